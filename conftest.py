@@ -1,0 +1,36 @@
+"""Where tests run: on the throwaway servers that `make test` starts, with an empty Redis."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+
+def pytest_configure() -> None:
+    """Tests empty databases: refuse every server that was not started to be emptied."""
+    if os.environ.get("FIRSTCOME_TEST") != "1":
+        raise pytest.UsageError(
+            "tests run on throwaway servers: `make test`; or `make test-services`, "
+            "and in another shell `source var/test/env` before pytest"
+        )
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis.Redis]:
+    """A client of the throwaway Redis, on the database number that the shop uses."""
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def broker_server() -> Iterator[redis.Redis]:
+    """A client of the throwaway broker's database number."""
+    with redis.Redis.from_url(os.environ["BROKER_URL"]) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis(redis_server: redis.Redis, broker_server: redis.Redis) -> None:
+    redis_server.flushdb()
+    broker_server.flushdb()

@@ -1,0 +1,105 @@
+"""A private MariaDB from the Debian packages: own data, own socket, no TCP, never the system's service."""
+
+import getpass
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from scripts import places
+from scripts.setup_error import SetupError
+
+DATABASE = "firstcome"
+USER = "firstcome"
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+"""Debian keeps servers in sbin, which an ordinary user's PATH leaves out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One private server: where it lives and how its only user signs in."""
+
+    home: Path
+    password: str
+    max_connections: int
+
+    @property
+    def socket(self) -> Path:
+        return places.socket_path(self.home, "mariadb.sock")
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def url(self) -> str:
+        """What `DATABASE_URL` has to be."""
+        return f"mysql://{USER}:{self.password}@/{DATABASE}?unix_socket={quote(str(self.socket))}"
+
+    def prepare(self) -> None:
+        """Create the data folder, unless it is there, and the file of first statements."""
+        places.private_folder(self.home)
+        if not self.data.exists():
+            _install(self.data)
+        statements = self.home / "first.sql"
+        statements.touch(mode=0o600)
+        statements.write_text(self._first_statements())
+
+    def command(self) -> list[str]:
+        """The command line of the server in the foreground. It accepts connections once the user exists."""
+        return [
+            _program("mariadbd"),
+            "--no-defaults",
+            *(["--user=root"] if os.getuid() == 0 else []),
+            f"--datadir={self.data}",
+            f"--socket={self.socket}",
+            f"--pid-file={self.home / 'mariadb.pid'}",
+            f"--init-file={self.home / 'first.sql'}",
+            "--skip-networking",
+            "--skip-name-resolve",
+            "--skip-log-bin",
+            "--character-set-server=utf8mb4",
+            "--innodb-flush-log-at-trx-commit=1",
+            "--innodb-buffer-pool-size=256M",
+            "--innodb-log-file-size=64M",
+            "--innodb-print-all-deadlocks=ON",
+            f"--max-connections={self.max_connections}",
+        ]
+
+    def _first_statements(self) -> str:
+        # Everything, so that tests may create databases and kill connections; the server is nobody else's.
+        return (
+            f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4;\n"
+            f"CREATE USER IF NOT EXISTS '{USER}'@'localhost';\n"
+            f"SET PASSWORD FOR '{USER}'@'localhost' = PASSWORD('{self.password}');\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'localhost';\n"
+        )
+
+
+def _install(data: Path) -> None:
+    """Make the system tables beside their place and move them there: a kill leaves nothing half made."""
+    unfinished = data.with_name("data.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    command = [
+        _program("mariadb-install-db"),
+        "--no-defaults",
+        f"--datadir={unfinished}",
+        f"--user={getpass.getuser()}",
+        "--auth-root-authentication-method=socket",
+        f"--auth-root-socket-user={getpass.getuser()}",
+        "--skip-test-db",
+        "--skip-name-resolve",
+    ]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise SetupError(f"mariadb-install-db failed:\n{(made.stdout + made.stderr).strip()}")
+    unfinished.rename(data)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=SEARCH_PATH)
+    if found is None:
+        raise SetupError(f"{name} is missing; run this first: sudo apt-get install -y mariadb-server")
+    return found
