@@ -1,0 +1,52 @@
+"""The card tokens that the gateway answers to, and what each makes it do."""
+
+from dataclasses import dataclass
+
+from scripts.simulators.asgi import Refused
+
+EVERY_ATTEMPT = float("inf")
+
+FAILURES = {
+    "card_declined": "The card was declined.",
+    "insufficient_funds": "The card has insufficient funds.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What happens to a charge of this card; without a word it is charged and answered at once.
+
+    failure: the code of its final refusal.
+    failed_attempts, failed_refunds: so many first attempts with a key end in an HTTP 500 and do nothing.
+    seconds: how long charging takes.
+    is_charged, is_answered: False where the charge never happens, and where its reply never comes.
+    """
+
+    failure: str | None = None
+    failed_attempts: float = 0
+    failed_refunds: int = 0
+    seconds: float = 0
+    is_charged: bool = True
+    is_answered: bool = True
+
+
+CARDS = {
+    "tok_ok": Card(),
+    "tok_declined": Card(failure="card_declined"),
+    "tok_insufficient_funds": Card(failure="insufficient_funds"),
+    "tok_error": Card(failed_attempts=EVERY_ATTEMPT),
+    "tok_flaky": Card(failed_attempts=2),
+    "tok_slow": Card(seconds=2),
+    "tok_timeout_charged": Card(is_answered=False),
+    "tok_timeout_lost": Card(is_charged=False, is_answered=False),
+    "tok_refund_fails": Card(failed_refunds=2),
+}
+
+
+def card(token: str) -> Card:
+    """The card of the token. Raises Refused for a token that nobody issued."""
+    if token not in CARDS:
+        raise Refused(
+            400, "unknown_token", f"No card has this token. There is {', '.join(CARDS)}.", field="token"
+        )
+    return CARDS[token]

@@ -1,0 +1,151 @@
+"""The payment gateway simulator: charges, cancels and refunds by key, as its card tokens say.
+
+python -m scripts.simulators.gateway --port 8001 --book var/gateway.sqlite3 --latency-ms 20
+"""
+
+import argparse
+import asyncio
+import os
+
+from scripts.simulators import cards, charges, inputs, lists, process, refunds
+from scripts.simulators.asgi import NO_REPLY, Answer, Refused, Request, Routes, application, health
+from scripts.simulators.books import Book, Row
+
+LONGEST_LATENCY_MS = 60_000
+
+ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
+"""The status of POST /charges for each status of a charge; a cancelled one is refused."""
+
+
+class Gateway:
+    """The open book, how far away the gateway is, and the slow charges under way."""
+
+    def __init__(self, book: Book, *, latency_ms: float):
+        self.book = book
+        self.way_seconds = latency_ms / 1000 / 2
+        self.settling: set[asyncio.Task[Row]] = set()
+
+    def routes(self) -> Routes:
+        """Every path and method of the gateway."""
+        return {
+            "/charges": {"GET": self.list_charges, "POST": self.charge},
+            "/charges/cancel": {"POST": self.cancel},
+            "/refunds": {"GET": self.list_refunds, "POST": self.refund},
+            "/summary": {"GET": self.summary},
+            "/healthz": {"GET": health},
+        }
+
+    async def charge(self, request: Request) -> Answer:
+        """Charge a card once per key; a repeated key hears the first outcome."""
+        key = inputs.idempotency_key(request)
+        asked = _read_charge(request)
+        await self._way()
+        charged = charges.charge(self.book, key=key, asked=asked)
+        row = charged.row if charged else None
+        if charged and charged.is_new and charged.row["status"] == "pending":
+            row = await asyncio.shield(self._settle(charged.row))
+        if row and row["status"] == "cancelled":
+            raise Refused(409, "key_cancelled", "This key was cancelled.", charge=charges.as_json(row))
+        if not cards.card(asked.token).is_answered:
+            return NO_REPLY
+        if row is None:
+            raise Refused(500, "gateway_error", "The gateway failed; nothing was charged.")
+        await self._way()
+        return Answer(ANSWERS[row["status"]], charges.as_json(row))
+
+    async def cancel(self, request: Request) -> Answer:
+        """See to it that no charge of the key can land any more."""
+        key = inputs.text(inputs.body(request), "key")
+        return Answer(200, charges.as_json(charges.cancel(self.book, key=key)))
+
+    async def refund(self, request: Request) -> Answer:
+        """Give back some of a charge, once per key."""
+        key = inputs.idempotency_key(request)
+        fields = inputs.body(request)
+        charge_id, amount = inputs.text(fields, "charge"), inputs.amount(fields, "amount")
+        await self._way()
+        refunded = refunds.refund(self.book, key=key, charge_id=charge_id, amount=amount)
+        if refunded is None:
+            raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
+        await self._way()
+        return Answer(201, refunds.as_json(refunded))
+
+    async def list_charges(self, request: Request) -> Answer:
+        """The charges of a key, of an order, or all."""
+        filters = {"key": "key", "order": "order_id"}
+        return lists.answer(self.book, request, table="charges", filters=filters, as_json=charges.as_json)
+
+    async def list_refunds(self, request: Request) -> Answer:
+        """The refunds of a key, of a charge, or all."""
+        filters = {"key": "key", "charge": "charge_id"}
+        return lists.answer(self.book, request, table="refunds", filters=filters, as_json=refunds.as_json)
+
+    async def summary(self, request: Request) -> Answer:
+        """What was charged and refunded in all."""
+        charged, charged_amount = charges.total(self.book)
+        refunded, refunded_amount = refunds.total(self.book)
+        content = {"charged_amount": charged_amount, "refunded_amount": refunded_amount}
+        return Answer(200, {**content, "charges": charged, "refunds": refunded})
+
+    def resume(self) -> None:
+        """Go on with the slow charges that the process before this one left pending."""
+        for row in charges.pending(self.book):
+            self._settle(row)
+
+    def _settle(self, row: Row) -> asyncio.Task[Row]:
+        """Start to settle a slow charge, which goes on when its client leaves."""
+        task = asyncio.ensure_future(self._settle_slowly(row))
+        # The event loop alone would let the task be collected half-way.
+        self.settling.add(task)
+        task.add_done_callback(self.settling.discard)
+        return task
+
+    async def _settle_slowly(self, row: Row) -> Row:
+        await asyncio.sleep(cards.card(row["token"]).seconds)
+        return charges.settle(self.book, key=row["key"])
+
+    async def _way(self) -> None:
+        """Half the latency: the way there, or the way back."""
+        if self.way_seconds:
+            await asyncio.sleep(self.way_seconds)
+
+
+def _read_charge(request: Request) -> charges.Asked:
+    fields = inputs.body(request)
+    asked = charges.Asked(
+        token=inputs.text(fields, "token"),
+        amount=inputs.amount(fields, "amount"),
+        currency=inputs.currency(fields, "currency"),
+        order=inputs.text_or_null(fields, "order"),
+    )
+    cards.card(asked.token)
+    return asked
+
+
+def latency(text: str) -> float:
+    """Milliseconds, from the command line or the environment."""
+    latency_ms = float(text)
+    if not 0 <= latency_ms <= LONGEST_LATENCY_MS:
+        raise argparse.ArgumentTypeError(f"{text} is no latency: choose from 0 to {LONGEST_LATENCY_MS} ms")
+    return latency_ms
+
+
+def main() -> None:
+    """Run the gateway until it is told to end."""
+    parser = process.arguments("gateway", default_port=8001)
+    parser.add_argument(
+        "--latency-ms",
+        type=latency,
+        default=os.environ.get("GATEWAY_LATENCY_MS", "20"),
+        help="how long POST /charges and POST /refunds take at least (GATEWAY_LATENCY_MS, else 20)",
+    )
+    asked = parser.parse_args()
+    book = process.open_book("gateway", asked.book, charges.SCHEMA + refunds.SCHEMA)
+    gateway = Gateway(book, latency_ms=asked.latency_ms)
+    process.serve(
+        application(gateway.routes()), name="gateway", port=asked.port, book=book, on_start=gateway.resume
+    )
+
+
+if __name__ == "__main__":
+    main()
