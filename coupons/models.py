@@ -1,0 +1,139 @@
+"""Campaigns, their pools of codes, and the coupons they issue."""
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+
+from shop.fields import ExactCharField
+
+
+class Campaign(models.Model):
+    """A drop of `quantity` coupons, first come, first served.
+
+    `issued` counts them, and is the last position given. `version` counts changes, for optimistic locks.
+    """
+
+    class CodeSource(models.TextChoices):
+        GENERATED = "generated"
+        POOL = "pool"
+
+    class DiscountType(models.TextChoices):
+        AMOUNT = "amount"
+        PERCENT = "percent"
+
+    name = models.CharField(max_length=255)
+    strategy = models.CharField(max_length=32, default="group_commit")
+    quantity = models.PositiveBigIntegerField(validators=[MinValueValidator(1)])
+    issued = models.PositiveBigIntegerField(default=0, editable=False)
+    version = models.PositiveBigIntegerField(default=0, editable=False)
+    opens_at = models.DateTimeField()
+    closes_at = models.DateTimeField(null=True, blank=True)
+    code_source = models.CharField(max_length=16, choices=CodeSource.choices, default=CodeSource.GENERATED)
+    partner = models.CharField(max_length=64, blank=True)
+    discount_type = models.CharField(max_length=16, choices=DiscountType.choices)
+    discount_value = models.PositiveBigIntegerField()
+    min_order_amount = models.PositiveBigIntegerField(default=0)
+    max_discount_amount = models.PositiveBigIntegerField(null=True, blank=True)
+    coupon_valid_for_days = models.PositiveIntegerField(default=30, validators=[MinValueValidator(1)])
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(issued__lte=F("quantity")), name="coupons_campaign_issued_within_quantity"
+            ),
+            models.CheckConstraint(condition=Q(quantity__gte=1), name="coupons_campaign_quantity_positive"),
+            models.CheckConstraint(
+                condition=Q(closes_at__isnull=True) | Q(closes_at__gt=F("opens_at")),
+                name="coupons_campaign_closes_after_it_opens",
+            ),
+            models.CheckConstraint(
+                condition=Q(discount_type="amount", discount_value__gte=1)
+                | Q(discount_type="percent", discount_value__gte=1, discount_value__lte=100),
+                name="coupons_campaign_discount_makes_sense",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Coupon(models.Model):
+    """One account's coupon of a campaign: its code, its place in line, and the order that holds it.
+
+    "Expired" is a predicate on `expires_at`, not a status that somebody has to write.
+    """
+
+    class Status(models.TextChoices):
+        ISSUED = "issued"
+        HELD = "held"
+        REDEEMED = "redeemed"
+        VOID = "void"
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="coupons")
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="coupons")
+    code = ExactCharField(max_length=64)
+    position = models.PositiveBigIntegerField(null=True, blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.ISSUED)
+    order = models.ForeignKey(
+        "orders.Order",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="coupons",
+    )
+    issued_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    void_reason = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["code"], name="coupons_coupon_code_is_unique"),
+            models.UniqueConstraint(
+                fields=["campaign", "account"], name="coupons_coupon_one_per_account_and_campaign"
+            ),
+            models.UniqueConstraint(
+                fields=["campaign", "position"], name="coupons_coupon_one_per_position_of_campaign"
+            ),
+            models.UniqueConstraint(fields=["order"], name="coupons_coupon_one_per_order"),
+            models.CheckConstraint(
+                condition=Q(status__in=["held", "redeemed"], order__isnull=False)
+                | Q(status__in=["issued", "void"], order__isnull=True),
+                name="coupons_coupon_order_says_who_holds_it",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class PoolCode(models.Model):
+    """A code made ahead for a campaign with `code_source: pool`."""
+
+    class Status(models.TextChoices):
+        AVAILABLE = "available"
+        ISSUED = "issued"
+        VOID = "void"
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="pool")
+    code = ExactCharField(max_length=64)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.AVAILABLE)
+    coupon = models.OneToOneField(
+        Coupon, null=True, blank=True, on_delete=models.PROTECT, related_name="pool_code"
+    )
+    added_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["code"], name="coupons_poolcode_code_is_unique"),
+            models.CheckConstraint(
+                condition=Q(status="available", coupon__isnull=True) | ~Q(status="available"),
+                name="coupons_poolcode_available_has_no_coupon",
+            ),
+        ]
+        indexes = [models.Index(fields=["campaign", "status", "id"], name="coupons_poolcode_available")]
+
+    def __str__(self) -> str:
+        return self.code

@@ -1,0 +1,176 @@
+"""Orders with their lines, and the sagas that pay them."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from shop.fields import ExactCharField, uuid_key
+
+
+class Order(models.Model):
+    """What somebody buys. Amounts are in the currency's minor unit.
+
+    Unpaid past `expires_at` an order counts as expired; the sweeper only tidies up.
+    """
+
+    class Status(models.TextChoices):
+        AWAITING_PAYMENT = "awaiting_payment"
+        PAYING = "paying"
+        PAID = "paid"
+        REFUNDING = "refunding"
+        REFUNDED = "refunded"
+        PAYMENT_FAILED = "payment_failed"
+        CANCELLED = "cancelled"
+        EXPIRED = "expired"
+
+    id = uuid_key()
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="orders"
+    )
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.AWAITING_PAYMENT)
+    items_amount = models.PositiveBigIntegerField()
+    discount_amount = models.PositiveBigIntegerField(default=0)
+    points_amount = models.PositiveBigIntegerField(default=0)
+    card_amount = models.PositiveBigIntegerField()
+    total_amount = models.PositiveBigIntegerField()
+    refunded_amount = models.PositiveBigIntegerField(default=0)
+    currency = models.CharField(max_length=3)
+    coupon_code = ExactCharField(max_length=64, blank=True)
+    placed_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    paid_at = models.DateTimeField(null=True, blank=True)
+    failure_code = models.CharField(max_length=64, blank=True)
+    failure_detail = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(items_amount=F("total_amount") + F("discount_amount")),
+                name="orders_order_total_is_items_less_discount",
+            ),
+            models.CheckConstraint(
+                condition=Q(total_amount=F("points_amount") + F("card_amount")),
+                name="orders_order_points_and_card_make_total",
+            ),
+            models.CheckConstraint(
+                condition=Q(refunded_amount__lte=F("total_amount")), name="orders_order_refunded_within_total"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["paid", "refunding", "refunded"], paid_at__isnull=False)
+                | (~Q(status__in=["paid", "refunding", "refunded"]) & Q(paid_at__isnull=True)),
+                name="orders_order_paid_at_says_paid",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["account", "id"], name="orders_order_of_account"),
+            models.Index(fields=["status", "expires_at"], name="orders_order_by_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class OrderLine(models.Model):
+    """One product of an order, at the name and price it had when the order was placed."""
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, db_index=False, related_name="lines")
+    product = models.ForeignKey("inventory.Product", on_delete=models.PROTECT, related_name="order_lines")
+    sku = ExactCharField(max_length=64)
+    name = models.CharField(max_length=255)
+    quantity = models.PositiveIntegerField()
+    unit_price = models.PositiveBigIntegerField()
+    line_amount = models.PositiveBigIntegerField()
+    discount_amount = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order", "product"], name="orders_orderline_product_once_per_order"
+            ),
+            models.CheckConstraint(
+                condition=Q(quantity__gte=1, quantity__lte=1000), name="orders_orderline_quantity_in_bounds"
+            ),
+            models.CheckConstraint(
+                condition=Q(line_amount=F("quantity") * F("unit_price")),
+                name="orders_orderline_amount_is_quantity_times_price",
+            ),
+            models.CheckConstraint(
+                condition=Q(discount_amount__lte=F("line_amount")),
+                name="orders_orderline_discount_within_amount",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} x {self.sku}"
+
+
+class Saga(models.Model):
+    """One run of named steps that must all happen, or be undone: the state to recover from.
+
+    Whoever holds the lease drives it. `next_attempt_at` says when the sweeper looks at it again, null
+    when there is nothing left to do. Past `deadline_at` it gives up; what it then can't undo is `stuck`.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        COMPENSATING = "compensating"
+        DONE = "done"
+        COMPENSATED = "compensated"
+        STUCK = "stuck"
+
+    id = uuid_key()
+    kind = models.CharField(max_length=32)
+    subject_id = models.UUIDField(help_text="The payment that the saga is for.")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
+    step = models.CharField(max_length=32, blank=True, help_text="The step that is next, or failed last.")
+    attempts = models.PositiveIntegerField(default=0, help_text="Failed attempts at the current step.")
+    last_error = models.CharField(max_length=255, blank=True)
+    lease_token = models.CharField(max_length=32, blank=True)
+    leased_until = models.DateTimeField(null=True, blank=True)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField()
+    created_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "subject_id"], name="orders_saga_one_per_kind_and_subject"
+            )
+        ]
+        indexes = [models.Index(fields=["next_attempt_at"], name="orders_saga_by_next_attempt")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject_id}"
+
+
+class SagaLog(models.Model):
+    """What a saga did, oldest first: appended, never changed.
+
+    A line of `attempt` 0 is an effect: unique per saga, step and direction, so it happens once (dtm's
+    barrier). An undo of a step that never ran leaves a line that refuses the late do. Lines of attempt
+    1, 2, ... tell what was tried in vain.
+    """
+
+    class Direction(models.TextChoices):
+        DO = "do"
+        UNDO = "undo"
+
+    saga = models.ForeignKey(Saga, on_delete=models.PROTECT, db_index=False, related_name="log")
+    step = models.CharField(max_length=32)
+    direction = models.CharField(max_length=8, choices=Direction.choices)
+    attempt = models.PositiveIntegerField(default=0)
+    event = models.CharField(max_length=64)
+    detail = models.CharField(max_length=255, blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["saga", "step", "direction", "attempt"],
+                name="orders_sagalog_once_per_step_and_direction",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.direction} {self.event}"

@@ -1,0 +1,147 @@
+"""Money: payments and what the gateway said, and the double-entry ledger with its wallets."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from shop.fields import ExactCharField, uuid_key
+
+
+class LedgerAccount(models.Model):
+    """One account of the books. Wallets belong to somebody and cache their balance.
+
+    The shop's own accounts cache none: they take part in every transfer, and a cached balance would make
+    each payment wait for the one before. Their balance is the sum of their entries.
+    """
+
+    class Kind(models.TextChoices):
+        WALLET = "wallet"
+        HOLDING = "holding"
+        SALES = "sales"
+        GATEWAY_CLEARING = "gateway_clearing"
+        PROMOTIONS = "promotions"
+
+    kind = models.CharField(max_length=24, choices=Kind.choices)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="wallet"
+    )
+    balance_amount = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(balance_amount__gte=0), name="payments_ledgeraccount_balance_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="wallet", user__isnull=False)
+                | (~Q(kind="wallet") & Q(user__isnull=True, balance_amount=0)),
+                name="payments_ledgeraccount_only_wallets_have_owner_and_balance",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.user_id or ''}".strip()
+
+
+class Transfer(models.Model):
+    """A movement of money whose entries sum to zero: appended, never changed."""
+
+    class Kind(models.TextChoices):
+        HOLD = "hold", "points held for an order"
+        RELEASE = "release", "held points given back"
+        SALE = "sale", "an order settled"
+        REFUND = "refund", "an order refunded"
+        TOP_UP = "top_up", "points bought by card"
+        GRANT = "grant", "points granted by staff"
+
+    id = uuid_key()
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    # What the transfer is for, so that doing it twice is impossible: "order <id>", "top-up <id>", ...
+    reference = ExactCharField(max_length=96)
+    order = models.ForeignKey(
+        "orders.Order", null=True, blank=True, on_delete=models.PROTECT, related_name="transfers"
+    )
+    reason = models.CharField(max_length=255, blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "reference"], name="payments_transfer_once_per_kind_and_reference"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.reference}"
+
+
+class Entry(models.Model):
+    """One account's part of a transfer; `balance_after_amount` is known for wallets."""
+
+    transfer = models.ForeignKey(Transfer, on_delete=models.PROTECT, db_index=False, related_name="entries")
+    account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="entries")
+    amount = models.BigIntegerField(help_text="Signed: positive comes in.")
+    balance_after_amount = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["transfer", "account"], name="payments_entry_one_per_transfer_and_account"
+            ),
+            models.CheckConstraint(condition=~Q(amount=0), name="payments_entry_moves_something"),
+            models.CheckConstraint(
+                condition=Q(balance_after_amount__isnull=True) | Q(balance_after_amount__gte=0),
+                name="payments_entry_balance_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount:+d}"
+
+
+class Payment(models.Model):
+    """What is paid for an order, or for a top-up of the wallet (then `order` is null).
+
+    `charge_key` is the name under which the gateway is asked, once and for ever.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        IN_DOUBT = "in_doubt"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        REVERSED = "reversed"
+
+    id = uuid_key()
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="payments"
+    )
+    order = models.ForeignKey(
+        "orders.Order", null=True, blank=True, on_delete=models.PROTECT, related_name="payments"
+    )
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    points_amount = models.PositiveBigIntegerField(default=0)
+    card_amount = models.PositiveBigIntegerField(default=0)
+    currency = models.CharField(max_length=3)
+    token = models.CharField(max_length=255, blank=True)
+    charge_key = ExactCharField(max_length=96)
+    charge_reference = models.CharField(
+        max_length=96, blank=True, help_text="The gateway's id of the charge."
+    )
+    failure_code = models.CharField(max_length=64, blank=True)
+    failure_detail = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["charge_key"], name="payments_payment_one_charge_key"),
+            models.CheckConstraint(
+                condition=Q(order__isnull=False) | Q(points_amount=0, card_amount__gte=1),
+                name="payments_payment_topup_is_by_card",
+            ),
+        ]
+        indexes = [models.Index(fields=["account", "-created_at"], name="payments_payment_of_account")]
+
+    def __str__(self) -> str:
+        return str(self.id)

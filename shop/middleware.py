@@ -1,0 +1,47 @@
+"""What every request passes: an id for its logs, and problem+json where Django would answer HTML."""
+
+import re
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+from uuid_utils import uuid7
+
+from shop import problems
+
+Handler = Callable[[HttpRequest], HttpResponse]
+GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Pages for people; everything else is for programs.
+PAGES = ("/admin", "/api/docs", "/static")
+
+
+def request_id(handler: Handler) -> Handler:
+    """Name each request, by the caller's `X-Request-ID` where it is sane, in logs and in the answer."""
+
+    def named(request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-ID", "")
+        name = given if GOOD_ID.fullmatch(given) else str(uuid7())
+        with structlog.contextvars.bound_contextvars(request_id=name):
+            response = handler(request)
+        response["X-Request-ID"] = name
+        return response
+
+    return named
+
+
+def problems_everywhere(handler: Handler) -> Handler:
+    """Turn the HTML errors of Django's own layers (unknown host, unknown path) into problems."""
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        response = handler(request)
+        is_html = response.get("Content-Type", "").startswith("text/html")
+        if response.status_code < 400 or not is_html or request.path.startswith(PAGES):
+            return response
+        code = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
+        return problems.problem(
+            response.status_code,
+            code.get(response.status_code, "internal_error"),
+            response.reason_phrase + ".",
+        )
+
+    return answered

@@ -1,0 +1,51 @@
+"""Lists: cursor pages of 50, `?limit=` up to 200."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db.models import Model, QuerySet
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from shop.errors import invalid_field
+
+
+class Pages(CursorPagination):
+    """Pages that stay right while rows are added: the cursor is a position, not a count."""
+
+    page_size = 50
+    max_page_size = 200
+    page_size_query_param = "limit"
+
+    def get_page_size(self, request: Request) -> int:
+        asked = request.query_params.get("limit")
+        if asked is None:
+            return self.page_size
+        if not (asked.isascii() and asked.isdigit() and int(asked) > 0):
+            raise invalid_field("limit", "invalid", "The limit must be a number from 1 to 200.")
+        return min(int(asked), self.max_page_size)
+
+
+def page(
+    request: Request,
+    rows: "QuerySet[Any]",
+    body: Callable[[Any], dict[str, Any]],
+    *,
+    ordering: str | tuple[str, ...] = "-id",
+) -> Response:
+    """One page of `rows` as the contract's list; `ordering` must be unique and unchanging."""
+    pages = Pages()
+    pages.ordering = (ordering,) if isinstance(ordering, str) else ordering
+    try:
+        found: list[Model] = pages.paginate_queryset(rows, request) or []
+    except NotFound:
+        raise invalid_field("cursor", "invalid", "The cursor is not one of this list's.") from None
+    return Response(
+        {
+            "results": [body(row) for row in found],
+            "next": pages.get_next_link(),
+            "previous": pages.get_previous_link(),
+        }
+    )

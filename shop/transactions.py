@@ -1,0 +1,88 @@
+"""Transactions that are tried again when the database says "not your fault, once more".
+
+Retries happen at the outermost transaction only: after 1213 and 1020 the server has rolled all of it
+back, savepoints included (MDEV-35235).
+"""
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from structlog import get_logger
+
+from shop.errors import Unavailable
+
+
+class DatabaseAway(Unavailable):
+    """The database can't be reached: nobody's request can be decided."""
+
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ = 1213, 1205, 1020
+CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ}
+# Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
+# shutdown in progress, killed, too many connections.
+LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031}
+ATTEMPTS = 4
+BACKOFF_SECONDS = 0.05
+# Past this no further attempt starts: a database that is down is reported, not waited for, and a lock
+# that somebody keeps is waited for twice (5 s each) rather than four times.
+BUDGET_SECONDS = 6.0
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the database rolled the work back because of other work: try again."""
+    return isinstance(error, DatabaseError) and (
+        _number(error) in CONFLICTS or "database is locked" in str(error)
+    )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection went away, or could not be had."""
+    return isinstance(error, InterfaceError) or (
+        isinstance(error, OperationalError)
+        and (_number(error) in LOST or "unable to open database" in str(error))
+    )
+
+
+def run(work: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
+    """Run `work` in one transaction, durable when this returns, and return its result.
+
+    Conflicts and lost connections are retried with full jitter, so `work` must be safe to repeat: a
+    connection lost during COMMIT may have committed. Inside somebody's transaction it runs once, as a
+    savepoint of it. Raises `Unavailable` when the database stays away or the conflicts don't end.
+    """
+    if connection.in_atomic_block:
+        with transaction.atomic():
+            return work()
+    started_at = time.monotonic()
+    for attempt in range(1, attempts + 1):
+        try:
+            with transaction.atomic():
+                return work()
+        except DatabaseError as error:
+            is_late = time.monotonic() - started_at > BUDGET_SECONDS
+            _give_up_or_prepare(error, final=attempt == attempts or is_late)
+            time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _give_up_or_prepare(error: DatabaseError, *, final: bool) -> None:
+    """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
+    if is_lost(error):
+        connection.close()
+        if final:
+            raise DatabaseAway("The database can't be reached; nothing was done.") from error
+    elif not is_conflict(error):
+        raise error
+    elif final:
+        raise Unavailable("Too many others change the same rows; nothing was done.") from error
+    log.info("transaction retried", error=str(error)[:200])
+
+
+def _number(error: BaseException) -> int | None:
+    return error.args[0] if error.args and isinstance(error.args[0], int) else None

@@ -1,0 +1,24 @@
+"""Every address of the project."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from shop import health
+
+API = [
+    path("", include("shop.account_urls")),
+    path("", include("coupons.urls")),
+    path("", include("inventory.urls")),
+    path("", include("payments.urls")),
+    path("", include("orders.urls")),
+]
+urlpatterns = [
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include(API)),
+]
+handler400 = "shop.problems.bad_request"
+handler403 = "shop.problems.permission_denied"
+handler404 = "shop.problems.not_found"
+handler500 = "shop.problems.server_error"
