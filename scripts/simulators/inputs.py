@@ -34,7 +34,7 @@ def idempotency_key(request: Request) -> str:
         raise Refused(400, "idempotency_key_missing", "Send an Idempotency-Key header.")
     if not KEY.fullmatch(key):
         raise Refused(
-            400, "idempotency_keyinvalid", "An Idempotency-Key is 1-255 printable ASCII characters."
+            400, "idempotency_key_invalid", "An Idempotency-Key is 1-255 printable ASCII characters."
         )
     return key
 

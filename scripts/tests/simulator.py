@@ -1,0 +1,91 @@
+"""A simulator under test: the real process on a free port, talked to over HTTP."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import urllib3
+
+from scripts import children, ports
+
+STARTS_WITHIN = 30
+POOL = urllib3.PoolManager(maxsize=64, retries=False, timeout=20)
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """The process, where it listens, and where it writes."""
+
+    child: Popen[bytes]
+    port: int
+    log: Path
+
+    def get(self, path: str, **query: str | int) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of a GET."""
+        return self.call("GET", path, fields={name: str(value) for name, value in query.items()})
+
+    def post(
+        self, path: str, fields: Any, *, key: str | None = None, **more: Any
+    ) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of a POST of these fields."""
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        return self.call("POST", path, json=fields, headers=headers, **more)
+
+    def call(self, method: str, path: str, **more: Any) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of any request. Every answer is JSON."""
+        response = POOL.request(method, f"http://{ports.HOST}:{self.port}{path}", **more)
+        assert response.headers["content-type"] == "application/json"
+        return response.status, response.json()
+
+
+@contextmanager
+def running(name: str, folder: Path, *options: str, port: int | None = None) -> Iterator[Simulator]:
+    """The simulator on the book `folder/book.sqlite3`, answering; ended on leaving."""
+    started = launch(name, folder, *options, port=port or ports.free())
+    try:
+        children.wait_until(
+            lambda: ports.answers((ports.HOST, started.port)),
+            name=name,
+            child=started.child,
+            log=started.log,
+            within_seconds=STARTS_WITHIN,
+        )
+        yield started
+    finally:
+        children.stop(started.child)
+
+
+def launch(name: str, folder: Path, *options: str, port: int) -> Simulator:
+    """Start the process without waiting for anything."""
+    command = [sys.executable, "-m", f"scripts.simulators.{name}", "--port", str(port)]
+    log = folder / "log"
+    child = children.start(
+        [*command, "--book", str(folder / "book.sqlite3"), *options], log=log, environment=os.environ
+    )
+    return Simulator(child, port, log)
+
+
+def wait_until(condition: Callable[[], bool], *, within_seconds: float = 20) -> None:
+    """Ask again and again until it is so; fail when it is not in time."""
+    deadline = time.monotonic() + within_seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {within_seconds} s"
+
+
+def everything(simulator: Simulator, path: str, *, limit: int = 10_000) -> list[dict[str, Any]]:
+    """All results of a list, page by page."""
+    results: list[dict[str, Any]] = []
+    query: dict[str, str | int] = {"limit": limit}
+    while True:
+        status, page = simulator.get(path, **query)
+        assert status == 200
+        results += page["results"]
+        if page["next"] is None:
+            return results
+        query["after"] = page["next"]

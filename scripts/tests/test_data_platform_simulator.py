@@ -1,0 +1,167 @@
+"""The data platform simulator: each event is stored once, and it fails as often as it is told to."""
+
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+
+import orjson
+import pytest
+
+from scripts.tests.simulator import Simulator, everything, launch, running
+
+ENDS_WITHIN = 2
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    with running("data_platform", tmp_path_factory.mktemp("data_platform")) as started:
+        yield started
+
+
+def event(event_id: str | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "id": event_id or str(uuid.uuid4()),
+        "type": "order.paid",
+        "occurred_at": "2026-01-02T03:04:05.678901Z",
+        "data": {"order": "order-1", "card_amount": 1000, "items": [{"sku": "A", "quantity": 2}]},
+        **more,
+    }
+
+
+def test_an_event_is_stored_as_it_was_sent(platform: Simulator) -> None:
+    sent = event(data={"order": "stored-as-sent", "points": [1, None, "é"]})
+    assert platform.post("/events", sent) == (202, {"accepted": True, "repeated": False})
+    [stored] = platform.get("/events", order="stored-as-sent")[1]["results"]
+    assert stored.pop("received_at").endswith("Z")
+    assert stored == sent
+
+
+def test_an_event_that_comes_again_is_accepted_and_stored_once(tmp_path: Path) -> None:
+    with running("data_platform", tmp_path) as platform:
+        first = event("one")
+        assert platform.post("/events", first)[1]["repeated"] is False
+        assert platform.post("/events", {**first, "type": "other"}) == (
+            202,
+            {"accepted": True, "repeated": True},
+        )
+        assert platform.post("/events", first)[1]["repeated"] is True
+        assert platform.get("/summary") == (200, {"events": 1, "repeated": 2})
+        assert [row["type"] for row in everything(platform, "/events")] == ["order.paid"]
+
+
+def test_one_event_sent_50_times_at_once_is_stored_once(platform: Simulator) -> None:
+    sent = event(data={"order": "at-once"})
+    with ThreadPoolExecutor(50) as pool:
+        answers = Counter(pool.map(lambda _: platform.post("/events", sent)[1]["repeated"], range(50)))
+    assert answers == {False: 1, True: 49}
+    assert len(platform.get("/events", order="at-once")[1]["results"]) == 1
+
+
+def test_events_are_found_by_order_and_type(tmp_path: Path) -> None:
+    with running("data_platform", tmp_path) as platform:
+        platform.post("/events", event("a", data={"order": "one"}))
+        platform.post("/events", event("b", type="order.refunded", data={"order": "one"}))
+        platform.post("/events", event("c", data={"order": "two"}))
+        platform.post("/events", event("d", data={}))
+
+        def ids(**query: str | int) -> list[str]:
+            return [row["id"] for row in platform.get("/events", **query)[1]["results"]]
+
+        assert ids(order="one") == ["a", "b"]
+        assert ids(type="order.paid") == ["a", "c", "d"]
+        assert ids(order="one", type="order.paid") == ["a"]
+        assert ids(order="three") == []
+        assert ids(limit=3, after="a") == ["b", "c", "d"]
+        assert [row["id"] for row in everything(platform, "/events", limit=1)] == ["a", "b", "c", "d"]
+
+
+def test_a_killed_platform_forgets_nothing(tmp_path: Path) -> None:
+    with running("data_platform", tmp_path) as platform:
+        for number in (1, 2, 3, 1):
+            platform.post("/events", event(f"event-{number}"))
+        book = everything(platform, "/events"), platform.get("/summary")
+        platform.child.kill()
+        platform.child.wait()
+    with running("data_platform", tmp_path, port=platform.port) as again:
+        assert (everything(again, "/events"), again.get("/summary")) == book
+        assert again.post("/events", event("event-2"))[1]["repeated"] is True
+
+
+def test_a_share_of_events_fails_and_is_not_stored(tmp_path: Path) -> None:
+    with running("data_platform", tmp_path, "--failure-rate", "0.5") as platform:
+        statuses = Counter(platform.post("/events", event())[0] for _ in range(200))
+        # A fair coin falls outside of this less than once in ten million runs.
+        assert set(statuses) == {202, 500}
+        assert 60 < statuses[500] < 140
+        assert platform.get("/summary")[1] == {"events": statuses[202], "repeated": 0}
+
+
+def test_at_failure_rate_1_every_event_fails(tmp_path: Path) -> None:
+    with running("data_platform", tmp_path, "--failure-rate", "1") as platform:
+        assert {platform.post("/events", event())[0] for _ in range(20)} == {500}
+        assert platform.get("/healthz")[0] == 200
+
+
+BAD_EVENTS = [
+    b"",
+    b"{",
+    b"[]",
+    b"\xff",
+    b'{"a":' * 10_000,
+    *(orjson.dumps({k: v for k, v in event().items() if k != absent}) for absent in event()),
+    orjson.dumps(event(id=7)),
+    orjson.dumps(event(id="x" * 256)),
+    orjson.dumps(event(type=None)),
+    orjson.dumps(event(occurred_at="yesterday")),
+    orjson.dumps(event(occurred_at="2026-01-02T03:04:05")),
+    orjson.dumps(event(data=[])),
+    orjson.dumps(event()).replace(b"1000", b"NaN"),
+]
+
+
+@pytest.mark.parametrize("body", BAD_EVENTS, ids=range(len(BAD_EVENTS)))
+def test_a_bad_event_is_refused(platform: Simulator, body: bytes) -> None:
+    before = platform.get("/summary")
+    status, refusal = platform.call("POST", "/events", body=body)
+    assert status == 400
+    assert refusal["code"] in {"malformed_json", "invalid"}
+    assert platform.get("/summary") == before
+
+
+def test_paths_methods_queries_and_sizes_are_kept_to(platform: Simulator) -> None:
+    assert platform.get("/nowhere")[0] == 404
+    assert platform.call("PUT", "/events")[0] == 405
+    assert platform.get("/events", odrer="one")[0] == 400
+    assert platform.get("/events", limit=10_001)[0] == 400
+    assert platform.post("/events", event(data={"note": "x" * 70_000}))[0] == 413
+
+
+def test_sigterm_ends_it_promptly(tmp_path: Path) -> None:
+    with running("data_platform", tmp_path) as platform:
+        assert platform.get("/healthz") == (200, {"status": "ok"})
+        platform.child.send_signal(SIGTERM)
+        assert platform.child.wait(ENDS_WITHIN) == 0
+
+
+def test_a_port_in_use_gives_one_line_and_exit_code_1(platform: Simulator, tmp_path: Path) -> None:
+    second = launch("data_platform", tmp_path, port=platform.port)
+    assert second.child.wait(20) == 1
+    [line] = second.log.read_text().splitlines()
+    assert line.startswith(f"data_platform: can't listen on 127.0.0.1:{platform.port}")
+
+
+@pytest.mark.parametrize("rate", ["-0.1", "1.1", "nan", "often"])
+def test_a_failure_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
+    command = [sys.executable, "-m", "scripts.simulators.data_platform", f"--failure-rate={rate}"]
+    ended = subprocess.run(
+        [*command, "--book", str(tmp_path / "book")], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "--failure-rate" in ended.stderr
+    assert "Traceback" not in ended.stderr
