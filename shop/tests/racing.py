@@ -1,0 +1,54 @@
+"""Races for tests: real threads that start at one barrier, each on its own database connection."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import connections
+
+# Longer than a lane's wait and a transaction's retries together, so that only a hang is told as one.
+TIMEOUT_SECONDS = 60.0
+
+
+def race(functions: Sequence[Callable[[], Any]], *, timeout: float = TIMEOUT_SECONDS) -> list[Any]:
+    """Call all functions at the same moment, and return what each returned or raised, in their order.
+
+    A thread that isn't back within `timeout` seconds fails the test. The test needs
+    `django_db(transaction=True)`: the threads see what is committed, and nothing else.
+    """
+    outcomes: list[Any] = [None] * len(functions)
+    barrier = threading.Barrier(len(functions), timeout=timeout)
+
+    def run(index: int, function: Callable[[], Any]) -> None:
+        try:
+            barrier.wait()
+            outcomes[index] = function()
+        except BaseException as error:
+            outcomes[index] = error
+        finally:
+            connections.close_all()
+
+    threads = [
+        threading.Thread(target=run, args=(index, function), name=f"racer-{index}", daemon=True)
+        for index, function in enumerate(functions)
+    ]
+    for thread in threads:
+        thread.start()
+    _join(threads, deadline=time.monotonic() + timeout)
+    return outcomes
+
+
+def _join(threads: Sequence[threading.Thread], *, deadline: float) -> None:
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    missing = [thread.name for thread in threads if thread.is_alive()]
+    assert not missing, f"threads that never came back: {', '.join(missing)}"
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    """Return once `condition()` holds; past the deadline the test fails."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.005)
