@@ -1,2 +1,54 @@
-test-services: ## keep throwaway MariaDB, Redis and simulators up; then `source var/test/env` and run pytest by hand
-	@exec .venv/bin/python -m scripts.throwaway
+# Needs Python 3.11 or newer, make and git; everything else is set up by the targets themselves.
+PYTHON ?= python3
+VENV := .venv/bin/python
+# State lies under var/; VAR=/another/folder keeps a second instance apart.
+ifdef VAR
+export FIRSTCOME_VAR := $(VAR)
+endif
+BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run manage test test-services smoke check format openapi lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## start the shop: PORT=8000, DB=sqlite or mariadb, VAR=var
+	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
+	@exec $(VENV) -m scripts.run --port "$(PORT)" --db "$(DB)"
+
+manage: ## a management command in that environment: ARGS="audit --json"
+	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
+	@exec $(VENV) -m scripts.manage --port "$(PORT)" --db "$(DB)" $(ARGS)
+
+test: ## every test on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead
+	$(BOOTSTRAP) test
+	@exec $(VENV) -m scripts.suite $(ARGS)
+
+test-services: ## keep the throwaway servers up, to run pytest by hand
+	$(BOOTSTRAP) test
+	@exec $(VENV) -m scripts.throwaway
+
+smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
+	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
+	@exec $(VENV) -m scripts.smoke --db "$(DB)"
+
+check: ## formatting, lint, types, layers, migrations, OpenAPI drift
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.check
+
+format: ## let ruff format and fix what it can
+	$(BOOTSTRAP) check
+	@$(VENV) -m ruff format . && $(VENV) -m ruff check --fix .
+
+openapi: ## write docs/openapi.yaml anew
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.check --write-openapi
+
+LOCK := @$(VENV) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock"
+lock: ## pin the newest versions that pyproject.toml allows; UPGRADE= keeps the pins
+	$(BOOTSTRAP) check
+	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded -o requirements-embedded.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql -c requirements-embedded.txt -o requirements.txt
+	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt

@@ -22,12 +22,9 @@ class Server:
     """One private server: where it lives and how its only user signs in."""
 
     home: Path
+    socket: Path
     password: str
     max_connections: int
-
-    @property
-    def socket(self) -> Path:
-        return places.socket_path(self.home, "mariadb.sock")
 
     @property
     def data(self) -> Path:

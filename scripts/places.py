@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import stat
 import tempfile
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 from scripts.setup_error import SetupError
 
 PROJECT = Path(__file__).resolve().parent.parent
-LONGEST_SOCKET_PATH = 107
-"""`sun_path` of Linux holds 108 bytes, the last of them zero."""
+LONGEST_SOCKET_PATH = 95
+"""`sun_path` of Linux holds 108 bytes, and supervisor appends its process id while it makes its socket."""
 
 
 def state() -> Path:
     """The folder of everything a run writes: `var/`, or what `FIRSTCOME_VAR` (`make run VAR=…`) says."""
-    return (PROJECT / os.environ.get("FIRSTCOME_VAR", "var")).absolute()
+    return (PROJECT / os.environ.get("FIRSTCOME_VAR", "var")).resolve()
 
 
 def private_folder(path: Path) -> Path:
@@ -23,6 +24,22 @@ def private_folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
+
+
+def secret(home: Path, name: str) -> str:
+    """The secret of that name, made at the first call and readable by this user alone."""
+    path = private_folder(home / "secrets") / name
+    if not path.exists():
+        write_whole(path, secrets.token_urlsafe(48), mode=0o600)
+    return path.read_text()
+
+
+def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write the file so that a reader, or a crash, finds the old or the new text and never half of it."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.touch(mode=mode)
+    unfinished.write_text(text)
+    unfinished.rename(path)
 
 
 def socket_path(folder: Path, name: str) -> Path:

@@ -30,7 +30,12 @@ def servers(home: Path) -> Iterator[dict[str, str]]:
     """Start all four in an emptied folder, yield the settings that point to them, stop them in any case."""
     shutil.rmtree(home, ignore_errors=True)
     places.private_folder(home)
-    mariadb = Server(home=home / "mariadb", password=secrets.token_hex(16), max_connections=CONNECTIONS)
+    mariadb = Server(
+        home=home / "mariadb",
+        socket=places.socket_path(home, "mariadb.sock"),
+        password=secrets.token_hex(16),
+        max_connections=CONNECTIONS,
+    )
     mariadb.prepare()
     redis_port, gateway_port, sink_port = ports.free(), ports.free(), ports.free()
     with contextlib.ExitStack() as started:

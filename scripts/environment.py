@@ -1,0 +1,75 @@
+"""The environment of every process of an instance, and of management commands in it."""
+
+import os
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from scripts import places, ports, settings_file
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+BACKGROUND_CONNECTIONS = 100
+"""Database connections kept for the worker, beat, management commands and people."""
+
+
+def given() -> dict[str, str]:
+    """The user's own settings: what is exported, then what `.env` says. Raises SetupError."""
+    return settings_file.read(places.PROJECT / ".env") | os.environ
+
+
+def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
+    """The user's own settings, and the instance's where those say nothing."""
+    environment = defaults(instance)
+    environment |= {name: value for name, value in own.items() if value or name not in environment}
+    environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings", "FIRSTCOME_VAR": str(instance.home)}
+    for name in ("WEB_WORKERS", "WEB_THREADS"):
+        _require_count(name, environment[name])
+    return environment
+
+
+def defaults(instance: Instance) -> dict[str, str]:
+    """The settings that `make run` chooses."""
+    redis = quote(str(instance.redis_socket))
+    return {
+        "DATABASE_URL": database_url(instance),
+        "REDIS_URL": f"unix://{redis}?db=0",
+        "BROKER_URL": f"redis+socket://{redis}?virtual_host=1",
+        "GATEWAY_URL": f"http://{ports.HOST}:{instance.gateway_port}",
+        "DATA_PLATFORM_URL": f"http://{ports.HOST}:{instance.data_platform_port}",
+        "SECRET_KEY": places.secret(instance.home, "secret-key"),
+        "WEBHOOK_SECRET_SIMULATOR": places.secret(instance.home, "webhook-secret-simulator"),
+        # Short, so that a demonstration of a lost payment ends while somebody watches.
+        "PAYMENT_GIVE_UP_SECONDS": "20",
+        "DEBUG": "0",
+        "WEB_WORKERS": "2",
+        "WEB_THREADS": "64",
+        "STATIC_ROOT": str(instance.static),
+    }
+
+
+def database_url(instance: Instance) -> str:
+    """Where the instance keeps its rows, unless the user's own DATABASE_URL says otherwise."""
+    if instance.database == "mariadb":
+        return instance.mariadb().url
+    return f"sqlite:///{quote(str(instance.data / 'firstcome.sqlite3'))}"
+
+
+def own_stores(instance: Instance, environment: Mapping[str, str]) -> list[str]:
+    """The servers that the instance has to start, because the settings point to them."""
+    chosen = defaults(instance)
+    stores = []
+    if environment["REDIS_URL"] == chosen["REDIS_URL"] or environment["BROKER_URL"] == chosen["BROKER_URL"]:
+        stores.append("redis")
+    if instance.database == "mariadb" and environment["DATABASE_URL"] == chosen["DATABASE_URL"]:
+        stores.append("mariadb")
+    return stores
+
+
+def connections_needed(environment: Mapping[str, str]) -> int:
+    """How many connections a database has to accept: one a web thread, and some for the rest."""
+    return int(environment["WEB_WORKERS"]) * int(environment["WEB_THREADS"]) + BACKGROUND_CONNECTIONS
+
+
+def _require_count(name: str, value: str) -> None:
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise SetupError(f"{name}={value} is not a number of 1 or more")

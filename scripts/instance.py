@@ -1,0 +1,140 @@
+"""One instance of the shop on this machine: its port, its database, and where its state lies."""
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from scripts import places, ports
+from scripts.mariadb import Server
+from scripts.setup_error import SetupError
+
+DATABASES = ("sqlite", "mariadb")
+DEFAULT_PORT = 8000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """What `make run PORT=… DB=… VAR=…` names. Whatever belongs to one database lies in a folder of its own:
+    rows, Redis, the gateway's book and the data platform's must not meet those of the other database."""
+
+    home: Path
+    port: int
+    database: str
+
+    @property
+    def data(self) -> Path:
+        return self.home / self.database
+
+    @property
+    def run(self) -> Path:
+        """Process ids, sockets, the lock: what means nothing once the instance is stopped."""
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def static(self) -> Path:
+        return self.home / "static"
+
+    @property
+    def metrics(self) -> Path:
+        return self.home / "metrics"
+
+    @property
+    def gateway_port(self) -> int:
+        return self.port + 1
+
+    @property
+    def data_platform_port(self) -> int:
+        return self.port + 2
+
+    @property
+    def redis_socket(self) -> Path:
+        return places.socket_path(self.run, "redis.sock")
+
+    @property
+    def mariadb_socket(self) -> Path:
+        return places.socket_path(self.run, "mariadb.sock")
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return places.socket_path(self.run, "supervisor.sock")
+
+    @property
+    def url(self) -> str:
+        return f"http://{ports.HOST}:{self.port}"
+
+    def mariadb(self, *, max_connections: int = 0) -> Server:
+        """The private MariaDB of this instance; its password is made at the first call."""
+        password = places.secret(self.home, "mariadb-password")
+        return Server(
+            home=self.data,
+            socket=self.mariadb_socket,
+            password=password,
+            max_connections=max_connections,
+        )
+
+
+def choose(*, home: Path, port: str, database: str) -> Instance:
+    """The instance that these words name; empty ones mean the defaults. Raises SetupError."""
+    database = database or DATABASES[0]
+    if database not in DATABASES:
+        raise SetupError(f"DB={database} is not a database: say DB=sqlite or DB=mariadb")
+    return Instance(home=home, port=ports.parse(port or str(DEFAULT_PORT), following=2), database=database)
+
+
+def choose_like_last(*, home: Path, port: str, database: str) -> Instance:
+    """The instance that these words name; empty ones mean the running or last instance. Raises SetupError."""
+    last = remembered(home)
+    if last is not None:
+        port, database = port or str(last.port), database or last.database
+    return choose(home=home, port=port, database=database)
+
+
+def remember(instance: Instance) -> None:
+    """Make this the instance that `make manage` means."""
+    text = json.dumps({"port": instance.port, "database": instance.database})
+    places.write_whole(instance.home / "instance.json", text)
+
+
+def remembered(home: Path) -> Instance | None:
+    """The running or last instance with its state there, or None."""
+    try:
+        last = json.loads((home / "instance.json").read_text())
+        return Instance(home=home, port=int(last["port"]), database=str(last["database"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def hold(instance: Instance) -> IO[str]:
+    """Take the state for this process alone, until it ends in whatever way. Raises SetupError."""
+    lock = (instance.run / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "starting just now"
+        raise SetupError(
+            f"make run is running already ({holder}): stop it first, or use another state folder with VAR=…"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()}, port {instance.port}")
+    lock.flush()
+    return lock
+
+
+def is_held(home: Path) -> bool:
+    """Whether a `make run` with its state there is alive."""
+    try:
+        with (home / "run" / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,44 @@
+"""`make manage ARGS="…"`: a management command in the environment of the running (or last) instance."""
+
+import argparse
+import os
+import sys
+
+from scripts import environment as environments
+from scripts import instance as instances
+from scripts import places, ports
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+
+def main() -> None:
+    """Become `manage.py`, so that its output and exit code are this command's own."""
+    arguments = _arguments()
+    try:
+        home = places.state()
+        instance = instances.choose_like_last(home=home, port=arguments.port, database=arguments.db)
+        environment = environments.compose(instance, environments.given())
+        _require_database(instance, environment)
+    except (SetupError, OSError) as error:
+        sys.exit(f"firstcome: {error}")
+    os.chdir(places.PROJECT)
+    os.execve(sys.executable, [sys.executable, "manage.py", *arguments.words], environment)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make manage", description="Run a management command.")
+    parser.add_argument("--port", default="")
+    parser.add_argument("--db", default="")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="command")
+    return parser.parse_args()
+
+
+def _require_database(instance: Instance, environment: dict[str, str]) -> None:
+    """Say that the database is not running, rather than let Django show a traceback about a socket."""
+    needs_server = "mariadb" in environments.own_stores(instance, environment)
+    if needs_server and not ports.answers(str(instance.mariadb_socket)):
+        raise SetupError("the private MariaDB is not running: start it with `make run DB=mariadb`")
+
+
+if __name__ == "__main__":
+    main()

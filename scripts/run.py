@@ -1,0 +1,163 @@
+"""`make run`: the whole shop on this machine, from an empty folder to a curl line that works.
+
+Told to stop (Ctrl-C, SIGTERM, SIGHUP) it ends with exit code 0 once it was ready, and with 130 before that.
+When something is wrong it ends with 1 and one line.
+"""
+
+import argparse
+import errno
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from scripts import environment as environments
+from scripts import instance as instances
+from scripts import places, ports, readiness, supervision, welcome
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+MEGABYTES_NEEDED = {"sqlite": 64, "mariadb": 400}
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main() -> int:
+    arguments = _arguments()
+    _hear_stop_signals()
+    try:
+        instance = instances.choose(home=places.state(), port=arguments.port, database=arguments.db)
+        return run(instance)
+    except KeyboardInterrupt:
+        return 130
+    except SetupError as error:
+        print(f"firstcome: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"firstcome: {_explain(error)}", file=sys.stderr)
+    return 1
+
+
+def run(instance: Instance) -> int:
+    """Start everything and stay until told to stop. Raises SetupError, or KeyboardInterrupt if told early."""
+    environment = environments.compose(instance, environments.given())
+    _require_mysql_driver(environment)
+    _make_folders(instance)
+    with instances.hold(instance):
+        if supervision.clear_leftovers(instance):
+            print("Cleared what an earlier run left behind.", flush=True)
+        _require_space(instance)
+        for port in (instance.port, instance.gateway_port, instance.data_platform_port):
+            ports.require_free(port)
+        instances.remember(instance)
+        try:
+            return _serve(instance, environment)
+        finally:
+            _ignore_further_signals()
+            supervision.clear_leftovers(instance)
+
+
+def _serve(instance: Instance, environment: dict[str, str]) -> int:
+    stores = environments.own_stores(instance, environment)
+    if "mariadb" in stores:
+        instance.mariadb().prepare()
+    is_ready = False
+    while True:
+        metrics = _empty_metrics(instance)
+        with supervision.supervisor(instance, environment | metrics, stores) as daemon:
+            try:
+                _bring_up(instance, environment, daemon, stores, prepare=not is_ready)
+                if not is_ready:
+                    print(welcome.text(instance, environment), flush=True)
+                is_ready = True
+                daemon.wait()
+            except KeyboardInterrupt:
+                _ignore_further_signals()
+                if not is_ready:
+                    raise
+                print("\nStopping …", flush=True)
+                return 0
+        print("supervisor died; starting everything again", file=sys.stderr, flush=True)
+        supervision.clear_leftovers(instance)
+
+
+def _bring_up(
+    instance: Instance,
+    environment: Mapping[str, str],
+    daemon: subprocess.Popen[bytes],
+    stores: list[str],
+    *,
+    prepare: bool,
+) -> None:
+    supervision.wait_until_it_answers(instance, daemon)
+    readiness.wait_for_stores(instance, stores)
+    if prepare:
+        _prepare(environment)
+    supervision.start_shop(instance)
+    readiness.wait_for_shop(instance)
+
+
+def _prepare(environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "scripts.prepare"]
+    if subprocess.run(command, cwd=places.PROJECT, env=environment, stdin=subprocess.DEVNULL).returncode != 0:
+        raise SystemExit(1)  # it said why
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make run", description="Run the whole shop on this machine.")
+    parser.add_argument("--port", default="", help="of the web server; the next two are taken as well")
+    parser.add_argument("--db", default="", help="sqlite or mariadb")
+    return parser.parse_args()
+
+
+def _make_folders(instance: Instance) -> None:
+    places.private_folder(instance.home)
+    for folder in (instance.run, instance.logs, instance.data, instance.static):
+        folder.mkdir(exist_ok=True)
+
+
+def _empty_metrics(instance: Instance) -> dict[str, str]:
+    """Where processes share their metrics, without those of processes that are gone, which would be added."""
+    shutil.rmtree(instance.metrics, ignore_errors=True)
+    instance.metrics.mkdir()
+    return {"PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)}
+
+
+def _require_space(instance: Instance) -> None:
+    free = shutil.disk_usage(instance.home).free >> 20
+    needed = MEGABYTES_NEEDED[instance.database]
+    if free < needed:
+        raise SetupError(f"no space left in {instance.home}: {free} MB are free, {needed} MB are needed")
+
+
+def _require_mysql_driver(environment: Mapping[str, str]) -> None:
+    if not environment["DATABASE_URL"].startswith("mysql"):
+        return
+    try:
+        import MySQLdb  # noqa: F401
+    except ImportError:
+        raise SetupError(
+            "DATABASE_URL is MySQL's, whose driver is not installed: use `make run DB=mariadb`"
+        ) from None
+
+
+def _hear_stop_signals() -> None:
+    for number in STOP_SIGNALS:
+        is_ignored = signal.getsignal(number) == signal.SIG_IGN
+        if not (is_ignored and number == signal.SIGHUP):  # nohup asked for that
+            signal.signal(number, signal.default_int_handler)
+
+
+def _ignore_further_signals() -> None:
+    """A terminal and make may both tell; once is enough, and a second one must not cut the stopping short."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _explain(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"no space left on the disk of {error.filename or places.state()}"
+    return f"{error.filename or places.state()}: {error.strerror or error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

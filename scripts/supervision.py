@@ -1,0 +1,144 @@
+"""supervisor, which starts the processes of an instance and starts again what dies."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from scripts import children, places, process_identity
+from scripts.instance import Instance
+from scripts.processes import SHOP
+from scripts.setup_error import SetupError
+
+STOP_SECONDS = 5
+"""What a process gets to end by itself before it is killed: a crash is something that every one survives."""
+LOG_BYTES = "10MB"
+
+_DAEMON = f"""\
+[supervisord]
+nodaemon=true
+silent=true
+logfile=%(here)s/log/supervisor.log
+logfile_maxbytes={LOG_BYTES}
+logfile_backups=1
+pidfile=%(here)s/run/supervisor.pid
+{{user}}
+[unix_http_server]
+file={{socket}}
+chmod=0700
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+_GROUP = """\
+[group:{name}]
+programs={programs}
+priority={priority}
+"""
+_PROGRAM = f"""\
+[program:{{name}}]
+command=%(ENV_FIRSTCOME_PYTHON)s -m scripts.process {{name}}
+autostart={{autostart}}
+autorestart=true
+startsecs=1
+startretries=1000
+stopwaitsecs={STOP_SECONDS}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile=%(here)s/log/{{name}}.log
+stdout_logfile_maxbytes={LOG_BYTES}
+stdout_logfile_backups=1
+"""
+
+
+def configuration(*, socket: str, stores: Sequence[str], is_root: bool) -> str:
+    """The configuration file: stores start at once, the shop when told to, and it stops before the stores."""
+    sections = [_DAEMON.format(socket=socket.replace("%", "%%"), user="user=root" if is_root else "")]
+    groups = [("stores", stores, 1, "true"), ("shop", SHOP, 2, "false")]
+    for name, programs, priority, autostart in groups:
+        if programs:
+            sections.append(_GROUP.format(name=name, programs=",".join(programs), priority=priority))
+        sections += [_PROGRAM.format(name=program, autostart=autostart) for program in programs]
+    return "".join(sections)
+
+
+@contextlib.contextmanager
+def supervisor(
+    instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """supervisor with the stores starting; on leaving, everything is stopped."""
+    path = instance.home / "supervisor.conf"
+    socket = str(instance.supervisor_socket)
+    places.write_whole(path, configuration(socket=socket, stores=stores, is_root=os.getuid() == 0))
+    # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
+    python = os.path.relpath(sys.executable, places.PROJECT)
+    daemon = children.start(
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
+        log=instance.logs / "supervisor.log",
+        environment={
+            **environment,
+            "FIRSTCOME_PYTHON": python,
+            process_identity.MARK: str(instance.home),
+        },
+        # It stops its processes in order when told to, so it is told to even if this process is killed.
+        when_parent_dies=signal.SIGTERM,
+    )
+    try:
+        yield daemon
+    finally:
+        children.stop(daemon, within_seconds=2 * STOP_SECONDS + 3)
+
+
+def start_shop(instance: Instance) -> None:
+    """Start everything that needs a prepared database."""
+    _calls(instance).startProcessGroup("shop", False)
+
+
+def states(instance: Instance) -> dict[str, str]:
+    """What supervisor says of each process: `RUNNING`, `BACKOFF` when it died right away, and so on."""
+    return {process["name"]: process["statename"] for process in _calls(instance).getAllProcessInfo()}
+
+
+def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:
+    """Return once supervisor takes calls. Raises SetupError."""
+
+    def is_up() -> bool:
+        try:
+            states(instance)
+        except OSError:
+            return False
+        return True
+
+    log = instance.logs / "supervisor.log"
+    children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=30)
+
+
+def _calls(instance: Instance) -> Any:
+    transport = SupervisorTransport(None, None, f"unix://{instance.supervisor_socket}")
+    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
+def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> bool:
+    """End every process that an earlier run left; returns whether there was one."""
+    left = process_identity.of_state(instance.home)
+    found = bool(left)
+    deadline = time.monotonic() + within_seconds
+    process_identity.kill(left, signal.SIGTERM)
+    while left:
+        time.sleep(0.1)
+        # Looked for again each time: supervisor may have started another before it heard.
+        left = process_identity.of_state(instance.home)
+        if time.monotonic() > deadline:
+            process_identity.kill(left)
+        if time.monotonic() > deadline + STOP_SECONDS:
+            raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
+    process_identity.forget(instance.run)
+    for socket in instance.run.glob("*.sock*"):
+        socket.unlink(missing_ok=True)
+    return found
