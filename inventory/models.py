@@ -20,6 +20,9 @@ class Product(models.Model):
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    # What this copy of the row has reserved and not written yet: `inventory.reservations.save`.
+    newly_reserved = 0
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),

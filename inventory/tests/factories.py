@@ -1,0 +1,64 @@
+"""Rows for tests: products whose stock came in by a movement, as in life, and orders to hold it."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import factory
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from inventory.models import Product, StockMovement
+
+
+class ProductFactory(factory.django.DjangoModelFactory[Product]):
+    class Meta:
+        model = Product
+        skip_postgeneration_save = True
+
+    sku = factory.Sequence(lambda number: f"SKU-{number:06}")
+    name = factory.Sequence(lambda number: f"Product {number}")
+    price = 1_000
+    on_hand = 0
+
+    @factory.post_generation
+    def movement(product: Product, create: bool, extracted: None, **_: Any) -> None:  # noqa: N805
+        if create and product.on_hand:
+            StockMovementFactory(product=product, delta=product.on_hand, on_hand_after=product.on_hand)
+
+
+class StockMovementFactory(factory.django.DjangoModelFactory[StockMovement]):
+    class Meta:
+        model = StockMovement
+
+    product = factory.SubFactory(ProductFactory)
+    kind = StockMovement.Kind.RECEIVED
+    delta = 1
+    on_hand_after = 1
+    at = factory.LazyFunction(timezone.now)
+
+
+class AccountFactory(factory.django.DjangoModelFactory[Any]):
+    class Meta:
+        model = get_user_model()
+
+    username = factory.Sequence(lambda number: f"inventory-account-{number}")
+
+
+def order_id() -> UUID:
+    """An order for movements to point at; its lines are the caller's matter.
+
+    Inventory doesn't know orders, so the model comes from Django's registry.
+    """
+    now = timezone.now()
+    order = apps.get_model("orders", "Order").objects.create(
+        account=AccountFactory(),
+        items_amount=0,
+        card_amount=0,
+        total_amount=0,
+        currency="KRW",
+        placed_at=now,
+        expires_at=now + timedelta(minutes=15),
+    )
+    return order.id

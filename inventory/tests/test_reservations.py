@@ -1,0 +1,162 @@
+from uuid import UUID
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from inventory import reservations
+from inventory.models import Product, StockMovement
+from inventory.reservations import Line
+from inventory.tests.factories import ProductFactory, order_id
+from shop.errors import NotFound, Rejected
+
+pytestmark = pytest.mark.django_db
+
+
+def stock_of(product: Product) -> tuple[int, int]:
+    product.refresh_from_db()
+    return product.on_hand, product.reserved
+
+
+def reserve(*lines: Line) -> None:
+    stock = reservations.lock([line.product_id for line in lines])
+    reservations.take(stock, lines)
+    reservations.save(stock.values())
+
+
+def test_lines_are_reserved_together():
+    first, second = ProductFactory(on_hand=10), ProductFactory(on_hand=5)
+    reserve(Line(first.id, 3), Line(second.id, 5))
+    assert stock_of(first) == (10, 3)
+    assert stock_of(second) == (5, 5)
+
+
+def test_orders_of_one_batch_see_what_those_before_them_took():
+    product = ProductFactory(on_hand=5)
+    stock = reservations.lock([product.id])
+    reservations.take(stock, [Line(product.id, 3)])
+    with pytest.raises(Rejected) as refusal:
+        reservations.take(stock, [Line(product.id, 3)])
+    reservations.take(stock, [Line(product.id, 2)])
+    reservations.save(stock.values())
+    assert refusal.value.extra == {"items": [{"product": product.id, "requested": 3, "available": 2}]}
+    assert stock_of(product) == (5, 5)
+
+
+def test_every_short_line_is_named_and_nothing_is_taken():
+    plenty, short, gone = ProductFactory(on_hand=9), ProductFactory(on_hand=2), ProductFactory()
+    stock = reservations.lock([plenty.id, short.id, gone.id])
+    with pytest.raises(Rejected) as refusal:
+        reservations.take(stock, [Line(plenty.id, 1), Line(short.id, 3), Line(gone.id, 1)])
+    assert refusal.value.code == "insufficient_stock"
+    assert refusal.value.extra["items"] == [
+        {"product": short.id, "requested": 3, "available": 2},
+        {"product": gone.id, "requested": 1, "available": 0},
+    ]
+    assert [product.reserved for product in stock.values()] == [0, 0, 0]
+
+
+def test_a_product_in_two_lines_counts_as_their_sum():
+    product = ProductFactory(on_hand=5)
+    with pytest.raises(Rejected) as refusal:
+        reserve(Line(product.id, 3), Line(product.id, 3))
+    assert refusal.value.extra["items"] == [{"product": product.id, "requested": 6, "available": 5}]
+
+
+def test_missing_and_inactive_products_are_not_found_even_when_others_are_short():
+    short, inactive = ProductFactory(), ProductFactory(on_hand=5, is_active=False)
+    missing_id = inactive.id + 1_000
+    with pytest.raises(NotFound) as refusal:
+        reserve(Line(short.id, 1), Line(inactive.id, 1), Line(missing_id, 1))
+    assert refusal.value.code == "product_not_found"
+    assert refusal.value.extra == {"products": [inactive.id, missing_id]}
+    assert stock_of(inactive) == (5, 0)
+
+
+def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_assert_num_queries):
+    products = [ProductFactory(on_hand=number + 1) for number in range(60)]
+    lines = [Line(product.id, number + 1) for number, product in enumerate(products[:50])]
+    with django_assert_num_queries(2):
+        stock = reservations.lock(product.id for product in products)
+        reservations.take(stock, lines)
+        reservations.save(stock.values())
+    with django_assert_num_queries(0):
+        reservations.save(stock.values())
+    found = Product.objects.order_by("id").values_list("on_hand", "reserved")
+    assert list(found) == [(n + 1, n + 1 if n < 50 else 0) for n in range(60)]
+
+
+def test_released_stock_is_free_again_and_repeated_products_are_summed():
+    product, other = ProductFactory(on_hand=10), ProductFactory(on_hand=10)
+    reserve(Line(product.id, 7), Line(other.id, 2))
+    reservations.release([Line(product.id, 3), Line(other.id, 1), Line(product.id, 4)])
+    assert stock_of(product) == (10, 0)
+    assert stock_of(other) == (10, 1)
+
+
+def test_releasing_more_than_is_reserved_is_refused_by_the_database():
+    product = ProductFactory(on_hand=10)
+    reserve(Line(product.id, 2))
+    with pytest.raises(DatabaseError), transaction.atomic():
+        reservations.release([Line(product.id, 3)])
+    assert stock_of(product) == (10, 2)
+
+
+def test_selling_moves_what_was_reserved_off_the_shelf_line_by_line():
+    first, second = ProductFactory(on_hand=10), ProductFactory(on_hand=5)
+    reserve(Line(first.id, 4), Line(second.id, 5))
+    one, two = order_id(), order_id()
+    reservations.sell({one: [Line(first.id, 1), Line(second.id, 5)], two: [Line(first.id, 3)]})
+    assert stock_of(first) == (6, 0)
+    assert stock_of(second) == (0, 0)
+    assert sold() == [(first.id, -1, 9, one), (second.id, -5, 0, one), (first.id, -3, 6, two)]
+
+
+def sold() -> list[tuple[int, int, int, UUID]]:
+    rows = StockMovement.objects.filter(kind=StockMovement.Kind.SOLD).order_by("id")
+    return list(rows.values_list("product_id", "delta", "on_hand_after", "order_id"))
+
+
+def test_selling_what_was_never_reserved_is_refused_by_the_database():
+    product = ProductFactory(on_hand=10)
+    order = order_id()
+    with pytest.raises(DatabaseError), transaction.atomic():
+        reservations.sell({order: [Line(product.id, 1)]})
+    assert stock_of(product) == (10, 0)
+    assert sold() == []
+
+
+def test_returned_goods_go_back_on_the_shelf_with_a_movement():
+    product = ProductFactory(on_hand=10)
+    order = order_id()
+    reserve(Line(product.id, 4))
+    reservations.sell({order: [Line(product.id, 4)]})
+    reservations.put_back({order: [Line(product.id, 3)]}, "wrong colour")
+    movement = StockMovement.objects.latest("id")
+    assert stock_of(product) == (9, 0)
+    assert (movement.kind, movement.delta, movement.on_hand_after) == ("returned", 3, 9)
+    assert (movement.order_id, movement.reason) == (order, "wrong colour")
+
+
+def test_the_database_refuses_reserving_past_what_is_on_hand():
+    product = ProductFactory(on_hand=1)
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Product.objects.filter(id=product.id).update(reserved=2)
+    assert stock_of(product) == (1, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_changes_outside_of_a_transaction():
+    product = ProductFactory(on_hand=3)
+    product.newly_reserved = 1
+    line = Line(product.id, 1)
+    assert not connection.in_atomic_block
+    for call in (
+        lambda: reservations.lock([product.id]),
+        lambda: reservations.save([product]),
+        lambda: reservations.release([line]),
+        lambda: reservations.sell({UUID(int=1): [line]}),
+        lambda: reservations.put_back({UUID(int=1): [line]}, "returned"),
+    ):
+        with pytest.raises(transaction.TransactionManagementError):
+            call()
+    assert stock_of(product) == (3, 0)
