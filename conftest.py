@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from shop import disabled_accounts
+from shop import redis as shop_redis
+
 
 def pytest_configure() -> None:
     """Tests empty databases: refuse every server that was not started to be emptied."""
@@ -34,3 +37,10 @@ def broker_server() -> Iterator[redis.Redis]:
 def _empty_redis(redis_server: redis.Redis, broker_server: redis.Redis) -> None:
     redis_server.flushdb()
     broker_server.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def _forgetful_process() -> None:
+    """What a process remembers between requests must not reach from one test into the next."""
+    disabled_accounts.forget()
+    shop_redis.reset()

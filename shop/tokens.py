@@ -1,0 +1,151 @@
+"""Access and refresh tokens: JSON Web Tokens behind one module, the only one that knows simplejwt.
+
+An access token tells all that a call needs, so it is verified without the database. A refresh token is
+good for one use: using it up inserts its line in the blacklist, and the unique key there decides who was
+first.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
+
+from shop import transactions
+from shop.errors import NotAuthenticated
+
+SWEEP_BATCH = 1_000
+ACCOUNT, STAFF = "user_id", "staff"
+
+
+class TokenInvalid(NotAuthenticated):
+    """The token is forged, expired, used up, of the wrong kind, or its account is disabled."""
+
+    code = "token_invalid"
+    title = "Token not valid"
+
+    def __init__(self) -> None:
+        super().__init__("The token is not valid, or not any more; sign in again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The caller, as the access token tells it. `is_staff` is a hint: `shop.permissions` decides."""
+
+    id: int
+    is_staff: bool
+    is_active: bool = True
+
+    @property
+    def pk(self) -> int:
+        return self.id
+
+    @property
+    def is_authenticated(self) -> bool:
+        return True
+
+    @property
+    def is_anonymous(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What signing in gives."""
+
+    access: str
+    refresh: str
+
+
+class _Refresh(RefreshToken):
+    """Verified without a look at the blacklist: `_use_up` asks it, and exactly."""
+
+    def check_blacklist(self) -> None:
+        """Leave the answer to the insert: a look now could be outdated by then."""
+
+
+def access_for(user: User, *, lifetime: timedelta | None = None) -> str:
+    """An access token of the account, good for `lifetime` (15 minutes)."""
+    token = AccessToken()
+    token[ACCOUNT] = str(user.pk)
+    token[STAFF] = user.is_staff
+    if lifetime is not None:
+        token.set_exp(lifetime=lifetime)
+    return str(token)
+
+
+def pair_for(user: User) -> Pair:
+    """A fresh access and refresh token. Writes nothing: only used refresh tokens are kept."""
+    refresh = _Refresh()
+    refresh[ACCOUNT] = str(user.pk)
+    return Pair(access=access_for(user), refresh=str(refresh))
+
+
+def read_access(raw: str) -> Account:
+    """The account an access token speaks for, without a query. Raises `TokenInvalid`."""
+    token = _verified(AccessToken, raw)
+    return Account(id=_account_id(token), is_staff=token.get(STAFF) is True)
+
+
+def rotate(raw: str) -> Pair:
+    """Use a refresh token up and give the next pair.
+
+    Of any number of uses, at once or later, one succeeds. Raises `TokenInvalid`, also for an account
+    that is disabled or gone.
+    """
+    token = _verified(_Refresh, raw)
+
+    def rotated() -> Pair:
+        user = User.objects.filter(pk=_account_id(token), is_active=True).first()
+        if user is None or not _use_up(token):
+            raise TokenInvalid
+        return pair_for(user)
+
+    return transactions.run(rotated)
+
+
+def revoke(raw: str, *, account_id: int) -> None:
+    """Refuse the account's refresh token from now on; again is the same.
+
+    Raises `TokenInvalid` for what is no refresh token of this account.
+    """
+    token = _verified(_Refresh, raw)
+    if _account_id(token) != account_id:
+        raise TokenInvalid
+    transactions.run(lambda: _use_up(token))
+
+
+def sweep() -> int:
+    """Forget used refresh tokens that have expired, in small bites. Returns how many went."""
+    gone = 0
+    while True:
+        expired = OutstandingToken.objects.filter(expires_at__lte=timezone.now())
+        some = list(expired.values_list("pk", flat=True)[:SWEEP_BATCH])
+        if not some:
+            return gone
+        OutstandingToken.objects.filter(pk__in=some).delete()
+        gone += len(some)
+
+
+def _verified(kind: type[Any], raw: str) -> Any:
+    try:
+        return kind(raw)
+    except TokenError:
+        raise TokenInvalid from None
+
+
+def _account_id(token: Any) -> int:
+    try:
+        return int(token[ACCOUNT])
+    except (KeyError, ValueError):
+        raise TokenInvalid from None
+
+
+def _use_up(token: _Refresh) -> bool:
+    """Whether this call was the one that used it up."""
+    _, is_first = token.blacklist()
+    return bool(is_first)
