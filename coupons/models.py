@@ -1,17 +1,24 @@
 """Campaigns, their pools of codes, and the coupons they issue."""
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
 from shop.fields import ExactCharField
 
+LONGEST_CODE = 64
+# A hundred years: far enough for any promise, near enough that every date it leads to can be stored.
+LONGEST_VALIDITY_DAYS = 36_500
+
 
 class Campaign(models.Model):
     """A drop of `quantity` coupons, first come, first served.
 
-    `issued` counts them, and is the last position given. `version` counts changes, for optimistic locks.
+    `issued` counts them, and is the last position given; `codes_added` counts the codes of its pool.
+    `version` counts changes, for optimistic locks. The names of the strategies: `coupons.issuing`.
     """
 
     class CodeSource(models.TextChoices):
@@ -22,6 +29,12 @@ class Campaign(models.Model):
         AMOUNT = "amount"
         PERCENT = "percent"
 
+    class Status(models.TextChoices):
+        SCHEDULED = "scheduled"
+        OPEN = "open"
+        SOLD_OUT = "sold_out"
+        CLOSED = "closed"
+
     name = models.CharField(max_length=255)
     strategy = models.CharField(max_length=32, default="group_commit")
     quantity = models.PositiveBigIntegerField(validators=[MinValueValidator(1)])
@@ -30,12 +43,15 @@ class Campaign(models.Model):
     opens_at = models.DateTimeField()
     closes_at = models.DateTimeField(null=True, blank=True)
     code_source = models.CharField(max_length=16, choices=CodeSource.choices, default=CodeSource.GENERATED)
+    codes_added = models.PositiveBigIntegerField(default=0, editable=False)
     partner = models.CharField(max_length=64, blank=True)
     discount_type = models.CharField(max_length=16, choices=DiscountType.choices)
     discount_value = models.PositiveBigIntegerField()
     min_order_amount = models.PositiveBigIntegerField(default=0)
     max_discount_amount = models.PositiveBigIntegerField(null=True, blank=True)
-    coupon_valid_for_days = models.PositiveIntegerField(default=30, validators=[MinValueValidator(1)])
+    coupon_valid_for_days = models.PositiveIntegerField(
+        default=30, validators=[MinValueValidator(1), MaxValueValidator(LONGEST_VALIDITY_DAYS)]
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -58,6 +74,24 @@ class Campaign(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def remaining(self) -> int:
+        """How many are left to issue."""
+        return self.quantity - self.issued
+
+    @property
+    def validity(self) -> timedelta:
+        """How long a coupon is good for, from the instant it is issued."""
+        return timedelta(days=self.coupon_valid_for_days)
+
+    def status_at(self, now: datetime) -> Status:
+        """Whether it gives coupons at that instant, and if not, why."""
+        if now < self.opens_at:
+            return self.Status.SCHEDULED
+        if self.closes_at is not None and now >= self.closes_at:
+            return self.Status.CLOSED
+        return self.Status.OPEN if self.remaining > 0 else self.Status.SOLD_OUT
+
 
 class Coupon(models.Model):
     """One account's coupon of a campaign: its code, its place in line, and the order that holds it.
@@ -71,9 +105,12 @@ class Coupon(models.Model):
         REDEEMED = "redeemed"
         VOID = "void"
 
+    # The constraints below begin with each of the two foreign keys: another index would only slow issuing.
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="coupons")
-    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="coupons")
-    code = ExactCharField(max_length=64)
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="coupons"
+    )
+    code = ExactCharField(max_length=LONGEST_CODE)
     position = models.PositiveBigIntegerField(null=True, blank=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.ISSUED)
     order = models.ForeignKey(
@@ -92,7 +129,7 @@ class Coupon(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["code"], name="coupons_coupon_code_is_unique"),
             models.UniqueConstraint(
-                fields=["campaign", "account"], name="coupons_coupon_one_per_account_and_campaign"
+                fields=["account", "campaign"], name="coupons_coupon_one_per_account_and_campaign"
             ),
             models.UniqueConstraint(
                 fields=["campaign", "position"], name="coupons_coupon_one_per_position_of_campaign"
@@ -108,9 +145,14 @@ class Coupon(models.Model):
     def __str__(self) -> str:
         return self.code
 
+    def status_at(self, now: datetime) -> str:
+        """Its status as the customer sees it: an issued one past its time is `expired`."""
+        is_expired = self.status == self.Status.ISSUED and self.expires_at <= now
+        return "expired" if is_expired else str(self.status)
+
 
 class PoolCode(models.Model):
-    """A code made ahead for a campaign with `code_source: pool`."""
+    """A code made ahead for a campaign with `code_source: pool`; once issued it points to its coupon."""
 
     class Status(models.TextChoices):
         AVAILABLE = "available"
@@ -118,7 +160,7 @@ class PoolCode(models.Model):
         VOID = "void"
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="pool")
-    code = ExactCharField(max_length=64)
+    code = ExactCharField(max_length=LONGEST_CODE)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.AVAILABLE)
     coupon = models.OneToOneField(
         Coupon, null=True, blank=True, on_delete=models.PROTECT, related_name="pool_code"
@@ -129,8 +171,9 @@ class PoolCode(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["code"], name="coupons_poolcode_code_is_unique"),
             models.CheckConstraint(
-                condition=Q(status="available", coupon__isnull=True) | ~Q(status="available"),
-                name="coupons_poolcode_available_has_no_coupon",
+                condition=Q(status="available", coupon__isnull=True)
+                | Q(status__in=["issued", "void"], coupon__isnull=False),
+                name="coupons_poolcode_only_available_ones_have_no_coupon",
             ),
         ]
         indexes = [models.Index(fields=["campaign", "status", "id"], name="coupons_poolcode_available")]
