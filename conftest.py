@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from shop import disabled_accounts
+from shop import disabled_accounts, throttling
 from shop import redis as shop_redis
 
 
@@ -43,4 +43,5 @@ def _empty_redis(redis_server: redis.Redis, broker_server: redis.Redis) -> None:
 def _forgetful_process() -> None:
     """What a process remembers between requests must not reach from one test into the next."""
     disabled_accounts.forget()
+    throttling.forget()
     shop_redis.reset()

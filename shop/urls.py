@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from shop import health
+from shop import documentation, health
 
 API = [
     path("", include("shop.account_urls")),
@@ -16,6 +16,8 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("admin/", admin.site.urls),
+    path("api/schema/", documentation.document, name="schema"),
+    path("api/docs/", documentation.Pages.as_view()),
     path("api/v1/", include(API)),
 ]
 handler400 = "shop.problems.bad_request"

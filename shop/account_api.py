@@ -1,0 +1,91 @@
+"""The account calls of the contract."""
+
+from dataclasses import asdict
+
+from django.contrib.auth.models import User
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from shop import accounts, addresses, schema, throttling, tokens
+from shop.account_bodies import (
+    AccountBody,
+    OwnAccountBody,
+    RefreshInput,
+    RegisterInput,
+    SignInInput,
+    TokensBody,
+)
+from shop.reading import read
+
+
+class ForAnybody(APIView):
+    """A call that needs no account, and doesn't look at a token that came along."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+
+class Users(ForAnybody):
+    @extend_schema(
+        request=RegisterInput,
+        responses={201: AccountBody} | schema.refusals({429: ["throttled"]}),
+    )
+    def post(self, request: Request) -> Response:
+        """Register an account."""
+        asked = read(RegisterInput, request)
+        throttling.check([(throttling.REGISTRATIONS, addresses.of(request))])
+        user = accounts.register(username=asked.username, email=asked.email, password=asked.password)
+        return Response(_account(user), status=201)
+
+
+class OwnAccount(APIView):
+    @extend_schema(responses={200: OwnAccountBody})
+    def get(self, request: Request) -> Response:
+        """The caller's own account."""
+        user = User.objects.filter(pk=request.user.pk).first()
+        if user is None:
+            raise tokens.TokenInvalid
+        return Response(_account(user) | {"is_staff": user.is_staff})
+
+
+class SignIn(ForAnybody):
+    @extend_schema(
+        request=SignInInput,
+        responses={200: TokensBody} | schema.refusals({401: ["invalid_credentials"], 429: ["throttled"]}),
+    )
+    def post(self, request: Request) -> Response:
+        """Sign in by name and password."""
+        asked = read(SignInInput, request)
+        throttling.check(
+            [
+                (throttling.SIGN_INS_OF_NAME, accounts.known_as(asked.username)),
+                (throttling.SIGN_INS_FROM_ADDRESS, addresses.of(request)),
+            ]
+        )
+        user = accounts.sign_in(username=asked.username, password=asked.password)
+        return Response(asdict(tokens.pair_for(user)))
+
+
+class Refresh(ForAnybody):
+    @extend_schema(
+        request=RefreshInput,
+        responses={200: TokensBody} | schema.refusals({401: ["token_invalid"]}),
+    )
+    def post(self, request: Request) -> Response:
+        """Use a refresh token up for a new pair."""
+        return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
+
+
+class SignOut(APIView):
+    @extend_schema(request=RefreshInput, responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Have a refresh token of one's own refused from now on."""
+        tokens.revoke(read(RefreshInput, request).refresh, account_id=request.user.pk)
+        return Response(status=204)
+
+
+def _account(user: User) -> dict[str, object]:
+    return {"id": user.pk, "username": user.username, "email": user.email}

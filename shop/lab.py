@@ -1,0 +1,46 @@
+"""The lab's null call: what the whole stack costs when it does nothing, for benchmarks to compare with."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from shop.reading import Id, Input, read
+
+
+class NullInput(Input):
+    """What issuing a coupon takes."""
+
+    campaign: Id
+
+
+class NullCoupon(APIView):
+    @extend_schema(exclude=True)
+    def post(self, request: Request) -> Response:
+        """Answer in the shape of a coupon, having done nothing. There only with `LAB=1`."""
+        if not settings.LAB:
+            raise Http404
+        asked = read(NullInput, request)
+        now = timezone.now()
+        return Response(
+            {
+                "code": "NULL0NULL0NULL00",
+                "campaign": asked.campaign,
+                "position": 1,
+                "status": "issued",
+                "discount": {
+                    "type": "amount",
+                    "value": 1000,
+                    "min_order_amount": 0,
+                    "max_discount_amount": None,
+                },
+                "issued_at": now,
+                "expires_at": now + timedelta(days=30),
+                "order": None,
+            }
+        )

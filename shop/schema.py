@@ -1,0 +1,94 @@
+"""What views say about themselves in the OpenAPI document, beyond their bodies.
+
+```python
+@extend_schema(
+    request=IssueCouponInput,
+    responses={201: CouponBody} | schema.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
+)
+```
+What every call may meet (401, malformed bodies, 503, and the refusals of a missing or reused idempotency
+key) is added by `shop.schema_generation`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from pydantic import BaseModel, ConfigDict
+
+Row = TypeVar("Row")
+PROBLEM_TYPE = "application/problem+json"
+
+
+class FieldError(BaseModel):
+    """One wrong field of a request."""
+
+    field: str
+    code: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). Programs branch on `code`; some problems have further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] | None = None
+
+
+class Page(BaseModel, Generic[Row]):
+    """One page of a list: `Page[CouponBody]` is told as the component `CouponBodyPage`."""
+
+    results: list[Row]
+    next: str | None
+    previous: str | None
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+        return f"{params[0].__name__}Page"
+
+
+PAGING = [
+    OpenApiParameter("limit", int, description="How many rows: 1 to 200, 50 when it is not given."),
+    OpenApiParameter("cursor", str, description="The place in the list, as `next` and `previous` name it."),
+]
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    required=True,
+    description="1 to 255 printable ASCII characters; the same key and request are done once.",
+)
+PREFER_WAIT = OpenApiParameter(
+    "Prefer",
+    str,
+    OpenApiParameter.HEADER,
+    description="`wait=N` (N up to 30): answer when it has settled, or after N seconds.",
+)
+
+
+def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
+    """The problems that a view refuses with, by status, for `extend_schema(responses=...)`."""
+    return {
+        (status, PROBLEM_TYPE): OpenApiResponse(response=problem_with(named), description=told(named))
+        for status, named in codes.items()
+    }
+
+
+def problem_with(codes: Sequence[str]) -> dict[str, Any]:
+    """The schema of a problem that has one of these codes."""
+    return {
+        "allOf": [{"$ref": "#/components/schemas/Problem"}],
+        "type": "object",
+        "properties": {"code": {"type": "string", "enum": sorted(codes)}},
+    }
+
+
+def told(codes: Sequence[str]) -> str:
+    """The codes as a response's description."""
+    return " · ".join(f"`{code}`" for code in sorted(codes))

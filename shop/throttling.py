@@ -1,0 +1,120 @@
+"""How often somebody may try: sliding windows, exact in Redis, per process in memory while it is away.
+
+One Lua script looks at all of an attempt's windows and counts it in all or none, so that attempts at the
+same moment can't slip through together. A refused attempt counts nothing.
+"""
+
+import hashlib
+import math
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis import Redis
+
+from shop import redis
+from shop.errors import Throttled
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `times` attempts within any `seconds`."""
+
+    name: str
+    times: int
+    seconds: int
+
+
+SIGN_INS_OF_NAME = Limit("sign-ins-of-name", times=10, seconds=60)
+SIGN_INS_FROM_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
+REGISTRATIONS = Limit("registrations-from-address", times=60, seconds=3600)
+
+# The windows are sorted sets of attempts by time. The reply is the wait in microseconds, 0 for "go on".
+COUNT = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local wait = 0
+for i, key in ipairs(KEYS) do
+  local times, window = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1]) * 1000000
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window)
+  if redis.call('ZCARD', key) >= times then
+    local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    wait = math.max(wait, oldest[2] + window - now)
+  end
+end
+if wait > 0 then
+  return wait
+end
+for i, key in ipairs(KEYS) do
+  redis.call('ZADD', key, now, ARGV[1])
+  redis.call('EXPIRE', key, ARGV[2 * i + 1])
+end
+return 0
+"""
+# In memory an attack may fill this many windows within their time; then the next ones are refused, for
+# forgetting the oldest would unthrottle them.
+MOST_WINDOWS = 10_000
+
+Attempt = tuple[Limit, str]
+_mutex = threading.Lock()
+_windows: dict[str, deque[float]] = {}
+
+
+def check(attempts: Sequence[Attempt]) -> None:
+    """Count one attempt in all the windows given, or in none and raise `Throttled`."""
+    keys = {_key(limit, who): limit for limit, who in attempts}
+    seconds = redis.attempt(lambda client: _wait_by_redis(client, keys), otherwise=None)
+    if seconds is None:
+        seconds = _wait_by_memory(keys, time.monotonic())
+    if seconds > 0:
+        raise Throttled("Too many attempts; wait a while.", retry_after=math.ceil(seconds))
+
+
+def forget() -> None:
+    """Empty the windows in memory (tests)."""
+    with _mutex:
+        _windows.clear()
+
+
+def _key(limit: Limit, who: str) -> str:
+    # The braces put all windows on one node of a Redis cluster, as one script needs them.
+    return f"firstcome:{{throttle}}:{limit.name}:{hashlib.sha256(who.encode()).hexdigest()}"
+
+
+def _wait_by_redis(client: Redis, keys: dict[str, Limit]) -> float:
+    numbers = [number for limit in keys.values() for number in (limit.times, limit.seconds)]
+    microseconds = client.eval(COUNT, len(keys), *keys, secrets.token_hex(8), *numbers)
+    return float(str(microseconds)) / 1_000_000
+
+
+def _wait_by_memory(keys: dict[str, Limit], now: float) -> float:
+    with _mutex:
+        wait = max(_wait(key, limit, now) for key, limit in keys.items())
+        if wait > 0:
+            return wait
+        for key in keys:
+            _windows.setdefault(key, deque()).append(now)
+        return 0.0
+
+
+def _wait(key: str, limit: Limit, now: float) -> float:
+    """Seconds until this window has room again."""
+    window = _windows.get(key)
+    if window is None:
+        return 0.0 if _has_room(now) else float(limit.seconds)
+    while window and window[0] <= now - limit.seconds:
+        window.popleft()
+    return window[0] + limit.seconds - now if len(window) >= limit.times else 0.0
+
+
+def _has_room(now: float) -> bool:
+    """Whether another window fits; those that nobody used for an hour make room."""
+    if len(_windows) < MOST_WINDOWS:
+        return True
+    oldest = now - max(limit.seconds for limit in (SIGN_INS_OF_NAME, SIGN_INS_FROM_ADDRESS, REGISTRATIONS))
+    for key in [key for key, window in _windows.items() if not window or window[-1] <= oldest]:
+        del _windows[key]
+    return len(_windows) < MOST_WINDOWS
