@@ -10,8 +10,10 @@ from scripts import ports
 from scripts.instance import Instance
 
 Command = list[str]
-STORES = ("redis", "mariadb")
-SHOP = ("web", "worker", "beat", "gateway", "sink")
+OUTSIDE = ("gateway", "sink")
+"""Simulators of what is not ours: they need nothing of the shop."""
+SHOP = ("web", "worker", "beat")
+"""What needs a prepared database."""
 WORKER_THREADS = 16
 
 

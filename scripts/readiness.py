@@ -1,5 +1,6 @@
 """Waiting until an instance serves, or saying with the end of a log why it does not."""
 
+import functools
 import http.client
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ def wait_for_stores(instance: Instance, stores: list[str]) -> None:
     """Return once each of the databases accepts connections. Raises SetupError."""
     sockets = {"redis": instance.redis_socket, "mariadb": instance.mariadb_socket}
     for name in stores:
-        _wait(instance, name, lambda name=name: _socket_problem(str(sockets[name])))
+        _wait(instance, name, functools.partial(_socket_problem, str(sockets[name])))
 
 
 def wait_for_shop(instance: Instance) -> None:

@@ -6,6 +6,7 @@ When something is wrong it ends with 1 and one line.
 
 import argparse
 import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -44,7 +45,7 @@ def run(instance: Instance) -> int:
     _make_folders(instance)
     with instances.hold(instance):
         if supervision.clear_leftovers(instance):
-            print("Cleared what an earlier run left behind.", flush=True)
+            _say("Cleared what an earlier run left behind.")
         _require_space(instance)
         for port in (instance.port, instance.gateway_port, instance.data_platform_port):
             ports.require_free(port)
@@ -67,16 +68,16 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
             try:
                 _bring_up(instance, environment, daemon, stores, prepare=not is_ready)
                 if not is_ready:
-                    print(welcome.text(instance, environment), flush=True)
+                    _say(welcome.text(instance, environment))
                 is_ready = True
                 daemon.wait()
             except KeyboardInterrupt:
                 _ignore_further_signals()
                 if not is_ready:
                     raise
-                print("\nStopping …", flush=True)
+                _say("\nStopping …")
                 return 0
-        print("supervisor died; starting everything again", file=sys.stderr, flush=True)
+        _say("supervisor died; starting everything again")
         supervision.clear_leftovers(instance)
 
 
@@ -92,14 +93,24 @@ def _bring_up(
     readiness.wait_for_stores(instance, stores)
     if prepare:
         _prepare(environment)
-    supervision.start_shop(instance)
+    supervision.start(instance, ["web", "worker"])
     readiness.wait_for_shop(instance)
+    # Housekeeping can wait; on two cores its start would delay the others'.
+    supervision.start(instance, ["beat"])
 
 
 def _prepare(environment: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "scripts.prepare"]
     if subprocess.run(command, cwd=places.PROJECT, env=environment, stdin=subprocess.DEVNULL).returncode != 0:
         raise SystemExit(1)  # it said why
+
+
+def _say(text: str) -> None:
+    """Tell whoever reads; that nobody does any more (`make run | head`) is no reason to stop."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _arguments() -> argparse.Namespace:

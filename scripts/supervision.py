@@ -14,11 +14,12 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from scripts import children, places, process_identity
 from scripts.instance import Instance
-from scripts.processes import SHOP
+from scripts.processes import OUTSIDE, SHOP
 from scripts.setup_error import SetupError
 
 STOP_SECONDS = 5
 """What a process gets to end by itself before it is killed: a crash is something that every one survives."""
+START_SECONDS = 30
 LOG_BYTES = "10MB"
 
 _DAEMON = f"""\
@@ -58,13 +59,13 @@ stdout_logfile_backups=1
 
 
 def configuration(*, socket: str, stores: Sequence[str], is_root: bool) -> str:
-    """The configuration file: stores start at once, the shop when told to, and it stops before the stores."""
+    """The configuration file. The shop starts when told to, everything else at once; the stores stop last."""
     sections = [_DAEMON.format(socket=socket.replace("%", "%%"), user="user=root" if is_root else "")]
-    groups = [("stores", stores, 1, "true"), ("shop", SHOP, 2, "false")]
-    for name, programs, priority, autostart in groups:
+    for priority, (group, programs) in enumerate({"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()):
         if programs:
-            sections.append(_GROUP.format(name=name, programs=",".join(programs), priority=priority))
-        sections += [_PROGRAM.format(name=program, autostart=autostart) for program in programs]
+            sections.append(_GROUP.format(name=group, programs=",".join(programs), priority=priority))
+    for program in [*stores, *OUTSIDE, *SHOP]:
+        sections.append(_PROGRAM.format(name=program, autostart=str(program not in SHOP).lower()))
     return "".join(sections)
 
 
@@ -95,9 +96,17 @@ def supervisor(
         children.stop(daemon, within_seconds=2 * STOP_SECONDS + 3)
 
 
-def start_shop(instance: Instance) -> None:
-    """Start everything that needs a prepared database."""
-    _calls(instance).startProcessGroup("shop", False)
+def start(instance: Instance, names: Sequence[str]) -> None:
+    """Start these processes of the shop; returns once their ids are written."""
+    for name in names:
+        _calls(instance).startProcess(f"shop:{name}", False)
+    deadline = time.monotonic() + START_SECONDS
+    while not all((instance.run / f"{name}.pid").exists() for name in names):
+        if time.monotonic() > deadline:
+            raise SetupError(
+                f"supervisor started no {' and no '.join(names)}; see {instance.logs}/supervisor.log"
+            )
+        time.sleep(0.02)
 
 
 def states(instance: Instance) -> dict[str, str]:

@@ -1,0 +1,238 @@
+"""The embedded smoke: `make run` in an empty folder, a coupon, a paid order, an audit, Ctrl-C, a second run.
+
+After the start everything goes over HTTP. It prints a line a step and ends at the first that fails.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scripts import children, environment, places, ports, process_identity, readiness, supervision, welcome
+from scripts import instance as instances
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+READY_SECONDS = 240
+"""The first run makes a database and seeds it, on a machine that may be slow and busy."""
+STOP_SECONDS = 20
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
+"""What an outer make would tell the inner one."""
+
+
+class Failed(Exception):
+    """A step did not end as it should."""
+
+
+class Client:
+    """The API as the demo user sees it."""
+
+    def __init__(self, instance: Instance):
+        self.port = instance.port
+        body = {"username": welcome.DEMO_USER, "password": welcome.DEMO_PASSWORD}
+        self.headers = dict(welcome.JSON)
+        token = self.call("POST", "/api/v1/auth/token", body, expect=(200,))["access"]
+        self.headers["Authorization"] = f"Bearer {token}"
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, expect: tuple[int, ...] = (200,), **headers: str
+    ) -> Any:
+        """The answer's JSON. Raises Failed when its status is not one of those expected."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        content = None if body is None else json.dumps(body)
+        status, text = readiness.ask(self.port, method, path, content, self.headers | named)
+        if status not in expect:
+            raise Failed(f"{method} {path} answered {status}: {text[:500]}")
+        return json.loads(text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="make smoke", description="Boot the stack, sell something, stop it."
+    )
+    parser.add_argument("--db", default="", help="sqlite or mariadb")
+    home = Path(tempfile.mkdtemp(prefix="firstcome-smoke-")).resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        database = parser.parse_args().db
+        smoke(instances.choose(home=home, port=str(ports.free(3)), database=database))
+        print("smoke: passed", flush=True)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (Failed, SetupError, OSError) as error:
+        print(f"smoke: failed: {error}\n{_ends_of_logs(home)}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def smoke(instance: Instance) -> None:
+    """All steps. Raises Failed at the first that fails."""
+    with running(instance) as greeting:
+        client = Client(instance)
+        _paste(greeting)
+        coupon = _issue_coupon(client)
+        order = _place_order(client, coupon)
+        _check_charge(instance, order)
+        _check_pages(instance)
+        _audit(instance)
+    _step("Ctrl-C leaves no process behind")
+    with running(instance):
+        kept = Client(instance).call("GET", f"/api/v1/orders/{order['id']}")
+        _require(kept["status"] == "paid", f"after a restart the order is {kept['status']}")
+        _step("a second run still knows the order")
+        _audit(instance)
+
+
+@contextmanager
+def running(instance: Instance) -> Iterator[str]:
+    """`make run`, from its start to Ctrl-C; yields what it said when it was ready."""
+    started = time.monotonic()
+    # Exported settings win over a developer's `.env`, so this never meets a database of his.
+    own = environment.defaults(instance)
+    settings = {name: value for name, value in (os.environ | own).items() if name not in OF_MAKE}
+    words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
+    log = instance.home / "make-run.log"
+    log.write_bytes(b"")
+    child = children.start(words, log=log, environment=settings, when_parent_dies=signal.SIGTERM)
+    try:
+        is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
+        children.wait_until(is_ready, name="make run", child=child, log=log, within_seconds=READY_SECONDS)
+        _step(f"make run DB={instance.database} is ready after {time.monotonic() - started:.1f} s")
+        yield log.read_text()
+        _stop(instance, child)
+    finally:
+        if child.poll() is None:
+            children.stop(child, within_seconds=STOP_SECONDS)
+        supervision.clear_leftovers(instance)
+
+
+def _stop(instance: Instance, child: subprocess.Popen[bytes]) -> None:
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    try:
+        child.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"make run goes on {STOP_SECONDS} s after Ctrl-C") from None
+    left = process_identity.of_state(instance.home)
+    _require(not left, f"processes are left after Ctrl-C: {sorted(left)}")
+    for port in (instance.port, instance.gateway_port, instance.data_platform_port):
+        ports.require_free(port)
+
+
+def _paste(greeting: str) -> None:
+    """Run the line that the greeting offers, as a user would."""
+    line = next(line for line in greeting.splitlines() if line.startswith("curl "))
+    if shutil.which("curl") is None:
+        _step("there is no curl here to paste the line into")
+        return
+    ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30)
+    _require(
+        '"code"' in ran.stdout and '"status":"issued"' in ran.stdout.replace(" ", ""), ran.stdout + ran.stderr
+    )
+    _step("the curl line of the greeting issues a coupon when pasted")
+
+
+def _issue_coupon(client: Client) -> Any:
+    campaigns = client.call("GET", "/api/v1/campaigns")["results"]
+    campaign = next((found for found in campaigns if found["status"] == "open"), None)
+    if campaign is None:
+        raise Failed("no campaign is open")
+    coupon = client.call("POST", "/api/v1/coupons", {"campaign": campaign["id"]}, expect=(200, 201))
+    _step(f"coupon {coupon['code']} of campaign {campaign['id']} at position {coupon['position']}")
+    return coupon
+
+
+def _place_order(client: Client, coupon: Any) -> Any:
+    products = client.call("GET", "/api/v1/products")["results"]
+    product = next((found for found in products if found["available"] > 0 and found["price"] > 0), None)
+    if product is None:
+        raise Failed("no product is available")
+    minimum = coupon["discount"]["min_order_amount"] or 0
+    quantity = max(1, -(-minimum // product["price"]))
+    usable = quantity <= product["available"]
+    asked = {
+        "items": [{"product": product["id"], "quantity": quantity if usable else 1}],
+        "coupon": coupon["code"] if usable else None,
+        "payment": {"token": "tok_ok"},
+    }
+    key = str(uuid.uuid4())
+    order = client.call("POST", "/api/v1/orders", asked, expect=(201,), Idempotency_Key=key, Prefer="wait=10")
+    _require(order["status"] == "paid", f"the order is {order['status']}")
+    _step(
+        f"order {order['id']} paid: {order['card_amount']} by card, {order['discount_amount']} off by coupon"
+    )
+    again = client.call("POST", "/api/v1/orders", asked, expect=(201,), Idempotency_Key=key, Prefer="wait=10")
+    _require(again["id"] == order["id"], "the same key made a second order")
+    _step("the same call again gets the same order")
+    return order
+
+
+def _check_charge(instance: Instance, order: Any) -> None:
+    _, text = readiness.ask(instance.gateway_port, "GET", f"/charges?order={order['id']}")
+    charges = [(charge["status"], charge["amount"]) for charge in json.loads(text)["results"]]
+    _require(charges == [("succeeded", order["card_amount"])], f"the gateway's book holds {charges}")
+    _step("the gateway's book holds exactly one charge of it")
+
+
+def _check_pages(instance: Instance) -> None:
+    docs = _page(instance, "/api/docs/", "swagger")
+    style = re.search(r'"(/static/[^"]+\.css)"', docs)
+    _require(style is not None, "the docs page names no style sheet of ours")
+    assert style is not None
+    _page(instance, style.group(1), "swagger")
+    _page(instance, "/api/schema/", "openapi")
+    _page(instance, "/metrics", "# HELP")
+    _page(instance, "/admin/login/", "csrfmiddlewaretoken")
+    _step("docs, its style sheet, schema, metrics and admin answer")
+
+
+def _page(instance: Instance, path: str, expected: str) -> str:
+    status, text = readiness.ask(instance.port, "GET", path)
+    _require(status == 200 and expected in text, f"GET {path} answered {status} without {expected!r}")
+    return text
+
+
+def _audit(instance: Instance) -> None:
+    words = ["make", "manage", f"VAR={instance.home}", "ARGS=audit --json"]
+    settings = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+    ran = subprocess.run(
+        words,
+        cwd=places.PROJECT,
+        env=settings | environment.defaults(instance),
+        capture_output=True,
+        text=True,
+    )
+    _require(ran.returncode == 0, f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    laws = json.loads(ran.stdout)["laws"]
+    _require(all(law["holds"] for law in laws), f"audit found: {laws}")
+    _step(f"audit: all {len(laws)} laws hold")
+
+
+def _require(is_so: bool, otherwise: str) -> None:
+    if not is_so:
+        raise Failed(otherwise)
+
+
+def _step(text: str) -> None:
+    print(f"smoke: {text}", flush=True)
+
+
+def _ends_of_logs(home: Path) -> str:
+    logs = sorted((home / "log").glob("*.log"))
+    return "\n".join(f"--- {log.name}\n{children.tail(log, 8)}" for log in logs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
