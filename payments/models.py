@@ -2,16 +2,22 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from shop.fields import ExactCharField, uuid_key
+
+# The ids of the shop's own accounts.
+HOLDING, SALES, GATEWAY_CLEARING, PROMOTIONS = -1, -2, -3, -4
 
 
 class LedgerAccount(models.Model):
     """One account of the books. Wallets belong to somebody and cache their balance.
 
-    The shop's own accounts cache none: they take part in every transfer, and a cached balance would make
-    each payment wait for the one before. Their balance is the sum of their entries.
+    A wallet has its owner's id, and the shop's own accounts have fixed ones below zero: nobody has to
+    look an account up, and locking wallets by id is locking them by user.
+
+    The shop's own accounts cache no balance: they take part in every transfer, and a cached balance would
+    make each payment wait for the one before. Their balance is the sum of their entries.
     """
 
     class Kind(models.TextChoices):
@@ -21,6 +27,7 @@ class LedgerAccount(models.Model):
         GATEWAY_CLEARING = "gateway_clearing"
         PROMOTIONS = "promotions"
 
+    id = models.BigIntegerField(primary_key=True)
     kind = models.CharField(max_length=24, choices=Kind.choices)
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="wallet"
@@ -33,14 +40,28 @@ class LedgerAccount(models.Model):
                 condition=Q(balance_amount__gte=0), name="payments_ledgeraccount_balance_not_negative"
             ),
             models.CheckConstraint(
-                condition=Q(kind="wallet", user__isnull=False)
-                | (~Q(kind="wallet") & Q(user__isnull=True, balance_amount=0)),
+                condition=Q(kind="wallet", user__isnull=False, user=F("id"))
+                | Q(user__isnull=True, balance_amount=0)
+                & (
+                    Q(kind="holding", id=HOLDING)
+                    | Q(kind="sales", id=SALES)
+                    | Q(kind="gateway_clearing", id=GATEWAY_CLEARING)
+                    | Q(kind="promotions", id=PROMOTIONS)
+                ),
                 name="payments_ledgeraccount_only_wallets_have_owner_and_balance",
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.user_id or ''}".strip()
+
+
+SHOP_ACCOUNTS = {
+    HOLDING: LedgerAccount.Kind.HOLDING,
+    SALES: LedgerAccount.Kind.SALES,
+    GATEWAY_CLEARING: LedgerAccount.Kind.GATEWAY_CLEARING,
+    PROMOTIONS: LedgerAccount.Kind.PROMOTIONS,
+}
 
 
 class Transfer(models.Model):
@@ -102,7 +123,8 @@ class Entry(models.Model):
 class Payment(models.Model):
     """What is paid for an order, or for a top-up of the wallet (then `order` is null).
 
-    `charge_key` is the name under which the gateway is asked, once and for ever.
+    An order has one payment at most: paying again after a refusal takes a new order. `charge_key` is the
+    name under which the gateway is asked, once and for ever; the card's token is forgotten at the end.
     """
 
     class Status(models.TextChoices):
@@ -136,9 +158,19 @@ class Payment(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["charge_key"], name="payments_payment_one_charge_key"),
+            models.UniqueConstraint(fields=["order"], name="payments_payment_one_per_order"),
             models.CheckConstraint(
                 condition=Q(order__isnull=False) | Q(points_amount=0, card_amount__gte=1),
                 name="payments_payment_topup_is_by_card",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["pending", "in_doubt"], settled_at__isnull=True)
+                | Q(status__in=["succeeded", "failed", "reversed"], settled_at__isnull=False, token=""),
+                name="payments_payment_settled_has_time_and_no_token",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="succeeded") | Q(card_amount=0) | ~Q(charge_reference=""),
+                name="payments_payment_success_names_its_charge",
             ),
         ]
         indexes = [models.Index(fields=["account", "-created_at"], name="payments_payment_of_account")]

@@ -71,6 +71,21 @@ def run(work: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
     raise AssertionError("the last attempt returns or raises")
 
 
+def assert_inside() -> None:
+    """Raise unless the caller has opened a transaction: what follows is only a part of one."""
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("This belongs into a transaction of the caller's.")
+
+
+def assert_outside() -> None:
+    """Raise inside a transaction: nothing that waits for a network may hold locks meanwhile.
+
+    The transaction that Django's `TestCase` wraps around a test doesn't count.
+    """
+    if any(not block._from_testcase for block in connection.atomic_blocks):
+        raise transaction.TransactionManagementError("No network inside a transaction.")
+
+
 def _give_up_or_prepare(error: DatabaseError, *, final: bool) -> None:
     """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
     if is_lost(error):

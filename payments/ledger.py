@@ -1,0 +1,138 @@
+"""The books in the sentences of the business: points held, given back, sold, bought and granted.
+
+These are parts of the caller's transaction, and safe to repeat: each happens once for its order, payment
+or reference (`payments.transfers`). A wallet is opened on first need; opening it inside the transaction
+that then moves its money works, but may deadlock with a twin and be tried again, so open it before.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from payments import transfers
+from payments.models import GATEWAY_CLEARING, HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
+from shop import transactions
+from shop.errors import NotFound
+
+Kind = Transfer.Kind
+WALLETS_PER_STATEMENT = 1_000
+
+
+def wallet_id(user_id: int) -> int:
+    """The account of the user's wallet, opened if there is none. Raises `NotFound` for an unknown user."""
+    if LedgerAccount.objects.filter(id=user_id).exists():
+        return user_id
+    if not get_user_model().objects.filter(id=user_id).exists():
+        raise NotFound(f"There is no user {user_id}.")
+    LedgerAccount.objects.get_or_create(
+        id=user_id, defaults={"kind": LedgerAccount.Kind.WALLET, "user_id": user_id}
+    )
+    return user_id
+
+
+def balance_amount(user_id: int) -> int:
+    """The points in the user's wallet, as committed last; 0 without a wallet."""
+    return balances([user_id]).get(user_id, 0)
+
+
+def balances(user_ids: Iterable[int]) -> dict[int, int]:
+    """The points in these users' wallets, as committed last; 0 without a wallet."""
+    wanted = set(user_ids)
+    known = LedgerAccount.objects.filter(id__in=wanted).values_list("id", "balance_amount")
+    return dict.fromkeys(wanted, 0) | dict(known)
+
+
+def hold_points(*, order_id: UUID, user_id: int, amount: int, at: datetime | None = None) -> Transfer | None:
+    """Take points out of the wallet and hold them for the order; nothing to do for none.
+
+    Raises `Rejected` `insufficient_points`.
+    """
+    return _move(Kind.HOLD, order_id, {user_id: -amount, HOLDING: amount}, at)
+
+
+def release_points(
+    *, order_id: UUID, user_id: int, amount: int, at: datetime | None = None
+) -> Transfer | None:
+    """Give the points that were held for the order back to the wallet."""
+    return _move(Kind.RELEASE, order_id, {HOLDING: -amount, user_id: amount}, at)
+
+
+def settle_sale(
+    *, order_id: UUID, points_amount: int, card_amount: int, at: datetime | None = None
+) -> Transfer | None:
+    """Turn what was held and what the gateway charged into a sale; none for an order that costs nothing."""
+    amounts = {HOLDING: -points_amount, GATEWAY_CLEARING: -card_amount, SALES: points_amount + card_amount}
+    return _move(Kind.SALE, order_id, amounts, at)
+
+
+def credit_top_up(*, payment_id: UUID, user_id: int, amount: int, at: datetime | None = None) -> Transfer:
+    """Put into the wallet what the gateway charged for it. The wallet must be open (`wallet_id`)."""
+    return transfers.transfer(
+        kind=Kind.TOP_UP,
+        reference=str(payment_id),
+        amounts={GATEWAY_CLEARING: -amount, user_id: amount},
+        at=at,
+    )
+
+
+def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> Entry:
+    """Give points for nothing, and return the wallet's entry. The wallet must be open (`wallet_id`)."""
+    granted = transfers.transfer(
+        kind=Kind.GRANT,
+        reference=reference,
+        amounts={PROMOTIONS: -amount, user_id: amount},
+        reason=reason,
+        at=at,
+    )
+    return Entry.objects.select_related("transfer").get(transfer=granted, account_id=user_id)
+
+
+def _move(kind: str, order_id: UUID, amounts: Mapping[int, int], at: datetime | None) -> Transfer | None:
+    """The one transfer of this kind that an order has."""
+    transactions.assert_inside()
+    if not any(amounts.values()):
+        return None
+    return transfers.transfer(kind=kind, reference=str(order_id), amounts=amounts, order_id=order_id, at=at)
+
+
+def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:
+    """Open wallets with `amount` granted to each, in a few statements a thousand; return how many.
+
+    Users who have a wallet keep it as it is. For demo data: nobody may open the same wallets meanwhile.
+    """
+    transactions.assert_inside()
+    wanted = sorted(set(user_ids))
+    chunks = [wanted[at : at + WALLETS_PER_STATEMENT] for at in range(0, len(wanted), WALLETS_PER_STATEMENT)]
+    return sum(_open(chunk, amount) for chunk in chunks)
+
+
+def _open(user_ids: Collection[int], amount: int) -> int:
+    there = set(LedgerAccount.objects.filter(id__in=user_ids).values_list("id", flat=True))
+    fresh = [id for id in user_ids if id not in there]
+    LedgerAccount.objects.bulk_create(
+        LedgerAccount(id=id, kind=LedgerAccount.Kind.WALLET, user_id=id, balance_amount=amount)
+        for id in fresh
+    )
+    if amount:
+        _grant_opening(fresh, amount)
+    return len(fresh)
+
+
+def _grant_opening(user_ids: Collection[int], amount: int) -> None:
+    now = timezone.now()
+    grants = {
+        id: Transfer(kind=Kind.GRANT, reference=f"opening {id}", reason="Opening balance", at=now)
+        for id in user_ids
+    }
+    Transfer.objects.bulk_create(grants.values())
+    Entry.objects.bulk_create(
+        entry
+        for id, grant in grants.items()
+        for entry in (
+            Entry(transfer=grant, account_id=PROMOTIONS, amount=-amount),
+            Entry(transfer=grant, account_id=id, amount=amount, balance_after_amount=amount),
+        )
+    )

@@ -1,0 +1,154 @@
+"""Double entry: money moves by transfers whose entries sum to zero, appended and never changed.
+
+These are parts of the caller's transaction. Each is safe to repeat: a transfer is known by its kind and
+reference, and a repeat returns the one there is. Wallets are locked in the order of their ids, in one
+statement; lock what comes before them in the project's order (order, saga, stock, campaign, coupon)
+first.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from payments.models import Entry, LedgerAccount, Transfer
+from shop import transactions
+from shop.errors import Rejected
+
+# Each row looks through the cases one by one: far more of them would cost their square.
+WALLETS_PER_STATEMENT = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A transfer to be made. `amounts` are signed, by account id: what is positive comes in."""
+
+    kind: str
+    reference: str
+    amounts: Mapping[int, int]
+    order_id: UUID | None = None
+    reason: str = ""
+
+
+def transfer(
+    *,
+    kind: str,
+    reference: str,
+    amounts: Mapping[int, int],
+    order_id: UUID | None = None,
+    reason: str = "",
+    at: datetime | None = None,
+) -> Transfer:
+    """Move money between accounts, once for this kind and reference.
+
+    Raises `Rejected` `insufficient_points` when a wallet would go below zero (then nothing has changed),
+    and `ValueError` when the amounts don't sum to zero, move nothing, or credit a wallet that isn't open.
+    """
+    proposal = Proposal(kind=kind, reference=reference, amounts=amounts, order_id=order_id, reason=reason)
+    [outcome] = transfer_many([proposal], at=at)
+    if isinstance(outcome, Rejected):
+        raise outcome
+    return outcome
+
+
+def transfer_many(proposals: Sequence[Proposal], *, at: datetime | None = None) -> list[Transfer | Rejected]:
+    """Decide these transfers in their order: each one's transfer, or its refusal, which moved nothing.
+
+    The same few statements for any number. Raises `ValueError` as `transfer` does.
+    """
+    transactions.assert_inside()
+    for proposal in proposals:
+        _check(proposal)
+    at = at or timezone.now()
+    try:
+        with transaction.atomic():
+            return _decide(proposals, at)
+    except IntegrityError:
+        # A twin that shares no wallet with this one was faster. It has committed: now it is seen.
+        return _decide(proposals, at)
+
+
+def _check(proposal: Proposal) -> None:
+    if sum(proposal.amounts.values()) or not any(proposal.amounts.values()):
+        raise ValueError(f"The entries of {proposal.kind} {proposal.reference} must move money to sum zero.")
+
+
+def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Rejected]:
+    """Lock, then look for repeats, then decide in memory and write."""
+    before = _lock({id for proposal in proposals for id in proposal.amounts if id > 0})
+    balances = dict(before)
+    known = _known(proposals)
+    made: list[tuple[Transfer, Proposal, dict[int, int]]] = []
+    outcomes: list[Transfer | Rejected] = []
+    for proposal in proposals:
+        name = (proposal.kind, proposal.reference)
+        outcome = known.get(name) or _refusal(proposal, balances)
+        if outcome is None:
+            outcome = known[name] = _new(proposal, at)
+            made.append((outcome, proposal, _apply(proposal, balances)))
+        outcomes.append(outcome)
+    _write(made, {id: balance for id, balance in balances.items() if balance != before[id]})
+    return outcomes
+
+
+def _lock(wallet_ids: Collection[int]) -> dict[int, int]:
+    """The balances of those wallets that are open, locked until the transaction ends."""
+    if not wallet_ids:
+        return {}
+    # A locking read of a row that is missing locks the gap around it: only rows that are there are asked for.
+    there = list(LedgerAccount.objects.filter(id__in=wallet_ids).values_list("id", flat=True))
+    rows = LedgerAccount.objects.select_for_update().filter(id__in=there).order_by("id")
+    return dict(rows.values_list("id", "balance_amount"))
+
+
+def _known(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
+    """The transfers that are there already. After the locks: so a twin that held them is seen."""
+    found = Transfer.objects.filter(
+        kind__in={proposal.kind for proposal in proposals},
+        reference__in={proposal.reference for proposal in proposals},
+    )
+    return {(one.kind, one.reference): one for one in found}
+
+
+def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None:
+    for id, amount in proposal.amounts.items():
+        if id > 0 and amount > 0 and id not in balances:
+            raise ValueError(f"The wallet of user {id} isn't open.")
+        if id > 0 and balances.get(id, 0) + amount < 0:
+            return Rejected("The wallet holds fewer points than that.", code="insufficient_points")
+    return None
+
+
+def _new(proposal: Proposal, at: datetime) -> Transfer:
+    return Transfer(
+        kind=proposal.kind,
+        reference=proposal.reference,
+        order_id=proposal.order_id,
+        reason=proposal.reason,
+        at=at,
+    )
+
+
+def _apply(proposal: Proposal, balances: dict[int, int]) -> dict[int, int]:
+    """Move the wallets' balances, and return them as this transfer leaves them."""
+    after = {id: balances[id] + amount for id, amount in proposal.amounts.items() if id in balances}
+    balances.update(after)
+    return after
+
+
+def _write(made: Iterable[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]) -> None:
+    """All rows in one statement a table. The wallets come first: they are the entries' parents."""
+    wallets = [LedgerAccount(id=id, balance_amount=balance) for id, balance in balances.items()]
+    LedgerAccount.objects.bulk_update(wallets, ["balance_amount"], batch_size=WALLETS_PER_STATEMENT)
+    Transfer.objects.bulk_create([one for one, _, _ in made])
+    Entry.objects.bulk_create(
+        [
+            Entry(transfer=one, account_id=id, amount=amount, balance_after_amount=after.get(id))
+            for one, proposal, after in made
+            for id, amount in proposal.amounts.items()
+            if amount
+        ]
+    )
