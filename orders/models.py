@@ -39,6 +39,9 @@ class Order(models.Model):
     placed_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it was cancelled, expired or failed."
+    )
     failure_code = models.CharField(max_length=64, blank=True)
     failure_detail = models.CharField(max_length=255, blank=True)
 
@@ -107,23 +110,29 @@ class OrderLine(models.Model):
 class Saga(models.Model):
     """One run of named steps that must all happen, or be undone: the state to recover from.
 
-    Whoever holds the lease drives it. `next_attempt_at` says when the sweeper looks at it again, null
-    when there is nothing left to do. Past `deadline_at` it gives up; what it then can't undo is `stuck`.
+    Whoever holds the lease drives it, `do` by `do` or, once a step was refused, `undo` by `undo`.
+    `next_attempt_at` says when the sweeper looks at it again; null once it has ended. What is unfinished
+    past `deadline_at` is `stuck`: an operator sees it, and it is still tried now and then.
     """
 
     class State(models.TextChoices):
         RUNNING = "running"
-        COMPENSATING = "compensating"
+        STUCK = "stuck"
         DONE = "done"
         COMPENSATED = "compensated"
-        STUCK = "stuck"
+
+    class Direction(models.TextChoices):
+        DO = "do"
+        UNDO = "undo"
 
     id = uuid_key()
     kind = models.CharField(max_length=32)
     subject_id = models.UUIDField(help_text="The payment that the saga is for.")
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
-    step = models.CharField(max_length=32, blank=True, help_text="The step that is next, or failed last.")
-    attempts = models.PositiveIntegerField(default=0, help_text="Failed attempts at the current step.")
+    direction = models.CharField(max_length=8, choices=Direction.choices, default=Direction.DO)
+    attempts = models.PositiveIntegerField(default=0, help_text="Attempts in vain, over all steps.")
+    failure_code = models.CharField(max_length=64, blank=True, help_text="Why it is being undone.")
+    failure_detail = models.CharField(max_length=255, blank=True)
     last_error = models.CharField(max_length=255, blank=True)
     lease_token = models.CharField(max_length=32, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)
@@ -136,7 +145,12 @@ class Saga(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "subject_id"], name="orders_saga_one_per_kind_and_subject"
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=["done", "compensated"], ended_at__isnull=False)
+                | models.Q(state__in=["running", "stuck"], next_attempt_at__isnull=False),
+                name="orders_saga_unfinished_has_next_attempt",
+            ),
         ]
         indexes = [models.Index(fields=["next_attempt_at"], name="orders_saga_by_next_attempt")]
 
@@ -147,21 +161,25 @@ class Saga(models.Model):
 class SagaLog(models.Model):
     """What a saga did, oldest first: appended, never changed.
 
-    A line of `attempt` 0 is an effect: unique per saga, step and direction, so it happens once (dtm's
-    barrier). An undo of a step that never ran leaves a line that refuses the late do. Lines of attempt
-    1, 2, ... tell what was tried in vain.
+    A line of `attempt` 0 is final: unique per saga, step and direction, so its effect happens once
+    (dtm's barrier). An undo of a step that never ran leaves a `void` line that refuses the late do.
+    Lines of attempt 1, 2, ... tell what was tried in vain.
     """
 
-    class Direction(models.TextChoices):
-        DO = "do"
-        UNDO = "undo"
+    class Event(models.TextChoices):
+        DONE = "done"
+        SKIPPED = "skipped", "nothing to do"
+        REFUSED = "refused", "refused for good"
+        VOID = "void", "undone before it was done"
+        FAILED = "failed", "tried in vain"
 
     saga = models.ForeignKey(Saga, on_delete=models.PROTECT, db_index=False, related_name="log")
     step = models.CharField(max_length=32)
-    direction = models.CharField(max_length=8, choices=Direction.choices)
+    direction = models.CharField(max_length=8, choices=Saga.Direction.choices)
     attempt = models.PositiveIntegerField(default=0)
-    event = models.CharField(max_length=64)
+    event = models.CharField(max_length=16, choices=Event.choices)
     detail = models.CharField(max_length=255, blank=True)
+    reference = models.CharField(max_length=96, blank=True, help_text="The outside system's name for it.")
     at = models.DateTimeField()
 
     class Meta:

@@ -1,0 +1,70 @@
+"""Orders and sagas as operators see them: everything is read, nothing is edited by hand."""
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from orders.models import Order, OrderLine, Saga, SagaLog
+
+
+class ReadOnly:
+    """Rows that only the shop itself writes."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class OrderLineInline(ReadOnly, TabularInline):
+    model = OrderLine
+    fields = ["sku", "name", "quantity", "unit_price", "line_amount", "discount_amount"]
+
+
+class SagaLogInline(ReadOnly, TabularInline):
+    model = SagaLog
+    fields = ["at", "step", "direction", "event", "attempt", "detail", "reference"]
+    ordering = ["at", "id"]
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnly, ModelAdmin):
+    list_display = ["id", "account", "status", "total_amount", "points_amount", "card_amount", "placed_at"]
+    list_filter = ["status"]
+    list_select_related = ["account"]
+    search_fields = ["id", "account__username", "coupon_code"]
+    ordering = ["-id"]
+    inlines = [OrderLineInline]
+    show_full_result_count = False
+
+
+@admin.register(OrderLine)
+class OrderLineAdmin(ReadOnly, ModelAdmin):
+    list_display = ["order", "sku", "name", "quantity", "line_amount"]
+    search_fields = ["sku", "order__id"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+
+@admin.register(Saga)
+class SagaAdmin(ReadOnly, ModelAdmin):
+    list_display = ["id", "kind", "subject_id", "state", "direction", "attempts", "last_error", "created_at"]
+    list_filter = ["state", "kind", "direction"]
+    search_fields = ["id", "subject_id"]
+    ordering = ["-id"]
+    inlines = [SagaLogInline]
+    show_full_result_count = False
+
+
+@admin.register(SagaLog)
+class SagaLogAdmin(ReadOnly, ModelAdmin):
+    list_display = ["at", "saga", "step", "direction", "event", "attempt", "detail"]
+    list_filter = ["step", "direction", "event"]
+    search_fields = ["saga__id"]
+    ordering = ["-id"]
+    show_full_result_count = False
