@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import Error as DatabaseFailure
+from django.db import InterfaceError, OperationalError, connection, transaction
 from structlog import get_logger
 
 from shop.errors import Unavailable
@@ -29,15 +30,16 @@ CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ}
 LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031}
 ATTEMPTS = 4
 BACKOFF_SECONDS = 0.05
-# Past this no further attempt starts: a database that is down is reported, not waited for, and a lock
-# that somebody keeps is waited for twice (5 s each) rather than four times.
-BUDGET_SECONDS = 6.0
+# Past these no further attempt starts. A lock that somebody keeps is waited for twice (5 s each) rather
+# than four times; a database that lets a connection wait (2 s each) is told to be away, not waited for.
+CONFLICT_BUDGET_SECONDS = 6.0
+LOST_BUDGET_SECONDS = 1.5
 
 
 def is_conflict(error: BaseException) -> bool:
     """Whether the database rolled the work back because of other work: try again."""
-    return isinstance(error, DatabaseError) and (
-        _number(error) in CONFLICTS or "database is locked" in str(error)
+    return isinstance(error, OperationalError) and (
+        _number(error) in CONFLICTS or error.args == ("database is locked",)
     )
 
 
@@ -45,7 +47,7 @@ def is_lost(error: BaseException) -> bool:
     """Whether the connection went away, or could not be had."""
     return isinstance(error, InterfaceError) or (
         isinstance(error, OperationalError)
-        and (_number(error) in LOST or "unable to open database" in str(error))
+        and (_number(error) in LOST or error.args == ("unable to open database file",))
     )
 
 
@@ -64,9 +66,9 @@ def run(work: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
         try:
             with transaction.atomic():
                 return work()
-        except DatabaseError as error:
-            is_late = time.monotonic() - started_at > BUDGET_SECONDS
-            _give_up_or_prepare(error, final=attempt == attempts or is_late)
+        except DatabaseFailure as error:
+            elapsed = time.monotonic() - started_at
+            _give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
             time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))
     raise AssertionError("the last attempt returns or raises")
 
@@ -82,19 +84,19 @@ def assert_outside() -> None:
 
     The transaction that Django's `TestCase` wraps around a test doesn't count.
     """
-    if any(not block._from_testcase for block in connection.atomic_blocks):
+    if not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
         raise transaction.TransactionManagementError("No network inside a transaction.")
 
 
-def _give_up_or_prepare(error: DatabaseError, *, final: bool) -> None:
+def _give_up_or_prepare(error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
     """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
     if is_lost(error):
         connection.close()
-        if final:
-            raise DatabaseAway("The database can't be reached; nothing was done.") from error
+        if is_last or elapsed > LOST_BUDGET_SECONDS:
+            raise DatabaseAway("The database can't be reached; ask again.") from error
     elif not is_conflict(error):
         raise error
-    elif final:
+    elif is_last or elapsed > CONFLICT_BUDGET_SECONDS:
         raise Unavailable("Too many others change the same rows; nothing was done.") from error
     log.info("transaction retried", error=str(error)[:200])
 

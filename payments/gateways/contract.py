@@ -1,0 +1,68 @@
+"""What a payment gateway must be able to do, whoever runs it, and the shape of what it says."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+Status = Literal["succeeded", "declined", "pending", "cancelled", "absent", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the gateway says of one charge or refund. Amounts are in the currency's minor unit.
+
+    succeeded, declined, cancelled: final. pending: the gateway will decide by itself; ask again.
+    absent: there is nothing under this key, so far. unknown: no reply, or none that can be trusted;
+    anything may have happened, and only asking again by the same key tells.
+    """
+
+    status: Status
+    reference: str = ""
+    failure_code: str = ""
+    failure_detail: str = ""
+    amount: int = 0
+    refunded_amount: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookedCharge:
+    """One charge as it stands in the gateway's book; `order_id` is as the gateway was told, or None."""
+
+    reference: str
+    key: str
+    order_id: str | None
+    status: str
+    amount: int
+    refunded_amount: int
+    currency: str | None
+    created_at: datetime
+
+    @property
+    def kept_amount(self) -> int:
+        """What the gateway took and has not given back."""
+        return self.amount - self.refunded_amount if self.status == "succeeded" else 0
+
+
+class Gateway(Protocol):
+    """Charges by key: the same key never charges twice, and hears the first outcome again.
+
+    Calls that return a `Verdict` raise nothing for what a gateway does or fails to do. All must be made
+    outside any transaction.
+    """
+
+    def charge(self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> Verdict:
+        """Charge the card of the token; `order_id` is None for what is no order."""
+
+    def find(self, *, key: str) -> Verdict:
+        """What became of the charge of this key."""
+
+    def cancel(self, *, key: str) -> Verdict:
+        """See to it that no charge of this key can land; `succeeded` says that it is too late."""
+
+    def refund(self, *, key: str, charge_reference: str, amount: int) -> Verdict:
+        """Give back some of a charge, once per key."""
+
+    def charges(self, *, order_id: UUID | None = None) -> Iterator[BookedCharge]:
+        """The book, oldest first, or the part of one order. Raises `Unavailable` where it can't be read."""

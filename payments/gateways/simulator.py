@@ -1,0 +1,226 @@
+"""The simulator's protocol. The module itself is the gateway: its functions are the contract's."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from structlog import get_logger
+
+from payments.gateways.asking import Answer, NoAnswer, ask
+from payments.gateways.contract import BookedCharge, Verdict
+from shop.errors import Unavailable
+
+log = get_logger(__name__)
+PAGE = 1_000
+LONGEST_DETAIL = 255
+
+# What each HTTP status may say of a charge; anything else is no answer.
+CHARGED: Mapping[int, Collection[str]] = {
+    201: {"succeeded"},
+    202: {"pending"},
+    402: {"declined"},
+    409: {"cancelled"},
+}
+CANCELLED: Mapping[int, Collection[str]] = {200: {"cancelled", "declined"}, 409: {"succeeded"}}
+
+
+def _shortened(value: object) -> object:
+    return value[:LONGEST_DETAIL] if isinstance(value, str) else value
+
+
+Reference = Annotated[str, Field(pattern=r"^[!-~]{1,96}$")]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Detail = Annotated[str, BeforeValidator(_shortened)]
+Amount = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class Said(BaseModel):
+    """Part of an answer: strict types; what we don't know of is ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Failure(Said):
+    code: Word
+    detail: Detail
+
+
+class Charge(Said):
+    id: Reference
+    key: str
+    order: str | None
+    status: Literal["succeeded", "declined", "pending", "cancelled"]
+    amount: Amount
+    refunded_amount: Amount
+    currency: str | None
+    created_at: Annotated[AwareDatetime, Field(strict=False)]
+    failure: Failure | None = None
+
+    @model_validator(mode="after")
+    def _refunds_no_more_than_it_charged(self) -> Self:
+        if self.refunded_amount > self.amount:
+            raise ValueError("more was refunded than charged")
+        return self
+
+    def verdict(self) -> Verdict:
+        failure = self.failure or Failure(code="card_declined", detail="The card was declined.")
+        is_declined = self.status == "declined"
+        return Verdict(
+            status=self.status,
+            reference=self.id,
+            failure_code=failure.code if is_declined else "",
+            failure_detail=failure.detail if is_declined else "",
+            amount=self.amount,
+            refunded_amount=self.refunded_amount,
+        )
+
+    def booked(self) -> BookedCharge:
+        return BookedCharge(
+            reference=self.id,
+            key=self.key,
+            order_id=self.order,
+            status=self.status,
+            amount=self.amount,
+            refunded_amount=self.refunded_amount,
+            currency=self.currency,
+            created_at=self.created_at,
+        )
+
+
+class Conflict(Said):
+    """Why a call came too late: the charge as it stands."""
+
+    charge: Charge
+
+
+class Page(Said):
+    results: list[Charge]
+    next: str | None
+
+
+class Refund(Said):
+    id: Reference
+    key: str
+    charge: str
+    amount: Amount
+    status: Literal["succeeded"]
+
+
+def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> Verdict:
+    order = None if order_id is None else str(order_id)
+    body = {"token": token, "amount": amount, "currency": currency, "order": order}
+    try:
+        answer = ask("POST", "/charges", body=body, key=key)
+        if answer.status == 400:
+            return _refused(answer, key)
+        charged = _charge(answer, key, CHARGED)
+    except (NoAnswer, ValidationError) as error:
+        return _unknown("charge", key, error)
+    if charged.status != "cancelled" and (charged.amount, charged.currency) != (amount, currency):
+        return _unknown("charge", key, NoAnswer("another amount than was asked for"))
+    return charged.verdict()
+
+
+def find(*, key: str) -> Verdict:
+    try:
+        answer = ask("GET", "/charges", query={"key": key})
+        found = _page(answer).results
+        if not found:
+            return Verdict(status="absent")
+        if len(found) > 1 or found[0].key != key:
+            raise NoAnswer("charges that were not asked for")
+    except (NoAnswer, ValidationError) as error:
+        return _unknown("find", key, error)
+    return found[0].verdict()
+
+
+def cancel(*, key: str) -> Verdict:
+    try:
+        return _charge(ask("POST", "/charges/cancel", body={"key": key}), key, CANCELLED).verdict()
+    except (NoAnswer, ValidationError) as error:
+        return _unknown("cancel", key, error)
+
+
+def refund(*, key: str, charge_reference: str, amount: int) -> Verdict:
+    try:
+        answer = ask("POST", "/refunds", body={"charge": charge_reference, "amount": amount}, key=key)
+        if answer.status in (404, 409):
+            failure = Failure.model_validate(answer.content)
+            return Verdict(status="declined", failure_code=failure.code, failure_detail=failure.detail)
+        refunded = Refund.model_validate(answer.content)
+        if answer.status != 201 or (refunded.key, refunded.charge, refunded.amount) != (
+            key,
+            charge_reference,
+            amount,
+        ):
+            raise NoAnswer(f"HTTP {answer.status} with another refund than was asked for")
+    except (NoAnswer, ValidationError) as error:
+        return _unknown("refund", key, error)
+    return Verdict(status="succeeded", reference=refunded.id, amount=amount, refunded_amount=amount)
+
+
+def charges(*, order_id: UUID | None = None) -> Iterator[BookedCharge]:
+    query = {"limit": str(PAGE)} | ({} if order_id is None else {"order": str(order_id)})
+    while True:
+        try:
+            page = _page(ask("GET", "/charges", query=query))
+        except (NoAnswer, ValidationError) as error:
+            raise Unavailable(f"The gateway's book can't be read: {_told(error)}.") from error
+        yield from (one.booked() for one in page.results)
+        if page.next is None:
+            return
+        if not page.results or page.next == query.get("after"):
+            raise Unavailable("The gateway's book can't be read: its pages lead nowhere.")
+        query["after"] = page.next
+
+
+def _charge(answer: Answer, key: str, expected: Mapping[int, Collection[str]]) -> Charge:
+    """The charge that the answer tells of, if it is one that this status can tell of."""
+    if answer.status not in expected:
+        raise NoAnswer(f"HTTP {answer.status}")
+    if answer.status == 409:
+        said = Conflict.model_validate(answer.content).charge
+    else:
+        said = Charge.model_validate(answer.content)
+    if said.key != key or said.status not in expected[answer.status]:
+        raise NoAnswer(f"HTTP {answer.status} with another charge than was asked for")
+    return said
+
+
+def _page(answer: Answer) -> Page:
+    if answer.status != 200:
+        raise NoAnswer(f"HTTP {answer.status}")
+    return Page.model_validate(answer.content)
+
+
+def _refused(answer: Answer, key: str) -> Verdict:
+    """The gateway didn't take the request: a decline, unless an earlier attempt with the key has charged."""
+    failure = Failure.model_validate(answer.content)
+    found = find(key=key)
+    if found.status != "absent":
+        return found
+    # Its own words may be meant for us alone; the customer is told these.
+    told = "The gateway did not take this card; nothing was charged."
+    return Verdict(status="declined", failure_code=failure.code, failure_detail=told)
+
+
+def _unknown(call: str, key: str, error: Exception) -> Verdict:
+    reason = _told(error)
+    log.warning("gateway gave no verdict", call=call, key=key, reason=reason)
+    return Verdict(status="unknown", failure_detail=reason)
+
+
+def _told(error: Exception) -> str:
+    """What came instead of an answer, without a word of it: it may echo what was sent."""
+    if isinstance(error, ValidationError):
+        return "an answer that can't be read"
+    return str(error)

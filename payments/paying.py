@@ -1,0 +1,126 @@
+"""Payments: what was to be paid, and how it ended. The ways between its states are one table.
+
+These are parts of the caller's transaction. Each change is a guarded update, so that of two who end a
+payment one wins; it says whether the payment now stands as asked.
+"""
+
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.conf import settings
+from uuid_utils.compat import uuid7
+
+from payments.models import Payment
+from shop import transactions
+from shop.errors import NotFound
+
+Status = Payment.Status
+
+# What is final never changes, except that a charge that succeeded may be given back.
+TRANSITIONS: dict[str, frozenset[str]] = {
+    Status.PENDING: frozenset({Status.IN_DOUBT, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
+    Status.IN_DOUBT: frozenset({Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
+    Status.SUCCEEDED: frozenset({Status.REVERSED}),
+    Status.FAILED: frozenset(),
+    Status.REVERSED: frozenset(),
+}
+UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
+
+
+class Payable(Protocol):
+    """What a payment needs to know of an order."""
+
+    id: UUID
+    account_id: int
+    points_amount: int
+    card_amount: int
+    currency: str
+
+
+def new(*, order: Payable, token: str, at: datetime) -> Payment:
+    """The unsaved payment of an order, for callers who write many at once."""
+    return _new(
+        order_id=order.id,
+        account_id=order.account_id,
+        points_amount=order.points_amount,
+        card_amount=order.card_amount,
+        currency=order.currency,
+        token=token,
+        at=at,
+    )
+
+
+def start(*, order: Payable, token: str, at: datetime) -> Payment:
+    """The payment of an order, pending. Raises IntegrityError when the order has one already."""
+    transactions.assert_inside()
+    payment = new(order=order, token=token, at=at)
+    payment.save(force_insert=True)
+    return payment
+
+
+def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> Payment:
+    """A payment for points in the account's wallet, pending."""
+    transactions.assert_inside()
+    payment = _new(
+        order_id=None,
+        account_id=account_id,
+        points_amount=0,
+        card_amount=amount,
+        currency=settings.CURRENCY,
+        token=token,
+        at=at,
+    )
+    payment.save(force_insert=True)
+    return payment
+
+
+def get(payment_id: UUID, *, account_id: int | None = None) -> Payment:
+    """The payment; with `account_id`, if it is that account's. Raises `NotFound`."""
+    rows = Payment.objects.filter(id=payment_id)
+    payment = (rows if account_id is None else rows.filter(account_id=account_id)).first()
+    if payment is None:
+        raise NotFound(f"There is no payment {payment_id}.")
+    return payment
+
+
+def mark_in_doubt(payment_id: UUID) -> bool:
+    """The gateway gave no answer: the charge may have happened."""
+    return _move(payment_id, to=Status.IN_DOUBT)
+
+
+def mark_succeeded(payment_id: UUID, *, charge_reference: str, at: datetime) -> bool:
+    """It is paid; `charge_reference` is the gateway's name of the charge, empty without a card."""
+    return _settle(payment_id, to=Status.SUCCEEDED, at=at, charge_reference=charge_reference)
+
+
+def mark_failed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
+    """It ended with nothing charged, or nothing kept."""
+    return _settle(payment_id, to=Status.FAILED, at=at, failure_code=code, failure_detail=detail[:255])
+
+
+def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
+    """Its charge succeeded and was given back, because of `code`."""
+    return _settle(payment_id, to=Status.REVERSED, at=at, failure_code=code, failure_detail=detail[:255])
+
+
+def _settle(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> bool:
+    """End it, and forget the card."""
+    return _move(payment_id, to=to, settled_at=at, token="", **fields)
+
+
+def _move(payment_id: UUID, *, to: str, **fields: Any) -> bool:
+    """Whether the payment stands at `to` now, by this call or an earlier one; else it ended otherwise."""
+    transactions.assert_inside()
+    sources = [status for status, targets in TRANSITIONS.items() if to in targets]
+    rows = Payment.objects.filter(id=payment_id)
+    if rows.filter(status__in=sources).update(status=to, **fields):
+        return True
+    return rows.filter(status=to).exists()
+
+
+def _new(*, order_id: UUID | None, at: datetime, **fields: Any) -> Payment:
+    payment_id = uuid7()
+    return Payment(
+        id=payment_id, order_id=order_id, charge_key=f"payment-{payment_id}", created_at=at, **fields
+    )
