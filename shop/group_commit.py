@@ -8,6 +8,7 @@ and one flush per batch rather than per request. The idea is InnoDB's group comm
 It knows nothing of coupons or orders: a lane is a function `Sequence[request] -> Sequence[outcome]`.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -31,18 +32,23 @@ PENDING = object()
 class _Waiter(Generic[Request]):
     """One request in line. `wake` is a lock used as a signal: half the price of an Event."""
 
-    __slots__ = ("has_left", "is_taken", "leads", "outcome", "request", "wake")
+    __slots__ = ("has_left", "is_taken", "outcome", "request", "wake")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.outcome: Any = PENDING
-        self.leads = self.is_taken = self.has_left = False
+        self.is_taken = self.has_left = False
         self.wake = threading.Lock()
         self.wake.acquire()
 
+    def signal(self) -> None:
+        """Have it look again. Signals don't add up: one that is not heeded yet is enough."""
+        with contextlib.suppress(RuntimeError):
+            self.wake.release()
+
     def settle(self, outcome: Any) -> None:
         self.outcome = outcome
-        self.wake.release()
+        self.signal()
 
 
 class Lane(Generic[Request, Outcome]):
@@ -67,7 +73,7 @@ class Lane(Generic[Request, Outcome]):
         self._wait_seconds = wait_seconds
         self._mutex = threading.Lock()
         self._line: deque[_Waiter[Request]] = deque()
-        self._is_led = False
+        self._leader: _Waiter[Request] | None = None
         self._led_since = 0.0
 
     def submit(self, request: Request) -> Outcome:
@@ -82,10 +88,13 @@ class Lane(Generic[Request, Outcome]):
             return _result(transactions.run(lambda: self._decided([request]))[0])
         waiter = _Waiter(request)
         self._join(waiter)
-        if not waiter.leads:
+        try:
             self._wait(waiter)
-        if waiter.leads:
-            self._lead()
+            if self._leader is waiter:
+                self._lead(waiter)
+        finally:
+            # Whatever happens to this thread, the lead goes on.
+            self._leave(waiter)
         return _result(waiter.outcome)
 
     def _join(self, waiter: _Waiter[Request]) -> None:
@@ -93,70 +102,101 @@ class Lane(Generic[Request, Outcome]):
             if len(self._line) >= self._max_waiting:
                 raise Overloaded("Too many requests are waiting; nothing was done.")
             self._line.append(waiter)
-            if not self._is_led:
-                self._hand_lead_to_first()
-                waiter.wake.acquire()
-
-    def _hand_lead_to_first(self) -> None:
-        """With the mutex held: the first in line leads; with nobody in line the lane is idle."""
-        self._is_led = bool(self._line)
-        self._led_since = time.monotonic()
-        if self._line and not self._line[0].leads:
-            self._line[0].leads = True
-            self._line[0].wake.release()
+            if self._leader is None:
+                self._give_lead_to(waiter)
+            else:
+                self._replace_dead_leader()
 
     def _wait(self, waiter: _Waiter[Request]) -> None:
-        """Wait to lead or for the outcome; no longer than twice `wait_seconds`, whatever the leader does."""
-        if waiter.wake.acquire(timeout=self._wait_seconds):
+        """Return once it leads or has its outcome; at most `wait_seconds` for its turn and as long after."""
+        if self._is_called(waiter):
             return
-        with self._mutex:
-            if not (waiter.leads or waiter.is_taken):
-                self._line.remove(waiter)
-                self._replace_dead_leader()
-                raise Overloaded("The request waited too long for its turn; nothing was done.")
-        if not waiter.wake.acquire(timeout=self._wait_seconds):
+        if self._leave(waiter):
+            raise Overloaded("The request waited too long for its turn; nothing was done.")
+        if not self._is_called(waiter):
             waiter.has_left = True
-            raise Unavailable("The outcome is not known yet; ask again with the same key.")
+            raise _unknown()
+
+    def _is_called(self, waiter: _Waiter[Request]) -> bool:
+        """Wait until it leads or has its outcome; False when `wait_seconds` were not enough."""
+        deadline = time.monotonic() + self._wait_seconds
+        while self._leader is not waiter and waiter.outcome is PENDING:
+            if not waiter.wake.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                return False
+        return True
+
+    def _leave(self, waiter: _Waiter[Request]) -> bool:
+        """Step out of line, and pass the lead on. True when nobody had taken the request: it is not done."""
+        if waiter.has_left or (waiter.is_taken and self._leader is not waiter):
+            return False
+        with self._mutex:
+            if not waiter.is_taken:
+                self._line.remove(waiter)
+                waiter.has_left = True
+            if self._leader is waiter:
+                self._give_lead_to(self._line[0] if self._line else None)
+            else:
+                self._replace_dead_leader()
+            return waiter.has_left
+
+    def _give_lead_to(self, waiter: _Waiter[Request] | None) -> None:
+        """With the mutex held. Nobody leads an empty line."""
+        self._leader = waiter
+        self._led_since = time.monotonic()
+        if waiter:
+            waiter.signal()
 
     def _replace_dead_leader(self) -> None:
         """With the mutex held: a lead older than a whole wait is taken for dead.
 
-        If it is only slow there are two leaders for a while: slower, not wrong, for the database decides.
+        If it is only slow there are two leaders for a batch: slower, not wrong, for the database decides.
         """
-        if time.monotonic() - self._led_since >= self._wait_seconds:
-            self._hand_lead_to_first()
+        is_dead = time.monotonic() - self._led_since >= self._wait_seconds
+        others = (waiter for waiter in self._line if waiter is not self._leader)
+        if is_dead and (successor := next(others, None)):
+            self._give_lead_to(successor)
 
-    def _lead(self) -> None:
-        """Decide one batch and pass the lead on, whatever happens on the way."""
+    def _lead(self, leader: _Waiter[Request]) -> None:
+        """Decide batches up to that of its own request: the first, unless it follows a dead leader."""
+        while batch := self._take_batch(leader):
+            try:
+                self._settle(batch)
+            finally:
+                for waiter in batch:
+                    if waiter.outcome is PENDING:
+                        waiter.settle(_unknown())
+
+    def _take_batch(self, leader: _Waiter[Request]) -> list[_Waiter[Request]]:
+        """The next in line; nobody once the leader's own request is taken."""
         with self._mutex:
+            if leader.is_taken:
+                return []
             batch = [self._line.popleft() for _ in range(min(self._max_batch, len(self._line)))]
             for waiter in batch:
                 waiter.is_taken = True
-        try:
-            self._settle(batch)
-        finally:
-            with self._mutex:
-                self._hand_lead_to_first()
-            for waiter in batch:
-                if waiter.outcome is PENDING:
-                    waiter.settle(Unavailable("The request was interrupted; ask again."))
+            return batch
 
     def _settle(self, batch: Sequence[_Waiter[Request]]) -> None:
         """All in one transaction; if that fails, one by one, so that a bad one fails alone."""
-        outcomes = self._outcomes([waiter.request for waiter in batch])
-        if len(batch) > 1 and _should_split(outcomes):
-            for waiter in batch:
-                if not waiter.has_left:
-                    waiter.settle(self._outcomes([waiter.request])[0])
-            return
+        requests = [waiter.request for waiter in batch]
+        outcomes: Sequence[Any]
+        try:
+            outcomes = transactions.run(lambda: self._decided(requests))
+        except transactions.DatabaseAway as error:
+            # For everybody, so there is nobody to save by going on.
+            outcomes = [transactions.DatabaseAway(error.detail) for _ in batch]
+        except Exception as error:
+            if len(batch) > 1:
+                self._settle_one_by_one(batch)
+                return
+            outcomes = [error]
         for waiter, outcome in zip(batch, outcomes, strict=True):
             waiter.settle(outcome)
 
-    def _outcomes(self, requests: Sequence[Request]) -> Sequence[Any]:
-        try:
-            return transactions.run(lambda: self._decided(requests))
-        except Exception as error:
-            return _Failed([error] * len(requests))
+    def _settle_one_by_one(self, batch: Sequence[_Waiter[Request]]) -> None:
+        for waiter in batch:
+            if not waiter.has_left:
+                self._settle([waiter])
 
     def _decided(self, requests: Sequence[Request]) -> Sequence[Any]:
         outcomes = self._decide(requests)
@@ -165,16 +205,13 @@ class Lane(Generic[Request, Outcome]):
         return outcomes
 
 
-class _Failed(list[Exception]):
-    """The outcomes of a batch whose transaction failed: the same error for each."""
-
-
-def _should_split(outcomes: Sequence[Any]) -> bool:
-    """A failed batch is run one by one, unless the database is away for everybody."""
-    return isinstance(outcomes, _Failed) and not isinstance(outcomes[0], transactions.DatabaseAway)
+def _unknown() -> Unavailable:
+    return Unavailable("The outcome is not known yet; ask again with the same key or account.")
 
 
 def _result(outcome: Any) -> Any:
+    if outcome is PENDING:
+        raise _unknown()
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

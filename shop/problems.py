@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from structlog import get_logger
@@ -78,7 +78,7 @@ def of(error: Exception) -> HttpResponse:
             return problem(403, "permission_denied", "This account may not do that.")
         case RequestDataTooBig():
             return _of_rest_framework(json_bodies.TooLarge())
-        case DatabaseError() if transactions.is_lost(error) or transactions.is_conflict(error):
+        case DatabaseFailure() if transactions.is_lost(error) or transactions.is_conflict(error):
             return _ours(errors.Unavailable("The database can't be reached; nothing was done."))
     log.error("unforeseen error", exc_info=error)
     return problem(500, "internal_error", "Something went wrong here. It has been logged.")
