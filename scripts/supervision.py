@@ -60,7 +60,7 @@ stdout_logfile_backups=1
 
 def configuration(*, socket: str, stores: Sequence[str], is_root: bool) -> str:
     """The configuration file. The shop starts when told to, everything else at once; the stores stop last."""
-    sections = [_DAEMON.format(socket=socket.replace("%", "%%"), user="user=root" if is_root else "")]
+    sections = [_DAEMON.format(socket=socket, user="user=root" if is_root else "")]
     for priority, (group, programs) in enumerate({"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()):
         if programs:
             sections.append(_GROUP.format(name=group, programs=",".join(programs), priority=priority))
@@ -74,6 +74,10 @@ def supervisor(
     instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """supervisor with the stores starting; on leaving, everything is stopped."""
+    if "%" in str(instance.home):
+        raise SetupError(
+            f"supervisor can't read a path with a percent sign: {instance.home}; choose another VAR"
+        )
     path = instance.home / "supervisor.conf"
     socket = str(instance.supervisor_socket)
     places.write_whole(path, configuration(socket=socket, stores=stores, is_root=os.getuid() == 0))

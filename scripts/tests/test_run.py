@@ -1,0 +1,63 @@
+"""`make run` when something is in its way: one line, a non-zero exit code, nothing started."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import instance as instances
+from scripts import places, ports, process_identity, run
+
+
+def refused(home: Path, *words: str, **settings: str) -> str:
+    """Run it, and return the only line that it says."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "scripts.run", *words],
+        cwd=places.PROJECT,
+        env=environment | {"FIRSTCOME_VAR": str(home)} | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr.count("\n") == 1, ran.stderr
+    return ran.stderr
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_a_port_in_use_is_named(tmp_path: Path, offset: int):
+    port = ports.free(3)
+    with socket.create_server((ports.HOST, port + offset)):
+        assert f"port {port + offset} is in use" in refused(tmp_path, "--port", str(port))
+    assert process_identity.of_state(tmp_path) == set()
+
+
+def test_words_that_make_no_sense_are_told(tmp_path: Path):
+    assert "PORT=eight is not a port" in refused(tmp_path, "--port", "eight")
+    assert "DB=oracle is not a database" in refused(tmp_path, "--db", "oracle")
+    assert "WEB_THREADS=lots is not a number" in refused(tmp_path, WEB_THREADS="lots")
+
+
+def test_a_second_run_hears_of_the_first(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    with instances.hold(instances.choose(home=tmp_path, port="8000", database="")):
+        assert f"running already (process {os.getpid()}, port 8000)" in refused(tmp_path)
+
+
+def test_a_state_folder_that_is_none_is_told(tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert str(file) in refused(file)
+
+
+def test_a_full_disk_is_called_so():
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/shop/var/log/web.log")
+    assert run._explain(error) == "no space left on the disk of /shop/var/log/web.log"

@@ -1,0 +1,74 @@
+"""The `.env` file: what it may say, and the line that a broken one is told."""
+
+import re
+from pathlib import Path
+
+import environ
+import pytest
+
+from scripts import places, settings_file
+from scripts.setup_error import SetupError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+def test_no_file_is_no_settings(file: Path):
+    assert settings_file.read(file) == {}
+
+
+def test_values_are_plain_or_quoted(file: Path):
+    file.write_text('# a comment\n\nA=1\nexport B=\'two words\'\nC="say \\"hi\\""\nD=\nE=x#y\n')
+    read = settings_file.read(file)
+    assert read == {"A": "1", "B": "two words", "C": 'say "hi"', "D": "", "E": "x#y"}
+
+
+def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.MonkeyPatch):
+    file.write_text("A=1\nB='two # words'\nC=\"a\\\\b \\n c\"\nexport D=a=b\nA=2\nE='it''s'\n")
+    theirs: dict[str, str] = {}
+    monkeypatch.setattr(environ.Env, "ENVIRON", theirs)
+    environ.Env.read_env(file)
+    assert settings_file.read(file) == theirs
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b"no equals sign", "expected NAME=value"),
+        (b"A = 1", "expected NAME=value"),
+        (b"1A=1", "expected NAME=value"),
+        (b"A='open", "the quote ' is not closed"),
+        (b'A="', 'the quote " is not closed'),
+        (b"A=5 # seconds", "a comment needs a line of its own"),
+        (b"A=\xff", "this is not UTF-8 text"),
+        (b"A=\0", "NUL"),
+    ],
+)
+def test_a_broken_line_is_named(file: Path, line: bytes, complaint: str):
+    file.write_bytes(b"GOOD=1\n# fine\n" + line + b"\nALSO_GOOD=1\n")
+    with pytest.raises(SetupError, match=re.escape(complaint)) as raised:
+        settings_file.read(file)
+    assert str(raised.value).startswith(".env line 3: ")
+
+
+def test_a_folder_in_its_place_is_told(file: Path):
+    file.mkdir()
+    with pytest.raises(SetupError, match="can't be read"):
+        settings_file.read(file)
+
+
+def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
+    example = (places.PROJECT / ".env.example").read_text()
+    uncommented = tmp_path / ".env"
+    uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
+    named = set(settings_file.read(uncommented))
+    settings = (places.PROJECT / "shop" / "settings.py").read_text()
+    asked_for = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", settings)) - {"TEST_DATABASE_NAME"}
+    assert asked_for <= named
+    assert {"SECRET_KEY", "ORDER_HOLD_SECONDS", "WEB_WORKERS"} <= named
+
+
+def test_the_example_changes_nothing_until_a_line_is_uncommented():
+    assert settings_file.read(places.PROJECT / ".env.example") == {}

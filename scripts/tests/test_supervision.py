@@ -1,0 +1,51 @@
+"""supervisor's configuration: what it starts, when, and that it can read what we write."""
+
+from pathlib import Path
+
+import pytest
+from supervisor.options import ServerOptions
+
+from scripts import supervision
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerOptions:
+    """supervisor's own reading of a configuration in a folder whose name could confuse it."""
+    home = tmp_path / "my var; #1"
+    for folder in ("log", "run"):
+        (home / folder).mkdir(parents=True)
+    path = home / "supervisor.conf"
+    socket = str(home / "supervisor.sock")
+    path.write_text(supervision.configuration(socket=socket, stores=["redis"], is_root=False))
+    monkeypatch.setenv("FIRSTCOME_PYTHON", ".venv/bin/python")
+    read = ServerOptions()
+    read.realize(["-c", str(path)])
+    return read
+
+
+def test_the_shop_waits_and_everything_else_starts_at_once(options: ServerOptions):
+    starts = {
+        process.name: process.autostart
+        for group in options.process_group_configs
+        for process in group.process_configs
+    }
+    assert starts == {
+        **dict.fromkeys(["redis", "gateway", "sink"], True),
+        **dict.fromkeys(["web", "worker", "beat"], False),
+    }
+
+
+def test_the_stores_start_first_and_stop_last(options: ServerOptions):
+    groups = sorted(options.process_group_configs)
+    assert [group.name for group in groups] == ["stores", "shop"]
+
+
+def test_each_process_is_restarted_logged_and_killed_with_its_children(options: ServerOptions):
+    for group in options.process_group_configs:
+        for process in group.process_configs:
+            assert process.command == f".venv/bin/python -m scripts.process {process.name}"
+            assert process.autorestart is not False
+            assert process.killasgroup
+            assert Path(process.stdout_logfile).name == f"{process.name}.log"
+            assert Path(process.stdout_logfile).parent.is_dir()
+            assert 0 < process.stdout_logfile_maxbytes <= 10 << 20

@@ -1,0 +1,84 @@
+"""The throwaway servers that this very test runs on: durable, private, and for tests only."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from scripts import children, places, throwaway
+from scripts.setup_error import SetupError
+
+
+@pytest.mark.django_db
+def test_the_database_keeps_what_it_commits_and_allows_what_races_need():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@innodb_flush_log_at_trx_commit, @@skip_networking, @@max_connections >= 500")
+        assert cursor.fetchone() == (1, 1, 1)
+
+
+def test_slots_keep_developers_apart():
+    settings = {"REDIS_URL": "redis://h:1/0", "BROKER_URL": "redis://h:1/1"}
+    script = throwaway._shell_lines(settings) + 'echo "$TEST_DATABASE_NAME $REDIS_URL $BROKER_URL"'
+
+    def sourced(**own: str) -> str:
+        ran = subprocess.run(["sh", "-c", script], env=own, capture_output=True, text=True, check=True)
+        return ran.stdout.strip()
+
+    assert sourced() == "test_firstcome_0 redis://h:1/0 redis://h:1/1"
+    assert sourced(SLOT="3") == "test_firstcome_3 redis://h:1/6 redis://h:1/7"
+    assert sourced(TEST_DATABASE_NAME="test_mine").startswith("test_mine ")
+
+
+def test_pytest_refuses_servers_that_were_not_started_for_it():
+    environment = {name: value for name, value in os.environ.items() if name != "FIRSTCOME_TEST"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "conftest.py"],
+        cwd=places.PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 4
+    assert "make test-services" in ran.stderr
+
+
+def test_a_child_that_dies_at_its_start_is_told_with_its_last_words(tmp_path: Path):
+    log = tmp_path / "child.log"
+    words = [sys.executable, "-c", "raise SystemExit('the disk is on fire')"]
+    child = children.start(words, log=log, environment=os.environ)
+    with pytest.raises(SetupError, match=r"oven ended with exit code 1.*\n.*the disk is on fire"):
+        children.wait_until(lambda: False, name="oven", child=child, log=log, within_seconds=60)
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path):
+    parent_words = """
+import os, sys, time
+from pathlib import Path
+from scripts import children
+words = [sys.executable, "-c", "import signal; signal.pause()"]
+child = children.start(words, log=Path(sys.argv[1]), environment=os.environ)
+print(child.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    log = tmp_path / "child.log"
+    command = [sys.executable, "-c", parent_words, str(log)]
+    ran = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True)
+    orphan = int(ran.stdout)
+    watched = children.start(["sleep", "60"], log=log, environment=os.environ)
+    try:
+        gone = lambda: _is_gone(orphan)  # noqa: E731
+        children.wait_until(gone, name="the watch", child=watched, log=log, within_seconds=30)
+    finally:
+        children.stop(watched)
+    assert _is_gone(orphan)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
