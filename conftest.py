@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from django.conf import LazySettings
 
 from shop import disabled_accounts, throttling
 from shop import redis as shop_redis
@@ -45,3 +46,9 @@ def _forgetful_process() -> None:
     disabled_accounts.forget()
     throttling.forget()
     shop_redis.reset()
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashing(settings: LazySettings) -> None:
+    """Passwords are hashed slowly on purpose; tests have no secrets."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -71,8 +71,7 @@ def _reread(known: _Known) -> _Known:
 def _read() -> _Known:
     global _known
     started_at = time.monotonic()
-    # IN (0) rather than NOT is_active, which MariaDB answers by a walk over the whole table.
-    disabled = User.objects.filter(is_active__in=[False]).values_list("pk", flat=True)
+    disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
     _known = _Known(frozenset(disabled), started_at)
     return _known
 

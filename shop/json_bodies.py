@@ -1,6 +1,6 @@
 """JSON in and out: one parser with a bound on size, one renderer, no negotiation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -10,6 +10,9 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+
+# No call of ours takes more than four; what works on bodies by recursion may rely on it.
+DEEPEST = 32
 
 
 class MalformedJSON(APIException):
@@ -25,7 +28,7 @@ class TooLarge(APIException):
 
 
 class JSONParser(BaseParser):
-    """Strict JSON in UTF-8: no NaN, no infinities, no lone surrogates, at most 1,024 levels deep."""
+    """Strict JSON in UTF-8: no NaN, no infinities, no lone surrogates, at most 32 levels deep."""
 
     media_type = "application/json"
 
@@ -38,9 +41,12 @@ class JSONParser(BaseParser):
         if len(body) > settings.MAX_BODY_BYTES:
             raise TooLarge()
         try:
-            return orjson.loads(body)
+            value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise MalformedJSON(f"The body is not valid JSON: {error}.") from error
+        if _is_deep(value):
+            raise MalformedJSON(f"The body is nested more than {DEEPEST} levels deep.")
+        return value
 
 
 class JSONRenderer(BaseRenderer):
@@ -75,3 +81,19 @@ class AlwaysJSON(BaseContentNegotiation):
 def dump(data: Any) -> bytes:
     """The project's JSON: instants as `2026-01-01T00:00:00.000000Z`, UUIDs and dataclasses as they are."""
     return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether containers are nested deeper than is allowed; looked at level by level."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [part for whole in level for part in _parts(whole) if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -37,11 +37,13 @@ def problems_everywhere(handler: Handler) -> Handler:
         is_html = response.get("Content-Type", "").startswith("text/html")
         if response.status_code < 400 or not is_html or request.path.startswith(PAGES):
             return response
+        allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
         code = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
         return problems.problem(
             response.status_code,
             code.get(response.status_code, "internal_error"),
             response.reason_phrase + ".",
+            headers=allowed,
         )
 
     return answered

@@ -137,9 +137,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 1,
 }
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5)
+# How often the sagas whose next attempt is due are looked for: one indexed query.
+DUE_SECONDS = min(1.0, SWEEP_SECONDS)
 CELERY_BEAT_SCHEDULE = {
-    name: {"task": name, "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}
-    for name in ("orders.sweep", "shop.sweep")
+    name: {"task": name, "schedule": seconds, "options": {"expires": seconds}}
+    for name, seconds in {
+        "orders.advance_due": DUE_SECONDS,
+        "orders.sweep": SWEEP_SECONDS,
+        "shop.sweep": SWEEP_SECONDS,
+    }.items()
 }
 CELERY_BEAT_SCHEDULER = "shop.beat.Scheduler"
 
@@ -152,10 +158,12 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.json_bodies.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "shop.schema_generation.Operations",
     "DEFAULT_VERSIONING_CLASS": None,
+    "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "shop.problems.handle",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 MAX_BODY_BYTES = 64 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),

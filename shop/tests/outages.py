@@ -1,0 +1,56 @@
+"""Outages for tests: a Redis of one's own that really stops, and a database that nobody answers for."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+from django.db import connection, connections
+
+from scripts import children, ports
+from scripts.mariadb import SEARCH_PATH
+
+
+class OwnRedis:
+    """A redis-server of the test's, on one port through all its lives, that remembers nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = ports.free()
+        self.url = f"redis://{ports.HOST}:{self.port}/0"
+        self._log = folder / "redis.log"
+        self._child: Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = shutil.which("redis-server", path=SEARCH_PATH)
+        assert program, "redis-server is not installed"
+        command = [program, "--bind", ports.HOST, "--port", str(self.port), "--save", ""]
+        self._child = children.start(command, log=self._log, environment=os.environ)
+        children.wait_until(
+            lambda: ports.answers((ports.HOST, self.port)),
+            name="redis",
+            child=self._child,
+            log=self._log,
+            within_seconds=20,
+        )
+
+    def stop(self) -> None:
+        if self._child:
+            children.stop(self._child)
+            self._child = None
+
+
+@contextmanager
+def database_away() -> Iterator[None]:
+    """New connections of this process go to a port where nobody listens; this thread's is closed."""
+    settings = connection.settings_dict
+    known = {name: settings[name] for name in ("HOST", "PORT", "OPTIONS")}
+    connections.close_all()
+    options = {name: value for name, value in known["OPTIONS"].items() if name != "unix_socket"}
+    settings.update(HOST=ports.HOST, PORT=str(ports.free()), OPTIONS=options)
+    try:
+        yield
+    finally:
+        connections.close_all()
+        settings.update(known)

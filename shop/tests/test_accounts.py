@@ -1,0 +1,147 @@
+"""Accounts over HTTP: registering, signing in, and seeing oneself."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.contrib.auth.models import User
+
+from shop import accounts
+from shop.errors import Invalid
+from shop.tests.clients import client_of
+from shop.tests.factories import PASSWORD, AccountFactory
+from shop.tests.racing import race
+
+NEW = {"username": "ada", "email": "ada@example.com", "password": PASSWORD}
+
+
+def codes(response: Any) -> set[tuple[str, str]]:
+    assert response.status_code == 400, response.content
+    assert response.json()["code"] == "invalid"
+    return {(error["field"], error["code"]) for error in response.json()["errors"]}
+
+
+@pytest.mark.django_db
+def test_registering_makes_an_account_that_can_sign_in() -> None:
+    made = client_of().post("/users", NEW)
+
+    assert made.status_code == 201
+    user = User.objects.get(username="ada")
+    assert made.json() == {"id": user.pk, "username": "ada", "email": "ada@example.com"}
+    assert not user.is_staff and not user.is_superuser
+    signed_in = client_of().post("/auth/token", {"username": "ada", "password": PASSWORD})
+    assert signed_in.status_code == 200
+    assert signed_in.json().keys() == {"access", "refresh"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("kI3-x", "password_too_short"),
+        ("password1", "password_too_common"),
+        ("82650193475", "password_entirely_numeric"),
+        ("ada@example.com", "password_too_similar"),
+    ],
+)
+def test_each_of_djangos_password_validators_has_its_code(password: str, code: str) -> None:
+    refused = client_of().post("/users", NEW | {"password": password})
+
+    assert codes(refused) == {("password", code)}
+    assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    refused = client_of().post("/users", {"username": "no spaces", "email": "ada", "password": "1234567"})
+
+    assert codes(refused) == {
+        ("username", "invalid"),
+        ("email", "invalid"),
+        ("password", "password_too_short"),
+        ("password", "password_too_common"),
+        ("password", "password_entirely_numeric"),
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("field", ["is_staff", "is_superuser", "id", "is_active"])
+def test_nobody_makes_themselves_staff(field: str) -> None:
+    refused = client_of().post("/users", NEW | {field: True})
+
+    assert codes(refused) == {(field, "unknown_field")}
+
+
+@pytest.mark.django_db
+def test_a_taken_name_is_told_as_the_fields_error() -> None:
+    AccountFactory(username="ada")
+
+    assert codes(client_of().post("/users", NEW)) == {("username", "taken")}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_eight_who_want_a_name_at_once_one_gets_it() -> None:
+    def register() -> User:
+        return accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
+
+    outcomes = race([register] * 8)
+
+    assert User.objects.filter(username="ada").count() == 1
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Invalid)]
+    assert len(refused) == 7
+    assert {error.extra["errors"][0]["code"] for error in refused} == {"taken"}
+
+
+@pytest.mark.django_db
+def test_an_account_sees_itself() -> None:
+    account = AccountFactory(username="ada", is_staff=True)
+
+    seen = client_of(account).get("/users/me")
+
+    assert seen.status_code == 200
+    assert seen.json() == {"id": account.pk, "username": "ada", "email": "ada@example.com", "is_staff": True}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("username", "password"), [("ada", "wrong"), ("nobody", PASSWORD), ("disabled", PASSWORD)]
+)
+def test_wrong_credentials_are_one_answer_whatever_is_wrong(username: str, password: str) -> None:
+    AccountFactory(username="ada")
+    AccountFactory(username="disabled", is_active=False)
+
+    refused = client_of().post("/auth/token", {"username": username, "password": password})
+
+    assert refused.status_code == 401
+    assert refused.json()["code"] == "invalid_credentials"
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("username", ["ada", "nobody", "disabled"])
+def test_signing_in_hashes_once_whoever_asks(username: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    AccountFactory(username="ada")
+    AccountFactory(username="disabled", is_active=False)
+    hashed: list[str] = []
+    encode = MD5PasswordHasher.encode
+
+    def counted(self: MD5PasswordHasher, password: str, salt: str) -> str:
+        hashed.append(password)
+        return encode(self, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
+
+    client_of().post("/auth/token", {"username": username, "password": "wrong"})
+
+    assert hashed == ["wrong"]
+
+
+@pytest.mark.django_db
+def test_an_old_token_does_not_stand_in_the_way_of_a_new_one() -> None:
+    AccountFactory(username="ada")
+
+    signed_in = client_of().post(
+        "/auth/token", {"username": "ada", "password": PASSWORD}, Authorization="Bearer of.old.news"
+    )
+
+    assert signed_in.status_code == 200

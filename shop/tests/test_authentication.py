@@ -1,0 +1,169 @@
+"""Bearer tokens over HTTP: no query, and dead within seconds of the account's end."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from shop import disabled_accounts, tokens
+from shop.disabled_accounts import OLDEST_SECONDS, REREAD_SECONDS
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.outages import database_away
+from shop.tests.racing import race, wait_until
+from shop.transactions import DatabaseAway
+
+
+@pytest.fixture(autouse=True)
+def _lab(settings: object) -> None:
+    """The null call is the plainest one that wants a signed-in account."""
+    settings.LAB = True  # type: ignore[attr-defined]
+
+
+def status(api: Api) -> int:
+    return int(api.post("/lab/null", {"campaign": 1}).status_code)
+
+
+def grow_older(seconds: float) -> None:
+    """As if the disabled accounts had been read that much earlier."""
+    known = disabled_accounts._known
+    disabled_accounts._known = replace(known, read_at=known.read_at - seconds)
+
+
+@pytest.mark.django_db
+def test_a_request_is_authenticated_without_a_query() -> None:
+    api = client_of(AccountFactory())
+    assert status(api) == 200
+
+    with CaptureQueriesContext(connection) as queries:
+        assert status(api) == 200
+
+    assert queries.captured_queries == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("header", [None, "", "Basic YWRhOmFkYQ==", "Token abc"])
+def test_without_a_token_the_caller_is_not_authenticated(header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header}
+
+    refused = client_of().post("/lab/null", {"campaign": 1}, **headers)
+
+    assert refused.status_code == 401
+    assert refused.json()["code"] == "not_authenticated"
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "header", ["Bearer", "Bearer ", "Bearer x", "bearer x.y.z", "Bearer \xe9", "Bearer a b"]
+)
+def test_a_bad_token_is_told_apart_from_none(header: str) -> None:
+    refused = client_of().post("/lab/null", {"campaign": 1}, Authorization=header)
+
+    assert refused.status_code == 401
+    assert refused.json()["code"] == "token_invalid"
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.django_db
+def test_a_refresh_token_opens_nothing() -> None:
+    refused = Api(access=tokens.pair_for(AccountFactory()).refresh).get("/users/me")
+
+    assert refused.json()["code"] == "token_invalid"
+
+
+@pytest.mark.django_db
+def test_the_scheme_may_be_written_in_any_case() -> None:
+    access = tokens.access_for(AccountFactory())
+
+    assert client_of().get("/users/me", Authorization=f"bEaReR  {access}").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_disabled_account_is_refused_within_five_seconds() -> None:
+    account, other = AccountFactory(), AccountFactory()
+    api = client_of(account)
+    assert status(api) == 200
+    User.objects.filter(pk=account.pk).update(is_active=False)
+
+    wait_until(lambda: status(api) == 401, seconds=5)
+
+    assert api.get("/users/me").json()["code"] == "token_invalid"
+    assert status(client_of(other)) == 200
+
+
+@pytest.mark.django_db
+def test_the_disabled_accounts_are_read_again_only_when_they_are_old() -> None:
+    account = AccountFactory()
+    assert not disabled_accounts.is_disabled(account.pk)
+    User.objects.filter(pk=account.pk).update(is_active=False)
+
+    assert not disabled_accounts.is_disabled(account.pk)
+    grow_older(REREAD_SECONDS)
+    assert disabled_accounts.is_disabled(account.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_the_database_away_what_is_known_is_used_for_four_seconds_and_no_longer() -> None:
+    account = AccountFactory(is_active=False)
+    assert disabled_accounts.is_disabled(account.pk)
+
+    with database_away():
+        grow_older(REREAD_SECONDS)
+        assert disabled_accounts.is_disabled(account.pk)
+        grow_older(OLDEST_SECONDS)
+        with pytest.raises(DatabaseAway):
+            disabled_accounts.is_disabled(account.pk)
+    assert disabled_accounts.is_disabled(account.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_find_the_known_too_old_wait_for_one_reader() -> None:
+    account = AccountFactory(is_active=False)
+    disabled_accounts.is_disabled(account.pk)
+    grow_older(OLDEST_SECONDS)
+    reads: list[str] = []
+
+    def counted(execute: object, sql: str, params: object, many: bool, context: object) -> object:
+        if "auth_user" in sql:
+            reads.append(sql)
+        return execute(sql, params, many, context)  # type: ignore[operator]
+
+    def ask() -> bool:
+        with connection.execute_wrapper(counted):
+            return disabled_accounts.is_disabled(account.pk)
+
+    assert race([ask] * 16) == [True] * 16
+    assert len(reads) == 1
+
+
+@pytest.mark.django_db
+def test_the_disabled_accounts_are_found_by_an_index() -> None:
+    AccountFactory.create_batch(200)
+    AccountFactory(is_active=False)
+    disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
+
+    assert "shop_user_disabled" in disabled.explain()
+
+
+@pytest.mark.django_db
+def test_an_account_that_is_gone_has_no_valid_token() -> None:
+    account = AccountFactory()
+    api = client_of(account)
+    User.objects.filter(pk=account.pk).delete()
+
+    assert api.get("/users/me").json()["code"] == "token_invalid"
+
+
+@pytest.mark.django_db
+def test_reading_the_set_of_disabled_accounts_takes_no_time_worth_the_name() -> None:
+    disabled_accounts.is_disabled(1)
+
+    started_at = time.perf_counter()
+    for number in range(1000):
+        disabled_accounts.is_disabled(number)
+
+    assert time.perf_counter() - started_at < 1

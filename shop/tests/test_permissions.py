@@ -1,0 +1,84 @@
+"""What staff may do is what the database says, whatever the token claims."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from shop import permissions, tokens
+from shop.errors import NotAllowed, NotAuthenticated
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+PERMISSION = "coupons.change_campaign"
+
+
+def request_of(user: User) -> Any:
+    """A request as views see it: the account comes from a real token."""
+    return SimpleNamespace(user=tokens.read_access(tokens.access_for(user)))
+
+
+def may(request: Any) -> bool:
+    try:
+        permissions.staff_may(request, PERMISSION)
+    except NotAllowed:
+        return False
+    return True
+
+
+@pytest.mark.django_db
+def test_staff_with_the_permission_and_superusers_may() -> None:
+    staff = AccountFactory(is_staff=True, permissions=[PERMISSION])
+
+    for user in (staff, SuperuserFactory()):
+        assert may(request_of(user))
+        assert permissions.is_staff_with(request_of(user), PERMISSION)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "rights",
+    [
+        {"is_staff": True},
+        {"is_staff": True, "permissions": ["coupons.view_campaign"]},
+        {"is_staff": False, "permissions": [PERMISSION]},
+        {"is_staff": True, "is_active": False, "permissions": [PERMISSION]},
+        {"is_superuser": True},
+    ],
+)
+def test_everybody_else_may_not(rights: dict[str, Any]) -> None:
+    request = request_of(AccountFactory(**rights))
+
+    assert not may(request)
+    assert not permissions.is_staff_with(request, PERMISSION)
+
+
+@pytest.mark.django_db
+def test_a_token_that_still_claims_staff_is_not_believed() -> None:
+    user = AccountFactory(is_staff=True, permissions=[PERMISSION])
+    request = request_of(user)
+    User.objects.filter(pk=user.pk).update(is_staff=False)
+
+    assert request.user.is_staff
+    assert not may(request)
+    assert not permissions.is_staff_with(request, PERMISSION)
+
+
+def test_nobody_in_particular_has_to_sign_in_first() -> None:
+    request: Any = SimpleNamespace(user=AnonymousUser())
+
+    with pytest.raises(NotAuthenticated):
+        permissions.staff_may(request, PERMISSION)
+    assert not permissions.is_staff_with(request, PERMISSION)
+
+
+@pytest.mark.django_db
+def test_an_ordinary_account_costs_no_query_where_staff_are_only_favoured() -> None:
+    request = request_of(AccountFactory())
+
+    with CaptureQueriesContext(connection) as queries:
+        assert not permissions.is_staff_with(request, PERMISSION)
+
+    assert queries.captured_queries == []
