@@ -1,0 +1,186 @@
+"""A small saga engine: named steps that must all happen, or be undone in reverse.
+
+It knows nothing of shops: a kind of saga is a tuple of steps (`orders.steps`). All state is in SQL. Any
+process may call `advance` at any time; the lease makes doubles harmless, and a driver that died is
+replaced once its lease is over.
+"""
+
+import random
+import secrets
+from collections.abc import Collection
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from django.db.models import Q
+from django.utils import timezone
+from structlog import get_logger
+
+from orders import steps
+from orders.models import Saga, SagaLog
+from orders.steps import DO, KINDS, LEASE_SECONDS, UNDO, UNFINISHED, Event, Heard, Kind, LeaseLost, Step
+from shop import transactions
+
+log = get_logger(__name__)
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1, 300
+
+
+def new(
+    *,
+    kind: str,
+    subject_id: UUID,
+    give_up_seconds: float,
+    done: Collection[str] = (),
+    skipped: Collection[str] = (),
+) -> tuple[Saga, list[SagaLog]]:
+    """An unsaved saga with its first log lines, for the transaction that starts it."""
+    now = timezone.now()
+    saga = Saga(
+        kind=kind,
+        subject_id=subject_id,
+        created_at=now,
+        deadline_at=now + timedelta(seconds=give_up_seconds),
+        # The edge enqueues it at once; the sweeper looks after what a crash forgot to enqueue.
+        next_attempt_at=now + timedelta(seconds=LEASE_SECONDS),
+    )
+    events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
+    lines = [
+        SagaLog(saga=saga, step=step.name, direction=DO, event=events[step.name], at=now)
+        for step in KINDS[kind].steps
+        if step.name in events
+    ]
+    return saga, lines
+
+
+def due(*, limit: int) -> list[UUID]:
+    """The unfinished sagas whose time has come; each is told once per lease."""
+    now = timezone.now()
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    ids = list(
+        Saga.objects.filter(free, next_attempt_at__lte=now)
+        .order_by("next_attempt_at")
+        .values_list("id", flat=True)[:limit]
+    )
+    later = now + timedelta(seconds=LEASE_SECONDS)
+    Saga.objects.filter(id__in=ids, next_attempt_at__lte=now).update(next_attempt_at=later)
+    return ids
+
+
+def advance(saga_id: UUID) -> str:
+    """Drive the saga as far as it goes now. Returns its state; safe to call at any time, from anywhere."""
+    token = _take_lease(saga_id)
+    saga = Saga.objects.get(id=saga_id)
+    if token is None:
+        return saga.state
+    try:
+        _drive(saga, token)
+    except LeaseLost:
+        log.info("saga's lease lost", saga=str(saga_id))
+    return Saga.objects.values_list("state", flat=True).get(id=saga_id)
+
+
+def _take_lease(saga_id: UUID) -> str | None:
+    """The token of the lease, or None while another driver holds it or nothing is left to do."""
+    now, token = timezone.now(), secrets.token_hex(8)
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    taken = transactions.run(
+        lambda: Saga.objects.filter(free, id=saga_id, state__in=UNFINISHED).update(
+            lease_token=token, leased_until=until, next_attempt_at=until
+        )
+    )
+    return token if taken else None
+
+
+def _drive(saga: Saga, token: str) -> None:
+    kind = KINDS[saga.kind]
+    while True:
+        step, direction = _next(saga.id, kind)
+        if step is None:
+            transactions.run(partial(_end, saga.id, kind, direction, token))
+            steps.reach("ended")
+            if kind.after_undone and direction == UNDO:
+                kind.after_undone(saga)
+            return
+        heard = _attempt(saga.id, step, direction, token)
+        if heard.event == Event.FAILED:
+            if transactions.run(partial(_postpone, saga.id, kind, step, direction, heard, token)):
+                steps.reach(f"{step.name} {direction} postponed")
+                return
+        elif heard.event == Event.DONE and step.after and direction == DO:
+            step.after(saga)
+
+
+def _attempt(saga_id: UUID, step: Step, direction: str, token: str) -> Heard:
+    """One step in one direction; an error that nobody foresaw counts as an outcome unknown."""
+    try:
+        return steps.perform(saga_id, step, direction, token=token)
+    except LeaseLost:
+        raise
+    except Exception as error:
+        log.warning("saga step failed", saga=str(saga_id), step=step.name, exc_info=error)
+        return Heard(Event.FAILED, f"{type(error).__name__}: {error}")
+
+
+def _next(saga_id: UUID, kind: Kind) -> tuple[Step | None, str]:
+    """The step that is to be done or undone next, and which of the two; None when all are."""
+    direction = Saga.objects.values_list("direction", flat=True).get(id=saga_id)
+    final = set(
+        SagaLog.objects.filter(saga_id=saga_id, attempt=0, direction=direction).values_list("step", flat=True)
+    )
+    way = kind.steps if direction == DO else kind.reversible[::-1]
+    return next((step for step in way if step.name not in final), None), direction
+
+
+def _postpone(saga_id: UUID, kind: Kind, step: Step, direction: str, heard: Heard, token: str) -> bool:
+    """Log the attempt in vain; past the deadline turn round at once, else let it rest. True when it rests.
+
+    What can't turn round any more and is late is stuck: told to operators, and still tried now and then.
+    """
+    saga, _ = steps.locked(saga_id, token)
+    now, attempts = timezone.now(), saga.attempts + 1
+    SagaLog.objects.create(
+        saga=saga,
+        step=step.name,
+        direction=direction,
+        attempt=attempts,
+        event=Event.FAILED,
+        detail=heard.detail[:255],
+        reference=heard.reference,
+        at=now,
+    )
+    is_late = now >= saga.deadline_at
+    if is_late and direction == DO and step in kind.reversible:
+        steps.turn_round(saga, "gave_up", "The outcome stayed unknown until the deadline.")
+        return False
+    if is_late and saga.state != Saga.State.STUCK:
+        log.error("saga is stuck", saga=str(saga_id), step=step.name, direction=direction, error=heard.detail)
+    left = (saga.deadline_at - now).total_seconds()
+    Saga.objects.filter(id=saga_id).update(
+        attempts=attempts,
+        last_error=heard.detail[:255],
+        state=Saga.State.STUCK if is_late else saga.state,
+        next_attempt_at=now + timedelta(seconds=_pause(attempts) if is_late else min(_pause(attempts), left)),
+        leased_until=None,
+        lease_token="",
+    )
+    return True
+
+
+def _pause(attempts: int) -> float:
+    """Seconds until the next attempt: doubling from 1 s to 5 min, with jitter."""
+    pause: float = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(attempts - 1, 16))
+    return pause * random.uniform(0.5, 1)
+
+
+def _end(saga_id: UUID, kind: Kind, direction: str, token: str) -> None:
+    saga, _ = steps.locked(saga_id, token)
+    if direction == UNDO:
+        kind.compensated(saga)
+    Saga.objects.filter(id=saga_id).update(
+        state=Saga.State.DONE if direction == DO else Saga.State.COMPENSATED,
+        ended_at=timezone.now(),
+        next_attempt_at=None,
+        leased_until=None,
+        lease_token="",
+    )

@@ -1,0 +1,221 @@
+"""The steps of a saga, and the barrier that lets each happen once.
+
+A local step commits its effect and its log line in one transaction, and the line is unique per saga, step
+and direction. An outside step calls out under a key of the saga's, outside any transaction, and then
+records what it heard. An undo of a step that never ran leaves a line that refuses the late do. (The
+barrier is dtm's: dtm-labs/client, `dtmcli/barrier.go`.)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import takewhile
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from orders.models import Saga, SagaLog
+from shop import transactions
+from shop.errors import Invalid, NotFound, Rejected
+
+DO, UNDO = Saga.Direction.DO, Saga.Direction.UNDO
+Event = SagaLog.Event
+UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
+
+# Longer than any one call outside may take, renewed before each; a dead driver costs this long.
+LEASE_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a step came to: `done`, `refused` for good, or `failed` this time with its outcome unknown."""
+
+    event: Event
+    detail: str = ""
+    code: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A step within our database. `do` and `undo` run in the transaction that logs them.
+
+    `do` returns a word for the log, or raises `Rejected` to have the saga undone. Without `undo` the step
+    is the point of no return: it and all after it are only ever retried.
+    """
+
+    name: str
+    do: Callable[[Saga], str]
+    undo: Callable[[Saga], str] | None = None
+    after: Callable[[Saga], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A step at another system. `do` and `undo` are keyed, and called outside any transaction.
+
+    `note` runs in the transaction that records what `do` heard.
+    """
+
+    name: str
+    do: Callable[[Saga], Heard]
+    undo: Callable[[Saga], Heard] | None = None
+    note: Callable[[Saga, Heard], None] | None = None
+    after: Callable[[Saga], None] | None = None
+
+
+Step = Local | Outside
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A sort of saga. `lock` takes the locks that come before the saga's row in the lock order;
+    `compensated` runs in the transaction that ends an undone saga, `after_undone` once it is committed.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    lock: Callable[[UUID], None]
+    compensated: Callable[[Saga], None]
+    after_undone: Callable[[Saga], None] | None = None
+
+    def step(self, name: str) -> Step:
+        return next(step for step in self.steps if step.name == name)
+
+    @property
+    def reversible(self) -> tuple[Step, ...]:
+        """The steps before the point of no return, which is the first step without an undo."""
+        return tuple(takewhile(lambda step: step.undo is not None, self.steps))
+
+
+class LeaseLost(Exception):
+    """Another driver took over: stop here, it does the rest."""
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def reach(point: str) -> None:
+    """A place where a crash may strike: between any two effects. Tests make it strike."""
+
+
+def perform(saga_id: UUID, step: Step, direction: str, *, token: str | None = None) -> Heard:
+    """Run one step's do or undo, once, whatever was tried before and in whatever order.
+
+    With the `token` of a lease, raises `LeaseLost` when another driver has taken over.
+    """
+    if isinstance(step, Outside):
+        return _call_outside(saga_id, step, direction, token)
+    work = _do_local if direction == DO else _undo_local
+    reach(f"{step.name} {direction} before")
+    heard = transactions.run(lambda: work(saga_id, step, token))
+    reach(f"{step.name} {direction} committed")
+    return heard
+
+
+def _do_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
+    saga, lines = locked(saga_id, token)
+    if (step.name, DO) in lines:
+        return lines[step.name, DO]
+    try:
+        with transaction.atomic():
+            heard = Heard(Event.DONE, step.do(saga))
+    except (Rejected, Invalid, NotFound) as error:
+        heard = Heard(Event.REFUSED, error.detail, code=error.code)
+    _write(saga, step.name, DO, heard)
+    return heard
+
+
+def _undo_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
+    saga, lines = locked(saga_id, token)
+    if (step.name, UNDO) in lines:
+        return lines[step.name, UNDO]
+    heard = Heard(Event.SKIPPED)
+    done = lines.get((step.name, DO))
+    if done is None:
+        _write(saga, step.name, DO, Heard(Event.VOID))
+    elif done.event == Event.DONE and step.undo:
+        heard = Heard(Event.DONE, step.undo(saga))
+    _write(saga, step.name, UNDO, heard)
+    return heard
+
+
+def _call_outside(saga_id: UUID, step: Outside, direction: str, token: str | None) -> Heard:
+    """A step whose outcome is unknown is undone too: only the other system knows whether it happened."""
+    saga, known = transactions.run(lambda: _before_outside(saga_id, step, direction, token))
+    call = step.do if direction == DO else step.undo
+    if known or call is None:
+        return known or Heard(Event.SKIPPED)
+    reach(f"{step.name} {direction} before")
+    heard = call(saga)
+    reach(f"{step.name} {direction} called")
+
+    def record() -> Heard:
+        saga, lines = locked(saga_id, token)
+        if (step.name, direction) in lines:
+            return lines[step.name, direction]
+        if step.note and direction == DO:
+            step.note(saga, heard)
+        if heard.event != Event.FAILED:
+            _write(saga, step.name, direction, heard)
+        return heard
+
+    recorded = transactions.run(record)
+    reach(f"{step.name} {direction} committed")
+    return recorded
+
+
+def _before_outside(
+    saga_id: UUID, step: Outside, direction: str, token: str | None
+) -> tuple[Saga, Heard | None]:
+    """Renew the lease, and tell whether the call is still to be made; an undo bars the late do."""
+    saga, lines = locked(saga_id, token)
+    known = lines.get((step.name, direction))
+    done = lines.get((step.name, DO))
+    if known or direction == DO:
+        return saga, known
+    if done is None:
+        _write(saga, step.name, DO, Heard(Event.VOID))
+    elif done.event in (Event.REFUSED, Event.SKIPPED):
+        known = Heard(Event.SKIPPED)
+        _write(saga, step.name, UNDO, known)
+    return saga, known
+
+
+def locked(saga_id: UUID, token: str | None) -> tuple[Saga, dict[tuple[str, str], Heard]]:
+    """The saga and its final log lines, locked for this transaction, with the lease renewed."""
+    kind, subject_id = Saga.objects.values_list("kind", "subject_id").get(id=saga_id)
+    KINDS[kind].lock(subject_id)
+    saga = Saga.objects.select_for_update().get(id=saga_id)
+    if token is not None:
+        if saga.lease_token != token or saga.state not in UNFINISHED:
+            raise LeaseLost()
+        until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
+        Saga.objects.filter(id=saga_id).update(leased_until=until, next_attempt_at=until)
+    return saga, {
+        (line.step, line.direction): Heard(Event(line.event), line.detail, reference=line.reference)
+        for line in SagaLog.objects.filter(saga_id=saga_id, attempt=0)
+    }
+
+
+def _write(saga: Saga, step: str, direction: str, heard: Heard) -> None:
+    """Write a final line; a refusal turns the saga round."""
+    SagaLog.objects.create(
+        saga=saga,
+        step=step,
+        direction=direction,
+        event=heard.event,
+        detail=heard.detail[:255],
+        reference=heard.reference,
+        at=timezone.now(),
+    )
+    if heard.event == Event.REFUSED:
+        turn_round(saga, heard.code, heard.detail)
+
+
+def turn_round(saga: Saga, code: str, detail: str) -> None:
+    """From here on the saga is undone, because of `code`."""
+    Saga.objects.filter(id=saga.id).update(
+        direction=UNDO, failure_code=code[:64] or "refused", failure_detail=detail[:255]
+    )
