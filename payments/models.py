@@ -173,7 +173,7 @@ class Payment(models.Model):
                 name="payments_payment_success_names_its_charge",
             ),
         ]
-        indexes = [models.Index(fields=["account", "-created_at"], name="payments_payment_of_account")]
+        indexes = [models.Index(fields=["account", "id"], name="payments_payment_of_account")]
 
     def __str__(self) -> str:
         return str(self.id)

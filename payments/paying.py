@@ -13,7 +13,6 @@ from uuid_utils.compat import uuid7
 
 from payments.models import Payment
 from shop import transactions
-from shop.errors import NotFound
 
 Status = Payment.Status
 
@@ -31,11 +30,16 @@ UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
 class Payable(Protocol):
     """What a payment needs to know of an order."""
 
-    id: UUID
-    account_id: int
-    points_amount: int
-    card_amount: int
-    currency: str
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def points_amount(self) -> int: ...
+    @property
+    def card_amount(self) -> int: ...
+    @property
+    def currency(self) -> str: ...
 
 
 def new(*, order: Payable, token: str, at: datetime) -> Payment:
@@ -72,15 +76,6 @@ def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> P
         at=at,
     )
     payment.save(force_insert=True)
-    return payment
-
-
-def get(payment_id: UUID, *, account_id: int | None = None) -> Payment:
-    """The payment; with `account_id`, if it is that account's. Raises `NotFound`."""
-    rows = Payment.objects.filter(id=payment_id)
-    payment = (rows if account_id is None else rows.filter(account_id=account_id)).first()
-    if payment is None:
-        raise NotFound(f"There is no payment {payment_id}.")
     return payment
 
 

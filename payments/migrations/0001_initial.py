@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='payment',
-            index=models.Index(fields=['account', '-created_at'], name='payments_payment_of_account'),
+            index=models.Index(fields=['account', 'id'], name='payments_payment_of_account'),
         ),
         migrations.AddConstraint(
             model_name='payment',

@@ -1,0 +1,89 @@
+"""The HTTP edge of wallets and payments. What charges a card is with the orders, whose sagas do it."""
+
+from uuid import UUID
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from payments import bodies, finding, granting, ledger
+from payments.models import Entry
+from shop import json_bodies, keyed_calls, schema
+from shop.idempotency import Answer
+from shop.paging import page
+from shop.permissions import is_staff_with, staff_may
+from shop.reading import read, read_query
+
+USER = OpenApiParameter("user", int, description="Staff: only this account's.")
+ORDER = OpenApiParameter("order", UUID, description="Only this order's.")
+
+
+class Wallet(APIView):
+    @extend_schema(summary="One's points", responses=bodies.WalletBody)
+    def get(self, request: Request) -> Response:
+        return Response(bodies.wallet_body(ledger.balance_amount(request.user.pk)))
+
+
+class WalletEntries(APIView):
+    @extend_schema(
+        summary="What came into one's wallet and went out, newest first",
+        parameters=schema.PAGING,
+        responses=schema.Page[bodies.EntryBody],
+    )
+    def get(self, request: Request) -> Response:
+        return page(request, finding.entries(user_id=request.user.pk), bodies.entry_body)
+
+
+class Grants(APIView):
+    @extend_schema(
+        summary="Give an account points (staff)",
+        parameters=[schema.IDEMPOTENCY_KEY],
+        request=bodies.GrantInput,
+        responses={201: bodies.EntryBody} | schema.refusals({403: ["permission_denied"], 404: ["not_found"]}),
+    )
+    def post(self, request: Request) -> HttpResponse:
+        staff_may(request, "payments.add_transfer")
+        call = keyed_calls.keyed(request, _granted)
+        asked = read(bodies.GrantInput, request)
+        outcome = keyed_calls.perform(
+            call,
+            lambda: granting.grant(user_id=asked.user, amount=asked.amount, reason=asked.reason, keyed=call),
+        )
+        return keyed_calls.respond_recorded(call, outcome)
+
+
+class ListPayments(APIView):
+    """The reading half of `/payments`; its address belongs to the orders, which start payments there."""
+
+    @extend_schema(
+        summary="One's payments, newest first",
+        description="Staff see everybody's.",
+        parameters=[USER, ORDER, *schema.PAGING],
+        responses=schema.Page[bodies.PaymentBody],
+    )
+    def get(self, request: Request) -> Response:
+        asked = read_query(bodies.FindPaymentsQuery, request)
+        found = finding.payments(account_id=_whose(request), user_id=asked.user, order_id=asked.order)
+        return page(request, found, bodies.payment_body)
+
+
+class OnePayment(APIView):
+    @extend_schema(
+        summary="One payment",
+        description="Staff see everybody's.",
+        responses=bodies.PaymentBody,
+    )
+    def get(self, request: Request, payment_id: UUID) -> Response:
+        found = finding.payment(payment_id=payment_id, account_id=_whose(request))
+        return Response(bodies.payment_body(found))
+
+
+def _whose(request: Request) -> int | None:
+    """Whose payments the caller may see: their own, or everybody's (None)."""
+    return None if is_staff_with(request, "payments.view_payment") else request.user.id
+
+
+def _granted(entry: Entry) -> Answer:
+    return Answer(status=201, body=json_bodies.dump(bodies.entry_body(entry)))

@@ -1,0 +1,32 @@
+"""Finding payments and wallet entries: only what the caller may see."""
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from payments.models import Entry, Payment
+from shop.errors import NotFound
+
+
+def payments(
+    *, account_id: int | None, user_id: int | None = None, order_id: UUID | None = None
+) -> QuerySet[Payment]:
+    """The payments that `account_id` sees (None: all), of this user and order where they are given."""
+    rows = Payment.objects.all()
+    # Whoever asks for somebody else's finds nothing: both conditions hold.
+    for account in (account_id, user_id):
+        rows = rows if account is None else rows.filter(account_id=account)
+    return rows if order_id is None else rows.filter(order_id=order_id)
+
+
+def payment(*, payment_id: UUID, account_id: int | None) -> Payment:
+    """The payment, if `account_id` may see it (None: all). Raises `NotFound`."""
+    found = payments(account_id=account_id).filter(id=payment_id).first()
+    if found is None:
+        raise NotFound(f"There is no payment {payment_id}.")
+    return found
+
+
+def entries(*, user_id: int) -> QuerySet[Entry]:
+    """What moved in the user's wallet."""
+    return Entry.objects.filter(account_id=user_id).select_related("transfer")
