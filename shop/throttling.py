@@ -31,6 +31,7 @@ class Limit:
 SIGN_INS_OF_NAME = Limit("sign-ins-of-name", times=10, seconds=60)
 SIGN_INS_FROM_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 REGISTRATIONS = Limit("registrations-from-address", times=60, seconds=3600)
+LONGEST_SECONDS = 3600
 
 # The windows are sorted sets of attempts by time. The reply is the wait in microseconds, 0 for "go on".
 COUNT = """
@@ -114,7 +115,7 @@ def _has_room(now: float) -> bool:
     """Whether another window fits; those that nobody used for an hour make room."""
     if len(_windows) < MOST_WINDOWS:
         return True
-    oldest = now - max(limit.seconds for limit in (SIGN_INS_OF_NAME, SIGN_INS_FROM_ADDRESS, REGISTRATIONS))
+    oldest = now - LONGEST_SECONDS
     for key in [key for key, window in _windows.items() if not window or window[-1] <= oldest]:
         del _windows[key]
     return len(_windows) < MOST_WINDOWS
