@@ -5,7 +5,6 @@ redis-py retries by default, which repeats calls that must not be repeated (redi
 pool in settings is made without retries.
 """
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,12 +13,11 @@ from redis import Redis
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from structlog import get_logger
 
+from shop.breaker import Breaker
+
 T = TypeVar("T")
 log = get_logger(__name__)
-
-# While Redis is away each call would cost its connect timeout: skip it for a second instead.
-BREAK_SECONDS = 1.0
-_open_until = 0.0
+_breaker = Breaker()
 
 
 def client() -> Redis:
@@ -30,20 +28,21 @@ def client() -> Redis:
 
 def attempt(call: Callable[[Redis], T], *, otherwise: T) -> T:
     """The call's result, or `otherwise` when Redis is away or slow."""
-    global _open_until
-    if time.monotonic() < _open_until:
+    if not _breaker.lets_through():
         return otherwise
     try:
-        return call(client())
+        result = call(client())
     except (ConnectionError, TimeoutError) as error:
-        _open_until = time.monotonic() + BREAK_SECONDS
+        _breaker.failed()
         log.warning("redis away", error=str(error))
+        return otherwise
     except RedisError as error:
         log.warning("redis refused a call", error=str(error))
-    return otherwise
+        result = otherwise
+    _breaker.worked()
+    return result
 
 
 def reset() -> None:
     """Forget that Redis was away (tests)."""
-    global _open_until
-    _open_until = 0.0
+    _breaker.worked()

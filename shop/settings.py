@@ -135,6 +135,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 600,
     "socket_timeout": 5,
     "socket_connect_timeout": 1,
+    # A hand-over that fails is done here instead (`shop.queueing`): kombu would try for six seconds.
+    "max_retries": 0,
 }
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5)
 # How often the sagas whose next attempt is due are looked for: one indexed query.

@@ -20,12 +20,13 @@ log = get_logger(__name__)
 CHANNEL = "firstcome:settled"
 RECHECK_SECONDS = 1.0
 RECONNECT_SECONDS = 1.0
+IDLE_SECONDS = 30.0
 
 _mutex = threading.Lock()
 _waiting: dict[str, set[threading.Event]] = defaultdict(set)
 _listener: threading.Thread | None = None
 # Waiting buyers hold at most half of a process's threads, so that they never starve the others.
-_places = threading.BoundedSemaphore(max(1, settings.WEB_THREADS // 2))
+_places = threading.BoundedSemaphore(settings.WEB_THREADS // 2)
 
 
 def announce(name: str) -> None:
@@ -82,12 +83,16 @@ def _listen() -> None:
 def _hear() -> None:
     while True:
         try:
-            with redis.client().pubsub(ignore_subscribe_messages=True) as subscription:
-                subscription.subscribe(CHANNEL)
-                while True:
-                    message = subscription.get_message(timeout=30)
-                    if message:
-                        _wake(message["data"].decode())
+            _pass_on_announcements()
         except (RedisError, OSError) as error:
             log.info("not listening for wake-ups", error=str(error))
             time.sleep(RECONNECT_SECONDS)
+
+
+def _pass_on_announcements() -> None:
+    with redis.client().pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe(CHANNEL)
+        while True:
+            message = subscription.get_message(timeout=IDLE_SECONDS)
+            if message:
+                _wake(message["data"].decode(errors="replace"))
