@@ -1,0 +1,73 @@
+"""The answers of the calls that start a payment: what they say at once, and what once it has settled."""
+
+import re
+from uuid import UUID
+
+from orders.bodies import order_body
+from orders.checkout import Placed
+from orders.models import Order
+from orders.transitions import PAID
+from payments.bodies import payment_body
+from payments.models import Payment
+from shop import json_bodies, problems
+from shop.idempotency import Answer
+
+LONGEST_WAIT_SECONDS = 30
+WAIT = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?=$|[,;])', re.IGNORECASE)
+
+
+def wait_seconds(prefer: str | None) -> int:
+    """How long the caller wants to wait, from `Prefer: wait=N`; what can't be read is ignored (RFC 7240)."""
+    found = WAIT.search(prefer or "")
+    return min(int(found.group(1)), LONGEST_WAIT_SECONDS) if found else 0
+
+
+def order_address(order_id: UUID) -> str:
+    return f"/api/v1/orders/{order_id}"
+
+
+def payment_address(payment_id: UUID) -> str:
+    return f"/api/v1/payments/{payment_id}"
+
+
+def of_placed(placed: Placed) -> Answer | None:
+    """What is recorded for a new order: nothing yet when it is being paid."""
+    if placed.started:
+        return None
+    body = json_bodies.dump(order_body(placed.order, placed.lines))
+    return Answer(201, body, order_address(placed.order.id))
+
+
+def later(outcome: object) -> None:
+    """For calls whose answer is only known once their payment has settled."""
+
+
+def of_order(order: Order) -> Answer:
+    """The order as it stands: 202 while it is being paid, then 201, or 402 with what went wrong."""
+    if order.status == Order.Status.PAYMENT_FAILED:
+        return _declined(order.failure_code, order.failure_detail, order=str(order.id))
+    body = json_bodies.dump(order_body(order, list(order.lines.all())))  # type: ignore[attr-defined]
+    return Answer(201 if order.status in PAID else 202, body, order_address(order.id))
+
+
+def of_payment(payment: Payment) -> Answer:
+    """The payment as it stands: 202 while it is open, then 201, or 402 with what went wrong."""
+    if payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED):
+        about = {"payment": str(payment.id)}
+        if payment.order_id:
+            about["order"] = str(payment.order_id)
+        return _declined(payment.failure_code, payment.failure_detail, **about)
+    status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
+    return Answer(status, json_bodies.dump(payment_body(payment)), payment_address(payment.id))
+
+
+def _declined(code: str, detail: str, **about: str) -> Answer:
+    problem = problems.problem(
+        402,
+        "payment_declined",
+        detail or "The payment was declined.",
+        title="Payment declined",
+        failure={"code": code, "detail": detail},
+        **about,
+    )
+    return Answer(402, problem.content)

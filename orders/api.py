@@ -1,0 +1,217 @@
+"""The calls on orders, and those that pay."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inventory.reservations import Line
+from orders import answers, checkout, ending, finding, paying, tasks, timeline, top_ups
+from orders.bodies import OrderBody, OrdersQuery, PayInput, PlaceOrderInput, TimelineBody, order_body
+from orders.checkout import Wish
+from orders.models import Order
+from payments.bodies import PaymentBody, TopUpInput
+from payments.models import Payment
+from shop import idempotency, keyed_calls, queueing, schema, wakeups
+from shop.errors import NotAuthenticated
+from shop.idempotency import Answer, Keyed, Replay
+from shop.paging import page
+from shop.permissions import is_staff_with
+from shop.reading import read, read_query
+
+PLACING = {
+    404: ["product_not_found"],
+    409: [
+        "coupon_not_usable",
+        "idempotency_key_in_flight",
+        "insufficient_points",
+        "insufficient_stock",
+    ],
+    402: ["payment_declined"],
+    503: ["overloaded", "unavailable"],
+}
+
+
+class Orders(APIView):
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("status", str),
+            OpenApiParameter("user", int, description="Staff: only this account's."),
+            *schema.PAGING,
+        ],
+        responses={200: schema.Page[OrderBody]},
+    )
+    def get(self, request: Request) -> Response:
+        """Own orders, newest first; staff see everybody's."""
+        asked = read_query(OrdersQuery, request)
+        orders = finding.visible(account_id=_whose(request, "orders.view_order"))
+        if asked.status:
+            orders = finding.with_status(orders, asked.status)
+        if asked.user:
+            orders = orders.filter(account_id=asked.user)
+        return page(request, orders, _shown)
+
+    @extend_schema(
+        request=PlaceOrderInput,
+        parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
+        responses={201: OrderBody, 202: OrderBody} | schema.refusals(PLACING),
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Place an order; with `payment` it is paid at once."""
+        call = keyed_calls.keyed(request, answers.of_placed)
+        asked = read(PlaceOrderInput, request)
+        wish = Wish(
+            account_id=request.user.id,
+            lines=tuple(Line(product_id=item.product, quantity=item.quantity) for item in asked.items),
+            coupon_code=asked.coupon,
+            points_amount=asked.points_amount,
+            token=asked.payment.token if asked.payment else None,
+            keyed=call,
+        )
+        outcome = keyed_calls.perform(call, lambda: checkout.place(wish))
+        if isinstance(outcome, Replay):
+            return _replayed(request, call, outcome, _order_answer)
+        if outcome.started is None:
+            return keyed_calls.respond_recorded(call, outcome)
+        queueing.enqueue(tasks.advance, str(outcome.started.saga.id))
+        return _settled(request, call, outcome.order.id, _order_answer, is_replay=False)
+
+
+class OneOrder(APIView):
+    @extend_schema(responses={200: OrderBody} | schema.refusals({404: ["not_found"]}))
+    def get(self, request: Request, order_id: UUID) -> Response:
+        """One order."""
+        return Response(_shown(_found(request, order_id)))
+
+
+class OrderTimeline(APIView):
+    @extend_schema(responses={200: TimelineBody} | schema.refusals({404: ["not_found"]}))
+    def get(self, request: Request, order_id: UUID) -> Response:
+        """Every step and compensation of the order's payment, oldest first."""
+        order = _found(request, order_id)
+        for_staff = is_staff_with(request, "orders.view_order")
+        happenings = timeline.of(order, for_staff=for_staff)
+        return Response({"results": [_line(happening) for happening in happenings]})
+
+
+class CancelOrder(APIView):
+    @extend_schema(
+        request=None,
+        responses={200: OrderBody} | schema.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
+    )
+    def post(self, request: Request, order_id: UUID) -> Response:
+        """Cancel an order that awaits payment; again is the same again."""
+        account_id = _whose(request, "orders.change_order")
+        ending.cancel(order_id=order_id, account_id=account_id)
+        return Response(_shown(finding.one(order_id=order_id, account_id=account_id)))
+
+
+class Payments(APIView):
+    @extend_schema(
+        request=PayInput,
+        parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
+        responses={201: PaymentBody, 202: PaymentBody}
+        | schema.refusals(
+            {
+                402: ["payment_declined"],
+                404: ["not_found"],
+                409: ["idempotency_key_in_flight", "insufficient_points", "order_not_payable"],
+            }
+        ),
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Pay an order that awaits payment."""
+        call = keyed_calls.keyed(request, answers.later)
+        asked = read(PayInput, request)
+        outcome = keyed_calls.perform(
+            call,
+            lambda: paying.pay(
+                account_id=request.user.id, order_id=asked.order, token=asked.token, keyed=call
+            ),
+        )
+        if isinstance(outcome, Replay):
+            return _replayed(request, call, outcome, _payment_answer)
+        queueing.enqueue(tasks.advance, str(outcome.started.saga.id))
+        return _settled(request, call, outcome.started.payment.id, _payment_answer, is_replay=False)
+
+
+class TopUps(APIView):
+    @extend_schema(
+        request=TopUpInput,
+        parameters=[schema.IDEMPOTENCY_KEY],
+        responses={201: PaymentBody, 202: PaymentBody}
+        | schema.refusals({402: ["payment_declined"], 409: ["idempotency_key_in_flight"]}),
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Buy points by card; 202 while the gateway's answer is not known."""
+        call = keyed_calls.keyed(request, answers.later)
+        asked = read(TopUpInput, request)
+        outcome = keyed_calls.perform(
+            call,
+            lambda: top_ups.top_up(
+                account_id=request.user.id, amount=asked.amount, token=asked.token, keyed=call
+            ),
+        )
+        if isinstance(outcome, Replay):
+            return _replayed(request, call, outcome, _payment_answer)
+        return _settled(request, call, outcome.id, _payment_answer, is_replay=False)
+
+
+def _whose(request: Request, permission: str) -> int | None:
+    """Whose orders the caller may touch: their own, or everybody's (None) for staff with `permission`."""
+    if not request.user.is_authenticated:
+        raise NotAuthenticated("Sign in to do that.")
+    return None if is_staff_with(request, permission) else request.user.id
+
+
+def _found(request: Request, order_id: UUID) -> Order:
+    return finding.one(order_id=order_id, account_id=_whose(request, "orders.view_order"))
+
+
+def _shown(order: Order) -> dict[str, Any]:
+    return order_body(order, list(order.lines.all()))  # type: ignore[attr-defined]
+
+
+def _line(happening: timeline.Happening) -> dict[str, Any]:
+    return {"at": happening.at, "event": happening.event, "detail": happening.detail}
+
+
+def _order_answer(order_id: UUID) -> Answer:
+    return answers.of_order(finding.one(order_id=order_id, account_id=None))
+
+
+def _payment_answer(payment_id: UUID) -> Answer:
+    return answers.of_payment(Payment.objects.get(id=payment_id))
+
+
+def _replayed(
+    request: Request, call: Keyed, replay: Replay, answer: Callable[[UUID], Answer]
+) -> HttpResponse:
+    if replay.answer:
+        return keyed_calls.respond(replay.answer, is_replay=True)
+    assert replay.reference
+    return _settled(request, call, replay.reference, answer, is_replay=True)
+
+
+def _settled(
+    request: Request,
+    call: Keyed,
+    subject_id: UUID,
+    answer: Callable[[UUID], Answer],
+    *,
+    is_replay: bool,
+) -> HttpResponse:
+    """The answer as it stands, after the wait that the caller prefers; once settled it is fixed for good."""
+    told = answer(subject_id)
+    seconds = answers.wait_seconds(request.headers.get("Prefer"))
+    if told.status == 202 and seconds:
+        wakeups.wait(str(subject_id), is_settled=lambda: answer(subject_id).status != 202, seconds=seconds)
+        told = answer(subject_id)
+    if told.status != 202:
+        told = idempotency.settle(call, told)
+    return keyed_calls.respond(told, is_replay=is_replay)

@@ -1,0 +1,106 @@
+"""The laws that orders know of: L5's reserved half, L6, and L8 to L12. Set-based: one query a check."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from coupons.models import Coupon
+from inventory.models import Product
+from orders.models import Order, OrderLine, Saga, SagaLog
+from orders.steps import DO, LEASE_SECONDS, Event
+from orders.transitions import ENDED, OPEN, PAID
+from payments import book
+from payments.models import Payment, Transfer
+from shop.auditing import LawReport, report
+from shop.models import IdempotencyKey
+
+# A saga whose driver died at its deadline is looked at again once the lease is over.
+GRACE_SECONDS = 6 * LEASE_SECONDS
+OFFENDERS_TOLD = 100
+
+
+def audit() -> list[LawReport]:
+    """The orders' side of every law that they know of."""
+    return [
+        reserved_is_what_open_orders_hold(),
+        coupons_are_held_by_open_orders(),
+        one_key_has_one_effect(),
+        gateway_charged_what_was_paid(),
+        late_sagas_are_stuck(),
+        ended_orders_hold_nothing(),
+        paid_orders_were_told(),
+    ]
+
+
+def reserved_is_what_open_orders_hold() -> LawReport:
+    held = (
+        OrderLine.objects.filter(product=OuterRef("pk"), order__status__in=OPEN)
+        .order_by()
+        .values("product")
+        .annotate(total=Sum("quantity"))
+        .values("total")
+    )
+    products = Product.objects.annotate(
+        held=Coalesce(Subquery(held, output_field=IntegerField()), Value(0))
+    ).exclude(reserved=F("held"))
+    return report("L5", Product.objects.count(), _told(products, "sku"))
+
+
+def coupons_are_held_by_open_orders() -> LawReport:
+    wrongly_held = Coupon.objects.filter(status=Coupon.Status.HELD).exclude(order__status__in=OPEN)
+    wrongly_redeemed = Coupon.objects.filter(status=Coupon.Status.REDEEMED).exclude(order__status__in=PAID)
+    theirs = Coupon.objects.filter(order=OuterRef("pk"), code=OuterRef("coupon_code"))
+    without = Order.objects.filter(status__in=OPEN).exclude(coupon_code="").exclude(Exists(theirs))
+    checked = Coupon.objects.filter(order__isnull=False).count()
+    offenders = _told(wrongly_held, "code") + _told(wrongly_redeemed, "code") + _told(without, "id")
+    return report("L6", checked, offenders)
+
+
+def one_key_has_one_effect() -> LawReport:
+    """No two keys name one effect, and every effect that a key names is there."""
+    keys = IdempotencyKey.objects.filter(reference__isnull=False)
+    shared = keys.values("reference").annotate(keys=Count("id")).filter(keys__gt=1)
+    lost = keys.exclude(Exists(Order.objects.filter(id=OuterRef("reference")))).exclude(
+        Exists(Payment.objects.filter(id=OuterRef("reference")))
+    )
+    offenders = _told(shared, "reference") + _told(lost, "id")
+    return report("L8", IdempotencyKey.objects.count(), offenders)
+
+
+def gateway_charged_what_was_paid() -> LawReport:
+    """Against the gateway's own book; that it can't be asked is an offence too: then nobody knows."""
+    compared = book.compare()
+    return report("L9", compared.checked, compared.offenders)
+
+
+def late_sagas_are_stuck() -> LawReport:
+    overdue = timezone.now() - timedelta(seconds=GRACE_SECONDS)
+    late = Saga.objects.filter(state=Saga.State.RUNNING, deadline_at__lt=overdue)
+    return report("L10", Saga.objects.count(), _told(late, "id"))
+
+
+def ended_orders_hold_nothing() -> LawReport:
+    """Stock is L5's to see: what an ended order held of it would be reserved without an open order."""
+    ended = Order.objects.filter(status__in=ENDED)
+    with_coupon = ended.filter(Exists(Coupon.objects.filter(order=OuterRef("pk"))))
+    of_order = Transfer.objects.filter(order=OuterRef("pk"))
+    with_points = ended.filter(Exists(of_order.filter(kind=Transfer.Kind.HOLD))).exclude(
+        Exists(of_order.filter(kind=Transfer.Kind.RELEASE))
+    )
+    return report("L11", ended.count(), _told(with_coupon, "id") + _told(with_points, "id"))
+
+
+def paid_orders_were_told() -> LawReport:
+    """Each paid order's event was accepted, or its saga still tries."""
+    accepted = SagaLog.objects.filter(saga=OuterRef("pk"), step="transmit", direction=DO, event=Event.DONE)
+    sagas = Saga.objects.filter(subject_id=OuterRef("payments__id"))
+    fine = sagas.filter(Q(ended_at__isnull=True) | Exists(accepted))
+    paid = Order.objects.filter(status__in=PAID)
+    return report("L12", paid.count(), _told(paid.exclude(Exists(fine)), "id"))
+
+
+def _told(rows: "QuerySet[Any, Any]", name: str) -> list[str]:
+    return [str(value) for value in rows.values_list(name, flat=True)[:OFFENDERS_TOLD]]

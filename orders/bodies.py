@@ -1,0 +1,127 @@
+"""What the calls on orders take and give."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from orders import ending
+from orders.models import Order, OrderLine
+from shop.reading import Amount, Id, Input, Query, Uuid
+
+MOST_LINES, MOST_OF_ONE = 50, 1000
+Token = Annotated[str, Field(min_length=1, max_length=255)]
+OrderStatus = Literal[
+    "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
+]
+
+
+class ItemInput(Input):
+    product: Id
+    quantity: Annotated[int, Field(ge=1, le=MOST_OF_ONE)]
+
+
+class CardInput(Input):
+    """Who pays at once; without `token` the points must cover it all."""
+
+    token: Token = ""
+
+
+class PlaceOrderInput(Input):
+    items: Annotated[list[ItemInput], Field(min_length=1, max_length=MOST_LINES)]
+    coupon: Annotated[str, Field(min_length=1, max_length=64)] = ""
+    points_amount: Amount = 0
+    payment: CardInput | None = None
+
+    @model_validator(mode="after")
+    def _no_product_twice(self) -> "PlaceOrderInput":
+        products = [item.product for item in self.items]
+        if len(set(products)) != len(products):
+            raise PydanticCustomError("product_twice", "each product may come once; raise its quantity")
+        return self
+
+
+class PayInput(Input):
+    order: Uuid
+    token: Token = ""
+
+
+class OrdersQuery(Query):
+    status: OrderStatus | None = None
+    user: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+
+
+class ItemBody(BaseModel):
+    product: int
+    sku: str
+    name: str
+    quantity: int
+    unit_price: int
+    line_amount: int
+
+
+class FailureBody(BaseModel):
+    code: str
+    detail: str
+
+
+class OrderBody(BaseModel):
+    id: UUID
+    status: OrderStatus
+    items: list[ItemBody]
+    items_amount: int
+    discount_amount: int
+    points_amount: int
+    card_amount: int
+    total_amount: int
+    refunded_amount: int
+    currency: str
+    coupon: str | None
+    placed_at: datetime
+    expires_at: datetime
+    paid_at: datetime | None
+    failure: FailureBody | None
+
+
+class EventBody(BaseModel):
+    at: datetime
+    event: str
+    detail: str
+
+
+class TimelineBody(BaseModel):
+    results: list[EventBody]
+
+
+def order_body(order: Order, lines: list[OrderLine]) -> dict[str, Any]:
+    """An order as the contract shows it."""
+    failure = {"code": order.failure_code, "detail": order.failure_detail} if order.failure_code else None
+    return {
+        "id": str(order.id),
+        "status": "expired" if ending.is_lapsed(order) else order.status,
+        "items": [
+            {
+                "product": line.product_id,
+                "sku": line.sku,
+                "name": line.name,
+                "quantity": line.quantity,
+                "unit_price": line.unit_price,
+                "line_amount": line.line_amount,
+            }
+            for line in lines
+        ],
+        "items_amount": order.items_amount,
+        "discount_amount": order.discount_amount,
+        "points_amount": order.points_amount,
+        "card_amount": order.card_amount,
+        "total_amount": order.total_amount,
+        "refunded_amount": order.refunded_amount,
+        "currency": order.currency,
+        "coupon": order.coupon_code or None,
+        "placed_at": order.placed_at,
+        "expires_at": order.expires_at,
+        "paid_at": order.paid_at,
+        "failure": failure,
+    }

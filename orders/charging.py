@@ -1,0 +1,93 @@
+"""The saga step that calls the gateway: charge, and on the way back cancel or refund; all keyed.
+
+No answer is no verdict: the payment is in doubt, and the gateway is asked by the same key until it
+tells. (Kill Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.)
+"""
+
+from django.utils import timezone
+
+from orders.models import Saga, SagaLog
+from orders.steps import DO, Event, Heard, Outside
+from payments import paying
+from payments.gateways import gateway
+from payments.gateways.contract import Verdict
+from payments.models import Payment
+
+NAME = "charge_card"
+
+
+def charge(saga: Saga) -> Heard:
+    """Charge the card, or learn what became of the earlier attempt."""
+    payment = Payment.objects.get(id=saga.subject_id)
+    if payment.status == Payment.Status.IN_DOUBT:
+        found = gateway().find(key=payment.charge_key)
+        if found.status != "absent":
+            return _heard(found)
+    return _heard(
+        gateway().charge(
+            key=payment.charge_key,
+            token=payment.token,
+            amount=payment.card_amount,
+            currency=payment.currency,
+            order_id=payment.order_id,
+        )
+    )
+
+
+def note(saga: Saga, heard: Heard) -> None:
+    """Without an answer the payment is in doubt, for everybody to see."""
+    if heard.event == Event.FAILED:
+        paying.mark_in_doubt(saga.subject_id)
+
+
+def give_back(saga: Saga) -> Heard:
+    """See to it that nothing is charged: cancel by key what is unknown, refund what is charged."""
+    payment = Payment.objects.get(id=saga.subject_id)
+    reference = charge_reference(saga)
+    if not reference:
+        cancelled = gateway().cancel(key=payment.charge_key)
+        if cancelled.status in ("cancelled", "declined", "absent"):
+            return Heard(Event.DONE, "nothing was charged", reference=cancelled.reference)
+        if cancelled.status != "succeeded":
+            return Heard(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")
+        reference = cancelled.reference
+    refunded = gateway().refund(
+        key=f"{payment.charge_key}:refund", charge_reference=reference, amount=payment.card_amount
+    )
+    if refunded.status != "succeeded":
+        detail = f"refund: {refunded.status} {refunded.failure_detail}"
+        return Heard(Event.FAILED, detail, reference=reference)
+    return Heard(Event.DONE, "refunded", reference=refunded.reference)
+
+
+def charge_reference(saga: Saga) -> str:
+    """The gateway's id of the charge that succeeded, or nothing."""
+    line = SagaLog.objects.filter(
+        saga_id=saga.id, step=NAME, direction=DO, attempt=0, event=Event.DONE
+    ).first()
+    return line.reference if line else ""
+
+
+def mark_ended(saga: Saga) -> None:
+    """Write down, in the transaction that ends an undone saga, what became of its payment."""
+    end = paying.mark_reversed if charge_reference(saga) else paying.mark_failed
+    end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=timezone.now())
+
+
+STEP = Outside(name=NAME, do=charge, undo=give_back, note=note)
+
+
+def _heard(verdict: Verdict) -> Heard:
+    match verdict.status:
+        case "succeeded":
+            return Heard(Event.DONE, "charged", reference=verdict.reference)
+        case "declined" | "cancelled":
+            return Heard(
+                Event.REFUSED,
+                verdict.failure_detail or f"The card was {verdict.status}.",
+                code=verdict.failure_code or f"charge_{verdict.status}",
+                reference=verdict.reference,
+            )
+    return Heard(
+        Event.FAILED, f"{verdict.status} {verdict.failure_detail}".strip(), reference=verdict.reference
+    )

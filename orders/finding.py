@@ -1,0 +1,35 @@
+"""Which orders somebody may see."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from orders.models import Order
+from shop.errors import NotFound
+
+
+def visible(*, account_id: int | None) -> QuerySet[Order]:
+    """The account's orders with their lines; everybody's for None, which is staff."""
+    own: dict[str, Any] = {} if account_id is None else {"account_id": account_id}
+    return Order.objects.filter(**own).prefetch_related("lines")
+
+
+def one(*, order_id: UUID, account_id: int | None) -> Order:
+    """One of the visible orders. Raises `NotFound`."""
+    order = visible(account_id=account_id).filter(id=order_id).first()
+    if order is None:
+        raise NotFound("There is no such order.")
+    return order
+
+
+def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
+    """Those that show this status: unpaid past its time an order counts as expired, swept or not."""
+    now = timezone.now()
+    if status == Order.Status.EXPIRED:
+        lapsed = Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now)
+        return orders.filter(Q(status=status) | lapsed)
+    if status == Order.Status.AWAITING_PAYMENT:
+        return orders.filter(status=status, expires_at__gt=now)
+    return orders.filter(status=status)

@@ -1,0 +1,102 @@
+"""A shop floor for tests: accounts with points, products with stock, coupons, orders, and the audit."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import transaction
+
+from coupons import audit as coupons_audit
+from coupons import issuing
+from coupons.models import Campaign, Coupon
+from coupons.tests.factories import CampaignFactory
+from inventory import audit as inventory_audit
+from inventory.models import Product
+from inventory.reservations import Line
+from orders import answers, audit, checkout, saga
+from orders.checkout import Placed, Wish
+from orders.models import Order, Saga
+from payments import audit as payments_audit
+from payments import ledger
+from shop import auditing
+from shop.idempotency import Keyed, key_hash
+from shop.tests.factories import AccountFactory
+
+
+def account(*, points: int = 0) -> Any:
+    """An account whose wallet holds so many points."""
+    made = AccountFactory.create()
+    if points:
+        with transaction.atomic():
+            ledger.bulk_open_wallets([made.id], points)
+    return made
+
+
+def coupon_of(account_id: int, **campaign: Any) -> Coupon:
+    """A coupon that the account got from a campaign of its own."""
+    drop: Campaign = CampaignFactory.create(**campaign)
+    return issuing.issue(campaign_id=drop.id, user_id=account_id).coupon
+
+
+def wish(
+    account_id: int,
+    quantities: Mapping[Product, int],
+    *,
+    coupon: str = "",
+    points: int = 0,
+    token: str | None = None,
+    key: str = "",
+) -> Wish:
+    """What somebody wants, under a key of its own unless one is given."""
+    keyed = Keyed(
+        account_id=account_id,
+        key_hash=key_hash(key or str(uuid4())),
+        fingerprint="as wished",
+        answer=answers.of_placed,
+    )
+    lines = tuple(Line(product_id=product.id, quantity=count) for product, count in quantities.items())
+    return Wish(
+        account_id=account_id,
+        lines=lines,
+        coupon_code=coupon,
+        points_amount=points,
+        token=token,
+        keyed=keyed,
+    )
+
+
+def place(account_id: int, quantities: Mapping[Product, int], **wanted: Any) -> Placed:
+    """Place an order; the caller knows that it is new."""
+    placed = checkout.place(wish(account_id, quantities, **wanted))
+    assert isinstance(placed, Placed)
+    return placed
+
+
+def drive(placed: Placed) -> Order:
+    """Let the order's saga go as far as it goes now, and return the order as it then stands."""
+    assert placed.started
+    saga.advance(placed.started.saga.id)
+    return Order.objects.get(id=placed.order.id)
+
+
+def settle_everything(*, passes: int = 50) -> None:
+    """What the sweeper does, without waiting for clocks: until no saga is left unfinished."""
+    for _ in range(passes):
+        unfinished = list(Saga.objects.filter(ended_at__isnull=True).values_list("id", flat=True))
+        if not unfinished:
+            return
+        Saga.objects.filter(id__in=unfinished).update(leased_until=None)
+        for saga_id in unfinished:
+            saga.advance(saga_id)
+    raise AssertionError(f"unfinished sagas: {list(Saga.objects.filter(ended_at__isnull=True))}")
+
+
+def state_of(order_id: UUID) -> str:
+    return Order.objects.values_list("status", flat=True).get(id=order_id)
+
+
+def broken_laws() -> list[auditing.LawReport]:
+    """What an audit of every app finds wrong."""
+    modules = (coupons_audit, inventory_audit, payments_audit, audit)
+    reports = [one for module in modules for one in module.audit()]
+    return [one for one in auditing.merged(reports) if not one.holds]

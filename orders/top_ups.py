@@ -1,0 +1,61 @@
+"""Topping up a wallet by card: charge the gateway, then credit the points."""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.utils import timezone
+
+from orders import charging, saga
+from orders.models import Saga, SagaLog
+from orders.steps import KINDS, Kind, Local
+from payments import ledger, paying
+from payments.models import Payment
+from shop import idempotency
+from shop.idempotency import Keyed, Replay
+
+NAME = "top_up"
+
+
+def top_up(*, account_id: int, amount: int, token: str, keyed: Keyed) -> Payment | Replay:
+    """Charge the card and credit the wallet; what this can't finish now the sweeper does.
+
+    The payment is durable before the gateway is called. Returns it as it stands: succeeded, failed, or
+    in doubt; a repeat of the key gives a `Replay`. Raises `KeyReused`.
+    """
+
+    def begin() -> tuple[Payment, UUID]:
+        payment = paying.start_top_up(account_id=account_id, amount=amount, token=token, at=timezone.now())
+        row, log = saga.new(
+            kind=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
+        )
+        row.save(force_insert=True)
+        SagaLog.objects.bulk_create(log)
+        return payment, row.id
+
+    ledger.wallet_id(account_id)
+    started = idempotency.once(keyed, begin, reference=lambda outcome: outcome[0].id)
+    if isinstance(started, Replay):
+        return started
+    payment, saga_id = started
+    saga.advance(saga_id)
+    payment.refresh_from_db()
+    return payment
+
+
+def _lock(payment_id: UUID) -> None:
+    Payment.objects.select_for_update().only("id").get(id=payment_id)
+
+
+def _credit_wallet(row: Saga) -> str:
+    payment = Payment.objects.get(id=row.subject_id)
+    ledger.credit_top_up(payment_id=payment.id, user_id=payment.account_id, amount=payment.card_amount)
+    paying.mark_succeeded(payment.id, charge_reference=charging.charge_reference(row), at=timezone.now())
+    return f"{payment.card_amount} points credited"
+
+
+KINDS[NAME] = Kind(
+    name=NAME,
+    steps=(charging.STEP, Local("credit_wallet", do=_credit_wallet)),
+    lock=_lock,
+    compensated=charging.mark_ended,
+)
