@@ -23,7 +23,7 @@ ORDER = OpenApiParameter("order", UUID, description="Only this order's.")
 class Wallet(APIView):
     @extend_schema(summary="One's points", responses=bodies.WalletBody)
     def get(self, request: Request) -> Response:
-        return Response(bodies.wallet_body(ledger.balance_amount(request.user.pk)))
+        return Response(bodies.wallet_body(ledger.balance_amount(_caller_id(request))))
 
 
 class WalletEntries(APIView):
@@ -33,7 +33,7 @@ class WalletEntries(APIView):
         responses=schema.Page[bodies.EntryBody],
     )
     def get(self, request: Request) -> Response:
-        return page(request, finding.entries(user_id=request.user.pk), bodies.entry_body)
+        return page(request, finding.entries(user_id=_caller_id(request)), bodies.entry_body)
 
 
 class Grants(APIView):
@@ -82,7 +82,14 @@ class OnePayment(APIView):
 
 def _whose(request: Request) -> int | None:
     """Whose payments the caller may see: their own, or everybody's (None)."""
-    return None if is_staff_with(request, "payments.view_payment") else request.user.id
+    return None if is_staff_with(request, "payments.view_payment") else _caller_id(request)
+
+
+def _caller_id(request: Request) -> int:
+    account_id = request.user.pk
+    # Whoever passed the permission check is somebody.
+    assert account_id is not None
+    return account_id
 
 
 def _granted(entry: Entry) -> Answer:

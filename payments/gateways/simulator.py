@@ -168,8 +168,8 @@ def refund(*, key: str, charge_reference: str, amount: int) -> Verdict:
     return Verdict(status="succeeded", reference=refunded.id, amount=amount, refunded_amount=amount)
 
 
-def charges(*, order_id: UUID | None = None) -> Iterator[BookedCharge]:
-    query = {"limit": str(PAGE)} | ({} if order_id is None else {"order": str(order_id)})
+def charges(*, key: str | None = None) -> Iterator[BookedCharge]:
+    query = {"limit": str(PAGE)} | ({} if key is None else {"key": key})
     while True:
         try:
             page = _page(ask("GET", "/charges", query=query))

@@ -1,0 +1,52 @@
+"""The law that payments know of by themselves, L7, one set-based query a check.
+
+Each query sees one moment, so transfers that go on meanwhile are never offenders. L9 needs the orders
+too and is theirs to audit, by `payments.book`.
+"""
+
+from typing import Any
+
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from payments.models import HOLDING, Entry, LedgerAccount, Transfer
+from shop.auditing import LawReport, report
+
+OFFENDERS_TOLD = 100
+
+
+def wallets_are_the_sum_of_their_entries() -> LawReport:
+    """Each wallet's balance is what its entries sum to, what the last one left, and never negative."""
+    wallets = LedgerAccount.objects.filter(kind=LedgerAccount.Kind.WALLET)
+    newest = Entry.objects.filter(account=OuterRef("pk")).order_by("-id")
+    wrong = wallets.annotate(
+        total=Coalesce(Sum("entries__amount"), 0),
+        left=Coalesce(Subquery(newest.values("balance_after_amount")[:1]), 0),
+    ).exclude(balance_amount__gte=0, total=F("balance_amount"), left=F("balance_amount"))
+    return report("L7", wallets.count(), _told("wallet", wrong))
+
+
+def transfers_sum_to_zero() -> LawReport:
+    """Each transfer moves something, from some accounts to others, and nothing comes or goes."""
+    wrong = Transfer.objects.annotate(total=Sum("entries__amount"), parts=Count("entries")).filter(
+        Q(parts__lt=2) | ~Q(total=0)
+    )
+    return report("L7", Transfer.objects.count(), _told("transfer", wrong))
+
+
+def holding_never_gives_more_than_it_took() -> LawReport:
+    """What is held for an order leaves once: back to the wallet or on to sales, never both."""
+    orders = Entry.objects.filter(account_id=HOLDING).values("transfer__order")
+    wrong = orders.annotate(held=Sum("amount")).filter(held__lt=0)
+    return report("L7", orders.distinct().count(), _told("points held for order", wrong, "transfer__order"))
+
+
+LAWS = (
+    wallets_are_the_sum_of_their_entries,
+    transfers_sum_to_zero,
+    holding_never_gives_more_than_it_took,
+)
+
+
+def _told(name: str, rows: "QuerySet[Any, Any]", id: str = "pk") -> list[str]:
+    return [f"{name} {value}" for value in rows.values_list(id, flat=True)[:OFFENDERS_TOLD]]
