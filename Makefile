@@ -47,7 +47,7 @@ openapi: ## write docs/openapi.yaml anew
 
 LOCK := @$(VENV) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
-lock: ## pin the newest versions that pyproject.toml allows; UPGRADE= keeps the pins
+lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versions
 	$(BOOTSTRAP) check
 	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded -o requirements-embedded.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql -c requirements-embedded.txt -o requirements.txt
