@@ -64,5 +64,8 @@ class Gateway(Protocol):
     def refund(self, *, key: str, charge_reference: str, amount: int) -> Verdict:
         """Give back some of a charge, once per key."""
 
-    def charges(self, *, key: str | None = None) -> Iterator[BookedCharge]:
-        """The book, oldest first, or the part under one key. Raises `Unavailable` if it can't be read."""
+    def charges(self, *, key: str | None = None, order_id: UUID | None = None) -> Iterator[BookedCharge]:
+        """The book, oldest first, or what is there of a key or order.
+
+        Raises `Unavailable` where it can't be read.
+        """

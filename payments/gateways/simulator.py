@@ -168,8 +168,9 @@ def refund(*, key: str, charge_reference: str, amount: int) -> Verdict:
     return Verdict(status="succeeded", reference=refunded.id, amount=amount, refunded_amount=amount)
 
 
-def charges(*, key: str | None = None) -> Iterator[BookedCharge]:
-    query = {"limit": str(PAGE)} | ({} if key is None else {"key": key})
+def charges(*, key: str | None = None, order_id: UUID | None = None) -> Iterator[BookedCharge]:
+    query = {"limit": str(PAGE)}
+    query |= {name: str(value) for name, value in (("key", key), ("order", order_id)) if value is not None}
     while True:
         try:
             page = _page(ask("GET", "/charges", query=query))
