@@ -7,6 +7,7 @@ in motion is no difference, and what is wrong needs no grace period to hide in.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
@@ -47,8 +48,8 @@ class Comparison:
         return [*map(str, self.differences), *([self.unread] if self.unread else [])]
 
 
-def compare(*, most: int = MOST_TOLD) -> Comparison:
-    """Compare the whole book with all payments; past `most` differences it stops.
+def compare(*, since: datetime | None = None, most: int = MOST_TOLD) -> Comparison:
+    """Compare the book with all payments, or both from `since` on; past `most` differences it stops.
 
     Payments that are pending or in doubt may be charged or not: their sagas are still at it.
     """
@@ -57,7 +58,8 @@ def compare(*, most: int = MOST_TOLD) -> Comparison:
     met: set[UUID] = set()
     differences: list[Difference] = []
     try:
-        for page in _pages(gateway().charges()):
+        charges = (one for one in gateway().charges() if since is None or one.created_at >= since)
+        for page in _pages(charges):
             checked += len(page)
             payments = _payments_of(page)
             met.update(payment.id for payment in payments.values())
@@ -65,7 +67,7 @@ def compare(*, most: int = MOST_TOLD) -> Comparison:
             differences += islice(_confirmed(suspects), most - len(differences))
             if len(differences) >= most:
                 return Comparison(checked, differences)
-        differences += islice(_confirmed(_claims_beyond(met)), most - len(differences))
+        differences += islice(_confirmed(_claims_beyond(met, since)), most - len(differences))
     except Unavailable as error:
         return Comparison(checked, differences, unread=error.detail)
     return Comparison(checked, differences)
@@ -81,9 +83,11 @@ def _payments_of(page: Sequence[BookedCharge]) -> dict[str, Payment]:
     return {payment.charge_key: payment for payment in rows}
 
 
-def _claims_beyond(met: set[UUID]) -> Iterator[str]:
+def _claims_beyond(met: set[UUID], since: datetime | None) -> Iterator[str]:
     """The keys of payments that say they were charged, and whose charge wasn't in the book."""
     claims = Payment.objects.filter(status=Payment.Status.SUCCEEDED, card_amount__gt=0)
+    if since is not None:
+        claims = claims.filter(created_at__gte=since)
     for id, key in claims.values_list("id", "charge_key").iterator(chunk_size=PAGE):
         if id not in met:
             yield key

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Min
 
 from coupons import audit as coupons_audit
 from coupons import issuing
@@ -97,6 +99,8 @@ def state_of(order_id: UUID) -> str:
 
 def broken_laws() -> list[auditing.LawReport]:
     """What an audit of every app finds wrong."""
-    modules = (coupons_audit, inventory_audit, payments_audit, audit)
-    reports = [one for module in modules for one in module.audit()]
+    reports = [one for module in (coupons_audit, inventory_audit, payments_audit) for one in module.audit()]
+    # The gateway's book outlives the tests' databases: only what it wrote since this one's first account.
+    since = User.objects.aggregate(first=Min("date_joined"))["first"]
+    reports += audit.audit(since=since)
     return [one for one in auditing.merged(reports) if not one.holds]
