@@ -12,17 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import connection, transaction
 from django.utils import timezone
 
+from inventory import levels
+from inventory.levels import Change
 from inventory.models import Product, StockMovement
 from shop.errors import NotFound, Rejected
-
-CHANGE = """
-UPDATE inventory_product
-SET on_hand = on_hand + CASE id{on_hand} END, reserved = reserved + CASE id{reserved} END
-WHERE id IN ({ids})
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +28,9 @@ class Line:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is added to a product's stock; negative numbers take away."""
-
-    on_hand: int
-    reserved: int
-
-
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
-    _insist_on_transaction()
-    rows = Product.objects.filter(id__in=set(product_ids)).order_by("id").select_for_update()
-    return {product.id: product for product in rows}
+    return levels.lock(product_ids)
 
 
 def check(stock: Mapping[int, Product], lines: Sequence[Line]) -> None:
@@ -84,7 +69,7 @@ def take(stock: Mapping[int, Product], lines: Sequence[Line]) -> None:
 def save(stock: Iterable[Product]) -> None:
     """Write what was taken of these products: one statement for all of them, none for those untouched."""
     taken = [product for product in stock if product.newly_reserved]
-    _apply({product.id: Change(on_hand=0, reserved=product.newly_reserved) for product in taken})
+    levels.change({product.id: Change(reserved=product.newly_reserved) for product in taken})
     for product in taken:
         product.newly_reserved = 0
 
@@ -93,40 +78,33 @@ def release(lines: Sequence[Line]) -> None:
     """Give back what was reserved; a product may come more than once."""
     wanted = _quantities(lines)
     lock(wanted)
-    _apply({id: Change(on_hand=0, reserved=-quantity) for id, quantity in wanted.items()})
+    levels.change({id: Change(reserved=-quantity) for id, quantity in wanted.items()})
 
 
 def sell(orders: Mapping[UUID, Sequence[Line]]) -> None:
     """Turn the reserved lines of these orders into sold ones, with a movement for each."""
-    wanted = _quantities(_all_lines(orders))
-    stock = lock(wanted)
-    _apply({id: Change(on_hand=-quantity, reserved=-quantity) for id, quantity in wanted.items()})
-    _move(stock, orders, kind=StockMovement.Kind.SOLD, sign=-1, reason="")
+    _move(orders, kind=StockMovement.Kind.SOLD, each=Change(on_hand=-1, reserved=-1), reason="")
 
 
 def put_back(orders: Mapping[UUID, Sequence[Line]], reason: str) -> None:
     """Put returned lines of these orders back on the shelf, with a movement for each."""
-    wanted = _quantities(_all_lines(orders))
-    stock = lock(wanted)
-    _apply({id: Change(on_hand=quantity, reserved=0) for id, quantity in wanted.items()})
-    _move(stock, orders, kind=StockMovement.Kind.RETURNED, sign=1, reason=reason)
+    _move(orders, kind=StockMovement.Kind.RETURNED, each=Change(on_hand=1), reason=reason)
 
 
 def _move(
-    stock: Mapping[int, Product],
-    orders: Mapping[UUID, Sequence[Line]],
-    *,
-    kind: StockMovement.Kind,
-    sign: int,
-    reason: str,
+    orders: Mapping[UUID, Sequence[Line]], *, kind: StockMovement.Kind, each: Change, reason: str
 ) -> None:
-    """Append a movement for each line; `stock` is as it was before."""
-    on_hand = {id: product.on_hand for id, product in stock.items()}
+    """Change the levels by `each` for every single unit, and append a movement for every line."""
+    wanted = _quantities(line for lines in orders.values() for line in lines)
+    on_hand = {id: product.on_hand for id, product in lock(wanted).items()}
+    levels.change(
+        {id: Change(each.on_hand * quantity, each.reserved * quantity) for id, quantity in wanted.items()}
+    )
     now = timezone.now()
     movements = []
     for order_id, lines in orders.items():
         for line in lines:
-            delta = sign * line.quantity
+            delta = each.on_hand * line.quantity
             on_hand[line.product_id] += delta
             movements.append(
                 StockMovement(
@@ -142,35 +120,9 @@ def _move(
     StockMovement.objects.bulk_create(movements)
 
 
-def _apply(changes: Mapping[int, Change]) -> None:
-    """Add the changes to the locked rows in one statement; the table's constraint is the last judge."""
-    _insist_on_transaction()
-    if not changes:
-        return
-    ids = list(changes)
-    cases = " WHEN %s THEN %s" * len(ids)
-    statement = CHANGE.format(on_hand=cases, reserved=cases, ids=", ".join(["%s"] * len(ids)))
-    parameters: list[int] = []
-    for id, change in changes.items():
-        parameters += id, change.on_hand
-    for id, change in changes.items():
-        parameters += id, change.reserved
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters + ids)
-
-
 def _quantities(lines: Iterable[Line]) -> Counter[int]:
     """How many of each product, in the order in which they first come."""
     wanted: Counter[int] = Counter()
     for line in lines:
         wanted[line.product_id] += line.quantity
     return wanted
-
-
-def _all_lines(orders: Mapping[UUID, Sequence[Line]]) -> list[Line]:
-    return [line for lines in orders.values() for line in lines]
-
-
-def _insist_on_transaction() -> None:
-    if not connection.in_atomic_block:
-        raise transaction.TransactionManagementError("Stock changes only within the order's transaction.")

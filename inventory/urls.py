@@ -1,5 +1,13 @@
 """The app's addresses under /api/v1."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from inventory import api
+
+urlpatterns = [
+    path("products", api.Products.as_view()),
+    path("products/<int:product_id>", api.OneProduct.as_view()),
+    path("products/<int:product_id>/stock-adjustments", api.StockAdjustments.as_view()),
+    path("products/<int:product_id>/stock", api.Stock.as_view()),
+    path("products/<int:product_id>/stock-movements", api.StockMovements.as_view()),
+]

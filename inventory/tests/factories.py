@@ -6,10 +6,10 @@ from uuid import UUID
 
 import factory
 from django.apps import apps
-from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from inventory.models import Product, StockMovement
+from shop.tests.factories import AccountFactory
 
 
 class ProductFactory(factory.django.DjangoModelFactory[Product]):
@@ -39,13 +39,6 @@ class StockMovementFactory(factory.django.DjangoModelFactory[StockMovement]):
     at = factory.LazyFunction(timezone.now)
 
 
-class AccountFactory(factory.django.DjangoModelFactory[Any]):
-    class Meta:
-        model = get_user_model()
-
-    username = factory.Sequence(lambda number: f"inventory-account-{number}")
-
-
 def order_id() -> UUID:
     """An order for movements to point at; its lines are the caller's matter.
 
@@ -53,7 +46,7 @@ def order_id() -> UUID:
     """
     now = timezone.now()
     order = apps.get_model("orders", "Order").objects.create(
-        account=AccountFactory(),
+        account=AccountFactory.create(),
         items_amount=0,
         card_amount=0,
         total_amount=0,

@@ -24,14 +24,14 @@ def reserve(*lines: Line) -> None:
 
 
 def test_lines_are_reserved_together():
-    first, second = ProductFactory(on_hand=10), ProductFactory(on_hand=5)
+    first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
     reserve(Line(first.id, 3), Line(second.id, 5))
     assert stock_of(first) == (10, 3)
     assert stock_of(second) == (5, 5)
 
 
 def test_orders_of_one_batch_see_what_those_before_them_took():
-    product = ProductFactory(on_hand=5)
+    product = ProductFactory.create(on_hand=5)
     stock = reservations.lock([product.id])
     reservations.take(stock, [Line(product.id, 3)])
     with pytest.raises(Rejected) as refusal:
@@ -43,7 +43,11 @@ def test_orders_of_one_batch_see_what_those_before_them_took():
 
 
 def test_every_short_line_is_named_and_nothing_is_taken():
-    plenty, short, gone = ProductFactory(on_hand=9), ProductFactory(on_hand=2), ProductFactory()
+    plenty, short, gone = (
+        ProductFactory.create(on_hand=9),
+        ProductFactory.create(on_hand=2),
+        ProductFactory.create(),
+    )
     stock = reservations.lock([plenty.id, short.id, gone.id])
     with pytest.raises(Rejected) as refusal:
         reservations.take(stock, [Line(plenty.id, 1), Line(short.id, 3), Line(gone.id, 1)])
@@ -56,14 +60,14 @@ def test_every_short_line_is_named_and_nothing_is_taken():
 
 
 def test_a_product_in_two_lines_counts_as_their_sum():
-    product = ProductFactory(on_hand=5)
+    product = ProductFactory.create(on_hand=5)
     with pytest.raises(Rejected) as refusal:
         reserve(Line(product.id, 3), Line(product.id, 3))
     assert refusal.value.extra["items"] == [{"product": product.id, "requested": 6, "available": 5}]
 
 
 def test_missing_and_inactive_products_are_not_found_even_when_others_are_short():
-    short, inactive = ProductFactory(), ProductFactory(on_hand=5, is_active=False)
+    short, inactive = ProductFactory.create(), ProductFactory.create(on_hand=5, is_active=False)
     missing_id = inactive.id + 1_000
     with pytest.raises(NotFound) as refusal:
         reserve(Line(short.id, 1), Line(inactive.id, 1), Line(missing_id, 1))
@@ -73,7 +77,7 @@ def test_missing_and_inactive_products_are_not_found_even_when_others_are_short(
 
 
 def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_assert_num_queries):
-    products = [ProductFactory(on_hand=number + 1) for number in range(60)]
+    products = [ProductFactory.create(on_hand=number + 1) for number in range(60)]
     lines = [Line(product.id, number + 1) for number, product in enumerate(products[:50])]
     with django_assert_num_queries(2):
         stock = reservations.lock(product.id for product in products)
@@ -86,7 +90,7 @@ def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_
 
 
 def test_released_stock_is_free_again_and_repeated_products_are_summed():
-    product, other = ProductFactory(on_hand=10), ProductFactory(on_hand=10)
+    product, other = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=10)
     reserve(Line(product.id, 7), Line(other.id, 2))
     reservations.release([Line(product.id, 3), Line(other.id, 1), Line(product.id, 4)])
     assert stock_of(product) == (10, 0)
@@ -94,7 +98,7 @@ def test_released_stock_is_free_again_and_repeated_products_are_summed():
 
 
 def test_releasing_more_than_is_reserved_is_refused_by_the_database():
-    product = ProductFactory(on_hand=10)
+    product = ProductFactory.create(on_hand=10)
     reserve(Line(product.id, 2))
     with pytest.raises(DatabaseError), transaction.atomic():
         reservations.release([Line(product.id, 3)])
@@ -102,7 +106,7 @@ def test_releasing_more_than_is_reserved_is_refused_by_the_database():
 
 
 def test_selling_moves_what_was_reserved_off_the_shelf_line_by_line():
-    first, second = ProductFactory(on_hand=10), ProductFactory(on_hand=5)
+    first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
     reserve(Line(first.id, 4), Line(second.id, 5))
     one, two = order_id(), order_id()
     reservations.sell({one: [Line(first.id, 1), Line(second.id, 5)], two: [Line(first.id, 3)]})
@@ -117,7 +121,7 @@ def sold() -> list[tuple[int, int, int, UUID]]:
 
 
 def test_selling_what_was_never_reserved_is_refused_by_the_database():
-    product = ProductFactory(on_hand=10)
+    product = ProductFactory.create(on_hand=10)
     order = order_id()
     with pytest.raises(DatabaseError), transaction.atomic():
         reservations.sell({order: [Line(product.id, 1)]})
@@ -126,7 +130,7 @@ def test_selling_what_was_never_reserved_is_refused_by_the_database():
 
 
 def test_returned_goods_go_back_on_the_shelf_with_a_movement():
-    product = ProductFactory(on_hand=10)
+    product = ProductFactory.create(on_hand=10)
     order = order_id()
     reserve(Line(product.id, 4))
     reservations.sell({order: [Line(product.id, 4)]})
@@ -138,7 +142,7 @@ def test_returned_goods_go_back_on_the_shelf_with_a_movement():
 
 
 def test_the_database_refuses_reserving_past_what_is_on_hand():
-    product = ProductFactory(on_hand=1)
+    product = ProductFactory.create(on_hand=1)
     with pytest.raises(DatabaseError), transaction.atomic():
         Product.objects.filter(id=product.id).update(reserved=2)
     assert stock_of(product) == (1, 0)
@@ -146,7 +150,7 @@ def test_the_database_refuses_reserving_past_what_is_on_hand():
 
 @pytest.mark.django_db(transaction=True)
 def test_nothing_changes_outside_of_a_transaction():
-    product = ProductFactory(on_hand=3)
+    product = ProductFactory.create(on_hand=3)
     product.newly_reserved = 1
     line = Line(product.id, 1)
     assert not connection.in_atomic_block

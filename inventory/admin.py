@@ -1,0 +1,126 @@
+"""Operators' pages: products with their stock, corrected only by movements; and the movements, to read."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+from unfold.decorators import action
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from inventory import adjusting, products
+from inventory.adjusting import LARGEST_DELTA
+from inventory.bodies import SKU_PATTERN
+from inventory.models import Product, StockMovement
+from shop.errors import FirstcomeError
+from shop.reading import LARGEST_AMOUNT
+
+
+class ProductForm(forms.ModelForm):
+    sku = forms.RegexField(regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget)
+    price = forms.IntegerField(
+        min_value=0,
+        max_value=LARGEST_AMOUNT,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="In the currency's minor unit.",
+    )
+
+    class Meta:
+        model = Product
+        fields = ["sku", "name", "price", "is_active"]
+
+
+class MoveStockForm(BaseDialogForm):
+    kind = forms.ChoiceField(
+        choices=[
+            (StockMovement.Kind.RECEIVED, "Goods came in"),
+            (StockMovement.Kind.ADJUSTED, "The count was wrong, up or down"),
+        ],
+        widget=UnfoldAdminSelectWidget,
+    )
+    delta = forms.IntegerField(
+        min_value=-LARGEST_DELTA, max_value=LARGEST_DELTA, widget=UnfoldAdminIntegerFieldWidget
+    )
+    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+
+
+@admin.register(Product)
+class ProductAdmin(ModelAdmin):
+    form = ProductForm
+    fields = ["sku", "name", "price", "is_active", "on_hand", "reserved", "available", "created_at"]
+    readonly_fields = ["on_hand", "reserved", "available", "created_at"]
+    list_display = ["sku", "name", "price", "on_hand", "reserved", "available", "is_active"]
+    list_filter = ["is_active"]
+    search_fields = ["sku", "name"]
+    ordering = ["id"]
+    actions_detail = ["move_stock"]
+
+    @admin.display(description="available")
+    def available(self, product: Product) -> int | str:
+        return "-" if product.pk is None else product.available
+
+    def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
+        """Write only what was changed here: the page's copy of the stock is old by now."""
+        fields = form.changed_data if change else ProductForm.Meta.fields
+        values = {name: form.cleaned_data[name] for name in fields}
+        if change:
+            products.change(product_id=obj.pk, **values)
+        else:
+            obj.pk = products.create(**values).pk
+
+    def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
+        """Products are made inactive; their orders and movements still speak of them."""
+        return False
+
+    @action(
+        description="Move stock",
+        icon="inventory",
+        permissions=["inventory.add_stockmovement"],
+        dialog={
+            "title": "Move stock",
+            "description": "Goods that came in, or a count that was wrong. It is logged as a movement.",
+            "form_class": MoveStockForm,
+            "form_submit_text": "Move",
+        },
+    )
+    def move_stock(self, request: HttpRequest, form: MoveStockForm, object_id: str) -> HttpResponse:
+        asked = form.cleaned_data
+        try:
+            movement = _move(int(object_id), asked["kind"], asked["delta"], asked["reason"])
+            self.message_user(request, f"On hand: {movement.on_hand_after} ({movement.delta:+d}).")
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        # The dialog is a fragment of the page: this has the browser load the whole page again.
+        page = reverse("admin:inventory_product_change", args=[object_id])
+        return HttpResponse(headers={"HX-Redirect": page})
+
+
+@admin.register(StockMovement)
+class StockMovementAdmin(ModelAdmin):
+    list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
+    list_select_related = ["product"]
+    list_filter = ["kind", "at"]
+    search_fields = ["product__sku", "reason"]
+    ordering = ["-id"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: StockMovement | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: StockMovement | None = None) -> bool:
+        return False
+
+
+def _move(product_id: int, kind: str, delta: int, reason: str) -> StockMovement:
+    if kind == StockMovement.Kind.RECEIVED:
+        return adjusting.receive(product_id=product_id, quantity=delta, reason=reason)
+    return adjusting.adjust(product_id=product_id, delta=delta, reason=reason)

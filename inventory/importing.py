@@ -1,0 +1,156 @@
+"""Importing stock in bulk: missing products are made, known ones renamed and repriced, goods received.
+
+All or nothing, in one transaction. It keeps its products locked until the end, and orders for them wait:
+bring large files while the shop is quiet.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from inventory import levels
+from inventory.levels import Change
+from inventory.models import Product, StockMovement
+from shop import transactions
+from shop.errors import Invalid, Rejected
+
+T = TypeVar("T")
+LARGEST_QUANTITY = 10**9
+ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """So many of a product came in. Without name and price it must exist, and keeps its own.
+
+    `line` is where the row stands in its file, 0 for one that isn't from a file.
+    """
+
+    line: int
+    sku: str
+    name: str | None
+    price: int | None
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How many products were created, how many renamed or repriced, and how many units came in."""
+
+    created: int = 0
+    changed: int = 0
+    received: int = 0
+
+
+def receive(
+    rows: Sequence[Row],
+    *,
+    reason: str,
+    is_dry_run: bool = False,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Imported:
+    """Import the rows, whose skus differ. Quantities are added to what is on hand: every run is a delivery.
+
+    Durable when it returns; a dry run does all of it and takes it back. `on_progress` hears how many
+    rows are done. Raises `Invalid` with `errors` for rows of unknown products that lack a name or price,
+    and `Rejected` `sku_exists` when somebody creates one of the products meanwhile.
+    """
+
+    def work() -> Imported:
+        imported = _receive(rows, reason, on_progress)
+        if is_dry_run:
+            transaction.set_rollback(True)
+        return imported
+
+    try:
+        return transactions.run(work)
+    except IntegrityError as error:
+        raise Rejected(
+            "Somebody created one of these products meanwhile; nothing was imported. Run it again.",
+            code="sku_exists",
+        ) from error
+
+
+def _receive(rows: Sequence[Row], reason: str, on_progress: Callable[[int], None]) -> Imported:
+    new = _new(rows, _ids([row.sku for row in rows]))
+    _create(new)
+    ids = _ids([row.sku for row in rows])
+    changed = done = 0
+    # In the order of ids, over all the chunks: the lock order of everything that touches stock.
+    for chunk in _chunks(sorted(rows, key=lambda row: ids[row.sku])):
+        changed += _receive_chunk({ids[row.sku]: row for row in chunk}, reason)
+        done += len(chunk)
+        on_progress(done)
+    return Imported(created=len(new), changed=changed, received=sum(row.quantity for row in rows))
+
+
+def _ids(skus: Sequence[str]) -> dict[str, int]:
+    """The ids of the products that exist."""
+    return {
+        sku: id
+        for chunk in _chunks(skus)
+        for sku, id in Product.objects.filter(sku__in=chunk).values_list("sku", "id")
+    }
+
+
+def _new(rows: Sequence[Row], known: Mapping[str, int]) -> list[Row]:
+    """The rows whose products must be made, in the order of skus, so that two imports can't deadlock."""
+    new = sorted((row for row in rows if row.sku not in known), key=lambda row: row.sku)
+    nameless = [row for row in new if row.name is None or row.price is None]
+    if nameless:
+        detail = "there is no such product; a new one needs a name and a price"
+        raise Invalid(
+            "Nothing was imported; put these right first.",
+            errors=[
+                {"line": row.line, "field": "sku", "code": "unknown", "detail": f"{row.sku}: {detail}"}
+                for row in nameless
+            ],
+        )
+    return new
+
+
+def _create(rows: Sequence[Row]) -> None:
+    Product.objects.bulk_create(map(_product, rows), batch_size=ROWS_AT_ONCE)
+
+
+def _product(row: Row) -> Product:
+    assert row.name is not None and row.price is not None
+    return Product(sku=row.sku, name=row.name, price=row.price)
+
+
+def _receive_chunk(rows: Mapping[int, Row], reason: str) -> int:
+    """Lock the products, rename and reprice them, add the quantities. Returns how many were changed."""
+    products = levels.lock(rows)
+    changed = [product for id, product in products.items() if _differs(product, rows[id])]
+    Product.objects.bulk_update(changed, ["name", "price"])
+    arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
+    levels.change({id: Change(on_hand=quantity) for id, quantity in arrived.items()})
+    now = timezone.now()
+    StockMovement.objects.bulk_create(
+        StockMovement(
+            product_id=id,
+            kind=StockMovement.Kind.RECEIVED,
+            delta=quantity,
+            on_hand_after=products[id].on_hand + quantity,
+            reason=reason,
+            at=now,
+        )
+        for id, quantity in arrived.items()
+    )
+    return len(changed)
+
+
+def _differs(product: Product, row: Row) -> bool:
+    """Take over the row's name and price, and say whether that changed anything."""
+    before = product.name, product.price
+    product.name = before[0] if row.name is None else row.name
+    product.price = before[1] if row.price is None else row.price
+    return before != (product.name, product.price)
+
+
+def _chunks(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(things), ROWS_AT_ONCE):
+        yield things[start : start + ROWS_AT_ONCE]

@@ -1,0 +1,98 @@
+"""Bring products and stock in, from a CSV file or for one sku."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import Progress
+
+from inventory import importing, stock_files
+from inventory.importing import Imported, Row
+from shop.errors import FirstcomeError, Invalid
+
+ERRORS_SHOWN = 50
+EPILOG = """
+The file's first line is sku,name,price,quantity (UTF-8; prices in the currency's minor unit).
+A product that is missing is created; one that exists takes the line's name and price. The quantity is
+received: it is added to what is on hand. So every run is a delivery, and the same file run twice arrives
+twice; --dry-run tells what would happen. One bad line, and nothing is imported.
+"""
+
+
+class Command(BaseCommand):
+    help = "Create products and receive stock, all or nothing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.epilog = EPILOG
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.add_argument("file", nargs="?", type=Path, help="a CSV file: sku,name,price,quantity")
+        parser.add_argument("--sku", help="instead of a file: the product that stock came in for")
+        parser.add_argument("--quantity", help="how many of the sku came in")
+        parser.add_argument("--name", help="the sku's name, if it is new or has changed")
+        parser.add_argument("--price", help="the sku's price, if it is new or has changed")
+        parser.add_argument("--dry-run", action="store_true", help="do it all, then take it back")
+
+    def handle(self, *, file: Path | None, dry_run: bool, **options: Any) -> None:
+        given = {name: options[name] for name in stock_files.COLUMNS}
+        with _told_by_line():
+            rows = _rows(file, given)
+            reason = f"seed_stock {file.name}"[:255] if file else "seed_stock"
+            with _progress(len(rows)) as on_progress:
+                imported = importing.receive(rows, reason=reason, is_dry_run=dry_run, on_progress=on_progress)
+        self.stdout.write(_summary(imported, is_dry_run=dry_run))
+
+
+def _rows(file: Path | None, given: dict[str, str | None]) -> list[Row]:
+    """The rows to import: of the file, or the one that the options make."""
+    if file and not any(given.values()):
+        return _read(file)
+    if file or given["sku"] is None or given["quantity"] is None:
+        raise CommandError("Give either a CSV file, or --sku and --quantity.")
+    return [stock_files.read_one(**given)]
+
+
+def _read(file: Path) -> list[Row]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            return stock_files.read(lines)
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file} is not UTF-8: {error}. Save it as UTF-8.") from error
+    except OSError as error:
+        raise CommandError(f"{file} can't be read: {error.strerror}.") from error
+
+
+@contextmanager
+def _told_by_line() -> Iterator[None]:
+    """Turn our errors into the command's: each bad line by its number."""
+    try:
+        yield
+    except Invalid as error:
+        told = [_line(one) for one in error.extra["errors"]]
+        more = [f"... and {len(told) - ERRORS_SHOWN} more"] if len(told) > ERRORS_SHOWN else []
+        raise CommandError("\n".join([error.detail, *told[:ERRORS_SHOWN], *more])) from None
+    except FirstcomeError as error:
+        raise CommandError(error.detail) from None
+
+
+def _line(error: dict[str, Any]) -> str:
+    parts = [f"line {error['line']}" if error["line"] else "", error["field"], error["detail"]]
+    return ": ".join(part for part in parts if part)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the error stream, where somebody looks at it."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Importing stock", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _summary(imported: Imported, *, is_dry_run: bool) -> str:
+    start = "Dry run, nothing was written: " if is_dry_run else ""
+    products = f"{imported.created} products created, {imported.changed} changed"
+    return f"{start}{products}, {imported.received} units received."

@@ -1,0 +1,113 @@
+"""Products: creating and changing them, and finding them with what is free of their stock."""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from django.db import IntegrityError
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Lower
+
+from inventory.models import Product
+from shop import transactions
+from shop.errors import NotFound, Rejected
+
+
+class Availability(StrEnum):
+    """`RESERVED`: nothing is free now, but unpaid orders may lapse."""
+
+    AVAILABLE = "available"
+    RESERVED = "reserved"
+    SOLD_OUT = "sold_out"
+
+
+WITH_AVAILABILITY = {
+    Availability.AVAILABLE: Q(on_hand__gt=F("reserved")),
+    Availability.RESERVED: Q(on_hand=F("reserved"), reserved__gt=0),
+    Availability.SOLD_OUT: Q(on_hand=0),
+}
+
+
+def availability(product: Product) -> Availability:
+    """Whether the product can be had now, perhaps later, or not."""
+    if product.available > 0:
+        return Availability.AVAILABLE
+    return Availability.RESERVED if product.reserved > 0 else Availability.SOLD_OUT
+
+
+def create(*, sku: str, name: str, price: int, is_active: bool = True) -> Product:
+    """Add a product with nothing in stock; `price` is in minor units. Raises `Rejected` `sku_exists`."""
+
+    def insert() -> Product:
+        return Product.objects.create(sku=sku, name=name, price=price, is_active=is_active)
+
+    return _with_unique_sku(insert, sku)
+
+
+def change(
+    *,
+    product_id: int,
+    sku: str | None = None,
+    name: str | None = None,
+    price: int | None = None,
+    is_active: bool | None = None,
+) -> Product:
+    """Change what is given, and nothing of the stock; orders keep the name and price they were placed at.
+
+    Raises `NotFound`, and `Rejected` `sku_exists`.
+    """
+    given = {"sku": sku, "name": name, "price": price, "is_active": is_active}
+    changes = {field: value for field, value in given.items() if value is not None}
+
+    def update() -> Product:
+        product = _locked(product_id)
+        for field, value in changes.items():
+            setattr(product, field, value)
+        product.save(update_fields=changes)
+        return product
+
+    return _with_unique_sku(update, sku)
+
+
+def get(*, product_id: int, include_inactive: bool) -> Product:
+    """The product. Raises `NotFound`, for an inactive one too unless it is to be included."""
+    product = _visible(include_inactive=include_inactive).filter(id=product_id).first()
+    if product is None:
+        raise _no_product(product_id)
+    return product
+
+
+def find(
+    *, search: str = "", with_availability: Availability | None = None, include_inactive: bool
+) -> "QuerySet[Product]":
+    """The products whose sku or name holds every word of `search`, in whatever case."""
+    found = _visible(include_inactive=include_inactive).alias(lowered_sku=Lower("sku"))
+    for word in search.split():
+        found = found.filter(Q(name__icontains=word) | Q(lowered_sku__contains=word.lower()))
+    if with_availability:
+        found = found.filter(WITH_AVAILABILITY[with_availability])
+    return found
+
+
+def _visible(*, include_inactive: bool) -> "QuerySet[Product]":
+    return Product.objects.all() if include_inactive else Product.objects.filter(is_active=True)
+
+
+def _locked(product_id: int) -> Product:
+    product = Product.objects.select_for_update().filter(id=product_id).first()
+    if product is None:
+        raise _no_product(product_id)
+    return product
+
+
+def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
+    """Do it in one transaction; that the sku is free is for the constraint to say, not for a look ahead."""
+    try:
+        return transactions.run(work)
+    except IntegrityError:
+        if sku is None or not Product.objects.filter(sku=sku).exists():
+            raise
+        raise Rejected(f"There is a product with the sku {sku} already.", code="sku_exists") from None
+
+
+def _no_product(product_id: int) -> NotFound:
+    return NotFound(f"There is no product {product_id}.")

@@ -1,0 +1,111 @@
+import pytest
+from django.test import Client
+
+from inventory.models import Product, StockMovement
+from inventory.tests.factories import ProductFactory, StockMovementFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client()
+    client.force_login(SuperuserFactory.create())
+    return client
+
+
+def page_of(product: Product) -> str:
+    return f"/admin/inventory/product/{product.pk}"
+
+
+def move(client: Client, product: Product, **asked: object):
+    form = {"_form_submitted": "on", "kind": "adjusted", "delta": 1, "reason": "count"} | asked
+    return client.post(f"{page_of(product)}/move_stock/", form)
+
+
+def test_every_page_opens(operator):
+    product = ProductFactory.create(on_hand=3)
+    movement = StockMovement.objects.get()
+    for page in (
+        "/admin/inventory/product/",
+        "/admin/inventory/product/add/",
+        f"{page_of(product)}/change/",
+        f"{page_of(product)}/move_stock/",
+        "/admin/inventory/stockmovement/",
+        f"/admin/inventory/stockmovement/{movement.pk}/change/",
+    ):
+        assert operator.get(page).status_code == 200
+
+
+def test_a_product_is_added_with_nothing_in_stock(operator):
+    form = {"sku": "TEA-1", "name": "Tea", "price": 900, "is_active": "on", "on_hand": 50}
+    assert operator.post("/admin/inventory/product/add/", form).status_code == 302
+    product = Product.objects.get()
+    assert (product.sku, product.price, product.on_hand, product.is_active) == ("TEA-1", 900, 0, True)
+
+
+def test_a_product_with_a_wrong_or_taken_sku_is_told_on_the_page(operator):
+    ProductFactory.create(sku="TEA-1")
+    for sku in ("TEA-1", "a b", ""):
+        form = {"sku": sku, "name": "Tea", "price": 900}
+        assert operator.post("/admin/inventory/product/add/", form).status_code == 200
+    assert Product.objects.count() == 1
+
+
+def test_saving_a_product_leaves_alone_the_stock_that_moved_since_its_page_was_opened(operator, monkeypatch):
+    """Django's own save writes every column back, and with them the stock as the page had read it."""
+    product = ProductFactory.create(sku="TEA-1", name="Tea", price=900, on_hand=5)
+    clean = Product.full_clean
+
+    def sold_meanwhile(self, *args, **kwargs):
+        Product.objects.filter(pk=product.pk).update(reserved=2)
+        clean(self, *args, **kwargs)
+
+    monkeypatch.setattr(Product, "full_clean", sold_meanwhile)
+    form = {"sku": "TEA-1", "name": "Best tea", "price": 900, "is_active": "on"}
+    assert operator.post(f"{page_of(product)}/change/", form).status_code == 302
+    product.refresh_from_db()
+    assert (product.name, product.on_hand, product.reserved) == ("Best tea", 5, 2)
+
+
+def test_stock_is_moved_by_a_movement_of_the_kind_that_was_chosen(operator):
+    product = ProductFactory.create(on_hand=5)
+    received = move(operator, product, kind="received", delta=10, reason="delivery 7")
+    adjusted = move(operator, product, delta=-2, reason="broken")
+    assert received["HX-Redirect"] == adjusted["HX-Redirect"] == f"{page_of(product)}/change/"
+    moved = StockMovement.objects.order_by("id").values_list("kind", "delta", "on_hand_after")
+    assert list(moved)[1:] == [("received", 10, 15), ("adjusted", -2, 13)]
+
+
+def test_a_move_that_is_not_possible_is_told_and_changes_nothing(operator):
+    product = ProductFactory.create(on_hand=5)
+    for asked in ({"delta": -6}, {"delta": 0}, {"kind": "received", "delta": -1}):
+        answer = move(operator, product, **asked)
+        page = operator.get(answer["HX-Redirect"]).content.decode()
+        assert "Only 5 can be taken" in page or "changes nothing" in page or "at least 1" in page
+    assert move(operator, product, reason="").status_code == 200
+    product.refresh_from_db()
+    assert (product.on_hand, StockMovement.objects.count()) == (5, 1)
+
+
+def test_moving_stock_needs_the_permission(operator):
+    product = ProductFactory.create(on_hand=5)
+    staff = AccountFactory.create(
+        is_staff=True, permissions=["inventory.view_product", "inventory.change_product"]
+    )
+    client = Client()
+    client.force_login(staff)
+    assert client.get(f"{page_of(product)}/change/").status_code == 200
+    assert move(client, product).status_code == 403
+    assert StockMovement.objects.count() == 1
+
+
+def test_nothing_is_deleted_and_movements_are_only_read(operator):
+    product = ProductFactory.create(on_hand=5)
+    movement = StockMovementFactory.create()
+    for page in (f"{page_of(product)}/delete/", f"/admin/inventory/stockmovement/{movement.pk}/delete/"):
+        assert operator.post(page, {"post": "yes"}).status_code == 403
+    assert operator.post("/admin/inventory/stockmovement/add/", {}).status_code == 403
+    change = operator.post(f"/admin/inventory/stockmovement/{movement.pk}/change/", {"delta": 9})
+    assert change.status_code == 403

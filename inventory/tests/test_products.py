@@ -1,0 +1,116 @@
+import pytest
+from django.db import DatabaseError, transaction
+
+from inventory import products
+from inventory.models import Product
+from inventory.products import Availability
+from inventory.tests.factories import ProductFactory
+from shop.errors import NotFound, Rejected
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+
+def skus(**asked: object) -> list[str]:
+    found = products.find(**{"include_inactive": False} | asked)  # type: ignore[arg-type]
+    return list(found.order_by("id").values_list("sku", flat=True))
+
+
+def test_a_new_product_has_nothing_in_stock():
+    product = products.create(sku="TEA-1", name="Green tea", price=4_500)
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved, product.is_active) == (0, 0, True)
+
+
+def test_a_sku_that_is_taken_is_refused():
+    ProductFactory.create(sku="TEA-1")
+    with pytest.raises(Rejected) as refusal:
+        products.create(sku="TEA-1", name="Black tea", price=1)
+    assert refusal.value.code == "sku_exists"
+    assert Product.objects.count() == 1
+
+
+def test_skus_differ_by_case():
+    ProductFactory.create(sku="tea-1")
+    products.create(sku="TEA-1", name="Black tea", price=1)
+    assert Product.objects.count() == 2
+
+
+def test_changing_to_a_sku_that_is_taken_is_refused():
+    ProductFactory.create(sku="TEA-1")
+    other = ProductFactory.create(sku="TEA-2")
+    with pytest.raises(Rejected) as refusal:
+        products.change(product_id=other.id, sku="TEA-1")
+    assert refusal.value.code == "sku_exists"
+    assert products.change(product_id=other.id, sku="TEA-2").sku == "TEA-2"
+
+
+def test_a_change_touches_what_is_given_and_never_the_stock():
+    product = ProductFactory.create(name="Tea", price=100, on_hand=7)
+    Product.objects.filter(id=product.id).update(reserved=3)
+    changed = products.change(product_id=product.id, price=0, is_active=False)
+    changed.refresh_from_db()
+    assert (changed.name, changed.price, changed.is_active) == ("Tea", 0, False)
+    assert (changed.on_hand, changed.reserved) == (7, 3)
+
+
+def test_a_product_that_does_not_exist_is_not_changed():
+    with pytest.raises(NotFound):
+        products.change(product_id=12_345, name="Tea")
+
+
+def test_a_price_below_zero_is_refused_by_the_database():
+    with pytest.raises(DatabaseError), transaction.atomic():
+        products.create(sku="TEA-1", name="Tea", price=-1)
+    assert not Product.objects.exists()
+
+
+def test_inactive_products_are_found_only_when_included():
+    ProductFactory.create(sku="ON")
+    inactive = ProductFactory.create(sku="OFF", is_active=False)
+    assert skus() == ["ON"]
+    assert skus(include_inactive=True) == ["ON", "OFF"]
+    assert products.get(product_id=inactive.id, include_inactive=True) == inactive
+    with pytest.raises(NotFound):
+        products.get(product_id=inactive.id, include_inactive=False)
+
+
+def test_every_word_is_sought_in_sku_and_name_in_any_case():
+    ProductFactory.create(sku="TEA-GREEN", name="Sencha")
+    ProductFactory.create(sku="TEA-BLACK", name="Earl Grey 100%")
+    ProductFactory.create(sku="CUP", name="녹차 Cup for tea")
+    assert skus(search="tea") == ["TEA-GREEN", "TEA-BLACK", "CUP"]
+    assert skus(search="sencha tea-g") == ["TEA-GREEN"]
+    assert skus(search="GREY tea") == ["TEA-BLACK"]
+    assert skus(search="녹차") == ["CUP"]
+    assert skus(search="100%") == ["TEA-BLACK"]
+    assert skus(search="t_a") == []
+    assert skus(search="  ") == ["TEA-GREEN", "TEA-BLACK", "CUP"]
+
+
+@pytest.mark.parametrize(
+    ("on_hand", "reserved", "expected"),
+    [
+        (5, 0, Availability.AVAILABLE),
+        (5, 4, Availability.AVAILABLE),
+        (5, 5, Availability.RESERVED),
+        (0, 0, Availability.SOLD_OUT),
+    ],
+)
+def test_availability_is_the_same_in_python_and_in_the_database(on_hand, reserved, expected):
+    product = ProductFactory.create(sku="ONE", on_hand=on_hand)
+    Product.objects.filter(id=product.id).update(reserved=reserved)
+    product.refresh_from_db()
+    assert products.availability(product) == expected
+    assert [one for one in Availability if skus(with_availability=one) == ["ONE"]] == [expected]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_20_who_create_the_same_sku_at_once_does():
+    def create() -> Product:
+        return products.create(sku="TEA-1", name="Tea", price=1)
+
+    outcomes = race([create] * 20)
+    assert sum(isinstance(one, Product) for one in outcomes) == 1
+    assert [one.code for one in outcomes if isinstance(one, Rejected)] == ["sku_exists"] * 19
+    assert Product.objects.count() == 1

@@ -1,0 +1,204 @@
+"""Races for stock: real threads on real connections, each beside the naive version that loses."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, transaction
+
+from inventory import adjusting, audit, reservations
+from inventory.models import Product, StockMovement
+from inventory.reservations import Line
+from inventory.tests.factories import ProductFactory, order_id
+from shop import idempotency, transactions
+from shop.errors import Rejected
+from shop.idempotency import Answer, Keyed, Replay
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DEADLOCK = 1213
+
+
+def reserve(*lines: Line) -> str:
+    """What placing an order does with stock, in one transaction that is not tried again."""
+    with transaction.atomic():
+        stock = reservations.lock(line.product_id for line in lines)
+        reservations.take(stock, lines)
+        reservations.save(stock.values())
+    return "reserved"
+
+
+def counts(outcomes: list[Any]) -> Counter[str]:
+    return Counter(
+        getattr(one, "code", None) or (one if isinstance(one, str) else repr(one)) for one in outcomes
+    )
+
+
+def levels_of(product: Product) -> tuple[int, int]:
+    product.refresh_from_db()
+    return product.on_hand, product.reserved
+
+
+def laws_hold() -> bool:
+    return all(one.holds for one in audit.audit())
+
+
+@pytest.mark.parametrize("buyers", [100, 101, 200])
+def test_exactly_100_are_reserved_of_stock_100(buyers):
+    product = ProductFactory.create(on_hand=100)
+    outcomes = counts(race([lambda: reserve(Line(product.id, 1))] * buyers))
+    assert outcomes == +Counter(reserved=100, insufficient_stock=buyers - 100)
+    assert levels_of(product) == (100, 100)
+    assert laws_hold()
+
+
+def test_the_naive_way_sells_stock_of_100_to_200_buyers():
+    """Read, decide, write back: everybody decides on the same number."""
+    product = ProductFactory.create(on_hand=100)
+    all_have_read = threading.Barrier(200, timeout=60)
+
+    def reserve_naively() -> str:
+        mine = Product.objects.get(id=product.id)
+        all_have_read.wait()
+        if mine.available < 1:
+            return "insufficient_stock"
+        mine.reserved += 1
+        mine.save()
+        return "reserved"
+
+    assert counts(race([reserve_naively] * 200)) == Counter(reserved=200)
+    assert levels_of(product) == (100, 1)
+
+
+def in_turn(first: Product, second: Product) -> list[tuple[Line, Line]]:
+    """Lines over the same two products, every other pair the other way round."""
+    forth = Line(first.id, 1), Line(second.id, 1)
+    return [forth, forth[::-1]] * 40
+
+
+def test_reservations_in_opposite_order_never_deadlock():
+    first, second = ProductFactory.create(on_hand=1_000), ProductFactory.create(on_hand=1_000)
+    outcomes = race([partial(reserve, *lines) for lines in in_turn(first, second)])
+    assert counts(outcomes) == Counter(reserved=80)
+    assert levels_of(first) == levels_of(second) == (1_000, 80)
+
+
+def test_locking_line_by_line_in_opposite_order_deadlocks():
+    first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=10)
+    both_hold_one = threading.Barrier(2, timeout=60)
+
+    def reserve_line_by_line(mine: int, other: int) -> None:
+        with transaction.atomic():
+            Product.objects.select_for_update().get(id=mine)
+            both_hold_one.wait()
+            Product.objects.select_for_update().get(id=other)
+
+    outcomes = race(
+        [
+            lambda: reserve_line_by_line(first.id, second.id),
+            lambda: reserve_line_by_line(second.id, first.id),
+        ]
+    )
+    lost = [one for one in outcomes if isinstance(one, OperationalError)]
+    assert [error.args[0] for error in lost] == [DEADLOCK]
+
+
+def test_orders_releases_sales_and_returns_at_once_keep_every_law():
+    products = [ProductFactory.create(on_hand=200) for _ in range(5)]
+    orders = [order_id() for _ in range(60)]
+
+    def live(order: UUID, index: int) -> None:
+        chosen = products[index % 5 :] + products[: index % 5]
+        lines = [Line(product.id, 1 + index % 3) for product in chosen]
+        transactions.run(lambda: reserve(*lines))
+        if index % 3 == 0:
+            transactions.run(lambda: reservations.release(lines[::-1]))
+            return
+        transactions.run(lambda: reservations.sell({order: lines}))
+        if index % 3 == 1:
+            transactions.run(lambda: reservations.put_back({order: lines[::-1]}, "refund"))
+
+    outcomes = race([partial(live, order, index) for index, order in enumerate(orders)])
+    assert outcomes == [None] * 60
+    sold_for_good = sum(1 + index % 3 for index in range(60) if index % 3 == 2)
+    assert [levels_of(product) for product in products] == [(200 - sold_for_good, 0)] * 5
+    assert laws_hold()
+
+
+def test_adjustments_against_reservations_never_cut_into_what_is_reserved():
+    product = ProductFactory.create(on_hand=60)
+
+    def shrink() -> str:
+        adjusting.adjust(product_id=product.id, delta=-1, reason="broken")
+        return "shrunk"
+
+    calls: list[Callable[[], str]] = [shrink, lambda: reserve(Line(product.id, 1))]
+    outcomes = counts(race(calls * 50))
+    assert outcomes["shrunk"] + outcomes["reserved"] == 60
+    assert outcomes["insufficient_stock"] == 40
+    assert levels_of(product) == (60 - outcomes["shrunk"], outcomes["reserved"])
+    assert laws_hold()
+
+
+def test_50_equal_keyed_adjustments_at_once_are_one_movement():
+    product = ProductFactory.create(on_hand=5)
+    staff = SuperuserFactory.create()
+    path = f"/products/{product.id}/stock-adjustments"
+
+    def adjust() -> Any:
+        return client_of(staff).post(path, {"delta": -5, "reason": "count"}, key="one")
+
+    outcomes = race([adjust] * 50)
+    assert {(one.status_code, one.content) for one in outcomes} == {(201, outcomes[0].content)}
+    assert sum("Idempotency-Replayed" not in one for one in outcomes) == 1
+    assert StockMovement.objects.filter(kind="adjusted").count() == 1
+    assert levels_of(product) == (0, 0)
+    assert laws_hold()
+
+
+def test_without_any_claim_the_database_alone_lets_one_of_10_equal_calls_through():
+    """Two processes without Redis: nobody knows of the other, and all take the last of the stock."""
+    product = ProductFactory.create(on_hand=5)
+    call = Keyed(AccountFactory.create().id, "k" * 64, "f" * 64, lambda movement: Answer(201, b"{}"))
+    all_found_no_twin = threading.Barrier(10, timeout=60)
+
+    def adjust() -> StockMovement:
+        all_found_no_twin.wait()
+        return adjusting.adjust(product_id=product.id, delta=-5, reason="count")
+
+    outcomes = race([lambda: idempotency.once(call, adjust)] * 10)
+    assert Counter(type(one) for one in outcomes) == Counter({StockMovement: 1, Replay: 9})
+    assert levels_of(product) == (0, 0)
+
+
+def test_adjusting_without_the_lock_loses_what_others_did():
+    """The naive twin: both read 10, and the shelf forgets one of the two deliveries."""
+    product = ProductFactory.create(on_hand=10)
+    all_have_read = threading.Barrier(2, timeout=60)
+
+    def receive_naively() -> None:
+        mine = Product.objects.get(id=product.id)
+        all_have_read.wait()
+        mine.on_hand += 5
+        mine.save()
+        StockMovement.objects.create(
+            product=mine, kind="received", delta=5, on_hand_after=mine.on_hand, at=mine.created_at
+        )
+
+    assert race([receive_naively] * 2) == [None] * 2
+    assert levels_of(product) == (15, 0)
+    assert [(one.law, one.holds) for one in audit.audit()] == [("L4", True), ("L5", False)]
+
+
+def test_a_refused_reservation_leaves_no_lock_behind():
+    product = ProductFactory.create(on_hand=1)
+    with pytest.raises(Rejected):
+        reserve(Line(product.id, 2))
+    assert race([lambda: reserve(Line(product.id, 1))]) == ["reserved"]

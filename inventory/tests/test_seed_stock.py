@@ -1,0 +1,176 @@
+from functools import partial
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from inventory import audit, importing
+from inventory.importing import Imported, Row
+from inventory.models import Product, StockMovement
+from inventory.tests.factories import ProductFactory
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def csv_file(tmp_path):
+    """Write a CSV file and give its path."""
+
+    def write(text: str | bytes) -> str:
+        path = tmp_path / "stock.csv"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return str(path)
+
+    return write
+
+
+def seed(*arguments: str) -> str:
+    out = StringIO()
+    call_command("seed_stock", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def refusal(*arguments: str) -> list[str]:
+    """The lines of the command's error; nothing may have been written."""
+    before = list(Product.objects.values()), StockMovement.objects.count()
+    with pytest.raises(CommandError) as error:
+        seed(*arguments)
+    assert (list(Product.objects.values()), StockMovement.objects.count()) == before
+    return str(error.value).splitlines()
+
+
+def products() -> list[tuple[str, str, int, int]]:
+    return list(Product.objects.order_by("sku").values_list("sku", "name", "price", "on_hand"))
+
+
+def test_missing_products_are_created_and_known_ones_take_the_files_name_and_price(csv_file):
+    ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
+    file = csv_file('﻿sku,name,price,quantity\r\n\r\nTEA,"Green tea, 녹차",4500,10\r\nCUP,Cup,900,2\r\n')
+    assert seed(file) == "1 products created, 1 changed, 12 units received.\n"
+    assert products() == [("CUP", "Cup", 900, 7), ("TEA", "Green tea, 녹차", 4500, 10)]
+    movement = StockMovement.objects.latest("id")
+    assert (movement.kind, movement.reason) == ("received", "seed_stock stock.csv")
+    assert all(one.holds for one in audit.audit())
+
+
+def test_every_run_is_a_delivery(csv_file):
+    file = csv_file("quantity,sku,price,name\n3,TEA,1,Tea\n0,CUP,1,Cup\n")
+    seed(file)
+    assert seed(file) == "0 products created, 0 changed, 3 units received.\n"
+    assert products() == [("CUP", "Cup", 1, 0), ("TEA", "Tea", 1, 6)]
+    afters = StockMovement.objects.order_by("id").values_list("on_hand_after", flat=True)
+    assert list(afters) == [3, 6]
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(csv_file):
+    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
+    told = seed(file, "--dry-run")
+    assert told == "Dry run, nothing was written: 1 products created, 0 changed, 3 units received.\n"
+    assert products() == []
+    assert not StockMovement.objects.exists()
+
+
+def test_every_bad_line_is_named_and_nothing_is_imported(csv_file):
+    file = csv_file(
+        "sku,name,price,quantity\n"
+        "GOOD,Good,1,1\n"
+        "a b,Spaces,1,1\n"
+        "TEA,,-5,ten\n"
+        '"MANY\nLINES",Broken,1,1\n'
+        "GOOD,Again,1,1\n"
+        "CUP,Cup,1\n"
+        f"BIG,Big,{10**13},{10**10}\n"
+    )
+    lines = refusal(file)
+    assert lines[0] == "Nothing was imported; put these right first."
+    assert [line.rsplit(": ", 1)[0] for line in lines[1:]] == [
+        "line 3: sku",
+        "line 4: name",
+        "line 4: price",
+        "line 4: quantity",
+        "line 6: sku",
+        "line 7: sku",
+        "line 8",
+        "line 9: price",
+        "line 9: quantity",
+    ]
+    assert "line 7: sku: GOOD is on line 2 already" in lines
+
+
+def test_a_long_list_of_bad_lines_is_cut_with_their_number(csv_file):
+    file = csv_file("sku,name,price,quantity\n" + "a b,x,1,1\n" * 60)
+    lines = refusal(file)
+    assert (len(lines), lines[-1]) == (52, "... and 10 more")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "line 1: the first line must name the columns sku,name,price,quantity"),
+        ("sku,quantity\nTEA,1\n", "line 1: the first line must name the columns sku,name,price,quantity"),
+        ('sku,name,price,quantity\nTEA,"Tea"x,1,1\n', "line 2: not readable as CSV"),
+        ('sku,name,price,quantity\nTEA,"Tea,1,1\n', "line 2: not readable as CSV"),
+    ],
+)
+def test_a_file_that_is_no_such_table_is_refused(csv_file, content, told):
+    assert refusal(csv_file(content))[1].startswith(told)
+
+
+def test_a_file_that_cannot_be_read_is_told_in_one_line(csv_file, tmp_path):
+    assert "is not UTF-8" in refusal(csv_file(b"sku,name,price,quantity\nT,\xff,1,1\n"))[0]
+    assert refusal(str(tmp_path / "none.csv")) == [
+        f"{tmp_path / 'none.csv'} can't be read: No such file or directory."
+    ]
+
+
+def test_a_header_alone_imports_nothing(csv_file):
+    assert seed(csv_file("sku,name,price,quantity\n")) == "0 products created, 0 changed, 0 units received.\n"
+
+
+def test_stock_of_one_sku_comes_in_without_a_file():
+    product = ProductFactory.create(sku="TEA", name="Tea", price=7, on_hand=1)
+    assert seed("--sku", "TEA", "--quantity", "4") == "0 products created, 0 changed, 4 units received.\n"
+    product.refresh_from_db()
+    assert (product.on_hand, product.name, product.price) == (5, "Tea", 7)
+
+
+def test_an_unknown_sku_needs_a_name_and_a_price():
+    detail = "sku: TEA: there is no such product; a new one needs a name and a price"
+    assert refusal("--sku", "TEA", "--quantity", "4")[1] == detail
+    assert refusal("--sku", "TEA", "--quantity", "4", "--name", "Tea")[1] == detail
+    seed("--sku", "TEA", "--quantity", "4", "--name", "Tea", "--price", "9")
+    assert products() == [("TEA", "Tea", 9, 4)]
+
+
+@pytest.mark.parametrize("quantity", ["-1", "1.5", "many", "", str(10**10)])
+def test_a_quantity_that_is_none_is_refused(quantity):
+    ProductFactory.create(sku="TEA")
+    assert refusal("--sku", "TEA", f"--quantity={quantity}")[1].startswith("quantity: ")
+
+
+def test_file_and_options_do_not_mix(csv_file):
+    told = ["Give either a CSV file, or --sku and --quantity."]
+    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
+    assert refusal() == refusal("--sku", "TEA") == refusal("--quantity", "4") == told
+    assert refusal(file, "--sku", "TEA", "--quantity", "4") == told
+
+
+def test_a_large_import_goes_chunk_by_chunk_and_tells_how_far_it_is():
+    rows = [Row(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(1_200)]
+    heard: list[int] = []
+    imported = importing.receive(rows, reason="delivery", on_progress=heard.append)
+    assert imported == Imported(created=1_200, changed=0, received=1_200)
+    assert heard == [500, 1_000, 1_200]
+    assert all(one.holds for one in audit.audit())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_imports_of_the_same_products_in_opposite_order_all_arrive():
+    rows = [Row(line=n, sku=f"S{n}", name="Product", price=n, quantity=1) for n in range(40)]
+    importing.receive(rows, reason="first")
+    forth, back = rows, list(reversed(rows))
+    outcomes = race([partial(importing.receive, rows, reason="race") for rows in [forth, back] * 6])
+    assert outcomes == [Imported(created=0, changed=0, received=40)] * 12
+    assert set(Product.objects.values_list("on_hand", flat=True)) == {13}
+    assert all(one.holds for one in audit.audit())
