@@ -1,0 +1,92 @@
+"""Operators' pages of the books and the payments: to read. Money moves by what the shop does."""
+
+from django.contrib import admin
+from django.db.models import Model, Sum
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from payments.models import Entry, LedgerAccount, Payment, Transfer
+
+
+class Unchangeable:
+    """Neither added nor changed nor deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class EntryInline(Unchangeable, TabularInline):
+    model = Entry
+    fields = ["account", "amount", "balance_after_amount"]
+    extra = 0
+
+
+@admin.register(LedgerAccount)
+class LedgerAccountAdmin(Unchangeable, ModelAdmin):
+    list_display = ["id", "kind", "user", "balance_amount"]
+    list_filter = ["kind"]
+    list_select_related = ["user"]
+    search_fields = ["user__username"]
+    ordering = ["id"]
+    show_full_result_count = False
+    fields = ["id", "kind", "user", "sum_of_entries"]
+
+    @admin.display(description="balance")
+    def sum_of_entries(self, account: LedgerAccount) -> int:
+        """Summed up here, for the shop's own accounts cache none."""
+        total: int | None = account.entries.aggregate(total=Sum("amount"))["total"]
+        return total or 0
+
+
+@admin.register(Transfer)
+class TransferAdmin(Unchangeable, ModelAdmin):
+    list_display = ["id", "kind", "reference", "order", "reason", "at"]
+    list_filter = ["kind", "at"]
+    list_select_related = ["order"]
+    search_fields = ["reference", "reason"]
+    ordering = ["-id"]
+    show_full_result_count = False
+    fields = ["id", "kind", "reference", "order", "reason", "at"]
+    inlines = [EntryInline]
+
+
+@admin.register(Entry)
+class EntryAdmin(Unchangeable, ModelAdmin):
+    list_display = ["id", "account", "amount", "balance_after_amount", "transfer"]
+    list_select_related = ["account", "transfer"]
+    search_fields = ["account__user__username", "transfer__reference"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+
+@admin.register(Payment)
+class PaymentAdmin(Unchangeable, ModelAdmin):
+    """The card's token is on no page."""
+
+    list_display = ["id", "order", "account", "status", "points_amount", "card_amount", "created_at"]
+    list_filter = ["status", "created_at"]
+    list_select_related = ["order", "account"]
+    search_fields = ["charge_key", "charge_reference", "account__username"]
+    ordering = ["-id"]
+    show_full_result_count = False
+    fields = [
+        "id",
+        "order",
+        "account",
+        "status",
+        "points_amount",
+        "card_amount",
+        "currency",
+        "charge_key",
+        "charge_reference",
+        "failure_code",
+        "failure_detail",
+        "created_at",
+        "settled_at",
+    ]
