@@ -2,11 +2,11 @@
 
 from django.utils import timezone
 
-from inventory import levels
+from inventory import levels, products
 from inventory.levels import Change
 from inventory.models import StockMovement
 from shop import transactions
-from shop.errors import NotFound, Rejected, invalid_field
+from shop.errors import Rejected, invalid_field
 
 # Far beyond any warehouse; a BIGINT holds nine milliards of such steps.
 LARGEST_DELTA = 10**9
@@ -33,9 +33,7 @@ def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str)
     _insist_on_bounds(delta)
 
     def move() -> StockMovement:
-        product = levels.lock([product_id]).get(product_id)
-        if product is None:
-            raise NotFound(f"There is no product {product_id}.")
+        product = products.lock(product_id)
         if product.available + delta < 0:
             raise _short(product_id, requested=-delta, available=product.available)
         levels.change({product_id: Change(on_hand=delta)})

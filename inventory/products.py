@@ -59,7 +59,7 @@ def change(
     changes = {field: value for field, value in given.items() if value is not None}
 
     def update() -> Product:
-        product = _locked(product_id)
+        product = lock(product_id)
         for field, value in changes.items():
             setattr(product, field, value)
         product.save(update_fields=changes)
@@ -71,6 +71,14 @@ def change(
 def get(*, product_id: int, include_inactive: bool) -> Product:
     """The product. Raises `NotFound`, for an inactive one too unless it is to be included."""
     product = _visible(include_inactive=include_inactive).filter(id=product_id).first()
+    if product is None:
+        raise _no_product(product_id)
+    return product
+
+
+def lock(product_id: int) -> Product:
+    """The product, locked until the caller's transaction ends. Raises `NotFound`."""
+    product = Product.objects.select_for_update().filter(id=product_id).first()
     if product is None:
         raise _no_product(product_id)
     return product
@@ -90,13 +98,6 @@ def find(
 
 def _visible(*, include_inactive: bool) -> "QuerySet[Product]":
     return Product.objects.all() if include_inactive else Product.objects.filter(is_active=True)
-
-
-def _locked(product_id: int) -> Product:
-    product = Product.objects.select_for_update().filter(id=product_id).first()
-    if product is None:
-        raise _no_product(product_id)
-    return product
 
 
 def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
