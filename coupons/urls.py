@@ -1,5 +1,15 @@
 """The app's addresses under /api/v1."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from coupons import api
+
+urlpatterns = [
+    path("campaigns", api.Campaigns.as_view()),
+    path("campaigns/<int:campaign_id>", api.OneCampaign.as_view()),
+    path("campaigns/<int:campaign_id>/codes", api.CampaignCodes.as_view()),
+    path("campaigns/<int:campaign_id>/codes/<str:code>", api.OneCampaignCode.as_view()),
+    path("coupons", api.Coupons.as_view()),
+    path("coupons/<str:code>", api.OneCoupon.as_view()),
+    path("coupons/<str:code>/void", api.VoidCoupon.as_view()),
+]

@@ -1,0 +1,206 @@
+"""The HTTP edge of campaigns and coupons."""
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from coupons import bodies, campaigns, issuing, listing, pool, voiding
+from coupons.granting import Issued
+from coupons.models import PoolCode
+from shop import schema
+from shop.paging import page
+from shop.permissions import is_staff_with, staff_may
+from shop.reading import read, read_query
+
+STAFF_ONLY = schema.refusals({403: ["permission_denied"]})
+ISSUING_REFUSALS = schema.refusals(
+    {
+        403: ["permission_denied"],
+        404: ["campaign_not_found", "not_found"],
+        409: [
+            "sold_out",
+            "campaign_not_open",
+            "campaign_closed",
+            "coupon_void",
+            "conflict",
+            "strategy_not_available",
+        ],
+        503: ["overloaded"],
+    }
+)
+CAMPAIGN = OpenApiParameter("campaign", int)
+USER = OpenApiParameter("user", int, description="For staff: whose coupons.")
+COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
+POOL_STATUS = OpenApiParameter("status", str, enum=PoolCode.Status.values)
+
+
+class Campaigns(APIView):
+    permission_classes = [IsAuthenticatedOrReadOnly]
+
+    @extend_schema(
+        summary="Campaigns, newest first",
+        description="Scheduled, open and sold out ones; staff see closed ones too.",
+        parameters=schema.PAGING,
+        responses=schema.Page[bodies.CampaignBody],
+    )
+    def get(self, request: Request) -> Response:
+        shown = campaigns.visible(include_closed=_sees_closed(request))
+        return page(request, shown, bodies.campaign_body)
+
+    @extend_schema(
+        summary="Create a campaign (staff)",
+        request=bodies.CreateCampaignInput,
+        responses={201: bodies.CampaignBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request) -> Response:
+        staff_may(request, "coupons.add_campaign")
+        campaign = campaigns.create(**bodies.terms(read(bodies.CreateCampaignInput, request)))
+        return _created(request, campaign.pk, bodies.campaign_body(campaign))
+
+
+class OneCampaign(APIView):
+    permission_classes = [IsAuthenticatedOrReadOnly]
+
+    @extend_schema(
+        summary="One campaign",
+        description="A closed one is there for staff only.",
+        responses=bodies.CampaignBody,
+    )
+    def get(self, request: Request, campaign_id: int) -> Response:
+        campaign = campaigns.get(campaign_id=campaign_id, include_closed=_sees_closed(request))
+        return Response(bodies.campaign_body(campaign))
+
+    @extend_schema(
+        summary="Change a campaign (staff)",
+        description="Once a coupon is issued, code source and discount stay as they are.",
+        request=bodies.ChangeCampaignInput,
+        responses={200: bodies.CampaignBody}
+        | STAFF_ONLY
+        | schema.refusals({409: ["quantity_below_issued", "campaign_has_coupons"]}),
+    )
+    def patch(self, request: Request, campaign_id: int) -> Response:
+        staff_may(request, "coupons.change_campaign")
+        asked = read(bodies.ChangeCampaignInput, request)
+        campaign = campaigns.change(campaign_id=campaign_id, **bodies.terms(asked))
+        return Response(bodies.campaign_body(campaign))
+
+
+class CampaignCodes(APIView):
+    @extend_schema(
+        summary="The pool of a campaign, oldest first (staff)",
+        parameters=[POOL_STATUS, *schema.PAGING],
+        responses={200: schema.Page[bodies.PoolCodeBody]} | STAFF_ONLY,
+    )
+    def get(self, request: Request, campaign_id: int) -> Response:
+        staff_may(request, "coupons.view_poolcode")
+        asked = read_query(bodies.ListCodesQuery, request)
+        rows = pool.listed(campaign_id=campaign_id, status=asked.status)
+        return page(request, rows, bodies.code_body, ordering="id")
+
+    @extend_schema(
+        summary="Add codes to the pool of a campaign (staff)",
+        description="Codes that exist, in whatever campaign, are skipped: repeating the call is safe.",
+        request=bodies.AddCodesInput,
+        responses={201: bodies.AddedCodesBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request, campaign_id: int) -> Response:
+        staff_may(request, "coupons.add_poolcode")
+        asked = read(bodies.AddCodesInput, request)
+        if asked.count is not None:
+            added = pool.generate(campaign_id=campaign_id, count=asked.count)
+        else:
+            added = pool.add(campaign_id=campaign_id, codes=asked.codes or [])
+        return Response(bodies.added_body(added), status=201)
+
+
+class OneCampaignCode(APIView):
+    @extend_schema(
+        summary="Rename an available code (staff)",
+        request=bodies.RenameCodeInput,
+        responses={200: bodies.PoolCodeBody}
+        | STAFF_ONLY
+        | schema.refusals({409: ["code_issued", "code_exists"]}),
+    )
+    def patch(self, request: Request, campaign_id: int, code: str) -> Response:
+        staff_may(request, "coupons.change_poolcode")
+        asked = read(bodies.RenameCodeInput, request)
+        return Response(bodies.code_body(pool.rename(campaign_id=campaign_id, code=code, to=asked.code)))
+
+
+class Coupons(APIView):
+    @extend_schema(
+        summary="One's own coupons, newest first",
+        description="Staff see everybody's.",
+        parameters=[COUPON_STATUS, CAMPAIGN, USER, *schema.PAGING],
+        responses=schema.Page[bodies.CouponBody],
+    )
+    def get(self, request: Request) -> Response:
+        asked = read_query(bodies.ListCouponsQuery, request)
+        coupons = listing.find(
+            owner_id=asked.user if _sees_all(request) else request.user.pk,
+            campaign_id=asked.campaign,
+            status=asked.status,
+        )
+        return page(request, coupons, bodies.coupon_body)
+
+    @extend_schema(
+        summary="Get one's coupon of a campaign",
+        description="Staff may name the `user` who gets it.",
+        request=bodies.IssueCouponInput,
+        responses={201: bodies.CouponBody, 200: bodies.CouponBody} | ISSUING_REFUSALS,
+    )
+    def post(self, request: Request) -> Response:
+        if _names_somebody(request):
+            staff_may(request, "coupons.add_coupon")
+        asked = read(bodies.IssueCouponInput, request)
+        if asked.user is None:
+            return _issued(request, issuing.issue(campaign_id=asked.campaign, user_id=request.user.pk))
+        return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
+
+
+class OneCoupon(APIView):
+    @extend_schema(
+        summary="One coupon",
+        description="One's own; staff see everybody's.",
+        responses=bodies.CouponBody,
+    )
+    def get(self, request: Request, code: str) -> Response:
+        coupon = listing.get(code=code, owner_id=None if _sees_all(request) else request.user.pk)
+        return Response(bodies.coupon_body(coupon))
+
+
+class VoidCoupon(APIView):
+    @extend_schema(
+        summary="Make a coupon void (staff)",
+        description="Its slot is not given out again, and its owner can't have another.",
+        request=bodies.VoidCouponInput,
+        responses={200: bodies.CouponBody} | STAFF_ONLY | schema.refusals({409: ["coupon_not_voidable"]}),
+    )
+    def post(self, request: Request, code: str) -> Response:
+        staff_may(request, "coupons.change_coupon")
+        asked = read(bodies.VoidCouponInput, request)
+        return Response(bodies.coupon_body(voiding.void(code=code, reason=asked.reason)))
+
+
+def _issued(request: Request, issued: Issued) -> Response:
+    body = bodies.coupon_body(issued.coupon)
+    return _created(request, issued.coupon.code, body) if issued.is_new else Response(body)
+
+
+def _created(request: Request, name: int | str, body: dict[str, object]) -> Response:
+    return Response(body, status=201, headers={"Location": f"{request.path}/{name}"})
+
+
+def _names_somebody(request: Request) -> bool:
+    """Whether the body has a `user`: that is for staff, before anything else is looked at."""
+    return isinstance(request.data, dict) and request.data.get("user") is not None
+
+
+def _sees_closed(request: Request) -> bool:
+    return is_staff_with(request, "coupons.view_campaign")
+
+
+def _sees_all(request: Request) -> bool:
+    return is_staff_with(request, "coupons.view_coupon")

@@ -1,0 +1,95 @@
+"""The audit of coupons: L1, L2, L3, and the half of L6 that needs no orders.
+
+Each check is one statement that sees all its sides at one moment, so issuing that goes on meanwhile
+offends nobody; the database counts, and only what is broken comes back. Offenders are campaigns, by their
+ids, and coupons and pool codes, by their codes.
+"""
+
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from coupons import issuing
+from coupons.models import Campaign, Coupon, PoolCode
+from shop.auditing import LawReport, report
+
+HAS_ORDER = [Coupon.Status.HELD, Coupon.Status.REDEEMED]
+
+
+def audit() -> list[LawReport]:
+    """Each law of coupons, checked over all of them by the database itself."""
+    return [issued_is_counted(), one_each_in_order(), pool_adds_up(), held_by_one_order()]
+
+
+def issued_is_counted() -> LawReport:
+    """L1: `issued` of a campaign = its coupons, and never exceeds `quantity`."""
+    campaigns = Campaign.objects.annotate(counted=_counted(Coupon.objects.all()))
+    broken = campaigns.filter(~Q(issued=F("counted")) | Q(counted__gt=F("quantity")))
+    return report("L1", Campaign.objects.count(), broken.order_by("pk").values_list("pk", flat=True))
+
+
+def one_each_in_order() -> LawReport:
+    """L2: one coupon per account and campaign; positions 1...issued without gaps or repeats."""
+    several = _repeated("account_id", Coupon.objects.all())
+    repeated = _repeated("position", Coupon.objects.filter(position__isnull=False))
+    return report("L2", Coupon.objects.count(), [*_gapped_campaigns(), *several, *repeated])
+
+
+def pool_adds_up() -> LawReport:
+    """L3: a pool code belongs to at most one coupon, and every code ever added is still accounted for."""
+    lost = Campaign.objects.annotate(counted=_counted(PoolCode.objects.all()))
+    lost = lost.exclude(codes_added=F("counted")).order_by("pk").values_list("pk", flat=True)
+    return report("L3", PoolCode.objects.count(), [*lost, *_misplaced_codes(), *_coupons_without_code()])
+
+
+def held_by_one_order() -> LawReport:
+    """L6, first half: a held or redeemed coupon has its one order, any other has none."""
+    astray = Coupon.objects.filter(
+        Q(status__in=HAS_ORDER, order__isnull=True) | ~Q(status__in=HAS_ORDER) & Q(order__isnull=False)
+    )
+    shared = _repeated("order_id", Coupon.objects.filter(order__isnull=False), within=())
+    codes = astray.order_by("pk").values_list("code", flat=True)
+    return report("L6", Coupon.objects.count(), [*codes, *shared])
+
+
+def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode]") -> Coalesce:
+    """How many of the rows belong to the campaign of the outer query."""
+    mine = rows.filter(campaign=OuterRef("pk")).order_by().values("campaign")
+    return Coalesce(Subquery(mine.annotate(number=Count("pk")).values("number")), 0)
+
+
+def _repeated(
+    column: str, coupons: "QuerySet[Coupon]", *, within: tuple[str, ...] = ("campaign_id",)
+) -> "QuerySet[Coupon, str]":
+    """A coupon of each value that comes more than once: its own unique constraint says there is none."""
+    grouped = coupons.order_by().values(column, *within).annotate(number=Count("pk"), one=Min("code"))
+    return grouped.filter(number__gt=1).values_list("one", flat=True)
+
+
+def _gapped_campaigns() -> "QuerySet[Coupon, int]":
+    """Campaigns whose positions, none of which repeats, aren't as many as issued, or not 1 to issued."""
+    placed = Coupon.objects.exclude(campaign__strategy__in=issuing.LAB_ONLY)
+    grouped = placed.order_by().values("campaign_id", "campaign__issued")
+    counted = grouped.annotate(number=Count("position"), first=Min("position"), last=Max("position"))
+    broken = ~Q(number=F("campaign__issued")) | ~Q(first=1) | ~Q(last=F("campaign__issued"))
+    return counted.filter(broken).values_list("campaign_id", flat=True)
+
+
+def _misplaced_codes() -> "QuerySet[PoolCode, str]":
+    """Pool codes that say something else than the coupon that bears them, or should."""
+    is_borne = Exists(Coupon.objects.filter(code=OuterRef("code")))
+    is_other = ~Q(coupon__code=F("code")) | ~Q(coupon__campaign=F("campaign"))
+    is_void = Q(coupon__status=Coupon.Status.VOID)
+    broken = PoolCode.objects.filter(
+        Q(status=PoolCode.Status.AVAILABLE) & (Q(coupon__isnull=False) | Q(is_borne))
+        | ~Q(status=PoolCode.Status.AVAILABLE) & (Q(coupon__isnull=True) | is_other)
+        | Q(status=PoolCode.Status.ISSUED) & is_void
+        | Q(status=PoolCode.Status.VOID) & ~is_void
+    )
+    return broken.order_by("pk").values_list("code", flat=True)
+
+
+def _coupons_without_code() -> "QuerySet[Coupon, str]":
+    """Coupons of campaigns with a pool whose code is not from it."""
+    from_pool = Exists(PoolCode.objects.filter(code=OuterRef("code"), campaign=OuterRef("campaign")))
+    broken = Coupon.objects.filter(~from_pool, campaign__code_source=Campaign.CodeSource.POOL)
+    return broken.order_by("pk").values_list("code", flat=True)

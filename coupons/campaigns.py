@@ -1,0 +1,134 @@
+"""Campaigns: making and changing them, and who sees which."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TypedDict, Unpack
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from coupons import issuing
+from coupons.models import Campaign
+from shop import transactions
+from shop.errors import Invalid, NotFound, Rejected
+
+
+class Terms(TypedDict, total=False):
+    """What staff decide about a campaign, by the names of its columns; amounts in minor units."""
+
+    name: str
+    strategy: str
+    quantity: int
+    opens_at: datetime
+    closes_at: datetime | None
+    code_source: str
+    partner: str
+    discount_type: str
+    discount_value: int
+    min_order_amount: int
+    max_discount_amount: int | None
+    coupon_valid_for_days: int
+
+
+# Coupons that people hold draw on these: once there is one, they stay.
+FIXED_ONCE_ISSUED = (
+    "code_source",
+    "discount_type",
+    "discount_value",
+    "min_order_amount",
+    "max_discount_amount",
+)
+
+
+def create(**terms: Unpack[Terms]) -> Campaign:
+    """Make a campaign; it opens at once unless the terms say when.
+
+    Raises `Invalid` with every field that is wrong.
+    """
+    campaign = Campaign(**{"opens_at": timezone.now(), **terms})
+    _check([*_faults(campaign), *_faults_of_strategy(campaign.strategy)])
+    transactions.run(lambda: campaign.save(force_insert=True))
+    return campaign
+
+
+def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
+    """Change these terms of a campaign, also while it issues.
+
+    Processes go by another strategy within a second. Raises `NotFound`; `Invalid` with every field that
+    is wrong; `Rejected` `quantity_below_issued`, and `campaign_has_coupons` for terms that the coupons
+    out there draw on.
+    """
+    get(campaign_id=campaign_id, include_closed=True)
+
+    def work() -> Campaign:
+        campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+        changed = {name: value for name, value in terms.items() if value != getattr(campaign, name)}
+        _require_changeable(campaign, changed)
+        for name, value in changed.items():
+            setattr(campaign, name, value)
+        strategy_faults = _faults_of_strategy(campaign.strategy) if "strategy" in changed else []
+        _check([*_faults(campaign), *strategy_faults])
+        campaign.version += 1
+        campaign.save(update_fields=[*changed, "version"])
+        return campaign
+
+    return transactions.run(work)
+
+
+def get(*, campaign_id: int, include_closed: bool) -> Campaign:
+    """One campaign. Raises `NotFound`, also for one that the caller may not see."""
+    campaign = visible(include_closed=include_closed).filter(pk=campaign_id).first()
+    if campaign is None:
+        raise NotFound(f"There is no campaign {campaign_id}.")
+    return campaign
+
+
+def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
+    """The campaigns to show: scheduled, open and sold out ones; closed ones to staff only."""
+    if include_closed:
+        return Campaign.objects.all()
+    return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=timezone.now()))
+
+
+def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
+    """What may change depends on what has been issued by now."""
+    quantity = changed.get("quantity", campaign.quantity)
+    if isinstance(quantity, int) and quantity < campaign.issued:
+        raise Rejected(
+            f"{campaign.issued} coupons are issued already; the quantity can't go below.",
+            code="quantity_below_issued",
+        )
+    fixed = [name for name in FIXED_ONCE_ISSUED if name in changed]
+    # A strategy of the lab leaves a campaign that the others can't go on from, and the other way round.
+    if issuing.LAB_ONLY & {campaign.strategy, changed.get("strategy")} and "strategy" in changed:
+        fixed.append("strategy")
+    if campaign.issued and fixed:
+        raise Rejected(
+            f"Coupons of this campaign are out; {', '.join(fixed)} can't change any more.",
+            code="campaign_has_coupons",
+        )
+
+
+def _faults(campaign: Campaign) -> Iterator[dict[str, str]]:
+    """What the terms contradict each other in; the database's constraints say the same."""
+    if campaign.closes_at is not None and campaign.closes_at <= campaign.opens_at:
+        yield _fault("closes_at", "not_after_opening", "The campaign must close after it opens.")
+    if campaign.discount_type == Campaign.DiscountType.PERCENT and campaign.discount_value > 100:
+        yield _fault("discount.value", "over_100_percent", "A percentage must be 1 to 100.")
+    if campaign.partner:
+        yield _fault("partner", "not_configured", f"No partner {campaign.partner} is configured here.")
+
+
+def _faults_of_strategy(name: str) -> Iterator[dict[str, str]]:
+    usable = issuing.available_strategies()
+    if name not in usable:
+        yield _fault("strategy", "not_available", f"The strategy must be one of {', '.join(usable)}.")
+
+
+def _fault(field: str, code: str, detail: str) -> dict[str, str]:
+    return {"field": field, "code": code, "detail": detail}
+
+
+def _check(faults: list[dict[str, str]]) -> None:
+    if faults:
+        raise Invalid(" ".join(fault["detail"] for fault in faults), errors=faults)

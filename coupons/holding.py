@@ -1,0 +1,124 @@
+"""Coupons in orders: what they take off, and which order holds them.
+
+These are the parts that an order's transaction is made of: none opens its own, each insists on being in
+one. A coupon is issued, then held by an open order, then redeemed by that order or given back. Rows are
+locked in the order of their ids, after the order and before any account.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Case, QuerySet, UUIDField, Value, When
+
+from coupons.models import Campaign, Coupon
+from shop import transactions
+from shop.errors import Rejected
+
+REASONS = {
+    "not_found": "There is no such coupon.",
+    "void": "The coupon was made void.",
+    "redeemed": "The coupon has been redeemed.",
+    "held": "The coupon is held by another order.",
+    "expired": "The coupon has expired.",
+    "below_minimum": "The order is below the coupon's minimum.",
+}
+
+
+def usable(codes: Iterable[str]) -> dict[str, Coupon]:
+    """The coupons of these codes, with their campaigns, locked until the transaction ends.
+
+    Codes that don't exist are absent. Campaigns are read and not locked: issuing doesn't wait for orders.
+    """
+    transactions.assert_inside()
+    # Found first and locked then: never a lock on a row that may be missing.
+    ids = list(Coupon.objects.filter(code__in=set(codes)).values_list("pk", flat=True))
+    coupons = _locked(ids)
+    campaigns = Campaign.objects.in_bulk({coupon.campaign_id for coupon in coupons})
+    for coupon in coupons:
+        coupon.campaign = campaigns[coupon.campaign_id]
+    return {coupon.code: coupon for coupon in coupons}
+
+
+def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int, now: datetime) -> int:
+    """What the coupon takes off items of this amount, in minor units; percents round down.
+
+    Raises `Rejected` `coupon_not_usable` with `reason`: `not_found` (None, or somebody else's), `void`,
+    `redeemed`, `held`, `expired` or `below_minimum`.
+    """
+    if coupon is None or coupon.account_id != account_id:
+        raise _not_usable("not_found")
+    status = coupon.status_at(now)
+    if status != Coupon.Status.ISSUED:
+        raise _not_usable(status)
+    campaign = coupon.campaign
+    if items_amount < campaign.min_order_amount:
+        raise _not_usable("below_minimum")
+    return min(items_amount, _face_amount(campaign, items_amount))
+
+
+def hold(orders: Mapping[Coupon, UUID]) -> None:
+    """Let each of these coupons, from `usable`, be held by its order: one statement for all of them.
+
+    The objects are marked as well, so that whoever asks for one next in the same batch finds it held.
+    """
+    transactions.assert_inside()
+    if not orders:
+        return
+    order_of = Case(
+        *(When(pk=coupon.pk, then=Value(order_id, UUIDField())) for coupon, order_id in orders.items()),
+        output_field=UUIDField(),
+    )
+    issued = Coupon.objects.filter(pk__in=[coupon.pk for coupon in orders], status=Coupon.Status.ISSUED)
+    if issued.update(status=Coupon.Status.HELD, order=order_of) != len(orders):
+        raise RuntimeError("coupons to hold were not issued: lock them by usable() first")
+    for coupon, order_id in orders.items():
+        coupon.status, coupon.order_id = Coupon.Status.HELD, order_id
+
+
+def give_back(order_ids: Iterable[UUID]) -> int:
+    """Let go of the coupons that these orders hold; returns how many. Repeating it does nothing."""
+    held = _locked_of(order_ids, Coupon.Status.HELD)
+    return held.update(status=Coupon.Status.ISSUED, order=None)
+
+
+def redeem(order_ids: Iterable[UUID]) -> int:
+    """Redeem the coupons that these orders hold; returns how many. Repeating it does nothing."""
+    held = _locked_of(order_ids, Coupon.Status.HELD)
+    return held.update(status=Coupon.Status.REDEEMED)
+
+
+def give_back_redeemed(order_id: UUID, *, now: datetime) -> int:
+    """Give back the coupon that a fully refunded order redeemed, unless it has expired by `now`.
+
+    Returns how many that was; repeating it does nothing.
+    """
+    redeemed = _locked_of([order_id], Coupon.Status.REDEEMED).filter(expires_at__gt=now)
+    return redeemed.update(status=Coupon.Status.ISSUED, order=None)
+
+
+def _locked(ids: Iterable[int]) -> list[Coupon]:
+    return list(Coupon.objects.filter(pk__in=ids).order_by("pk").select_for_update())
+
+
+def _locked_of(order_ids: Iterable[UUID], status: Coupon.Status) -> "QuerySet[Coupon]":
+    """These orders' coupons of that status: one alone as it is, several locked in the order of their ids."""
+    transactions.assert_inside()
+    theirs = Coupon.objects.filter(order_id__in=list(order_ids), status=status)
+    ids = list(theirs.values_list("pk", flat=True))
+    if len(ids) > 1:
+        _locked(ids)
+    return theirs.filter(pk__in=ids)
+
+
+def _face_amount(campaign: Campaign, items_amount: int) -> int:
+    """What the coupon says, were the items' amount no limit."""
+    is_percent = campaign.discount_type == Campaign.DiscountType.PERCENT
+    value = campaign.discount_value
+    amount = items_amount * value // 100 if is_percent else value
+    most = campaign.max_discount_amount
+    return amount if most is None else min(amount, most)
+
+
+def _not_usable(reason: str) -> Rejected:
+    return Rejected(REASONS[reason], code="coupon_not_usable", reason=reason)

@@ -1,0 +1,29 @@
+"""Writing many new coupons by one statement.
+
+The ORM's bulk insert prepares each value of each row anew, which costs more than all the rest of a batch
+together. Here what the rows share is prepared once.
+"""
+
+from collections.abc import Sequence
+
+from django.db import connection
+
+from coupons.models import Coupon
+
+COLUMNS = "campaign_id, account_id, code, position, status, void_reason, issued_at, expires_at"
+ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
+INSERT = "INSERT INTO coupons_coupon ({columns}) VALUES {rows}"
+
+
+def insert(coupons: Sequence[Coupon]) -> None:
+    """Write these coupons of one campaign and instant. Their `pk` stays unset: not all databases tell it."""
+    first = coupons[0]
+    issued_at = connection.ops.adapt_datetimefield_value(first.issued_at)
+    expires_at = connection.ops.adapt_datetimefield_value(first.expires_at)
+    shared = (Coupon.Status.ISSUED.value, first.void_reason, issued_at, expires_at)
+    values: list[object] = []
+    for coupon in coupons:
+        values += (first.campaign_id, coupon.account_id, coupon.code, coupon.position, *shared)
+    statement = INSERT.format(columns=COLUMNS, rows=", ".join([ROW] * len(coupons)))
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)

@@ -1,0 +1,100 @@
+"""Issuing coupons: who gets one, in which order, and never more than there are. Read this room first.
+
+A campaign names its strategy; each is a function of the same signature in `STRATEGIES`, a module of its
+own below `coupons/strategies/`. They differ in how they keep two askers apart; what an asker is owed is
+decided in one place, `coupons.granting`.
+"""
+
+import time
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError
+from django.db.models import QuerySet
+from structlog import get_logger
+
+from coupons.granting import Issued
+from coupons.models import Campaign
+from coupons.strategies import Strategy, group_commit, pessimistic, unsafe
+from shop.errors import NotFound, Rejected
+
+log = get_logger(__name__)
+
+STRATEGIES: dict[str, Strategy] = {
+    "group_commit": group_commit.issue,
+    "pessimistic": pessimistic.issue,
+    "unsafe": unsafe.issue,
+}
+LAB_ONLY = {"unsafe"}
+
+# What a process remembers of a campaign, to find the strategy without a query for each request. The
+# strategy reads the campaign itself again, so a stale entry costs a refusal or a slower way, no law.
+REMEMBER_SECONDS = 1.0
+_remembered: dict[int, tuple[str, float]] = {}
+
+
+def issue(*, campaign_id: int, user_id: int) -> Issued:
+    """Give the account its coupon of the campaign, or the one it already has.
+
+    Durable when it returns, and safe to repeat: an account gets one coupon, whoever asks and how often.
+    An account that has its coupon gets it from a sold out or closed campaign too.
+
+    Raises `NotFound` `campaign_not_found`, or `not_found` for an account that doesn't exist; `Rejected`
+    `sold_out`, `campaign_not_open`, `campaign_closed`, `coupon_void`, `conflict`,
+    `strategy_not_available`; `Overloaded`.
+    """
+    strategy = STRATEGIES[_strategy_name(campaign_id)]
+    try:
+        return strategy(campaign_id=campaign_id, user_id=user_id)
+    except IntegrityError as error:
+        # Strategies don't look whether the account is there: its foreign key does, for nothing.
+        _require(User.objects.filter(pk=user_id))
+        log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
+        raise Rejected(
+            "Somebody else was faster; nothing was done.", code="conflict", retry_after=1
+        ) from error
+
+
+def issue_to(*, campaign_id: int, user_id: int) -> Issued:
+    """Issue to somebody else's account, for staff.
+
+    Raises what `issue` raises; an account that is disabled counts as one that doesn't exist.
+    """
+    _require(User.objects.filter(pk=user_id, is_active=True))
+    return issue(campaign_id=campaign_id, user_id=user_id)
+
+
+def available_strategies() -> list[str]:
+    """The strategies that a campaign can be given here."""
+    return [name for name in STRATEGIES if settings.LAB or name not in LAB_ONLY]
+
+
+def forget() -> None:
+    """Forget what this process remembers of campaigns (tests)."""
+    _remembered.clear()
+
+
+def _strategy_name(campaign_id: int) -> str:
+    """The campaign's strategy, at most a second old."""
+    now = time.monotonic()
+    name, good_until = _remembered.get(campaign_id, ("", 0.0))
+    if good_until <= now:
+        name = _read_strategy_name(campaign_id)
+        _remembered[campaign_id] = (name, now + REMEMBER_SECONDS)
+    if name in LAB_ONLY and not settings.LAB:
+        raise Rejected(
+            f"The strategy {name} of this campaign runs only with LAB=1.", code="strategy_not_available"
+        )
+    return name
+
+
+def _read_strategy_name(campaign_id: int) -> str:
+    name = Campaign.objects.filter(pk=campaign_id).values_list("strategy", flat=True).first()
+    if name is None:
+        raise NotFound(f"There is no campaign {campaign_id}.", code="campaign_not_found")
+    return name
+
+
+def _require(accounts: "QuerySet[User]") -> None:
+    if not accounts.exists():
+        raise NotFound("There is no such active account.")

@@ -1,0 +1,170 @@
+"""Pools: codes that are made ahead, and wait for a campaign to issue them.
+
+A code is unique over all campaigns and all coupons. Codes are added, issued and voided, never deleted,
+and `codes_added` of the campaign counts them. Locks are taken at the campaign first, then at its codes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.db import IntegrityError
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.utils import timezone
+from structlog import get_logger
+
+from coupons import codes as coupon_codes
+from coupons.models import Campaign, Coupon, PoolCode
+from shop import transactions
+from shop.errors import NotFound, Rejected
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+# The campaign is locked while a chunk is written: short enough for issuing to go on in between.
+CHUNK = 1_000
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """How many codes are new, those that existed, and how many the campaign's pool has had in all."""
+
+    added: int
+    skipped: list[str]
+    total: int
+
+
+def add(*, campaign_id: int, codes: Sequence[str]) -> Added:
+    """Add these codes to the campaign's pool; those that exist anywhere are skipped, so repeating is safe.
+
+    Each chunk of them is durable by itself. Raises `NotFound` without the campaign.
+    """
+    _require_campaign(campaign_id)
+    skipped: list[str] = []
+    for start in range(0, len(codes), CHUNK):
+        skipped += _add_chunk(campaign_id, codes[start : start + CHUNK])
+    return Added(added=len(codes) - len(skipped), skipped=skipped, total=_total(campaign_id))
+
+
+def generate(*, campaign_id: int, count: int, progress: Callable[[int], None] = lambda made: None) -> Added:
+    """Make `count` new codes for the campaign's pool; `progress` hears after each chunk how many it was.
+
+    Each chunk of them is durable by itself. Raises `NotFound` without the campaign.
+    """
+    _require_campaign(campaign_id)
+    missing = count
+    while missing:
+        chunk = [coupon_codes.make() for _ in range(min(missing, CHUNK))]
+        made = len(chunk) - len(_add_chunk(campaign_id, chunk))
+        missing -= made
+        progress(made)
+    return Added(added=count, skipped=[], total=_total(campaign_id))
+
+
+def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
+    """Give an available code of the campaign another name.
+
+    Raises `NotFound`, and `Rejected` `code_issued` (void ones too) or `code_exists`.
+    """
+    row = _find(campaign_id, code)
+    if to != code and _taken([to]):
+        raise _exists(to)
+    unchanged = PoolCode.objects.filter(pk=row.pk, code=code, status=PoolCode.Status.AVAILABLE)
+    try:
+        renamed = transactions.run(lambda: unchanged.update(code=to))
+    except IntegrityError:
+        raise _exists(to) from None
+    if not renamed:
+        _find(campaign_id, code)
+        raise NotFound(f"Code {code} has just been renamed.")
+    row.code = to
+    return row
+
+
+def listed(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
+    """The campaign's codes, with their coupons. Raises `NotFound` without the campaign."""
+    _require_campaign(campaign_id)
+    rows = PoolCode.objects.filter(campaign_id=campaign_id).select_related("coupon")
+    return rows.filter(status=status) if status else rows
+
+
+def lock_available(*, campaign_id: int, count: int) -> list[str]:
+    """Up to `count` available codes, oldest first, locked until the transaction ends.
+
+    Lock the campaign first: then nobody else takes any of them, and these are rows that stay.
+    """
+    available = PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
+    rows = available.select_for_update().order_by("id").values_list("code", flat=True)
+    return list(rows[:count])
+
+
+def mark_issued(codes: Sequence[str]) -> None:
+    """Tie these codes to the coupons that bear them, in the transaction that wrote the coupons."""
+    coupon = Coupon.objects.filter(code=OuterRef("code")).values("pk")
+    PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.ISSUED, coupon=Subquery(coupon))
+
+
+def _add_chunk(campaign_id: int, codes: Sequence[str]) -> list[str]:
+    """Add one chunk in one transaction; returns the codes that were skipped."""
+
+    def work() -> list[str]:
+        campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+        fresh, skipped = _sorted_out(codes, _taken(codes))
+        now = timezone.now()
+        PoolCode.objects.bulk_create(PoolCode(campaign=campaign, code=code, added_at=now) for code in fresh)
+        Campaign.objects.filter(pk=campaign_id).update(
+            codes_added=F("codes_added") + len(fresh), version=F("version") + 1
+        )
+        return skipped
+
+    return _settled(work)
+
+
+def _sorted_out(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[str]]:
+    """The codes that are new and those that are not; one that comes twice is new the first time."""
+    fresh: list[str] = []
+    skipped: list[str] = []
+    for code in codes:
+        (skipped if code in taken else fresh).append(code)
+        taken.add(code)
+    return fresh, skipped
+
+
+def _settled(work: Callable[[], T]) -> T:
+    """Run `work`; when somebody else adds the same code at once, look again and see it taken."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return transactions.run(work)
+        except IntegrityError as error:
+            log.info("two added the same code, looking again", error=str(error)[:200])
+    return transactions.run(work)
+
+
+def _taken(codes: Sequence[str]) -> set[str]:
+    """Which of these are pool codes or coupons already, of any campaign."""
+    pooled = PoolCode.objects.filter(code__in=codes).values_list("code", flat=True)
+    issued = Coupon.objects.filter(code__in=codes).values_list("code", flat=True)
+    return {*pooled, *issued}
+
+
+def _find(campaign_id: int, code: str) -> PoolCode:
+    row = PoolCode.objects.filter(campaign_id=campaign_id, code=code).select_related("coupon").first()
+    if row is None:
+        raise NotFound(f"Campaign {campaign_id} has no code {code}.")
+    if row.status != PoolCode.Status.AVAILABLE:
+        raise Rejected(f"Code {code} is {row.status}; only available ones are renamed.", code="code_issued")
+    return row
+
+
+def _exists(code: str) -> Rejected:
+    return Rejected(f"Code {code} exists already.", code="code_exists")
+
+
+def _require_campaign(campaign_id: int) -> None:
+    if not Campaign.objects.filter(pk=campaign_id).exists():
+        raise NotFound(f"There is no campaign {campaign_id}.")
+
+
+def _total(campaign_id: int) -> int:
+    return Campaign.objects.values_list("codes_added", flat=True).get(pk=campaign_id)

@@ -1,0 +1,69 @@
+"""Rows for tests: campaigns, coupons that were issued as in life, and orders to hold them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import factory
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from coupons import issuing
+from coupons.models import Campaign, Coupon
+from shop.tests.factories import AccountFactory
+
+
+class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
+    """An open campaign of 100 coupons worth 1,000 each; `scheduled` and `closed` are what they say."""
+
+    class Meta:
+        model = Campaign
+
+    class Params:
+        scheduled = factory.Trait(opens_at=factory.LazyFunction(lambda: _from_now(days=1)))
+        closed = factory.Trait(closes_at=factory.LazyFunction(lambda: _from_now(minutes=-1)))
+
+    name = factory.Sequence(lambda number: f"Campaign {number}")
+    quantity = 100
+    opens_at = factory.LazyFunction(lambda: _from_now(days=-1))
+    discount_type = Campaign.DiscountType.AMOUNT
+    discount_value = 1_000
+
+
+def accounts(count: int) -> list[int]:
+    """The ids of that many new accounts."""
+    names = [account.username for account in AccountFactory.build_batch(count)]
+    User.objects.bulk_create(User(username=name) for name in names)
+    return list(User.objects.filter(username__in=names).values_list("pk", flat=True))
+
+
+def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -> Coupon:
+    """A coupon of the campaign, issued to the account, and then as the columns say."""
+    owner = account or AccountFactory()
+    code = issuing.issue(campaign_id=campaign.pk, user_id=owner.pk).coupon.code
+    Coupon.objects.filter(code=code).update(**columns)
+    return Coupon.objects.select_related("campaign").get(code=code)
+
+
+def order_ids(count: int) -> Sequence[UUID]:
+    """Orders that can hold coupons. Coupons don't know orders, so the model comes from Django's registry."""
+    now = timezone.now()
+    order = apps.get_model("orders", "Order")
+    account = AccountFactory()
+    amounts = dict.fromkeys(("items_amount", "card_amount", "total_amount"), 0)
+    return [
+        order.objects.create(
+            account=account,
+            currency="KRW",
+            placed_at=now,
+            expires_at=now + timedelta(minutes=15),
+            **amounts,
+        ).pk
+        for _ in range(count)
+    ]
+
+
+def _from_now(**distance: int) -> Any:
+    return timezone.now() + timedelta(**distance)

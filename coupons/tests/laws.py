@@ -1,0 +1,15 @@
+"""The laws of coupons, as tests look at them."""
+
+from coupons import audit
+from coupons.models import Campaign, Coupon
+
+
+def broken() -> dict[str, list[str]]:
+    """The laws that don't hold, each with its offenders."""
+    return {one.law: one.offenders for one in audit.audit() if not one.holds}
+
+
+def positions(campaign: Campaign) -> list[int | None]:
+    """The positions of the campaign's coupons, lowest first."""
+    coupons = Coupon.objects.filter(campaign=campaign)
+    return list(coupons.order_by("position").values_list("position", flat=True))

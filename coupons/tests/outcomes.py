@@ -1,0 +1,29 @@
+"""Asking for coupons, and what comes of it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from coupons import issuing
+from coupons.granting import Issued
+from shop.errors import FirstcomeError
+
+
+def asking(campaign_id: int, user_ids: Iterable[int]) -> list[Callable[[], Issued]]:
+    """A call for each account, to be raced."""
+    return [partial(issuing.issue, campaign_id=campaign_id, user_id=user_id) for user_id in user_ids]
+
+
+def told(outcomes: Iterable[Any]) -> Counter[str]:
+    """How often each outcome came: `new`, `again`, or a refusal's code."""
+    return Counter(_told(outcome) for outcome in outcomes)
+
+
+def _told(outcome: Any) -> str:
+    match outcome:
+        case Issued():
+            return "new" if outcome.is_new else "again"
+        case FirstcomeError():
+            return outcome.code
+    return repr(outcome)

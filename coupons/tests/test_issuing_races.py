@@ -1,0 +1,198 @@
+"""Issuing under races: real threads, processes and connections; and the twin that must lose."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import connection, transaction
+
+from coupons import campaigns, pool
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import asking, told
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+exactly = pytest.mark.parametrize("strategy", ["group_commit", "pessimistic"])
+
+
+@exactly
+def test_exactly_100_are_issued_when_200_ask_at_once(strategy: str) -> None:
+    campaign = CampaignFactory(strategy=strategy, quantity=100)
+
+    outcomes = race(asking(campaign.pk, accounts(200)))
+
+    assert told(outcomes) == {"new": 100, "sold_out": 100}
+    assert positions(campaign) == list(range(1, 101))
+    assert broken() == {}
+
+
+def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
+    """The twin: all have read the count before anybody writes it, as a slow moment would have it."""
+    settings.LAB = True
+    campaign = CampaignFactory(strategy="unsafe", quantity=30)
+    everyone = accounts(60)
+
+    with campaign_kept_until(campaign, waiting=60):
+        outcomes = race(asking(campaign.pk, everyone))
+
+    assert told(outcomes) == {"new": 60}
+    assert Coupon.objects.filter(campaign=campaign).count() == 60
+    assert broken() == {"L1": [str(campaign.pk)]}
+
+
+@exactly
+def test_one_account_that_asks_50_times_at_once_gets_one_coupon(strategy: str) -> None:
+    campaign = CampaignFactory(strategy=strategy, quantity=10)
+
+    outcomes = race(asking(campaign.pk, accounts(1) * 50))
+
+    assert told(outcomes) == {"new": 1, "again": 49}
+    assert len({outcome.coupon.code for outcome in outcomes}) == 1
+    assert positions(campaign) == [1]
+    assert broken() == {}
+
+
+@exactly
+def test_exactly_100_are_issued_when_two_processes_ask_at_once(strategy: str) -> None:
+    campaign = CampaignFactory(strategy=strategy, quantity=100)
+    everyone = accounts(160)
+    processes = [asking_process(campaign, part) for part in (everyone[:80], everyone[80:])]
+
+    outcomes = [json.loads(process.communicate()[0].splitlines()[-1]) for process in together(processes)]
+
+    assert sum(map(Counter, outcomes), Counter()) == {"new": 100, "sold_out": 60}
+    assert positions(campaign) == list(range(1, 101))
+    assert broken() == {}
+
+
+@exactly
+def test_a_quantity_raised_meanwhile_is_issued_to_the_last(strategy: str) -> None:
+    campaign = CampaignFactory(strategy=strategy, quantity=10)
+    everyone = accounts(60)
+
+    def raise_quantity() -> Campaign:
+        return campaigns.change(campaign_id=campaign.pk, quantity=40)
+
+    outcomes = race([*asking(campaign.pk, everyone), raise_quantity])
+    again = race(asking(campaign.pk, everyone))
+
+    assert outcomes[-1].quantity == 40
+    assert told(outcomes[:-1])["new"] + told(again)["new"] == 40
+    assert positions(campaign) == list(range(1, 41))
+    assert broken() == {}
+
+
+@exactly
+def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: str) -> None:
+    campaign = CampaignFactory(strategy=strategy, quantity=40)
+
+    def lower_quantity() -> Campaign:
+        return campaigns.change(campaign_id=campaign.pk, quantity=20)
+
+    outcomes = race([*asking(campaign.pk, accounts(40)), *[lower_quantity] * 5])
+
+    campaign.refresh_from_db()
+    issued = told(outcomes[:40])["new"]
+    refused = told(outcomes[40:])["quantity_below_issued"]
+    assert (campaign.quantity, issued) == ((40, 40) if refused == 5 else (20, 20))
+    assert broken() == {}
+
+
+@exactly
+def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
+    campaign = CampaignFactory(strategy=strategy, code_source="pool", quantity=60)
+    pool.generate(campaign_id=campaign.pk, count=50)
+
+    outcomes = race(asking(campaign.pk, accounts(80)))
+
+    assert told(outcomes) == {"new": 50, "sold_out": 30}
+    assert positions(campaign) == list(range(1, 51))
+    assert not PoolCode.objects.filter(status="available").exists()
+    assert broken() == {}
+
+
+def test_codes_added_meanwhile_are_issued(settings: Any) -> None:
+    campaign = CampaignFactory(code_source="pool", quantity=60)
+    everyone = accounts(60)
+    adding = [lambda: pool.generate(campaign_id=campaign.pk, count=10)] * 4
+
+    race([*asking(campaign.pk, everyone), *adding])
+    race(asking(campaign.pk, everyone))
+
+    assert positions(campaign) == list(range(1, 41))
+    assert broken() == {}
+
+
+def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool() -> None:
+    first, second = CampaignFactory(code_source="pool"), CampaignFactory(code_source="pool")
+    codes = [f"CODE-{number}" for number in range(50)]
+
+    def adding_to(campaign: Campaign, order: Sequence[str]) -> Any:
+        return lambda: pool.add(campaign_id=campaign.pk, codes=order)
+
+    outcomes = race([adding_to(first, codes), adding_to(second, codes[::-1])] * 4)
+
+    assert sum(outcome.added for outcome in outcomes) == 50
+    assert PoolCode.objects.count() == 50
+    assert broken() == {}
+
+
+@contextmanager
+def campaign_kept_until(campaign: Campaign, *, waiting: int) -> Iterator[None]:
+    """A second connection keeps the campaign's row until that many wait to update it."""
+    is_kept = threading.Event()
+
+    def keep() -> None:
+        with transaction.atomic():
+            Campaign.objects.select_for_update().get(pk=campaign.pk)
+            is_kept.set()
+            wait_until(lambda: updates_waiting() == waiting, seconds=30)
+        connection.close()
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    assert is_kept.wait(10)
+    yield
+    keeper.join()
+
+
+def updates_waiting() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT COUNT(*) FROM information_schema.processlist"
+            " WHERE db = DATABASE() AND info LIKE 'UPDATE `coupons_campaign`%%'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def asking_process(campaign: Campaign, user_ids: Sequence[int]) -> "subprocess.Popen[str]":
+    """Another process that asks on the database of this test."""
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
+    return subprocess.Popen(
+        [sys.executable, "-m", "coupons.tests.asking", str(campaign.pk), *map(str, user_ids)],
+        env=os.environ | {"DATABASE_URL": url.geturl(), "DJANGO_SETTINGS_MODULE": "shop.settings"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def together(processes: Sequence["subprocess.Popen[str]"]) -> Sequence["subprocess.Popen[str]"]:
+    """The processes, once all of them are ready, and told to start."""
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return processes

@@ -1,0 +1,33 @@
+"""Making a coupon void: it is worth nothing from then on, and its slot is not given out again."""
+
+from django.utils import timezone
+
+from coupons.models import Coupon, PoolCode
+from shop import transactions
+from shop.errors import NotFound, Rejected
+
+
+def void(*, code: str, reason: str) -> Coupon:
+    """Make an issued coupon void, with the reason why; its owner can't have another.
+
+    Durable when it returns the coupon. Raises `NotFound`, and `Rejected` `coupon_not_voidable` for one
+    that is held, redeemed, expired or void already.
+    """
+    voidable = Coupon.objects.filter(code=code, status=Coupon.Status.ISSUED, expires_at__gt=timezone.now())
+
+    def work() -> bool:
+        is_voided = voidable.update(status=Coupon.Status.VOID, void_reason=reason) == 1
+        if is_voided:
+            PoolCode.objects.filter(code=code).update(status=PoolCode.Status.VOID)
+        return is_voided
+
+    is_voided = transactions.run(work)
+    coupon = Coupon.objects.select_related("campaign").filter(code=code).first()
+    if coupon is None:
+        raise NotFound(f"There is no coupon {code}.")
+    if not is_voided:
+        status = coupon.status_at(timezone.now())
+        raise Rejected(
+            f"Coupon {code} is {status}; only issued ones are made void.", code="coupon_not_voidable"
+        )
+    return coupon
