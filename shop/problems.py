@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457): the one place where errors become HTTP."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,6 +95,10 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Outside REST framework; Django is still handling the error, and has logged it."""
+    error = sys.exception()
+    if isinstance(error, DatabaseFailure) and transactions.is_lost(error):
+        return of(error)
     return problem(500, "internal_error", "Something went wrong here. It has been logged.")
 
 

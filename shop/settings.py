@@ -160,7 +160,6 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.json_bodies.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "shop.schema_generation.Operations",
     "DEFAULT_VERSIONING_CLASS": None,
-    "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "shop.problems.handle",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from shop import documentation, health
+from shop import documentation, health, metrics
 
 API = [
     path("", include("shop.account_urls")),
@@ -15,6 +15,7 @@ API = [
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics.metrics),
     path("admin/", admin.site.urls),
     path("api/schema/", documentation.document, name="schema"),
     path("api/docs/", documentation.Pages.as_view()),

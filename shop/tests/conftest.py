@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
+from pytest_django import DjangoDbBlocker
 
 from shop import redis
+from shop.tests import tally
+from shop.tests.live import web
 from shop.tests.outages import OwnRedis
 
 
@@ -19,3 +22,28 @@ def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
     redis.reset()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def tally_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The tally's tables, which no model knows."""
+    with django_db_blocker.unblock():
+        tally.create()
+    yield
+    with django_db_blocker.unblock():
+        tally.drop()
+
+
+@pytest.fixture
+def counting(tally_tables: None, transactional_db: None) -> None:
+    """A tally that stands at nothing, for tests with threads."""
+    tally.reset()
+
+
+@pytest.fixture(scope="session")
+def live_web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real web server with two worker processes; it sees what tests commit."""
+    folder = tmp_path_factory.mktemp("web")
+    (folder / "metrics").mkdir()
+    with web(folder, PROMETHEUS_MULTIPROC_DIR=str(folder / "metrics")) as address:
+        yield address

@@ -1,0 +1,27 @@
+"""`/metrics` for Prometheus: to this machine, or to who has the token."""
+
+import hmac
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+from django_prometheus.exports import ExportToDjangoView
+
+from shop import addresses, problems
+from shop.errors import NotAllowed, NotAuthenticated
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """What all worker processes counted, when `PROMETHEUS_MULTIPROC_DIR` says where they keep it."""
+    if addresses.is_local(request) or _has_token(request):
+        return ExportToDjangoView(request)
+    if settings.METRICS_TOKEN:
+        return problems.of(NotAuthenticated("Metrics want `Authorization: Bearer METRICS_TOKEN`."))
+    return problems.of(NotAllowed("Metrics are for this machine; METRICS_TOKEN opens them to others."))
+
+
+def _has_token(request: HttpRequest) -> bool:
+    given = request.headers.get("Authorization", "").encode("latin-1", "replace")
+    wanted = f"Bearer {settings.METRICS_TOKEN}".encode()
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given, wanted)

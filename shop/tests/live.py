@@ -1,0 +1,30 @@
+"""A web server for tests: granian as it is run, on the test's database and Redis."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.db import connection
+
+from scripts import children, ports
+
+
+@contextmanager
+def web(folder: Path, **settings: str) -> Iterator[str]:
+    """The address of a running server; it sees what is committed. `settings` are environment variables."""
+    port = ports.free()
+    command = [sys.executable, "-m", "granian", "shop.wsgi:application", "--interface", "wsgi"]
+    command += ["--host", ports.HOST, "--port", str(port), "--workers", "2", "--blocking-threads", "4"]
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    log = folder / "web.log"
+    child = children.start(command, log=log, environment=os.environ | {"DATABASE_URL": url} | settings)
+    try:
+        children.wait_until(
+            lambda: ports.answers((ports.HOST, port)), name="web", child=child, log=log, within_seconds=60
+        )
+        yield f"http://{ports.HOST}:{port}"
+    finally:
+        children.stop(child)

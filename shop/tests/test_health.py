@@ -1,0 +1,103 @@
+"""Alive is alive whatever is down; ready names what is down, and quickly."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection, connections
+from django.test import Client
+
+from scripts import ports
+from shop import health
+from shop.celery import app
+from shop.tests.outages import OwnRedis, database_away
+
+
+@pytest.fixture(autouse=True)
+def _asked_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_running", {})
+    monkeypatch.setattr(health, "_are_migrated", False)
+
+
+def readiness() -> tuple[int, list[str]]:
+    answer = Client().get("/readyz")
+    assert answer.json()["status"] == ("not_ready" if answer.json()["down"] else "ready")
+    return answer.status_code, answer.json()["down"]
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word, as a machine that hangs."""
+    with socket.create_server((ports.HOST, 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ready_when_all_is_there() -> None:
+    assert readiness() == (200, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_alive_with_the_database_down() -> None:
+    with database_away():
+        assert Client().get("/healthz").json() == {"status": "alive"}
+        assert readiness() == (503, ["database", "migrations"])
+    assert readiness() == (200, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_once_migrated_a_database_that_is_down_is_all_that_is_named() -> None:
+    assert readiness() == (200, [])
+    with database_away():
+        assert readiness() == (503, ["database"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_redis_that_is_down_is_named_and_it_comes_back(own_redis: OwnRedis) -> None:
+    assert readiness() == (200, [])
+    own_redis.stop()
+    assert readiness() == (503, ["redis"])
+    own_redis.start()
+    assert readiness() == (200, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{ports.free()}/0")
+
+    assert readiness() == (503, ["broker"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_migration_that_is_missing_is_named() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'shop' AND name LIKE '0002%'")
+    try:
+        assert readiness() == (503, ["migrations"])
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO django_migrations (app, name, applied)"
+                " VALUES ('shop', '0002_indexes_on_others_tables', NOW())"
+            )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_answer_comes_within_two_seconds_when_everything_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: connection.settings_dict[name] for name in ("HOST", "PORT", "OPTIONS")}
+    connections.close_all()
+    with silent_port() as port:
+        options = {name: value for name, value in known["OPTIONS"].items() if name != "unix_socket"}
+        connection.settings_dict.update(HOST=ports.HOST, PORT=str(port), OPTIONS=options)
+        monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{port}/0")
+        try:
+            started_at = time.monotonic()
+            answer = readiness()
+            seconds = time.monotonic() - started_at
+        finally:
+            connection.settings_dict.update(known)
+
+    assert answer == (503, ["database", "broker", "migrations"])
+    assert seconds < 2

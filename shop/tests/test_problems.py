@@ -1,0 +1,249 @@
+"""Every refusal is a problem with its code, whatever layer refuses."""
+
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+
+from shop import tokens
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.outages import database_away
+
+NULL = "/lab/null"
+
+
+@pytest.fixture(autouse=True)
+def _lab(settings: LazySettings) -> None:
+    settings.LAB = True
+
+
+@pytest.fixture
+def api(db: None) -> Api:
+    return client_of(AccountFactory())
+
+
+def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.content
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = orjson.loads(response.content)
+    assert problem.keys() >= {"type", "title", "status", "detail", "code"}
+    assert (problem["status"], problem["code"]) == (status, code)
+    for secret in (b"secret", b"Traceback", b"SELECT"):
+        assert secret not in response.content
+    return problem
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"nothing",
+        b"'single'",
+        b'{"campaign": NaN}',
+        b'{"campaign": Infinity}',
+        b'{"campaign": 1e400}',
+        b'{"campaign": 01}',
+        b'{"campaign": 1,}',
+        b'{"campaign": "\xff"}',
+        b'{"campaign": "\\ud800"}',
+        b"\xef\xbb\xbf{}",
+        b"[" * 10_000 + b"]" * 10_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        b"[" * 1_000 + b"]" * 1_000,
+        b"[" * 33 + b"]" * 33,
+    ],
+)
+def test_what_is_no_json_is_malformed(api: Api, body: bytes) -> None:
+    assert_problem(api.post(NULL, body), 400, "malformed_json")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"null", b"true", b"[" * 32 + b"]" * 32])
+def test_a_body_must_be_an_object(api: Api, body: bytes) -> None:
+    problem = assert_problem(api.post(NULL, body), 400, "invalid")
+
+    assert problem["errors"] == [
+        {"field": "", "code": "not_an_object", "detail": "The body must be a JSON object."}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (b'"1"', "int_type"),
+        (b"1.0", "int_type"),
+        (b"1e2", "int_type"),
+        (b"true", "int_type"),
+        (b"[1]", "int_type"),
+        (b'{"a": 1}', "int_type"),
+        (b"0", "greater_than_equal"),
+        (b"-1", "greater_than_equal"),
+        (b"9223372036854775808", "less_than_equal"),
+        (b"18446744073709551616", "int_type"),
+        (b"null", "required"),
+    ],
+)
+def test_an_integer_is_an_integer_in_bounds(api: Api, value: bytes, code: str) -> None:
+    problem = assert_problem(api.post(NULL, b'{"campaign": %s}' % value), 400, "invalid")
+
+    assert [(error["field"], error["code"]) for error in problem["errors"]] == [("campaign", code)]
+
+
+def test_unknown_fields_are_refused_and_every_error_is_told(api: Api) -> None:
+    problem = assert_problem(api.post(NULL, {"extra": 1, "more": {"a": []}}), 400, "invalid")
+
+    told = {(error["field"], error["code"]) for error in problem["errors"]}
+    assert told == {("campaign", "required"), ("extra", "unknown_field"), ("more", "unknown_field")}
+
+
+def test_an_empty_body_is_an_empty_object_and_null_means_absent(api: Api) -> None:
+    for body in (b"", b"{}", b'{"campaign": null}'):
+        problem = assert_problem(api.post(NULL, body), 400, "invalid")
+        assert [error["code"] for error in problem["errors"]] == ["required"]
+
+
+def test_64_kib_are_taken_and_a_byte_more_is_too_large(api: Api) -> None:
+    def body_of(length: int) -> bytes:
+        return b'{"campaign": 1}'.ljust(length)
+
+    assert api.post(NULL, body_of(64 * 1024)).status_code == 200
+    assert_problem(api.post(NULL, body_of(64 * 1024 + 1)), 413, "too_large")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=b",
+        "application/xml",
+        "application/json; charset=utf-16",
+    ],
+)
+def test_only_json_in_utf_8_is_understood(db: None, content_type: str) -> None:
+    response = Client().post("/api/v1/auth/token", b'{"username": "a"}', content_type=content_type)
+
+    assert_problem(response, 415, "unsupported_media_type")
+
+
+def test_json_may_be_called_by_any_case_and_name_its_charset(api: Api) -> None:
+    for content_type in ("application/json; charset=UTF-8", "Application/JSON"):
+        response = Client().post("/api/v1/auth/token", b"{}", content_type=content_type)
+        assert_problem(response, 400, "invalid")
+
+
+def test_the_answer_is_json_whatever_the_client_prefers(api: Api) -> None:
+    answer = api.post(NULL, {"campaign": 1}, Accept="text/html")
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "BREW"])
+def test_a_method_that_is_not_there_is_told_with_those_that_are(api: Api, method: str) -> None:
+    response = api._call(method, NULL, None, "", {})
+
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "POST, OPTIONS"
+
+
+def test_outside_rest_framework_methods_are_refused_the_same_way() -> None:
+    response = Client().post("/healthz")
+
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", "/api/v1/nothing", "/api/v1/users/", "/api/v2/users", "/api/v1/%FF"]
+)
+def test_an_unknown_path_is_not_found(path: str) -> None:
+    assert_problem(Client().get(path), 404, "not_found")
+
+
+def test_the_lab_is_not_there_without_lab_1(api: Api, settings: LazySettings) -> None:
+    settings.LAB = False
+
+    assert_problem(api.post(NULL, {"campaign": 1}), 404, "not_found")
+
+
+def test_an_unknown_host_is_refused(db: None) -> None:
+    assert_problem(Client(headers={"Host": "evil.example"}).get("/api/v1/users/me"), 400, "invalid")
+
+
+@pytest.mark.urls("shop.tests.failing_urls")
+@pytest.mark.django_db
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("path", ["/api/v1/broken", "/api/v1/bad-sql", "/plain/broken"])
+def test_a_mistake_of_ours_is_told_without_its_insides(
+    settings: LazySettings, path: str, debug: bool
+) -> None:
+    settings.DEBUG = debug
+
+    assert_problem(Client(raise_request_exception=False).get(path), 500, "internal_error")
+
+
+@pytest.mark.urls("shop.tests.failing_urls")
+def test_djangos_own_refusals_are_problems_too() -> None:
+    assert_problem(Client().get("/plain/missing"), 404, "not_found")
+    assert_problem(Client().get("/plain/forbidden"), 403, "permission_denied")
+
+
+@pytest.mark.urls("shop.tests.failing_urls")
+@pytest.mark.django_db(transaction=True)
+def test_without_a_database_calls_are_unavailable_and_it_comes_back_by_itself() -> None:
+    account = AccountFactory()
+    api = client_of(account)
+    plain = Client(raise_request_exception=False)
+
+    with database_away():
+        for response in (
+            api.get("/users/me"),
+            api.post("/auth/token", {"username": "ada", "password": "any"}),
+            api.post("/auth/refresh", {"refresh": tokens.pair_for(account).refresh}),
+            plain.get("/plain/querying"),
+        ):
+            assert_problem(response, 503, "unavailable")
+            assert int(response.headers["Retry-After"]) >= 1
+    assert api.get("/users/me").status_code == 200
+
+
+def test_every_answer_names_its_request() -> None:
+    assert Client(headers={"X-Request-ID": "my-own.1"}).get("/healthz").headers["X-Request-ID"] == "my-own.1"
+    for unfit in ("", "a" * 65, "two words", "line\nbreak"):
+        named = Client(headers={"X-Request-ID": unfit}).get("/nothing").headers["X-Request-ID"]
+        assert len(named) == 36
+
+
+def raw_request(address: str, head: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    """Send bytes as they are, and read the answer to its end."""
+    split = urlsplit(address)
+    with socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=20) as connection:
+        lines = [head, "Host: localhost", "Content-Type: application/json", "Connection: close"]
+        connection.sendall("\r\n".join(lines).encode() + b"\r\n" + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    top, _, content = answer.partition(b"\r\n\r\n")
+    return int(top.split()[1]), orjson.loads(content)
+
+
+def chunked(*parts: bytes) -> bytes:
+    sent = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return b"Transfer-Encoding: chunked\r\n\r\n" + sent + b"0\r\n\r\n"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bodies_in_chunks_are_read_and_bounded_by_the_real_server(live_web: str) -> None:
+    head = "POST /api/v1/auth/token HTTP/1.1"
+    read = raw_request(live_web, head, chunked(b'{"username": "ada",', b'"password": "wrong"}'))
+    large = raw_request(live_web, head, chunked(*[b" " * 8192] * 9))
+    declared = raw_request(live_web, head, b"Content-Length: 70000\r\n\r\n" + b" " * 70000)
+    empty = raw_request(live_web, head, chunked())
+
+    assert (read[0], read[1]["code"]) == (401, "invalid_credentials")
+    assert (large[0], large[1]["code"]) == (413, "too_large")
+    assert (declared[0], declared[1]["code"]) == (413, "too_large")
+    assert (empty[0], empty[1]["code"]) == (400, "invalid")
