@@ -5,7 +5,6 @@ After the start everything goes over HTTP. It prints a line a step and ends at t
 
 import argparse
 import json
-import os
 import re
 import shutil
 import signal
@@ -19,16 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts import children, environment, places, ports, process_identity, readiness, supervision, welcome
+from scripts import children, ports, readiness, stack, welcome
 from scripts import instance as instances
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
-
-READY_SECONDS = 240
-"""The first run makes a database and seeds it, on a machine that may be slow and busy."""
-STOP_SECONDS = 20
-OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
-"""What an outer make would tell the inner one."""
 
 
 class Failed(Exception):
@@ -98,37 +91,11 @@ def smoke(instance: Instance) -> None:
 
 @contextmanager
 def running(instance: Instance) -> Iterator[str]:
-    """`make run`, from its start to Ctrl-C; yields what it said when it was ready."""
+    """The stack; says how long its start took."""
     started = time.monotonic()
-    # Exported settings win over a developer's `.env`, so this never meets a database of his.
-    own = environment.defaults(instance)
-    settings = {name: value for name, value in (os.environ | own).items() if name not in OF_MAKE}
-    words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
-    log = instance.home / "make-run.log"
-    log.write_bytes(b"")
-    child = children.start(words, log=log, environment=settings, when_parent_dies=signal.SIGTERM)
-    try:
-        is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
-        children.wait_until(is_ready, name="make run", child=child, log=log, within_seconds=READY_SECONDS)
+    with stack.running(instance) as greeting:
         _step(f"make run DB={instance.database} is ready after {time.monotonic() - started:.1f} s")
-        yield log.read_text()
-        _stop(instance, child)
-    finally:
-        if child.poll() is None:
-            children.stop(child, within_seconds=STOP_SECONDS)
-        supervision.clear_leftovers(instance)
-
-
-def _stop(instance: Instance, child: subprocess.Popen[bytes]) -> None:
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
-    try:
-        child.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise Failed(f"make run goes on {STOP_SECONDS} s after Ctrl-C") from None
-    left = process_identity.of_state(instance.home)
-    _require(not left, f"processes are left after Ctrl-C: {sorted(left)}")
-    for port in (instance.port, instance.gateway_port, instance.data_platform_port):
-        ports.require_free(port)
+        yield greeting
 
 
 def _paste(greeting: str) -> None:
@@ -205,15 +172,7 @@ def _page(instance: Instance, path: str, expected: str) -> str:
 
 
 def _audit(instance: Instance) -> None:
-    words = ["make", "manage", f"VAR={instance.home}", "ARGS=audit --json"]
-    settings = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
-    ran = subprocess.run(
-        words,
-        cwd=places.PROJECT,
-        env=settings | environment.defaults(instance),
-        capture_output=True,
-        text=True,
-    )
+    ran = stack.manage(instance, "audit --json")
     _require(ran.returncode == 0, f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
     laws = json.loads(ran.stdout)["laws"]
     _require(all(law["holds"] for law in laws), f"audit found: {laws}")

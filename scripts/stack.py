@@ -1,0 +1,66 @@
+"""A whole stack of its own, started and stopped as a user would: for the smoke and the benchmarks."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from scripts import children, environment, places, ports, process_identity, supervision
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+READY_SECONDS = 240
+"""The first run makes a database and seeds it, on a machine that may be slow and busy."""
+STOP_SECONDS = 20
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
+"""What an outer make would tell the inner one."""
+
+
+@contextmanager
+def running(instance: Instance, **settings: str) -> Iterator[str]:
+    """`make run`, from its start to Ctrl-C; yields what it said when it was ready.
+
+    Raises SetupError when it doesn't start, or leaves anything behind when it stops.
+    """
+    words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
+    log = instance.home / "make-run.log"
+    log.write_bytes(b"")
+    own = _environment(instance, settings)
+    child = children.start(words, log=log, environment=own, when_parent_dies=signal.SIGTERM)
+    try:
+        is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
+        children.wait_until(is_ready, name="make run", child=child, log=log, within_seconds=READY_SECONDS)
+        yield log.read_text()
+        _stop(instance, child)
+    finally:
+        if child.poll() is None:
+            children.stop(child, within_seconds=STOP_SECONDS)
+        supervision.clear_leftovers(instance)
+
+
+def manage(instance: Instance, arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`make manage ARGS=…` in that stack, to its end."""
+    words = ["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"]
+    return subprocess.run(
+        words, cwd=places.PROJECT, env=_environment(instance, settings), capture_output=True, text=True
+    )
+
+
+def _environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
+    """Exported settings win over a developer's `.env`, so this never meets a database of theirs."""
+    own = os.environ | environment.defaults(instance) | settings
+    return {name: value for name, value in own.items() if name not in OF_MAKE}
+
+
+def _stop(instance: Instance, child: subprocess.Popen[bytes]) -> None:
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    try:
+        child.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"make run goes on {STOP_SECONDS} s after Ctrl-C") from None
+    left = process_identity.of_state(instance.home)
+    if left:
+        raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
+    for port in (instance.port, instance.gateway_port, instance.data_platform_port):
+        ports.require_free(port)
