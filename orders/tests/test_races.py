@@ -1,0 +1,154 @@
+"""Orders in races: real threads on the real database, and after each the audit."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import checkout, ending, paying, saga
+from orders.answers import later
+from orders.checkout import Placed
+from orders.models import Order, Saga
+from orders.tests import buying
+from payments import ledger
+from payments.gateways import gateway
+from shop.errors import FirstcomeError
+from shop.idempotency import Keyed, Replay, key_hash
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def kinds(outcomes: list[Any]) -> Counter[str]:
+    """How often each kind of outcome came: its error's code, or its type."""
+    return Counter(
+        outcome.code if isinstance(outcome, FirstcomeError) else type(outcome).__name__
+        for outcome in outcomes
+    )
+
+
+def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:
+    wishes = [buying.wish(buying.account().id, {product: 1}) for _ in range(count)]
+    return [lambda wish=wish: checkout.place(wish) for wish in wishes]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("buyers", [100, 101, 200])
+def test_stock_of_100_is_sold_to_exactly_100(buyers: int) -> None:
+    product = ProductFactory.create(on_hand=100)
+    outcomes = race(buyers_of(product, buyers))
+    refused = {"insufficient_stock": buyers - 100} if buyers > 100 else {}
+    assert kinds(outcomes) == {"Placed": 100} | refused
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (100, 100)
+    assert buying.broken_laws() == []
+
+
+def test_the_naive_shop_oversells_in_the_same_race() -> None:
+    """The twin: read, add, write back. It loses what others wrote in between."""
+    product = ProductFactory.create(on_hand=100)
+
+    def naive() -> bool:
+        with transaction.atomic():
+            seen = Product.objects.get(id=product.id)
+            if seen.available < 1:
+                return False
+            Product.objects.filter(id=product.id).update(reserved=seen.reserved + 1)
+            return True
+
+    sold = sum(race([naive] * 200))
+    product.refresh_from_db()
+    assert sold != product.reserved or sold > 100
+
+
+def test_100_calls_with_one_key_are_one_order_and_one_charge() -> None:
+    product = ProductFactory.create(on_hand=100, price=700)
+    buyer = buying.account()
+    wish = buying.wish(buyer.id, {product: 1}, token="tok_ok", key="only-once")
+
+    def place_and_pay() -> Any:
+        outcome = checkout.place(wish)
+        if isinstance(outcome, Placed) and outcome.started:
+            saga.advance(outcome.started.saga.id)
+        return outcome
+
+    outcomes = race([place_and_pay] * 100)
+    assert kinds(outcomes) == {"Placed": 1, "Replay": 99}
+    order = Order.objects.get()
+    assert {one.reference for one in outcomes if isinstance(one, Replay)} == {order.id}
+    assert order.status == Order.Status.PAID
+    charges = list(gateway().charges(order_id=order.id))
+    assert [charge.kept_amount for charge in charges] == [700]
+    assert buying.broken_laws() == []
+
+
+def test_300_orders_in_opposite_order_meet_no_deadlock() -> None:
+    products = ProductFactory.create_batch(5, on_hand=300)
+    wishes = []
+    for index in range(300):
+        line_up = products if index % 2 else products[::-1]
+        wishes.append(buying.wish(buying.account().id, dict.fromkeys(line_up, 1)))
+    outcomes = race([lambda wish=wish: checkout.place(wish) for wish in wishes])  # type: ignore[misc]
+    assert kinds(outcomes) == {"Placed": 300}
+    assert buying.broken_laws() == []
+
+
+def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative() -> None:
+    product = ProductFactory.create(on_hand=50, price=100)
+    buyer = buying.account(points=1_000)
+    placed = [buying.place(buyer.id, {product: 1}, points=100, token="") for _ in range(50)]
+    race([lambda one=one: buying.drive(one) for one in placed])  # type: ignore[misc]
+    buying.settle_everything()
+    ended = Counter(Order.objects.values_list("status", flat=True))
+    assert ended == {Order.Status.PAID: 10, Order.Status.PAYMENT_FAILED: 40}
+    assert ledger.balance_amount(buyer.id) == 0
+    assert buying.broken_laws() == []
+
+
+def test_one_coupon_in_20_orders_at_once_is_held_by_one() -> None:
+    buyer, product = buying.account(), ProductFactory.create(on_hand=100, price=5_000)
+    code = buying.coupon_of(buyer.id).code
+    wishes = [buying.wish(buyer.id, {product: 1}, coupon=code) for _ in range(20)]
+    outcomes = race([lambda wish=wish: checkout.place(wish) for wish in wishes])  # type: ignore[misc]
+    assert kinds(outcomes) == {"Placed": 1, "coupon_not_usable": 19}
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 50))
+def test_cancel_against_pay_against_expiry_one_wins_200_times(seed: int) -> None:
+    """All three at the same moment, the order's time being over for some and not for others."""
+    for number in range(seed, seed + 50):
+        _cancel_pay_expire(random.Random(number))
+    assert not Saga.objects.filter(ended_at__isnull=True).exists()
+    assert buying.broken_laws() == []
+
+
+def _cancel_pay_expire(chance: random.Random) -> None:
+    buyer, product = buying.account(points=50), ProductFactory.create(on_hand=1, price=150)
+    order = buying.place(buyer.id, {product: 1}, points=50).order
+    lapse = timedelta(seconds=chance.choice([-60, 0, 60]))
+    Order.objects.filter(id=order.id).update(expires_at=timezone.now() + lapse)
+
+    def pay() -> Any:
+        keyed = Keyed(buyer.id, key_hash("pay"), "as wished", later)
+        return paying.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
+
+    contestants: dict[str, Callable[[], Any]] = {
+        Order.Status.CANCELLED: lambda: ending.cancel(order_id=order.id, account_id=buyer.id),
+        Order.Status.PAID: pay,
+        Order.Status.EXPIRED: ending.expire_due,
+    }
+    line_up = chance.sample(list(contestants), k=3)
+    outcomes = dict(zip(line_up, race([contestants[name] for name in line_up]), strict=True))
+    errors = [one for one in outcomes.values() if isinstance(one, Exception)]
+    assert all(isinstance(error, FirstcomeError) for error in errors)
+    buying.settle_everything()
+    won = {name for name, outcome in outcomes.items() if outcome and outcome not in errors}
+    ended = buying.state_of(order.id)
+    assert won == ({ended} if ended != Order.Status.AWAITING_PAYMENT else set())
