@@ -48,7 +48,8 @@ class Products(APIView):
         staff_may(request, "inventory.add_product")
         asked = read(bodies.CreateProductInput, request)
         product = products.create(**asked.model_dump())
-        return Response(bodies.product_body(product), status=201)
+        address = f"{request.path}/{product.id}"
+        return Response(bodies.product_body(product), status=201, headers={"Location": address})
 
 
 class OneProduct(APIView):

@@ -124,7 +124,8 @@ def test_staff_create_a_product(staff):
     made = staff.post("/products", {"sku": "TEA-1", "name": "Tea", "price": 0})
     assert made.status_code == 201
     product = Product.objects.get()
-    assert made.json() == staff.get(f"/products/{product.id}").json()
+    assert made.json() == staff.get(made["Location"]).json()
+    assert made["Location"] == f"/api/v1/products/{product.id}"
     assert (made.json()["availability"], made.json()["is_active"]) == ("sold_out", True)
     expect_refusal(staff.post("/products", {"sku": "TEA-1", "name": "Other", "price": 1}), 409, "sku_exists")
 
