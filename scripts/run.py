@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from scripts import environment as environments
 from scripts import instance as instances
-from scripts import places, ports, readiness, supervision, welcome
+from scripts import places, ports, preparation, process_identity, readiness, supervision, welcome
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
@@ -66,7 +66,7 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
         metrics = _empty_metrics(instance)
         with supervision.supervisor(instance, environment | metrics, stores) as daemon:
             try:
-                _bring_up(instance, environment, daemon, stores, prepare=not is_ready)
+                _bring_up(instance, environment, daemon, stores)
                 if not is_ready:
                     _say(welcome.text(instance, environment))
                 is_ready = True
@@ -86,23 +86,25 @@ def _bring_up(
     environment: Mapping[str, str],
     daemon: subprocess.Popen[bytes],
     stores: list[str],
-    *,
-    prepare: bool,
 ) -> None:
     supervision.wait_until_it_answers(instance, daemon)
     readiness.wait_for_stores(instance, stores)
-    if prepare:
-        _prepare(environment)
+    if not preparation.is_current(instance, environment):
+        _prepare(instance, environment)
     supervision.start(instance, ["web", "worker"])
     readiness.wait_for_shop(instance)
     # Housekeeping can wait; on two cores its start would delay the others'.
     supervision.start(instance, ["beat"])
 
 
-def _prepare(environment: Mapping[str, str]) -> None:
+def _prepare(instance: Instance, environment: Mapping[str, str]) -> None:
+    preparation.forget(instance)
     command = [sys.executable, "-m", "scripts.prepare"]
-    if subprocess.run(command, cwd=places.PROJECT, env=environment, stdin=subprocess.DEVNULL).returncode != 0:
+    # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
+    marked = {**environment, process_identity.MARK: str(instance.home)}
+    if subprocess.run(command, cwd=places.PROJECT, env=marked, stdin=subprocess.DEVNULL).returncode != 0:
         raise SystemExit(1)  # it said why
+    preparation.remember(instance)
 
 
 def _say(text: str) -> None:
