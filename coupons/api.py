@@ -139,7 +139,7 @@ class Coupons(APIView):
     def get(self, request: Request) -> Response:
         asked = read_query(bodies.ListCouponsQuery, request)
         coupons = listing.find(
-            owner_id=asked.user if _sees_all(request) else request.user.pk,
+            owner_id=asked.user if _sees_all(request) else _caller(request),
             campaign_id=asked.campaign,
             status=asked.status,
         )
@@ -156,7 +156,7 @@ class Coupons(APIView):
             staff_may(request, "coupons.add_coupon")
         asked = read(bodies.IssueCouponInput, request)
         if asked.user is None:
-            return _issued(request, issuing.issue(campaign_id=asked.campaign, user_id=request.user.pk))
+            return _issued(request, issuing.issue(campaign_id=asked.campaign, user_id=_caller(request)))
         return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
 
 
@@ -167,7 +167,7 @@ class OneCoupon(APIView):
         responses=bodies.CouponBody,
     )
     def get(self, request: Request, code: str) -> Response:
-        coupon = listing.get(code=code, owner_id=None if _sees_all(request) else request.user.pk)
+        coupon = listing.get(code=code, owner_id=None if _sees_all(request) else _caller(request))
         return Response(bodies.coupon_body(coupon))
 
 
@@ -196,6 +196,11 @@ def _created(request: Request, name: int | str, body: dict[str, object]) -> Resp
 def _names_somebody(request: Request) -> bool:
     """Whether the body has a `user`: that is for staff, before anything else is looked at."""
     return isinstance(request.data, dict) and request.data.get("user") is not None
+
+
+def _caller(request: Request) -> int:
+    assert request.user.pk is not None
+    return request.user.pk
 
 
 def _sees_closed(request: Request) -> bool:

@@ -37,8 +37,8 @@ def one_each_in_order() -> LawReport:
 def pool_adds_up() -> LawReport:
     """L3: a pool code belongs to at most one coupon, and every code ever added is still accounted for."""
     lost = Campaign.objects.annotate(counted=_counted(PoolCode.objects.all()))
-    lost = lost.exclude(codes_added=F("counted")).order_by("pk").values_list("pk", flat=True)
-    return report("L3", PoolCode.objects.count(), [*lost, *_misplaced_codes(), *_coupons_without_code()])
+    campaigns = lost.exclude(codes_added=F("counted")).order_by("pk").values_list("pk", flat=True)
+    return report("L3", PoolCode.objects.count(), [*campaigns, *_misplaced_codes(), *_coupons_without_code()])
 
 
 def held_by_one_order() -> LawReport:

@@ -21,7 +21,7 @@ def insert(coupons: Sequence[Coupon]) -> None:
     issued_at = connection.ops.adapt_datetimefield_value(first.issued_at)
     expires_at = connection.ops.adapt_datetimefield_value(first.expires_at)
     shared = (Coupon.Status.ISSUED.value, first.void_reason, issued_at, expires_at)
-    values: list[object] = []
+    values: list[int | str | None] = []
     for coupon in coupons:
         values += (first.campaign_id, coupon.account_id, coupon.code, coupon.position, *shared)
     statement = INSERT.format(columns=COLUMNS, rows=", ".join([ROW] * len(coupons)))

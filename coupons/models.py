@@ -57,17 +57,25 @@ class Campaign(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=Q(issued__lte=F("quantity")), name="coupons_campaign_issued_within_quantity"
+                condition=Q(issued__lte=F("quantity")),
+                name="coupons_campaign_issued_within_quantity",
+                violation_error_message="The quantity can't be below what is issued.",
             ),
-            models.CheckConstraint(condition=Q(quantity__gte=1), name="coupons_campaign_quantity_positive"),
+            models.CheckConstraint(
+                condition=Q(quantity__gte=1),
+                name="coupons_campaign_quantity_positive",
+                violation_error_message="The quantity must be 1 or more.",
+            ),
             models.CheckConstraint(
                 condition=Q(closes_at__isnull=True) | Q(closes_at__gt=F("opens_at")),
                 name="coupons_campaign_closes_after_it_opens",
+                violation_error_message="The campaign must close after it opens.",
             ),
             models.CheckConstraint(
                 condition=Q(discount_type="amount", discount_value__gte=1)
                 | Q(discount_type="percent", discount_value__gte=1, discount_value__lte=100),
                 name="coupons_campaign_discount_makes_sense",
+                violation_error_message="A discount must be 1 or more, a percentage at most 100.",
             ),
         ]
 

@@ -41,7 +41,7 @@ def accounts(count: int) -> list[int]:
 
 def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -> Coupon:
     """A coupon of the campaign, issued to the account, and then as the columns say."""
-    owner = account or AccountFactory()
+    owner = account or AccountFactory.create()
     code = issuing.issue(campaign_id=campaign.pk, user_id=owner.pk).coupon.code
     Coupon.objects.filter(code=code).update(**columns)
     return Coupon.objects.select_related("campaign").get(code=code)
@@ -51,7 +51,7 @@ def order_ids(count: int) -> Sequence[UUID]:
     """Orders that can hold coupons. Coupons don't know orders, so the model comes from Django's registry."""
     now = timezone.now()
     order = apps.get_model("orders", "Order")
-    account = AccountFactory()
+    account = AccountFactory.create()
     amounts = dict.fromkeys(("items_amount", "card_amount", "total_amount"), 0)
     return [
         order.objects.create(

@@ -27,7 +27,7 @@ exactly = pytest.mark.parametrize("strategy", ["group_commit", "pessimistic"])
 
 @exactly
 def test_exactly_100_are_issued_when_200_ask_at_once(strategy: str) -> None:
-    campaign = CampaignFactory(strategy=strategy, quantity=100)
+    campaign = CampaignFactory.create(strategy=strategy, quantity=100)
 
     outcomes = race(asking(campaign.pk, accounts(200)))
 
@@ -39,7 +39,7 @@ def test_exactly_100_are_issued_when_200_ask_at_once(strategy: str) -> None:
 def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
     """The twin: all have read the count before anybody writes it, as a slow moment would have it."""
     settings.LAB = True
-    campaign = CampaignFactory(strategy="unsafe", quantity=30)
+    campaign = CampaignFactory.create(strategy="unsafe", quantity=30)
     everyone = accounts(60)
 
     with campaign_kept_until(campaign, waiting=60):
@@ -52,7 +52,7 @@ def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
 
 @exactly
 def test_one_account_that_asks_50_times_at_once_gets_one_coupon(strategy: str) -> None:
-    campaign = CampaignFactory(strategy=strategy, quantity=10)
+    campaign = CampaignFactory.create(strategy=strategy, quantity=10)
 
     outcomes = race(asking(campaign.pk, accounts(1) * 50))
 
@@ -64,7 +64,7 @@ def test_one_account_that_asks_50_times_at_once_gets_one_coupon(strategy: str) -
 
 @exactly
 def test_exactly_100_are_issued_when_two_processes_ask_at_once(strategy: str) -> None:
-    campaign = CampaignFactory(strategy=strategy, quantity=100)
+    campaign = CampaignFactory.create(strategy=strategy, quantity=100)
     everyone = accounts(160)
     processes = [asking_process(campaign, part) for part in (everyone[:80], everyone[80:])]
 
@@ -77,7 +77,7 @@ def test_exactly_100_are_issued_when_two_processes_ask_at_once(strategy: str) ->
 
 @exactly
 def test_a_quantity_raised_meanwhile_is_issued_to_the_last(strategy: str) -> None:
-    campaign = CampaignFactory(strategy=strategy, quantity=10)
+    campaign = CampaignFactory.create(strategy=strategy, quantity=10)
     everyone = accounts(60)
 
     def raise_quantity() -> Campaign:
@@ -94,7 +94,7 @@ def test_a_quantity_raised_meanwhile_is_issued_to_the_last(strategy: str) -> Non
 
 @exactly
 def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: str) -> None:
-    campaign = CampaignFactory(strategy=strategy, quantity=40)
+    campaign = CampaignFactory.create(strategy=strategy, quantity=40)
 
     def lower_quantity() -> Campaign:
         return campaigns.change(campaign_id=campaign.pk, quantity=20)
@@ -110,7 +110,7 @@ def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: st
 
 @exactly
 def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
-    campaign = CampaignFactory(strategy=strategy, code_source="pool", quantity=60)
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=60)
     pool.generate(campaign_id=campaign.pk, count=50)
 
     outcomes = race(asking(campaign.pk, accounts(80)))
@@ -122,7 +122,7 @@ def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
 
 
 def test_codes_added_meanwhile_are_issued(settings: Any) -> None:
-    campaign = CampaignFactory(code_source="pool", quantity=60)
+    campaign = CampaignFactory.create(code_source="pool", quantity=60)
     everyone = accounts(60)
     adding = [lambda: pool.generate(campaign_id=campaign.pk, count=10)] * 4
 
@@ -134,7 +134,7 @@ def test_codes_added_meanwhile_are_issued(settings: Any) -> None:
 
 
 def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool() -> None:
-    first, second = CampaignFactory(code_source="pool"), CampaignFactory(code_source="pool")
+    first, second = CampaignFactory.create(code_source="pool"), CampaignFactory.create(code_source="pool")
     codes = [f"CODE-{number}" for number in range(50)]
 
     def adding_to(campaign: Campaign, order: Sequence[str]) -> Any:

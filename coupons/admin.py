@@ -1,0 +1,236 @@
+"""Operators' pages: campaigns with their pools, and coupons, which are only ever issued or made void."""
+
+import re
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from coupons import campaigns, codes, issuing, pool, voiding
+from coupons.models import Campaign, Coupon, PoolCode
+from shop.errors import FirstcomeError
+
+MOST_CODES_AT_ONCE = 100_000
+COLOURS = {
+    "scheduled": "info",
+    "open": "success",
+    "issued": "success",
+    "available": "success",
+    "sold_out": "warning",
+    "held": "warning",
+    "void": "danger",
+}
+
+
+class CampaignForm(forms.ModelForm):
+    strategy = forms.ChoiceField(initial="group_commit", widget=UnfoldAdminSelectWidget)
+
+    class Meta:
+        model = Campaign
+        fields = [
+            "name",
+            "strategy",
+            "quantity",
+            "opens_at",
+            "closes_at",
+            "code_source",
+            "discount_type",
+            "discount_value",
+            "min_order_amount",
+            "max_discount_amount",
+            "coupon_valid_for_days",
+        ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The campaign's own stays choosable, also where it can't be given to another.
+        usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
+        self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
+
+
+class AddCodesForm(BaseDialogForm):
+    codes = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget,
+        help_text="One a line; those that exist are skipped.",
+    )
+    count = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=MOST_CODES_AT_ONCE,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Or how many to make.",
+    )
+
+    def clean_codes(self) -> list[str]:
+        given: list[str] = self.cleaned_data["codes"].split()
+        wrong = [code for code in given if not re.match(codes.GIVEN_PATTERN, code)]
+        if wrong:
+            raise forms.ValidationError(f"Not usable as codes: {', '.join(wrong[:10])}.")
+        return given
+
+    def clean(self) -> dict[str, Any]:
+        asked: dict[str, Any] = super().clean() or {}
+        if not self.errors and bool(asked["codes"]) == bool(asked["count"]):
+            raise forms.ValidationError("Give either codes or how many to make.")
+        return asked
+
+
+class VoidForm(BaseDialogForm):
+    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+
+
+class ReadOnly:
+    """Neither added nor changed nor deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(Campaign)
+class CampaignAdmin(ModelAdmin):
+    form = CampaignForm
+    list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
+    list_filter = ["strategy", "code_source", "opens_at"]
+    search_fields = ["name"]
+    ordering = ["-id"]
+    readonly_fields = ["shown_status", "issued", "remaining", "codes_added", "created_at"]
+    fields = [*CampaignForm.Meta.fields, *readonly_fields]
+    actions_detail = ["add_codes"]
+
+    @display(description="status", label=COLOURS)
+    def shown_status(self, campaign: Campaign) -> str:
+        return "-" if campaign.pk is None else str(campaign.status_at(timezone.now()))
+
+    @admin.display(description="remaining")
+    def remaining(self, campaign: Campaign) -> int | str:
+        return "-" if campaign.pk is None else campaign.remaining
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
+        fixed = campaigns.FIXED_ONCE_ISSUED if obj and obj.issued else ()
+        return [*self.readonly_fields, *fixed]
+
+    def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
+        """Write only what was changed here: the page's copy of `issued` is old by now."""
+        names = form.changed_data if change else CampaignForm.Meta.fields
+        terms = {name: form.cleaned_data[name] for name in names}
+        if change:
+            campaigns.change(campaign_id=obj.pk, **terms)
+        else:
+            obj.pk = campaigns.create(**terms).pk
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        return response
+
+    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
+        """Campaigns are closed; their coupons still speak of them."""
+        return False
+
+    @action(
+        description="Add codes",
+        icon="add",
+        permissions=["coupons.add_poolcode"],
+        dialog={
+            "title": "Add codes to the pool",
+            "description": "For campaigns whose codes come from a pool.",
+            "form_class": AddCodesForm,
+            "form_submit_text": "Add",
+        },
+    )
+    def add_codes(self, request: HttpRequest, form: AddCodesForm, object_id: str) -> HttpResponse:
+        asked = form.cleaned_data
+        try:
+            added = _add_codes(int(object_id), asked["codes"], asked["count"])
+            self.message_user(
+                request, f"{added.added} added, {len(added.skipped)} skipped, {added.total} in all."
+            )
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        return _reload("admin:coupons_campaign_change", object_id)
+
+
+@admin.register(Coupon)
+class CouponAdmin(ReadOnly, ModelAdmin):
+    list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
+    list_select_related = ["campaign", "account"]
+    list_filter = ["status", "issued_at"]
+    search_fields = ["=code", "=account__username"]
+    ordering = ["-id"]
+    # Counting millions of rows for a heading isn't worth its seconds.
+    show_full_result_count = False
+    actions_detail = ["void"]
+
+    @display(description="status", label=COLOURS)
+    def shown_status(self, coupon: Coupon) -> str:
+        return coupon.status_at(timezone.now())
+
+    @action(
+        description="Make void",
+        icon="block",
+        permissions=["coupons.change_coupon"],
+        dialog={
+            "title": "Make this coupon void",
+            "description": "It can't be undone: its owner can't have another of this campaign.",
+            "form_class": VoidForm,
+            "form_submit_text": "Make void",
+        },
+    )
+    def void(self, request: HttpRequest, form: VoidForm, object_id: str) -> HttpResponse:
+        coupon = self.get_object(request, object_id)
+        try:
+            reason = form.cleaned_data["reason"]
+            voided = voiding.void(code=str(coupon), reason=reason)
+            self.log_change(request, voided, f"Made void: {reason}")
+            self.message_user(request, f"Coupon {voided.code} is void.")
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        return _reload("admin:coupons_coupon_change", object_id)
+
+
+@admin.register(PoolCode)
+class PoolCodeAdmin(ReadOnly, ModelAdmin):
+    list_display = ["code", "campaign", "shown_status", "added_at"]
+    list_select_related = ["campaign"]
+    list_filter = ["status", "added_at"]
+    search_fields = ["=code"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+    @display(description="status", label=COLOURS)
+    def shown_status(self, code: PoolCode) -> str:
+        return code.status
+
+
+def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.Added:
+    if count is not None:
+        return pool.generate(campaign_id=campaign_id, count=count)
+    return pool.add(campaign_id=campaign_id, codes=given)
+
+
+def _reload(view: str, object_id: str) -> HttpResponse:
+    """The dialog is a fragment of the page: this has the browser load the whole page again."""
+    return HttpResponse(headers={"HX-Redirect": reverse(view, args=[object_id])})

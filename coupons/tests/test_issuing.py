@@ -1,0 +1,223 @@
+"""What an asker is owed, by each strategy alike."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from coupons import granting, issuing, pool, voiding
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from shop import transactions
+from shop.errors import FirstcomeError
+from shop.tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db
+STRATEGIES = ["group_commit", "pessimistic", "unsafe"]
+by_each_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_lab(settings: Any) -> None:
+    settings.LAB = True
+
+
+@pytest.fixture
+def account_id() -> int:
+    return AccountFactory.create().pk
+
+
+def refusal(campaign_id: int, account_id: int) -> str:
+    """The code that the account is refused with."""
+    with pytest.raises(FirstcomeError) as refused:
+        issuing.issue(campaign_id=campaign_id, user_id=account_id)
+    return refused.value.code
+
+
+def statements(work: Any) -> list[str]:
+    """The statements that read or write rows; savepoints are the test's."""
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        work()
+    return [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
+
+
+@by_each_strategy
+def test_an_account_gets_a_coupon_with_the_campaign_terms(strategy: str, account_id: int) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, coupon_valid_for_days=7)
+
+    issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+
+    row = Coupon.objects.get(code=issued.coupon.code)
+    assert issued.is_new
+    assert issued.coupon.campaign == campaign
+    assert (row.account_id, row.campaign_id, row.status) == (account_id, campaign.pk, "issued")
+    assert row.expires_at == row.issued_at + timedelta(days=7) == issued.coupon.expires_at
+    assert row.position == issued.coupon.position == (None if strategy == "unsafe" else 1)
+    assert broken() == {}
+
+
+@by_each_strategy
+def test_an_account_that_asks_again_gets_the_same_coupon(strategy: str, account_id: int) -> None:
+    campaign = CampaignFactory.create(strategy=strategy)
+    first = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+
+    second = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+
+    assert not second.is_new
+    assert second.coupon.code == first.coupon.code
+    campaign.refresh_from_db()
+    assert campaign.issued == 1
+
+
+@by_each_strategy
+def test_an_account_keeps_its_coupon_when_the_campaign_is_sold_out_and_closed(
+    strategy: str, account_id: int
+) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, quantity=1)
+    first = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    Campaign.objects.update(closes_at=timezone.now() - timedelta(seconds=1))
+
+    second = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+
+    assert second.coupon.code == first.coupon.code
+
+
+@by_each_strategy
+def test_refusals_say_why(strategy: str, account_id: int) -> None:
+    full = CampaignFactory.create(strategy=strategy, quantity=1)
+    issuing.issue(campaign_id=full.pk, user_id=AccountFactory.create().pk)
+    scheduled = CampaignFactory.create(strategy=strategy, scheduled=True)
+    closed = CampaignFactory.create(strategy=strategy, closed=True)
+
+    assert refusal(full.pk, account_id) == "sold_out"
+    assert refusal(scheduled.pk, account_id) == "campaign_not_open"
+    assert refusal(closed.pk, account_id) == "campaign_closed"
+    assert refusal(10**9, account_id) == "campaign_not_found"
+    assert Coupon.objects.count() == 1
+    assert broken() == {}
+
+
+def test_a_campaign_that_is_not_open_says_in_how_many_seconds(account_id: int) -> None:
+    campaign = CampaignFactory.create(opens_at=timezone.now() + timedelta(seconds=90))
+
+    with pytest.raises(FirstcomeError) as refused:
+        issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+
+    assert 80 < (refused.value.retry_after or 0) <= 90
+
+
+@by_each_strategy
+def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, account_id: int) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, quantity=2)
+    issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    voiding.void(code=issued.coupon.code, reason="A mistake.")
+
+    assert refusal(campaign.pk, account_id) == "coupon_void"
+    assert issuing.issue(campaign_id=campaign.pk, user_id=AccountFactory.create().pk).is_new
+    assert refusal(campaign.pk, AccountFactory.create().pk) == "sold_out"
+    assert broken() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+@by_each_strategy
+def test_an_account_that_does_not_exist_gets_nothing(strategy: str) -> None:
+    campaign = CampaignFactory.create(strategy=strategy)
+
+    assert refusal(campaign.pk, 10**9) == "not_found"
+    assert not Coupon.objects.exists()
+
+
+def test_staff_issue_to_active_accounts_only(account_id: int) -> None:
+    campaign = CampaignFactory.create()
+    disabled = AccountFactory.create(is_active=False)
+
+    assert issuing.issue_to(campaign_id=campaign.pk, user_id=account_id).is_new
+    for nobody in (disabled.pk, 10**9):
+        with pytest.raises(FirstcomeError) as refused:
+            issuing.issue_to(campaign_id=campaign.pk, user_id=nobody)
+        assert refused.value.code == "not_found"
+    assert positions(campaign) == [1]
+
+
+def test_the_unsafe_strategy_does_not_run_outside_the_lab(settings: Any, account_id: int) -> None:
+    campaign = CampaignFactory.create(strategy="unsafe")
+    settings.LAB = False
+
+    assert refusal(campaign.pk, account_id) == "strategy_not_available"
+    assert issuing.available_strategies() == ["group_commit", "pessimistic"]
+    assert not Coupon.objects.exists()
+
+
+@by_each_strategy
+def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy: str) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=10)
+    pool.add(campaign_id=campaign.pk, codes=["FIRST", "SECOND"])
+    askers = accounts(3)
+
+    codes = [issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code for id in askers[:2]]
+
+    assert codes == ["FIRST", "SECOND"]
+    assert refusal(campaign.pk, askers[2]) == "sold_out"
+    pool.add(campaign_id=campaign.pk, codes=["THIRD"])
+    assert issuing.issue(campaign_id=campaign.pk, user_id=askers[2]).coupon.code == "THIRD"
+    assert set(PoolCode.objects.values_list("status", "coupon__code")) == {
+        ("issued", "FIRST"),
+        ("issued", "SECOND"),
+        ("issued", "THIRD"),
+    }
+    assert broken() == {}
+
+
+@pytest.mark.parametrize(("code_source", "most"), [("generated", 4), ("pool", 6)])
+@pytest.mark.parametrize("size", [1, 200])
+def test_a_batch_takes_as_many_statements_whatever_its_size(code_source: str, most: int, size: int) -> None:
+    campaign = CampaignFactory.create(code_source=code_source, quantity=1_000)
+    pool.generate(campaign_id=campaign.pk, count=size)
+    user_ids = accounts(size)
+
+    made = statements(lambda: granting.grant(campaign_id=campaign.pk, user_ids=user_ids))
+
+    assert len(made) == most
+    assert positions(campaign) == list(range(1, size + 1))
+    assert len(statements(lambda: granting.grant(campaign_id=campaign.pk, user_ids=user_ids))) == 2
+
+
+def test_a_batch_decides_in_the_order_of_its_askers() -> None:
+    campaign = CampaignFactory.create(quantity=2)
+    first, second, third = accounts(3)
+    voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
+    voiding.void(code=voided.code, reason="A mistake.")
+
+    outcomes = transactions.run(
+        lambda: granting.grant(campaign_id=campaign.pk, user_ids=[second, first, second, third])
+    )
+
+    kinds = [getattr(outcome, "code", None) or outcome.is_new for outcome in outcomes]
+    assert kinds == [True, "sold_out", False, "coupon_void"]
+    assert positions(campaign) == [1, 2]
+
+
+def test_one_issue_asks_for_the_strategy_once_a_second() -> None:
+    campaign = CampaignFactory.create()
+    askers = accounts(3)
+    issuing.issue(campaign_id=campaign.pk, user_id=askers[0])
+
+    made = statements(lambda: issuing.issue(campaign_id=campaign.pk, user_id=askers[1]))
+
+    assert len(made) == 4
+
+
+def test_a_code_that_somebody_has_already_is_refused_as_a_conflict(account_id: int) -> None:
+    """A coupon bears a code of the pool, which nothing here would do: the unique key is the judge."""
+    taken = issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id).coupon.code
+    campaign = CampaignFactory.create(code_source="pool")
+    PoolCode.objects.create(campaign=campaign, code=taken, added_at=timezone.now())
+
+    assert refusal(campaign.pk, account_id) == "conflict"
+    assert positions(campaign) == []

@@ -1,0 +1,81 @@
+"""Making coupons void: issued ones only, once, and for good."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from coupons import holding, pool, voiding
+from coupons.models import Coupon, PoolCode
+from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.tests.laws import broken
+from shop import transactions
+from shop.errors import FirstcomeError
+from shop.tests.racing import race
+
+
+@pytest.mark.django_db
+def test_an_issued_coupon_is_made_void_with_its_code() -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+    pool.add(campaign_id=campaign.pk, codes=["ONE", "TWO"])
+    coupon = coupon_of(campaign)
+
+    voided = voiding.void(code=coupon.code, reason="A mistake.")
+
+    assert (voided.status, voided.void_reason) == ("void", "A mistake.")
+    assert list(PoolCode.objects.values_list("code", "status")) == [("ONE", "void"), ("TWO", "available")]
+    assert broken() == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", ["held", "redeemed", "void", "expired"])
+def test_no_other_coupon_is_made_void(status: str) -> None:
+    order_id = order_ids(1)[0]
+    columns = {
+        "held": {"status": "held", "order_id": order_id},
+        "redeemed": {"status": "redeemed", "order_id": order_id},
+        "void": {"status": "void"},
+        "expired": {"expires_at": timezone.now() - timedelta(seconds=1)},
+    }[status]
+    coupon = coupon_of(CampaignFactory.create(), **columns)
+
+    with pytest.raises(FirstcomeError, match=f"is {status}") as refused:
+        voiding.void(code=coupon.code, reason="A mistake.")
+
+    assert refused.value.code == "coupon_not_voidable"
+    assert Coupon.objects.get(code=coupon.code).void_reason == ""
+
+
+@pytest.mark.django_db
+def test_a_coupon_that_does_not_exist_is_not_found() -> None:
+    with pytest.raises(FirstcomeError) as refused:
+        voiding.void(code="NONE", reason="A mistake.")
+
+    assert refused.value.code == "not_found"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_voiding_and_holding_at_once_one_wins() -> None:
+    for _ in range(10):
+        coupon = coupon_of(CampaignFactory.create())
+        order_id = order_ids(1)[0]
+
+        def hold(code: str = coupon.code, owner: int = coupon.account_id, order=order_id) -> str:
+            def work() -> str:
+                found = holding.usable([code])[code]
+                holding.discount_amount(found, account_id=owner, items_amount=5_000, now=timezone.now())
+                holding.hold({found: order})
+                return "held"
+
+            return transactions.run(work)
+
+        def void(code: str = coupon.code) -> str:
+            return voiding.void(code=code, reason="A mistake.").status
+
+        outcomes = race([hold, void])
+
+        refusals = [one.code for one in outcomes if isinstance(one, FirstcomeError)]
+        status = Coupon.objects.get(code=coupon.code).status
+        assert status in ("held", "void")
+        assert refusals == [{"held": "coupon_not_voidable", "void": "coupon_not_usable"}[status]]
+        assert broken() == {}
