@@ -1,0 +1,59 @@
+"""Check every law against the database, and L9 against the gateway's book."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from shop.auditing import LawReport
+from shop.management import laws
+
+OFFENDERS_SHOWN = 10
+
+
+class Command(BaseCommand):
+    help = "Check every law (docs/laws.md). Exits 1, with the offending ids, when one is broken."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="for programs; tells every offender")
+
+    def handle(self, *, json: bool, **_: Any) -> None:
+        reports = laws.audit()
+        if json:
+            self.stdout.write(_as_json(reports))
+        else:
+            self._show(reports)
+        if not all(report.holds for report in reports):
+            sys.exit(1)
+
+    def _show(self, reports: list[LawReport]) -> None:
+        console = Console(file=self.stdout)  # type: ignore[arg-type]
+        console.print(_table(reports))
+        broken = [report for report in reports if not report.holds]
+        for report in broken:
+            lines = [f"{report.law} is broken by:", *_offenders(report)]
+            console.print(*lines, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
+        if not broken:
+            console.print("Every law holds.")
+
+
+def _table(reports: list[LawReport]) -> Table:
+    table = Table("law", "says", "holds", "checked")
+    for report in reports:
+        holds = "[green]yes[/]" if report.holds else "[bold red]NO[/]"
+        table.add_row(report.law, laws.LAWS[report.law], holds, f"{report.checked:,}")
+    return table
+
+
+def _offenders(report: LawReport) -> list[str]:
+    shown = report.offenders[:OFFENDERS_SHOWN]
+    hidden = len(report.offenders) - len(shown)
+    return [*shown, f"... and {hidden} more; --json tells all"] if hidden else shown
+
+
+def _as_json(reports: list[LawReport]) -> str:
+    return json.dumps({"laws": [asdict(report) for report in reports]})

@@ -1,0 +1,27 @@
+"""Bring Redis back in line with the database, which alone decides."""
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from redis.exceptions import RedisError
+
+from shop import rebuilding
+
+
+class Command(BaseCommand):
+    help = "Drop what Redis keeps of the shop's state; the shop fills it again from the database."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="for programs")
+
+    def handle(self, *, json: bool, **_: Any) -> None:
+        try:
+            dropped = rebuilding.drop()
+        except RedisError as error:
+            raise CommandError(f"Redis can't be rebuilt: {error}. Start it, then run this again.") from error
+        self.stdout.write(_as_json(dropped) if json else f"{dropped:,} keys dropped from Redis.")
+
+
+def _as_json(dropped: int) -> str:
+    return json.dumps({"dropped": dropped})

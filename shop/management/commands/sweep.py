@@ -1,0 +1,18 @@
+"""One pass of the housekeeping that beat does all the time."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from shop.celery import app
+
+
+class Command(BaseCommand):
+    help = "Do once, here and now, what beat has workers do every few seconds."
+
+    def handle(self, **_: Any) -> None:
+        app.loader.import_default_modules()
+        for name in settings.CELERY_BEAT_SCHEDULE:
+            done = app.tasks[name].run()
+            self.stdout.write(f"{name}: {done if done is not None else 'done'}")

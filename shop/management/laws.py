@@ -1,0 +1,57 @@
+"""All laws of the shop, and the one audit that checks every one of them.
+
+It lives above the apps, for it asks each of them.
+"""
+
+from collections.abc import Callable, Sequence
+
+from structlog import get_logger
+
+from coupons import audit as coupons
+from inventory import audit as inventory
+from orders import audit as orders
+from payments import audit as payments
+from shop.auditing import LawReport, merged
+
+log = get_logger(__name__)
+
+LAWS = {
+    "L1": "issued of a campaign = its coupons, and never exceeds quantity",
+    "L2": "one coupon per account and campaign; positions without gaps or repeats",
+    "L3": "a pool code belongs to at most one coupon, and no code is lost",
+    "L4": "0 ≤ reserved ≤ on hand for every product",
+    "L5": "on hand = the sum of movements; reserved = the lines of open orders",
+    "L6": "a coupon is held or redeemed by one order, and held only by an open one",
+    "L7": "a wallet's balance = its entries, never negative; transfers sum to zero",
+    "L8": "one idempotency key, one effect",
+    "L9": "a paid order has exactly one charge of its amount; any other has none",
+    "L10": "no saga is unfinished past its deadline unless visible as stuck",
+    "L11": "an order that ended unpaid holds no stock, no coupon, no points",
+    "L12": "every paid order's event reached the data platform, or is retried",
+}
+Audit = Callable[[], list[LawReport]]
+AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
+    (coupons.audit, ("L1", "L2", "L3", "L6")),
+    (inventory.audit, ("L4", "L5")),
+    (payments.audit, ("L7",)),
+    (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12")),
+)
+
+
+def audit() -> list[LawReport]:
+    """One report for each law, in their order. A law that could not be checked does not hold."""
+    return merged(report for check, laws in AUDITS for report in _checked(check, laws))
+
+
+def _checked(check: Audit, laws: Sequence[str]) -> list[LawReport]:
+    try:
+        reports = check()
+    except Exception as error:
+        log.exception("audit failed", laws=laws)
+        return [_unchecked(law, f"{type(error).__name__}: {error}") for law in laws]
+    missing = set(laws) - {report.law for report in reports}
+    return [*reports, *(_unchecked(law, "its app reported nothing") for law in missing)]
+
+
+def _unchecked(law: str, reason: str) -> LawReport:
+    return LawReport(law=law, holds=False, checked=0, offenders=[f"not checked: {reason}"])

@@ -1,0 +1,115 @@
+"""The audit of all laws: its shape, and that it finds what is broken or can't be told."""
+
+from dataclasses import replace
+
+import pytest
+from django.conf import LazySettings
+
+from coupons.models import Campaign
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from payments.tests.own_gateway import gateway_process, own_gateway
+from scripts import ports
+from shop.auditing import LawReport, merged, report
+from shop.management import laws
+from shop.tests.commands import run, run_json
+
+__all__ = ["gateway_process", "own_gateway"]
+
+
+def test_a_law_holds_when_nothing_offends() -> None:
+    assert report("L1", 3, []) == LawReport("L1", True, 3, [])
+    assert report("L1", 3, [7, "eight"]) == LawReport("L1", False, 3, ["7", "eight"])
+
+
+def test_reports_of_one_law_become_one_and_stand_in_the_laws_order() -> None:
+    first = report("L5", 2, [])
+    reports = merged([report("L10", 1, []), first, replace(first, holds=False, offenders=["7"])])
+
+    assert reports == [LawReport("L5", False, 4, ["7"]), LawReport("L10", True, 1, [])]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_gateway")
+def test_every_law_holds_in_an_empty_shop() -> None:
+    code, told = run_json("audit")
+
+    assert code == 0
+    assert told == {
+        "laws": [
+            {"law": law, "holds": True, "checked": 0, "offenders": []}
+            for law in (f"L{n}" for n in range(1, 13))
+        ]
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_gateway")
+def test_every_law_holds_in_words_too() -> None:
+    code, told = run("audit")
+
+    assert code == 0
+    assert "Every law holds." in told
+    assert all(law in told for law in laws.LAWS)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_gateway")
+def test_broken_laws_are_told_with_who_breaks_them() -> None:
+    campaign, product = CampaignFactory(), ProductFactory()
+    Campaign.objects.filter(pk=campaign.pk).update(issued=5)
+    Product.objects.filter(pk=product.pk).update(on_hand=product.on_hand + 1)
+
+    code, told = run_json("audit")
+
+    assert code == 1
+    broken = {law["law"]: law["offenders"] for law in told["laws"] if not law["holds"]}
+    assert broken == {"L1": [str(campaign.pk)], "L5": [str(product.pk)]}
+    code, words = run("audit")
+    assert code == 1
+    assert f"L1 is broken by:\n  {campaign.pk}\n" in words
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_gateway")
+def test_of_many_offenders_people_see_some_and_programs_all() -> None:
+    for _ in range(12):
+        product = ProductFactory()
+        Product.objects.filter(pk=product.pk).update(on_hand=product.on_hand + 1)
+
+    assert "... and 2 more; --json tells all" in run("audit")[1]
+    assert len(run_json("audit")[1]["laws"][4]["offenders"]) == 12
+
+
+@pytest.mark.django_db
+def test_a_gateway_that_does_not_answer_leaves_l9_unproven(settings: LazySettings) -> None:
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+
+    code, told = run_json("audit")
+
+    assert code == 1
+    (broken,) = [law for law in told["laws"] if not law["holds"]]
+    assert broken["law"] == "L9"
+    assert len(broken["offenders"]) == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_gateway")
+def test_an_audit_that_fails_leaves_its_laws_unproven(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> list[LawReport]:
+        raise RuntimeError("no such table")
+
+    def silent() -> list[LawReport]:
+        return []
+
+    (_, coupon_laws), (_, stock_laws), *others = laws.AUDITS
+    monkeypatch.setattr(laws, "AUDITS", [(failing, coupon_laws), (silent, stock_laws), *others])
+
+    reports = {report.law: report for report in laws.audit()}
+
+    assert reports.keys() == laws.LAWS.keys()
+    unproven = {law for law, report in reports.items() if not report.holds}
+    assert unproven == {"L1", "L2", "L3", "L4", "L5", "L6"}
+    assert reports["L1"].offenders == ["not checked: RuntimeError: no such table"]
+    assert reports["L4"].offenders == ["not checked: its app reported nothing"]
