@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from orders import ending
@@ -35,12 +35,12 @@ class PlaceOrderInput(Input):
     points_amount: Amount = 0
     payment: CardInput | None = None
 
-    @model_validator(mode="after")
-    def _no_product_twice(self) -> "PlaceOrderInput":
-        products = [item.product for item in self.items]
-        if len(set(products)) != len(products):
+    @field_validator("items")
+    @classmethod
+    def _no_product_twice(cls, items: list[ItemInput]) -> list[ItemInput]:
+        if len({item.product for item in items}) != len(items):
             raise PydanticCustomError("product_twice", "each product may come once; raise its quantity")
-        return self
+        return items
 
 
 class PayInput(Input):

@@ -40,7 +40,7 @@ def keyed(request: Request, answer: Callable[[Any], Answer | None]) -> Keyed:
     meaning = orjson.dumps(_by_value(without_nulls(request.data)), option=orjson.OPT_SORT_KEYS)
     fingerprint = hashlib.sha256(b"%s %s\n%s" % (_text(request.method), _text(request.path), meaning))
     return Keyed(
-        account_id=request.user.id,
+        account_id=request.user.pk,
         key_hash=idempotency.key_hash(key),
         fingerprint=fingerprint.hexdigest(),
         answer=answer,
@@ -69,7 +69,8 @@ def perform(call: Keyed, work: Callable[[], Any]) -> Any:
 
 def respond(answer: Answer, *, is_replay: bool) -> HttpResponse:
     """The answer as a response; a repeated one says so."""
-    response = HttpResponse(answer.body, status=answer.status, content_type="application/json; charset=utf-8")
+    content_type = "application/problem+json" if answer.status >= 400 else "application/json; charset=utf-8"
+    response = HttpResponse(answer.body, status=answer.status, content_type=content_type)
     if answer.location:
         response["Location"] = answer.location
     if is_replay:

@@ -23,6 +23,7 @@ from payments import ledger
 from shop import auditing
 from shop.idempotency import Keyed, key_hash
 from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
 
 
 def account(*, points: int = 0) -> Any:
@@ -81,16 +82,17 @@ def drive(placed: Placed) -> Order:
     return Order.objects.get(id=placed.order.id)
 
 
-def settle_everything(*, passes: int = 50) -> None:
-    """What the sweeper does, without waiting for clocks: until no saga is left unfinished."""
-    for _ in range(passes):
-        unfinished = list(Saga.objects.filter(ended_at__isnull=True).values_list("id", flat=True))
-        if not unfinished:
-            return
-        Saga.objects.filter(id__in=unfinished).update(leased_until=None)
-        for saga_id in unfinished:
-            saga.advance(saga_id)
-    raise AssertionError(f"unfinished sagas: {list(Saga.objects.filter(ended_at__isnull=True))}")
+def settle_everything() -> None:
+    """What the sweeper does, without waiting for leases and pauses: until no saga is left unfinished."""
+    wait_until(_nothing_is_left_after_a_pass, seconds=20)
+
+
+def _nothing_is_left_after_a_pass() -> bool:
+    unfinished = Saga.objects.filter(ended_at__isnull=True)
+    unfinished.update(leased_until=None)
+    for saga_id in list(unfinished.values_list("id", flat=True)):
+        saga.advance(saga_id)
+    return not unfinished.exists()
 
 
 def state_of(order_id: UUID) -> str:

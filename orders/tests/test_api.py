@@ -1,0 +1,290 @@
+"""The contract's calls on orders and payments, over HTTP, with a real worker where one is needed."""
+
+from typing import Any
+
+import pytest
+
+from coupons.models import Coupon
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import saga
+from orders.models import Order, Saga
+from orders.tests import buying
+from shop.models import IdempotencyKey
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+FIELDS = {
+    "id", "status", "items", "items_amount", "discount_amount", "points_amount", "card_amount",
+    "total_amount", "refunded_amount", "currency", "coupon", "placed_at", "expires_at", "paid_at", "failure",
+}  # fmt: skip
+
+
+@pytest.fixture
+def buyer() -> Any:
+    return buying.account(points=1_000)
+
+
+@pytest.fixture
+def api(buyer: Any) -> Api:
+    return client_of(buyer)
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=10, price=500)
+
+
+def items(product: Product, quantity: int = 1) -> dict[str, Any]:
+    return {"items": [{"product": product.id, "quantity": quantity}]}
+
+
+def test_an_order_without_payment_awaits_it(api: Api, product: Product) -> None:
+    answer = api.post("/orders", items(product, 2), key="a")
+    order = answer.json()
+    assert answer.status_code == 201
+    assert answer["Location"] == f"/api/v1/orders/{order['id']}"
+    assert set(order) == FIELDS
+    assert order["status"] == "awaiting_payment"
+    assert order["items"] == [
+        {
+            "product": product.id,
+            "sku": product.sku,
+            "name": product.name,
+            "quantity": 2,
+            "unit_price": 500,
+            "line_amount": 1_000,
+        }
+    ]
+    assert (order["total_amount"], order["card_amount"], order["paid_at"]) == (1_000, 1_000, None)
+    assert api.get(answer["Location"]).json() == order
+
+
+def test_an_order_paid_at_once_is_told_to_come_back(api: Api, product: Product) -> None:
+    answer = api.post("/orders", items(product) | {"payment": {"token": "tok_ok"}}, key="a")
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "paying"
+    assert answer["Location"] == f"/api/v1/orders/{answer.json()['id']}"
+
+
+def test_a_payment_that_has_begun_is_202_again_and_again(api: Api, product: Product) -> None:
+    body = items(product) | {"payment": {"token": "tok_ok"}}
+    first = api.post("/orders", body, key="a")
+    second = api.post("/orders", body, key="a")
+    assert (second.status_code, second["Idempotency-Replayed"]) == (202, "true")
+    assert second.json()["id"] == first.json()["id"]
+    saga.advance(Saga.objects.get().id)
+    third = api.post("/orders", body, key="a")
+    assert (third.status_code, third.json()["status"]) == (201, "paid")
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"items": []}, "items", "too_short"),
+    ({}, "items", "required"),
+    ({"items": [{"product": 1, "quantity": 0}]}, "items.0.quantity", "greater_than_equal"),
+    ({"items": [{"product": 1, "quantity": 1001}]}, "items.0.quantity", "less_than_equal"),
+    ({"items": [{"product": 1, "quantity": "1"}]}, "items.0.quantity", "int_type"),
+    ({"items": [{"product": 1, "quantity": 1.0}]}, "items.0.quantity", "int_type"),
+    ({"items": [{"product": 1, "quantity": True}]}, "items.0.quantity", "int_type"),
+    ({"items": [{"product": 2**63, "quantity": 1}]}, "items.0.product", "less_than_equal"),
+    ({"items": [{"product": 1, "quantity": 1}] * 2}, "items", "product_twice"),
+    ({"items": [{"product": n, "quantity": 1} for n in range(1, 52)]}, "items", "too_long"),
+    ({"items": [{"product": 1, "quantity": 1}], "points_amount": -1}, "points_amount", "greater_than_equal"),
+    ({"items": [{"product": 1, "quantity": 1, "price": 1}]}, "items.0.price", "unknown_field"),
+    ({"items": [{"product": 1, "quantity": 1}], "status": "paid"}, "status", "unknown_field"),
+    (
+        {"items": [{"product": 1, "quantity": 1}], "payment": {"token": ""}},
+        "payment.token",
+        "string_too_short",
+    ),
+    ({"items": [{"product": 1, "quantity": 1}], "payment": "tok_ok"}, "payment", "model_type"),
+]
+
+
+@pytest.mark.parametrize(("body", "field", "code"), REFUSED)
+def test_bad_bodies_are_refused_field_by_field(api: Api, body: Any, field: str, code: str) -> None:
+    answer = api.post("/orders", body, key="a")
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (400, "invalid")
+    named = {error["field"]: error["code"] for error in problem["errors"]}
+    assert named[field] == code
+    assert not Order.objects.exists()
+    assert not IdempotencyKey.objects.exists()
+
+
+def test_points_over_the_total_are_refused(api: Api, product: Product) -> None:
+    answer = api.post("/orders", items(product) | {"points_amount": 501}, key="a")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "points_amount")
+
+
+def test_a_card_is_needed_for_what_points_do_not_cover(api: Api, product: Product) -> None:
+    answer = api.post("/orders", items(product) | {"points_amount": 100, "payment": {}}, key="a")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "payment.token")
+
+
+def test_a_product_that_is_not_there_or_not_active_is_not_found(api: Api) -> None:
+    inactive = ProductFactory.create(on_hand=1, is_active=False)
+    for product_id in (inactive.id, 10**9):
+        body = {"items": [{"product": product_id, "quantity": 1}]}
+        answer = api.post("/orders", body, key="a")
+        assert (answer.status_code, answer.json()["code"]) == (404, "product_not_found")
+
+
+def test_short_stock_names_each_short_line_and_takes_none(api: Api, product: Product) -> None:
+    other = ProductFactory.create(on_hand=1)
+    body = {"items": [{"product": product.id, "quantity": 3}, {"product": other.id, "quantity": 2}]}
+    answer = api.post("/orders", body, key="a")
+    assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_stock")
+    assert answer.json()["items"] == [{"product": other.id, "requested": 2, "available": 1}]
+    product.refresh_from_db()
+    assert product.reserved == 0
+    assert api.post("/orders", items(product), key="a").status_code == 201
+
+
+def test_a_coupon_that_can_not_be_used_says_why(api: Api, buyer: Any, product: Product) -> None:
+    somebody_elses = buying.coupon_of(AccountFactory.create().id).code
+    above = buying.coupon_of(buyer.id, min_order_amount=10_000).code
+    held = buying.coupon_of(buyer.id).code
+    assert api.post("/orders", items(product) | {"coupon": held}, key="first").status_code == 201
+    reasons = {somebody_elses: "not_found", "NO-SUCH": "not_found", above: "below_minimum", held: "held"}
+    for code, reason in reasons.items():
+        answer = api.post("/orders", items(product) | {"coupon": code}, key=f"with-{code}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "coupon_not_usable")
+        assert answer.json()["reason"] == reason
+
+
+def test_points_that_are_not_there_are_refused(product: Product) -> None:
+    answer = client_of(buying.account()).post("/orders", items(product) | {"points_amount": 1}, key="a")
+    assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_points")
+
+
+@pytest.mark.parametrize("path", ["/orders", "/payments", "/wallet/top-ups"])
+def test_keyed_calls_need_a_key(api: Api, path: str) -> None:
+    assert api.post(path, {}).json()["code"] == "idempotency_key_missing"
+
+
+def test_a_key_reused_for_another_order_is_422(api: Api, product: Product) -> None:
+    api.post("/orders", items(product), key="a")
+    answer = api.post("/orders", items(product, 2), key="a")
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert Order.objects.count() == 1
+
+
+def test_somebody_elses_order_is_not_found(product: Product) -> None:
+    order = buying.place(buying.account().id, {product: 1}).order
+    api = client_of(AccountFactory.create())
+    for answer in (
+        api.get(f"/orders/{order.id}"),
+        api.get(f"/orders/{order.id}/timeline"),
+        api.post(f"/orders/{order.id}/cancel"),
+        api.post("/payments", {"order": str(order.id), "token": "tok_ok"}, key="a"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_staff_read_everybodys_orders_and_may_cancel_them(product: Product) -> None:
+    owner, other = buying.account(), buying.account()
+    order = buying.place(owner.id, {product: 1}).order
+    buying.place(other.id, {product: 1})
+    api = client_of(SuperuserFactory.create())
+    assert len(api.get("/orders").json()["results"]) == 2
+    assert [row["id"] for row in api.get(f"/orders?user={owner.id}").json()["results"]] == [str(order.id)]
+    assert api.post(f"/orders/{order.id}/cancel").json()["status"] == "cancelled"
+
+
+def test_nobody_sees_orders_unasked() -> None:
+    assert client_of().get("/orders").json()["code"] == "not_authenticated"
+
+
+def test_lists_come_newest_first_by_status_in_pages(api: Api, buyer: Any, product: Product) -> None:
+    ids = [str(buying.place(buyer.id, {product: 1}).order.id) for _ in range(3)]
+    api.post(f"/orders/{ids[0]}/cancel")
+    first = api.get("/orders?limit=2").json()
+    assert [row["id"] for row in first["results"]] == [ids[2], ids[1]]
+    second = api.get(first["next"]).json()
+    assert [row["id"] for row in second["results"]] == [ids[0]]
+    assert second["next"] is None
+    assert [row["id"] for row in api.get("/orders?status=cancelled").json()["results"]] == [ids[0]]
+    assert api.get("/orders?status=nonsense").json()["code"] == "invalid"
+
+
+def test_cancelling_gives_all_back_and_again_is_the_same(api: Api, buyer: Any, product: Product) -> None:
+    coupon = buying.coupon_of(buyer.id).code
+    order = api.post("/orders", items(product) | {"coupon": coupon}, key="a").json()
+    first = api.post(f"/orders/{order['id']}/cancel")
+    second = api.post(f"/orders/{order['id']}/cancel")
+    assert (first.status_code, first.json()["status"]) == (200, "cancelled")
+    assert second.json() == first.json()
+    assert Coupon.objects.get(code=coupon).status == "issued"
+    assert api.post("/orders", items(product) | {"coupon": coupon}, key="b").status_code == 201
+    assert buying.broken_laws() == []
+
+
+def test_an_order_being_paid_or_paid_is_not_cancellable(api: Api, buyer: Any, product: Product) -> None:
+    placed = buying.place(buyer.id, {product: 1}, token="tok_ok")
+    for _ in range(2):
+        answer = api.post(f"/orders/{placed.order.id}/cancel")
+        assert (answer.status_code, answer.json()["code"]) == (409, "order_not_cancellable")
+        buying.drive(placed)
+
+
+def test_an_order_past_its_time_is_expired_before_anybody_sweeps(
+    api: Api, product: Product, settings: Any
+) -> None:
+    settings.ORDER_HOLD_SECONDS = 0
+    order = api.post("/orders", items(product), key="a").json()
+    assert api.get(f"/orders/{order['id']}").json()["status"] == "expired"
+    assert [row["id"] for row in api.get("/orders?status=expired").json()["results"]] == [order["id"]]
+    assert api.get("/orders?status=awaiting_payment").json()["results"] == []
+    pay = api.post("/payments", {"order": order["id"], "token": "tok_ok"}, key="b")
+    assert pay.json()["code"] == "order_not_payable"
+    assert api.post(f"/orders/{order['id']}/cancel").json()["code"] == "order_not_cancellable"
+
+
+def test_the_timeline_tells_every_step_and_staff_more(api: Api, buyer: Any, product: Product) -> None:
+    placed = buying.place(buyer.id, {product: 1}, token="tok_flaky")
+    buying.drive(placed)
+    buying.settle_everything()
+    path = f"/orders/{placed.order.id}/timeline"
+    told = [row["event"] for row in api.get(path).json()["results"]]
+    assert told == [
+        "order.placed",
+        "reserve_inventory.done",
+        "hold_coupon.skipped",
+        "debit_balance.skipped",
+        "charge_card.done",
+        "settle.done",
+        "transmit.done",
+    ]
+    staff = client_of(SuperuserFactory.create()).get(path).json()["results"]
+    assert [row["event"] for row in staff].count("charge_card.failed") == 2
+    assert any("ch_" in row["detail"] for row in staff)
+
+
+def test_a_top_up_charges_and_credits(api: Api, buyer: Any) -> None:
+    answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
+    assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
+    assert api.get("/wallet").json()["balance_amount"] == 1_700
+    again = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
+    assert (again.status_code, again.content) == (201, answer.content)
+    assert api.get("/wallet").json()["balance_amount"] == 1_700
+    assert buying.broken_laws() == []
+
+
+def test_a_declined_top_up_is_402(api: Api) -> None:
+    answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_declined"}, key="a")
+    assert (answer.status_code, answer.json()["code"]) == (402, "payment_declined")
+    assert api.get("/wallet").json()["balance_amount"] == 1_000
+
+
+def test_a_top_up_in_doubt_is_202_until_it_is_known(api: Api, settings: Any) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.3
+    body = {"amount": 700, "token": "tok_timeout_charged"}
+    answer = api.post("/wallet/top-ups", body, key="a")
+    assert (answer.status_code, answer.json()["status"]) == (202, "in_doubt")
+    buying.settle_everything()
+    again = api.post("/wallet/top-ups", body, key="a")
+    assert (again.status_code, again.json()["status"]) == (201, "succeeded")
+    assert api.get("/wallet").json()["balance_amount"] == 1_700
+    assert buying.broken_laws() == []

@@ -1,0 +1,29 @@
+"""A worker killed with -9 in the middle of an order: the next one finishes it."""
+
+import subprocess
+
+import pytest
+
+from inventory.tests.factories import ProductFactory
+from orders import tasks
+from orders.models import Order, Saga
+from orders.tests import buying
+from shop import queueing
+from shop.tests.racing import wait_until
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("token", "ends"), [("tok_slow", "paid"), ("tok_declined", "payment_failed")])
+def test_a_worker_killed_on_the_way_is_made_good(
+    token: str, ends: str, mortal_worker: "subprocess.Popen[bytes]"
+) -> None:
+    product = ProductFactory.create(on_hand=1)
+    placed = buying.place(buying.account().id, {product: 1}, token=token)
+    assert placed.started
+    queueing.enqueue(tasks.advance, str(placed.started.saga.id))
+    wait_until(lambda: Saga.objects.exclude(lease_token="").exists() or Saga.objects.get().ended_at)
+    mortal_worker.kill()
+    mortal_worker.wait()
+    buying.settle_everything()
+    assert Order.objects.get().status == ends
+    assert buying.broken_laws() == []

@@ -1,0 +1,103 @@
+"""Paying over HTTP while a real worker drives the sagas: who prefers to wait gets the settled answer."""
+
+from typing import Any
+
+import pytest
+
+from coupons.models import Coupon
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.tests import buying
+from payments import ledger
+from payments.gateways import gateway
+from shop.tests.clients import Api, client_of
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
+
+
+@pytest.fixture
+def buyer() -> Any:
+    return buying.account(points=1_000)
+
+
+@pytest.fixture
+def api(buyer: Any) -> Api:
+    return client_of(buyer)
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=10, price=500)
+
+
+def items(product: Product, quantity: int = 1) -> dict[str, Any]:
+    return {"items": [{"product": product.id, "quantity": quantity}]}
+
+
+def test_who_prefers_to_wait_gets_the_settled_answer(api: Api, buyer: Any, product: Product) -> None:
+    coupon = buying.coupon_of(buyer.id, discount_value=300).code
+    body = items(product, 2) | {"coupon": coupon, "points_amount": 200, "payment": {"token": "tok_ok"}}
+    answer = api.post("/orders", body, key="a", Prefer="respond-async, wait=20")
+    order = answer.json()
+    assert answer.status_code == 201
+    assert (order["status"], order["coupon"]) == ("paid", coupon)
+    assert (order["items_amount"], order["discount_amount"]) == (1_000, 300)
+    assert (order["points_amount"], order["card_amount"], order["total_amount"]) == (200, 500, 700)
+    assert [one.kept_amount for one in gateway().charges(order_id=order["id"])] == [500]
+    assert ledger.balance_amount(buyer.id) == 800
+    replayed = api.post("/orders", body, key="a")
+    assert (replayed.status_code, replayed.content) == (201, answer.content)
+    assert replayed["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in answer
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize(
+    ("token", "code"), [("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")]
+)
+def test_a_declined_card_is_402_every_time_and_leaves_nothing(
+    api: Api, buyer: Any, product: Product, token: str, code: str
+) -> None:
+    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    body = items(product) | {"coupon": coupon, "points_amount": 100, "payment": {"token": token}}
+    for replayed in (None, "true"):
+        answer = api.post("/orders", body, key="a", Prefer="wait=20")
+        assert answer.status_code == 402
+        assert answer["Content-Type"] == "application/problem+json"
+        assert answer.get("Idempotency-Replayed") == replayed
+        assert answer.json()["code"] == "payment_declined"
+    order = api.get(f"/orders/{answer.json()['order']}").json()
+    assert (order["status"], order["failure"]["code"]) == ("payment_failed", code)
+    assert Coupon.objects.get(code=coupon).status == "issued"
+    assert ledger.balance_amount(buyer.id) == 1_000
+    assert buying.broken_laws() == []
+
+
+def test_points_that_cover_it_all_need_no_card(api: Api, product: Product) -> None:
+    body = items(product) | {"points_amount": 500, "payment": {}}
+    answer = api.post("/orders", body, key="a", Prefer="wait=20")
+    assert (answer.status_code, answer.json()["card_amount"]) == (201, 0)
+    assert list(gateway().charges(order_id=answer.json()["id"])) == []
+
+
+def test_paying_later(api: Api, product: Product) -> None:
+    order = api.post("/orders", items(product), key="a").json()
+    answer = api.post("/payments", {"order": order["id"], "token": "tok_ok"}, key="b", Prefer="wait=20")
+    payment = answer.json()
+    assert answer.status_code == 201
+    assert set(payment) == {
+        "id", "order", "status", "points_amount", "card_amount", "failure", "created_at",
+    }  # fmt: skip
+    assert (payment["order"], payment["status"], payment["card_amount"]) == (order["id"], "succeeded", 500)
+    assert api.get(f"/payments/{payment['id']}").json() == payment
+    assert api.get(f"/orders/{order['id']}").json()["status"] == "paid"
+    again = api.post("/payments", {"order": order["id"], "token": "tok_ok"}, key="c")
+    assert (again.status_code, again.json()["code"]) == (409, "order_not_payable")
+
+
+def test_a_declined_payment_is_402_and_names_both(api: Api, product: Product) -> None:
+    order = api.post("/orders", items(product), key="a").json()
+    body = {"order": order["id"], "token": "tok_declined"}
+    answer = api.post("/payments", body, key="b", Prefer="wait=20")
+    assert (answer.status_code, answer.json()["order"]) == (402, order["id"])
+    assert api.get(f"/payments/{answer.json()['payment']}").json()["status"] == "failed"
