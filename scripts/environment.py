@@ -1,6 +1,7 @@
 """The environment of every process of an instance, and of management commands in it."""
 
 import os
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -10,6 +11,25 @@ from scripts.setup_error import SetupError
 
 BACKGROUND_CONNECTIONS = 100
 """Database connections kept for the worker, beat, management commands and people."""
+
+COUNTS = ("WEB_WORKERS", "WEB_THREADS")
+INTEGERS = (
+    "CONN_MAX_AGE",
+    "DATABASE_READ_TIMEOUT_SECONDS",
+    "IDEMPOTENCY_LEASE_SECONDS",
+    "IDEMPOTENCY_RETENTION_SECONDS",
+    "ORDER_HOLD_SECONDS",
+    "PAYMENT_GIVE_UP_SECONDS",
+    "TRUSTED_PROXIES",
+)
+NUMBERS = (
+    "DATA_PLATFORM_FAILURE_RATE",
+    "GATEWAY_LATENCY_MS",
+    "GATEWAY_TIMEOUT_SECONDS",
+    "PARTNER_FAILURE_RATE",
+    "SWEEP_SECONDS",
+)
+"""What has to be a number, so that a slip is told with its name before anything starts."""
 
 
 def given() -> dict[str, str]:
@@ -22,8 +42,7 @@ def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
     environment = defaults(instance)
     environment |= {name: value for name, value in own.items() if value or name not in environment}
     environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings", "FIRSTCOME_VAR": str(instance.home)}
-    for name in ("WEB_WORKERS", "WEB_THREADS"):
-        _require_count(name, environment[name])
+    _require_numbers(environment)
     return environment
 
 
@@ -70,6 +89,13 @@ def connections_needed(environment: Mapping[str, str]) -> int:
     return int(environment["WEB_WORKERS"]) * int(environment["WEB_THREADS"]) + BACKGROUND_CONNECTIONS
 
 
-def _require_count(name: str, value: str) -> None:
-    if not value.isascii() or not value.isdigit() or int(value) < 1:
-        raise SetupError(f"{name}={value} is not a number of 1 or more")
+def _require_numbers(environment: Mapping[str, str]) -> None:
+    forms = [
+        (COUNTS, r"0*[1-9][0-9]*", "a number of 1 or more"),
+        (INTEGERS, r"[0-9]+", "a whole number"),
+        (NUMBERS, r"[0-9]+(\.[0-9]+)?", "a number"),
+    ]
+    for names, form, words in forms:
+        for name in names:
+            if name in environment and not re.fullmatch(form, environment[name]):
+                raise SetupError(f"{name}={environment[name]} is not {words}")

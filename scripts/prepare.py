@@ -27,7 +27,7 @@ def main() -> int:
     except Exception as error:
         log.write_text(traceback.format_exc())
         reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"firstcome: the database can't be prepared: {reason} (more in {log})", file=sys.stderr)
+        print(f"firstcome: the shop can't be prepared: {reason} (more in {log})", file=sys.stderr)
         return 1
     return 0
 

@@ -1,12 +1,13 @@
 """The environment of an instance: the user's word first, and the same for processes and commands."""
 
+import re
 import stat
 from pathlib import Path
 
 import environ
 import pytest
 
-from scripts import environment
+from scripts import environment, places
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
@@ -77,6 +78,28 @@ def test_only_servers_that_the_settings_point_to_are_started(mariadb: Instance):
 def test_the_database_gets_a_connection_for_each_web_thread(sqlite: Instance):
     composed = environment.compose(sqlite, {"WEB_WORKERS": "4", "WEB_THREADS": "32"})
     assert environment.connections_needed(composed) > 4 * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ORDER_HOLD_SECONDS", "abc"),
+        ("ORDER_HOLD_SECONDS", "1.5"),
+        ("SWEEP_SECONDS", "1,5"),
+        ("SWEEP_SECONDS", ""),
+    ],
+)
+def test_a_setting_that_is_no_number_is_named(sqlite: Instance, name: str, value: str):
+    with pytest.raises(SetupError, match=f"{name}={value} is not a "):
+        environment.compose(sqlite, {name: value})
+
+
+def test_every_numeric_setting_is_looked_at():
+    settings = (places.PROJECT / "shop" / "settings.py").read_text()
+    integers = set(re.findall(r"env\.int\(\s*\"([A-Z_]+)\"", settings))
+    floats = set(re.findall(r"env\.float\(\s*\"([A-Z_]+)\"", settings))
+    assert integers <= {*environment.INTEGERS, *environment.COUNTS}
+    assert floats <= set(environment.NUMBERS)
 
 
 @pytest.mark.parametrize("value", ["many", "0", "-2", "2.5"])
