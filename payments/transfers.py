@@ -73,7 +73,7 @@ def transfer_many(proposals: Sequence[Proposal], *, at: datetime | None = None) 
 
 def _check(proposal: Proposal) -> None:
     if sum(proposal.amounts.values()) or not any(proposal.amounts.values()):
-        raise ValueError(f"The entries of {proposal.kind} {proposal.reference} must move money to sum zero.")
+        raise ValueError(f"{proposal.kind} {proposal.reference} must move something, and sum to zero.")
 
 
 def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Rejected]:

@@ -107,6 +107,13 @@ class Page(Said):
     next: str | None
 
 
+class NotRefunded(Said):
+    """Why a refund is refused for good."""
+
+    code: Literal["charge_not_found", "refund_exceeds_charge"]
+    detail: Detail
+
+
 class Refund(Said):
     id: Reference
     key: str
@@ -154,8 +161,8 @@ def refund(*, key: str, charge_reference: str, amount: int) -> Verdict:
     try:
         answer = ask("POST", "/refunds", body={"charge": charge_reference, "amount": amount}, key=key)
         if answer.status in (404, 409):
-            failure = Failure.model_validate(answer.content)
-            return Verdict(status="declined", failure_code=failure.code, failure_detail=failure.detail)
+            refusal = NotRefunded.model_validate(answer.content)
+            return Verdict(status="declined", failure_code=refusal.code, failure_detail=refusal.detail)
         refunded = Refund.model_validate(answer.content)
         if answer.status != 201 or (refunded.key, refunded.charge, refunded.amount) != (
             key,

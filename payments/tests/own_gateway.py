@@ -1,0 +1,35 @@
+"""A gateway simulator of the test run's own, its book empty at the start of each test that asks for it.
+
+The one that all tests share remembers the charges of tests whose payments are long gone; whoever
+compares books needs this one: `from payments.tests.own_gateway import gateway_process, own_gateway`.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+
+from scripts import ports
+from scripts.tests.simulator import Simulator, running
+
+
+@pytest.fixture(scope="session")
+def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
+    """The process and the folder of its book."""
+    folder = tmp_path_factory.mktemp("gateway")
+    with running("gateway", folder, "--latency-ms", "0") as simulator:
+        yield simulator, folder
+
+
+@pytest.fixture
+def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings) -> Simulator:
+    """The run's own gateway, with nothing in its book, which the shop uses in this test."""
+    simulator, folder = gateway_process
+    with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
+        for table in ("refunds", "charges", "attempts"):
+            book.execute(f"DELETE FROM {table}")  # noqa: S608 - names written here
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
+    return simulator

@@ -1,0 +1,73 @@
+"""Operators read the books and the payments, and change nothing."""
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import reverse
+
+from payments import ledger
+from payments.models import SALES, Entry, Payment, Transfer
+from payments.tests import factories
+from payments.tests.factories import PaymentFactory
+from shop.tests.factories import SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+MODELS = ["ledgeraccount", "transfer", "entry", "payment"]
+
+
+@pytest.fixture
+def operator(client: Client) -> Client:
+    client.force_login(SuperuserFactory.create())
+    return client
+
+
+@pytest.fixture
+def rows() -> dict[str, object]:
+    """One row of each kind, with money in it."""
+    user_id = factories.wallet(1_000)
+    payment = PaymentFactory.create(token="tok_very_secret", card_amount=700)
+    with transaction.atomic():
+        ledger.settle_sale(order_id=payment.order_id, points_amount=0, card_amount=700)
+    return {
+        "ledgeraccount": user_id,
+        "transfer": Transfer.objects.get(kind="grant").id,
+        "entry": Entry.objects.get(account_id=user_id).id,
+        "payment": payment.id,
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_each_page_opens_and_shows_no_token(operator: Client, rows: dict[str, object], model: str) -> None:
+    pages = [
+        reverse(f"admin:payments_{model}_changelist"),
+        reverse(f"admin:payments_{model}_changelist") + "?q=something",
+        reverse(f"admin:payments_{model}_change", args=[rows[model]]),
+    ]
+    for page in pages:
+        response = operator.get(page)
+        assert response.status_code == 200
+        assert b"tok_" not in response.content
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_is_added_changed_or_deleted_by_hand(
+    operator: Client, rows: dict[str, object], model: str
+) -> None:
+    row = rows[model]
+    assert operator.post(reverse(f"admin:payments_{model}_add"), {}).status_code == 403
+    for action in ("change", "delete"):
+        assert operator.post(reverse(f"admin:payments_{model}_{action}", args=[row]), {}).status_code == 403
+    selected = {"action": "delete_selected", "_selected_action": [row], "post": "yes"}
+    operator.post(reverse(f"admin:payments_{model}_changelist"), selected)
+    assert ledger.balance_amount(rows["ledgeraccount"]) == 1_000  # type: ignore[arg-type]
+    assert (Transfer.objects.count(), Entry.objects.count(), Payment.objects.count()) == (2, 4, 1)
+
+
+def test_a_transfer_shows_its_entries_and_the_shops_accounts_their_sum(
+    operator: Client, rows: dict[str, object]
+) -> None:
+    transfer = operator.get(reverse("admin:payments_transfer_change", args=[rows["transfer"]]))
+    sales = operator.get(reverse("admin:payments_ledgeraccount_change", args=[SALES]))
+
+    assert b"-1000" in transfer.content
+    assert b"700" in sales.content

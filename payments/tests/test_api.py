@@ -1,0 +1,286 @@
+"""Wallets, grants and payments over HTTP."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.urls import path
+
+from payments import ledger
+from payments.api import ListPayments
+from payments.models import Payment, Transfer
+from payments.tests import factories
+from payments.tests.factories import PaymentFactory
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.urls import urlpatterns as all_addresses
+
+pytestmark = pytest.mark.django_db
+
+# `/payments` is the orders' address; here its reading half is alone.
+urlpatterns = [path("api/v1/payments-listed", ListPayments.as_view()), *all_addresses]
+
+
+def granting_staff() -> User:
+    staff: User = AccountFactory.create(is_staff=True, permissions=["payments.add_transfer"])
+    return staff
+
+
+def reading_staff() -> User:
+    staff: User = AccountFactory.create(is_staff=True, permissions=["payments.view_payment"])
+    return staff
+
+
+def refused(response: Any, status: int, code: str) -> dict[str, Any]:
+    assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json")
+    body: dict[str, Any] = response.json()
+    assert body["code"] == code
+    return body
+
+
+def test_the_wallet_of_who_never_had_one_is_empty() -> None:
+    account = AccountFactory.create()
+
+    assert client_of(account).get("/wallet").json() == {"balance_amount": 0, "currency": "KRW"}
+    assert client_of(account).get("/wallet/entries").json()["results"] == []
+
+
+def test_ones_wallet_and_its_entries_newest_first(settings: LazySettings) -> None:
+    settings.CURRENCY = "EUR"
+    user_id, other_id = factories.wallet(1_000), factories.wallet(77)
+    order_id = factories.order(user_id, points_amount=300)
+    with transaction.atomic():
+        ledger.hold_points(order_id=order_id, user_id=user_id, amount=300)
+    client = client_of(User.objects.get(id=user_id))
+
+    assert client.get("/wallet").json() == {"balance_amount": 700, "currency": "EUR"}
+    newest, oldest = client.get("/wallet/entries").json()["results"]
+    assert newest.keys() == {"id", "amount", "balance_after_amount", "kind", "order", "at"}
+    assert (newest["kind"], newest["amount"], newest["balance_after_amount"]) == ("hold", -300, 700)
+    assert newest["order"] == str(order_id) and newest["at"].endswith("Z")
+    assert (oldest["kind"], oldest["amount"], oldest["order"]) == ("grant", 1_000, None)
+    assert ledger.balance_amount(other_id) == 77
+
+
+def test_many_entries_come_in_pages() -> None:
+    user_id = factories.wallet(100)
+    with transaction.atomic():
+        for number in range(5):
+            ledger.grant(user_id=user_id, amount=number + 1, reason="", reference=str(number))
+    client = client_of(User.objects.get(id=user_id))
+
+    first = client.get("/wallet/entries?limit=4").json()
+    second = client.get(first["next"]).json()
+
+    amounts = [entry["amount"] for entry in first["results"] + second["results"]]
+    assert amounts == [5, 4, 3, 2, 1, 100]
+    assert first["previous"] is None and second["next"] is None
+
+
+@pytest.mark.parametrize("address", ["/wallet", "/wallet/entries", f"/payments/{uuid4()}"])
+def test_nobody_reads_without_signing_in(address: str) -> None:
+    refused(client_of().get(address), 401, "not_authenticated")
+
+
+def test_staff_grant_points_and_hear_the_wallets_entry() -> None:
+    user_id = factories.wallet(20)
+
+    granted = client_of(granting_staff()).post(
+        "/wallet/grants", {"user": user_id, "amount": 30, "reason": "for waiting"}, key="one"
+    )
+
+    assert granted.status_code == 201
+    body = granted.json()
+    assert body.keys() == {"id", "amount", "balance_after_amount", "kind", "order", "at"}
+    assert (body["amount"], body["balance_after_amount"], body["kind"]) == (30, 50, "grant")
+    assert client_of(User.objects.get(id=user_id)).get("/wallet/entries").json()["results"][0] == body
+    assert Transfer.objects.get(reason="for waiting").kind == "grant"
+
+
+def test_who_never_had_a_wallet_can_be_granted_points() -> None:
+    account = AccountFactory.create()
+    body = {"user": account.id, "amount": 30, "reason": "welcome"}
+
+    assert client_of(granting_staff()).post("/wallet/grants", body, key="one").status_code == 201
+    assert client_of(account).get("/wallet").json()["balance_amount"] == 30
+
+
+def test_a_repeated_key_is_the_same_answer_to_the_byte_and_no_second_grant() -> None:
+    staff, user_id = client_of(granting_staff()), factories.wallet()
+    first = staff.post("/wallet/grants", {"user": user_id, "amount": 30, "reason": "once"}, key="one")
+
+    again = staff.post("/wallet/grants", {"reason": "once", "amount": 30, "user": user_id}, key='"one"')
+
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again["Idempotency-Replayed"] == "true" and "Idempotency-Replayed" not in first
+    assert ledger.balance_amount(user_id) == 30
+    other = staff.post("/wallet/grants", {"user": user_id, "amount": 31, "reason": "once"}, key="one")
+    refused(other, 422, "idempotency_key_reused")
+    third = staff.post("/wallet/grants", {"user": user_id, "amount": 30, "reason": "once"}, key="two")
+    assert third.json()["balance_after_amount"] == 60
+
+
+def test_a_key_that_was_refused_may_be_tried_again() -> None:
+    staff, account = client_of(granting_staff()), AccountFactory.create()
+    body = {"user": account.id, "amount": 30, "reason": "x"}
+
+    refused(staff.post("/wallet/grants", body | {"amount": 0}, key="one"), 400, "invalid")
+    assert staff.post("/wallet/grants", body, key="one").status_code == 201
+
+
+def test_a_grant_to_nobody_is_not_found() -> None:
+    body = {"user": 4711, "amount": 30, "reason": "x"}
+
+    refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 404, "not_found")
+    assert not Transfer.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"amount": 0}, "amount"),
+        ({"amount": -5}, "amount"),
+        ({"amount": "5"}, "amount"),
+        ({"amount": 5.0}, "amount"),
+        ({"amount": True}, "amount"),
+        ({"amount": 10**12 + 1}, "amount"),
+        ({"amount": None}, "amount"),
+        ({"user": 0}, "user"),
+        ({"user": 2**63}, "user"),
+        ({"user": "1"}, "user"),
+        ({"reason": ""}, "reason"),
+        ({"reason": "  "}, "reason"),
+        ({"reason": "x" * 256}, "reason"),
+        ({"reason": None}, "reason"),
+        ({"order": str(uuid4())}, "order"),
+        ({"balance_amount": 1}, "balance_amount"),
+    ],
+)
+def test_a_grant_that_is_not_valid_names_its_field(wrong: dict[str, Any], field: str) -> None:
+    account = AccountFactory.create()
+    body = {"user": account.id, "amount": 30, "reason": "x"} | wrong
+
+    told = refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 400, "invalid")
+
+    assert [error["field"] for error in told["errors"]] == [field]
+    assert not Transfer.objects.exists()
+
+
+def test_a_grant_needs_a_key() -> None:
+    body = {"user": AccountFactory.create().id, "amount": 30, "reason": "x"}
+    staff = client_of(granting_staff())
+
+    refused(staff.post("/wallet/grants", body), 400, "idempotency_key_missing")
+    refused(staff.post("/wallet/grants", body, key="k" * 256), 400, "idempotency_key_invalid")
+    assert not Transfer.objects.exists()
+
+
+def test_only_staff_with_the_permission_grant_whatever_they_send() -> None:
+    for account in (AccountFactory.create(), reading_staff()):
+        refused(client_of(account).post("/wallet/grants", {"no": "sense"}), 403, "permission_denied")
+    refused(client_of().post("/wallet/grants", {}), 401, "not_authenticated")
+
+
+def test_ones_payment_as_the_contract_shows_it() -> None:
+    payment = PaymentFactory.create(card_amount=500)
+
+    body = client_of(payment.account).get(f"/payments/{payment.id}").json()
+
+    assert body == {
+        "id": str(payment.id),
+        "order": str(payment.order_id),
+        "status": "pending",
+        "points_amount": 0,
+        "card_amount": 500,
+        "failure": None,
+        "created_at": body["created_at"],
+    }
+    assert body["created_at"].endswith("Z")
+
+
+def test_a_failed_payment_says_why() -> None:
+    payment = PaymentFactory.create(
+        status="failed", settled=True, failure_code="card_declined", failure_detail="Declined."
+    )
+
+    body = client_of(payment.account).get(f"/payments/{payment.id}").json()
+
+    assert body["status"] == "failed"
+    assert body["failure"] == {"code": "card_declined", "detail": "Declined."}
+
+
+def test_a_top_up_belongs_to_no_order() -> None:
+    payment = PaymentFactory.create(top_up=True)
+
+    assert client_of(payment.account).get(f"/payments/{payment.id}").json()["order"] is None
+
+
+def test_somebody_elses_payment_is_not_there_but_for_staff() -> None:
+    payment = PaymentFactory.create()
+    address = f"/payments/{payment.id}"
+
+    refused(client_of(AccountFactory.create()).get(address), 404, "not_found")
+    refused(client_of(granting_staff()).get(address), 404, "not_found")
+    assert client_of(reading_staff()).get(address).json()["id"] == str(payment.id)
+    refused(client_of(payment.account).get(f"/payments/{uuid4()}"), 404, "not_found")
+    refused(client_of(payment.account).get("/payments/1"), 404, "not_found")
+
+
+@pytest.mark.urls(__name__)
+class TestListing:
+    """The reading half of `/payments`."""
+
+    def ids(self, account: User, query: str = "") -> list[str]:
+        response = client_of(account).get(f"/payments-listed{query}")
+        assert response.status_code == 200, response.content
+        return [one["id"] for one in response.json()["results"]]
+
+    def test_one_sees_ones_own_newest_first(self) -> None:
+        first = PaymentFactory.create()
+        second = PaymentFactory.create(account=first.account)
+        PaymentFactory.create()
+
+        assert self.ids(first.account) == [str(second.id), str(first.id)]
+        assert self.ids(first.account, f"?order={first.order_id}") == [str(first.id)]
+
+    def test_nobody_sees_others_by_asking_for_them(self) -> None:
+        mine, theirs = PaymentFactory.create(), PaymentFactory.create()
+
+        assert self.ids(mine.account, f"?user={theirs.account_id}") == []
+        assert self.ids(mine.account, f"?order={theirs.order_id}") == []
+        assert self.ids(mine.account, f"?user={mine.account_id}") == [str(mine.id)]
+
+    def test_staff_see_all_and_ask_for_some(self) -> None:
+        first, second = PaymentFactory.create(), PaymentFactory.create()
+
+        assert self.ids(reading_staff()) == [str(second.id), str(first.id)]
+        assert self.ids(reading_staff(), f"?user={first.account_id}") == [str(first.id)]
+        assert self.ids(reading_staff(), f"?order={second.order_id}") == [str(second.id)]
+
+    @pytest.mark.parametrize("query", ["?user=me", "?user=0", "?user=1e3", "?order=1", "?limit=no"])
+    def test_a_question_that_is_not_valid_is_told(self, query: str) -> None:
+        refused(client_of(AccountFactory.create()).get(f"/payments-listed{query}"), 400, "invalid")
+
+    def test_pages_lead_to_each_other(self) -> None:
+        account = AccountFactory.create()
+        made = [str(PaymentFactory.create(account=account, top_up=True).id) for _ in range(5)]
+
+        first = client_of(account).get("/payments-listed?limit=3").json()
+        second = client_of(account).get(first["next"]).json()
+
+        assert [one["id"] for one in first["results"] + second["results"]] == made[::-1]
+
+
+def test_no_answer_and_no_page_shows_the_cards_token() -> None:
+    payment = PaymentFactory.create(token="tok_very_secret")
+    admin = SuperuserFactory.create()
+
+    answer = client_of(payment.account).get(f"/payments/{payment.id}")
+
+    assert b"tok_" not in answer.content
+    assert "tok_" not in repr(payment)
+    assert UUID(answer.json()["id"]) == Payment.objects.get(token="tok_very_secret").id
+    assert client_of(admin).get(f"/payments/{payment.id}").content == answer.content

@@ -1,0 +1,229 @@
+"""What every gateway must do, shown against the real simulator process, card by card."""
+
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from structlog.testing import capture_logs
+
+from payments import gateways
+from payments.gateways import simulator
+from payments.gateways.contract import BookedCharge, Gateway, Verdict
+from scripts.tests.simulator import Simulator
+from shop.tests.racing import race, wait_until
+
+AMOUNT = 700
+
+
+@pytest.fixture(params=["simulator"])
+def gateway(
+    request: pytest.FixtureRequest, settings: LazySettings, own_gateway: Simulator
+) -> Iterator[Gateway]:
+    settings.PAYMENT_GATEWAY = request.param
+    yield gateways.gateway()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(settings: LazySettings) -> None:
+    """Replies that never come are not waited for longer than a test needs."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 1
+
+
+def charge(gateway: Gateway, token: str, *, key: str, order_id: UUID | None = None) -> Verdict:
+    return gateway.charge(key=key, token=token, amount=AMOUNT, currency="KRW", order_id=order_id)
+
+
+def only_charge(gateway: Gateway, key: str) -> BookedCharge:
+    [booked] = gateway.charges(key=key)
+    return booked
+
+
+def test_a_good_card_is_charged_once_however_often_it_is_asked(gateway: Gateway) -> None:
+    order_id = uuid4()
+
+    verdicts = [charge(gateway, "tok_ok", key="one", order_id=order_id) for _ in range(3)]
+
+    assert {verdict.status for verdict in verdicts} == {"succeeded"}
+    assert len({verdict.reference for verdict in verdicts}) == 1
+    assert gateway.find(key="one") == verdicts[0]
+    booked = only_charge(gateway, "one")
+    assert (booked.reference, booked.order_id) == (verdicts[0].reference, str(order_id))
+    assert (booked.kept_amount, booked.currency) == (AMOUNT, "KRW")
+    assert list(gateway.charges(order_id=order_id)) == [booked]
+    assert list(gateway.charges(order_id=uuid4())) == []
+
+
+def test_20_at_once_with_one_key_are_one_charge(gateway: Gateway) -> None:
+    verdicts = race([lambda: charge(gateway, "tok_ok", key="one")] * 20)
+
+    assert {(one.status, one.reference) for one in verdicts} == {("succeeded", verdicts[0].reference)}
+    assert only_charge(gateway, "one").kept_amount == AMOUNT
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")],
+)
+def test_a_refused_card_is_refused_for_good(gateway: Gateway, token: str, code: str) -> None:
+    verdict = charge(gateway, token, key="one")
+
+    assert (verdict.status, verdict.failure_code) == ("declined", code)
+    assert verdict.failure_detail
+    assert charge(gateway, token, key="one") == gateway.find(key="one") == verdict
+    assert gateway.cancel(key="one").status == "declined"
+
+
+def test_a_token_that_nobody_issued_is_a_refused_card(gateway: Gateway) -> None:
+    verdict = charge(gateway, "tok_nobody", key="one")
+
+    assert (verdict.status, verdict.failure_code) == ("declined", "unknown_token")
+    assert gateway.find(key="one").status == "absent"
+
+
+def test_a_request_refused_after_the_key_was_charged_is_no_decline(gateway: Gateway) -> None:
+    """The reply to an earlier attempt may have been lost: the book tells, not the refusal."""
+    first = charge(gateway, "tok_ok", key="one")
+
+    assert charge(gateway, "tok_nobody", key="one") == first
+
+
+def test_an_error_is_no_verdict_and_nothing_is_charged(gateway: Gateway) -> None:
+    for _ in range(3):
+        assert charge(gateway, "tok_error", key="one").status == "unknown"
+
+    assert gateway.find(key="one").status == "absent"
+
+
+def test_a_flaky_card_is_charged_at_the_third_attempt(gateway: Gateway) -> None:
+    statuses = [charge(gateway, "tok_flaky", key="one").status for _ in range(4)]
+
+    assert statuses == ["unknown", "unknown", "succeeded", "succeeded"]
+    assert only_charge(gateway, "one").kept_amount == AMOUNT
+
+
+def test_a_slow_card_is_charged_within_the_shops_patience(gateway: Gateway, settings: LazySettings) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 3
+
+    assert charge(gateway, "tok_slow", key="one").status == "succeeded"
+
+
+def test_a_card_slower_than_the_shops_patience_is_unknown_then_pending_then_charged(
+    gateway: Gateway, settings: LazySettings
+) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.3
+
+    assert charge(gateway, "tok_slow", key="one").status == "unknown"
+    assert gateway.find(key="one").status == "pending"
+    wait_until(lambda: gateway.find(key="one").status == "succeeded")
+    assert only_charge(gateway, "one").kept_amount == AMOUNT
+
+
+def test_a_pending_charge_that_is_cancelled_never_lands(gateway: Gateway, settings: LazySettings) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.3
+
+    assert charge(gateway, "tok_slow", key="one").status == "unknown"
+    assert gateway.cancel(key="one").status == "cancelled"
+
+    assert charge(gateway, "tok_slow", key="one").status == "cancelled"
+    assert gateway.find(key="one").status == "cancelled"
+
+
+def test_a_charge_whose_reply_never_comes_is_found_by_its_key(gateway: Gateway) -> None:
+    verdict = charge(gateway, "tok_timeout_charged", key="one")
+
+    assert (verdict.status, verdict.failure_detail) == ("unknown", "no reply in time")
+    found = gateway.find(key="one")
+    assert (found.status, found.amount) == ("succeeded", AMOUNT)
+    assert gateway.cancel(key="one") == found
+
+
+def test_a_lost_request_leaves_nothing_and_can_be_cancelled_for_good(gateway: Gateway) -> None:
+    assert charge(gateway, "tok_timeout_lost", key="one").status == "unknown"
+    assert gateway.find(key="one").status == "absent"
+
+    assert gateway.cancel(key="one").status == "cancelled"
+    assert gateway.cancel(key="one").status == "cancelled"
+    assert charge(gateway, "tok_timeout_lost", key="one").status == "cancelled"
+
+
+def test_a_charge_is_refunded_in_parts_each_key_once_and_never_beyond_it(gateway: Gateway) -> None:
+    reference = charge(gateway, "tok_ok", key="one").reference
+
+    first = [gateway.refund(key="a", charge_reference=reference, amount=500) for _ in range(2)]
+    beyond = gateway.refund(key="b", charge_reference=reference, amount=201)
+    rest = gateway.refund(key="c", charge_reference=reference, amount=200)
+
+    assert first[0] == first[1] and first[0].status == rest.status == "succeeded"
+    assert (beyond.status, beyond.failure_code) == ("declined", "refund_exceeds_charge")
+    found = gateway.find(key="one")
+    assert (found.status, found.amount, found.refunded_amount) == ("succeeded", AMOUNT, AMOUNT)
+    assert only_charge(gateway, "one").kept_amount == 0
+
+
+def test_a_refund_that_fails_twice_works_at_last_and_once(gateway: Gateway) -> None:
+    reference = charge(gateway, "tok_refund_fails", key="one").reference
+
+    verdicts = [gateway.refund(key="a", charge_reference=reference, amount=AMOUNT) for _ in range(4)]
+
+    assert [verdict.status for verdict in verdicts] == ["unknown", "unknown", "succeeded", "succeeded"]
+    assert only_charge(gateway, "one").refunded_amount == AMOUNT
+
+
+def test_a_refund_of_no_charge_is_declined(gateway: Gateway) -> None:
+    verdict = gateway.refund(key="a", charge_reference="ch_none", amount=1)
+
+    assert (verdict.status, verdict.failure_code) == ("declined", "charge_not_found")
+
+
+def test_a_key_used_for_another_amount_is_no_verdict(gateway: Gateway) -> None:
+    charge(gateway, "tok_ok", key="one")
+
+    other = gateway.charge(key="one", token="tok_ok", amount=1, currency="KRW", order_id=None)
+
+    assert other.status == "unknown"
+    assert only_charge(gateway, "one").kept_amount == AMOUNT
+
+
+def test_the_book_is_read_page_by_page_oldest_first(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulator, "PAGE", 3)
+    keys = [f"key {number}" for number in range(7)]
+    for key in keys:
+        charge(gateway, "tok_ok", key=key)
+
+    assert [booked.key for booked in gateway.charges()] == keys
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_call_is_made_inside_a_transaction(gateway: Gateway) -> None:
+    calls = [
+        lambda: charge(gateway, "tok_ok", key="one"),
+        lambda: gateway.find(key="one"),
+        lambda: gateway.cancel(key="one"),
+        lambda: gateway.refund(key="one", charge_reference="ch", amount=1),
+        lambda: list(gateway.charges()),
+    ]
+    for call in calls:
+        with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
+            call()
+    assert list(gateway.charges()) == []
+
+
+def test_no_token_is_ever_logged(gateway: Gateway) -> None:
+    with capture_logs() as lines:
+        charge(gateway, "tok_error", key="one")
+        charge(gateway, "tok_nobody", key="two")
+
+    assert lines
+    assert "tok_" not in str(lines)
+
+
+def test_a_gateway_that_nobody_knows_is_told_by_name(settings: LazySettings) -> None:
+    settings.PAYMENT_GATEWAY = "paypal"
+
+    with pytest.raises(ImproperlyConfigured, match="'paypal': choose from simulator"):
+        gateways.gateway()

@@ -1,0 +1,280 @@
+"""Gateways that are away, break off or talk nonsense: always a verdict, never an exception."""
+
+import gzip
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from django.conf import LazySettings
+
+from payments.gateways import asking, gateway
+from payments.gateways.contract import Verdict
+from scripts import ports
+from shop.errors import Unavailable
+
+Write = Callable[[bytes], Any]
+
+
+class Talker(socketserver.ThreadingTCPServer):
+    """A real server on a free port that answers every request by the same `talk`."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, talk: Callable[[Write], None]) -> None:
+        super().__init__((ports.HOST, 0), TalkerHandler)
+        self.talk = talk
+        self.connections = 0
+
+
+class TalkerHandler(socketserver.StreamRequestHandler):
+    server: Talker
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        while self._heard_request():
+            try:
+                self.server.talk(self.wfile.write)
+            except OSError:
+                return  # The client left.
+
+    def _heard_request(self) -> bool:
+        length = 0
+        if not self.rfile.readline():
+            return False
+        while (line := self.rfile.readline()).strip():
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        self.rfile.read(length)
+        return True
+
+
+@contextmanager
+def talking(talk: Callable[[Write], None], settings: LazySettings) -> Iterator[Talker]:
+    with Talker(talk) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        settings.GATEWAY_URL = f"http://{ports.HOST}:{server.server_address[1]}"
+        yield server
+        server.shutdown()
+
+
+def http(status: int, content: Any, *headers: bytes) -> bytes:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    head = [b"HTTP/1.1 %d Whatever" % status, b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join([*head, b"", body])
+
+
+CHARGE = {
+    "id": "ch_1",
+    "key": "one",
+    "order": None,
+    "status": "succeeded",
+    "amount": 500,
+    "refunded_amount": 0,
+    "currency": "KRW",
+    "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+}
+
+
+def charge() -> Verdict:
+    return gateway().charge(key="one", token="tok_ok", amount=500, currency="KRW", order_id=None)
+
+
+def every_verdict() -> list[Verdict]:
+    return [
+        charge(),
+        gateway().find(key="one"),
+        gateway().cancel(key="one"),
+        gateway().refund(key="one", charge_reference="ch_1", amount=500),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(settings: LazySettings) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.5
+
+
+NONSENSE: dict[str, bytes] = {
+    "nothing at all": b"",
+    "no HTTP": b"220 smtp.example.com ESMTP\r\n",
+    "HTML": http(200, b"<html>Welcome</html>"),
+    "no body": http(201, b""),
+    "broken JSON": http(201, b'{"id": "ch_1"'),
+    "NaN": http(201, b'{"amount": NaN}'),
+    "nested without end": http(201, b"[" * 100_000),
+    "a list": http(201, []),
+    "null": http(200, b"null"),
+    "an empty object": http(201, {}),
+    "a redirect": http(302, b"", b"Location: http://example.com/"),
+    "a page that is missing": http(404, {"code": "not_found", "detail": "Nothing here."}),
+    "too many requests": http(429, {"code": "throttled", "detail": "Later."}),
+    "an error that says it worked": http(500, CHARGE),
+    "an unavailable gateway that says it worked": http(503, CHARGE),
+    "compression that nobody asked for": http(
+        201, gzip.compress(orjson.dumps(CHARGE)), b"Content-Encoding: gzip"
+    ),
+    "less than it promised": http(201, CHARGE)[:-20],
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
+def test_nonsense_is_unknown_to_every_call(answer: bytes, settings: LazySettings) -> None:
+    def talk(write: Write) -> None:
+        write(answer)
+        raise OSError("hang up")
+
+    with talking(talk, settings):
+        assert {verdict.status for verdict in every_verdict()} == {"unknown"}
+        with pytest.raises(Unavailable):
+            list(gateway().charges())
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "another key": {"key": "two"},
+    "another amount": {"amount": 5_000},
+    "another currency": {"currency": "USD"},
+    "an amount in text": {"amount": "500"},
+    "an amount with a fraction": {"amount": 500.0},
+    "a negative amount": {"amount": -500},
+    "an amount beyond all bounds": {"amount": 2**63},
+    "more refunded than charged": {"refunded_amount": 501},
+    "an unknown status": {"status": "maybe"},
+    "another status than its HTTP one": {"status": "declined"},
+    "an empty name": {"id": ""},
+    "a name too long": {"id": "c" * 97},
+    "a name on two lines": {"id": "ch_1\nSet-Cookie: x"},
+    "no instant": {"created_at": "yesterday"},
+    "an instant without a zone": {"created_at": "2026-01-01T00:00:00"},
+    "a failure that is no word": {"failure": {"code": "<b>", "detail": ""}},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_charge_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+    answer = http(201, CHARGE | lie)
+
+    with talking(lambda write: write(answer), settings):
+        assert charge().status == "unknown"
+
+
+def test_the_same_charge_without_a_lie_is_believed(settings: LazySettings) -> None:
+    answer = http(201, CHARGE | {"what we don't know of": 1})
+
+    with talking(lambda write: write(answer), settings):
+        assert charge() == Verdict(status="succeeded", reference="ch_1", amount=500)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"key": "two"}, {"charge": "ch_2"}, {"amount": 1}, {"status": "pending"}, {"id": ""}],
+)
+def test_a_refund_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+    refund = {"id": "re_1", "key": "one", "charge": "ch_1", "amount": 500, "status": "succeeded"}
+
+    def refunded(content: dict[str, Any]) -> Verdict:
+        with talking(lambda write: write(http(201, content)), settings):
+            return gateway().refund(key="one", charge_reference="ch_1", amount=500)
+
+    assert refunded(refund).status == "succeeded"
+    assert refunded(refund | lie).status == "unknown"
+
+
+@pytest.mark.parametrize(
+    "results", [[CHARGE, CHARGE], [CHARGE | {"key": "two"}]], ids=["two of one key", "of another key"]
+)
+def test_a_look_up_that_finds_other_charges_is_unknown(results: list[Any], settings: LazySettings) -> None:
+    answer = http(200, {"results": results, "next": None})
+
+    with talking(lambda write: write(answer), settings):
+        assert gateway().find(key="one").status == "unknown"
+
+
+@pytest.mark.parametrize("page", [{"results": [], "next": "ch_1"}, {"results": [CHARGE], "next": "ch_1"}])
+def test_a_book_whose_pages_go_in_circles_is_given_up(page: dict[str, Any], settings: LazySettings) -> None:
+    with talking(lambda write: write(http(200, page)), settings), pytest.raises(Unavailable):
+        list(gateway().charges())
+
+
+def test_a_long_explanation_of_a_decline_is_cut_not_doubted(settings: LazySettings) -> None:
+    failure = {"code": "card_declined", "detail": "no " * 1_000}
+    answer = http(402, CHARGE | {"status": "declined", "failure": failure})
+
+    with talking(lambda write: write(answer), settings):
+        verdict = charge()
+    assert (verdict.status, verdict.failure_code) == ("declined", "card_declined")
+    assert len(verdict.failure_detail) == 255
+
+
+def test_a_dead_gateway_is_unknown_at_once(settings: LazySettings) -> None:
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    settings.GATEWAY_TIMEOUT_SECONDS = 30
+    started_at = time.monotonic()
+
+    assert {(one.status, one.failure_detail) for one in every_verdict()} == {("unknown", "no connection")}
+    with pytest.raises(Unavailable, match="no connection"):
+        list(gateway().charges())
+    assert time.monotonic() - started_at < 5
+
+
+def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(settings: LazySettings) -> None:
+    the_test_is_over = threading.Event()
+
+    with talking(lambda write: the_test_is_over.wait(20), settings):
+        started_at = time.monotonic()
+        assert charge().failure_detail == "no reply in time"
+        assert time.monotonic() - started_at < 2
+        the_test_is_over.set()
+
+
+def test_an_answer_that_drips_is_given_up(settings: LazySettings) -> None:
+    """Each drop comes in time; all of them never would."""
+    the_test_is_over = threading.Event()
+
+    def drip(write: Write) -> None:
+        write(b"HTTP/1.1 201 Created\r\nContent-Length: 1000000\r\n\r\n")
+        while not the_test_is_over.wait(0.1):
+            write(b" ")
+
+    with talking(drip, settings):
+        started_at = time.monotonic()
+        assert charge().failure_detail == "no whole reply in time"
+        assert time.monotonic() - started_at < 2
+        the_test_is_over.set()
+
+
+def test_an_answer_without_end_is_given_up(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 20
+    monkeypatch.setattr(asking, "LARGEST_ANSWER", 2**18)
+
+    def pour(write: Write) -> None:
+        write(b"HTTP/1.1 201 Created\r\n\r\n")
+        while True:
+            write(b" " * 2**16)
+
+    with talking(pour, settings):
+        assert charge().failure_detail == "an answer without end"
+
+
+def test_calls_in_a_row_share_a_connection_and_one_that_broke_is_not_used_again(
+    settings: LazySettings,
+) -> None:
+    good, broken = http(201, CHARGE), http(201, CHARGE)[:-20]
+    answers = [good] * 5 + [broken] + [good] * 2
+
+    def talk(write: Write) -> None:
+        answer = answers.pop(0)
+        write(answer)
+        if answer == broken:
+            raise OSError("hang up")
+
+    with talking(talk, settings) as server:
+        statuses = [charge().status for _ in range(8)]
+        assert statuses == ["succeeded"] * 5 + ["unknown"] + ["succeeded"] * 2
+        assert server.connections == 2

@@ -1,0 +1,228 @@
+"""Wallets under races on the real database: the law holds, and a naive twin shows that it could break."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, transaction
+from django.utils import timezone
+
+from payments import audit, granting, ledger, transfers
+from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
+from payments.tests import factories
+from shop import transactions
+from shop.errors import Rejected
+from shop.idempotency import Answer, Keyed, key_hash
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def broken_laws() -> list[str]:
+    return [offender for law in audit.audit() for offender in law.offenders]
+
+
+def kinds(outcomes: Iterable[Any]) -> Counter[str]:
+    return Counter(type(outcome).__name__ for outcome in outcomes)
+
+
+def hold(order_id: UUID, user_id: int, amount: int) -> Callable[[], Transfer | None]:
+    return lambda: transactions.run(
+        lambda: ledger.hold_points(order_id=order_id, user_id=user_id, amount=amount)
+    )
+
+
+def hold_naively(
+    order_id: UUID, user_id: int, amount: int, everybody_has_read: threading.Barrier
+) -> Callable[[], None]:
+    """Read, decide, write back: the same rows and constraints, without the lock."""
+
+    def work() -> None:
+        balance_amount = ledger.balance_amount(user_id)
+        everybody_has_read.wait()
+        if balance_amount < amount:
+            raise Rejected("The wallet holds fewer points than that.", code="insufficient_points")
+        with transaction.atomic():
+            LedgerAccount.objects.filter(id=user_id).update(balance_amount=balance_amount - amount)
+            made = Transfer.objects.create(kind="hold", reference=str(order_id), at=timezone.now())
+            Entry.objects.create(transfer=made, account_id=HOLDING, amount=amount)
+            Entry.objects.create(
+                transfer=made,
+                account_id=user_id,
+                amount=-amount,
+                balance_after_amount=balance_amount - amount,
+            )
+
+    return work
+
+
+def test_one_wallet_spent_by_50_at_once_pays_for_exactly_what_it_holds() -> None:
+    user_id = factories.wallet(1_000)
+    orders = [factories.order(user_id) for _ in range(50)]
+
+    outcomes = race([hold(order_id, user_id, 70) for order_id in orders])
+
+    assert kinds(outcomes) == {"Transfer": 14, "Rejected": 36}
+    assert {one.code for one in outcomes if isinstance(one, Rejected)} == {"insufficient_points"}
+    assert ledger.balance_amount(user_id) == 1_000 - 14 * 70
+    entries = Entry.objects.filter(account_id=user_id).order_by("id")
+    steps = list(entries.values_list("balance_after_amount", flat=True))
+    assert steps == [1_000 - 70 * spent for spent in range(15)]
+    assert broken_laws() == []
+
+
+def test_the_same_wallet_read_and_written_back_without_its_lock_is_spent_too_often() -> None:
+    user_id = factories.wallet(1_000)
+    orders = [factories.order(user_id) for _ in range(50)]
+    everybody_has_read = threading.Barrier(50, timeout=30)
+
+    outcomes = race([hold_naively(order_id, user_id, 70, everybody_has_read) for order_id in orders])
+
+    assert kinds(outcomes)["NoneType"] > 14
+    assert broken_laws() == [f"wallet {user_id}"]
+
+
+def test_transfers_in_opposite_order_meet_no_deadlock() -> None:
+    """None is retried here: a deadlock would come out."""
+    first, second = factories.wallet(1_000), factories.wallet(1_000)
+
+    def pay(number: int, payer: int, payee: int) -> Callable[[], Transfer]:
+        def work() -> Transfer:
+            with transaction.atomic():
+                amounts = {payer: -10, payee: 10}
+                return transfers.transfer(kind="grant", reference=str(number), amounts=amounts)
+
+        return work
+
+    there = [pay(number, first, second) for number in range(30)]
+    back = [pay(30 + number, second, first) for number in range(30)]
+
+    assert kinds(race(there + back)) == {"Transfer": 60}
+    assert ledger.balances([first, second]) == {first: 1_000, second: 1_000}
+    assert broken_laws() == []
+
+
+def test_wallets_locked_in_the_order_they_come_deadlock() -> None:
+    wallets = [factories.wallet(1_000), factories.wallet(1_000)]
+    both_have_one = threading.Barrier(2, timeout=30)
+
+    def lock(ids: list[int]) -> Callable[[], None]:
+        def work() -> None:
+            with transaction.atomic():
+                LedgerAccount.objects.select_for_update().get(id=ids[0])
+                both_have_one.wait()
+                LedgerAccount.objects.select_for_update().get(id=ids[1])
+
+        return work
+
+    outcomes = race([lock(wallets), lock(wallets[::-1])])
+
+    assert kinds(outcomes) == {"OperationalError": 1, "NoneType": 1}
+    deadlock = next(one for one in outcomes if isinstance(one, OperationalError))
+    assert deadlock.args[0] == transactions.DEADLOCK
+
+
+def test_50_grants_by_one_reference_are_one() -> None:
+    user_id = factories.wallet(5)
+
+    outcomes = race(
+        [
+            lambda: transactions.run(
+                lambda: ledger.grant(user_id=user_id, amount=100, reason="once", reference="one")
+            )
+        ]
+        * 50
+    )
+
+    assert kinds(outcomes) == {"Entry": 50}
+    assert len({entry.id for entry in outcomes}) == 1
+    assert ledger.balance_amount(user_id) == 105
+    assert broken_laws() == []
+
+
+def test_a_sale_that_touches_no_wallet_is_settled_once_by_30() -> None:
+    """No lock of a row that is there orders these: the unique key alone decides."""
+    order_id = factories.order(card_amount=500)
+
+    outcomes = race(
+        [
+            lambda: transactions.run(
+                lambda: ledger.settle_sale(order_id=order_id, points_amount=0, card_amount=500)
+            )
+        ]
+        * 30
+    )
+
+    assert kinds(outcomes) == {"Transfer": 30}
+    assert len({sale.id for sale in outcomes}) == 1
+    assert Entry.objects.filter(account_id=SALES).count() == 1
+    assert broken_laws() == []
+
+
+def test_a_look_before_the_write_without_the_unique_name_is_two_effects() -> None:
+    user_id = factories.wallet()
+    everybody_has_looked = threading.Barrier(2, timeout=30)
+
+    def grant(number: int) -> Callable[[], None]:
+        def work() -> None:
+            with transaction.atomic():
+                known = Transfer.objects.filter(reason="once").exists()
+                everybody_has_looked.wait()
+                if not known:
+                    ledger.grant(user_id=user_id, amount=100, reason="once", reference=f"naive {number}")
+
+        return work
+
+    race([grant(1), grant(2)])
+
+    assert ledger.balance_amount(user_id) == 200
+
+
+def test_30_who_need_a_wallet_at_once_open_one() -> None:
+    user_id = AccountFactory.create().id
+
+    assert race([lambda: ledger.wallet_id(user_id)] * 30) == [user_id] * 30
+    assert LedgerAccount.objects.filter(kind="wallet").count() == 1
+
+
+def test_50_calls_with_one_key_grant_once() -> None:
+    staff = AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
+    user_id = AccountFactory.create().id
+    body = {"user": user_id, "amount": 100, "reason": "for waiting"}
+
+    answers = race([lambda: client_of(staff).post("/wallet/grants", body, key="only-once")] * 50)
+
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    granted = [answer for answer in answers if answer.status_code == 201]
+    assert len({answer.content for answer in granted}) == 1
+    assert sum("Idempotency-Replayed" not in answer for answer in granted) == 1
+    in_flight = [answer.json()["code"] for answer in answers if answer.status_code == 409]
+    assert set(in_flight) <= {"idempotency_key_in_flight"}
+    assert ledger.balance_amount(user_id) == 100
+    assert broken_laws() == []
+
+
+def test_the_database_alone_lets_one_of_20_keyed_grants_through() -> None:
+    """As if each came to another process, with Redis away: nobody knows of the others but the database."""
+    staff_id, user_id = AccountFactory.create().id, factories.wallet()
+    keyed = granting_key(staff_id)
+
+    outcomes = race([lambda: granting.grant(user_id=user_id, amount=100, reason="once", keyed=keyed)] * 20)
+
+    assert kinds(outcomes) == {"Entry": 1, "Replay": 19}
+    assert ledger.balance_amount(user_id) == 100
+    assert Entry.objects.filter(account_id=PROMOTIONS).count() == 1
+
+
+def granting_key(account_id: int) -> Keyed:
+    return Keyed(
+        account_id=account_id,
+        key_hash=key_hash("one"),
+        fingerprint="f",
+        answer=lambda entry: Answer(status=201, body=b"{}"),
+    )
