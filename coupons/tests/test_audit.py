@@ -1,0 +1,187 @@
+"""The audit of coupons finds each kind of damage, and names it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection
+from django.db.models import F, Model
+from django.utils import timezone
+
+from coupons import audit, issuing, pool, voiding
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
+from coupons.tests.laws import broken
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    """Ten coupons of a generated campaign, the third of them void."""
+    campaign = CampaignFactory.create(quantity=20)
+    for account_id in accounts(10):
+        issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    voiding.void(code=coupon_at(campaign, 3).code, reason="A mistake.")
+    return campaign
+
+
+@pytest.fixture
+def with_pool() -> Campaign:
+    """Five coupons from a pool of eight codes, the third of them void."""
+    campaign = CampaignFactory.create(quantity=20, code_source="pool")
+    pool.add(campaign_id=campaign.pk, codes=[f"CODE-{number}" for number in range(1, 9)])
+    for account_id in accounts(5):
+        issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    voiding.void(code="CODE-3", reason="A mistake.")
+    return campaign
+
+
+def coupon_at(campaign: Campaign, position: int) -> Coupon:
+    return Coupon.objects.get(campaign=campaign, position=position)
+
+
+@contextmanager
+def without_constraint(model: type[Model], name: str) -> Iterator[None]:
+    """The table without one of its constraints, as a careless migration might leave it."""
+    constraint = next(one for one in model._meta.constraints if one.name == name)
+    with connection.schema_editor() as editor:
+        editor.remove_constraint(model, constraint)
+    try:
+        yield
+    finally:
+        Coupon.objects.all().delete() if model is Coupon else Campaign.objects.update(issued=0)
+        with connection.schema_editor() as editor:
+            editor.add_constraint(model, constraint)
+
+
+def test_a_sound_shop_breaks_no_law(campaign: Campaign, with_pool: Campaign) -> None:
+    reports = audit.audit()
+
+    assert [one.law for one in reports] == ["L1", "L2", "L3", "L6"]
+    assert [one.checked for one in reports] == [2, 15, 8, 15]
+    assert broken() == {}
+
+
+def test_l1_names_a_campaign_whose_counter_is_wrong(campaign: Campaign) -> None:
+    Campaign.objects.filter(pk=campaign.pk).update(issued=F("issued") - 1)
+
+    assert broken()["L1"] == [str(campaign.pk)]
+
+
+def test_l1_names_a_campaign_that_counts_coupons_it_has_not() -> None:
+    empty = CampaignFactory.create(issued=1)
+
+    assert broken() == {"L1": [str(empty.pk)]}
+
+
+def test_l1_names_a_campaign_that_issued_too_many(campaign: Campaign) -> None:
+    with without_constraint(Campaign, "coupons_campaign_issued_within_quantity"):
+        Campaign.objects.filter(pk=campaign.pk).update(quantity=9)
+
+        assert broken() == {"L1": [str(campaign.pk)]}
+
+
+def test_l2_names_a_campaign_with_a_gap(campaign: Campaign) -> None:
+    Coupon.objects.filter(campaign=campaign, position=10).update(position=11)
+
+    assert broken() == {"L2": [str(campaign.pk)]}
+
+
+def test_l2_names_a_campaign_that_misses_its_first_position(campaign: Campaign) -> None:
+    Coupon.objects.filter(campaign=campaign, position=1).update(position=0)
+
+    assert broken() == {"L2": [str(campaign.pk)]}
+
+
+def test_l2_names_a_campaign_with_a_coupon_out_of_line(campaign: Campaign) -> None:
+    Coupon.objects.filter(campaign=campaign, position=5).update(position=None)
+
+    assert broken() == {"L2": [str(campaign.pk)]}
+
+
+def test_l2_names_a_position_that_comes_twice(campaign: Campaign) -> None:
+    with without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
+        Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
+        codes = Coupon.objects.filter(campaign=campaign, position=4).values_list("code", flat=True)
+
+        assert broken() == {"L2": [min(codes)]}
+
+
+def test_l2_names_an_account_with_two_coupons(campaign: Campaign) -> None:
+    with without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
+        first, second = coupon_at(campaign, 1), coupon_at(campaign, 2)
+        Coupon.objects.filter(pk=second.pk).update(account=first.account)
+
+        assert broken() == {"L2": [min(first.code, second.code)]}
+
+
+def test_l3_names_a_campaign_that_lost_a_code(with_pool: Campaign) -> None:
+    PoolCode.objects.filter(code="CODE-8").delete()
+
+    assert broken() == {"L3": [str(with_pool.pk)]}
+
+
+def test_l3_names_an_issued_code_that_came_back_to_the_pool(with_pool: Campaign) -> None:
+    PoolCode.objects.filter(code="CODE-1").update(status="available", coupon=None)
+
+    assert broken() == {"L3": ["CODE-1"]}
+
+
+def test_l3_names_a_code_that_is_issued_to_the_wrong_coupon(with_pool: Campaign) -> None:
+    Coupon.objects.filter(code="CODE-1").update(code="ANOTHER")
+
+    assert broken() == {"L3": ["CODE-1", "ANOTHER"]}
+
+
+def test_l3_names_a_code_that_another_campaign_issued(with_pool: Campaign, campaign: Campaign) -> None:
+    PoolCode.objects.filter(code="CODE-1").update(campaign=campaign)
+    Campaign.objects.filter(pk=campaign.pk).update(codes_added=1)
+    Campaign.objects.filter(pk=with_pool.pk).update(codes_added=7)
+
+    assert broken() == {"L3": ["CODE-1", "CODE-1"]}
+
+
+def test_l3_names_a_void_code_of_a_coupon_that_is_not(with_pool: Campaign) -> None:
+    PoolCode.objects.filter(code="CODE-2").update(status="void")
+    PoolCode.objects.filter(code="CODE-3").update(status="issued")
+
+    assert broken() == {"L3": ["CODE-2", "CODE-3"]}
+
+
+def test_l3_names_a_coupon_that_is_not_from_the_pool(with_pool: Campaign) -> None:
+    coupon = coupon_at(with_pool, 1)
+    PoolCode.objects.filter(code="CODE-1").update(code="CODE-9")
+
+    assert broken() == {"L3": ["CODE-9", coupon.code]}
+
+
+def test_l6_names_coupons_whose_order_does_not_fit(campaign: Campaign) -> None:
+    with without_constraint(Coupon, "coupons_coupon_order_says_who_holds_it"):
+        held, issued = coupon_at(campaign, 1), coupon_at(campaign, 2)
+        Coupon.objects.filter(pk=held.pk).update(status="held")
+        Coupon.objects.filter(pk=issued.pk).update(order_id=order_ids(1)[0])
+
+        assert broken() == {"L6": [held.code, issued.code]}
+
+
+def test_l6_names_a_coupon_of_an_order_that_has_two() -> None:
+    campaign = CampaignFactory.create()
+    order_id = order_ids(1)[0]
+    with without_constraint(Coupon, "coupons_coupon_one_per_order"):
+        codes = [coupon_of(campaign, status="held", order_id=order_id).code for _ in range(2)]
+
+        assert broken() == {"L6": [min(codes)]}
+
+
+def test_an_audit_takes_as_many_statements_however_many_coupons(campaign: Campaign) -> None:
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as few:
+        audit.audit()
+    for _ in range(30):
+        coupon_of(CampaignFactory.create(opens_at=timezone.now()))
+    with CaptureQueriesContext(connection) as many:
+        audit.audit()
+
+    assert len(many) == len(few) <= 14

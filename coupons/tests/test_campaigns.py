@@ -1,0 +1,197 @@
+"""Campaigns: what they may be, how they change, who sees which."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import Error as DatabaseError
+from django.db import transaction
+from django.utils import timezone
+
+from coupons import campaigns
+from coupons.models import Campaign
+from coupons.tests.factories import CampaignFactory, coupon_of
+from shop.errors import FirstcomeError, Invalid
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+TERMS: campaigns.Terms = {
+    "name": "Drop",
+    "quantity": 10,
+    "discount_type": "amount",
+    "discount_value": 1_000,
+}
+
+
+def faults(work: Any) -> list[tuple[str, str]]:
+    with pytest.raises(Invalid) as refused:
+        work()
+    return [(fault["field"], fault["code"]) for fault in refused.value.extra["errors"]]
+
+
+def refusal(work: Any) -> str:
+    with pytest.raises(FirstcomeError) as refused:
+        work()
+    return refused.value.code
+
+
+def test_a_campaign_opens_at_once_with_the_usual_terms() -> None:
+    campaign = campaigns.create(**TERMS)
+
+    campaign.refresh_from_db()
+    assert campaign.status_at(timezone.now()) == "open"
+    assert (campaign.strategy, campaign.code_source, campaign.coupon_valid_for_days) == (
+        "group_commit",
+        "generated",
+        30,
+    )
+    assert (campaign.issued, campaign.remaining, campaign.closes_at) == (0, 10, None)
+
+
+def test_everything_wrong_is_told_at_once(settings: Any) -> None:
+    settings.LAB = False
+    wrong: campaigns.Terms = {
+        **TERMS,
+        "strategy": "unsafe",
+        "discount_type": "percent",
+        "discount_value": 101,
+        "opens_at": NOW,
+        "closes_at": NOW,
+        "partner": "convenience_store",
+    }
+
+    assert faults(lambda: campaigns.create(**wrong)) == [
+        ("closes_at", "not_after_opening"),
+        ("discount.value", "over_100_percent"),
+        ("partner", "not_configured"),
+        ("strategy", "not_available"),
+    ]
+    assert not Campaign.objects.exists()
+
+
+def test_the_lab_may_choose_the_unsafe_strategy(settings: Any) -> None:
+    settings.LAB = True
+
+    assert campaigns.create(**{**TERMS, "strategy": "unsafe"}).strategy == "unsafe"
+
+
+@pytest.mark.parametrize(
+    ("columns", "constraint"),
+    [
+        ({"issued": 101}, "coupons_campaign_issued_within_quantity"),
+        ({"quantity": 0}, "coupons_campaign_quantity_positive"),
+        ({"closes_at": NOW, "opens_at": NOW}, "coupons_campaign_closes_after_it_opens"),
+        ({"discount_type": "percent", "discount_value": 101}, "coupons_campaign_discount_makes_sense"),
+        ({"discount_value": 0}, "coupons_campaign_discount_makes_sense"),
+    ],
+)
+def test_the_database_refuses_what_makes_no_sense(columns: dict[str, Any], constraint: str) -> None:
+    campaign = CampaignFactory.create()
+
+    with pytest.raises(DatabaseError, match=constraint), transaction.atomic():
+        Campaign.objects.filter(pk=campaign.pk).update(**columns)
+
+
+@pytest.mark.parametrize(
+    ("opens_in", "closes_in", "issued", "status"),
+    [
+        (1, None, 0, "scheduled"),
+        (0, None, 0, "open"),
+        (-1, 1, 9, "open"),
+        (-1, 1, 10, "sold_out"),
+        (-1, 0, 10, "closed"),
+        (1, 2, 10, "scheduled"),
+    ],
+)
+def test_the_status_follows_from_time_and_count(
+    opens_in: int, closes_in: int | None, issued: int, status: str
+) -> None:
+    campaign = CampaignFactory.build(
+        quantity=10,
+        issued=issued,
+        opens_at=NOW + timedelta(seconds=opens_in),
+        closes_at=None if closes_in is None else NOW + timedelta(seconds=closes_in),
+    )
+
+    assert campaign.status_at(NOW) == status
+
+
+def test_closed_campaigns_are_for_staff() -> None:
+    campaign = CampaignFactory.create(quantity=1)
+    coupon_of(campaign)
+    scheduled, closed = CampaignFactory.create(scheduled=True), CampaignFactory.create(closed=True)
+
+    assert {*campaigns.visible(include_closed=False)} == {campaign, scheduled}
+    assert {*campaigns.visible(include_closed=True)} == {campaign, scheduled, closed}
+    assert campaigns.get(campaign_id=closed.pk, include_closed=True) == closed
+    assert refusal(lambda: campaigns.get(campaign_id=closed.pk, include_closed=False)) == "not_found"
+
+
+def test_only_what_is_given_changes() -> None:
+    campaign = CampaignFactory.create(name="Before", quantity=10)
+    coupon_of(campaign)
+
+    changed = campaigns.change(campaign_id=campaign.pk, name="After", quantity=20)
+
+    row = Campaign.objects.get(pk=campaign.pk)
+    assert (row.name, row.quantity, row.issued, row.discount_value) == ("After", 20, 1, 1_000)
+    assert row.version == changed.version > campaign.version
+
+
+def test_the_quantity_goes_down_to_what_is_issued_and_no_further() -> None:
+    campaign = CampaignFactory.create(quantity=10)
+    coupon_of(campaign)
+    coupon_of(campaign)
+
+    assert campaigns.change(campaign_id=campaign.pk, quantity=2).quantity == 2
+    assert refusal(lambda: campaigns.change(campaign_id=campaign.pk, quantity=1)) == "quantity_below_issued"
+    assert Campaign.objects.get(pk=campaign.pk).quantity == 2
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"code_source": "pool"},
+        {"discount_type": "percent", "discount_value": 5},
+        {"discount_value": 2_000},
+        {"min_order_amount": 1},
+        {"max_discount_amount": 1},
+        {"strategy": "unsafe"},
+    ],
+)
+def test_what_coupons_draw_on_stays_once_there_is_one(terms: campaigns.Terms, settings: Any) -> None:
+    settings.LAB = True
+    campaign = CampaignFactory.create()
+    before = Campaign.objects.filter(pk=campaign.pk).values(*terms).get()
+    campaigns.change(campaign_id=campaign.pk, **terms)
+    campaigns.change(campaign_id=campaign.pk, **before)  # type: ignore[typeddict-item]
+    coupon_of(campaign)
+
+    assert refusal(lambda: campaigns.change(campaign_id=campaign.pk, **terms)) == "campaign_has_coupons"
+    assert Campaign.objects.filter(pk=campaign.pk).values(*terms).get() == before
+
+
+def test_a_running_campaign_may_change_between_strategies_that_lock_its_row() -> None:
+    campaign = CampaignFactory.create(strategy="group_commit")
+    coupon_of(campaign)
+
+    assert campaigns.change(campaign_id=campaign.pk, strategy="pessimistic").strategy == "pessimistic"
+
+
+def test_a_campaign_of_the_lab_can_be_changed_elsewhere_too(settings: Any) -> None:
+    settings.LAB = False
+    campaign = CampaignFactory.create(strategy="unsafe")
+
+    assert campaigns.change(campaign_id=campaign.pk, strategy="unsafe", name="Old").name == "Old"
+
+
+def test_a_change_that_contradicts_what_is_there_is_refused() -> None:
+    campaign = CampaignFactory.create(discount_type="percent", discount_value=50)
+
+    assert faults(lambda: campaigns.change(campaign_id=campaign.pk, discount_value=101)) == [
+        ("discount.value", "over_100_percent")
+    ]
+    assert faults(lambda: campaigns.change(campaign_id=campaign.pk, closes_at=campaign.opens_at)) == [
+        ("closes_at", "not_after_opening")
+    ]
+    assert refusal(lambda: campaigns.change(campaign_id=10**9, name="None")) == "not_found"
