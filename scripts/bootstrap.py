@@ -1,4 +1,4 @@
-"""The virtual environment, made and kept up to date: `python3 scripts/bootstrap.py run|mariadb|test|check`.
+"""The virtual environment, made and kept up to date: `python3 scripts/bootstrap.py run|bench|test|…`.
 
 Runs on whatever `python3` is, before anything is installed: standard library only, and no syntax newer than
 Python 3.7, so that an old one can still hand over to a newer one or say what is missing.
@@ -24,6 +24,7 @@ REQUIREMENTS = {
     "run": ["requirements-embedded.txt"],
     "mariadb": ["requirements-embedded.txt", "requirements.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
+    "bench": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "test": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
 }
 BYTES_NEEDED = 400 * 1024 * 1024
@@ -41,7 +42,7 @@ def main() -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     files = [PROJECT / name for name in REQUIREMENTS[purpose]]
     missing = [path for path in files if not is_installed(path)]
-    if purpose in ("mariadb", "test"):
+    if purpose in ("mariadb", "bench", "test"):
         system_packages.require(redis=purpose == "test", compiler=PROJECT / "requirements.txt" in missing)
     if missing:
         install(missing, with_packages_of=files)

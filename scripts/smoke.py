@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts import children, ports, readiness, stack, welcome
 from scripts import instance as instances
+from scripts import ports, readiness, stack, welcome
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
@@ -65,7 +65,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except (Failed, SetupError, OSError) as error:
-        print(f"smoke: failed: {error}\n{_ends_of_logs(home)}", file=sys.stderr, flush=True)
+        print(f"smoke: failed: {error}\n{stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
         return 1
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -186,11 +186,6 @@ def _require(is_so: bool, otherwise: str) -> None:
 
 def _step(text: str) -> None:
     print(f"smoke: {text}", flush=True)
-
-
-def _ends_of_logs(home: Path) -> str:
-    logs = sorted((home / "log").glob("*.log"))
-    return "\n".join(f"--- {log.name}\n{children.tail(log, 8)}" for log in logs)
 
 
 if __name__ == "__main__":

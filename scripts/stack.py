@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from scripts import children, environment, places, ports, process_identity, supervision
 from scripts.instance import Instance
@@ -13,6 +14,7 @@ from scripts.setup_error import SetupError
 READY_SECONDS = 240
 """The first run makes a database and seeds it, on a machine that may be slow and busy."""
 STOP_SECONDS = 20
+MANAGE_SECONDS = 300
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 """What an outer make would tell the inner one."""
 
@@ -40,16 +42,38 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
 
 
 def manage(instance: Instance, arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`make manage ARGS=…` in that stack, to its end."""
+    """`make manage ARGS=…` in that stack, to its end. Raises SetupError when that takes too long."""
     words = ["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"]
-    return subprocess.run(
-        words, cwd=places.PROJECT, env=_environment(instance, settings), capture_output=True, text=True
+    child = subprocess.Popen(
+        words,
+        cwd=places.PROJECT,
+        env=_environment(instance, settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+    try:
+        out, error = child.communicate(timeout=MANAGE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"{arguments} goes on after {MANAGE_SECONDS} s") from None
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)  # make, and what make runs
+            child.wait()
+    return subprocess.CompletedProcess(words, child.returncode, out, error)
+
+
+def ends_of_logs(home: Path) -> str:
+    """The last lines of every log of the stack, for whoever wonders why it failed."""
+    logs = sorted((home / "log").glob("*.log"))
+    return "\n".join(f"--- {log.name}\n{children.tail(log, 8)}" for log in logs)
 
 
 def _environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
     """Exported settings win over a developer's `.env`, so this never meets a database of theirs."""
-    own = os.environ | environment.defaults(instance) | settings
+    own = {**os.environ, **environment.defaults(instance), **settings}
     return {name: value for name, value in own.items() if name not in OF_MAKE}
 
 

@@ -1,0 +1,119 @@
+"""k6 as the benchmarks use it, against a server whose every answer is known."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock, Thread
+
+import pytest
+
+from scripts import bench, load
+from scripts.instance import Instance
+from scripts.load import Figures
+from scripts.setup_error import SetupError
+
+USERS = 300
+
+
+class Shop(ThreadingHTTPServer):
+    """Remembers what was asked, and refuses every third request."""
+
+    daemon_threads = True
+    request_queue_size = 2 * load.VUS
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.mutex = Lock()
+        self.asked: list[tuple[str, str, str, dict]] = []
+
+
+class Answering(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Shop
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        account, key = self.headers["Authorization"], self.headers.get("Idempotency-Key", "")
+        with self.server.mutex:
+            self.server.asked.append((self.path, account, key, body))
+            is_refused = len(self.server.asked) % 3 == 0
+        self.send_response(409 if is_refused else 201)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    with Shop() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def instance(tmp_path: Path, shop: Shop) -> Instance:
+    (tmp_path / "log").mkdir()
+    users = [{"id": number, "username": "", "access": f"token-{number}"} for number in range(USERS)]
+    (tmp_path / "tokens.json").write_text(json.dumps({"staff": "", "users": users}))
+    (tmp_path / "products.json").write_text(json.dumps(list(range(1, 8))))
+    return Instance(home=tmp_path, port=shop.server_address[1], database="mariadb")
+
+
+def run(script: str, instance: Instance, **settings: object) -> Figures:
+    files = {name.upper(): instance.home / f"{name}.json" for name in ("tokens", "products")}
+    return load.run(script, instance=instance, seconds=10, **files, **settings)
+
+
+def test_every_account_asks_once_and_refusals_are_counted_as_errors(instance, shop):
+    figures = run("coupons", instance, CAMPAIGN=7)
+    assert (figures.requests, figures.errors, figures.succeeded) == (USERS, USERS // 3, USERS * 2 // 3)
+    assert {(path, body["campaign"]) for path, _, _, body in shop.asked} == {("/api/v1/coupons", 7)}
+    assert sorted(account for _, account, _, _ in shop.asked) == sorted(
+        f"Bearer token-{number}" for number in range(USERS)
+    )
+    assert 0 < figures.p50_ms <= figures.p95_ms <= figures.max_ms
+    assert 0 < figures.seconds < 10
+    assert figures.per_second == figures.succeeded / figures.seconds
+    assert figures.k6_cores > 0
+
+
+def test_an_order_has_three_different_products_and_a_key_of_its_own(instance, shop):
+    figures = run("orders", instance)
+    assert figures.requests == len({key for _, _, key, _ in shop.asked}) == USERS
+    for path, _, _, body in shop.asked:
+        assert path == "/api/v1/orders"
+        assert len({item["product"] for item in body["items"]}) == 3
+        assert all(item["product"] in range(1, 8) and item["quantity"] == 1 for item in body["items"])
+
+
+def test_the_null_call_has_the_shape_of_a_coupons(instance, shop):
+    figures = run("null", instance, CAMPAIGN=7)
+    assert {(path, body["campaign"]) for path, _, _, body in shop.asked} == {("/api/v1/lab/null", 7)}
+    # It expects 200, and this shop says 201.
+    assert figures.errors == figures.requests == USERS
+
+
+def test_load_goes_to_loopback_only(instance):
+    with pytest.raises(SetupError, match="loopback only"):
+        run("coupons", instance, CAMPAIGN=7, URL="http://example.com:80")
+
+
+def test_a_script_that_fails_is_told_with_the_end_of_its_log(instance):
+    instance.home.joinpath("tokens.json").write_text("not json")
+    with pytest.raises(SetupError, match="ended with exit code"):
+        run("coupons", instance, CAMPAIGN=7)
+
+
+def test_the_table_compares_with_the_first_line():
+    null = Figures(seconds=2, requests=2_000, errors=0, p50_ms=1, p95_ms=2, max_ms=3, k6_cores=0.4)
+    coupon = Figures(seconds=2, requests=600, errors=100, p50_ms=10.4, p95_ms=20, max_ms=3_000, k6_cores=0.2)
+    lines = [" ".join(line.split()) for line in bench.table({"null": null, "coupon": coupon}).splitlines()]
+    assert lines[1] == "per second of null p50 ms p95 ms max ms errors"
+    assert lines[2] == "null 1,000 100% 1 2 3 0"
+    assert lines[3] == "coupon 250 25% 10 20 3000 100"
+    assert lines[-1] == "k6 itself took up to 0.4 cores of the same machine."
