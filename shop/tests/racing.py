@@ -48,7 +48,7 @@ def _join(threads: Sequence[threading.Thread], *, deadline: float) -> None:
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
     """Return once `condition()` holds; past the deadline the test fails."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.005)
+        pause.wait(0.005)

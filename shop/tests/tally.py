@@ -1,0 +1,74 @@
+"""The smallest business there is: a row that counts, and an entry for each count.
+
+Two tables of the tests' own, in plain SQL.
+"""
+
+from collections.abc import Sequence
+
+from django.db import connection
+
+from shop.errors import Rejected
+from shop.tests.second_connection import another_connection, ask
+
+TABLES = (
+    "CREATE TABLE tally (id INT PRIMARY KEY, value INT NOT NULL) ENGINE=InnoDB",
+    "CREATE TABLE tally_entry (name VARCHAR(64) PRIMARY KEY, position INT NOT NULL UNIQUE) ENGINE=InnoDB",
+)
+HOT, OTHER = 1, 2
+TAKEN = "taken"
+LOCK = "SELECT value FROM tally WHERE id = %s FOR UPDATE"
+
+
+def create() -> None:
+    """Make both tables; MariaDB ends an open transaction here."""
+    drop()
+    for table in TABLES:
+        ask(connection, table)
+
+
+def drop() -> None:
+    ask(connection, "DROP TABLE IF EXISTS tally_entry, tally")
+
+
+def reset() -> None:
+    """Nothing is counted yet; the name `taken` is."""
+    for statement in ("DELETE FROM tally_entry", "DELETE FROM tally"):
+        ask(connection, statement)
+    ask(connection, "INSERT INTO tally VALUES (%s, 0), (%s, 0)", HOT, OTHER)
+    ask(connection, "INSERT INTO tally_entry VALUES (%s, 0)", TAKEN)
+
+
+def count(names: Sequence[str]) -> list[int | Exception]:
+    """Decide a batch: each name gets the next position, unless what it is says otherwise.
+
+    `refused…` gets an exception for an outcome, `raising…` raises, `repeating…` breaks the unique key.
+    """
+    last = ask(connection, LOCK, HOT)[0][0]
+    outcomes: list[int | Exception] = []
+    for name in names:
+        if name.startswith("refused"):
+            outcomes.append(Rejected(name))
+            continue
+        if name.startswith("raising"):
+            raise ValueError(name)
+        last += 1
+        ask(connection, "INSERT INTO tally_entry VALUES (%s, %s)", _key(name), last)
+        outcomes.append(last)
+    ask(connection, "UPDATE tally SET value = %s WHERE id = %s", last, HOT)
+    return outcomes
+
+
+def counted() -> int:
+    """What the row says, to anybody."""
+    with another_connection() as other:
+        return int(ask(other, "SELECT value FROM tally WHERE id = %s", HOT)[0][0])
+
+
+def entries() -> dict[str, int]:
+    """Who has which position, to anybody."""
+    with another_connection() as other:
+        return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", TAKEN))
+
+
+def _key(name: str) -> str:
+    return TAKEN if name.startswith("repeating") else name

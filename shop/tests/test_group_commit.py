@@ -1,0 +1,487 @@
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as draw
+
+from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
+from shop.group_commit import Lane, _Waiter
+from shop.tests import tally
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask, holding
+
+KINDS = ("counted", "refused", "raising", "repeating")
+names = draw.lists(draw.sampled_from(KINDS), min_size=1, max_size=12).map(
+    lambda kinds: [f"{kind}-{number}" for number, kind in enumerate(kinds)]
+)
+# Each example is a race on the real database: fewer of them, and as long as they take.
+races = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HOT = (tally.LOCK, tally.HOT)
+# Answers that come once a lock is released or an error has passed on: noticed well before a lane's wait ends.
+SOON = 5.0
+
+
+class Gate:
+    """A decision that stops at its first batch until it is let go, and remembers every batch."""
+
+    def __init__(self, decide: Callable[[Sequence[Any]], Sequence[Any]] = tally.count) -> None:
+        self.batches: list[list[Any]] = []
+        self.is_open = threading.Event()
+        self._decide = decide
+
+    def __call__(self, requests: Sequence[Any]) -> Sequence[Any]:
+        self.batches.append(list(requests))
+        outcomes = self._decide(requests)
+        assert self.is_open.wait(60), "nobody opened the gate"
+        return outcomes
+
+
+class Submission(threading.Thread):
+    """A request that is on its way."""
+
+    def __init__(self, lane: Lane[Any, Any], request: Any) -> None:
+        super().__init__(daemon=True)
+        self.lane, self.request, self.outcome, self.seconds = lane, request, None, 0.0
+        self.start()
+
+    def run(self) -> None:
+        started_at = time.monotonic()
+        try:
+            self.outcome = self.lane.submit(self.request)
+        except BaseException as error:
+            self.outcome = error
+        finally:
+            self.seconds = time.monotonic() - started_at
+            connections.close_all()
+
+    def result(self, *, within: float = 60.0) -> Any:
+        self.join(within)
+        assert not self.is_alive(), f"{self.request} never came back"
+        return self.outcome
+
+
+def submit_in_order(lane: Lane[Any, Any], requests: Sequence[Any]) -> list[Submission]:
+    """Submit one after another, each once the one before it stands in line."""
+    submissions = []
+    for request in requests:
+        length = len(lane._line)
+        submissions.append(Submission(lane, request))
+        wait_until(lambda length=length: len(lane._line) > length)
+    return submissions
+
+
+@contextmanager
+def led_by(lane: Lane[Any, Any], gate: Gate, request: Any = "leading") -> Iterator[Submission]:
+    """While this lasts, the leader's transaction stays open and everybody else waits in line."""
+    leader = Submission(lane, request)
+    wait_until(lambda: len(gate.batches) == 1)
+    try:
+        yield leader
+    finally:
+        gate.is_open.set()
+
+
+@races
+@given(names=names, max_batch=draw.integers(1, 8))
+@example(names=["repeating-0", "counted-1", "raising-2", "refused-3", "counted-4"], max_batch=8)
+def test_each_request_gets_its_own_outcome_and_a_poisonous_one_fails_alone(
+    counting: None, names: list[str], max_batch: int
+) -> None:
+    tally.reset()
+    lane = Lane(tally.count, max_batch=max_batch)
+    outcomes = dict(zip(names, race([lambda name=name: lane.submit(name) for name in names]), strict=True))
+    wrong = {name: outcome for name, outcome in outcomes.items() if not is_due(name, outcome)}
+    assert wrong == {}
+    accepted = {name: outcome for name, outcome in outcomes.items() if name.startswith("counted")}
+    assert tally.entries() == accepted
+    assert sorted(accepted.values()) == list(range(1, len(accepted) + 1))
+    assert tally.counted() == len(accepted)
+
+
+def is_due(name: str, outcome: Any) -> bool:
+    match name.partition("-")[0]:
+        case "refused":
+            return isinstance(outcome, Rejected) and outcome.detail == name
+        case "raising":
+            return isinstance(outcome, ValueError) and outcome.args == (name,)
+        case "repeating":
+            return isinstance(outcome, IntegrityError)
+    return isinstance(outcome, int)
+
+
+@races
+@given(size=draw.integers(0, 12), max_batch=draw.integers(1, 5))
+def test_arrival_order_is_decision_order_and_batches_are_bounded(
+    counting: None, size: int, max_batch: int
+) -> None:
+    tally.reset()
+    gate = Gate()
+    lane = Lane(gate, max_batch=max_batch)
+    with led_by(lane, gate) as leader:
+        followers = submit_in_order(lane, [f"follower-{number}" for number in range(size)])
+    assert [one.result() for one in [leader, *followers]] == list(range(1, size + 2))
+    assert [name for batch in gate.batches for name in batch] == [
+        "leading",
+        *(one.request for one in followers),
+    ]
+    assert [len(batch) for batch in gate.batches[1:]] == expected_sizes(size, max_batch)
+
+
+def expected_sizes(size: int, max_batch: int) -> list[int]:
+    return [min(max_batch, size - start) for start in range(0, size, max_batch)]
+
+
+def test_a_batch_is_one_transaction(counting: None) -> None:
+    statements: list[str] = []
+    gate = Gate()
+    lane = Lane(gate)
+
+    class Watched(Submission):
+        def run(self) -> None:
+            with CaptureQueriesContext(connection) as captured:
+                super().run()
+            statements.extend(query["sql"] for query in captured)
+
+    leader = Watched(lane, "leading")
+    wait_until(lambda: len(gate.batches) == 1)
+    followers = [Watched(lane, f"follower-{number}") for number in range(9)]
+    wait_until(lambda: len(lane._line) == 9)
+    gate.is_open.set()
+    for one in [leader, *followers]:
+        assert isinstance(one.result(), int)
+    assert [len(batch) for batch in gate.batches] == [1, 9]
+    assert statements.count("COMMIT") == 2
+    assert sum(statement.startswith("UPDATE") for statement in statements) == 2
+
+
+def test_nobody_is_answered_before_the_commit_and_everybody_right_after(counting: None) -> None:
+    first, second = Gate(), Gate()
+    gates = iter([first, second])
+    lane: Lane[str, int] = Lane(lambda requests: next(gates)(requests))
+    with led_by(lane, first):
+        submit_in_order(lane, ["follower-1", "follower-2"])
+    wait_until(lambda: len(second.batches) == 1)
+    third = Submission(lane, "follower-3")
+    # The second batch is written but not committed.
+    assert set(tally.entries()) == {"leading"}
+    assert third.is_alive()
+    second.is_open.set()
+
+
+def test_a_follower_that_has_its_outcome_sees_its_row_on_its_own_connection(counting: None) -> None:
+    lane = Lane(tally.count)
+
+    def submit_and_look(name: str) -> tuple[int, list[Any]]:
+        position = lane.submit(name)
+        return position, ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
+
+    results = race([lambda name=f"name-{number}": submit_and_look(name) for number in range(24)])
+    assert [seen for _, seen in results] == [[(position,)] for position, _ in results]
+
+
+def test_64_threads_count_exactly_and_share_transactions(counting: None) -> None:
+    batches: list[int] = []
+
+    def decide(requests: Sequence[str]) -> list[int | Exception]:
+        batches.append(len(requests))
+        return tally.count(requests)
+
+    lane = Lane(decide)
+
+    def submit_five(racer: int) -> list[int]:
+        return [lane.submit(f"{racer}-{turn}") for turn in range(5)]
+
+    positions = [p for five in race([lambda r=r: submit_five(r) for r in range(64)]) for p in five]
+    assert sorted(positions) == list(range(1, 321))
+    assert tally.counted() == 320
+    assert sum(batches) == 320
+    assert len(batches) < 160
+
+
+def test_without_a_lock_the_same_count_loses(counting: None) -> None:
+    """The naive twin: everybody reads before anybody writes, as two requests at once may."""
+    both_have_read = threading.Barrier(2, timeout=10)
+
+    def count() -> None:
+        value = tally.counted()
+        both_have_read.wait()
+        ask(connection, "UPDATE tally SET value = %s WHERE id = %s", value + 1, tally.HOT)
+
+    race([count, count])
+    assert tally.counted() == 1
+
+
+def test_a_full_line_refuses_at_once(counting: None) -> None:
+    gate = Gate()
+    lane = Lane(gate, max_waiting=2)
+    with led_by(lane, gate) as leader:
+        waiting = submit_in_order(lane, ["second", "third"])
+        refused = Submission(lane, "fourth")
+        assert isinstance(refused.result(within=SOON), Overloaded)
+    assert [one.result() for one in [leader, *waiting]] == [1, 2, 3]
+    assert "fourth" not in tally.entries()
+
+
+def test_whoever_waits_too_long_for_a_turn_is_refused_and_nothing_is_done(counting: None) -> None:
+    lane = Lane(tally.count, wait_seconds=0.5, max_batch=1)
+    with holding(*HOT):
+        leader = Submission(lane, "leading")
+        wait_until(lambda: lane._leader is not None and not lane._line)
+        follower = Submission(lane, "follower")
+        assert isinstance(follower.result(within=SOON), Overloaded)
+        assert follower.seconds < 1.5
+    assert leader.result() == 1
+    assert tally.entries() == {"leading": 1}
+
+
+@pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_when_the_leader_is_interrupted_its_batch_is_told_and_the_next_goes_on(
+    counting: None, death: type[BaseException]
+) -> None:
+    gate = Gate()
+
+    def decide(requests: Sequence[str]) -> Sequence[Any]:
+        outcomes = gate(requests)
+        if "dying" in requests:
+            raise death()
+        return outcomes
+
+    lane = Lane(decide, max_batch=2)
+    with led_by(lane, gate):
+        dying, beside, after = submit_in_order(lane, ["dying", "beside", "after"])
+    assert isinstance(dying.result(within=SOON), death)
+    assert isinstance(beside.result(within=SOON), Unavailable)
+    assert after.result(within=SOON) == 2
+    assert tally.entries() == {"leading": 1, "after": 2}
+
+
+def test_a_waiter_that_is_killed_before_it_can_lead_passes_the_lead_on(counting: None) -> None:
+    gate = Gate()
+    lane = Lane(gate)
+    with led_by(lane, gate):
+        killed, after = submit_in_order(lane, ["killed", "after"])
+        kill(killed)
+    assert isinstance(killed.result(within=SOON), SystemExit)
+    assert after.result(within=SOON) == 2
+    assert tally.entries() == {"leading": 1, "after": 2}
+
+
+def kill(thread: threading.Thread) -> None:
+    """Raise in the thread as soon as it runs again: here, when it is woken to lead."""
+    assert thread.ident is not None
+    changed = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+    )
+    assert changed == 1
+
+
+def test_a_lead_that_nobody_takes_up_is_taken_over_with_its_request(counting: None) -> None:
+    lane: Lane[str, int] = Lane(tally.count, wait_seconds=0.5)
+    gone: _Waiter[str] = _Waiter("gone")
+    lane._join(gone)
+    first = Submission(lane, "first")
+    assert isinstance(first.result(within=SOON), Overloaded)
+    assert Submission(lane, "second").result(within=SOON) == 2
+    assert tally.entries() == {"gone": 1, "second": 2}
+
+
+def test_nobody_waits_forever_for_a_leader_that_hangs(counting: None) -> None:
+    """The leader and its batch wait for a row that another client keeps; later requests don't need it."""
+    started: list[Sequence[int]] = []
+
+    def lock(rows: Sequence[int]) -> Sequence[int]:
+        started.append(rows)
+        for row in rows:
+            ask(connection, tally.LOCK, row)
+        return rows
+
+    gate = Gate(lock)
+    lane = Lane(gate, wait_seconds=0.6, max_batch=2)
+    with holding(*HOT):
+        with led_by(lane, gate, tally.OTHER):
+            hanging, beside, after = submit_in_order(lane, [tally.HOT, tally.OTHER, tally.OTHER])
+        unknown = beside.result(within=SOON)
+        assert isinstance(unknown, Unavailable)
+        assert not isinstance(unknown, Overloaded)
+        assert isinstance(after.result(within=SOON), Overloaded)
+        assert Submission(lane, tally.OTHER).result(within=SOON) == tally.OTHER
+        assert hanging.is_alive()
+    assert hanging.result() == tally.HOT
+    assert Submission(lane, tally.HOT).result(within=SOON) == tally.HOT
+    assert (lane._leader, list(lane._line)) == (None, [])
+
+
+def test_when_a_dead_lead_is_taken_over_the_old_leader_comes_back_to_a_lane_with_one_leader(
+    counting: None,
+) -> None:
+    first, second, third = (Gate(lambda requests: requests) for _ in range(3))
+    gates = iter([first, second, third])
+    lane: Lane[str, str] = Lane(lambda requests: next(gates)(requests), wait_seconds=0.5)
+    with led_by(lane, first, "slow") as slow:
+        assert isinstance(Submission(lane, "refused").result(within=SOON), Overloaded)
+        heir = Submission(lane, "heir")
+        wait_until(lambda: second.batches == [["heir"]])
+        waiting = submit_in_order(lane, ["waiting"])[0]
+    assert slow.result(within=SOON) == "slow"
+    # The heir still leads: the one who came back must not hand its lead to a third.
+    assert (len(lane._line), third.batches) == (1, [])
+    second.is_open.set()
+    third.is_open.set()
+    assert heir.result(within=SOON) == "heir"
+    assert waiting.result(within=SOON) == "waiting"
+
+
+def test_whoever_gave_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(counting: None) -> None:
+    first = Gate(lambda requests: requests)
+    alone = Gate(tally.count)
+
+    def decide(requests: Sequence[str]) -> Sequence[Any]:
+        if len(requests) > 1:
+            raise ValueError("not together")
+        return {"leading": first, "slow": alone}.get(requests[0], tally.count)(requests)
+
+    lane: Lane[str, int] = Lane(decide, wait_seconds=0.3)
+    with led_by(lane, first):
+        slow, given_up = submit_in_order(lane, ["slow", "given up"])
+    assert isinstance(given_up.result(within=SOON), Unavailable)
+    assert alone.batches == [["slow"]]
+    alone.is_open.set()
+    assert slow.result() == 1
+    assert tally.entries() == {"slow": 1}
+
+
+def test_inside_a_transaction_it_is_decided_at_once_and_belongs_to_it(counting: None) -> None:
+    gate = Gate()
+    lane = Lane(gate)
+    gate.is_open.set()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        assert lane.submit("first") == 1
+        assert lane.submit("second") == 2
+        raise ZeroDivisionError
+    assert gate.batches == [["first"], ["second"]]
+    assert tally.entries() == {}
+
+
+def test_inside_a_transaction_a_failure_leaves_the_rest_of_it_whole(counting: None) -> None:
+    lane = Lane(tally.count)
+    with transaction.atomic():
+        assert lane.submit("first") == 1
+        for name, error in (
+            ("repeating", IntegrityError),
+            ("raising", ValueError),
+            ("refused", FirstcomeError),
+        ):
+            with pytest.raises(error):
+                lane.submit(name)
+        assert lane.submit("second") == 2
+    assert tally.entries() == {"first": 1, "second": 2}
+
+
+def test_inside_a_transaction_nobody_waits_for_the_lane(counting: None) -> None:
+    gate = Gate(lambda requests: requests)
+    lane: Lane[str, str] = Lane(lambda requests: gate(requests) if "leading" in requests else requests)
+    with led_by(lane, gate) as leader:
+        with transaction.atomic():
+            assert lane.submit("inside") == "inside"
+        assert leader.is_alive()
+    assert leader.result() == "leading"
+
+
+@pytest.mark.django_db
+def test_it_works_within_a_test_case(tally_tables: None) -> None:
+    tally.reset()
+    lane = Lane(tally.count)
+    assert [lane.submit("first"), lane.submit("second")] == [1, 2]
+    with pytest.raises(IntegrityError):
+        lane.submit("repeating")
+    assert ask(connection, "SELECT COUNT(*) FROM tally_entry WHERE name <> %s", tally.TAKEN) == [(2,)]
+
+
+def test_a_deadlocked_batch_is_tried_again_as_a_whole(counting: None) -> None:
+    """The batch holds the hot row and wants the other; the second connection the other way round."""
+    batches: list[list[str]] = []
+    has_hot = threading.Event()
+    gate = Gate(lambda requests: [0 for _ in requests])
+
+    def decide(requests: Sequence[str]) -> Sequence[Any]:
+        if not gate.is_open.is_set():
+            return gate(requests)
+        batches.append(list(requests))
+        outcomes = tally.count(requests)
+        has_hot.set()
+        ask(connection, tally.LOCK, tally.OTHER)
+        return outcomes
+
+    lane: Lane[str, int] = Lane(decide)
+    with another_connection() as other:
+        other.set_autocommit(False)
+        ask(other, tally.LOCK, tally.OTHER)
+        with led_by(lane, gate):
+            followers = submit_in_order(lane, ["first", "second", "third"])
+        assert has_hot.wait(10)
+        make_heavy(other)
+        ask(other, tally.LOCK, tally.HOT)
+        other.rollback()
+    assert [one.result() for one in followers] == [1, 2, 3]
+    assert batches == [["first", "second", "third"]] * 2
+
+
+def make_heavy(other: Any) -> None:
+    """InnoDB rolls back whoever has changed fewer rows: let that be the batch."""
+    for number in range(20):
+        ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
+
+
+def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> None:
+    """A trigger gives the server's own 1213 for one name, each time."""
+    batches: list[list[str]] = []
+    gate = Gate(lambda requests: [0 for _ in requests])
+
+    def decide(requests: Sequence[str]) -> Sequence[Any]:
+        if not gate.is_open.is_set():
+            return gate(requests)
+        batches.append(list(requests))
+        return tally.count(requests)
+
+    lane: Lane[str, int] = Lane(decide)
+    with deadlock_for("unlucky"):
+        with led_by(lane, gate):
+            before, unlucky, after = submit_in_order(lane, ["before", "unlucky", "after"])
+        assert (before.result(), after.result()) == (1, 2)
+        assert isinstance(unlucky.result(), Unavailable)
+    assert batches == [["before", "unlucky", "after"]] * 4 + [["before"]] + [["unlucky"]] * 4 + [["after"]]
+    assert tally.entries() == {"before": 1, "after": 2}
+
+
+@contextmanager
+def deadlock_for(name: str) -> Iterator[None]:
+    ask(
+        connection,
+        "CREATE TRIGGER tally_conflict BEFORE INSERT ON tally_entry FOR EACH ROW "
+        "IF NEW.name = %s THEN SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213; END IF",
+        name,
+    )
+    try:
+        yield
+    finally:
+        ask(connection, "DROP TRIGGER tally_conflict")
+
+
+@pytest.mark.parametrize("outcomes", [[], [1, 2, 3]])
+def test_a_decision_that_forgets_somebody_is_an_error_and_writes_nothing(
+    counting: None, outcomes: list[int]
+) -> None:
+    def decide(requests: Sequence[str]) -> list[int]:
+        tally.count(requests)
+        return outcomes
+
+    with pytest.raises(RuntimeError, match="1 requests got"):
+        Lane(decide).submit("first")
+    assert tally.entries() == {}
