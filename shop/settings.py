@@ -18,6 +18,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="only-for-debug-" * 4 if DEBUG else e
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+WEB_WORKERS = env.int("WEB_WORKERS", default=2)
 WEB_THREADS = env.int("WEB_THREADS", default=64)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 

@@ -1,0 +1,65 @@
+"""How the processes are started: settings that open doors, and migrations that were forgotten."""
+
+from django.conf import settings
+from django.db import Error, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from shop.doctor.findings import Finding, danger, ok, warning
+
+SHORTEST_KEY = 50
+FEWEST_CHARACTERS = 10
+
+
+def examine() -> list[Finding]:
+    return [debug(), secret_key(), hosts(), lab(), migrations()]
+
+
+def debug() -> Finding:
+    if settings.DEBUG:
+        return danger(
+            "DEBUG",
+            "on",
+            "Set DEBUG=0: errors would show the insides, and each process would remember every query.",
+        )
+    return ok("DEBUG", "off")
+
+
+def secret_key() -> Finding:
+    key = settings.SECRET_KEY
+    is_weak = len(key) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS or key.startswith("only-for-debug")
+    if is_weak:
+        return danger(
+            "SECRET_KEY",
+            f"{len(key)} characters, guessable",
+            "Who guesses it can sign in as anybody: set it to 50 random characters, and keep it secret.",
+        )
+    return ok("SECRET_KEY", f"{len(key)} characters")
+
+
+def hosts() -> Finding:
+    named = ", ".join(settings.ALLOWED_HOSTS)
+    if "*" in settings.ALLOWED_HOSTS:
+        return warning(
+            "ALLOWED_HOSTS", named, "Name the hosts: any other would be put into the links of answers."
+        )
+    return ok("ALLOWED_HOSTS", named)
+
+
+def lab() -> Finding:
+    if settings.LAB:
+        return warning(
+            "LAB", "on", "Set LAB=0 where coupons are worth something: `unsafe` gives out too many."
+        )
+    return ok("LAB", "off")
+
+
+def migrations() -> Finding:
+    try:
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except Error as error:
+        return danger("migrations", f"can't be read: {error}", "See the database's own finding.")
+    if plan:
+        names = ", ".join(str(migration) for migration, _ in plan[:5])
+        return danger("migrations", f"{len(plan)} pending: {names}", "Run `manage.py migrate`.")
+    return ok("migrations", "all applied")

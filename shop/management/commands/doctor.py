@@ -1,0 +1,44 @@
+"""Look for what would break the promises of the shop here, and say what to do."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from rich.console import Console
+from rich.markup import escape
+
+from shop import doctor
+from shop.doctor.findings import Finding
+
+SHOWN = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "danger": "[bold red]DANGER [/]"}
+
+
+class Command(BaseCommand):
+    help = "Look for what would break the promises of the shop here. Exits 1 on a danger."
+    # It has to say what is wrong where nothing works, migrations included.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="for programs")
+
+    def handle(self, *, json: bool, **_: Any) -> None:
+        findings = doctor.examine()
+        if json:
+            self.stdout.write(_as_json(findings))
+        else:
+            console = Console(file=self.stdout, highlight=False)  # type: ignore[arg-type]
+            console.print(*map(_told, findings), sep="\n", soft_wrap=True)
+        if any(finding.level == "danger" for finding in findings):
+            sys.exit(1)
+
+
+def _told(finding: Finding) -> str:
+    """One line, and what to do below it."""
+    line = f"{SHOWN[finding.level]}  {escape(finding.check)}: {escape(finding.found)}"
+    return f"{line}\n         {escape(finding.advice)}" if finding.advice else line
+
+
+def _as_json(findings: list[Finding]) -> str:
+    return json.dumps({"findings": [asdict(finding) for finding in findings]})

@@ -1,0 +1,256 @@
+"""The doctor finds what is dangerous, on real servers where they can be made so, and says what to do."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+
+from scripts import ports
+from shop import redis
+from shop.celery import app
+from shop.doctor import brokers, clocks, databases, redises, start
+from shop.doctor.findings import Finding
+from shop.tests.commands import run, run_json
+from shop.tests.outages import OwnRedis, database_away
+
+SOUND = {
+    "version": "10.11.6-MariaDB-0+deb12u1",
+    "transaction_isolation": "READ-COMMITTED",
+    "innodb_flush_log_at_trx_commit": "1",
+    "log_bin": "ON",
+    "sync_binlog": "1",
+    "sql_mode": "STRICT_TRANS_TABLES,NO_ZERO_DATE",
+    "check_constraint_checks": "ON",
+    "default_storage_engine": "InnoDB",
+    "max_connections": "1000",
+    "max_user_connections": "0",
+}
+
+
+@pytest.fixture
+def broker(own_redis: OwnRedis, settings: LazySettings) -> Iterator[OwnRedis]:
+    """The test's own Redis as the broker, too."""
+    known = app.conf.broker_read_url
+    settings.CELERY_BROKER_URL = app.conf.broker_read_url = own_redis.url
+    yield own_redis
+    app.conf.broker_read_url = known
+
+
+def levels(findings: list[Finding]) -> dict[str, str]:
+    return {finding.check: finding.level for finding in findings}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sound_place_gets_a_clean_bill_and_exit_0() -> None:
+    code, told = run_json("doctor")
+
+    assert code == 0
+    assert all(finding.keys() == {"check", "level", "found", "advice"} for finding in told["findings"])
+    checks = {finding["check"] for finding in told["findings"]}
+    assert checks >= {"isolation level", "innodb_flush_log_at_trx_commit", "sync_binlog", "sql_mode"}
+    assert checks >= {"max_connections", "Redis eviction", "broker persistence", "visibility timeout"}
+    assert checks >= {"database clock", "Redis clock", "migrations", "DEBUG", "SECRET_KEY"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_danger_is_told_with_what_to_do_and_exit_1(settings: LazySettings) -> None:
+    settings.DEBUG = True
+
+    code, told = run("doctor")
+
+    assert code == 1
+    assert "DANGER   DEBUG: on\n         Set DEBUG=0" in told
+    assert "ok       isolation level: READ-COMMITTED\n" in told
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("statement", "undo", "check"),
+    [
+        (
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "isolation level",
+        ),
+        ("SET SESSION sql_mode=''", "SET SESSION sql_mode='TRADITIONAL'", "sql_mode"),
+        ("SET SESSION check_constraint_checks=OFF", "SET SESSION check_constraint_checks=ON", "constraints"),
+        (
+            "SET SESSION default_storage_engine=MyISAM",
+            "SET SESSION default_storage_engine=InnoDB",
+            "constraints",
+        ),
+    ],
+)
+def test_what_is_wrong_with_our_own_connections_is_seen(statement: str, undo: str, check: str) -> None:
+    assert levels(databases.examine())[check] == "ok"
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        try:
+            assert levels(databases.examine())[check] == "danger"
+        finally:
+            cursor.execute(undo)
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "level"),
+    [
+        ({}, "isolation level", "ok"),
+        ({"transaction_isolation": "REPEATABLE-READ"}, "isolation level", "danger"),
+        ({"innodb_flush_log_at_trx_commit": "2"}, "innodb_flush_log_at_trx_commit", "danger"),
+        ({"innodb_flush_log_at_trx_commit": "0"}, "innodb_flush_log_at_trx_commit", "danger"),
+        ({"sync_binlog": "0"}, "sync_binlog", "danger"),
+        ({"sync_binlog": "0", "log_bin": "OFF"}, "sync_binlog", "ok"),
+        ({"sql_mode": "NO_ZERO_DATE"}, "sql_mode", "danger"),
+        ({"sql_mode": ""}, "sql_mode", "danger"),
+        ({"max_connections": "151"}, "max_connections", "danger"),
+        ({"max_user_connections": "100"}, "max_connections", "danger"),
+        ({"max_user_connections": "900"}, "max_connections", "ok"),
+        ({"version": "10.6.12-MariaDB"}, "database version", "warning"),
+        ({"version": "11.8.2-MariaDB-log"}, "database version", "ok"),
+        ({"version": "8.4.3"}, "database version", "ok"),
+        ({"version": "8.0.34"}, "database version", "warning"),
+        ({"wsrep_on": "ON"}, "Galera", "warning"),
+    ],
+)
+def test_server_settings_are_judged(changed: dict[str, str], check: str, level: str) -> None:
+    assert levels(databases._mysql(SOUND | changed))[check] == level
+
+
+def test_mariadb_before_11_has_another_name_for_the_isolation_level() -> None:
+    variables = {name: value for name, value in SOUND.items() if name != "transaction_isolation"}
+
+    assert levels(databases._mysql(variables | {"tx_isolation": "READ-COMMITTED"}))["isolation level"] == "ok"
+
+
+def test_more_web_threads_than_connections_are_a_danger(settings: LazySettings) -> None:
+    settings.WEB_WORKERS, settings.WEB_THREADS = 8, 128
+
+    found = databases.connections(SOUND)
+
+    assert found.level == "danger"
+    assert "max_connections=1104" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("policy", "of_cache", "of_broker"),
+    [("noeviction", "ok", "ok"), ("allkeys-lru", "warning", "danger"), ("volatile-ttl", "warning", "danger")],
+)
+def test_a_redis_that_throws_away_what_it_was_given(
+    broker: OwnRedis, policy: str, of_cache: str, of_broker: str
+) -> None:
+    redis.client().config_set("maxmemory-policy", policy)
+
+    assert levels(redises.examine())["Redis eviction"] == of_cache
+    assert levels(brokers.examine())["broker eviction"] == of_broker
+
+
+@pytest.mark.parametrize(
+    ("appended", "saved", "level"), [("no", "", "warning"), ("yes", "", "ok"), ("no", "3600 1", "ok")]
+)
+def test_a_broker_that_forgets_at_a_restart(broker: OwnRedis, appended: str, saved: str, level: str) -> None:
+    redis.client().config_set("appendonly", appended)
+    redis.client().config_set("save", saved)
+
+    assert levels(brokers.examine())["broker persistence"] == level
+
+
+def test_a_redis_that_keeps_its_settings_to_itself(broker: OwnRedis) -> None:
+    redis.client().execute_command("ACL", "SETUSER", "default", "-config")
+
+    assert levels(redises.examine())["Redis eviction"] == "warning"
+    assert levels(brokers.examine())["broker persistence"] == "warning"
+
+
+def test_a_redis_that_is_away_is_a_warning_for_it_decides_nothing(broker: OwnRedis) -> None:
+    broker.stop()
+
+    assert levels(redises.examine()) == {"Redis": "warning"}
+    assert levels(brokers.examine()) == {"visibility timeout": "ok", "broker": "warning"}
+    assert clocks._compared("Redis clock", clocks._redis_time) == []
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(120, "danger"), (90, "danger"), (121, "ok"), (600, "ok")])
+def test_tasks_must_end_before_redis_gives_them_to_another(
+    settings: LazySettings, seconds: int, level: str
+) -> None:
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": seconds}
+
+    assert brokers.visibility().level == level
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_away_is_a_danger() -> None:
+    with database_away():
+        assert levels(databases.examine()) == {"database": "danger"}
+        assert start.migrations().level == "danger"
+        assert run("doctor")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("skew", "level"),
+    [(0.0, "ok"), (0.9, "ok"), (-1.1, "warning"), (4.9, "warning"), (5.1, "danger"), (-3600.0, "danger")],
+)
+def test_clocks_that_differ_are_told(skew: float, level: str) -> None:
+    assert clocks.judged("database clock", skew).level == level
+
+
+@pytest.mark.django_db
+def test_the_clocks_of_this_machine_agree_with_themselves() -> None:
+    assert levels(clocks.examine()) == {"database clock": "ok", "Redis clock": "ok"}
+
+
+@pytest.mark.django_db
+def test_a_database_whose_clock_is_fast_is_seen() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION timestamp = UNIX_TIMESTAMP() + 3600")
+        try:
+            assert levels(clocks.examine())["database clock"] == "danger"
+        finally:
+            cursor.execute("SET SESSION timestamp = DEFAULT")
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "level"),
+    [
+        ({"SECRET_KEY": "k" * 100}, "SECRET_KEY", "danger"),
+        ({"SECRET_KEY": "aB3$x" * 5}, "SECRET_KEY", "danger"),
+        ({"SECRET_KEY": "only-for-debug-" * 4}, "SECRET_KEY", "danger"),
+        ({"SECRET_KEY": "0123456789abcdef" * 4}, "SECRET_KEY", "ok"),
+        ({"ALLOWED_HOSTS": ["shop.example", "*"]}, "ALLOWED_HOSTS", "warning"),
+        ({"LAB": True}, "LAB", "warning"),
+        ({"DEBUG": True}, "DEBUG", "danger"),
+    ],
+)
+@pytest.mark.django_db
+def test_settings_that_open_doors_are_told(
+    settings: LazySettings, changed: dict[str, Any], check: str, level: str
+) -> None:
+    for name, value in changed.items():
+        setattr(settings, name, value)
+
+    assert levels(start.examine())[check] == level
+
+
+@pytest.mark.django_db
+def test_migrations_that_were_forgotten_are_named() -> None:
+    assert start.migrations().level == "ok"
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'shop'")
+
+    found = start.migrations()
+
+    assert found.level == "danger"
+    assert "shop.0001_initial" in found.found
+
+
+def test_no_finding_of_danger_or_warning_is_without_advice(settings: LazySettings) -> None:
+    settings.DEBUG = settings.LAB = True
+    settings.CACHES = {
+        "default": settings.CACHES["default"] | {"LOCATION": f"redis://{ports.HOST}:{ports.free()}/0"}
+    }
+    found = [*databases._mysql({**SOUND, **dict.fromkeys(list(SOUND)[1:], "0")}), start.debug(), start.lab()]
+    found += redises.examine()
+
+    assert all(bool(finding.advice) == (finding.level != "ok") for finding in found)
