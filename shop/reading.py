@@ -38,7 +38,10 @@ def _only_text(value: object) -> object:
 def _in_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("needs a time zone")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
 
 
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]

@@ -1,0 +1,314 @@
+"""Campaigns and their pools over HTTP."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from coupons import pool
+from coupons.models import Campaign, PoolCode
+from coupons.tests.factories import CampaignFactory, coupon_of
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+NEW = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 1_000}}
+
+
+@pytest.fixture
+def anon() -> Api:
+    return client_of()
+
+
+@pytest.fixture
+def user() -> Api:
+    return client_of(AccountFactory.create())
+
+
+@pytest.fixture
+def staff() -> Api:
+    return client_of(SuperuserFactory.create())
+
+
+def told(response: Any) -> tuple[int, str]:
+    """A refusal's status and code."""
+    body = response.json()
+    assert response["Content-Type"] == "application/problem+json"
+    assert body["status"] == response.status_code
+    return response.status_code, body["code"]
+
+
+def faults(response: Any) -> list[tuple[str, str]]:
+    assert told(response) == (400, "invalid")
+    return [(fault["field"], fault["code"]) for fault in response.json()["errors"]]
+
+
+def ids(response: Any) -> list[int]:
+    return [row["id"] for row in response.json()["results"]]
+
+
+def test_staff_create_a_campaign(staff: Api) -> None:
+    response = staff.post("/campaigns", NEW)
+
+    campaign = Campaign.objects.get()
+    body = response.json()
+    opens_at = body.pop("opens_at")
+    assert response.status_code == 201
+    assert response["Location"] == f"/api/v1/campaigns/{campaign.pk}"
+    assert datetime.fromisoformat(opens_at) == campaign.opens_at
+    assert opens_at.endswith("Z")
+    assert body == {
+        "id": campaign.pk,
+        "name": "Drop",
+        "strategy": "group_commit",
+        "quantity": 10,
+        "issued": 0,
+        "remaining": 10,
+        "closes_at": None,
+        "code_source": "generated",
+        "partner": None,
+        "discount": {
+            "type": "amount",
+            "value": 1_000,
+            "min_order_amount": 0,
+            "max_discount_amount": None,
+        },
+        "coupon_valid_for_days": 30,
+        "status": "open",
+    }
+
+
+def test_every_term_of_a_campaign_can_be_given(staff: Api) -> None:
+    opens_at = (timezone.now() + timedelta(days=1)).replace(microsecond=0)
+    asked = {
+        "name": "쿠폰",
+        "strategy": "pessimistic",
+        "quantity": 5,
+        "opens_at": opens_at.isoformat(),
+        "closes_at": (opens_at + timedelta(days=1)).isoformat(),
+        "code_source": "pool",
+        "partner": None,
+        "discount": {"type": "percent", "value": 15, "min_order_amount": 5_000, "max_discount_amount": 900},
+        "coupon_valid_for_days": 7,
+    }
+
+    body = staff.post("/campaigns", asked).json()
+
+    assert body["status"] == "scheduled"
+    assert datetime.fromisoformat(body["closes_at"]) == opens_at + timedelta(days=1)
+    same = ("name", "strategy", "quantity", "code_source", "partner", "discount", "coupon_valid_for_days")
+    assert {name: body[name] for name in same} == {name: asked[name] for name in same}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"name": None}, ("name", "required")),
+        ({"name": " "}, ("name", "string_pattern_mismatch")),
+        ({"name": "x" * 256}, ("name", "string_too_long")),
+        ({"quantity": 0}, ("quantity", "greater_than_equal")),
+        ({"quantity": 2**63}, ("quantity", "less_than_equal")),
+        ({"quantity": "10"}, ("quantity", "int_type")),
+        ({"quantity": 10.0}, ("quantity", "int_type")),
+        ({"quantity": True}, ("quantity", "int_type")),
+        ({"strategy": "first_come"}, ("strategy", "literal_error")),
+        ({"strategy": "optimistic"}, ("strategy", "not_available")),
+        ({"strategy": "queue"}, ("strategy", "not_available")),
+        ({"strategy": "unsafe"}, ("strategy", "not_available")),
+        ({"code_source": "air"}, ("code_source", "literal_error")),
+        ({"partner": "convenience_store"}, ("partner", "not_configured")),
+        ({"opens_at": "tomorrow"}, ("opens_at", "datetime_from_date_parsing")),
+        ({"opens_at": "2026-01-01T00:00:00"}, ("opens_at", "value_error")),
+        ({"opens_at": 1_700_000_000}, ("opens_at", "value_error")),
+        ({"opens_at": "0001-01-01T00:00:00+10:00"}, ("opens_at", "value_error")),
+        ({"closes_at": "9999-12-31T23:59:59-10:00"}, ("closes_at", "value_error")),
+        ({"closes_at": "2000-01-01T00:00:00Z"}, ("closes_at", "not_after_opening")),
+        ({"discount": None}, ("discount", "required")),
+        ({"discount": {"type": "gift", "value": 1}}, ("discount.type", "literal_error")),
+        ({"discount": {"type": "amount"}}, ("discount.value", "required")),
+        ({"discount": {"type": "amount", "value": 0}}, ("discount.value", "greater_than_equal")),
+        ({"discount": {"type": "percent", "value": 101}}, ("discount.value", "over_100_percent")),
+        ({"discount": {"type": "amount", "value": 1, "x": 1}}, ("discount.x", "unknown_field")),
+        ({"coupon_valid_for_days": 0}, ("coupon_valid_for_days", "greater_than_equal")),
+        ({"coupon_valid_for_days": 36_501}, ("coupon_valid_for_days", "less_than_equal")),
+        ({"issued": 5}, ("issued", "unknown_field")),
+    ],
+)
+def test_a_wrong_campaign_is_refused_by_its_field(
+    staff: Api, change: dict[str, Any], expected: tuple[str, str], settings: Any
+) -> None:
+    settings.LAB = False
+
+    assert faults(staff.post("/campaigns", NEW | change)) == [expected]
+    assert not Campaign.objects.exists()
+
+
+def test_everybody_sees_campaigns_but_closed_ones(anon: Api, user: Api, staff: Api) -> None:
+    open_one = CampaignFactory.create()
+    scheduled = CampaignFactory.create(scheduled=True)
+    full = CampaignFactory.create(quantity=1)
+    coupon_of(full)
+    closed = CampaignFactory.create(closed=True)
+
+    for client in (anon, user):
+        assert ids(client.get("/campaigns")) == [full.pk, scheduled.pk, open_one.pk]
+        assert told(client.get(f"/campaigns/{closed.pk}")) == (404, "not_found")
+        assert told(client.get("/campaigns/0")) == (404, "not_found")
+    assert ids(staff.get("/campaigns")) == [closed.pk, full.pk, scheduled.pk, open_one.pk]
+    assert staff.get(f"/campaigns/{closed.pk}").json()["status"] == "closed"
+    assert anon.get(f"/campaigns/{scheduled.pk}").json()["status"] == "scheduled"
+    shown = anon.get(f"/campaigns/{full.pk}").json()
+    assert (shown["status"], shown["issued"], shown["remaining"]) == ("sold_out", 1, 0)
+
+
+def test_campaigns_come_in_pages(anon: Api) -> None:
+    made = [CampaignFactory.create().pk for _ in range(5)]
+
+    first = anon.get("/campaigns?limit=3").json()
+    second = anon.get(first["next"]).json()
+
+    assert [row["id"] for row in first["results"] + second["results"]] == made[::-1]
+    assert second["next"] is None
+    assert told(anon.get("/campaigns?limit=0")) == (400, "invalid")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("post", "/campaigns", NEW),
+        ("patch", "/campaigns/1", {}),
+        ("post", "/campaigns/1/codes", {"count": 1}),
+        ("get", "/campaigns/1/codes", None),
+        ("patch", "/campaigns/1/codes/A", {"code": "B"}),
+        ("post", "/coupons/A/void", {"reason": "x"}),
+    ],
+)
+def test_staff_calls_are_refused_to_others_whatever_the_object(
+    anon: Api, user: Api, method: str, path: str, body: Any
+) -> None:
+    powerless = client_of(AccountFactory.create(is_staff=True))
+    arguments = [] if body is None else [body]
+
+    assert told(getattr(anon, method)(path, *arguments)) == (401, "not_authenticated")
+    assert told(getattr(user, method)(path, *arguments)) == (403, "permission_denied")
+    assert told(getattr(powerless, method)(path, *arguments)) == (403, "permission_denied")
+
+
+def test_staff_need_the_permission_of_what_they_touch() -> None:
+    adder = AccountFactory.create(is_staff=True, permissions=["coupons.add_campaign"])
+    campaign = CampaignFactory.create()
+
+    assert client_of(adder).post("/campaigns", NEW).status_code == 201
+    assert told(client_of(adder).patch(f"/campaigns/{campaign.pk}", {})) == (403, "permission_denied")
+
+
+def test_staff_change_what_they_give(staff: Api) -> None:
+    campaign = CampaignFactory.create(name="Before", max_discount_amount=500)
+
+    response = staff.patch(
+        f"/campaigns/{campaign.pk}",
+        {"name": "After", "quantity": 7, "discount": {"value": 2_000}, "closes_at": None},
+    )
+
+    assert response.status_code == 200
+    assert response.json()["name"] == "After"
+    assert response.json()["remaining"] == 7
+    assert response.json()["discount"] == {
+        "type": "amount",
+        "value": 2_000,
+        "min_order_amount": 0,
+        "max_discount_amount": 500,
+    }
+    assert staff.patch(f"/campaigns/{campaign.pk}").status_code == 200
+    assert staff.get(f"/campaigns/{campaign.pk}").json() == response.json()
+
+
+def test_changes_that_come_too_late_are_refused(staff: Api) -> None:
+    campaign = CampaignFactory.create()
+    coupon_of(campaign)
+    coupon_of(campaign)
+    path = f"/campaigns/{campaign.pk}"
+
+    assert told(staff.patch(path, {"quantity": 1})) == (409, "quantity_below_issued")
+    assert told(staff.patch(path, {"code_source": "pool"})) == (409, "campaign_has_coupons")
+    assert faults(staff.patch(path, {"strategy": "redis_gate"})) == [("strategy", "not_available")]
+    assert faults(staff.patch(path, {"issued": 0})) == [("issued", "unknown_field")]
+    assert told(staff.patch("/campaigns/0", {"quantity": 1})) == (404, "not_found")
+
+
+def test_staff_add_codes_and_see_the_pool(staff: Api) -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+    path = f"/campaigns/{campaign.pk}/codes"
+
+    first = staff.post(path, {"codes": ["A", "B"]})
+    second = staff.post(path, {"codes": ["B", "C"]})
+    third = staff.post(path, {"count": 2})
+    issued = coupon_of(campaign)
+    voided = coupon_of(campaign)
+    staff.post(f"/coupons/{voided.code}/void", {"reason": "A mistake."})
+
+    assert (first.status_code, first.json()) == (201, {"added": 2, "skipped": [], "total": 2})
+    assert second.json() == {"added": 1, "skipped": ["B"], "total": 3}
+    assert third.json() == {"added": 2, "skipped": [], "total": 5}
+    rows = staff.get(path).json()["results"]
+    assert [(row["code"], row["status"], row["position"]) for row in rows[:3]] == [
+        (issued.code, "issued", 1),
+        (voided.code, "void", 2),
+        ("C", "available", None),
+    ]
+    assert set(rows[0]) == {"code", "status", "position", "added_at"}
+    assert [len(row["code"]) for row in rows[3:]] == [12, 12]
+    assert [row["code"] for row in staff.get(f"{path}?status=void").json()["results"]] == ["B"]
+    assert len(staff.get(f"{path}?status=available").json()["results"]) == 3
+    assert faults(staff.get(f"{path}?status=lost")) == [("status", "literal_error")]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, ""),
+        ({"codes": ["A"], "count": 1}, ""),
+        ({"codes": []}, "codes"),
+        ({"codes": ["A", ""]}, "codes.1"),
+        ({"codes": ["a b"]}, "codes.0"),
+        ({"codes": ["a/b"]}, "codes.0"),
+        ({"codes": ["A\n"]}, "codes.0"),
+        ({"codes": ["é"]}, "codes.0"),
+        ({"codes": [".."]}, "codes.0"),
+        ({"codes": ["x" * 65]}, "codes.0"),
+        ({"codes": [1]}, "codes.0"),
+        ({"codes": "A"}, "codes"),
+        ({"count": 0}, "count"),
+        ({"count": 100_001}, "count"),
+        ({"count": "5"}, "count"),
+    ],
+)
+def test_wrong_codes_are_refused(staff: Api, body: dict[str, Any], field: str) -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+
+    assert [name for name, _ in faults(staff.post(f"/campaigns/{campaign.pk}/codes", body))] == [field]
+    assert not PoolCode.objects.exists()
+
+
+def test_codes_of_a_campaign_that_does_not_exist_are_not_found(staff: Api) -> None:
+    assert told(staff.get("/campaigns/0/codes")) == (404, "not_found")
+    assert told(staff.post("/campaigns/0/codes", {"codes": ["A"]})) == (404, "not_found")
+    assert told(staff.patch("/campaigns/0/codes/A", {"code": "B"})) == (404, "not_found")
+
+
+def test_staff_rename_available_codes(staff: Api) -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+    path = f"/campaigns/{campaign.pk}/codes"
+    pool.add(campaign_id=campaign.pk, codes=["FIRST", "OLD", "OTHER"])
+    coupon_of(campaign)
+
+    renamed = staff.patch(f"{path}/OLD", {"code": "NEW"})
+
+    assert renamed.status_code == 200
+    assert (renamed.json()["code"], renamed.json()["status"]) == ("NEW", "available")
+    assert told(staff.patch(f"{path}/OLD", {"code": "NEWER"})) == (404, "not_found")
+    assert told(staff.patch(f"{path}/NEW", {"code": "OTHER"})) == (409, "code_exists")
+    assert told(staff.patch(f"{path}/FIRST", {"code": "LAST"})) == (409, "code_issued")
+    assert faults(staff.patch(f"{path}/NEW", {"code": "a b"})) == [("code", "string_pattern_mismatch")]
+    assert faults(staff.patch(f"{path}/NEW", {})) == [("code", "required")]

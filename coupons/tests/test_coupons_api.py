@@ -1,0 +1,243 @@
+"""Coupons over HTTP: getting one, seeing one's own, and what staff may do."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from coupons.models import Campaign, Coupon
+from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.tests.laws import broken, positions
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def account() -> User:
+    return AccountFactory.create()
+
+
+@pytest.fixture
+def user(account: User) -> Api:
+    return client_of(account)
+
+
+@pytest.fixture
+def staff() -> Api:
+    return client_of(SuperuserFactory.create())
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(coupon_valid_for_days=7)
+
+
+def told(response: Any) -> tuple[int, str]:
+    """A refusal's status and code."""
+    assert response["Content-Type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
+
+
+def codes(response: Any) -> set[str]:
+    assert response.status_code == 200, response.content
+    return {row["code"] for row in response.json()["results"]}
+
+
+def test_a_user_gets_a_coupon_and_then_the_same_one(user: Api, campaign: Campaign) -> None:
+    first = user.post("/coupons", {"campaign": campaign.pk})
+    second = user.post("/coupons", {"campaign": campaign.pk, "user": None})
+
+    body = first.json()
+    coupon = Coupon.objects.get()
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first["Location"] == f"/api/v1/coupons/{coupon.code}"
+    assert second.json() == body == user.get(first["Location"]).json()
+    issued_at, expires_at = (datetime.fromisoformat(body.pop(name)) for name in ("issued_at", "expires_at"))
+    assert expires_at - issued_at == timedelta(days=7)
+    assert body == {
+        "code": coupon.code,
+        "campaign": campaign.pk,
+        "position": 1,
+        "status": "issued",
+        "discount": {
+            "type": "amount",
+            "value": 1_000,
+            "min_order_amount": 0,
+            "max_discount_amount": None,
+        },
+        "order": None,
+    }
+
+
+def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign: Campaign) -> None:
+    askers = [client_of(AccountFactory.create()) for _ in range(2)]
+    askers[0].post("/coupons", {"campaign": campaign.pk})
+
+    with CaptureQueriesContext(connection) as captured:
+        assert askers[1].post("/coupons", {"campaign": campaign.pk}).status_code == 201
+
+    assert len([query for query in captured if "SAVEPOINT" not in query["sql"]]) == 4
+
+
+def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settings: Any) -> None:
+    full = CampaignFactory.create(quantity=1)
+    coupon_of(full)
+    mine = coupon_of(campaign, account, status="void")
+    lab = CampaignFactory.create(strategy="unsafe")
+    settings.LAB = False
+
+    def ask(campaign_id: int) -> tuple[int, str]:
+        return told(user.post("/coupons", {"campaign": campaign_id}))
+
+    assert ask(full.pk) == (409, "sold_out")
+    assert ask(CampaignFactory.create(closed=True).pk) == (409, "campaign_closed")
+    assert ask(mine.campaign_id) == (409, "coupon_void")
+    assert ask(lab.pk) == (409, "strategy_not_available")
+    assert ask(2**63 - 1) == (404, "campaign_not_found")
+    refused = user.post("/coupons", {"campaign": CampaignFactory.create(scheduled=True).pk})
+    assert told(refused) == (409, "campaign_not_open")
+    assert 86_000 < int(refused["Retry-After"]) <= 86_400
+    assert told(client_of().post("/coupons", {"campaign": full.pk})) == (401, "not_authenticated")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "code"),
+    [
+        ({}, "campaign", "required"),
+        (None, "campaign", "required"),
+        ({"campaign": None}, "campaign", "required"),
+        ({"campaign": "1"}, "campaign", "int_type"),
+        ({"campaign": 1.0}, "campaign", "int_type"),
+        ({"campaign": True}, "campaign", "int_type"),
+        ({"campaign": 0}, "campaign", "greater_than_equal"),
+        ({"campaign": 2**63}, "campaign", "less_than_equal"),
+        ({"campaign": 1, "code": "MINE"}, "code", "unknown_field"),
+        ([1], "", "not_an_object"),
+    ],
+)
+def test_a_wrong_body_is_refused_by_its_field(user: Api, body: Any, field: str, code: str) -> None:
+    response = user.post("/coupons", body)
+
+    assert told(response) == (400, "invalid")
+    assert [(fault["field"], fault["code"]) for fault in response.json()["errors"]] == [(field, code)]
+
+
+def test_staff_issue_to_others_and_to_themselves(staff: Api, account: User, campaign: Campaign) -> None:
+    asked = {"campaign": campaign.pk, "user": account.pk}
+
+    first, second = staff.post("/coupons", asked), staff.post("/coupons", asked)
+    own = staff.post("/coupons", {"campaign": campaign.pk})
+
+    assert (first.status_code, second.status_code, own.status_code) == (201, 200, 201)
+    assert first.json() == second.json()
+    assert Coupon.objects.get(code=first.json()["code"]).account == account
+    assert own.json()["position"] == 2
+
+
+def test_staff_issue_to_nobody_who_is_not_there(staff: Api, campaign: Campaign) -> None:
+    disabled = AccountFactory.create(is_active=False)
+
+    for user_id in (disabled.pk, 10**9):
+        refused = staff.post("/coupons", {"campaign": campaign.pk, "user": user_id})
+        assert told(refused) == (404, "not_found")
+    assert positions(campaign) == []
+
+
+def test_a_user_who_names_a_user_is_refused(user: Api, account: User, campaign: Campaign) -> None:
+    other = AccountFactory.create()
+
+    for user_id in (other.pk, account.pk, "me"):
+        refused = user.post("/coupons", {"campaign": campaign.pk, "user": user_id})
+        assert told(refused) == (403, "permission_denied")
+    assert not Coupon.objects.exists()
+
+
+def test_users_see_their_own_coupons_only(user: Api, account: User, campaign: Campaign) -> None:
+    mine, theirs = coupon_of(campaign, account), coupon_of(campaign)
+
+    assert codes(user.get("/coupons")) == {mine.code}
+    assert codes(user.get(f"/coupons?user={theirs.account_id}")) == {mine.code}
+    assert user.get(f"/coupons/{mine.code}").status_code == 200
+    assert told(user.get(f"/coupons/{theirs.code}")) == (404, "not_found")
+    assert told(user.get("/coupons/NONE")) == (404, "not_found")
+    assert told(user.get(f"/coupons/{mine.code.lower()}")) == (404, "not_found")
+    assert told(client_of().get("/coupons")) == (401, "not_authenticated")
+    assert told(client_of().get(f"/coupons/{mine.code}")) == (401, "not_authenticated")
+
+
+def test_staff_see_everybodys_coupons(account: User, campaign: Campaign) -> None:
+    viewer = client_of(AccountFactory.create(is_staff=True, permissions=["coupons.view_coupon"]))
+    powerless = client_of(AccountFactory.create(is_staff=True))
+    mine, theirs = coupon_of(campaign, account), coupon_of(campaign)
+
+    assert codes(viewer.get("/coupons")) == {mine.code, theirs.code}
+    assert codes(viewer.get(f"/coupons?user={account.pk}")) == {mine.code}
+    assert viewer.get(f"/coupons/{theirs.code}").json()["code"] == theirs.code
+    assert codes(powerless.get("/coupons")) == set()
+    assert told(powerless.get(f"/coupons/{theirs.code}")) == (404, "not_found")
+
+
+def test_coupons_are_found_by_status_and_campaign(user: Api, account: User) -> None:
+    held_by, redeemed_by = order_ids(2)
+    now = timezone.now()
+    columns: dict[str, dict[str, Any]] = {
+        "issued": {},
+        "held": {"status": "held", "order_id": held_by},
+        "redeemed": {"status": "redeemed", "order_id": redeemed_by, "expires_at": now},
+        "expired": {"expires_at": now},
+        "void": {"status": "void", "expires_at": now},
+    }
+    coupons = {
+        status: coupon_of(CampaignFactory.create(), account, **changed) for status, changed in columns.items()
+    }
+
+    for status, coupon in coupons.items():
+        found = user.get(f"/coupons?status={status}").json()["results"]
+        assert [(row["code"], row["status"]) for row in found] == [(coupon.code, status)]
+        assert codes(user.get(f"/coupons?campaign={coupon.campaign_id}")) == {coupon.code}
+        assert user.get(f"/coupons/{coupon.code}").json()["status"] == status
+    assert user.get(f"/coupons/{coupons['held'].code}").json()["order"] == str(held_by)
+    assert codes(user.get(f"/coupons?status=void&campaign={coupons['held'].campaign_id}")) == set()
+    for query in ("status=lost", "campaign=x", "campaign=0", f"campaign={2**63}", "user=x"):
+        assert told(user.get(f"/coupons?{query}")) == (400, "invalid")
+
+
+def test_coupons_come_newest_first_in_pages_without_a_query_for_each(staff: Api, campaign: Campaign) -> None:
+    made = [coupon_of(campaign).code for _ in range(5)]
+
+    with CaptureQueriesContext(connection) as captured:
+        first = staff.get("/coupons?limit=3").json()
+    reads = [query for query in captured if "coupons_" in query["sql"]]
+    second = staff.get(first["next"]).json()
+
+    assert [row["code"] for row in first["results"] + second["results"]] == made[::-1]
+    assert len(reads) == 1
+
+
+def test_staff_make_a_coupon_void(staff: Api, user: Api, account: User, campaign: Campaign) -> None:
+    coupon = coupon_of(campaign, account)
+    path = f"/coupons/{coupon.code}/void"
+
+    response = staff.post(path, {"reason": "A mistake."})
+
+    assert response.status_code == 200
+    assert (response.json()["code"], response.json()["status"]) == (coupon.code, "void")
+    assert Coupon.objects.get().void_reason == "A mistake."
+    assert told(staff.post(path, {"reason": "Again."})) == (409, "coupon_not_voidable")
+    assert told(staff.post("/coupons/NONE/void", {"reason": "x"})) == (404, "not_found")
+    assert told(staff.post(path, {})) == (400, "invalid")
+    assert told(staff.post(path, {"reason": " "})) == (400, "invalid")
+    assert told(user.post(path, {"reason": "x"})) == (403, "permission_denied")
+    assert told(user.post("/coupons", {"campaign": campaign.pk})) == (409, "coupon_void")
+    assert broken() == {}
+
+
+def test_methods_that_are_not_there_are_refused(staff: Api) -> None:
+    assert told(staff.patch("/coupons/ONE", {})) == (405, "method_not_allowed")
+    assert told(staff.post("/campaigns/1", {})) == (405, "method_not_allowed")
