@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from django.db import connection, transaction
 
 from inventory.models import Product
 
-CHANGE = """
-UPDATE inventory_product
-SET on_hand = on_hand + CASE id{on_hand} END, reserved = reserved + CASE id{reserved} END
-WHERE id IN ({ids})
-"""
+CHANGE = "UPDATE inventory_product SET {columns} WHERE id IN ({ids})"
+COLUMN = "{name} = {name} + CASE id{cases} END"
 # Each row looks through the cases one by one: far more of them would cost their square.
 ROWS_PER_STATEMENT = 1_000
 
@@ -41,11 +39,17 @@ def change(changes: Mapping[int, Change]) -> None:
 
 def _change(ids: Sequence[int], changes: Mapping[int, Change]) -> None:
     cases = " WHEN %s THEN %s" * len(ids)
-    statement = CHANGE.format(on_hand=cases, reserved=cases, ids=", ".join(["%s"] * len(ids)))
-    on_hand = [number for id in ids for number in (id, changes[id].on_hand)]
-    reserved = [number for id in ids for number in (id, changes[id].reserved)]
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [*on_hand, *reserved, *ids])
+    columns: list[str] = []
+    parameters: list[int] = []
+    for name in ("on_hand", "reserved"):
+        deltas = [(id, getattr(changes[id], name)) for id in ids]
+        if any(delta for _, delta in deltas):
+            columns.append(COLUMN.format(name=name, cases=cases))
+            parameters += chain.from_iterable(deltas)
+    if columns:
+        statement = CHANGE.format(columns=", ".join(columns), ids=", ".join(["%s"] * len(ids)))
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [*parameters, *ids])
 
 
 def insist_on_transaction() -> None:
