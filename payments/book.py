@@ -7,7 +7,6 @@ in motion is no difference, and what is wrong needs no grace period to hide in.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
@@ -23,11 +22,11 @@ MOST_TOLD = 100
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A charge and a payment that don't agree, either of them perhaps missing, and why."""
+    """What the gateway has under a key and the payment of that key, which don't agree, and why."""
 
     key: str
     cause: str
-    charge: BookedCharge | None
+    charges: list[BookedCharge]
     payment: Payment | None
 
     def __str__(self) -> str:
@@ -48,8 +47,8 @@ class Comparison:
         return [*map(str, self.differences), *([self.unread] if self.unread else [])]
 
 
-def compare(*, since: datetime | None = None, most: int = MOST_TOLD) -> Comparison:
-    """Compare the book with all payments, or both from `since` on; past `most` differences it stops.
+def compare(*, most: int = MOST_TOLD) -> Comparison:
+    """Compare the whole book with all payments; past `most` differences it stops.
 
     Payments that are pending or in doubt may be charged or not: their sagas are still at it.
     """
@@ -58,16 +57,13 @@ def compare(*, since: datetime | None = None, most: int = MOST_TOLD) -> Comparis
     met: set[UUID] = set()
     differences: list[Difference] = []
     try:
-        charges = (one for one in gateway().charges() if since is None or one.created_at >= since)
-        for page in _pages(charges):
+        for page in _pages(gateway().charges()):
             checked += len(page)
-            payments = _payments_of(page)
-            met.update(payment.id for payment in payments.values())
-            suspects = [charge.key for charge in page if _cause(charge, payments.get(charge.key))]
+            suspects = _suspects(page, met)
             differences += islice(_confirmed(suspects), most - len(differences))
             if len(differences) >= most:
                 return Comparison(checked, differences)
-        differences += islice(_confirmed(_claims_beyond(met, since)), most - len(differences))
+        differences += islice(_confirmed(_claims_beyond(met)), most - len(differences))
     except Unavailable as error:
         return Comparison(checked, differences, unread=error.detail)
     return Comparison(checked, differences)
@@ -78,16 +74,23 @@ def _pages(charges: Iterator[BookedCharge]) -> Iterator[list[BookedCharge]]:
         yield page
 
 
-def _payments_of(page: Sequence[BookedCharge]) -> dict[str, Payment]:
+def _suspects(page: Sequence[BookedCharge], met: set[UUID]) -> list[str]:
+    """The keys of this page that don't agree with their payments, which count as met from now on."""
     rows = Payment.objects.filter(charge_key__in=[charge.key for charge in page])
-    return {payment.charge_key: payment for payment in rows}
+    payments = {payment.charge_key: payment for payment in rows}
+    suspects = []
+    for charge in page:
+        payment = payments.get(charge.key)
+        if (payment and payment.id in met) or _cause([charge], payment):
+            suspects.append(charge.key)
+        if payment:
+            met.add(payment.id)
+    return suspects
 
 
-def _claims_beyond(met: set[UUID], since: datetime | None) -> Iterator[str]:
+def _claims_beyond(met: set[UUID]) -> Iterator[str]:
     """The keys of payments that say they were charged, and whose charge wasn't in the book."""
     claims = Payment.objects.filter(status=Payment.Status.SUCCEEDED, card_amount__gt=0)
-    if since is not None:
-        claims = claims.filter(created_at__gte=since)
     for id, key in claims.values_list("id", "charge_key").iterator(chunk_size=PAGE):
         if id not in met:
             yield key
@@ -96,23 +99,27 @@ def _claims_beyond(met: set[UUID], since: datetime | None) -> Iterator[str]:
 def _confirmed(keys: Iterable[str]) -> Iterator[Difference]:
     """The differences that are still there when both sides are asked again."""
     for key in keys:
-        charge = next(gateway().charges(key=key), None)
+        charges = list(gateway().charges(key=key))
         payment = Payment.objects.filter(charge_key=key).first()
-        cause = _cause(charge, payment)
+        cause = _cause(charges, payment)
         if cause:
-            yield Difference(key, cause, charge, payment)
+            yield Difference(key, cause, charges, payment)
 
 
-def _cause(charge: BookedCharge | None, payment: Payment | None) -> str:
-    """Why the two don't agree, or nothing."""
-    kept_amount = charge.kept_amount if charge else 0
+def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> str:
+    """Why the charges of one key and their payment don't agree, or nothing."""
+    succeeded = [charge for charge in charges if charge.status == "succeeded"]
+    kept_amount = sum(charge.kept_amount for charge in succeeded)
     if payment is None:
         return f"{kept_amount} is charged, and no payment knows of it" if kept_amount else ""
-    if charge and charge.status == "succeeded" and not _is_for(charge, payment):
-        return (
-            f"{charge.amount} {charge.currency} is charged for order {charge.order_id}, "
-            f"not {payment.card_amount} {payment.currency} for order {payment.order_id}"
-        )
+    if len([charge for charge in succeeded if charge.kept_amount]) > 1:
+        return f"it is charged more than once, {kept_amount} in all"
+    for charge in succeeded:
+        if not _is_for(charge, payment):
+            return (
+                f"{charge.amount} {charge.currency} is charged for order {charge.order_id}, "
+                f"not {payment.card_amount} {payment.currency} for order {payment.order_id}"
+            )
     if payment.status in UNSETTLED:
         return ""
     due_amount = payment.card_amount if payment.status == Payment.Status.SUCCEEDED else 0

@@ -25,9 +25,10 @@ def operator(client: Client) -> Client:
 def rows() -> dict[str, object]:
     """One row of each kind, with money in it."""
     user_id = factories.wallet(1_000)
-    payment = PaymentFactory.create(token="tok_very_secret", card_amount=700)
+    order_id = factories.order(user_id, card_amount=700)
+    payment = PaymentFactory.create(token="tok_very_secret", order_id=order_id, card_amount=700)
     with transaction.atomic():
-        ledger.settle_sale(order_id=payment.order_id, points_amount=0, card_amount=700)
+        ledger.settle_sale(order_id=order_id, points_amount=0, card_amount=700)
     return {
         "ledgeraccount": user_id,
         "transfer": Transfer.objects.get(kind="grant").id,

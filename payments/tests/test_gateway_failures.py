@@ -27,7 +27,7 @@ class Talker(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, talk: Callable[[Write], None]) -> None:
+    def __init__(self, talk: Callable[[Write], Any]) -> None:
         super().__init__((ports.HOST, 0), TalkerHandler)
         self.talk = talk
         self.connections = 0
@@ -56,7 +56,7 @@ class TalkerHandler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def talking(talk: Callable[[Write], None], settings: LazySettings) -> Iterator[Talker]:
+def talking(talk: Callable[[Write], Any], settings: LazySettings) -> Iterator[Talker]:
     with Talker(talk) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()

@@ -191,7 +191,7 @@ def test_30_who_need_a_wallet_at_once_open_one() -> None:
 
 
 def test_50_calls_with_one_key_grant_once() -> None:
-    staff = AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
+    staff = AccountFactory.create(is_staff=True, permissions=["payments.add_transfer"])
     user_id = AccountFactory.create().id
     body = {"user": user_id, "amount": 100, "reason": "for waiting"}
 

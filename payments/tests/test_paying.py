@@ -3,6 +3,7 @@
 from itertools import product
 
 import pytest
+from django.apps import apps
 from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
@@ -69,7 +70,7 @@ def test_the_card_is_forgotten_at_the_end(ending: str) -> None:
 def test_a_payment_of_an_order_asks_under_a_name_of_its_own() -> None:
     account = AccountFactory.create()
     order_id = factories.order(account.id, card_amount=300, points_amount=50)
-    order = Payment._meta.get_field("order").related_model.objects.get(id=order_id)
+    order = apps.get_model("orders", "Order").objects.get(id=order_id)
 
     payment = paying.start(order=order, token="tok_ok", at=timezone.now())
 
