@@ -15,6 +15,11 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Have the kernel send this process the signal as soon as its parent is gone, however that ended."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
+
+
 def start(
     command: Sequence[str],
     *,
@@ -29,7 +34,7 @@ def start(
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, when_parent_dies)
+        end_with_parent(when_parent_dies)
         if os.getppid() != parent:  # it died before the kernel was asked
             os._exit(1)
 

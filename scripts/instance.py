@@ -1,11 +1,8 @@
 """One instance of the shop on this machine: its port, its database, and where its state lies."""
 
-import fcntl
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from scripts import places, ports
 from scripts.mariadb import Server
@@ -109,32 +106,3 @@ def remembered(home: Path) -> Instance | None:
         return Instance(home=home, port=int(last["port"]), database=str(last["database"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def hold(instance: Instance) -> IO[str]:
-    """Take the state for this process alone, until it ends in whatever way. Raises SetupError."""
-    lock = (instance.run / "lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "starting just now"
-        raise SetupError(
-            f"make run is running already ({holder}): stop it first, or use another state folder with VAR=…"
-        ) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()}, port {instance.port}")
-    lock.flush()
-    return lock
-
-
-def is_held(home: Path) -> bool:
-    """Whether a `make run` with its state there is alive."""
-    try:
-        with (home / "run" / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -3,16 +3,13 @@
 It writes its id, ends what an earlier NAME left, and becomes the program: the id is the program's own.
 """
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 
+from scripts import children, places, process_identity, processes
 from scripts import instance as instances
-from scripts import places, process_identity, processes
 
-_PR_SET_PDEATHSIG = 1
 OPEN_FILES = 65_536
 
 
@@ -24,14 +21,10 @@ def main() -> None:
     # A killed web server leaves workers that go on listening beside the new one's.
     process_identity.kill(process_identity.group_of(instance.run, name) - {os.getpid()})
     process_identity.write(instance.run, name)
-    _die_with_supervisor()
+    children.end_with_parent()
     _allow_many_connections()
     command = processes.command(name, instance, os.environ)
     os.execv(command[0], command)
-
-
-def _die_with_supervisor() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _allow_many_connections() -> None:

@@ -13,9 +13,19 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from scripts import (
+    children,
+    places,
+    ports,
+    preparation,
+    process_identity,
+    readiness,
+    state_lock,
+    supervision,
+    welcome,
+)
 from scripts import environment as environments
 from scripts import instance as instances
-from scripts import places, ports, preparation, process_identity, readiness, supervision, welcome
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
@@ -26,6 +36,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def main() -> int:
     arguments = _arguments()
     _hear_stop_signals()
+    children.end_with_parent()  # a killed make can't tell
     try:
         instance = instances.choose(home=places.state(), port=arguments.port, database=arguments.db)
         return run(instance)
@@ -43,7 +54,7 @@ def run(instance: Instance) -> int:
     environment = environments.compose(instance, environments.given())
     _require_mysql_driver(environment)
     _make_folders(instance)
-    with instances.hold(instance):
+    with state_lock.held(instance):
         if supervision.clear_leftovers(instance):
             _say("Cleared what an earlier run left behind.")
         _require_space(instance)
@@ -53,7 +64,7 @@ def run(instance: Instance) -> int:
         try:
             return _serve(instance, environment)
         finally:
-            _ignore_further_signals()
+            _begin_to_stop(instance)
             supervision.clear_leftovers(instance)
 
 
@@ -72,7 +83,7 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
                 is_ready = True
                 daemon.wait()
             except KeyboardInterrupt:
-                _ignore_further_signals()
+                _begin_to_stop(instance)
                 if not is_ready:
                     raise
                 _say("\nStopping …")
@@ -160,10 +171,11 @@ def _hear_stop_signals() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
-def _ignore_further_signals() -> None:
-    """A terminal and make may both tell; once is enough, and a second one must not cut the stopping short."""
+def _begin_to_stop(instance: Instance) -> None:
+    """From here on nothing cuts the stopping short: a terminal and make may both tell, once is enough."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    state_lock.announce_stop(instance)
 
 
 def _explain(error: OSError) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts import instance as instances
-from scripts import ports, readiness, stack, welcome
+from scripts import children, ports, readiness, stack, welcome
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--db", default="", help="sqlite or mariadb")
     home = Path(tempfile.mkdtemp(prefix="firstcome-smoke-")).resolve()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    children.end_with_parent()
     try:
         database = parser.parse_args().db
         smoke(instances.choose(home=home, port=str(ports.free(3)), database=database))

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts import places, throwaway
+from scripts import children, places, throwaway
 from scripts.setup_error import SetupError
 
 PATIENCE_SECONDS = 30
@@ -19,6 +19,7 @@ PATIENCE_SECONDS = 30
 def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    children.end_with_parent()
     arguments = sys.argv[1:]
     try:
         code = _pytest(arguments)
@@ -47,7 +48,13 @@ def _pytest(arguments: Sequence[str]) -> int:
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run to the end and return the exit code; when told to stop, first let the command end what it began."""
-    child = subprocess.Popen(command, cwd=places.PROJECT, env=environment, stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        command,
+        cwd=places.PROJECT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=children.end_with_parent,
+    )
     try:
         return child.wait()
     except KeyboardInterrupt:

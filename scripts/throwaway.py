@@ -88,7 +88,8 @@ def _simulator(name: str, port: int, home: Path) -> list[str]:
 def _shell_lines(settings: Mapping[str, str]) -> str:
     """The settings for a shell; a slot has a test database and two Redis numbers of its own."""
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
-    lines.append('export TEST_DATABASE_NAME="${TEST_DATABASE_NAME:-test_firstcome_${SLOT:-0}}"\n')
+    database = "${SLOT:+test_firstcome_}${SLOT:-${TEST_DATABASE_NAME:-test_firstcome_0}}"
+    lines.append(f'export TEST_DATABASE_NAME="{database}"\n')
     for name, number in (("REDIS_URL", 0), ("BROKER_URL", 1)):
         server = settings[name].rpartition("/")[0]
         lines.append(f'export {name}="{server}/$((2 * ${{SLOT:-0}} + {number}))"\n')
@@ -106,6 +107,7 @@ def main() -> int:
     home = places.state() / "test"
     home.parent.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    children.end_with_parent()
     with (home.parent / "test.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -46,14 +46,6 @@ def test_databases_share_no_state(home: Path):
     assert sqlite.data != mariadb.data
 
 
-def test_a_second_runner_hears_who_holds_the_state(home: Path):
-    instance = instances.choose(home=home, port="8123", database="")
-    with instances.hold(instance), pytest.raises(SetupError, match=rf"process {os.getpid()}, port 8123"):
-        instances.hold(instance)
-    with instances.hold(instance):
-        pass
-
-
 def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
     deep = tmp_path / ("deep" * 30)
     deep.mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import instance as instances
-from scripts import places, ports, process_identity, run
+from scripts import places, ports, process_identity, run, state_lock
 
 
 def refused(home: Path, *words: str, **settings: str) -> str:
@@ -48,7 +48,7 @@ def test_words_that_make_no_sense_are_told(tmp_path: Path):
 
 def test_a_second_run_hears_of_the_first(tmp_path: Path):
     (tmp_path / "run").mkdir()
-    with instances.hold(instances.choose(home=tmp_path, port="8000", database="")):
+    with state_lock.held(instances.choose(home=tmp_path, port="8000", database="")):
         assert f"running already (process {os.getpid()}, port 8000)" in refused(tmp_path)
 
 

@@ -30,6 +30,7 @@ def test_slots_keep_developers_apart():
     assert sourced() == "test_firstcome_0 redis://h:1/0 redis://h:1/1"
     assert sourced(SLOT="3") == "test_firstcome_3 redis://h:1/6 redis://h:1/7"
     assert sourced(TEST_DATABASE_NAME="test_mine").startswith("test_mine ")
+    assert sourced(TEST_DATABASE_NAME="test_mine", SLOT="3").startswith("test_firstcome_3 ")
 
 
 def test_pytest_refuses_servers_that_were_not_started_for_it():

@@ -1,0 +1,62 @@
+"""The state folder belongs to one runner; who comes second waits for one that stops, and no other."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts import instance as instances
+from scripts import places, state_lock
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+HOLDER = """
+import sys
+from pathlib import Path
+from scripts import instance as instances, state_lock
+instance = instances.choose(home=Path(sys.argv[1]), port="8123", database="")
+with state_lock.held(instance):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Instance:
+    (tmp_path / "run").mkdir()
+    return instances.choose(home=tmp_path, port="8123", database="")
+
+
+@pytest.fixture
+def holder(instance: Instance) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the state until a line is written to it."""
+    command = [sys.executable, "-c", HOLDER, str(instance.home)]
+    with subprocess.Popen(
+        command, cwd=places.PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_runner_hears_who_holds_the_state(instance: Instance, holder: subprocess.Popen[str]):
+    with pytest.raises(SetupError, match=rf"process {holder.pid}, port 8123"), state_lock.held(instance):
+        raise AssertionError("the state was given out twice")
+
+
+def test_a_killed_runner_holds_nothing(instance: Instance, holder: subprocess.Popen[str]):
+    holder.kill()
+    holder.wait()
+    with state_lock.held(instance):
+        assert str(os.getpid()) in (instance.run / "lock").read_text()
+
+
+def test_a_runner_that_is_stopping_is_waited_for(instance: Instance, holder: subprocess.Popen[str]):
+    state_lock.announce_stop(instance)
+    end = subprocess.Popen(["sh", "-c", f"sleep {state_lock.DOUBT_SECONDS + 1}; kill -9 {holder.pid}"])
+    with end, state_lock.held(instance):
+        assert holder.wait(timeout=10) == -9
