@@ -1,0 +1,230 @@
+"""Operators' pages of campaigns, coupons and pool codes."""
+
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from coupons import issuing
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.tests.laws import broken
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+FORM = {
+    "name": "Drop",
+    "strategy": "group_commit",
+    "quantity": 10,
+    "opens_at_0": "2026-01-01",
+    "opens_at_1": "00:00:00",
+    "closes_at_0": "",
+    "closes_at_1": "",
+    "code_source": "generated",
+    "discount_type": "amount",
+    "discount_value": 1_000,
+    "min_order_amount": 0,
+    "max_discount_amount": "",
+    "coupon_valid_for_days": 30,
+}
+
+
+def signed_in(account: User) -> Client:
+    client = Client()
+    client.force_login(account)
+    return client
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(SuperuserFactory.create())
+
+
+def page_of(campaign: Campaign) -> str:
+    return f"/admin/coupons/campaign/{campaign.pk}/change/"
+
+
+def messages(client: Client, page: str) -> str:
+    return client.get(page).content.decode()
+
+
+def dialog(client: Client, row: Campaign | Coupon, name: str, **asked: object) -> Any:
+    path = f"/admin/coupons/{row._meta.model_name}/{row.pk}/{name}/"
+    return client.post(path, {"_form_submitted": "on"} | asked)
+
+
+def test_every_page_opens(operator: Client) -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+    dialog(operator, campaign, "add_codes", count=2)
+    coupon = coupon_of(campaign)
+    code = PoolCode.objects.get(coupon=coupon)
+    for page in (
+        "/admin/coupons/campaign/",
+        "/admin/coupons/campaign/add/",
+        page_of(campaign),
+        f"/admin/coupons/campaign/{campaign.pk}/add_codes/",
+        "/admin/coupons/coupon/",
+        f"/admin/coupons/coupon/?q={coupon.code}",
+        f"/admin/coupons/coupon/{coupon.pk}/change/",
+        f"/admin/coupons/coupon/{coupon.pk}/void/",
+        "/admin/coupons/poolcode/",
+        f"/admin/coupons/poolcode/{code.pk}/change/",
+    ):
+        assert operator.get(page).status_code == 200, page
+
+
+def test_a_campaign_is_added(operator: Client) -> None:
+    response = operator.post("/admin/coupons/campaign/add/", FORM | {"issued": 5, "partner": "somebody"})
+
+    campaign = Campaign.objects.get()
+    assert response.status_code == 302
+    assert (campaign.name, campaign.quantity, campaign.issued, campaign.partner) == ("Drop", 10, 0, "")
+    assert LogEntry.objects.get().object_id == str(campaign.pk)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"strategy": "unsafe"}, "not one of the available choices"),
+        ({"strategy": "optimistic"}, "not one of the available choices"),
+        ({"quantity": 0}, "greater than or equal to 1"),
+        ({"discount_type": "percent", "discount_value": 101}, "a percentage at most 100"),
+        ({"closes_at_0": "2025-01-01", "closes_at_1": "00:00:00"}, "must close after it opens"),
+        ({"coupon_valid_for_days": 36_501}, "less than or equal to 36500"),
+    ],
+)
+def test_a_wrong_campaign_is_told_on_the_page(
+    operator: Client, wrong: dict[str, Any], told: str, settings: Any
+) -> None:
+    settings.LAB = False
+
+    response = operator.post("/admin/coupons/campaign/add/", FORM | wrong)
+
+    assert response.status_code == 200
+    assert told in response.content.decode()
+    assert not Campaign.objects.exists()
+
+
+def test_the_lab_may_choose_the_unsafe_strategy(operator: Client, settings: Any) -> None:
+    settings.LAB = True
+
+    assert operator.post("/admin/coupons/campaign/add/", FORM | {"strategy": "unsafe"}).status_code == 302
+    assert Campaign.objects.get().strategy == "unsafe"
+
+
+def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's own save writes every column back, and with them the count as the page had read it."""
+    campaign = CampaignFactory.create()
+    asker = AccountFactory.create()
+    clean = Campaign.full_clean
+
+    def issued_meanwhile(self: Campaign, *args: Any, **kwargs: Any) -> None:
+        issuing.issue(campaign_id=campaign.pk, user_id=asker.pk)
+        clean(self, *args, **kwargs)
+
+    monkeypatch.setattr(Campaign, "full_clean", issued_meanwhile)
+    form = FORM | {"name": "Better", "quantity": 50, "opens_at_0": "2025-01-01"}
+    assert operator.post(page_of(campaign), form).status_code == 302
+
+    campaign.refresh_from_db()
+    assert (campaign.name, campaign.quantity, campaign.issued) == ("Better", 50, 1)
+    assert broken() == {}
+
+
+def test_what_the_domain_refuses_is_told_and_not_saved(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two coupons are issued between the page's checks and its save."""
+    campaign = CampaignFactory.create()
+    clean = Campaign.full_clean
+
+    def issued_afterwards(self: Campaign, *args: Any, **kwargs: Any) -> None:
+        clean(self, *args, **kwargs)
+        coupon_of(campaign)
+        coupon_of(campaign)
+
+    monkeypatch.setattr(Campaign, "full_clean", issued_afterwards)
+    response = operator.post(page_of(campaign), FORM | {"quantity": 1})
+
+    assert response["Location"] == page_of(campaign)
+    assert "2 coupons are issued already" in messages(operator, page_of(campaign))
+    campaign.refresh_from_db()
+    assert campaign.quantity == 100
+
+
+def test_once_a_coupon_is_issued_the_discount_is_to_read(operator: Client) -> None:
+    campaign = CampaignFactory.create()
+    assert 'name="discount_value"' in messages(operator, page_of(campaign))
+
+    coupon_of(campaign)
+
+    assert 'name="discount_value"' not in messages(operator, page_of(campaign))
+
+
+def test_codes_are_given_or_made(operator: Client) -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+
+    given = dialog(operator, campaign, "add_codes", codes="ONE\r\nTWO ONE")
+    assert given["HX-Redirect"] == page_of(campaign)
+    assert "2 added, 1 skipped, 2 in all" in messages(operator, page_of(campaign))
+    dialog(operator, campaign, "add_codes", count=3)
+    assert PoolCode.objects.count() == 5
+    for wrong in ({}, {"codes": "A", "count": 1}, {"codes": "a/b"}, {"count": 0}):
+        refused = dialog(operator, campaign, "add_codes", **wrong)
+        assert "HX-Redirect" not in refused
+    assert PoolCode.objects.count() == 5
+    assert broken() == {}
+
+
+def test_a_coupon_is_made_void_with_a_reason_and_the_operator_is_on_record(operator: Client) -> None:
+    coupon = coupon_of(CampaignFactory.create())
+
+    response = dialog(operator, coupon, "void", reason="A mistake.")
+
+    row = Coupon.objects.get()
+    assert response["HX-Redirect"] == f"/admin/coupons/coupon/{coupon.pk}/change/"
+    assert (row.status, row.void_reason) == ("void", "A mistake.")
+    assert "A mistake." in LogEntry.objects.get(object_id=str(coupon.pk)).change_message
+
+
+def test_a_held_coupon_is_not_made_void(operator: Client) -> None:
+    coupon = coupon_of(CampaignFactory.create(), status="held", order_id=order_ids(1)[0])
+
+    dialog(operator, coupon, "void", reason="A mistake.")
+
+    page = f"/admin/coupons/coupon/{coupon.pk}/change/"
+    assert "only issued ones are made void" in messages(operator, page)
+    assert Coupon.objects.get().status == "held"
+
+
+def test_coupons_and_codes_are_to_read_and_nothing_is_deleted(operator: Client) -> None:
+    campaign = CampaignFactory.create()
+    coupon = coupon_of(campaign)
+    code = PoolCode.objects.create(campaign=campaign, code="ONE", added_at=timezone.now())
+    rows = {"campaign": campaign.pk, "coupon": coupon.pk, "poolcode": code.pk}
+
+    for model, key in rows.items():
+        assert operator.post(f"/admin/coupons/{model}/{key}/delete/", {"post": "yes"}).status_code == 403
+    for model in ("coupon", "poolcode"):
+        assert operator.get(f"/admin/coupons/{model}/add/").status_code == 403
+        changed = operator.post(f"/admin/coupons/{model}/{rows[model]}/change/", {"code": "MINE"})
+        assert changed.status_code == 403
+
+
+def test_an_operator_who_only_looks_changes_nothing() -> None:
+    permissions = ["coupons.view_campaign", "coupons.view_coupon"]
+    looker = signed_in(AccountFactory.create(is_staff=True, permissions=permissions))
+    campaign = CampaignFactory.create()
+    coupon = coupon_of(campaign)
+
+    assert looker.get(page_of(campaign)).status_code == 200
+    assert looker.post(page_of(campaign), FORM).status_code == 403
+    dialog(looker, campaign, "add_codes", count=3)
+    dialog(looker, coupon, "void", reason="A mistake.")
+    assert not PoolCode.objects.exists()
+    assert Coupon.objects.get().status == "issued"
