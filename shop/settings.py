@@ -70,6 +70,14 @@ TEMPLATES = [
         },
     }
 ]
+UNFOLD = {
+    "SITE_TITLE": "Firstcome",
+    "SITE_HEADER": "Firstcome",
+    "SITE_SUBHEADER": "First come, first served",
+    "SITE_SYMBOL": "confirmation_number",
+    "SITE_URL": "/api/docs/",
+    "LOGIN": {"form": "shop.operators.SignInForm"},
+}
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "var" / "static"))
 LANGUAGE_CODE = "en"

@@ -19,13 +19,15 @@ class OwnRedis:
     def __init__(self, folder: Path) -> None:
         self.port = ports.free()
         self.url = f"redis://{ports.HOST}:{self.port}/0"
+        self._folder = folder
         self._log = folder / "redis.log"
         self._child: Popen[bytes] | None = None
 
     def start(self) -> None:
         program = shutil.which("redis-server", path=SEARCH_PATH)
         assert program, "redis-server is not installed"
-        command = [program, "--bind", ports.HOST, "--port", str(self.port), "--save", ""]
+        command = [program, "--bind", ports.HOST, "--port", str(self.port)]
+        command += ["--save", "", "--dir", str(self._folder)]
         self._child = children.start(command, log=self._log, environment=os.environ)
         children.wait_until(
             lambda: ports.answers((ports.HOST, self.port)),

@@ -1,0 +1,189 @@
+"""Operators' pages: every page opens, accounts are disabled rather than deleted, and nobody climbs."""
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+
+from shop import disabled_accounts
+from shop.admin import RIGHTS
+from shop.models import IdempotencyKey
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+
+OURS = ("shop", "coupons", "inventory", "payments", "orders")
+CHANGE = "auth.change_user"
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def page_of(user: User) -> str:
+    return reverse("admin:auth_user_change", args=[user.pk])
+
+
+def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
+    """The page's form as a browser would send it, with some fields changed."""
+    form = response.context["adminform"].form
+    values = {name: form.initial.get(name) for name in form.fields} | changed
+    sent = {name: value for name, value in values.items() if value not in (None, False, [])}
+    joined = sent.pop("date_joined", None)
+    if joined:
+        sent |= {"date_joined_0": joined.date().isoformat(), "date_joined_1": joined.time().isoformat()}
+    return sent
+
+
+@pytest.mark.django_db
+def test_every_model_has_pages_in_unfolds_style_that_open() -> None:
+    client = signed_in(SuperuserFactory())
+    models = [*User._meta.apps.get_app_config("auth").get_models()]
+    models = [model for model in models if model in admin.site._registry]
+    for name in OURS:
+        models += apps.get_app_config(name).get_models()
+
+    for model in models:
+        assert isinstance(admin.site._registry[model], ModelAdmin), model
+        meta = model._meta
+        page = client.get(reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist"))
+        assert page.status_code == 200, model
+        if admin.site._registry[model].has_add_permission(page.wsgi_request):
+            assert client.get(reverse(f"admin:{meta.app_label}_{meta.model_name}_add")).status_code == 200
+
+
+@pytest.mark.django_db
+def test_nothing_of_ours_can_be_deleted_by_hand() -> None:
+    request = signed_in(SuperuserFactory()).get("/admin/").wsgi_request
+
+    for model, pages in admin.site._registry.items():
+        if model._meta.app_label in OURS or model is User:
+            assert not pages.has_delete_permission(request), model
+
+
+@pytest.mark.django_db
+def test_the_front_page_says_whose_it_is() -> None:
+    page = signed_in(SuperuserFactory()).get("/admin/")
+
+    assert page.status_code == 200
+    assert b"<title>" in page.content and b"Firstcome" in page.content
+
+
+@pytest.mark.django_db
+def test_an_account_is_made_changed_and_given_a_password() -> None:
+    client = signed_in(SuperuserFactory())
+    made = client.post(
+        reverse("admin:auth_user_add"),
+        {"username": "ada", "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"},
+    )
+    ada = User.objects.get(username="ada")
+    changed = client.post(page_of(ada), filled_in(client.get(page_of(ada)), email="ada@example.com"))
+    password = client.post(
+        reverse("admin:auth_user_password_change", args=[ada.pk]),
+        {"password1": PASSWORD + "8", "password2": PASSWORD + "8", "usable_password": "true"},
+    )
+
+    assert [made.status_code, changed.status_code, password.status_code] == [302, 302, 302]
+    ada.refresh_from_db()
+    assert ada.email == "ada@example.com"
+    assert ada.check_password(PASSWORD + "8")
+
+
+@pytest.mark.django_db
+def test_accounts_are_disabled_together_but_never_ones_own() -> None:
+    superuser, ada, bob = SuperuserFactory(), AccountFactory(), AccountFactory()
+    chosen = [superuser.pk, ada.pk, bob.pk]
+
+    done = signed_in(superuser).post(
+        reverse("admin:auth_user_changelist"), {"action": "disable", "_selected_action": chosen}, follow=True
+    )
+
+    assert set(User.objects.filter(is_active=True)) == {superuser}
+    told = [str(message) for message in done.context["messages"]]
+    assert told == ["2 disabled: their tokens are refused within five seconds.", "1 left as they were."]
+    assert disabled_accounts.is_disabled(ada.pk)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("right", RIGHTS)
+def test_who_may_change_accounts_gives_nobody_rights(right: str) -> None:
+    client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE]))
+    ada = AccountFactory()
+    sent = filled_in(client.get(page_of(ada)), email="new@example.com", **{right: "1"})
+
+    client.post(page_of(ada), sent)
+
+    ada.refresh_from_db()
+    assert ada.email == "new@example.com"
+    assert not ada.is_staff and not ada.is_superuser
+    assert not ada.groups.exists() and not ada.user_permissions.exists()
+
+
+@pytest.mark.django_db
+def test_only_superusers_touch_superusers() -> None:
+    client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE, "auth.view_user"]))
+    superuser = SuperuserFactory()
+
+    changed = client.post(page_of(superuser), {"username": "gone", "is_active": ""})
+    password = client.post(
+        reverse("admin:auth_user_password_change", args=[superuser.pk]),
+        {"password1": PASSWORD + "8", "password2": PASSWORD + "8"},
+    )
+    client.post(
+        reverse("admin:auth_user_changelist"), {"action": "disable", "_selected_action": [superuser.pk]}
+    )
+
+    assert (changed.status_code, password.status_code) == (403, 403)
+    superuser.refresh_from_db()
+    assert superuser.is_active and superuser.check_password(PASSWORD)
+
+
+@pytest.mark.django_db
+def test_idempotency_keys_are_there_to_read() -> None:
+    key = IdempotencyKey.objects.create(
+        account=AccountFactory(),
+        key_hash="a" * 64,
+        fingerprint="b" * 64,
+        status=201,
+        created_at=timezone.now(),
+    )
+    client = signed_in(SuperuserFactory())
+    page = reverse("admin:shop_idempotencykey_change", args=[key.pk])
+
+    assert client.get(page).status_code == 200
+    assert client.post(page, {"status": 200}).status_code == 403
+
+
+@pytest.mark.django_db
+def test_signing_in_to_the_admin_is_throttled_as_everywhere() -> None:
+    SuperuserFactory(username="ada")
+    login = reverse("admin:login")
+
+    pages = [Client().post(login, {"username": "ada", "password": "wrong"}) for _ in range(10)]
+    refused = Client().post(login, {"username": "ada", "password": PASSWORD})
+    api = Client().post(
+        "/api/v1/auth/token", {"username": "ada", "password": PASSWORD}, content_type="application/json"
+    )
+
+    assert [page.status_code for page in pages] == [200] * 10
+    assert refused.status_code == 200 and b"Too many attempts" in refused.content
+    assert "_auth_user_id" not in refused.wsgi_request.session
+    assert api.status_code == 429
+
+
+@pytest.mark.django_db
+def test_the_right_password_opens_the_admin() -> None:
+    SuperuserFactory(username="ada")
+
+    opened = Client().post(
+        reverse("admin:login"), {"username": "ada", "password": PASSWORD, "next": "/admin/"}
+    )
+
+    assert opened.status_code == 302
+    assert opened.headers["Location"] == "/admin/"
