@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts import instance as instances
 from scripts import children, ports, readiness, stack, welcome
+from scripts import instance as instances
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
