@@ -1,6 +1,6 @@
 """The laws that orders know of: L5's reserved half, L6, and L8 to L12. Set-based: one query a check."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Sum, Value
@@ -22,13 +22,13 @@ GRACE_SECONDS = 6 * LEASE_SECONDS
 OFFENDERS_TOLD = 100
 
 
-def audit(*, since: datetime | None = None) -> list[LawReport]:
-    """The orders' side of every law that they know of; the gateway's book from `since` on."""
+def audit() -> list[LawReport]:
+    """The orders' side of every law that they know of."""
     return [
         reserved_is_what_open_orders_hold(),
         coupons_are_held_by_open_orders(),
         one_key_has_one_effect(),
-        gateway_charged_what_was_paid(since),
+        gateway_charged_what_was_paid(),
         late_sagas_are_stuck(),
         ended_orders_hold_nothing(),
         paid_orders_were_told(),
@@ -70,9 +70,9 @@ def one_key_has_one_effect() -> LawReport:
     return report("L8", IdempotencyKey.objects.count(), offenders)
 
 
-def gateway_charged_what_was_paid(since: datetime | None) -> LawReport:
+def gateway_charged_what_was_paid() -> LawReport:
     """Against the gateway's own book; that it can't be asked is an offence too: then nobody knows."""
-    compared = book.compare(since=since)
+    compared = book.compare()
     return report("L9", compared.checked, compared.offenders)
 
 

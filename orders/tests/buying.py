@@ -4,24 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Min
 
-from coupons import audit as coupons_audit
 from coupons import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
-from inventory import audit as inventory_audit
 from inventory.models import Product
 from inventory.reservations import Line
-from orders import answers, audit, checkout, saga
+from orders import answers, checkout, saga
 from orders.checkout import Placed, Wish
 from orders.models import Order, Saga
-from payments import audit as payments_audit
 from payments import ledger
-from shop import auditing
+from shop.auditing import LawReport
 from shop.idempotency import Keyed, key_hash
+from shop.management import laws
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 
@@ -99,10 +95,6 @@ def state_of(order_id: UUID) -> str:
     return Order.objects.values_list("status", flat=True).get(id=order_id)
 
 
-def broken_laws() -> list[auditing.LawReport]:
+def broken_laws() -> list[LawReport]:
     """What an audit of every app finds wrong."""
-    reports = [one for module in (coupons_audit, inventory_audit, payments_audit) for one in module.audit()]
-    # The gateway's book outlives the tests' databases: only what it wrote since this one's first account.
-    since = User.objects.aggregate(first=Min("date_joined"))["first"]
-    reports += audit.audit(since=since)
-    return [one for one in auditing.merged(reports) if not one.holds]
+    return [one for one in laws.audit() if not one.holds]

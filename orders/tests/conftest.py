@@ -1,4 +1,4 @@
-"""A real Celery worker on the tests' own database and broker."""
+"""A gateway with an empty book for every test, and real Celery workers on the tests' own database."""
 
 import os
 import subprocess
@@ -9,14 +9,24 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from scripts import children
+from payments.tests.own_gateway import gateway_process, own_gateway
+from scripts import children, ports
+from scripts.tests.simulator import Simulator
 from shop.celery import app
 
+__all__ = ["gateway_process", "own_gateway"]
 
-def start_worker(log: Path) -> "subprocess.Popen[bytes]":
+
+@pytest.fixture(autouse=True)
+def _empty_book(own_gateway: Simulator) -> None:
+    """The laws compare the whole book: it must not remember other tests."""
+
+
+def start_worker(log: Path, simulator: Simulator) -> "subprocess.Popen[bytes]":
     """A worker process as `make run` starts it, on the test database; returns once it answers."""
     name = settings.DATABASES["default"]["NAME"]
-    environment = os.environ | {"DATABASE_URL": _database_url(name), "GATEWAY_TIMEOUT_SECONDS": "3"}
+    gateway_url = f"http://{ports.HOST}:{simulator.port}"
+    environment = os.environ | {"DATABASE_URL": _database_url(name), "GATEWAY_URL": gateway_url}
     command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "threads"]
     child = children.start(
         [*command, "--concurrency", "4", "--without-gossip", "--without-mingle"],
@@ -38,16 +48,22 @@ def _database_url(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def worker(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def worker(
+    django_db_setup: None,
+    gateway_process: tuple[Simulator, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
     """A worker for all tests of a module."""
-    child = start_worker(tmp_path_factory.mktemp("worker") / "worker.log")
+    child = start_worker(tmp_path_factory.mktemp("worker") / "worker.log", gateway_process[0])
     yield
     children.stop(child)
 
 
 @pytest.fixture
-def mortal_worker(transactional_db: None, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def mortal_worker(
+    transactional_db: None, own_gateway: Simulator, tmp_path: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker that its test may kill."""
-    child = start_worker(tmp_path / "worker.log")
+    child = start_worker(tmp_path / "worker.log", own_gateway)
     yield child
     children.stop(child)
