@@ -1,0 +1,372 @@
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection, transaction
+
+from scripts import ports
+from shop import transactions
+from shop.errors import Unavailable
+from shop.tests import tally
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.outages import database_away
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask, holding
+
+
+class Work:
+    """Work for `transactions.run` that keeps the errors of its attempts, and does `body` in each."""
+
+    def __init__(self, body: Callable[[int], Any]) -> None:
+        self.errors: list[int | None] = []
+        self.attempts = 0
+        self._body = body
+
+    def __call__(self) -> Any:
+        self.attempts += 1
+        try:
+            return self._body(self.attempts)
+        except OperationalError as error:
+            self.errors.append(error.args[0])
+            raise
+
+
+def count_one(name: str = "one") -> int:
+    """Count a name; once it is counted, say so again."""
+    known = ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
+    if known:
+        return int(known[0][0])
+    [position] = tally.count([name])
+    assert isinstance(position, int)
+    return position
+
+
+def connection_id() -> int:
+    return int(ask(connection, "SELECT CONNECTION_ID()")[0][0])
+
+
+def kill(number: int) -> None:
+    with another_connection() as other:
+        ask(other, "KILL CONNECTION %s", number)
+        wait_until(
+            lambda: not ask(other, "SELECT 1 FROM information_schema.processlist WHERE id = %s", number)
+        )
+
+
+def test_production_waits_five_seconds_for_a_lock_and_reads_what_is_committed(counting: None) -> None:
+    with another_connection() as fresh:
+        assert ask(
+            fresh, "SELECT @@innodb_lock_wait_timeout, @@tx_isolation, @@sql_mode LIKE '%%STRICT%%'"
+        ) == [(5, "READ-COMMITTED", 1)]
+
+
+def test_1213_a_deadlock_is_tried_again(counting: None) -> None:
+    has_first = threading.Event()
+
+    def lock_both(attempt: int) -> int:
+        position = count_one()
+        has_first.set()
+        ask(connection, tally.LOCK, tally.OTHER)
+        return position
+
+    work = Work(lock_both)
+
+    def oppose() -> None:
+        with holding(tally.LOCK, tally.OTHER) as other:
+            assert has_first.wait(10)
+            # InnoDB rolls back whoever has changed fewer rows: let that be the work under test.
+            for number in range(20):
+                ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
+            ask(other, tally.LOCK, tally.HOT)
+
+    assert race([lambda: transactions.run(work), oppose]) == [1, None]
+    assert (work.attempts, work.errors) == (2, [1213])
+    assert tally.entries() == {"one": 1}
+
+
+def test_1205_a_lock_that_is_kept_too_long_is_waited_for_again(counting: None) -> None:
+    is_kept = threading.Event()
+    work = Work(lambda attempt: count_one())
+
+    def keep_until_it_has_failed() -> None:
+        with holding(tally.LOCK, tally.HOT):
+            is_kept.set()
+            wait_until(lambda: bool(work.errors))
+
+    def impatient() -> int:
+        ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
+        assert is_kept.wait(10)
+        return transactions.run(work)
+
+    assert race([impatient, keep_until_it_has_failed]) == [1, None]
+    assert (work.attempts, work.errors) == (2, [1205])
+    assert tally.entries() == {"one": 1}
+
+
+def test_1020_a_row_changed_since_it_was_read_is_read_again(counting: None) -> None:
+    """MariaDB answers so under REPEATABLE READ with snapshot isolation: the default from 11.6 on."""
+
+    def read_then_write(attempt: int) -> int:
+        value = int(ask(connection, "SELECT value FROM tally WHERE id = %s", tally.HOT)[0][0])
+        if attempt == 1:
+            with another_connection() as other:
+                ask(other, "UPDATE tally SET value = 10 WHERE id = %s", tally.HOT)
+        with transaction.atomic():
+            ask(connection, "UPDATE tally SET value = %s WHERE id = %s", value + 1, tally.HOT)
+        return value
+
+    work = Work(read_then_write)
+
+    def with_snapshots() -> int:
+        ask(connection, "SET SESSION innodb_snapshot_isolation = ON")
+        ask(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        return transactions.run(work)
+
+    assert race([with_snapshots]) == [10]
+    assert (work.attempts, work.errors) == (2, [1020])
+    assert tally.counted() == 11
+
+
+def test_2006_a_connection_killed_while_idle_is_replaced(counting: None) -> None:
+    kill(connection_id())
+    assert transactions.run(count_one) == 1
+    assert tally.entries() == {"one": 1}
+
+
+def test_2006_a_connection_killed_within_a_transaction_is_replaced_and_all_is_done_again(
+    counting: None,
+) -> None:
+    def killed_once(attempt: int) -> int:
+        count_one("first")
+        if attempt == 1:
+            kill(connection_id())
+        return count_one("second")
+
+    work = Work(killed_once)
+    assert transactions.run(work) == 2
+    assert work.attempts == 2
+    assert work.errors[0] in {2006, 2013}
+    assert tally.entries() == {"first": 1, "second": 2}
+
+
+def test_2013_a_connection_killed_during_a_query_is_replaced(counting: None) -> None:
+    numbers: list[int] = []
+    is_kept = threading.Event()
+
+    def wait_for_lock(attempt: int) -> int:
+        numbers.append(connection_id())
+        return count_one()
+
+    work = Work(wait_for_lock)
+
+    def keep_and_kill_who_waits() -> None:
+        with holding(tally.LOCK, tally.HOT):
+            is_kept.set()
+            wait_until(lambda: is_waiting(numbers[:1]))
+            kill(numbers[0])
+
+    def wait_in_vain() -> int:
+        assert is_kept.wait(10)
+        return transactions.run(work)
+
+    assert race([wait_in_vain, keep_and_kill_who_waits]) == [1, None]
+    assert (work.attempts, work.errors) == (2, [2013])
+    assert tally.entries() == {"one": 1}
+
+
+def is_waiting(numbers: list[int]) -> bool:
+    with another_connection() as other:
+        return bool(numbers) and bool(
+            ask(
+                other,
+                "SELECT 1 FROM information_schema.processlist WHERE id = %s AND info LIKE '%%FOR UPDATE%%'",
+                numbers[0],
+            )
+        )
+
+
+def test_killed_before_its_commit_the_work_is_done_again_and_once(counting: None) -> None:
+    def killed_at_its_end(attempt: int) -> int:
+        position = count_one()
+        if attempt == 1:
+            kill(connection_id())
+        return position
+
+    work = Work(killed_at_its_end)
+    assert transactions.run(work) == 1
+    assert (work.attempts, work.errors) == (2, [])
+    assert tally.entries() == {"one": 1}
+
+
+def test_when_the_reply_to_the_commit_is_lost_work_that_can_be_repeated_is_done_once(
+    counting: None, tmp_path: Path
+) -> None:
+    work = Work(lambda attempt: count_one())
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        assert transactions.run(work) == 1
+        assert is_lost.is_set()
+    assert work.attempts == 2
+    assert tally.entries() == {"one": 1}
+    assert tally.counted() == 1
+
+
+@pytest.mark.parametrize("number", [1213, 1205, 1020])
+def test_conflicts_without_end_are_given_up_after_three_retries(counting: None, number: int) -> None:
+    """A trigger answers with the server's own number, each time."""
+    work = Work(lambda attempt: count_one("unlucky"))
+    with conflict_for("unlucky", number), pytest.raises(Unavailable) as given_up:
+        transactions.run(work)
+    assert (given_up.value.code, given_up.value.retry_after) == ("unavailable", 1)
+    assert work.errors == [number] * 4
+    assert tally.entries() == {}
+
+
+@contextmanager
+def conflict_for(name: str, number: int) -> Iterator[None]:
+    ask(
+        connection,
+        "CREATE TRIGGER tally_conflict BEFORE INSERT ON tally_entry FOR EACH ROW "
+        "IF NEW.name = %s THEN SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = %s; END IF",
+        name,
+        number,
+    )
+    try:
+        yield
+    finally:
+        ask(connection, "DROP TRIGGER tally_conflict")
+
+
+def test_a_lock_that_is_kept_for_good_is_not_waited_for_four_times(
+    counting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "CONFLICT_BUDGET_SECONDS", 1.5)
+    work = Work(lambda attempt: count_one())
+
+    def impatient() -> int:
+        ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
+        return transactions.run(work)
+
+    with holding(tally.LOCK, tally.HOT):
+        assert isinstance(race([impatient])[0], Unavailable)
+    assert work.errors == [1205, 1205]
+
+
+@pytest.mark.parametrize("name", [tally.TAKEN, "database is locked"])
+def test_what_is_nobody_elses_fault_is_not_tried_again(counting: None, name: str) -> None:
+    ask(connection, "INSERT IGNORE INTO tally_entry VALUES (%s, -1)", name)
+    work = Work(lambda attempt: tally.count([name]) if name != tally.TAKEN else tally.count(["repeating"]))
+    with pytest.raises(IntegrityError):
+        transactions.run(work)
+    assert work.attempts == 1
+
+
+def test_inside_a_transaction_a_conflict_is_the_outermost_ones_to_retry(counting: None) -> None:
+    """After 1213 the server has rolled back savepoints too: only the whole can be done again."""
+    has_first = threading.Event()
+
+    def lock_other(attempt: int) -> None:
+        has_first.set()
+        ask(connection, tally.LOCK, tally.OTHER)
+
+    inner = Work(lock_other)
+
+    def count_then_lock(attempt: int) -> int:
+        position = count_one()
+        transactions.run(inner)
+        return position
+
+    outer = Work(count_then_lock)
+
+    def oppose() -> None:
+        with holding(tally.LOCK, tally.OTHER) as other:
+            assert has_first.wait(10)
+            for number in range(20):
+                ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
+            ask(other, tally.LOCK, tally.HOT)
+
+    assert race([lambda: transactions.run(outer), oppose]) == [1, None]
+    assert (inner.attempts, outer.attempts) == (2, 2)
+    assert tally.entries() == {"one": 1}
+
+
+def test_inside_djangos_own_transaction_nothing_is_tried_again(counting: None) -> None:
+    work = Work(lambda attempt: count_one("unlucky"))
+    with conflict_for("unlucky", 1213), pytest.raises(OperationalError), transaction.atomic():
+        transactions.run(work)
+    assert work.attempts == 1
+
+
+def test_a_database_that_is_away_is_told_quickly_and_comes_back_by_itself(counting: None) -> None:
+    started_at = time.monotonic()
+    with database_away(), pytest.raises(transactions.DatabaseAway) as away:
+        transactions.run(count_one)
+    assert time.monotonic() - started_at < 6
+    assert (away.value.code, away.value.retry_after) == ("unavailable", 1)
+    assert transactions.run(count_one) == 1
+
+
+def test_a_database_that_takes_connections_but_never_speaks_is_told_quickly(counting: None) -> None:
+    with socket.create_server((ports.HOST, 0)) as silent, database_away():
+        connection.settings_dict["PORT"] = str(silent.getsockname()[1])
+        started_at = time.monotonic()
+        with pytest.raises(transactions.DatabaseAway):
+            transactions.run(count_one)
+        assert time.monotonic() - started_at < 6
+
+
+def test_part_of_a_transaction_refuses_to_be_a_whole_one(counting: None) -> None:
+    with pytest.raises(transaction.TransactionManagementError):
+        transactions.assert_inside()
+    with transaction.atomic():
+        transactions.assert_inside()
+
+
+def test_a_network_call_inside_a_transaction_is_refused(counting: None) -> None:
+    transactions.assert_outside()
+    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
+        transactions.assert_outside()
+
+
+@pytest.mark.django_db
+def test_the_transaction_around_a_test_case_does_not_count() -> None:
+    transactions.assert_outside()
+
+
+ONE_ROW_ON_SQLITE = """
+import django
+django.setup()
+from django.db import connection
+from shop import transactions
+
+def work():
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO tally VALUES (1)")
+
+transactions.run(work)
+"""
+
+
+def test_a_locked_sqlite_database_is_tried_again(tmp_path: Path) -> None:
+    """Another process, for the database here is MariaDB; this one holds SQLite's only write lock."""
+    path = tmp_path / "tally.sqlite3"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("CREATE TABLE tally (value INTEGER)")
+    holder.execute("BEGIN IMMEDIATE")
+    environment = os.environ | {"DATABASE_URL": f"sqlite:///{path}?timeout=1", "LOG_LEVEL": "INFO"}
+    command = [sys.executable, "-c", ONE_ROW_ON_SQLITE]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "transaction retried" in process.stderr.readline()
+        holder.execute("ROLLBACK")
+        assert process.wait(timeout=60) == 0, process.stderr.read()
+    assert holder.execute("SELECT COUNT(*) FROM tally").fetchone() == (1,)
+    holder.close()
