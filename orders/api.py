@@ -15,6 +15,7 @@ from orders import answers, checkout, ending, finding, paying, tasks, timeline, 
 from orders.bodies import OrderBody, OrdersQuery, PayInput, PlaceOrderInput, TimelineBody, order_body
 from orders.checkout import Wish
 from orders.models import Order
+from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
 from shop import idempotency, keyed_calls, queueing, schema, wakeups
@@ -111,7 +112,7 @@ class CancelOrder(APIView):
         return Response(_shown(finding.one(order_id=order_id, account_id=account_id)))
 
 
-class Payments(APIView):
+class Payments(ListPayments):
     @extend_schema(
         request=PayInput,
         parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],

@@ -7,21 +7,15 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.urls import path
 
 from payments import ledger
-from payments.api import ListPayments
 from payments.models import Payment, Transfer
 from payments.tests import factories
 from payments.tests.factories import PaymentFactory
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.urls import urlpatterns as all_addresses
 
 pytestmark = pytest.mark.django_db
-
-# `/payments` is the orders' address; here its reading half is alone.
-urlpatterns = [path("api/v1/payments-listed", ListPayments.as_view()), *all_addresses]
 
 
 def granting_staff() -> User:
@@ -34,7 +28,7 @@ def reading_staff() -> User:
     return staff
 
 
-def refused(response: Any, status: int, code: str) -> dict[str, Any]:
+def assert_refused(response: Any, status: int, code: str) -> dict[str, Any]:
     assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json")
     body: dict[str, Any] = response.json()
     assert body["code"] == code
@@ -80,9 +74,9 @@ def test_many_entries_come_in_pages() -> None:
     assert first["previous"] is None and second["next"] is None
 
 
-@pytest.mark.parametrize("address", ["/wallet", "/wallet/entries", f"/payments/{uuid4()}"])
+@pytest.mark.parametrize("address", ["/wallet", "/wallet/entries", "/payments", f"/payments/{uuid4()}"])
 def test_nobody_reads_without_signing_in(address: str) -> None:
-    refused(client_of().get(address), 401, "not_authenticated")
+    assert_refused(client_of().get(address), 401, "not_authenticated")
 
 
 def test_staff_grant_points_and_hear_the_wallets_entry() -> None:
@@ -118,7 +112,7 @@ def test_a_repeated_key_is_the_same_answer_to_the_byte_and_no_second_grant() -> 
     assert again["Idempotency-Replayed"] == "true" and "Idempotency-Replayed" not in first
     assert ledger.balance_amount(user_id) == 30
     other = staff.post("/wallet/grants", {"user": user_id, "amount": 31, "reason": "once"}, key="one")
-    refused(other, 422, "idempotency_key_reused")
+    assert_refused(other, 422, "idempotency_key_reused")
     third = staff.post("/wallet/grants", {"user": user_id, "amount": 30, "reason": "once"}, key="two")
     assert third.json()["balance_after_amount"] == 60
 
@@ -127,14 +121,14 @@ def test_a_key_that_was_refused_may_be_tried_again() -> None:
     staff, account = client_of(granting_staff()), AccountFactory.create()
     body = {"user": account.id, "amount": 30, "reason": "x"}
 
-    refused(staff.post("/wallet/grants", body | {"amount": 0}, key="one"), 400, "invalid")
+    assert_refused(staff.post("/wallet/grants", body | {"amount": 0}, key="one"), 400, "invalid")
     assert staff.post("/wallet/grants", body, key="one").status_code == 201
 
 
 def test_a_grant_to_nobody_is_not_found() -> None:
     body = {"user": 4711, "amount": 30, "reason": "x"}
 
-    refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 404, "not_found")
+    assert_refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 404, "not_found")
     assert not Transfer.objects.exists()
 
 
@@ -163,7 +157,7 @@ def test_a_grant_that_is_not_valid_names_its_field(wrong: dict[str, Any], field:
     account = AccountFactory.create()
     body = {"user": account.id, "amount": 30, "reason": "x"} | wrong
 
-    told = refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 400, "invalid")
+    told = assert_refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 400, "invalid")
 
     assert [error["field"] for error in told["errors"]] == [field]
     assert not Transfer.objects.exists()
@@ -173,15 +167,15 @@ def test_a_grant_needs_a_key() -> None:
     body = {"user": AccountFactory.create().id, "amount": 30, "reason": "x"}
     staff = client_of(granting_staff())
 
-    refused(staff.post("/wallet/grants", body), 400, "idempotency_key_missing")
-    refused(staff.post("/wallet/grants", body, key="k" * 256), 400, "idempotency_key_invalid")
+    assert_refused(staff.post("/wallet/grants", body), 400, "idempotency_key_missing")
+    assert_refused(staff.post("/wallet/grants", body, key="k" * 256), 400, "idempotency_key_invalid")
     assert not Transfer.objects.exists()
 
 
 def test_only_staff_with_the_permission_grant_whatever_they_send() -> None:
     for account in (AccountFactory.create(), reading_staff()):
-        refused(client_of(account).post("/wallet/grants", {"no": "sense"}), 403, "permission_denied")
-    refused(client_of().post("/wallet/grants", {}), 401, "not_authenticated")
+        assert_refused(client_of(account).post("/wallet/grants", {"no": "sense"}), 403, "permission_denied")
+    assert_refused(client_of().post("/wallet/grants", {}), 401, "not_authenticated")
 
 
 def test_ones_payment_as_the_contract_shows_it() -> None:
@@ -222,56 +216,57 @@ def test_somebody_elses_payment_is_not_there_but_for_staff() -> None:
     payment = PaymentFactory.create()
     address = f"/payments/{payment.id}"
 
-    refused(client_of(AccountFactory.create()).get(address), 404, "not_found")
-    refused(client_of(granting_staff()).get(address), 404, "not_found")
+    assert_refused(client_of(AccountFactory.create()).get(address), 404, "not_found")
+    assert_refused(client_of(granting_staff()).get(address), 404, "not_found")
     assert client_of(reading_staff()).get(address).json()["id"] == str(payment.id)
-    refused(client_of(payment.account).get(f"/payments/{uuid4()}"), 404, "not_found")
-    refused(client_of(payment.account).get("/payments/1"), 404, "not_found")
+    assert_refused(client_of(payment.account).get(f"/payments/{uuid4()}"), 404, "not_found")
+    assert_refused(client_of(payment.account).get("/payments/1"), 404, "not_found")
 
 
-@pytest.mark.urls(__name__)
-class TestListing:
-    """The reading half of `/payments`."""
+def ids(account: User, query: str = "") -> list[str]:
+    response = client_of(account).get(f"/payments{query}")
+    assert response.status_code == 200, response.content
+    return [one["id"] for one in response.json()["results"]]
 
-    def ids(self, account: User, query: str = "") -> list[str]:
-        response = client_of(account).get(f"/payments-listed{query}")
-        assert response.status_code == 200, response.content
-        return [one["id"] for one in response.json()["results"]]
 
-    def test_one_sees_ones_own_newest_first(self) -> None:
-        first = PaymentFactory.create()
-        second = PaymentFactory.create(account=first.account)
-        PaymentFactory.create()
+def test_one_lists_ones_own_payments_newest_first() -> None:
+    first = PaymentFactory.create()
+    second = PaymentFactory.create(account=first.account)
+    PaymentFactory.create()
 
-        assert self.ids(first.account) == [str(second.id), str(first.id)]
-        assert self.ids(first.account, f"?order={first.order_id}") == [str(first.id)]
+    assert ids(first.account) == [str(second.id), str(first.id)]
+    assert ids(first.account, f"?order={first.order_id}") == [str(first.id)]
 
-    def test_nobody_sees_others_by_asking_for_them(self) -> None:
-        mine, theirs = PaymentFactory.create(), PaymentFactory.create()
 
-        assert self.ids(mine.account, f"?user={theirs.account_id}") == []
-        assert self.ids(mine.account, f"?order={theirs.order_id}") == []
-        assert self.ids(mine.account, f"?user={mine.account_id}") == [str(mine.id)]
+def test_nobody_lists_others_payments_by_asking_for_them() -> None:
+    mine, theirs = PaymentFactory.create(), PaymentFactory.create()
 
-    def test_staff_see_all_and_ask_for_some(self) -> None:
-        first, second = PaymentFactory.create(), PaymentFactory.create()
+    assert ids(mine.account, f"?user={theirs.account_id}") == []
+    assert ids(mine.account, f"?order={theirs.order_id}") == []
+    assert ids(mine.account, f"?user={mine.account_id}") == [str(mine.id)]
 
-        assert self.ids(reading_staff()) == [str(second.id), str(first.id)]
-        assert self.ids(reading_staff(), f"?user={first.account_id}") == [str(first.id)]
-        assert self.ids(reading_staff(), f"?order={second.order_id}") == [str(second.id)]
 
-    @pytest.mark.parametrize("query", ["?user=me", "?user=0", "?user=1e3", "?order=1", "?limit=no"])
-    def test_a_question_that_is_not_valid_is_told(self, query: str) -> None:
-        refused(client_of(AccountFactory.create()).get(f"/payments-listed{query}"), 400, "invalid")
+def test_staff_list_all_payments_and_ask_for_some() -> None:
+    first, second = PaymentFactory.create(), PaymentFactory.create()
 
-    def test_pages_lead_to_each_other(self) -> None:
-        account = AccountFactory.create()
-        made = [str(PaymentFactory.create(account=account, top_up=True).id) for _ in range(5)]
+    assert ids(reading_staff()) == [str(second.id), str(first.id)]
+    assert ids(reading_staff(), f"?user={first.account_id}") == [str(first.id)]
+    assert ids(reading_staff(), f"?order={second.order_id}") == [str(second.id)]
 
-        first = client_of(account).get("/payments-listed?limit=3").json()
-        second = client_of(account).get(first["next"]).json()
 
-        assert [one["id"] for one in first["results"] + second["results"]] == made[::-1]
+@pytest.mark.parametrize("query", ["?user=me", "?user=0", "?user=1e3", "?order=1", "?limit=no"])
+def test_a_question_that_is_not_valid_is_told(query: str) -> None:
+    assert_refused(client_of(AccountFactory.create()).get(f"/payments{query}"), 400, "invalid")
+
+
+def test_pages_of_payments_lead_to_each_other() -> None:
+    account = AccountFactory.create()
+    made = [str(PaymentFactory.create(account=account, top_up=True).id) for _ in range(5)]
+
+    first = client_of(account).get("/payments?limit=3").json()
+    second = client_of(account).get(first["next"]).json()
+
+    assert [one["id"] for one in first["results"] + second["results"]] == made[::-1]
 
 
 def test_no_answer_and_no_page_shows_the_cards_token() -> None:
