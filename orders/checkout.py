@@ -60,7 +60,7 @@ def place(wish: Wish) -> Placed | Replay:
     return _lane.submit(wish)
 
 
-def _decide(wishes: Sequence[Wish]) -> list[Outcome]:
+def decide(wishes: Sequence[Wish]) -> list[Outcome]:
     """Decide a batch in order of arrival, then write all of it: the same few statements for any number."""
     stock = reservations.lock({line.product_id for wish in wishes for line in wish.lines})
     coupons = holding.usable({wish.coupon_code for wish in wishes if wish.coupon_code})
@@ -167,4 +167,4 @@ def _write(effects: Sequence[Effect], stock: dict[int, Product], coupons: dict[s
     idempotency.record(effects)
 
 
-_lane: Lane[Wish, Placed | Replay] = Lane(_decide)
+_lane: Lane[Wish, Placed | Replay] = Lane(decide)

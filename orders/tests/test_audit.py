@@ -1,0 +1,99 @@
+"""The audit sees what is broken: each kind of damage is planted and must be named."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from coupons.models import Coupon
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Saga, SagaLog
+from orders.tests import buying
+from payments.models import Transfer
+from shop.models import IdempotencyKey
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def paid() -> Order:
+    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=5_000)
+    code = buying.coupon_of(buyer.id).code
+    placed = buying.place(buyer.id, {product: 1}, coupon=code, points=50, token="tok_ok")
+    return buying.drive(placed)
+
+
+@pytest.fixture
+def cancelled() -> Order:
+    """An order that was declined after its points were held."""
+    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=5_000)
+    return buying.drive(buying.place(buyer.id, {product: 1}, points=50, token="tok_declined"))
+
+
+def _hold_coupon_of_paid(paid: Order, ended: Order) -> None:
+    Coupon.objects.filter(order=paid).update(status="held")
+
+
+def _reserve_more(paid: Order, ended: Order) -> None:
+    Product.objects.filter(order_lines__order=paid).update(reserved=1)
+
+
+def _second_key(paid: Order, ended: Order) -> None:
+    key = IdempotencyKey.objects.get(reference=paid.id)
+    key.pk, key.key_hash = None, "another"
+    key.save()
+
+
+def _forget_payment(paid: Order, ended: Order) -> None:
+    paid.payments.update(status="failed")  # type: ignore[attr-defined]
+
+
+def _claim_payment(paid: Order, ended: Order) -> None:
+    ended.payments.update(status="succeeded", charge_reference="ch_none")  # type: ignore[attr-defined]
+
+
+def _late_saga(paid: Order, ended: Order) -> None:
+    long_ago = timezone.now() - timedelta(hours=1)
+    Saga.objects.filter(subject_id__in=paid.payments.values("id")).update(  # type: ignore[attr-defined]
+        state="running", ended_at=None, next_attempt_at=long_ago, deadline_at=long_ago
+    )
+
+
+def _keep_points(paid: Order, ended: Order) -> None:
+    release = Transfer.objects.get(order=ended, kind=Transfer.Kind.RELEASE)
+    Transfer.objects.filter(id=release.id).update(order=paid)
+
+
+def _never_told(paid: Order, ended: Order) -> None:
+    SagaLog.objects.filter(step="transmit").update(event="failed")
+
+
+DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
+    ("L5", _reserve_more),
+    ("L6", _hold_coupon_of_paid),
+    ("L8", _second_key),
+    ("L9", _forget_payment),
+    ("L9", _claim_payment),
+    ("L10", _late_saga),
+    ("L11", _keep_points),
+    ("L12", _never_told),
+]
+
+
+@pytest.mark.parametrize(("law", "damage"), DAMAGE, ids=[damage.__name__ for _, damage in DAMAGE])
+def test_planted_damage_is_named(
+    law: str, damage: Callable[[Order, Order], Any], paid: Order, cancelled: Order
+) -> None:
+    assert buying.broken_laws() == []
+    damage(paid, cancelled)
+    broken = {report.law: report.offenders for report in buying.broken_laws()}
+    assert broken.get(law)
+
+
+def test_a_gateway_that_can_not_be_asked_breaks_l9(paid: Order, settings: Any) -> None:
+    settings.GATEWAY_URL = "http://127.0.0.1:1"
+    [broken] = buying.broken_laws()
+    assert broken.law == "L9"

@@ -1,0 +1,97 @@
+"""Placing: a batch costs the same few statements whatever its size, and each wish gets its own answer."""
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from inventory.tests.factories import ProductFactory
+from orders import answers, checkout
+from orders.checkout import Outcome, Placed, Wish
+from orders.models import Order
+from orders.tests import buying
+from shop.errors import KeyReused, Rejected
+from shop.idempotency import Keyed, Replay
+
+pytestmark = pytest.mark.django_db
+
+
+def decide(*wishes: Wish) -> list[Outcome]:
+    """One batch, as the lane would decide it."""
+    with transaction.atomic():
+        return checkout.decide(wishes)
+
+
+def statements(count: int, *, token: str | None = None) -> int:
+    """How many statements a batch of so many orders of three lines costs."""
+    products = ProductFactory.create_batch(30, on_hand=count)
+    wishes = [
+        buying.wish(buying.account().id, dict.fromkeys(products[index : index + 3], 1), token=token)
+        for index in range(count)
+    ]
+    with CaptureQueriesContext(connection) as captured:
+        outcomes = decide(*wishes)
+    assert all(isinstance(outcome, Placed) for outcome in outcomes)
+    return sum("SAVEPOINT" not in query["sql"] for query in captured)
+
+
+def test_orders_cost_ten_statements_at_most_whatever_their_number() -> None:
+    assert statements(1) == statements(25) <= 10
+
+
+def test_paying_at_once_costs_three_more() -> None:
+    assert statements(25, token="tok_ok") == statements(25) + 3
+
+
+def test_one_key_twice_in_a_batch_is_one_order() -> None:
+    wish = buying.wish(buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same")
+    first, second = decide(wish, wish)
+    assert isinstance(first, Placed)
+    assert isinstance(second, Replay)
+    assert second.reference == first.order.id
+    assert second.answer == answers.of_placed(first)
+    assert Order.objects.count() == 1
+
+
+def test_one_key_with_two_bodies_in_a_batch_is_refused_the_second_time() -> None:
+    wish = buying.wish(buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same")
+    other = Wish(
+        account_id=wish.account_id,
+        lines=wish.lines,
+        coupon_code="",
+        points_amount=0,
+        token=None,
+        keyed=Keyed(wish.account_id, wish.keyed.key_hash, "another body", answers.of_placed),
+    )
+    first, second = decide(wish, other)
+    assert isinstance(first, Placed)
+    assert isinstance(second, KeyReused)
+
+
+def test_what_one_takes_the_next_in_the_batch_does_not_find() -> None:
+    product = ProductFactory.create(on_hand=3)
+    wishes = [buying.wish(buying.account().id, {product: 2}) for _ in range(2)]
+    first, second = decide(*wishes)
+    assert isinstance(first, Placed)
+    assert isinstance(second, Rejected)
+    assert second.extra["items"] == [{"product": product.id, "requested": 2, "available": 1}]
+
+
+def test_a_refused_wish_leaves_the_coupon_to_the_next() -> None:
+    buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=5_000)
+    code = buying.coupon_of(buyer.id).code
+    too_many = buying.wish(buyer.id, {product: 2}, coupon=code)
+    first, second = decide(too_many, buying.wish(buyer.id, {product: 1}, coupon=code))
+    assert isinstance(first, Rejected)
+    assert isinstance(second, Placed)
+    assert second.order.discount_amount == 1_000
+
+
+def test_a_discount_is_shared_over_the_lines() -> None:
+    buyer = buying.account()
+    first, second = (
+        ProductFactory.create(on_hand=1, price=1_000),
+        ProductFactory.create(on_hand=1, price=2_000),
+    )
+    code = buying.coupon_of(buyer.id, discount_value=100).code
+    placed = buying.place(buyer.id, {first: 1, second: 1}, coupon=code)
+    assert [line.discount_amount for line in placed.lines] == [33, 67]

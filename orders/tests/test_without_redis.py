@@ -1,0 +1,77 @@
+"""Redis and the broker away: buying works all the same, in a web process as it is run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+import urllib3
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from scripts import ports
+from scripts.tests.simulator import Simulator
+from shop import tokens
+from shop.tests import live
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def address(tmp_path: Path, own_gateway: Simulator) -> Iterator[str]:
+    """A web process whose Redis and broker are ports where nobody listens."""
+    gateway_url = f"http://{ports.HOST}:{own_gateway.port}"
+    nobody = f"redis://{ports.HOST}:{ports.free()}/0"
+    with live.web(tmp_path, REDIS_URL=nobody, BROKER_URL=nobody, GATEWAY_URL=gateway_url) as url:
+        yield url
+
+
+def call(address: str, buyer: Any, path: str, body: dict[str, Any], key: str) -> tuple[int, Any]:
+    headers = {
+        "Authorization": f"Bearer {tokens.access_for(buyer)}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": key,
+        "Prefer": "wait=20",
+    }
+    answer = urllib3.request(
+        "POST", f"{address}/api/v1{path}", body=orjson.dumps(body), headers=headers, retries=False
+    )
+    return answer.status, answer.json()
+
+
+def test_an_order_is_placed_paid_and_replayed(address: str) -> None:
+    buyer = buying.account(points=1_000)
+    product: Product = ProductFactory.create(on_hand=3, price=500)
+    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    body = {
+        "items": [{"product": product.id, "quantity": 2}],
+        "coupon": coupon,
+        "points_amount": 200,
+        "payment": {"token": "tok_ok"},
+    }
+    key = str(uuid4())
+    status, order = call(address, buyer, "/orders", body, key)
+    assert (status, order["status"], order["card_amount"]) == (201, "paid", 700)
+    assert call(address, buyer, "/orders", body, key) == (201, order)
+    assert Order.objects.count() == 1
+    assert buying.broken_laws() == []
+
+
+def test_a_declined_card_is_told_and_undone(address: str) -> None:
+    buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)
+    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_declined"}}
+    status, problem = call(address, buyer, "/orders", body, str(uuid4()))
+    assert (status, problem["code"]) == (402, "payment_declined")
+    assert buying.broken_laws() == []
+
+
+def test_a_coupon_is_issued_and_a_wallet_topped_up(address: str) -> None:
+    buyer = buying.account()
+    campaign_id = buying.coupon_of(buying.account().id, quantity=2).campaign_id
+    assert call(address, buyer, "/coupons", {"campaign": campaign_id}, "unused")[0] == 201
+    assert call(address, buyer, "/wallet/top-ups", {"amount": 5, "token": "tok_ok"}, "top")[0] == 201
+    assert buying.broken_laws() == []
