@@ -1,0 +1,85 @@
+"""Fill the shop with a demo: accounts, products, campaigns."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import Progress
+
+from shop.json_bodies import dump
+from shop.management import demo
+
+LARGEST = {"users": 1_000_000, "products": 9_999, "stock": 1_000_000_000}
+
+
+class Command(BaseCommand):
+    help = "Make what is missing of the demo: accounts with points, products with stock, campaigns."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--users", type=int, default=100, help="numbered accounts: user-1, user-2, ...")
+        parser.add_argument("--products", type=int, default=20, help="products: DEMO-0001, DEMO-0002, ...")
+        parser.add_argument("--stock", type=int, default=1_000, help="units on hand of each new product")
+        parser.add_argument("--tokens", type=Path, metavar="FILE", help="write tokens good for 24 h there")
+
+    def handle(self, *, users: int, products: int, stock: int, tokens: Path | None, **_: Any) -> None:
+        _require_bounds(users=users, products=products, stock=stock)
+        if tokens:
+            _make_private(tokens)
+        with _progress() as bar:
+            demo.seed_people()
+            with bar("accounts", users) as progress:
+                demo.seed_users(users, progress)
+            with bar("products", products) as progress:
+                demo.seed_products(products, stock, progress)
+            with bar("campaigns", demo.CAMPAIGNS) as progress:
+                demo.seed_campaigns(progress)
+        if tokens:
+            tokens.write_bytes(_token_file(users))
+        self.stdout.write(_told(users, products, tokens))
+
+
+def _require_bounds(**counts: int) -> None:
+    for name, count in counts.items():
+        if not 0 <= count <= LARGEST[name]:
+            raise CommandError(f"--{name} {count}: give a number from 0 to {LARGEST[name]:,}.")
+
+
+def _make_private(file: Path) -> None:
+    """Before the work, to see that it can be written; its owner's alone, for what is in it opens doors."""
+    try:
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+    except OSError as error:
+        raise CommandError(f"{file} can't be written: {error.strerror}.") from error
+
+
+def _token_file(users: int) -> bytes:
+    return dump({"staff": demo.staff_token(), "users": [asdict(user) for user in demo.numbered_users(users)]})
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A bar for each part on the error stream, where somebody looks at it."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        @contextmanager
+        def bar(name: str, total: int) -> Iterator[demo.Progress]:
+            task = bars.add_task(name, total=total)
+            yield lambda done: bars.advance(task, done)
+
+        yield bar
+
+
+def _told(users: int, products: int, tokens: Path | None) -> str:
+    buyer, staff = f"{demo.BUYER} / {demo.BUYER_PASSWORD}", f"{demo.STAFF} / {demo.STAFF_PASSWORD}"
+    lines = [
+        f"There are now {users:,} numbered accounts, {products:,} products and {demo.CAMPAIGNS} campaigns.",
+        f"Sign in as {buyer}, or to /admin/ as {staff}.",
+        *([f"Tokens, good for 24 hours, are in {tokens}."] if tokens else []),
+    ]
+    return "\n".join(lines)

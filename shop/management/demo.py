@@ -1,0 +1,169 @@
+"""Demo data: accounts with points, products with stock, campaigns to try.
+
+What is missing is made, what is there stays, so seeding may be repeated, cut short and taken up again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from coupons import campaigns, pool
+from coupons.campaigns import Terms
+from coupons.models import Campaign
+from inventory import importing
+from inventory.importing import Row
+from inventory.models import Product
+from payments import ledger
+from shop import tokens, transactions
+
+Progress = Callable[[int], None]
+
+BUYER, BUYER_PASSWORD = "demo", "demo-pass-2026"
+STAFF, STAFF_PASSWORD = "staff", "staff-pass-2026"
+POINTS_AMOUNT = 10_000
+TOKEN_LIFETIME = timedelta(hours=24)
+AT_ONCE = 1_000
+THINGS = ("Mug", "T-shirt", "Tote bag", "Notebook", "Poster", "Sticker set", "Cap", "Umbrella")
+PRICES = (12_000, 25_000, 18_000, 9_000, 15_000, 4_000, 22_000, 31_000)
+POOL_CODES = 500
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """One of the numbered accounts, with a token to act as it."""
+
+    id: int
+    username: str
+    access: str
+
+
+def seed_people() -> None:
+    """The account that the README signs in with, and a superuser."""
+    _make(BUYER, BUYER_PASSWORD)
+    _make(STAFF, STAFF_PASSWORD, is_staff=True, is_superuser=True)
+    buyer = User.objects.get(username=BUYER).pk
+    transactions.run(lambda: ledger.bulk_open_wallets([buyer], POINTS_AMOUNT))
+
+
+def seed_users(count: int, progress: Progress) -> None:
+    """`user-1` to `user-<count>`, each with points; all have the demo account's password."""
+    # One hash for all: hashing is slow by design, and these passwords are no secret.
+    password = make_password(BUYER_PASSWORD)
+    for names in _chunks(_usernames(count)):
+        transactions.run(lambda names=names: _open_accounts(names, password))
+        progress(len(names))
+
+
+def seed_products(count: int, stock: int, progress: Progress) -> None:
+    """`DEMO-0001` and so on, each with so many units on hand."""
+    wanted = [_row(number, stock) for number in range(1, count + 1)]
+    known = set(Product.objects.filter(sku__startswith="DEMO-").values_list("sku", flat=True))
+    importing.receive([row for row in wanted if row.sku not in known], reason="Demo stock")
+    progress(count)
+
+
+def seed_campaigns(progress: Progress) -> None:
+    """One campaign of each sort, told apart by their names."""
+    for terms in _terms():
+        campaign = Campaign.objects.filter(name=terms["name"]).first() or campaigns.create(**terms)
+        if campaign.code_source == Campaign.CodeSource.POOL:
+            pool.generate(campaign_id=campaign.pk, count=campaign.quantity - campaign.codes_added)
+        progress(1)
+
+
+def numbered_users(count: int) -> Iterator[Numbered]:
+    """The numbered accounts in their order, with fresh tokens."""
+    for names in _chunks(_usernames(count)):
+        users = {user.username: user for user in User.objects.filter(username__in=names)}
+        for name in names:
+            user = users[name]
+            yield Numbered(user.pk, name, tokens.access_for(user, lifetime=TOKEN_LIFETIME))
+
+
+def staff_token() -> str:
+    """A token to act as the superuser."""
+    return tokens.access_for(User.objects.get(username=STAFF), lifetime=TOKEN_LIFETIME)
+
+
+def _open_accounts(names: Sequence[str], password: str) -> None:
+    known = set(User.objects.filter(username__in=names).values_list("username", flat=True))
+    User.objects.bulk_create(
+        User(username=name, email=f"{name}@example.com", password=password)
+        for name in names
+        if name not in known
+    )
+    ids = User.objects.filter(username__in=names).values_list("pk", flat=True)
+    ledger.bulk_open_wallets(list(ids), POINTS_AMOUNT)
+
+
+def _make(username: str, password: str, **rights: bool) -> None:
+    if not User.objects.filter(username=username).exists():
+        User.objects.create_user(username, f"{username}@example.com", password, **rights)
+
+
+def _row(number: int, stock: int) -> Row:
+    thing = (number - 1) % len(THINGS)
+    return Row(0, f"DEMO-{number:04}", f"{THINGS[thing]} no. {number}", PRICES[thing], stock)
+
+
+def _terms() -> list[Terms]:
+    in_a_day = timezone.now() + timedelta(days=1)
+    amount, percent = Campaign.DiscountType.AMOUNT, Campaign.DiscountType.PERCENT
+    return [
+        Terms(
+            name="Welcome",
+            strategy="group_commit",
+            quantity=10_000,
+            discount_type=amount,
+            discount_value=3_000,
+            min_order_amount=10_000,
+        ),
+        Terms(
+            name="Early bird",
+            strategy="pessimistic",
+            quantity=1_000,
+            discount_type=percent,
+            discount_value=10,
+            max_discount_amount=5_000,
+        ),
+        Terms(
+            name="The first hundred",
+            strategy="group_commit",
+            quantity=100,
+            discount_type=amount,
+            discount_value=5_000,
+        ),
+        Terms(
+            name="Tomorrow's drop",
+            strategy="group_commit",
+            quantity=1_000,
+            opens_at=in_a_day,
+            discount_type=percent,
+            discount_value=30,
+        ),
+        Terms(
+            name="Golden tickets",
+            strategy="group_commit",
+            quantity=POOL_CODES,
+            code_source=Campaign.CodeSource.POOL,
+            discount_type=percent,
+            discount_value=50,
+            max_discount_amount=20_000,
+        ),
+    ]
+
+
+CAMPAIGNS = len(_terms())
+
+
+def _usernames(count: int) -> list[str]:
+    return [f"user-{number}" for number in range(1, count + 1)]
+
+
+def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), AT_ONCE):
+        yield names[start : start + AT_ONCE]

@@ -1,0 +1,131 @@
+"""The demo can be bought from, may be seeded again, and breaks no law."""
+
+import json
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from coupons.models import Campaign, PoolCode
+from inventory.models import Product, StockMovement
+from payments import ledger
+from payments.tests.own_gateway import gateway_process, own_gateway
+from shop import tokens
+from shop.management import laws
+from shop.tests.clients import Api, client_of
+from shop.tests.commands import run
+
+__all__ = ["gateway_process", "own_gateway"]
+
+SMALL = ("--users", "12", "--products", "3", "--stock", "50")
+
+
+def everything() -> dict[str, int]:
+    return {
+        model.__name__: model._default_manager.count()
+        for model in (User, Product, StockMovement, Campaign, PoolCode)
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_gateway")
+def test_the_demo_has_all_it_takes_and_breaks_no_law() -> None:
+    code, told = run("seed_demo", *SMALL)
+
+    assert code == 0
+    assert "12 numbered accounts, 3 products and 5 campaigns" in told
+    assert everything() == {"User": 14, "Product": 3, "StockMovement": 3, "Campaign": 5, "PoolCode": 500}
+    assert set(Product.objects.values_list("on_hand", flat=True)) == {50}
+    assert ledger.balance_amount(User.objects.get(username="user-12").pk) == 10_000
+    assert [report for report in laws.audit() if not report.holds] == []
+
+
+@pytest.mark.django_db
+def test_the_demo_accounts_sign_in_and_staff_may_everything() -> None:
+    run("seed_demo", *SMALL)
+
+    for name, password in (
+        ("demo", "demo-pass-2026"),
+        ("user-7", "demo-pass-2026"),
+        ("staff", "staff-pass-2026"),
+    ):
+        assert client_of().post("/auth/token", {"username": name, "password": password}).status_code == 200
+    staff = User.objects.get(username="staff")
+    assert staff.is_staff and staff.is_superuser
+    assert not User.objects.get(username="demo").is_staff
+
+
+@pytest.mark.django_db
+def test_there_is_something_to_issue_and_something_to_wait_for() -> None:
+    run("seed_demo", *SMALL)
+    listed = client_of().get("/campaigns").json()["results"]
+
+    statuses = {campaign["name"]: campaign["status"] for campaign in listed}
+    assert statuses.pop("Tomorrow's drop") == "scheduled"
+    assert set(statuses.values()) == {"open"}
+    buyer = client_of(User.objects.get(username="demo"))
+    for campaign in listed:
+        if campaign["status"] == "open":
+            assert buyer.post("/coupons", {"campaign": campaign["id"]}).status_code == 201
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("own_gateway")
+def test_seeding_again_makes_only_what_is_missing() -> None:
+    run("seed_demo", *SMALL)
+    before = everything()
+    Campaign.objects.filter(name="Early bird").delete()
+    User.objects.filter(username="user-3").update(email="changed@example.com")
+
+    run("seed_demo", *SMALL)
+    assert everything() == before
+    assert User.objects.get(username="user-3").email == "changed@example.com"
+
+    run("seed_demo", "--users", "15", "--products", "5", "--stock", "7")
+    assert everything() == before | {"User": 17, "Product": 5, "StockMovement": 5}
+    assert set(Product.objects.values_list("on_hand", flat=True)) == {50, 7}
+    assert [report for report in laws.audit() if not report.holds] == []
+
+
+@pytest.mark.django_db
+def test_the_file_of_tokens_is_good_and_private(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+
+    run("seed_demo", *SMALL, "--tokens", str(file))
+
+    told = json.loads(file.read_text())
+    assert told.keys() == {"staff", "users"}
+    assert [user["username"] for user in told["users"]] == [f"user-{number}" for number in range(1, 13)]
+    for user in told["users"]:
+        assert tokens.read_access(user["access"]).id == user["id"]
+    assert Api(access=told["staff"]).get("/users/me").json()["is_staff"]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.django_db
+def test_a_file_that_can_not_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"can't be written: No such file or directory\."):
+        run("seed_demo", *SMALL, "--tokens", str(tmp_path / "nowhere" / "tokens.json"))
+
+    assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("arguments", [("--users", "-1"), ("--products", "10000"), ("--stock", "1000000001")])
+def test_counts_out_of_bounds_are_told(arguments: tuple[str, str]) -> None:
+    with pytest.raises(CommandError, match=f"{arguments[0]} {arguments[1]}: give a number from 0 to"):
+        run("seed_demo", *arguments)
+
+    assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+def test_many_accounts_cost_few_statements() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        run("seed_demo", "--users", "2000", "--products", "1", "--stock", "1")
+
+    assert User.objects.count() == 2002
+    assert len(queries) < 200
