@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 from django.db.models import F, Model
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import audit, issuing, pool, voiding
@@ -175,8 +176,6 @@ def test_l6_names_a_coupon_of_an_order_that_has_two() -> None:
 
 
 def test_an_audit_takes_as_many_statements_however_many_coupons(campaign: Campaign) -> None:
-    from django.test.utils import CaptureQueriesContext
-
     with CaptureQueriesContext(connection) as few:
         audit.audit()
     for _ in range(30):

@@ -72,7 +72,9 @@ def test_everything_wrong_is_told_at_once(settings: Any) -> None:
 def test_the_lab_may_choose_the_unsafe_strategy(settings: Any) -> None:
     settings.LAB = True
 
-    assert campaigns.create(**{**TERMS, "strategy": "unsafe"}).strategy == "unsafe"
+    terms: campaigns.Terms = {**TERMS, "strategy": "unsafe"}
+
+    assert campaigns.create(**terms).strategy == "unsafe"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_what_coupons_draw_on_stays_once_there_is_one(terms: campaigns.Terms, se
     campaign = CampaignFactory.create()
     before = Campaign.objects.filter(pk=campaign.pk).values(*terms).get()
     campaigns.change(campaign_id=campaign.pk, **terms)
-    campaigns.change(campaign_id=campaign.pk, **before)  # type: ignore[typeddict-item]
+    campaigns.change(campaign_id=campaign.pk, **before)
     coupon_of(campaign)
 
     assert refusal(lambda: campaigns.change(campaign_id=campaign.pk, **terms)) == "campaign_has_coupons"

@@ -1,5 +1,6 @@
 """Coupons in orders: what they take off, and that one order at most has each."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Barrier
@@ -243,7 +244,7 @@ def test_orders_that_want_and_give_back_coupons_in_any_order_never_see_a_deadloc
     orders = order_ids(6)
     codes = [coupon_of(campaign).code for _ in orders]
 
-    def all_of_them(chosen: list[str], order: list[UUID]) -> int:
+    def all_of_them(chosen: Sequence[str], order: Sequence[UUID]) -> int:
         def work() -> int:
             found = holding.usable(chosen)
             free = [found[code] for code in chosen if found[code].status == "issued"]
@@ -254,7 +255,7 @@ def test_orders_that_want_and_give_back_coupons_in_any_order_never_see_a_deadloc
 
         return transactions.run(work, attempts=1)
 
-    calls = [partial(all_of_them, codes, orders), partial(all_of_them, codes[::-1], list(orders)[::-1])]
+    calls = [partial(all_of_them, codes, orders), partial(all_of_them, codes[::-1], orders[::-1])]
     outcomes = race(calls * 10)
 
     assert all(isinstance(one, int) for one in outcomes), outcomes

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import granting, issuing, pool, voiding
+from coupons.granting import Issued
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
@@ -198,7 +199,7 @@ def test_a_batch_decides_in_the_order_of_its_askers() -> None:
         lambda: granting.grant(campaign_id=campaign.pk, user_ids=[second, first, second, third])
     )
 
-    kinds = [getattr(outcome, "code", None) or outcome.is_new for outcome in outcomes]
+    kinds = [outcome.is_new if isinstance(outcome, Issued) else outcome.code for outcome in outcomes]
     assert kinds == [True, "sold_out", False, "coupon_void"]
     assert positions(campaign) == [1, 2]
 

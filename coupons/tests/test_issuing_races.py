@@ -121,7 +121,7 @@ def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
     assert broken() == {}
 
 
-def test_codes_added_meanwhile_are_issued(settings: Any) -> None:
+def test_codes_added_meanwhile_are_issued() -> None:
     campaign = CampaignFactory.create(code_source="pool", quantity=60)
     everyone = accounts(60)
     adding = [lambda: pool.generate(campaign_id=campaign.pk, count=10)] * 4

@@ -1,6 +1,7 @@
 """Making coupons void: issued ones only, once, and for good."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -31,7 +32,7 @@ def test_an_issued_coupon_is_made_void_with_its_code() -> None:
 @pytest.mark.parametrize("status", ["held", "redeemed", "void", "expired"])
 def test_no_other_coupon_is_made_void(status: str) -> None:
     order_id = order_ids(1)[0]
-    columns = {
+    columns: dict[str, Any] = {
         "held": {"status": "held", "order_id": order_id},
         "redeemed": {"status": "redeemed", "order_id": order_id},
         "void": {"status": "void"},
