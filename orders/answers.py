@@ -1,6 +1,7 @@
 """The answers of the calls that start a payment: what they say at once, and what once it has settled."""
 
 import re
+from typing import Any
 from uuid import UUID
 
 from orders.bodies import order_body
@@ -46,28 +47,31 @@ def of_order(order: Order) -> Answer:
     """The order as it stands: 202 while it is being paid, then 201, or 402 with what went wrong."""
     if order.status == Order.Status.PAYMENT_FAILED:
         return _declined(order.failure_code, order.failure_detail, order=str(order.id))
-    body = json_bodies.dump(order_body(order, list(order.lines.all())))  # type: ignore[attr-defined]
+    body = json_bodies.dump(order_body(order, list(order.lines.all())))
     return Answer(201 if order.status in PAID else 202, body, order_address(order.id))
 
 
 def of_payment(payment: Payment) -> Answer:
     """The payment as it stands: 202 while it is open, then 201, or 402 with what went wrong."""
     if payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED):
-        about = {"payment": str(payment.id)}
-        if payment.order_id:
-            about["order"] = str(payment.order_id)
-        return _declined(payment.failure_code, payment.failure_detail, **about)
+        return _declined(
+            payment.failure_code,
+            payment.failure_detail,
+            order=str(payment.order_id) if payment.order_id else None,
+            payment=str(payment.id),
+        )
     status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
     return Answer(status, json_bodies.dump(payment_body(payment)), payment_address(payment.id))
 
 
-def _declined(code: str, detail: str, **about: str) -> Answer:
+def _declined(code: str, detail: str, *, order: str | None = None, payment: str | None = None) -> Answer:
+    about: dict[str, Any] = {"order": order, "payment": payment}
     problem = problems.problem(
         402,
         "payment_declined",
         detail or "The payment was declined.",
         title="Payment declined",
         failure={"code": code, "detail": detail},
-        **about,
+        **{name: value for name, value in about.items() if value},
     )
     return Answer(402, problem.content)

@@ -67,7 +67,7 @@ class Orders(APIView):
         call = keyed_calls.keyed(request, answers.of_placed)
         asked = read(PlaceOrderInput, request)
         wish = Wish(
-            account_id=request.user.id,
+            account_id=call.account_id,
             lines=tuple(Line(product_id=item.product, quantity=item.quantity) for item in asked.items),
             coupon_code=asked.coupon,
             points_amount=asked.points_amount,
@@ -132,7 +132,7 @@ class Payments(ListPayments):
         outcome = keyed_calls.perform(
             call,
             lambda: paying.pay(
-                account_id=request.user.id, order_id=asked.order, token=asked.token, keyed=call
+                account_id=call.account_id, order_id=asked.order, token=asked.token, keyed=call
             ),
         )
         if isinstance(outcome, Replay):
@@ -155,7 +155,7 @@ class TopUps(APIView):
         outcome = keyed_calls.perform(
             call,
             lambda: top_ups.top_up(
-                account_id=request.user.id, amount=asked.amount, token=asked.token, keyed=call
+                account_id=call.account_id, amount=asked.amount, token=asked.token, keyed=call
             ),
         )
         if isinstance(outcome, Replay):
@@ -167,7 +167,7 @@ def _whose(request: Request, permission: str) -> int | None:
     """Whose orders the caller may touch: their own, or everybody's (None) for staff with `permission`."""
     if not request.user.is_authenticated:
         raise NotAuthenticated("Sign in to do that.")
-    return None if is_staff_with(request, permission) else request.user.id
+    return None if is_staff_with(request, permission) else request.user.pk
 
 
 def _found(request: Request, order_id: UUID) -> Order:
@@ -175,7 +175,7 @@ def _found(request: Request, order_id: UUID) -> Order:
 
 
 def _shown(order: Order) -> dict[str, Any]:
-    return order_body(order, list(order.lines.all()))  # type: ignore[attr-defined]
+    return order_body(order, list(order.lines.all()))
 
 
 def _line(happening: timeline.Happening) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How an unpaid order ends: cancelled by its owner, or expired."""
 
 from collections.abc import Collection
+from functools import partial
 from uuid import UUID
 
 from django.utils import timezone
@@ -36,7 +37,7 @@ def expire_due() -> int:
         )
         if not ids:
             return ended
-        ended += transactions.run(lambda ids=ids: _expire(ids))
+        ended += transactions.run(partial(_expire, ids))
 
 
 def is_lapsed(order: Order) -> bool:

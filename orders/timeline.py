@@ -29,7 +29,7 @@ def of(order: Order, *, for_staff: bool) -> list[Happening]:
 
     Staff also see the attempts in vain and the gateway's references.
     """
-    payments = order.payments.values_list("id", flat=True)  # type: ignore[attr-defined]
+    payments = order.payments.values_list("id", flat=True)
     sagas = Saga.objects.filter(subject_id__in=list(payments))
     log = SagaLog.objects.filter(saga__in=sagas).order_by("at", "id")
     if not for_staff:

@@ -48,16 +48,16 @@ def _second_key(paid: Order, ended: Order) -> None:
 
 
 def _forget_payment(paid: Order, ended: Order) -> None:
-    paid.payments.update(status="failed")  # type: ignore[attr-defined]
+    paid.payments.update(status="failed")
 
 
 def _claim_payment(paid: Order, ended: Order) -> None:
-    ended.payments.update(status="succeeded", charge_reference="ch_none")  # type: ignore[attr-defined]
+    ended.payments.update(status="succeeded", charge_reference="ch_none")
 
 
 def _late_saga(paid: Order, ended: Order) -> None:
     long_ago = timezone.now() - timedelta(hours=1)
-    Saga.objects.filter(subject_id__in=paid.payments.values("id")).update(  # type: ignore[attr-defined]
+    Saga.objects.filter(subject_id__in=paid.payments.values("id")).update(
         state="running", ended_at=None, next_attempt_at=long_ago, deadline_at=long_ago
     )
 
