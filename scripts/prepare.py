@@ -40,10 +40,7 @@ def _seed_when_empty(unfinished: Path) -> None:
         return
     print("Seeding an empty database with a demo …", flush=True)
     unfinished.touch()
-    from django.core.management import get_commands
-
-    if "seed_demo" in get_commands():
-        call_command("seed_demo")
+    call_command("seed_demo")
     unfinished.unlink()
 
 
