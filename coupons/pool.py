@@ -53,13 +53,13 @@ def generate(*, campaign_id: int, count: int, progress: Callable[[int], None] = 
     Each chunk of them is durable by itself. Raises `NotFound` without the campaign.
     """
     _require_campaign(campaign_id)
-    missing = count
-    while missing:
-        chunk = [coupon_codes.make() for _ in range(min(missing, CHUNK))]
+    added = 0
+    while added < count:
+        chunk = [coupon_codes.make() for _ in range(min(count - added, CHUNK))]
         made = len(chunk) - len(_add_chunk(campaign_id, chunk))
-        missing -= made
+        added += made
         progress(made)
-    return Added(added=count, skipped=[], total=_total(campaign_id))
+    return Added(added=added, skipped=[], total=_total(campaign_id))
 
 
 def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:

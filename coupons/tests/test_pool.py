@@ -62,6 +62,13 @@ def test_as_many_codes_are_made_as_asked_for(campaign: Campaign) -> None:
     assert broken() == {}
 
 
+def test_no_codes_are_made_when_none_are_missing(campaign: Campaign) -> None:
+    pool.add(campaign_id=campaign.pk, codes=["ONE"])
+
+    assert pool.generate(campaign_id=campaign.pk, count=0) == pool.Added(added=0, skipped=[], total=1)
+    assert pool.generate(campaign_id=campaign.pk, count=-1) == pool.Added(added=0, skipped=[], total=1)
+
+
 def test_a_campaign_that_does_not_exist_has_no_pool() -> None:
     assert refusal(lambda: pool.add(campaign_id=10**9, codes=["A"])) == "not_found"
     assert refusal(lambda: pool.generate(campaign_id=10**9, count=1)) == "not_found"

@@ -32,13 +32,13 @@ def test_an_issued_coupon_is_made_void_with_its_code() -> None:
 @pytest.mark.parametrize("status", ["held", "redeemed", "void", "expired"])
 def test_no_other_coupon_is_made_void(status: str) -> None:
     order_id = order_ids(1)[0]
-    columns: dict[str, Any] = {
+    columns: dict[str, dict[str, Any]] = {
         "held": {"status": "held", "order_id": order_id},
         "redeemed": {"status": "redeemed", "order_id": order_id},
         "void": {"status": "void"},
         "expired": {"expires_at": timezone.now() - timedelta(seconds=1)},
-    }[status]
-    coupon = coupon_of(CampaignFactory.create(), **columns)
+    }
+    coupon = coupon_of(CampaignFactory.create(), **columns[status])
 
     with pytest.raises(FirstcomeError, match=f"is {status}") as refused:
         voiding.void(code=coupon.code, reason="A mistake.")
