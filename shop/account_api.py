@@ -30,11 +30,12 @@ class ForAnybody(APIView):
 
 class Users(ForAnybody):
     @extend_schema(
+        summary="Register an account",
         request=RegisterInput,
         responses={201: AccountBody} | schema.refusals({429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """Register an account."""
+        """60 an hour and address."""
         asked = read(RegisterInput, request)
         throttling.check([(throttling.REGISTRATIONS, addresses.of(request))])
         user = accounts.register(username=asked.username, email=asked.email, password=asked.password)
@@ -42,9 +43,9 @@ class Users(ForAnybody):
 
 
 class OwnAccount(APIView):
-    @extend_schema(responses={200: OwnAccountBody})
+    @extend_schema(summary="The caller's own account", responses={200: OwnAccountBody})
     def get(self, request: Request) -> Response:
-        """The caller's own account."""
+        """Who the access token speaks for."""
         user = User.objects.filter(pk=request.user.pk).first()
         if user is None:
             raise tokens.TokenInvalid
@@ -53,11 +54,12 @@ class OwnAccount(APIView):
 
 class SignIn(ForAnybody):
     @extend_schema(
+        summary="Sign in by name and password",
         request=SignInInput,
         responses={200: TokensBody} | schema.refusals({401: ["invalid_credentials"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """Sign in by name and password."""
+        """10 attempts a minute and username, 60 a minute and address."""
         asked = read(SignInInput, request)
         throttling.check(
             [
@@ -71,18 +73,21 @@ class SignIn(ForAnybody):
 
 class Refresh(ForAnybody):
     @extend_schema(
+        summary="Use a refresh token up for a new pair",
         request=RefreshInput,
         responses={200: TokensBody} | schema.refusals({401: ["token_invalid"]}),
     )
     def post(self, request: Request) -> Response:
-        """Use a refresh token up for a new pair."""
+        """Refresh tokens rotate: each is good for one use."""
         return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
 
 
 class SignOut(APIView):
-    @extend_schema(request=RefreshInput, responses={204: None})
+    @extend_schema(
+        summary="Have a refresh token refused from now on", request=RefreshInput, responses={204: None}
+    )
     def post(self, request: Request) -> Response:
-        """Have a refresh token of one's own refused from now on."""
+        """For one's own refresh token; repeating it is fine."""
         tokens.revoke(read(RefreshInput, request).refresh, account_id=request.user.pk)
         return Response(status=204)
 
