@@ -43,7 +43,7 @@ class Payable(Protocol):
 
 
 def new(*, order: Payable, token: str, at: datetime) -> Payment:
-    """The unsaved payment of an order, for callers who write many at once."""
+    """The unsaved payment of an order: whoever starts many writes them at once."""
     return _new(
         order_id=order.id,
         account_id=order.account_id,
@@ -53,14 +53,6 @@ def new(*, order: Payable, token: str, at: datetime) -> Payment:
         token=token,
         at=at,
     )
-
-
-def start(*, order: Payable, token: str, at: datetime) -> Payment:
-    """The payment of an order, pending. Raises IntegrityError when the order has one already."""
-    transactions.assert_inside()
-    payment = new(order=order, token=token, at=at)
-    payment.save(force_insert=True)
-    return payment
 
 
 def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> Payment:

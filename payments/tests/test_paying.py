@@ -72,14 +72,15 @@ def test_a_payment_of_an_order_asks_under_a_name_of_its_own() -> None:
     order_id = factories.order(account.id, card_amount=300, points_amount=50)
     order = apps.get_model("orders", "Order").objects.get(id=order_id)
 
-    payment = paying.start(order=order, token="tok_ok", at=timezone.now())
+    payment = paying.new(order=order, token="tok_ok", at=timezone.now())
+    payment.save(force_insert=True)
 
     payment.refresh_from_db()
     assert (payment.order_id, payment.account_id, payment.status) == (order_id, account.id, "pending")
     assert (payment.card_amount, payment.points_amount, payment.currency) == (300, 50, "KRW")
     assert payment.charge_key == f"payment-{payment.id}"
     with pytest.raises(IntegrityError, match="payments_payment_one_per_order"), transaction.atomic():
-        paying.start(order=order, token="tok_ok", at=timezone.now())
+        paying.new(order=order, token="tok_ok", at=timezone.now()).save(force_insert=True)
 
 
 @pytest.mark.django_db
