@@ -1,6 +1,6 @@
 """Accounts: registering, and signing in by name and password."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
@@ -51,12 +51,13 @@ def sign_in(*, username: str, password: str) -> User:
     return user
 
 
-def disable(*, account_ids: Collection[int], keeping: int) -> int:
-    """Disable these accounts, but for the one to be kept; their tokens die within five seconds.
+def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> int:
+    """Disable these accounts, but for those to be kept; their tokens die within five seconds.
 
     Returns how many were active until now.
     """
-    chosen = User.objects.filter(pk__in=account_ids, is_active=True).exclude(pk=keeping)
+    ids = [id for id in account_ids if id not in keeping]
+    chosen = User.objects.filter(pk__in=ids, is_active=True)
     return transactions.run(lambda: chosen.update(is_active=False))
 
 

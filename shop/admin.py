@@ -19,8 +19,7 @@ from shop.operators import ReadOnly
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 # Used refresh tokens are for programs to refuse, not for people to read; unfold styles only its own.
-for model in (User, Group, *apps.get_app_config("token_blacklist").get_models()):
-    admin.site.unregister(model)
+admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
 
 
 @admin.register(User)
@@ -37,7 +36,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     @admin.action(description="Disable the selected accounts", permissions=["change"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
         mine = [user.pk for user in selected if self.has_change_permission(request, user)]
-        disabled = accounts.disable(account_ids=mine, keeping=request.user.pk)
+        disabled = accounts.disable(account_ids=mine, keeping={request.user.pk})
         self.message_user(request, f"{disabled} disabled: their tokens are refused within five seconds.")
         if disabled < len(selected):
             left = len(selected) - disabled

@@ -23,6 +23,7 @@ from rest_framework.request import Request
 from shop import idempotency, redis
 from shop.errors import Invalid, Rejected
 from shop.idempotency import Answer, Keyed, Replay
+from shop.permissions import account_id
 from shop.reading import without_nulls
 
 LONGEST_KEY = 255
@@ -40,7 +41,7 @@ def keyed(request: Request, answer: Callable[[Any], Answer | None]) -> Keyed:
     meaning = orjson.dumps(_by_value(without_nulls(request.data)), option=orjson.OPT_SORT_KEYS)
     fingerprint = hashlib.sha256(b"%s %s\n%s" % (_text(request.method), _text(request.path), meaning))
     return Keyed(
-        account_id=request.user.pk,
+        account_id=account_id(request),
         key_hash=idempotency.key_hash(key),
         fingerprint=fingerprint.hexdigest(),
         answer=answer,

@@ -6,15 +6,20 @@ from rest_framework.request import Request
 from shop.errors import NotAllowed, NotAuthenticated
 
 
+def account_id(request: Request) -> int:
+    """The caller's account. Raises `NotAuthenticated`."""
+    if request.user.pk is None:
+        raise NotAuthenticated("Sign in to do that.")
+    return request.user.pk
+
+
 def staff_may(request: Request, permission: str) -> None:
     """Let through only staff who hold `permission`, such as "coupons.change_campaign".
 
     Call it first in a staff-only view, so that everyone else gets 403 whatever the object. Raises
     `NotAuthenticated` and `NotAllowed`.
     """
-    if not request.user.is_authenticated:
-        raise NotAuthenticated("Sign in to do that.")
-    if not _holds(request.user.pk, permission):
+    if not _holds(account_id(request), permission):
         raise NotAllowed("This account may not do that.")
 
 
@@ -23,9 +28,8 @@ def is_staff_with(request: Request, permission: str) -> bool:
 
     Costs no query when the token doesn't even claim staff; who became staff meanwhile needs a new token.
     """
-    return bool(
-        request.user.is_authenticated and request.user.is_staff and _holds(request.user.pk, permission)
-    )
+    claims_staff = request.user.is_authenticated and request.user.is_staff
+    return claims_staff and _holds(account_id(request), permission)
 
 
 def _holds(account_id: int, permission: str) -> bool:

@@ -147,5 +147,6 @@ def _account_id(token: Any) -> int:
 
 def _use_up(token: _Refresh) -> bool:
     """Whether this call was the one that used it up."""
-    _, is_first = token.blacklist()
-    return bool(is_first)
+    # simplejwt's annotation says that it gives the row; it gives what get_or_create does.
+    answered: Any = token.blacklist()
+    return bool(answered[1])

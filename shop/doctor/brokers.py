@@ -1,5 +1,7 @@
 """The broker: whether it keeps tasks, and hands each to one worker at a time."""
 
+from typing import Any
+
 from django.conf import settings
 from kombu import Connection
 
@@ -41,7 +43,8 @@ def visibility() -> Finding:
 def _kept(connection: Connection) -> list[Finding]:
     if not _is_redis():
         return []
-    client = connection.default_channel.client
+    channel: Any = connection.default_channel
+    client = channel.client
     return [
         redises.eviction(client, "broker eviction", is_broker=True),
         redises.persistence(client, "broker persistence"),

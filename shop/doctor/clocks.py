@@ -49,5 +49,5 @@ def _database_time() -> float:
 
 
 def _redis_time() -> float:
-    seconds, microseconds = redis.client().time()  # type: ignore[misc]
+    seconds, microseconds = redis.client().time()
     return float(seconds) + float(microseconds) / 1_000_000

@@ -6,6 +6,7 @@ What is missing is made, what is there stays, so seeding may be repeated, cut sh
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
@@ -54,7 +55,7 @@ def seed_users(count: int, progress: Progress) -> None:
     # One hash for all: hashing is slow by design, and these passwords are no secret.
     password = make_password(BUYER_PASSWORD)
     for names in _chunks(_usernames(count)):
-        transactions.run(lambda names=names: _open_accounts(names, password))
+        transactions.run(partial(_open_accounts, names, password))
         progress(len(names))
 
 
