@@ -12,6 +12,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
+from unfold.paginator import InfinitePaginator
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -184,7 +185,8 @@ class CouponAdmin(ReadOnly, ModelAdmin):
     list_filter = ["status", "issued_at"]
     search_fields = ["=code", "=account__username"]
     ordering = ["-id"]
-    # Counting millions of rows for a heading isn't worth its seconds.
+    # Counting millions of rows isn't worth its seconds: pages know their neighbours only.
+    paginator = InfinitePaginator
     show_full_result_count = False
     actions_detail = ["void"]
 
@@ -226,6 +228,7 @@ class PoolCodeAdmin(ReadOnly, ModelAdmin):
     list_filter = ["status", "added_at"]
     search_fields = ["=code"]
     ordering = ["-id"]
+    paginator = InfinitePaginator
     show_full_result_count = False
 
     @display(description="status", label=COLOURS)

@@ -104,9 +104,8 @@ def test_l2_names_a_campaign_with_a_coupon_out_of_line(campaign: Campaign) -> No
 def test_l2_names_a_position_that_comes_twice(campaign: Campaign) -> None:
     with without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
         Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
-        codes = Coupon.objects.filter(campaign=campaign, position=4).values_list("code", flat=True)
 
-        assert broken() == {"L2": [min(codes)]}
+        assert broken() == {"L2": [str(campaign.pk)]}
 
 
 def test_l2_names_an_account_with_two_coupons(campaign: Campaign) -> None:
@@ -114,7 +113,7 @@ def test_l2_names_an_account_with_two_coupons(campaign: Campaign) -> None:
         first, second = coupon_at(campaign, 1), coupon_at(campaign, 2)
         Coupon.objects.filter(pk=second.pk).update(account=first.account)
 
-        assert broken() == {"L2": [min(first.code, second.code)]}
+        assert broken() == {"L2": [str(campaign.pk)]}
 
 
 def test_l3_names_a_campaign_that_lost_a_code(with_pool: Campaign) -> None:
@@ -166,13 +165,14 @@ def test_l6_names_coupons_whose_order_does_not_fit(campaign: Campaign) -> None:
         assert broken() == {"L6": [held.code, issued.code]}
 
 
-def test_l6_names_a_coupon_of_an_order_that_has_two() -> None:
+def test_l6_names_an_order_that_has_two() -> None:
     campaign = CampaignFactory.create()
     order_id = order_ids(1)[0]
     with without_constraint(Coupon, "coupons_coupon_one_per_order"):
-        codes = [coupon_of(campaign, status="held", order_id=order_id).code for _ in range(2)]
+        for _ in range(2):
+            coupon_of(campaign, status="held", order_id=order_id)
 
-        assert broken() == {"L6": [min(codes)]}
+        assert broken() == {"L6": [str(order_id)]}
 
 
 def test_an_audit_takes_as_many_statements_however_many_coupons(campaign: Campaign) -> None:
