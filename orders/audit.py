@@ -14,6 +14,7 @@ from orders.steps import DO, LEASE_SECONDS, Event
 from orders.transitions import ENDED, OPEN, PAID
 from payments import book
 from payments.models import Payment, Transfer
+from payments.paying import UNSETTLED
 from shop.auditing import LawReport, report
 from shop.models import IdempotencyKey
 
@@ -71,9 +72,25 @@ def one_key_has_one_effect() -> LawReport:
 
 
 def gateway_charged_what_was_paid() -> LawReport:
-    """Against the gateway's own book; that it can't be asked is an offence too: then nobody knows."""
+    """Orders against their payments, and payments against the gateway's own book.
+
+    That the book can't be read is an offence too: then nobody knows.
+    """
     compared = book.compare()
-    return report("L9", compared.checked, compared.offenders)
+    return report("L9", compared.checked, [*_payments_that_belie_their_orders(), *compared.offenders])
+
+
+def _payments_that_belie_their_orders() -> list[str]:
+    succeeded = Payment.objects.filter(
+        order=OuterRef("pk"), status=Payment.Status.SUCCEEDED, card_amount=OuterRef("card_amount")
+    )
+    unpaid = Order.objects.filter(status__in=PAID).exclude(Exists(succeeded))
+    overpaid = Payment.objects.filter(order__isnull=False, status=Payment.Status.SUCCEEDED).exclude(
+        order__status__in=PAID
+    )
+    at_work = Saga.objects.filter(subject_id=OuterRef("pk"), ended_at__isnull=True)
+    forgotten = Payment.objects.filter(status__in=UNSETTLED).exclude(Exists(at_work))
+    return _told(unpaid, "id") + _told(overpaid, "order_id") + _told(forgotten, "id")
 
 
 def late_sagas_are_stuck() -> LawReport:

@@ -55,6 +55,14 @@ def _claim_payment(paid: Order, ended: Order) -> None:
     ended.payments.update(status="succeeded", charge_reference="ch_none")
 
 
+def _pay_unseen(paid: Order, ended: Order) -> None:
+    Order.objects.filter(id=paid.id).update(status="payment_failed", paid_at=None)
+
+
+def _doubt_for_ever(paid: Order, ended: Order) -> None:
+    paid.payments.update(status="in_doubt", settled_at=None)
+
+
 def _late_saga(paid: Order, ended: Order) -> None:
     long_ago = timezone.now() - timedelta(hours=1)
     Saga.objects.filter(subject_id__in=paid.payments.values("id")).update(
@@ -77,6 +85,8 @@ DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
     ("L8", _second_key),
     ("L9", _forget_payment),
     ("L9", _claim_payment),
+    ("L9", _pay_unseen),
+    ("L9", _doubt_for_ever),
     ("L10", _late_saga),
     ("L11", _keep_points),
     ("L12", _never_told),
