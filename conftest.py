@@ -7,6 +7,7 @@ import pytest
 import redis
 from django.conf import LazySettings
 
+from coupons import issuing
 from shop import disabled_accounts, throttling
 from shop import redis as shop_redis
 
@@ -46,6 +47,7 @@ def _forgetful_process() -> None:
     disabled_accounts.forget()
     throttling.forget()
     shop_redis.reset()
+    issuing.forget()
 
 
 @pytest.fixture(autouse=True)
