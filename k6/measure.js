@@ -6,6 +6,7 @@
 import exec from "k6/execution";
 import http from "k6/http";
 import { SharedArray } from "k6/data";
+import { Counter } from "k6/metrics";
 
 const URL = __ENV.URL;
 if (!/^http:\/\/127\.0\.0\.1:\d+$/.test(URL)) {
@@ -32,6 +33,10 @@ export const options = {
   summaryTrendStats: ["med", "p(95)", "max"],
 };
 
+// Counters have to exist before the first request; 0 stands for no answer at all.
+const STATUSES = [0, 400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504];
+const refused = Object.fromEntries(STATUSES.map((status) => [status, new Counter(`status_${status}`)]));
+
 // The number of this request, from 0 on, over all VUs.
 export function turn() {
   return exec.scenario.iterationInTest;
@@ -39,7 +44,7 @@ export function turn() {
 
 // POST as the account whose turn it is; an answer of another status than `expected` counts as an error.
 export function post(path, body, expected, headers = {}) {
-  return http.post(`${URL}/api/v1${path}`, JSON.stringify(body), {
+  const answer = http.post(`${URL}/api/v1${path}`, JSON.stringify(body), {
     headers: {
       Authorization: `Bearer ${users[turn()].access}`,
       "Content-Type": "application/json",
@@ -47,15 +52,22 @@ export function post(path, body, expected, headers = {}) {
     },
     responseCallback: http.expectedStatuses(expected),
   });
+  if (answer.status !== expected) {
+    refused[answer.status]?.add(1);
+  }
 }
 
 export function handleSummary(data) {
   const { http_req_duration: took, http_req_failed: failed } = data.metrics;
+  const counted = STATUSES.filter((status) => data.metrics[`status_${status}`]);
   const figures = {
     seconds: data.state.testRunDurationMs / 1000,
     requests: failed.values.passes + failed.values.fails,
     // Of the rate "failed", a pass is a request that failed.
     errors: failed.values.passes,
+    statuses: Object.fromEntries(
+      counted.map((status) => [status, data.metrics[`status_${status}`].values.count]),
+    ),
     p50_ms: took.values.med,
     p95_ms: took.values["p(95)"],
     max_ms: took.values.max,

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +22,16 @@ GRACE_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one run of k6 measured; `k6_cores` is the processor time that the load itself took, a second."""
+    """What one run of k6 measured.
+
+    `statuses` counts the errors by their status, `k6_cores` is the processor time a second that the load
+    itself took.
+    """
 
     seconds: float
     requests: int
     errors: int
+    statuses: Mapping[str, int]
     p50_ms: float
     p95_ms: float
     max_ms: float

@@ -72,6 +72,7 @@ def run(script: str, instance: Instance, **settings: object) -> Figures:
 def test_every_account_asks_once_and_refusals_are_counted_as_errors(instance, shop):
     figures = run("coupons", instance, CAMPAIGN=7)
     assert (figures.requests, figures.errors, figures.succeeded) == (USERS, USERS // 3, USERS * 2 // 3)
+    assert figures.statuses == {"409": USERS // 3}
     assert {(path, body["campaign"]) for path, _, _, body in shop.asked} == {("/api/v1/coupons", 7)}
     assert sorted(account for _, account, _, _ in shop.asked) == sorted(
         f"Bearer token-{number}" for number in range(USERS)
@@ -110,10 +111,11 @@ def test_a_script_that_fails_is_told_with_the_end_of_its_log(instance):
 
 
 def test_the_table_compares_with_the_first_line():
-    null = Figures(seconds=2, requests=2_000, errors=0, p50_ms=1, p95_ms=2, max_ms=3, k6_cores=0.4)
-    coupon = Figures(seconds=2, requests=600, errors=100, p50_ms=10.4, p95_ms=20, max_ms=3_000, k6_cores=0.2)
+    times = {"seconds": 2, "p50_ms": 10.4, "p95_ms": 20, "max_ms": 3_000}
+    null = Figures(requests=2_000, errors=0, statuses={}, k6_cores=0.4, **times)
+    coupon = Figures(requests=600, errors=100, statuses={"0": 1, "503": 99}, k6_cores=0.2, **times)
     lines = [" ".join(line.split()) for line in bench.table({"null": null, "coupon": coupon}).splitlines()]
     assert lines[1] == "per second of null p50 ms p95 ms max ms errors"
-    assert lines[2] == "null 1,000 100% 1 2 3 0"
-    assert lines[3] == "coupon 250 25% 10 20 3000 100"
+    assert lines[2] == "null 1,000 100% 10 20 3000 0"
+    assert lines[3] == "coupon 250 25% 10 20 3000 100 (1 x 0, 99 x 503)"
     assert lines[-1] == "k6 itself took up to 0.4 cores of the same machine."
