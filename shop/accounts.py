@@ -45,7 +45,7 @@ def sign_in(*, username: str, password: str) -> User:
 
     Takes as long for a name that nobody has: Django hashes the password all the same.
     """
-    user = authenticate(username=username, password=password)
+    user = authenticate(username=User.normalize_username(username), password=password)
     if not isinstance(user, User):
         raise InvalidCredentials
     return user
@@ -63,8 +63,9 @@ def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> 
 
 def known_as(username: str) -> str:
     """One word for all spellings of a name that the database takes for the same account."""
-    account_id = User.objects.filter(username=username).values_list("pk", flat=True).first()
-    return str(account_id) if account_id else User.normalize_username(username).casefold()
+    name = User.normalize_username(username)
+    account_id = User.objects.filter(username=name).values_list("pk", flat=True).first()
+    return str(account_id) if account_id else name.casefold()
 
 
 def _check(user: User, password: str) -> None:

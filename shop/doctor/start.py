@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from shop import demo_accounts
 from shop.doctor.findings import Finding, danger, ok, warning
 
 SHORTEST_KEY = 50
@@ -11,7 +12,7 @@ FEWEST_CHARACTERS = 10
 
 
 def examine() -> list[Finding]:
-    return [debug(), secret_key(), hosts(), lab(), migrations()]
+    return [debug(), secret_key(), hosts(), lab(), migrations(), *demo()]
 
 
 def debug() -> Finding:
@@ -63,3 +64,15 @@ def migrations() -> Finding:
         names = ", ".join(str(migration) for migration, _ in plan[:5])
         return danger("migrations", f"{len(plan)} pending: {names}", "Run `manage.py migrate`.")
     return ok("migrations", "all applied")
+
+
+def demo() -> list[Finding]:
+    """The demo's accounts are for looking at the shop; a database that is away is told elsewhere."""
+    try:
+        names = demo_accounts.open_to_anybody()
+    except Error:
+        return []
+    if names:
+        advice = "Where customers come in, disable these accounts: everybody knows their passwords."
+        return [warning("demo accounts", ", ".join(names), advice)]
+    return [ok("demo accounts", "none that anybody could use")]

@@ -20,11 +20,10 @@ from inventory.importing import Row
 from inventory.models import Product
 from payments import ledger
 from shop import tokens, transactions
+from shop.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 
 Progress = Callable[[int], None]
 
-BUYER, BUYER_PASSWORD = "demo", "demo-pass-2026"
-STAFF, STAFF_PASSWORD = "staff", "staff-pass-2026"
 POINTS_AMOUNT = 10_000
 TOKEN_LIFETIME = timedelta(hours=24)
 AT_ONCE = 1_000

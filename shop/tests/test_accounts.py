@@ -137,6 +137,16 @@ def test_signing_in_hashes_once_whoever_asks(username: str, monkeypatch: pytest.
 
 
 @pytest.mark.django_db
+def test_a_name_is_the_same_however_its_letters_are_encoded() -> None:
+    wide = "\N{FULLWIDTH LATIN SMALL LETTER A}da"
+    made = client_of().post("/users", NEW | {"username": wide})
+
+    assert made.json()["username"] == "ada"
+    for name in (wide, "ada"):
+        assert client_of().post("/auth/token", {"username": name, "password": PASSWORD}).status_code == 200
+
+
+@pytest.mark.django_db
 def test_an_old_token_does_not_stand_in_the_way_of_a_new_one() -> None:
     AccountFactory(username="ada")
 

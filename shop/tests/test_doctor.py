@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.contrib.auth.models import User
 from django.db import connection
 
 from scripts import ports
@@ -243,6 +244,20 @@ def test_migrations_that_were_forgotten_are_named() -> None:
 
     assert found.level == "danger"
     assert "shop.0001_initial" in found.found
+
+
+@pytest.mark.django_db
+def test_accounts_whose_passwords_everybody_knows_are_named() -> None:
+    assert levels(start.demo()) == {"demo accounts": "ok"}
+    for name, password in (("demo", "demo-pass-2026"), ("staff", "staff-pass-2026")):
+        User.objects.create_user(name, password=password)
+
+    assert start.demo()[0].found == "demo, staff"
+    User.objects.filter(username="demo").update(is_active=False)
+    staff = User.objects.get(username="staff")
+    staff.set_password("a secret of ours")
+    staff.save()
+    assert levels(start.demo()) == {"demo accounts": "ok"}
 
 
 def test_no_finding_of_danger_or_warning_is_without_advice(settings: LazySettings) -> None:

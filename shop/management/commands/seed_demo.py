@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import Progress
 
+from shop.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from shop.json_bodies import dump
 from shop.management import demo
 
@@ -76,7 +77,7 @@ def _progress() -> Iterator[Any]:
 
 
 def _told(users: int, products: int, tokens: Path | None) -> str:
-    buyer, staff = f"{demo.BUYER} / {demo.BUYER_PASSWORD}", f"{demo.STAFF} / {demo.STAFF_PASSWORD}"
+    buyer, staff = f"{BUYER} / {BUYER_PASSWORD}", f"{STAFF} / {STAFF_PASSWORD}"
     lines = [
         f"There are now {users:,} numbered accounts, {products:,} products and {demo.CAMPAIGNS} campaigns.",
         f"Sign in as {buyer}, or to /admin/ as {staff}.",
