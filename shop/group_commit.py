@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from django.db import connection
+from django.db import IntegrityError, connection
 
 from shop import transactions
 from shop.errors import Overloaded, Unavailable
@@ -186,7 +186,8 @@ class Lane(Generic[Request, Outcome]):
             # For everybody, so there is nobody to save by going on.
             outcomes = [transactions.DatabaseAway(error.detail) for _ in batch]
         except Exception as error:
-            if len(batch) > 1:
+            # Another process's row may have slipped in between the look and the insert: look again.
+            if len(batch) > 1 or isinstance(error, IntegrityError):
                 self._settle_one_by_one(batch)
                 return
             outcomes = [error]
@@ -196,7 +197,13 @@ class Lane(Generic[Request, Outcome]):
     def _settle_one_by_one(self, batch: Sequence[_Waiter[Request]]) -> None:
         for waiter in batch:
             if not waiter.has_left:
-                self._settle([waiter])
+                waiter.settle(self._decided_alone(waiter.request))
+
+    def _decided_alone(self, request: Request) -> Any:
+        try:
+            return transactions.run(lambda: self._decided([request]))[0]
+        except Exception as error:
+            return error
 
     def _decided(self, requests: Sequence[Request]) -> Sequence[Any]:
         outcomes = self._decide(requests)

@@ -1,0 +1,321 @@
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.conf import LazySettings
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from shop import idempotency
+from shop.errors import FirstcomeError, KeyReused, Rejected
+from shop.group_commit import Lane
+from shop.idempotency import Answer, Effect, Keyed, Replay
+from shop.models import IdempotencyKey
+from shop.tests import tally
+from shop.tests.factories import AccountFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race
+from shop.tests.second_connection import ask, holding
+
+REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
+
+
+@pytest.fixture
+def account_id(counting: None) -> int:
+    return AccountFactory.create().id
+
+
+def keyed(account_id: int, key: str = "key", *, body: str = "body") -> Keyed:
+    return Keyed(account_id, idempotency.key_hash(key), body, answer_with)
+
+
+def answer_with(position: int) -> Answer:
+    return Answer(
+        201, b'{"position":%d,"name":"caf\xc3\xa9 \xf0\x9f\x8e\x9f"}' % position, f"/tally/{position}"
+    )
+
+
+def count(name: str = "one") -> int:
+    [position] = tally.count([name])
+    if isinstance(position, Exception):
+        raise position
+    return position
+
+
+def grow_old(**which: Any) -> None:
+    """Put recorded keys just past the retention of a day."""
+    day = timedelta(days=1, seconds=1)
+    IdempotencyKey.objects.filter(**which).update(created_at=timezone.now() - day)
+
+
+def test_a_repeat_gets_the_recorded_answer_to_the_byte_and_has_no_effect(account_id: int) -> None:
+    assert idempotency.once(keyed(account_id), count) == 1
+    again = idempotency.once(keyed(account_id), count)
+    assert again == Replay(answer_with(1), None)
+    assert tally.counted() == 1
+
+
+def test_a_key_of_another_request_is_refused_and_nothing_is_done(account_id: int) -> None:
+    idempotency.once(keyed(account_id), count)
+    with pytest.raises(KeyReused) as reused:
+        idempotency.once(keyed(account_id, body="other"), lambda: count("two"))
+    assert reused.value.code == "idempotency_key_reused"
+    assert tally.counted() == 1
+
+
+def test_two_accounts_may_use_the_same_key(account_id: int) -> None:
+    other_id = AccountFactory.create().id
+    assert idempotency.once(keyed(account_id), lambda: count("mine")) == 1
+    assert idempotency.once(keyed(other_id), lambda: count("theirs")) == 2
+    assert idempotency.find(keyed(account_id)) == Replay(answer_with(1), None)
+    assert idempotency.find(keyed(other_id)) == Replay(answer_with(2), None)
+
+
+@pytest.mark.parametrize("name", ["refused", "raising", "repeating"])
+def test_what_fails_records_nothing_and_the_key_may_be_tried_again(account_id: int, name: str) -> None:
+    with pytest.raises((FirstcomeError, ValueError, IntegrityError)):
+        idempotency.once(keyed(account_id), lambda: count(name))
+    assert not IdempotencyKey.objects.exists()
+    assert idempotency.once(keyed(account_id), count) == 1
+
+
+def test_what_fails_after_its_effect_takes_the_effect_back(account_id: int) -> None:
+    def count_and_fail() -> int:
+        count()
+        raise Rejected("too late")
+
+    with pytest.raises(Rejected):
+        idempotency.once(keyed(account_id), count_and_fail)
+    assert tally.entries() == {}
+    assert not IdempotencyKey.objects.exists()
+
+
+def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(account_id: int) -> None:
+    def call(name: str) -> Any:
+        return idempotency.once(keyed(account_id), lambda: count(name))
+
+    results = race([lambda name=f"call-{n}": call(name) for n in range(100)])
+    assert results.count(1) == 1
+    assert results.count(Replay(answer_with(1), None)) == 99
+    assert tally.counted() == 1
+
+
+def test_looking_before_doing_is_not_enough(account_id: int) -> None:
+    """The naive twin: without the unique key, two calls that both found nothing both do it."""
+    both_have_looked = threading.Barrier(2, timeout=10)
+
+    def call(name: str) -> int:
+        assert idempotency.find(keyed(account_id)) is None
+        both_have_looked.wait()
+        with transaction.atomic():
+            return count(name)
+
+    assert sorted(race([lambda: call("one"), lambda: call("two")])) == [1, 2]
+    assert tally.counted() == 2
+
+
+def test_a_call_that_is_refused_what_its_twin_took_is_told_the_twins_answer(account_id: int) -> None:
+    """Both found no key; the second then waits for the row that the first has, and is too late."""
+    is_locked = threading.Event()
+
+    def take(attempt: str) -> int:
+        if ask(connection, tally.LOCK, tally.HOT)[0][0]:
+            raise Rejected("all gone")
+        is_locked.set()
+        return count(attempt)
+
+    def second() -> Any:
+        assert is_locked.wait(10)
+        return idempotency.once(keyed(account_id), lambda: take("second"))
+
+    results = race([lambda: idempotency.once(keyed(account_id), lambda: take("first")), second])
+    assert results == [1, Replay(answer_with(1), None)]
+
+
+def test_a_lost_reply_to_the_commit_ends_in_one_effect_and_the_recorded_answer(
+    account_id: int, tmp_path: Path
+) -> None:
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        outcome = idempotency.once(keyed(account_id), count)
+        assert is_lost.is_set()
+    assert outcome == Replay(answer_with(1), None)
+    assert tally.counted() == 1
+
+
+def test_a_call_that_started_something_is_told_by_its_reference_until_it_is_settled(account_id: int) -> None:
+    unsettled = Keyed(account_id, idempotency.key_hash("key"), "body", lambda outcome: None)
+    assert idempotency.once(unsettled, count, reference=lambda outcome: REFERENCE) == 1
+    assert idempotency.once(unsettled, count) == Replay(None, REFERENCE)
+    assert idempotency.settle(unsettled, answer_with(1)) == answer_with(1)
+    assert idempotency.once(unsettled, count) == Replay(answer_with(1), REFERENCE)
+
+
+def test_the_first_to_settle_wins_for_good(account_id: int) -> None:
+    call = Keyed(account_id, idempotency.key_hash("key"), "body", lambda outcome: None)
+    idempotency.once(call, count, reference=lambda outcome: REFERENCE)
+    answers = race([lambda n=n: idempotency.settle(call, answer_with(n)) for n in range(16)])
+    assert len({answer.body for answer in answers}) == 1
+    assert idempotency.find(call) == Replay(answers[0], REFERENCE)
+
+
+def test_an_effect_without_answer_or_reference_cannot_be_recorded(account_id: int) -> None:
+    call = Keyed(account_id, idempotency.key_hash("key"), "body", lambda outcome: None)
+    with pytest.raises(IntegrityError):
+        idempotency.once(call, count)
+    assert tally.entries() == {}
+
+
+def test_past_the_retention_a_key_is_forgotten_and_usable_again(account_id: int) -> None:
+    idempotency.once(keyed(account_id), lambda: count("yesterday"))
+    grow_old()
+    assert idempotency.find(keyed(account_id, body="other")) is None
+    assert idempotency.once(keyed(account_id, body="other"), lambda: count("today")) == 2
+    assert idempotency.find(keyed(account_id, body="other")) == Replay(answer_with(2), None)
+
+
+def test_within_the_retention_a_key_is_kept(account_id: int, settings: LazySettings) -> None:
+    idempotency.once(keyed(account_id), count)
+    almost = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS - 30)
+    IdempotencyKey.objects.update(created_at=timezone.now() - almost)
+    assert idempotency.sweep() == 0
+    assert idempotency.find(keyed(account_id)) == Replay(answer_with(1), None)
+
+
+def test_a_forgotten_key_that_comes_back_many_times_at_once_has_one_effect(account_id: int) -> None:
+    idempotency.once(keyed(account_id), lambda: count("yesterday"))
+    grow_old()
+    results = race(
+        [lambda name=f"call-{n}": idempotency.once(keyed(account_id), lambda: count(name)) for n in range(20)]
+    )
+    assert results.count(2) == 1
+    assert results.count(Replay(answer_with(2), None)) == 19
+    assert tally.counted() == 2
+
+
+def test_the_sweep_deletes_what_is_past_the_retention_bite_by_bite(
+    account_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "SWEEP_BATCH", 2)
+    for number in range(6):
+        idempotency.once(keyed(account_id, f"key-{number}"), lambda number=number: count(f"name-{number}"))
+    old = [idempotency.key_hash(f"key-{number}") for number in range(5)]
+    grow_old(key_hash__in=old)
+    assert idempotency.sweep() == 5
+    assert IdempotencyKey.objects.get().key_hash == idempotency.key_hash("key-5")
+    assert idempotency.sweep() == 0
+
+
+def test_the_keys_of_a_batch_are_read_as_pairs_by_one_query(account_id: int) -> None:
+    other_id = AccountFactory.create().id
+    idempotency.once(keyed(account_id, "mine"), lambda: count("mine"))
+    idempotency.once(keyed(other_id, "theirs"), lambda: count("theirs"))
+    crossed = [keyed(account_id, "theirs"), keyed(other_id, "mine")]
+    asked = [keyed(account_id, "mine"), *crossed, *(keyed(account_id, f"new-{n}") for n in range(253))]
+    with CaptureQueriesContext(connection) as captured:
+        seen = idempotency.seen(asked)
+    assert list(seen) == [asked[0].name]
+    assert len(captured) == 1
+
+
+def decide(calls: Sequence[tuple[Keyed, str]]) -> list[Any]:
+    """A keyed batch as design.md has it: lock, read the keys, decide the rest, record it."""
+    last = ask(connection, tally.LOCK, tally.HOT)[0][0]
+    seen = idempotency.seen([call for call, _ in calls])
+    effects: dict[tuple[int, str], Effect] = {}
+    outcomes: list[Any] = []
+    for call, name in calls:
+        if call.name in seen:
+            outcomes.append(idempotency.told(seen[call.name], call))
+        elif call.name in effects:
+            outcomes.append(effects[call.name].told(call))
+        else:
+            last += 1
+            ask(connection, "INSERT INTO tally_entry VALUES (%s, %s)", name, last)
+            effects[call.name] = Effect(call, last)
+            outcomes.append(last)
+    ask(connection, "UPDATE tally SET value = %s WHERE id = %s", last, tally.HOT)
+    idempotency.record(list(effects.values()))
+    return outcomes
+
+
+def test_a_batch_settles_its_keys_whoever_else_is_in_it_or_in_another_process(account_id: int) -> None:
+    """Two lanes stand for two processes; each key comes with the same body from both, and with another."""
+    lanes: list[Lane[Any, Any]] = [Lane(decide), Lane(decide)]
+    calls = [
+        (lanes[twin % 2], keyed(account_id, f"key-{number}", body=body), f"{number}-{body}-{twin}")
+        for number in range(8)
+        for body, twin in [("body", 0), ("body", 1), ("body", 2), ("other", 3)]
+    ]
+    results = race(
+        [lambda lane=lane, call=call, name=name: lane.submit((call, name)) for lane, call, name in calls]
+    )
+    for number in range(8):
+        told = results[4 * number : 4 * number + 4]
+        assert [kind(one) for one in told] in (["body"] * 3 + ["reused"], ["reused"] * 3 + ["body"])
+        positions = {position(one) for one in told if not isinstance(one, KeyReused)}
+        assert len(positions) == 1
+    assert tally.counted() == len(tally.entries()) == IdempotencyKey.objects.count() == 8
+
+
+def kind(told: Any) -> str:
+    return "reused" if isinstance(told, KeyReused) else "body"
+
+
+def position(told: Any) -> bytes:
+    answer = told.answer if isinstance(told, Replay) else answer_with(told)
+    assert answer is not None
+    return answer.body
+
+
+def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(account_id: int) -> None:
+    """Lanes over different rows share no lock, so both find the key new: one insert is refused."""
+    both_have_looked = threading.Barrier(2, timeout=10)
+    looked = threading.local()
+
+    def decide_without_lock(calls: Sequence[tuple[Keyed, int]]) -> list[Any]:
+        [(call, row)] = calls
+        seen = idempotency.seen([call])
+        if not getattr(looked, "once", False):
+            looked.once = True
+            both_have_looked.wait()
+        if call.name in seen:
+            return [idempotency.told(seen[call.name], call)]
+        ask(connection, "UPDATE tally SET value = value + 1 WHERE id = %s", row)
+        idempotency.record([Effect(call, row)])
+        return [row]
+
+    def submit(row: int, body: str) -> Any:
+        lane: Lane[Any, Any] = Lane(decide_without_lock)
+        return lane.submit((keyed(account_id, body=body), row))
+
+    results = race([lambda: submit(tally.HOT, "body"), lambda: submit(tally.OTHER, "other")])
+    assert sorted(map(kind, results)) == ["body", "reused"]
+    assert ask(connection, "SELECT SUM(value) FROM tally") == [(1,)]
+
+
+def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(account_id: int) -> None:
+    """The first call is another process's, in the middle of its transaction."""
+    statement = (
+        "INSERT INTO shop_idempotencykey"
+        " (account_id, key_hash, fingerprint, status, body, location, created_at)"
+        " VALUES (%s, %s, 'body', 201, %s, %s, UTC_TIMESTAMP(6))"
+    )
+    answer = answer_with(7)
+    parameters = (account_id, idempotency.key_hash("key"), answer.body.decode(), answer.location)
+    results: list[Any] = []
+    with holding(statement, *parameters) as first:
+        thread = threading.Thread(
+            target=lambda: results.extend(race([lambda: idempotency.once(keyed(account_id), count)]))
+        )
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        first.commit()
+        thread.join(30)
+    assert results == [Replay(answer, None)]
+    assert tally.entries() == {}
