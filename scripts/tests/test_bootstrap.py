@@ -90,7 +90,7 @@ def test_only_make_run_does_without_the_mysql_driver():
 
 
 def test_the_broker_works_without_the_developers_packages():
-    """kombu's Redis transport imports packaging, which only its extra declares; pytest used to bring it along."""
+    """kombu's Redis transport imports packaging, which only its extra declares; pytest brings it along."""
     assert "packaging" in pins("requirements-embedded.txt")
 
 
