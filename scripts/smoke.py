@@ -1,4 +1,4 @@
-"""The embedded smoke: `make run` in an empty folder, a coupon, a paid order, an audit, Ctrl-C, a second run.
+"""The embedded smoke: `make run` in an empty folder, the README's session, an order, an audit, Ctrl-C, again.
 
 After the start everything goes over HTTP. It prints a line a step and ends at the first that fails.
 """
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts import children, ports, readiness, stack, welcome
+from scripts import children, ports, readiness, readme, stack, welcome
 from scripts import instance as instances
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
@@ -77,6 +77,7 @@ def smoke(instance: Instance) -> None:
     with running(instance) as greeting:
         client = Client(instance)
         _paste(greeting)
+        _paste_session(instance)
         coupon = _issue_coupon(client)
         order = _place_order(client, coupon)
         _check_charge(instance, order)
@@ -110,6 +111,27 @@ def _paste(greeting: str) -> None:
         '"code"' in ran.stdout and '"status":"issued"' in ran.stdout.replace(" ", ""), ran.stdout + ran.stderr
     )
     _step("the curl line of the greeting issues a coupon when pasted")
+
+
+def _paste_session(instance: Instance) -> None:
+    """Run the README's session twice, as it invites to: the second time nothing happens again."""
+    if shutil.which("curl") is None:
+        _step("there is no curl here to paste the README's session into")
+        return
+    ran = [stack.paste(instance, readme.session(instance)) for _ in range(2)]
+    for one in ran:
+        told = one.stdout + one.stderr
+        _require(one.returncode == 0, f"the README's session ended with {one.returncode}: {told}")
+        promised = (
+            "is paid",
+            "idempotency-replayed: true",
+            "the gateway charged 20000\n",
+            "Every law holds.",
+        )
+        _require(all(words in one.stdout for words in promised), f"the README's session said: {told}")
+    orders = [re.findall(r"^order \S+", one.stdout, flags=re.MULTILINE) for one in ran]
+    _require(orders[0] == orders[1], f"pasted twice the README's session placed two orders: {orders}")
+    _step("the README's session does what it says when pasted, and nothing more when pasted again")
 
 
 def _issue_coupon(client: Client) -> Any:

@@ -43,7 +43,26 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
 
 def manage(instance: Instance, arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """`make manage ARGS=…` in that stack, to its end. Raises SetupError when that takes too long."""
-    words = ["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"]
+    return _run(["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"], instance, settings)
+
+
+def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
+    """Shell lines in the project's folder beside that stack, up to the first that fails.
+
+    Raises SetupError when that takes too long.
+    """
+    return _run(["sh", "-euc", lines], instance, {"FIRSTCOME_VAR": str(instance.home)})
+
+
+def ends_of_logs(home: Path) -> str:
+    """The last lines of every log of the stack, for whoever wonders why it failed."""
+    logs = sorted((home / "log").glob("*.log"))
+    return "\n".join(f"--- {log.name}\n{children.tail(log, 8)}" for log in logs)
+
+
+def _run(
+    words: list[str], instance: Instance, settings: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
     child = subprocess.Popen(
         words,
         cwd=places.PROJECT,
@@ -57,18 +76,12 @@ def manage(instance: Instance, arguments: str, **settings: str) -> subprocess.Co
     try:
         out, error = child.communicate(timeout=MANAGE_SECONDS)
     except subprocess.TimeoutExpired:
-        raise SetupError(f"{arguments} goes on after {MANAGE_SECONDS} s") from None
+        raise SetupError(f"{' '.join(words)[:100]} goes on after {MANAGE_SECONDS} s") from None
     finally:
         if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)  # make, and what make runs
+            os.killpg(child.pid, signal.SIGKILL)  # the command, and what it runs
             child.wait()
     return subprocess.CompletedProcess(words, child.returncode, out, error)
-
-
-def ends_of_logs(home: Path) -> str:
-    """The last lines of every log of the stack, for whoever wonders why it failed."""
-    logs = sorted((home / "log").glob("*.log"))
-    return "\n".join(f"--- {log.name}\n{children.tail(log, 8)}" for log in logs)
 
 
 def _environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:

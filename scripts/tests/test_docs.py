@@ -1,0 +1,135 @@
+"""The documents against the code: what they name is there, and what is there is named."""
+
+import ast
+import importlib
+import re
+from collections import Counter
+from functools import reduce
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.management import get_commands
+
+from scripts import places, settings_file
+from shop.management import laws
+
+APPS = ("shop", "coupons", "inventory", "payments", "orders")
+DOCS = places.PROJECT / "docs"
+PAGES = sorted(
+    [
+        *DOCS.rglob("*.md"),
+        *(places.PROJECT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")),
+    ]
+)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(places.PROJECT)))
+
+
+def test_every_module_is_named_once_in_the_map():
+    text = (DOCS / "architecture.md").read_text()
+    map_of_rooms = text.partition("## The map of rooms")[2].partition("## The way of three requests")[0]
+    named = re.findall(rf"^- `((?:{'|'.join(APPS)})/\S+\.py)`: \S", map_of_rooms, flags=re.MULTILINE)
+    assert Counter(named) == Counter(_modules())
+
+
+@every_page
+def test_every_path_is_there(page: Path):
+    folders = "|".join((*APPS, "scripts", "docs", "k6"))
+    named = [code for code in _code(page) if re.fullmatch(rf"(?:{folders})/[\w./-]*", code)]
+    linked = [link.partition("#")[0] for link in re.findall(r"\]\(([^):]+)\)", page.read_text())]
+    assert [path for path in named if not _is_there(places.PROJECT, path)] == []
+    assert [path for path in linked if not _is_there(page.parent, path)] == []
+
+
+@every_page
+def test_every_name_in_the_code_is_there(page: Path):
+    named = [code for code in _code(page) if re.fullmatch(rf"(?:{'|'.join(APPS)})(?:\.\w+)+", code)]
+    assert [name for name in named if not _resolves(name)] == []
+
+
+@every_page
+def test_every_make_target_and_command_is_there(page: Path):
+    code = "\n".join(_code(page))
+    targets = re.findall(r"^([a-z-]+):", (places.PROJECT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= {*targets}
+    assert set(re.findall(r"(?:manage\.py |manage ARGS=\"?)([a-z_]+)", code)) <= get_commands().keys()
+
+
+def test_every_law_stands_as_the_audit_says_it():
+    rows = re.findall(
+        r"^\| (L\d+) \| ([^|]+) \| ([^|]+) \|$", (DOCS / "laws.md").read_text(), flags=re.MULTILINE
+    )
+    assert {law: says for law, says, _ in rows} == laws.LAWS
+    assert all("`" in audited_by for _, _, audited_by in rows)
+
+
+def test_every_constraint_is_named_once_where_it_belongs():
+    constraints = {
+        constraint.name
+        for app in APPS
+        for model in apps.get_app_config(app).get_models()
+        for constraint in model._meta.constraints
+    }
+    named = {code for code in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(APPS)})_\w+", code)}
+    assert named == constraints
+
+
+def test_every_race_is_there():
+    tests = [code.split("::") for code in _code(DOCS / "laws.md") if "::test_" in code]
+    assert len(tests) > 20
+    assert [f"{path}::{name}" for path, name in tests if name not in _functions(path)] == []
+
+
+def test_every_setting_is_told_with_its_default(tmp_path: Path):
+    example = (places.PROJECT / ".env.example").read_text()
+    uncommented = tmp_path / ".env"
+    uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
+    text = (DOCS / "operations.md").read_text()
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)?[^|]*\| [^|]+\|$", text, flags=re.MULTILINE)
+    assert dict(rows) == settings_file.read(uncommented)
+
+
+def test_every_decision_is_on_the_map_of_the_docs():
+    decisions = {f"adr/{path.name}" for path in (DOCS / "adr").iterdir()}
+    assert set(re.findall(r"\]\((adr/[^)]+)\)", (DOCS / "README.md").read_text())) == decisions
+
+
+def _modules() -> list[str]:
+    return [
+        str(path.relative_to(places.PROJECT))
+        for app in APPS
+        for path in (places.PROJECT / app).rglob("*.py")
+        if path.name != "__init__.py" and not {"tests", "migrations"} & set(path.parts)
+    ]
+
+
+def _code(page: Path) -> list[str]:
+    """What the page shows as code: spans, and whole blocks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [*(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)), *blocks]
+
+
+def _is_there(folder: Path, path: str) -> bool:
+    """Decisions may be named by their number alone."""
+    return (folder / path).exists() or bool(re.search(r"adr/\d+$", path) and [*folder.glob(f"{path}-*.md")])
+
+
+def _resolves(name: str) -> bool:
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            module = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        try:
+            reduce(getattr, parts[length:], module)
+        except AttributeError:
+            return False
+        return True
+    return False
+
+
+def _functions(path: str) -> set[str]:
+    tree = ast.parse((places.PROJECT / path).read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

@@ -1,0 +1,23 @@
+"""The README's session goes to the instance that it is pasted beside; that it works the smoke shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts import places, readme
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+
+def test_every_address_in_the_session_is_the_instances(tmp_path: Path):
+    text = readme.session(Instance(home=tmp_path, port=9100, database="sqlite"))
+    assert set(re.findall(r"http://\S+?:(\d+)", text)) == {"9100", "9101"}
+    assert "ARGS=audit" in text
+
+
+def test_a_readme_without_its_session_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "README.md").write_text("# Firstcome\n\n## A session\n\nSoon.\n")
+    monkeypatch.setattr(places, "PROJECT", tmp_path)
+    with pytest.raises(SetupError, match="no block of shell"):
+        readme.session(Instance(home=tmp_path, port=9100, database="sqlite"))
