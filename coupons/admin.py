@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -23,6 +22,7 @@ from unfold.widgets import (
 from coupons import campaigns, codes, issuing, pool, voiding
 from coupons.models import Campaign, Coupon, PoolCode
 from shop.errors import FirstcomeError
+from shop.operators import ReadOnly
 
 MOST_CODES_AT_ONCE = 100_000
 COLOURS = {
@@ -92,19 +92,6 @@ class AddCodesForm(BaseDialogForm):
 
 class VoidForm(BaseDialogForm):
     reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
-
-
-class ReadOnly:
-    """Neither added nor changed nor deleted by hand."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 @admin.register(Campaign)

@@ -1,24 +1,10 @@
 """Orders and sagas as operators see them: everything is read, nothing is edited by hand."""
 
 from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
 from orders.models import Order, OrderLine, Saga, SagaLog
-
-
-class ReadOnly:
-    """Rows that only the shop itself writes."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+from shop.operators import ReadOnly
 
 
 class OrderLineInline(ReadOnly, TabularInline):

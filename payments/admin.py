@@ -1,34 +1,21 @@
 """Operators' pages of the books and the payments: to read. Money moves by what the shop does."""
 
 from django.contrib import admin
-from django.db.models import Model, Sum
-from django.http import HttpRequest
+from django.db.models import Sum
 from unfold.admin import ModelAdmin, TabularInline
 
 from payments.models import Entry, LedgerAccount, Payment, Transfer
+from shop.operators import ReadOnly
 
 
-class Unchangeable:
-    """Neither added nor changed nor deleted by hand."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class EntryInline(Unchangeable, TabularInline):
+class EntryInline(ReadOnly, TabularInline):
     model = Entry
     fields = ["account", "amount", "balance_after_amount"]
     extra = 0
 
 
 @admin.register(LedgerAccount)
-class LedgerAccountAdmin(Unchangeable, ModelAdmin):
+class LedgerAccountAdmin(ReadOnly, ModelAdmin):
     list_display = ["id", "kind", "user", "balance_amount"]
     list_filter = ["kind"]
     list_select_related = ["user"]
@@ -45,7 +32,7 @@ class LedgerAccountAdmin(Unchangeable, ModelAdmin):
 
 
 @admin.register(Transfer)
-class TransferAdmin(Unchangeable, ModelAdmin):
+class TransferAdmin(ReadOnly, ModelAdmin):
     list_display = ["id", "kind", "reference", "order", "reason", "at"]
     list_filter = ["kind", "at"]
     list_select_related = ["order"]
@@ -57,7 +44,7 @@ class TransferAdmin(Unchangeable, ModelAdmin):
 
 
 @admin.register(Entry)
-class EntryAdmin(Unchangeable, ModelAdmin):
+class EntryAdmin(ReadOnly, ModelAdmin):
     list_display = ["id", "account", "amount", "balance_after_amount", "transfer"]
     list_select_related = ["account", "transfer"]
     search_fields = ["account__user__username", "transfer__reference"]
@@ -66,7 +53,7 @@ class EntryAdmin(Unchangeable, ModelAdmin):
 
 
 @admin.register(Payment)
-class PaymentAdmin(Unchangeable, ModelAdmin):
+class PaymentAdmin(ReadOnly, ModelAdmin):
     """The card's token is on no page."""
 
     list_display = ["id", "order", "account", "status", "points_amount", "card_amount", "created_at"]

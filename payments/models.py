@@ -105,6 +105,7 @@ class Entry(models.Model):
     balance_after_amount = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
+        verbose_name_plural = "entries"
         constraints = [
             models.UniqueConstraint(
                 fields=["transfer", "account"], name="payments_entry_one_per_transfer_and_account"
