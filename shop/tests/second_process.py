@@ -1,0 +1,66 @@
+"""Another process of the shop, for tests: on the test's database, with settings of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from urllib.parse import urlsplit
+
+from django.db import connection
+
+from shop.idempotency import Keyed
+
+START = "import sys, django\ndjango.setup()\n"
+# Counts one name within its transaction, and commits once it is let go.
+IN_FLIGHT = """
+from shop import idempotency, keyed_calls
+from shop.tests import tally, tally_urls
+
+def count_and_wait():
+    [position] = tally.count(["elsewhere"])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    return position
+
+call = idempotency.Keyed(int(sys.argv[1]), sys.argv[2], sys.argv[3], tally_urls.counted)
+keyed_calls.perform(call, lambda: idempotency.once(call, count_and_wait))
+"""
+
+
+@contextmanager
+def another_process(program: str, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+    """A process that runs `program`, once it has said `ready`; it is killed in the end.
+
+    `settings` are environment variables.
+    """
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    with subprocess.Popen(
+        [sys.executable, "-c", START + program, *arguments],
+        env=os.environ | {"DATABASE_URL": url} | settings,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert heard(process) == "ready"
+            yield process
+        finally:
+            process.kill()
+
+
+def in_flight_elsewhere(call: Keyed, **settings: str) -> AbstractContextManager["subprocess.Popen[str]"]:
+    """A process in the middle of `call`: let it go, or kill it."""
+    return another_process(IN_FLIGHT, str(call.account_id), call.key_hash, call.fingerprint, **settings)
+
+
+def heard(process: "subprocess.Popen[str]") -> str:
+    """The next line that the process says; nothing once it has ended."""
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+def let_go(process: "subprocess.Popen[str]") -> None:
+    """Have the process go on, and wait until it has ended well."""
+    process.communicate("go on\n", timeout=30)
+    assert process.returncode == 0

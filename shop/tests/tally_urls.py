@@ -1,0 +1,67 @@
+"""The smallest keyed calls there are, over HTTP: they count a name in the tally."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.urls import path
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from shop import idempotency, json_bodies, keyed_calls
+from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
+from shop.idempotency import Answer
+from shop.reading import Input, Text, read
+from shop.tests import tally
+
+REFUSALS = {
+    "refused-400": Invalid,
+    "refused-403": NotAllowed,
+    "refused-404": NotFound,
+    "refused-409": Rejected,
+    "refused-429": Throttled,
+    "refused-503": Unavailable,
+}
+
+
+class CountInput(Input):
+    name: Text
+    weight: int | None = None
+
+
+class CountOne(APIView):
+    """Counts the name; a name of `REFUSALS` is refused so, `declined` is answered 402 and recorded."""
+
+    permission_classes = [IsAuthenticated]
+
+    def post(self, request: Request) -> HttpResponse:
+        asked = read(CountInput, request)
+        call = keyed_calls.keyed(request, declined if asked.name == "declined" else counted)
+        outcome = keyed_calls.perform(call, lambda: idempotency.once(call, lambda: count(asked.name)))
+        return keyed_calls.respond_recorded(call, outcome)
+
+    put = post
+
+
+def count(name: str) -> int:
+    [position] = tally.count([name])
+    if name in REFUSALS:
+        raise REFUSALS[name](name)
+    if name == "broken":
+        raise RuntimeError(name)
+    assert isinstance(position, int)
+    return position
+
+
+def counted(position: Any) -> Answer:
+    return Answer(201, json_bodies.dump({"position": position, "ticket": "🎟"}), f"/api/v1/tally/{position}")
+
+
+def declined(position: Any) -> Answer:
+    return Answer(402, json_bodies.dump({"code": "payment_declined", "status": 402}))
+
+
+urlpatterns = [
+    path("api/v1/tally", CountOne.as_view()),
+    path("api/v1/other-tally", CountOne.as_view()),
+]

@@ -1,0 +1,424 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis as redis_client
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.test import RequestFactory
+from rest_framework.request import Request
+
+from shop import idempotency, keyed_calls, redis
+from shop.errors import Rejected
+from shop.idempotency import Keyed, Replay
+from shop.json_bodies import AlwaysJSON, JSONParser
+from shop.models import IdempotencyKey
+from shop.tests import tally
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_process import in_flight_elsewhere, let_go
+from shop.tests.tally_urls import REFUSALS, count, counted
+from shop.tokens import Account
+
+pytestmark = pytest.mark.urls("shop.tests.tally_urls")
+REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
+
+
+@pytest.fixture(params=["up", "down", "flushed"])
+def meanwhile(request: pytest.FixtureRequest, own_redis: OwnRedis) -> Callable[[], None]:
+    """What befalls Redis between two calls; `down` it is from the start."""
+    if request.param == "down":
+        own_redis.stop()
+    if request.param == "flushed":
+        return lambda: flush(own_redis)
+    return lambda: None
+
+
+def flush(server: OwnRedis) -> None:
+    with redis_client.Redis.from_url(server.url) as client:
+        client.flushall()
+
+
+@pytest.fixture
+def account(counting: None) -> User:
+    return AccountFactory.create()
+
+
+@pytest.fixture
+def api(account: User) -> Api:
+    return client_of(account)
+
+
+def parsed(body: bytes, *, key: str | None = "key", method: str = "POST", path: str = "/tally") -> Request:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    asked = RequestFactory().generic(method, path, body, content_type="application/json", headers=headers)
+    request = Request(asked, parsers=[JSONParser()], negotiator=AlwaysJSON())
+    request.user = Account(id=1, is_staff=False)
+    return request
+
+
+def fingerprint(body: bytes, **about: str) -> str:
+    return keyed_calls.keyed(parsed(body, **about), counted).fingerprint
+
+
+def key_of(header: str) -> str:
+    return keyed_calls.keyed(parsed(b"{}", key=header), counted).key_hash
+
+
+# The key
+
+
+def test_a_call_without_a_key_is_refused(api: Api) -> None:
+    response = api.post("/tally", {"name": "one"})
+    assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_missing")
+    assert tally.entries() == {}
+
+
+@pytest.mark.parametrize(
+    "key", ["", '""', "k" * 256, f'"{"k" * 256}"', "caf\xe9", "a\tb", "a\x7fb", "a\x00b", '"\u2603"']
+)
+def test_a_key_that_is_not_valid_is_refused(api: Api, key: str) -> None:
+    response = api._call("POST", "/tally", {"name": "one"}, "", {"Idempotency-Key": key})
+    assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
+    assert tally.entries() == {}
+
+
+@pytest.mark.parametrize("key", ["k", "k" * 255, f'"{"k" * 255}"', "a b", "".join(map(chr, range(33, 127)))])
+def test_a_key_of_1_to_255_printable_characters_is_taken(api: Api, key: str) -> None:
+    assert api.post("/tally", {"name": "one"}, key=key).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("quoted", "bare"),
+    [
+        ('"8e03978e-40d5-43dd-bc93-6894a57f9324"', "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        (r'"a\"b"', 'a"b'),
+        (r'"a\\b"', r"a\b"),
+        (r'"a\b"', r"a\b"),
+    ],
+)
+def test_the_quoted_form_names_the_same_key_as_the_bare_one(quoted: str, bare: str) -> None:
+    assert key_of(quoted) == key_of(bare)
+
+
+@pytest.mark.parametrize("other", ["KEY", "key ", '"key', 'key"', "kéy".encode().decode("ascii", "ignore")])
+def test_another_key_is_another_key(other: str) -> None:
+    assert key_of(other) != key_of("key")
+
+
+# The first call and its repeats
+
+
+def test_a_repeat_is_answered_as_the_first_call_to_the_byte(api: Api, meanwhile: Callable[[], None]) -> None:
+    first = api.post("/tally", {"name": "one"}, key="key")
+    assert (first.status_code, first.json()["position"]) == (201, 1)
+    assert "Idempotency-Replayed" not in first
+    for _ in range(2):
+        meanwhile()
+        again = api.post("/tally", {"name": "one"}, key='"key"')
+        assert (again.status_code, again.content) == (201, first.content)
+        assert again["Location"] == first["Location"] == "/api/v1/tally/1"
+        assert again["Content-Type"] == first["Content-Type"] == "application/json; charset=utf-8"
+        assert again["Idempotency-Replayed"] == "true"
+    assert tally.entries() == {"one": 1}
+
+
+def test_a_declined_payment_is_repeated_as_the_problem_it_is(api: Api) -> None:
+    first, again = (api.post("/tally", {"name": "declined"}, key="key") for _ in range(2))
+    assert (first.status_code, again.status_code) == (402, 402)
+    assert first["Content-Type"] == again["Content-Type"] == "application/problem+json"
+    assert first.content == again.content
+    assert again["Idempotency-Replayed"] == "true"
+
+
+@pytest.mark.parametrize("what", ["body", "path", "method"])
+def test_a_key_with_another_request_is_422(api: Api, meanwhile: Callable[[], None], what: str) -> None:
+    api.post("/tally", {"name": "one"}, key="key")
+    meanwhile()
+    match what:
+        case "body":
+            response = api.post("/tally", {"name": "two"}, key="key")
+        case "path":
+            response = api.post("/other-tally", {"name": "one"}, key="key")
+        case _:
+            response = api._call("PUT", "/tally", {"name": "one"}, "key", {})
+    assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
+    assert tally.entries() == {"one": 1}
+
+
+def test_two_accounts_may_use_the_same_key(api: Api, meanwhile: Callable[[], None]) -> None:
+    assert api.post("/tally", {"name": "mine"}, key="key").json()["position"] == 1
+    meanwhile()
+    other = client_of(AccountFactory.create())
+    assert other.post("/tally", {"name": "theirs"}, key="key").json()["position"] == 2
+
+
+@pytest.mark.parametrize("name", [*REFUSALS, "broken"])
+def test_what_is_refused_is_not_recorded_and_may_be_tried_again(
+    api: Api, meanwhile: Callable[[], None], name: str
+) -> None:
+    refused = api.post("/tally", {"name": name}, key="key")
+    assert refused.status_code >= 400
+    assert not IdempotencyKey.objects.exists()
+    meanwhile()
+    assert api.post("/tally", {"name": "one"}, key="key").status_code == 201
+    assert tally.entries() == {"one": 1}
+
+
+def test_past_the_retention_a_key_is_a_first_call_again(api: Api, settings: LazySettings) -> None:
+    api.post("/tally", {"name": "yesterday"}, key="key")
+    settings.IDEMPOTENCY_RETENTION_SECONDS = 0
+    assert api.post("/tally", {"name": "today"}, key="key").json()["position"] == 2
+
+
+# The same request, by value
+
+SAME = [
+    (b'{"a":1,"b":2}', b'{"b":2,"a":1}'),
+    (b'{"a":1}', b' {\n\t"a" : 1 } '),
+    (b'{"a":1,"b":null}', b'{"a":1}'),
+    (b'{"a":{"b":null}}', b'{"a":{}}'),
+    (b"{}", b""),
+    (b'{"a":1}', b'{"a":1.0}'),
+    (b'{"a":100}', b'{"a":1e2}'),
+    (b'{"a":[{"b":0}]}', b'{"a":[{"b":-0.0}]}'),
+    ('{"a":"é/🎟"}'.encode(), rb'{"a":"\u00e9\/\ud83c\udf9f"}'),
+    (b'{"a":9007199254740993}', b'{"a":9007199254740993}'),
+    (b'{"a":1e300}', b'{"a":1.0e300}'),
+    (b'{"a":18446744073709551615}', b'{"a":18446744073709551615}'),
+]
+DIFFERENT = [
+    (b'{"a":[1,2]}', b'{"a":[2,1]}'),
+    (b'{"a":1}', b'{"a":"1"}'),
+    (b'{"a":1}', b'{"a":true}'),
+    (b'{"a":1}', b'{"a":1.5}'),
+    (b'{"a":0}', b'{"a":false}'),
+    (b'{"a":0}', b'{"a":null}'),
+    (b'{"a":[null]}', b'{"a":[]}'),
+    (b'{"a":{}}', b"{}"),
+    (b'{"a":""}', b"{}"),
+    (b'{"a":"x"}', b'{"a":"X"}'),
+    (b'{"a":9007199254740993}', b'{"a":9007199254740992}'),
+    (b'{"a":{"b":1}}', b'{"a":1,"b":1}'),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_bodies_of_one_value_are_one_request(one: bytes, other: bytes) -> None:
+    assert fingerprint(one) == fingerprint(other)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_bodies_of_two_values_are_two_requests(one: bytes, other: bytes) -> None:
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_path_and_method_tell_requests_apart() -> None:
+    prints = [fingerprint(b"{}"), fingerprint(b"{}", path="/tally/2"), fingerprint(b"{}", method="PUT")]
+    assert len(set(prints)) == 3
+
+
+def test_a_repeat_may_be_written_differently(api: Api) -> None:
+    first = api.post("/tally", b'{"name": "one", "weight": 3}', key="key")
+    again = api.post("/tally", b'{"weight":3,"name":"\\u006fne"}', key="key")
+    assert (first.status_code, again.status_code, again["Idempotency-Replayed"]) == (201, 201, "true")
+
+
+# At once, and in flight
+
+
+def call_of(account: User, key: str = "key", body: str = "body") -> Keyed:
+    return Keyed(account.id, idempotency.key_hash(key), body, counted)
+
+
+def perform(call: Keyed, name: str = "here") -> Any:
+    return keyed_calls.perform(call, lambda: idempotency.once(call, lambda: count(name)))
+
+
+def test_100_calls_at_once_with_one_key_have_one_effect(account: User, meanwhile: Callable[[], None]) -> None:
+    def call(name: str) -> Any:
+        try:
+            return perform(call_of(account), name)
+        except Rejected as error:
+            return error.code
+
+    results = race([lambda name=f"call-{number}": call(name) for number in range(100)])
+    meanwhile()
+    replays = results.count(Replay(counted(1), None))
+    assert results.count(1) == 1
+    assert replays + results.count("idempotency_key_in_flight") == 99
+    assert perform(call_of(account)) == Replay(counted(1), None)
+    assert tally.counted() == len(tally.entries()) == 1
+
+
+@pytest.fixture
+def first_call(account: User) -> Iterator[Callable[..., threading.Event]]:
+    """Start a first call that has claimed its key, and stays in flight until its event is set."""
+    events: list[threading.Event] = []
+    threads: list[threading.Thread] = []
+
+    def start(work: Callable[[], Any]) -> threading.Event:
+        is_claimed, may_end = threading.Event(), threading.Event()
+
+        def work_until_told() -> Any:
+            outcome = work()
+            is_claimed.set()
+            assert may_end.wait(30)
+            return outcome
+
+        call = call_of(account)
+        threads.append(
+            threading.Thread(target=lambda: race([lambda: keyed_calls.perform(call, work_until_told)]))
+        )
+        threads[-1].start()
+        assert is_claimed.wait(10)
+        events.append(may_end)
+        return may_end
+
+    yield start
+    for event in events:
+        event.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_first_call_that_takes_longer_than_a_second_is_told_to_be_in_flight(
+    account: User, meanwhile: Callable[[], None], first_call: Callable[..., threading.Event]
+) -> None:
+    first_call(lambda: None)
+    meanwhile()
+    started_at = time.monotonic()
+    with pytest.raises(Rejected) as refused:
+        perform(call_of(account))
+    assert 1.0 <= time.monotonic() - started_at < 2.5
+    assert (refused.value.code, refused.value.retry_after) == ("idempotency_key_in_flight", 1)
+    assert tally.entries() == {}
+
+
+def test_a_twin_is_woken_as_soon_as_the_first_call_has_ended(
+    account: User, first_call: Callable[..., threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyed_calls, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(keyed_calls, "SHORTEST_PAUSE_SECONDS", 30)
+    may_end = first_call(lambda: None)
+    threading.Timer(0.2, may_end.set).start()
+    started_at = time.monotonic()
+    assert perform(call_of(account)) == 1
+    assert time.monotonic() - started_at < 10
+
+
+def test_what_a_first_call_has_started_is_told_while_it_still_waits_for_it(
+    account: User, meanwhile: Callable[[], None], first_call: Callable[..., threading.Event]
+) -> None:
+    started = Keyed(account.id, idempotency.key_hash("key"), "body", lambda outcome: None)
+    first_call(lambda: idempotency.once(started, lambda: count("one"), reference=lambda outcome: REFERENCE))
+    meanwhile()
+    started_at = time.monotonic()
+    assert perform(call_of(account)) == Replay(None, REFERENCE)
+    assert time.monotonic() - started_at < 0.9
+
+
+def test_calls_with_other_keys_do_not_wait(account: User, first_call: Callable[..., threading.Event]) -> None:
+    first_call(lambda: None)
+    assert perform(call_of(account, "another key")) == 1
+
+
+def test_http_says_when_to_ask_again(api: Api, first_call: Callable[..., threading.Event]) -> None:
+    first_call(lambda: None)
+    response = api.post("/tally", {"name": "one"}, key="key")
+    assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_in_flight")
+    assert response["Retry-After"] == "1"
+
+
+def test_a_claim_is_given_back_even_if_the_work_fails(account: User, own_redis: OwnRedis) -> None:
+    with pytest.raises(ValueError):
+        perform(call_of(account), "raising")
+    assert redis.client().keys() == []
+    started_at = time.monotonic()
+    assert perform(call_of(account), "one") == 1
+    assert time.monotonic() - started_at < 0.5
+
+
+# Another process has the first call
+
+
+def test_a_call_in_flight_in_another_process_is_told_so_and_then_its_answer(
+    account: User, own_redis: OwnRedis
+) -> None:
+    call = call_of(account)
+    with in_flight_elsewhere(call, REDIS_URL=own_redis.url) as process:
+        with pytest.raises(Rejected) as refused:
+            perform(call)
+        assert refused.value.code == "idempotency_key_in_flight"
+        let_go(process)
+    assert perform(call) == Replay(counted(1), None)
+    assert tally.entries() == {"elsewhere": 1}
+
+
+@pytest.mark.parametrize("outage", ["down", "flushed"])
+def test_without_a_claim_in_redis_the_database_makes_the_second_call_wait(
+    account: User, own_redis: OwnRedis, outage: str
+) -> None:
+    call = call_of(account)
+    results: list[Any] = []
+    if outage == "down":
+        own_redis.stop()
+    with in_flight_elsewhere(call, REDIS_URL=own_redis.url) as process:
+        if outage == "flushed":
+            flush(own_redis)
+        thread = threading.Thread(target=lambda: results.extend(race([lambda: perform(call)])))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        let_go(process)
+        thread.join(30)
+    assert results == [Replay(counted(1), None)]
+    assert tally.entries() == {"elsewhere": 1}
+
+
+def test_when_the_first_process_is_killed_the_next_call_takes_over_after_the_lease(
+    account: User, own_redis: OwnRedis
+) -> None:
+    call = call_of(account)
+    with in_flight_elsewhere(call, REDIS_URL=own_redis.url, IDEMPOTENCY_LEASE_SECONDS="3") as process:
+        process.kill()
+        process.wait()
+        with pytest.raises(Rejected) as refused:
+            perform(call)
+    assert refused.value.code == "idempotency_key_in_flight"
+    assert redis.client().keys() != []
+    wait_until(lambda: perform_or_none(call) == 1)
+    assert perform(call) == Replay(counted(1), None)
+    assert tally.entries() == {"here": 1}
+
+
+def perform_or_none(call: Keyed) -> Any:
+    try:
+        return perform(call)
+    except Rejected:
+        return None
+
+
+def test_without_redis_the_next_call_takes_over_at_once_when_the_first_process_is_killed(
+    account: User, own_redis: OwnRedis
+) -> None:
+    own_redis.stop()
+    call = call_of(account)
+    with in_flight_elsewhere(call, REDIS_URL=own_redis.url) as process:
+        process.kill()
+        process.wait()
+    assert perform(call) == 1
+    assert tally.entries() == {"here": 1}
+
+
+def test_the_lease_of_a_claim_is_the_one_of_the_settings(
+    account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
+) -> None:
+    first_call(lambda: None)
+    [name] = redis.client().keys()
+    assert 25_000 < redis.client().pttl(name) <= 30_000
