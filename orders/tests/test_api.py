@@ -61,6 +61,16 @@ def test_an_order_without_payment_awaits_it(api: Api, product: Product) -> None:
     assert api.get(answer["Location"]).json() == order
 
 
+def test_lines_are_told_in_the_order_they_were_asked_for(api: Api) -> None:
+    products = [ProductFactory.create(on_hand=1).id for _ in range(3)]
+    asked = [products[1], products[2], products[0]]
+    body = {"items": [{"product": product_id, "quantity": 1} for product_id in asked]}
+    order = api.post("/orders", body, key="a").json()
+    assert [item["product"] for item in order["items"]] == asked
+    assert api.get(f"/orders/{order['id']}").json() == order
+    assert api.get("/orders").json()["results"] == [order]
+
+
 def test_an_order_paid_at_once_is_told_to_come_back(api: Api, product: Product) -> None:
     answer = api.post("/orders", items(product) | {"payment": {"token": "tok_ok"}}, key="a")
     assert answer.status_code == 202
