@@ -82,12 +82,13 @@ def main() -> int:
 def bench(instance: Instance, size: Size) -> None:
     """Everything, to the printed table. Raises Broken and SetupError."""
     stage = Stage(instance, size)
+    others = os.getloadavg()[0]
     _say("Starting a fresh MariaDB stack …")
     with stack.running(instance, LAB="1"):
         _seed(stage)
         measured = _measure(stage)
         _say(table(measured))
-        _say(_circumstances(size))
+        _say(_circumstances(size, others))
         _audit(instance)
         _require_no_errors(measured)
 
@@ -181,14 +182,13 @@ def _by_status(figures: Figures) -> str:
     return f"  ({told})" if told else ""
 
 
-def _circumstances(size: Size) -> str:
-    """What the figures depend on."""
+def _circumstances(size: Size, others: float) -> str:
+    """What the figures depend on; `others` is the load average before the bench brought its own."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    busy = os.getloadavg()[0]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {_processor()}, {memory:.0f} GB, "
         f"{platform.system()} {platform.release()}; {load.VUS} buyers for {size.seconds} s each; "
-        f"load average {busy:.1f} now.\n"
+        f"load average {others:.1f} before.\n"
         "innodb_flush_log_at_trx_commit=1; server, database, Redis and k6 on one machine."
     )
 
