@@ -99,7 +99,7 @@ async def _serve_until_told(
     await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         return serving.exception()
-    server.stop()  # type: ignore[no-untyped-call]
+    server.stop()
     await asyncio.wait({serving}, timeout=GRACE_SECONDS)
     book.close()
     # Not by unwinding: that would answer 500 to those who wait for a reply that never comes.
