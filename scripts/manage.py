@@ -34,10 +34,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def _require_database(instance: Instance, environment: dict[str, str]) -> None:
-    """Say that the database is not running, rather than let Django show a traceback about a socket."""
-    needs_server = "mariadb" in environments.own_stores(instance, environment)
-    if needs_server and not ports.answers(str(instance.mariadb_socket)):
+    """Say that the instance's own database is not there, rather than let Django show a traceback."""
+    if environment["DATABASE_URL"] != environments.database_url(instance):
+        return
+    if instance.database == "mariadb" and not ports.answers(str(instance.mariadb_socket)):
         raise SetupError("the private MariaDB is not running: start it with `make run DB=mariadb`")
+    if instance.database == "sqlite" and not (instance.data / "firstcome.sqlite3").exists():
+        raise SetupError(f"there is no database in {instance.data} yet: start the shop once with `make run`")
 
 
 if __name__ == "__main__":

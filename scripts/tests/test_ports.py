@@ -1,5 +1,6 @@
 """Ports: what is taken is told in a line."""
 
+import contextlib
 import socket
 
 import pytest
@@ -33,8 +34,10 @@ def test_what_is_no_port_with_two_after_it_is_refused(text: str):
 
 def test_free_ports_come_in_a_row():
     first = ports.free(3)
-    for port in range(first, first + 3):
-        ports.require_free(port)
+    with contextlib.ExitStack() as opened:
+        for port in range(first, first + 3):
+            server = opened.enter_context(socket.create_server((ports.HOST, port)))
+            assert server.getsockname()[1] == port
 
 
 def test_who_listens_answers_and_who_does_not_does_not():

@@ -1,0 +1,54 @@
+"""`make manage`: the command's own output and exit code, and a line when there is no database to manage."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts import instance as instances
+from scripts import places
+
+OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY", "GATEWAY_URL"}
+
+
+def manage(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.manage", *words],
+        cwd=places.PROJECT,
+        env=environment | {"FIRSTCOME_VAR": str(home)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_before_the_first_run_there_is_nothing_to_manage(tmp_path: Path):
+    ran = manage(tmp_path, "--db", "sqlite", "audit")
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert "start the shop once with `make run`" in ran.stderr
+
+
+def test_a_mariadb_that_is_not_running_is_told(tmp_path: Path):
+    instances.remember(instances.choose(home=tmp_path, port="8000", database="mariadb"))
+    ran = manage(tmp_path, "audit", "--json")
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert "start it with `make run DB=mariadb`" in ran.stderr
+
+
+def test_nothing_but_the_command_is_heard(tmp_path: Path):
+    (tmp_path / "sqlite").mkdir()
+    (tmp_path / "sqlite" / "firstcome.sqlite3").touch()
+    ran = manage(
+        tmp_path, "--port", "", "--db", "", "shell", "-v0", "-c", "import sys; print('hello'); sys.exit(3)"
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "hello\n", "")
+
+
+def test_the_settings_are_those_of_the_instance(tmp_path: Path):
+    (tmp_path / "sqlite").mkdir()
+    (tmp_path / "sqlite" / "firstcome.sqlite3").touch()
+    code = "from django.conf import settings as s; print(s.GATEWAY_URL, s.PAYMENT_GIVE_UP_SECONDS)"
+    ran = manage(tmp_path, "--port", "9000", "shell", "-v0", "-c", code)
+    assert ran.stdout.split() == ["http://127.0.0.1:9001", "20"]
