@@ -1,0 +1,81 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import redis as redis_client
+from django.db import connection
+from django.utils import timezone
+
+from scripts import ports
+from shop.models import IdempotencyKey
+from shop.tests.factories import AccountFactory
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def beat(folder: Path, broker_url: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Celery beat as it is run, ten times as fast."""
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    command = [sys.executable, "-m", "celery", "-A", "shop", "beat", "--schedule", str(folder / "schedule")]
+    environment = os.environ | {"DATABASE_URL": url, "BROKER_URL": broker_url, "SWEEP_SECONDS": "0.5"}
+    with subprocess.Popen([*command, "--pidfile="], env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def leave_something_to_sweep() -> None:
+    """A key past the retention: the housekeeping deletes it."""
+    IdempotencyKey.objects.create(
+        account=AccountFactory.create(),
+        key_hash="0" * 64,
+        fingerprint="1" * 64,
+        status=201,
+        created_at=timezone.now() - timedelta(days=2),
+    )
+
+
+def is_swept() -> bool:
+    return not IdempotencyKey.objects.exists()
+
+
+def test_beat_hands_its_tasks_to_the_broker(own_redis: OwnRedis, tmp_path: Path) -> None:
+    leave_something_to_sweep()
+    with beat(tmp_path, own_redis.url), redis_client.Redis.from_url(own_redis.url) as client:
+        wait_until(lambda: {b"shop.sweep", b"orders.sweep"} <= task_names(client), seconds=30)
+    assert not is_swept()
+
+
+def task_names(client: redis_client.Redis) -> set[bytes]:
+    messages = b"".join(client.lrange("celery", 0, -1))
+    return {name for name in (b"shop.sweep", b"orders.sweep") if b'"' + name + b'"' in messages}
+
+
+def test_beat_works_by_itself_when_there_was_never_a_broker(tmp_path: Path) -> None:
+    leave_something_to_sweep()
+    with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0"):
+        wait_until(is_swept, seconds=30)
+        leave_something_to_sweep()
+        wait_until(is_swept, seconds=10)
+
+
+def test_beat_works_by_itself_while_the_broker_is_away_and_then_no_more(
+    own_redis: OwnRedis, tmp_path: Path
+) -> None:
+    with beat(tmp_path, own_redis.url), redis_client.Redis.from_url(own_redis.url) as client:
+        wait_until(lambda: bool(task_names(client)), seconds=30)
+        own_redis.stop()
+        leave_something_to_sweep()
+        wait_until(is_swept)
+        own_redis.start()
+        wait_until(lambda: bool(task_names(client)))

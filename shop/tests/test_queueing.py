@@ -1,0 +1,161 @@
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis as redis_client
+from celery import Celery, Task
+from django.db import connection
+
+from scripts import ports
+from shop import queueing
+from shop.breaker import Breaker
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import ask
+
+MakeTask = Callable[..., "Task[Any, Any]"]
+
+
+@pytest.fixture(autouse=True)
+def _no_outage_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queueing, "_breaker", Breaker())
+
+
+@pytest.fixture
+def ran() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def task_on(ran: list[str]) -> Iterator[MakeTask]:
+    """A task of an app that is configured as the shop's, with a broker of the test's."""
+    apps: list[Celery] = []
+
+    def note(name: str) -> None:
+        ran.append(name)
+
+    def make(broker_url: str, does: Callable[..., Any] = note) -> "Task[Any, Any]":
+        app = Celery("tests", set_as_current=False)
+        app.config_from_object("django.conf:settings", namespace="CELERY")
+        app.conf.broker_url = broker_url
+        apps.append(app)
+        return app.task(does, name="tests.task")
+
+    yield make
+    for app in apps:
+        app.close()
+
+
+def handed_over(server: OwnRedis) -> int:
+    with redis_client.Redis.from_url(server.url) as client:
+        return int(client.llen("celery"))
+
+
+def timed(call: Callable[[], Any]) -> float:
+    started_at = time.monotonic()
+    call()
+    return time.monotonic() - started_at
+
+
+def test_a_task_is_handed_to_the_broker(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
+    queueing.enqueue(task_on(own_redis.url), "one")
+    wait_until(lambda: handed_over(own_redis) == 1)
+    assert ran == []
+
+
+def test_while_the_broker_is_away_tasks_run_here_and_soon(
+    own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
+) -> None:
+    own_redis.stop()
+    task = task_on(own_redis.url)
+    assert timed(lambda: queueing.enqueue(task, "one")) < 0.2
+    assert timed(lambda: wait_until(lambda: ran == ["one"])) < 1.5
+    names = [str(number) for number in range(50)]
+    assert timed(lambda: [queueing.enqueue(task, name) for name in names]) < 0.5
+    assert timed(lambda: wait_until(lambda: sorted(ran) == sorted(["one", *names]))) < 1.5
+
+
+def test_a_hand_over_that_fails_fails_quickly(own_redis: OwnRedis, task_on: MakeTask) -> None:
+    own_redis.stop()
+    task = task_on(own_redis.url)
+    results: list[bool] = []
+    assert timed(lambda: results.append(queueing.hand_over(task, ("one",)))) < 1.5
+    assert timed(lambda: results.append(queueing.hand_over(task, ("two",)))) < 0.05
+    assert results == [False, False]
+
+
+def test_a_broker_that_comes_back_is_used_again(
+    own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
+) -> None:
+    task = task_on(own_redis.url)
+    assert queueing.hand_over(task, ("before",))
+    own_redis.stop()
+    assert not queueing.hand_over(task, ("meanwhile",))
+    own_redis.start()
+    wait_until(lambda: queueing.hand_over(task, ("after",)))
+    assert handed_over(own_redis) == 1
+
+
+def test_a_broker_that_hangs_does_not_hold_the_caller_up(task_on: MakeTask, ran: list[str]) -> None:
+    with socket.create_server((ports.HOST, 0)) as silent:
+        task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
+        assert timed(lambda: [queueing.enqueue(task, str(number)) for number in range(20)]) < 0.5
+        wait_until(lambda: len(ran) == 20, seconds=20)
+
+
+def test_a_task_that_fails_here_harms_nobody(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
+    own_redis.stop()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    broken = task_on(own_redis.url, fail)
+    for _ in range(queueing.THREADS * 2):
+        queueing.enqueue(broken)
+    queueing.enqueue(task_on(own_redis.url), "one")
+    wait_until(lambda: ran == ["one"])
+
+
+def test_a_task_that_runs_here_leaves_no_connection_open(
+    counting: None, own_redis: OwnRedis, task_on: MakeTask
+) -> None:
+    own_redis.stop()
+    used: list[int] = []
+
+    def note_connection() -> None:
+        used.append(ask(connection, "SELECT CONNECTION_ID()")[0][0])
+
+    task = task_on(own_redis.url, note_connection)
+    connection.settings_dict["CONN_MAX_AGE"] = 0
+    try:
+        queueing.enqueue(task)
+        wait_until(lambda: len(used) == 1)
+        wait_until(
+            lambda: not ask(connection, "SELECT 1 FROM information_schema.processlist WHERE id = %s", used[0])
+        )
+    finally:
+        connection.settings_dict["CONN_MAX_AGE"] = 60
+
+
+def test_what_is_too_much_is_left_to_the_sweeper(
+    own_redis: OwnRedis, task_on: MakeTask, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "_places", threading.BoundedSemaphore(3))
+    own_redis.stop()
+    may_end = threading.Event()
+
+    def block(name: str) -> None:
+        assert may_end.wait(30)
+        ran.append(name)
+
+    task = task_on(own_redis.url, block)
+    for number in range(5):
+        queueing.enqueue(task, str(number))
+    may_end.set()
+    wait_until(lambda: sorted(ran) == ["0", "1", "2"])
+    wait_until(lambda: queueing._places._value == 3)
+    queueing.enqueue(task, "later")
+    wait_until(lambda: sorted(ran) == ["0", "1", "2", "later"])
