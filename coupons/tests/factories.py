@@ -6,13 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import factory
-from django.apps import apps
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from coupons import issuing
 from coupons.models import Campaign, Coupon
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, OrderFactory
 
 
 class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
@@ -48,21 +47,8 @@ def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -
 
 
 def order_ids(count: int) -> Sequence[UUID]:
-    """Orders that can hold coupons. Coupons don't know orders, so the model comes from Django's registry."""
-    now = timezone.now()
-    order = apps.get_model("orders", "Order")
-    account = AccountFactory.create()
-    amounts = dict.fromkeys(("items_amount", "card_amount", "total_amount"), 0)
-    return [
-        order.objects.create(
-            account=account,
-            currency="KRW",
-            placed_at=now,
-            expires_at=now + timedelta(minutes=15),
-            **amounts,
-        ).pk
-        for _ in range(count)
-    ]
+    """Orders that can hold coupons."""
+    return [order.pk for order in OrderFactory.create_batch(count)]
 
 
 def _from_now(**distance: int) -> Any:

@@ -1,15 +1,11 @@
-"""Rows for tests: products whose stock came in by a movement, as in life, and orders to hold it."""
+"""Rows for tests: products whose stock came in by a movement, as in life."""
 
-from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import factory
-from django.apps import apps
 from django.utils import timezone
 
 from inventory.models import Product, StockMovement
-from shop.tests.factories import AccountFactory
 
 
 class ProductFactory(factory.django.DjangoModelFactory[Product]):
@@ -37,21 +33,3 @@ class StockMovementFactory(factory.django.DjangoModelFactory[StockMovement]):
     delta = 1
     on_hand_after = 1
     at = factory.LazyFunction(timezone.now)
-
-
-def order_id() -> UUID:
-    """An order for movements to point at; its lines are the caller's matter.
-
-    Inventory doesn't know orders, so the model comes from Django's registry.
-    """
-    now = timezone.now()
-    order = apps.get_model("orders", "Order").objects.create(
-        account=AccountFactory.create(),
-        items_amount=0,
-        card_amount=0,
-        total_amount=0,
-        currency="KRW",
-        placed_at=now,
-        expires_at=now + timedelta(minutes=15),
-    )
-    return order.id

@@ -13,12 +13,12 @@ from django.db import OperationalError, transaction
 from inventory import adjusting, audit, reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
-from inventory.tests.factories import ProductFactory, order_id
+from inventory.tests.factories import ProductFactory
 from shop import idempotency, transactions
 from shop.errors import Rejected
 from shop.idempotency import Answer, Keyed, Replay
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -112,7 +112,7 @@ def test_locking_line_by_line_in_opposite_order_deadlocks():
 
 def test_orders_releases_sales_and_returns_at_once_keep_every_law():
     products = [ProductFactory.create(on_hand=200) for _ in range(5)]
-    orders = [order_id() for _ in range(60)]
+    orders = [OrderFactory.create().pk for _ in range(60)]
 
     def live(order: UUID, index: int) -> None:
         chosen = products[index % 5 :] + products[: index % 5]

@@ -6,8 +6,9 @@ from django.db import DatabaseError, connection, transaction
 from inventory import reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
-from inventory.tests.factories import ProductFactory, order_id
+from inventory.tests.factories import ProductFactory
 from shop.errors import NotFound, Rejected
+from shop.tests.factories import OrderFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -108,7 +109,7 @@ def test_releasing_more_than_is_reserved_is_refused_by_the_database():
 def test_selling_moves_what_was_reserved_off_the_shelf_line_by_line():
     first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
     reserve(Line(first.id, 4), Line(second.id, 5))
-    one, two = order_id(), order_id()
+    one, two = OrderFactory.create().pk, OrderFactory.create().pk
     reservations.sell({one: [Line(first.id, 1), Line(second.id, 5)], two: [Line(first.id, 3)]})
     assert stock_of(first) == (6, 0)
     assert stock_of(second) == (0, 0)
@@ -122,7 +123,7 @@ def sold() -> list[tuple[int, int, int, UUID]]:
 
 def test_selling_what_was_never_reserved_is_refused_by_the_database():
     product = ProductFactory.create(on_hand=10)
-    order = order_id()
+    order = OrderFactory.create().pk
     with pytest.raises(DatabaseError), transaction.atomic():
         reservations.sell({order: [Line(product.id, 1)]})
     assert stock_of(product) == (10, 0)
@@ -131,7 +132,7 @@ def test_selling_what_was_never_reserved_is_refused_by_the_database():
 
 def test_returned_goods_go_back_on_the_shelf_with_a_movement():
     product = ProductFactory.create(on_hand=10)
-    order = order_id()
+    order = OrderFactory.create().pk
     reserve(Line(product.id, 4))
     reservations.sell({order: [Line(product.id, 4)]})
     reservations.put_back({order: [Line(product.id, 3)]}, "wrong colour")

@@ -1,17 +1,15 @@
 """Rows for tests: wallets whose points came in by a grant, as in life, payments, and orders to pay."""
 
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 import factory
-from django.apps import apps
 from django.db import transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from payments import ledger
 from payments.models import Payment
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, OrderFactory
 
 
 def wallet(points: int = 0) -> int:
@@ -23,23 +21,11 @@ def wallet(points: int = 0) -> int:
 
 
 def order(account_id: int | None = None, *, card_amount: int = 0, points_amount: int = 0) -> UUID:
-    """The id of a new order that comes to these amounts; its lines are nobody's matter here.
-
-    Payments don't know orders, so the model comes from Django's registry.
-    """
-    now = timezone.now()
-    amount = card_amount + points_amount
-    made = apps.get_model("orders", "Order").objects.create(
-        account_id=account_id or AccountFactory.create().id,
-        items_amount=amount,
-        points_amount=points_amount,
-        card_amount=card_amount,
-        total_amount=amount,
-        currency="KRW",
-        placed_at=now,
-        expires_at=now + timedelta(minutes=15),
-    )
-    return made.id
+    """The id of a new order that comes to these amounts; its lines are nobody's matter here."""
+    owner = {"account": None, "account_id": account_id} if account_id else {}
+    made = OrderFactory.create(card_amount=card_amount, points_amount=points_amount, **owner)
+    id: UUID = made.pk
+    return id
 
 
 class PaymentFactory(factory.django.DjangoModelFactory[Payment]):

@@ -1,12 +1,14 @@
-"""Accounts for tests."""
+"""Accounts for tests, and orders for those who only point at them."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
 import factory
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission, User
+from django.utils import timezone
 
 PASSWORD = "a-quiet-harbour-7"
 
@@ -41,3 +43,19 @@ class SuperuserFactory(AccountFactory):
 
     is_staff = True
     is_superuser = True
+
+
+class OrderFactory(factory.django.DjangoModelFactory[Any]):
+    """An unpaid order without lines, for the apps that know no orders but have rows that point at them."""
+
+    class Meta:
+        model = "orders.Order"
+
+    account = factory.SubFactory(AccountFactory)
+    items_amount = factory.LazyAttribute(lambda order: order.total_amount)
+    total_amount = factory.LazyAttribute(lambda order: order.points_amount + order.card_amount)
+    points_amount = 0
+    card_amount = 0
+    currency = "KRW"
+    placed_at = factory.LazyFunction(timezone.now)
+    expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(minutes=15))
