@@ -1,0 +1,101 @@
+"""What the races of `test_races.py` are worth: naive versions of the same work, which lose them.
+
+Where a loss needs a certain moment, both sides are held there by a barrier: a race that can't lose
+proves nothing, and one that loses by luck proves it now and then.
+"""
+
+import threading
+
+import pytest
+from django.db import OperationalError, transaction
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from shop.tests.racing import race
+from shop.transactions import DEADLOCK
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_read_add_write_back_oversells() -> None:
+    product = ProductFactory.create(on_hand=100)
+
+    def buy() -> bool:
+        with transaction.atomic():
+            seen = Product.objects.get(id=product.id)
+            if seen.available < 1:
+                return False
+            Product.objects.filter(id=product.id).update(reserved=seen.reserved + 1)
+            return True
+
+    sold = sum(race([buy] * 200))
+    product.refresh_from_db()
+    assert sold > product.reserved
+
+
+def test_looking_for_the_key_and_then_placing_places_twice() -> None:
+    product, buyer = ProductFactory.create(on_hand=100), buying.account()
+    both_looked = threading.Barrier(2, timeout=10)
+
+    def place() -> None:
+        is_new = not Order.objects.filter(account=buyer).exists()
+        both_looked.wait()
+        if is_new:
+            buying.place(buyer.id, {product: 1})
+
+    race([place] * 2)
+    assert Order.objects.filter(account=buyer).count() == 2
+
+
+def test_locking_products_in_the_order_of_the_lines_deadlocks() -> None:
+    first, second = ProductFactory.create_batch(2, on_hand=1)
+    both_hold_one = threading.Barrier(2, timeout=10)
+
+    def reserve(*products: Product) -> None:
+        with transaction.atomic():
+            Product.objects.select_for_update().get(id=products[0].id)
+            both_hold_one.wait()
+            Product.objects.select_for_update().get(id=products[1].id)
+
+    outcomes = race([lambda: reserve(first, second), lambda: reserve(second, first)])
+    [error] = [outcome for outcome in outcomes if outcome is not None]
+    assert isinstance(error, OperationalError)
+    assert error.args[0] == DEADLOCK
+
+
+def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win() -> None:
+    order = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}).order
+    both_looked = threading.Barrier(2, timeout=10)
+
+    def move(status: str) -> bool:
+        seen = Order.objects.get(id=order.id)
+        both_looked.wait()
+        if seen.status != Order.Status.AWAITING_PAYMENT:
+            return False
+        Order.objects.filter(id=order.id).update(status=status)
+        return True
+
+    moves = [lambda: move(Order.Status.CANCELLED), lambda: move(Order.Status.PAYING)]
+    assert race(moves) == [True, True]
+
+
+def test_checking_the_balance_before_spending_spends_it_twice() -> None:
+    """Two orders that each saw enough points: only the ledger's own guard keeps the wallet from zero."""
+    product, buyer = ProductFactory.create(on_hand=2, price=100), buying.account(points=100)
+    wallet = buyer.wallet
+    both_looked = threading.Barrier(2, timeout=10)
+
+    def spend() -> bool:
+        seen = type(wallet).objects.get(id=wallet.id).balance_amount
+        both_looked.wait()
+        if seen < product.price:
+            return False
+        type(wallet).objects.filter(id=wallet.id).update(balance_amount=seen - product.price)
+        return True
+
+    assert race([spend] * 2) == [True, True]
+    wallet.refresh_from_db()
+    assert wallet.balance_amount == 0
+    assert "L7" in {report.law for report in buying.broken_laws()}
