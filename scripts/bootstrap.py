@@ -57,7 +57,7 @@ def use_new_enough_python() -> None:
         if found:
             os.execv(found, [found, *sys.argv])
     fail(
-        "Python 3.11 or newer is needed, this is {}.{}: sudo apt-get install -y python3".format(
+        "Python 3.11 or newer is needed, this is {}.{}: sudo apt-get install -y python3.11-venv".format(
             *sys.version_info
         )
     )

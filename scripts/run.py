@@ -19,6 +19,7 @@ from scripts import (
     ports,
     preparation,
     process_identity,
+    processes,
     readiness,
     state_lock,
     supervision,
@@ -70,6 +71,8 @@ def run(instance: Instance) -> int:
 
 def _serve(instance: Instance, environment: dict[str, str]) -> int:
     stores = environments.own_stores(instance, environment)
+    for name in stores:
+        processes.command(name, instance, environment)  # its program is there, or this says what to install
     if "mariadb" in stores:
         instance.mariadb().prepare()
     is_ready = False
