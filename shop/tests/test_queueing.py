@@ -96,7 +96,8 @@ def test_a_broker_that_comes_back_is_used_again(
     assert not queueing.hand_over(task, ("meanwhile",))
     own_redis.start()
     wait_until(lambda: queueing.hand_over(task, ("after",)))
-    assert handed_over(own_redis) == 1
+    assert all(queueing.hand_over(task, ("after",)) for _ in range(3))
+    assert handed_over(own_redis) == 4
 
 
 def test_a_broker_that_hangs_does_not_hold_the_caller_up(task_on: MakeTask, ran: list[str]) -> None:

@@ -67,7 +67,7 @@ def test_an_announcement_of_something_else_wakes_nobody(counting: None, own_redi
         wakeups.announce("order-2")
         announced_at = time.monotonic()
         wakeups.announce("order-1")
-        assert woken_at(process) > announced_at
+        assert 0 < woken_at(process) - announced_at < 10
 
 
 def test_without_redis_a_waiter_in_another_process_looks_again(counting: None, own_redis: OwnRedis) -> None:
@@ -86,8 +86,9 @@ def test_a_waiter_is_woken_again_after_redis_was_restarted(counting: None, own_r
         own_redis.start()
         wait_until(lambda: listeners(own_redis) == 1)
         settle()
+        announced_at = time.monotonic()
         wakeups.announce("order-1")
-        assert woken_at(process)
+        assert woken_at(process) - announced_at < 10
 
 
 @pytest.mark.parametrize("is_redis_up", [True, False])
