@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from rest_framework.exceptions import NotFound
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,14 +19,23 @@ class Pages(CursorPagination):
     page_size = 50
     max_page_size = 200
     page_size_query_param = "limit"
+    position_field: Any
 
     def get_page_size(self, request: Request) -> int:
         asked = request.query_params.get("limit")
         if asked is None:
             return self.page_size
-        if not (asked.isascii() and asked.isdigit() and int(asked) > 0):
+        if not (asked.isascii() and asked.isdigit() and asked.strip("0")):
             raise invalid_field("limit", "invalid", "The limit must be a number from 1 to 200.")
-        return min(int(asked), self.max_page_size)
+        # Python reads no number of thousands of digits.
+        return min(int(asked), self.max_page_size) if len(asked) < 10 else self.max_page_size
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """The cursor, its position held to the column: what a client made up never reaches the database."""
+        cursor: Cursor | None = super().decode_cursor(request)
+        if cursor and cursor.position is not None:
+            self.position_field.clean(cursor.position, None)
+        return cursor
 
 
 def page(
@@ -38,9 +48,10 @@ def page(
     """One page of `rows` as the contract's list; `ordering` must be unique and unchanging."""
     pages = Pages()
     pages.ordering = (ordering,) if isinstance(ordering, str) else ordering
+    pages.position_field = rows.model._meta.get_field(pages.ordering[0].lstrip("-"))
     try:
         found: list[Model] = pages.paginate_queryset(rows, request) or []
-    except NotFound:
+    except (NotFound, ValidationError):
         raise invalid_field("cursor", "invalid", "The cursor is not one of this list's.") from None
     return Response(
         {

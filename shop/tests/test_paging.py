@@ -1,0 +1,54 @@
+"""Lists in pages: what a client makes up of limits and cursors is refused, never an error of ours."""
+
+from base64 import b64encode
+
+import pytest
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db
+LISTS = ["/orders", "/payments", "/coupons", "/campaigns", "/products", "/wallet/entries"]
+POSITIONS = ["p=x", "p=", "p=%00", "p=1.5", "p=2026-13-45", f"p={'9' * 5_000}", "r=1&p=x", "r=x"]
+
+
+@pytest.fixture
+def api() -> Api:
+    return client_of(AccountFactory.create())
+
+
+def made_up(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_cursor_that_is_made_up_is_refused(api: Api, path: str) -> None:
+    for cursor in ["nonsense", "%FF", *map(made_up, POSITIONS)]:
+        answer = api.get(f"{path}?cursor={cursor}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid"), cursor
+        assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
+
+
+@pytest.mark.parametrize("position", [-1, 0, 2**31, 2**63 - 1])
+def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api: Api, position: int) -> None:
+    for path in ("/products", "/wallet/entries"):
+        assert api.get(f"{path}?cursor={made_up(f'p={position}')}").status_code == 200
+
+
+@pytest.mark.parametrize("limit", ["", "0", "000", "-1", "1.5", "1e2", "ten", "\u0665", "0" * 5_000])
+def test_a_limit_that_is_no_number_from_1_is_refused(api: Api, limit: str) -> None:
+    answer = api.get(f"/products?limit={limit}")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "limit")
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"),
+    [("", 50), ("?limit=7", 7), ("?limit=200", 200), ("?limit=201", 200), (f"?limit={'9' * 5_000}", 200)],
+)
+def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api: Api, limit: str, rows: int) -> None:
+    Product.objects.bulk_create(ProductFactory.build_batch(201))
+    page = api.get(f"/products{limit}").json()
+    assert len(page["results"]) == rows
+    assert len(api.get(page["next"]).json()["results"]) == min(rows, 201 - rows)
