@@ -1,6 +1,5 @@
 """The answers of the calls that start a payment: what they say at once, and what once it has settled."""
 
-import re
 from typing import Any
 from uuid import UUID
 
@@ -12,15 +11,6 @@ from payments.bodies import payment_body
 from payments.models import Payment
 from shop import json_bodies, problems
 from shop.idempotency import Answer
-
-LONGEST_WAIT_SECONDS = 30
-WAIT = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?=$|[,;])', re.IGNORECASE)
-
-
-def wait_seconds(prefer: str | None) -> int:
-    """How long the caller wants to wait, from `Prefer: wait=N`; what can't be read is ignored (RFC 7240)."""
-    found = WAIT.search(prefer or "")
-    return min(int(found.group(1)), LONGEST_WAIT_SECONDS) if found else 0
 
 
 def order_address(order_id: UUID) -> str:

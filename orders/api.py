@@ -18,12 +18,12 @@ from orders.models import Order
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
-from shop import idempotency, keyed_calls, queueing, schema, wakeups
+from shop import idempotency, keyed_calls, preferences, queueing, schema, wakeups
 from shop.errors import NotAuthenticated
 from shop.idempotency import Answer, Keyed, Replay
 from shop.paging import page
 from shop.permissions import is_staff_with
-from shop.reading import read, read_query
+from shop.reading import Nothing, read, read_query
 
 PLACING = {
     404: ["product_not_found"],
@@ -108,6 +108,7 @@ class CancelOrder(APIView):
     def post(self, request: Request, order_id: UUID) -> Response:
         """Cancel an order that awaits payment; again is the same again."""
         account_id = _whose(request, "orders.change_order")
+        read(Nothing, request)
         ending.cancel(order_id=order_id, account_id=account_id)
         return Response(_shown(finding.one(order_id=order_id, account_id=account_id)))
 
@@ -144,7 +145,7 @@ class Payments(ListPayments):
 class TopUps(APIView):
     @extend_schema(
         request=TopUpInput,
-        parameters=[schema.IDEMPOTENCY_KEY],
+        parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
         responses={201: PaymentBody, 202: PaymentBody}
         | schema.refusals({402: ["payment_declined"], 409: ["idempotency_key_in_flight"]}),
     )
@@ -209,7 +210,7 @@ def _settled(
 ) -> HttpResponse:
     """The answer as it stands, after the wait that the caller prefers; once settled it is fixed for good."""
     told = answer(subject_id)
-    seconds = answers.wait_seconds(request.headers.get("Prefer"))
+    seconds = preferences.wait_seconds(request.headers.get("Prefer"))
     if told.status == 202 and seconds:
         wakeups.wait(str(subject_id), is_settled=lambda: answer(subject_id).status != 202, seconds=seconds)
         told = answer(subject_id)

@@ -23,6 +23,10 @@ class Input(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+class Nothing(Input):
+    """A body without fields."""
+
+
 class Query(BaseModel):
     """Query parameters: always text on the wire, unknown ones ignored."""
 

@@ -54,7 +54,7 @@ class Page(BaseModel, Generic[Row]):
 
 
 PAGING = [
-    OpenApiParameter("limit", int, description="How many rows: 1 to 200, 50 when it is not given."),
+    OpenApiParameter("limit", int, description="How many rows: 50 when it is not given, 200 at most."),
     OpenApiParameter("cursor", str, description="The place in the list, as `next` and `previous` name it."),
 ]
 IDEMPOTENCY_KEY = OpenApiParameter(

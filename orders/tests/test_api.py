@@ -231,6 +231,15 @@ def test_cancelling_gives_all_back_and_again_is_the_same(api: Api, buyer: Any, p
     assert buying.broken_laws() == []
 
 
+def test_cancelling_reads_its_body_and_there_is_nothing_to_say_in_it(api: Api, product: Product) -> None:
+    order = api.post("/orders", items(product), key="a").json()
+    unknown = api.post(f"/orders/{order['id']}/cancel", {"reason": "too dear"})
+    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "reason")
+    assert api.post(f"/orders/{order['id']}/cancel", b"{").json()["code"] == "malformed_json"
+    assert api.get(f"/orders/{order['id']}").json()["status"] == "awaiting_payment"
+    assert api.post(f"/orders/{order['id']}/cancel", {}).json()["status"] == "cancelled"
+
+
 def test_an_order_being_paid_or_paid_is_not_cancellable(api: Api, buyer: Any, product: Product) -> None:
     placed = buying.place(buyer.id, {product: 1}, token="tok_ok")
     for _ in range(2):

@@ -1,0 +1,20 @@
+"""What a caller prefers: the `Prefer` header (RFC 7240). What can't be read in it is ignored."""
+
+import re
+
+LONGEST_WAIT_SECONDS = 30
+# Commas part the preferences, except inside a quoted string; semicolons part one from its parameters.
+PREFERENCE = r'(?:[^,"]|"(?:[^"\\]|\\.)*+")*+'
+PREFERENCES = re.compile(rf"{PREFERENCE}(?:,{PREFERENCE})*+")
+WAIT = re.compile(r'\s*wait\s*=\s*(?:0*([0-9]+)|"0*([0-9]+)")\s*(?:;.*)?', re.IGNORECASE)
+
+
+def wait_seconds(prefer: str | None) -> int:
+    """How long the caller would wait, from `wait=N`: the first one that can be read, at most 30 s."""
+    if not prefer or not PREFERENCES.fullmatch(prefer):
+        return 0
+    for found in map(WAIT.fullmatch, re.findall(PREFERENCE, prefer)):
+        if found:
+            digits = found[1] or found[2]
+            return min(int(digits), LONGEST_WAIT_SECONDS) if len(digits) < 3 else LONGEST_WAIT_SECONDS
+    return 0
