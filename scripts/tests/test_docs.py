@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import tomllib
 from collections import Counter
 from functools import reduce
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_every_module_is_named_once_in_the_map():
     map_of_rooms = text.partition("## The map of rooms")[2].partition("## The way of three requests")[0]
     named = re.findall(rf"^- `((?:{'|'.join(APPS)})/\S+\.py)`: \S", map_of_rooms, flags=re.MULTILINE)
     assert Counter(named) == Counter(_modules())
+
+
+def test_the_contracts_of_layers_are_told_as_they_are():
+    settings = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())
+    contracts = [contract["name"] for contract in settings["tool"]["importlinter"]["contracts"]]
+    before_the_map = (DOCS / "architecture.md").read_text().partition("## The map of rooms")[0]
+    assert re.findall(r"^- (.+)$", before_the_map, flags=re.MULTILINE) == contracts
 
 
 @every_page
