@@ -4,6 +4,7 @@ Two tables of the tests' own, in plain SQL.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import connection
 
@@ -59,15 +60,20 @@ def count(names: Sequence[str]) -> list[int | Exception]:
 
 
 def counted() -> int:
-    """What the row says, to anybody."""
-    with another_connection() as other:
-        return int(ask(other, "SELECT value FROM tally WHERE id = %s", HOT)[0][0])
+    """What the row says, to anybody; inside a transaction, to that."""
+    return int(_seen("SELECT value FROM tally WHERE id = %s", HOT)[0][0])
 
 
 def entries() -> dict[str, int]:
-    """Who has which position, to anybody."""
+    """Who has which position, to anybody; inside a transaction, to that."""
+    return dict(_seen("SELECT name, position FROM tally_entry WHERE name <> %s", TAKEN))
+
+
+def _seen(statement: str, *parameters: Any) -> list[Any]:
+    if connection.in_atomic_block:
+        return ask(connection, statement, *parameters)
     with another_connection() as other:
-        return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", TAKEN))
+        return ask(other, statement, *parameters)
 
 
 def _key(name: str) -> str:

@@ -26,7 +26,15 @@ REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 
 
 @pytest.fixture
-def account_id(counting: None) -> int:
+def account_id(tally_tables: None, db: None) -> int:
+    """For calls one after another."""
+    tally.reset()
+    return AccountFactory.create().id
+
+
+@pytest.fixture
+def racing_account_id(counting: None) -> int:
+    """For calls from several threads, or with a connection that breaks."""
     return AccountFactory.create().id
 
 
@@ -95,9 +103,9 @@ def test_what_fails_after_its_effect_takes_the_effect_back(account_id: int) -> N
     assert not IdempotencyKey.objects.exists()
 
 
-def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(account_id: int) -> None:
+def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(racing_account_id: int) -> None:
     def call(name: str) -> Any:
-        return idempotency.once(keyed(account_id), lambda: count(name))
+        return idempotency.once(keyed(racing_account_id), lambda: count(name))
 
     results = race([lambda name=f"call-{n}": call(name) for n in range(100)])
     assert results.count(1) == 1
@@ -105,12 +113,12 @@ def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(account_i
     assert tally.counted() == 1
 
 
-def test_looking_before_doing_is_not_enough(account_id: int) -> None:
+def test_looking_before_doing_is_not_enough(racing_account_id: int) -> None:
     """The naive twin: without the unique key, two calls that both found nothing both do it."""
     both_have_looked = threading.Barrier(2, timeout=10)
 
     def call(name: str) -> int:
-        assert idempotency.find(keyed(account_id)) is None
+        assert idempotency.find(keyed(racing_account_id)) is None
         both_have_looked.wait()
         with transaction.atomic():
             return count(name)
@@ -119,7 +127,7 @@ def test_looking_before_doing_is_not_enough(account_id: int) -> None:
     assert tally.counted() == 2
 
 
-def test_a_call_that_is_refused_what_its_twin_took_is_told_the_twins_answer(account_id: int) -> None:
+def test_a_call_that_is_refused_what_its_twin_took_is_told_the_twins_answer(racing_account_id: int) -> None:
     """Both found no key; the second then waits for the row that the first has, and is too late."""
     is_locked = threading.Event()
 
@@ -131,17 +139,17 @@ def test_a_call_that_is_refused_what_its_twin_took_is_told_the_twins_answer(acco
 
     def second() -> Any:
         assert is_locked.wait(10)
-        return idempotency.once(keyed(account_id), lambda: take("second"))
+        return idempotency.once(keyed(racing_account_id), lambda: take("second"))
 
-    results = race([lambda: idempotency.once(keyed(account_id), lambda: take("first")), second])
+    results = race([lambda: idempotency.once(keyed(racing_account_id), lambda: take("first")), second])
     assert results == [1, Replay(answer_with(1), None)]
 
 
 def test_a_lost_reply_to_the_commit_ends_in_one_effect_and_the_recorded_answer(
-    account_id: int, tmp_path: Path
+    racing_account_id: int, tmp_path: Path
 ) -> None:
     with losing_reply_to_commit(tmp_path) as is_lost:
-        outcome = idempotency.once(keyed(account_id), count)
+        outcome = idempotency.once(keyed(racing_account_id), count)
         assert is_lost.is_set()
     assert outcome == Replay(answer_with(1), None)
     assert tally.counted() == 1
@@ -155,8 +163,8 @@ def test_a_call_that_started_something_is_told_by_its_reference_until_it_is_sett
     assert idempotency.once(unsettled, count) == Replay(answer_with(1), REFERENCE)
 
 
-def test_the_first_to_settle_wins_for_good(account_id: int) -> None:
-    call = Keyed(account_id, idempotency.key_hash("key"), "body", lambda outcome: None)
+def test_the_first_to_settle_wins_for_good(racing_account_id: int) -> None:
+    call = Keyed(racing_account_id, idempotency.key_hash("key"), "body", lambda outcome: None)
     idempotency.once(call, count, reference=lambda outcome: REFERENCE)
     answers = race([lambda n=n: idempotency.settle(call, answer_with(n)) for n in range(16)])
     assert len({answer.body for answer in answers}) == 1
@@ -186,11 +194,14 @@ def test_within_the_retention_a_key_is_kept(account_id: int, settings: LazySetti
     assert idempotency.find(keyed(account_id)) == Replay(answer_with(1), None)
 
 
-def test_a_forgotten_key_that_comes_back_many_times_at_once_has_one_effect(account_id: int) -> None:
-    idempotency.once(keyed(account_id), lambda: count("yesterday"))
+def test_a_forgotten_key_that_comes_back_many_times_at_once_has_one_effect(racing_account_id: int) -> None:
+    idempotency.once(keyed(racing_account_id), lambda: count("yesterday"))
     grow_old()
     results = race(
-        [lambda name=f"call-{n}": idempotency.once(keyed(account_id), lambda: count(name)) for n in range(20)]
+        [
+            lambda name=f"call-{n}": idempotency.once(keyed(racing_account_id), lambda: count(name))
+            for n in range(20)
+        ]
     )
     assert results.count(2) == 1
     assert results.count(Replay(answer_with(2), None)) == 19
@@ -243,11 +254,11 @@ def decide(calls: Sequence[tuple[Keyed, str]]) -> list[Any]:
     return outcomes
 
 
-def test_a_batch_settles_its_keys_whoever_else_is_in_it_or_in_another_process(account_id: int) -> None:
+def test_a_batch_settles_its_keys_whoever_else_is_in_it_or_in_another_process(racing_account_id: int) -> None:
     """Two lanes stand for two processes; each key comes with the same body from both, and with another."""
     lanes: list[Lane[Any, Any]] = [Lane(decide), Lane(decide)]
     calls = [
-        (lanes[twin % 2], keyed(account_id, f"key-{number}", body=body), f"{number}-{body}-{twin}")
+        (lanes[twin % 2], keyed(racing_account_id, f"key-{number}", body=body), f"{number}-{body}-{twin}")
         for number in range(8)
         for body, twin in [("body", 0), ("body", 1), ("body", 2), ("other", 3)]
     ]
@@ -272,7 +283,7 @@ def position(told: Any) -> bytes:
     return answer.body
 
 
-def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(account_id: int) -> None:
+def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(racing_account_id: int) -> None:
     """Lanes over different rows share no lock, so both find the key new: one insert is refused."""
     both_have_looked = threading.Barrier(2, timeout=10)
     looked = threading.local()
@@ -291,14 +302,14 @@ def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(account_id: 
 
     def submit(row: int, body: str) -> Any:
         lane: Lane[Any, Any] = Lane(decide_without_lock)
-        return lane.submit((keyed(account_id, body=body), row))
+        return lane.submit((keyed(racing_account_id, body=body), row))
 
     results = race([lambda: submit(tally.HOT, "body"), lambda: submit(tally.OTHER, "other")])
     assert sorted(map(kind, results)) == ["body", "reused"]
     assert ask(connection, "SELECT SUM(value) FROM tally") == [(1,)]
 
 
-def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(account_id: int) -> None:
+def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(racing_account_id: int) -> None:
     """The first call is another process's, in the middle of its transaction."""
     statement = (
         "INSERT INTO shop_idempotencykey"
@@ -306,11 +317,11 @@ def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(account_id: i
         " VALUES (%s, %s, 'body', 201, %s, %s, UTC_TIMESTAMP(6))"
     )
     answer = answer_with(7)
-    parameters = (account_id, idempotency.key_hash("key"), answer.body.decode(), answer.location)
+    parameters = (racing_account_id, idempotency.key_hash("key"), answer.body.decode(), answer.location)
     results: list[Any] = []
     with holding(statement, *parameters) as first:
         thread = threading.Thread(
-            target=lambda: results.extend(race([lambda: idempotency.once(keyed(account_id), count)]))
+            target=lambda: results.extend(race([lambda: idempotency.once(keyed(racing_account_id), count)]))
         )
         thread.start()
         thread.join(0.3)

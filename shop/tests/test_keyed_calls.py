@@ -46,12 +46,15 @@ def flush(server: OwnRedis) -> None:
 
 @pytest.fixture
 def account(counting: None) -> User:
+    """For calls from several threads or processes."""
     return AccountFactory.create()
 
 
 @pytest.fixture
-def api(account: User) -> Api:
-    return client_of(account)
+def api(tally_tables: None, db: None) -> Api:
+    """For calls one after another."""
+    tally.reset()
+    return client_of(AccountFactory.create())
 
 
 def parsed(body: bytes, *, key: str | None = "key", method: str = "POST", path: str = "/tally") -> Request:
@@ -328,9 +331,9 @@ def test_calls_with_other_keys_do_not_wait(account: User, first_call: Callable[.
     assert perform(call_of(account, "another key")) == 1
 
 
-def test_http_says_when_to_ask_again(api: Api, first_call: Callable[..., threading.Event]) -> None:
+def test_http_says_when_to_ask_again(account: User, first_call: Callable[..., threading.Event]) -> None:
     first_call(lambda: None)
-    response = api.post("/tally", {"name": "one"}, key="key")
+    response = client_of(account).post("/tally", {"name": "one"}, key="key")
     assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_in_flight")
     assert response["Retry-After"] == "1"
 

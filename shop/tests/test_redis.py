@@ -66,7 +66,8 @@ def test_while_redis_is_away_calls_are_skipped_and_it_comes_back_by_itself(own_r
 
 
 def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings: LazySettings) -> None:
-    with server_that(lambda connection: None, settings):
+    hanging: list[socket.socket] = []
+    with server_that(hanging.append, settings):
         redis.attempt(count, otherwise=-1)
         deadline = time.monotonic() + 3
 
