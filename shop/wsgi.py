@@ -4,7 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from shop.bodies_without_length import measured
+from shop.whole_bodies import read_first
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-application = measured(get_wsgi_application())
+application = read_first(get_wsgi_application())

@@ -1,6 +1,8 @@
 """Every refusal is a problem with its code, whatever layer refuses."""
 
+import select
 import socket
+from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -247,3 +249,18 @@ def test_bodies_in_chunks_are_read_and_bounded_by_the_real_server(live_web: str)
     assert (large[0], large[1]["code"]) == (413, "too_large")
     assert (declared[0], declared[1]["code"]) == (413, "too_large")
     assert (empty[0], empty[1]["code"]) == (400, "invalid")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_sends_the_body_late_hears_the_answer_and_keeps_the_connection(live_web: str) -> None:
+    split = urlsplit(live_web)
+    head = b"POST /api/v1/coupons HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+    with socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=20) as line:
+        for _ in range(2):
+            line.sendall(head)
+            # An answer before the body would come now, and the connection would be closed.
+            assert select.select([line], [], [], 0.5)[0] == []
+            line.sendall(b"{}")
+            answer = HTTPResponse(line, method="POST")
+            answer.begin()
+            assert (answer.status, orjson.loads(answer.read())["code"]) == (401, "not_authenticated")
