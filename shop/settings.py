@@ -101,8 +101,9 @@ SQLITE_OPTIONS = {
 }
 DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR}/var/firstcome.sqlite3")}
 _database = DATABASES["default"]
-_is_mysql = _database["ENGINE"].endswith("mysql")
+_is_mysql = _database["ENGINE"] == "django.db.backends.mysql"
 _database["OPTIONS"] = (MYSQL_OPTIONS if _is_mysql else SQLITE_OPTIONS) | _database.get("OPTIONS", {})
+_database["ENGINE"] = "shop.mysql" if _is_mysql else _database["ENGINE"]
 _database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=60)
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False

@@ -1,0 +1,1 @@
+"""Django's MySQL backend, and a watch for servers that hang."""
