@@ -20,6 +20,7 @@ from inventory.adjusting import LARGEST_DELTA
 from inventory.bodies import SKU_PATTERN
 from inventory.models import Product, StockMovement
 from shop.errors import FirstcomeError
+from shop.operators import ReadOnly
 from shop.reading import LARGEST_AMOUNT
 
 
@@ -107,21 +108,12 @@ class ProductAdmin(ModelAdmin):
 
 
 @admin.register(StockMovement)
-class StockMovementAdmin(ModelAdmin):
+class StockMovementAdmin(ReadOnly, ModelAdmin):
     list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
     list_select_related = ["product"]
     list_filter = ["kind", "at"]
     search_fields = ["product__sku", "reason"]
     ordering = ["-id"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: StockMovement | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: StockMovement | None = None) -> bool:
-        return False
 
 
 def _move(product_id: int, kind: str, delta: int, reason: str) -> StockMovement:
