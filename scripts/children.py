@@ -11,6 +11,7 @@ from pathlib import Path
 from scripts.places import PROJECT
 from scripts.setup_error import SetupError
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -18,6 +19,29 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def end_with_parent(number: int = signal.SIGTERM) -> None:
     """Have the kernel send this process the signal as soon as its parent is gone, however that ended."""
     _libc.prctl(_PR_SET_PDEATHSIG, number)
+
+
+def hear_stop_signals() -> None:
+    """Have Ctrl-C, SIGTERM, a closed terminal and the parent's end raise KeyboardInterrupt, but only once.
+
+    SIGINT is heard even where a shell had it ignored, as it does for background jobs; nohup gets its way.
+    """
+    for number in STOP_SIGNALS:
+        is_ignored = signal.getsignal(number) == signal.SIG_IGN
+        if not (is_ignored and number == signal.SIGHUP):
+            signal.signal(number, _stop)
+    end_with_parent()
+
+
+def ignore_stop_signals() -> None:
+    """Let nothing cut the stopping short: a terminal and make may both tell, and once is enough."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stop(number: int, frame: object) -> None:
+    ignore_stop_signals()
+    raise KeyboardInterrupt
 
 
 def start(

@@ -8,7 +8,6 @@ import argparse
 import errno
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -31,13 +30,11 @@ from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
 MEGABYTES_NEEDED = {"sqlite": 64, "mariadb": 400}
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
     arguments = _arguments()
-    _hear_stop_signals()
-    children.end_with_parent()  # a killed make can't tell
+    children.hear_stop_signals()
     try:
         instance = instances.choose(home=places.state(), port=arguments.port, database=arguments.db)
         return run(instance)
@@ -167,17 +164,8 @@ def _require_mysql_driver(environment: Mapping[str, str]) -> None:
         ) from None
 
 
-def _hear_stop_signals() -> None:
-    for number in STOP_SIGNALS:
-        is_ignored = signal.getsignal(number) == signal.SIG_IGN
-        if not (is_ignored and number == signal.SIGHUP):  # nohup asked for that
-            signal.signal(number, signal.default_int_handler)
-
-
 def _begin_to_stop(instance: Instance) -> None:
-    """From here on nothing cuts the stopping short: a terminal and make may both tell, once is enough."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    children.ignore_stop_signals()
     state_lock.announce_stop(instance)
 
 

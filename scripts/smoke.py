@@ -7,7 +7,6 @@ import argparse
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -56,8 +55,7 @@ def main() -> int:
     )
     parser.add_argument("--db", default="", help="sqlite or mariadb")
     home = Path(tempfile.mkdtemp(prefix="firstcome-smoke-")).resolve()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    children.end_with_parent()
+    children.hear_stop_signals()
     try:
         database = parser.parse_args().db
         smoke(instances.choose(home=home, port=str(ports.free(3)), database=database))

@@ -1,5 +1,6 @@
 """`make test`: pytest on throwaway servers, then the embedded smoke. With arguments: pytest alone."""
 
+import functools
 import os
 import shutil
 import signal
@@ -17,9 +18,7 @@ PATIENCE_SECONDS = 30
 
 
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    children.end_with_parent()
+    children.hear_stop_signals()
     arguments = sys.argv[1:]
     try:
         code = _pytest(arguments)
@@ -53,7 +52,9 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
         cwd=places.PROJECT,
         env=environment,
         stdin=subprocess.DEVNULL,
-        preexec_fn=children.end_with_parent,
+        # Told by this process alone: a second Ctrl-C would cut the fixtures' ending short.
+        start_new_session=True,
+        preexec_fn=functools.partial(children.end_with_parent, signal.SIGINT),
     )
     try:
         return child.wait()

@@ -106,8 +106,7 @@ def _keep_up(home: Path) -> None:
 def main() -> int:
     home = places.state() / "test"
     home.parent.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    children.end_with_parent()
+    children.hear_stop_signals()
     with (home.parent / "test.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

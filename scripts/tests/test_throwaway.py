@@ -83,3 +83,21 @@ def _is_gone(pid: int) -> bool:
     except OSError:
         return True
     return state == "Z"
+
+
+def test_a_background_job_hears_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: Path):
+    words = """
+import os, signal, sys
+from scripts import children
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for its background jobs
+children.hear_stop_signals()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+finally:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("cleaned up")
+"""
+    ran = subprocess.run([sys.executable, "-c", words], cwd=places.PROJECT, capture_output=True, text=True)
+    assert ran.stdout == "cleaned up\n"
+    assert "KeyboardInterrupt" in ran.stderr
