@@ -7,11 +7,13 @@ import time
 class Breaker:
     """Stands before something that may be away, and where each failing call would cost a timeout.
 
-    After a failure nobody is let through for `seconds`, and then one caller at a time, until it works.
+    After a failure nobody is let through for `seconds`, and then one caller at a time, until it works. Who
+    says nothing for `longest_try_seconds` is not waited for.
     """
 
-    def __init__(self, *, seconds: float = 1.0) -> None:
+    def __init__(self, *, seconds: float = 1.0, longest_try_seconds: float = 5.0) -> None:
         self._seconds = seconds
+        self._longest_try_seconds = longest_try_seconds
         self._mutex = threading.Lock()
         self._away_until: float | None = None
 
@@ -23,7 +25,7 @@ class Breaker:
             now = time.monotonic()
             if self._away_until is not None and now < self._away_until:
                 return False
-            self._away_until = now + self._seconds
+            self._away_until = now + self._longest_try_seconds
             return True
 
     def worked(self) -> None:

@@ -143,7 +143,7 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     # Must outlive the longest task, or Redis hands the same task to a second worker.
     "visibility_timeout": 600,
-    "socket_timeout": 5,
+    "socket_timeout": 2,
     "socket_connect_timeout": 1,
     # A hand-over that fails is done here instead (`shop.queueing`): kombu would try for six seconds.
     "max_retries": 0,

@@ -13,7 +13,7 @@ from scripts import ports
 from shop import queueing
 from shop.breaker import Breaker
 from shop.tests.outages import OwnRedis
-from shop.tests.racing import wait_until
+from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask
 
 MakeTask = Callable[..., "Task[Any, Any]"]
@@ -107,6 +107,23 @@ def test_a_broker_that_hangs_does_not_hold_the_caller_up(task_on: MakeTask, ran:
         wait_until(lambda: len(ran) == 20, seconds=20)
 
 
+def test_while_a_broker_hangs_one_hand_over_at_most_waits_for_it(task_on: MakeTask) -> None:
+    with socket.create_server((ports.HOST, 0)) as silent:
+        task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
+        assert not queueing.hand_over(task, ("finds out",))
+        ended_at = time.monotonic() + 6
+        waits: list[float] = []
+        pause = threading.Event()
+
+        def hand_over_and_over() -> None:
+            while time.monotonic() < ended_at:
+                waits.append(timed(lambda: queueing.hand_over(task, ("again",))))
+                pause.wait(0.01)
+
+        race([hand_over_and_over] * queueing.THREADS)
+    assert 1 <= sum(wait > 0.5 for wait in waits) <= 3
+
+
 def test_a_task_that_fails_here_harms_nobody(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
     own_redis.stop()
 
@@ -117,7 +134,8 @@ def test_a_task_that_fails_here_harms_nobody(own_redis: OwnRedis, task_on: MakeT
     for _ in range(queueing.THREADS * 2):
         queueing.enqueue(broken)
     queueing.enqueue(task_on(own_redis.url), "one")
-    wait_until(lambda: ran == ["one"])
+    wait_until(lambda: bool(ran))
+    assert ran == ["one"]
 
 
 def test_a_task_that_runs_here_leaves_no_connection_open(
@@ -134,9 +152,9 @@ def test_a_task_that_runs_here_leaves_no_connection_open(
     try:
         queueing.enqueue(task)
         wait_until(lambda: len(used) == 1)
-        wait_until(
-            lambda: not ask(connection, "SELECT 1 FROM information_schema.processlist WHERE id = %s", used[0])
-        )
+        statement = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
+        wait_until(lambda: not ask(connection, statement, used[0]))
+        assert used[0] != ask(connection, "SELECT CONNECTION_ID()")[0][0]
     finally:
         connection.settings_dict["CONN_MAX_AGE"] = 60
 
