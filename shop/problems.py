@@ -80,7 +80,7 @@ def of(error: Exception) -> HttpResponse:
         case RequestDataTooBig():
             return _of_rest_framework(json_bodies.TooLarge())
         case DatabaseFailure() if transactions.is_lost(error) or transactions.is_conflict(error):
-            return _ours(errors.Unavailable("The database can't be reached; nothing was done."))
+            return _ours(errors.Unavailable("The database can't be reached; ask again."))
     log.error("unforeseen error", exc_info=error)
     return problem(500, "internal_error", "Something went wrong here. It has been logged.")
 
