@@ -1,7 +1,7 @@
 """The calls on orders, and those that pay."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -12,7 +12,15 @@ from rest_framework.views import APIView
 
 from inventory.reservations import Line
 from orders import answers, checkout, ending, finding, paying, tasks, timeline, top_ups
-from orders.bodies import OrderBody, OrdersQuery, PayInput, PlaceOrderInput, TimelineBody, order_body
+from orders.bodies import (
+    OrderBody,
+    OrdersQuery,
+    OrderStatus,
+    PayInput,
+    PlaceOrderInput,
+    TimelineBody,
+    order_body,
+)
 from orders.checkout import Wish
 from orders.models import Order
 from payments.api import ListPayments
@@ -41,8 +49,8 @@ PLACING = {
 class Orders(APIView):
     @extend_schema(
         parameters=[
-            OpenApiParameter("status", str),
-            OpenApiParameter("user", int, description="Staff: only this account's."),
+            OpenApiParameter("status", str, enum=get_args(OrderStatus)),
+            OpenApiParameter("user", schema.POSITIVE, description="Staff: only this account's."),
             *schema.PAGING,
         ],
         responses={200: schema.Page[OrderBody]},

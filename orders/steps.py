@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import takewhile
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -23,8 +24,9 @@ DO, UNDO = Saga.Direction.DO, Saga.Direction.UNDO
 Event = SagaLog.Event
 UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 
-# Longer than any one call outside may take, renewed before each; a dead driver costs this long.
-LEASE_SECONDS = 10
+# Longer than the two calls that a step may make outside, renewed before each step; a dead driver costs
+# this long.
+LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

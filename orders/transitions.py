@@ -18,7 +18,7 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.CANCELLED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
-# Open orders hold stock, coupon and points.
+# Open orders hold stock and coupon, and once they are being paid their points.
 OPEN = (Status.AWAITING_PAYMENT, Status.PAYING)
 PAID = (Status.PAID, Status.REFUNDING, Status.REFUNDED)
 # Ended unpaid: they hold nothing any more.

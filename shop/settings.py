@@ -4,12 +4,22 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 from shop import logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
+
+
+def one_of(name: str, *choices: str) -> str:
+    """The setting's value, the first choice where it is not set. A word that is no choice stops the start."""
+    value = env.str(name, default=choices[0])
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} is {value!r}: choose from {', '.join(choices)}.")
+    return value
+
 
 # What this process is
 DEBUG = env.bool("DEBUG", default=False)
@@ -18,6 +28,12 @@ SECRET_KEY = env.str("SECRET_KEY", default="only-for-debug-" * 4 if DEBUG else e
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+HTTPS = env.bool("HTTPS", default=False)
+if HTTPS:
+    # The proxy in front ends TLS, redirects, and says by this header how the request came.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
 WEB_WORKERS = env.int("WEB_WORKERS", default=2)
 WEB_THREADS = env.int("WEB_THREADS", default=64)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
@@ -214,8 +230,8 @@ CURRENCY = env.str("CURRENCY", default="KRW")
 ORDER_HOLD_SECONDS = env.int("ORDER_HOLD_SECONDS", default=900)
 IDEMPOTENCY_LEASE_SECONDS = env.int("IDEMPOTENCY_LEASE_SECONDS", default=30)
 IDEMPOTENCY_RETENTION_SECONDS = env.int("IDEMPOTENCY_RETENTION_SECONDS", default=86400)
-INVENTORY_STRATEGY = env.str("INVENTORY_STRATEGY", default="group_commit")
-PAYMENT_GATEWAY = env.str("PAYMENT_GATEWAY", default="simulator")
+INVENTORY_STRATEGY = one_of("INVENTORY_STRATEGY", "group_commit")
+PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", "simulator")
 GATEWAY_URL = env.str("GATEWAY_URL", default="http://127.0.0.1:8001")
 GATEWAY_TIMEOUT_SECONDS = env.float("GATEWAY_TIMEOUT_SECONDS", default=3)
 PAYMENT_GIVE_UP_SECONDS = env.int("PAYMENT_GIVE_UP_SECONDS", default=900)
