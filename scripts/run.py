@@ -78,8 +78,11 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
         with supervision.supervisor(instance, environment | metrics, stores) as daemon:
             try:
                 _bring_up(instance, environment, daemon, stores)
+                greeting = "" if is_ready else welcome.text(instance, environment)
+                # Housekeeping can wait; on two cores its start would delay the others'.
+                supervision.start(instance, ["beat"])
                 if not is_ready:
-                    _say(welcome.text(instance, environment))
+                    _say(greeting)
                 is_ready = True
                 daemon.wait()
             except KeyboardInterrupt:
@@ -104,8 +107,6 @@ def _bring_up(
         _prepare(instance, environment)
     supervision.start(instance, ["web", "worker"])
     readiness.wait_for_shop(instance)
-    # Housekeeping can wait; on two cores its start would delay the others'.
-    supervision.start(instance, ["beat"])
 
 
 def _prepare(instance: Instance, environment: Mapping[str, str]) -> None:
