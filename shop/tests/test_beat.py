@@ -63,19 +63,21 @@ def task_names(client: redis_client.Redis) -> set[bytes]:
 
 def test_beat_works_by_itself_when_there_was_never_a_broker(tmp_path: Path) -> None:
     leave_something_to_sweep()
-    with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0"):
+    with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0") as process:
         wait_until(is_swept, seconds=30)
         leave_something_to_sweep()
         wait_until(is_swept, seconds=10)
+        assert process.poll() is None
 
 
 def test_beat_works_by_itself_while_the_broker_is_away_and_then_no_more(
     own_redis: OwnRedis, tmp_path: Path
 ) -> None:
-    with beat(tmp_path, own_redis.url), redis_client.Redis.from_url(own_redis.url) as client:
+    with beat(tmp_path, own_redis.url) as process, redis_client.Redis.from_url(own_redis.url) as client:
         wait_until(lambda: bool(task_names(client)), seconds=30)
         own_redis.stop()
         leave_something_to_sweep()
         wait_until(is_swept)
         own_redis.start()
         wait_until(lambda: bool(task_names(client)))
+        assert process.poll() is None

@@ -69,26 +69,38 @@ def test_production_waits_five_seconds_for_a_lock_and_reads_what_is_committed(co
         ) == [(5, "READ-COMMITTED", 1)]
 
 
-def test_1213_a_deadlock_is_tried_again(counting: None) -> None:
-    has_first = threading.Event()
+class Opponent:
+    """Another client that locks the same two rows the other way round, and is not the one rolled back."""
 
-    def lock_both(attempt: int) -> int:
-        position = count_one()
-        has_first.set()
-        ask(connection, tally.LOCK, tally.OTHER)
-        return position
+    def __init__(self) -> None:
+        self._has_other, self._may_want_hot = threading.Event(), threading.Event()
 
-    work = Work(lock_both)
-
-    def oppose() -> None:
+    def __call__(self) -> None:
         with holding(tally.LOCK, tally.OTHER) as other:
-            assert has_first.wait(10)
+            self._has_other.set()
+            assert self._may_want_hot.wait(10)
             # InnoDB rolls back whoever has changed fewer rows: let that be the work under test.
             for number in range(20):
                 ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
             ask(other, tally.LOCK, tally.HOT)
 
-    assert race([lambda: transactions.run(work), oppose]) == [1, None]
+    def collide(self) -> None:
+        """Ask for the row that the opponent has; the hot row must be locked here already."""
+        assert self._has_other.wait(10)
+        self._may_want_hot.set()
+        ask(connection, tally.LOCK, tally.OTHER)
+
+
+def test_1213_a_deadlock_is_tried_again(counting: None) -> None:
+    opponent = Opponent()
+
+    def lock_both(attempt: int) -> int:
+        position = count_one()
+        opponent.collide()
+        return position
+
+    work = Work(lock_both)
+    assert race([lambda: transactions.run(work), opponent]) == [1, None]
     assert (work.attempts, work.errors) == (2, [1213])
     assert tally.entries() == {"one": 1}
 
@@ -271,29 +283,16 @@ def test_what_is_nobody_elses_fault_is_not_tried_again(counting: None, name: str
 
 def test_inside_a_transaction_a_conflict_is_the_outermost_ones_to_retry(counting: None) -> None:
     """After 1213 the server has rolled back savepoints too: only the whole can be done again."""
-    has_first = threading.Event()
+    opponent = Opponent()
+    inner = Work(lambda attempt: opponent.collide())
 
-    def lock_other(attempt: int) -> None:
-        has_first.set()
-        ask(connection, tally.LOCK, tally.OTHER)
-
-    inner = Work(lock_other)
-
-    def count_then_lock(attempt: int) -> int:
+    def count_then_collide(attempt: int) -> int:
         position = count_one()
         transactions.run(inner)
         return position
 
-    outer = Work(count_then_lock)
-
-    def oppose() -> None:
-        with holding(tally.LOCK, tally.OTHER) as other:
-            assert has_first.wait(10)
-            for number in range(20):
-                ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
-            ask(other, tally.LOCK, tally.HOT)
-
-    assert race([lambda: transactions.run(outer), oppose]) == [1, None]
+    outer = Work(count_then_collide)
+    assert race([lambda: transactions.run(outer), opponent]) == [1, None]
     assert (inner.attempts, outer.attempts) == (2, 2)
     assert tally.entries() == {"one": 1}
 
