@@ -33,8 +33,8 @@ ISSUING_REFUSALS = schema.refusals(
 LOCATION = OpenApiParameter(
     "Location", str, OpenApiParameter.HEADER, response=[201], description="The address of what the call made."
 )
-CAMPAIGN = OpenApiParameter("campaign", int)
-USER = OpenApiParameter("user", int, description="For staff: whose coupons.")
+CAMPAIGN = OpenApiParameter("campaign", schema.POSITIVE)
+USER = OpenApiParameter("user", schema.POSITIVE, description="For staff: whose coupons.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
 POOL_STATUS = OpenApiParameter("status", str, enum=PoolCode.Status.values)
 

@@ -1,7 +1,7 @@
 """What goes in and out over HTTP."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -23,6 +23,7 @@ def _not_zero(delta: int) -> int:
 # Printable ASCII without spaces: a name that machines compare and people can type.
 SKU_PATTERN = r"^[!-~]+$"
 Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
+MovementKind = Literal["received", "adjusted", "sold", "returned"]
 # Something to read, not blanks only.
 Words = Annotated[str, Field(max_length=255, pattern=r"\S")]
 Delta = Annotated[
@@ -76,7 +77,7 @@ class StockBody(BaseModel):
 
 class StockMovementBody(BaseModel):
     id: int
-    kind: StockMovement.Kind
+    kind: MovementKind
     delta: int
     on_hand_after: int
     order: UUID | None

@@ -16,7 +16,7 @@ from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
 from shop.reading import read, read_query
 
-USER = OpenApiParameter("user", int, description="Staff: only this account's.")
+USER = OpenApiParameter("user", schema.POSITIVE, description="Staff: only this account's.")
 ORDER = OpenApiParameter("order", UUID, description="Only this order's.")
 
 

@@ -1,15 +1,17 @@
 """What goes in and out over HTTP. A card's token comes in, and never goes out."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from django.conf import settings
 from pydantic import BaseModel, Field
 
-from payments.models import Entry, Payment, Transfer
+from payments.models import Entry, Payment
 from shop.reading import Id, Input, PositiveAmount, Query
 
+PaymentStatus = Literal["pending", "in_doubt", "succeeded", "failed", "reversed"]
+EntryKind = Literal["hold", "release", "refund", "top_up", "grant"]
 # Something to read, not blanks only.
 Words = Annotated[str, Field(max_length=255, pattern=r"\S")]
 Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]
@@ -39,7 +41,7 @@ class FailureBody(BaseModel):
 class PaymentBody(BaseModel):
     id: UUID
     order: UUID | None
-    status: Payment.Status
+    status: PaymentStatus
     points_amount: int
     card_amount: int
     failure: FailureBody | None
@@ -55,7 +57,7 @@ class EntryBody(BaseModel):
     id: int
     amount: int
     balance_after_amount: int
-    kind: Transfer.Kind
+    kind: EntryKind
     order: UUID | None
     at: datetime
 

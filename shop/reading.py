@@ -17,10 +17,23 @@ LARGEST_ID = 2**63 - 1
 LARGEST_AMOUNT = 10**12
 
 
+def _tell_that_null_is_absent(schema: dict[str, Any]) -> None:
+    """In the OpenAPI document, what may be left out may be null as well."""
+    for name, field in schema["properties"].items():
+        if name in schema.get("required", []) or {"type": "null"} in field.get("anyOf", []):
+            continue
+        about = {key: field.pop(key) for key in ("default", "description", "title") if key in field}
+        if about.get("default") == "":
+            about["default"] = None
+        schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **about}
+
+
 class Input(BaseModel):
     """A body as the contract wants it."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, json_schema_extra=_tell_that_null_is_absent
+    )
 
 
 class Nothing(Input):

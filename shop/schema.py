@@ -53,16 +53,17 @@ class Page(BaseModel, Generic[Row]):
         return f"{params[0].__name__}Page"
 
 
+POSITIVE = {"type": "integer", "minimum": 1}
 PAGING = [
-    OpenApiParameter("limit", int, description="How many rows: 50 when it is not given, 200 at most."),
+    OpenApiParameter("limit", POSITIVE, description="How many rows: 50 when it is not given, 200 at most."),
     OpenApiParameter("cursor", str, description="The place in the list, as `next` and `previous` name it."),
 ]
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    str,
+    {"type": "string", "pattern": r'^(?!""$)[!-~]([ -~]{0,253}[!-~])?$'},
     OpenApiParameter.HEADER,
     required=True,
-    description="1 to 255 printable ASCII characters; the same key and request are done once.",
+    description="1 to 255 printable ASCII characters, bare or quoted; one key and request are done once.",
 )
 PREFER_WAIT = OpenApiParameter(
     "Prefer",
