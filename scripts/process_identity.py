@@ -33,6 +33,11 @@ def of_state(home: Path) -> set[int]:
     return {pid for pid, group in _living() if pid in known or group in known or _is_marked(pid, mark)}
 
 
+def leader_of(folder: Path, name: str) -> int | None:
+    """The id of the process that is `name` now, if that very process is alive."""
+    return _recorded(folder / f"{name}.started")
+
+
 def group_of(folder: Path, name: str) -> set[int]:
     """The living processes of the group that `name` led when it was last written, the leader included."""
     try:

@@ -101,9 +101,9 @@ def supervisor(
 
 
 def start(instance: Instance, names: Sequence[str]) -> None:
-    """Start these processes of the shop; returns once their ids are written."""
+    """Start these processes; returns once their ids are written."""
     for name in names:
-        _calls(instance).startProcess(f"shop:{name}", False)
+        _calls(instance).startProcess(_full_name(name), False)
     deadline = time.monotonic() + START_SECONDS
     while not all((instance.run / f"{name}.pid").exists() for name in names):
         if time.monotonic() > deadline:
@@ -111,6 +111,11 @@ def start(instance: Instance, names: Sequence[str]) -> None:
                 f"supervisor started no {' and no '.join(names)}; see {instance.logs}/supervisor.log"
             )
         time.sleep(0.02)
+
+
+def stop(instance: Instance, name: str) -> None:
+    """Stop the process, and leave it stopped until it is started again."""
+    _calls(instance).stopProcess(_full_name(name))
 
 
 def states(instance: Instance) -> dict[str, str]:
@@ -130,6 +135,10 @@ def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -
 
     log = instance.logs / "supervisor.log"
     children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=30)
+
+
+def _full_name(name: str) -> str:
+    return f"shop:{name}" if name in (*OUTSIDE, *SHOP) else f"stores:{name}"
 
 
 def _calls(instance: Instance) -> Any:

@@ -1,0 +1,1 @@
+"""Crashes under load: clients who remember what they were told, the faults, and the reckoning."""
