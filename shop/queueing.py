@@ -23,7 +23,8 @@ MAX_WAITING = 1_000
 
 _threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="queueing")
 _places = threading.BoundedSemaphore(MAX_WAITING)
-_breaker = Breaker()
+# Work is as well done here, so a broker that is away is asked rarely: each time a task waits for it.
+_breaker = Breaker(seconds=3.0)
 
 
 def enqueue(task: "Task[Any, Any]", *arguments: Any) -> None:
