@@ -29,6 +29,13 @@ def of_placed(placed: Placed) -> Answer | None:
     return Answer(201, body, order_address(placed.order.id))
 
 
+def of_begun(placed: Placed) -> Answer:
+    """The order whose payment has just begun: 202."""
+    return Answer(
+        202, json_bodies.dump(order_body(placed.order, placed.lines)), order_address(placed.order.id)
+    )
+
+
 def later(outcome: object) -> None:
     """For calls whose answer is only known once their payment has settled."""
 

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any, get_args
 from uuid import UUID
 
+from django.db import Error as DatabaseFailure
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from structlog import get_logger
 
 from inventory.reservations import Line
 from orders import answers, checkout, ending, finding, paying, tasks, timeline, top_ups
@@ -27,12 +29,13 @@ from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
 from shop import idempotency, keyed_calls, preferences, queueing, schema, wakeups
-from shop.errors import NotAuthenticated
+from shop.errors import NotAuthenticated, Unavailable
 from shop.idempotency import Answer, Keyed, Replay
 from shop.paging import page
 from shop.permissions import is_staff_with
 from shop.reading import Nothing, read, read_query
 
+log = get_logger(__name__)
 PLACING = {
     404: ["product_not_found"],
     409: [
@@ -88,7 +91,7 @@ class Orders(APIView):
         if outcome.started is None:
             return keyed_calls.respond_recorded(call, outcome)
         queueing.enqueue(tasks.advance, str(outcome.started.saga.id))
-        return _settled(request, call, outcome.order.id, _order_answer, is_replay=False)
+        return _begun(request, call, outcome.order.id, _order_answer, answers.of_begun(outcome))
 
 
 class OneOrder(APIView):
@@ -147,7 +150,8 @@ class Payments(ListPayments):
         if isinstance(outcome, Replay):
             return _replayed(request, call, outcome, _payment_answer)
         queueing.enqueue(tasks.advance, str(outcome.started.saga.id))
-        return _settled(request, call, outcome.started.payment.id, _payment_answer, is_replay=False)
+        payment = outcome.started.payment
+        return _begun(request, call, payment.id, _payment_answer, answers.of_payment(payment))
 
 
 class TopUps(APIView):
@@ -169,7 +173,7 @@ class TopUps(APIView):
         )
         if isinstance(outcome, Replay):
             return _replayed(request, call, outcome, _payment_answer)
-        return _settled(request, call, outcome.id, _payment_answer, is_replay=False)
+        return _begun(request, call, outcome.id, _payment_answer, answers.of_payment(outcome))
 
 
 def _whose(request: Request, permission: str) -> int | None:
@@ -206,6 +210,20 @@ def _replayed(
         return keyed_calls.respond(replay.answer, is_replay=True)
     assert replay.reference
     return _settled(request, call, replay.reference, answer, is_replay=True)
+
+
+def _begun(
+    request: Request, call: Keyed, subject_id: UUID, answer: Callable[[UUID], Answer], begun: Answer
+) -> HttpResponse:
+    """The answer of a call that has begun a payment: `begun` while the database can't tell more.
+
+    503 would say that nothing was done, and it is done: the payment is durable, and goes on.
+    """
+    try:
+        return _settled(request, call, subject_id, answer, is_replay=False)
+    except (DatabaseFailure, Unavailable) as error:
+        log.warning("a payment has begun, and can't be looked at", subject=str(subject_id), error=str(error))
+        return keyed_calls.respond(begun, is_replay=False)
 
 
 def _settled(

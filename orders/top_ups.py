@@ -3,7 +3,9 @@
 from uuid import UUID
 
 from django.conf import settings
+from django.db import Error as DatabaseFailure
 from django.utils import timezone
+from structlog import get_logger
 
 from orders import charging, saga
 from orders.models import Saga, SagaLog
@@ -11,16 +13,18 @@ from orders.steps import KINDS, Kind, Local
 from payments import ledger, paying
 from payments.models import Payment
 from shop import idempotency
+from shop.errors import Unavailable
 from shop.idempotency import Keyed, Replay
 
+log = get_logger(__name__)
 NAME = "top_up"
 
 
 def top_up(*, account_id: int, amount: int, token: str, keyed: Keyed) -> Payment | Replay:
     """Charge the card and credit the wallet; what this can't finish now the sweeper does.
 
-    The payment is durable before the gateway is called. Returns it as it stands: succeeded, failed, or
-    in doubt; a repeat of the key gives a `Replay`. Raises `KeyReused`.
+    The payment is durable before the gateway is called. Returns it as it stands: succeeded, failed, in
+    doubt, or pending when the database went away; a repeat of the key gives a `Replay`. Raises `KeyReused`.
     """
 
     def begin() -> tuple[Payment, UUID]:
@@ -37,8 +41,12 @@ def top_up(*, account_id: int, amount: int, token: str, keyed: Keyed) -> Payment
     if isinstance(started, Replay):
         return started
     payment, saga_id = started
-    saga.advance(saga_id)
-    payment.refresh_from_db()
+    try:
+        saga.advance(saga_id)
+        payment.refresh_from_db()
+    except (DatabaseFailure, Unavailable) as error:
+        # It has begun, and whatever became of it the sweeper finds out.
+        log.warning("top-up left to the sweeper", payment=str(payment.id), error=str(error))
     return payment
 
 
