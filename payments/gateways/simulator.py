@@ -139,7 +139,7 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
 
 def find(*, key: str) -> Verdict:
     try:
-        answer = ask("GET", "/charges", query={"key": key})
+        answer = ask("GET", "/charges", query={"key": key, "limit": str(PAGE)})
         found = _page(answer).results
         if not found:
             return Verdict(status="absent")

@@ -1,4 +1,4 @@
-"""Lists over HTTP: a table of the book, filtered and in pages, oldest first."""
+"""Lists over HTTP: a table of the book, filtered, oldest first; whole, or in pages for who asks for them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,8 +8,9 @@ from scripts.simulators.asgi import Answer, Request
 from scripts.simulators.books import Book, Row
 from scripts.simulators.inputs import invalid
 
-PAGE = 1_000
 LONGEST_PAGE = 10_000
+ALL = -1
+"""What SQLite takes for no limit."""
 
 
 def answer(
@@ -20,15 +21,19 @@ def answer(
     filters: Mapping[str, str],
     as_json: Callable[[Row], dict[str, Any]],
 ) -> Answer:
-    """One page of the table, and in `next` the id to ask on `after`, or null at the end.
+    """The rows of the table; with `limit` one page of them, and in `next` the id to ask on `after`, or null.
 
     `filters` names the column of each query parameter. Raises Refused for a parameter that is not known:
     if it were ignored, a misspelt filter would list everything.
     """
     _refuse_unknown(request, {*filters, "limit", "after"})
-    limit = _limit(request)
     equal = {column: request.query[name] for name, column in filters.items() if name in request.query}
-    rows = _rows(book, table=table, equal=equal, number=_number(book, table, request), limit=limit + 1)
+    number = _number(book, table, request)
+    if "limit" not in request.query:
+        rows = _rows(book, table=table, equal=equal, number=number, limit=ALL)
+        return Answer(200, {"results": [as_json(row) for row in rows]})
+    limit = _limit(request)
+    rows = _rows(book, table=table, equal=equal, number=number, limit=limit + 1)
     following = rows[limit - 1]["id"] if len(rows) > limit else None
     return Answer(200, {"results": [as_json(row) for row in rows[:limit]], "next": following})
 
@@ -40,7 +45,7 @@ def _refuse_unknown(request: Request, known: set[str]) -> None:
 
 
 def _limit(request: Request) -> int:
-    asked = request.query.get("limit", str(PAGE))
+    asked = request.query["limit"]
     if not re.fullmatch(r"[0-9]{1,5}", asked) or not 0 < int(asked) <= LONGEST_PAGE:
         raise invalid("limit", f"an integer from 1 to {LONGEST_PAGE}")
     return int(asked)

@@ -305,6 +305,18 @@ def test_pages_walk_the_whole_book_oldest_first(tmp_path: Path) -> None:
         assert gateway.get("/charges", limit=25)[1]["next"] is None
 
 
+def test_who_asks_for_no_pages_gets_the_whole_book(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+        with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book, book:
+            book.executemany(
+                "INSERT INTO charges (id, key, token, amount, currency, status, created_at)"
+                " VALUES (?, ?, 'tok_ok', 1, 'KRW', 'succeeded', '2026-01-01T00:00:00Z')",
+                [(f"ch_{number}", f"key-{number}") for number in range(10_500)],
+            )
+        status, whole = gateway.get("/charges")
+        assert (status, list(whole), len(whole["results"])) == (200, ["results"], 10_500)
+
+
 def test_empty_filters_filter_nothing(gateway: Simulator, key: str) -> None:
     made = charge(gateway, key, "tok_ok")[1]
     assert gateway.call("GET", f"/charges?key={key}&order=")[1]["results"] == [made]
