@@ -86,7 +86,10 @@ def of(error: Exception) -> HttpResponse:
 
 
 def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """REST framework's exception handler."""
+    """REST framework's exception handler. A method that isn't there is 405 even to who isn't signed in."""
+    method = context["request"].method
+    if isinstance(error, exceptions.NotAuthenticated) and method not in context["view"].allowed_methods:
+        error = exceptions.MethodNotAllowed(method)
     return of(error)
 
 

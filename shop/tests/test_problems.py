@@ -153,6 +153,14 @@ def test_a_method_that_is_not_there_is_told_with_those_that_are(api: Api, method
     assert response.headers["Allow"] == "POST, OPTIONS"
 
 
+@pytest.mark.parametrize("path", ["/products", "/orders", "/wallet"])
+def test_nobody_is_asked_to_sign_in_for_a_method_that_is_not_there(path: str) -> None:
+    response = client_of()._call("DELETE", path, None, "", {})
+
+    assert_problem(response, 405, "method_not_allowed")
+    assert "GET" in response.headers["Allow"]
+
+
 def test_outside_rest_framework_methods_are_refused_the_same_way() -> None:
     response = Client().post("/healthz")
 
