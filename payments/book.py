@@ -44,7 +44,7 @@ class Comparison:
     @property
     def offenders(self) -> list[str]:
         """Everything that is wrong, in words; a book that can't be read is: then nobody knows."""
-        return [*map(str, self.differences), *([self.unread] if self.unread else [])]
+        return [*map(str, self.differences), *([f"not checked: {self.unread}"] if self.unread else [])]
 
 
 def compare(*, most: int = MOST_TOLD) -> Comparison:

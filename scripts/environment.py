@@ -42,6 +42,9 @@ def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
     environment = defaults(instance)
     environment |= {name: value for name, value in own.items() if value or name not in environment}
     environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings", "FIRSTCOME_VAR": str(instance.home)}
+    # The runner asks for the shop's health at loopback, whatever names it is to have elsewhere.
+    if environment.get("ALLOWED_HOSTS"):
+        environment["ALLOWED_HOSTS"] += f",{ports.HOST}"
     _require_numbers(environment)
     return environment
 

@@ -1,41 +1,25 @@
 """Every setting, read from environment variables (and `.env`), checked at start."""
 
 from datetime import timedelta
-from pathlib import Path
-
-import environ
-from django.core.exceptions import ImproperlyConfigured
 
 from shop import logs
-
-BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
-env.read_env(BASE_DIR / ".env")
-
-
-def one_of(name: str, *choices: str) -> str:
-    """The setting's value, the first choice where it is not set. A word that is no choice stops the start."""
-    value = env.str(name, default=choices[0])
-    if value not in choices:
-        raise ImproperlyConfigured(f"{name} is {value!r}: choose from {', '.join(choices)}.")
-    return value
-
+from shop.configuration import BASE_DIR, BROKERS, REDIS, WEB, address, database, env, flag, number, one_of
 
 # What this process is
-DEBUG = env.bool("DEBUG", default=False)
-LAB = env.bool("LAB", default=False)
+DEBUG = flag("DEBUG")
+LAB = flag("LAB")
 SECRET_KEY = env.str("SECRET_KEY", default="only-for-debug-" * 4 if DEBUG else env.NOTSET)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
-HTTPS = env.bool("HTTPS", default=False)
+TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, least=0)
+HTTPS = flag("HTTPS")
 if HTTPS:
     # The proxy in front ends TLS, redirects, and says by this header how the request came.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
-WEB_WORKERS = env.int("WEB_WORKERS", default=2)
-WEB_THREADS = env.int("WEB_THREADS", default=64)
+WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
+WEB_THREADS = number("WEB_THREADS", 64, least=2)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 INSTALLED_APPS = [
@@ -107,7 +91,7 @@ MYSQL_OPTIONS = {
     "isolation_level": "read committed",
     "init_command": "SET SESSION innodb_lock_wait_timeout=5, sql_mode='TRADITIONAL'",
     "connect_timeout": 2,
-    "read_timeout": env.int("DATABASE_READ_TIMEOUT_SECONDS", default=30),
+    "read_timeout": number("DATABASE_READ_TIMEOUT_SECONDS", 30, least=1),
 }
 SQLITE_OPTIONS = {
     # Every transaction takes the write lock at its start, so none has to upgrade a read lock and fail.
@@ -115,19 +99,19 @@ SQLITE_OPTIONS = {
     "timeout": 20,
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
 }
-DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR}/var/firstcome.sqlite3")}
+DATABASES = {"default": database("DATABASE_URL", f"sqlite:///{BASE_DIR}/var/firstcome.sqlite3")}
 _database = DATABASES["default"]
 _is_mysql = _database["ENGINE"] == "django.db.backends.mysql"
 _database["OPTIONS"] = (MYSQL_OPTIONS if _is_mysql else SQLITE_OPTIONS) | _database.get("OPTIONS", {})
 _database["ENGINE"] = "shop.mysql" if _is_mysql else _database["ENGINE"]
-_database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=60)
+_database["CONN_MAX_AGE"] = number("CONN_MAX_AGE", 60, least=0)
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False
 _database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None), "CHARSET": "utf8mb4"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis: it may make things fast, it never decides; so calls are short and tried once
-REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+REDIS_URL = address("REDIS_URL", "redis://127.0.0.1:6379/0", REDIS)
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -145,7 +129,7 @@ CACHES = {
 }
 
 # Celery: tasks carry an id, the database carries the state
-CELERY_BROKER_URL = env.str("BROKER_URL", default="redis://127.0.0.1:6379/1")
+CELERY_BROKER_URL = address("BROKER_URL", "redis://127.0.0.1:6379/1", BROKERS)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -164,7 +148,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A hand-over that fails is done here instead (`shop.queueing`): kombu would try for six seconds.
     "max_retries": 0,
 }
-SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5)
+SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
 # How often the sagas whose next attempt is due are looked for: one indexed query.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
 CELERY_BEAT_SCHEDULE = {
@@ -227,15 +211,15 @@ SPECTACULAR_SETTINGS = {
 
 # The shop
 CURRENCY = env.str("CURRENCY", default="KRW")
-ORDER_HOLD_SECONDS = env.int("ORDER_HOLD_SECONDS", default=900)
-IDEMPOTENCY_LEASE_SECONDS = env.int("IDEMPOTENCY_LEASE_SECONDS", default=30)
-IDEMPOTENCY_RETENTION_SECONDS = env.int("IDEMPOTENCY_RETENTION_SECONDS", default=86400)
+ORDER_HOLD_SECONDS = number("ORDER_HOLD_SECONDS", 900, least=0)
+IDEMPOTENCY_LEASE_SECONDS = number("IDEMPOTENCY_LEASE_SECONDS", 30, least=1)
+IDEMPOTENCY_RETENTION_SECONDS = number("IDEMPOTENCY_RETENTION_SECONDS", 86400, least=1)
 INVENTORY_STRATEGY = one_of("INVENTORY_STRATEGY", "group_commit")
 PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", "simulator")
-GATEWAY_URL = env.str("GATEWAY_URL", default="http://127.0.0.1:8001")
-GATEWAY_TIMEOUT_SECONDS = env.float("GATEWAY_TIMEOUT_SECONDS", default=3)
-PAYMENT_GIVE_UP_SECONDS = env.int("PAYMENT_GIVE_UP_SECONDS", default=900)
-DATA_PLATFORM_URL = env.str("DATA_PLATFORM_URL", default="http://127.0.0.1:8002")
+GATEWAY_URL = address("GATEWAY_URL", "http://127.0.0.1:8001", WEB)
+GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
+PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
+DATA_PLATFORM_URL = address("DATA_PLATFORM_URL", "http://127.0.0.1:8002", WEB)
 WEBHOOK_SECRET_SIMULATOR = env.str("WEBHOOK_SECRET_SIMULATOR", default="")
 
 LOGGING_CONFIG = None

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from shop import documentation, health, metrics
 
@@ -13,6 +14,7 @@ API = [
     path("", include("orders.urls")),
 ]
 urlpatterns = [
+    path("", RedirectView.as_view(url="/api/docs/")),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),

@@ -151,7 +151,7 @@ def test_a_book_that_cannot_be_read_is_an_offence(settings: LazySettings) -> Non
     settle(PaymentFactory.create(card_amount=0), "succeeded", "")
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
 
-    assert book.compare().offenders == ["The gateway's book can't be read: no connection."]
+    assert book.compare().offenders == ["not checked: The gateway's book can't be read: no connection."]
 
 
 def test_a_long_book_is_read_in_pages_and_told_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,4 +44,4 @@ def test_a_gateway_that_is_away_is_told_and_exits_1(settings: Any) -> None:
     with pytest.raises(SystemExit) as ended:
         call_command("reconcile", stdout=out)
     assert ended.value.code == 1
-    assert "could not be read" in out.getvalue()
+    assert "can't be read" in out.getvalue()

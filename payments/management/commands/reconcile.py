@@ -28,7 +28,7 @@ def _in_words(found: Reconciliation) -> str:
     lines = [f"{found.checked} charges compared, {len(found.findings)} differ."]
     lines += [f"  {finding.difference}{_done(finding)}" for finding in found.findings]
     if found.unread:
-        lines.append(f"  The gateway's book could not be read: {found.unread}")
+        lines.append(f"  {found.unread} Is the gateway running?")
     return "\n".join(lines)
 
 

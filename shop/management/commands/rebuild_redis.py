@@ -19,7 +19,8 @@ class Command(BaseCommand):
         try:
             dropped = rebuilding.drop()
         except RedisError as error:
-            raise CommandError(f"Redis can't be rebuilt: {error}. Start it, then run this again.") from error
+            reason = str(error).rstrip(".")
+            raise CommandError(f"Redis can't be rebuilt: {reason}. Start it, then run this again.") from error
         self.stdout.write(_as_json(dropped) if json else f"{dropped:,} keys dropped from Redis.")
 
 

@@ -1,0 +1,65 @@
+"""Reading one setting: the environment's word, checked, or one line that says what is wrong with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+Number = TypeVar("Number", int, float)
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATABASES = {"sqlite", "mysql"}
+REDIS = ("redis", "rediss", "unix")
+BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "memory")
+WEB = ("http", "https")
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+
+def one_of(name: str, *choices: str) -> str:
+    """A word out of `choices`, the first of them where it is not set."""
+    value: str = env.str(name, default=choices[0])
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} is {value!r}: choose from {', '.join(choices)}.")
+    return value
+
+
+def flag(name: str) -> bool:
+    """1 or 0, and the usual words for them; off where it is not set."""
+    value = env.str(name, default="0").lower()
+    if value not in {"1", "0", "true", "false", "yes", "no", "on", "off", ""}:
+        raise ImproperlyConfigured(f"{name} is {value!r}: say 1 or 0.")
+    return bool(env.bool(name, default=False))
+
+
+def number(name: str, default: Number, *, least: float) -> Number:
+    """A number of the default's type, no less than `least`."""
+    read: Callable[..., Any] = env.int if isinstance(default, int) else env.float
+    try:
+        value: Number = read(name, default=default)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is {env.str(name)!r}: it must be a number.") from None
+    if value < least:
+        raise ImproperlyConfigured(f"{name} is {value}: it must be {least:g} or more.")
+    return value
+
+
+def address(name: str, default: str, schemes: tuple[str, ...]) -> str:
+    """A URL with one of these schemes."""
+    value: str = env.str(name, default=default)
+    scheme, separator, rest = value.partition("://")
+    if scheme not in schemes or not separator or not rest:
+        known = ", ".join(f"{one}://" for one in schemes)
+        raise ImproperlyConfigured(f"{name} is {value!r}: it must be an address that begins with {known}.")
+    return value
+
+
+def database(name: str, default: str) -> dict[str, Any]:
+    """Django's settings of the database at this URL."""
+    scheme = env.str(name, default=default).partition(":")[0]
+    if scheme not in DATABASES:
+        raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
+    found: dict[str, Any] = env.db(name, default=default)
+    return found

@@ -1,0 +1,35 @@
+"""Settings that can't be meant stop the start, in one line that names them."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from shop import configuration
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),
+        ("DEBUG", "maybe", configuration.flag),
+        ("WEB_THREADS", "many", lambda name: configuration.number(name, 64, least=2)),
+        ("WEB_THREADS", "1", lambda name: configuration.number(name, 64, least=2)),
+        ("SWEEP_SECONDS", "0", lambda name: configuration.number(name, 5.0, least=0.1)),
+        ("REDIS_URL", "nonsense", lambda name: configuration.address(name, "", configuration.REDIS)),
+        ("GATEWAY_URL", "http://", lambda name: configuration.address(name, "", configuration.WEB)),
+        ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
+    ],
+)
+def test_a_word_that_can_not_be_meant_is_named(
+    name: str, value: str, read: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read(name)  # type: ignore[operator]
+
+
+def test_what_is_not_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WEB_THREADS", "LAB", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert configuration.number("WEB_THREADS", 64, least=2) == 64
+    assert configuration.flag("LAB") is False
+    assert configuration.address("REDIS_URL", "redis://here", configuration.REDIS) == "redis://here"
