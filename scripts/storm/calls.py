@@ -17,6 +17,8 @@ from scripts import ports
 
 LATEST_SECONDS = 30
 """What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
+IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
+"""Some repeat a call before its answer can have come, so that it meets itself."""
 MOST_FINDINGS = 50
 PASSING_CODES = {"unavailable", "overloaded"}
 
@@ -116,32 +118,35 @@ class Line:
 
     def insist(self, call: Call, *, until: float) -> Answer:
         """The lasting answer; 202 counts as one. Raises Unanswered past `until` (of the monotonic clock)."""
+        is_impatient = self._random.random() < IMPATIENT_SHARE
         while True:
-            answer = self.once(call)
+            answer = self.once(call, is_impatient=is_impatient)
+            is_impatient = False
             if answer and not answer.passes:
                 return answer
             if time.monotonic() > until:
                 raise Unanswered(f"{call.method} {call.path}, key {call.key}: {answer or 'no answer'}")
             time.sleep(self._random.uniform(0.1, 1.0))
 
-    def once(self, call: Call) -> Answer | None:
-        """The answer, whatever it is; None for none."""
+    def once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
+        """The answer, whatever it is; None for none, or none in time."""
         started = time.monotonic()
         try:
-            answer = self._ask(call)
+            answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
         except NoAnswer as error:
             self._observations.lost(call, time.monotonic() - started, error)
             return None
         self._observations.heard(call, answer, time.monotonic() - started)
         return answer
 
-    def _ask(self, call: Call) -> Answer:
+    def _ask(self, call: Call, seconds: float) -> Answer:
         body = None if call.body is None else json.dumps(call.body)
-        line = self._connection or http.client.HTTPConnection(
-            ports.HOST, self._port, timeout=LATEST_SECONDS + call.wait
-        )
+        line = self._connection or http.client.HTTPConnection(ports.HOST, self._port)
         self._connection = None
         try:
+            if line.sock is None:
+                line.connect()
+            line.sock.settimeout(seconds)
             line.request(call.method, f"/api/v1{call.path}", body, call.headers())
             response = line.getresponse()
             content = json.loads(response.read())

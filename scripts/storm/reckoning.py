@@ -4,13 +4,14 @@ Everything goes over HTTP, and nothing is believed that can be added up. `manage
 in the database; this checks that the shop kept its word.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from scripts.storm.calls import Line
 from scripts.storm.memory import Account, Deed, Stage
-from scripts.storm.shop import Shop
+from scripts.storm.shop import PATIENCE_SECONDS, Shop
 
 
 def findings(stage: Stage, shop: Shop) -> Iterator[str]:
@@ -33,7 +34,7 @@ def _repeats(account: Account, line: Line) -> Iterator[str]:
     for deed in account.deeds:
         if not (deed.call.key and deed.was_done):
             continue
-        again = line.insist(deed.call, until=0)
+        again = line.insist(deed.call, until=time.monotonic() + PATIENCE_SECONDS)
         same = (again.status, again.body) == (deed.answer.status, deed.answer.body)
         if not (same and again.is_replay):
             yield f"key {deed.call.key} of {deed.sort}: first {deed.answer}, now {again}"
