@@ -31,7 +31,7 @@ from scripts.storm.shop import Shop
 SETTINGS = {"PAYMENT_GIVE_UP_SECONDS": "15", "ORDER_HOLD_SECONDS": "20", "IDEMPOTENCY_LEASE_SECONDS": "5"}
 """Short, so that what is left undone ends while somebody watches."""
 BUYERS, ACCOUNTS_EACH = 7, 6
-PRODUCTS, STOCK, COUPONS = 6, 150, 30
+PRODUCTS, STOCK, PLENTY, COUPONS = 6, 150, 100_000, 30
 SETTLE_SECONDS = 120
 
 
@@ -94,7 +94,8 @@ def _set_up(instance: Instance, seen: Observations) -> tuple[Stage, Shop]:
         staff=Account(0, known["staff"]),
         buyers=[Account(user["id"], user["access"]) for user in known["users"]],
         campaigns=[_campaign(shop, strategy) for strategy in ("group_commit", "pessimistic")],
-        shelves=[_shelf(shop, number) for number in range(PRODUCTS)],
+        shelves=[_shelf(shop, number, STOCK) for number in range(PRODUCTS)],
+        plenty=_shelf(shop, PRODUCTS, PLENTY),
     )
     for account in stage.buyers:
         account.opening_amount = shop.wallet(account)[0]
@@ -107,12 +108,12 @@ def _campaign(shop: Shop, strategy: str) -> int:
     return int(shop.call("POST", "/campaigns", terms)["id"])
 
 
-def _shelf(shop: Shop, number: int) -> Shelf:
+def _shelf(shop: Shop, number: int, on_hand: int) -> Shelf:
     terms = {"sku": f"CHAOS-{number}", "name": f"Chaos {number}", "price": 1_000 * (number + 1)}
     product_id = int(shop.call("POST", "/products", terms)["id"])
-    delivery = {"delta": STOCK, "reason": "delivered"}
+    delivery = {"delta": on_hand, "reason": "delivered"}
     shop.call("POST", f"/products/{product_id}/stock-adjustments", delivery, key=f"delivery-{number}")
-    return Shelf(product_id, STOCK)
+    return Shelf(product_id, on_hand)
 
 
 def _storm(instance: Instance, stage: Stage, seen: Observations, seconds: int, seed: str) -> None:

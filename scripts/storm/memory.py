@@ -61,9 +61,10 @@ class Shelf:
 
 @dataclass
 class Stage:
-    """What there was before the storm: the people, and what they quarrel over."""
+    """What there was before the storm: the people, what they quarrel over, and a shelf that never empties."""
 
     staff: Account
     buyers: list[Account]
     campaigns: list[int]
     shelves: list[Shelf]
+    plenty: Shelf

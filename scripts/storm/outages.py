@@ -19,7 +19,8 @@ from scripts.storm.calls import Call, Line, Observations
 from scripts.storm.faults import Fault
 from scripts.storm.memory import Account, Deed, Stage
 
-OUTAGE_SECONDS = 12.0
+OUTAGE_SECONDS = {"redis": 30.0, "mariadb": 12.0}
+"""Which stores are away, and for how long."""
 UNAVAILABLE_SECONDS, HEALTH_SECONDS, BACK_SECONDS, WAIT_SECONDS = 6.0, 2.0, 15.0, 10
 PAUSE_SECONDS = 0.2
 
@@ -106,15 +107,15 @@ class Prober:
         self.account.deeds.append(Deed("order", call, answer))
 
     def _call(self) -> Call:
-        item = {"product": self.stage.shelves[0].id, "quantity": 1}
+        item = {"product": self.stage.plenty.id, "quantity": 1}
         body = {"items": [item], "payment": {"token": "tok_ok"}}
         return Call("POST", "/orders", self.account.token, body, str(uuid.uuid4()), WAIT_SECONDS)
 
 
 def _outages(database: str) -> Iterator[Fault]:
-    for name in ("redis", "mariadb") if database == "mariadb" else ("redis",):
-        for sort in ("down", "freeze"):
-            yield Fault(sort, name, OUTAGE_SECONDS)
+    for name, seconds in OUTAGE_SECONDS.items():
+        if name in ("redis", database):
+            yield from (Fault(sort, name, seconds) for sort in ("down", "freeze"))
 
 
 def _slack() -> float:

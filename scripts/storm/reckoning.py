@@ -117,7 +117,7 @@ def _stock(stage: Stage, orders: list[dict[str, Any]], shop: Shop) -> Iterator[s
     for order in orders:
         for item in order["items"]:
             sold[item["product"]] += item["quantity"] * (order["status"] == "paid")
-    for shelf in stage.shelves:
+    for shelf in [*stage.shelves, stage.plenty]:
         stock = shop.get(f"/products/{shelf.id}/stock")
         due = shelf.on_hand + adjusted[shelf.id] - sold[shelf.id]
         if (stock["on_hand"], stock["reserved"]) != (due, 0):

@@ -70,7 +70,10 @@ class Shop:
         """What still has to come to its end: open orders and payments, stock they hold, events not told."""
         orders = list(self.everything("/orders"))
         paid, told = sum(order["status"] == "paid" for order in orders), len(self.paid_orders_told())
-        held = {shelf.id: self.get(f"/products/{shelf.id}/stock")["reserved"] for shelf in stage.shelves}
+        held = {
+            shelf.id: self.get(f"/products/{shelf.id}/stock")["reserved"]
+            for shelf in [*stage.shelves, stage.plenty]
+        }
         return [
             *(f"order {one['id']} is {one['status']}" for one in orders if one["status"] not in ENDS),
             *(

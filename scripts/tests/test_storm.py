@@ -153,7 +153,8 @@ def stage() -> Stage:
         Deed("coupon", Call("POST", "/coupons", "token", {"campaign": 1}), Answer(201, coupon)),
     ]
     staff = Account(0, "staff")
-    return Stage(staff, [Account(1, "token", 70, deeds)], campaigns=[1], shelves=[Shelf(5, 10)])
+    buyers = [Account(1, "token", 70, deeds)]
+    return Stage(staff, buyers, campaigns=[1], shelves=[Shelf(5, 10)], plenty=Shelf(6, 10))
 
 
 def test_a_shop_that_kept_its_word_has_nothing_to_answer_for(stage: Stage, books: Any) -> None:
