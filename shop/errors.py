@@ -84,6 +84,13 @@ class KeyReused(FirstcomeError):
     title = "Idempotency key reused"
 
 
+class SignatureInvalid(FirstcomeError):
+    """What was sent is not signed by who should have sent it, or too long ago."""
+
+    code = "signature_invalid"
+    title = "Signature not valid"
+
+
 class Unavailable(FirstcomeError):
     """Nothing was done, and it passes by itself."""
 

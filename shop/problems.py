@@ -23,6 +23,7 @@ STATUS: dict[type[errors.FirstcomeError], int] = {
     errors.Throttled: 429,
     errors.PaymentDeclined: 402,
     errors.KeyReused: 422,
+    errors.SignatureInvalid: 400,
     errors.Unavailable: 503,
 }
 TITLES = {

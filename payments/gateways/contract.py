@@ -1,12 +1,12 @@
 """What a payment gateway must be able to do, whoever runs it, and the shape of what it says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-Status = Literal["succeeded", "declined", "pending", "cancelled", "absent", "unknown"]
+Status = Literal["succeeded", "declined", "pending", "cancelled", "absent", "unknown", "unsupported"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,8 @@ class Verdict:
 
     succeeded, declined, cancelled: final. pending: the gateway will decide by itself; ask again.
     absent: there is nothing under this key, so far. unknown: no reply, or none that can be trusted;
-    anything may have happened, and only asking again by the same key tells.
+    anything may have happened, and only asking again by the same key tells. unsupported: this gateway can't
+    do it, however often it is asked; nothing was changed.
     """
 
     status: Status
@@ -45,6 +46,21 @@ class BookedCharge:
         return self.amount - self.refunded_amount if self.status == "succeeded" else 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayEvent:
+    """What a webhook says has happened to a charge. It is a reason to ask by `key`, and never believed itself.
+
+    `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, or the gateway's own word for what
+    we don't know of. `key` is empty for what was not charged by us.
+    """
+
+    id: str
+    type: str
+    key: str
+    order_id: str | None = None
+    created_at: datetime | None = None
+
+
 class Gateway(Protocol):
     """Charges by key: the same key never charges twice, and hears the first outcome again.
 
@@ -59,13 +75,31 @@ class Gateway(Protocol):
         """What became of the charge of this key."""
 
     def cancel(self, *, key: str) -> Verdict:
-        """See to it that no charge of this key can land; `succeeded` says that it is too late."""
+        """See to it that no charge of this key can land.
+
+        `succeeded` says that it is too late, `unsupported` that this gateway can't promise it.
+        """
 
     def refund(self, *, key: str, charge_reference: str, amount: int) -> Verdict:
         """Give back some of a charge, once per key."""
 
-    def charges(self, *, key: str | None = None, order_id: UUID | None = None) -> Iterator[BookedCharge]:
+    def charges(
+        self,
+        *,
+        key: str | None = None,
+        order_id: UUID | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[BookedCharge]:
         """The book, oldest first, or what is there of a key or order.
 
-        Raises `Unavailable` where it can't be read.
+        With `since` and `until` what was created then or later, and before. Raises `Unavailable` where it
+        can't be read.
+        """
+
+    def event(self, *, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent:
+        """What a webhook says, once its signature is verified over the body's very bytes.
+
+        Names of headers may come in any case. Raises `SignatureInvalid`, and `Invalid` for a body that is
+        signed but no event.
         """
