@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 LARGEST_BODY = 64 * 1024
+"""What a request may bring where nothing else is said."""
 HOLD_SECONDS = 60
 """How long a reply that never comes keeps its connection open, when the client doesn't leave before."""
 
@@ -62,11 +63,13 @@ async def health(request: Request) -> Answer:
     return Answer(200, {"status": "ok"})
 
 
-def application(routes: Routes, *, hold_seconds: float = HOLD_SECONDS) -> Application:
+def application(
+    routes: Routes, *, hold_seconds: float = HOLD_SECONDS, largest_body: int = LARGEST_BODY
+) -> Application:
     """The ASGI application of these routes. Whatever comes in, it answers JSON and shows no traceback."""
 
     async def answer_one(scope: Scope, receive: Receive, send: Send) -> None:
-        answer = await _answer(routes, scope, receive)
+        answer = await _answer(routes, scope, receive, largest_body)
         if answer is not NO_REPLY:
             await _send(answer, send)
         elif await _stays(receive, hold_seconds):
@@ -76,10 +79,10 @@ def application(routes: Routes, *, hold_seconds: float = HOLD_SECONDS) -> Applic
     return answer_one
 
 
-async def _answer(routes: Routes, scope: Scope, receive: Receive) -> Answer:
+async def _answer(routes: Routes, scope: Scope, receive: Receive, largest_body: int) -> Answer:
     try:
         handler = _route(routes, scope)
-        return await handler(await _read(scope, receive))
+        return await handler(await _read(scope, receive, largest_body))
     except Refused as refused:
         return refused.answer
     except Exception:
@@ -98,21 +101,21 @@ def _route(routes: Routes, scope: Scope) -> Handler:
     return handler
 
 
-async def _read(scope: Scope, receive: Receive) -> Request:
+async def _read(scope: Scope, receive: Receive, largest_body: int) -> Request:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-    return Request(headers=headers, query=query, body=await _read_body(receive))
+    return Request(headers=headers, query=query, body=await _read_body(receive, largest_body))
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive, largest_body: int) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refused(400, "incomplete", "The client left before its body was whole.")
         body += message.get("body", b"")
-        if len(body) > LARGEST_BODY:
-            raise Refused(413, "too_large", f"The body is over {LARGEST_BODY} bytes.")
+        if len(body) > largest_body:
+            raise Refused(413, "too_large", f"The body is over {largest_body} bytes.")
         if not message.get("more_body"):
             return bytes(body)
 

@@ -1,6 +1,7 @@
 """A simulator's durable memory: one SQLite file that survives the process, kill -9 included."""
 
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -37,5 +38,15 @@ def transaction(book: Book) -> Iterator[None]:
 
 
 def now() -> str:
-    """The time as RFC 3339 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """The time as the book writes it."""
+    return written(datetime.now(UTC))
+
+
+def written(moment: datetime) -> str:
+    """RFC 3339 in UTC to the microsecond: the later instant is the greater text."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def new_id(prefix: str) -> str:
+    """An id that tells what it names."""
+    return f"{prefix}_{uuid.uuid4().hex}"

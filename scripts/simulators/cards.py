@@ -20,6 +20,7 @@ class Card:
     failed_attempts, failed_refunds: so many first attempts with a key end in an HTTP 500 and do nothing.
     seconds: how long charging takes.
     is_charged, is_answered: False where the charge never happens, and where its reply never comes.
+    is_awaited: False where the reply doesn't wait for those seconds; a webhook tells of the end.
     """
 
     failure: str | None = None
@@ -28,6 +29,7 @@ class Card:
     seconds: float = 0
     is_charged: bool = True
     is_answered: bool = True
+    is_awaited: bool = True
 
 
 CARDS = {
@@ -40,6 +42,7 @@ CARDS = {
     "tok_timeout_charged": Card(is_answered=False),
     "tok_timeout_lost": Card(is_charged=False, is_answered=False),
     "tok_refund_fails": Card(failed_refunds=2),
+    "tok_webhook": Card(seconds=2, is_awaited=False),
 }
 
 

@@ -1,14 +1,14 @@
 """The gateway's book of charges: each key is charged at most once, and never once it is cancelled."""
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
+from scripts.simulators import webhooks
 from scripts.simulators.asgi import Refused
-from scripts.simulators.books import Book, Row, now, transaction
+from scripts.simulators.books import Book, Row, new_id, now, transaction
 from scripts.simulators.cards import FAILURES, Card, card
 
 SCHEMA = """
@@ -86,10 +86,19 @@ def count_attempt(book: Book, *, kind: str, key: str, asked: Mapping[str, Any]) 
 
 
 def settle(book: Book, *, key: str) -> Row:
-    """End a pending charge as succeeded, unless it was cancelled meanwhile; return it as it stands."""
+    """End a pending charge as succeeded, unless it was cancelled meanwhile; return it as it stands.
+
+    Where the answer did not wait for this, a webhook is written that tells of it.
+    """
     with transaction(book):
-        book.execute("UPDATE charges SET status = 'succeeded' WHERE key = ? AND status = 'pending'", [key])
-        return _must_have(book, key)
+        settled = book.execute(
+            "UPDATE charges SET status = 'succeeded' WHERE key = ? AND status = 'pending' RETURNING key",
+            [key],
+        ).fetchall()
+        row = _must_have(book, key)
+        if settled and not card(row["token"]).is_awaited:
+            webhooks.write(book, row)
+        return row
 
 
 def cancel(book: Book, *, key: str) -> Row:
@@ -127,11 +136,6 @@ def by_key(book: Book, key: str) -> Row | None:
     """The key's charge, if there is one."""
     row: Row | None = book.execute("SELECT * FROM charges WHERE key = ?", [key]).fetchone()
     return row
-
-
-def new_id(prefix: str) -> str:
-    """An id that tells what it names."""
-    return f"{prefix}_{uuid.uuid4().hex}"
 
 
 def as_json(row: Row) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The data platform's book of events: each id is stored once, however often it comes."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -22,23 +24,35 @@ CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
 """
 
 
-def accept(book: Book, *, event_id: str, event_type: str, occurred_at: str, data: dict[str, Any]) -> bool:
-    """Store the event, or count a repeat of it; return whether it came before. Its first data stays."""
-    order = data.get("order")
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What happened, as it was sent."""
+
+    id: str
+    type: str
+    occurred_at: str
+    data: dict[str, Any]
+
+    @property
+    def order(self) -> str | None:
+        """The order that it tells of."""
+        order = self.data.get("order")
+        return None if order is None else str(order)
+
+
+def accept(book: Book, events: Sequence[Event]) -> int:
+    """Store them all in this order, or count repeats; return how many came before. Their first data stays."""
     with transaction(book):
-        stored = book.execute(
-            "INSERT INTO events (id, type, occurred_at, order_id, data, received_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET repeats = repeats + 1 RETURNING repeats",
-            [
-                event_id,
-                event_type,
-                occurred_at,
-                None if order is None else str(order),
-                orjson.dumps(data),
-                now(),
-            ],
-        ).fetchall()
+        return sum(_store(book, event) for event in events)
+
+
+def _store(book: Book, event: Event) -> bool:
+    stored = book.execute(
+        "INSERT INTO events (id, type, occurred_at, order_id, data, received_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET repeats = repeats + 1 RETURNING repeats",
+        [event.id, event.type, event.occurred_at, event.order, orjson.dumps(event.data), now()],
+    ).fetchall()
     return bool(stored[0]["repeats"])
 
 

@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import os
 
-from scripts.simulators import cards, charges, inputs, lists, process, refunds
+from scripts.simulators import cards, charges, inputs, lists, process, refunds, webhooks
 from scripts.simulators.asgi import NO_REPLY, Answer, Refused, Request, Routes, application, health
 from scripts.simulators.books import Book, Row
 
@@ -18,10 +18,11 @@ ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
 
 
 class Gateway:
-    """The open book, how far away the gateway is, and the slow charges under way."""
+    """The open book, how far away the gateway is, the slow charges under way, and whom webhooks go to."""
 
-    def __init__(self, book: Book, *, latency_ms: float):
+    def __init__(self, book: Book, *, latency_ms: float, sender: webhooks.Sender | None):
         self.book = book
+        self.sender = sender
         self.way_seconds = latency_ms / 1000 / 2
         self.settling: set[asyncio.Task[Row]] = set()
 
@@ -31,6 +32,7 @@ class Gateway:
             "/charges": {"GET": self.list_charges, "POST": self.charge},
             "/charges/cancel": {"POST": self.cancel},
             "/refunds": {"GET": self.list_refunds, "POST": self.refund},
+            "/webhooks": {"GET": self.list_webhooks},
             "/summary": {"GET": self.summary},
             "/healthz": {"GET": health},
         }
@@ -43,7 +45,8 @@ class Gateway:
         charged = charges.charge(self.book, key=key, asked=asked)
         row = charged.row if charged else None
         if charged and charged.is_new and charged.row["status"] == "pending":
-            row = await asyncio.shield(self._settle(charged.row))
+            settling = self._settle(charged.row)
+            row = await asyncio.shield(settling) if cards.card(asked.token).is_awaited else row
         if row and row["status"] == "cancelled":
             raise Refused(409, "key_cancelled", "This key was cancelled.", charge=charges.as_json(row))
         if not cards.card(asked.token).is_answered:
@@ -71,14 +74,21 @@ class Gateway:
         return Answer(201, refunds.as_json(refunded))
 
     async def list_charges(self, request: Request) -> Answer:
-        """The charges of a key, of an order, or all."""
-        filters = {"key": "key", "order": "order_id"}
-        return lists.answer(self.book, request, table="charges", filters=filters, as_json=charges.as_json)
+        """The charges of a key, of an order, of a period, or all."""
+        filters, as_json = {"key": "key", "order": "order_id"}, charges.as_json
+        return lists.answer(
+            self.book, request, table="charges", filters=filters, as_json=as_json, has_period=True
+        )
 
     async def list_refunds(self, request: Request) -> Answer:
         """The refunds of a key, of a charge, or all."""
         filters = {"key": "key", "charge": "charge_id"}
         return lists.answer(self.book, request, table="refunds", filters=filters, as_json=refunds.as_json)
+
+    async def list_webhooks(self, request: Request) -> Answer:
+        """What was told, or is being told, of the charge of a key, or of all."""
+        filters = {"key": "key"}
+        return lists.answer(self.book, request, table="webhooks", filters=filters, as_json=webhooks.as_json)
 
     async def summary(self, request: Request) -> Answer:
         """What was charged and refunded in all."""
@@ -88,9 +98,10 @@ class Gateway:
         return Answer(200, {**content, "charges": charged, "refunds": refunded})
 
     def resume(self) -> None:
-        """Go on with the slow charges that the process before this one left pending."""
+        """Go on with the charges that the process before this one left pending, and with its webhooks."""
         for row in charges.pending(self.book):
             self._settle(row)
+        self._tell()
 
     def _settle(self, row: Row) -> asyncio.Task[Row]:
         """Start to settle a slow charge, which goes on when its client leaves."""
@@ -102,7 +113,13 @@ class Gateway:
 
     async def _settle_slowly(self, row: Row) -> Row:
         await asyncio.sleep(cards.card(row["token"]).seconds)
-        return charges.settle(self.book, key=row["key"])
+        settled = charges.settle(self.book, key=row["key"])
+        self._tell()
+        return settled
+
+    def _tell(self) -> None:
+        if self.sender:
+            self.sender.send_what_waits()
 
     async def _way(self) -> None:
         """Half the latency: the way there, or the way back."""
@@ -139,9 +156,18 @@ def main() -> None:
         default=os.environ.get("GATEWAY_LATENCY_MS", "20"),
         help="how long POST /charges and POST /refunds take at least (GATEWAY_LATENCY_MS, else 20)",
     )
+    parser.add_argument(
+        "--webhook-url",
+        default=os.environ.get("WEBHOOK_URL", ""),
+        help="who is told of a charge that ended after its answer (WEBHOOK_URL, else nobody)",
+    )
     asked = parser.parse_args()
-    book = process.open_book("gateway", asked.book, charges.SCHEMA + refunds.SCHEMA)
-    gateway = Gateway(book, latency_ms=asked.latency_ms)
+    secret = os.environ.get("WEBHOOK_SECRET_SIMULATOR", "")
+    if asked.webhook_url and not secret:
+        process.fail("gateway", "webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
+    book = process.open_book("gateway", asked.book, charges.SCHEMA + refunds.SCHEMA + webhooks.SCHEMA)
+    sender = webhooks.Sender(book, url=asked.webhook_url, secret=secret) if asked.webhook_url else None
+    gateway = Gateway(book, latency_ms=asked.latency_ms, sender=sender)
     process.serve(
         application(gateway.routes()), name="gateway", port=asked.port, book=book, on_start=gateway.resume
     )

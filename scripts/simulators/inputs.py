@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -72,13 +72,20 @@ def currency(fields: Mapping[str, Any], name: str) -> str:
 def instant(fields: Mapping[str, Any], name: str) -> str:
     """An RFC 3339 time with its offset, as it was sent."""
     value = text(fields, name)
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise invalid(name, "an RFC 3339 time") from error
-    if moment.tzinfo is None:
-        raise invalid(name, "an RFC 3339 time with its offset, such as Z")
+    moment(value, name)
     return value
+
+
+def moment(value: str, name: str) -> datetime:
+    """The instant that an RFC 3339 time with its offset names."""
+    try:
+        read = datetime.fromisoformat(value)
+        if read.tzinfo is None:
+            raise invalid(name, "an RFC 3339 time with its offset, such as Z")
+        # Also refuses what leaves the calendar on its way to UTC.
+        return read.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid(name, "an RFC 3339 time") from error
 
 
 def record(fields: Mapping[str, Any], name: str) -> dict[str, Any]:

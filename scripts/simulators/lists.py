@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scripts.simulators import books, inputs
 from scripts.simulators.asgi import Answer, Request
 from scripts.simulators.books import Book, Row
 from scripts.simulators.inputs import invalid
@@ -11,6 +12,7 @@ from scripts.simulators.inputs import invalid
 LONGEST_PAGE = 10_000
 ALL = -1
 """What SQLite takes for no limit."""
+PERIOD = {"created_from": "created_at >= ?", "created_to": "created_at < ?"}
 
 
 def answer(
@@ -20,20 +22,28 @@ def answer(
     table: str,
     filters: Mapping[str, str],
     as_json: Callable[[Row], dict[str, Any]],
+    has_period: bool = False,
 ) -> Answer:
     """The rows of the table; with `limit` one page of them, and in `next` the id to ask on `after`, or null.
 
-    `filters` names the column of each query parameter. Raises Refused for a parameter that is not known:
-    if it were ignored, a misspelt filter would list everything.
+    `filters` names the column of each query parameter; with `has_period` there are `created_from` (the first
+    instant of it) and `created_to` (the first after it) as well. Raises Refused for a parameter that is not
+    known: if it were ignored, a misspelt filter would list everything.
     """
-    _refuse_unknown(request, {*filters, "limit", "after"})
-    equal = {column: request.query[name] for name, column in filters.items() if name in request.query}
-    number = _number(book, table, request)
+    period = PERIOD if has_period else {}
+    _refuse_unknown(request, {*filters, *period, "limit", "after"})
+    wanted = {f"{filters[name]} = ?": request.query[name] for name in filters if name in request.query}
+    wanted |= {
+        condition: books.written(inputs.moment(request.query[name], name))
+        for name, condition in period.items()
+        if name in request.query
+    }
+    wanted["number > ?"] = _number(book, table, request)
     if "limit" not in request.query:
-        rows = _rows(book, table=table, equal=equal, number=number, limit=ALL)
+        rows = _rows(book, table=table, wanted=wanted, limit=ALL)
         return Answer(200, {"results": [as_json(row) for row in rows]})
     limit = _limit(request)
-    rows = _rows(book, table=table, equal=equal, number=number, limit=limit + 1)
+    rows = _rows(book, table=table, wanted=wanted, limit=limit + 1)
     following = rows[limit - 1]["id"] if len(rows) > limit else None
     return Answer(200, {"results": [as_json(row) for row in rows[:limit]], "next": following})
 
@@ -55,15 +65,15 @@ def _number(book: Book, table: str, request: Request) -> int:
     """The place in the table to go on after; 0 is before its first row."""
     if "after" not in request.query:
         return 0
-    found = _rows(book, table=table, equal={"id": request.query["after"]}, number=0, limit=1)
+    found = _rows(book, table=table, wanted={"id = ?": request.query["after"]}, limit=1)
     if not found:
         raise invalid("after", "an id of the list")
     number: int = found[0]["number"]
     return number
 
 
-def _rows(book: Book, *, table: str, equal: Mapping[str, str], number: int, limit: int) -> list[Row]:
-    """The rows after this number. Names of tables and columns are written by us, never by a client."""
-    conditions = " AND ".join(["number > :number", *(f"{column} = :{column}" for column in equal)])
-    statement = " ".join(["SELECT * FROM", table, "WHERE", conditions, "ORDER BY number LIMIT :limit"])
-    return book.execute(statement, {**equal, "number": number, "limit": limit}).fetchall()
+def _rows(book: Book, *, table: str, wanted: Mapping[str, str | int], limit: int) -> list[Row]:
+    """The rows that meet every condition. Their words and the table's are ours, never a client's."""
+    conditions = " AND ".join(wanted)
+    statement = " ".join(["SELECT * FROM", table, "WHERE", conditions, "ORDER BY number LIMIT ?"])
+    return book.execute(statement, [*wanted.values(), limit]).fetchall()

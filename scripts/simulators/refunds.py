@@ -3,10 +3,10 @@
 from typing import Any
 
 from scripts.simulators.asgi import Refused
-from scripts.simulators.books import Book, Row, now, transaction
+from scripts.simulators.books import Book, Row, new_id, now, transaction
 from scripts.simulators.cards import card
 from scripts.simulators.charges import as_json as charge_as_json
-from scripts.simulators.charges import count_attempt, new_id
+from scripts.simulators.charges import count_attempt
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS refunds (

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any
@@ -322,6 +322,31 @@ def test_empty_filters_filter_nothing(gateway: Simulator, key: str) -> None:
     assert gateway.call("GET", f"/charges?key={key}&order=")[1]["results"] == [made]
 
 
+def test_the_charges_of_a_period_are_those_from_its_start_to_before_its_end(gateway: Simulator) -> None:
+    keys = [f"period-{uuid.uuid4()}" for _ in range(3)]
+    moments = [charge(gateway, key, "tok_ok", order=keys[0])[1]["created_at"] for key in keys]
+
+    def listed(**period: str) -> list[str]:
+        rows = gateway.get("/charges", order=keys[0], **period)[1]["results"]
+        return [row["key"] for row in rows]
+
+    assert listed(created_from=moments[1]) == keys[1:]
+    assert listed(created_to=moments[1]) == keys[:1]
+    assert listed(created_from=moments[0], created_to=moments[2]) == keys[:2]
+    assert listed(created_from=moments[1], created_to=moments[1]) == []
+    in_seoul = datetime.fromisoformat(moments[1]).astimezone(timezone(timedelta(hours=9))).isoformat()
+    assert listed(created_from=in_seoul) == keys[1:]
+
+
+@pytest.mark.parametrize("name", ["created_from", "created_to"])
+@pytest.mark.parametrize(
+    "moment", ["yesterday", "2026-01-01", "2026-01-01T00:00:00", "0001-01-01T00:00:00+09:00"]
+)
+def test_a_period_that_can_not_be_read_is_refused(gateway: Simulator, name: str, moment: str) -> None:
+    status, refusal = gateway.get("/charges", **{name: moment})
+    assert (status, refusal["code"], refusal["field"]) == (400, "invalid", name)
+
+
 def test_the_summary_counts_what_succeeded_only(tmp_path: Path) -> None:
     with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
         nothing = {"charged_amount": 0, "refunded_amount": 0, "charges": 0, "refunds": 0}
@@ -374,7 +399,7 @@ def test_a_bad_charge_is_refused_and_leaves_no_trace(gateway: Simulator, key: st
 
 
 def test_an_unknown_token_has_a_code_of_its_own(gateway: Simulator, key: str) -> None:
-    for token in ("tok_webhook", "tok_", "TOK_OK"):
+    for token in ("tok_nobody", "tok_", "TOK_OK"):
         status, refusal = charge(gateway, key, token)
         assert (status, refusal["code"]) == (400, "unknown_token")
 

@@ -1,0 +1,105 @@
+"""The gateway's outbox: what became of a charge after its answer, told to the shop until it listens.
+
+An event is written with the charge's end, in one transaction, so neither is ever without the other.
+"""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import urllib3
+
+from scripts.simulators import signatures
+from scripts.simulators.books import Book, Row, new_id, now
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS webhooks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    key TEXT NOT NULL,
+    body BLOB NOT NULL,
+    created_at TEXT NOT NULL,
+    delivered_at TEXT
+);
+"""
+GIVE_UP_SECONDS = 600
+"""How long one event is tried: a shop that was away for longer has asked by key meanwhile."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
+ANSWER_SECONDS = 5
+AT_ONCE = 4
+
+
+def write(book: Book, charge: Row) -> None:
+    """Put the event of a settled charge into the outbox, in the transaction that settles it."""
+    event_id, moment = new_id("evt"), now()
+    data = {
+        "key": charge["key"],
+        "charge": charge["id"],
+        "order": charge["order_id"],
+        "amount": charge["amount"],
+        "currency": charge["currency"],
+    }
+    event = {"id": event_id, "type": f"charge.{charge['status']}", "created_at": moment, "data": data}
+    book.execute(
+        "INSERT INTO webhooks (id, key, body, created_at) VALUES (?, ?, ?, ?)",
+        [event_id, charge["key"], orjson.dumps(event), moment],
+    )
+
+
+class Sender:
+    """Posts what is in the outbox to one address, each event on its own, with backoff until a 2xx."""
+
+    def __init__(self, book: Book, *, url: str, secret: str):
+        self.book = book
+        self.url = url
+        self.secret = secret
+        self.sending: dict[str, asyncio.Task[None]] = {}
+        self.turns = asyncio.Semaphore(AT_ONCE)
+        self.connections = urllib3.PoolManager(maxsize=AT_ONCE, retries=False, timeout=ANSWER_SECONDS)
+
+    def send_what_waits(self) -> None:
+        """Start to send every event that was neither delivered nor given up, and isn't under way."""
+        for row in self._waiting():
+            if row["id"] not in self.sending:
+                task = asyncio.ensure_future(self._send_until_heard(row))
+                self.sending[row["id"]] = task
+                task.add_done_callback(lambda _, id=row["id"]: self.sending.pop(id))
+
+    def _waiting(self) -> list[Row]:
+        rows = self.book.execute("SELECT * FROM webhooks WHERE delivered_at IS NULL").fetchall()
+        return [row for row in rows if _age(row) < GIVE_UP_SECONDS]
+
+    async def _send_until_heard(self, row: Row) -> None:
+        pause = SHORTEST_PAUSE
+        while _age(row) < GIVE_UP_SECONDS:
+            # A turn each, so that a shop which hangs doesn't take every thread there is.
+            async with self.turns:
+                is_heard = await asyncio.to_thread(self._post, row["body"])
+            if is_heard:
+                self.book.execute("UPDATE webhooks SET delivered_at = ? WHERE id = ?", [now(), row["id"]])
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _post(self, body: bytes) -> bool:
+        headers = {
+            "Content-Type": "application/json",
+            signatures.HEADER: signatures.header(self.secret, body),
+        }
+        try:
+            response = self.connections.request("POST", self.url, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError:
+            return False
+        return 200 <= response.status < 300
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """The event as it is sent, and when it was heard."""
+    return {**orjson.loads(row["body"]), "delivered_at": row["delivered_at"]}
+
+
+def _age(row: Row) -> float:
+    """Seconds since the event happened."""
+    return (datetime.now(UTC) - datetime.fromisoformat(row["created_at"])).total_seconds()

@@ -1,0 +1,228 @@
+"""The gateway simulator's webhooks: `tok_webhook` settles after its answer, and the shop is told of it."""
+
+import hmac
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from scripts import ports
+from scripts.tests.simulator import Simulator, running, wait_until
+
+SECRET = "the secret of these tests"
+ASKED = {"token": "tok_webhook", "amount": 700, "currency": "KRW", "order": "order-1"}
+
+
+class Listener(ThreadingHTTPServer):
+    """A shop that keeps what it is sent, and answers with the statuses it is told, then 200."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__((ports.HOST, port), Hearing)
+        self.heard: list[tuple[dict[str, str], bytes]] = []
+        self.statuses: list[int] = []
+        self.url = f"http://{ports.HOST}:{self.server_port}/api/v1/webhooks/simulator"
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.heard]
+
+
+class Hearing(BaseHTTPRequestHandler):
+    server: Listener
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.heard.append(({**self.headers, "path": self.path}, body))
+        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET_SIMULATOR", SECRET)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as started:
+        Thread(target=started.serve_forever, daemon=True).start()
+        yield started
+        started.shutdown()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, listener: Listener) -> Iterator[Simulator]:
+    with calling(tmp_path, listener.url) as started:
+        yield started
+
+
+def calling(folder: Path, url: str, port: int | None = None) -> Any:
+    return running("gateway", folder, "--latency-ms", "0", "--webhook-url", url, port=port)
+
+
+def charge(gateway: Simulator, key: str = "key") -> tuple[int, dict[str, Any]]:
+    return gateway.post("/charges", ASKED, key=key)
+
+
+def status_of(gateway: Simulator, key: str = "key") -> str:
+    [row] = gateway.get("/charges", key=key)[1]["results"]
+    return str(row["status"])
+
+
+def undelivered(gateway: Simulator) -> int:
+    return sum(row["delivered_at"] is None for row in gateway.get("/webhooks")[1]["results"])
+
+
+def test_the_answer_is_pending_and_two_seconds_later_the_shop_is_told(
+    gateway: Simulator, listener: Listener
+) -> None:
+    began = time.monotonic()
+    status, made = charge(gateway)
+    assert (status, made["status"]) == (202, "pending")
+    assert time.monotonic() - began < 1.5
+    assert charge(gateway) == (202, made)
+    wait_until(lambda: bool(listener.heard))
+    assert time.monotonic() - began >= 2
+    [event] = listener.events()
+    assert set(event) == {"id", "type", "created_at", "data"}
+    assert event["id"].startswith("evt_")
+    assert event["type"] == "charge.succeeded"
+    assert event["created_at"].endswith("Z")
+    wanted = {"key": "key", "charge": made["id"], "order": "order-1", "amount": 700, "currency": "KRW"}
+    assert event["data"] == wanted
+    assert charge(gateway) == (201, {**made, "status": "succeeded"})
+    wait_until(lambda: undelivered(gateway) == 0)
+    assert len(listener.heard) == 1
+
+
+def test_the_webhook_is_signed_as_the_contract_says(gateway: Simulator, listener: Listener) -> None:
+    charge(gateway)
+    wait_until(lambda: bool(listener.heard))
+    [(headers, body)] = listener.heard
+    moment, _, digest = headers["Firstcome-Signature"].partition(",v1=")
+    signed = moment.removeprefix("t=").encode() + b"." + body
+    assert digest == hmac.new(SECRET.encode(), signed, "sha256").hexdigest()
+    assert abs(int(moment.removeprefix("t=")) - time.time()) < 30
+    assert headers["Content-Type"] == "application/json"
+    assert headers["path"] == "/api/v1/webhooks/simulator"
+
+
+def test_a_shop_that_fails_is_told_again_with_the_same_event(gateway: Simulator, listener: Listener) -> None:
+    listener.statuses = [500, 503, 404, 302]
+    charge(gateway)
+    wait_until(lambda: len(listener.heard) == 5)
+    assert len({body for _, body in listener.heard}) == 1
+    wait_until(lambda: undelivered(gateway) == 0)
+
+
+def test_what_a_shop_that_is_away_misses_is_told_by_the_next_process(tmp_path: Path) -> None:
+    port = ports.free()
+    url = f"http://{ports.HOST}:{port}/"
+    with calling(tmp_path, url) as gateway:
+        for number in range(3):
+            charge(gateway, f"key-{number}")
+        wait_until(lambda: undelivered(gateway) == 3)
+        gateway.child.kill()
+        gateway.child.wait()
+    with Listener(port) as listener:
+        Thread(target=listener.serve_forever, daemon=True).start()
+        with calling(tmp_path, url) as again:
+            wait_until(lambda: undelivered(again) == 0)
+        listener.shutdown()
+    assert sorted(event["data"]["key"] for event in listener.events()) == ["key-0", "key-1", "key-2"]
+
+
+def test_a_pending_charge_is_settled_and_told_after_a_kill(tmp_path: Path, listener: Listener) -> None:
+    with calling(tmp_path, listener.url) as gateway:
+        charge(gateway)
+        gateway.child.kill()
+        gateway.child.wait()
+    with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book:
+        assert book.execute("SELECT status FROM charges").fetchall() == [("pending",)]
+    with calling(tmp_path, listener.url) as again:
+        wait_until(lambda: bool(listener.heard))
+        assert status_of(again) == "succeeded"
+        wait_until(lambda: undelivered(again) == 0)
+    assert len(listener.heard) == 1
+
+
+def test_what_was_heard_is_not_told_again_by_the_next_process(tmp_path: Path, listener: Listener) -> None:
+    with calling(tmp_path, listener.url) as gateway:
+        charge(gateway, "first")
+        wait_until(lambda: bool(listener.heard) and undelivered(gateway) == 0)
+    with calling(tmp_path, listener.url) as again:
+        charge(again, "second")
+        wait_until(lambda: len(listener.heard) > 1)
+    assert [event["data"]["key"] for event in listener.events()] == ["first", "second"]
+
+
+def test_a_pending_charge_that_is_cancelled_never_lands_and_nobody_is_told(
+    gateway: Simulator, listener: Listener
+) -> None:
+    charge(gateway, "cancelled")
+    status, cancelled = gateway.post("/charges/cancel", {"key": "cancelled"})
+    assert (status, cancelled["status"]) == (200, "cancelled")
+    assert charge(gateway, "cancelled")[0] == 409
+    charge(gateway, "kept")
+    wait_until(lambda: bool(listener.heard))
+    assert [event["data"]["key"] for event in listener.events()] == ["kept"]
+    assert status_of(gateway, "cancelled") == "cancelled"
+
+
+def test_of_a_cancel_and_the_settling_at_once_one_wins(gateway: Simulator, listener: Listener) -> None:
+    def outcome(number: int) -> tuple[str, int]:
+        key = f"key-{number}"
+        charge(gateway, key)
+        # Around the moment when it settles: the first well before it, the last well after.
+        time.sleep(2 + (number - 20) * 0.005)
+        return key, gateway.post("/charges/cancel", {"key": key})[0]
+
+    with ThreadPoolExecutor(40) as pool:
+        outcomes = dict(pool.map(outcome, range(40)))
+    won = {key for key, status in outcomes.items() if status == 200}
+    assert {key for key in outcomes if status_of(gateway, key) == "cancelled"} == won
+    lost = set(outcomes) - won
+    wait_until(lambda: len(listener.heard) >= len(lost))
+    assert sorted(event["data"]["key"] for event in listener.events()) == sorted(lost)
+
+
+def test_only_what_settles_after_its_answer_is_told(gateway: Simulator, listener: Listener) -> None:
+    for token in ("tok_ok", "tok_declined", "tok_slow"):
+        gateway.post("/charges", {**ASKED, "token": token}, key=token)
+    charge(gateway, "last")
+    wait_until(lambda: bool(listener.heard))
+    assert [row["data"]["key"] for row in gateway.get("/webhooks")[1]["results"]] == ["last"]
+    assert [row["data"]["key"] for row in gateway.get("/webhooks", key="last")[1]["results"]] == ["last"]
+
+
+def test_without_an_address_the_charge_settles_all_the_same(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "0", "--webhook-url", "") as gateway:
+        charge(gateway)
+        wait_until(lambda: status_of(gateway) == "succeeded")
+
+
+def test_an_address_without_a_secret_gives_one_line_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WEBHOOK_SECRET_SIMULATOR")
+    command = [sys.executable, "-m", "scripts.simulators.gateway", "--webhook-url", "http://127.0.0.1:1/"]
+    ended = subprocess.run(
+        [*command, "--book", str(tmp_path / "book")], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "set WEBHOOK_SECRET_SIMULATOR" in line
