@@ -18,6 +18,10 @@ class Product(models.Model):
     on_hand = models.BigIntegerField(default=0)
     reserved = models.BigIntegerField(default=0)
     is_active = models.BooleanField(default=True)
+    low_stock_threshold = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Tell `stock.low` when no more than this is available; empty: never."
+    )
+    version = models.PositiveBigIntegerField(default=0, help_text="Counts changes of the stock.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     # What this copy of the row has reserved and not written yet: `inventory.reservations.save`.

@@ -21,6 +21,7 @@ from orders.bodies import (
     PayInput,
     PlaceOrderInput,
     TimelineBody,
+    event_body,
     order_body,
 )
 from orders.checkout import Wish
@@ -28,7 +29,7 @@ from orders.models import Order
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
-from shop import idempotency, keyed_calls, preferences, queueing, schema, wakeups
+from shop import idempotency, journal, keyed_calls, preferences, queueing, schema, wakeups
 from shop.errors import NotAuthenticated, Unavailable
 from shop.idempotency import Answer, Keyed, Replay
 from shop.paging import page
@@ -84,6 +85,7 @@ class Orders(APIView):
             points_amount=asked.points_amount,
             token=asked.payment.token if asked.payment else None,
             keyed=call,
+            by=journal.who(),
         )
         outcome = keyed_calls.perform(call, lambda: checkout.place(wish))
         if isinstance(outcome, Replay):
@@ -107,8 +109,8 @@ class OrderTimeline(APIView):
         """Every step and compensation of the order's payment, oldest first."""
         order = _found(request, order_id)
         for_staff = is_staff_with(request, "orders.view_order")
-        happenings = timeline.of(order, for_staff=for_staff)
-        return Response({"results": [_line(happening) for happening in happenings]})
+        lines = timeline.of(order.id, for_staff=for_staff)
+        return Response({"results": [event_body(line, for_staff=for_staff) for line in lines]})
 
 
 class CancelOrder(APIView):
@@ -189,10 +191,6 @@ def _found(request: Request, order_id: UUID) -> Order:
 
 def _shown(order: Order) -> dict[str, Any]:
     return order_body(order, list(order.lines.all()))
-
-
-def _line(happening: timeline.Happening) -> dict[str, Any]:
-    return {"at": happening.at, "event": happening.event, "detail": happening.detail}
 
 
 def _order_answer(order_id: UUID) -> Answer:

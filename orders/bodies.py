@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from orders import ending
 from orders.models import Order, OrderLine
+from shop.models import JournalLine
 from shop.reading import Amount, Id, Input, Query, Uuid
 
 MOST_LINES, MOST_OF_ONE = 50, 1000
@@ -93,6 +94,14 @@ class EventBody(BaseModel):
 
 class TimelineBody(BaseModel):
     results: list[EventBody]
+
+
+def event_body(line: JournalLine, *, for_staff: bool) -> dict[str, Any]:
+    """One line of an order's timeline; staff also see the gateway's references."""
+    detail = line.detail
+    if for_staff and line.reference:
+        detail = f"{detail} ({line.reference})".strip()
+    return {"at": line.at, "event": line.what, "detail": detail}
 
 
 def order_body(order: Order, lines: list[OrderLine]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ NAME = "charge_card"
 def charge(saga: Saga) -> Heard:
     """Charge the card, or learn what became of the earlier attempt."""
     payment = Payment.objects.get(id=saga.subject_id)
-    if payment.status == Payment.Status.IN_DOUBT:
+    if SagaLog.objects.filter(saga_id=saga.id, step=NAME, direction=DO, attempt__gt=0).exists():
         found = gateway().find(key=payment.charge_key)
         if found.status != "absent":
             return _heard(found)
@@ -88,6 +88,8 @@ def _heard(verdict: Verdict) -> Heard:
                 code=verdict.failure_code or f"charge_{verdict.status}",
                 reference=verdict.reference,
             )
+        case "pending":
+            return Heard(Event.PENDING, "The gateway is at it.", reference=verdict.reference)
     return Heard(
         Event.FAILED, f"{verdict.status} {verdict.failure_detail}".strip(), reference=verdict.reference
     )

@@ -20,10 +20,11 @@ from orders import amounts, purchase
 from orders.models import Order, OrderLine
 from orders.purchase import Started
 from payments import ledger
-from shop import idempotency
+from shop import idempotency, journal
 from shop.errors import FirstcomeError, Rejected, invalid_field
 from shop.group_commit import Lane
 from shop.idempotency import Effect, Keyed, Replay
+from shop.journal import Who
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Wish:
     points_amount: int
     token: str | None
     keyed: Keyed
+    by: Who
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,27 @@ def _decide_one(
     reservations.take(stock, wish.lines)
     if wish.coupon_code:
         coupons[wish.coupon_code].status = Coupon.Status.HELD
+    _note(placed.order, wish, stock)
     return placed
+
+
+def _note(order: Order, wish: Wish, stock: dict[int, Product]) -> None:
+    reserved = [
+        {
+            "product": line.product_id,
+            "before": stock[line.product_id].reserved - line.quantity,
+            "after": stock[line.product_id].reserved,
+        }
+        for line in wish.lines
+    ]
+    journal.note(
+        what="order.placed",
+        subject=f"order {order.id}",
+        order_id=order.id,
+        after={"status": order.status, "total_amount": order.total_amount, "reserved": reserved},
+        at=order.placed_at,
+        by=wish.by,
+    )
 
 
 def _priced(wish: Wish, stock: dict[int, Product], coupons: dict[str, Coupon], now: datetime) -> Placed:
@@ -144,7 +166,7 @@ def _priced(wish: Wish, stock: dict[int, Product], coupons: dict[str, Coupon], n
     ]
     if wish.token is None:
         return Placed(order, lines)
-    return Placed(order, lines, purchase.new(order, token=wish.token))
+    return Placed(order, lines, purchase.new(order, token=wish.token, by=wish.by))
 
 
 def _check_means(wish: Wish, order: Order, balances: dict[int, int]) -> None:

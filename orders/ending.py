@@ -1,6 +1,6 @@
 """How an unpaid order ends: cancelled by its owner, or expired."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from django.utils import timezone
 from coupons import holding
 from inventory import reservations
 from inventory.reservations import Line
-from orders import transitions
+from orders import telling, transitions
 from orders.models import Order, OrderLine
 from shop import transactions
 from shop.errors import NotFound, Rejected
@@ -54,7 +54,7 @@ def _cancel(order_id: UUID, account_id: int | None) -> Order:
         return order
     if order.status != Order.Status.AWAITING_PAYMENT or is_lapsed(order):
         raise Rejected(_why_not(order), code="order_not_cancellable")
-    _end([order.id], to=Order.Status.CANCELLED)
+    _end([order], to=Order.Status.CANCELLED)
     return Order.objects.get(id=order_id)
 
 
@@ -69,15 +69,18 @@ def _why_not(order: Order) -> str:
 def _expire(order_ids: Collection[UUID]) -> int:
     """Those of the orders that are still unpaid once their rows are locked."""
     rows = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
-    lapsed = [order.id for order in rows if is_lapsed(order)]
+    lapsed = [order for order in rows if is_lapsed(order)]
     if lapsed:
         _end(lapsed, to=Order.Status.EXPIRED)
     return len(lapsed)
 
 
-def _end(order_ids: Collection[UUID], *, to: str) -> None:
+def _end(orders: Sequence[Order], *, to: str) -> None:
     """With the orders locked: give back stock and coupons, and say so."""
+    order_ids, now = [order.id for order in orders], timezone.now()
     rows = OrderLine.objects.filter(order_id__in=order_ids).values_list("product_id", "quantity")
     reservations.release([Line(product_id=product_id, quantity=quantity) for product_id, quantity in rows])
     holding.give_back(order_ids)
-    transitions.move(order_ids, to=to, ended_at=timezone.now())
+    transitions.move(order_ids, to=to, ended_at=now)
+    for order in orders:
+        telling.note(order, status=to, at=now)

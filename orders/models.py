@@ -84,6 +84,9 @@ class OrderLine(models.Model):
     unit_price = models.PositiveBigIntegerField()
     line_amount = models.PositiveBigIntegerField()
     discount_amount = models.PositiveBigIntegerField(default=0)
+    refunded_quantity = models.PositiveIntegerField(
+        default=0, help_text="Of the quantity: given back, or about to be."
+    )
 
     class Meta:
         constraints = [
@@ -101,10 +104,70 @@ class OrderLine(models.Model):
                 condition=Q(discount_amount__lte=F("line_amount")),
                 name="orders_orderline_discount_within_amount",
             ),
+            models.CheckConstraint(
+                condition=Q(refunded_quantity__lte=F("quantity")),
+                name="orders_orderline_refunded_within_quantity",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.quantity} x {self.sku}"
+
+
+class Refund(models.Model):
+    """Some of a paid order, or all that was left of it, given back. It may wait, it never fails."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        SUCCEEDED = "succeeded"
+        STUCK = "stuck"
+
+    id = uuid_key()
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="refunds")
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    amount = models.PositiveBigIntegerField()
+    points_amount = models.PositiveBigIntegerField()
+    card_amount = models.PositiveBigIntegerField()
+    reason = models.CharField(max_length=255)
+    restock = models.BooleanField(default=True, help_text="Whether the goods go back on the shelf.")
+    created_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(amount=F("points_amount") + F("card_amount")),
+                name="orders_refund_points_and_card_make_amount",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="succeeded", settled_at__isnull=False)
+                | Q(status__in=["pending", "stuck"], settled_at__isnull=True),
+                name="orders_refund_settled_at_says_succeeded",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class RefundLine(models.Model):
+    """So many of one line of the order, and what is given back for them."""
+
+    refund = models.ForeignKey(Refund, on_delete=models.PROTECT, db_index=False, related_name="lines")
+    line = models.ForeignKey(OrderLine, on_delete=models.PROTECT, related_name="refunds")
+    quantity = models.PositiveIntegerField()
+    amount = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["refund", "line"], name="orders_refundline_once_per_refund"),
+            models.CheckConstraint(
+                condition=Q(quantity__gte=1), name="orders_refundline_gives_something_back"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of line {self.line_id}"
 
 
 class Saga(models.Model):
@@ -127,7 +190,9 @@ class Saga(models.Model):
 
     id = uuid_key()
     kind = models.CharField(max_length=32)
-    subject_id = models.UUIDField(help_text="The payment that the saga is for.")
+    subject_id = models.UUIDField(help_text="The payment or refund that the saga is for.")
+    about_id = models.UUIDField(null=True, blank=True, help_text="The order whose journal it writes.")
+    request_id = models.CharField(max_length=64, blank=True, help_text="The request that began it.")
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
     direction = models.CharField(max_length=8, choices=Direction.choices, default=Direction.DO)
     attempts = models.PositiveIntegerField(default=0, help_text="Attempts in vain, over all steps.")
@@ -172,6 +237,8 @@ class SagaLog(models.Model):
         REFUSED = "refused", "refused for good"
         VOID = "void", "undone before it was done"
         FAILED = "failed", "tried in vain"
+        PENDING = "pending", "the other side is at it"
+        FORCED = "forced", "an operator answers for it"
 
     saga = models.ForeignKey(Saga, on_delete=models.PROTECT, db_index=False, related_name="log")
     step = models.CharField(max_length=32)

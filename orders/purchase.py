@@ -19,12 +19,13 @@ from django.utils import timezone
 from coupons import holding
 from inventory import reservations
 from inventory.reservations import Line
-from orders import charging, data_platform, saga, transitions
+from orders import charging, data_platform, saga, telling, transitions
 from orders.models import Order, OrderLine, Saga, SagaLog
 from orders.steps import KINDS, Event, Heard, Kind, Local, Outside
 from payments import ledger, paying
 from payments.models import Payment
 from shop import wakeups
+from shop.journal import Who
 
 NAME = "purchase"
 
@@ -38,7 +39,7 @@ class Started:
     log: list[SagaLog]
 
 
-def new(order: Order, *, token: str) -> Started:
+def new(order: Order, *, token: str, by: Who | None = None) -> Started:
     """The unsaved payment of an order, with its saga: for the transaction that starts it, and `save`.
 
     The order already holds its stock and coupon; what doesn't apply to it is skipped from the start.
@@ -52,6 +53,8 @@ def new(order: Order, *, token: str) -> Started:
     row, log = saga.new(
         kind=NAME,
         subject_id=payment.id,
+        about_id=order.id,
+        by=by,
         give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,
         done=["reserve_inventory"] if needless["hold_coupon"] else ["reserve_inventory", "hold_coupon"],
         skipped=[step for step, is_needless in needless.items() if is_needless],
@@ -63,8 +66,7 @@ def save(started: Sequence[Started]) -> None:
     """Write them, three statements for any number."""
     if started:
         Payment.objects.bulk_create([one.payment for one in started])
-        Saga.objects.bulk_create([one.saga for one in started])
-        SagaLog.objects.bulk_create([line for one in started for line in one.log])
+        saga.begin([(one.saga, one.log) for one in started])
 
 
 def lines_of(order_id: UUID) -> list[Line]:
@@ -114,6 +116,7 @@ def _settle(row: Saga) -> str:
         raise RuntimeError(f"An order that is {order.status} can't become paid.")
     reservations.sell({order.id: lines_of(order.id)})
     holding.redeem([order.id])
+    telling.note(order, status=Order.Status.PAID, at=now)
     ledger.settle_sale(order_id=order.id, points_amount=order.points_amount, card_amount=order.card_amount)
     paying.mark_succeeded(row.subject_id, charge_reference=charging.charge_reference(row), at=now)
     return "paid"
@@ -138,13 +141,10 @@ def _transmit(row: Saga) -> Heard:
 
 
 def _compensated(row: Saga) -> None:
-    transitions.move(
-        [_order(row).id],
-        to=Order.Status.PAYMENT_FAILED,
-        failure_code=row.failure_code,
-        failure_detail=row.failure_detail,
-        ended_at=timezone.now(),
-    )
+    order, now = _order(row), timezone.now()
+    failure = {"failure_code": row.failure_code, "failure_detail": row.failure_detail}
+    if transitions.move([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
+        telling.note(order, status=Order.Status.PAYMENT_FAILED, at=now, detail=row.failure_detail)
     charging.mark_ended(row)
 
 

@@ -7,7 +7,7 @@ replaced once its lease is over.
 
 import random
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -18,8 +18,21 @@ from structlog import get_logger
 
 from orders import steps
 from orders.models import Saga, SagaLog
-from orders.steps import DO, KINDS, LEASE_SECONDS, UNDO, UNFINISHED, Event, Heard, Kind, LeaseLost, Step
-from shop import transactions
+from orders.steps import (
+    DO,
+    IN_VAIN,
+    KINDS,
+    LEASE_SECONDS,
+    UNDO,
+    UNFINISHED,
+    Event,
+    Heard,
+    Kind,
+    LeaseLost,
+    Step,
+)
+from shop import journal, transactions
+from shop.journal import Who
 
 log = get_logger(__name__)
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1, 300
@@ -30,14 +43,21 @@ def new(
     kind: str,
     subject_id: UUID,
     give_up_seconds: float,
+    about_id: UUID | None = None,
+    by: Who | None = None,
     done: Collection[str] = (),
     skipped: Collection[str] = (),
 ) -> tuple[Saga, list[SagaLog]]:
-    """An unsaved saga with its first log lines, for the transaction that starts it."""
+    """An unsaved saga with its first log lines, for the transaction that starts it and calls `begin`.
+
+    `about_id` is the order that it is for, `by` who asked for it when that isn't `journal.who()`.
+    """
     now = timezone.now()
     saga = Saga(
         kind=kind,
         subject_id=subject_id,
+        about_id=about_id,
+        request_id=(by or journal.who()).request_id,
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
         # The edge enqueues it at once; the sweeper looks after what a crash forgot to enqueue.
@@ -45,11 +65,20 @@ def new(
     )
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     lines = [
-        SagaLog(saga=saga, step=step.name, direction=DO, event=events[step.name], at=now)
+        steps.line_of(saga, step.name, DO, Heard(events[step.name]))
         for step in KINDS[kind].steps
         if step.name in events
     ]
     return saga, lines
+
+
+def begin(started: Sequence[tuple[Saga, Sequence[SagaLog]]]) -> None:
+    """Write new sagas with their lines: two statements for any number."""
+    Saga.objects.bulk_create([saga for saga, _ in started])
+    SagaLog.objects.bulk_create([line for _, lines in started for line in lines])
+    for saga, lines in started:
+        for line in lines:
+            steps.tell(saga, line)
 
 
 def due(*, limit: int) -> list[UUID]:
@@ -73,7 +102,8 @@ def advance(saga_id: UUID) -> str:
     if token is None:
         return saga.state
     try:
-        _drive(saga, token)
+        with journal.acting(steps.acting_for(saga)):
+            _drive(saga, token)
     except LeaseLost:
         log.info("saga's lease lost", saga=str(saga_id))
     return Saga.objects.values_list("state", flat=True).get(id=saga_id)
@@ -103,7 +133,7 @@ def _drive(saga: Saga, token: str) -> None:
                 kind.after_undone(saga)
             return
         heard = _attempt(saga.id, step, direction, token)
-        if heard.event == Event.FAILED:
+        if heard.event in IN_VAIN:
             if transactions.run(partial(_postpone, saga.id, kind, step, direction, heard, token)):
                 steps.reach(f"{step.name} {direction} postponed")
                 return
@@ -139,22 +169,15 @@ def _postpone(saga_id: UUID, kind: Kind, step: Step, direction: str, heard: Hear
     """
     saga, _ = steps.locked(saga_id, token)
     now, attempts = timezone.now(), saga.attempts + 1
-    SagaLog.objects.create(
-        saga=saga,
-        step=step.name,
-        direction=direction,
-        attempt=attempts,
-        event=Event.FAILED,
-        detail=heard.detail[:255],
-        reference=heard.reference,
-        at=now,
-    )
+    steps.write(saga, step.name, direction, heard, attempt=attempts)
     is_late = now >= saga.deadline_at
     if is_late and direction == DO and step in kind.reversible:
         steps.turn_round(saga, "gave_up", "The outcome stayed unknown until the deadline.")
         return False
     if is_late and saga.state != Saga.State.STUCK:
         log.error("saga is stuck", saga=str(saga_id), step=step.name, direction=direction, error=heard.detail)
+        if kind.stuck:
+            kind.stuck(saga)
     left = (saga.deadline_at - now).total_seconds()
     Saga.objects.filter(id=saga_id).update(
         attempts=attempts,

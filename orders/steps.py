@@ -13,16 +13,18 @@ from itertools import takewhile
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from orders.models import Saga, SagaLog
-from shop import transactions
+from shop import journal, transactions
 from shop.errors import Invalid, NotFound, Rejected
+from shop.journal import Who
 
 DO, UNDO = Saga.Direction.DO, Saga.Direction.UNDO
 Event = SagaLog.Event
 UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
+# Not final: the step is to be tried again.
+IN_VAIN = (Event.FAILED, Event.PENDING)
 
 # Longer than the two calls that a step may make outside, renewed before each step; a dead driver costs
 # this long.
@@ -31,7 +33,9 @@ LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a step came to: `done`, `refused` for good, or `failed` this time with its outcome unknown."""
+    """What a step came to: `done`, `refused` for good, `failed` this time with its outcome unknown, or
+    `pending` while the other side is at it.
+    """
 
     event: Event
     detail: str = ""
@@ -73,7 +77,8 @@ Step = Local | Outside
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A sort of saga. `lock` takes the locks that come before the saga's row in the lock order;
-    `compensated` runs in the transaction that ends an undone saga, `after_undone` once it is committed.
+    `compensated` runs in the transaction that ends an undone saga, `after_undone` once it is committed;
+    `stuck` runs in the transaction that gives a late one to the operators.
     """
 
     name: str
@@ -81,6 +86,7 @@ class Kind:
     lock: Callable[[UUID], None]
     compensated: Callable[[Saga], None]
     after_undone: Callable[[Saga], None] | None = None
+    stuck: Callable[[Saga], None] | None = None
 
     def step(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)
@@ -121,11 +127,11 @@ def _do_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
     if (step.name, DO) in lines:
         return lines[step.name, DO]
     try:
-        with transaction.atomic():
+        with transactions.savepoint():
             heard = Heard(Event.DONE, step.do(saga))
     except (Rejected, Invalid, NotFound) as error:
         heard = Heard(Event.REFUSED, error.detail, code=error.code)
-    _write(saga, step.name, DO, heard)
+    write(saga, step.name, DO, heard)
     return heard
 
 
@@ -136,10 +142,10 @@ def _undo_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
     heard = Heard(Event.SKIPPED)
     done = lines.get((step.name, DO))
     if done is None:
-        _write(saga, step.name, DO, Heard(Event.VOID))
+        write(saga, step.name, DO, Heard(Event.VOID))
     elif done.event == Event.DONE and step.undo:
         heard = Heard(Event.DONE, step.undo(saga))
-    _write(saga, step.name, UNDO, heard)
+    write(saga, step.name, UNDO, heard)
     return heard
 
 
@@ -159,8 +165,8 @@ def _call_outside(saga_id: UUID, step: Outside, direction: str, token: str | Non
             return lines[step.name, direction]
         if step.note and direction == DO:
             step.note(saga, heard)
-        if heard.event != Event.FAILED:
-            _write(saga, step.name, direction, heard)
+        if heard.event not in IN_VAIN:
+            write(saga, step.name, direction, heard)
         return heard
 
     recorded = transactions.run(record)
@@ -178,10 +184,10 @@ def _before_outside(
     if known or direction == DO:
         return saga, known
     if done is None:
-        _write(saga, step.name, DO, Heard(Event.VOID))
+        write(saga, step.name, DO, Heard(Event.VOID))
     elif done.event in (Event.REFUSED, Event.SKIPPED):
         known = Heard(Event.SKIPPED)
-        _write(saga, step.name, UNDO, known)
+        write(saga, step.name, UNDO, known)
     return saga, known
 
 
@@ -201,19 +207,48 @@ def locked(saga_id: UUID, token: str | None) -> tuple[Saga, dict[tuple[str, str]
     }
 
 
-def _write(saga: Saga, step: str, direction: str, heard: Heard) -> None:
-    """Write a final line; a refusal turns the saga round."""
-    SagaLog.objects.create(
+def write(saga: Saga, step: str, direction: str, heard: Heard, *, attempt: int = 0) -> None:
+    """Write a line, final unless it counts an attempt; a refusal turns the saga round."""
+    line = line_of(saga, step, direction, heard, attempt=attempt)
+    line.save(force_insert=True)
+    tell(saga, line)
+    if heard.event == Event.REFUSED:
+        turn_round(saga, heard.code, heard.detail)
+
+
+def line_of(saga: Saga, step: str, direction: str, heard: Heard, *, attempt: int = 0) -> SagaLog:
+    """An unsaved line of the saga's log."""
+    return SagaLog(
         saga=saga,
         step=step,
         direction=direction,
+        attempt=attempt,
         event=heard.event,
         detail=heard.detail[:255],
         reference=heard.reference,
         at=timezone.now(),
     )
-    if heard.event == Event.REFUSED:
-        turn_round(saga, heard.code, heard.detail)
+
+
+def tell(saga: Saga, line: SagaLog) -> None:
+    """Note a line in the journal, such as `charge_card.done`; `charge_card.undo.done` on the way back."""
+    way = ".undo" if line.direction == UNDO else ""
+    journal.note(
+        what=f"{line.step}{way}.{line.event}",
+        subject=f"{saga.kind} {saga.subject_id}",
+        order_id=saga.about_id,
+        detail=line.detail,
+        reference=line.reference,
+        is_internal=line.attempt > 0,
+        at=line.at,
+        by=acting_for(saga),
+    )
+
+
+def acting_for(saga: Saga) -> Who:
+    """At whose hands a saga goes on: an operator's who forces it, else the system's, for its request."""
+    who = journal.who()
+    return who if who.actor == journal.Actor.STAFF else Who(request_id=saga.request_id)
 
 
 def turn_round(saga: Saga, code: str, detail: str) -> None:

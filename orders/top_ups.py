@@ -8,7 +8,7 @@ from django.utils import timezone
 from structlog import get_logger
 
 from orders import charging, saga
-from orders.models import Saga, SagaLog
+from orders.models import Saga
 from orders.steps import KINDS, Kind, Local
 from payments import ledger, paying
 from payments.models import Payment
@@ -29,11 +29,10 @@ def top_up(*, account_id: int, amount: int, token: str, keyed: Keyed) -> Payment
 
     def begin() -> tuple[Payment, UUID]:
         payment = paying.start_top_up(account_id=account_id, amount=amount, token=token, at=timezone.now())
-        row, log = saga.new(
+        row, lines = saga.new(
             kind=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )
-        row.save(force_insert=True)
-        SagaLog.objects.bulk_create(log)
+        saga.begin([(row, lines)])
         return payment, row.id
 
     ledger.wallet_id(account_id)

@@ -145,6 +145,10 @@ class Payment(models.Model):
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
     points_amount = models.PositiveBigIntegerField(default=0)
     card_amount = models.PositiveBigIntegerField(default=0)
+    refunding_amount = models.PositiveBigIntegerField(
+        default=0, help_text="Of the card's amount: asked back, and not known yet."
+    )
+    refunded_amount = models.PositiveBigIntegerField(default=0, help_text="Of the card's amount: given back.")
     currency = models.CharField(max_length=3)
     token = models.CharField(max_length=255, blank=True)
     charge_key = ExactCharField(max_length=96)
@@ -173,8 +177,59 @@ class Payment(models.Model):
                 condition=~Q(status="succeeded") | Q(card_amount=0) | ~Q(charge_reference=""),
                 name="payments_payment_success_names_its_charge",
             ),
+            models.CheckConstraint(
+                condition=Q(card_amount__gte=F("refunding_amount") + F("refunded_amount")),
+                name="payments_payment_refunds_within_charge",
+            ),
         ]
         indexes = [models.Index(fields=["account", "id"], name="payments_payment_of_account")]
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class WebhookEvent(models.Model):
+    """An event that a gateway sent, told apart by the gateway's own id; `handled_at` null is work to do."""
+
+    gateway = models.CharField(max_length=16)
+    event_id = ExactCharField(max_length=255)
+    type = models.CharField(max_length=64)
+    charge_key = ExactCharField(max_length=96, blank=True)
+    received_at = models.DateTimeField()
+    attempts = models.PositiveIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    handled_at = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["gateway", "event_id"], name="payments_webhookevent_once_per_gateway_and_id"
+            ),
+            models.CheckConstraint(
+                condition=Q(handled_at__isnull=True, next_attempt_at__isnull=False)
+                | Q(handled_at__isnull=False, next_attempt_at__isnull=True),
+                name="payments_webhookevent_unhandled_has_next_attempt",
+            ),
+        ]
+        indexes = [models.Index(fields=["next_attempt_at"], name="payments_webhookevent_by_next")]
+
+    def __str__(self) -> str:
+        return f"{self.gateway} {self.event_id}"
+
+
+class Reconciliation(models.Model):
+    """One comparison of our book with the gateway's: its period and what it found."""
+
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    since_at = models.DateTimeField(null=True, blank=True)
+    until_at = models.DateTimeField(null=True, blank=True)
+    checked = models.PositiveBigIntegerField()
+    differences = models.PositiveIntegerField()
+    refunded = models.PositiveIntegerField(help_text="Orphaned charges that were given back.")
+    findings = models.JSONField(default=list, blank=True, help_text="What differs and why, in words.")
+    unread = models.CharField(max_length=255, blank=True, help_text="Why the gateway's book wasn't read.")
+
+    def __str__(self) -> str:
+        return f"{self.ended_at:%Y-%m-%d %H:%M} {self.differences} differences"

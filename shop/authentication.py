@@ -3,7 +3,7 @@
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.request import Request
 
-from shop import disabled_accounts, tokens
+from shop import disabled_accounts, journal, tokens
 from shop.tokens import Account, TokenInvalid
 
 
@@ -17,6 +17,7 @@ class BearerToken(BaseAuthentication):
         account = tokens.read_access(raw.strip())
         if disabled_accounts.is_disabled(account.id):
             raise TokenInvalid
+        journal.identify(account_id=account.id, is_staff=account.is_staff)
         return account, None
 
     def authenticate_header(self, request: Request) -> str:

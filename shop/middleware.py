@@ -7,7 +7,8 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from uuid_utils import uuid7
 
-from shop import problems
+from shop import journal, problems
+from shop.journal import Who
 
 Handler = Callable[[HttpRequest], HttpResponse]
 GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -21,7 +22,7 @@ def request_id(handler: Handler) -> Handler:
     def named(request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-ID", "")
         name = given if GOOD_ID.fullmatch(given) else str(uuid7())
-        with structlog.contextvars.bound_contextvars(request_id=name):
+        with structlog.contextvars.bound_contextvars(request_id=name), journal.acting(Who(request_id=name)):
             response = handler(request)
         response["X-Request-ID"] = name
         return response
@@ -47,3 +48,14 @@ def problems_everywhere(handler: Handler) -> Handler:
         )
 
     return answered
+
+
+def operators(handler: Handler) -> Handler:
+    """What is done on the operators' pages is at the hands of whoever is signed in there."""
+
+    def identified(request: HttpRequest) -> HttpResponse:
+        if request.path.startswith("/admin") and request.user.is_authenticated:
+            journal.identify(account_id=request.user.pk, is_staff=True, name=request.user.get_username())
+        return handler(request)
+
+    return identified

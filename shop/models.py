@@ -1,4 +1,4 @@
-"""What every app stands on: the idempotency keys."""
+"""What every app stands on: the idempotency keys, and the journal."""
 
 from django.conf import settings
 from django.db import models
@@ -34,3 +34,63 @@ class IdempotencyKey(models.Model):
                 name="shop_idempotencykey_has_answer_or_reference",
             ),
         ]
+
+
+class JournalLine(models.Model):
+    """One thing that money, stock or coupons went through: who, what, before and after. Appended only.
+
+    The lines are also the outbox (`shop.outbox`): one with a `delivery` is an event for the world outside.
+    What is said of its delivery is all that ever changes.
+    """
+
+    class Actor(models.TextChoices):
+        ACCOUNT = "account"
+        STAFF = "staff"
+        SYSTEM = "system"
+
+    class Delivery(models.TextChoices):
+        QUEUED = "queued"
+        DELIVERED = "delivered"
+        DEAD = "dead", "dead: refused for good, or given up"
+
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=8, choices=Actor.choices)
+    # No foreign keys: the log outlives what it speaks of, and an insert must not lock a parent row.
+    actor_id = models.BigIntegerField(null=True, blank=True)
+    actor_name = models.CharField(max_length=150, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    what = models.CharField(max_length=64, help_text="Such as `coupon.issued`.")
+    subject = ExactCharField(max_length=96, help_text="Such as `product 7`.")
+    order_id = models.UUIDField(null=True, blank=True)
+    before = models.JSONField(null=True, blank=True)
+    after = models.JSONField(null=True, blank=True)
+    detail = models.CharField(max_length=255, blank=True)
+    reference = models.CharField(max_length=96, blank=True, help_text="The outside system's name for it.")
+    is_internal = models.BooleanField(default=False, help_text="For staff only.")
+    delivery = models.CharField(max_length=10, choices=Delivery.choices, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(
+                    delivery="queued", next_attempt_at__isnull=False, delivered_at__isnull=True
+                )
+                | models.Q(delivery="delivered", next_attempt_at__isnull=True, delivered_at__isnull=False)
+                | models.Q(
+                    delivery__in=["", "dead"], next_attempt_at__isnull=True, delivered_at__isnull=True
+                ),
+                name="shop_journalline_queued_has_next_attempt",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["order_id", "id"], name="shop_journalline_of_order"),
+            models.Index(fields=["subject", "id"], name="shop_journalline_of_subject"),
+            models.Index(fields=["next_attempt_at"], name="shop_journalline_by_attempt"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.subject}"

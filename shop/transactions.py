@@ -5,9 +5,11 @@ back, savepoints included (MDEV-35235).
 """
 
 import random
+import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -35,6 +37,17 @@ BACKOFF_SECONDS = 0.05
 CONFLICT_BUDGET_SECONDS = 6.0
 LOST_BUDGET_SECONDS = 1.5
 
+Gathered = dict[Callable[[Sequence[Any]], None], list[Any]]
+
+
+class _Open(threading.local):
+    """What the transaction that `run` has open in this thread is to write before it commits."""
+
+    gathered: Gathered | None = None
+
+
+_open = _Open()
+
 
 def is_conflict(error: BaseException) -> bool:
     """Whether the database rolled the work back because of other work: try again."""
@@ -59,18 +72,43 @@ def run(work: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
     savepoint of it. Raises `Unavailable` when the database stays away or the conflicts don't end.
     """
     if connection.in_atomic_block:
-        with transaction.atomic():
+        with savepoint() if _open.gathered is not None else _atomic():
             return work()
     started_at = time.monotonic()
     for attempt in range(1, attempts + 1):
         try:
-            with transaction.atomic():
+            with _atomic():
                 return work()
         except DatabaseFailure as error:
             elapsed = time.monotonic() - started_at
             _give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
             time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))
     raise AssertionError("the last attempt returns or raises")
+
+
+def gather(write: Callable[[Sequence[T]], None], item: T) -> None:
+    """Have `item` written just before the transaction commits, by one call of `write` for all of them.
+
+    In a transaction that `run` hasn't opened it is written at once.
+    """
+    assert_inside()
+    if _open.gathered is None:
+        write([item])
+    else:
+        _open.gathered.setdefault(write, []).append(item)
+
+
+@contextmanager
+def savepoint() -> Iterator[None]:
+    """A part of the transaction that may fail alone: what it wrote and what it gathered is undone."""
+    lengths = {write: len(items) for write, items in (_open.gathered or {}).items()}
+    try:
+        with transaction.atomic():
+            yield
+    except BaseException:
+        for write, items in (_open.gathered or {}).items():
+            del items[lengths.get(write, 0) :]
+        raise
 
 
 def assert_inside() -> None:
@@ -86,6 +124,20 @@ def assert_outside() -> None:
     """
     if not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
         raise transaction.TransactionManagementError("No network inside a transaction.")
+
+
+@contextmanager
+def _atomic() -> Iterator[None]:
+    """A transaction that writes what was gathered once the work is done."""
+    with transaction.atomic():
+        _open.gathered = {}
+        try:
+            yield
+            for write, items in _open.gathered.items():
+                if items:
+                    write(items)
+        finally:
+            _open.gathered = None
 
 
 def _give_up_or_prepare(error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:

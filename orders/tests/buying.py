@@ -15,6 +15,7 @@ from orders import answers, checkout, saga
 from orders.checkout import Placed, Wish
 from orders.models import Order, Saga
 from payments import ledger
+from shop import journal
 from shop.auditing import LawReport
 from shop.idempotency import Keyed, key_hash
 from shop.management import laws
@@ -61,6 +62,7 @@ def wish(
         points_amount=points,
         token=token,
         keyed=keyed,
+        by=journal.who(),
     )
 
 

@@ -273,6 +273,7 @@ def test_the_timeline_tells_every_step_and_staff_more(api: Api, buyer: Any, prod
         "hold_coupon.skipped",
         "debit_balance.skipped",
         "charge_card.done",
+        "order.paid",
         "settle.done",
         "transmit.done",
     ]

@@ -1,7 +1,7 @@
 """Placing: a batch costs the same few statements whatever its size, and each wish gets its own answer."""
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from inventory.tests.factories import ProductFactory
@@ -9,6 +9,7 @@ from orders import answers, checkout
 from orders.checkout import Outcome, Placed, Wish
 from orders.models import Order
 from orders.tests import buying
+from shop import transactions
 from shop.errors import KeyReused, Rejected
 from shop.idempotency import Keyed, Replay
 
@@ -17,8 +18,7 @@ pytestmark = pytest.mark.django_db
 
 def decide(*wishes: Wish) -> list[Outcome]:
     """One batch, as the lane would decide it."""
-    with transaction.atomic():
-        return checkout.decide(wishes)
+    return transactions.run(lambda: checkout.decide(wishes))
 
 
 def statements(count: int, *, token: str | None = None) -> int:
@@ -61,6 +61,7 @@ def test_one_key_with_two_bodies_in_a_batch_is_refused_the_second_time() -> None
         points_amount=0,
         token=None,
         keyed=Keyed(wish.account_id, wish.keyed.key_hash, "another body", answers.of_placed),
+        by=wish.by,
     )
     first, second = decide(wish, other)
     assert isinstance(first, Placed)
