@@ -88,9 +88,10 @@ def install(missing: list[Path], *, with_packages_of: list[Path]) -> None:
         make_environment()
     names = ", ".join(path.name for path in missing)
     print(f"Installing {names} into .venv; the first time this takes a minute …", file=sys.stderr, flush=True)
-    # mysqlclient has no wheel for Linux; nothing else may need a compiler.
+    # mysqlclient has no wheel for Linux, and nothing else may need a compiler; localstripe, which the tests
+    # alone need, has no wheel and is Python through and through.
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
-    command += ["--require-hashes", "--only-binary", ":all:", "--no-binary", "mysqlclient"]
+    command += ["--require-hashes", "--only-binary", ":all:", "--no-binary", "mysqlclient,localstripe"]
     for path in with_packages_of:
         command += ["-r", str(path)]
     run_quietly(command, "pip")

@@ -48,7 +48,7 @@ class BookedCharge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayEvent:
-    """What a webhook says has happened to a charge. It is a reason to ask by `key`, and never believed itself.
+    """What a webhook says has happened to a charge: a reason to ask by `key`, and never believed itself.
 
     `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, or the gateway's own word for what
     we don't know of. `key` is empty for what was not charged by us.
