@@ -52,7 +52,9 @@ def _beat(instance: Instance, environment: Mapping[str, str]) -> Command:
 
 
 def _gateway(instance: Instance, environment: Mapping[str, str]) -> Command:
-    return _simulator("gateway", instance.gateway_port, instance.data / "gateway.sqlite3")
+    listener = f"http://{ports.HOST}:{instance.port}/api/v1/webhooks/simulator"
+    book = instance.data / "gateway.sqlite3"
+    return [*_simulator("gateway", instance.gateway_port, book), "--webhook-url", listener]
 
 
 def _sink(instance: Instance, environment: Mapping[str, str]) -> Command:

@@ -38,8 +38,10 @@ def servers(home: Path) -> Iterator[dict[str, str]]:
     )
     mariadb.prepare()
     redis_port, gateway_port, sink_port = ports.free(), ports.free(), ports.free()
+    # What the shop and the simulators both have to know.
+    shared = {name: secrets.token_urlsafe(32) for name in ("WEBHOOK_SECRET_SIMULATOR",)}
     with contextlib.ExitStack() as started:
-        run = functools.partial(_run, started, home)
+        run = functools.partial(_run, started, home, shared)
         run("mariadb", mariadb.command(), str(mariadb.socket))
         run("redis", _redis_command(home, redis_port), (ports.HOST, redis_port))
         run("gateway", _simulator("gateway", gateway_port, home), (ports.HOST, gateway_port))
@@ -52,7 +54,7 @@ def servers(home: Path) -> Iterator[dict[str, str]]:
             "GATEWAY_URL": f"http://{ports.HOST}:{gateway_port}",
             "DATA_PLATFORM_URL": f"http://{ports.HOST}:{sink_port}",
             "SECRET_KEY": secrets.token_urlsafe(48),
-            "WEBHOOK_SECRET_SIMULATOR": secrets.token_urlsafe(32),
+            **shared,
             "DEBUG": "0",
             "LOG_LEVEL": "WARNING",
         }
@@ -61,12 +63,13 @@ def servers(home: Path) -> Iterator[dict[str, str]]:
 def _run(
     started: contextlib.ExitStack,
     home: Path,
+    shared: Mapping[str, str],
     name: str,
     command: Sequence[str],
     address: tuple[str, int] | str,
 ) -> None:
     log = home / f"{name}.log"
-    child = children.start(command, log=log, environment=os.environ)
+    child = children.start(command, log=log, environment={**os.environ, **shared})
     started.callback(children.stop, child)
     children.wait_until(lambda: ports.answers(address), name=name, child=child, log=log, within_seconds=60)
 

@@ -2,11 +2,12 @@
 
 The one that all tests share remembers the charges of tests whose payments are long gone; whoever
 compares books needs this one: `from payments.tests.own_gateway import gateway_process, own_gateway`.
+Who wants webhooks starts one that knows where to: `gateway_calling(f"{address}/api/v1/webhooks/simulator")`.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,21 @@ def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings)
     """The run's own gateway, with nothing in its book, which the shop uses in this test."""
     simulator, folder = gateway_process
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
-        for table in ("refunds", "charges", "attempts"):
+        for table in ("refunds", "charges", "attempts", "webhooks"):
             book.execute(f"DELETE FROM {table}")  # noqa: S608 - names written here
     settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
     return simulator
+
+
+@pytest.fixture
+def gateway_calling(tmp_path: Path, settings: LazySettings) -> Iterator[Callable[[str], Simulator]]:
+    """Starts a gateway that posts its webhooks to the address; the shop uses it in this test."""
+    with ExitStack() as started:
+
+        def start(webhook_url: str) -> Simulator:
+            options = ["--latency-ms", "0", "--webhook-url", webhook_url]
+            simulator = started.enter_context(running("gateway", tmp_path, *options))
+            settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
+            return simulator
+
+        yield start

@@ -7,7 +7,7 @@ from pathlib import Path
 import environ
 import pytest
 
-from scripts import environment, places
+from scripts import environment, places, processes
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
@@ -41,7 +41,9 @@ def test_another_settings_module_in_the_shell_is_not_taken(sqlite: Instance):
 
 def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
     first, second = (environment.compose(sqlite, {}) for _ in range(2))
-    assert first["SECRET_KEY"] == second["SECRET_KEY"] != first["WEBHOOK_SECRET_SIMULATOR"]
+    names = ("SECRET_KEY", "WEBHOOK_SECRET_SIMULATOR")
+    assert [first[name] for name in names] == [second[name] for name in names]
+    assert len({first[name] for name in names}) == 2
     kept = sqlite.home / "secrets" / "secret-key"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
@@ -50,6 +52,11 @@ def test_the_simulators_follow_the_port(sqlite: Instance):
     composed = environment.compose(sqlite, {})
     assert composed["GATEWAY_URL"] == "http://127.0.0.1:8001"
     assert composed["DATA_PLATFORM_URL"] == "http://127.0.0.1:8002"
+
+
+def test_the_gateway_tells_the_shop_by_webhook(sqlite: Instance):
+    words = processes.command("gateway", sqlite, environment.compose(sqlite, {}))
+    assert words[words.index("--webhook-url") + 1] == "http://127.0.0.1:8000/api/v1/webhooks/simulator"
 
 
 def test_the_sqlite_url_leads_into_the_state_folder_whatever_it_is_called(tmp_path: Path):
