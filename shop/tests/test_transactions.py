@@ -5,8 +5,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from scripts import ports
 from shop import transactions
-from shop.errors import Unavailable
+from shop.errors import Rejected, Unavailable
 from shop.tests import tally
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.outages import database_away
@@ -320,6 +320,62 @@ def test_a_database_that_takes_connections_but_never_speaks_is_told_quickly(coun
         with pytest.raises(transactions.DatabaseAway):
             transactions.run(count_one)
         assert time.monotonic() - started_at < 6
+
+
+def written_by(work: Callable[[Any], Any]) -> list[list[str]]:
+    """What was gathered in a transaction of `work`, as it was written: one list for each write."""
+    writes: list[list[str]] = []
+
+    def write(items: Sequence[str]) -> None:
+        assert connection.in_atomic_block
+        writes.append(list(items))
+
+    transactions.run(lambda: work(write))
+    return writes
+
+
+def test_what_is_gathered_is_written_once_and_in_order_before_the_commit(counting: None) -> None:
+    def work(write: Any) -> None:
+        transactions.gather(write, "a")
+        transactions.run(lambda: transactions.gather(write, "b"))
+        transactions.gather(write, "c")
+
+    assert written_by(work) == [["a", "b", "c"]]
+
+
+def test_what_a_failed_savepoint_gathered_is_dropped(counting: None) -> None:
+    def work(write: Any) -> None:
+        transactions.gather(write, "kept")
+        with suppress(Rejected), transactions.savepoint():
+            transactions.gather(write, "dropped")
+            raise Rejected("not that", code="no")
+        transactions.gather(write, "kept too")
+
+    assert written_by(work) == [["kept", "kept too"]]
+
+
+def test_what_an_attempt_in_vain_gathered_is_not_written_by_the_next(counting: None) -> None:
+    attempts = iter("ab")
+
+    def work(write: Any) -> None:
+        attempt = next(attempts)
+        transactions.gather(write, attempt)
+        if attempt == "a":
+            raise OperationalError(transactions.DEADLOCK, "made up")
+
+    assert written_by(work) == [["b"]]
+
+
+def test_in_somebody_elses_transaction_it_is_written_at_once(counting: None) -> None:
+    writes: list[Sequence[str]] = []
+    with transaction.atomic():
+        transactions.gather(writes.append, "a")
+        assert writes == [["a"]]
+
+
+def test_nothing_is_gathered_outside_a_transaction(counting: None) -> None:
+    with pytest.raises(transaction.TransactionManagementError):
+        transactions.gather(lambda items: None, "a")
 
 
 def test_part_of_a_transaction_refuses_to_be_a_whole_one(counting: None) -> None:
