@@ -1,0 +1,52 @@
+"""Orders from before the journal get their part of it from what their sagas logged."""
+
+from importlib import import_module
+
+import pytest
+from django.apps import apps
+
+from inventory.tests.factories import ProductFactory
+from orders import ending, timeline
+from orders.models import Order, Saga
+from orders.tests import buying
+from shop.models import JournalLine
+
+pytestmark = pytest.mark.django_db(transaction=True)
+filling = import_module("orders.migrations.0003_fill_journal")
+
+
+def told(order: Order) -> list[str]:
+    """The order's timeline, but for what only the journal ever knew."""
+    words = timeline.of(order.id, for_staff=True).values_list("what", flat=True)
+    return sorted(word for word in words if not word.startswith(("coupon.", "points.")))
+
+
+def test_an_orders_timeline_is_what_it_would_have_been() -> None:
+    product = ProductFactory.create(on_hand=9)
+    buyer = buying.account(points=500)
+    tokens = ["tok_ok", "tok_declined", "tok_flaky"]
+    placed = [buying.place(buyer.id, {product: 1}, token=token, points=100) for token in tokens]
+    orders = [one.order for one in placed]
+    for one in placed:
+        buying.drive(one)
+    orders.append(buying.place(buyer.id, {product: 1}).order)
+    ending.cancel(order_id=orders[-1].id, account_id=buyer.id)
+    buying.settle_everything()
+    before = [told(order) for order in orders]
+    JournalLine.objects.all().delete()
+    Saga.objects.update(about_id=None)
+    filling.fill(apps, None)
+    assert [told(order) for order in orders] == before
+    assert Saga.objects.filter(about_id__isnull=True).count() == 0
+    paid = JournalLine.objects.filter(what="order.paid")
+    assert set(paid.values_list("delivery", flat=True)) == {"delivered"}
+
+
+def test_what_the_data_platform_has_not_heard_is_left_to_the_outbox() -> None:
+    placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=9): 1}, token="tok_ok")
+    buying.drive(placed)
+    JournalLine.objects.all().delete()
+    placed.started.saga.log.filter(step="transmit").delete()
+    filling.fill(apps, None)
+    line = JournalLine.objects.get(what="order.paid")
+    assert (line.delivery, line.after["order"]) == ("queued", str(placed.order.id))
