@@ -8,6 +8,7 @@ import redis
 from django.conf import LazySettings
 
 from coupons import issuing
+from payments.gateways import breaking
 from shop import disabled_accounts, throttling
 from shop import redis as shop_redis
 
@@ -48,6 +49,7 @@ def _forgetful_process() -> None:
     throttling.forget()
     shop_redis.reset()
     issuing.forget()
+    breaking.forget()
 
 
 @pytest.fixture(autouse=True)

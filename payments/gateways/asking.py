@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 import urllib3
 from django.conf import settings
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 
+from payments.gateways import breaking
+from payments.gateways.breaking import Away, NoAnswer
 from shop import transactions
 
 LARGEST_ANSWER = 4 * 2**20
@@ -20,8 +23,13 @@ CHUNK = 2**16
 _pool = urllib3.PoolManager(maxsize=64, retries=False)
 
 
-class NoAnswer(Exception):
-    """Nothing came back that says what happened. The text says what came instead, and names no card."""
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply, whatever it says."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +48,52 @@ def ask(
     body: Mapping[str, Any] | None = None,
     key: str | None = None,
 ) -> Answer:
-    """Ask the gateway at `GATEWAY_URL`, within `GATEWAY_TIMEOUT_SECONDS`. Raises `NoAnswer`."""
+    """Ask the gateway at `GATEWAY_URL` something in JSON. Raises `NoAnswer`."""
+    headers = {"Idempotency-Key": key} if key else {}
+    content = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        content = orjson.dumps(body)
+    url = f"{settings.GATEWAY_URL}{path}" + (f"?{urlencode(query)}" if query else "")
+    reply = exchange(method, url, headers=headers, body=content)
+    if reply.status >= 500:
+        raise NoAnswer(f"HTTP {reply.status}")
+    try:
+        return Answer(reply.status, orjson.loads(reply.body))
+    except orjson.JSONDecodeError as error:
+        raise NoAnswer(f"HTTP {reply.status} without JSON") from error
+
+
+def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> Reply:
+    """One request and its whole reply, within `GATEWAY_TIMEOUT_SECONDS`. Raises `NoAnswer`.
+
+    While the gateway is away that is told at once, without a call.
+    """
     transactions.assert_outside()
+    with breaking.watched():
+        return _exchange(method, url, headers, body)
+
+
+def _exchange(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
     deadline = time.monotonic() + settings.GATEWAY_TIMEOUT_SECONDS
     try:
         response = _pool.request(
             method,
-            settings.GATEWAY_URL + path,
-            fields=query,
-            json=body,
-            headers={"Idempotency-Key": key} if key else None,
+            url,
+            body=body,
+            headers=headers,
             timeout=urllib3.Timeout(total=settings.GATEWAY_TIMEOUT_SECONDS),
             preload_content=False,
         )
         # Whatever is not read to its end closes its connection instead of going back to the pool.
         with closing(response):
-            content = _read(response, deadline)
+            return Reply(response.status, response.headers, _read(response, deadline))
     except NewConnectionError as error:
-        raise NoAnswer("no connection") from error
+        raise Away("no connection") from error
     except TimeoutError as error:
-        raise NoAnswer("no reply in time") from error
+        raise Away("no reply in time") from error
     except HTTPError as error:
-        raise NoAnswer(f"the connection broke: {type(error).__name__}") from error
-    if response.status >= 500:
-        raise NoAnswer(f"HTTP {response.status}")
-    try:
-        return Answer(response.status, orjson.loads(content))
-    except orjson.JSONDecodeError as error:
-        raise NoAnswer(f"HTTP {response.status} without JSON") from error
+        raise Away(f"the connection broke: {type(error).__name__}") from error
 
 
 def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
@@ -78,5 +104,5 @@ def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
         if len(body) > LARGEST_ANSWER:
             raise NoAnswer("an answer without end")
         if time.monotonic() > deadline:
-            raise NoAnswer("no whole reply in time")
+            raise Away("no whole reply in time")
     return bytes(body)

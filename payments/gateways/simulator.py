@@ -1,9 +1,11 @@
 """The simulator's protocol. The module itself is the gateway: its functions are the contract's."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Literal, Self
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
+from django.conf import settings
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -15,8 +17,10 @@ from pydantic import (
 )
 from structlog import get_logger
 
-from payments.gateways.asking import Answer, NoAnswer, ask
-from payments.gateways.contract import BookedCharge, Verdict
+from payments.gateways import events, signatures
+from payments.gateways.asking import Answer, ask
+from payments.gateways.breaking import NoAnswer
+from payments.gateways.contract import BookedCharge, GatewayEvent, Verdict
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
@@ -122,6 +126,13 @@ class Refund(Said):
     status: Literal["succeeded"]
 
 
+class Event(Said):
+    id: events.Id
+    type: events.Type
+    created_at: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    data: dict[str, Any] = {}
+
+
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> Verdict:
     order = None if order_id is None else str(order_id)
     body = {"token": token, "amount": amount, "currency": currency, "order": order}
@@ -175,9 +186,20 @@ def refund(*, key: str, charge_reference: str, amount: int) -> Verdict:
     return Verdict(status="succeeded", reference=refunded.id, amount=amount, refunded_amount=amount)
 
 
-def charges(*, key: str | None = None, order_id: UUID | None = None) -> Iterator[BookedCharge]:
-    query = {"limit": str(PAGE)}
-    query |= {name: str(value) for name, value in (("key", key), ("order", order_id)) if value is not None}
+def charges(
+    *,
+    key: str | None = None,
+    order_id: UUID | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Iterator[BookedCharge]:
+    asked = {
+        "key": key,
+        "order": order_id,
+        "created_from": since and since.isoformat(),
+        "created_to": until and until.isoformat(),
+    }
+    query = {"limit": str(PAGE)} | {name: str(value) for name, value in asked.items() if value is not None}
     while True:
         try:
             page = _page(ask("GET", "/charges", query=query))
@@ -189,6 +211,19 @@ def charges(*, key: str | None = None, order_id: UUID | None = None) -> Iterator
         if not page.results or page.next == query.get("after"):
             raise Unavailable("The gateway's book can't be read: its pages lead nowhere.")
         query["after"] = page.next
+
+
+def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent:
+    signed = signatures.header(headers, "Firstcome-Signature")
+    signatures.verify(signed, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
+    told = events.read(Event, body)
+    return GatewayEvent(
+        id=told.id,
+        type=told.type,
+        key=events.text_in(told.data, "key", longest=events.LONGEST_KEY),
+        order_id=events.text_in(told.data, "order") or None,
+        created_at=told.created_at,
+    )
 
 
 def _charge(answer: Answer, key: str, expected: Mapping[int, Collection[str]]) -> Charge:

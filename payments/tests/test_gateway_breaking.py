@@ -1,0 +1,117 @@
+"""The circuit breaker before a gateway that is down or frozen: a real process, stopped by its id."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+
+from payments.gateways import breaking, gateway
+from payments.gateways.contract import Verdict
+from scripts import children, ports
+from scripts.tests.simulator import Simulator, running
+from shop.tests.racing import race, wait_until
+
+AWAY = "the gateway is away; it is asked again soon"
+PATIENCE = 0.3
+
+
+@pytest.fixture
+def mortal_gateway(tmp_path: Path, settings: LazySettings) -> Iterator[Simulator]:
+    """A gateway that its test may freeze or kill."""
+    settings.GATEWAY_TIMEOUT_SECONDS = PATIENCE
+    with running("gateway", tmp_path, "--latency-ms", "0") as simulator:
+        settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
+        yield simulator
+        simulator.child.send_signal(signal.SIGCONT)
+
+
+def charge(key: str, token: str = "tok_ok") -> Verdict:
+    return gateway().charge(key=key, token=token, amount=700, currency="KRW", order_id=None)
+
+
+def took(call: Callable[[], Verdict]) -> float:
+    started_at = time.monotonic()
+    call()
+    return time.monotonic() - started_at
+
+
+def exhaust_patience() -> None:
+    """Call until the breaker opens."""
+    for number in range(breaking.SILENCES):
+        assert charge(f"before {number}").failure_detail != AWAY
+    assert charge("one too many").failure_detail == AWAY
+
+
+def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_gateway: Simulator) -> None:
+    mortal_gateway.child.send_signal(signal.SIGSTOP)
+
+    exhaust_patience()
+
+    assert sum(took(lambda: charge("more")) for _ in range(20)) < PATIENCE
+    assert charge("more") == Verdict(status="unknown", failure_detail=AWAY)
+    assert gateway().find(key="more").failure_detail == AWAY
+
+
+def test_a_gateway_that_thaws_is_used_again_by_itself(mortal_gateway: Simulator) -> None:
+    mortal_gateway.child.send_signal(signal.SIGSTOP)
+    exhaust_patience()
+
+    mortal_gateway.child.send_signal(signal.SIGCONT)
+
+    wait_until(lambda: charge("after").status == "succeeded")
+    assert charge("at once").status == "succeeded"
+
+
+def test_a_gateway_that_died_is_used_again_when_another_listens_there(
+    mortal_gateway: Simulator, tmp_path: Path
+) -> None:
+    children.stop(mortal_gateway.child)
+    exhaust_patience()
+
+    with running("gateway", tmp_path, "--latency-ms", "0", port=mortal_gateway.port):
+        wait_until(lambda: charge("after").status == "succeeded")
+
+
+def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulator) -> None:
+    mortal_gateway.child.send_signal(signal.SIGSTOP)
+    exhaust_patience()
+    wait_until(lambda: breaking._breaker.state == breaking.STATE_HALF_OPEN)
+
+    details = [one.failure_detail for one in race([lambda: charge("again")] * 20)]
+
+    assert sorted(details) == ["no reply in time"] + [AWAY] * 19
+
+
+def test_errors_are_answers_and_open_nothing(mortal_gateway: Simulator) -> None:
+    for number in range(3 * breaking.SILENCES):
+        assert charge(f"error {number}", "tok_error").failure_detail == "HTTP 500"
+
+    assert charge("good").status == "succeeded"
+
+
+def test_silences_with_an_answer_between_them_do_not_add_up(
+    mortal_gateway: Simulator, settings: LazySettings
+) -> None:
+    """A card that makes the gateway time out is asked about by key between two attempts."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.1
+    for number in range(2 * breaking.SILENCES):
+        assert charge(f"lost {number}", "tok_timeout_lost").failure_detail == "no reply in time"
+        settings.GATEWAY_TIMEOUT_SECONDS = PATIENCE
+        assert gateway().find(key=f"lost {number}").status == "absent"
+        settings.GATEWAY_TIMEOUT_SECONDS = 0.1
+
+
+def test_calls_under_way_do_not_wait_for_one_another(
+    mortal_gateway: Simulator, settings: LazySettings
+) -> None:
+    """A breaker that holds its lock while it calls, as pybreaker's does, would charge one card at a time."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 10
+    started_at = time.monotonic()
+
+    verdicts = race([lambda number=number: charge(f"slow {number}", "tok_slow") for number in range(8)])
+
+    assert {verdict.status for verdict in verdicts} == {"succeeded"}
+    assert time.monotonic() - started_at < 8, "eight charges of two seconds went one after the other"
