@@ -1,29 +1,121 @@
-"""A way that is not in the table is impossible."""
+"""A way that is not in the table is impossible, whoever asks for it."""
 
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from inventory.tests.factories import ProductFactory
-from orders import transitions
-from orders.models import Order
+from orders import ending, saga, transitions
+from orders.checkout import Placed
+from orders.models import Order, Saga
 from orders.tests import buying
+from shop.tests.clients import client_of
 
-ALL = [status.value for status in Order.Status]
+Status = Order.Status
+ALL = [status.value for status in Status]
+
+# As the contract draws it, each arrow one way.
+CONTRACT = """
+awaiting_payment → paying → paid → refunding → refunded
+awaiting_payment → cancelled
+awaiting_payment → expired
+paying → payment_failed
+refunding → paid
+"""
+
+
+def force(order: Order, status: str) -> None:
+    """Put the order where it is to stand, past every guard; what it holds stays as it is."""
+    paid_at = timezone.now() if status in transitions.PAID else None
+    Order.objects.filter(id=order.id).update(status=status, paid_at=paid_at)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("source", "target"), list(itertools.product(ALL, ALL)))
 def test_an_order_moves_only_as_the_table_says(source: str, target: str) -> None:
     placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
-    paid_at = timezone.now() if source in transitions.PAID else None
-    Order.objects.filter(id=placed.order.id).update(status=source, paid_at=paid_at)
+    force(placed.order, source)
     target_paid_at = timezone.now() if target in transitions.PAID else None
     moved = transitions.move([placed.order.id], to=target, paid_at=target_paid_at)
     assert moved == (target in transitions.TRANSITIONS[source])
     assert buying.state_of(placed.order.id) == (target if moved else source)
 
 
-def test_every_status_has_its_row() -> None:
-    assert set(transitions.TRANSITIONS) == set(ALL)
+def test_the_table_is_the_contract() -> None:
+    drawn: dict[str, set[str]] = {status: set() for status in ALL}
+    for line in CONTRACT.split("\n"):
+        for source, target in itertools.pairwise(line.split(" → ")):
+            drawn[source].add(target)
+    assert drawn == transitions.TRANSITIONS
+
+
+def pay(placed: Placed) -> str:
+    body = {"order": str(placed.order.id), "token": "tok_ok"}
+    return refusal(client_of(placed.order.account).post("/payments", body, key="pay"))
+
+
+def cancel(placed: Placed) -> str:
+    return refusal(client_of(placed.order.account).post(f"/orders/{placed.order.id}/cancel"))
+
+
+def expire(placed: Placed) -> str:
+    Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now())
+    return "" if ending.expire_due() else "not_due"
+
+
+def drive(placed: Placed) -> str:
+    """Let its saga settle or fail it, as its card says."""
+    assert placed.started
+    saga.advance(placed.started.saga.id)
+    row = Saga.objects.get(id=placed.started.saga.id)
+    return "can't become" if "can't become" in row.last_error else ""
+
+
+def refusal(answer: Any) -> str:
+    return "" if answer.status_code < 300 else answer.json()["code"]
+
+
+def unpaid() -> Placed:
+    return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
+
+
+def begun(token: str) -> Placed:
+    return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token=token)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something that would bring an order to `target`: of which order, and what it says where it must not."""
+
+    target: str
+    order: Callable[[], Placed]
+    make: Callable[[Placed], str]
+    refusal: str
+
+
+CALLS = {
+    "pay": Call(Status.PAYING, unpaid, pay, "order_not_payable"),
+    "cancel": Call(Status.CANCELLED, unpaid, cancel, "order_not_cancellable"),
+    "expire": Call(Status.EXPIRED, unpaid, expire, "not_due"),
+    "settle": Call(Status.PAID, lambda: begun("tok_ok"), drive, "can't become"),
+    "fail": Call(Status.PAYMENT_FAILED, lambda: begun("tok_declined"), drive, ""),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("name", "source"), list(itertools.product(CALLS, ALL)))
+def test_a_call_moves_an_order_only_as_the_table_says(name: str, source: str) -> None:
+    call = CALLS[name]
+    placed = call.order()
+    force(placed.order, source)
+    refused = call.make(placed)
+    if call.target in transitions.TRANSITIONS[source]:
+        assert (buying.state_of(placed.order.id), refused) == (call.target, "")
+    elif (name, source) == ("cancel", Status.CANCELLED):
+        assert (buying.state_of(placed.order.id), refused) == (source, "")
+    else:
+        assert (buying.state_of(placed.order.id), refused) == (source, call.refusal)
