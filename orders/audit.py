@@ -10,7 +10,7 @@ from django.utils import timezone
 from coupons.models import Coupon
 from inventory.models import Product
 from orders.models import Order, OrderLine, Saga, SagaLog
-from orders.steps import DO, LEASE_SECONDS, Event
+from orders.steps import DO, IN_EFFECT, LEASE_SECONDS
 from orders.transitions import ENDED, OPEN, PAID
 from payments import book
 from payments.models import Payment, Transfer
@@ -111,8 +111,8 @@ def ended_orders_hold_nothing() -> LawReport:
 
 
 def paid_orders_were_told() -> LawReport:
-    """Each paid order's event was accepted, or its saga still tries."""
-    accepted = SagaLog.objects.filter(saga=OuterRef("pk"), step="transmit", direction=DO, event=Event.DONE)
+    """Each paid order's event was accepted, or an operator answers for it, or its saga still tries."""
+    accepted = SagaLog.objects.filter(saga=OuterRef("pk"), step="transmit", direction=DO, event__in=IN_EFFECT)
     sagas = Saga.objects.filter(subject_id=OuterRef("payments__id"))
     fine = sagas.filter(Q(ended_at__isnull=True) | Exists(accepted))
     paid = Order.objects.filter(status__in=PAID)

@@ -7,7 +7,7 @@ tells. (Kill Bill's UNKNOWN and its janitor: a time-out is never taken for a fai
 from django.utils import timezone
 
 from orders.models import Saga, SagaLog
-from orders.steps import DO, Event, Heard, Outside
+from orders.steps import DO, IN_EFFECT, Event, Heard, Outside
 from payments import paying
 from payments.gateways import gateway
 from payments.gateways.contract import Verdict
@@ -63,7 +63,7 @@ def give_back(saga: Saga) -> Heard:
 def charge_reference(saga: Saga) -> str:
     """The gateway's id of the charge that succeeded, or nothing."""
     line = SagaLog.objects.filter(
-        saga_id=saga.id, step=NAME, direction=DO, attempt=0, event=Event.DONE
+        saga_id=saga.id, step=NAME, direction=DO, attempt=0, event__in=IN_EFFECT
     ).first()
     return line.reference if line else ""
 

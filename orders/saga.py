@@ -158,8 +158,7 @@ def _next(saga_id: UUID, kind: Kind) -> tuple[Step | None, str]:
     final = set(
         SagaLog.objects.filter(saga_id=saga_id, attempt=0, direction=direction).values_list("step", flat=True)
     )
-    way = kind.steps if direction == DO else kind.reversible[::-1]
-    return next((step for step in way if step.name not in final), None), direction
+    return kind.next_step(direction, final), direction
 
 
 def _postpone(saga_id: UUID, kind: Kind, step: Step, direction: str, heard: Heard, token: str) -> bool:

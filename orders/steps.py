@@ -6,7 +6,7 @@ records what it heard. An undo of a step that never ran leaves a line that refus
 barrier is dtm's: dtm-labs/client, `dtmcli/barrier.go`.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
@@ -25,6 +25,8 @@ Event = SagaLog.Event
 UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 # Not final: the step is to be tried again.
 IN_VAIN = (Event.FAILED, Event.PENDING)
+# Final, and it has happened: we did it, or an operator answers for it.
+IN_EFFECT = (Event.DONE, Event.FORCED)
 
 # Longer than the two calls that a step may make outside, renewed before each step; a dead driver costs
 # this long.
@@ -78,7 +80,8 @@ Step = Local | Outside
 class Kind:
     """A sort of saga. `lock` takes the locks that come before the saga's row in the lock order;
     `compensated` runs in the transaction that ends an undone saga, `after_undone` once it is committed;
-    `stuck` runs in the transaction that gives a late one to the operators.
+    `stuck` runs in the transaction that gives a late one to the operators, `resumed` in the one in which
+    an operator sets it going again.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Kind:
     compensated: Callable[[Saga], None]
     after_undone: Callable[[Saga], None] | None = None
     stuck: Callable[[Saga], None] | None = None
+    resumed: Callable[[Saga], None] | None = None
 
     def step(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)
@@ -95,6 +99,11 @@ class Kind:
     def reversible(self) -> tuple[Step, ...]:
         """The steps before the point of no return, which is the first step without an undo."""
         return tuple(takewhile(lambda step: step.undo is not None, self.steps))
+
+    def next_step(self, direction: str, final: Collection[str]) -> Step | None:
+        """What is to be done or undone next, when the steps named `final` are; None when all are."""
+        way = self.steps if direction == DO else self.reversible[::-1]
+        return next((step for step in way if step.name not in final), None)
 
 
 class LeaseLost(Exception):
@@ -143,7 +152,7 @@ def _undo_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
     done = lines.get((step.name, DO))
     if done is None:
         write(saga, step.name, DO, Heard(Event.VOID))
-    elif done.event == Event.DONE and step.undo:
+    elif done.event in IN_EFFECT and step.undo:
         heard = Heard(Event.DONE, step.undo(saga))
     write(saga, step.name, UNDO, heard)
     return heard
