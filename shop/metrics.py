@@ -7,15 +7,17 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
 
-from shop import addresses, problems
+from shop import addresses, gauges, problems
 from shop.errors import NotAllowed, NotAuthenticated
 
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """What all worker processes counted, when `PROMETHEUS_MULTIPROC_DIR` says where they keep it."""
+    """What all worker processes counted, and what the database says. `PROMETHEUS_MULTIPROC_DIR` is the counts'."""
     if addresses.is_local(request) or _has_token(request):
-        return ExportToDjangoView(request)
+        answer = ExportToDjangoView(request)
+        answer.content += gauges.exposition()
+        return answer
     if settings.METRICS_TOKEN:
         return problems.of(NotAuthenticated("Metrics want `Authorization: Bearer METRICS_TOKEN`."))
     return problems.of(NotAllowed("Metrics are for this machine; METRICS_TOKEN opens them to others."))

@@ -1,0 +1,63 @@
+"""Gauges: read at each look, one for all processes, and no reason for metrics to fail."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import urllib3
+from django.db import OperationalError
+
+from shop import gauges
+
+
+@pytest.fixture(autouse=True)
+def _no_other_gauges(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setattr(gauges, "_gauges", {})
+        yield
+
+
+def told() -> dict[str, float]:
+    lines = gauges.exposition().decode().splitlines()
+    return {line.split()[0]: float(line.split()[1]) for line in lines if not line.startswith("#")}
+
+
+def test_a_gauge_is_read_at_each_look() -> None:
+    readings = iter([1.0, 2.5])
+    gauges.register("firstcome_things", help="Things.", read=lambda: next(readings))
+
+    assert told() == {"firstcome_things": 1.0}
+    assert b"# TYPE firstcome_things gauge" in gauges.exposition()
+
+
+def test_nothing_to_tell_is_left_out() -> None:
+    gauges.register("firstcome_nothing", help="Nothing.", read=lambda: None)
+    gauges.register("firstcome_zero", help="Zero.", read=lambda: 0)
+
+    assert told() == {"firstcome_zero": 0.0}
+
+
+def test_without_a_database_the_others_are_not_asked_in_vain() -> None:
+    asked = []
+
+    def fail() -> float:
+        asked.append("first")
+        raise OperationalError(2002, "Can't connect")
+
+    def ask() -> float:
+        asked.append("second")
+        return 1
+
+    gauges.register("firstcome_first", help="First.", read=fail)
+    gauges.register("firstcome_second", help="Second.", read=ask)
+
+    assert told() == {}
+    assert asked == ["first"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_processes_do_not_add_them_up(live_web: str) -> None:
+    """Each of them is asked, and whoever answers tells the same."""
+    for _ in range(10):
+        text = urllib3.request("GET", f"{live_web}/metrics", retries=False).data.decode()
+        assert re.findall(r"^firstcome_events_queued (\S+)$", text, re.M) == ["0.0"]
