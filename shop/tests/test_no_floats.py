@@ -1,0 +1,124 @@
+"""No floats where money, stock or coupons are counted: they are for times alone."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.apps import apps
+from django.db import models
+
+from scripts import places
+
+APPS = ("coupons", "inventory", "orders", "payments")
+# A float may stand where one of these is spoken of: in its statement, or its function's signature.
+TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed", "latency", "timeout")
+# And here: what is remembered until a moment.
+MOMENTS = {"coupons/issuing.py": {"_remembered"}}
+FLOATING = {"float", "round", "fsum", "Decimal", "Avg", "FloatField", "DecimalField", "StdDev", "Variance"}
+
+
+def modules() -> Iterator[Path]:
+    for app in APPS:
+        for path in sorted((places.PROJECT / app).rglob("*.py")):
+            if not {"tests", "migrations"} & set(path.parts):
+                yield path
+
+
+def floating(code: str, moments: set[str] = frozenset()) -> list[str]:
+    """The statements that make or name a float, or divide into one, and speak of no time."""
+    found = []
+    for part in _parts(ast.parse(code)):
+        names = {name for node in part for name in _names(node)}
+        is_timed = any(word in name.lower() for name in names for word in TIMES) or names & moments
+        if not is_timed and any(_is_floating(node) for node in part):
+            found.append(ast.get_source_segment(code, part[0]) or ast.unparse(part[0]))
+    return found
+
+
+def _parts(tree: ast.AST) -> Iterator[list[ast.AST]]:
+    """Each statement's own nodes: without the statements inside it, whose parts come by themselves."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield list(_own(node))
+
+
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield from _own(child)
+
+
+def _names(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.FunctionDef(name=name):
+            return [name]
+        case ast.keyword(arg=str(name)):
+            return [name]
+    return []
+
+
+def _is_floating(node: ast.AST) -> bool:
+    match node:
+        case ast.BinOp(op=ast.Div()) | ast.AugAssign(op=ast.Div()) | ast.Constant(value=float()):
+            return True
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name in FLOATING
+    return False
+
+
+@pytest.mark.parametrize("path", list(modules()), ids=lambda path: str(path.relative_to(places.PROJECT)))
+def test_a_module_has_floats_for_times_alone(path: Path) -> None:
+    where = str(path.relative_to(places.PROJECT))
+    assert floating(path.read_text(), MOMENTS.get(where, set())) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "share = total_amount * line_amount / items_amount",
+        "total_amount /= 2",
+        "discount_amount = int(items_amount * 0.1)",
+        "points = round(card_amount * rate)",
+        "def half(amount: float) -> int:\n    return amount",
+        "if amount > 1.5:\n    pause_seconds = 2",
+        "rate = Decimal('0.1')",
+        "price = models.DecimalField(max_digits=9)",
+    ],
+)
+def test_a_float_in_an_amount_is_seen(statement: str) -> None:
+    assert len(floating(statement)) == 1
+
+
+def test_a_float_in_a_time_is_none_of_ours() -> None:
+    assert floating("def wait(pause_seconds: float = 0.5):\n    deadline = start + 1.5 / 2") == []
+
+
+def test_no_column_of_the_database_is_a_float() -> None:
+    columns = [
+        f"{model.__name__}.{field.name}"
+        for app in (*APPS, "shop")
+        for model in apps.get_app_config(app).get_models()
+        for field in model._meta.get_fields()
+        if isinstance(field, models.FloatField | models.DecimalField)
+    ]
+    assert columns == []
+
+
+def test_the_api_takes_and_gives_whole_numbers_alone() -> None:
+    document = yaml.safe_load((places.PROJECT / "docs" / "openapi.yaml").read_text())
+    kinds = list(_types(document))
+    assert kinds.count("integer") > 100
+    assert "number" not in kinds
+
+
+def _types(part: Any) -> Iterator[Any]:
+    """Every `type` in the document, of a list of them each."""
+    if isinstance(part, dict):
+        kinds = part.get("type")
+        yield from kinds if isinstance(kinds, list) else [kinds]
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _types(inner)
