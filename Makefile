@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench chaos check format openapi lock
+.PHONY: help run manage test test-services smoke bench chaos soak check format openapi lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ bench: ## coupons and orders a second by k6, on a fresh MariaDB stack: QUICK=1 t
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.chaos --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
+
+soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb
+	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,mariadb)
+	@exec $(VENV) -m scripts.soak --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 check: ## formatting, lint, types, layers, migrations, OpenAPI drift
 	$(BOOTSTRAP) check

@@ -87,9 +87,9 @@ def _read_in_batch(fields: Any, number: int) -> Event:
         return _read_event(fields)
     except Refused as refused:
         content = refused.answer.content
-        named = {"field": f"events.{number}.{content['field']}", "event": fields.get("id")}
+        field = f"events.{number}.{content['field']}"
         detail = f"Event {number} of the batch can't be read: {content['detail']}"
-        raise Refused(400, "invalid", detail, **named) from refused
+        raise Refused(400, "invalid", detail, field=field, event=fields.get("id")) from refused
 
 
 def _read_event(fields: dict[str, Any]) -> Event:

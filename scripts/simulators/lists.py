@@ -32,7 +32,9 @@ def answer(
     """
     period = PERIOD if has_period else {}
     _refuse_unknown(request, {*filters, *period, "limit", "after"})
-    wanted = {f"{filters[name]} = ?": request.query[name] for name in filters if name in request.query}
+    wanted: dict[str, str | int] = {
+        f"{filters[name]} = ?": request.query[name] for name in filters if name in request.query
+    }
     wanted |= {
         condition: books.written(inputs.moment(request.query[name], name))
         for name, condition in period.items()

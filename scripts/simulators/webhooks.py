@@ -63,13 +63,18 @@ class Sender:
         """Start to send every event that was neither delivered nor given up, and isn't under way."""
         for row in self._waiting():
             if row["id"] not in self.sending:
-                task = asyncio.ensure_future(self._send_until_heard(row))
-                self.sending[row["id"]] = task
-                task.add_done_callback(lambda _, id=row["id"]: self.sending.pop(id))
+                # The event loop alone would let the task be collected half-way.
+                self.sending[row["id"]] = asyncio.ensure_future(self._send(row))
 
     def _waiting(self) -> list[Row]:
         rows = self.book.execute("SELECT * FROM webhooks WHERE delivered_at IS NULL").fetchall()
         return [row for row in rows if _age(row) < GIVE_UP_SECONDS]
+
+    async def _send(self, row: Row) -> None:
+        try:
+            await self._send_until_heard(row)
+        finally:
+            del self.sending[row["id"]]
 
     async def _send_until_heard(self, row: Row) -> None:
         pause = SHORTEST_PAUSE

@@ -84,14 +84,14 @@ class Observations:
 
     def heard(self, call: Call, answer: Answer, seconds: float) -> None:
         sort = answer.word
-        self._count(sort, seconds - call.wait)
+        self.count(sort, seconds - call.wait)
         if answer.status >= 500 and answer.code not in PASSING_CODES:
             self.find(f"{call.method} {call.path} answered {sort}: {answer.body}")
         if seconds - call.wait > LATEST_SECONDS:
             self.find(f"{call.method} {call.path} answered {sort} after {seconds:.0f} s")
 
     def lost(self, call: Call, seconds: float, error: Exception) -> None:
-        self._count("no answer", seconds - call.wait)
+        self.count("no answer", seconds - call.wait)
         if seconds - call.wait >= LATEST_SECONDS:
             self.find(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
 
@@ -101,7 +101,8 @@ class Observations:
             if len(self.findings) < MOST_FINDINGS:
                 self.findings.append(what[:1000])
 
-    def _count(self, sort: str, seconds: float) -> None:
+    def count(self, sort: str, seconds: float) -> None:
+        """One more answer of the sort, which took so long."""
         with self.mutex:
             self.statuses[sort] += 1
             self.slowest[sort] = max(self.slowest.get(sort, 0.0), seconds)

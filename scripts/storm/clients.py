@@ -19,7 +19,8 @@ CARDS = {
     "tok_timeout_charged": 1,
     "tok_timeout_lost": 1,
     "tok_error": 1,
-    "tok_refund_fails": 1,
+    "tok_refund_fails": 2,
+    "tok_webhook": 3,
 }
 """Each card of the simulator, and how often it is used."""
 PAGES = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
@@ -44,6 +45,13 @@ class Client:
         answer = self.line.insist(call, until=self.until)
         account.deeds.append(Deed(sort, call, answer))
         return answer
+
+    def repeat(self, account: Account) -> None:
+        """An old call again, as a client that lost its memory of the answer: nothing may happen twice."""
+        if account.deeds:
+            deed = self.random.choice(account.deeds)
+            if deed.was_done or deed.is_open:
+                self.line.insist(deed.call, until=self.until)
 
     def pause(self) -> None:
         time.sleep(self.random.uniform(*PAUSE_SECONDS))
@@ -103,13 +111,6 @@ class Buyer(Client):
         body = {"amount": self.random.randrange(1, 50) * 100, "token": self.chosen(CARDS)}
         self.do(account, "top_up", "/wallet/top-ups", body, keyed=True)
 
-    def repeat(self, account: Account) -> None:
-        """An old call again, as a client that lost its memory of the answer: nothing may happen twice."""
-        if account.deeds:
-            deed = self.random.choice(account.deeds)
-            if deed.was_done or deed.is_open:
-                self.line.insist(deed.call, until=self.until)
-
     def look(self, account: Account) -> None:
         path = self.random.choice(
             ["/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products"]
@@ -130,12 +131,34 @@ class Buyer(Client):
 
 
 class Staff(Client):
-    """Corrects stock and grants points, to whomever."""
+    """Corrects stock, grants points and gives money back, to whomever."""
 
     def run(self, stop: threading.Event) -> None:
+        actions: dict[Callable[[], None], int] = {
+            self.adjust: 2,
+            self.grant: 2,
+            self.refund: 5,
+            lambda: self.repeat(self.stage.staff): 1,
+        }
         while not stop.is_set():
-            self.random.choice([self.adjust, self.grant])()
+            self.chosen(actions)()
             self.pause()
+
+    def refund(self) -> None:
+        """Some of an order, or all that is left of it; it may not be paid, or nothing be left."""
+        account: Account = self.random.choice(self.stage.buyers)
+        placed = [deed.answer.body for deed in account.done("order") if deed.answer.status == 201]
+        if not placed:
+            return
+        order = self.random.choice(placed)
+        body: dict[str, Any] = {"reason": "came back", "restock": self.random.random() < 0.5}
+        if self.random.random() < 0.6:
+            items = self.random.sample(order["items"], self.random.randint(1, len(order["items"])))
+            body["items"] = [
+                {"product": item["product"], "quantity": self.random.randint(1, item["quantity"])}
+                for item in items
+            ]
+        self.do(self.stage.staff, "refund", f"/orders/{order['id']}/refunds", body, keyed=True)
 
     def adjust(self) -> None:
         shelf: Shelf = self.random.choice(self.stage.shelves)

@@ -7,11 +7,13 @@ from scripts.storm.calls import Answer, Call
 
 RECORDED = {200, 201, 402}
 """Answers that had an effect, or name one: those of a keyed call are repeated for good."""
+ACCEPTED = {"refund"}
+"""Calls whose 202 lasts: it names what has begun, and how that ends is to be looked up."""
 
 
 @dataclass(slots=True)
 class Deed:
-    """One call with what it came to so far; 202 is open still."""
+    """One call with what it came to so far; most that were answered 202 are open still."""
 
     sort: str
     call: Call
@@ -19,11 +21,11 @@ class Deed:
 
     @property
     def is_open(self) -> bool:
-        return self.answer.status == 202
+        return self.answer.status == 202 and self.sort not in ACCEPTED
 
     @property
     def was_done(self) -> bool:
-        return self.answer.status in RECORDED
+        return self.answer.status in RECORDED or (self.answer.status == 202 and self.sort in ACCEPTED)
 
 
 @dataclass
@@ -68,3 +70,7 @@ class Stage:
     campaigns: list[int]
     shelves: list[Shelf]
     plenty: Shelf
+
+    def refunds(self) -> list[Any]:
+        """Every refund that staff were told of."""
+        return [deed.answer.body for deed in self.staff.done("refund")]

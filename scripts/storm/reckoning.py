@@ -1,7 +1,7 @@
-"""The reckoning: what clients were told against what the shop, the gateway and the data platform say now.
+"""The reckoning: what clients were told against what the shop says now.
 
 Everything goes over HTTP, and nothing is believed that can be added up. `manage.py audit` checks the laws
-in the database; this checks that the shop kept its word.
+in the database; this checks that the shop kept its word, and `storm.outside` asks those outside.
 """
 
 import time
@@ -9,9 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.storm.calls import Line
+from scripts.storm.calls import Answer, Line
 from scripts.storm.memory import Account, Deed, Stage
-from scripts.storm.shop import PATIENCE_SECONDS, Shop
+from scripts.storm.shop import BOUGHT, PATIENCE_SECONDS, Shop
+
+ENDS = {201: BOUGHT, 402: {"payment_failed"}}
+"""What an order may be in the end, by the answer of the call that paid it."""
+PARTS = ("amount", "points_amount", "card_amount")
 
 
 def findings(stage: Stage, shop: Shop) -> Iterator[str]:
@@ -25,8 +29,8 @@ def findings(stage: Stage, shop: Shop) -> Iterator[str]:
     yield from _repeats(stage.staff, shop.line)
     yield from _campaigns(stage, shop)
     everything = [order for found in orders.values() for order in found.values()]
+    yield from _refunds(stage, everything, shop)
     yield from _stock(stage, everything, shop)
-    yield from _outside(stage, everything, shop)
 
 
 def _repeats(account: Account, line: Line) -> Iterator[str]:
@@ -35,9 +39,12 @@ def _repeats(account: Account, line: Line) -> Iterator[str]:
         if not (deed.call.key and deed.was_done):
             continue
         again = line.insist(deed.call, until=time.monotonic() + PATIENCE_SECONDS)
-        same = (again.status, again.body) == (deed.answer.status, deed.answer.body)
-        if not (same and again.is_replay):
+        if not (_is_same(again, deed) and again.is_replay):
             yield f"key {deed.call.key} of {deed.sort}: first {deed.answer}, now {again}"
+
+
+def _is_same(again: Answer, deed: Deed) -> bool:
+    return (again.status, again.body) == (deed.answer.status, deed.answer.body)
 
 
 def _orders(account: Account, orders: dict[str, Any]) -> Iterator[str]:
@@ -48,26 +55,24 @@ def _orders(account: Account, orders: dict[str, Any]) -> Iterator[str]:
     for order_id in told.keys() & orders.keys():
         yield from _order(told[order_id], orders[order_id])
     for deed in account.done("payment"):
-        wanted = "paid" if deed.answer.status == 201 else "payment_failed"
-        yield from _must_be(orders, deed.answer.body["order"], wanted)
+        yield from _must_be(orders, deed.answer.body["order"], ENDS[deed.answer.status])
     for deed in account.done("cancel"):
-        yield from _must_be(orders, deed.answer.body["id"], "cancelled")
+        yield from _must_be(orders, deed.answer.body["id"], {"cancelled"})
 
 
 def _order(deed: Deed, order: dict[str, Any]) -> Iterator[str]:
     """The order against the answer that told of it."""
-    wanted = {201: "paid", 402: "payment_failed"}[deed.answer.status]
-    if "payment" in deed.call.body and order["status"] != wanted:
-        yield f"order {order['id']}: told {wanted}, is {order['status']}"
+    if "payment" in deed.call.body:
+        yield from _must_be({order["id"]: order}, order["id"], ENDS[deed.answer.status])
     asked = [(item["product"], item["quantity"]) for item in deed.call.body["items"]]
     if asked != [(item["product"], item["quantity"]) for item in order["items"]]:
         yield f"order {order['id']}: asked for {asked}, holds {order['items']}"
 
 
-def _must_be(orders: dict[str, Any], order_id: str, wanted: str) -> Iterator[str]:
+def _must_be(orders: dict[str, Any], order_id: str, ends: set[str]) -> Iterator[str]:
     status = orders.get(order_id, {"status": "missing"})["status"]
-    if status != wanted:
-        yield f"order {order_id}: told {wanted}, is {status}"
+    if status not in ends:
+        yield f"order {order_id}: told {' or '.join(sorted(ends))}, is {status}"
 
 
 def _coupons(account: Account, shop: Shop) -> Iterator[str]:
@@ -86,7 +91,8 @@ def _wallet(account: Account, stage: Stage, orders: dict[str, Any], shop: Shop) 
     granted = [deed for deed in stage.staff.done("grant") if deed.call.body["user"] == account.id]
     bought = [deed for deed in account.done("top_up") if deed.answer.status == 201]
     due = account.opening_amount + sum(deed.call.body["amount"] for deed in [*granted, *bought])
-    due -= sum(order["points_amount"] for order in orders.values() if order["status"] == "paid")
+    due -= sum(order["points_amount"] for order in orders.values() if order["status"] in BOUGHT)
+    due += sum(refund["points_amount"] for refund in stage.refunds() if refund["order"] in orders)
     balance, entries = shop.wallet(account)
     if not balance == due == sum(entry["amount"] for entry in entries):
         entered = sum(entry["amount"] for entry in entries)
@@ -109,6 +115,34 @@ def _campaigns(stage: Stage, shop: Shop) -> Iterator[str]:
             yield f"campaign {campaign_id}: says {issued} issued, {given} were told"
 
 
+def _refunds(stage: Stage, orders: list[dict[str, Any]], shop: Shop) -> Iterator[str]:
+    """Each refund that was told has succeeded, there is no other, and none gives back more than was paid."""
+    told = stage.refunds()
+    for order in orders:
+        mine = {refund["id"] for refund in told if refund["order"] == order["id"]}
+        if mine or order["refunded_amount"] or order["status"] == "refunded":
+            yield from _refunds_of(order, mine, shop.refunds(order["id"]))
+
+
+def _refunds_of(order: dict[str, Any], told: set[str], refunds: list[dict[str, Any]]) -> Iterator[str]:
+    name = f"refunds of order {order['id']}"
+    if told != {refund["id"] for refund in refunds}:
+        yield f"{name}: told {sorted(told)}, are {refunds}"
+    if any(refund["status"] != "succeeded" for refund in refunds):
+        yield f"{name}: not all have succeeded: {refunds}"
+    amount, points, card = (sum(refund[part] for refund in refunds) for part in PARTS)
+    if not amount == points + card == order["refunded_amount"]:
+        yield f"{name}: {points} points and {card} by card are not the {order['refunded_amount']} it says"
+    left = (order["points_amount"] - points, order["card_amount"] - card)
+    if min(left) < 0 or (order["status"] == "refunded") != (left == (0, 0)):
+        yield f"{name}: of points and card {left} are left, and it is {order['status']}"
+    quantities = Counter({item["product"]: item["quantity"] for item in order["items"]})
+    for refund in refunds:
+        quantities.subtract({item["product"]: item["quantity"] for item in refund["items"]})
+    if any(quantity < 0 for quantity in quantities.values()):
+        yield f"{name}: more was given back than was bought: {quantities}"
+
+
 def _stock(stage: Stage, orders: list[dict[str, Any]], shop: Shop) -> Iterator[str]:
     """Once all is settled nothing is reserved, and what is gone is sold."""
     adjusted, sold = Counter[int](), Counter[int]()
@@ -116,23 +150,12 @@ def _stock(stage: Stage, orders: list[dict[str, Any]], shop: Shop) -> Iterator[s
         adjusted[int(deed.call.path.split("/")[2])] += deed.call.body["delta"]
     for order in orders:
         for item in order["items"]:
-            sold[item["product"]] += item["quantity"] * (order["status"] == "paid")
+            sold[item["product"]] += item["quantity"] * (order["status"] in BOUGHT)
+    for refund in stage.refunds():
+        for item in refund["items"]:
+            sold[item["product"]] -= item["quantity"] * refund["restock"]
     for shelf in [*stage.shelves, stage.plenty]:
         stock = shop.get(f"/products/{shelf.id}/stock")
         due = shelf.on_hand + adjusted[shelf.id] - sold[shelf.id]
         if (stock["on_hand"], stock["reserved"]) != (due, 0):
             yield f"product {shelf.id}: {due} on hand and none reserved by the answers, is {stock}"
-
-
-def _outside(stage: Stage, orders: list[dict[str, Any]], shop: Shop) -> Iterator[str]:
-    """The gateway's money and the data platform's events against the orders and top-ups."""
-    paid = [order for order in orders if order["status"] == "paid"]
-    top_ups = [deed for account in stage.buyers for deed in account.done("top_up")]
-    due = sum(order["card_amount"] for order in paid)
-    due += sum(deed.call.body["amount"] for deed in top_ups if deed.answer.status == 201)
-    summary = shop.gateway("/summary")
-    if summary["charged_amount"] - summary["refunded_amount"] != due:
-        yield f"the gateway holds {summary}, the answers come to {due}"
-    told = shop.paid_orders_told()
-    if told != Counter(order["id"] for order in paid):
-        yield f"the data platform knows of {len(told)} paid orders, there are {len(paid)}"

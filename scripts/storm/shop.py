@@ -14,8 +14,9 @@ from scripts.storm.memory import Account, Stage
 
 PATIENCE_SECONDS = 60
 PAGE = 200
-EVENTS = 10_000
-ENDS = {"paid", "payment_failed", "cancelled", "expired"}
+BOUGHT = {"paid", "refunded"}
+"""An order that was paid; `refunding` is on its way from one of these to one of these."""
+ENDS = {*BOUGHT, "payment_failed", "cancelled", "expired"}
 SETTLED = {"succeeded", "failed", "reversed"}
 
 
@@ -69,11 +70,17 @@ class Shop:
     def unsettled(self, stage: Stage) -> list[str]:
         """What still has to come to its end: open orders and payments, stock they hold, events not told."""
         orders = list(self.everything("/orders"))
-        paid, told = sum(order["status"] == "paid" for order in orders), len(self.paid_orders_told())
+        due = {
+            "order.paid": sum(order["status"] in BOUGHT for order in orders),
+            "order.cancelled": sum(order["status"] == "cancelled" for order in orders),
+            "order.refunded": len(stage.refunds()),
+        }
+        told = Counter(event["type"] for event in self.events())
         held = {
             shelf.id: self.get(f"/products/{shelf.id}/stock")["reserved"]
             for shelf in [*stage.shelves, stage.plenty]
         }
+        unheard = sum(row["delivered_at"] is None for row in self.gateway("/webhooks")["results"])
         return [
             *(f"order {one['id']} is {one['status']}" for one in orders if one["status"] not in ENDS),
             *(
@@ -82,13 +89,21 @@ class Shop:
                 if one["status"] not in SETTLED
             ),
             *(f"of product {id} {reserved} are reserved" for id, reserved in held.items() if reserved),
-            *([f"{paid} orders are paid, the data platform knows of {told}"] if paid != told else []),
+            *(
+                f"of {number} x {kind} the data platform knows {told[kind]}"
+                for kind, number in due.items()
+                if told[kind] != number
+            ),
+            *([f"{unheard} webhooks of the gateway are not heard yet"] if unheard else []),
         ]
 
-    def paid_orders_told(self) -> "Counter[str]":
-        """How many events the data platform has of each paid order."""
-        page = self._outside(self.instance.data_platform_port, f"/events?type=order.paid&limit={EVENTS}")
-        return Counter(event["data"]["order"] for event in page["results"])
+    def refunds(self, order_id: str) -> list[Any]:
+        return list(self.everything(f"/orders/{order_id}/refunds"))
+
+    def events(self) -> list[Any]:
+        """What the data platform was told, in the order of arrival."""
+        events: list[Any] = self._outside(self.instance.data_platform_port, "/events")["results"]
+        return events
 
     def gateway(self, path: str) -> Any:
         return self._outside(self.instance.gateway_port, path)

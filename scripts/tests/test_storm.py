@@ -1,8 +1,7 @@
-"""The instruments of `make chaos`: they repeat calls as the contract says, and they see what is wrong."""
+"""The instruments of `make chaos` and `make soak`: calls repeated by the contract, eyes for what is wrong."""
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,11 +9,19 @@ from typing import Any
 
 import pytest
 
-from scripts.storm import reckoning
+from scripts.storm import outside, reckoning
 from scripts.storm.calls import Answer, Call, Line, Observations, Unanswered
 from scripts.storm.memory import Account, Deed, Shelf, Stage
 
-ORDER = {"id": "o1", "status": "paid", "points_amount": 0, "card_amount": 900, "items": []}
+ORDER = {
+    "id": "o1",
+    "status": "paid",
+    "points_amount": 0,
+    "card_amount": 900,
+    "refunded_amount": 0,
+    "items": [],
+}
+CHARGE = {"order": "o1", "status": "succeeded", "amount": 900, "refunded_amount": 0}
 PLACE = Call("POST", "/orders", "token", {"items": [], "payment": {"token": "tok_ok"}}, "key")
 
 
@@ -109,8 +116,9 @@ class Books:
         self.issued: dict[str, Any] = {"C1": {"code": "C1", "campaign": 1, "position": 1}}
         self.balance = 70
         self.on_hand = 10
-        self.charged_amount = 900
-        self.events = Counter({"o1": 1})
+        self.charges = [CHARGE]
+        self.told = ["order.paid"]
+        self.given_back: list[Any] = []
         self.answer = Answer(201, ORDER, is_replay=True)
 
     def insist(self, call: Call, *, until: float) -> Answer:
@@ -134,10 +142,21 @@ class Books:
         )
 
     def gateway(self, path: str) -> Any:
-        return {"charged_amount": self.charged_amount, "refunded_amount": 0}
+        if path == "/charges":
+            return {"results": self.charges}
+        amounts = ("amount", "refunded_amount")
+        charged, refunded = (sum(charge[name] for charge in self.charges) for name in amounts)
+        return {"charged_amount": charged, "refunded_amount": refunded}
 
-    def paid_orders_told(self) -> "Counter[str]":
-        return self.events
+    def events(self) -> list[Any]:
+        return [{"type": kind, "data": {"order": "o1"}} for kind in self.told]
+
+    def refunds(self, order_id: str) -> list[Any]:
+        return self.given_back
+
+
+def findings(stage: Stage, books: Any) -> list[str]:
+    return [*reckoning.findings(stage, books), *outside.findings(stage, books)]
 
 
 @pytest.fixture
@@ -158,7 +177,7 @@ def stage() -> Stage:
 
 
 def test_a_shop_that_kept_its_word_has_nothing_to_answer_for(stage: Stage, books: Any) -> None:
-    assert list(reckoning.findings(stage, books)) == []
+    assert findings(stage, books) == []
 
 
 @pytest.mark.parametrize(
@@ -166,14 +185,23 @@ def test_a_shop_that_kept_its_word_has_nothing_to_answer_for(stage: Stage, books
     [
         ("placed", {}, "told, but not there"),
         ("placed", {"o1": ORDER, "o2": ORDER | {"id": "o2", "status": "expired"}}, "nobody was told"),
-        ("placed", {"o1": ORDER | {"status": "payment_failed"}}, "told paid, is payment_failed"),
+        ("placed", {"o1": ORDER | {"status": "payment_failed"}}, "told paid or refunded, is payment_failed"),
+        ("placed", {"o1": ORDER | {"status": "refunded"}}, "is refunded"),
+        ("placed", {"o1": ORDER | {"refunded_amount": 1}}, "are not the 1 it says"),
         ("placed", {"o1": ORDER | {"items": [{"product": 5, "quantity": 1}]}}, "asked for"),
         ("issued", {}, "told, but not there"),
         ("issued", {"C1": {"code": "C1", "campaign": 1, "position": 2}}, "position told 1, is 2"),
         ("balance", 71, "70 by its answers, holds 71"),
         ("on_hand", 9, "product 5: 10 on hand"),
-        ("charged_amount", 1_800, "the answers come to 900"),
-        ("events", Counter({"o1": 2}), "the data platform"),
+        ("charges", [CHARGE | {"amount": 1_800}], "order o1: the gateway holds 1800, due are 900"),
+        ("charges", [CHARGE | {"amount": 1_800}], "the answers come to 900"),
+        ("charges", [CHARGE | {"refunded_amount": 1}], "holds 899"),
+        ("charges", [CHARGE, CHARGE | {"refunded_amount": 900}], "charged 2 times instead of 1"),
+        ("charges", [CHARGE, CHARGE | {"order": "o2"}], "order o2: the gateway holds 900"),
+        ("charges", [CHARGE, CHARGE | {"order": None}], "order None: the gateway holds 900"),
+        ("told", [], "the data platform was told []"),
+        ("told", ["order.paid", "order.paid"], "the data platform was told"),
+        ("told", ["order.paid", "order.refunded"], "the data platform was told"),
         ("answer", Answer(201, ORDER), "first"),
         ("answer", Answer(201, ORDER | {"id": "o2"}, is_replay=True), "first"),
     ],
@@ -182,7 +210,7 @@ def test_a_word_that_was_not_kept_is_found(
     name: str, value: Any, says: str, stage: Stage, books: Any
 ) -> None:
     setattr(books, name, value)
-    assert any(says in finding for finding in reckoning.findings(stage, books))
+    assert any(says in finding for finding in findings(stage, books))
 
 
 def test_a_position_given_twice_is_found(stage: Stage, books: Any) -> None:
@@ -190,5 +218,73 @@ def test_a_position_given_twice_is_found(stage: Stage, books: Any) -> None:
     call = Call("POST", "/coupons", "token", {"campaign": 1})
     stage.buyers[0].deeds.append(Deed("coupon", call, Answer(201, twin)))
     books.issued["C2"] = twin
-    [finding] = reckoning.findings(stage, books)
+    [finding] = findings(stage, books)
     assert "position 1 was given 2 times" in finding
+
+
+REFUND = {
+    "id": "r1",
+    "order": "o1",
+    "status": "succeeded",
+    "amount": 300,
+    "points_amount": 100,
+    "card_amount": 200,
+    "items": [{"product": 5, "quantity": 1}],
+    "restock": True,
+}
+
+
+@pytest.fixture
+def refunded(stage: Stage, books: Books) -> Books:
+    """One of two pieces came back, and was put back on its shelf."""
+    items = [{"product": 5, "quantity": 2}]
+    placed = ORDER | {"items": items, "points_amount": 150, "refunded_amount": 300}
+    call = Call("POST", "/orders", "token", {"items": items, "payment": {"token": "tok_ok"}}, "key")
+    books.answer = Answer(201, ORDER | {"items": items}, is_replay=True)
+    stage.buyers[0].deeds[0] = Deed("order", call, Answer(201, books.answer.body))
+    ask = Call("POST", "/orders/o1/refunds", "staff", {"reason": "came back", "restock": True})
+    stage.staff.deeds.append(Deed("refund", ask, Answer(202, REFUND | {"status": "pending"})))
+    books.placed = {"o1": placed}
+    books.given_back = [REFUND]
+    books.balance = 70 - 150 + 100
+    books.on_hand = 10 - 2 + 1
+    books.charges = [CHARGE | {"refunded_amount": 200}]
+    books.told = ["order.paid", "order.refunded"]
+    # Product 6 was in no order.
+    stage.plenty.on_hand = books.on_hand
+    return books
+
+
+def test_a_refund_that_gave_back_what_it_said_is_no_finding(stage: Stage, refunded: Books) -> None:
+    assert findings(stage, refunded) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("given_back", [], "refunds of order o1: told ['r1']"),
+        ("given_back", [REFUND, REFUND | {"id": "r2"}], "refunds of order o1: told ['r1']"),
+        ("given_back", [REFUND | {"status": "stuck"}], "not all have succeeded"),
+        ("given_back", [REFUND | {"card_amount": 300}], "are not the 300 it says"),
+        ("given_back", [REFUND | {"points_amount": 200, "card_amount": 100}], "are left"),
+        ("given_back", [REFUND | {"items": [{"product": 5, "quantity": 3}]}], "more was given back"),
+        ("balance", -80, "20 by its answers, holds -80"),
+        ("on_hand", 8, "product 5: 9 on hand"),
+        ("charges", [CHARGE], "holds 900, due are 700"),
+        ("told", ["order.refunded", "order.paid"], "the data platform was told"),
+        ("told", ["order.paid"], "the data platform was told"),
+    ],
+)
+def test_a_refund_that_went_wrong_is_found(
+    name: str, value: Any, says: str, stage: Stage, refunded: Books
+) -> None:
+    setattr(refunded, name, value)
+    assert any(says in finding for finding in findings(stage, refunded))
+
+
+def test_a_refund_that_was_accepted_is_not_waited_for_by_its_call() -> None:
+    accepted = Answer(202, REFUND)
+    refund = Deed("refund", Call("POST", "/orders/o1/refunds", "staff"), accepted)
+    assert (refund.is_open, refund.was_done) == (False, True)
+    payment = Deed("payment", Call("POST", "/payments", "token"), accepted)
+    assert (payment.is_open, payment.was_done) == (True, False)
