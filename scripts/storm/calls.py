@@ -96,9 +96,9 @@ class Observations:
             self.find(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
 
     def find(self, what: str) -> None:
-        """Write down what must not be."""
+        """Write down what must not be; the same thing once."""
         with self.mutex:
-            if len(self.findings) < MOST_FINDINGS:
+            if len(self.findings) < MOST_FINDINGS and what[:1000] not in self.findings:
                 self.findings.append(what[:1000])
 
     def count(self, sort: str, seconds: float) -> None:

@@ -83,4 +83,4 @@ class Echo:
         self.seen.count(f"webhook {status}", time.monotonic() - began)
         passes = status == 503 and any(code in text for code in PASSING_CODES)
         if status != wanted and not passes:
-            self.seen.find(f"webhook {event} was answered {status} instead of {wanted}: {text}")
+            self.seen.find(f"webhook {event['type']} was answered {status} instead of {wanted}: {text}")
