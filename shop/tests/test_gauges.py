@@ -30,6 +30,13 @@ def test_a_gauge_is_read_at_each_look() -> None:
     assert b"# TYPE firstcome_things gauge" in gauges.exposition()
 
 
+def test_a_gauge_with_a_label_tells_a_number_for_each_of_its_values() -> None:
+    gauges.register("firstcome_things", help="Things.", label="kind", read=lambda: {"a": 1, "b": 0})
+    gauges.register("firstcome_none", help="None.", label="kind", read=dict)
+
+    assert told() == {'firstcome_things{kind="a"}': 1.0, 'firstcome_things{kind="b"}': 0.0}
+
+
 def test_nothing_to_tell_is_left_out() -> None:
     gauges.register("firstcome_nothing", help="Nothing.", read=lambda: None)
     gauges.register("firstcome_zero", help="Zero.", read=lambda: 0)

@@ -1,0 +1,52 @@
+"""List the sagas that are unfinished, or only those that need an operator."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from orders import standing
+from orders.standing import Standing
+
+
+class Command(BaseCommand):
+    help = "List the unfinished sagas, with the step that each is at; --stuck only those that need you."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--stuck", action="store_true", help="only those that are stuck or late")
+        parser.add_argument("--json", action="store_true", help="for programs")
+
+    def handle(self, *, stuck: bool, json: bool, **_: Any) -> None:
+        sagas = list(standing.stuck() if stuck else standing.unfinished())
+        if json:
+            self.stdout.write(_as_json(sagas))
+        elif sagas:
+            # As wide as it gets: an id that is cut can't be copied.
+            Console(file=self.stdout, width=240).print(_table(sagas))  # type: ignore[arg-type]
+        else:
+            self.stdout.write("No saga needs an operator." if stuck else "No saga is unfinished.")
+
+
+def _table(sagas: Sequence[Standing]) -> Table:
+    table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
+    for saga in sagas:
+        late_since = f"{saga.late_since:%Y-%m-%d %H:%M:%S}" if saga.late_since else ""
+        table.add_row(
+            str(saga.saga_id),
+            saga.kind,
+            str(saga.order_id or ""),
+            saga.state,
+            f"{saga.direction} {saga.step}",
+            late_since,
+            str(saga.attempts),
+            saga.last_error,
+        )
+    return table
+
+
+def _as_json(sagas: Sequence[Standing]) -> str:
+    return json.dumps({"sagas": [asdict(saga) for saga in sagas]}, default=str)

@@ -1,0 +1,41 @@
+"""Have sagas tried again at once, with a new deadline."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from orders import operating, standing
+from orders.management import operators
+
+
+class Command(BaseCommand):
+    help = "Have sagas tried again at once, with a new deadline. Exits 1 when one is refused."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("saga_ids", nargs="*", type=operators.saga_id, metavar="ID")
+        parser.add_argument("--all-stuck", action="store_true", help="every saga that is stuck or late")
+        operators.add_arguments(parser)
+
+    def handle(self, *, saga_ids: list[UUID], all_stuck: bool, reason: str, by: str, **_: Any) -> None:
+        if bool(saga_ids) == all_stuck:
+            raise CommandError("Give either the ids of sagas, or --all-stuck.")
+        chosen = [saga.saga_id for saga in standing.stuck()] if all_stuck else saga_ids
+        if not chosen:
+            self.stdout.write("No saga is stuck.")
+        if self._refused(chosen, reason, by):
+            sys.exit(1)
+
+    def _refused(self, saga_ids: Sequence[UUID], reason: str, by: str) -> int:
+        """Retry each; tell those that can't be on the error stream. Returns how many those were."""
+        refused, operator = 0, operators.by(by)
+        for saga_id in saga_ids:
+            try:
+                told = operators.told(operating.retry, saga_id=saga_id, reason=reason, by=operator)
+                self.stdout.write(told)
+            except CommandError as error:
+                refused += 1
+                self.stderr.write(str(error))
+        return refused

@@ -1,0 +1,47 @@
+"""What the commands on sagas have in common: who runs them and why, and one line for a refusal."""
+
+import getpass
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+
+from orders import standing
+from orders.models import Saga
+from shop.errors import FirstcomeError
+from shop.journal import Actor, Who
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """`--reason` and `--by`, which the journal keeps."""
+    parser.add_argument("--reason", required=True, help="why, in 255 characters at most: it is kept")
+    parser.add_argument("--by", default=_name(), help="who does it; else the name you are signed in by")
+
+
+def by(name: str) -> Who:
+    """The operator of that name, for the journal."""
+    if not 1 <= len(name.strip()) <= 150:
+        raise CommandError("Say who does it: --by NAME, in 150 characters at most.")
+    return Who(actor=Actor.STAFF, name=name.strip())
+
+
+def told(work: Callable[..., Saga], **arguments: Any) -> str:
+    """Do the work and say how the saga stands now. Raises `CommandError` for a refusal."""
+    try:
+        saga = work(**arguments)
+    except FirstcomeError as error:
+        raise CommandError(f"{arguments['saga_id']}: {error.detail}") from None
+    return f"{saga.kind} saga {saga.id}: {standing.in_words(saga)}"
+
+
+def saga_id(text: str) -> UUID:
+    """An id from the command line."""
+    return UUID(text)
+
+
+def _name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

@@ -1,0 +1,114 @@
+"""Where the unfinished sagas stand, and which of them need an operator."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from orders import kinds
+from orders.models import Saga, SagaLog
+from orders.steps import UNDO, Local
+
+READ_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An unfinished saga: `step` is what it is at, in `direction`; `late_since` is null within its time."""
+
+    saga_id: UUID
+    kind: str
+    subject_id: UUID
+    order_id: UUID | None
+    state: str
+    direction: str
+    step: str
+    is_local: bool
+    attempts: int
+    last_error: str
+    created_at: datetime
+    late_since: datetime | None
+    next_attempt_at: datetime | None
+
+
+def unfinished() -> Iterator[Standing]:
+    """Every saga that hasn't ended, the one with the earliest deadline first."""
+    return _standings(_unfinished())
+
+
+def stuck() -> Iterator[Standing]:
+    """Those that need an operator: stuck, or past their deadline and not yet looked at again."""
+    return _standings(needing_an_operator(_unfinished()))
+
+
+def needing_an_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
+    """Of these sagas, those that are stuck or late."""
+    late = Q(state=Saga.State.RUNNING, deadline_at__lt=timezone.now())
+    # The index on the next attempt holds the unfinished ones; there is none on the state.
+    return sagas.filter(Q(state=Saga.State.STUCK) | late, next_attempt_at__isnull=False)
+
+
+def one(saga_id: UUID) -> Standing | None:
+    """Where one saga stands; None once it has ended."""
+    return next(_standings(_unfinished().filter(id=saga_id)), None)
+
+
+def count_stuck() -> dict[str, int]:
+    """How many sagas of each kind are stuck, for every kind there is."""
+    stuck = _unfinished().filter(state=Saga.State.STUCK).order_by()
+    counted = dict(stuck.values_list("kind").annotate(count=Count("id")))
+    return dict.fromkeys(kinds.NAMES, 0) | counted
+
+
+def in_words(saga: Saga) -> str:
+    """What becomes of the saga now."""
+    if saga.state == Saga.State.DONE:
+        return "it is done."
+    if saga.state == Saga.State.COMPENSATED:
+        return "it is undone."
+    way = "it is being undone" if saga.direction == UNDO else "it goes on"
+    return f"{way}; the next worker that is free takes it."
+
+
+def _unfinished() -> "QuerySet[Saga]":
+    return Saga.objects.filter(next_attempt_at__isnull=False).order_by("deadline_at", "id")
+
+
+def _standings(sagas: "QuerySet[Saga]") -> Iterator[Standing]:
+    rows = sagas.iterator(chunk_size=READ_AT_ONCE)
+    while batch := list(islice(rows, READ_AT_ONCE)):
+        final = _final_steps(batch)
+        yield from (_standing(saga, final[saga.id, saga.direction]) for saga in batch)
+
+
+def _final_steps(sagas: Sequence[Saga]) -> dict[tuple[UUID, str], set[str]]:
+    """The steps with a final line, by saga and direction."""
+    final = defaultdict(set)
+    lines = SagaLog.objects.filter(saga__in=sagas, attempt=0)
+    for saga_id, direction, step in lines.values_list("saga_id", "direction", "step"):
+        final[saga_id, direction].add(step)
+    return final
+
+
+def _standing(saga: Saga, final: Collection[str]) -> Standing:
+    step = kinds.of(saga).next_step(saga.direction, final)
+    return Standing(
+        saga_id=saga.id,
+        kind=saga.kind,
+        subject_id=saga.subject_id,
+        order_id=saga.about_id,
+        state=saga.state,
+        direction=saga.direction,
+        step=step.name if step else "",
+        is_local=isinstance(step, Local),
+        attempts=saga.attempts,
+        last_error=saga.last_error,
+        created_at=saga.created_at,
+        late_since=saga.deadline_at if saga.deadline_at < timezone.now() else None,
+        next_attempt_at=saga.next_attempt_at,
+    )

@@ -1,0 +1,155 @@
+"""The commands on sagas: what they print, what they do, and how they end."""
+
+import getpass
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from inventory.tests.factories import ProductFactory
+from orders import saga
+from orders.models import Order, Saga
+from orders.tests import buying
+from scripts import ports
+from shop.models import JournalLine
+from shop.tests import commands
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def data_platform(settings: LazySettings) -> str:
+    """Away; this is where it is in truth."""
+    address: str = settings.DATA_PLATFORM_URL
+    settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{ports.free()}"
+    return address
+
+
+def stuck() -> Saga:
+    """A saga of a paid order that can't be told to the data platform."""
+    row = begun()
+    saga.advance(row.id)
+    Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
+    assert saga.advance(row.id) == Saga.State.STUCK
+    return row
+
+
+def begun() -> Saga:
+    product = ProductFactory.create(on_hand=1, price=500)
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    assert placed.started
+    return placed.started.saga
+
+
+def journalled(what: str) -> JournalLine:
+    return JournalLine.objects.get(what=what)
+
+
+def test_nothing_to_list() -> None:
+    assert commands.run("list_sagas") == (0, "No saga is unfinished.\n")
+    assert commands.run("list_sagas", "--stuck") == (0, "No saga needs an operator.\n")
+
+
+def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> None:
+    row, fine = stuck(), begun()
+    _, listed = commands.run("list_sagas", "--stuck")
+    for shown in (row.id, row.about_id, "purchase", "stuck", "do transmit", "no answer"):
+        assert str(shown) in listed
+    assert str(fine.id) not in listed
+    code, told = commands.run_json("list_sagas")
+    assert code == 0
+    steps = {one["saga_id"]: one["step"] for one in told["sagas"]}
+    assert steps == {str(row.id): "transmit", str(fine.id): "charge_card"}
+    assert {"kind", "order_id", "direction", "late_since", "last_error", "attempts"} <= told["sagas"][
+        0
+    ].keys()
+
+
+def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None:
+    row = stuck()
+    code, output = commands.run("retry_saga", str(row.id), "--reason", "it is back", "--by", "ada")
+    assert (code, output) == (
+        0,
+        f"purchase saga {row.id}: it goes on; the next worker that is free takes it.\n",
+    )
+    assert (journalled("saga.retried").actor_name, journalled("saga.retried").detail) == ("ada", "it is back")
+    settings.DATA_PLATFORM_URL = data_platform
+    assert saga.due(limit=10) == [row.id]
+    assert saga.advance(row.id) == Saga.State.DONE
+
+
+def test_all_that_are_stuck_are_retried(data_platform: str) -> None:
+    rows, fine = [stuck(), stuck()], begun()
+    code, output = commands.run("retry_saga", "--all-stuck", "--reason", "it is back")
+    assert code == 0
+    assert {line.split()[2].rstrip(":") for line in output.splitlines()} == {str(row.id) for row in rows}
+    assert not Saga.objects.filter(state=Saga.State.STUCK).exists()
+    lines = JournalLine.objects.filter(what="saga.retried")
+    assert {line.actor_name for line in lines} == {getpass.getuser()}
+    assert not lines.filter(order_id=fine.about_id).exists()
+    assert commands.run("retry_saga", "--all-stuck", "--reason", "again") == (0, "No saga is stuck.\n")
+
+
+def test_a_refusal_is_one_line_and_the_others_are_retried(
+    data_platform: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row, unknown = stuck(), uuid4()
+    code, output = commands.run("retry_saga", str(unknown), str(row.id), "--reason", "it is back")
+    assert code == 1
+    assert output.startswith(f"purchase saga {row.id}: ")
+    assert capsys.readouterr().err == f"{unknown}: There is no saga {unknown}.\n"
+    assert Saga.objects.get(id=row.id).state == Saga.State.RUNNING
+
+
+@pytest.mark.parametrize("arguments", [[], [str(uuid4()), "--all-stuck"]])
+def test_it_is_said_which_sagas(arguments: list[str]) -> None:
+    with pytest.raises(CommandError, match="either the ids of sagas, or --all-stuck"):
+        commands.run("retry_saga", *arguments, "--reason", "why not")
+
+
+@pytest.mark.parametrize("command", ["retry_saga", "compensate_saga", "complete_saga"])
+def test_a_reason_and_a_name_are_needed(command: str) -> None:
+    row = begun()
+    with pytest.raises(CommandError, match="--reason"):
+        commands.run(command, str(row.id))
+    with pytest.raises(CommandError, match="Say who does it"):
+        commands.run(command, str(row.id), "--reason", "why not", "--by", " ")
+
+
+def test_a_stuck_saga_is_completed(data_platform: str) -> None:
+    row = stuck()
+    code, output = commands.run("complete_saga", str(row.id), "--reason", "sent by hand")
+    assert (code, output.startswith(f"purchase saga {row.id}: it goes on")) == (0, True)
+    assert saga.advance(row.id) == Saga.State.DONE
+    assert journalled("saga.forced").detail == "sent by hand"
+
+
+def test_a_charge_is_completed_with_its_reference(settings: LazySettings) -> None:
+    row = begun()
+    gateway_url = settings.GATEWAY_URL
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    saga.advance(row.id)
+    with pytest.raises(CommandError, match="the gateway's own id of the charge"):
+        commands.run("complete_saga", str(row.id), "--reason", "seen")
+    commands.run("complete_saga", str(row.id), "--reason", "seen", "--reference", "ch_1")
+    settings.GATEWAY_URL = gateway_url
+    assert journalled("charge_card.forced").reference == "ch_1"
+
+
+def test_a_saga_is_undone() -> None:
+    row = begun()
+    code, output = commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
+    assert (code, output.startswith(f"purchase saga {row.id}: it is being undone")) == (0, True)
+    assert saga.advance(row.id) == Saga.State.COMPENSATED
+    assert Order.objects.get().status == "payment_failed"
+    _, output = commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
+    assert output == f"purchase saga {row.id}: it is undone.\n"
+
+
+def test_a_refusal_says_what_to_do_instead(data_platform: str) -> None:
+    row = stuck()
+    with pytest.raises(CommandError, match=f"refund order {row.about_id} instead"):
+        commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
