@@ -3,13 +3,33 @@
 from django.contrib import admin
 from unfold.admin import ModelAdmin, TabularInline
 
-from orders.models import Order, OrderLine, Saga, SagaLog
+from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from shop.operators import ReadOnly
 
 
 class OrderLineInline(ReadOnly, TabularInline):
     model = OrderLine
-    fields = ["sku", "name", "quantity", "unit_price", "line_amount", "discount_amount"]
+    fields = [
+        "sku",
+        "name",
+        "quantity",
+        "unit_price",
+        "line_amount",
+        "discount_amount",
+        "refunded_quantity",
+    ]
+
+
+class RefundInline(ReadOnly, TabularInline):
+    model = Refund
+    fields = ["id", "status", "amount", "points_amount", "card_amount", "reason", "created_at"]
+    ordering = ["id"]
+    show_change_link = True
+
+
+class RefundLineInline(ReadOnly, TabularInline):
+    model = RefundLine
+    fields = ["line", "quantity", "amount"]
 
 
 class SagaLogInline(ReadOnly, TabularInline):
@@ -25,7 +45,7 @@ class OrderAdmin(ReadOnly, ModelAdmin):
     list_select_related = ["account"]
     search_fields = ["id", "account__username", "coupon_code"]
     ordering = ["-id"]
-    inlines = [OrderLineInline]
+    inlines = [OrderLineInline, RefundInline]
     show_full_result_count = False
 
 
@@ -33,6 +53,34 @@ class OrderAdmin(ReadOnly, ModelAdmin):
 class OrderLineAdmin(ReadOnly, ModelAdmin):
     list_display = ["order", "sku", "name", "quantity", "line_amount"]
     search_fields = ["sku", "order__id"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+
+@admin.register(Refund)
+class RefundAdmin(ReadOnly, ModelAdmin):
+    list_display = [
+        "id",
+        "order",
+        "status",
+        "amount",
+        "points_amount",
+        "card_amount",
+        "restock",
+        "created_at",
+    ]
+    list_filter = ["status", "restock"]
+    search_fields = ["id", "order__id", "reason"]
+    ordering = ["-id"]
+    inlines = [RefundLineInline]
+    show_full_result_count = False
+
+
+@admin.register(RefundLine)
+class RefundLineAdmin(ReadOnly, ModelAdmin):
+    list_display = ["refund", "line", "quantity", "amount"]
+    list_select_related = ["line"]
+    search_fields = ["refund__id", "line__sku"]
     ordering = ["-id"]
     show_full_result_count = False
 

@@ -18,3 +18,22 @@ def shares(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
         parts[index] += more
         rest -= more
     return parts
+
+
+def worth(count: int, *, quantity: int, unit_price: int, discount_amount: int) -> int:
+    """What `count` of a line's units cost: their price less their share of the discount, rounded down.
+
+    What a refund gives back is the difference of two of these, so all refunds of a line together give
+    back just what the line cost, however it was cut up.
+    """
+    return count * unit_price - discount_amount * count // quantity
+
+
+def points_part(amount: int, *, points_amount: int, total_amount: int, card_left_amount: int) -> int:
+    """How much of a refund is points: the proportion in which the order paid, rounded down.
+
+    No more is left for the card than the card has left. That makes the last refund give back exactly what
+    is left of both: the amount is then all that is left, and so what the card hasn't is points.
+    """
+    proportion = amount * points_amount // total_amount if total_amount else 0
+    return max(proportion, amount - card_left_amount)

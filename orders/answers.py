@@ -3,9 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-from orders.bodies import order_body
+from orders.bodies import order_body, refund_body
 from orders.checkout import Placed
 from orders.models import Order
+from orders.refunding import Begun
 from orders.transitions import PAID
 from payments.bodies import payment_body
 from payments.models import Payment
@@ -34,6 +35,12 @@ def of_begun(placed: Placed) -> Answer:
     return Answer(
         202, json_bodies.dump(order_body(placed.order, placed.lines)), order_address(placed.order.id)
     )
+
+
+def of_begun_refund(begun: Begun) -> Answer:
+    """What is recorded for a refund: 202, and where to look what becomes of it."""
+    body = json_bodies.dump(refund_body(begun.refund, begun.lines))
+    return Answer(202, body, f"{order_address(begun.refund.order_id)}/refunds")
 
 
 def later(outcome: object) -> None:

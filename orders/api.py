@@ -1,6 +1,6 @@
 """The calls on orders, and those that pay."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 from uuid import UUID
 
@@ -13,19 +13,24 @@ from rest_framework.views import APIView
 from structlog import get_logger
 
 from inventory.reservations import Line
-from orders import answers, checkout, ending, finding, paying, tasks, timeline, top_ups
+from orders import answers, checkout, ending, finding, paying, refunding, tasks, timeline, top_ups
 from orders.bodies import (
+    ItemInput,
     OrderBody,
     OrdersQuery,
     OrderStatus,
     PayInput,
     PlaceOrderInput,
+    RefundBody,
+    RefundInput,
+    RefundItemInput,
     TimelineBody,
     event_body,
     order_body,
+    refund_body,
 )
 from orders.checkout import Wish
-from orders.models import Order
+from orders.models import Order, Refund
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
@@ -33,7 +38,7 @@ from shop import idempotency, journal, keyed_calls, preferences, queueing, schem
 from shop.errors import NotAuthenticated, Unavailable
 from shop.idempotency import Answer, Keyed, Replay
 from shop.paging import page
-from shop.permissions import is_staff_with
+from shop.permissions import is_staff_with, staff_may
 from shop.reading import Nothing, read, read_query
 
 log = get_logger(__name__)
@@ -80,7 +85,7 @@ class Orders(APIView):
         asked = read(PlaceOrderInput, request)
         wish = Wish(
             account_id=call.account_id,
-            lines=tuple(Line(product_id=item.product, quantity=item.quantity) for item in asked.items),
+            lines=_lines(asked.items),
             coupon_code=asked.coupon,
             points_amount=asked.points_amount,
             token=asked.payment.token if asked.payment else None,
@@ -124,6 +129,45 @@ class CancelOrder(APIView):
         read(Nothing, request)
         ending.cancel(order_id=order_id, account_id=account_id)
         return Response(_shown(finding.one(order_id=order_id, account_id=account_id)))
+
+
+class OrderRefunds(APIView):
+    @extend_schema(
+        parameters=schema.PAGING,
+        responses={200: schema.Page[RefundBody]} | schema.refusals({404: ["not_found"]}),
+    )
+    def get(self, request: Request, order_id: UUID) -> Response:
+        """The order's refunds, newest first; staff see those of everybody's orders."""
+        found = finding.refunds(order_id=order_id, account_id=_whose(request, "orders.view_refund"))
+        return page(request, found, _refund_shown)
+
+    @extend_schema(
+        request=RefundInput,
+        parameters=[schema.IDEMPOTENCY_KEY],
+        responses={202: RefundBody}
+        | schema.refusals(
+            {
+                403: ["permission_denied"],
+                404: ["not_found"],
+                409: ["idempotency_key_in_flight", "nothing_to_refund", "refund_exceeds_order"],
+            }
+        ),
+    )
+    def post(self, request: Request, order_id: UUID) -> HttpResponse:
+        """Give back some of a paid order, or all that is left of it (staff)."""
+        staff_may(request, "orders.add_refund")
+        call = keyed_calls.keyed(request, answers.of_begun_refund)
+        asked = read(RefundInput, request)
+        items = None if asked.items is None else _lines(asked.items)
+        outcome = keyed_calls.perform(
+            call,
+            lambda: refunding.begin(
+                order_id=order_id, wanted=items, reason=asked.reason, restock=asked.restock, keyed=call
+            ),
+        )
+        if not isinstance(outcome, Replay):
+            queueing.enqueue(tasks.advance, str(outcome.saga_id))
+        return keyed_calls.respond_recorded(call, outcome)
 
 
 class Payments(ListPayments):
@@ -185,12 +229,20 @@ def _whose(request: Request, permission: str) -> int | None:
     return None if is_staff_with(request, permission) else request.user.pk
 
 
+def _lines(items: Sequence[ItemInput | RefundItemInput]) -> tuple[Line, ...]:
+    return tuple(Line(product_id=item.product, quantity=item.quantity) for item in items)
+
+
 def _found(request: Request, order_id: UUID) -> Order:
     return finding.one(order_id=order_id, account_id=_whose(request, "orders.view_order"))
 
 
 def _shown(order: Order) -> dict[str, Any]:
     return order_body(order, list(order.lines.all()))
+
+
+def _refund_shown(refund: Refund) -> dict[str, Any]:
+    return refund_body(refund, list(refund.lines.all()))
 
 
 def _order_answer(order_id: UUID) -> Answer:

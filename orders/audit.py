@@ -3,17 +3,30 @@
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import (
+    BigIntegerField,
+    Count,
+    Exists,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    Value,
+)
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.models import Product
-from orders.models import Order, OrderLine, Saga, SagaLog
+from orders.giving_back import UNSETTLED as UNDER_WAY
+from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.steps import DO, IN_EFFECT, LEASE_SECONDS
 from orders.transitions import ENDED, OPEN, PAID
 from payments import book
-from payments.models import Payment, Transfer
+from payments.models import GATEWAY_CLEARING, Entry, Payment, Transfer
 from payments.paying import UNSETTLED
 from shop.auditing import LawReport, report
 from shop.models import IdempotencyKey
@@ -30,6 +43,7 @@ def audit() -> list[LawReport]:
         coupons_are_held_by_open_orders(),
         one_key_has_one_effect(),
         gateway_charged_what_was_paid(),
+        refunds_add_up(),
         late_sagas_are_stuck(),
         ended_orders_hold_nothing(),
         paid_orders_were_told(),
@@ -64,8 +78,10 @@ def one_key_has_one_effect() -> LawReport:
     """No two keys name one effect, and every effect that a key names is there."""
     keys = IdempotencyKey.objects.filter(reference__isnull=False)
     shared = keys.values("reference").annotate(keys=Count("id")).filter(keys__gt=1)
-    lost = keys.exclude(Exists(Order.objects.filter(id=OuterRef("reference")))).exclude(
-        Exists(Payment.objects.filter(id=OuterRef("reference")))
+    lost = keys.exclude(
+        Exists(Order.objects.filter(id=OuterRef("reference")))
+        | Exists(Payment.objects.filter(id=OuterRef("reference")))
+        | Exists(Refund.objects.filter(id=OuterRef("reference")))
     )
     offenders = _told(shared, "reference") + _told(lost, "id")
     return report("L8", IdempotencyKey.objects.count(), offenders)
@@ -91,6 +107,72 @@ def _payments_that_belie_their_orders() -> list[str]:
     at_work = Saga.objects.filter(subject_id=OuterRef("pk"), ended_at__isnull=True)
     forgotten = Payment.objects.filter(status__in=UNSETTLED).exclude(Exists(at_work))
     return _told(unpaid, "id") + _told(overpaid, "order_id") + _told(forgotten, "id")
+
+
+def refunds_add_up() -> LawReport:
+    """What refunds say was given back, or will be, is what orders, lines, payments and the books say."""
+    return report(
+        "L9",
+        Refund.objects.count(),
+        [
+            *_told(_orders_that_belie_their_refunds(), "id"),
+            *_told(_payments_that_belie_their_refunds(), "order_id"),
+            *_told(_lines_that_belie_their_refunds(), "order_id"),
+            *_told(_refunds_that_are_forgotten(), "id"),
+        ],
+    )
+
+
+def _orders_that_belie_their_refunds() -> "QuerySet[Order]":
+    theirs = Refund.objects.filter(order=OuterRef("pk"))
+    succeeded = theirs.filter(status=Refund.Status.SUCCEEDED)
+    left = OrderLine.objects.filter(order=OuterRef("pk"), refunded_quantity__lt=F("quantity"))
+    booked = Entry.objects.filter(transfer__order=OuterRef("pk"), transfer__kind=Transfer.Kind.REFUND)
+    return (
+        Order.objects.annotate(
+            given=_sum(succeeded, "order", "amount"),
+            given_points=_sum(succeeded, "order", "points_amount"),
+            booked_points=_sum(booked.filter(account_id__gt=0), "transfer__order", "amount"),
+            booked_card=_sum(booked.filter(account_id=GATEWAY_CLEARING), "transfer__order", "amount"),
+            is_refunding=Exists(theirs.filter(status__in=UNDER_WAY)),
+            has_left=Exists(left),
+        )
+        .filter(Exists(theirs) | Q(refunded_amount__gt=0) | Q(status__in=["refunding", "refunded"]))
+        .exclude(
+            Q(status=Order.Status.REFUNDING, is_refunding=True)
+            | Q(status=Order.Status.PAID, is_refunding=False, has_left=True)
+            | Q(status=Order.Status.REFUNDED, is_refunding=False, has_left=False),
+            refunded_amount=F("given"),
+            booked_points=F("given_points"),
+            booked_card=F("given") - F("given_points"),
+        )
+    )
+
+
+def _payments_that_belie_their_refunds() -> "QuerySet[Payment]":
+    theirs = Refund.objects.filter(order=OuterRef("order"))
+    return Payment.objects.annotate(
+        asked=_sum(theirs.filter(status__in=UNDER_WAY), "order", "card_amount"),
+        given=_sum(theirs.filter(status=Refund.Status.SUCCEEDED), "order", "card_amount"),
+    ).exclude(refunding_amount=F("asked"), refunded_amount=F("given"))
+
+
+def _lines_that_belie_their_refunds() -> "QuerySet[OrderLine]":
+    theirs = RefundLine.objects.filter(line=OuterRef("pk"))
+    return OrderLine.objects.annotate(taken=_sum(theirs, "line", "quantity")).exclude(
+        refunded_quantity=F("taken")
+    )
+
+
+def _refunds_that_are_forgotten() -> "QuerySet[Refund]":
+    at_work = Saga.objects.filter(subject_id=OuterRef("pk"), ended_at__isnull=True)
+    return Refund.objects.filter(status__in=UNDER_WAY).exclude(Exists(at_work))
+
+
+def _sum(rows: "QuerySet[Any, Any]", of: str, name: str) -> Coalesce:
+    """The sum of a column over the rows of each outer row; 0 without any."""
+    total = rows.order_by().values(of).annotate(total=Sum(name)).values("total")
+    return Coalesce(Subquery(total, output_field=BigIntegerField()), Value(0), output_field=BigIntegerField())
 
 
 def late_sagas_are_stuck() -> LawReport:

@@ -1,14 +1,16 @@
 """What the calls on orders take and give."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from orders import ending
-from orders.models import Order, OrderLine
+from orders.models import Order, OrderLine, Refund, RefundLine
+from payments.bodies import Words
 from shop.models import JournalLine
 from shop.reading import Amount, Id, Input, Query, Uuid
 
@@ -17,11 +19,28 @@ Token = Annotated[str, Field(min_length=1, max_length=255)]
 OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
 ]
+RefundStatus = Literal["pending", "succeeded", "stuck"]
 
 
 class ItemInput(Input):
     product: Id
     quantity: Annotated[int, Field(ge=1, le=MOST_OF_ONE)]
+
+
+class RefundItemInput(Input):
+    """So many of a product. More than is left of it is 409, however many."""
+
+    product: Id
+    quantity: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+AnyItem = TypeVar("AnyItem", ItemInput, RefundItemInput)
+
+
+def _each_once(items: list[AnyItem]) -> list[AnyItem]:
+    if len({item.product for item in items}) != len(items):
+        raise PydanticCustomError("product_twice", "each product may come once; raise its quantity")
+    return items
 
 
 class CardInput(Input):
@@ -31,22 +50,28 @@ class CardInput(Input):
 
 
 class PlaceOrderInput(Input):
-    items: Annotated[list[ItemInput], Field(min_length=1, max_length=MOST_LINES)]
+    items: Annotated[list[ItemInput], Field(min_length=1, max_length=MOST_LINES), AfterValidator(_each_once)]
     coupon: Annotated[str, Field(min_length=1, max_length=64)] = ""
     points_amount: Amount = 0
     payment: CardInput | None = None
-
-    @field_validator("items")
-    @classmethod
-    def _no_product_twice(cls, items: list[ItemInput]) -> list[ItemInput]:
-        if len({item.product for item in items}) != len(items):
-            raise PydanticCustomError("product_twice", "each product may come once; raise its quantity")
-        return items
 
 
 class PayInput(Input):
     order: Uuid
     token: Token = ""
+
+
+class RefundInput(Input):
+    """Without `items` all that is left of the order is refunded; `restock` puts the goods on the shelf."""
+
+    items: (
+        Annotated[
+            list[RefundItemInput], Field(min_length=1, max_length=MOST_LINES), AfterValidator(_each_once)
+        ]
+        | None
+    ) = None
+    reason: Words
+    restock: bool = True
 
 
 class OrdersQuery(Query):
@@ -84,6 +109,24 @@ class OrderBody(BaseModel):
     expires_at: datetime
     paid_at: datetime | None
     failure: FailureBody | None
+
+
+class RefundItemBody(BaseModel):
+    product: int
+    quantity: int
+
+
+class RefundBody(BaseModel):
+    id: UUID
+    order: UUID
+    status: RefundStatus
+    amount: int
+    points_amount: int
+    card_amount: int
+    items: list[RefundItemBody]
+    reason: str
+    restock: bool
+    created_at: datetime
 
 
 class EventBody(BaseModel):
@@ -133,4 +176,20 @@ def order_body(order: Order, lines: list[OrderLine]) -> dict[str, Any]:
         "expires_at": order.expires_at,
         "paid_at": order.paid_at,
         "failure": failure,
+    }
+
+
+def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
+    """A refund as the contract shows it."""
+    return {
+        "id": str(refund.id),
+        "order": str(refund.order_id),
+        "status": refund.status,
+        "amount": refund.amount,
+        "points_amount": refund.points_amount,
+        "card_amount": refund.card_amount,
+        "items": [{"product": one.line.product_id, "quantity": one.quantity} for one in lines],
+        "reason": refund.reason,
+        "restock": refund.restock,
+        "created_at": refund.created_at,
     }

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db.models import Prefetch, Q, QuerySet
 from django.utils import timezone
 
-from orders.models import Order, OrderLine
+from orders.models import Order, OrderLine, Refund, RefundLine
 from shop.errors import NotFound
 
 
@@ -23,6 +23,13 @@ def one(*, order_id: UUID, account_id: int | None) -> Order:
     if order is None:
         raise NotFound("There is no such order.")
     return order
+
+
+def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
+    """The refunds of one of the visible orders, with their lines. Raises `NotFound`."""
+    one(order_id=order_id, account_id=account_id)
+    lines = RefundLine.objects.select_related("line").order_by("id")
+    return Refund.objects.filter(order_id=order_id).prefetch_related(Prefetch("lines", lines))
 
 
 def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:

@@ -7,7 +7,7 @@ barrier is dtm's: dtm-labs/client, `dtmcli/barrier.go`.)
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import takewhile
 from uuid import UUID
@@ -139,8 +139,9 @@ def _do_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
         with transactions.savepoint():
             heard = Heard(Event.DONE, step.do(saga))
     except (Rejected, Invalid, NotFound) as error:
-        heard = Heard(Event.REFUSED, error.detail, code=error.code)
-    write(saga, step.name, DO, heard)
+        heard = _taken(Heard(Event.REFUSED, error.detail, code=error.code), saga, step)
+    if heard.event not in IN_VAIN:
+        write(saga, step.name, DO, heard)
     return heard
 
 
@@ -165,7 +166,7 @@ def _call_outside(saga_id: UUID, step: Outside, direction: str, token: str | Non
     if known or call is None:
         return known or Heard(Event.SKIPPED)
     reach(f"{step.name} {direction} before")
-    heard = call(saga)
+    heard = _taken(call(saga), saga, step)
     reach(f"{step.name} {direction} called")
 
     def record() -> Heard:
@@ -181,6 +182,13 @@ def _call_outside(saga_id: UUID, step: Outside, direction: str, token: str | Non
     recorded = transactions.run(record)
     reach(f"{step.name} {direction} committed")
     return recorded
+
+
+def _taken(heard: Heard, saga: Saga, step: Step) -> Heard:
+    """What was heard, as the saga takes it: where it can't turn round, a refusal is one more try in vain."""
+    if heard.event != Event.REFUSED or step in KINDS[saga.kind].reversible:
+        return heard
+    return replace(heard, event=Event.FAILED, detail=f"refused: {heard.detail}")
 
 
 def _before_outside(

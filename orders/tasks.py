@@ -4,11 +4,11 @@ from uuid import UUID
 
 from celery import shared_task
 
-from orders import ending, purchase, saga, top_ups
+from orders import ending, giving_back, purchase, saga, top_ups
 from shop import queueing
 
 # The kinds of saga that a worker can drive: their modules register them.
-KINDS = (purchase.NAME, top_ups.NAME)
+KINDS = (purchase.NAME, top_ups.NAME, giving_back.NAME)
 SAGAS_AT_ONCE = 500
 
 

@@ -1,9 +1,10 @@
 """Telling what became of an order: a line of the journal, and an event for those outside who want it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from orders.models import Order
+from orders.models import Order, Refund, RefundLine
 from shop import journal
 
 Status = Order.Status
@@ -24,6 +25,40 @@ def note(order: Order, *, status: str, at: datetime, detail: str = "") -> None:
     )
 
 
+def note_refund_requested(order: Order, refund: Refund, lines: Sequence[RefundLine]) -> None:
+    """Note that somebody asked for the refund, and why; the order, as it was until now, is `refunding`."""
+    journal.note(
+        what="refund.requested",
+        subject=f"refund {refund.id}",
+        order_id=order.id,
+        before={"status": order.status},
+        after={"status": Status.REFUNDING, "refund": refund_facts(refund, lines)},
+        detail=refund.reason,
+        at=refund.created_at,
+    )
+
+
+def note_refunded(
+    order: Order, refund: Refund, lines: Sequence[RefundLine], *, status: str, at: datetime
+) -> None:
+    """Note that the order, as it was until now, has come to `status` by this refund."""
+    journal.note(
+        what="order.refunded",
+        subject=f"order {order.id}",
+        order_id=order.id,
+        before={"status": order.status, "refunded_amount": order.refunded_amount},
+        after=facts(order)
+        | {
+            "status": status,
+            "refunded_amount": order.refunded_amount + refund.amount,
+            "refund": refund_facts(refund, lines),
+        },
+        detail=f"{refund.amount} given back",
+        is_outgoing=True,
+        at=at,
+    )
+
+
 def facts(order: Order) -> dict[str, Any]:
     """What an event tells of the order. Amounts are in minor units."""
     return {
@@ -33,4 +68,19 @@ def facts(order: Order) -> dict[str, Any]:
         "points_amount": order.points_amount,
         "card_amount": order.card_amount,
         "currency": order.currency,
+    }
+
+
+def refund_facts(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
+    """What an event tells of a refund. Amounts are in minor units."""
+    return {
+        "id": str(refund.id),
+        "amount": refund.amount,
+        "points_amount": refund.points_amount,
+        "card_amount": refund.card_amount,
+        "reason": refund.reason,
+        "restock": refund.restock,
+        "items": [
+            {"product": one.line.product_id, "quantity": one.quantity, "amount": one.amount} for one in lines
+        ],
     }

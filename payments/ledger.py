@@ -68,6 +68,31 @@ def settle_sale(
     return _move(Kind.SALE, order_id, amounts, at)
 
 
+def refund(
+    *,
+    refund_id: UUID,
+    order_id: UUID,
+    user_id: int,
+    points_amount: int,
+    card_amount: int,
+    at: datetime | None = None,
+) -> Transfer | None:
+    """Take back some of a sale: points to the wallet, the rest to whom the gateway gave it back.
+
+    An order may have many; each happens once for its refund. None where nothing is given back.
+    """
+    transactions.assert_inside()
+    if not points_amount + card_amount:
+        return None
+    return transfers.transfer(
+        kind=Kind.REFUND,
+        reference=str(refund_id),
+        amounts={SALES: -points_amount - card_amount, GATEWAY_CLEARING: card_amount, user_id: points_amount},
+        order_id=order_id,
+        at=at,
+    )
+
+
 def credit_top_up(*, payment_id: UUID, user_id: int, amount: int, at: datetime | None = None) -> Transfer:
     """Put into the wallet what the gateway charged for it. The wallet must be open (`wallet_id`)."""
     return transfers.transfer(
@@ -136,3 +161,5 @@ def _grant_opening(user_ids: Collection[int], amount: int) -> None:
             Entry(transfer=grant, account_id=id, amount=amount, balance_after_amount=amount),
         )
     )
+    for id, grant in grants.items():
+        transfers.note(grant, wallet_id=id, amount=amount, balance=amount)

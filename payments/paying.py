@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F, QuerySet
 from uuid_utils.compat import uuid7
 
 from payments.models import Payment
@@ -89,6 +90,40 @@ def mark_failed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bo
 def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
     """Its charge succeeded and was given back, because of `code`."""
     return _settle(payment_id, to=Status.REVERSED, at=at, failure_code=code, failure_detail=detail[:255])
+
+
+def card_left_amount(order_id: UUID) -> int:
+    """What the order's card paid that no refund has taken, those under way included."""
+    payment = Payment.objects.get(order_id=order_id)
+    return payment.card_amount - payment.refunding_amount - payment.refunded_amount
+
+
+def begin_refund(order_id: UUID, *, card_amount: int) -> None:
+    """Take so much of what the order's card paid for a refund. With the order locked.
+
+    The payment stays `succeeded`, were it all given back: it was paid, and the refunds say the rest.
+    """
+    _change_refunds(
+        Payment.objects.filter(card_amount__gte=F("refunding_amount") + F("refunded_amount") + card_amount),
+        order_id,
+        refunding_amount=F("refunding_amount") + card_amount,
+    )
+
+
+def end_refund(order_id: UUID, *, card_amount: int) -> None:
+    """So much of what refunds had taken is given back. With the order locked."""
+    _change_refunds(
+        Payment.objects.filter(refunding_amount__gte=card_amount),
+        order_id,
+        refunding_amount=F("refunding_amount") - card_amount,
+        refunded_amount=F("refunded_amount") + card_amount,
+    )
+
+
+def _change_refunds(rows: "QuerySet[Payment]", order_id: UUID, **amounts: Any) -> None:
+    transactions.assert_inside()
+    if not rows.filter(order_id=order_id, status=Status.SUCCEEDED).update(**amounts):
+        raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
 
 
 def _settle(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> bool:

@@ -11,9 +11,10 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.reservations import Line
-from orders import answers, checkout, saga
+from orders import answers, checkout, refunding, saga
 from orders.checkout import Placed, Wish
-from orders.models import Order, Saga
+from orders.models import Order, Refund, Saga
+from orders.refunding import Begun
 from payments import ledger
 from shop import journal
 from shop.auditing import LawReport
@@ -78,6 +79,37 @@ def drive(placed: Placed) -> Order:
     assert placed.started
     saga.advance(placed.started.saga.id)
     return Order.objects.get(id=placed.order.id)
+
+
+def refund(
+    order_id: UUID,
+    quantities: Mapping[Product, int] | None = None,
+    *,
+    reason: str = "It came broken.",
+    restock: bool = True,
+) -> Begun:
+    """Have staff promise a refund of so many of these products, or of all that is left of the order."""
+    keyed = Keyed(
+        account_id=AccountFactory.create(is_staff=True).id,
+        key_hash=key_hash(str(uuid4())),
+        fingerprint="as asked",
+        answer=answers.of_begun_refund,
+    )
+    begun = refunding.begin(
+        order_id=order_id,
+        wanted=quantities and [Line(product.id, count) for product, count in quantities.items()],
+        reason=reason,
+        restock=restock,
+        keyed=keyed,
+    )
+    assert isinstance(begun, Begun)
+    return begun
+
+
+def give_back(begun: Begun) -> Refund:
+    """Let the refund's saga go as far as it goes now, and return the refund as it then stands."""
+    saga.advance(begun.saga_id)
+    return Refund.objects.select_related("order").get(id=begun.refund.id)
 
 
 def settle_everything() -> None:

@@ -1,0 +1,112 @@
+"""What refunds give back: whole, in proportion, and in the end exactly what was paid."""
+
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders import amounts
+
+
+@pytest.mark.parametrize(
+    ("count", "worth"),
+    [(0, 0), (1, 967), (2, 1_934), (3, 2_900)],
+)
+def test_units_give_back_their_price_less_their_share_rounded_down(count: int, worth: int) -> None:
+    """A discount of 100 over three units: shares of 33, 66 and 100."""
+    assert amounts.worth(count, quantity=3, unit_price=1_000, discount_amount=100) == worth
+
+
+@pytest.mark.parametrize(
+    ("amount", "card_left", "points"),
+    [
+        # Paid 700: 200 points, 500 by card.
+        (350, 500, 100),
+        (349, 500, 99),
+        (700, 500, 200),
+        # The card has less left than its proportion: the rest is points.
+        (350, 200, 150),
+        (0, 500, 0),
+    ],
+)
+def test_points_are_rounded_down_and_the_card_gives_no_more_than_it_has(
+    amount: int, card_left: int, points: int
+) -> None:
+    part = amounts.points_part(amount, points_amount=200, total_amount=700, card_left_amount=card_left)
+    assert part == points
+
+
+def test_an_order_that_cost_nothing_gives_back_nothing() -> None:
+    assert amounts.points_part(0, points_amount=0, total_amount=0, card_left_amount=0) == 0
+
+
+@given(st.integers(1, 1_000), st.integers(0, 10**12), st.data())
+def test_each_unit_more_gives_back_something_between_nothing_and_its_price(
+    quantity: int, unit_price: int, data: st.DataObject
+) -> None:
+    discount = data.draw(st.integers(0, quantity * unit_price))
+    count = data.draw(st.integers(0, quantity - 1))
+    line = {"quantity": quantity, "unit_price": unit_price, "discount_amount": discount}
+    assert 0 <= amounts.worth(count + 1, **line) - amounts.worth(count, **line) <= unit_price
+    assert amounts.worth(quantity, **line) == quantity * unit_price - discount
+
+
+@dataclass
+class Bought:
+    """One line of an order, and how many of it are refunded."""
+
+    quantity: int
+    unit_price: int
+    discount_amount: int
+    refunded: int = 0
+
+    def refund(self, count: int) -> int:
+        before = self._worth(self.refunded)
+        self.refunded += count
+        return self._worth(self.refunded) - before
+
+    def _worth(self, count: int) -> int:
+        return amounts.worth(
+            count,
+            quantity=self.quantity,
+            unit_price=self.unit_price,
+            discount_amount=self.discount_amount,
+        )
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> tuple[list[Bought], int]:
+    """Lines with their shares of a discount, and how much of the total was paid by points."""
+    sizes = draw(
+        st.lists(st.tuples(st.integers(1, 30), st.integers(0, 10**9)), min_size=1, max_size=5),
+    )
+    line_amounts = [quantity * price for quantity, price in sizes]
+    discount = draw(st.integers(0, sum(line_amounts)))
+    shares = amounts.shares(discount, line_amounts)
+    points = draw(st.integers(0, sum(line_amounts) - discount))
+    lines = [Bought(*size, share) for size, share in zip(sizes, shares, strict=True)]
+    return lines, points
+
+
+@given(orders(), st.randoms(use_true_random=False))
+def test_however_an_order_is_cut_up_its_refunds_give_back_what_was_paid(
+    order: tuple[list[Bought], int], chance: Random
+) -> None:
+    lines, points_amount = order
+    total = sum(line.quantity * line.unit_price - line.discount_amount for line in lines)
+    left = {"points": points_amount, "card": total - points_amount}
+    while open_lines := [line for line in lines if line.refunded < line.quantity]:
+        chosen = chance.sample(open_lines, k=chance.randint(1, len(open_lines)))
+        amount = sum(line.refund(chance.randint(1, line.quantity - line.refunded)) for line in chosen)
+        points = amounts.points_part(
+            amount, points_amount=points_amount, total_amount=total, card_left_amount=left["card"]
+        )
+        assert 0 <= points <= left["points"]
+        assert 0 <= amount - points <= left["card"]
+        if left["card"] > amount - points:
+            assert points == (amount * points_amount // total if total else 0)
+        left["points"] -= points
+        left["card"] -= amount - points
+    assert left == {"points": 0, "card": 0}
