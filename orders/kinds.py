@@ -1,10 +1,10 @@
 """The kinds of saga there are: whoever imports this makes them known to the engine."""
 
-from orders import purchase, top_ups
+from orders import giving_back, purchase, top_ups
 from orders.models import Saga
 from orders.steps import KINDS, Kind
 
-NAMES = (purchase.NAME, top_ups.NAME)
+NAMES = (purchase.NAME, top_ups.NAME, giving_back.NAME)
 
 
 def of(saga: Saga) -> Kind:
