@@ -13,6 +13,11 @@ DATABASES = {"sqlite", "mysql"}
 REDIS = ("redis", "rediss", "unix")
 BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "memory")
 WEB = ("http", "https")
+STRIPE_KEYS = ("sk_", "rk_")
+STRIPES_OWN_UNITS = {"ISK", "UGX"}
+"""Without a minor unit in ISO 4217, and yet in hundredths at Stripe."""
+STRIPE_REMEMBERS_SECONDS = 82_800
+"""An hour less than the day that Stripe keeps idempotency keys for."""
 
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
@@ -63,3 +68,21 @@ def database(name: str, default: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
     found: dict[str, Any] = env.db(name, default=default)
     return found
+
+
+def usable_with_stripe(api_key: str, *, currency: str, give_up_seconds: int) -> None:
+    """Return when the shop can keep its word on payments through Stripe with these settings."""
+    if not api_key.startswith(STRIPE_KEYS):
+        known = " or ".join(f"{prefix}…" for prefix in STRIPE_KEYS)
+        raise ImproperlyConfigured(
+            f"PAYMENT_GATEWAY is 'stripe': STRIPE_API_KEY must be a secret key, {known}."
+        )
+    if currency in STRIPES_OWN_UNITS:
+        raise ImproperlyConfigured(
+            f"CURRENCY is {currency!r}: Stripe counts it in another unit than ISO 4217; choose another."
+        )
+    if give_up_seconds > STRIPE_REMEMBERS_SECONDS:
+        raise ImproperlyConfigured(
+            f"PAYMENT_GIVE_UP_SECONDS is {give_up_seconds}: it must be {STRIPE_REMEMBERS_SECONDS} or less, "
+            "because Stripe forgets a key after a day."
+        )

@@ -3,7 +3,19 @@
 from datetime import timedelta
 
 from shop import logs
-from shop.configuration import BASE_DIR, BROKERS, REDIS, WEB, address, database, env, flag, number, one_of
+from shop.configuration import (
+    BASE_DIR,
+    BROKERS,
+    REDIS,
+    WEB,
+    address,
+    database,
+    env,
+    flag,
+    number,
+    one_of,
+    usable_with_stripe,
+)
 
 # What this process is
 DEBUG = flag("DEBUG")
@@ -150,13 +162,16 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "max_retries": 0,
 }
 SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
-# How often the sagas whose next attempt is due are looked for: one indexed query.
+# How often the sagas and events whose next attempt is due are looked for: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
 CELERY_BEAT_SCHEDULE = {
     name: {"task": name, "schedule": seconds, "options": {"expires": seconds}}
     for name, seconds in {
         "orders.advance_due": DUE_SECONDS,
+        "orders.handle_webhooks_due": DUE_SECONDS,
+        "shop.relay": DUE_SECONDS,
         "orders.sweep": SWEEP_SECONDS,
+        "inventory.sweep": SWEEP_SECONDS,
         "shop.sweep": SWEEP_SECONDS,
     }.items()
 }
@@ -215,8 +230,9 @@ CURRENCY = env.str("CURRENCY", default="KRW")
 ORDER_HOLD_SECONDS = number("ORDER_HOLD_SECONDS", 900, least=0)
 IDEMPOTENCY_LEASE_SECONDS = number("IDEMPOTENCY_LEASE_SECONDS", 30, least=1)
 IDEMPOTENCY_RETENTION_SECONDS = number("IDEMPOTENCY_RETENTION_SECONDS", 86400, least=1)
-INVENTORY_STRATEGY = one_of("INVENTORY_STRATEGY", "group_commit")
-PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", "simulator")
+INVENTORY_STRATEGY = one_of("INVENTORY_STRATEGY", "group_commit", "pessimistic", "optimistic", "redis_gate")
+OPTIMISTIC_RETRIES = number("OPTIMISTIC_RETRIES", 50, least=0)
+PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", "simulator", "stripe")
 GATEWAY_URL = address("GATEWAY_URL", "http://127.0.0.1:8001", WEB)
 GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
 PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
@@ -224,6 +240,11 @@ DATA_PLATFORM_URL = address("DATA_PLATFORM_URL", "http://127.0.0.1:8002", WEB)
 EVENT_SECRET = env.str("EVENT_SECRET", default="")
 EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
 WEBHOOK_SECRET_SIMULATOR = env.str("WEBHOOK_SECRET_SIMULATOR", default="")
+WEBHOOK_SECRET_STRIPE = env.str("WEBHOOK_SECRET_STRIPE", default="")
+STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
+STRIPE_API_BASE = address("STRIPE_API_BASE", "https://api.stripe.com", WEB)
+if PAYMENT_GATEWAY == "stripe":
+    usable_with_stripe(STRIPE_API_KEY, currency=CURRENCY, give_up_seconds=PAYMENT_GIVE_UP_SECONDS)
 
 LOGGING_CONFIG = None
 logs.configure(level=env.str("LOG_LEVEL", default="INFO"))

@@ -3,10 +3,10 @@
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from payments.gateways import simulator
+from payments.gateways import simulator, stripe_api
 from payments.gateways.contract import Gateway
 
-GATEWAYS: dict[str, Gateway] = {"simulator": simulator}
+GATEWAYS: dict[str, Gateway] = {"simulator": simulator, "stripe": stripe_api}
 
 
 def gateway() -> Gateway:

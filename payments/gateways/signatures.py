@@ -33,6 +33,11 @@ def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
     verify_time(int(seconds), now=now)
 
 
+def seconds_of(signed: str) -> int:
+    """When it was signed. Raises `SignatureInvalid`."""
+    return int(_parts(signed)[0])
+
+
 def verify_time(seconds: int, *, now: datetime) -> None:
     """Return when this is five minutes from now at most. Raises `SignatureInvalid`."""
     if abs(now.timestamp() - seconds) > TOLERANCE_SECONDS:

@@ -8,9 +8,6 @@ from uuid import UUID
 from django.conf import settings
 from pydantic import (
     AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -21,11 +18,11 @@ from payments.gateways import events, signatures
 from payments.gateways.asking import Answer, ask
 from payments.gateways.breaking import NoAnswer
 from payments.gateways.contract import BookedCharge, GatewayEvent, Verdict
+from payments.gateways.shapes import Amount, Detail, Reference, Said, Word
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
 PAGE = 1_000
-LONGEST_DETAIL = 255
 
 # What each HTTP status may say of a charge; anything else is no answer.
 CHARGED: Mapping[int, Collection[str]] = {
@@ -35,22 +32,6 @@ CHARGED: Mapping[int, Collection[str]] = {
     409: {"cancelled"},
 }
 CANCELLED: Mapping[int, Collection[str]] = {200: {"cancelled", "declined"}, 409: {"succeeded"}}
-
-
-def _shortened(value: object) -> object:
-    return value[:LONGEST_DETAIL] if isinstance(value, str) else value
-
-
-Reference = Annotated[str, Field(pattern=r"^[!-~]{1,96}$")]
-Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Detail = Annotated[str, BeforeValidator(_shortened)]
-Amount = Annotated[int, Field(ge=0, le=10**15)]
-
-
-class Said(BaseModel):
-    """Part of an answer: strict types; what we don't know of is ignored."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
 
 
 class Failure(Said):

@@ -73,6 +73,7 @@ def test_a_gateway_that_died_is_used_again_when_another_listens_there(
 
     with running("gateway", tmp_path, "--latency-ms", "0", port=mortal_gateway.port):
         wait_until(lambda: charge("after").status == "succeeded")
+        assert charge("at once").status == "succeeded"
 
 
 def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulator) -> None:

@@ -1,0 +1,157 @@
+"""Single calls to Stripe, by its own package: tried once, bounded like every call to a gateway."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from math import ceil
+from typing import Any
+from uuid import UUID
+
+import stripe
+from django.conf import settings
+
+from payments.gateways.asking import exchange
+from payments.gateways.breaking import NoAnswer
+from payments.gateways.stripe_reading import Intent, Refund
+
+KEY, ORDER = "firstcome_key", "firstcome_order"
+"""Names in the metadata of what is ours; whatever lacks them in the account is somebody else's."""
+PAGE = 100
+EXPANDED = ["latest_charge"]
+
+# The package would tell how long our calls took and on which machine, and log what Stripe says of a card.
+stripe.enable_telemetry = False
+logging.getLogger("stripe").setLevel(logging.WARNING)
+
+
+class Transport(stripe.HTTPClient):
+    """The package's calls over our own pool, time-out and breaker."""
+
+    name = "urllib3"
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
+    ) -> tuple[Any, int, Mapping[str, str]]:
+        body = post_data.encode() if isinstance(post_data, str) else post_data
+        try:
+            reply = exchange(method.upper(), url, headers=headers or {}, body=body)
+        except NoAnswer as error:
+            raise stripe.APIConnectionError(str(error)) from error
+        return reply.body, reply.status, reply.headers
+
+
+def create(*, key: str, amount: int, currency: str, order_id: UUID | None = None, **more: Any) -> Intent:
+    """An intent under the key, not confirmed, hence not charged; a repeat of the same finds the same.
+
+    It may have moved on since: confirm or look. Raises `stripe.IdempotencyError` when the key came with
+    something else before.
+    """
+    made = _intents().create(
+        {
+            "amount": amount,
+            "currency": currency.lower(),
+            "payment_method_types": ["card"],
+            "metadata": {KEY: key} | ({ORDER: str(order_id)} if order_id else {}),
+            **more,
+        },
+        {"idempotency_key": key},
+    )
+    return _read(made)
+
+
+def confirm(intent_id: str, *, key: str) -> Intent:
+    """Charge it, and return it as it stands. Raises `stripe.CardError` when the card is refused."""
+    confirmed = _intents().confirm(intent_id, {"expand": EXPANDED}, {"idempotency_key": f"{key}:confirm"})
+    if _is_replayed(confirmed):
+        return retrieve(intent_id)
+    return _read(confirmed)
+
+
+def retrieve(intent_id: str) -> Intent:
+    """The intent as it stands."""
+    return _read(_intents().retrieve(intent_id, {"expand": EXPANDED}))
+
+
+def cancel(intent_id: str) -> Intent:
+    """Cancel it, or return it as it stands where it is too late."""
+    try:
+        return _read(_intents().cancel(intent_id, {"expand": EXPANDED}))
+    except stripe.InvalidRequestError:
+        return retrieve(intent_id)
+
+
+def marked(name: str, value: str) -> list[Intent]:
+    """The intents whose metadata have this value, oldest first, as they stand.
+
+    Stripe's search is up to a minute behind, in bad times an hour, so the newest intents are looked
+    through as well: who finds nothing here has not yet been told that there is nothing.
+    """
+    query = f"metadata['{name}']:'{_escaped(value)}'"
+    found = _intents().search({"query": query, "limit": PAGE})
+    ids = [one.id for one in found.auto_paging_iter()]
+    newest = _intents().list({"limit": PAGE, "expand": _in_lists(EXPANDED)})
+    fresh = {one.id: one for one in map(_read, newest.data) if one.metadata.get(name) == value}
+    older = [one for one in map(retrieve, set(ids) - fresh.keys()) if one.metadata.get(name) == value]
+    return sorted([*older, *fresh.values()], key=lambda one: one.created)
+
+
+def created(*, since: datetime | None, until: datetime | None) -> Iterator[Intent]:
+    """The intents of a period that are ours, newest first. Stripe's instants are whole seconds."""
+    bounds = {"gte": since, "lt": until}
+    period = {name: ceil(bound.timestamp()) for name, bound in bounds.items() if bound}
+    asked: dict[str, Any] = {"limit": PAGE, "expand": _in_lists(EXPANDED)}
+    pages = _intents().list(asked | ({"created": period} if period else {}))
+    return (one for one in map(_read, pages.auto_paging_iter()) if KEY in one.metadata)
+
+
+def refund(intent_id: str, *, key: str, amount: int) -> Refund:
+    """Give some of it back, or find the refund of this key, however long ago it was made.
+
+    Stripe forgets keys after a day, and a refund may be tried again later than that.
+    """
+    made = _refunds().list({"payment_intent": intent_id, "limit": PAGE})
+    for one in map(_read_refund, made.auto_paging_iter()):
+        if one.metadata.get(KEY) == key:
+            return one
+    refunded = _refunds().create(
+        {"payment_intent": intent_id, "amount": amount, "metadata": {KEY: key}}, {"idempotency_key": key}
+    )
+    return _read_refund(refunded)
+
+
+def _read(intent: stripe.PaymentIntent) -> Intent:
+    return Intent.model_validate(intent.to_dict())
+
+
+def _read_refund(refund: stripe.Refund) -> Refund:
+    return Refund.model_validate(refund.to_dict())
+
+
+def _is_replayed(answered: stripe.StripeObject) -> bool:
+    """Whether Stripe repeated what it answered before, which may be long out of date."""
+    response = answered.last_response
+    return response is not None and response.headers.get("Idempotent-Replayed") == "true"
+
+
+def _in_lists(names: list[str]) -> list[str]:
+    return [f"data.{name}" for name in names]
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _intents() -> Any:
+    return _client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE).v1.payment_intents
+
+
+def _refunds() -> Any:
+    return _client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE).v1.refunds
+
+
+@cache
+def _client(api_key: str, api_base: str) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        api_key, base_addresses={"api": api_base}, http_client=Transport(), max_network_retries=0
+    )

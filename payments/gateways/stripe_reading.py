@@ -1,0 +1,147 @@
+"""What Stripe's objects mean to the shop. An intent becomes a charge when it is confirmed to the end."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import stripe
+from pydantic import Field, ValidationError
+
+from payments.gateways.contract import BookedCharge, Status, Verdict
+from payments.gateways.shapes import Amount, Detail, Reference, Said
+
+DECLINED_DETAIL = "The card was declined."
+REFUND_STATUS: Mapping[str, Status] = {
+    "succeeded": "succeeded",
+    "pending": "pending",
+    "requires_action": "pending",
+    "failed": "declined",
+    "canceled": "declined",
+}
+# Where a key has several intents, because Stripe forgets keys after a day, the first of these counts.
+RANK = ("succeeded", "pending", "declined", "cancelled")
+
+Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+class PaymentError(Said):
+    """Why the last attempt to charge failed."""
+
+    code: Code | None = None
+    decline_code: Code | None = None
+    message: Detail | None = None
+
+    @property
+    def told_code(self) -> str:
+        """The code for the customer. Most reasons of a decline are for the shop alone, so Stripe advises."""
+        if self.decline_code == "insufficient_funds":
+            return self.decline_code
+        return self.code or "card_declined"
+
+
+class LatestCharge(Said):
+    amount_refunded: Amount
+
+
+class Intent(Said):
+    """A PaymentIntent, its latest charge expanded."""
+
+    id: Reference
+    status: Literal[
+        "requires_payment_method",
+        "requires_confirmation",
+        "requires_action",
+        "processing",
+        "requires_capture",
+        "succeeded",
+        "canceled",
+    ]
+    amount: Amount
+    currency: str
+    created: Annotated[int, Field(ge=0, le=2**33)]
+    metadata: dict[str, str]
+    latest_charge: LatestCharge | None = None
+    last_payment_error: PaymentError | None = None
+
+    @property
+    def outcome(self) -> Status:
+        """What has become of it. It is absent as a charge until it is confirmed to the end, and it waits
+        for no customer: charging by the key goes on with it, cancelling by the key ends it.
+        """
+        match self.status:
+            case "succeeded":
+                return "succeeded"
+            case "processing":
+                return "pending"
+            case "canceled":
+                return "declined" if self.last_payment_error else "cancelled"
+            case "requires_payment_method" if self.last_payment_error:
+                return "declined"
+        return "absent"
+
+    @property
+    def refunded_amount(self) -> int:
+        return self.latest_charge.amount_refunded if self.latest_charge else 0
+
+    def verdict(self) -> Verdict:
+        outcome, error = self.outcome, self.last_payment_error or PaymentError()
+        is_declined = outcome == "declined"
+        return Verdict(
+            status=outcome,
+            reference=self.id,
+            failure_code=error.told_code if is_declined else "",
+            failure_detail=(error.message or DECLINED_DETAIL) if is_declined else "",
+            amount=self.amount,
+            refunded_amount=self.refunded_amount,
+        )
+
+    def booked(self, *, key_name: str, order_name: str) -> BookedCharge:
+        return BookedCharge(
+            reference=self.id,
+            key=self.metadata[key_name],
+            order_id=self.metadata.get(order_name),
+            status=self.outcome,
+            amount=self.amount,
+            refunded_amount=self.refunded_amount,
+            currency=self.currency.upper(),
+            created_at=datetime.fromtimestamp(self.created, UTC),
+        )
+
+
+class Refund(Said):
+    id: Reference
+    status: Literal["succeeded", "pending", "requires_action", "failed", "canceled"]
+    amount: Amount
+    payment_intent: Reference
+    metadata: dict[str, str]
+    failure_reason: Code | None = None
+
+    def verdict(self) -> Verdict:
+        status = REFUND_STATUS[self.status]
+        is_declined = status == "declined"
+        return Verdict(
+            status=status,
+            reference=self.id,
+            failure_code=(self.failure_reason or f"refund_{self.status}") if is_declined else "",
+            failure_detail="The card did not take the refund." if is_declined else "",
+            amount=self.amount,
+            refunded_amount=self.amount if status == "succeeded" else 0,
+        )
+
+
+def foremost(intents: Sequence[Intent]) -> Intent | None:
+    """The intent that tells what became of a key; None when none of them is a charge."""
+    told = [one for one in intents if one.outcome in RANK]
+    return min(told, key=lambda one: RANK.index(one.outcome), default=None)
+
+
+def reason(error: Exception) -> str:
+    """What came instead of an answer, without Stripe's own words: they may echo what was sent."""
+    match error:
+        case ValidationError():
+            return "an answer that can't be read"
+        case stripe.APIConnectionError() if error.__cause__:
+            return str(error.__cause__)
+        case stripe.StripeError():
+            return f"{type(error).__name__}, HTTP {error.http_status}"
+    return str(error)

@@ -1,0 +1,62 @@
+"""A Stripe of the test run's own: localstripe as a process, behind the recording proxy, empty for each test.
+
+`from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy`
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.conf import LazySettings
+
+from payments.tests.stripe_proxy import StripeProxy
+from scripts import children, ports
+
+# Its own command listens on every address there is.
+PROGRAM = """
+import sys
+from aiohttp import web
+from localstripe.server import app
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
+"""
+SECRET = "whsec_only_for_tests"
+
+
+@pytest.fixture(scope="session")
+def localstripe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the process, with nothing in front of it."""
+    port, log = ports.free(), tmp_path_factory.mktemp("localstripe") / "log"
+    child = children.start([sys.executable, "-c", PROGRAM, str(port)], log=log, environment=os.environ)
+    try:
+        children.wait_until(
+            lambda: ports.answers((ports.HOST, port)),
+            name="localstripe",
+            child=child,
+            log=log,
+            within_seconds=30,
+        )
+        yield f"http://{ports.HOST}:{port}"
+    finally:
+        children.stop(child)
+
+
+@pytest.fixture(scope="session")
+def stripe_proxy(localstripe: str) -> Iterator[StripeProxy]:
+    with StripeProxy(localstripe) as proxy:
+        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield proxy
+        proxy.shutdown()
+
+
+@pytest.fixture
+def own_stripe(stripe_proxy: StripeProxy, settings: LazySettings) -> Iterator[StripeProxy]:
+    """The run's own Stripe, with nothing in its book, which the shop uses in this test."""
+    settings.PAYMENT_GATEWAY = "stripe"
+    settings.STRIPE_API_KEY = "sk_test_only_for_tests"
+    settings.STRIPE_API_BASE = stripe_proxy.url
+    settings.WEBHOOK_SECRET_STRIPE = SECRET
+    stripe_proxy.forget()
+    yield stripe_proxy
+    stripe_proxy.memory.over.set()

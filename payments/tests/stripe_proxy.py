@@ -1,0 +1,297 @@
+"""A thin recording proxy before localstripe: what Stripe does and it does not, and cards that misbehave.
+
+localstripe 1.15.10 makes, confirms and cancels PaymentIntents and refunds them, and that is its own doing in
+every test here. It ignores `Idempotency-Key`, declines no card by a reason, can't search, lists oldest
+first and by no period, and refunds more than was charged: those are this proxy's. What the adapter is
+shown to do about them is therefore shown against our reading of Stripe's documentation.
+"""
+
+import re
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import orjson
+import urllib3
+
+from scripts import ports
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What becomes of confirming an intent that pays with this payment method."""
+
+    upstream: str = "pm_card_visa"
+    decline_code: str = ""
+    failures: float = 0
+    seconds: float = 0
+    is_lost: bool = False
+    is_reply_lost: bool = False
+    refund_failures: int = 0
+
+
+CARDS = {
+    "pm_card_visa": Card(),
+    # localstripe's own declining card, which gives no reason.
+    "pm_card_visa_chargeDeclined": Card(
+        upstream="pm_card_chargeCustomerFail", decline_code="generic_decline"
+    ),
+    "pm_card_visa_chargeDeclinedInsufficientFunds": Card(
+        upstream="pm_card_chargeCustomerFail", decline_code="insufficient_funds"
+    ),
+    "pm_error": Card(failures=float("inf")),
+    "pm_flaky": Card(failures=2),
+    "pm_slow": Card(seconds=2),
+    "pm_timeout_charged": Card(is_reply_lost=True),
+    "pm_timeout_lost": Card(is_lost=True),
+    "pm_refund_fails": Card(refund_failures=2),
+}
+PLAIN = Card()
+MESSAGES = {"insufficient_funds": "Your card has insufficient funds."}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request; `key` is its Idempotency-Key."""
+
+    method: str
+    path: str
+    form: str
+    key: str
+
+    def value(self, name: str) -> str:
+        return parse_qs(self.form).get(name, [""])[0]
+
+    @property
+    def intent_id(self) -> str:
+        return self.path.split("/")[3]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`is_kept` under its key; `is_lost` on its way to the client."""
+
+    status: int
+    content: Json
+    is_kept: bool = True
+    is_lost: bool = False
+    is_replayed: bool = False
+
+
+@dataclass
+class Recorded:
+    asked: tuple[str, str]
+    answer: Answer | None = None
+
+
+@dataclass
+class Memory:
+    """What the proxy knows of one test's calls."""
+
+    calls: list[Call] = field(default_factory=list)
+    recorded: dict[str, Recorded] = field(default_factory=dict)
+    cards: dict[str, Card] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+    failed: dict[str, int] = field(default_factory=dict)
+    # Stripe's search is behind by up to a minute, and by an hour in bad times.
+    search_is_behind: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+class StripeProxy(ThreadingHTTPServer):
+    """Listens on a free port of the loopback and asks localstripe at `upstream`."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__((ports.HOST, 0), Handler)
+        self.upstream = upstream
+        self.pool = urllib3.PoolManager(maxsize=64, retries=False)
+        self.lock = threading.Lock()
+        self.memory = Memory()
+
+    @property
+    def url(self) -> str:
+        return f"http://{ports.HOST}:{self.server_address[1]}"
+
+    def forget(self) -> None:
+        """Start with nothing in either's book."""
+        self.memory.over.set()
+        self.memory = Memory()
+        self.pool.request("DELETE", f"{self.upstream}/_config/data")
+
+    def paths(self, method: str = "POST") -> list[str]:
+        """The paths that were asked for, with ids left out."""
+        return [re.sub(r"/(pi|re)_\w+", "", one.path) for one in self.memory.calls if one.method == method]
+
+    def payment_method(self, **fields: Any) -> str:
+        """A payment method of localstripe's own."""
+        status, made = self.ask("POST", "/v1/payment_methods", json=fields)
+        assert status == 200
+        return str(made["id"])
+
+    def ask(self, method: str, path: str, **more: Any) -> tuple[int, Json]:
+        headers = {"Authorization": "Bearer sk_test_proxy", **more.pop("headers", {})}
+        response = self.pool.request(method, self.upstream + path, headers=headers, **more)
+        return response.status, response.json()
+
+    def answered(self, call: Call) -> Answer:
+        memory = self.memory
+        if call.method == "GET":
+            return Answer(*self._looked(call))
+        with self.lock:
+            memory.calls.append(call)
+            is_first = call.key not in memory.recorded
+            seen = memory.recorded.setdefault(call.key, Recorded((call.path, call.form)))
+        if not is_first:
+            return _repeated(seen, call)
+        answer = self._done(call)
+        if answer.is_kept:
+            seen.answer = answer
+        else:
+            memory.recorded.pop(call.key, None)
+        return answer
+
+    def _done(self, call: Call) -> Answer:
+        if call.path == "/v1/payment_intents":
+            return self._create(call)
+        if call.path.endswith("/confirm"):
+            return self._confirm(call)
+        if call.path.endswith("/cancel"):
+            self.memory.cancelled.add(call.intent_id)
+        if call.path == "/v1/refunds":
+            return self._refund(call)
+        return self._forwarded(call)
+
+    def _create(self, call: Call) -> Answer:
+        card = CARDS.get(call.value("payment_method"), PLAIN)
+        form = parse_qs(call.form)
+        if call.value("payment_method") in CARDS:
+            form["payment_method"] = [card.upstream]
+        answer = self._forwarded(replace(call, form=urlencode(form, doseq=True)))
+        if answer.status == 200:
+            self.memory.cards[answer.content["id"]] = card
+        return answer
+
+    def _confirm(self, call: Call) -> Answer:
+        card = self.memory.cards[call.intent_id]
+        is_open = call.intent_id not in self.memory.cancelled
+        if is_open and card.is_lost:
+            return replace(_error(500, "lost"), is_lost=True)
+        if is_open and self._fails(call.intent_id, card.failures):
+            return _error(500, "api_error")
+        time.sleep(card.seconds)
+        return replace(self._forwarded(call), is_lost=card.is_reply_lost)
+
+    def _refund(self, call: Call) -> Answer:
+        intent_id = call.value("payment_intent")
+        if self._fails(f"refund {intent_id}", self.memory.cards.get(intent_id, PLAIN).refund_failures):
+            return _error(500, "api_error")
+        with self.lock:
+            charged = self.ask("GET", f"/v1/payment_intents/{intent_id}")[1].get("latest_charge")
+            if charged and int(call.value("amount")) > charged["amount"] - charged["amount_refunded"]:
+                return _error(400, "invalid_request_error", param="amount")
+            return self._forwarded(call)
+
+    def _fails(self, name: str, times: float) -> bool:
+        with self.lock:
+            self.memory.failed[name] = self.memory.failed.get(name, 0) + 1
+            return self.memory.failed[name] <= times
+
+    def _forwarded(self, call: Call) -> Answer:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        status, content = self.ask(call.method, call.path, body=call.form, headers=form)
+        content = self._reasoned(content, intent_id=call.path.split("/")[3] if "/pi_" in call.path else "")
+        # Stripe keeps no answer that only says how wrong the request was.
+        return Answer(status, content, is_kept=status in (200, 402))
+
+    def _looked(self, call: Call) -> tuple[int, Json]:
+        if call.path == "/v1/payment_intents":
+            return 200, self._listed(call)
+        if call.path == "/v1/payment_intents/search":
+            name, value = re.findall(r"'((?:[^'\\]|\\.)*)'", call.value("query"))
+            found = [] if self.memory.search_is_behind else self._intents()
+            matching = [one for one in found if one["metadata"].get(name) == re.sub(r"\\(.)", r"\1", value)]
+            return 200, {"object": "search_result", "data": matching, "has_more": False, "next_page": None}
+        status, content = self.ask("GET", f"{call.path}?{call.form}")
+        return status, self._reasoned(content)
+
+    def _listed(self, call: Call) -> Json:
+        """A page, newest first, as Stripe lists."""
+        intents = self._intents()
+        least, most = (
+            int(call.value(f"created[{name}]") or end) for name, end in (("gte", 0), ("lt", 2**40))
+        )
+        intents = [one for one in intents if least <= one["created"] < most]
+        after = call.value("starting_after")
+        start = next((at + 1 for at, one in enumerate(intents) if one["id"] == after), 0)
+        limit = int(call.value("limit") or 10)
+        data = intents[start : start + limit]
+        has_more = len(intents) > start + limit
+        return {"object": "list", "url": call.path, "data": data, "has_more": has_more}
+
+    def _intents(self) -> list[Json]:
+        _, everything = self.ask("GET", "/v1/payment_intents?limit=1000000")
+        return [self._reasoned(one) for one in everything["data"][::-1]]
+
+    def _reasoned(self, content: Json, intent_id: str = "") -> Json:
+        """Give a decline the reason that localstripe doesn't."""
+        code = self.memory.cards.get(content.get("id", intent_id), PLAIN).decline_code
+        for name in ("error", "last_payment_error"):
+            if code and content.get(name):
+                content[name] |= {
+                    "decline_code": code,
+                    "message": MESSAGES.get(code, "Your card was declined."),
+                }
+        return content
+
+
+class Handler(BaseHTTPRequestHandler):
+    """HTTP in, HTTP out; an answer that gets lost keeps the client waiting."""
+
+    protocol_version = "HTTP/1.1"
+    server: StripeProxy
+
+    def do_GET(self) -> None:
+        self._answer("GET", urlsplit(self.path).query)
+
+    def do_POST(self) -> None:
+        self._answer("POST", self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
+
+    def _answer(self, method: str, form: str) -> None:
+        key = self.headers.get("Idempotency-Key", "")
+        memory = self.server.memory
+        answer = self.server.answered(Call(method=method, path=urlsplit(self.path).path, form=form, key=key))
+        if answer.is_lost:
+            memory.over.wait(20)
+            self.close_connection = True
+            return
+        body = orjson.dumps(answer.content)
+        self.send_response(answer.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if answer.is_replayed:
+            self.send_header("Idempotent-Replayed", "true")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """The tests' own calls are recorded instead."""
+
+
+def _repeated(seen: Recorded, call: Call) -> Answer:
+    if seen.asked != (call.path, call.form):
+        return _error(400, "idempotency_error")
+    if seen.answer is None:
+        return _error(409, "idempotency_error", code="idempotency_key_in_use")
+    return replace(seen.answer, is_lost=False, is_replayed=True)
+
+
+def _error(status: int, type: str, **more: str) -> Answer:
+    return Answer(status, {"error": {"type": type, "message": "The proxy says so.", **more}}, is_kept=False)
