@@ -4,5 +4,7 @@ import sys
 
 from scripts.storm import trial
 
+CHAOS = trial.Trial(name="chaos", database="sqlite", seconds=60, has_outages=True, pauses=(0.3, 3.0))
+
 if __name__ == "__main__":
-    sys.exit(trial.main(trial.Trial(name="chaos", database="sqlite", seconds=60, has_outages=True)))
+    sys.exit(trial.main(CHAOS))

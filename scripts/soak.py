@@ -1,8 +1,13 @@
-"""`make soak`: ten minutes of all that clients, staff and faults can do. The trial is in `storm.trial`."""
+"""`make soak`: ten minutes of all that clients, staff and faults can do. The trial is in `storm.trial`.
+
+Its faults come less thick than those of `make chaos`, so that more is bought, paid and refunded between them.
+"""
 
 import sys
 
 from scripts.storm import trial
 
+SOAK = trial.Trial(name="soak", database="mariadb", seconds=600, has_outages=False, pauses=(2.0, 8.0))
+
 if __name__ == "__main__":
-    sys.exit(trial.main(trial.Trial(name="soak", database="mariadb", seconds=600, has_outages=False)))
+    sys.exit(trial.main(SOAK))

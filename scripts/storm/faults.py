@@ -23,7 +23,6 @@ SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
 SHORT_SECONDS, LONG_SECONDS = (0.3, 5.0), (11.0, 13.0)
 """How long somebody is frozen or down; the long ones outlast the lease of a saga."""
 SHARE_OF_LONG = 0.15
-PAUSE_SECONDS = (0.3, 3.0)
 PATIENCE_SECONDS = 60
 """How long the shop may take to be ready again, whatever the other striker does meanwhile."""
 
@@ -42,7 +41,13 @@ class Fault:
 
 
 def strike_until(
-    ends_at: float, names: Sequence[str], *, instance: Instance, seed: str, seen: Observations
+    ends_at: float,
+    names: Sequence[str],
+    *,
+    instance: Instance,
+    pauses: tuple[float, float],
+    seed: str,
+    seen: Observations,
 ) -> int:
     """One striker at work; returns how many faults it made. Tells each in a line."""
     chance, began = random.Random(seed), time.monotonic()
@@ -58,7 +63,7 @@ def strike_until(
         else:
             print(f"{at:6.1f} s  {fault}; ready after {waited:.1f} s", flush=True)
         count += 1
-        time.sleep(min(max(left, 0), chance.uniform(*PAUSE_SECONDS)))
+        time.sleep(min(max(left, 0), chance.uniform(*pauses)))
     return count
 
 

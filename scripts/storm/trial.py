@@ -39,12 +39,16 @@ SETTLE_SECONDS = 120
 
 @dataclass(frozen=True)
 class Trial:
-    """What `make NAME` does where nothing else is asked. With outages, stores stay away for long at first."""
+    """What `make NAME` does where nothing else is asked. With outages, stores stay away for long at first.
+
+    `pauses` is how many seconds a striker rests after each fault, from and to.
+    """
 
     name: str
     database: str
     seconds: int
     has_outages: bool
+    pauses: tuple[float, float]
 
 
 def main(trial: Trial) -> int:
@@ -86,7 +90,7 @@ def _run(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
         stage, shop = _set_up(instance, seen, minutes=max(1, seconds // 60))
         if trial.has_outages:
             outages.Prober(instance, stage, seen).run()
-        _storm(instance, stage, seen, seconds, seed)
+        _storm(trial, instance, stage, seen, seconds, seed)
         _settle(stage, shop, seen)
         _processes(instance, seen)
         for finding in (*reckoning.findings(stage, shop), *outside.findings(stage, shop)):
@@ -133,7 +137,9 @@ def _shelf(shop: Shop, number: int, on_hand: int) -> Shelf:
     return Shelf(product_id, on_hand)
 
 
-def _storm(instance: Instance, stage: Stage, seen: Observations, seconds: int, seed: str) -> None:
+def _storm(
+    trial: Trial, instance: Instance, stage: Stage, seen: Observations, seconds: int, seed: str
+) -> None:
     """Clients at work while faults strike; returns once every client has the answer to its last call."""
     ends_at = time.monotonic() + seconds
     stop = threading.Event()
@@ -146,7 +152,13 @@ def _storm(instance: Instance, stage: Stage, seen: Observations, seconds: int, s
     with ThreadPoolExecutor(len(clients) + 2) as threads:
         strikers = [
             threads.submit(
-                faults.strike_until, ends_at, names, instance=instance, seed=f"{seed} {names[0]}", seen=seen
+                faults.strike_until,
+                ends_at,
+                names,
+                instance=instance,
+                pauses=trial.pauses,
+                seed=f"{seed} {names[0]}",
+                seen=seen,
             )
             for names in (faults.SHOP, faults.OUTSIDE)
         ]
