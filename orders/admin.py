@@ -1,10 +1,23 @@
-"""Orders and sagas as operators see them: everything is read, nothing is edited by hand."""
+"""Orders and sagas as operators see them: read, never edited by hand; a saga that hangs they may help on."""
 
-from django.contrib import admin
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
 
+from orders import operating, saga_pages, standing, tasks
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
+from orders.saga_pages import ReasonForm
+from shop import journal, queueing
+from shop.errors import FirstcomeError
 from shop.operators import ReadOnly
+
+OPERATE = ["orders.change_saga"]
 
 
 class OrderLineInline(ReadOnly, TabularInline):
@@ -87,12 +100,78 @@ class RefundLineAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(Saga)
 class SagaAdmin(ReadOnly, ModelAdmin):
-    list_display = ["id", "kind", "subject_id", "state", "direction", "attempts", "last_error", "created_at"]
-    list_filter = ["state", "kind", "direction"]
-    search_fields = ["id", "subject_id"]
+    """Sagas are read, and operators step in where one doesn't end by itself (`orders.operating`)."""
+
+    list_display = ["id", "kind", "order", "shown_state", "step", "attempts", "last_error", "deadline_at"]
+    list_filter = [saga_pages.NeedsOperator, "kind", "state", "direction"]
+    list_filter_sheet = False
+    search_fields = ["id", "subject_id", "about_id"]
     ordering = ["-id"]
+    fieldsets = [
+        (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
+        ("Why it is undone", {"fields": ["failure_code", "failure_detail"]}),
+        ("Operators", {"fields": ["operators"]}),
+        ("Times", {"fields": ["created_at", "deadline_at", "next_attempt_at", "ended_at"]}),
+        ("Driver", {"fields": ["lease_token", "leased_until", "request_id"]}),
+    ]
+    readonly_fields = ["order", "shown_state", "step", "operators"]
     inlines = [SagaLogInline]
+    actions_detail = ["retry", "compensate", "complete"]
     show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Saga]":
+        return saga_pages.with_final_lines(super().get_queryset(request))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """No buttons on a saga that has ended."""
+        is_over = Saga.objects.filter(id=object_id, ended_at__isnull=False).exists()
+        return [] if is_over else super().get_actions_detail(request, object_id)
+
+    @display(description="state", label=saga_pages.STATE_COLOURS)
+    def shown_state(self, saga: Saga) -> str:
+        return saga.state
+
+    @display(description="at")
+    def step(self, saga: Saga) -> str:
+        return saga_pages.step_of(saga)
+
+    @display(description="order")
+    def order(self, saga: Saga) -> str:
+        return saga_pages.order_of(saga)
+
+    @display(description="who stepped in")
+    def operators(self, saga: Saga) -> str:
+        return saga_pages.operators_of(saga)
+
+    @action(description="Retry", icon="refresh", permissions=OPERATE, dialog=saga_pages.RETRY)
+    def retry(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+        return self._operate(request, operating.retry, object_id, form)
+
+    @action(description="Compensate", icon="undo", permissions=OPERATE, dialog=saga_pages.COMPENSATE)
+    def compensate(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+        return self._operate(request, operating.force_compensate, object_id, form)
+
+    @action(description="Complete", icon="check", permissions=OPERATE, dialog=saga_pages.COMPLETE)
+    def complete(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+        return self._operate(request, operating.force_complete, object_id, form)
+
+    def _operate(
+        self, request: HttpRequest, work: Callable[..., Saga], object_id: str, form: ReasonForm
+    ) -> HttpResponse:
+        """Do it as the form says, and have the saga's page tell what came of it."""
+        saga = self.get_object(request, object_id)
+        if saga is None:
+            raise Http404
+        asked = {name: form.cleaned_data[name] for name in form.fields if name in ("reason", "reference")}
+        try:
+            saga = work(saga_id=saga.id, by=journal.who(), **asked)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        else:
+            queueing.enqueue(tasks.advance, str(saga.id))
+            self.message_user(request, f"Noted: {standing.in_words(saga)}")
+        # The dialog is a part of the page: what it would swap in is the whole page anew.
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:orders_saga_change", args=[object_id])})
 
 
 @admin.register(SagaLog)

@@ -1,0 +1,188 @@
+"""The operators' pages of sagas: what needs them comes first, and each button calls the domain."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from inventory.tests.factories import ProductFactory
+from orders import saga
+from orders.models import Saga
+from orders.tests import buying
+from scripts import ports
+from shop.models import JournalLine
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LIST = reverse("admin:orders_saga_changelist")
+BUTTONS = ("retry", "compensate", "complete")
+
+
+@pytest.fixture
+def operator() -> User:
+    return AccountFactory(username="ada", is_staff=True, permissions=["orders.change_saga"])
+
+
+@pytest.fixture
+def stuck(settings: LazySettings) -> Saga:
+    """A saga of a paid order that can't be told to the data platform."""
+    settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{ports.free()}"
+    row = begun()
+    saga.advance(row.id)
+    late(row)
+    assert saga.advance(row.id) == Saga.State.STUCK
+    return row
+
+
+def begun(token: str = "tok_ok") -> Saga:
+    product = ProductFactory.create(on_hand=1, price=500)
+    placed = buying.place(buying.account().id, {product: 1}, token=token)
+    assert placed.started
+    return placed.started.saga
+
+
+def late(row: Saga) -> None:
+    Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def page_of(row: Saga) -> str:
+    return reverse("admin:orders_saga_change", args=[row.id])
+
+
+def button(row: Saga, name: str) -> str:
+    return reverse(f"admin:orders_saga_{name}", args=[row.id])
+
+
+def listed(client: Client, **query: str) -> set[Any]:
+    return {row.id for row in client.get(LIST, query).context["cl"].result_list}
+
+
+def press(client: Client, row: Saga, name: str, **fields: str) -> tuple[int, list[str]]:
+    """Send the button's form; the status of the answer, and what the saga's page then tells."""
+    sent = client.post(button(row, name), {"_form_submitted": "1", "reason": "it is back"} | fields)
+    page = client.get(sent.headers.get("HX-Redirect", page_of(row)))
+    return sent.status_code, [str(message) for message in page.context["messages"]]
+
+
+def test_the_list_opens_with_what_needs_an_operator(operator: User, stuck: Saga) -> None:
+    client, fine, done = signed_in(operator), begun(), begun()
+    Saga.objects.filter(id=done.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
+    assert listed(client) == {stuck.id}
+    assert listed(client, needs="time") == {stuck.id, fine.id}
+    assert listed(client, needs="everything") == {stuck.id, fine.id, done.id}
+    assert listed(client, q=str(fine.id)) == {fine.id}
+    assert listed(client, o="1") == {stuck.id}
+
+
+def test_the_list_costs_the_same_for_many(
+    operator: User, stuck: Saga, django_assert_max_num_queries: Any
+) -> None:
+    client = signed_in(operator)
+    for _ in range(3):
+        late(begun())
+    with django_assert_max_num_queries(10):
+        assert len(listed(client)) == 4
+
+
+def test_a_saga_shows_its_step_its_order_its_attempts_and_who_stepped_in(operator: User, stuck: Saga) -> None:
+    client = signed_in(operator)
+    press(client, stuck, "retry", reason="<b>mended</b>")
+    page = client.get(page_of(stuck)).content.decode()
+    assert "do transmit" in page
+    assert reverse("admin:orders_order_change", args=[stuck.about_id]) in page
+    assert "no answer" in page
+    assert "ada: saga.retried, “&lt;b&gt;mended&lt;/b&gt;”" in page
+    assert all(button(stuck, name) in page for name in BUTTONS)
+
+
+def test_a_stuck_saga_is_retried(operator: User, stuck: Saga) -> None:
+    status, told = press(signed_in(operator), stuck, "retry")
+    assert (status, told) == (200, ["Noted: it goes on; the next worker that is free takes it."])
+    line = JournalLine.objects.get(what="saga.retried")
+    assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.id, "ada")
+    assert line.detail == "it is back"
+    assert line.request_id
+
+
+def test_a_saga_is_undone(operator: User) -> None:
+    row = begun()
+    _, told = press(signed_in(operator), row, "compensate", reason="customer asked")
+    assert told == ["Noted: it is being undone; the next worker that is free takes it."]
+    buying.settle_everything()
+    assert buying.state_of(row.about_id) == "payment_failed"
+    assert JournalLine.objects.get(what="saga.turned_round").detail == "customer asked"
+    assert buying.broken_laws() == []
+
+
+def test_a_charge_is_completed_with_its_reference(operator: User, settings: LazySettings) -> None:
+    row, client, gateway_url = begun(), signed_in(operator), settings.GATEWAY_URL
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    saga.advance(row.id)
+    _, told = press(client, row, "complete")
+    assert told == ["Give the gateway's own id of the charge you saw."]
+    press(client, row, "complete", reference="ch_1")
+    settings.GATEWAY_URL = gateway_url
+    assert JournalLine.objects.get(what="charge_card.forced").reference == "ch_1"
+
+
+def test_who_presses_a_button_sets_a_worker_to_it(operator: User, broker_server: Any) -> None:
+    press(signed_in(operator), begun(), "retry")
+    wait_until(lambda: broker_server.llen("celery") == 1)
+
+
+def test_a_refusal_is_told_and_changes_nothing(operator: User, stuck: Saga) -> None:
+    status, told = press(signed_in(operator), stuck, "compensate")
+    assert status == 200
+    assert told == [f"This purchase can't be undone any more; refund order {stuck.about_id} instead."]
+    assert Saga.objects.get(id=stuck.id).state == "stuck"
+
+
+@pytest.mark.parametrize("name", BUTTONS)
+def test_a_button_asks_for_a_reason(operator: User, stuck: Saga, name: str) -> None:
+    client = signed_in(operator)
+    assert b"reason" in client.get(button(stuck, name)).content
+    answer = client.post(button(stuck, name), {"_form_submitted": "1", "reason": " "})
+    assert b"This field is required" in answer.content
+    assert Saga.objects.get(id=stuck.id).state == "stuck"
+    assert not JournalLine.objects.filter(what__startswith="saga.").exists()
+
+
+@pytest.mark.parametrize("name", BUTTONS)
+def test_only_who_may_change_sagas_presses(stuck: Saga, name: str) -> None:
+    reader = signed_in(AccountFactory(is_staff=True, permissions=["orders.view_saga"]))
+    assert button(stuck, name) not in reader.get(page_of(stuck)).content.decode()
+    assert reader.get(button(stuck, name)).status_code == 403
+    assert reader.post(button(stuck, name), {"reason": "why not"}).status_code == 403
+    assert signed_in(AccountFactory()).get(button(stuck, name)).status_code == 302
+    assert Saga.objects.get(id=stuck.id).state == "stuck"
+
+
+def test_an_ended_saga_has_no_buttons(operator: User, stuck: Saga) -> None:
+    Saga.objects.filter(id=stuck.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
+    page = signed_in(operator).get(page_of(stuck)).content.decode()
+    assert not any(button(stuck, name) in page for name in BUTTONS)
+
+
+def test_nothing_is_edited_by_hand(stuck: Saga) -> None:
+    client = signed_in(SuperuserFactory())
+    assert client.post(page_of(stuck), {"state": "done"}).status_code == 403
+
+
+def test_what_is_no_saga_is_not_found(operator: User) -> None:
+    client = signed_in(operator)
+    for name in BUTTONS:
+        for id in ("nothing", "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"):
+            address = reverse(f"admin:orders_saga_{name}", args=[id])
+            assert client.post(address, {"_form_submitted": "1", "reason": "x"}).status_code == 404
