@@ -92,8 +92,11 @@ def marked(name: str, value: str) -> list[Intent]:
     ids = [one.id for one in found.auto_paging_iter()]
     newest = _intents().list({"limit": PAGE, "expand": _in_lists(EXPANDED)})
     fresh = {one.id: one for one in map(_read, newest.data) if one.metadata.get(name) == value}
-    older = [one for one in map(retrieve, set(ids) - fresh.keys()) if one.metadata.get(name) == value]
-    return sorted([*older, *fresh.values()], key=lambda one: one.created)
+    older = [retrieve(id) for id in ids if id not in fresh]
+    # Both come newest first, and of one second many.
+    both = [*fresh.values(), *(one for one in older if one.metadata.get(name) == value)]
+    both.reverse()
+    return sorted(both, key=lambda one: one.created)
 
 
 def created(*, since: datetime | None, until: datetime | None) -> Iterator[Intent]:

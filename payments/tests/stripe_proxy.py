@@ -33,6 +33,7 @@ class Card:
     is_lost: bool = False
     is_reply_lost: bool = False
     refund_failures: int = 0
+    processing_seconds: float = 0
 
 
 CARDS = {
@@ -50,6 +51,7 @@ CARDS = {
     "pm_timeout_charged": Card(is_reply_lost=True),
     "pm_timeout_lost": Card(is_lost=True),
     "pm_refund_fails": Card(refund_failures=2),
+    "pm_processing": Card(processing_seconds=0.5),
 }
 PLAIN = Card()
 MESSAGES = {"insufficient_funds": "Your card has insufficient funds."}
@@ -57,12 +59,13 @@ MESSAGES = {"insufficient_funds": "Your card has insufficient funds."}
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request; `key` is its Idempotency-Key."""
+    """One request; `key` is its Idempotency-Key, `who` its Authorization."""
 
     method: str
     path: str
     form: str
     key: str
+    who: str
 
     def value(self, name: str) -> str:
         return parse_qs(self.form).get(name, [""])[0]
@@ -97,6 +100,7 @@ class Memory:
     recorded: dict[str, Recorded] = field(default_factory=dict)
     cards: dict[str, Card] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
+    confirmed_at: dict[str, float] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
     # Stripe's search is behind by up to a minute, and by an hour in bad times.
     search_is_behind: bool = False
@@ -137,7 +141,7 @@ class StripeProxy(ThreadingHTTPServer):
         return str(made["id"])
 
     def ask(self, method: str, path: str, **more: Any) -> tuple[int, Json]:
-        headers = {"Authorization": "Bearer sk_test_proxy", **more.pop("headers", {})}
+        headers = {"Authorization": "Bearer sk_test_proxy"} | more.pop("headers", {})
         response = self.pool.request(method, self.upstream + path, headers=headers, **more)
         return response.status, response.json()
 
@@ -187,6 +191,7 @@ class StripeProxy(ThreadingHTTPServer):
         if is_open and self._fails(call.intent_id, card.failures):
             return _error(500, "api_error")
         time.sleep(card.seconds)
+        self.memory.confirmed_at.setdefault(call.intent_id, time.monotonic())
         return replace(self._forwarded(call), is_lost=card.is_reply_lost)
 
     def _refund(self, call: Call) -> Answer:
@@ -205,13 +210,16 @@ class StripeProxy(ThreadingHTTPServer):
             return self.memory.failed[name] <= times
 
     def _forwarded(self, call: Call) -> Answer:
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        status, content = self.ask(call.method, call.path, body=call.form, headers=form)
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": call.who}
+        status, content = self.ask(call.method, call.path, body=call.form, headers=headers)
         content = self._reasoned(content, intent_id=call.path.split("/")[3] if "/pi_" in call.path else "")
         # Stripe keeps no answer that only says how wrong the request was.
         return Answer(status, content, is_kept=status in (200, 402))
 
     def _looked(self, call: Call) -> tuple[int, Json]:
+        status, content = self.ask("GET", f"{call.path}?{call.form}", headers={"Authorization": call.who})
+        if status == 401:
+            return status, content
         if call.path == "/v1/payment_intents":
             return 200, self._listed(call)
         if call.path == "/v1/payment_intents/search":
@@ -219,7 +227,6 @@ class StripeProxy(ThreadingHTTPServer):
             found = [] if self.memory.search_is_behind else self._intents()
             matching = [one for one in found if one["metadata"].get(name) == re.sub(r"\\(.)", r"\1", value)]
             return 200, {"object": "search_result", "data": matching, "has_more": False, "next_page": None}
-        status, content = self.ask("GET", f"{call.path}?{call.form}")
         return status, self._reasoned(content)
 
     def _listed(self, call: Call) -> Json:
@@ -241,14 +248,16 @@ class StripeProxy(ThreadingHTTPServer):
         return [self._reasoned(one) for one in everything["data"][::-1]]
 
     def _reasoned(self, content: Json, intent_id: str = "") -> Json:
-        """Give a decline the reason that localstripe doesn't."""
-        code = self.memory.cards.get(content.get("id", intent_id), PLAIN).decline_code
+        """Give a decline the reason, and a slow bank the time, that localstripe doesn't."""
+        intent_id = content.get("id", intent_id)
+        card = self.memory.cards.get(intent_id, PLAIN)
         for name in ("error", "last_payment_error"):
-            if code and content.get(name):
-                content[name] |= {
-                    "decline_code": code,
-                    "message": MESSAGES.get(code, "Your card was declined."),
-                }
+            if card.decline_code and content.get(name):
+                message = MESSAGES.get(card.decline_code, "Your card was declined.")
+                content[name] |= {"decline_code": card.decline_code, "message": message}
+        processed_at = self.memory.confirmed_at.get(intent_id, 0) + card.processing_seconds
+        if content.get("status") == "succeeded" and time.monotonic() < processed_at:
+            content["status"] = "processing"
         return content
 
 
@@ -265,9 +274,16 @@ class Handler(BaseHTTPRequestHandler):
         self._answer("POST", self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
 
     def _answer(self, method: str, form: str) -> None:
-        key = self.headers.get("Idempotency-Key", "")
         memory = self.server.memory
-        answer = self.server.answered(Call(method=method, path=urlsplit(self.path).path, form=form, key=key))
+        answer = self.server.answered(
+            Call(
+                method=method,
+                path=urlsplit(self.path).path,
+                form=form,
+                key=self.headers.get("Idempotency-Key", ""),
+                who=self.headers.get("Authorization", ""),
+            )
+        )
         if answer.is_lost:
             memory.over.wait(20)
             self.close_connection = True

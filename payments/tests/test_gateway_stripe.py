@@ -1,0 +1,285 @@
+"""What is Stripe's alone: intents, keys that it forgets, a search that is behind, and its webhooks."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+import stripe
+from django.conf import LazySettings
+
+from payments.gateways import gateway, stripe_calls
+from payments.gateways.contract import GatewayEvent, Verdict
+from payments.tests.own_stripe import SECRET
+from payments.tests.stripe_proxy import StripeProxy
+from shop.errors import Invalid, SignatureInvalid, Unavailable
+from shop.tests.racing import wait_until
+
+AMOUNT = 700
+ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "2030", "cvc": "123"}
+
+
+@pytest.fixture(autouse=True)
+def _stripe(own_stripe: StripeProxy, settings: LazySettings) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 1
+
+
+def charge(token: str = "pm_card_visa", *, key: str = "one") -> Verdict:
+    return gateway().charge(key=key, token=token, amount=AMOUNT, currency="KRW", order_id=None)
+
+
+def kept_amount() -> int:
+    return sum(booked.kept_amount for booked in gateway().charges())
+
+
+def intents() -> list[Any]:
+    return stripe_calls._intents().list({"limit": 100}).data
+
+
+def test_a_charge_is_an_intent_that_is_created_and_then_confirmed_under_keys_of_its_own(
+    own_stripe: StripeProxy,
+) -> None:
+    charge()
+
+    create, confirm = own_stripe.memory.calls
+    assert (create.path, create.key) == ("/v1/payment_intents", "one")
+    assert (create.value("confirm"), create.value("metadata[firstcome_key]")) == ("", "one")
+    assert (confirm.path.endswith("/confirm"), confirm.key) == (True, "one:confirm")
+
+
+def test_an_intent_that_was_never_confirmed_is_no_charge_and_is_gone_on_with(own_stripe: StripeProxy) -> None:
+    """The process died between the two calls."""
+    intent = stripe_calls.create(key="one", amount=AMOUNT, currency="KRW", payment_method="pm_card_visa")
+
+    assert gateway().find(key="one").status == "absent"
+    assert list(gateway().charges(key="one")) == []
+    assert charge().reference == intent.id
+    assert len(intents()) == 1
+
+
+def test_an_intent_that_was_never_confirmed_can_be_cancelled_and_then_confirms_no_more(
+    own_stripe: StripeProxy,
+) -> None:
+    intent = stripe_calls.create(key="one", amount=AMOUNT, currency="KRW", payment_method="pm_card_visa")
+
+    assert gateway().cancel(key="one").reference == intent.id
+
+    with pytest.raises(stripe.InvalidRequestError):
+        stripe_calls.confirm(intent.id, key="one")
+    assert charge().status == "cancelled"
+    assert kept_amount() == 0
+
+
+def test_a_create_that_comes_after_its_key_was_barred_is_refused_by_idempotency(
+    own_stripe: StripeProxy,
+) -> None:
+    """The proxy's doing: localstripe itself would make a second intent."""
+    barred = gateway().cancel(key="one")
+
+    with pytest.raises(stripe.IdempotencyError):
+        stripe_calls.create(key="one", amount=AMOUNT, currency="KRW", payment_method="pm_card_visa")
+
+    assert charge() == barred
+    assert [one.status for one in intents()] == ["canceled"]
+
+
+def test_a_key_that_stripe_has_forgotten_is_still_found_and_not_barred_beside_its_charge(
+    own_stripe: StripeProxy,
+) -> None:
+    charged = charge()
+    own_stripe.memory.recorded.clear()
+
+    assert gateway().find(key="one") == charged
+    assert gateway().cancel(key="one") == charged
+    assert len(intents()) == 1
+
+
+def test_what_the_search_does_not_know_yet_is_found_among_the_newest(own_stripe: StripeProxy) -> None:
+    own_stripe.memory.search_is_behind = True
+    charged = charge()
+
+    assert gateway().find(key="one") == charged
+    assert gateway().cancel(key="one") == charged
+
+
+def test_what_is_listed_nowhere_yet_is_neither_barred_nor_charged_twice(
+    own_stripe: StripeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a busy shop a hundred newer intents may come before the search has caught up."""
+    monkeypatch.setattr(stripe_calls, "PAGE", 1)
+    charged = charge()
+    charge(key="newer")
+    own_stripe.memory.search_is_behind = True
+
+    assert gateway().find(key="one").status == "absent"
+    assert gateway().cancel(key="one").status == "unknown"
+    assert charge() == charged
+
+    own_stripe.memory.search_is_behind = False
+    assert gateway().cancel(key="one") == charged
+    assert kept_amount() == 2 * AMOUNT
+
+
+def test_a_card_that_asks_for_its_owner_is_declined_and_ended(own_stripe: StripeProxy) -> None:
+    token = own_stripe.payment_method(type="card", card=ASKING_CARD)
+
+    verdict = charge(token)
+
+    assert (verdict.status, verdict.failure_code) == ("declined", "authentication_required")
+    assert verdict.failure_detail
+    assert [one.status for one in intents()] == ["canceled"]
+    assert charge(token).status == gateway().find(key="one").status == "cancelled"
+
+
+def test_what_stripe_is_still_processing_is_pending_until_it_has_settled(own_stripe: StripeProxy) -> None:
+    """The proxy's doing: localstripe only lets fail later, as in the next test, and never succeed later."""
+    assert charge("pm_processing").status == "pending"
+    assert gateway().cancel(key="one").status == "pending"
+    wait_until(lambda: gateway().find(key="one").status == "succeeded")
+    assert charge("pm_processing") == gateway().find(key="one") == gateway().cancel(key="one")
+    assert kept_amount() == AMOUNT
+
+
+def test_what_was_processing_and_failed_is_declined(own_stripe: StripeProxy) -> None:
+    token = own_stripe.payment_method(type="sepa_debit", sepa_debit={"iban": "DE62370400440532013001"})
+
+    assert charge(token).status == "pending"
+    wait_until(lambda: gateway().find(key="one").status == "declined")
+    assert charge(token).failure_code == "card_declined"
+    assert gateway().cancel(key="one").status == "declined"
+
+
+def test_a_refund_tried_again_after_stripe_forgot_its_key_is_the_same_refund(own_stripe: StripeProxy) -> None:
+    reference = charge().reference
+    first = gateway().refund(key="back", charge_reference=reference, amount=300)
+    own_stripe.memory.recorded.clear()
+
+    assert gateway().refund(key="back", charge_reference=reference, amount=300) == first
+    assert kept_amount() == AMOUNT - 300
+
+
+def test_a_refund_key_used_for_another_amount_is_no_verdict(own_stripe: StripeProxy) -> None:
+    reference = charge().reference
+    gateway().refund(key="back", charge_reference=reference, amount=300)
+
+    assert gateway().refund(key="back", charge_reference=reference, amount=301).status == "unknown"
+    assert kept_amount() == AMOUNT - 300
+
+
+def test_what_others_charge_through_the_same_account_is_not_ours(own_stripe: StripeProxy) -> None:
+    card = {"amount": 900, "currency": "krw", "payment_method": "pm_card_visa", "confirm": True}
+    stripe_calls._intents().create(card | {"metadata": {"key": "one"}})
+    charge(key="ours")
+
+    assert [booked.key for booked in gateway().charges()] == ["ours"]
+    assert gateway().find(key="one").status == "absent"
+
+
+def test_an_order_is_found_by_its_id(own_stripe: StripeProxy) -> None:
+    order_id, other = uuid4(), uuid4()
+    for key, order in (("one", order_id), ("two", other), ("three", order_id)):
+        gateway().charge(key=key, token="pm_card_visa", amount=AMOUNT, currency="KRW", order_id=order)
+
+    assert [booked.key for booked in gateway().charges(order_id=order_id)] == ["one", "three"]
+    assert [booked.key for booked in gateway().charges(order_id=order_id, key="two")] == []
+
+
+def test_an_api_key_that_opens_nothing_is_no_verdict(settings: LazySettings) -> None:
+    settings.STRIPE_API_KEY = "pk_not_secret"
+
+    assert charge().status == "unknown"
+    assert gateway().find(key="one").failure_detail == "AuthenticationError, HTTP 401"
+    with pytest.raises(Unavailable):
+        list(gateway().charges())
+
+
+EVENT = {
+    "id": "evt_1",
+    "object": "event",
+    "type": "payment_intent.succeeded",
+    "created": 1_795_176_000,
+    "data": {
+        "object": {
+            "id": "pi_1",
+            "object": "payment_intent",
+            "metadata": {"firstcome_key": "one", "firstcome_order": "order 1"},
+        }
+    },
+}
+NOW = datetime.fromtimestamp(1_795_176_002, UTC)
+
+
+def signed(event: Any, *, at: datetime = NOW, secret: str = SECRET) -> tuple[dict[str, str], bytes]:
+    """Headers and body as Stripe's own package signs them."""
+    body = orjson.dumps(event)
+    header = stripe.WebhookSignature.generate_signature_header(
+        body.decode(), secret, timestamp=int(at.timestamp())
+    )
+    return {"stripe-signature": header}, body
+
+
+def told(event: Any, **how: Any) -> GatewayEvent:
+    headers, body = signed(event, **how)
+    return gateway().event(headers=headers, body=body, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("type", "ours"),
+    [
+        ("payment_intent.succeeded", "charge.succeeded"),
+        ("payment_intent.payment_failed", "charge.declined"),
+        ("charge.refunded", "charge.refunded"),
+        ("payment_intent.processing", "payment_intent.processing"),
+    ],
+)
+def test_an_event_is_told_in_the_shops_words(type: str, ours: str) -> None:
+    at = datetime.fromtimestamp(1_795_176_000, UTC)
+
+    assert told(EVENT | {"type": type}) == GatewayEvent(
+        id="evt_1", type=ours, key="one", order_id="order 1", created_at=at
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {}},
+        {"data": {"object": {"metadata": None}}},
+        {"data": {"object": {"metadata": {"key": "one"}}}},
+    ],
+    ids=str,
+)
+def test_an_event_of_somebody_else_has_no_key(change: Mapping[str, Any]) -> None:
+    assert told(EVENT | change).key == ""
+
+
+@pytest.mark.parametrize(
+    "event", [[], None, {}, EVENT | {"id": 7}, EVENT | {"data": {"object": "pi_1"}}], ids=str
+)
+def test_a_body_that_is_signed_and_no_event_is_invalid(event: Any) -> None:
+    with pytest.raises(Invalid):
+        told(event)
+
+
+@pytest.mark.parametrize("seconds", [-301, 301])
+def test_five_minutes_are_borne_and_no_more(seconds: int) -> None:
+    assert told(EVENT, at=NOW + timedelta(seconds=seconds - seconds // 301)).id == "evt_1"
+    with pytest.raises(SignatureInvalid):
+        told(EVENT, at=NOW + timedelta(seconds=seconds))
+
+
+def test_what_is_not_signed_with_the_secret_is_refused(settings: LazySettings) -> None:
+    headers, body = signed(EVENT)
+    for wrong in (body + b" ", b"\xff\xfe", b""):
+        with pytest.raises(SignatureInvalid):
+            gateway().event(headers=headers, body=wrong, now=NOW)
+    for bad in ({}, {"stripe-signature": "t=1795176002"}, {"stripe-signature": "t=1795176002,v1=ключ"}):
+        with pytest.raises(SignatureInvalid):
+            gateway().event(headers=bad, body=body, now=NOW)
+    with pytest.raises(SignatureInvalid):
+        told(EVENT, secret="whsec_of_another")
+    settings.WEBHOOK_SECRET_STRIPE = ""
+    with pytest.raises(SignatureInvalid):
+        gateway().event(headers=headers, body=body, now=NOW)
