@@ -45,7 +45,7 @@ def give_back(saga: Saga) -> Heard:
     payment = Payment.objects.get(id=saga.subject_id)
     reference = charge_reference(saga)
     if not reference:
-        cancelled = gateway().cancel(key=payment.charge_key)
+        cancelled = _call_off(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
             return Heard(Event.DONE, "nothing was charged", reference=cancelled.reference)
         if cancelled.status != "succeeded":
@@ -58,6 +58,11 @@ def give_back(saga: Saga) -> Heard:
         detail = f"refund: {refunded.status} {refunded.failure_detail}"
         return Heard(Event.FAILED, detail, reference=reference)
     return Heard(Event.DONE, "refunded", reference=refunded.reference)
+
+
+def mark_stuck(saga: Saga) -> None:
+    """Late, and nobody can tell what became of the charge: in doubt, were it only pending before."""
+    paying.mark_in_doubt(saga.subject_id)
 
 
 def charge_reference(saga: Saga) -> str:
@@ -75,6 +80,20 @@ def mark_ended(saga: Saga) -> None:
 
 
 STEP = Outside(name=NAME, do=charge, undo=give_back, note=note)
+
+
+def _call_off(key: str) -> Verdict:
+    """Have the charge cancelled; where the gateway can't do that, ask whether it has ended by itself.
+
+    That there is nothing, so far, is then no end: it may still come.
+    """
+    cancelled = gateway().cancel(key=key)
+    if cancelled.status != "unsupported":
+        return cancelled
+    found = gateway().find(key=key)
+    if found.status in ("succeeded", "declined", "cancelled"):
+        return found
+    return Verdict(status="unsupported", failure_detail=f"by this gateway, where it is {found.status}")
 
 
 def _heard(verdict: Verdict) -> Heard:

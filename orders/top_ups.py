@@ -65,4 +65,5 @@ KINDS[NAME] = Kind(
     steps=(charging.STEP, Local("credit_wallet", do=_credit_wallet)),
     lock=_lock,
     compensated=charging.mark_ended,
+    stuck=charging.mark_stuck,
 )

@@ -62,6 +62,10 @@ class EntryBody(BaseModel):
     at: datetime
 
 
+class ReceivedBody(BaseModel):
+    received: Literal[True]
+
+
 def payment_body(payment: Payment) -> dict[str, Any]:
     failure = {"code": payment.failure_code, "detail": payment.failure_detail}
     return {

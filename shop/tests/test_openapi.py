@@ -66,6 +66,7 @@ CONTRACT = [
     "GET /wallet/entries",
     "POST /wallet/top-ups",
     "POST /wallet/grants",
+    "POST /webhooks/{gateway}",
 ]
 KEYED = {
     "POST /products/{product_id}/stock-adjustments",
@@ -208,6 +209,7 @@ def what_there_is(caller: User) -> dict[str, Any]:
     unpaid = buying.place(caller.pk, {product: 1})
     assert paid.started
     return {
+        "gateway": "simulator",
         "campaign_id": campaign.pk,
         "product_id": product.pk,
         "order_id": str(unpaid.order.id),

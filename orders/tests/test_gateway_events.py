@@ -1,0 +1,282 @@
+"""What events do to sagas: they make them ask, and nothing that an event says is believed."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as bounds
+from hypothesis import strategies as some
+
+from inventory.tests.factories import ProductFactory
+from orders import gateway_events, saga
+from orders.checkout import Placed
+from orders.models import Order, Saga
+from orders.tests import buying
+from payments import webhooks
+from payments.gateways import gateway
+from payments.models import Payment, WebhookEvent
+from payments.tests import events
+from scripts import ports
+from scripts.tests.simulator import Simulator
+from shop.models import JournalLine
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+TOLD = ["charge.succeeded", "charge.declined", "charge.refunded"]
+
+
+@pytest.fixture
+def charge_late(gateway_process: tuple[Simulator, Path]) -> Callable[[Payment], None]:
+    """A gateway that breaks its word: what it had cancelled or declined is charged after all."""
+
+    def charge(payment: Payment) -> None:
+        with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as book, book:
+            changed = book.execute(
+                "UPDATE charges SET status = 'succeeded', token = 'tok_ok', failure = NULL,"
+                " amount = ?, order_id = ?, currency = 'KRW' WHERE key = ?",
+                [payment.card_amount, str(payment.order_id), payment.charge_key],
+            )
+            assert changed.rowcount == 1
+
+    return charge
+
+
+def order(token: str, **wanted: Any) -> Placed:
+    product = ProductFactory.create(on_hand=5, price=500)
+    return buying.place(buying.account().id, {product: 1}, token=token, **wanted)
+
+
+def payment_of(placed: Placed) -> Payment:
+    assert placed.started
+    return Payment.objects.get(id=placed.started.payment.id)
+
+
+def failed() -> Payment:
+    """The payment of an order that ended declined."""
+    placed = order("tok_declined")
+    assert buying.drive(placed).status == "payment_failed"
+    return payment_of(placed)
+
+
+def left_alone() -> None:
+    """Let no saga be due by itself: what goes on now goes on because of an event."""
+    Saga.objects.filter(ended_at__isnull=True).update(next_attempt_at=timezone.now().replace(year=2100))
+
+
+def late_refunds() -> list[tuple[str, Any]]:
+    lines = JournalLine.objects.filter(what="charge.late_refunded")
+    return [(line.subject, line.after) for line in lines]
+
+
+def is_charged(payment: Payment) -> bool:
+    return gateway().find(key=payment.charge_key).status == "succeeded"
+
+
+def test_an_event_wakes_the_saga_that_waits_for_it() -> None:
+    placed = order("tok_webhook")
+    assert buying.drive(placed).status == "paying"
+    payment = payment_of(placed)
+    assert payment.status == "pending"
+    left_alone()
+    early = events.take(key=payment.charge_key)
+    assert not gateway_events.handle(early.id)
+    assert payment_of(placed).status == "pending"
+    wait_until(lambda: is_charged(payment))
+    left_alone()
+    event = events.take(key=payment.charge_key)
+    assert gateway_events.handle(event.id)
+    assert payment_of(placed).status == "succeeded"
+    assert buying.state_of(placed.order.id) == "paid"
+    assert gateway_events.handle(early.id)
+    assert buying.broken_laws() == []
+
+
+def test_an_event_that_comes_while_the_saga_is_driven_waits_for_what_comes_of_it() -> None:
+    """That driver may have asked the gateway before there was anything to tell."""
+    placed = order("tok_ok")
+    assert placed.started
+    sagas = Saga.objects.filter(id=placed.started.saga.id)
+    sagas.update(lease_token="another driver", leased_until=timezone.now().replace(year=2100))
+    event = events.take(key=payment_of(placed).charge_key)
+    assert not gateway_events.handle(event.id)
+    waiting = webhooks.waiting(event.id)
+    assert waiting and waiting.outcome == "the payment is pending"
+    sagas.update(leased_until=None)
+    assert gateway_events.handle(event.id)
+    assert buying.state_of(placed.order.id) == "paid"
+
+
+@pytest.mark.parametrize("token", ["tok_ok", "tok_declined"])
+@pytest.mark.parametrize("type", TOLD)
+def test_what_an_event_says_is_never_believed(token: str, type: str) -> None:
+    placed = order(token)
+    event = events.take(type=type, key=payment_of(placed).charge_key, amount=7, charge="ch_of_somebody")
+    assert gateway_events.handle(event.id)
+    ends = {"tok_ok": "paid", "tok_declined": "payment_failed"}
+    assert buying.state_of(placed.order.id) == ends[token]
+    assert buying.broken_laws() == []
+
+
+def test_a_charge_that_comes_after_the_end_is_given_back_once(
+    charge_late: Callable[[Payment], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    payment = failed()
+    charge_late(payment)
+    assert [law.law for law in buying.broken_laws()] == ["L9"]
+    taken = [events.take(type=type, key=payment.charge_key).id for type in TOLD * 4]
+    assert race([lambda id=id: gateway_events.handle(id) for id in taken]) == [True] * len(taken)
+    found = gateway().find(key=payment.charge_key)
+    assert (found.amount, found.refunded_amount) == (500, 500)
+    assert late_refunds() == [(f"payment {payment.id}", {"amount": 500})]
+    line = JournalLine.objects.get(what="charge.late_refunded")
+    assert (line.order_id, line.reference, line.actor) == (payment.order_id, found.reference, "system")
+    assert "a charge that nobody should have paid" in caplog.text
+    assert payment.status == Payment.objects.get(id=payment.id).status == "failed"
+    assert buying.broken_laws() == []
+
+
+def test_a_late_charge_whose_refund_fails_is_given_back_later(
+    charge_late: Callable[[Payment], None], gateway_process: tuple[Simulator, Path]
+) -> None:
+    payment = failed()
+    charge_late(payment)
+    with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as book, book:
+        book.execute("UPDATE charges SET token = 'tok_refund_fails'")
+    event = events.take(key=payment.charge_key)
+    assert [gateway_events.handle(event.id) for _ in range(3)] == [False, False, True]
+    assert gateway().find(key=payment.charge_key).refunded_amount == 500
+    assert len(late_refunds()) == 1
+
+
+def test_while_the_gateway_is_away_an_event_waits(settings: LazySettings) -> None:
+    payment, there = failed(), settings.GATEWAY_URL
+    event = events.take(key=payment.charge_key)
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    assert not gateway_events.handle(event.id)
+    waiting = webhooks.waiting(event.id)
+    assert waiting and waiting.outcome == "the gateway says unknown"
+    settings.GATEWAY_URL = there
+    assert gateway_events.handle(event.id)
+
+
+@pytest.mark.parametrize(
+    ("claims", "outcome"),
+    [
+        ({"type": "charge.disputed", "key": "payment-1"}, "nothing is to be done about this type"),
+        ({"key": "payment-1"}, "no payment has this key"),
+        ({"key": ""}, "no payment has this key"),
+    ],
+)
+def test_an_event_of_no_concern_is_handled_with_the_reason(claims: dict[str, str], outcome: str) -> None:
+    event = events.take(**claims)
+    assert gateway_events.handle(event.id)
+    assert WebhookEvent.objects.get(id=event.id).outcome == outcome
+
+
+def test_an_event_of_a_gateway_that_is_not_in_use_is_kept_and_not_acted_on(settings: LazySettings) -> None:
+    placed = order("tok_ok")
+    event = events.take(key=payment_of(placed).charge_key)
+    WebhookEvent.objects.filter(id=event.id).update(gateway="stripe")
+    assert gateway_events.handle(event.id)
+    assert payment_of(placed).status == "pending"
+    assert WebhookEvent.objects.get(id=event.id).outcome == "not asked: PAYMENT_GATEWAY is simulator"
+
+
+def test_a_gateway_that_can_not_find_what_it_told_of_is_asked_for_a_while() -> None:
+    """Some gateways' search lags behind; and there may really be nothing, after a restore."""
+    placed = order("tok_error")
+    payment = payment_of(placed)
+    Payment.objects.filter(id=payment.id).update(status="failed", settled_at=timezone.now(), token="")
+    assert placed.started
+    Saga.objects.filter(id=placed.started.saga.id).update(
+        state="compensated", ended_at=timezone.now(), next_attempt_at=None
+    )
+    event = events.take(key=payment.charge_key)
+    assert not gateway_events.handle(event.id)
+    WebhookEvent.objects.filter(id=event.id).update(attempts=gateway_events.MOST_LOOKS_FOR_NOTHING)
+    assert gateway_events.handle(event.id)
+
+
+MOVES = [
+    "succeeded", "succeeded again", "declined", "refunded", "unknown type", "drive", "time is over", "sweep",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("token", ["tok_ok", "tok_declined", "tok_timeout_charged", "tok_error"])
+def test_in_whatever_order_events_come_there_is_one_truth(token: str, settings: LazySettings) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.3
+
+    @bounds(
+        max_examples=8,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @example(moves=MOVES)
+    @example(moves=MOVES[::-1])
+    @given(moves=some.permutations(MOVES))
+    def happen(moves: list[str]) -> None:
+        placed = order(token)
+        payment = payment_of(placed)
+        succeeded = events.body_of(key=payment.charge_key)
+        for move in moves:
+            _move(move, placed, payment.charge_key, succeeded)
+        buying.settle_everything()
+        _handle_everything()
+        is_paid = Order.objects.get(id=placed.order.id).status == "paid"
+        assert is_paid == (payment_of(placed).status == "succeeded")
+        kept = sum(one.kept_amount for one in gateway().charges(key=payment.charge_key))
+        assert kept == (500 if is_paid else 0)
+        assert not (is_paid and token in ("tok_declined", "tok_error"))
+        assert late_refunds() == []
+        assert buying.broken_laws() == []
+
+    happen()
+
+
+def _move(move: str, placed: Placed, key: str, succeeded: bytes) -> None:
+    assert placed.started
+    match move:
+        case "succeeded" | "succeeded again":
+            gateway_events.handle(events.take(succeeded).id)
+        case "declined" | "refunded":
+            gateway_events.handle(events.take(type=f"charge.{move}", key=key).id)
+        case "unknown type":
+            assert gateway_events.handle(events.take(type="charge.disputed", key=key).id)
+        case "drive":
+            saga.advance(placed.started.saga.id)
+        case "time is over":
+            Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=timezone.now())
+        case "sweep":
+            _handle_everything()
+
+
+def _handle_everything() -> None:
+    for event_id in WebhookEvent.objects.filter(handled_at__isnull=True).values_list("id", flat=True):
+        gateway_events.handle(event_id)
+
+
+def test_events_and_drivers_at_the_same_moment_are_one_charge() -> None:
+    placed = order("tok_ok")
+    assert placed.started
+    saga_id, key = placed.started.saga.id, payment_of(placed).charge_key
+    ids = [events.take(type=type, key=key).id for type in TOLD * 3]
+    race(
+        [
+            *(lambda id=id: gateway_events.handle(id) for id in ids),
+            *[lambda: saga.advance(saga_id)] * 3,
+        ]
+    )
+    buying.settle_everything()
+    _handle_everything()
+    assert WebhookEvent.objects.filter(handled_at__isnull=True).count() == 0
+    assert buying.state_of(placed.order.id) == "paid"
+    assert [one.kept_amount for one in gateway().charges(key=key)] == [500]
+    assert buying.broken_laws() == []

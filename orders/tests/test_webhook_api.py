@@ -1,0 +1,193 @@
+"""The gateway's call over HTTP: what is taken in, what is refused, and what comes of it in a running shop."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from django.conf import LazySettings
+from django.test import Client
+
+from inventory.tests.factories import ProductFactory
+from orders import charging, tasks
+from orders.models import SagaLog
+from orders.tests import buying
+from orders.tests.conftest import start_worker
+from payments.gateways import gateway
+from payments.models import Payment, WebhookEvent
+from payments.tests import events
+from scripts import children, ports
+from scripts.tests.simulator import running
+from shop import tokens
+from shop.tests import live, outages
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PATH = "/api/v1/webhooks/simulator"
+
+
+def post(body: bytes, headers: dict[str, str] | None = None, *, path: str = PATH) -> Any:
+    signed = events.signed(body) if headers is None else headers
+    client = Client(raise_request_exception=False)
+    return client.generic("POST", path, body, content_type="application/json", headers=signed)
+
+
+def code(response: Any) -> tuple[int, str]:
+    assert response["Content-Type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
+
+
+def test_an_event_is_taken_in_and_handled() -> None:
+    placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token="tok_ok")
+    payment = Payment.objects.get(order=placed.order.id)
+    response = post(events.body_of(key=payment.charge_key))
+    assert (response.status_code, response.json()) == (200, {"received": True})
+    event = WebhookEvent.objects.get()
+    tasks.handle_webhook(event.id)
+    assert buying.state_of(placed.order.id) == "paid"
+
+
+def test_repeats_and_unknown_types_are_taken_too() -> None:
+    body, strange = events.body_of(key="payment-1"), events.body_of(type="customer.created")
+    assert [post(one).status_code for one in (body, body, strange)] == [200, 200, 200]
+    assert WebhookEvent.objects.count() == 2
+
+
+def test_20_equal_ones_at_once_are_one_event() -> None:
+    body = events.body_of(key="payment-1")
+    assert [one.status_code for one in race([lambda: post(body)] * 20)] == [200] * 20
+    assert WebhookEvent.objects.count() == 1
+
+
+def test_what_the_gateway_has_not_signed_is_400_before_anything_is_parsed() -> None:
+    body = events.body_of()
+    for sent, headers in [
+        (body, {}),
+        (body, {"Firstcome-Signature": "t=,v1="}),
+        (body, events.signed(body, secret="guessed")),
+        (body, events.signed(body, seconds_ago=400)),
+        (body.replace(b"succeeded", b"refunded"), events.signed(body)),
+        (b"no json at all", {}),
+    ]:
+        assert code(post(sent, headers)) == (400, "signature_invalid")
+    assert not WebhookEvent.objects.exists()
+
+
+def test_without_a_secret_nothing_is_accepted(settings: LazySettings) -> None:
+    body = events.body_of()
+    settings.WEBHOOK_SECRET_SIMULATOR = ""
+    assert code(post(body, events.signed(body, secret="any"))) == (400, "signature_invalid")
+
+
+def test_the_simulators_signature_is_none_for_stripe() -> None:
+    assert code(post(events.body_of(), path="/api/v1/webhooks/stripe")) == (400, "signature_invalid")
+
+
+@pytest.mark.parametrize("name", ["paypal", "Simulator", "%00", "x" * 300])
+def test_another_gateway_is_not_found(name: str) -> None:
+    assert code(post(events.body_of(), path=f"/api/v1/webhooks/{name}")) == (404, "not_found")
+
+
+def test_a_signed_body_that_is_no_event_is_invalid() -> None:
+    assert code(post(b"no json")) == (400, "invalid")
+
+
+def test_a_body_over_64_kib_is_too_large() -> None:
+    assert code(post(events.body_of(filling="x" * 65_536))) == (413, "too_large")
+
+
+def test_only_posts_are_taken() -> None:
+    response = Client().get(PATH)
+    assert code(response) == (405, "method_not_allowed")
+
+
+def test_while_the_database_is_away_the_gateway_is_told_to_come_again() -> None:
+    body = events.body_of(key="payment-1")
+    with outages.database_away():
+        response = post(body)
+        assert code(response) == (503, "unavailable")
+        assert int(response["Retry-After"]) >= 1
+    assert post(body).status_code == 200
+
+
+def test_what_nobody_was_told_of_the_sweeper_finds() -> None:
+    """The process died between the answer and the hand-over."""
+    placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token="tok_ok")
+    event = events.take(key=Payment.objects.get(order=placed.order.id).charge_key)
+    assert tasks.handle_webhooks_due() == 0
+    WebhookEvent.objects.update(next_attempt_at=event.received_at)
+    assert tasks.handle_webhooks_due() == 1
+
+
+class Shop:
+    """A web server, a worker and a gateway that calls the shop; nobody sweeps."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=40)
+
+    def buy(self, account: Any, product_id: int, token: str, *, wait: int) -> urllib3.BaseHTTPResponse:
+        return self.post(
+            account,
+            "/orders",
+            {"items": [{"product": product_id, "quantity": 1}], "payment": {"token": token}},
+            wait=wait,
+        )
+
+    def post(self, account: Any, path: str, body: Any, *, wait: int) -> urllib3.BaseHTTPResponse:
+        headers = {
+            "Authorization": f"Bearer {tokens.access_for(account)}",
+            "Idempotency-Key": path,
+            "Prefer": f"wait={wait}",
+        }
+        return self._pool.request("POST", f"{self._address}/api/v1{path}", json=body, headers=headers)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, settings: LazySettings) -> Iterator[Shop]:
+    port = ports.free()
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{port}"
+    with ExitStack() as started:
+        address = started.enter_context(live.web(tmp_path, GATEWAY_URL=settings.GATEWAY_URL))
+        simulator = started.enter_context(
+            running("gateway", tmp_path, "--latency-ms", "0", "--webhook-url", address + PATH, port=port)
+        )
+        worker = start_worker(tmp_path / "worker.log", simulator)
+        started.callback(children.stop, worker)
+        yield Shop(address)
+
+
+def test_who_waits_for_a_pending_charge_hears_201_once_the_webhook_has_come(shop: Shop) -> None:
+    """Nobody sweeps here: without the webhook the order would be paying for ever."""
+    buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)
+    seen: set[str] = set()
+    answers: list[Any] = []
+    waiter = threading.Thread(
+        target=lambda: answers.append(shop.buy(buyer, product.id, "tok_webhook", wait=30))
+    )
+    started_at = time.monotonic()
+    waiter.start()
+    while waiter.is_alive():
+        seen |= set(Payment.objects.values_list("status", flat=True))
+        waiter.join(0.02)
+    seconds = time.monotonic() - started_at
+    assert (answers[0].status, answers[0].json()["status"]) == (201, "paid")
+    assert 2 <= seconds < 15
+    assert seen <= {"pending", "succeeded"} and "pending" in seen
+    event = WebhookEvent.objects.get()
+    wait_until(lambda: WebhookEvent.objects.filter(handled_at__isnull=False).exists())
+    assert event.charge_key == Payment.objects.get().charge_key
+    assert SagaLog.objects.filter(step=charging.NAME, attempt__gt=0).count() == 1
+    assert buying.broken_laws() == []
+
+
+def test_a_top_up_that_is_pending_is_settled_by_the_webhook(shop: Shop) -> None:
+    buyer = buying.account(points=0)
+    answer = shop.post(buyer, "/wallet/top-ups", {"amount": 700, "token": "tok_webhook"}, wait=30)
+    assert (answer.status, answer.json()["status"]) == (201, "succeeded")
+    assert [one.kept_amount for one in gateway().charges()] == [700]
+    assert buying.broken_laws() == []

@@ -1,0 +1,38 @@
+"""The call that gateways make: what they have to tell is taken in, and worked on afterwards."""
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from orders import tasks
+from payments import webhooks
+from payments.bodies import ReceivedBody
+from shop import queueing, schema
+
+SIGNATURES = [
+    OpenApiParameter(
+        name, str, OpenApiParameter.HEADER, description=f"{whose}: `t=<unix seconds>,v1=<hex HMAC-SHA256>`."
+    )
+    for name, whose in {"Firstcome-Signature": "The simulator's", "Stripe-Signature": "Stripe's"}.items()
+]
+EVENT = {"type": "object", "description": "An event, as the gateway writes it."}
+
+
+class Webhooks(APIView):
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        summary="Tell what has happened to a charge (gateways)",
+        parameters=SIGNATURES,
+        request={"application/json": EVENT},
+        responses={200: ReceivedBody} | schema.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
+    )
+    def post(self, request: Request, gateway: str) -> Response:
+        """Signed over the very bytes. An event seen before, or of an unknown type, is 200 too."""
+        event = webhooks.take(gateway=gateway, headers=request.headers, body=request.body)
+        if event.handled_at is None:
+            queueing.enqueue(tasks.handle_webhook, event.id)
+        return Response({"received": True})

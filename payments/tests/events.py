@@ -1,0 +1,40 @@
+"""Webhooks as the simulator sends them, for tests: signed bodies, whatever they claim."""
+
+import hashlib
+import hmac
+import time
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.utils import timezone
+
+from payments import webhooks
+from payments.models import WebhookEvent
+from shop.json_bodies import dump
+
+
+def body_of(*, type: str = "charge.succeeded", key: str = "", id: str = "", **data: Any) -> bytes:
+    """The body of an event, of an id of its own unless one is given."""
+    return dump(
+        {
+            "id": id or f"evt_{uuid4().hex}",
+            "type": type,
+            "created_at": timezone.now(),
+            "data": {"key": key, "charge": "ch_told", "order": None, "amount": 1, "currency": "KRW"} | data,
+        }
+    )
+
+
+def signed(body: bytes, *, secret: str = "", seconds_ago: int = 0) -> dict[str, str]:
+    """The header that goes with these bytes."""
+    seconds = int(time.time()) - seconds_ago
+    secret = secret or settings.WEBHOOK_SECRET_SIMULATOR
+    digest = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"Firstcome-Signature": f"t={seconds},v1={digest}"}
+
+
+def take(body: bytes | None = None, **claims: Any) -> WebhookEvent:
+    """Take in an event as the call does, once it is verified."""
+    sent = body_of(**claims) if body is None else body
+    return webhooks.take(gateway="simulator", headers=signed(sent), body=sent)

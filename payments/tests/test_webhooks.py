@@ -1,0 +1,143 @@
+"""Taking events in: each is stored once, whoever sends it how often, and worked on until it is handled."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from payments import webhooks
+from payments.models import WebhookEvent
+from payments.tests import events
+from shop.errors import Invalid, NotFound, SignatureInvalid
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+
+def row(event: WebhookEvent) -> WebhookEvent:
+    return WebhookEvent.objects.get(id=event.id)
+
+
+def test_an_event_is_stored_and_is_work_to_do() -> None:
+    event = events.take(id="evt_1", key="payment-1")
+    stored = WebhookEvent.objects.get()
+    assert (stored.gateway, stored.event_id, stored.type) == ("simulator", "evt_1", "charge.succeeded")
+    assert (stored.charge_key, stored.handled_at, stored.attempts) == ("payment-1", None, 0)
+    assert webhooks.waiting(event.id) == stored
+
+
+def test_the_same_event_again_is_the_one_that_was_stored_first() -> None:
+    first = events.take(id="evt_1", key="payment-1")
+    again = events.take(id="evt_1", key="payment-2")
+    assert (again.id, again.charge_key) == (first.id, "payment-1")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_event_20_times_at_once_is_stored_once() -> None:
+    body = events.body_of(key="payment-1")
+    outcomes = race([lambda: events.take(body).id] * 20)
+    assert outcomes == [WebhookEvent.objects.get().id] * 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_alone_refuses_a_second_row_of_one_event() -> None:
+    """Without the look first, which `take` has."""
+    event = events.take(id="evt_1")
+    twin = WebhookEvent(
+        gateway="simulator", event_id="evt_1", received_at=timezone.now(), next_attempt_at=timezone.now()
+    )
+    with pytest.raises(IntegrityError, match="once_per_gateway_and_id"):
+        twin.save()
+    assert WebhookEvent.objects.get() == event
+
+
+def test_the_database_refuses_an_event_that_is_handled_and_still_due() -> None:
+    event = events.take()
+    rows = WebhookEvent.objects.filter(id=event.id)
+    for fields in ({"handled_at": timezone.now()}, {"next_attempt_at": None}):
+        with pytest.raises(IntegrityError, match="unhandled_has_next_attempt"), transaction.atomic():
+            rows.update(**fields)
+
+
+def test_what_is_not_signed_by_the_gateway_is_refused_and_not_stored() -> None:
+    body = events.body_of()
+    strange = [
+        {},
+        {"Firstcome-Signature": "t=1,v1="},
+        events.signed(body, secret="another"),
+        events.signed(body + b" "),
+        events.signed(body, seconds_ago=301),
+        events.signed(body, seconds_ago=-301),
+    ]
+    for headers in strange:
+        with pytest.raises(SignatureInvalid):
+            webhooks.take(gateway="simulator", headers=headers, body=body)
+    assert not WebhookEvent.objects.exists()
+
+
+def test_within_five_minutes_it_is_taken() -> None:
+    for seconds_ago in (295, -295):
+        body = events.body_of()
+        headers = events.signed(body, seconds_ago=seconds_ago)
+        assert webhooks.take(gateway="simulator", headers=headers, body=body)
+
+
+def test_what_is_signed_but_no_event_is_refused() -> None:
+    for body in (
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"id": 1, "type": "charge.succeeded"}',
+        b'{"id": "", "type": "a"}',
+    ):
+        with pytest.raises(Invalid):
+            events.take(body)
+
+
+def test_a_gateway_that_nobody_knows_is_not_found() -> None:
+    with pytest.raises(NotFound):
+        webhooks.take(gateway="paypal", headers={}, body=b"")
+
+
+def test_due_events_are_told_once_in_a_while_and_again_until_they_are_handled() -> None:
+    event = events.take()
+    assert webhooks.due(limit=10) == []
+    rows = WebhookEvent.objects.filter(id=event.id)
+    for _ in range(2):
+        rows.update(next_attempt_at=timezone.now())
+        assert webhooks.due(limit=10) == [event.id]
+        assert webhooks.due(limit=10) == []
+    webhooks.finish(event, "done")
+    webhooks.postpone(event, "too late")
+    assert webhooks.waiting(event.id) is None
+    assert (row(event).next_attempt_at, row(event).outcome) == (None, "done")
+
+
+def test_pauses_grow_from_a_second_to_five_minutes() -> None:
+    event = events.take()
+    pauses = []
+    for _ in range(14):
+        before = timezone.now()
+        webhooks.postpone(row(event), "the payment is pending")
+        later = row(event).next_attempt_at
+        assert later
+        pauses.append((later - before).total_seconds())
+    assert 0.5 <= pauses[0] <= 1.5
+    assert all(2**turn * 0.5 <= pause <= 2**turn + 1 for turn, pause in enumerate(pauses[:8]))
+    assert all(150 <= pause <= 301 for pause in pauses[9:])
+    assert row(event).attempts == 14
+
+
+def test_only_what_was_handled_and_came_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "SWEEP_BATCH", 2)
+    old = [events.take() for _ in range(3)]
+    for event in old:
+        webhooks.finish(event, "done")
+    unhandled, fresh = events.take(), events.take()
+    webhooks.finish(fresh, "done")
+    long_ago = timezone.now() - webhooks.KEPT - timedelta(days=1)
+    WebhookEvent.objects.exclude(id=fresh.id).update(received_at=long_ago)
+    assert webhooks.sweep() == 3
+    assert set(WebhookEvent.objects.values_list("id", flat=True)) == {unhandled.id, fresh.id}

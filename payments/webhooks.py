@@ -1,0 +1,108 @@
+"""Events that gateways send: each is taken in once, and worked on until it is handled.
+
+An event is verified, stored and thanked for. What it means is found out afterwards, by asking the gateway,
+so nothing that it says has to be believed, and it may come late, twice, in any order or never.
+"""
+
+import random
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from django.db.models import F
+from django.utils import timezone
+from structlog import get_logger
+
+from payments import gateways
+from payments.gateways.contract import GatewayEvent
+from payments.models import WebhookEvent
+from shop import transactions
+from shop.errors import NotFound
+
+log = get_logger(__name__)
+# The edge has it handled at once; the sweeper looks after what a crash forgot to enqueue.
+TAKEN_SECONDS = 10
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1, 300
+# Gateways send an event again for some days; after that its id need not be known any more.
+KEPT = timedelta(days=90)
+SWEEP_BATCH = 1_000
+
+
+def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
+    """Store what the gateway says has happened; the same event again is the one that was stored first.
+
+    Durable when it returns. Raises `NotFound` for a gateway that nobody knows, `SignatureInvalid`, and
+    `Invalid` for what is signed but no event.
+    """
+    adapter = gateways.GATEWAYS.get(gateway)
+    if adapter is None:
+        raise NotFound(f"There is no gateway {gateway!r}.")
+    now = timezone.now()
+    told = adapter.event(headers=headers, body=body, now=now)
+    return transactions.run(lambda: _stored(gateway, told, now))
+
+
+def due(*, limit: int) -> list[int]:
+    """The events that are to be worked on now; each is told once in a while."""
+    now = timezone.now()
+    ids = list(
+        WebhookEvent.objects.filter(next_attempt_at__lte=now)
+        .order_by("next_attempt_at")
+        .values_list("id", flat=True)[:limit]
+    )
+    later = now + timedelta(seconds=TAKEN_SECONDS)
+    WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now).update(next_attempt_at=later)
+    return ids
+
+
+def waiting(event_id: int) -> WebhookEvent | None:
+    """The event, while there is something left to do about it."""
+    return WebhookEvent.objects.filter(id=event_id, handled_at__isnull=True).first()
+
+
+def finish(event: WebhookEvent, outcome: str) -> None:
+    """Nothing is left to do about the event; `outcome` says what came of it."""
+    _change(event, handled_at=timezone.now(), next_attempt_at=None, outcome=outcome[:255])
+
+
+def postpone(event: WebhookEvent, reason: str) -> None:
+    """Work on the event again later: after a second at first, and five minutes apart at last."""
+    pause = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(event.attempts, 16))
+    next_attempt_at = timezone.now() + timedelta(seconds=pause * random.uniform(0.5, 1))
+    _change(event, attempts=F("attempts") + 1, next_attempt_at=next_attempt_at, outcome=reason[:255])
+
+
+def sweep() -> int:
+    """Forget the events that were handled and came long ago, the oldest first. Returns how many."""
+    gone = 0
+    while bite := _forgettable():
+        transactions.run(WebhookEvent.objects.filter(id__in=bite).delete)
+        gone += len(bite)
+    return gone
+
+
+def _forgettable() -> list[int]:
+    """Ids go by age, so a look at the first rows is enough, and needs no index."""
+    oldest = WebhookEvent.objects.order_by("id").values_list("id", "handled_at", "received_at")[:SWEEP_BATCH]
+    limit = timezone.now() - KEPT
+    return [id for id, handled_at, received_at in oldest if handled_at and received_at < limit]
+
+
+def _stored(gateway: str, told: GatewayEvent, now: datetime) -> WebhookEvent:
+    event, is_new = WebhookEvent.objects.get_or_create(
+        gateway=gateway,
+        event_id=told.id,
+        defaults={
+            "type": told.type,
+            "charge_key": told.key,
+            "received_at": now,
+            "next_attempt_at": now + timedelta(seconds=TAKEN_SECONDS),
+        },
+    )
+    log.info("webhook", gateway=gateway, event_id=told.id, type=told.type, key=told.key, is_new=is_new)
+    return event
+
+
+def _change(event: WebhookEvent, **fields: object) -> None:
+    """Two who work on one event do no harm; the first to finish it has the last word."""
+    rows = WebhookEvent.objects.filter(id=event.id, handled_at__isnull=True)
+    transactions.run(lambda: rows.update(**fields))
