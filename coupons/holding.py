@@ -33,7 +33,16 @@ def usable(codes: Iterable[str]) -> dict[str, Coupon]:
     transactions.assert_inside()
     # Found first and locked then: never a lock on a row that may be missing.
     ids = list(Coupon.objects.filter(code__in=set(codes)).values_list("pk", flat=True))
-    coupons = _locked(ids)
+    return _with_campaigns(_locked(ids))
+
+
+def look(codes: Iterable[str]) -> dict[str, Coupon]:
+    """The same without a lock: `hold` finds out whether somebody changed them meanwhile."""
+    return _with_campaigns(Coupon.objects.filter(code__in=set(codes)))
+
+
+def _with_campaigns(found: Iterable[Coupon]) -> dict[str, Coupon]:
+    coupons = list(found)
     campaigns = Campaign.objects.in_bulk({coupon.campaign_id for coupon in coupons})
     for coupon in coupons:
         coupon.campaign = campaigns[coupon.campaign_id]
@@ -58,9 +67,10 @@ def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int
 
 
 def hold(orders: Mapping[Coupon, UUID]) -> None:
-    """Let each of these coupons, from `usable`, be held by its order: one statement for all of them.
+    """Let each of these coupons, from `usable` or `look`, be held by its order, all in one statement.
 
     The objects are marked as well, so that whoever asks for one next in the same batch finds it held.
+    Raises `transactions.ChangedMeanwhile` when one of them is not there to be held any more.
     """
     transactions.assert_inside()
     if not orders:
@@ -71,7 +81,7 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
     )
     issued = Coupon.objects.filter(pk__in=[coupon.pk for coupon in orders], status=Coupon.Status.ISSUED)
     if issued.update(status=Coupon.Status.HELD, order=order_of) != len(orders):
-        raise RuntimeError("coupons to hold were not issued: lock them by usable() first")
+        raise transactions.ChangedMeanwhile("coupons to hold are not issued, or not any more")
     for coupon, order_id in orders.items():
         coupon.status, coupon.order_id = Coupon.Status.HELD, order_id
 

@@ -2,7 +2,7 @@
 
 from django.utils import timezone
 
-from inventory import levels, products
+from inventory import levels, movements, products
 from inventory.levels import Change
 from inventory.models import StockMovement
 from shop import transactions
@@ -36,15 +36,17 @@ def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str)
         product = products.lock(product_id)
         if product.available + delta < 0:
             raise _short(product_id, requested=-delta, available=product.available)
-        levels.change({product_id: Change(on_hand=delta)})
-        return StockMovement.objects.create(
+        levels.change({product_id: product}, {product_id: Change(on_hand=delta)})
+        movement = StockMovement.objects.create(
             product=product,
             kind=kind,
             delta=delta,
-            on_hand_after=product.on_hand + delta,
+            on_hand_after=product.on_hand,
             reason=reason,
             at=timezone.now(),
         )
+        movements.note(movement)
+        return movement
 
     return transactions.run(move)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
-from inventory import levels
+from inventory import levels, movements
 from inventory.levels import Change
 from inventory.models import Product, StockMovement
 from shop import transactions
@@ -45,6 +45,14 @@ class Imported:
     received: int = 0
 
 
+class _TakenBack(Exception):
+    """A dry run that went well: rolls back what it did."""
+
+    def __init__(self, imported: Imported) -> None:
+        super().__init__("dry run")
+        self.imported = imported
+
+
 def receive(
     rows: Sequence[Row],
     *,
@@ -62,11 +70,13 @@ def receive(
     def work() -> Imported:
         imported = _receive(rows, reason, on_progress)
         if is_dry_run:
-            transaction.set_rollback(True)
+            raise _TakenBack(imported)
         return imported
 
     try:
         return transactions.run(work)
+    except _TakenBack as rehearsal:
+        return rehearsal.imported
     except IntegrityError as error:
         raise Rejected(
             "Somebody created one of these products meanwhile; nothing was imported. Run it again.",
@@ -127,18 +137,20 @@ def _receive_chunk(rows: Mapping[int, Row], reason: str) -> int:
     changed = [product for id, product in products.items() if _differs(product, rows[id])]
     Product.objects.bulk_update(changed, ["name", "price"])
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
-    levels.change({id: Change(on_hand=quantity) for id, quantity in arrived.items()})
+    levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
     now = timezone.now()
-    StockMovement.objects.bulk_create(
-        StockMovement(
-            product_id=id,
-            kind=StockMovement.Kind.RECEIVED,
-            delta=quantity,
-            on_hand_after=products[id].on_hand + quantity,
-            reason=reason,
-            at=now,
-        )
-        for id, quantity in arrived.items()
+    movements.write(
+        [
+            StockMovement(
+                product_id=id,
+                kind=StockMovement.Kind.RECEIVED,
+                delta=quantity,
+                on_hand_after=products[id].on_hand,
+                reason=reason,
+                at=now,
+            )
+            for id, quantity in arrived.items()
+        ]
     )
     return len(changed)
 

@@ -24,7 +24,7 @@ class Product(models.Model):
     version = models.PositiveBigIntegerField(default=0, help_text="Counts changes of the stock.")
     created_at = models.DateTimeField(auto_now_add=True)
 
-    # What this copy of the row has reserved and not written yet: `inventory.reservations.save`.
+    # What this copy of the row is to reserve and has not written yet: `inventory.reservations.save`.
     newly_reserved = 0
 
     class Meta:
@@ -43,7 +43,7 @@ class Product(models.Model):
     @property
     def available(self) -> int:
         """How many a new order may take."""
-        return self.on_hand - self.reserved
+        return self.on_hand - self.reserved - self.newly_reserved
 
 
 class StockMovement(models.Model):

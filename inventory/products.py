@@ -7,6 +7,7 @@ from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 
+from inventory import levels
 from inventory.models import Product
 from shop import transactions
 from shop.errors import NotFound, Rejected
@@ -60,9 +61,14 @@ def change(
 
     def update() -> Product:
         product = lock(product_id)
+        if not changes:
+            return product
         for field, value in changes.items():
             setattr(product, field, value)
-        product.save(update_fields=changes)
+        # An order that priced the product without a lock has to look again.
+        product.version += 1
+        product.save(update_fields=[*changes, "version"])
+        levels.publish_once_committed([product])
         return product
 
     return _with_unique_sku(update, sku)

@@ -14,9 +14,10 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from inventory import levels
+from inventory import levels, movements
 from inventory.levels import Change
 from inventory.models import Product, StockMovement
+from shop import journal
 from shop.errors import NotFound, Rejected
 
 
@@ -31,6 +32,11 @@ class Line:
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
     return levels.lock(product_ids)
+
+
+def look(product_ids: Iterable[int]) -> dict[int, Product]:
+    """The same without a lock: `save` finds out whether somebody changed them meanwhile."""
+    return levels.look(product_ids)
 
 
 def check(stock: Mapping[int, Product], lines: Sequence[Line]) -> None:
@@ -50,35 +56,51 @@ def check(stock: Mapping[int, Product], lines: Sequence[Line]) -> None:
         if quantity > stock[id].available
     ]
     if short:
-        names = ", ".join(f"{stock[item['product']].name} ({item['available']} left)" for item in short)
-        raise Rejected(f"Not enough in stock: {names}.", code="insufficient_stock", items=short)
+        raise insufficient(short)
+
+
+def insufficient(short: Sequence[dict[str, int]]) -> Rejected:
+    """The refusal of lines that are short: `{product, requested, available}` for each."""
+    names = ", ".join(f"product {item['product']} ({item['available']} left)" for item in short)
+    return Rejected(f"Not enough in stock: {names}.", code="insufficient_stock", items=short)
 
 
 def take(stock: Mapping[int, Product], lines: Sequence[Line]) -> None:
-    """Reserve all lines or none, in memory: `stock` comes from `lock`, and `save` writes it.
+    """Reserve all lines or none, in memory: `stock` comes from `lock` or `look`, and `save` writes it.
 
     Raises what `check` raises; then nothing has changed.
     """
     check(stock, lines)
     for line in lines:
-        product = stock[line.product_id]
-        product.reserved += line.quantity
-        product.newly_reserved += line.quantity
+        stock[line.product_id].newly_reserved += line.quantity
 
 
-def save(stock: Iterable[Product]) -> None:
-    """Write what was taken of these products: one statement for all of them, none for those untouched."""
-    taken = [product for product in stock if product.newly_reserved]
-    levels.change({product.id: Change(reserved=product.newly_reserved) for product in taken})
-    for product in taken:
-        product.newly_reserved = 0
+def save(stock: Mapping[int, Product], *, is_locked: bool = True) -> None:
+    """Write what was taken of these products: one statement for all of them, none for those untouched.
+
+    With `is_locked` False, for stock from `look`, raises `transactions.ChangedMeanwhile` when one of them
+    was changed since.
+    """
+    taken = {id: product.newly_reserved for id, product in stock.items() if product.newly_reserved}
+    changes = {id: Change(reserved=quantity) for id, quantity in taken.items()}
+    levels.change(stock, changes, is_locked=is_locked)
+    for id in taken:
+        stock[id].newly_reserved = 0
 
 
 def release(lines: Sequence[Line]) -> None:
     """Give back what was reserved; a product may come more than once."""
     wanted = _quantities(lines)
-    lock(wanted)
-    levels.change({id: Change(reserved=-quantity) for id, quantity in wanted.items()})
+    stock = lock(wanted)
+    levels.change(stock, {id: Change(reserved=-quantity) for id, quantity in wanted.items()})
+    for id, quantity in wanted.items():
+        reserved = stock[id].reserved
+        journal.note(
+            what="stock.released",
+            subject=f"product {id}",
+            before={"reserved": reserved + quantity},
+            after={"reserved": reserved},
+        )
 
 
 def sell(orders: Mapping[UUID, Sequence[Line]]) -> None:
@@ -96,17 +118,19 @@ def _move(
 ) -> None:
     """Change the levels by `each` for every single unit, and append a movement for every line."""
     wanted = _quantities(line for lines in orders.values() for line in lines)
-    on_hand = {id: product.on_hand for id, product in lock(wanted).items()}
+    stock = lock(wanted)
+    on_hand = {id: product.on_hand for id, product in stock.items()}
     levels.change(
-        {id: Change(each.on_hand * quantity, each.reserved * quantity) for id, quantity in wanted.items()}
+        stock,
+        {id: Change(each.on_hand * quantity, each.reserved * quantity) for id, quantity in wanted.items()},
     )
     now = timezone.now()
-    movements = []
+    moved = []
     for order_id, lines in orders.items():
         for line in lines:
             delta = each.on_hand * line.quantity
             on_hand[line.product_id] += delta
-            movements.append(
+            moved.append(
                 StockMovement(
                     product_id=line.product_id,
                     kind=kind,
@@ -117,7 +141,7 @@ def _move(
                     at=now,
                 )
             )
-    StockMovement.objects.bulk_create(movements)
+    movements.write(moved)
 
 
 def _quantities(lines: Iterable[Line]) -> Counter[int]:

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from orders.bodies import order_body, refund_body
-from orders.checkout import Placed
+from orders.deciding import Placed
 from orders.models import Order
 from orders.refunding import Begun
 from orders.transitions import PAID

@@ -29,7 +29,7 @@ from orders.bodies import (
     order_body,
     refund_body,
 )
-from orders.checkout import Wish
+from orders.deciding import Wish
 from orders.models import Order, Refund
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput

@@ -1,7 +1,7 @@
 """Redis from the database: what it keeps of the shop's state is dropped, and comes back as it is asked for.
 
-Only claims of calls in flight live there now, and the database's locks and unique keys stand behind
-those, so dropping them at any moment is safe.
+Claims of calls in flight live there, and the mirror of stock with who is in flight past it. The database's
+locks and unique keys stand behind all of them, so dropping them at any moment is safe.
 """
 
 from collections.abc import Iterator

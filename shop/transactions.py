@@ -22,6 +22,10 @@ class DatabaseAway(Unavailable):
     """The database can't be reached: nobody's request can be decided."""
 
 
+class ChangedMeanwhile(RuntimeError):
+    """What was read without a lock is not what stands there now: nothing was written, begin again."""
+
+
 T = TypeVar("T")
 log = get_logger(__name__)
 

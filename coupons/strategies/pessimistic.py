@@ -8,9 +8,9 @@ Scales: one lock and one flush a coupon, some hundreds a second; choose it to co
 from functools import lru_cache
 
 from coupons import granting
-from coupons.admission import Admission
 from coupons.granting import Issued
 from shop import transactions
+from shop.admission import Admission
 
 CAMPAIGNS = 1_024
 

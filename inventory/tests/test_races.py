@@ -31,7 +31,7 @@ def reserve(*lines: Line) -> str:
     with transaction.atomic():
         stock = reservations.lock(line.product_id for line in lines)
         reservations.take(stock, lines)
-        reservations.save(stock.values())
+        reservations.save(stock)
     return "reserved"
 
 

@@ -21,7 +21,7 @@ def stock_of(product: Product) -> tuple[int, int]:
 def reserve(*lines: Line) -> None:
     stock = reservations.lock([line.product_id for line in lines])
     reservations.take(stock, lines)
-    reservations.save(stock.values())
+    reservations.save(stock)
 
 
 def test_lines_are_reserved_together():
@@ -38,7 +38,7 @@ def test_orders_of_one_batch_see_what_those_before_them_took():
     with pytest.raises(Rejected) as refusal:
         reservations.take(stock, [Line(product.id, 3)])
     reservations.take(stock, [Line(product.id, 2)])
-    reservations.save(stock.values())
+    reservations.save(stock)
     assert refusal.value.extra == {"items": [{"product": product.id, "requested": 3, "available": 2}]}
     assert stock_of(product) == (5, 5)
 
@@ -83,9 +83,9 @@ def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_
     with django_assert_num_queries(2):
         stock = reservations.lock(product.id for product in products)
         reservations.take(stock, lines)
-        reservations.save(stock.values())
+        reservations.save(stock)
     with django_assert_num_queries(0):
-        reservations.save(stock.values())
+        reservations.save(stock)
     found = Product.objects.order_by("id").values_list("on_hand", "reserved")
     assert list(found) == [(n + 1, n + 1 if n < 50 else 0) for n in range(60)]
 
@@ -157,7 +157,7 @@ def test_nothing_changes_outside_of_a_transaction():
     assert not connection.in_atomic_block
     for call in (
         lambda: reservations.lock([product.id]),
-        lambda: reservations.save([product]),
+        lambda: reservations.save({product.id: product}),
         lambda: reservations.release([line]),
         lambda: reservations.sell({UUID(int=1): [line]}),
         lambda: reservations.put_back({UUID(int=1): [line]}, "returned"),

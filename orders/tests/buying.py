@@ -12,7 +12,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.reservations import Line
 from orders import answers, checkout, refunding, saga
-from orders.checkout import Placed, Wish
+from orders.deciding import Placed, Wish
 from orders.models import Order, Refund, Saga
 from orders.refunding import Begun
 from payments import ledger

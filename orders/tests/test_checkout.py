@@ -5,8 +5,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from inventory.tests.factories import ProductFactory
-from orders import answers, checkout
-from orders.checkout import Outcome, Placed, Wish
+from orders import answers, deciding
+from orders.deciding import Outcome, Placed, Wish
 from orders.models import Order
 from orders.tests import buying
 from shop import transactions
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 def decide(*wishes: Wish) -> list[Outcome]:
     """One batch, as the lane would decide it."""
-    return transactions.run(lambda: checkout.decide(wishes))
+    return transactions.run(lambda: deciding.decide(wishes))
 
 
 def statements(count: int, *, token: str | None = None) -> int:

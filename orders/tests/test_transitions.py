@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from inventory.tests.factories import ProductFactory
 from orders import ending, saga, transitions
-from orders.checkout import Placed
+from orders.deciding import Placed
 from orders.models import Order, Saga
 from orders.tests import buying
 from shop.tests.clients import client_of

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from coupons.admission import Admission
+from shop.admission import Admission
 from shop.errors import Overloaded
 from shop.tests.racing import race, wait_until
 

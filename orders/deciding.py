@@ -1,0 +1,197 @@
+"""Deciding orders: stock, coupon and amounts, for one or for a batch, within one transaction.
+
+All lines or none, and exactly the stock there is. Every strategy ends here; they differ in who shares the
+transaction, and in whether what it reads is locked. Locks are taken in the project's one order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError
+from django.utils import timezone
+
+from coupons import holding
+from coupons.models import Coupon
+from inventory import reservations
+from inventory.models import Product
+from inventory.reservations import Line
+from orders import amounts, purchase
+from orders.models import Order, OrderLine
+from orders.purchase import Started
+from payments import ledger
+from shop import idempotency, journal, transactions
+from shop.errors import FirstcomeError, Rejected, invalid_field
+from shop.idempotency import Effect, Keyed, Replay
+from shop.journal import Who
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to buy. `token` is the card to charge; None means to pay later."""
+
+    account_id: int
+    lines: tuple[Line, ...]
+    coupon_code: str
+    points_amount: int
+    token: str | None
+    keyed: Keyed
+    by: Who
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A new order with its lines; `started` when it is being paid at once."""
+
+    order: Order
+    lines: list[OrderLine]
+    started: Started | None = None
+
+
+Outcome = Placed | Replay | FirstcomeError
+_LOCKED = reservations.lock, holding.usable
+_UNLOCKED = reservations.look, holding.look
+
+
+def alone(wish: Wish, *, is_locking: bool) -> Placed | Replay:
+    """Decide one order in a transaction of its own; raises its refusal, and what `decide` raises."""
+    try:
+        [outcome] = transactions.run(lambda: decide([wish], is_locking=is_locking))
+    except IntegrityError:
+        # A call with the same key slipped in between the look and the insert: look again.
+        [outcome] = transactions.run(lambda: decide([wish], is_locking=is_locking))
+    if isinstance(outcome, FirstcomeError):
+        raise outcome
+    return outcome
+
+
+def decide(wishes: Sequence[Wish], *, is_locking: bool = True) -> list[Outcome]:
+    """Decide a batch in order of arrival, then write all of it: the same few statements for any number.
+
+    Without locking, the writes look whether anything was changed since it was read: then raises
+    `transactions.ChangedMeanwhile`.
+    """
+    read_stock, read_coupons = _LOCKED if is_locking else _UNLOCKED
+    stock = read_stock({line.product_id for wish in wishes for line in wish.lines})
+    coupons = read_coupons({wish.coupon_code for wish in wishes if wish.coupon_code})
+    seen = idempotency.seen([wish.keyed for wish in wishes])
+    balances = ledger.balances({wish.account_id for wish in wishes if wish.points_amount})
+    now = timezone.now()
+    effects: dict[tuple[int, str], Effect] = {}
+    outcomes: list[Outcome] = []
+    for wish in wishes:
+        name = wish.keyed.name
+        if name in seen:
+            outcomes.append(idempotency.told(seen[name], wish.keyed))
+        elif name in effects:
+            outcomes.append(effects[name].told(wish.keyed))
+        else:
+            outcome = _decide_one(wish, stock, coupons, balances, now)
+            outcomes.append(outcome)
+            if isinstance(outcome, Placed):
+                effects[name] = Effect(wish.keyed, outcome, reference=outcome.order.id)
+    _write(list(effects.values()), stock, coupons, is_locked=is_locking)
+    return outcomes
+
+
+def _decide_one(
+    wish: Wish,
+    stock: dict[int, Product],
+    coupons: dict[str, Coupon],
+    balances: dict[int, int],
+    now: datetime,
+) -> Placed | FirstcomeError:
+    try:
+        reservations.check(stock, wish.lines)
+        placed = _priced(wish, stock, coupons, now)
+        _check_means(wish, placed.order, balances)
+    except FirstcomeError as error:
+        return error
+    reservations.take(stock, wish.lines)
+    if wish.coupon_code:
+        coupons[wish.coupon_code].status = Coupon.Status.HELD
+    _note(placed.order, wish, stock)
+    return placed
+
+
+def _note(order: Order, wish: Wish, stock: dict[int, Product]) -> None:
+    reserved = []
+    for line in wish.lines:
+        product = stock[line.product_id]
+        after = product.reserved + product.newly_reserved
+        reserved.append({"product": product.id, "before": after - line.quantity, "after": after})
+    journal.note(
+        what="order.placed",
+        subject=f"order {order.id}",
+        order_id=order.id,
+        after={"status": order.status, "total_amount": order.total_amount, "reserved": reserved},
+        at=order.placed_at,
+        by=wish.by,
+    )
+
+
+def _priced(wish: Wish, stock: dict[int, Product], coupons: dict[str, Coupon], now: datetime) -> Placed:
+    """The order and its lines with every amount, unsaved."""
+    line_amounts = [stock[line.product_id].price * line.quantity for line in wish.lines]
+    items_amount, discount_amount = sum(line_amounts), 0
+    if wish.coupon_code:
+        discount_amount = holding.discount_amount(
+            coupons.get(wish.coupon_code), account_id=wish.account_id, items_amount=items_amount, now=now
+        )
+    total_amount = items_amount - discount_amount
+    if wish.points_amount > total_amount:
+        raise invalid_field("points_amount", "over_total", f"The order comes to {total_amount} only.")
+    order = Order(
+        account_id=wish.account_id,
+        status=Order.Status.AWAITING_PAYMENT if wish.token is None else Order.Status.PAYING,
+        items_amount=items_amount,
+        discount_amount=discount_amount,
+        points_amount=wish.points_amount,
+        card_amount=total_amount - wish.points_amount,
+        total_amount=total_amount,
+        currency=settings.CURRENCY,
+        coupon_code=wish.coupon_code,
+        placed_at=now,
+        expires_at=now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
+    )
+    lines = [
+        OrderLine(
+            order=order,
+            product_id=line.product_id,
+            sku=stock[line.product_id].sku,
+            name=stock[line.product_id].name,
+            quantity=line.quantity,
+            unit_price=stock[line.product_id].price,
+            line_amount=line_amount,
+            discount_amount=share,
+        )
+        for line, line_amount, share in zip(
+            wish.lines, line_amounts, amounts.shares(discount_amount, line_amounts), strict=True
+        )
+    ]
+    if wish.token is None:
+        return Placed(order, lines)
+    return Placed(order, lines, purchase.new(order, token=wish.token, by=wish.by))
+
+
+def _check_means(wish: Wish, order: Order, balances: dict[int, int]) -> None:
+    """Whether the order can be paid as wished, as far as one can tell before it is."""
+    if wish.points_amount > balances.get(wish.account_id, 0):
+        raise Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points")
+    if wish.token == "" and order.card_amount:
+        raise invalid_field("payment.token", "required", "A card is needed for what points don't cover.")
+
+
+def _write(
+    effects: Sequence[Effect], stock: dict[int, Product], coupons: dict[str, Coupon], *, is_locked: bool
+) -> None:
+    placed: list[Placed] = [effect.outcome for effect in effects]
+    if not placed:
+        return
+    reservations.save(stock, is_locked=is_locked)
+    Order.objects.bulk_create([one.order for one in placed])
+    OrderLine.objects.bulk_create([line for one in placed for line in one.lines])
+    holding.hold({coupons[one.order.coupon_code]: one.order.id for one in placed if one.order.coupon_code})
+    purchase.save([one.started for one in placed if one.started])
+    idempotency.record(effects)
