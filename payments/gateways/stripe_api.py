@@ -64,7 +64,7 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
     except NO_VERDICT as error:
         return _unknown("charge", key, error)
     if verdict.status == "absent" or (verdict.status != "cancelled" and verdict.amount != amount):
-        return _unknown("charge", key, ValueError("another charge than was asked for"))
+        return _unknown("charge", key, ValueError(stripe_calls.ANOTHER))
     return verdict
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cache
 from math import ceil
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import stripe
@@ -13,12 +14,14 @@ from django.conf import settings
 
 from payments.gateways.asking import exchange
 from payments.gateways.breaking import NoAnswer
-from payments.gateways.stripe_reading import Intent, Refund
+from payments.gateways.stripe_reading import Intent, Refund, must_be_stripes
 
 KEY, ORDER = "firstcome_key", "firstcome_order"
 """Names in the metadata of what is ours; whatever lacks them in the account is somebody else's."""
 PAGE = 100
 EXPANDED = ["latest_charge"]
+ANOTHER = "another charge than was asked for"
+LISTS = ("/payment_intents", "/payment_intents/search", "/refunds")
 
 # The package would tell how long our calls took and on which machine, and log what Stripe says of a card.
 stripe.enable_telemetry = False
@@ -38,6 +41,7 @@ class Transport(stripe.HTTPClient):
             reply = exchange(method.upper(), url, headers=headers or {}, body=body)
         except NoAnswer as error:
             raise stripe.APIConnectionError(str(error)) from error
+        must_be_stripes(reply, is_list=method == "get" and urlsplit(url).path.endswith(LISTS))
         return reply.body, reply.status, reply.headers
 
 
@@ -57,7 +61,10 @@ def create(*, key: str, amount: int, currency: str, order_id: UUID | None = None
         },
         {"idempotency_key": key},
     )
-    return _read(made)
+    intent = _read(made)
+    if intent.metadata.get(KEY) != key or intent.currency != currency.lower():
+        raise stripe.APIConnectionError(ANOTHER)
+    return intent
 
 
 def confirm(intent_id: str, *, key: str) -> Intent:
@@ -65,18 +72,18 @@ def confirm(intent_id: str, *, key: str) -> Intent:
     confirmed = _intents().confirm(intent_id, {"expand": EXPANDED}, {"idempotency_key": f"{key}:confirm"})
     if _is_replayed(confirmed):
         return retrieve(intent_id)
-    return _read(confirmed)
+    return _read(confirmed, intent_id)
 
 
 def retrieve(intent_id: str) -> Intent:
     """The intent as it stands."""
-    return _read(_intents().retrieve(intent_id, {"expand": EXPANDED}))
+    return _read(_intents().retrieve(intent_id, {"expand": EXPANDED}), intent_id)
 
 
 def cancel(intent_id: str) -> Intent:
     """Cancel it, or return it as it stands where it is too late."""
     try:
-        return _read(_intents().cancel(intent_id, {"expand": EXPANDED}))
+        return _read(_intents().cancel(intent_id, {"expand": EXPANDED}), intent_id)
     except stripe.InvalidRequestError:
         return retrieve(intent_id)
 
@@ -89,7 +96,7 @@ def marked(name: str, value: str) -> list[Intent]:
     """
     query = f"metadata['{name}']:'{_escaped(value)}'"
     found = _intents().search({"query": query, "limit": PAGE})
-    ids = [one.id for one in found.auto_paging_iter()]
+    ids = [one.id for one in found.data]
     newest = _intents().list({"limit": PAGE, "expand": _in_lists(EXPANDED)})
     fresh = {one.id: one for one in map(_read, newest.data) if one.metadata.get(name) == value}
     older = [retrieve(id) for id in ids if id not in fresh]
@@ -105,7 +112,7 @@ def created(*, since: datetime | None, until: datetime | None) -> Iterator[Inten
     period = {name: ceil(bound.timestamp()) for name, bound in bounds.items() if bound}
     asked: dict[str, Any] = {"limit": PAGE, "expand": _in_lists(EXPANDED)}
     pages = _intents().list(asked | ({"created": period} if period else {}))
-    return (one for one in map(_read, pages.auto_paging_iter()) if KEY in one.metadata)
+    return (one for one in map(_read, _all(pages)) if KEY in one.metadata)
 
 
 def refund(intent_id: str, *, key: str, amount: int) -> Refund:
@@ -114,7 +121,7 @@ def refund(intent_id: str, *, key: str, amount: int) -> Refund:
     Stripe forgets keys after a day, and a refund may be tried again later than that.
     """
     made = _refunds().list({"payment_intent": intent_id, "limit": PAGE})
-    for one in map(_read_refund, made.auto_paging_iter()):
+    for one in map(_read_refund, _all(made)):
         if one.metadata.get(KEY) == key:
             return one
     refunded = _refunds().create(
@@ -123,8 +130,22 @@ def refund(intent_id: str, *, key: str, amount: int) -> Refund:
     return _read_refund(refunded)
 
 
-def _read(intent: stripe.PaymentIntent) -> Intent:
-    return Intent.model_validate(intent.to_dict())
+def _all(pages: Any) -> Iterator[Any]:
+    """Every object of a list, page by page; a list that goes in circles is no answer."""
+    met: set[str] = set()
+    for one in pages.auto_paging_iter():
+        if one.id in met:
+            raise stripe.APIConnectionError("pages that lead nowhere")
+        met.add(one.id)
+        yield one
+
+
+def _read(intent: stripe.PaymentIntent, intent_id: str = "") -> Intent:
+    """The intent, which must be the one of this id if there is one."""
+    read = Intent.model_validate(intent.to_dict())
+    if intent_id and read.id != intent_id:
+        raise stripe.APIConnectionError(ANOTHER)
+    return read
 
 
 def _read_refund(refund: stripe.Refund) -> Refund:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import stripe
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from payments.gateways.asking import Reply
 from payments.gateways.contract import BookedCharge, Status, Verdict
 from payments.gateways.shapes import Amount, Detail, Reference, Said
 
@@ -22,6 +23,28 @@ REFUND_STATUS: Mapping[str, Status] = {
 RANK = ("succeeded", "pending", "declined", "cancelled")
 
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+class Listed(Said):
+    """What an object in a list must have, for the package goes on from page to page by it."""
+
+    object: Literal["payment_intent", "refund"]
+    id: Reference
+
+
+class Page(Said):
+    object: Literal["list", "search_result"]
+    data: list[Listed]
+
+
+class Told(Said):
+    """The error in an answer that is one."""
+
+    type: str
+
+
+class Failure(Said):
+    error: Told
 
 
 class PaymentError(Said):
@@ -46,6 +69,7 @@ class LatestCharge(Said):
 class Intent(Said):
     """A PaymentIntent, its latest charge expanded."""
 
+    object: Literal["payment_intent"]
     id: Reference
     status: Literal[
         "requires_payment_method",
@@ -62,6 +86,12 @@ class Intent(Said):
     metadata: dict[str, str]
     latest_charge: LatestCharge | None = None
     last_payment_error: PaymentError | None = None
+
+    @model_validator(mode="after")
+    def _refunds_no_more_than_it_charged(self) -> Self:
+        if self.refunded_amount > self.amount:
+            raise ValueError("more was refunded than charged")
+        return self
 
     @property
     def outcome(self) -> Status:
@@ -109,6 +139,7 @@ class Intent(Said):
 
 
 class Refund(Said):
+    object: Literal["refund"]
     id: Reference
     status: Literal["succeeded", "pending", "requires_action", "failed", "canceled"]
     amount: Amount
@@ -129,6 +160,19 @@ class Refund(Said):
         )
 
 
+def must_be_stripes(reply: Reply, *, is_list: bool) -> None:
+    """Return when the package can take this in: it trusts the shape of whatever comes.
+
+    Raises `stripe.APIConnectionError`.
+    """
+    expected = Failure if reply.status >= 400 else Page if is_list else Listed
+    try:
+        expected.model_validate_json(reply.body)
+    except ValidationError as error:
+        told = f"HTTP {reply.status} with an answer that can't be read"
+        raise stripe.APIConnectionError(told) from error
+
+
 def foremost(intents: Sequence[Intent]) -> Intent | None:
     """The intent that tells what became of a key; None when none of them is a charge."""
     told = [one for one in intents if one.outcome in RANK]
@@ -140,8 +184,8 @@ def reason(error: Exception) -> str:
     match error:
         case ValidationError():
             return "an answer that can't be read"
-        case stripe.APIConnectionError() if error.__cause__:
-            return str(error.__cause__)
+        case stripe.APIConnectionError():
+            return error.user_message or "no connection"
         case stripe.StripeError():
             return f"{type(error).__name__}, HTTP {error.http_status}"
     return str(error)

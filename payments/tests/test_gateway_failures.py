@@ -1,11 +1,8 @@
 """Gateways that are away, break off or talk nonsense: always a verdict, never an exception."""
 
 import gzip
-import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,63 +10,12 @@ import orjson
 import pytest
 from django.conf import LazySettings
 
+from payments import gateways
 from payments.gateways import asking, gateway
 from payments.gateways.contract import Verdict
+from payments.tests.talker import Write, http, talking
 from scripts import ports
 from shop.errors import Unavailable
-
-Write = Callable[[bytes], Any]
-
-
-class Talker(socketserver.ThreadingTCPServer):
-    """A real server on a free port that answers every request by the same `talk`."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, talk: Callable[[Write], Any]) -> None:
-        super().__init__((ports.HOST, 0), TalkerHandler)
-        self.talk = talk
-        self.connections = 0
-
-
-class TalkerHandler(socketserver.StreamRequestHandler):
-    server: Talker
-
-    def handle(self) -> None:
-        self.server.connections += 1
-        while self._heard_request():
-            try:
-                self.server.talk(self.wfile.write)
-            except OSError:
-                return  # The client left.
-
-    def _heard_request(self) -> bool:
-        length = 0
-        if not self.rfile.readline():
-            return False
-        while (line := self.rfile.readline()).strip():
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        self.rfile.read(length)
-        return True
-
-
-@contextmanager
-def talking(talk: Callable[[Write], Any], settings: LazySettings) -> Iterator[Talker]:
-    with Talker(talk) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        settings.GATEWAY_URL = f"http://{ports.HOST}:{server.server_address[1]}"
-        yield server
-        server.shutdown()
-
-
-def http(status: int, content: Any, *headers: bytes) -> bytes:
-    body = content if isinstance(content, bytes) else orjson.dumps(content)
-    head = [b"HTTP/1.1 %d Whatever" % status, b"Content-Length: %d" % len(body), *headers]
-    return b"\r\n".join([*head, b"", body])
-
 
 CHARGE = {
     "id": "ch_1",
@@ -99,6 +45,10 @@ def every_verdict() -> list[Verdict]:
 @pytest.fixture(autouse=True)
 def _impatient(settings: LazySettings) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
+    settings.STRIPE_API_KEY = "sk_test_only_for_tests"
+
+
+every_gateway = pytest.mark.parametrize("name", gateways.GATEWAYS)
 
 
 NONSENSE: dict[str, bytes] = {
@@ -124,8 +74,11 @@ NONSENSE: dict[str, bytes] = {
 }
 
 
+@every_gateway
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
-def test_nonsense_is_unknown_to_every_call(answer: bytes, settings: LazySettings) -> None:
+def test_nonsense_is_unknown_to_every_call(name: str, answer: bytes, settings: LazySettings) -> None:
+    settings.PAYMENT_GATEWAY = name
+
     def talk(write: Write) -> None:
         write(answer)
         raise OSError("hang up")
@@ -212,8 +165,10 @@ def test_a_long_explanation_of_a_decline_is_cut_not_doubted(settings: LazySettin
     assert len(verdict.failure_detail) == 255
 
 
-def test_a_dead_gateway_is_unknown_at_once(settings: LazySettings) -> None:
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+@every_gateway
+def test_a_dead_gateway_is_unknown_at_once(name: str, settings: LazySettings) -> None:
+    settings.PAYMENT_GATEWAY = name
+    settings.GATEWAY_URL = settings.STRIPE_API_BASE = f"http://{ports.HOST}:{ports.free()}"
     settings.GATEWAY_TIMEOUT_SECONDS = 30
     started_at = time.monotonic()
 
@@ -223,7 +178,11 @@ def test_a_dead_gateway_is_unknown_at_once(settings: LazySettings) -> None:
     assert time.monotonic() - started_at < 5
 
 
-def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(settings: LazySettings) -> None:
+@every_gateway
+def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(
+    name: str, settings: LazySettings
+) -> None:
+    settings.PAYMENT_GATEWAY = name
     the_test_is_over = threading.Event()
 
     with talking(lambda write: the_test_is_over.wait(20), settings):

@@ -1,0 +1,65 @@
+"""A real server that says whatever its test likes, in the place of a gateway."""
+
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from django.conf import LazySettings
+
+from scripts import ports
+
+Write = Callable[[bytes], Any]
+
+
+class Talker(socketserver.ThreadingTCPServer):
+    """A real server on a free port that answers every request by the same `talk`."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, talk: Callable[[Write], Any]) -> None:
+        super().__init__((ports.HOST, 0), TalkerHandler)
+        self.talk = talk
+        self.connections = 0
+
+
+class TalkerHandler(socketserver.StreamRequestHandler):
+    server: Talker
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        while self._heard_request():
+            try:
+                self.server.talk(self.wfile.write)
+            except OSError:
+                return  # The client left.
+
+    def _heard_request(self) -> bool:
+        length = 0
+        if not self.rfile.readline():
+            return False
+        while (line := self.rfile.readline()).strip():
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        self.rfile.read(length)
+        return True
+
+
+@contextmanager
+def talking(talk: Callable[[Write], Any], settings: LazySettings) -> Iterator[Talker]:
+    with Talker(talk) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        url = f"http://{ports.HOST}:{server.server_address[1]}"
+        settings.GATEWAY_URL = settings.STRIPE_API_BASE = url
+        yield server
+        server.shutdown()
+
+
+def http(status: int, content: Any, *headers: bytes) -> bytes:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    head = [b"HTTP/1.1 %d Whatever" % status, b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join([*head, b"", body])

@@ -1,0 +1,129 @@
+"""What a Stripe that lies, or somebody in its place, is believed: nothing that was not asked for."""
+
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from payments.gateways import gateway
+from payments.gateways.contract import Verdict
+from payments.tests.talker import http, talking
+from shop.errors import Unavailable
+
+INTENT = {
+    "id": "pi_1",
+    "object": "payment_intent",
+    "status": "succeeded",
+    "amount": 500,
+    "currency": "krw",
+    "created": 1_795_176_000,
+    "metadata": {"firstcome_key": "one"},
+    "latest_charge": {"id": "ch_1", "object": "charge", "amount_refunded": 0},
+    "last_payment_error": None,
+}
+REFUND = {
+    "id": "re_1",
+    "object": "refund",
+    "status": "succeeded",
+    "amount": 500,
+    "payment_intent": "pi_1",
+    "metadata": {"firstcome_key": "one"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _stripe(settings: LazySettings) -> None:
+    settings.PAYMENT_GATEWAY = "stripe"
+    settings.STRIPE_API_KEY = "sk_test_only_for_tests"
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.5
+
+
+def charged(intent: Any, settings: LazySettings) -> Verdict:
+    """What a charge hears when every answer is this intent."""
+    with talking(lambda write: write(http(200, intent)), settings):
+        return gateway().charge(key="one", token="pm_card_visa", amount=500, currency="KRW", order_id=None)
+
+
+def listing(*objects: Any, has_more: bool = False) -> bytes:
+    page = {"object": "list", "url": "/v1/payment_intents", "data": objects, "has_more": has_more}
+    return http(200, page)
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "another key": {"metadata": {"firstcome_key": "two"}},
+    "no key": {"metadata": {}},
+    "another amount": {"amount": 5_000},
+    "another currency": {"currency": "usd"},
+    "an amount in text": {"amount": "500"},
+    "an amount with a fraction": {"amount": 500.5},
+    "a negative amount": {"amount": -500},
+    "more refunded than charged": {"latest_charge": {"amount_refunded": 501}},
+    "a charge that is not told": {"latest_charge": "ch_1"},
+    "an unknown status": {"status": "maybe"},
+    "waiting to be captured": {"status": "requires_capture"},
+    "an empty name": {"id": ""},
+    "a name on two lines": {"id": "pi_1\nSet-Cookie: x"},
+    "another kind of thing": {"object": "refund"},
+    "no instant": {"created": "yesterday"},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_charge_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+    assert charged(INTENT | lie, settings).status == "unknown"
+
+
+def test_the_same_charge_without_a_lie_is_believed(settings: LazySettings) -> None:
+    intent = INTENT | {"what we don't know of": 1}
+
+    assert charged(intent, settings) == Verdict(status="succeeded", reference="pi_1", amount=500)
+
+
+@pytest.mark.parametrize("lie", [{"payment_intent": "pi_2"}, {"amount": 1}, {"status": "maybe"}, {"id": ""}])
+def test_a_refund_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+    def refunded(refund: dict[str, Any]) -> Verdict:
+        with talking(lambda write: write(listing(refund)), settings):
+            return gateway().refund(key="one", charge_reference="pi_1", amount=500)
+
+    assert refunded(REFUND).status == "succeeded"
+    assert refunded(REFUND | lie).status == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("status", "heard"),
+    [
+        ("pending", "pending"),
+        ("requires_action", "pending"),
+        ("failed", "declined"),
+        ("canceled", "declined"),
+    ],
+)
+def test_a_refund_is_told_as_it_stands(status: str, heard: str, settings: LazySettings) -> None:
+    """localstripe's refunds all succeed at once."""
+    with talking(lambda write: write(listing(REFUND | {"status": status})), settings):
+        verdict = gateway().refund(key="one", charge_reference="pi_1", amount=500)
+
+    assert (verdict.status, verdict.refunded_amount) == (heard, 0)
+
+
+def test_a_book_whose_pages_go_in_circles_is_given_up(settings: LazySettings) -> None:
+    with talking(lambda write: write(listing(INTENT, has_more=True)), settings):
+        with pytest.raises(Unavailable, match="lead nowhere"):
+            list(gateway().charges())
+        assert gateway().refund(key="two", charge_reference="pi_1", amount=1).status == "unknown"
+
+
+@pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 503])
+def test_what_says_nothing_of_the_card_is_no_verdict(status: int, settings: LazySettings) -> None:
+    answer = http(status, {"error": {"type": "api_error", "message": "pm_card_visa?"}})
+
+    with talking(lambda write: write(answer), settings):
+        heard = [
+            gateway().charge(key="one", token="pm_1", amount=500, currency="KRW", order_id=None),
+            gateway().find(key="one"),
+            gateway().cancel(key="one"),
+            gateway().refund(key="one", charge_reference="pi_1", amount=1),
+        ]
+    assert {verdict.status for verdict in heard} == {"unknown"}
+    assert all(str(status) in verdict.failure_detail for verdict in heard)
+    assert "pm_card_visa" not in str(heard)

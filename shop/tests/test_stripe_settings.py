@@ -1,0 +1,47 @@
+"""With `PAYMENT_GATEWAY=stripe` the shop starts with settings that keep its word, or says which don't."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from scripts.places import PROJECT
+
+GOOD = {"PAYMENT_GATEWAY": "stripe", "STRIPE_API_KEY": "sk_test_1", "CURRENCY": "KRW"}
+
+
+def started(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A process that reads the settings, as every process of the shop does first."""
+    command = [sys.executable, "-c", "from shop import settings; print(settings.PAYMENT_GATEWAY)"]
+    return subprocess.run(
+        command, cwd=PROJECT, env=os.environ | settings, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_shop_starts_with_stripe() -> None:
+    assert started(GOOD).stdout == "stripe\n"
+    assert started(GOOD | {"STRIPE_API_KEY": "rk_live_1"}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"STRIPE_API_KEY": ""}, "STRIPE_API_KEY must be a secret key"),
+        ({"STRIPE_API_KEY": "pk_live_1"}, "STRIPE_API_KEY must be a secret key"),
+        ({"STRIPE_API_BASE": "api.stripe.com"}, "STRIPE_API_BASE is 'api.stripe.com'"),
+        ({"CURRENCY": "ISK"}, "CURRENCY is 'ISK'"),
+        ({"PAYMENT_GIVE_UP_SECONDS": "86400"}, "PAYMENT_GIVE_UP_SECONDS is 86400"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_meant_is_told_in_the_last_line(wrong: dict[str, str], told: str) -> None:
+    failed = started(GOOD | wrong)
+
+    assert failed.returncode == 1
+    assert told in failed.stderr.splitlines()[-1]
+    assert "live_1" not in failed.stderr.splitlines()[-1]
+
+
+def test_without_stripe_its_settings_are_nobodys_business() -> None:
+    assert started({"PAYMENT_GATEWAY": "simulator", "STRIPE_API_KEY": ""}).returncode == 0
