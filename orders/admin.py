@@ -102,8 +102,8 @@ class RefundLineAdmin(ReadOnly, ModelAdmin):
 class SagaAdmin(ReadOnly, ModelAdmin):
     """Sagas are read, and operators step in where one doesn't end by itself (`orders.operating`)."""
 
-    list_display = ["id", "kind", "order", "shown_state", "step", "attempts", "last_error", "deadline_at"]
-    list_filter = [saga_pages.NeedsOperator, "kind", "state", "direction"]
+    list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
+    list_filter = [saga_pages.NeedsOperator, "kind", "state"]
     list_filter_sheet = False
     search_fields = ["id", "subject_id", "about_id"]
     ordering = ["-id"]

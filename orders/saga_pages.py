@@ -118,7 +118,7 @@ def order_of(saga: Saga) -> SafeString | str:
     if saga.about_id is None:
         return ""
     page = reverse("admin:orders_order_change", args=[saga.about_id])
-    return format_html('<a href="{}">{}</a>', page, saga.about_id)
+    return format_html('<a href="{}" class="underline">{}</a>', page, saga.about_id)
 
 
 def operators_of(saga: Saga) -> SafeString:
