@@ -1,0 +1,265 @@
+"""A charge whose outcome nobody knows: asked about, held for, called off. And a gateway that is away."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from coupons.models import Coupon
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import ending, gateway_events, saga, tasks
+from orders.checkout import Placed
+from orders.models import Order, Saga
+from orders.tests import buying
+from orders.tests.conftest import start_worker
+from payments import gateways, ledger
+from payments.gateways import breaking, gateway, simulator
+from payments.gateways.contract import Verdict
+from payments.models import Payment
+from payments.tests import events
+from scripts import children, ports
+from scripts.tests.simulator import Simulator
+from shop import gauges, queueing
+from shop.tests.racing import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def quick(settings: LazySettings) -> None:
+    """A shop that is not patient."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.3
+
+
+def order(token: str, **wanted: Any) -> Placed:
+    product = ProductFactory.create(on_hand=5, price=500)
+    return buying.place(buying.account().id, {product: 1}, token=token, **wanted)
+
+
+def payment_of(placed: Placed) -> Payment:
+    return Payment.objects.get(order=placed.order.id)
+
+
+def saga_of(placed: Placed) -> Saga:
+    assert placed.started
+    return Saga.objects.get(id=placed.started.saga.id)
+
+
+def time_is_over(placed: Placed) -> None:
+    Saga.objects.filter(id=saga_of(placed).id).update(deadline_at=timezone.now())
+
+
+@contextmanager
+def nobody_there(settings: LazySettings) -> Iterator[None]:
+    there = settings.GATEWAY_URL
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    yield
+    settings.GATEWAY_URL = there
+    breaking.forget()
+
+
+class CannotCancel:
+    """A gateway that can't promise that no charge of a key will land; all else is the simulator's."""
+
+    def cancel(self, *, key: str) -> Verdict:
+        return Verdict(status="unsupported")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(simulator, name)
+
+
+@pytest.fixture
+def cannot_cancel(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gateways.GATEWAYS, "simulator", CannotCancel())
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_answer_is_in_doubt_and_the_same_key_tells_later() -> None:
+    placed = order("tok_timeout_charged")
+    assert buying.drive(placed).status == "paying"
+    assert payment_of(placed).status == "in_doubt"
+    assert buying.drive(placed).status == "paid"
+    assert [one.key for one in gateway().charges(order_id=placed.order.id)] == [payment_of(placed).charge_key]
+    assert buying.broken_laws() == []
+
+
+def test_what_an_order_in_doubt_holds_it_holds_for_as_long(settings: LazySettings) -> None:
+    buyer = buying.account(points=300)
+    product = ProductFactory.create(on_hand=1, price=500)
+    coupon = buying.coupon_of(buyer.id, discount_value=100)
+    placed = buying.place(buyer.id, {product: 1}, coupon=coupon.code, points=100, token="tok_ok")
+    with nobody_there(settings):
+        assert buying.drive(placed).status == "paying"
+    Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now() - timedelta(days=1))
+    ending.expire_due()
+    assert payment_of(placed).status == "in_doubt"
+    assert Product.objects.get().reserved == 1
+    assert Coupon.objects.get().status == "held"
+    assert ledger.balance_amount(buyer.id) == 200
+    assert buying.broken_laws() == []
+    assert buying.drive(placed).status == "paid"
+    assert buying.broken_laws() == []
+
+
+def test_it_is_asked_about_from_a_second_to_five_minutes_apart_with_jitter(settings: LazySettings) -> None:
+    placed = order("tok_ok")
+    Saga.objects.update(deadline_at=timezone.now() + timedelta(days=1))
+    pauses = []
+    with nobody_there(settings):
+        for _ in range(13):
+            saga.advance(saga_of(placed).id)
+            later = saga_of(placed).next_attempt_at
+            assert later
+            pauses.append((later - timezone.now()).total_seconds())
+    assert all(0.5 * 2**turn - 1 <= pause <= 2**turn for turn, pause in enumerate(pauses[:9]))
+    assert all(149 <= pause <= 300 for pause in pauses[9:])
+    assert len({round(pause / 300, 3) for pause in pauses[9:]}) > 1
+    assert payment_of(placed).status == "in_doubt"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("token", ["tok_error", "tok_timeout_lost", "tok_timeout_charged", "tok_webhook"])
+def test_given_up_it_is_called_off_by_key_and_nothing_is_kept(token: str) -> None:
+    placed = order(token)
+    time_is_over(placed)
+    buying.drive(placed)
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == "payment_failed"
+    payment = payment_of(placed)
+    assert (payment.status, payment.failure_code) == ("failed", "gave_up")
+    # No attempt that was under way all the while can land any more.
+    gateway().charge(
+        key=payment.charge_key, token=token, amount=500, currency="KRW", order_id=placed.order.id
+    )
+    assert [one.kept_amount for one in gateway().charges(key=payment.charge_key)] == [0]
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.usefixtures("cannot_cancel")
+def test_a_gateway_that_can_not_cancel_leaves_it_in_doubt_and_raises_the_alarm(
+    settings: LazySettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    placed = order("tok_ok")
+    with nobody_there(settings):
+        buying.drive(placed)
+    time_is_over(placed)
+    Saga.objects.update(direction="undo", failure_code="gave_up")
+    with caplog.at_level(logging.ERROR):
+        assert buying.drive(placed).status == "paying"
+    stuck = saga_of(placed)
+    assert (stuck.state, stuck.ended_at) == ("stuck", None)
+    assert "unsupported" in stuck.last_error
+    assert payment_of(placed).status == "in_doubt"
+    assert "saga is stuck" in caplog.text
+    assert b'firstcome_sagas_stuck{kind="purchase"} 1.0' in gauges.exposition()
+    assert Product.objects.get().reserved == 1
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.usefixtures("cannot_cancel")
+def test_one_that_was_only_pending_is_in_doubt_once_it_is_stuck() -> None:
+    placed = order("tok_webhook")
+    time_is_over(placed)
+    assert buying.drive(placed).status == "paying"
+    assert (saga_of(placed).state, payment_of(placed).status) == ("stuck", "in_doubt")
+    wait_until(lambda: gateway().find(key=payment_of(placed).charge_key).status == "succeeded")
+    assert buying.drive(placed).status == "payment_failed"
+    assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0]
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.usefixtures("cannot_cancel")
+@pytest.mark.parametrize(("token", "kept"), [("tok_ok", "succeeded"), ("tok_declined", "declined")])
+def test_what_such_a_gateway_says_at_last_ends_it(token: str, kept: str, settings: LazySettings) -> None:
+    placed = order("tok_ok")
+    with nobody_there(settings):
+        buying.drive(placed)
+    time_is_over(placed)
+    Saga.objects.update(direction="undo", failure_code="gave_up")
+    buying.drive(placed)
+    payment = payment_of(placed)
+    late = simulator.charge(
+        key=payment.charge_key, token=token, amount=500, currency="KRW", order_id=placed.order.id
+    )
+    assert late.status == kept
+    event = events.take(type=f"charge.{kept}", key=payment.charge_key)
+    assert gateway_events.handle(event.id)
+    assert buying.state_of(placed.order.id) == "payment_failed"
+    assert payment_of(placed).status == "failed"
+    assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0]
+    assert Product.objects.get().reserved == 0
+    assert buying.broken_laws() == []
+
+
+@contextmanager
+def frozen(gateway: Simulator) -> Iterator[None]:
+    """The gateway's process takes connections, and says nothing."""
+    os.kill(gateway.child.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(gateway.child.pid, signal.SIGCONT)
+
+
+@pytest.mark.usefixtures("quick")
+def test_while_the_gateway_hangs_sagas_do_not_and_afterwards_they_go_on(own_gateway: Simulator) -> None:
+    placed = [order("tok_ok") for _ in range(breaking.SILENCES + 5)]
+    with frozen(own_gateway):
+        for one in placed[: breaking.SILENCES]:
+            buying.drive(one)
+        started_at = time.monotonic()
+        for one in placed[breaking.SILENCES :]:
+            buying.drive(one)
+        assert time.monotonic() - started_at < 5 * 0.3
+        assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
+        assert {payment_of(one).status for one in placed} == {"in_doubt"}
+        assert buying.broken_laws()[0].law == "L9"
+    wait_until(lambda: gateway().find(key="nobody's").status == "absent")
+    buying.settle_everything()
+    assert {buying.state_of(one.order.id) for one in placed} == {"paid"}
+    assert buying.broken_laws() == []
+
+
+def test_a_worker_goes_on_by_itself_when_the_gateway_is_back(own_gateway: Simulator, tmp_path: Any) -> None:
+    """With 4 threads and 3 s of patience each order would wait its turn; the breaker spares them that."""
+    worker = start_worker(tmp_path / "worker.log", own_gateway)
+    try:
+        with frozen(own_gateway):
+            placed = [order("tok_ok") for _ in range(30)]
+            for one in placed:
+                queueing.enqueue(tasks.advance, str(saga_of(one).id))
+            wait_until(lambda: Saga.objects.filter(attempts__gt=0).count() == 30, seconds=30)
+            assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
+        wait_until(lambda: _is_paid_after_a_beat(placed), seconds=30)
+    finally:
+        children.stop(worker)
+    breaking.forget()
+    assert buying.broken_laws() == []
+
+
+def _is_paid_after_a_beat(placed: list[Placed]) -> bool:
+    """What beat does every second."""
+    tasks.advance_due()
+    time.sleep(0.2)
+    return {buying.state_of(one.order.id) for one in placed} == {"paid"}
+
+
+def test_a_gateway_whose_process_is_gone_is_the_same(settings: LazySettings) -> None:
+    with nobody_there(settings):
+        placed = [order("tok_ok") for _ in range(breaking.SILENCES + 5)]
+        started_at = time.monotonic()
+        for one in placed:
+            assert buying.drive(one).status == "paying"
+        assert time.monotonic() - started_at < 10
+        assert "away" in saga_of(placed[-1]).last_error
+    buying.settle_everything()
+    assert {buying.state_of(one.order.id) for one in placed} == {"paid"}
