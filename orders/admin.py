@@ -17,7 +17,8 @@ from shop import journal, queueing
 from shop.errors import FirstcomeError
 from shop.operators import ReadOnly
 
-OPERATE = ["orders.change_saga"]
+# By its method, `has_operate_permission`: a permission named here would be looked up before there are tables.
+OPERATE = ["operate"]
 
 
 class OrderLineInline(ReadOnly, TabularInline):
@@ -121,6 +122,9 @@ class SagaAdmin(ReadOnly, ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Saga]":
         return saga_pages.with_final_lines(super().get_queryset(request))
+
+    def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm("orders.change_saga")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """No buttons on a saga that has ended."""
