@@ -98,6 +98,10 @@ def _mark_stuck(row: Saga) -> None:
     Refund.objects.filter(id=row.subject_id, status=Refund.Status.PENDING).update(status=Refund.Status.STUCK)
 
 
+def _mark_resumed(row: Saga) -> None:
+    Refund.objects.filter(id=row.subject_id, status=Refund.Status.STUCK).update(status=Refund.Status.PENDING)
+
+
 def _never_undone(row: Saga) -> None:
     raise RuntimeError("A refund is never undone.")
 
@@ -108,4 +112,5 @@ KINDS[NAME] = Kind(
     lock=_lock,
     compensated=_never_undone,
     stuck=_mark_stuck,
+    resumed=_mark_resumed,
 )

@@ -1,4 +1,4 @@
-"""A crash at any point of an order's way: the next driver finishes it, and every law holds."""
+"""A crash at any point of an order's way, or a refund's: the next driver finishes it, and every law holds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +7,12 @@ import pytest
 
 from inventory.tests.factories import ProductFactory
 from orders import saga, steps
-from orders.checkout import Placed
-from orders.models import Saga
+from orders.deciding import Placed
+from orders.models import Order, Refund, Saga
+from orders.refunding import Begun
 from orders.tests import buying
+from payments import ledger
+from payments.gateways import gateway
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -116,12 +119,12 @@ def _quick_gateway(settings: Any) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
 
-def buy(token: str) -> Placed:
+def buy(token: str, *, points: int = 300) -> Placed:
     """An order that uses everything: two lines, a coupon, points and a card."""
-    buyer = buying.account(points=1_000)
+    buyer = buying.account(points=1_000 + points)
     first, second = ProductFactory.create_batch(2, on_hand=5, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    return buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=300, token=token)
+    return buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=points, token=token)
 
 
 def drive(placed: Placed, way: Way, settings: Any) -> None:
@@ -174,3 +177,104 @@ def test_a_crash_there_is_recovered_from(
     buying.settle_everything()
     assert buying.state_of(placed.order.id) in way.ends
     assert buying.broken_laws() == []
+
+
+@dataclass(frozen=True)
+class RefundWay:
+    """One way a refund can take: how its order was paid, whether it is of all, and every point it passes.
+
+    A refund that `is_late` is stuck from its first attempt in vain on; `is_blind`, the gateway is away then.
+    """
+
+    points: list[str]
+    token: str = "tok_ok"
+    points_amount: int = 300
+    is_whole: bool = True
+    attempts: int = 1
+    is_late: bool = False
+    is_blind: bool = False
+    ends: str = Order.Status.REFUNDED
+
+
+REFUND, REFUND_IN_VAIN = outside("refund_card do"), "refund_card do postponed"
+GIVEN = [*do("settle_refund"), "ended"]
+FAILS_TWICE = [*REFUND, REFUND_IN_VAIN] * 2 + REFUND + GIVEN
+REFUND_WAYS = {
+    "all": RefundWay([*REFUND, *GIVEN]),
+    "a line": RefundWay([*REFUND, *GIVEN], is_whole=False, ends=Order.Status.PAID),
+    "points alone": RefundWay(GIVEN, points_amount=1_400),
+    "failing twice": RefundWay(FAILS_TWICE, token="tok_refund_fails", attempts=3),
+    "stuck meanwhile": RefundWay(FAILS_TWICE, token="tok_refund_fails", attempts=3, is_late=True),
+    "with the gateway away": RefundWay(
+        [*REFUND, REFUND_IN_VAIN, *REFUND, *GIVEN], attempts=2, is_late=True, is_blind=True
+    ),
+}
+
+
+def begin_refund(way: RefundWay) -> Begun:
+    """A refund of an order that is paid as the way says."""
+    placed = buy(way.token, points=way.points_amount)
+    assert buying.drive(placed).status == Order.Status.PAID
+    some = {placed.lines[0].product: 1}
+    return buying.refund(placed.order.id, None if way.is_whole else some)
+
+
+def give_back(begun: Begun, way: RefundWay, settings: Any) -> None:
+    """Bring the refund to its end as the way says."""
+    if way.is_late:
+        Saga.objects.filter(id=begun.saga_id).update(deadline_at=begun.refund.created_at)
+    gateway_url = settings.GATEWAY_URL
+    if way.is_blind:
+        settings.GATEWAY_URL = NOWHERE
+    for _ in range(way.attempts):
+        saga.advance(begun.saga_id)
+        settings.GATEWAY_URL = gateway_url
+
+
+def assert_given_back_once(begun: Begun, way: RefundWay) -> None:
+    """Points, card, goods and the order, each as one refund leaves them."""
+    refund = Refund.objects.select_related("order").get(id=begun.refund.id)
+    order = refund.order
+    assert (refund.status, order.status, order.refunded_amount) == ("succeeded", way.ends, refund.amount)
+    assert ledger.balance_amount(order.account_id) == 1_000 + refund.points_amount
+    kept = sum(charge.kept_amount for charge in gateway().charges(order_id=order.id))
+    assert kept == order.card_amount - refund.card_amount
+    products = [line.product for line in order.lines.all()]
+    assert sum(product.on_hand for product in products) == 10 - 3 + (3 if way.is_whole else 1)
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", REFUND_WAYS)
+def test_a_refund_passes_exactly_these_points(
+    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    way, saboteur = REFUND_WAYS[name], Saboteur()
+    begun = begin_refund(way)
+    monkeypatch.setattr(steps, "reach", saboteur)
+    give_back(begun, way, settings)
+    assert saboteur.points == way.points
+    assert_given_back_once(begun, way)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("name", "strike_at"),
+    [
+        pytest.param(name, index, id=f"{name}, {index} {point}")
+        for name, way in REFUND_WAYS.items()
+        for index, point in enumerate(way.points)
+    ],
+)
+def test_a_crash_in_a_refund_is_recovered_from(
+    name: str, strike_at: int, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    way, gateway_url = REFUND_WAYS[name], settings.GATEWAY_URL
+    begun = begin_refund(way)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(steps, "reach", Saboteur(strike_at))
+        give_back(begun, way, settings)
+    settings.GATEWAY_URL = gateway_url
+    assert buying.broken_laws() == []
+    buying.settle_everything()
+    assert_given_back_once(begun, way)

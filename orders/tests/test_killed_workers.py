@@ -27,3 +27,21 @@ def test_a_worker_killed_on_the_way_is_made_good(
     buying.settle_everything()
     assert Order.objects.get().status == ends
     assert buying.broken_laws() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_killed_on_the_way_of_a_refund_is_made_good(
+    mortal_worker: "subprocess.Popen[bytes]",
+) -> None:
+    product = ProductFactory.create(on_hand=1)
+    order = buying.drive(buying.place(buying.account().id, {product: 1}, token="tok_refund_fails"))
+    begun = buying.refund(order.id)
+    queueing.enqueue(tasks.advance, str(begun.saga_id))
+    wait_until(lambda: Saga.objects.filter(id=begun.saga_id).exclude(lease_token="", attempts=0).exists())
+    mortal_worker.kill()
+    mortal_worker.wait()
+    buying.settle_everything()
+    assert buying.state_of(order.id) == Order.Status.REFUNDED
+    product.refresh_from_db()
+    assert product.on_hand == 1
+    assert buying.broken_laws() == []

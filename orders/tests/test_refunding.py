@@ -10,6 +10,7 @@ from django.utils import timezone
 from coupons.models import Coupon
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
+from orders import operating
 from orders.models import Order, OrderLine, Refund, Saga
 from orders.tests import buying
 from payments import ledger
@@ -251,12 +252,14 @@ def test_a_gateway_that_stays_away_leaves_it_stuck_until_it_comes_back(sale: Sal
     assert Saga.objects.get(id=begun.saga_id).state == Saga.State.STUCK
     settings.GATEWAY_URL = address
     assert buying.broken_laws() == []
+    operating.retry(saga_id=begun.saga_id, reason="The gateway is back.", by=journal.who())
+    assert Refund.objects.get().status == Refund.Status.PENDING
     assert buying.give_back(begun).status == Refund.Status.SUCCEEDED
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
     assert buying.broken_laws() == []
 
 
-def test_a_gateway_that_refuses_for_good_never_turns_a_refund_round(
+def test_a_gateway_that_refuses_for_good_leaves_it_to_an_operator_and_never_turns_it_round(
     sale: Sale, own_gateway: Simulator
 ) -> None:
     """Somebody has refunded by hand, at the gateway: no more is left there."""
@@ -269,6 +272,13 @@ def test_a_gateway_that_refuses_for_good_never_turns_a_refund_round(
     row = Saga.objects.get(id=begun.saga_id)
     assert (row.state, row.direction, row.failure_code) == ("stuck", "do", "")
     assert "refund_exceeds_charge" in row.last_error
+    with pytest.raises(Rejected) as refused:
+        operating.force_compensate(saga_id=begun.saga_id, reason="Try it.", by=journal.who())
+    assert refused.value.code == "saga_not_reversible"
+    operating.force_complete(saga_id=begun.saga_id, reason="Seen there.", by=journal.who())
+    assert buying.give_back(begun).status == Refund.Status.SUCCEEDED
+    assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
+    assert buying.broken_laws() == []
 
 
 def test_the_journal_says_who_asked_and_why_and_tells_those_outside(sale: Sale) -> None:

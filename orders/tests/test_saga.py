@@ -62,8 +62,8 @@ def world() -> Iterator[World]:
     del KINDS["test"]
 
 
-def started(*, give_up_seconds: float = 60) -> Saga:
-    row, log = saga.new(kind="test", subject_id=uuid4(), give_up_seconds=give_up_seconds)
+def started(*, kind: str = "test", give_up_seconds: float = 60) -> Saga:
+    row, log = saga.new(kind=kind, subject_id=uuid4(), give_up_seconds=give_up_seconds)
     row.save(force_insert=True)
     SagaLog.objects.bulk_create(log)
     return row
@@ -220,3 +220,54 @@ def test_the_sweeper_is_told_of_a_due_saga_once_a_lease(world: World) -> None:
     Saga.objects.filter(id=row.id).update(next_attempt_at=timezone.now() - timedelta(seconds=1))
     assert saga.due(limit=10) == [row.id]
     assert saga.due(limit=10) == []
+
+
+@pytest.fixture
+def forward_only(world: World) -> Iterator[World]:
+    """A kind of saga whose very first step has no undo: there is no way back."""
+    KINDS["forward"] = Kind(
+        name="forward",
+        steps=(
+            Outside("outside", do=lambda row: world.call("do")),
+            Local("local", do=lambda row: world.count(row, 1)),
+        ),
+        lock=lambda subject_id: None,
+        compensated=lambda row: pytest.fail("it was undone"),
+    )
+    yield world
+    del KINDS["forward"]
+
+
+def test_without_a_way_back_a_refusal_outside_is_an_attempt_in_vain(forward_only: World) -> None:
+    row = started(kind="forward")
+    forward_only.hears = Heard(Event.REFUSED, "no", code="declined")
+    assert saga.advance(row.id) == Saga.State.RUNNING
+    waiting = again(row.id)
+    assert (waiting.direction, waiting.attempts, waiting.failure_code) == (DO, 1, "")
+    assert waiting.last_error == "refused: no"
+    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
+    assert saga.advance(row.id) == Saga.State.STUCK
+    forward_only.hears = Heard(Event.DONE)
+    assert saga.advance(row.id) == Saga.State.DONE
+    assert forward_only.counted == 1
+
+
+def test_without_a_way_back_a_local_refusal_leaves_no_trace_and_is_tried_again(forward_only: World) -> None:
+    row = started(kind="forward")
+    forward_only.refuses = True
+    assert saga.advance(row.id) == Saga.State.RUNNING
+    assert (again(row.id).direction, forward_only.counted) == (DO, 0)
+    forward_only.refuses = False
+    assert saga.advance(row.id) == Saga.State.DONE
+    assert (forward_only.counted, forward_only.calls) == (1, ["do"])
+
+
+def test_past_the_point_of_no_return_a_refusal_turns_nothing_round(world: World) -> None:
+    row = started()
+    for name in ("local", "outside"):
+        perform(row, name, DO)
+    world.refuses = True
+    assert saga.advance(row.id) == Saga.State.RUNNING
+    assert (again(row.id).direction, world.counted) == (DO, 1)
+    world.refuses = False
+    assert saga.advance(row.id) == Saga.State.DONE

@@ -1,0 +1,165 @@
+"""Refunds in races: real threads on the real database, and after each the audit; and a twin that loses."""
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db.models import Sum
+
+from coupons.models import Coupon
+from inventory.models import Product
+from inventory.reservations import Line
+from inventory.tests.factories import ProductFactory
+from orders import answers, refunding, saga
+from orders.models import Order, Refund, RefundLine, Saga
+from orders.refunding import Begun
+from orders.tests import buying
+from payments import ledger
+from payments.gateways import gateway
+from shop.errors import FirstcomeError
+from shop.idempotency import Keyed, Replay, key_hash
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=7, price=100)
+
+
+@pytest.fixture
+def order(product: Product) -> Order:
+    """Seven of a product, by points and card, with a coupon: 650, of which 200 are points."""
+    buyer = buying.account(points=200)
+    coupon = buying.coupon_of(buyer.id, discount_value=50).code
+    return buying.drive(buying.place(buyer.id, {product: 7}, coupon=coupon, points=200, token="tok_ok"))
+
+
+def kinds(outcomes: Sequence[Any]) -> Counter[str]:
+    """How often each kind of outcome came: its error's code, or its type."""
+    return Counter(
+        outcome.code if isinstance(outcome, FirstcomeError) else type(outcome).__name__
+        for outcome in outcomes
+    )
+
+
+def promised(order: Order) -> int:
+    return Refund.objects.filter(order=order).aggregate(total=Sum("amount"))["total"] or 0
+
+
+def assert_all_given_back(order: Order, product: Product) -> None:
+    order.refresh_from_db()
+    product.refresh_from_db()
+    assert (order.status, order.refunded_amount) == (Order.Status.REFUNDED, 650)
+    assert product.on_hand == 7
+    assert ledger.balance_amount(order.account_id) == 200
+    assert [charge.kept_amount for charge in gateway().charges(order_id=order.id)] == [0]
+    assert Coupon.objects.get(code=order.coupon_code).status == Coupon.Status.ISSUED
+    assert buying.broken_laws() == []
+
+
+def test_of_20_who_refund_it_all_at_once_one_does(order: Order, product: Product) -> None:
+    outcomes = race([partial(buying.refund, order.id)] * 20)
+    assert kinds(outcomes) == {"Begun": 1, "nothing_to_refund": 19}
+    assert promised(order) == 650
+    assert buying.broken_laws() == []
+    buying.settle_everything()
+    assert_all_given_back(order, product)
+
+
+def test_of_20_who_refund_one_of_seven_at_once_seven_do(order: Order, product: Product) -> None:
+    outcomes = race([partial(buying.refund, order.id, {product: 1})] * 20)
+    assert kinds(outcomes) == {"Begun": 7, "nothing_to_refund": 13}
+    assert promised(order) == 650
+    buying.settle_everything()
+    assert_all_given_back(order, product)
+
+
+def test_threes_at_once_leave_the_rest_that_is_less_than_three(order: Order, product: Product) -> None:
+    outcomes = race([partial(buying.refund, order.id, {product: 3})] * 10)
+    assert kinds(outcomes) == {"Begun": 2, "refund_exceeds_order": 8}
+    buying.settle_everything()
+    assert buying.state_of(order.id) == Order.Status.PAID
+    assert buying.broken_laws() == []
+    buying.give_back(buying.refund(order.id))
+    assert_all_given_back(order, product)
+
+
+def test_refunds_that_settle_at_once_end_in_one_truth(order: Order, product: Product) -> None:
+    """Each saga driven by three at once; the last to settle finds that nothing is left."""
+    begun = [buying.refund(order.id, {product: 1}) for _ in range(7)]
+    race([partial(saga.advance, one.saga_id) for one in begun for _ in range(3)])
+    buying.settle_everything()
+    assert Refund.objects.filter(status=Refund.Status.SUCCEEDED).count() == 7
+    assert_all_given_back(order, product)
+
+
+def test_refunds_that_begin_while_others_settle_end_in_one_truth(order: Order, product: Product) -> None:
+    for _ in range(6):
+        begun = buying.refund(order.id, {product: 1})
+        settled, other = race(
+            [partial(saga.advance, begun.saga_id), partial(buying.refund, order.id, {product: 1})]
+        )
+        assert settled == Saga.State.DONE
+        is_taken = isinstance(other, Begun)
+        assert is_taken or other.code == "nothing_to_refund"
+        assert buying.state_of(order.id) == (Order.Status.REFUNDING if is_taken else Order.Status.REFUNDED)
+        buying.settle_everything()
+        if buying.state_of(order.id) == Order.Status.REFUNDED:
+            break
+    assert_all_given_back(order, product)
+
+
+def test_20_calls_with_one_key_are_one_refund(order: Order, product: Product) -> None:
+    staff = AccountFactory.create(is_staff=True)
+    keyed = Keyed(staff.id, key_hash("once"), "as asked", answers.of_begun_refund)
+
+    def refund() -> Begun | Replay:
+        wanted = [Line(product_id=product.id, quantity=1)]
+        return refunding.begin(
+            order_id=order.id, wanted=wanted, reason="It came broken.", restock=True, keyed=keyed
+        )
+
+    outcomes = race([refund] * 20)
+    assert kinds(outcomes) == {"Begun": 1, "Replay": 19}
+    told = {one.answer.body for one in outcomes if isinstance(one, Replay) and one.answer}
+    assert len(told) == 1
+    assert Refund.objects.count() == 1
+    buying.settle_everything()
+    assert buying.state_of(order.id) == Order.Status.PAID
+    assert buying.broken_laws() == []
+
+
+def test_looking_at_what_is_left_without_the_lock_gives_back_twice_what_was_paid(
+    order: Order, product: Product
+) -> None:
+    """The twin: both see seven left, and both promise them. Nothing but the order's lock is missing."""
+    both_looked = threading.Barrier(2, timeout=10)
+    amount = order.total_amount
+
+    def refund() -> UUID:
+        [line] = order.lines.all()
+        both_looked.wait()
+        left = line.quantity - line.refunded_quantity
+        refund = Refund.objects.create(
+            order=order,
+            amount=amount,
+            points_amount=0,
+            card_amount=amount,
+            reason="twice",
+            created_at=order.placed_at,
+        )
+        RefundLine.objects.create(refund=refund, line=line, quantity=left, amount=amount)
+        line.refunded_quantity += left
+        line.save(update_fields=["refunded_quantity"])
+        return refund.id
+
+    assert len(set(race([refund] * 2))) == 2
+    assert promised(order) == 2 * amount
+    assert "L9" in {report.law for report in buying.broken_laws()}

@@ -1,0 +1,222 @@
+"""The contract's calls on refunds, over HTTP."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Refund, Saga
+from orders.tests import buying
+from shop.models import IdempotencyKey
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+FIELDS = {
+    "id", "order", "status", "amount", "points_amount", "card_amount", "items", "reason", "restock",
+    "created_at",
+}  # fmt: skip
+ALL = {"reason": "It came broken."}
+
+
+@pytest.fixture
+def buyer() -> Any:
+    return buying.account(points=1_000)
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=9, price=500)
+
+
+@pytest.fixture
+def order(buyer: User, product: Product) -> Order:
+    """Three at 500: 300 by points, 1,200 by card."""
+    return buying.drive(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
+
+
+@pytest.fixture
+def path(order: Order) -> str:
+    return f"/orders/{order.id}/refunds"
+
+
+@pytest.fixture
+def staff() -> Api:
+    """Staff who may refund, and nothing else."""
+    return client_of(AccountFactory(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"]))
+
+
+def test_a_refund_is_202_and_its_order_is_refunding_and_then_paid_again(
+    staff: Api, buyer: User, order: Order, product: Product, path: str
+) -> None:
+    items = [{"product": product.id, "quantity": 1}]
+    answer = staff.post(path, {"items": items, "reason": "Too small", "restock": False}, key="a")
+    refund = answer.json()
+    assert (answer.status_code, answer["Location"]) == (202, f"/api/v1{path}")
+    assert set(refund) == FIELDS
+    assert (refund["order"], refund["status"]) == (str(order.id), "pending")
+    assert (refund["amount"], refund["points_amount"], refund["card_amount"]) == (500, 100, 400)
+    assert (refund["items"], refund["reason"], refund["restock"]) == (items, "Too small", False)
+    owner = client_of(buyer)
+    shown = owner.get(f"/orders/{order.id}").json()
+    assert (shown["status"], shown["refunded_amount"]) == ("refunding", 0)
+    assert owner.get(path).json()["results"] == [refund]
+    buying.settle_everything()
+    shown = owner.get(f"/orders/{order.id}").json()
+    assert (shown["status"], shown["refunded_amount"]) == ("paid", 500)
+    assert owner.get(path).json()["results"] == [refund | {"status": "succeeded"}]
+    assert staff.get(path).json() == owner.get(path).json()
+    assert buying.broken_laws() == []
+
+
+def test_without_items_it_is_all_that_is_left(staff: Api, order: Order, product: Product, path: str) -> None:
+    items = [{"product": product.id, "quantity": 1}]
+    staff.post(path, ALL | {"items": items}, key="a")
+    refund = staff.post(path, ALL, key="b").json()
+    assert (refund["amount"], refund["restock"]) == (1_000, True)
+    assert refund["items"] == [{"product": product.id, "quantity": 2}]
+    buying.settle_everything()
+    assert buying.state_of(order.id) == Order.Status.REFUNDED
+    refused = staff.post(path, ALL, key="c")
+    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_refund")
+    assert buying.broken_laws() == []
+
+
+def test_a_null_is_absent(staff: Api, path: str) -> None:
+    answer = staff.post(path, ALL | {"items": None, "restock": None}, key="a")
+    assert (answer.status_code, answer.json()["amount"], answer.json()["restock"]) == (202, 1_500, True)
+
+
+def test_what_is_asked_beyond_the_order_is_named(
+    staff: Api, order: Order, product: Product, path: str
+) -> None:
+    items = [{"product": product.id, "quantity": 2**31 - 1}, {"product": 2**63 - 1, "quantity": 1}]
+    refused = staff.post(path, ALL | {"items": items}, key="a")
+    assert (refused.status_code, refused.json()["code"]) == (409, "refund_exceeds_order")
+    assert refused.json()["items"] == [
+        {"product": product.id, "requested": 2**31 - 1, "refundable": 3},
+        {"product": 2**63 - 1, "requested": 1, "refundable": 0},
+    ]
+    assert not Refund.objects.exists()
+    assert buying.state_of(order.id) == Order.Status.PAID
+    assert staff.post(path, ALL, key="a").status_code == 202
+
+
+def test_an_order_that_is_not_paid_has_nothing_to_refund(staff: Api, buyer: User, product: Product) -> None:
+    order = buying.place(buyer.id, {product: 1}).order
+    refused = staff.post(f"/orders/{order.id}/refunds", ALL, key="a")
+    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_refund")
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "reason", "required"),
+    ({"reason": ""}, "reason", "string_pattern_mismatch"),
+    ({"reason": " "}, "reason", "string_pattern_mismatch"),
+    ({"reason": "x" * 256}, "reason", "string_too_long"),
+    ({"reason": 1}, "reason", "string_type"),
+    (ALL | {"items": []}, "items", "too_short"),
+    (ALL | {"items": {}}, "items", "list_type"),
+    (ALL | {"items": [{"product": 1}]}, "items.0.quantity", "required"),
+    (ALL | {"items": [{"product": 1, "quantity": 0}]}, "items.0.quantity", "greater_than_equal"),
+    (ALL | {"items": [{"product": 1, "quantity": -1}]}, "items.0.quantity", "greater_than_equal"),
+    (ALL | {"items": [{"product": 1, "quantity": "1"}]}, "items.0.quantity", "int_type"),
+    (ALL | {"items": [{"product": 1, "quantity": 1.0}]}, "items.0.quantity", "int_type"),
+    (ALL | {"items": [{"product": 1, "quantity": 2**31}]}, "items.0.quantity", "less_than_equal"),
+    (ALL | {"items": [{"product": 1, "quantity": 1}] * 2}, "items", "product_twice"),
+    (ALL | {"items": [{"product": n, "quantity": 1} for n in range(1, 52)]}, "items", "too_long"),
+    (ALL | {"restock": "true"}, "restock", "bool_type"),
+    (ALL | {"restock": 1}, "restock", "bool_type"),
+    (ALL | {"amount": 100}, "amount", "unknown_field"),
+]
+
+
+@pytest.mark.parametrize(("body", "field", "code"), REFUSED)
+def test_a_body_that_is_wrong_is_400_and_names_its_field(
+    body: dict[str, Any], field: str, code: str, staff: Api, path: str
+) -> None:
+    answer = staff.post(path, body, key="a")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert [(one["field"], one["code"]) for one in answer.json()["errors"]] == [(field, code)]
+    assert not Refund.objects.exists()
+
+
+def test_a_repeated_key_is_answered_to_the_byte_and_refunds_once(staff: Api, order: Order, path: str) -> None:
+    first = staff.post(path, ALL, key="a")
+    buying.settle_everything()
+    again = staff.post(path, ALL | {"restock": None}, key='"a"')
+    assert (again.status_code, again.content, again["Location"]) == (202, first.content, first["Location"])
+    assert (again["Idempotency-Replayed"], "Idempotency-Replayed" in first) == ("true", False)
+    assert Refund.objects.count() == 1
+    other = staff.post(path, {"reason": "Another"}, key="a")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert IdempotencyKey.objects.get(reference__in=Refund.objects.values("id")).status == 202
+    assert buying.broken_laws() == []
+
+
+def test_a_refund_needs_a_key(staff: Api, path: str) -> None:
+    answer = staff.post(path, ALL)
+    assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_missing")
+
+
+def test_only_staff_who_may_refund_refund(buyer: User, path: str) -> None:
+    """Whatever the object, and before anything is said of it."""
+    helpless = AccountFactory(is_staff=True, permissions=["orders.view_refund", "orders.change_order"])
+    for account in (buyer, AccountFactory(), helpless):
+        for where in (path, f"/orders/{uuid4()}/refunds"):
+            answer = client_of(account).post(where, {"nonsense": True})
+            assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert client_of().post(path, ALL, key="a").status_code == 401
+    assert not Refund.objects.exists()
+
+
+def test_refunds_are_seen_by_the_owner_and_by_staff(order: Order, buyer: User, staff: Api, path: str) -> None:
+    begun = buying.refund(order.id)
+    for api in (client_of(buyer), staff, client_of(SuperuserFactory())):
+        assert [one["id"] for one in api.get(path).json()["results"]] == [str(begun.refund.id)]
+    for api in (client_of(AccountFactory()), client_of(AccountFactory(is_staff=True))):
+        assert (api.get(path).status_code, api.get(path).json()["code"]) == (404, "not_found")
+    assert client_of().get(path).status_code == 401
+
+
+def test_an_order_that_is_not_there_is_404(staff: Api) -> None:
+    nowhere = f"/orders/{uuid4()}/refunds"
+    assert staff.get(nowhere).status_code == 404
+    assert staff.post(nowhere, ALL, key="a").json()["code"] == "not_found"
+
+
+def test_refunds_come_in_pages_newest_first(order: Order, product: Product, buyer: User, path: str) -> None:
+    ids = [str(buying.refund(order.id, {product: 1}).refund.id) for _ in range(3)]
+    api = client_of(buyer)
+    page = api.get(f"{path}?limit=2").json()
+    assert [one["id"] for one in page["results"]] == ids[:0:-1]
+    rest = api.get(page["next"]).json()
+    assert ([one["id"] for one in rest["results"]], rest["next"]) == (ids[:1], None)
+
+
+def test_the_timeline_tells_of_the_refund(staff: Api, order: Order, buyer: User, path: str) -> None:
+    staff.post(path, ALL, key="a")
+    buying.settle_everything()
+    told = client_of(buyer).get(f"/orders/{order.id}/timeline").json()["results"]
+    refunded = [(line["event"], line["detail"]) for line in told if "refund" in line["event"]]
+    assert refunded[0] == ("refund.requested", "It came broken.")
+    assert ("refund_card.done", "1200 refunded") in refunded
+    assert ("order.refunded", "1500 given back") in refunded
+
+
+def test_a_payment_that_was_given_back_is_still_a_payment_that_succeeded(
+    staff: Api, order: Order, buyer: User, path: str
+) -> None:
+    staff.post(path, ALL, key="a")
+    buying.settle_everything()
+    [payment] = client_of(buyer).get(f"/payments?order={order.id}").json()["results"]
+    assert (payment["status"], payment["failure"]) == ("succeeded", None)
+
+
+def test_a_saga_is_there_for_the_sweeper_when_no_worker_is(staff: Api, path: str) -> None:
+    staff.post(path, ALL, key="a")
+    row = Saga.objects.get(kind="refund")
+    assert row.next_attempt_at is not None
+    assert row.next_attempt_at > row.created_at
