@@ -6,7 +6,7 @@
 | debit_balance | points: wallet to holding | and back |
 | charge_card | the gateway, keyed | cancel or refund, keyed |
 | settle | sold, redeemed, paid; the point of no return | |
-| transmit | the order's event to the data platform | |
+| transmit | the order's events to the data platform, by the outbox | |
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from django.utils import timezone
 from coupons import holding
 from inventory import reservations
 from inventory.reservations import Line
-from orders import charging, data_platform, saga, telling, transitions
+from orders import charging, saga, telling, transitions
 from orders.models import Order, OrderLine, Saga, SagaLog
 from orders.steps import KINDS, Event, Heard, Kind, Local, Outside
 from payments import ledger, paying
 from payments.models import Payment
-from shop import wakeups
+from shop import outbox, wakeups
 from shop.journal import Who
 
 NAME = "purchase"
@@ -123,20 +123,7 @@ def _settle(row: Saga) -> str:
 
 
 def _transmit(row: Saga) -> Heard:
-    order = _order(row)
-    error = data_platform.send(
-        id=f"order.paid:{order.id}",
-        type="order.paid",
-        occurred_at=order.paid_at,
-        data={
-            "order": str(order.id),
-            "account": order.account_id,
-            "total_amount": order.total_amount,
-            "points_amount": order.points_amount,
-            "card_amount": order.card_amount,
-            "currency": order.currency,
-        },
-    )
+    error = outbox.deliver(_order(row).id)
     return Heard(Event.FAILED, error) if error else Heard(Event.DONE, "accepted")
 
 
@@ -167,4 +154,5 @@ KINDS[NAME] = Kind(
     lock=_lock,
     compensated=_compensated,
     after_undone=_wake,
+    stuck=charging.mark_stuck,
 )

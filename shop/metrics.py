@@ -13,7 +13,7 @@ from shop.errors import NotAllowed, NotAuthenticated
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """What all worker processes counted, and what the database says. `PROMETHEUS_MULTIPROC_DIR` is the counts'."""
+    """What all worker processes counted (in `PROMETHEUS_MULTIPROC_DIR`), and what the database says."""
     if addresses.is_local(request) or _has_token(request):
         answer = ExportToDjangoView(request)
         answer.content += gauges.exposition()

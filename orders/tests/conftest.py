@@ -1,4 +1,4 @@
-"""A gateway with an empty book for every test, and real Celery workers on the tests' own database."""
+"""A gateway and a data platform with empty books for every test, and real Celery workers on its database."""
 
 import os
 import subprocess
@@ -10,23 +10,43 @@ import pytest
 from django.conf import settings
 
 from payments.tests.own_gateway import gateway_process, own_gateway
+from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
 from scripts import children, ports
 from scripts.tests.simulator import Simulator
 from shop.celery import app
+from shop.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
 
-__all__ = ["gateway_process", "own_gateway"]
+__all__ = [
+    "data_platform_process",
+    "gateway_process",
+    "localstripe",
+    "own_data_platform",
+    "own_gateway",
+    "own_stripe",
+    "stripe_proxy",
+]
 
 
 @pytest.fixture(autouse=True)
-def _empty_book(own_gateway: Simulator) -> None:
+def _empty_books(own_gateway: Simulator, own_data_platform: Simulator) -> None:
     """The laws compare the whole book: it must not remember other tests."""
 
 
-def start_worker(log: Path, simulator: Simulator) -> "subprocess.Popen[bytes]":
-    """A worker process as `make run` starts it, on the test database; returns once it answers."""
+def start_worker(
+    log: Path, simulator: Simulator, data_platform: Simulator | None = None
+) -> "subprocess.Popen[bytes]":
+    """A worker process as `make run` starts it, on the test database; returns once it answers.
+
+    It tells the test's data platform, unless another is given.
+    """
+    told = f"http://{ports.HOST}:{data_platform.port}" if data_platform else settings.DATA_PLATFORM_URL
     name = settings.DATABASES["default"]["NAME"]
-    gateway_url = f"http://{ports.HOST}:{simulator.port}"
-    environment = os.environ | {"DATABASE_URL": _database_url(name), "GATEWAY_URL": gateway_url}
+    environment = os.environ | {
+        "DATABASE_URL": _database_url(name),
+        "GATEWAY_URL": f"http://{ports.HOST}:{simulator.port}",
+        "DATA_PLATFORM_URL": told,
+        "EVENT_SECRET": SECRET,
+    }
     command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "threads"]
     child = children.start(
         [*command, "--concurrency", "4", "--without-gossip", "--without-mingle"],
@@ -51,17 +71,19 @@ def _database_url(name: str) -> str:
 def worker(
     django_db_setup: None,
     gateway_process: tuple[Simulator, Path],
+    data_platform_process: tuple[Simulator, Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[None]:
     """A worker for all tests of a module."""
-    child = start_worker(tmp_path_factory.mktemp("worker") / "worker.log", gateway_process[0])
+    log = tmp_path_factory.mktemp("worker") / "worker.log"
+    child = start_worker(log, gateway_process[0], data_platform_process[0])
     yield
     children.stop(child)
 
 
 @pytest.fixture
 def mortal_worker(
-    transactional_db: None, own_gateway: Simulator, tmp_path: Path
+    transactional_db: None, own_gateway: Simulator, own_data_platform: Simulator, tmp_path: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker that its test may kill."""
     child = start_worker(tmp_path / "worker.log", own_gateway)

@@ -1,0 +1,66 @@
+"""Telling the data platform: a signed batch of events, taken whole, refused, or not answered."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import urllib3
+from django.conf import settings
+
+from shop import transactions
+
+TIMEOUT = urllib3.Timeout(total=3)
+MOST_EVENTS = 100
+# Of an answer that says why not: enough to be told to an operator.
+READ_OF_AN_ANSWER = 1_000
+# These pass by themselves, or when somebody corrects a setting: the events are not to blame.
+PASSING = {401, 403, 408, 425, 429}
+
+_pool = urllib3.PoolManager(maxsize=16, retries=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a batch: no `error`, taken; else refused for good or, unless `is_final`, in vain."""
+
+    error: str = ""
+    is_final: bool = False
+
+
+def send(events: Sequence[dict[str, Any]]) -> Verdict:
+    """Send up to 100 events in this order. What comes again is known by its id there and dropped."""
+    transactions.assert_outside()
+    body = orjson.dumps({"events": events}, option=orjson.OPT_UTC_Z)
+    headers = {"Content-Type": "application/json"} | _signature(body)
+    try:
+        response = _pool.request(
+            "POST",
+            f"{settings.DATA_PLATFORM_URL}/events",
+            body=body,
+            headers=headers,
+            timeout=TIMEOUT,
+            preload_content=False,
+        )
+        # An answer that isn't read to its end closes its connection instead of going back to the pool.
+        with closing(response):
+            said = response.read(READ_OF_AN_ANSWER, decode_content=False).decode(errors="replace")
+    except urllib3.exceptions.HTTPError as error:
+        return Verdict(f"no answer: {error}")
+    if 200 <= response.status < 300:
+        return Verdict()
+    is_final = 400 <= response.status < 500 and response.status not in PASSING
+    return Verdict(f"HTTP {response.status} {said}", is_final=is_final)
+
+
+def _signature(body: bytes) -> dict[str, str]:
+    """The header that says who sent just these bytes, and when; none without a secret."""
+    if not settings.EVENT_SECRET:
+        return {}
+    seconds = str(int(time.time()))
+    signed = hmac.new(settings.EVENT_SECRET.encode(), f"{seconds}.".encode() + body, hashlib.sha256)
+    return {"Firstcome-Signature": f"t={seconds},v1={signed.hexdigest()}"}

@@ -1,0 +1,329 @@
+"""The outbox: every event once it is committed, an order's in their order, whatever fails on the way."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from scripts.tests.simulator import Simulator, running
+from shop import journal, outbox, transactions
+from shop.models import JournalLine
+from shop.tests.own_data_platform import REFUSED, data_platform_process, heard, own_data_platform, use
+from shop.tests.racing import race
+from shop.tests.second_process import another_process
+
+__all__ = ["data_platform_process", "own_data_platform"]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOWHERE = "http://127.0.0.1:1"
+# Delivers, and dies before it can write down that it did.
+DIES_AFTER_TELLING = """
+from django.conf import settings
+from shop import outbox
+
+settings.DATA_PLATFORM_URL, settings.EVENT_SECRET = sys.argv[1:3]
+
+def hang(*_):
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+outbox._record = hang
+outbox.deliver_due()
+"""
+
+
+def note(*whats: str, order_id: UUID | None = None) -> list[str]:
+    """Outgoing lines of a transaction of their own; returns the ids of their events."""
+
+    def work() -> None:
+        for what in whats:
+            journal.note(
+                what=what, subject="test", order_id=order_id, after={"order": str(order_id)}, is_outgoing=True
+            )
+
+    transactions.run(work)
+    lines = JournalLine.objects.order_by("-id")[: len(whats)]
+    return [outbox.event_id(line.pk) for line in reversed(lines)]
+
+
+def line(event: str) -> JournalLine:
+    return JournalLine.objects.get(pk=event.removeprefix("evt_"))
+
+
+def make_due(*events: str) -> None:
+    ids = [event.removeprefix("evt_") for event in events]
+    JournalLine.objects.filter(pk__in=ids, delivery="queued").update(next_attempt_at=timezone.now())
+
+
+def deliveries() -> list[str]:
+    return list(JournalLine.objects.order_by("id").values_list("delivery", flat=True))
+
+
+def test_what_is_due_is_delivered_in_batches_and_each_once(own_data_platform: Simulator) -> None:
+    events = note(*["test.happened"] * 250)
+    with CaptureQueriesContext(connection) as captured:
+        assert outbox.deliver_due() == 250
+
+    assert heard(own_data_platform) == events
+    assert set(deliveries()) == {"delivered"}
+    assert len([query for query in captured if "shop_journalline" in query["sql"]]) <= 4 * 3 + 1
+    assert outbox.deliver_due() == 0
+    assert own_data_platform.get("/summary")[1] == {"events": 250, "repeated": 0}
+
+
+def test_an_event_tells_what_when_and_the_facts(own_data_platform: Simulator) -> None:
+    order_id = uuid4()
+    [event] = note("order.paid", order_id=order_id)
+    assert outbox.deliver(order_id) == ""
+
+    [taken] = own_data_platform.get("/events", order=str(order_id))[1]["results"]
+    assert (taken["id"], taken["type"], taken["data"]) == (event, "order.paid", {"order": str(order_id)})
+    assert taken["occurred_at"] == f"{line(event).at:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def test_lines_that_are_not_outgoing_stay_here(own_data_platform: Simulator) -> None:
+    transactions.run(lambda: journal.note(what="test.noted", subject="test"))
+    assert outbox.deliver_due() == 0
+    assert heard(own_data_platform) == []
+
+
+def test_a_wrong_secret_is_ours_to_correct_and_no_events_fault(
+    own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    [event] = note("test.happened")
+    right, settings.EVENT_SECRET = settings.EVENT_SECRET, "another"
+    assert outbox.deliver_due() == 0
+    assert line(event).delivery == "queued"
+    assert "HTTP 401" in line(event).last_error and "signature_invalid" in line(event).last_error
+
+    settings.EVENT_SECRET = right
+    make_due(event)
+    assert outbox.deliver_due() == 1
+
+
+def test_an_orders_events_keep_their_order_while_the_first_fails(
+    own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    order_id = uuid4()
+    first, second = note("order.paid", order_id=order_id), note("order.refunded", order_id=order_id)
+    other = note("coupon.issued")
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    assert outbox.deliver_due() == 0
+
+    settings.DATA_PLATFORM_URL = right
+    make_due(*second, *other)
+    assert outbox.deliver_due() == 1
+    assert heard(own_data_platform) == other
+
+    make_due(*first)
+    assert outbox.deliver_due() == 2, "the second was called as soon as the first was delivered"
+    assert heard(own_data_platform) == [*other, *first, *second]
+
+
+def test_what_another_relay_has_is_not_sent_twice_nor_overtaken(own_data_platform: Simulator) -> None:
+    order_id = uuid4()
+    [first] = note("order.paid", order_id=order_id)
+    JournalLine.objects.update(next_attempt_at=timezone.now() + timedelta(seconds=15))
+    note("order.refunded", order_id=order_id)
+
+    assert outbox.deliver_due() == 0
+    assert heard(own_data_platform) == []
+    make_due(first)
+    assert outbox.deliver_due() == 2
+
+
+def test_many_relays_at_once_deliver_each_event_once(own_data_platform: Simulator) -> None:
+    order_ids = [uuid4() for _ in range(40)]
+    events = [
+        event for order_id in order_ids for event in note("order.paid", "order.refunded", order_id=order_id)
+    ]
+    # One relay is enough for a process: these are as many processes.
+    delivered = race([outbox._relay] * 6)
+
+    assert sum(delivered) == 80
+    assert own_data_platform.get("/summary")[1] == {"events": 80, "repeated": 0}
+    assert sorted(heard(own_data_platform)) == sorted(events)
+    for order_id in order_ids:
+        told = own_data_platform.get("/events", order=str(order_id))[1]["results"]
+        assert [event["type"] for event in told] == ["order.paid", "order.refunded"]
+
+
+def test_a_relay_that_dies_before_it_wrote_it_down_is_repeated_and_dropped_there(
+    own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    order_id = uuid4()
+    events = note("order.paid", "order.refunded", order_id=order_id)
+    with another_process(DIES_AFTER_TELLING, settings.DATA_PLATFORM_URL, settings.EVENT_SECRET):
+        assert heard(own_data_platform) == events
+        assert outbox.deliver_due() == 0, "they are the other relay's while its claim lasts"
+
+    assert deliveries() == ["queued", "queued"]
+    make_due(*events)
+    assert outbox.deliver_due() == 2
+    assert own_data_platform.get("/summary")[1] == {"events": 2, "repeated": 2}
+    assert heard(own_data_platform) == events
+
+
+def test_retries_come_ever_later_with_jitter(settings: LazySettings) -> None:
+    settings.DATA_PLATFORM_URL = NOWHERE
+    [event] = note("test.happened")
+    pauses = []
+    for _ in range(12):
+        make_due(event)
+        assert outbox.deliver_due() == 0
+        pauses.append((line(event).next_attempt_at - timezone.now()).total_seconds())
+
+    assert line(event).attempts == 12
+    assert "no answer" in line(event).last_error
+    full = [min(300, 2**attempt) for attempt in range(12)]
+    assert all(0.5 * most - 0.5 <= pause <= most for pause, most in zip(pauses, full, strict=True))
+    assert len({round(pause / most, 3) for pause, most in zip(pauses, full, strict=True)}) > 6
+
+
+def test_while_nobody_answers_one_batch_is_tried_and_no_more(settings: LazySettings) -> None:
+    settings.DATA_PLATFORM_URL = NOWHERE
+    note(*["test.happened"] * 150)
+    outbox.deliver_due()
+    assert JournalLine.objects.filter(attempts=1).count() == 100
+
+
+def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+    before, [poison], after = note("test.a", "test.b"), note(REFUSED), note("test.c", "test.d")
+    assert outbox.deliver_due() == 4
+
+    assert heard(own_data_platform) == [*before, *after]
+    assert (line(poison).delivery, line(poison).attempts) == ("dead", 1)
+    assert "type_refused" in line(poison).last_error
+    assert [record.levelno for record in caplog.records if poison in record.getMessage()] == [logging.ERROR]
+    assert outbox.deliver_due() == 0
+
+
+def test_a_dead_event_holds_back_its_order_until_it_is_replayed(
+    own_data_platform: Simulator, settings: LazySettings, tmp_path: Path
+) -> None:
+    order_id = uuid4()
+    [dead], [held] = note(REFUSED, order_id=order_id), note("order.refunded", order_id=order_id)
+    others = note("order.paid", order_id=uuid4())
+    assert outbox.deliver_due() == 1
+    assert heard(own_data_platform) == others
+    assert outbox.deliver(order_id).startswith(f"{dead} is dead: HTTP 422")
+    make_due(held)
+    assert outbox.deliver_due() == 0
+    assert deliveries() == ["dead", "queued", "delivered"]
+    assert line(held).next_attempt_at > timezone.now() + timedelta(seconds=200), "not looked at all the time"
+
+    with running("data_platform", tmp_path) as corrected:
+        use(corrected, settings)
+        who = journal.Who(actor=journal.Actor.STAFF, id=7, name="ada")
+        with journal.acting(who):
+            assert outbox.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
+            assert outbox.replay([line(dead).pk]) == []
+        assert outbox.deliver_due() == 2
+        assert heard(corrected) == [dead, held]
+    noted = JournalLine.objects.get(what="event.replayed")
+    assert (noted.actor_name, noted.subject, noted.order_id) == ("ada", f"event {dead}", order_id)
+    assert noted.before["delivery"] == "dead" and noted.is_internal
+
+
+def test_a_poison_event_in_a_batch_holds_back_only_what_follows_it(own_data_platform: Simulator) -> None:
+    order_id = uuid4()
+    first, poison, last = note("order.paid", REFUSED, "order.refunded", order_id=order_id)
+    other = note("order.paid", order_id=uuid4())
+    outbox.deliver_due()
+    assert heard(own_data_platform) == [first, *other]
+    assert [line(event).delivery for event in (first, poison, last)] == ["delivered", "dead", "queued"]
+
+
+def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
+    own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    [event] = note("test.happened")
+    JournalLine.objects.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    for attempt in range(1, outbox.FEWEST_ATTEMPTS + 1):
+        assert line(event).delivery == "queued", attempt
+        make_due(event)
+        outbox.deliver_due()
+    assert line(event).delivery == "dead"
+    assert line(event).last_error.startswith("given up: no answer")
+    assert [dead.pk for dead in outbox.dead()] == [line(event).pk]
+
+    outbox.replay([line(event).pk])
+    outbox.deliver_due()
+    assert line(event).delivery == "queued", "a replay is worth several attempts, however old the event"
+    settings.DATA_PLATFORM_URL = right
+    make_due(event)
+    assert outbox.deliver_due() == 1
+
+
+def test_an_orders_events_are_pushed_though_they_are_not_due(
+    own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    order_id = uuid4()
+    events = note("order.paid", "order.refunded", order_id=order_id)
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    assert outbox.deliver(order_id).startswith("no answer")
+    settings.DATA_PLATFORM_URL = right
+    assert outbox.deliver(order_id) == ""
+    assert heard(own_data_platform) == events
+    assert outbox.deliver(order_id) == outbox.deliver(uuid4()) == ""
+
+
+def test_a_platform_that_fails_half_the_time_hears_everything_in_order(
+    settings: LazySettings, tmp_path: Path
+) -> None:
+    order_ids = [uuid4() for _ in range(5)]
+    for what in ("order.paid", "order.refunded", "order.refunded"):
+        for order_id in order_ids:
+            note(what, order_id=order_id)
+    with running("data_platform", tmp_path, "--failure-rate", "0.5") as flaky:
+        use(flaky, settings)
+        for _ in range(200):
+            make_due(*[outbox.event_id(pk) for pk in JournalLine.objects.values_list("pk", flat=True)])
+            outbox.deliver_due()
+            if set(deliveries()) == {"delivered"}:
+                break
+        assert set(deliveries()) == {"delivered"}
+        for order_id in order_ids:
+            told = [event["id"] for event in flaky.get("/events", order=str(order_id))[1]["results"]]
+            own = JournalLine.objects.filter(order_id=order_id).order_by("id").values_list("pk", flat=True)
+            assert told == [outbox.event_id(pk) for pk in own]
+
+
+def test_nothing_is_told_inside_a_transaction(own_data_platform: Simulator) -> None:
+    note("test.happened")
+    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
+        outbox.deliver_due()
+    assert heard(own_data_platform) == []
+
+
+def test_gauges_say_what_waits_and_what_is_dead(own_data_platform: Simulator, settings: LazySettings) -> None:
+    assert (outbox.queued_count(), outbox.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
+    note(REFUSED)
+    outbox.deliver_due()
+    note("test.happened", "test.happened")
+    JournalLine.objects.filter(delivery="queued").update(at=timezone.now() - timedelta(minutes=2))
+    assert (outbox.queued_count(), outbox.dead_count()) == (2, 1)
+    assert 120 <= outbox.oldest_age_seconds() < 130
+
+
+@pytest.mark.parametrize("read", [outbox.queued_count, outbox.dead_count, outbox.oldest_age_seconds])
+def test_a_gauge_looks_at_what_waits_and_not_at_the_whole_journal(read: Callable[[], Any]) -> None:
+    """It is asked every few seconds, of a table that only grows."""
+    note("test.happened")
+    with CaptureQueriesContext(connection) as captured:
+        read()
+    statement = captured[0]["sql"]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {statement}")
+        assert cursor.description
+        plan = dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+    assert plan["key"] == "shop_journalline_by_delivery"
