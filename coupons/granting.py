@@ -1,11 +1,11 @@
 """Granting: what each asker of a campaign is owed, decided and written while its row is locked.
 
 Every strategy that locks the row ends here, with one asker or with a batch. Whatever their number, it is
-four statements, six for a campaign with a pool; two when nobody gets anything new.
+five statements, seven for a campaign with a pool; two when nobody gets anything new.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
 
@@ -13,7 +13,17 @@ from django.utils import timezone
 
 from coupons import codes, inserting, pool
 from coupons.models import Campaign, Coupon
+from shop import journal
 from shop.errors import Rejected
+from shop.journal import Who
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """An account that is to have its coupon, and who asks: made in their thread, not by a batch's leader."""
+
+    user_id: int
+    by: Who = field(default_factory=journal.who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +37,21 @@ class Issued:
     is_new: bool
 
 
-def grant(*, campaign_id: int, user_ids: Sequence[int]) -> list[Issued | Rejected]:
-    """Decide for these accounts in their order, and write it, inside the caller's transaction.
+def grant(*, campaign_id: int, askers: Sequence[Asker]) -> list[Issued | Rejected]:
+    """Decide for these askers in their order, and write it, inside the caller's transaction.
 
     One outcome for each, refusals as values. An account that asks twice gets one coupon. Positions go on
     from the campaign's last one without gaps. Safe to repeat after a rollback.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     now = timezone.now()
-    owned = _coupons_of(campaign, user_ids)
-    newcomers = [id for id in dict.fromkeys(user_ids) if id not in owned]
+    owned = _coupons_of(campaign, [asker.user_id for asker in askers])
+    first_by = {asker.user_id: asker.by for asker in reversed(askers)}
+    newcomers = [id for id in dict.fromkeys(asker.user_id for asker in askers) if id not in owned]
     fresh = _issue(campaign, newcomers[: campaign.remaining], now) if not refusal(campaign, now) else {}
-    return [_outcome(campaign, user_id, owned, fresh, now) for user_id in user_ids]
+    for coupon in fresh.values():
+        note(coupon, by=first_by[coupon.account_id])
+    return [_outcome(campaign, asker.user_id, owned, fresh, now) for asker in askers]
 
 
 def refusal(campaign: Campaign, now: datetime) -> Rejected | None:
@@ -78,6 +91,24 @@ def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None
         position=position,
         issued_at=now,
         expires_at=now + campaign.validity,
+    )
+
+
+def note(coupon: Coupon, *, by: Who) -> None:
+    """Note a new coupon in the journal, which tells those outside."""
+    journal.note(
+        what="coupon.issued",
+        subject=f"coupon {coupon.code}",
+        after={
+            "coupon": coupon.code,
+            "campaign": coupon.campaign_id,
+            "account": coupon.account_id,
+            "position": coupon.position,
+            "status": coupon.status,
+        },
+        is_outgoing=True,
+        at=coupon.issued_at,
+        by=by,
     )
 
 

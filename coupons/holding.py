@@ -5,15 +5,17 @@ one. A coupon is issued, then held by an open order, then redeemed by that order
 locked in the order of their ids, after the order and before any account.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, QuerySet, UUIDField, Value, When
+from django.db.models import Case, UUIDField, Value, When
 
 from coupons.models import Campaign, Coupon
-from shop import transactions
+from shop import journal, transactions
 from shop.errors import Rejected
+from shop.journal import Who
 
 REASONS = {
     "not_found": "There is no such coupon.",
@@ -66,6 +68,15 @@ def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int
     return min(items_amount, _face_amount(campaign, items_amount))
 
 
+def take(coupon: Coupon, *, order_id: UUID, by: Who) -> None:
+    """Mark this coupon, from the caller's transaction, as the order's, in memory: `hold` writes it.
+
+    Whoever asks for it next in the same batch finds it held. `by` is who orders.
+    """
+    _note("coupon.held", coupon, order_id=order_id, to=Coupon.Status.HELD, by=by)
+    coupon.status = Coupon.Status.HELD
+
+
 def hold(orders: Mapping[Coupon, UUID]) -> None:
     """Let each of these coupons, from `usable` or `look`, be held by its order, all in one statement.
 
@@ -89,13 +100,13 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
 def give_back(order_ids: Iterable[UUID]) -> int:
     """Let go of the coupons that these orders hold; returns how many. Repeating it does nothing."""
     held = _locked_of(order_ids, Coupon.Status.HELD)
-    return held.update(status=Coupon.Status.ISSUED, order=None)
+    return _move(held, "coupon.given_back", to=Coupon.Status.ISSUED)
 
 
 def redeem(order_ids: Iterable[UUID]) -> int:
     """Redeem the coupons that these orders hold; returns how many. Repeating it does nothing."""
     held = _locked_of(order_ids, Coupon.Status.HELD)
-    return held.update(status=Coupon.Status.REDEEMED)
+    return _move(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
 
 
 def give_back_redeemed(order_id: UUID, *, now: datetime) -> int:
@@ -103,22 +114,47 @@ def give_back_redeemed(order_id: UUID, *, now: datetime) -> int:
 
     Returns how many that was; repeating it does nothing.
     """
-    redeemed = _locked_of([order_id], Coupon.Status.REDEEMED).filter(expires_at__gt=now)
-    return redeemed.update(status=Coupon.Status.ISSUED, order=None)
+    redeemed = _locked_of([order_id], Coupon.Status.REDEEMED)
+    usable_again = [coupon for coupon in redeemed if coupon.expires_at > now]
+    return _move(usable_again, "coupon.given_back", to=Coupon.Status.ISSUED)
 
 
 def _locked(ids: Iterable[int]) -> list[Coupon]:
     return list(Coupon.objects.filter(pk__in=ids).order_by("pk").select_for_update())
 
 
-def _locked_of(order_ids: Iterable[UUID], status: Coupon.Status) -> "QuerySet[Coupon]":
-    """These orders' coupons of that status: one alone as it is, several locked in the order of their ids."""
+def _locked_of(order_ids: Iterable[UUID], status: Coupon.Status) -> list[Coupon]:
+    """These orders' coupons of that status, locked in the order of their ids."""
     transactions.assert_inside()
-    theirs = Coupon.objects.filter(order_id__in=list(order_ids), status=status)
-    ids = list(theirs.values_list("pk", flat=True))
-    if len(ids) > 1:
-        _locked(ids)
-    return theirs.filter(pk__in=ids)
+    wanted = set(order_ids)
+    ids = list(Coupon.objects.filter(order_id__in=wanted, status=status).values_list("pk", flat=True))
+    coupons = _locked(ids) if ids else []
+    return [coupon for coupon in coupons if coupon.status == status and coupon.order_id in wanted]
+
+
+def _move(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -> int:
+    """Bring these locked coupons to a status, issued ones belonging to no order. Returns how many."""
+    if not coupons:
+        return 0
+    freed: dict[str, Any] = {"order": None} if to == Coupon.Status.ISSUED else {}
+    for coupon in coupons:
+        _note(what, coupon, order_id=coupon.order_id, to=to)
+    return Coupon.objects.filter(pk__in=[coupon.pk for coupon in coupons]).update(status=to, **freed)
+
+
+def _note(
+    what: str, coupon: Coupon, *, order_id: UUID | None, to: Coupon.Status, by: Who | None = None
+) -> None:
+    """Note it in the journal; customers learn of it by what becomes of their order."""
+    journal.note(
+        what=what,
+        subject=f"coupon {coupon.code}",
+        order_id=order_id,
+        before={"status": coupon.status},
+        after={"status": to},
+        is_internal=True,
+        by=by,
+    )
 
 
 def _face_amount(campaign: Campaign, items_amount: int) -> int:

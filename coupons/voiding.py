@@ -3,7 +3,7 @@
 from django.utils import timezone
 
 from coupons.models import Coupon, PoolCode
-from shop import transactions
+from shop import journal, transactions
 from shop.errors import NotFound, Rejected
 
 
@@ -19,6 +19,13 @@ def void(*, code: str, reason: str) -> Coupon:
         is_voided = voidable.update(status=Coupon.Status.VOID, void_reason=reason) == 1
         if is_voided:
             PoolCode.objects.filter(code=code).update(status=PoolCode.Status.VOID)
+            journal.note(
+                what="coupon.void",
+                subject=f"coupon {code}",
+                before={"status": Coupon.Status.ISSUED},
+                after={"status": Coupon.Status.VOID},
+                detail=reason,
+            )
         return is_voided
 
     is_voided = transactions.run(work)

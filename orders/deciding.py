@@ -110,7 +110,7 @@ def _decide_one(
         return error
     reservations.take(stock, wish.lines)
     if wish.coupon_code:
-        coupons[wish.coupon_code].status = Coupon.Status.HELD
+        holding.take(coupons[wish.coupon_code], order_id=placed.order.id, by=wish.by)
     _note(placed.order, wish, stock)
     return placed
 

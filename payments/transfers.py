@@ -6,16 +6,16 @@ statement; lock what comes before them in the project's order (order, saga, stoc
 first.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from payments.models import Entry, LedgerAccount, Transfer
-from shop import transactions
+from shop import journal, transactions
 from shop.errors import Rejected
 
 # Each row looks through the cases one by one: far more of them would cost their square.
@@ -64,7 +64,7 @@ def transfer_many(proposals: Sequence[Proposal], *, at: datetime | None = None) 
         _check(proposal)
     at = at or timezone.now()
     try:
-        with transaction.atomic():
+        with transactions.savepoint():
             return _decide(proposals, at)
     except IntegrityError:
         # A twin that shares no wallet with this one was faster. It has committed: now it is seen.
@@ -139,7 +139,7 @@ def _apply(proposal: Proposal, balances: dict[int, int]) -> dict[int, int]:
     return after
 
 
-def _write(made: Iterable[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]) -> None:
+def _write(made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]) -> None:
     """All rows in one statement a table. The wallets come first: they are the entries' parents."""
     wallets = [LedgerAccount(id=id, balance_amount=balance) for id, balance in balances.items()]
     LedgerAccount.objects.bulk_update(wallets, ["balance_amount"], batch_size=WALLETS_PER_STATEMENT)
@@ -151,4 +151,23 @@ def _write(made: Iterable[tuple[Transfer, Proposal, dict[int, int]]], balances: 
             for id, amount in proposal.amounts.items()
             if amount
         ]
+    )
+    for one, proposal, after in made:
+        for id, balance in after.items():
+            note(one, wallet_id=id, amount=proposal.amounts[id], balance=balance)
+
+
+def note(one: Transfer, *, wallet_id: int, amount: int, balance: int) -> None:
+    """Note what a transfer did to a wallet; customers see its entry, and what becomes of their order."""
+    if not amount:
+        return
+    journal.note(
+        what=f"points.{one.kind}",
+        subject=f"wallet {wallet_id}",
+        order_id=one.order_id,
+        before={"balance_amount": balance - amount},
+        after={"balance_amount": balance},
+        detail=one.reason,
+        is_internal=one.order_id is not None,
+        at=one.at,
     )

@@ -10,15 +10,39 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
+import orjson
+from django.db import connection
 from django.utils import timezone
 
 from shop import transactions
 from shop.models import JournalLine
 
 Actor = JournalLine.Actor
+
+COLUMNS = (
+    "at",
+    "actor",
+    "actor_id",
+    "actor_name",
+    "request_id",
+    "what",
+    "subject",
+    "order_id",
+    "`before`",
+    "after",
+    "detail",
+    "reference",
+    "is_internal",
+    "delivery",
+    "next_attempt_at",
+)
+ROW = f"({', '.join(['%s'] * len(COLUMNS))}, 0, '')"
+INSERT = f"INSERT INTO shop_journalline ({', '.join(COLUMNS)}, attempts, last_error) VALUES "  # noqa: S608 - names written here
+LINES_PER_STATEMENT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +122,39 @@ def note(
 
 
 def _write(lines: Sequence[JournalLine]) -> None:
-    JournalLine.objects.bulk_create(lines)
+    """One statement for up to a thousand lines. The ORM's own costs more than all the rest of a batch."""
+    for start in range(0, len(lines), LINES_PER_STATEMENT):
+        some = lines[start : start + LINES_PER_STATEMENT]
+        with connection.cursor() as cursor:
+            values = list(chain.from_iterable(map(_values, some)))
+            cursor.execute(INSERT + ", ".join([ROW] * len(some)), values)
+
+
+def _values(line: JournalLine) -> tuple[Any, ...]:
+    """The line's values as the database takes them, in the order of `COLUMNS`."""
+    at = connection.ops.adapt_datetimefield_value(line.at)
+    return (
+        at,
+        line.actor,
+        line.actor_id,
+        line.actor_name,
+        line.request_id,
+        line.what,
+        line.subject,
+        _order(line.order_id),
+        _json(line.before),
+        _json(line.after),
+        line.detail,
+        line.reference,
+        line.is_internal,
+        line.delivery,
+        at if line.delivery else None,
+    )
+
+
+def _order(order_id: UUID | None) -> UUID | str | None:
+    return order_id.hex if order_id and not connection.features.has_native_uuid_field else order_id
+
+
+def _json(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()

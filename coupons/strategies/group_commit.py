@@ -8,7 +8,7 @@ Scales: one lock and one flush a batch, so the hotter the campaign, the cheaper 
 from functools import lru_cache
 
 from coupons import granting
-from coupons.granting import Issued
+from coupons.granting import Asker, Issued
 from shop.group_commit import Lane
 
 # Campaigns with a lane at once. Should a busy one be dropped it gets a second lane: the row's lock decides.
@@ -17,9 +17,9 @@ LANES = 1_024
 
 def issue(*, campaign_id: int, user_id: int) -> Issued:
     """Join the campaign's lane, and return with its outcome."""
-    return _lane(campaign_id).submit(user_id)
+    return _lane(campaign_id).submit(Asker(user_id))
 
 
 @lru_cache(maxsize=LANES)
-def _lane(campaign_id: int) -> Lane[int, Issued]:
-    return Lane(lambda user_ids: granting.grant(campaign_id=campaign_id, user_ids=user_ids))
+def _lane(campaign_id: int) -> Lane[Asker, Issued]:
+    return Lane(lambda askers: granting.grant(campaign_id=campaign_id, askers=askers))

@@ -8,7 +8,7 @@ Scales: one lock and one flush a coupon, some hundreds a second; choose it to co
 from functools import lru_cache
 
 from coupons import granting
-from coupons.granting import Issued
+from coupons.granting import Asker, Issued
 from shop import transactions
 from shop.admission import Admission
 
@@ -18,7 +18,8 @@ CAMPAIGNS = 1_024
 def issue(*, campaign_id: int, user_id: int) -> Issued:
     """Wait for a place at the campaign's row, lock it, and be granted alone."""
     with _admission(campaign_id).place():
-        outcome = transactions.run(lambda: granting.grant(campaign_id=campaign_id, user_ids=[user_id])[0])
+        asker = Asker(user_id)
+        outcome = transactions.run(lambda: granting.grant(campaign_id=campaign_id, askers=[asker])[0])
     if isinstance(outcome, Issued):
         return outcome
     raise outcome

@@ -10,6 +10,7 @@ from django.utils import timezone
 from coupons import codes, granting, pool
 from coupons.granting import Issued
 from coupons.models import Campaign, Coupon, PoolCode
+from shop import journal, transactions
 from shop.errors import Rejected
 
 
@@ -45,9 +46,10 @@ def _code(campaign: Campaign) -> str:
 
 
 def _write(campaign: Campaign, coupon: Coupon) -> Issued:
-    """Three statements, each durable by itself, with a count that may be out of date by now."""
+    """Four statements, each durable by itself, with a count that may be out of date by now."""
     Campaign.objects.filter(pk=campaign.pk).update(issued=campaign.issued + 1)
     coupon.save(force_insert=True)
     if campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_issued([coupon.code])
+    transactions.run(lambda: granting.note(coupon, by=journal.who()))
     return Issued(coupon, is_new=True)
