@@ -29,8 +29,8 @@ for _, record in ipairs(redis.call('HVALS', KEYS[1])) do
   end
 end
 for i = 2, #KEYS do
-  local taken, sum = redis.call('HGET', KEYS[i], 'taken'), sums[ARGV[i - 1]] or 0
-  if taken and tonumber(taken) ~= sum then
+  local taken, sum = tonumber(redis.call('HGET', KEYS[i], 'taken') or 0), sums[ARGV[i - 1]] or 0
+  if taken ~= sum and redis.call('EXISTS', KEYS[i]) == 1 then
     redis.call('HSET', KEYS[i], 'taken', sum)
     wrong = wrong + 1
   end
@@ -39,14 +39,15 @@ return wrong
 """
 
 
-def heal() -> int:
+def heal(*, now: float | None = None) -> int:
     """Put the mirror right where it differs from the database. Returns how many products that were.
 
-    A commit whose news is still on its way counts as well. Without Redis there is nothing to heal.
+    A commit whose news is still on its way counts as well. Without Redis there is nothing to heal. `now`
+    is in seconds since the epoch.
     """
     if not mirror.is_used():
         return 0
-    return redis.attempt(_heal, otherwise=0)
+    return redis.attempt(lambda client: _heal(client, now or time.time()), otherwise=0)
 
 
 def drift() -> float | None:
@@ -57,8 +58,8 @@ def drift() -> float | None:
     return None if found is None else float(found)
 
 
-def _heal(client: Redis) -> int:
-    _give_back_what_the_dead_took(client)
+def _heal(client: Redis, now: float) -> int:
+    _give_back_what_the_dead_took(client, long_ago=now - IN_FLIGHT_SECONDS)
     wrong = sum(_heal_some(client, ids) for ids in _mirrored(client))
     client.set(DRIFT, wrong, ex=mirror.SECONDS_KEPT)
     if wrong:
@@ -66,8 +67,7 @@ def _heal(client: Redis) -> int:
     return wrong
 
 
-def _give_back_what_the_dead_took(client: Redis) -> None:
-    long_ago = time.time() - IN_FLIGHT_SECONDS
+def _give_back_what_the_dead_took(client: Redis, *, long_ago: float) -> None:
     for request, record in client.hscan_iter(IN_FLIGHT):
         told = json.loads(record)
         if told["at"] < long_ago:
@@ -91,10 +91,12 @@ def _heal_some(client: Redis, ids: Sequence[int]) -> int:
     shown = dict(zip(ids, pipeline.execute(), strict=True))
     states = {one.product_id: one for one in mirror.states_of(ids)}
     wrong = [id for id in ids if id not in states or shown[id] != _as_shown(states[id])]
-    # An entry that claims to be newer than its row would never give way.
-    ahead = [id for id in wrong if id not in states or int(shown[id][0] or 0) >= states[id].version]
-    if ahead:
-        client.delete(*map(mirror.key, ahead))
+    for id in wrong:
+        if id not in states:
+            client.delete(mirror.key(id))
+        elif int(shown[id][0] or 0) > states[id].version:
+            # It claims to be newer than its row, and would never give way.
+            client.hdel(mirror.key(id), "version")
     mirror.publish([states[id] for id in wrong if id in states])
     keys = [IN_FLIGHT, *map(mirror.key, ids)]
     return len(wrong) + int(client.eval(RECOUNT, len(keys), *keys, *ids))

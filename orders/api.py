@@ -45,6 +45,7 @@ log = get_logger(__name__)
 PLACING = {
     404: ["product_not_found"],
     409: [
+        "conflict",
         "coupon_not_usable",
         "idempotency_key_in_flight",
         "insufficient_points",

@@ -1,0 +1,213 @@
+"""The mirror of stock in a real Redis: who is let through, what is shown, and how it is healed."""
+
+import json
+import time
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.core.management import call_command
+from redis.crc import key_slot
+
+from inventory import adjusting, healing, mirror, products, reservations, tasks
+from inventory.healing import IN_FLIGHT_SECONDS, heal
+from inventory.mirror import IN_FLIGHT, Passage, State, admit, publish, settle
+from inventory.models import Product
+from inventory.reservations import Line
+from inventory.tests.factories import ProductFactory
+from shop import gauges, redis, transactions
+from shop.tests.factories import OrderFactory
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _gate(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+
+
+def passage(request: str, quantities: Mapping[Product, int]) -> Passage:
+    return Passage(request, {product.id: count for product, count in quantities.items()})
+
+
+def shown(product: Product) -> tuple[int, int, int]:
+    """What Redis says: available, version, taken."""
+    entry: Any = redis.client().hmget(mirror.key(product.id), "available", "version", "taken")
+    return tuple(int(value or 0) for value in entry)  # type: ignore[return-value]
+
+
+def reserve(product: Product, quantity: int) -> None:
+    def work() -> None:
+        stock = reservations.lock([product.id])
+        reservations.take(stock, [Line(product.id, quantity)])
+        reservations.save(stock)
+
+    transactions.run(work)
+
+
+def tamper(product: Product, **values: int) -> None:
+    redis.client().hset(mirror.key(product.id), mapping=values)  # type: ignore[arg-type]
+
+
+def test_all_lines_are_taken_or_none():
+    plenty, short = ProductFactory.create(on_hand=5), ProductFactory.create(on_hand=1)
+    told = admit(passage("one", {plenty: 2, short: 2}))
+    assert told == [{"product": short.id, "requested": 2, "available": 1}]
+    assert (shown(plenty)[2], shown(short)[2]) == (0, 0)
+    assert admit(passage("two", {plenty: 2, short: 1})) == []
+    assert (shown(plenty)[2], shown(short)[2]) == (2, 1)
+    assert admit(passage("three", {plenty: 4, short: 1})) == [
+        {"product": plenty.id, "requested": 4, "available": 3},
+        {"product": short.id, "requested": 1, "available": 0},
+    ]
+
+
+def test_a_request_that_is_repeated_takes_nothing_twice():
+    product = ProductFactory.create(on_hand=3)
+    assert [admit(passage("same", {product: 2})) for _ in range(5)] == [[]] * 5
+    assert shown(product)[2] == 2
+    settle([passage("same", {product: 2})])
+    settle([passage("same", {product: 2})])
+    assert shown(product)[2] == 0
+
+
+def test_exactly_as_many_are_let_through_as_there_are():
+    product = ProductFactory.create(on_hand=30)
+    outcomes = race([lambda n=n: admit(passage(str(n), {product: 1})) for n in range(100)])
+    assert outcomes.count([]) == 30
+    assert shown(product)[2] == 30
+
+
+def test_what_the_mirror_does_not_know_is_the_databases_to_refuse():
+    unknown, inactive = Product(id=10**9), ProductFactory.create(is_active=False)
+    assert admit(passage("one", {unknown: 1})) == admit(passage("two", {inactive: 1})) == []
+    assert not redis.client().hlen(IN_FLIGHT)
+
+
+def test_every_change_of_stock_is_shown_once_it_is_committed():
+    product = ProductFactory.create(on_hand=10)
+    order = OrderFactory.create().pk
+    reserve(product, 4)
+    assert shown(product) == (6, 1, 0)
+    transactions.run(lambda: reservations.release([Line(product.id, 1)]))
+    assert shown(product) == (7, 2, 0)
+    transactions.run(lambda: reservations.sell({order: [Line(product.id, 3)]}))
+    assert shown(product) == (7, 3, 0)
+    transactions.run(lambda: reservations.put_back({order: [Line(product.id, 2)]}, "refund"))
+    assert shown(product) == (9, 4, 0)
+    adjusting.adjust(product_id=product.id, delta=-5, reason="broken")
+    assert shown(product) == (4, 5, 0)
+    adjusting.receive(product_id=product.id, quantity=6, reason="delivery")
+    assert shown(product) == (10, 6, 0)
+    products.change(product_id=product.id, is_active=False)
+    assert admit(passage("one", {product: 99})) == []
+
+
+def test_a_change_that_is_rolled_back_is_never_shown():
+    product = ProductFactory.create(on_hand=10)
+
+    def fail() -> None:
+        reservations.release([])
+        stock = reservations.lock([product.id])
+        reservations.take(stock, [Line(product.id, 4)])
+        reservations.save(stock)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        transactions.run(fail)
+    assert not redis.client().exists(mirror.key(product.id))
+
+
+def test_the_newest_version_wins_in_whatever_order_they_come():
+    product = ProductFactory.create(on_hand=9)
+    states = [State(product.id, available, version, True) for version, available in ((2, 7), (5, 4), (3, 6))]
+    for state in states:
+        publish([state])
+    assert shown(product)[:2] == (4, 5)
+
+
+def test_other_strategies_leave_redis_alone(settings):
+    settings.INVENTORY_STRATEGY = "group_commit"
+    adjusting.receive(product_id=ProductFactory.create().id, quantity=6, reason="delivery")
+    assert (tasks.sweep(), healing.drift()) == (0, None)
+    assert redis.client().keys("firstcome:{stock}*") == []
+
+
+def test_all_keys_live_in_one_slot_of_a_cluster_and_die_in_the_end():
+    product = ProductFactory.create(on_hand=9)
+    admit(passage("one", {product: 1, ProductFactory.create(on_hand=1): 1}))
+    keys: Any = redis.client().keys("firstcome:{stock}*")
+    assert len(keys) == 3
+    assert len({key_slot(key) for key in keys}) == 1
+    assert all(0 < redis.client().ttl(key) <= mirror.SECONDS_KEPT for key in keys)
+
+
+def test_what_the_dead_took_is_given_back_and_the_living_are_left_alone():
+    product = ProductFactory.create(on_hand=5)
+    admit(passage("dead", {product: 5}))
+    assert admit(passage("next", {product: 1})) != []
+    assert (heal(), shown(product)[2]) == (0, 5)
+    heal(now=time.time() + IN_FLIGHT_SECONDS + 1)
+    assert shown(product)[2] == 0
+    assert admit(passage("next", {product: 5})) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"available": 0},
+        {"available": 99},
+        {"available": 0, "version": 99},
+        {"is_active": 0},
+        {"taken": 4},
+        {"taken": -4},
+    ],
+)
+def test_a_mirror_that_is_wrong_is_counted_and_put_right(wrong):
+    product = ProductFactory.create(on_hand=5)
+    admit(passage("living", {product: 1}))
+    assert (heal(), healing.drift()) == (0, 0)
+    tamper(product, **wrong)
+    assert heal() == 1
+    assert b"firstcome_stock_mirror_drift 1.0" in gauges.exposition()
+    heal()
+    assert (shown(product), healing.drift()) == ((5, 0, 1), 0)
+
+
+def test_a_commit_that_redis_did_not_hear_of_is_found():
+    """Redis was away at the commit: the row is ahead of the mirror."""
+    product = ProductFactory.create(on_hand=5)
+    publish([State(product.id, 0, 0, True)])
+    Product.objects.filter(id=product.id).update(version=1)
+    assert admit(passage("one", {product: 1})) != []
+    assert tasks.sweep() == 1
+    assert admit(passage("one", {product: 1})) == []
+
+
+def test_a_mirror_of_nothing_is_dropped():
+    publish([State(10**9, 5, 1, True)])
+    assert heal() == 1
+    assert not redis.client().exists(mirror.key(10**9))
+
+
+def test_a_flushed_mirror_is_loaded_as_it_is_asked_for(redis_server):
+    product = ProductFactory.create(on_hand=5)
+    reserve(product, 3)
+    redis_server.flushdb()
+    assert admit(passage("one", {product: 3})) == [{"product": product.id, "requested": 3, "available": 2}]
+
+
+def test_rebuild_redis_shows_every_product_anew(monkeypatch):
+    monkeypatch.setattr(mirror, "ROWS_AT_ONCE", 2)
+    made = ProductFactory.create_batch(5, on_hand=3)
+    tamper(made[0], available=0, version=7)
+    out = StringIO()
+    call_command("rebuild_redis", "--json", stdout=out)
+    assert json.loads(out.getvalue()) == {"dropped": 1, "mirrored": 5}
+    assert [shown(product) for product in made] == [(3, 0, 0)] * 5
+    out = StringIO()
+    call_command("rebuild_redis", stdout=out)
+    assert out.getvalue() == "5 keys dropped from Redis. 5 products mirrored anew.\n"

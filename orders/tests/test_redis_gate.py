@@ -1,0 +1,105 @@
+"""The gate when Redis is away, empty, or remembers the wrong things: slower or refused, never oversold."""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from inventory import healing, mirror
+from inventory.tests.factories import ProductFactory
+from orders import checkout
+from orders.models import Order
+from orders.tests import buying
+from shop import redis
+from shop.models import IdempotencyKey
+from shop.tests.clients import client_of
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _gate(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+
+
+@pytest.fixture
+def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
+    """A Redis that this test may stop."""
+    server = OwnRedis(tmp_path)
+    server.start()
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": server.url}}
+    redis.reset()
+    yield server
+    server.stop()
+    redis.reset()
+
+
+def test_without_redis_placing_is_503_and_nothing_else_is(
+    own_redis: OwnRedis, settings: LazySettings
+) -> None:
+    product, buyer = ProductFactory.create(on_hand=9), buying.account()
+    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1}]}
+    first = api.post("/orders", body, key="first").json()
+    own_redis.stop()
+    answer = api.post("/orders", body, key="second")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer["Retry-After"] == "1"
+    assert Order.objects.count() == IdempotencyKey.objects.count() == 1
+    assert api.get(f"/products/{product.id}").json()["available"] == 8
+    assert api.post(f"/orders/{first['id']}/cancel").json()["status"] == "cancelled"
+    settings.INVENTORY_STRATEGY = "group_commit"
+    assert api.post("/orders", body, key="third").status_code == 201
+
+
+def test_it_goes_on_once_redis_is_back_and_what_was_cancelled_meanwhile_can_be_bought(
+    own_redis: OwnRedis,
+) -> None:
+    product, buyer = ProductFactory.create(on_hand=1), buying.account()
+    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1}]}
+    first = api.post("/orders", body, key="first").json()
+    own_redis.stop()
+    api.post(f"/orders/{first['id']}/cancel")
+    own_redis.start()
+    wait_until(lambda: api.post("/orders", body, key="second").status_code == 201)
+    assert buying.broken_laws() == []
+
+
+def test_flushed_in_the_middle_of_a_race_it_still_sells_exactly_what_there_is(redis_server: Any) -> None:
+    product = ProductFactory.create(on_hand=50)
+    calls: list[Any] = [
+        partial(checkout.place, buying.wish(buying.account().id, {product: 1})) for _ in range(100)
+    ]
+    calls[20::20] = [redis_server.flushdb] * len(calls[20::20])
+    race(calls)
+    left = 50 - Order.objects.count()
+    for _ in range(left):
+        buying.place(buying.account().id, {product: 1})
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (50, 50)
+    assert buying.broken_laws() == []
+
+
+def test_a_mirror_that_promises_too_much_sells_nothing_that_is_not_there() -> None:
+    product = ProductFactory.create(on_hand=5)
+    mirror.publish([mirror.State(product.id, 1_000, 10**6, True)])
+    wishes = [buying.wish(buying.account().id, {product: 1}) for _ in range(20)]
+    outcomes = race([partial(checkout.place, wish) for wish in wishes])
+    kinds = Counter(getattr(one, "code", type(one).__name__) for one in outcomes)
+    assert kinds == {"Placed": 5, "insufficient_stock": 15}
+    assert buying.broken_laws() == []
+
+
+def test_after_any_number_of_orders_nobody_is_left_in_flight_and_nothing_has_drifted() -> None:
+    product, buyer = ProductFactory.create(on_hand=20), buying.account()
+    code = buying.coupon_of(buyer.id).code
+    wishes = [buying.wish(buying.account().id, {product: 1}) for _ in range(30)]
+    wishes += [buying.wish(buyer.id, {product: 1}, coupon=code) for _ in range(10)]
+    race([partial(checkout.place, wish) for wish in wishes])
+    assert not redis.client().hlen(mirror.IN_FLIGHT)
+    assert (healing.heal(), healing.drift()) == (0, 0)

@@ -1,0 +1,277 @@
+"""Placing, whichever strategy is in force: the same answers, the same laws; and what each does of its own.
+
+Races are in `test_races.py`, the gate's mirror in `inventory/tests/test_mirror.py`.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+from prometheus_client import REGISTRY
+
+from inventory import adjusting
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import checkout, ending
+from orders.models import Order
+from orders.strategies import pessimistic, redis_gate
+from orders.tests import buying
+from shop.admission import Admission
+from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
+from shop.group_commit import Lane
+from shop.idempotency import Replay
+from shop.models import IdempotencyKey
+from shop.tests.clients import client_of
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask, holding
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=checkout.STRATEGIES)
+def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
+    settings.INVENTORY_STRATEGY = request.param
+    return request.param
+
+
+def refused(product_id: int, quantity: int, **wanted: Any) -> FirstcomeError:
+    wish = buying.wish(buying.account().id, {Product(id=product_id): quantity}, **wanted)
+    with pytest.raises(FirstcomeError) as refusal:
+        checkout.place(wish)
+    return refusal.value
+
+
+def levels_of(product: Product) -> tuple[int, int]:
+    product.refresh_from_db()
+    return product.on_hand, product.reserved
+
+
+def in_background(work: Callable[[], Any]) -> Any:
+    """The future outcome of work in a thread of its own, which closes its connections."""
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    pool = ThreadPoolExecutor(max_workers=1)
+    future = pool.submit(run)
+    pool.shutdown(wait=False)
+    return future
+
+
+def somebody_waits_at_the_stock(count: int = 1) -> bool:
+    """Whether so many statements on products are under way: here they can only be waiting for a lock."""
+    with another_connection() as other:
+        [[waiting]] = ask(
+            other,
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
+            " AND id <> CONNECTION_ID() AND command = 'Query' AND info LIKE '%%inventory_product%%'",
+        )
+    return bool(waiting >= count)
+
+
+def test_short_lines_are_named_with_what_is_available_and_nothing_is_taken(strategy: str) -> None:
+    plenty, short, gone = (ProductFactory.create(on_hand=count) for count in (9, 2, 0))
+    body = {"items": [{"product": one.id, "quantity": 3} for one in (plenty, short, gone)]}
+    answer = client_of(buying.account()).post("/orders", body, key="a")
+    assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_stock")
+    assert answer.json()["items"] == [
+        {"product": short.id, "requested": 3, "available": 2},
+        {"product": gone.id, "requested": 3, "available": 0},
+    ]
+    assert [levels_of(one) for one in (plenty, short, gone)] == [(9, 0), (2, 0), (0, 0)]
+    assert not IdempotencyKey.objects.exists()
+
+
+def test_missing_and_inactive_products_are_not_found_even_when_others_are_short(strategy: str) -> None:
+    short, inactive = ProductFactory.create(), ProductFactory.create(on_hand=5, is_active=False)
+    wish = buying.wish(buying.account().id, {short: 1, inactive: 1, Product(id=10**9): 1})
+    with pytest.raises(NotFound) as refusal:
+        checkout.place(wish)
+    assert (refusal.value.code, refusal.value.extra) == (
+        "product_not_found",
+        {"products": [inactive.id, 10**9]},
+    )
+
+
+def test_a_key_is_answered_as_before_when_nothing_is_left(strategy: str) -> None:
+    product, buyer = ProductFactory.create(on_hand=1), buying.account()
+    wish = buying.wish(buyer.id, {product: 1}, key="mine")
+    placed = checkout.place(wish)
+    again = checkout.place(wish)
+    assert isinstance(again, Replay)
+    assert again.reference == placed.order.id
+    with pytest.raises(KeyReused):
+        checkout.place(replace(wish, keyed=replace(wish.keyed, fingerprint="as wished otherwise")))
+    assert levels_of(product) == (1, 1)
+
+
+def test_what_an_order_gives_back_the_next_one_gets_at_once(strategy: str) -> None:
+    product, buyer = ProductFactory.create(on_hand=2), buying.account()
+    order = buying.place(buyer.id, {product: 2}).order
+    assert refused(product.id, 1).extra["items"] == [{"product": product.id, "requested": 1, "available": 0}]
+    ending.cancel(order_id=order.id, account_id=buyer.id)
+    buying.place(buyer.id, {product: 2})
+    assert levels_of(product) == (2, 2)
+    assert buying.broken_laws() == []
+
+
+def test_what_comes_in_can_be_bought_at_once_and_what_is_taken_away_can_not(strategy: str) -> None:
+    product = ProductFactory.create()
+    assert refused(product.id, 1).code == "insufficient_stock"
+    adjusting.receive(product_id=product.id, quantity=3, reason="delivery")
+    buying.place(buying.account().id, {product: 1})
+    adjusting.adjust(product_id=product.id, delta=-1, reason="broken")
+    assert refused(product.id, 2).extra["items"][0]["available"] == 1
+
+
+def test_an_order_refused_for_its_coupon_or_its_points_leaves_the_stock_to_others(strategy: str) -> None:
+    product = ProductFactory.create(on_hand=1)
+    assert refused(product.id, 1, coupon="NO-SUCH").code == "coupon_not_usable"
+    assert refused(product.id, 1, points=5).code == "insufficient_points"
+    buying.place(buying.account().id, {product: 1})
+
+
+def test_an_order_costs_a_bounded_number_of_statements(strategy: str) -> None:
+    counts = []
+    for number in (1, 10, 50):
+        quantities = dict.fromkeys(ProductFactory.create_batch(number, on_hand=1), 1)
+        buyer = buying.account()
+        with CaptureQueriesContext(connection) as captured:
+            buying.place(buyer.id, quantities)
+        counts.append(sum("SAVEPOINT" not in query["sql"] for query in captured))
+    assert counts[0] == counts[1] == counts[2] <= 12
+
+
+def test_all_strategies_at_once_sell_exactly_what_there_is(settings: LazySettings) -> None:
+    """As while the setting is being changed, one process after the other."""
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    products = ProductFactory.create_batch(3, on_hand=60)
+    calls = []
+    for index in range(120):
+        place = list(checkout.STRATEGIES.values())[index % 4]
+        line_up = products if index % 2 else products[::-1]
+        calls.append(partial(place, buying.wish(buying.account().id, dict.fromkeys(line_up, 1))))
+    outcomes = Counter(getattr(one, "code", type(one).__name__) for one in race(calls))
+    assert outcomes == {"Placed": 60, "insufficient_stock": 60}
+    assert [levels_of(product) for product in products] == [(60, 60)] * 3
+    assert buying.broken_laws() == []
+
+
+def test_who_finds_the_line_before_the_rows_full_is_told_so(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.INVENTORY_STRATEGY = "pessimistic"
+    monkeypatch.setattr(pessimistic, "_admission", Admission(name="the stock", at_the_row=1, in_line=0))
+    product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
+    body = {"items": [{"product": product.id, "quantity": 1}]}
+    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+        first = in_background(partial(buying.place, buying.account().id, {product: 1}))
+        wait_until(somebody_waits_at_the_stock)
+        answer = api.post("/orders", body, key="a")
+    assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+    assert first.result(timeout=10).order.id == Order.objects.get().id
+    assert api.post("/orders", body, key="a").status_code == 201
+
+
+def test_no_more_than_64_stand_at_the_rows() -> None:
+    """InnoDB takes more than 200 waiters for a deadlock."""
+    settled = threading.Event()
+    inside = [0]
+
+    def visit() -> None:
+        with pessimistic._admission.place():
+            inside[0] += 1
+            assert settled.wait(20)
+
+    visitors = [in_background(visit) for _ in range(80)]
+    wait_until(lambda: inside[0] >= 64)
+    with pytest.raises(AssertionError):
+        wait_until(lambda: inside[0] > 64, seconds=0.2)
+    settled.set()
+    assert [one.result(timeout=20) for one in visitors] == [None] * 80
+
+
+def place_while_somebody_changes(product: Product, place: Callable[[], Any]) -> Any:
+    """The outcome of an order that read the stock before a change and writes after its commit."""
+    with holding("UPDATE inventory_product SET version = version + 1 WHERE id = %s", product.id) as other:
+        outcome = in_background(place)
+        wait_until(somebody_waits_at_the_stock)
+        other.commit()
+    return outcome.result(timeout=10)
+
+
+def test_an_optimistic_order_that_met_another_begins_again_and_is_counted(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "optimistic"
+    product, buyer = ProductFactory.create(on_hand=5), buying.account()
+    before = REGISTRY.get_sample_value("firstcome_stock_conflicts_total")
+    place_while_somebody_changes(product, partial(buying.place, buyer.id, {product: 1}))
+    assert REGISTRY.get_sample_value("firstcome_stock_conflicts_total") == before + 1
+    assert levels_of(product) == (5, 1)
+
+
+def test_an_optimistic_order_gives_up_in_the_end_and_has_done_nothing(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY, settings.OPTIMISTIC_RETRIES = "optimistic", 0
+    product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
+    body = {"items": [{"product": product.id, "quantity": 1}]}
+    answer = place_while_somebody_changes(product, lambda: api.post("/orders", body, key="a"))
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (409, "conflict", "1")
+    assert not Order.objects.exists()
+    assert api.post("/orders", body, key="a").status_code == 201
+
+
+def test_an_optimistic_order_prices_anew_what_was_repriced_meanwhile(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "optimistic"
+    product = ProductFactory.create(on_hand=5, price=100)
+    reprice = "UPDATE inventory_product SET price = 900, version = version + 1 WHERE id = %s"
+    with holding(reprice, product.id) as other:
+        outcome = in_background(partial(buying.place, buying.account().id, {product: 1}))
+        wait_until(somebody_waits_at_the_stock)
+        other.commit()
+    assert outcome.result(timeout=10).order.total_amount == 900
+
+
+def test_an_optimistic_order_whose_coupon_was_taken_meanwhile_is_refused(settings: LazySettings) -> None:
+    """The coupon is only read; that it is still there the write finds out."""
+    settings.INVENTORY_STRATEGY = "optimistic"
+    buyer, product = buying.account(), ProductFactory.create(on_hand=5, price=5_000)
+    code = buying.coupon_of(buyer.id).code
+    wishes = [buying.wish(buyer.id, {product: 1}, coupon=code) for _ in range(12)]
+    outcomes = race([partial(checkout.place, wish) for wish in wishes])
+    assert Counter(type(one) for one in outcomes)[Rejected] == 11
+    assert levels_of(product) == (5, 1)
+    assert buying.broken_laws() == []
+
+
+def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    product = ProductFactory.create(on_hand=1)
+    buying.place(buying.account().id, {product: 1})
+    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+        wish = buying.wish(buying.account().id, {product: 1})
+        with CaptureQueriesContext(connection) as captured, pytest.raises(Rejected) as refusal:
+            checkout.place(wish)
+    assert refusal.value.code == "insufficient_stock"
+    assert ["shop_idempotencykey" in query["sql"] for query in captured] == [True]
+
+
+def test_a_full_lane_gives_the_gate_its_stock_back(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    product = ProductFactory.create(on_hand=1)
+    with monkeypatch.context() as narrow:
+        narrow.setattr(redis_gate, "_lane", Lane(redis_gate._decide, max_waiting=0))
+        with pytest.raises(Overloaded):
+            buying.place(buying.account().id, {product: 1})
+    buying.place(buying.account().id, {product: 1})
