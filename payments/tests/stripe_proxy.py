@@ -130,6 +130,11 @@ class StripeProxy(ThreadingHTTPServer):
         self.memory = Memory()
         self.pool.request("DELETE", f"{self.upstream}/_config/data")
 
+    def configure(self, what: str, settings: Json) -> None:
+        """Set up something of localstripe's own, such as where it sends its webhooks."""
+        response = self.pool.request("POST", f"{self.upstream}/_config/{what}", json=settings)
+        assert response.status == 200
+
     def paths(self, method: str = "POST") -> list[str]:
         """The paths that were asked for, with ids left out."""
         return [re.sub(r"/(pi|re)_\w+", "", one.path) for one in self.memory.calls if one.method == method]

@@ -1,0 +1,256 @@
+"""Orders, refunds and top-ups through Stripe, end to end: localstripe behind the recording proxy.
+
+What the proxy does in localstripe's place is told in `payments/tests/stripe_proxy.py`.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+import stripe
+from django.conf import LazySettings
+from django.test import Client
+from django.utils import timezone
+
+from coupons.models import Coupon
+from inventory.tests.factories import ProductFactory
+from orders import answers, gateway_events, saga, tasks, top_ups
+from orders.deciding import Placed
+from orders.models import Order, Saga
+from orders.tests import buying
+from payments import ledger
+from payments.gateways import gateway, stripe_calls
+from payments.models import Payment, WebhookEvent
+from payments.tests.own_stripe import SECRET
+from payments.tests.stripe_proxy import StripeProxy
+from shop.idempotency import Keyed, key_hash
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PATH = "/api/v1/webhooks/stripe"
+
+
+@pytest.fixture(autouse=True)
+def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
+    settings.GATEWAY_TIMEOUT_SECONDS = 1
+    return own_stripe
+
+
+def order(token: str, **wanted: Any) -> Placed:
+    product = ProductFactory.create(on_hand=5, price=500)
+    return buying.place(buying.account(points=100).id, {product: 2}, token=token, **wanted)
+
+
+def payment_of(placed: Placed) -> Payment:
+    return Payment.objects.get(order=placed.order.id)
+
+
+def time_is_over(placed: Placed) -> None:
+    assert placed.started
+    Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=timezone.now())
+
+
+def kept_amount(placed: Placed) -> int:
+    return sum(booked.kept_amount for booked in gateway().charges(order_id=placed.order.id))
+
+
+def told(type: str, intent: dict[str, Any]) -> Any:
+    """Post an event as Stripe would, and return the response."""
+    event = {"id": f"evt_{uuid4().hex}", "object": "event", "type": type, "data": {"object": intent}}
+    body = orjson.dumps(event | {"created": int(timezone.now().timestamp())})
+    signature = stripe.WebhookSignature.generate_signature_header(body.decode(), SECRET)
+    return Client().generic(
+        "POST", PATH, body, content_type="application/json", headers={"Stripe-Signature": signature}
+    )
+
+
+def test_an_order_is_paid_by_card_points_and_coupon(stripe_book: StripeProxy) -> None:
+    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=5, price=500)
+    coupon = buying.coupon_of(buyer.id, discount_value=300).code
+
+    placed = buying.place(buyer.id, {product: 2}, token="pm_card_visa", points=100, coupon=coupon)
+    paid = buying.drive(placed)
+
+    assert (paid.status, paid.card_amount, kept_amount(placed)) == ("paid", 600, 600)
+    assert payment_of(placed).charge_reference.startswith("pi_")
+    assert stripe_book.paths() == ["/v1/payment_intents", "/v1/payment_intents/confirm"]
+    assert Coupon.objects.get(code=coupon).status == "redeemed"
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [
+        ("pm_card_visa_chargeDeclined", "card_declined"),
+        ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+        ("pm_of_nobody", "unknown_token"),
+    ],
+)
+def test_a_declined_card_leaves_nothing(token: str, code: str) -> None:
+    """The reasons are the proxy's; that it is declined at all is localstripe's."""
+    placed = order(token, points=100)
+
+    failed = buying.drive(placed)
+
+    assert (failed.status, failed.failure_code) == ("payment_failed", code)
+    assert ledger.balance_amount(failed.account_id) == 100
+    assert (payment_of(placed).status, kept_amount(placed)) == ("failed", 0)
+    assert buying.broken_laws() == []
+
+
+def test_a_charge_whose_reply_was_lost_is_in_doubt_until_it_is_found() -> None:
+    placed = order("pm_timeout_charged")
+
+    assert buying.drive(placed).status == "paying"
+    assert payment_of(placed).status == "in_doubt"
+
+    buying.settle_everything()
+    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
+    assert buying.broken_laws() == []
+
+
+def test_a_flaky_stripe_charges_once(stripe_book: StripeProxy) -> None:
+    placed = order("pm_flaky")
+    buying.drive(placed)
+
+    buying.settle_everything()
+
+    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
+    assert len(list(gateway().charges())) == 1
+
+
+@pytest.mark.parametrize("token", ["pm_timeout_lost", "pm_error"])
+def test_what_can_not_be_charged_in_time_is_barred_for_good(token: str) -> None:
+    placed = order(token)
+    buying.drive(placed)
+    time_is_over(placed)
+
+    buying.settle_everything()
+
+    payment = payment_of(placed)
+    assert (buying.state_of(placed.order.id), payment.status) == ("payment_failed", "failed")
+    late = gateway().charge(
+        key=payment.charge_key,
+        token=token,
+        amount=payment.card_amount,
+        currency=payment.currency,
+        order_id=placed.order.id,
+    )
+    assert (late.status, kept_amount(placed)) == ("cancelled", 0)
+    assert buying.broken_laws() == []
+
+
+def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book: StripeProxy) -> None:
+    """Stripe can't cancel what its bank is at; the proxy plays the slow bank."""
+    placed = order("pm_processing")
+    assert buying.drive(placed).status == "paying"
+    time_is_over(placed)
+
+    buying.settle_everything()
+
+    assert (buying.state_of(placed.order.id), payment_of(placed).status) == ("payment_failed", "failed")
+    [booked] = gateway().charges(order_id=placed.order.id)
+    assert (booked.amount, booked.refunded_amount) == (1_000, 1_000)
+    assert buying.broken_laws() == []
+
+
+def test_20_orders_at_once_are_20_charges() -> None:
+    product = ProductFactory.create(on_hand=20, price=500)
+    placed = [buying.place(buying.account().id, {product: 1}, token="pm_card_visa") for _ in range(20)]
+
+    race([lambda one=one: buying.drive(one) for one in placed])
+
+    buying.settle_everything()
+    assert {*Order.objects.values_list("status", flat=True)} == {"paid"}
+    assert len(list(gateway().charges())) == 20
+    assert buying.broken_laws() == []
+
+
+def test_drivers_who_race_for_one_order_charge_it_once() -> None:
+    placed = order("pm_card_visa")
+    assert placed.started
+    saga_id = placed.started.saga.id
+
+    race([lambda: saga.advance(saga_id)] * 10)
+
+    buying.settle_everything()
+    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
+    assert len(list(gateway().charges())) == 1
+
+
+def test_a_paid_order_is_refunded_in_parts(stripe_book: StripeProxy) -> None:
+    product = ProductFactory.create(on_hand=5, price=500)
+    placed = buying.place(buying.account().id, {product: 2}, token="pm_refund_fails")
+    buying.drive(placed)
+
+    first = buying.refund(placed.order.id, {product: 1})
+    assert buying.give_back(first).status == "pending"
+    buying.settle_everything()
+    assert kept_amount(placed) == 500
+    assert buying.give_back(buying.refund(placed.order.id)).order.status == "refunded"
+
+    assert kept_amount(placed) == 0
+    assert buying.broken_laws() == []
+
+
+def test_a_wallet_is_topped_up() -> None:
+    buyer = buying.account(points=100)
+
+    def top_up(token: str) -> Payment:
+        keyed = Keyed(
+            account_id=buyer.id,
+            key_hash=key_hash(str(uuid4())),
+            fingerprint="as asked",
+            answer=lambda begun: answers.of_payment(begun[0]),
+        )
+        payment = top_ups.top_up(account_id=buyer.id, amount=700, token=token, keyed=keyed)
+        assert isinstance(payment, Payment)
+        return payment
+
+    assert top_up("pm_card_visa").status == "succeeded"
+    assert top_up("pm_card_visa_chargeDeclined").status == "failed"
+    assert ledger.balance_amount(buyer.id) == 800
+    assert [booked.order_id for booked in gateway().charges() if booked.kept_amount] == [None]
+    assert buying.broken_laws() == []
+
+
+def test_localstripes_own_webhook_settles_what_was_in_doubt(
+    stripe_book: StripeProxy, live_server: Any
+) -> None:
+    """Signed and sent by localstripe itself, a second after the charge."""
+    hook = {"url": live_server.url + PATH, "secret": SECRET, "events": ["payment_intent.succeeded"]}
+    stripe_book.configure("webhooks/shop", hook)
+    placed = order("pm_timeout_charged")
+    assert buying.drive(placed).status == "paying"
+
+    wait_until(lambda: WebhookEvent.objects.exists())
+    event = WebhookEvent.objects.get()
+
+    assert (event.type, event.charge_key) == ("charge.succeeded", payment_of(placed).charge_key)
+    tasks.handle_webhook(event.id)
+    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
+
+
+def test_a_success_that_a_webhook_tells_of_after_the_end_is_refunded(stripe_book: StripeProxy) -> None:
+    """However it came about: here Stripe has forgotten the key, and another intent is confirmed under it."""
+    placed = order("pm_card_visa_chargeDeclined")
+    buying.drive(placed)
+    payment = payment_of(placed)
+    stripe_book.memory.recorded.clear()
+    intent = stripe_calls.create(
+        key=payment.charge_key,
+        amount=1_000,
+        currency="KRW",
+        order_id=placed.order.id,
+        payment_method="pm_card_visa",
+    )
+    stripe_calls.confirm(intent.id, key=payment.charge_key)
+    assert kept_amount(placed) == 1_000
+
+    response = told("payment_intent.succeeded", {"id": intent.id, "metadata": intent.metadata})
+
+    assert response.status_code == 200
+    assert gateway_events.handle(WebhookEvent.objects.get().id)
+    assert (kept_amount(placed), payment_of(placed).status) == (0, "failed")
+    assert buying.broken_laws() == []
