@@ -61,6 +61,7 @@ def defaults(instance: Instance) -> dict[str, str]:
         "DATA_PLATFORM_URL": f"http://{ports.HOST}:{instance.data_platform_port}",
         "SECRET_KEY": places.secret(instance.home, "secret-key"),
         "WEBHOOK_SECRET_SIMULATOR": places.secret(instance.home, "webhook-secret-simulator"),
+        "EVENT_SECRET": places.secret(instance.home, "event-secret"),
         # Short, so that a demonstration of a lost payment ends while somebody watches.
         "PAYMENT_GIVE_UP_SECONDS": "20",
         "DEBUG": "0",

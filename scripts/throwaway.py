@@ -39,7 +39,7 @@ def servers(home: Path) -> Iterator[dict[str, str]]:
     mariadb.prepare()
     redis_port, gateway_port, sink_port = ports.free(), ports.free(), ports.free()
     # What the shop and the simulators both have to know.
-    shared = {name: secrets.token_urlsafe(32) for name in ("WEBHOOK_SECRET_SIMULATOR",)}
+    shared = {name: secrets.token_urlsafe(32) for name in ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")}
     with contextlib.ExitStack() as started:
         run = functools.partial(_run, started, home, shared)
         run("mariadb", mariadb.command(), str(mariadb.socket))

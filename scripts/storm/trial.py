@@ -93,9 +93,9 @@ def _run(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
         _storm(trial, instance, stage, seen, seconds, seed)
         _settle(stage, shop, seen)
         _processes(instance, seen)
+        _audit(instance, seen)
         for finding in (*reckoning.findings(stage, shop), *outside.findings(stage, shop)):
             seen.find(finding)
-        _audit(instance, seen)
     _say(_summary(stage, seen))
     for finding in seen.findings:
         _say(f"FINDING {finding}")

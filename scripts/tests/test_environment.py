@@ -41,9 +41,9 @@ def test_another_settings_module_in_the_shell_is_not_taken(sqlite: Instance):
 
 def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
     first, second = (environment.compose(sqlite, {}) for _ in range(2))
-    names = ("SECRET_KEY", "WEBHOOK_SECRET_SIMULATOR")
+    names = ("SECRET_KEY", "WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
     assert [first[name] for name in names] == [second[name] for name in names]
-    assert len({first[name] for name in names}) == 2
+    assert len({first[name] for name in names}) == 3
     kept = sqlite.home / "secrets" / "secret-key"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
