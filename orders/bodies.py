@@ -117,6 +117,11 @@ class RefundItemBody(BaseModel):
 
 
 class RefundBody(BaseModel):
+    """A refund: `pending` until all of it is given back; `stuck` when that takes long: then operators see it.
+
+    The amounts are what it gives back, `amount` in all; `items` are what is given back for that.
+    """
+
     id: UUID
     order: UUID
     status: RefundStatus

@@ -23,6 +23,7 @@ from schemathesis.specs.openapi import checks
 
 from coupons import pool
 from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from shop import tokens
@@ -59,6 +60,8 @@ CONTRACT = [
     "GET /orders/{order_id}",
     "GET /orders/{order_id}/timeline",
     "POST /orders/{order_id}/cancel",
+    "POST /orders/{order_id}/refunds",
+    "GET /orders/{order_id}/refunds",
     "POST /payments",
     "GET /payments",
     "GET /payments/{payment_id}",
@@ -71,6 +74,7 @@ CONTRACT = [
 KEYED = {
     "POST /products/{product_id}/stock-adjustments",
     "POST /orders",
+    "POST /orders/{order_id}/refunds",
     "POST /payments",
     "POST /wallet/top-ups",
     "POST /wallet/grants",
@@ -160,6 +164,8 @@ def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
     method, path = call.split()
     headers = {"Authorization": f"Bearer {tokens.access_for(caller)}"}
     known = what_there_is(caller)
+    if path.endswith("/refunds"):
+        known["order_id"] = free_order_of(caller, known["product"])
 
     @BOUNDS
     @given(case=some.one_of(cases(api[f"/api/v1{path}"][method], known)))
@@ -198,6 +204,13 @@ def put_into(body: Any, known: dict[str, Any]) -> Any:
             for name, value in body.items()
         }
     return [put_into(one, known) for one in body] if isinstance(body, list) else body
+
+
+def free_order_of(caller: User, product_id: int) -> str:
+    """An order that is paid without any gateway: its coupon covers it all."""
+    coupon = buying.coupon_of(caller.pk, discount_value=10_000).code
+    product = Product.objects.get(id=product_id)
+    return str(buying.drive(buying.place(caller.pk, {product: 1_000}, coupon=coupon, token="")).id)
 
 
 def what_there_is(caller: User) -> dict[str, Any]:
