@@ -33,7 +33,7 @@ PATH = "/api/v1/webhooks/stripe"
 
 @pytest.fixture(autouse=True)
 def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
-    settings.GATEWAY_TIMEOUT_SECONDS = 1
+    settings.GATEWAY_TIMEOUT_SECONDS = 2
     return own_stripe
 
 

@@ -53,19 +53,17 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
         intent = stripe_calls.create(
             key=key, amount=amount, currency=currency, order_id=order_id, payment_method=token
         )
-        verdict = _confirmed(intent, key=key)
     except stripe.IdempotencyError:
         # The key came before with something else: another card or amount, or it is barred.
-        verdict = find(key=key)
+        return _if_asked_for(find(key=key), key=key, amount=amount)
     except stripe.InvalidRequestError as error:
-        is_unknown = error.param == "payment_method" or error.http_status == 404
-        code = "unknown_token" if is_unknown else error.code or "card_refused"
-        return Verdict(status="declined", failure_code=code, failure_detail=NOT_TAKEN)
+        return _not_taken(error, key=key)
     except NO_VERDICT as error:
         return _unknown("charge", key, error)
-    if verdict.status == "absent" or (verdict.status != "cancelled" and verdict.amount != amount):
-        return _unknown("charge", key, ValueError(stripe_calls.ANOTHER))
-    return verdict
+    try:
+        return _if_asked_for(_confirmed(intent, key=key), key=key, amount=amount)
+    except NO_VERDICT as error:
+        return _unknown("charge", key, error)
 
 
 def find(*, key: str) -> Verdict:
@@ -138,6 +136,24 @@ def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayE
         order_id=events.text_in(marks, ORDER) or None,
         created_at=None if told.created is None else datetime.fromtimestamp(told.created, UTC),
     )
+
+
+def _if_asked_for(verdict: Verdict, *, key: str, amount: int) -> Verdict:
+    """The verdict, unless it is about a charge of another amount, or none."""
+    if verdict.status in ("unknown", "cancelled"):
+        return verdict
+    if verdict.status == "absent" or verdict.amount != amount:
+        return _unknown("charge", key, ValueError(stripe_calls.ANOTHER))
+    return verdict
+
+
+def _not_taken(error: stripe.InvalidRequestError, *, key: str) -> Verdict:
+    """Stripe made no intent because of what was asked for: most often of the card's token."""
+    if error.http_status == 404 and error.code != "resource_missing":
+        return _unknown("charge", key, error)
+    code = "unknown_token" if error.param == "payment_method" else error.code or "card_refused"
+    log.warning("gateway took no charge", key=key, code=error.code, param=error.param)
+    return Verdict(status="declined", failure_code=code, failure_detail=NOT_TAKEN)
 
 
 def _confirmed(intent: Intent, *, key: str) -> Verdict:

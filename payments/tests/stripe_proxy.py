@@ -186,6 +186,8 @@ class StripeProxy(ThreadingHTTPServer):
         answer = self._forwarded(replace(call, form=urlencode(form, doseq=True)))
         if answer.status == 200:
             self.memory.cards[answer.content["id"]] = card
+        if answer.status == 404:
+            answer.content["error"] |= {"code": "resource_missing", "param": "payment_method"}
         return answer
 
     def _confirm(self, call: Call) -> Answer:

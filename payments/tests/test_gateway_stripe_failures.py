@@ -38,10 +38,14 @@ def _stripe(settings: LazySettings) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
 
 
+def charge() -> Verdict:
+    return gateway().charge(key="one", token="pm_card_visa", amount=500, currency="KRW", order_id=None)
+
+
 def charged(intent: Any, settings: LazySettings) -> Verdict:
     """What a charge hears when every answer is this intent."""
     with talking(lambda write: write(http(200, intent)), settings):
-        return gateway().charge(key="one", token="pm_card_visa", amount=500, currency="KRW", order_id=None)
+        return charge()
 
 
 def listing(*objects: Any, has_more: bool = False) -> bytes:
@@ -113,13 +117,49 @@ def test_a_book_whose_pages_go_in_circles_is_given_up(settings: LazySettings) ->
         assert gateway().refund(key="two", charge_reference="pi_1", amount=1).status == "unknown"
 
 
+def test_an_address_that_is_not_stripes_declines_no_card(settings: LazySettings) -> None:
+    answer = http(404, {"error": {"type": "invalid_request_error", "message": "Unrecognized request URL"}})
+
+    with talking(lambda write: write(answer), settings):
+        assert charge().status == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": "amount_too_small", "param": "amount"}, "amount_too_small"),
+        ({"code": "resource_missing", "param": "payment_method"}, "unknown_token"),
+        ({}, "card_refused"),
+    ],
+)
+def test_an_intent_that_stripe_does_not_make_is_a_refused_card(
+    error: dict[str, str], code: str, settings: LazySettings
+) -> None:
+    answer = http(400, {"error": {"type": "invalid_request_error", "message": "No."} | error})
+
+    with talking(lambda write: write(answer), settings):
+        verdict = charge()
+    assert (verdict.status, verdict.failure_code) == ("declined", code)
+
+
+def test_a_refusal_that_follows_the_intent_is_no_decline(settings: LazySettings) -> None:
+    """Once there is an intent, only what it says of itself is a verdict."""
+    unconfirmed = http(200, INTENT | {"status": "requires_confirmation", "latest_charge": None})
+    missing = http(404, {"error": {"type": "invalid_request_error", "code": "resource_missing"}})
+    answers = [unconfirmed, missing, missing]
+
+    with talking(lambda write: write(answers.pop(0)), settings):
+        assert charge().status == "unknown"
+    assert answers == []
+
+
 @pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 503])
 def test_what_says_nothing_of_the_card_is_no_verdict(status: int, settings: LazySettings) -> None:
     answer = http(status, {"error": {"type": "api_error", "message": "pm_card_visa?"}})
 
     with talking(lambda write: write(answer), settings):
         heard = [
-            gateway().charge(key="one", token="pm_1", amount=500, currency="KRW", order_id=None),
+            charge(),
             gateway().find(key="one"),
             gateway().cancel(key="one"),
             gateway().refund(key="one", charge_reference="pi_1", amount=1),
