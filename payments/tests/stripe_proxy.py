@@ -197,7 +197,7 @@ class StripeProxy(ThreadingHTTPServer):
             return replace(_error(500, "lost"), is_lost=True)
         if is_open and self._fails(call.intent_id, card.failures):
             return _error(500, "api_error")
-        time.sleep(card.seconds)
+        self.memory.over.wait(card.seconds)
         self.memory.confirmed_at.setdefault(call.intent_id, time.monotonic())
         return replace(self._forwarded(call), is_lost=card.is_reply_lost)
 
