@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
@@ -33,9 +34,17 @@ class ProductForm(forms.ModelForm):
         help_text="In the currency's minor unit.",
     )
 
+    low_stock_threshold = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=products.LARGEST_THRESHOLD,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Tell when no more than this is available; empty: never.",
+    )
+
     class Meta:
         model = Product
-        fields = ["sku", "name", "price", "is_active"]
+        fields = ["sku", "name", "price", "is_active", "low_stock_threshold"]
 
 
 class MoveStockForm(BaseDialogForm):
@@ -52,13 +61,35 @@ class MoveStockForm(BaseDialogForm):
     reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
 
 
+class StateFilter(admin.SimpleListFilter):
+    """The four states that a product can be in."""
+
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.replace("_", " ")) for state in products.WITH_STATE]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Product]") -> "QuerySet[Product]":
+        condition = products.WITH_STATE.get(self.value() or "")
+        return queryset if condition is None else queryset.filter(condition)
+
+
 @admin.register(Product)
 class ProductAdmin(ModelAdmin):
     form = ProductForm
-    fields = ["sku", "name", "price", "is_active", "on_hand", "reserved", "available", "created_at"]
-    readonly_fields = ["on_hand", "reserved", "available", "created_at"]
-    list_display = ["sku", "name", "price", "on_hand", "reserved", "available", "is_active"]
-    list_filter = ["is_active"]
+    fields = [*ProductForm.Meta.fields, "on_hand", "reserved", "available", "state", "created_at"]
+    readonly_fields = ["on_hand", "reserved", "available", "state", "created_at"]
+    list_display = [
+        "sku",
+        "name",
+        "price",
+        "on_hand",
+        "reserved",
+        "available",
+        "low_stock_threshold",
+        "state",
+    ]
+    list_filter = [StateFilter]
     search_fields = ["sku", "name"]
     ordering = ["id"]
     actions_detail = ["move_stock"]
@@ -66,6 +97,10 @@ class ProductAdmin(ModelAdmin):
     @admin.display(description="available")
     def available(self, product: Product) -> int | str:
         return "-" if product.pk is None else product.available
+
+    @admin.display(description="state")
+    def state(self, product: Product) -> str:
+        return "-" if product.pk is None else products.state(product).replace("_", " ")
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         """Write only what was changed here: the page's copy of the stock is old by now."""

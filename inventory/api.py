@@ -72,7 +72,7 @@ class OneProduct(APIView):
     def patch(self, request: Request, product_id: int) -> Response:
         staff_may(request, "inventory.change_product")
         asked = read(bodies.ChangeProductInput, request)
-        product = products.change(product_id=product_id, **asked.model_dump())
+        product = products.change(product_id=product_id, **asked.model_dump(exclude_none=True))
         return Response(bodies.product_body(product))
 
 

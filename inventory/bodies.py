@@ -26,6 +26,7 @@ Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
 MovementKind = Literal["received", "adjusted", "sold", "returned"]
 # Something to read, not blanks only.
 Words = Annotated[str, Field(max_length=255, pattern=r"\S")]
+Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]
 Delta = Annotated[
     int,
     Field(ge=-LARGEST_DELTA, le=LARGEST_DELTA, json_schema_extra={"not": {"const": 0}}),
@@ -38,15 +39,17 @@ class CreateProductInput(Input):
     name: Words
     price: Amount
     is_active: bool = True
+    low_stock_threshold: Threshold | None = None
 
 
 class ChangeProductInput(Input):
-    """Only what is given changes."""
+    """Only what is given changes; a threshold is taken away again on the operators' page."""
 
     sku: Sku | None = None
     name: Words | None = None
     price: Amount | None = None
     is_active: bool | None = None
+    low_stock_threshold: Threshold | None = None
 
 
 class AdjustStockInput(Input):

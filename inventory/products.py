@@ -1,7 +1,8 @@
 """Products: creating and changing them, and finding them with what is free of their stock."""
 
 from collections.abc import Callable
-from enum import StrEnum
+from enum import Enum, StrEnum
+from typing import Final
 
 from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
@@ -21,10 +22,25 @@ class Availability(StrEnum):
     SOLD_OUT = "sold_out"
 
 
+class Keep(Enum):
+    """Says of a value that may be None that it is to stay as it is."""
+
+    KEEP = "as it is"
+
+
+KEEP: Final = Keep.KEEP
+# Nobody counts further, and every database can.
+LARGEST_THRESHOLD = 10**9
+INACTIVE = "inactive"
 WITH_AVAILABILITY = {
     Availability.AVAILABLE: Q(on_hand__gt=F("reserved")),
     Availability.RESERVED: Q(on_hand=F("reserved"), reserved__gt=0),
     Availability.SOLD_OUT: Q(on_hand=0),
+}
+# The four states that operators see: an inactive product is inactive, whatever its stock.
+WITH_STATE: dict[str, Q] = {
+    **{one.value: Q(is_active=True) & condition for one, condition in WITH_AVAILABILITY.items()},
+    INACTIVE: Q(is_active=False),
 }
 
 
@@ -35,11 +51,27 @@ def availability(product: Product) -> Availability:
     return Availability.RESERVED if product.reserved > 0 else Availability.SOLD_OUT
 
 
-def create(*, sku: str, name: str, price: int, is_active: bool = True) -> Product:
-    """Add a product with nothing in stock; `price` is in minor units. Raises `Rejected` `sku_exists`."""
+def state(product: Product) -> str:
+    """The product's availability, or that it is inactive."""
+    return availability(product).value if product.is_active else INACTIVE
+
+
+def create(
+    *, sku: str, name: str, price: int, is_active: bool = True, low_stock_threshold: int | None = None
+) -> Product:
+    """Add a product with nothing in stock; `price` is in minor units. Raises `Rejected` `sku_exists`.
+
+    `stock.low` is told when what is available falls to the threshold or below; None: never.
+    """
 
     def insert() -> Product:
-        return Product.objects.create(sku=sku, name=name, price=price, is_active=is_active)
+        return Product.objects.create(
+            sku=sku,
+            name=name,
+            price=price,
+            is_active=is_active,
+            low_stock_threshold=low_stock_threshold,
+        )
 
     return _with_unique_sku(insert, sku)
 
@@ -51,13 +83,17 @@ def change(
     name: str | None = None,
     price: int | None = None,
     is_active: bool | None = None,
+    low_stock_threshold: int | Keep | None = KEEP,
 ) -> Product:
     """Change what is given, and nothing of the stock; orders keep the name and price they were placed at.
 
+    A threshold of None is one: never tell that the stock is low. A new threshold tells of falls to come.
     Raises `NotFound`, and `Rejected` `sku_exists`.
     """
     given = {"sku": sku, "name": name, "price": price, "is_active": is_active}
-    changes = {field: value for field, value in given.items() if value is not None}
+    changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
+    if low_stock_threshold is not KEEP:
+        changes["low_stock_threshold"] = low_stock_threshold
 
     def update() -> Product:
         product = lock(product_id)

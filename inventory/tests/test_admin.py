@@ -101,6 +101,33 @@ def test_moving_stock_needs_the_permission(operator):
     assert StockMovement.objects.count() == 1
 
 
+def test_the_list_shows_and_filters_all_four_states(operator):
+    for sku, on_hand, reserved, is_active in (
+        ("FREE", 5, 4, True),
+        ("HELD", 5, 5, True),
+        ("GONE", 0, 0, True),
+        ("IDLE", 5, 5, False),
+    ):
+        made = ProductFactory.create(sku=sku, on_hand=on_hand, is_active=is_active)
+        Product.objects.filter(id=made.id).update(reserved=reserved)
+    states = {"available": "FREE", "reserved": "HELD", "sold_out": "GONE", "inactive": "IDLE"}
+    everything = operator.get("/admin/inventory/product/").content.decode()
+    for state, sku in states.items():
+        page = operator.get(f"/admin/inventory/product/?state={state}")
+        assert [product.sku for product in page.context["cl"].result_list] == [sku]
+        assert f"?state={state}" in everything
+        assert state.replace("_", " ") in page.content.decode()
+
+
+def test_a_threshold_is_set_and_taken_away_on_the_page(operator):
+    product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
+    form = {"sku": "TEA-1", "name": "Tea", "price": 900, "is_active": "on"}
+    for given, kept in (("5", 5), ("0", 0), ("-1", 0), ("", None)):
+        operator.post(f"{page_of(product)}/change/", form | {"low_stock_threshold": given})
+        product.refresh_from_db()
+        assert product.low_stock_threshold == kept
+
+
 def test_nothing_is_deleted_and_movements_are_only_read(operator):
     product = ProductFactory.create(on_hand=5)
     movement = StockMovementFactory.create()

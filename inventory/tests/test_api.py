@@ -139,6 +139,22 @@ def test_staff_change_a_product_by_what_they_send(staff):
     expect_refusal(staff.patch(f"/products/{product.id}", {"sku": "TEA-2"}), 409, "sku_exists")
 
 
+def test_staff_set_a_threshold_and_the_product_is_shown_as_ever(staff):
+    made = staff.post("/products", {"sku": "TEA-1", "name": "Tea", "price": 1, "low_stock_threshold": 7})
+    product = Product.objects.get()
+    assert product.low_stock_threshold == 7
+    assert "low_stock_threshold" not in made.json()
+    path = f"/products/{product.id}"
+    for sent, kept in (
+        ({"low_stock_threshold": 0}, 0),
+        ({"price": 2}, 0),
+        ({"low_stock_threshold": None}, 0),
+    ):
+        assert staff.patch(path, sent).status_code == 200
+        product.refresh_from_db()
+        assert product.low_stock_threshold == kept
+
+
 GOOD_PRODUCT = {"sku": "TEA-1", "name": "Tea", "price": 1}
 
 
@@ -160,6 +176,9 @@ GOOD_PRODUCT = {"sku": "TEA-1", "name": "Tea", "price": 1}
         ({"price": True}, "price"),
         ({"price": 2**63}, "price"),
         ({"is_active": 1}, "is_active"),
+        ({"low_stock_threshold": -1}, "low_stock_threshold"),
+        ({"low_stock_threshold": 10**9 + 1}, "low_stock_threshold"),
+        ({"low_stock_threshold": "5"}, "low_stock_threshold"),
         ({"on_hand": 5}, "on_hand"),
         ({"id": 5}, "id"),
     ],

@@ -105,6 +105,28 @@ def test_availability_is_the_same_in_python_and_in_the_database(on_hand, reserve
     assert [one for one in Availability if skus(with_availability=one) == ["ONE"]] == [expected]
 
 
+@pytest.mark.parametrize(
+    ("on_hand", "reserved", "is_active", "expected"),
+    [
+        (5, 4, True, "available"),
+        (5, 5, True, "reserved"),
+        (0, 0, True, "sold_out"),
+        (5, 0, False, "inactive"),
+        (5, 5, False, "inactive"),
+        (0, 0, False, "inactive"),
+    ],
+)
+def test_a_product_is_in_one_of_four_states_in_python_and_in_the_database(
+    on_hand, reserved, is_active, expected
+):
+    product = ProductFactory.create(on_hand=on_hand, is_active=is_active)
+    Product.objects.filter(id=product.id).update(reserved=reserved)
+    product.refresh_from_db()
+    assert products.state(product) == expected
+    found = [one for one, condition in products.WITH_STATE.items() if Product.objects.filter(condition)]
+    assert found == [expected]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_one_of_20_who_create_the_same_sku_at_once_does():
     def create() -> Product:

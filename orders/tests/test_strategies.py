@@ -6,14 +6,13 @@ Races are in `test_races.py`, the gate's mirror in `inventory/tests/test_mirror.
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection, connections
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from prometheus_client import REGISTRY
 
@@ -24,14 +23,15 @@ from orders import checkout, ending
 from orders.models import Order
 from orders.strategies import pessimistic, redis_gate
 from orders.tests import buying
+from orders.tests.waiting import in_background, somebody_waits_at_the_stock
 from shop.admission import Admission
 from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
 from shop.group_commit import Lane
 from shop.idempotency import Replay
-from shop.models import IdempotencyKey
+from shop.models import IdempotencyKey, JournalLine
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, ask, holding
+from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,32 +52,6 @@ def refused(product_id: int, quantity: int, **wanted: Any) -> FirstcomeError:
 def levels_of(product: Product) -> tuple[int, int]:
     product.refresh_from_db()
     return product.on_hand, product.reserved
-
-
-def in_background(work: Callable[[], Any]) -> Any:
-    """The future outcome of work in a thread of its own, which closes its connections."""
-
-    def run() -> Any:
-        try:
-            return work()
-        finally:
-            connections.close_all()
-
-    pool = ThreadPoolExecutor(max_workers=1)
-    future = pool.submit(run)
-    pool.shutdown(wait=False)
-    return future
-
-
-def somebody_waits_at_the_stock(count: int = 1) -> bool:
-    """Whether so many statements on products are under way: here they can only be waiting for a lock."""
-    with another_connection() as other:
-        [[waiting]] = ask(
-            other,
-            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
-            " AND id <> CONNECTION_ID() AND command = 'Query' AND info LIKE '%%inventory_product%%'",
-        )
-    return bool(waiting >= count)
 
 
 def test_short_lines_are_named_with_what_is_available_and_nothing_is_taken(strategy: str) -> None:
@@ -275,3 +249,11 @@ def test_a_full_lane_gives_the_gate_its_stock_back(
         with pytest.raises(Overloaded):
             buying.place(buying.account().id, {product: 1})
     buying.place(buying.account().id, {product: 1})
+
+
+def test_a_stock_that_falls_to_its_threshold_is_told_once_however_many_buy_at_once(strategy: str) -> None:
+    product = ProductFactory.create(on_hand=30, low_stock_threshold=10)
+    race([partial(buying.place, buying.account().id, {product: 1}) for _ in range(30)])
+    [line] = JournalLine.objects.filter(what="stock.low")
+    assert line.after["product"] == product.id
+    assert line.before["available"] > 10 >= line.after["available"]

@@ -1,0 +1,117 @@
+"""`stock.low`: told once each time what is available falls to the threshold, and never otherwise."""
+
+import pytest
+
+from inventory import adjusting, importing, products, reservations
+from inventory.importing import Row
+from inventory.models import Product
+from inventory.reservations import Line
+from inventory.tests.factories import ProductFactory
+from shop import transactions
+from shop.models import JournalLine
+from shop.tests.factories import OrderFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def product_of(on_hand: int, threshold: int | None) -> Product:
+    return ProductFactory.create(on_hand=on_hand, low_stock_threshold=threshold)
+
+
+def reserve(product: Product, quantity: int) -> None:
+    def work() -> None:
+        stock = reservations.lock([product.id])
+        reservations.take(stock, [Line(product.id, quantity)])
+        reservations.save(stock)
+
+    transactions.run(work)
+
+
+def release(product: Product, quantity: int) -> None:
+    transactions.run(lambda: reservations.release([Line(product.id, quantity)]))
+
+
+def told() -> list[int]:
+    """What was available each time that somebody was told."""
+    lines = JournalLine.objects.filter(what="stock.low").order_by("id")
+    return [line.after["available"] for line in lines]
+
+
+def test_the_event_says_which_product_and_how_much_is_left():
+    product = product_of(10, 4)
+    reserve(product, 6)
+    line = JournalLine.objects.get(what="stock.low")
+    assert line.after == {"product": product.id, "sku": product.sku, "available": 4, "threshold": 4}
+    assert (line.subject, line.before, line.delivery) == (
+        f"product {product.id}",
+        {"available": 10},
+        "queued",
+    )
+    assert (line.actor, line.order_id, line.is_internal) == ("system", None, False)
+
+
+def test_it_is_told_when_the_stock_falls_and_not_again_while_it_is_low():
+    product = product_of(10, 4)
+    for quantity in (5, 1, 1, 2):
+        reserve(product, quantity)
+    assert told() == [4]
+
+
+def test_a_fall_past_the_threshold_is_told_and_another_one_after_it_recovered():
+    product = product_of(10, 4)
+    reserve(product, 9)
+    release(product, 9)
+    reserve(product, 10)
+    assert told() == [1, 0]
+
+
+def test_adjusting_down_tells_and_up_does_not():
+    product = product_of(10, 4)
+    adjusting.adjust(product_id=product.id, delta=-7, reason="broken")
+    adjusting.adjust(product_id=product.id, delta=1, reason="found")
+    adjusting.receive(product_id=product.id, quantity=1, reason="delivery")
+    assert told() == [3]
+
+
+def test_selling_what_was_reserved_changes_nothing_of_what_is_available():
+    product, order = product_of(10, 4), OrderFactory.create().pk
+    reserve(product, 5)
+    transactions.run(lambda: reservations.sell({order: [Line(product.id, 5)]}))
+    assert told() == []
+
+
+def test_a_delivery_and_a_return_never_make_the_stock_low():
+    product, order = product_of(0, 4), OrderFactory.create().pk
+    transactions.run(lambda: reservations.put_back({order: [Line(product.id, 1)]}, "refund"))
+    importing.receive([Row(line=1, sku=product.sku, name=None, price=None, quantity=2)], reason="delivery")
+    assert told() == []
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(None, []), (0, [0])])
+def test_without_a_threshold_nobody_is_told_and_with_0_only_when_nothing_is_left(threshold, expected):
+    product = product_of(2, threshold)
+    reserve(product, 1)
+    reserve(product, 1)
+    assert told() == expected
+
+
+def test_a_new_threshold_tells_of_falls_to_come():
+    product = product_of(10, None)
+    reserve(product, 8)
+    products.change(product_id=product.id, low_stock_threshold=5)
+    release(product, 8)
+    reserve(product, 6)
+    products.change(product_id=product.id, low_stock_threshold=None)
+    assert told() == [4]
+
+
+def test_a_refused_or_undone_reservation_tells_nobody():
+    product = product_of(10, 4)
+
+    def fail() -> None:
+        reserve(product, 8)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        transactions.run(fail)
+    assert told() == []

@@ -1,0 +1,115 @@
+"""Whatever changes stock takes the product's lock, counts its version up, and leaves its trace."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from inventory import adjusting, importing, reservations
+from inventory.importing import Row
+from inventory.models import Product, StockMovement
+from inventory.tests.factories import ProductFactory
+from orders import checkout, ending, purchase
+from orders.models import Order
+from orders.tests import buying
+from orders.tests.waiting import in_background, somebody_waits_at_the_stock
+from shop import transactions
+from shop.models import JournalLine
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import holding
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change of a product with 10 on hand: what it does, how on hand and available move, what it notes."""
+
+    prepare: Callable[[Product], Callable[[], Any]]
+    on_hand: int
+    available: int
+    what: str
+    movement: str = ""
+
+
+def place(product: Product) -> Callable[[], Any]:
+    wish = buying.wish(buying.account().id, {product: 2})
+    return lambda: checkout.place(wish)
+
+
+def cancel(product: Product) -> Callable[[], Any]:
+    order = buying.place(buying.account().id, {product: 2}).order
+    return lambda: ending.cancel(order_id=order.id, account_id=None)
+
+
+def expire(product: Product) -> Callable[[], Any]:
+    order = buying.place(buying.account().id, {product: 2}).order
+    Order.objects.filter(id=order.id).update(expires_at=timezone.now())
+    return ending.expire_due
+
+
+def decline(product: Product) -> Callable[[], Any]:
+    placed = buying.place(buying.account().id, {product: 2}, token="tok_declined")
+    return lambda: buying.drive(placed)
+
+
+def pay(product: Product) -> Callable[[], Any]:
+    placed = buying.place(buying.account().id, {product: 2}, token="tok_ok")
+    return lambda: buying.drive(placed)
+
+
+def put_back(product: Product) -> Callable[[], Any]:
+    order = buying.drive(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
+    lines = purchase.lines_of(order.id)
+    return lambda: transactions.run(lambda: reservations.put_back({order.id: lines}, "wrong colour"))
+
+
+def adjust(product: Product) -> Callable[[], Any]:
+    return lambda: adjusting.adjust(product_id=product.id, delta=-2, reason="broken")
+
+
+def receive(product: Product) -> Callable[[], Any]:
+    return lambda: adjusting.receive(product_id=product.id, quantity=2, reason="delivery")
+
+
+def bring_in(product: Product) -> Callable[[], Any]:
+    row = Row(line=1, sku=product.sku, name=None, price=None, quantity=2)
+    return lambda: importing.receive([row], reason="delivery")
+
+
+CASES = {
+    "an order": Case(place, 0, -2, "order.placed"),
+    "a cancelled order": Case(cancel, 0, 2, "stock.released"),
+    "an expired order": Case(expire, 0, 2, "stock.released"),
+    "a declined payment": Case(decline, 0, 2, "stock.released"),
+    "a paid order": Case(pay, -2, 0, "stock.sold", "sold"),
+    "a return": Case(put_back, 2, 2, "stock.returned", "returned"),
+    "an adjustment": Case(adjust, -2, -2, "stock.adjusted", "adjusted"),
+    "a delivery": Case(receive, 2, 2, "stock.received", "received"),
+    "an import": Case(bring_in, 2, 2, "stock.received", "received"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_waits_for_the_products_lock_and_leaves_its_trace(name: str) -> None:
+    case, product = CASES[name], ProductFactory.create(on_hand=10)
+    change = case.prepare(product)
+    product.refresh_from_db()
+    last_movement, last_line = StockMovement.objects.latest("id").id, 0
+    if JournalLine.objects.exists():
+        last_line = JournalLine.objects.latest("id").id
+    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+        outcome = in_background(change)
+        wait_until(somebody_waits_at_the_stock)
+        assert not outcome.done()
+    outcome.result(timeout=20)
+
+    after = Product.objects.get(id=product.id)
+    assert after.on_hand - product.on_hand == case.on_hand
+    assert after.available - product.available == case.available
+    assert after.version == product.version + 1
+    moved = StockMovement.objects.filter(id__gt=last_movement).values_list("kind", "delta", "on_hand_after")
+    assert list(moved) == ([(case.movement, case.on_hand, after.on_hand)] if case.movement else [])
+    assert case.what in JournalLine.objects.filter(id__gt=last_line).values_list("what", flat=True)
