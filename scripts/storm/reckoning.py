@@ -24,7 +24,7 @@ def findings(stage: Stage, shop: Shop) -> Iterator[str]:
     for account in stage.buyers:
         yield from _repeats(account, shop.line)
         yield from _orders(account, orders[account.id])
-        yield from _coupons(account, shop)
+        yield from _coupons(account, orders[account.id], shop)
         yield from _wallet(account, stage, orders[account.id], shop)
     yield from _repeats(stage.staff, shop.line)
     yield from _campaigns(stage, shop)
@@ -75,8 +75,10 @@ def _must_be(orders: dict[str, Any], order_id: str, ends: set[str]) -> Iterator[
         yield f"order {order_id}: told {' or '.join(sorted(ends))}, is {status}"
 
 
-def _coupons(account: Account, shop: Shop) -> Iterator[str]:
+def _coupons(account: Account, orders: dict[str, Any], shop: Shop) -> Iterator[str]:
+    """Those that were told, as they were told; redeemed by one order of which something is left, or free."""
     told, there = account.coupons(), shop.coupons(account)
+    redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
     for code in told.keys() ^ there.keys():
         where = "told, but not there" if code in told else "there, but nobody was told"
         yield f"coupon {code} of account {account.id}: {where}"
@@ -84,6 +86,9 @@ def _coupons(account: Account, shop: Shop) -> Iterator[str]:
         for name in ("campaign", "position"):
             if told[code][name] != there[code][name]:
                 yield f"coupon {code}: {name} told {told[code][name]}, is {there[code][name]}"
+        wanted = "redeemed" if redeemed[code] else "issued"
+        if there[code]["status"] != wanted or redeemed[code] > 1:
+            yield f"coupon {code}: {redeemed[code]} paid orders have it, and it is {there[code]['status']}"
 
 
 def _wallet(account: Account, stage: Stage, orders: dict[str, Any], shop: Shop) -> Iterator[str]:

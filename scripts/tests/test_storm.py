@@ -19,8 +19,10 @@ ORDER = {
     "points_amount": 0,
     "card_amount": 900,
     "refunded_amount": 0,
+    "coupon": None,
     "items": [],
 }
+COUPON = {"code": "C1", "campaign": 1, "position": 1, "status": "issued"}
 CHARGE = {"order": "o1", "status": "succeeded", "amount": 900, "refunded_amount": 0}
 PLACE = Call("POST", "/orders", "token", {"items": [], "payment": {"token": "tok_ok"}}, "key")
 
@@ -113,7 +115,7 @@ class Books:
     def __init__(self) -> None:
         self.line = self
         self.placed: dict[str, Any] = {"o1": ORDER}
-        self.issued: dict[str, Any] = {"C1": {"code": "C1", "campaign": 1, "position": 1}}
+        self.issued: dict[str, Any] = {"C1": COUPON}
         self.balance = 70
         self.on_hand = 10
         self.charges = [CHARGE]
@@ -166,10 +168,9 @@ def books() -> Books:
 
 @pytest.fixture
 def stage() -> Stage:
-    coupon = {"code": "C1", "campaign": 1, "position": 1}
     deeds = [
         Deed("order", PLACE, Answer(201, ORDER)),
-        Deed("coupon", Call("POST", "/coupons", "token", {"campaign": 1}), Answer(201, coupon)),
+        Deed("coupon", Call("POST", "/coupons", "token", {"campaign": 1}), Answer(201, COUPON)),
     ]
     staff = Account(0, "staff")
     buyers = [Account(1, "token", 70, deeds)]
@@ -190,7 +191,9 @@ def test_a_shop_that_kept_its_word_has_nothing_to_answer_for(stage: Stage, books
         ("placed", {"o1": ORDER | {"refunded_amount": 1}}, "are not the 1 it says"),
         ("placed", {"o1": ORDER | {"items": [{"product": 5, "quantity": 1}]}}, "asked for"),
         ("issued", {}, "told, but not there"),
-        ("issued", {"C1": {"code": "C1", "campaign": 1, "position": 2}}, "position told 1, is 2"),
+        ("issued", {"C1": COUPON | {"position": 2}}, "position told 1, is 2"),
+        ("issued", {"C1": COUPON | {"status": "redeemed"}}, "0 paid orders have it, and it is redeemed"),
+        ("placed", {"o1": ORDER | {"coupon": "C1"}}, "1 paid orders have it, and it is issued"),
         ("balance", 71, "70 by its answers, holds 71"),
         ("on_hand", 9, "product 5: 10 on hand"),
         ("charges", [CHARGE | {"amount": 1_800}], "order o1: the gateway holds 1800, due are 900"),
@@ -214,7 +217,7 @@ def test_a_word_that_was_not_kept_is_found(
 
 
 def test_a_position_given_twice_is_found(stage: Stage, books: Any) -> None:
-    twin = {"code": "C2", "campaign": 1, "position": 1}
+    twin = COUPON | {"code": "C2"}
     call = Call("POST", "/coupons", "token", {"campaign": 1})
     stage.buyers[0].deeds.append(Deed("coupon", call, Answer(201, twin)))
     books.issued["C2"] = twin
