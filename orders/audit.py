@@ -23,17 +23,18 @@ from coupons.models import Coupon
 from inventory.models import Product
 from orders.giving_back import UNSETTLED as UNDER_WAY
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
-from orders.steps import DO, IN_EFFECT, LEASE_SECONDS
+from orders.steps import DO, LEASE_SECONDS, Event
 from orders.transitions import ENDED, OPEN, PAID
 from payments import book
 from payments.models import GATEWAY_CLEARING, Entry, Payment, Transfer
 from payments.paying import UNSETTLED
 from shop.auditing import LawReport, report
-from shop.models import IdempotencyKey
+from shop.models import IdempotencyKey, JournalLine
 
 # A saga whose driver died at its deadline is looked at again once the lease is over.
 GRACE_SECONDS = 6 * LEASE_SECONDS
 OFFENDERS_TOLD = 100
+Delivery = JournalLine.Delivery
 
 
 def audit() -> list[LawReport]:
@@ -193,12 +194,15 @@ def ended_orders_hold_nothing() -> LawReport:
 
 
 def paid_orders_were_told() -> LawReport:
-    """Each paid order's event was accepted, or an operator answers for it, or its saga still tries."""
-    accepted = SagaLog.objects.filter(saga=OuterRef("pk"), step="transmit", direction=DO, event__in=IN_EFFECT)
-    sagas = Saga.objects.filter(subject_id=OuterRef("payments__id"))
-    fine = sagas.filter(Q(ended_at__isnull=True) | Exists(accepted))
+    """Each paid order's event is delivered or queued, or an operator answers for it."""
+    told = JournalLine.objects.filter(
+        order_id=OuterRef("pk"), what="order.paid", delivery__in=(Delivery.QUEUED, Delivery.DELIVERED)
+    )
+    answered_for = SagaLog.objects.filter(
+        saga__subject_id=OuterRef("payments__id"), step="transmit", direction=DO, event=Event.FORCED
+    )
     paid = Order.objects.filter(status__in=PAID)
-    return report("L12", paid.count(), _told(paid.exclude(Exists(fine)), "id"))
+    return report("L12", paid.count(), _told(paid.exclude(Exists(told) | Exists(answered_for)), "id"))
 
 
 def _told(rows: "QuerySet[Any, Any]", name: str) -> list[str]:

@@ -1,6 +1,7 @@
-"""Operators' pages of accounts and idempotency keys."""
+"""Operators' pages of accounts, idempotency keys and the journal."""
 
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
 from django.contrib import admin, messages
@@ -10,10 +11,12 @@ from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.paginator import InfinitePaginator
 
-from shop import accounts
-from shop.models import IdempotencyKey
+from shop import accounts, outbox
+from shop.models import IdempotencyKey, JournalLine
 from shop.operators import ReadOnly
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -70,3 +73,47 @@ class IdempotencyKeyAdmin(ReadOnly, ModelAdmin):
     search_fields = ["=account__username", "=key_hash"]
     ordering = ["-id"]
     show_full_result_count = False
+
+
+@admin.register(JournalLine)
+class JournalLineAdmin(ReadOnly, ModelAdmin):
+    """The journal, newest first. It is long: what narrows it down are exact words that an index knows."""
+
+    list_display = ["at", "what", "subject", "who", "order_id", "told", "detail"]
+    list_filter = ["delivery", "actor", "at"]
+    search_fields = ["subject", "order_id"]
+    search_help_text = (
+        "An order's id, or a subject as it is written: `coupon CODE`, `product 7`, `wallet 42`."
+    )
+    ordering = ["-id"]
+    actions = ["replay"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    @display(description="by")
+    def who(self, line: JournalLine) -> str:
+        return f"{line.actor} {line.actor_name or line.actor_id or ''}".strip()
+
+    @display(description="event", label={"dead": "danger", "queued": "warning"})
+    def told(self, line: JournalLine) -> str:
+        return line.delivery
+
+    @admin.action(description="Deliver the selected dead events again", permissions=["replay"])
+    def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> None:
+        replayed = outbox.replay(list(selected.values_list("pk", flat=True)))
+        self.message_user(request, f"{len(replayed)} queued again: they are delivered within seconds.")
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("shop.change_journalline")
+
+    def get_search_results(
+        self, request: HttpRequest, lines: "QuerySet[JournalLine]", search_term: str
+    ) -> "tuple[QuerySet[JournalLine], bool]":
+        """The lines of one order, or of one subject."""
+        term = search_term.strip()
+        if not term:
+            return lines, False
+        try:
+            return lines.filter(order_id=UUID(term)), False
+        except ValueError:
+            return lines.filter(subject=term), False

@@ -10,10 +10,10 @@ from django.utils import timezone
 from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, Saga, SagaLog
+from orders.models import Order, Saga
 from orders.tests import buying
 from payments.models import Transfer
-from shop.models import IdempotencyKey
+from shop.models import IdempotencyKey, JournalLine
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -76,7 +76,12 @@ def _keep_points(paid: Order, ended: Order) -> None:
 
 
 def _never_told(paid: Order, ended: Order) -> None:
-    SagaLog.objects.filter(step="transmit").update(event="failed")
+    told = JournalLine.objects.filter(order_id=paid.id, what="order.paid")
+    told.update(delivery="dead", delivered_at=None, next_attempt_at=None)
+
+
+def _never_noted(paid: Order, ended: Order) -> None:
+    JournalLine.objects.filter(order_id=paid.id, what="order.paid").delete()
 
 
 DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
@@ -90,6 +95,7 @@ DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
     ("L10", _late_saga),
     ("L11", _keep_points),
     ("L12", _never_told),
+    ("L12", _never_noted),
 ]
 
 

@@ -1,6 +1,6 @@
 """What would break the promises of the shop in the place where it runs, and what to do about it."""
 
-from shop.doctor import brokers, clocks, databases, redises, start
+from shop.doctor import brokers, clocks, databases, events, redises, start
 from shop.doctor.findings import Finding
 
 
@@ -12,4 +12,5 @@ def examine() -> list[Finding]:
         *redises.examine(),
         *brokers.examine(),
         *clocks.examine(),
+        *events.examine(),
     ]

@@ -12,7 +12,7 @@ FEWEST_CHARACTERS = 10
 
 
 def examine() -> list[Finding]:
-    return [debug(), secret_key(), hosts(), lab(), migrations(), *demo()]
+    return [debug(), secret_key(), event_secret(), hosts(), lab(), migrations(), *demo()]
 
 
 def debug() -> Finding:
@@ -35,6 +35,16 @@ def secret_key() -> Finding:
             "Who guesses it can sign in as anybody: set it to 50 random characters, and keep it secret.",
         )
     return ok("SECRET_KEY", f"{len(key)} characters")
+
+
+def event_secret() -> Finding:
+    if not settings.EVENT_SECRET and not settings.DEBUG:
+        return danger(
+            "EVENT_SECRET",
+            "empty",
+            "Events go out unsigned, so anybody could send the data platform some: set it, there as well.",
+        )
+    return ok("EVENT_SECRET", "set" if settings.EVENT_SECRET else "empty, as will do to try things out")
 
 
 def hosts() -> Finding:

@@ -1,18 +1,21 @@
 """The doctor finds what is dangerous, on real servers where they can be made so, and says what to do."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils import timezone
 
 from scripts import ports
 from shop import redis
 from shop.celery import app
-from shop.doctor import brokers, clocks, databases, redises, start
+from shop.doctor import brokers, clocks, databases, events, redises, start
 from shop.doctor.findings import Finding
+from shop.models import JournalLine
 from shop.tests.commands import run, run_json
 from shop.tests.outages import OwnRedis, database_away
 
@@ -44,7 +47,8 @@ def levels(findings: list[Finding]) -> dict[str, str]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sound_place_gets_a_clean_bill_and_exit_0() -> None:
+def test_a_sound_place_gets_a_clean_bill_and_exit_0(settings: LazySettings) -> None:
+    settings.EVENT_SECRET = "known to the data platform"
     code, told = run_json("doctor")
 
     assert code == 0
@@ -222,6 +226,9 @@ def test_a_database_whose_clock_is_fast_is_seen() -> None:
         ({"ALLOWED_HOSTS": ["shop.example", "*"]}, "ALLOWED_HOSTS", "warning"),
         ({"LAB": True}, "LAB", "warning"),
         ({"DEBUG": True}, "DEBUG", "danger"),
+        ({"EVENT_SECRET": ""}, "EVENT_SECRET", "danger"),
+        ({"EVENT_SECRET": "", "DEBUG": True}, "EVENT_SECRET", "ok"),
+        ({"EVENT_SECRET": "known to the data platform"}, "EVENT_SECRET", "ok"),
     ],
 )
 @pytest.mark.django_db
@@ -232,6 +239,21 @@ def test_settings_that_open_doors_are_told(
         setattr(settings, name, value)
 
     assert levels(start.examine())[check] == level
+
+
+@pytest.mark.django_db
+def test_events_that_reach_nobody_are_told() -> None:
+    assert levels(events.examine()) == {"dead events": "ok", "queued events": "ok"}
+    long_ago = timezone.now() - timedelta(hours=1)
+    line = {"at": long_ago, "actor": "system", "what": "order.paid", "subject": "test"}
+    JournalLine.objects.create(**line, delivery="dead")
+    JournalLine.objects.create(**line, delivery="queued", next_attempt_at=long_ago)
+
+    found = events.examine()
+
+    assert levels(found) == {"dead events": "warning", "queued events": "warning"}
+    assert found[0].found.startswith("1 ") and "replay_events" in found[0].advice
+    assert found[1].found.startswith("1, the oldest for 3,6")
 
 
 @pytest.mark.django_db

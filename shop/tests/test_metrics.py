@@ -7,9 +7,12 @@ import urllib3
 from django.conf import LazySettings
 from django.test import Client
 
+from shop.tests.outages import database_away
+
 TOKEN = "a-long-token-for-metrics"
 
 
+@pytest.mark.django_db
 def test_this_machine_reads_them() -> None:
     answer = Client(REMOTE_ADDR="127.0.0.1").get("/metrics")
 
@@ -18,6 +21,7 @@ def test_this_machine_reads_them() -> None:
     assert b"# TYPE django_http_requests_before_middlewares_total counter" in answer.content
 
 
+@pytest.mark.django_db
 def test_others_read_them_with_the_token(settings: LazySettings) -> None:
     settings.METRICS_TOKEN = TOKEN
     elsewhere = Client(REMOTE_ADDR="192.0.2.1")
@@ -49,6 +53,19 @@ def test_a_proxy_on_this_machine_opens_them_to_nobody() -> None:
     forwarded = Client(REMOTE_ADDR="127.0.0.1").get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
 
     assert forwarded.status_code == 403
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_database_the_counters_are_told_all_the_same() -> None:
+    looking = Client(REMOTE_ADDR="127.0.0.1")
+    assert b"\nfirstcome_events_queued 0.0\n" in looking.get("/metrics").content
+
+    with database_away():
+        answer = looking.get("/metrics")
+
+    assert answer.status_code == 200
+    assert b"django_http_requests_before_middlewares_total" in answer.content
+    assert b"firstcome_events_queued" not in answer.content
 
 
 def answered_well(address: str) -> float:

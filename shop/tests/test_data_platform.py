@@ -1,0 +1,112 @@
+"""What is sent to the data platform, and which of its answers blame the events."""
+
+import hashlib
+import hmac
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from shop import data_platform
+from shop.data_platform import Verdict
+
+EVENT = {"id": "evt_1", "type": "test.happened", "occurred_at": timezone.now(), "data": {"order": None}}
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Answers every POST with one status and text, and keeps what came."""
+
+    protocol_version = "HTTP/1.1"
+    status, text, pause_seconds = 202, b"{}", 0.0
+    came: list[tuple[dict[str, str], bytes]]
+    connections: set[tuple[str, int]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.came.append((dict(self.headers), body))
+        self.connections.add(self.client_address)
+        time.sleep(self.pause_seconds)
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.text)))
+        self.end_headers()
+        self.wfile.write(self.text)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver(settings: LazySettings) -> Iterator[type[Receiver]]:
+    class Own(Receiver):
+        came: list[tuple[dict[str, str], bytes]] = []
+        connections: set[tuple[str, int]] = set()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Own)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings.DATA_PLATFORM_URL = f"http://127.0.0.1:{server.server_port}"
+    yield Own
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_any_success_is_taken(receiver: type[Receiver], status: int) -> None:
+    receiver.status, receiver.text = status, b""
+    assert data_platform.send([EVENT]) == Verdict()
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 410, 413, 415, 422])
+def test_what_blames_the_events_is_final(receiver: type[Receiver], status: int) -> None:
+    receiver.status, receiver.text = status, b'{"code":"invalid"}'
+    assert data_platform.send([EVENT]) == Verdict(f'HTTP {status} {{"code":"invalid"}}', is_final=True)
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 408, 425, 429, 500, 502, 503, 504])
+def test_what_passes_or_is_ours_to_correct_is_not(receiver: type[Receiver], status: int) -> None:
+    receiver.status = status
+    assert data_platform.send([EVENT]) == Verdict(f"HTTP {status} {{}}")
+
+
+def test_who_does_not_answer_in_time_is_not_waited_for(
+    receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_platform, "TIMEOUT", data_platform.urllib3.Timeout(total=0.2))
+    receiver.pause_seconds = 5
+    started_at = time.monotonic()
+    verdict = data_platform.send([EVENT])
+    assert verdict.error.startswith("no answer") and not verdict.is_final
+    assert time.monotonic() - started_at < 2
+
+
+def test_an_endless_answer_is_cut_short(receiver: type[Receiver]) -> None:
+    receiver.status, receiver.text = 500, b"x" * 5_000_000
+    assert data_platform.send([EVENT]) == Verdict(f"HTTP 500 {'x' * data_platform.READ_OF_AN_ANSWER}")
+
+
+def test_the_signature_is_of_the_time_and_just_these_bytes(
+    receiver: type[Receiver], settings: LazySettings
+) -> None:
+    settings.EVENT_SECRET = "known to both"
+    data_platform.send([EVENT])
+    [(headers, body)] = receiver.came
+    seconds, _, signature = headers["Firstcome-Signature"].removeprefix("t=").partition(",v1=")
+    expected = hmac.new(b"known to both", f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
+    assert signature == expected
+    assert abs(time.time() - int(seconds)) < 5
+
+
+def test_without_a_secret_nothing_is_signed(receiver: type[Receiver], settings: LazySettings) -> None:
+    settings.EVENT_SECRET = ""
+    data_platform.send([EVENT])
+    assert "Firstcome-Signature" not in receiver.came[0][0]
+
+
+def test_one_connection_serves_many_batches(receiver: type[Receiver]) -> None:
+    for _ in range(5):
+        data_platform.send([EVENT])
+    assert len(receiver.came) == 5
+    assert len(receiver.connections) == 1

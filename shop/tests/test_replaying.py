@@ -1,0 +1,137 @@
+"""Dead events as operators see them: listed, and replayed by command and from the journal's page."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from shop.models import JournalLine
+from shop.tests.commands import run, run_json
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def line(**fields: Any) -> JournalLine:
+    defaults = {"at": timezone.now(), "actor": "system", "what": "order.paid", "subject": "order X"}
+    return JournalLine.objects.create(**defaults | fields)
+
+
+def dead(**fields: Any) -> JournalLine:
+    return line(delivery="dead", attempts=7, last_error="HTTP 422 no", **fields)
+
+
+def client_of(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def changelist(client: Client, **query: str) -> Any:
+    return client.get(reverse("admin:shop_journalline_changelist"), query)
+
+
+def shown(page: Any) -> list[int]:
+    return [row.pk for row in page.context["cl"].result_list]
+
+
+def test_dead_events_are_listed() -> None:
+    assert run("replay_events") == (0, "No event is dead.\n")
+    first, order_id = dead(), uuid4()
+    second = dead(what="order.refunded", order_id=order_id)
+    line(delivery="")
+
+    code, told = run("replay_events")
+
+    assert code == 0
+    rows = told.splitlines()
+    assert [row.split()[0] for row in rows] == [f"evt_{first.pk}", f"evt_{second.pk}"]
+    assert rows[0].endswith("order.paid  order X: HTTP 422 no")
+    _, listed = run_json("replay_events")
+    assert listed["replayed"] == []
+    assert [(one["id"], one["order"], one["attempts"]) for one in listed["dead"]] == [
+        (f"evt_{first.pk}", None, 7),
+        (f"evt_{second.pk}", str(order_id), 7),
+    ]
+
+
+def test_some_or_all_are_replayed() -> None:
+    first, second, third = dead(), dead(), dead()
+
+    assert run("replay_events", f"evt_{first.pk}") == (
+        0,
+        "1 queued again: they are delivered within seconds.\n",
+    )
+    assert set(JournalLine.objects.filter(delivery="dead")) == {second, third}
+    code, told = run_json("replay_events", "--all")
+    assert (code, told["replayed"], told["dead"]) == (0, [f"evt_{second.pk}", f"evt_{third.pk}"], [])
+    queued = JournalLine.objects.filter(delivery="queued", attempts=0, next_attempt_at__lte=timezone.now())
+    assert set(queued) == {first, second, third}
+    assert JournalLine.objects.filter(what="event.replayed", actor="system").count() == 3
+
+
+@pytest.mark.parametrize("arguments", [["evt_1"], ["--all", "evt_1"], ["order.paid"]])
+def test_what_can_not_be_replayed_is_named_and_nothing_is(arguments: list[str]) -> None:
+    kept = dead(id=1_000_000)
+    with pytest.raises(CommandError):
+        run("replay_events", *arguments, *(["evt_1000000"] if arguments == ["evt_1"] else []))
+    kept.refresh_from_db()
+    assert kept.delivery == "dead"
+
+
+def test_the_journal_is_found_by_order_and_by_subject_and_the_dead_stand_out() -> None:
+    client = client_of(SuperuserFactory.create())
+    order_id = uuid4()
+    one, other, poison = line(order_id=order_id), line(subject="coupon ABC"), dead()
+
+    assert shown(changelist(client)) == [poison.pk, other.pk, one.pk]
+    assert shown(changelist(client, q=str(order_id))) == [one.pk]
+    assert shown(changelist(client, q="coupon ABC")) == [other.pk]
+    assert shown(changelist(client, q="coupon")) == []
+    assert shown(changelist(client, delivery__exact="dead")) == [poison.pk]
+    page = client.get(reverse("admin:shop_journalline_change", args=[poison.pk]))
+    assert page.status_code == 200
+    assert b"HTTP 422 no" in page.content
+
+
+def test_nobody_writes_into_the_journal_by_hand() -> None:
+    client = client_of(SuperuserFactory.create())
+    kept = line()
+
+    assert client.get(reverse("admin:shop_journalline_add")).status_code == 403
+    changed = client.post(reverse("admin:shop_journalline_change", args=[kept.pk]), {"what": "else"})
+    assert changed.status_code == 403
+    assert client.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
+
+
+def test_the_page_replays_dead_events_and_notes_who_did() -> None:
+    operator = SuperuserFactory.create()
+    poison, other = dead(), line()
+    sent = {"action": "replay", "_selected_action": [poison.pk, other.pk]}
+
+    done = client_of(operator).post(reverse("admin:shop_journalline_changelist"), sent, follow=True)
+
+    assert [str(message) for message in done.context["messages"]] == [
+        "1 queued again: they are delivered within seconds."
+    ]
+    poison.refresh_from_db()
+    assert poison.delivery == "queued"
+    noted = JournalLine.objects.get(what="event.replayed")
+    assert (noted.actor, noted.actor_id, noted.actor_name) == ("staff", operator.pk, operator.username)
+
+
+def test_who_may_only_look_can_not_replay() -> None:
+    reader = AccountFactory.create(is_staff=True, permissions=["shop.view_journalline"])
+    poison = dead()
+    sent = {"action": "replay", "_selected_action": [poison.pk]}
+
+    assert shown(changelist(client_of(reader))) == [poison.pk]
+    client_of(reader).post(reverse("admin:shop_journalline_changelist"), sent)
+
+    poison.refresh_from_db()
+    assert poison.delivery == "dead"
