@@ -91,7 +91,9 @@ def due(*, limit: int) -> list[UUID]:
         .values_list("id", flat=True)[:limit]
     )
     later = now + timedelta(seconds=LEASE_SECONDS)
-    Saga.objects.filter(id__in=ids, next_attempt_at__lte=now).update(next_attempt_at=later)
+    told = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
+    # Drivers come to the same rows and their index from the other side: that may deadlock.
+    transactions.run(lambda: told.update(next_attempt_at=later))
     return ids
 
 
