@@ -13,6 +13,7 @@ from orders.tests import buying
 from shop.models import IdempotencyKey
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FIELDS = {
@@ -220,3 +221,13 @@ def test_a_saga_is_there_for_the_sweeper_when_no_worker_is(staff: Api, path: str
     row = Saga.objects.get(kind="refund")
     assert row.next_attempt_at is not None
     assert row.next_attempt_at > row.created_at
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_worker_keeps_the_promise(staff: Api, order: Order, buyer: User, path: str) -> None:
+    refund = staff.post(path, ALL, key="a").json()
+    owner = client_of(buyer)
+    wait_until(lambda: owner.get(path).json()["results"] == [refund | {"status": "succeeded"}], seconds=20)
+    assert owner.get(f"/orders/{order.id}").json()["status"] == "refunded"
+    assert owner.get("/wallet").json()["balance_amount"] == 1_000
+    assert buying.broken_laws() == []
