@@ -4,13 +4,16 @@ import json
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from scripts.instance import Instance
 from scripts.storm import outside, reckoning
 from scripts.storm.calls import Answer, Call, Line, Observations, Unanswered
+from scripts.storm.echoes import Echo
 from scripts.storm.memory import Account, Deed, Shelf, Stage
 
 ORDER = {
@@ -107,6 +110,35 @@ def test_a_call_without_a_lasting_answer_is_not_waited_for_without_end(
 ) -> None:
     with pytest.raises(Unanswered, match="key key"):
         insist(shop, seen, [Answer(503, {"code": "unavailable"})] * 20, seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("deed", "answer", "says"),
+    [
+        ("twist", Answer(200, {}), None),
+        ("twist", Answer(503, {"code": "unavailable"}), None),
+        ("twist", Answer(404, {}), "answered 404 instead of 200"),
+        ("twist", Answer(500, {"code": "internal_error"}), "answered 500 instead of 200"),
+        ("repeat", Answer(200, {}), None),
+        ("repeat", Answer(400, {"code": "signature_invalid"}), "answered 400 instead of 200"),
+        ("forge", Answer(400, {"code": "signature_invalid"}), None),
+        ("forge", Answer(200, {}), "answered 200 instead of 400"),
+    ],
+)
+def test_a_webhook_has_to_be_answered_by_its_signature_alone(
+    deed: str, answer: Answer, says: str | None, shop: Shop, seen: Observations, tmp_path: Path
+) -> None:
+    echo = Echo(Instance(home=tmp_path, port=shop.server_port, database="sqlite"), seed="1", seen=seen)
+    charge = CHARGE | {"id": "ch_1", "key": "k", "currency": "KRW", "created_at": "2026-01-01T00:00:00Z"}
+    echo.charges, echo.webhooks = (
+        [charge],
+        [{"id": "evt_1", "type": "charge.succeeded", "delivered_at": None}],
+    )
+    shop.answers = [answer]
+    getattr(echo, deed)()
+    assert [says in finding for finding in seen.findings if says] == [True] * bool(says)
+    assert len(seen.findings) == bool(says)
+    assert "delivered_at" not in json.loads(shop.asked[0][1])
 
 
 class Books:
