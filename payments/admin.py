@@ -2,9 +2,11 @@
 
 from django.contrib import admin
 from django.db.models import Sum
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from unfold.admin import ModelAdmin, TabularInline
 
-from payments.models import Entry, LedgerAccount, Payment, Transfer
+from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from shop.operators import ReadOnly
 
 
@@ -69,6 +71,8 @@ class PaymentAdmin(ReadOnly, ModelAdmin):
         "status",
         "points_amount",
         "card_amount",
+        "refunding_amount",
+        "refunded_amount",
         "currency",
         "charge_key",
         "charge_reference",
@@ -77,3 +81,56 @@ class PaymentAdmin(ReadOnly, ModelAdmin):
         "created_at",
         "settled_at",
     ]
+
+
+@admin.register(WebhookEvent)
+class WebhookEventAdmin(ReadOnly, ModelAdmin):
+    list_display = ["id", "gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
+    list_filter = ["gateway", "type", ("handled_at", admin.EmptyFieldListFilter)]
+    search_fields = ["event_id", "charge_key"]
+    ordering = ["-id"]
+    show_full_result_count = False
+    fields = [
+        "gateway",
+        "event_id",
+        "type",
+        "charge_key",
+        "received_at",
+        "attempts",
+        "next_attempt_at",
+        "handled_at",
+        "outcome",
+    ]
+
+
+@admin.register(Reconciliation)
+class ReconciliationAdmin(ReadOnly, ModelAdmin):
+    list_display = [
+        "id",
+        "started_at",
+        "ended_at",
+        "since_at",
+        "checked",
+        "differences",
+        "refunded",
+        "unread",
+    ]
+    ordering = ["-id"]
+    show_full_result_count = False
+    fields = [
+        "started_at",
+        "ended_at",
+        "since_at",
+        "until_at",
+        "checked",
+        "differences",
+        "refunded",
+        "unread",
+        "in_words",
+    ]
+
+    @admin.display(description="findings")
+    def in_words(self, run: Reconciliation) -> str:
+        """One line each: what differs, why, and what was done about it."""
+        lines = [": ".join(filter(None, one.values())) for one in run.findings]
+        return format_html_join(mark_safe("<br>"), "{}", ([line] for line in lines)) or "none"

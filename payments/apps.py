@@ -1,4 +1,4 @@
-"""The app's registration, and the rows it can't be without."""
+"""The app's registration, the rows it can't be without, and what it tells at each look at the metrics."""
 
 from typing import Any
 
@@ -11,7 +11,26 @@ class PaymentsConfig(AppConfig):
     name = "payments"
 
     def ready(self) -> None:
+        from payments import reconciling, webhooks
+        from shop import gauges
+
         post_migrate.connect(open_shop_accounts, sender=self)
+        gauges.register(
+            "firstcome_webhooks_unhandled",
+            help="Events of gateways that are still to be worked on.",
+            read=webhooks.unhandled_count,
+        )
+        gauges.register(
+            "firstcome_reconciliation_differences",
+            help="What the latest comparisons with the gateway's book have left to a person.",
+            read=reconciling.left_counts,
+            label="of",
+        )
+        gauges.register(
+            "firstcome_reconciliation_age_seconds",
+            help="How long ago the gateway's book was last compared to its end.",
+            read=reconciling.age_seconds,
+        )
 
 
 def open_shop_accounts(*, using: str, apps: Any = installed, **context: Any) -> None:

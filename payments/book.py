@@ -1,15 +1,19 @@
 """Our payments against the gateway's own book of charges (law L9).
 
-The book is read page by page, and each page compared with its payments in one query. What looks wrong is
-looked at once more before it is told, for payments go on while the book is being read: so what is only
-in motion is no difference, and what is wrong needs no grace period to hide in.
+Both books are read side by side, page by page, however long they are. What looks wrong is looked at once
+more by its key before it is told, for payments go on while the books are being read: so what is only in
+motion is no difference, nor is what lies on the edge of a period.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from uuid import UUID
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice, pairwise
 
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from payments.abreast import Abreast
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
@@ -18,6 +22,10 @@ from shop.errors import Unavailable
 
 PAGE = 1_000
 MOST_TOLD = 100
+# A gateway whose lists begin with the newest has to hold what is asked for: no more than so much.
+SLICE = timedelta(days=1)
+# Something that never stands still is left to the next comparison.
+LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +41,19 @@ class Difference:
         return f"{self.key}: {self.cause}"
 
 
+@dataclass(slots=True)
+class Count:
+    """How many charges have been read so far."""
+
+    charges: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """How many charges were compared with their payments, and what doesn't agree."""
 
     checked: int
-    differences: list[Difference]
+    differences: list[Difference] = field(default_factory=list)
     unread: str = ""
 
     @property
@@ -47,26 +62,46 @@ class Comparison:
         return [*map(str, self.differences), *([f"not checked: {self.unread}"] if self.unread else [])]
 
 
-def compare(*, most: int = MOST_TOLD) -> Comparison:
-    """Compare the whole book with all payments; past `most` differences it stops.
-
-    Payments that are pending or in doubt may be charged or not: their sagas are still at it.
-    """
-    checked = 0
-    # Payments whose charge was met: some 80 MB for a million of them.
-    met: set[UUID] = set()
-    differences: list[Difference] = []
+def compare(
+    *, since: datetime | None = None, until: datetime | None = None, most: int = MOST_TOLD
+) -> Comparison:
+    """Compare the books of a period, or the whole of them; past `most` differences it stops."""
+    count, found = Count(), []
     try:
-        for page in _pages(gateway().charges()):
-            checked += len(page)
-            suspects = _suspects(page, met)
-            differences += islice(_confirmed(suspects), most - len(differences))
-            if len(differences) >= most:
-                return Comparison(checked, differences)
-        differences += islice(_confirmed(_claims_beyond(met)), most - len(differences))
+        for difference in islice(differences(since=since, until=until, count=count), most):
+            found.append(difference)
     except Unavailable as error:
-        return Comparison(checked, differences, unread=error.detail)
-    return Comparison(checked, differences)
+        return Comparison(count.charges, found, unread=error.detail)
+    return Comparison(count.charges, found)
+
+
+def differences(*, since: datetime | None, until: datetime | None, count: Count) -> Iterator[Difference]:
+    """Each key under which the books don't agree, as it is found; `count` tells how far it has come.
+
+    To a period belong the charges that the gateway took in it, and the payments that began in it. Payments
+    that are pending or in doubt may be charged or not: their sagas are still at it. Raises `Unavailable`
+    where the gateway's book can't be read.
+    """
+    # What begins from now on is for the next comparison.
+    end = until or timezone.now()
+    claims = _claims(since, end)
+    books = Abreast(_keys(claims))
+    for page in _pages(_charges(since, until)):
+        count.charges += len(page)
+        suspects, charged = _judged(page, since, end)
+        yield from _confirmed(suspects)
+        yield from _confirmed(books.meet(charged))
+    yield from _confirmed(books.rest())
+
+
+def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
+    """The gateway's book of the period, oldest first, asked for a slice at a time."""
+    at = since or Payment.objects.order_by("created_at").values_list("created_at", flat=True).first()
+    end, edges = until or timezone.now(), [since]
+    while at is not None and (at := at + SLICE) < end:
+        edges.append(at)
+    for first, last in pairwise([*edges, until]):
+        yield from gateway().charges(since=first, until=last)
 
 
 def _pages(charges: Iterator[BookedCharge]) -> Iterator[list[BookedCharge]]:
@@ -74,36 +109,83 @@ def _pages(charges: Iterator[BookedCharge]) -> Iterator[list[BookedCharge]]:
         yield page
 
 
-def _suspects(page: Sequence[BookedCharge], met: set[UUID]) -> list[str]:
-    """The keys of this page that don't agree with their payments, which count as met from now on."""
+def _claims(since: datetime | None, end: datetime) -> "QuerySet[Payment]":
+    """The payments of the period of which the gateway must have kept something."""
+    period = Q(created_at__lt=end) if since is None else Q(created_at__gte=since, created_at__lt=end)
+    return Payment.objects.filter(
+        period,
+        status=Payment.Status.SUCCEEDED,
+        card_amount__gt=F("refunded_amount") + F("refunding_amount"),
+    )
+
+
+def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
+    """Their charges' keys, oldest first. Read in pages, for MySQL's client would hold them all."""
+    rows = payments.order_by("created_at", "id").values_list("created_at", "id", "charge_key")
+    page = list(rows[:PAGE])
+    while page:
+        yield from (key for _, _, key in page)
+        at, id, _ = page[-1]
+        # The first condition is what an index can use.
+        page = list(rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))[:PAGE])
+
+
+def _judged(
+    page: Sequence[BookedCharge], since: datetime | None, end: datetime
+) -> tuple[list[str], list[str]]:
+    """The keys that don't agree with their payments, and the keys of those that claim to be charged."""
     rows = Payment.objects.filter(charge_key__in=[charge.key for charge in page])
     payments = {payment.charge_key: payment for payment in rows}
-    suspects = []
+    suspects: dict[str, None] = {}
+    charged: dict[str, None] = {}
     for charge in page:
         payment = payments.get(charge.key)
-        if (payment and payment.id in met) or _cause([charge], payment):
-            suspects.append(charge.key)
-        if payment:
-            met.add(payment.id)
-    return suspects
+        if charge.key in charged or _is_suspect(charge, payment):
+            suspects[charge.key] = None
+        if payment and _claims_in(payment, since, end):
+            charged[charge.key] = None
+    return list(suspects), list(charged)
 
 
-def _claims_beyond(met: set[UUID]) -> Iterator[str]:
-    """The keys of payments that say they were charged, and whose charge wasn't in the book."""
-    claims = Payment.objects.filter(status=Payment.Status.SUCCEEDED, card_amount__gt=0)
-    for id, key in claims.values_list("id", "charge_key").iterator(chunk_size=PAGE):
-        if id not in met:
-            yield key
+def _claims_in(payment: Payment, since: datetime | None, end: datetime) -> bool:
+    """Whether it is one of `_claims`."""
+    is_within = (since is None or since <= payment.created_at) and payment.created_at < end
+    return is_within and _range(payment)[0] > 0
+
+
+def _is_suspect(charge: BookedCharge, payment: Payment | None) -> bool:
+    """Whether a look by the key is worth it: that it is wrong, or not the charge that the payment names."""
+    is_another = payment and payment.charge_reference not in ("", charge.reference)
+    return bool(_cause([charge], payment) or (is_another and charge.kept_amount))
 
 
 def _confirmed(keys: Iterable[str]) -> Iterator[Difference]:
     """The differences that are still there when both sides are asked again."""
     for key in keys:
+        difference = _looked_at(key)
+        if difference:
+            yield difference
+
+
+def _looked_at(key: str) -> Difference | None:
+    """What is wrong under the key while the payment stands still: else it may have gone on in between."""
+    for _ in range(LOOKS):
+        payment = _payment(key)
         charges = list(gateway().charges(key=key))
-        payment = Payment.objects.filter(charge_key=key).first()
         cause = _cause(charges, payment)
-        if cause:
-            yield Difference(key, cause, charges, payment)
+        if not cause:
+            return None
+        if _stand(_payment(key)) == _stand(payment):
+            return Difference(key, cause, charges, payment)
+    return None
+
+
+def _payment(key: str) -> Payment | None:
+    return Payment.objects.filter(charge_key=key).first()
+
+
+def _stand(payment: Payment | None) -> tuple[str, int, int] | None:
+    return None if payment is None else (payment.status, payment.refunding_amount, payment.refunded_amount)
 
 
 def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> str:
@@ -120,12 +202,28 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> str:
                 f"{charge.amount} {charge.currency} is charged for order {charge.order_id}, "
                 f"not {payment.card_amount} {payment.currency} for order {payment.order_id}"
             )
-    if payment.status in UNSETTLED:
+    return _wrong_amount(kept_amount, payment, is_charged=bool(succeeded))
+
+
+def _wrong_amount(kept_amount: int, payment: Payment, *, is_charged: bool) -> str:
+    """Why the gateway can't rightly keep so much of what the payment came to, or nothing."""
+    least, most = _range(payment)
+    if payment.status in UNSETTLED or least <= kept_amount <= most:
         return ""
-    due_amount = payment.card_amount if payment.status == Payment.Status.SUCCEEDED else 0
-    if kept_amount == due_amount:
-        return ""
-    return f"the payment is {payment.status}: {due_amount} should be charged and kept, {kept_amount} is"
+    if payment.status != Payment.Status.SUCCEEDED:
+        return f"the payment is {payment.status}, and {kept_amount} is charged and kept"
+    if not is_charged:
+        return f"the payment is succeeded, and its {payment.card_amount} is not charged"
+    known = f"{payment.refunded_amount} is refunded, and {payment.refunding_amount} about to be"
+    return f"of {payment.card_amount} we say that {known}; the gateway keeps {kept_amount}"
+
+
+def _range(payment: Payment) -> tuple[int, int]:
+    """The least and the most that the gateway may keep of it: a refund under way has come or will."""
+    if payment.status != Payment.Status.SUCCEEDED:
+        return 0, 0
+    most = payment.card_amount - payment.refunded_amount
+    return most - payment.refunding_amount, most
 
 
 def _is_for(charge: BookedCharge, payment: Payment) -> bool:

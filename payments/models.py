@@ -182,7 +182,10 @@ class Payment(models.Model):
                 name="payments_payment_refunds_within_charge",
             ),
         ]
-        indexes = [models.Index(fields=["account", "id"], name="payments_payment_of_account")]
+        indexes = [
+            models.Index(fields=["account", "id"], name="payments_payment_of_account"),
+            models.Index(fields=["created_at"], name="payments_payment_by_beginning"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -71,6 +71,11 @@ def postpone(event: WebhookEvent, reason: str) -> None:
     _change(event, attempts=F("attempts") + 1, next_attempt_at=next_attempt_at, outcome=reason[:255])
 
 
+def unhandled_count() -> int:
+    """How many events are still to be worked on."""
+    return WebhookEvent.objects.filter(next_attempt_at__isnull=False).count()
+
+
 def sweep() -> int:
     """Forget the events that were handled and came long ago, the oldest first. Returns how many."""
     gone = 0

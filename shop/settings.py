@@ -164,6 +164,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
 # How often the sagas and events whose next attempt is due are looked for: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
+RECONCILE_SECONDS = number("RECONCILE_SECONDS", 300.0, least=1)
 CELERY_BEAT_SCHEDULE = {
     name: {"task": name, "schedule": seconds, "options": {"expires": seconds}}
     for name, seconds in {
@@ -173,6 +174,8 @@ CELERY_BEAT_SCHEDULE = {
         "orders.sweep": SWEEP_SECONDS,
         "inventory.sweep": SWEEP_SECONDS,
         "shop.sweep": SWEEP_SECONDS,
+        "payments.reconcile": RECONCILE_SECONDS,
+        "payments.sweep": 3600.0,
     }.items()
 }
 CELERY_BEAT_SCHEDULER = "shop.beat.Scheduler"

@@ -249,7 +249,6 @@ def test_a_worker_goes_on_by_itself_when_the_gateway_is_back(own_gateway: Simula
 def _is_paid_after_a_beat(placed: list[Placed]) -> bool:
     """What beat does every second."""
     tasks.advance_due()
-    time.sleep(0.2)
     return {buying.state_of(one.order.id) for one in placed} == {"paid"}
 
 

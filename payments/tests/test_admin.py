@@ -4,15 +4,16 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from payments import ledger
-from payments.models import SALES, Entry, Payment, Transfer
-from payments.tests import factories
+from payments.models import SALES, Entry, Payment, Reconciliation, Transfer, WebhookEvent
+from payments.tests import events, factories
 from payments.tests.factories import PaymentFactory
 from shop.tests.factories import SuperuserFactory
 
 pytestmark = pytest.mark.django_db
-MODELS = ["ledgeraccount", "transfer", "entry", "payment"]
+MODELS = ["ledgeraccount", "transfer", "entry", "payment", "webhookevent", "reconciliation"]
 
 
 @pytest.fixture
@@ -34,7 +35,22 @@ def rows() -> dict[str, object]:
         "transfer": Transfer.objects.get(kind="grant").id,
         "entry": Entry.objects.get(account_id=user_id).id,
         "payment": payment.id,
+        "webhookevent": events.take(key=payment.charge_key).id,
+        "reconciliation": reconciliation().id,
     }
+
+
+def reconciliation() -> Reconciliation:
+    """One that found something; what it writes down came from outside."""
+    now = timezone.now()
+    finding = {
+        "key": "<b>orphan</b>",
+        "cause": "700 is charged, and no payment knows of it",
+        "done": "refunded",
+    }
+    return Reconciliation.objects.create(
+        started_at=now, ended_at=now, checked=1, differences=1, refunded=1, findings=[finding]
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -62,6 +78,7 @@ def test_nothing_is_added_changed_or_deleted_by_hand(
     operator.post(reverse(f"admin:payments_{model}_changelist"), selected)
     assert ledger.balance_amount(rows["ledgeraccount"]) == 1_000  # type: ignore[arg-type]
     assert (Transfer.objects.count(), Entry.objects.count(), Payment.objects.count()) == (2, 4, 1)
+    assert (WebhookEvent.objects.count(), Reconciliation.objects.count()) == (1, 1)
 
 
 def test_a_transfer_shows_its_entries_and_the_shops_accounts_their_sum(
@@ -72,3 +89,12 @@ def test_a_transfer_shows_its_entries_and_the_shops_accounts_their_sum(
 
     assert b"-1000" in transfer.content
     assert b"700" in sales.content
+
+
+def test_a_reconciliation_shows_what_it_found_and_nothing_of_it_as_html(
+    operator: Client, rows: dict[str, object]
+) -> None:
+    page = operator.get(reverse("admin:payments_reconciliation_change", args=[rows["reconciliation"]]))
+    told = b"&lt;b&gt;orphan&lt;/b&gt;: 700 is charged, and no payment knows of it: refunded"
+
+    assert told in page.content

@@ -1,47 +1,235 @@
-"""Reconciling with a real gateway: orphaned charges are named, and refunded once when asked."""
+"""Reconciling with a real gateway: what differs is written down, and orphans are refunded once when asked."""
 
 import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.core.management import call_command
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.utils import timezone
 
-from payments import reconciling
-from payments.gateways import gateway
+from payments import paying, reconciling, tasks
+from payments.gateways import breaking, gateway
+from payments.models import Payment, Reconciliation
+from payments.reconciling import Fix
+from payments.tests.factories import PaymentFactory
+from scripts import ports
+from scripts.tests.simulator import Simulator
+from shop import gauges
+from shop.models import JournalLine
+from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def orphan() -> str:
+@pytest.fixture(autouse=True)
+def _own_book(own_gateway: Simulator) -> None:
+    """A book that knows of this test's charges alone."""
+
+
+def orphan(token: str = "tok_ok") -> str:
     """A charge that no payment of ours knows of; its key."""
     key = f"orphan-{uuid4()}"
-    charged = gateway().charge(key=key, token="tok_ok", amount=700, currency="KRW", order_id=None)
+    charged = gateway().charge(key=key, token=token, amount=700, currency="KRW", order_id=None)
     assert charged.status == "succeeded"
     return key
 
 
-@pytest.mark.usefixtures("own_gateway")
+def late() -> Payment:
+    """A payment that was given up, and whose charge came all the same."""
+    payment = PaymentFactory.create(card_amount=500)
+    with transaction.atomic():
+        assert paying.mark_failed(payment.id, code="gave_up", detail="", at=timezone.now())
+    charged = gateway().charge(
+        key=payment.charge_key, token="tok_ok", amount=500, currency="KRW", order_id=payment.order_id
+    )
+    assert charged.status == "succeeded"
+    return payment
+
+
+def refunded_amount(key: str) -> int:
+    return gateway().find(key=key).refunded_amount
+
+
+def gauge(name: str) -> float | None:
+    """What the metrics say under this name and label."""
+    for line in gauges.exposition().decode().splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.rpartition(" ")[2])
+    return None
+
+
+@contextmanager
+def nobody_there(settings: LazySettings) -> Iterator[None]:
+    there = settings.GATEWAY_URL
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    yield
+    settings.GATEWAY_URL = there
+    breaking.forget()
+
+
+def run(*options: str) -> tuple[int, str]:
+    """The command's exit code and what it said."""
+    out = io.StringIO()
+    try:
+        call_command("reconcile", *options, stdout=out)
+    except SystemExit as ended:
+        return int(str(ended.code)), out.getvalue()
+    return 0, out.getvalue()
+
+
 def test_an_orphaned_charge_is_named_and_left_alone() -> None:
     key = orphan()
     found = reconciling.reconcile()
-    assert [finding.difference.key for finding in found.findings] == [key]
-    assert not found.is_clean
-    assert gateway().find(key=key).refunded_amount == 0
+    cause = "700 is charged, and no payment knows of it"
+    assert found.findings == [{"key": key, "cause": cause, "done": ""}]
+    assert (found.checked, found.differences, found.refunded) == (1, 1, 0)
+    assert not reconciling.is_clean(found)
+    assert refunded_amount(key) == 0
 
 
-@pytest.mark.usefixtures("own_gateway")
-def test_fixing_refunds_it_once() -> None:
+def test_fixing_refunds_it_once_and_notes_it() -> None:
     key = orphan()
-    assert reconciling.reconcile(fix=True).is_clean
-    assert reconciling.reconcile(fix=True).findings == []
-    assert gateway().find(key=key).refunded_amount == 700
+    assert reconciling.is_clean(reconciling.reconcile(fix=Fix.EVERYTHING))
+    assert reconciling.reconcile(fix=Fix.EVERYTHING).findings == []
+    assert refunded_amount(key) == 700
+    line = JournalLine.objects.get(what="charge.late_refunded")
+    assert line.subject == f"charge {gateway().find(key=key).reference}"
 
 
-def test_a_gateway_that_is_away_is_told_and_exits_1(settings: Any) -> None:
-    settings.GATEWAY_URL = "http://127.0.0.1:1"
-    out = io.StringIO()
-    with pytest.raises(SystemExit) as ended:
-        call_command("reconcile", stdout=out)
-    assert ended.value.code == 1
-    assert "can't be read" in out.getvalue()
+def test_many_who_fix_at_once_refund_once() -> None:
+    payment = late()
+    race([lambda: reconciling.reconcile(fix=Fix.OURS)] * 6)
+    assert [one.kept_amount for one in gateway().charges()] == [0]
+    assert refunded_amount(payment.charge_key) == 500
+    line = JournalLine.objects.get(what="charge.late_refunded")
+    assert (line.subject, line.order_id) == (f"payment {payment.id}", payment.order_id)
+    assert line.after == {"amount": 500}
+
+
+def test_a_refund_that_fails_is_told_and_done_the_next_time() -> None:
+    key = orphan("tok_refund_fails")
+    runs = [reconciling.reconcile(fix=Fix.EVERYTHING) for _ in range(3)]
+    assert [one.findings[0]["done"] for one in runs] == ["refund failed", "refund failed", "refunded"]
+    assert [reconciling.is_clean(one) for one in runs] == [False, False, True]
+    assert refunded_amount(key) == 700
+
+
+def test_what_a_payment_that_succeeded_lacks_is_for_a_person() -> None:
+    payment = PaymentFactory.create(card_amount=500, status="succeeded", settled=True)
+    found = reconciling.reconcile(fix=Fix.EVERYTHING)
+    assert [(one["key"], one["done"]) for one in found.findings] == [(payment.charge_key, "")]
+
+
+def test_all_are_counted_and_given_back_but_only_so_many_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciling, "MOST_WRITTEN", 2)
+    keys = [orphan() for _ in range(5)]
+    found = reconciling.reconcile(fix=Fix.EVERYTHING)
+    assert (found.differences, found.refunded, len(found.findings)) == (5, 5, 2)
+    assert [refunded_amount(key) for key in keys] == [700] * 5
+
+
+def test_each_comparison_is_kept_and_the_old_ones_swept() -> None:
+    reconciling.reconcile(since=timezone.now() - timedelta(hours=1))
+    reconciling.reconcile()
+    Reconciliation.objects.filter(since_at=None).update(started_at=timezone.now() - timedelta(days=31))
+    assert tasks.sweep() == 1
+    assert Reconciliation.objects.get().since_at is not None
+
+
+def test_by_schedule_what_is_ours_is_given_back_and_what_is_nobodys_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciling, "SETTLING", timedelta(0))
+    payment, key = late(), orphan()
+    assert tasks.reconcile() == 1
+    assert (refunded_amount(payment.charge_key), refunded_amount(key)) == (500, 0)
+
+
+def test_by_schedule_the_whole_is_compared_once_a_day_and_the_last_hour_at_least_in_between() -> None:
+    assert [reconciling.reconcile_by_schedule().since_at is None for _ in range(3)] == [True, False, False]
+    lately = Reconciliation.objects.latest("id")
+    assert lately.since_at and lately.until_at
+    assert lately.until_at - lately.since_at >= timedelta(hours=1)
+    assert lately.started_at - lately.until_at >= timedelta(minutes=1)
+    Reconciliation.objects.update(started_at=timezone.now() - timedelta(hours=25))
+    assert reconciling.reconcile_by_schedule().since_at is None
+
+
+def test_the_period_is_longer_than_the_shop_s_patience(settings: LazySettings) -> None:
+    settings.PAYMENT_GIVE_UP_SECONDS = 3_600
+    reconciling.reconcile_by_schedule()
+    lately = reconciling.reconcile_by_schedule()
+    assert lately.since_at and lately.until_at
+    assert lately.until_at - lately.since_at == timedelta(hours=4)
+
+
+def test_a_whole_comparison_that_is_under_way_is_not_begun_again_but_one_that_died_is() -> None:
+    now = timezone.now()
+    under_way = Reconciliation.objects.create(
+        started_at=now, ended_at=now, checked=0, differences=0, refunded=0, unread=reconciling.UNDER_WAY
+    )
+    assert reconciling.reconcile_by_schedule().since_at is not None
+    Reconciliation.objects.filter(id=under_way.id).update(started_at=now - timedelta(minutes=61))
+    assert reconciling.reconcile_by_schedule().since_at is None
+
+
+def test_the_metrics_tell_what_is_left_and_how_old_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciling, "SETTLING", timedelta(0))
+    name = "firstcome_reconciliation_differences"
+    assert (gauge(f'{name}{{of="whole"}}'), gauge("firstcome_reconciliation_age_seconds")) == (None, None)
+    orphan()
+    reconciling.reconcile_by_schedule()
+    assert (gauge(f'{name}{{of="whole"}}'), gauge(f'{name}{{of="lately"}}')) == (1, None)
+    reconciling.reconcile(fix=Fix.EVERYTHING)
+    reconciling.reconcile_by_schedule()
+    assert (gauge(f'{name}{{of="whole"}}'), gauge(f'{name}{{of="lately"}}')) == (0, 0)
+    age = gauge("firstcome_reconciliation_age_seconds")
+    assert age is not None and 0 <= age < 60
+
+
+def test_a_gateway_that_is_away_is_told_and_exits_1(settings: LazySettings) -> None:
+    with nobody_there(settings):
+        code, said = run()
+    assert code == 1
+    assert "can't be read" in said
+    assert "can't be read" in Reconciliation.objects.get().unread
+    assert gauge("firstcome_reconciliation_age_seconds") is None
+
+
+def test_the_command_lists_what_differs_and_why() -> None:
+    payment = late()
+    code, said = run()
+    assert code == 1
+    assert said.splitlines() == [
+        "1 charges compared, 1 differ.",
+        f"  {payment.charge_key}: the payment is failed, and 500 is charged and kept",
+    ]
+    code, said = run("--fix")
+    assert (code, said.endswith("is charged and kept: refunded\n")) == (0, True)
+    assert run() == (0, "1 charges compared, 0 differ.\n")
+
+
+def test_the_command_for_programs_and_of_a_period() -> None:
+    key = orphan()
+    code, said = run("--json", "--since", "2026-01-01", "--until", "2026-01-02T09:00:00+09:00")
+    told: dict[str, Any] = json.loads(said)
+    assert (code, told["checked"], told["differences"]) == (0, 0, [])
+    assert (told["since"], told["until"]) == ("2026-01-01T00:00:00+00:00", "2026-01-02T09:00:00+09:00")
+    code, said = run("--json", "--since", "2026-01-01")
+    assert (code, [one["key"] for one in json.loads(said)["differences"]]) == (1, [key])
+    assert Reconciliation.objects.latest("id").since_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", ""])
+def test_a_period_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match="--since"):
+        call_command("reconcile", "--since", text)
