@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from circuitbreaker import STATE_HALF_OPEN, CircuitBreaker
+from structlog import get_logger
 
+log = get_logger(__name__)
 SILENCES = 10
 """In a row: a single card may well make a gateway time out, and other cards then count it away again."""
 SECONDS = 2
@@ -39,16 +41,27 @@ def watched() -> Iterator[None]:
     if _breaker.opened:
         raise _told()
     if _breaker.state != STATE_HALF_OPEN:
-        with _breaker:
+        with _counted():
             yield
         return
     if not _trying.acquire(blocking=False):
         raise _told()
     try:
-        with _breaker:
+        with _counted():
             yield
     finally:
         _trying.release()
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    try:
+        with _breaker:
+            yield
+    except Away as error:
+        if _breaker.opened:
+            log.error("gateway counts as away", for_seconds=SECONDS, reason=str(error))
+        raise
 
 
 def forget() -> None:

@@ -190,6 +190,23 @@ def test_a_key_that_is_barred_before_its_charge_is_never_charged(gateway: Gatewa
     assert sum(booked.kept_amount for booked in gateway.charges()) == 0
 
 
+@pytest.mark.parametrize("attempt", range(10))
+def test_a_charge_and_its_cancelling_that_race_end_in_one_truth(
+    gateway: Gateway, attempt: int, settings: LazySettings
+) -> None:
+    """Who hears that it is cancelled may count on it, were the charge's request still on its way."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 10
+    charged, cancelled = race(
+        [lambda: charge(gateway, "tok_ok", key="one"), lambda: gateway.cancel(key="one")]
+    )
+
+    kept_amount = sum(booked.kept_amount for booked in gateway.charges(key="one"))
+    outcomes = {charged.status, cancelled.status} - {"unknown", "absent"}
+    assert outcomes == ({"succeeded"} if kept_amount else {"cancelled"})
+    assert charge(gateway, "tok_ok", key="one").status in outcomes
+    assert sum(booked.kept_amount for booked in gateway.charges(key="one")) == kept_amount
+
+
 def test_a_charge_is_refunded_in_parts_each_key_once_and_never_beyond_it(gateway: Gateway) -> None:
     reference = charge(gateway, "tok_ok", key="one").reference
 
