@@ -28,6 +28,7 @@ NUMBERS = (
     "GATEWAY_LATENCY_MS",
     "GATEWAY_TIMEOUT_SECONDS",
     "PARTNER_FAILURE_RATE",
+    "RECONCILE_SECONDS",
     "SWEEP_SECONDS",
 )
 """What has to be a number, so that a slip is told with its name before anything starts."""

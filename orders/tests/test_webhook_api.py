@@ -23,6 +23,7 @@ from payments.tests import events
 from scripts import children, ports
 from scripts.tests.simulator import running
 from shop import tokens
+from shop.json_bodies import dump
 from shop.tests import live, outages
 from shop.tests.racing import race, wait_until
 
@@ -85,6 +86,20 @@ def test_without_a_secret_nothing_is_accepted(settings: LazySettings) -> None:
 
 def test_the_simulators_signature_is_none_for_stripe() -> None:
     assert code(post(events.body_of(), path="/api/v1/webhooks/stripe")) == (400, "signature_invalid")
+
+
+def test_stripes_are_taken_in_while_another_gateway_is_in_use(settings: LazySettings) -> None:
+    settings.WEBHOOK_SECRET_STRIPE = secret = "whsec_of_this_test"
+    charge = {"object": "payment_intent", "id": "pi_1", "metadata": {"firstcome_key": "payment-1"}}
+    told = {"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "data": {"object": charge}}
+    body = dump(told | {"created": int(time.time())})
+    headers = {"Stripe-Signature": events.signed(body, secret=secret)["Firstcome-Signature"]}
+    assert post(body, headers, path="/api/v1/webhooks/stripe").status_code == 200
+    event = WebhookEvent.objects.get()
+    assert (event.gateway, event.type, event.charge_key) == ("stripe", "charge.succeeded", "payment-1")
+    tasks.handle_webhook(event.id)
+    event.refresh_from_db()
+    assert event.outcome == "not asked: PAYMENT_GATEWAY is simulator"
 
 
 @pytest.mark.parametrize("name", ["paypal", "Simulator", "%00", "x" * 300])
