@@ -1,0 +1,157 @@
+"""What the journal says of coupons: each that was issued once, at the hands of who asked for it."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from coupons import holding, issuing
+from coupons.models import Campaign, Coupon
+from coupons.strategies import group_commit
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
+from shop import journal, transactions
+from shop.journal import Actor, Who
+from shop.models import JournalLine
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding as keeping
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NOBODY = 10**9
+
+
+def lines(what: str = "coupon.issued") -> list[JournalLine]:
+    return list(JournalLine.objects.filter(what=what).order_by("id"))
+
+
+def in_one_batch(campaign: Campaign, calls: Sequence[Any]) -> list[Any]:
+    """The outcomes of calls that wait behind the first, and are decided together once that is done."""
+    lane = group_commit._lane(campaign.pk)
+    with ThreadPoolExecutor(2) as pool:
+        with keeping("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk):
+            first = pool.submit(race, calls[:1])
+            wait_until(lambda: lane._leader is not None and not lane._line)
+            others = pool.submit(race, calls[1:])
+            wait_until(lambda: len(lane._line) == len(calls) - 1)
+        return [*first.result(), *others.result()]
+
+
+def test_a_coupon_is_noted_and_told_to_those_outside() -> None:
+    campaign, [account_id] = CampaignFactory.create(), accounts(1)
+    coupon = issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon
+    issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+
+    [line] = lines()
+    assert (line.subject, line.at, line.delivery) == (f"coupon {coupon.code}", coupon.issued_at, "queued")
+    assert line.after == {
+        "coupon": coupon.code,
+        "campaign": campaign.pk,
+        "account": account_id,
+        "position": 1,
+        "status": "issued",
+    }
+
+
+@pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "unsafe"])
+def test_by_every_strategy_each_coupon_has_a_line_of_its_askers(strategy: str, settings: Any) -> None:
+    settings.LAB = True
+    campaign = CampaignFactory.create(strategy=strategy, quantity=20)
+
+    def ask(account_id: int) -> Any:
+        with journal.acting(Who(Actor.ACCOUNT, account_id, request_id=f"r-{account_id}")):
+            return issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+
+    race([partial(ask, account_id) for account_id in accounts(30)])
+
+    coupons = Coupon.objects.values_list("code", "account_id")
+    said = {(line.after["coupon"], line.actor_id) for line in lines() if line.after}
+    assert said == set(coupons)
+    assert len(lines()) == len(coupons)
+    assert all(line.request_id == f"r-{line.actor_id}" for line in lines())
+
+
+def test_customers_of_one_batch_each_have_their_own_name_and_request_on_record() -> None:
+    campaign = CampaignFactory.create(quantity=100)
+    buyers, operator = AccountFactory.create_batch(20), SuperuserFactory.create()
+    [gifted] = accounts(1)
+    def ask(asker: User, **body: Any) -> Any:
+        name = {"X-Request-ID": f"request-of-{asker.pk}"}
+        return client_of(asker).post("/coupons", {"campaign": campaign.pk, **body}, **name)
+
+    outcomes = in_one_batch(
+        campaign, [*(partial(ask, buyer) for buyer in buyers), partial(ask, operator, user=gifted)]
+    )
+
+    assert [outcome.status_code for outcome in outcomes] == [201] * 21
+    assert len({line.at for line in lines()}) == 2, "the first alone, all others by one leader"
+    for line in lines():
+        assert line.after
+        asked_by = operator.pk if line.after["account"] == gifted else line.after["account"]
+        assert (line.actor_id, line.request_id) == (asked_by, f"request-of-{asked_by}")
+        assert line.actor == ("staff" if asked_by == operator.pk else "account")
+
+
+def test_a_batch_that_falls_back_to_singles_notes_each_coupon_once() -> None:
+    """Somebody who doesn't exist spoils the batch, which is then decided one by one."""
+    campaign = CampaignFactory.create(quantity=100)
+    asking = [*accounts(6), NOBODY, *accounts(6)]
+
+    outcomes = in_one_batch(
+        campaign, [partial(issuing.issue, campaign_id=campaign.pk, user_id=id) for id in asking]
+    )
+
+    assert sum(isinstance(outcome, issuing.Issued) for outcome in outcomes) == 12
+    said = sorted(line.after["coupon"] for line in lines() if line.after)
+    assert said == sorted(Coupon.objects.values_list("code", flat=True))
+    assert sorted(line.after["position"] for line in lines() if line.after) == list(range(1, 13))
+
+
+def test_a_coupons_way_through_orders_is_noted_with_what_it_was_before() -> None:
+    first, second = order_ids(2)
+    coupon = coupon_of(CampaignFactory.create())
+    buyer = Who(Actor.ACCOUNT, coupon.account_id, request_id="r-1")
+
+    def hold(order_id: Any) -> None:
+        held = holding.usable([coupon.code])[coupon.code]
+        holding.take(held, order_id=order_id, by=buyer)
+        holding.hold({held: order_id})
+
+    transactions.run(partial(hold, first))
+    transactions.run(lambda: holding.give_back([first]))
+    transactions.run(lambda: holding.give_back([first]))
+    transactions.run(partial(hold, second))
+    transactions.run(lambda: holding.redeem([second]))
+    transactions.run(lambda: holding.give_back_redeemed(second, now=coupon.issued_at))
+
+    noted = JournalLine.objects.exclude(what="coupon.issued").order_by("id")
+    assert [(line.what, line.order_id, line.before, line.after) for line in noted] == [
+        ("coupon.held", first, {"status": "issued"}, {"status": "held"}),
+        ("coupon.given_back", first, {"status": "held"}, {"status": "issued"}),
+        ("coupon.held", second, {"status": "issued"}, {"status": "held"}),
+        ("coupon.redeemed", second, {"status": "held"}, {"status": "redeemed"}),
+        ("coupon.given_back", second, {"status": "redeemed"}, {"status": "issued"}),
+    ]
+    assert {line.request_id for line in lines("coupon.held")} == {"r-1"}
+    assert all(line.is_internal for line in noted)
+
+
+def test_an_operator_who_makes_a_coupon_void_is_on_record() -> None:
+    operator, coupon = SuperuserFactory.create(), coupon_of(CampaignFactory.create())
+    client = Client(headers={"X-Request-ID": "r-admin"})
+    client.force_login(operator)
+
+    client.post(
+        reverse("admin:coupons_coupon_void", args=[coupon.pk]),
+        {"reason": "A mistake.", "_form_submitted": "1"},
+    )
+
+    [line] = lines("coupon.void")
+    assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.pk, operator.username)
+    assert (line.request_id, line.detail, line.delivery) == ("r-admin", "A mistake.", "")
+    assert (line.before, line.after) == ({"status": "issued"}, {"status": "void"})

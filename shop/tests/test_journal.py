@@ -1,0 +1,144 @@
+"""The journal: each line as it was noted, at whose hands, and there only if its effect is."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from shop import journal, transactions
+from shop.journal import Actor, Who
+from shop.models import JournalLine
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+AWKWARD = 'it\'s 100 %s \\ "quoted"; 커피, 😀'
+
+
+def noted() -> list[str]:
+    return list(JournalLine.objects.order_by("id").values_list("what", flat=True))
+
+
+def note(what: str = "test.noted", **more: Any) -> None:
+    journal.note(what=what, subject="test", **more)
+
+
+def test_a_line_is_kept_as_it_was_noted() -> None:
+    order_id = uuid4()
+    transactions.run(
+        lambda: journal.note(
+            what="test.noted",
+            subject=AWKWARD,
+            order_id=order_id,
+            before={"count": 1, "text": AWKWARD, "nothing": None},
+            after={"list": [1, {"deep": True}], "amount": 2**62},
+            detail=AWKWARD + "x" * 300,
+            reference="ch_1",
+            is_internal=True,
+            is_outgoing=True,
+            at=AT,
+            by=Who(actor=Actor.STAFF, id=7, name=AWKWARD, request_id="r-1"),
+        )
+    )
+    line = JournalLine.objects.get()
+    assert (line.at, line.what, line.subject, line.order_id) == (AT, "test.noted", AWKWARD, order_id)
+    assert line.before == {"count": 1, "text": AWKWARD, "nothing": None}
+    assert line.after == {"list": [1, {"deep": True}], "amount": 2**62}
+    assert line.detail == (AWKWARD + "x" * 300)[:255]
+    assert (line.actor, line.actor_id, line.actor_name) == ("staff", 7, AWKWARD)
+    assert (line.request_id, line.reference, line.is_internal) == ("r-1", "ch_1", True)
+    assert (line.delivery, line.next_attempt_at, line.attempts) == ("queued", AT, 0)
+    assert (line.delivered_at, line.last_error) == (None, "")
+
+
+def test_what_is_not_said_is_empty() -> None:
+    transactions.run(note)
+    line = JournalLine.objects.get()
+    assert (line.order_id, line.before, line.after, line.actor_id) == (None, None, None, None)
+    assert (line.actor, line.actor_name, line.request_id) == ("system", "", "")
+    assert (line.detail, line.reference, line.is_internal) == ("", "", False)
+    assert (line.delivery, line.next_attempt_at) == ("", None)
+    # Absent, and no JSON `null`.
+    assert JournalLine.objects.filter(before__isnull=True, after__isnull=True).exists()
+
+
+@pytest.mark.parametrize(("count", "statements"), [(1, 1), (1_000, 1), (2_500, 3)])
+def test_many_lines_are_a_statement_a_thousand_in_the_order_in_which_they_were_noted(
+    count: int, statements: int
+) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        transactions.run(lambda: [note(f"test.{number}") for number in range(count)])
+
+    assert len([query for query in captured if "shop_journalline" in query["sql"]]) == statements
+    assert noted() == [f"test.{number}" for number in range(count)]
+
+
+def test_what_is_rolled_back_was_never_noted() -> None:
+    def work() -> None:
+        note("test.lost")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        transactions.run(work)
+    with pytest.raises(RuntimeError), transaction.atomic():
+        work()
+    transactions.run(lambda: note("test.kept"))
+    assert noted() == ["test.kept"]
+
+
+def test_a_part_that_failed_alone_is_not_noted() -> None:
+    def work() -> None:
+        note("test.before")
+        with pytest.raises(RuntimeError), transactions.savepoint():
+            note("test.lost")
+            raise RuntimeError
+        note("test.after")
+
+    transactions.run(work)
+    assert noted() == ["test.before", "test.after"]
+
+
+def test_work_that_is_tried_again_is_noted_once() -> None:
+    attempts = []
+
+    def work() -> None:
+        attempts.append(1)
+        note(f"test.attempt.{len(attempts)}")
+        if len(attempts) < 3:
+            raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
+
+    transactions.run(work)
+    assert noted() == ["test.attempt.3"]
+
+
+def test_a_line_that_can_not_be_written_takes_its_effect_with_it() -> None:
+    """Neither is there without the other."""
+
+    def work() -> None:
+        JournalLine.objects.create(at=AT, actor="system", what="test.effect", subject="test")
+        note("x" * 65)
+
+    with pytest.raises(Exception, match="what"):
+        transactions.run(work)
+    assert noted() == []
+
+
+def test_who_acts_is_whoever_is_known_to() -> None:
+    assert journal.who() == journal.SYSTEM
+    with journal.acting(Who(request_id="r-1")):
+        journal.identify(account_id=7, is_staff=False)
+        assert journal.who() == Who(Actor.ACCOUNT, 7, "", "r-1")
+        with journal.acting(Who(Actor.STAFF, 1)):
+            assert journal.who() == Who(Actor.STAFF, 1)
+        assert journal.who() == Who(Actor.ACCOUNT, 7, "", "r-1")
+        transactions.run(note)
+    assert journal.who() == journal.SYSTEM
+    assert JournalLine.objects.filter(actor="account", actor_id=7, request_id="r-1").count() == 1
+
+
+def test_nothing_is_noted_outside_a_transaction() -> None:
+    with pytest.raises(transaction.TransactionManagementError):
+        note()
