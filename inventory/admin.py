@@ -6,8 +6,11 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
+from import_export.admin import ImportMixin
 from unfold.admin import ModelAdmin
+from unfold.contrib.import_export.forms import ImportForm
 from unfold.decorators import action
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
@@ -16,13 +19,15 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from inventory import adjusting, products
+from inventory import adjusting, products, stock_uploads
 from inventory.adjusting import LARGEST_DELTA
 from inventory.bodies import SKU_PATTERN
 from inventory.models import Product, StockMovement
 from shop.errors import FirstcomeError
 from shop.operators import ReadOnly
 from shop.reading import LARGEST_AMOUNT
+
+UPLOAD_GONE = "The file is not here any more: it was imported, or is on another server. Upload it again."
 
 
 class ProductForm(forms.ModelForm):
@@ -75,8 +80,13 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Product)
-class ProductAdmin(ModelAdmin):
+class ProductAdmin(ImportMixin, ModelAdmin):
     form = ProductForm
+    import_form_class = ImportForm
+    resource_classes = [stock_uploads.Delivery]
+    tmp_storage_class = stock_uploads.KeptUpload
+    # Movements and journal tell who brought what in.
+    skip_admin_log = True
     fields = [*ProductForm.Meta.fields, "on_hand", "reserved", "available", "state", "created_at"]
     readonly_fields = ["on_hand", "reserved", "available", "state", "created_at"]
     list_display = [
@@ -93,6 +103,31 @@ class ProductAdmin(ModelAdmin):
     search_fields = ["sku", "name"]
     ordering = ["id"]
     actions_detail = ["move_stock"]
+
+    def get_import_formats(self) -> list[type[stock_uploads.StockFile]]:
+        return [stock_uploads.StockFile]
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        needed = ["inventory.add_product", "inventory.change_product", "inventory.add_stockmovement"]
+        return request.user.has_perms(needed)
+
+    def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().process_import(request, **kwargs)
+        except FileNotFoundError:
+            wrong = (
+                "The file is not here any more: it was imported, or kept elsewhere. Upload the file again."
+            )
+            self.message_user(request, wrong, level=messages.ERROR)
+            return redirect("admin:inventory_product_import")
+
+    def process_result(self, result: Any, request: HttpRequest) -> HttpResponse:
+        """Things may have changed since the preview: then nothing was imported, and this says why."""
+        wrong = stock_uploads.told(result)
+        if not wrong:
+            return super().process_result(result, request)
+        self.message_user(request, f"Nothing was imported. {' '.join(wrong)}", level=messages.ERROR)
+        return redirect("admin:inventory_product_import")
 
     @admin.display(description="available")
     def available(self, product: Product) -> int | str:

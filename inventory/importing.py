@@ -1,12 +1,12 @@
-"""Importing stock in bulk: missing products are made, known ones renamed and repriced, goods received.
+"""Importing stock in bulk: missing products are made, known ones take the file's word, goods received.
 
 All or nothing, in one transaction. It keeps its products locked until the end, and orders for them wait:
 bring large files while the shop is quiet.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from django.db import IntegrityError
 from django.utils import timezone
@@ -14,6 +14,7 @@ from django.utils import timezone
 from inventory import levels, movements
 from inventory.levels import Change
 from inventory.models import Product, StockMovement
+from inventory.products import KEEP, Keep
 from shop import transactions
 from shop.errors import Invalid, Rejected
 
@@ -26,7 +27,8 @@ ROWS_AT_ONCE = 500
 class Row:
     """So many of a product came in. Without name and price it must exist, and keeps its own.
 
-    `line` is where the row stands in its file, 0 for one that isn't from a file.
+    `line` is where the row stands in its file, 0 for one that isn't from a file. A threshold of None is
+    one: never.
     """
 
     line: int
@@ -34,15 +36,28 @@ class Row:
     name: str | None
     price: int | None
     quantity: int
+    low_stock_threshold: int | Keep | None = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one row. `changes` are by field: what it was, and what it is."""
+
+    row: Row
+    product_id: int
+    is_new: bool
+    changes: dict[str, tuple[Any, Any]]
+    on_hand_after: int
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many products were created, how many renamed or repriced, and how many units came in."""
+    """How many products were created, how many changed, how many units came in; and each row's receipt."""
 
     created: int = 0
     changed: int = 0
     received: int = 0
+    receipts: Sequence[Receipt] = field(default=(), compare=False)
 
 
 class _TakenBack(Exception):
@@ -88,13 +103,18 @@ def _receive(rows: Sequence[Row], reason: str, on_progress: Callable[[int], None
     new = _new(rows, _ids([row.sku for row in rows]))
     _create(new)
     ids = _ids([row.sku for row in rows])
-    changed = done = 0
+    made = {row.sku for row in new}
+    receipts: list[Receipt] = []
     # In the order of ids, over all the chunks: the lock order of everything that touches stock.
     for chunk in _chunks(sorted(rows, key=lambda row: ids[row.sku])):
-        changed += _receive_chunk({ids[row.sku]: row for row in chunk}, reason)
-        done += len(chunk)
-        on_progress(done)
-    return Imported(created=len(new), changed=changed, received=sum(row.quantity for row in rows))
+        receipts += _receive_chunk({ids[row.sku]: row for row in chunk}, made, reason)
+        on_progress(len(receipts))
+    return Imported(
+        created=len(new),
+        changed=sum(bool(receipt.changes) for receipt in receipts),
+        received=sum(row.quantity for row in rows),
+        receipts=sorted(receipts, key=lambda receipt: receipt.row.line),
+    )
 
 
 def _ids(skus: Sequence[str]) -> dict[str, int]:
@@ -128,14 +148,15 @@ def _create(rows: Sequence[Row]) -> None:
 
 def _product(row: Row) -> Product:
     assert row.name is not None and row.price is not None
-    return Product(sku=row.sku, name=row.name, price=row.price)
+    threshold = None if row.low_stock_threshold is KEEP else row.low_stock_threshold
+    return Product(sku=row.sku, name=row.name, price=row.price, low_stock_threshold=threshold)
 
 
-def _receive_chunk(rows: Mapping[int, Row], reason: str) -> int:
-    """Lock the products, rename and reprice them, add the quantities. Returns how many were changed."""
+def _receive_chunk(rows: Mapping[int, Row], made: Collection[str], reason: str) -> list[Receipt]:
+    """Lock the products, change what the rows say otherwise, add the quantities."""
     products = levels.lock(rows)
-    changed = [product for id, product in products.items() if _differs(product, rows[id])]
-    Product.objects.bulk_update(changed, ["name", "price"])
+    changes = {id: _take_over(product, rows[id]) for id, product in products.items()}
+    _save([products[id] for id, differences in changes.items() if differences])
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
     levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
     now = timezone.now()
@@ -152,15 +173,30 @@ def _receive_chunk(rows: Mapping[int, Row], reason: str) -> int:
             for id, quantity in arrived.items()
         ]
     )
-    return len(changed)
+    return [Receipt(row, id, row.sku in made, changes[id], products[id].on_hand) for id, row in rows.items()]
 
 
-def _differs(product: Product, row: Row) -> bool:
-    """Take over the row's name and price, and say whether that changed anything."""
-    before = product.name, product.price
-    product.name = before[0] if row.name is None else row.name
-    product.price = before[1] if row.price is None else row.price
-    return before != (product.name, product.price)
+def _take_over(product: Product, row: Row) -> dict[str, tuple[Any, Any]]:
+    """Give the product what the row says, and tell what that changed."""
+    said = {"name": row.name, "price": row.price}
+    given: dict[str, Any] = {field: value for field, value in said.items() if value is not None}
+    if row.low_stock_threshold is not KEEP:
+        given["low_stock_threshold"] = row.low_stock_threshold
+    changes = {}
+    for name, value in given.items():
+        before = getattr(product, name)
+        if before != value:
+            setattr(product, name, value)
+            changes[name] = (before, value)
+    return changes
+
+
+def _save(changed: Sequence[Product]) -> None:
+    """Write what was taken over, as `products.change` would."""
+    for product in changed:
+        product.version += 1
+    Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
+    levels.publish_once_committed(changed)
 
 
 def _chunks(things: Sequence[T]) -> Iterator[Sequence[T]]:

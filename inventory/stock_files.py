@@ -1,18 +1,32 @@
-"""Stock as CSV: `sku,name,price,quantity` becomes rows to import, or a list of wrong lines."""
+"""Stock as CSV: `sku,name,price,quantity` becomes rows to import, and a list of what is wrong.
+
+A column `low_stock_threshold` may follow: without it products keep theirs, and an empty cell means never.
+"""
 
 import csv
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from inventory.bodies import Sku, Words
+from inventory.bodies import Sku, Threshold, Words
 from inventory.importing import LARGEST_QUANTITY, Row
+from inventory.products import KEEP
 from shop.errors import Invalid
 from shop.reading import Amount
 
 COLUMNS = ["sku", "name", "price", "quantity"]
+OPTIONAL_COLUMNS = ["low_stock_threshold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file says: its good rows, and `{line, field, code, detail}` for everything that is wrong."""
+
+    rows: list[Row] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _whole(text: object) -> object:
@@ -25,6 +39,13 @@ Quantity = Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole)]
 Price = Annotated[Amount, BeforeValidator(_whole)]
 
 
+def _whole_or_never(text: object) -> object:
+    return None if text == "" else _whole(text)
+
+
+WholeThreshold = Annotated[Threshold | None, BeforeValidator(_whole_or_never)]
+
+
 class Delivery(BaseModel):
     """What came in of one product; its name and price where they are new."""
 
@@ -34,6 +55,14 @@ class Delivery(BaseModel):
     name: Words | None = None
     price: Price | None = None
     quantity: Quantity
+    low_stock_threshold: WholeThreshold = None
+
+    def row(self, line: int) -> Row:
+        """The row that this is. What the file doesn't speak of stays as it is."""
+        given = self.model_dump()
+        if "low_stock_threshold" not in self.model_fields_set:
+            given["low_stock_threshold"] = KEEP
+        return Row(line=line, **given)
 
 
 class StockLine(Delivery):
@@ -46,36 +75,44 @@ class StockLine(Delivery):
 def read_one(**given: str | None) -> Row:
     """The row of one product, from text. Raises `Invalid` as `read` does, with 0 for the line."""
     try:
-        return Row(line=0, **Delivery.model_validate(_present(given)).model_dump())
+        return Delivery.model_validate(_present(given)).row(0)
     except ValidationError as error:
-        raise _invalid(_all_wrong(0, error)) from None
+        raise invalid(_all_wrong(0, error)) from None
 
 
 def read(lines: Iterable[str]) -> list[Row]:
-    """The rows of a CSV file with its header; blank lines are passed over.
+    """The rows of a CSV file. Raises `Invalid` with the `errors` of `look_through`, if there are any."""
+    contents = look_through(lines)
+    if contents.errors:
+        raise invalid(contents.errors)
+    return contents.rows
 
-    Raises `Invalid` with `errors`: `{line, field, code, detail}` for everything that is wrong.
-    """
+
+def look_through(lines: Iterable[str]) -> Contents:
+    """All that a CSV file with its header says, good and bad; blank lines are passed over."""
     reader = csv.reader(lines, strict=True)
     errors: list[dict[str, Any]] = []
     rows: dict[str, Row] = {}
     try:
         header = [name.strip().lower() for name in next(reader, [])]
-        _insist_on_columns(header)
+        if not _has_columns(header):
+            return Contents(errors=[_wrong(1, "", "wrong_header", _wrong_header())])
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 _read_line(reader.line_num, header, cells, rows, errors)
     except csv.Error as error:
         errors.append(_wrong(reader.line_num, "", "not_csv", f"not readable as CSV: {error}"))
-    if errors:
-        raise _invalid(errors)
-    return list(rows.values())
+    return Contents(list(rows.values()), errors)
 
 
-def _insist_on_columns(header: list[str]) -> None:
-    if sorted(header) != sorted(COLUMNS):
-        detail = f"the first line must name the columns {','.join(COLUMNS)}"
-        raise _invalid([_wrong(1, "", "wrong_header", detail)])
+def _has_columns(header: list[str]) -> bool:
+    return sorted(header) in (sorted(COLUMNS), sorted(COLUMNS + OPTIONAL_COLUMNS))
+
+
+def _wrong_header() -> str:
+    return (
+        f"the first line must name the columns {','.join(COLUMNS)}, and may name {','.join(OPTIONAL_COLUMNS)}"
+    )
 
 
 def _read_line(
@@ -97,7 +134,7 @@ def _read_line(
         detail = f"{line.sku} is on line {rows[line.sku].line} already"
         errors.append(_wrong(number, "sku", "repeated", detail))
         return
-    rows[line.sku] = Row(line=number, **line.model_dump())
+    rows[line.sku] = line.row(number)
 
 
 def _present(given: dict[str, str | None]) -> dict[str, Any]:
@@ -112,5 +149,6 @@ def _wrong(line: int, field: str, code: str, detail: str) -> dict[str, Any]:
     return {"line": line, "field": field, "code": code, "detail": detail}
 
 
-def _invalid(errors: list[dict[str, Any]]) -> Invalid:
+def invalid(errors: list[dict[str, Any]]) -> Invalid:
+    """The refusal of a whole file for what is wrong in it."""
     return Invalid("Nothing was imported; put these right first.", errors=errors)

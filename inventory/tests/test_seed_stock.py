@@ -1,3 +1,6 @@
+import time
+import tracemalloc
+from dataclasses import replace
 from functools import partial
 from io import StringIO
 
@@ -8,6 +11,7 @@ from inventory import audit, importing
 from inventory.importing import Imported, Row
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
+from shop.models import JournalLine
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -63,12 +67,50 @@ def test_every_run_is_a_delivery(csv_file):
     assert list(afters) == [3, 6]
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(csv_file):
-    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
-    told = seed(file, "--dry-run")
-    assert told == "Dry run, nothing was written: 1 products created, 0 changed, 3 units received.\n"
-    assert products() == []
-    assert not StockMovement.objects.exists()
+def test_a_dry_run_tells_what_each_line_would_do_and_writes_nothing(csv_file):
+    ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
+    ProductFactory.create(sku="POT", name="Pot", price=7)
+    before = list(Product.objects.values())
+    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\nCUP,Cup,900,2\nPOT,Pot,7,0\n")
+    assert seed(file, "--dry-run").splitlines() == [
+        "line 2: TEA: new, 3 received, 3 on hand then",
+        "line 3: CUP: name 'Old cup' -> 'Cup', price 1 -> 900, 2 received, 7 on hand then",
+        "line 4: POT: stays as it is",
+        "Dry run, nothing was written: 1 products created, 1 changed, 5 units received.",
+    ]
+    assert list(Product.objects.values()) == before
+    assert StockMovement.objects.count() == 1
+    assert not JournalLine.objects.exists()
+    assert seed("--sku", "CUP", "--quantity", "1", "--dry-run").startswith(
+        "CUP: 1 received, 6 on hand then\n"
+    )
+
+
+def test_a_dry_run_tells_good_and_bad_lines_and_fails_as_the_real_one_would(csv_file):
+    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\na b,Spaces,-1,1\nTEA,Again,1,1\n")
+    out = StringIO()
+    with pytest.raises(CommandError) as error:
+        call_command("seed_stock", file, "--dry-run", stdout=out)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "line 2: TEA: new, 3 received, 3 on hand then"
+    assert [line.split(": ")[:3] for line in lines[1:]] == [
+        ["line 3", "refused", "price"],
+        ["line 3", "refused", "sku"],
+        ["line 4", "refused", "sku"],
+    ]
+    assert str(error.value) == "Dry run: 2 lines are wrong, so nothing would be imported."
+    assert not Product.objects.exists()
+
+
+def test_a_file_may_set_thresholds_and_take_them_away(csv_file):
+    for sku in ("HIGH", "NONE", "KEPT"):
+        ProductFactory.create(sku=sku, name="It", price=1, low_stock_threshold=5)
+    seed(csv_file("sku,name,price,quantity,low_stock_threshold\nHIGH,It,1,0,9\nNONE,It,1,0,\nNEW,It,1,0,3\n"))
+    seed(csv_file("sku,name,price,quantity\nKEPT,It,1,0\n"))
+    found = dict(Product.objects.values_list("sku", "low_stock_threshold"))
+    assert found == {"HIGH": 9, "NONE": None, "NEW": 3, "KEPT": 5}
+    bad = csv_file("sku,name,price,quantity,low_stock_threshold\nHIGH,It,1,0,many\n")
+    assert refusal(bad)[1].startswith("line 2: low_stock_threshold: ")
 
 
 def test_every_bad_line_is_named_and_nothing_is_imported(csv_file):
@@ -154,6 +196,32 @@ def test_file_and_options_do_not_mix(csv_file):
     file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
     assert refusal() == refusal("--sku", "TEA") == refusal("--quantity", "4") == told
     assert refusal(file, "--sku", "TEA", "--quantity", "4") == told
+
+
+def test_10_000_lines_are_imported_in_bounded_time_and_memory(csv_file):
+    lines = "".join(f"S{number},Product {number},{number},1\n" for number in range(10_000))
+    file = csv_file(f"sku,name,price,quantity\n{lines}")
+    tracemalloc.start()
+    started_at = time.monotonic()
+    try:
+        seed(file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - started_at < 90
+    assert peak < 100 * 2**20
+    assert Product.objects.count() == StockMovement.objects.count() == 10_000
+    assert JournalLine.objects.filter(what="stock.received").count() == 10_000
+
+
+def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_queries):
+    rows = [Row(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(500)]
+    with django_assert_max_num_queries(12):
+        importing.receive(rows, reason="delivery")
+    renamed = [replace(row, name="Other", low_stock_threshold=3) for row in rows]
+    with django_assert_max_num_queries(12):
+        importing.receive(renamed, reason="delivery")
+    assert set(Product.objects.values_list("version", flat=True)) == {3}
 
 
 def test_a_large_import_goes_chunk_by_chunk_and_tells_how_far_it_is():

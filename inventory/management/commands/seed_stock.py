@@ -11,15 +11,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from inventory import importing, stock_files
-from inventory.importing import Imported, Row
+from inventory.importing import Imported, Receipt
+from inventory.stock_files import Contents
 from shop.errors import FirstcomeError, Invalid
 
 ERRORS_SHOWN = 50
 EPILOG = """
-The file's first line is sku,name,price,quantity (UTF-8; prices in the currency's minor unit).
+The file's first line is sku,name,price,quantity (UTF-8; prices in the currency's minor unit), and may
+name low_stock_threshold as well, where an empty cell means never.
 A product that is missing is created; one that exists takes the line's name and price. The quantity is
 received: it is added to what is on hand. So every run is a delivery, and the same file run twice arrives
-twice; --dry-run tells what would happen. One bad line, and nothing is imported.
+twice; --dry-run tells line by line what would happen. One bad line, and nothing is imported.
 """
 
 
@@ -34,31 +36,42 @@ class Command(BaseCommand):
         parser.add_argument("--quantity", help="how many of the sku came in")
         parser.add_argument("--name", help="the sku's name, if it is new or has changed")
         parser.add_argument("--price", help="the sku's price, if it is new or has changed")
-        parser.add_argument("--dry-run", action="store_true", help="do it all, then take it back")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="tell what each line would do, and change nothing"
+        )
 
     def handle(self, *, file: Path | None, dry_run: bool, **options: Any) -> None:
         given = {name: options[name] for name in stock_files.COLUMNS}
         with _told_by_line():
-            rows = _rows(file, given)
+            contents = _contents(file, given)
+            if contents.errors and not dry_run:
+                raise stock_files.invalid(contents.errors)
             reason = f"seed_stock {file.name}"[:255] if file else "seed_stock"
-            with _progress(len(rows)) as on_progress:
-                imported = importing.receive(rows, reason=reason, is_dry_run=dry_run, on_progress=on_progress)
+            with _progress(len(contents.rows)) as on_progress:
+                imported = importing.receive(
+                    contents.rows, reason=reason, is_dry_run=dry_run, on_progress=on_progress
+                )
+        if dry_run:
+            self.stdout.write("".join(f"{line}\n" for line in _rehearsed(imported, contents)), ending="")
+        if contents.errors:
+            wrong = len({error["line"] for error in contents.errors})
+            raise CommandError(f"Dry run: {wrong} lines are wrong, so nothing would be imported.")
         self.stdout.write(_summary(imported, is_dry_run=dry_run))
 
 
-def _rows(file: Path | None, given: dict[str, str | None]) -> list[Row]:
-    """The rows to import: of the file, or the one that the options make."""
+def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
+    """What is to be imported: what the file says, or the one row that the options make."""
     if file and not any(given.values()):
-        return _read(file)
+        return _look_through(file)
     if file or given["sku"] is None or given["quantity"] is None:
         raise CommandError("Give either a CSV file, or --sku and --quantity.")
-    return [stock_files.read_one(**given)]
+    return Contents([stock_files.read_one(**given)])
 
 
-def _read(file: Path) -> list[Row]:
+def _look_through(file: Path) -> Contents:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            return stock_files.read(lines)
+            return stock_files.look_through(lines)
     except UnicodeDecodeError as error:
         raise CommandError(f"{file} is not UTF-8: {error}. Save it as UTF-8.") from error
     except OSError as error:
@@ -78,9 +91,26 @@ def _told_by_line() -> Iterator[None]:
         raise CommandError(error.detail) from None
 
 
-def _line(error: dict[str, Any]) -> str:
-    parts = [f"line {error['line']}" if error["line"] else "", error["field"], error["detail"]]
+def _line(error: dict[str, Any], *, fate: str = "") -> str:
+    parts = [f"line {error['line']}" if error["line"] else "", fate, error["field"], error["detail"]]
     return ": ".join(part for part in parts if part)
+
+
+def _rehearsed(imported: Imported, contents: Contents) -> list[str]:
+    """What each line would do, in their order; refused ones among them."""
+    told = [(receipt.row.line, _receipt_line(receipt)) for receipt in imported.receipts]
+    told += [(error["line"], _line(error, fate="refused")) for error in contents.errors]
+    return [line for _, line in sorted(told)]
+
+
+def _receipt_line(receipt: Receipt) -> str:
+    row = receipt.row
+    changes = [f"{field} {before!r} -> {after!r}" for field, (before, after) in receipt.changes.items()]
+    parts = ["new"] if receipt.is_new else changes
+    if row.quantity:
+        parts.append(f"{row.quantity} received, {receipt.on_hand_after} on hand then")
+    where = f"line {row.line}: " if row.line else ""
+    return f"{where}{row.sku}: {', '.join(parts) or 'stays as it is'}"
 
 
 @contextmanager

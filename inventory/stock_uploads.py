@@ -1,0 +1,137 @@
+"""Operators bring stock in by a CSV file: shown line by line first, and written once they confirm.
+
+django-import-export gives the pages. What a file says, and what becomes of it, is for the same functions as
+ever (`stock_files`, `importing`): all or nothing, with movements and journal, each bad line named.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import tablib
+from django.core.exceptions import ValidationError
+from import_export.fields import Field
+from import_export.formats.base_formats import CSV
+from import_export.resources import Resource
+from import_export.results import Result, RowResult
+from import_export.tmp_storages import TempFolderStorage
+
+from inventory import importing, stock_files
+from inventory.importing import Receipt
+from shop.errors import FirstcomeError, Invalid
+
+SHOWN = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
+
+
+class KeptUpload(TempFolderStorage):
+    """An upload between its preview and its confirmation, in the machine's folder for such things.
+
+    Every import is a delivery: whoever confirms takes the file away first, so a second press finds nothing.
+    """
+
+    prefix, taken = "firstcome-delivery-", ".taken"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._is_confirmed = bool(self.name)
+
+    def save(self, data: bytes) -> None:
+        with NamedTemporaryFile(prefix=self.prefix, delete=False) as file:
+            file.write(data)
+        self.name = file.name
+
+    def read(self) -> str:
+        if self._is_confirmed:
+            self._take()
+        return super().read()
+
+    def _take(self) -> None:
+        """Raises `FileNotFoundError` when it is gone, or was never one of ours."""
+        if not Path(self.name).name.startswith(self.prefix):
+            raise FileNotFoundError(self.name)
+        path = Path(self.get_full_path())
+        self.name = f"{path.name}{self.taken}"
+        path.rename(self.get_full_path())
+
+
+class StockFile(CSV):
+    """A CSV file that is kept as it is: our own reader knows which line is wrong, and why."""
+
+    def create_dataset(self, in_stream: str, **_: Any) -> tablib.Dataset:
+        return tablib.Dataset([in_stream], headers=["file"])
+
+
+class Delivery(Resource):
+    """A file of stock that came in."""
+
+    sku, name, price, quantity, low_stock_threshold = (
+        Field(column_name=name) for name in stock_files.COLUMNS + stock_files.OPTIONAL_COLUMNS
+    )
+
+    @classmethod
+    def get_display_name(cls) -> str:
+        return "delivery"
+
+    def import_data(
+        self, dataset: tablib.Dataset, dry_run: bool = False, file_name: str = "", **_: Any
+    ) -> Result:
+        """Do what the file says, or with `dry_run` only find out what that would come to."""
+        result = Result()
+        result.diff_headers = SHOWN
+        try:
+            rows = stock_files.read(dataset[0][0].splitlines(keepends=True))
+            imported = importing.receive(rows, reason=f"import {file_name}"[:255], is_dry_run=dry_run)
+        except FirstcomeError as error:
+            _refuse(result, error)
+            return result
+        for receipt in imported.receipts:
+            row = _row(receipt)
+            result.append_row_result(row)
+            result.increment_row_result_total(row)
+        result.total_rows = len(imported.receipts)
+        return result
+
+
+def told(result: Result) -> list[str]:
+    """What is wrong, one sentence a line."""
+    return [
+        f"Line {row.number}: {field}: {detail}" if row.number else str(detail)
+        for row in result.invalid_rows
+        for field, details in row.error_dict.items()
+        for detail in details
+    ]
+
+
+def _refuse(result: Result, error: FirstcomeError) -> None:
+    """Tell what is wrong, line by line as far as it is known."""
+    wrong = error.extra["errors"] if isinstance(error, Invalid) else []
+    by_line: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for one in wrong or [{"line": 0, "field": "", "detail": error.detail}]:
+        by_line[one["line"]][one["field"] or "file"].append(one["detail"])
+    for line, details in by_line.items():
+        result.append_invalid_row(line, {}, ValidationError(dict(details)))
+
+
+def _row(receipt: Receipt) -> RowResult:
+    row = RowResult()
+    has_effect = receipt.changes or receipt.row.quantity
+    known = RowResult.IMPORT_TYPE_UPDATE if has_effect else RowResult.IMPORT_TYPE_SKIP
+    row.import_type = RowResult.IMPORT_TYPE_NEW if receipt.is_new else known
+    row.diff = _cells(receipt)
+    return row
+
+
+def _cells(receipt: Receipt) -> Sequence[str]:
+    row, changes = receipt.row, receipt.changes
+    is_said = {"name": row.name, "price": row.price, "low_stock_threshold": row.low_stock_threshold}
+    fields = [
+        f"{changes[name][0]} -> {changes[name][1]}" if name in changes else _shown(value)
+        for name, value in is_said.items()
+    ]
+    return [str(row.line), row.sku, *fields, str(row.quantity), str(receipt.on_hand_after)]
+
+
+def _shown(value: object) -> str:
+    return "" if value is importing.KEEP or value is None else str(value)

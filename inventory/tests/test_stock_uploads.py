@@ -1,0 +1,162 @@
+"""Bringing stock in by a CSV file on the operators' pages: upload, look, confirm."""
+
+import re
+import tempfile
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from inventory import audit
+from inventory.models import Product, StockMovement
+from inventory.tests.factories import ProductFactory
+from shop.models import JournalLine
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+IMPORT = "/admin/inventory/product/import/"
+CONFIRM = "/admin/inventory/product/process_import/"
+HEADER = "sku,name,price,quantity\n"
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client()
+    client.force_login(SuperuserFactory.create(username="ada"))
+    return client
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Uploads that nobody confirms stay behind: here, and go with the test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def upload(client: Client, text: str, *, name: str = "delivery.csv") -> Any:
+    return client.post(IMPORT, {"import_file": SimpleUploadedFile(name, text.encode()), "format": "0"})
+
+
+def confirm(client: Client, preview: Any, **changed: str) -> Any:
+    """Press the button of the preview, and follow to the page that tells what came of it."""
+    form = preview.context["confirm_form"]
+    sent = {name: form[name].value() or "" for name in form.fields}
+    return client.post(CONFIRM, sent | changed, follow=True)
+
+
+def rows_of(preview: Any) -> list[tuple[str, list[str]]]:
+    return [(row.import_type, row.diff) for row in preview.context["result"].rows]
+
+
+def text_of(response: Any) -> str:
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def test_the_list_leads_to_a_page_that_names_the_columns(operator):
+    assert IMPORT in operator.get("/admin/inventory/product/").content.decode()
+    assert "low_stock_threshold" in operator.get(IMPORT).content.decode()
+
+
+def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confirmed(operator):
+    ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
+    ProductFactory.create(sku="POT", name="Pot", price=7)
+    before = list(Product.objects.values())
+    preview = upload(operator, f'{HEADER}TEA,"Green tea, 녹차",4500,10\nCUP,Cup,900,2\nPOT,Pot,7,0\n')
+    assert rows_of(preview) == [
+        ("new", ["2", "TEA", "Green tea, 녹차", "4500", "", "10", "10"]),
+        ("update", ["3", "CUP", "Old cup -> Cup", "1 -> 900", "", "2", "7"]),
+        ("skip", ["4", "POT", "Pot", "7", "", "0", "0"]),
+    ]
+    assert "Old cup -&gt; Cup" in text_of(preview)
+    assert list(Product.objects.values()) == before
+    assert not JournalLine.objects.exists()
+
+    done = confirm(operator, preview)
+    assert "Import finished: 1 new, 1 updated, 0 deleted and 1 skipped products." in text_of(done)
+    found = Product.objects.order_by("sku").values_list("sku", "name", "price", "on_hand")
+    assert list(found) == [("CUP", "Cup", 900, 7), ("POT", "Pot", 7, 0), ("TEA", "Green tea, 녹차", 4500, 10)]
+    movement = StockMovement.objects.latest("id")
+    assert (movement.kind, movement.reason) == ("received", "import delivery.csv")
+    told = JournalLine.objects.filter(what="stock.received")
+    assert {(line.actor, line.actor_name) for line in told} == {("staff", "ada")}
+    assert len(told) == 2
+    assert all(one.holds for one in audit.audit())
+
+
+def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
+    preview = upload(operator, f"{HEADER}GOOD,Good,1,1\na b,Spaces,-1,1\n\nGOOD,Again,1,1\nCUP,Cup,1\n")
+    assert "confirm_form" not in preview.context
+    wrong = preview.context["result"].invalid_rows
+    assert [(row.number, set(row.error_dict)) for row in wrong] == [
+        (3, {"sku", "price"}),
+        (5, {"sku"}),
+        (6, {"file"}),
+    ]
+    assert "GOOD is on line 2 already" in text_of(preview)
+    assert not Product.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["", "sku\n", 'sku,name,price,quantity\nTEA,"Tea"x,1,1\n'])
+def test_a_file_that_is_no_such_table_is_told_on_the_page(operator, text):
+    answer = upload(operator, text)
+    assert answer.status_code == 200
+    assert "confirm_form" not in answer.context
+    assert "Traceback" not in text_of(answer)
+
+
+def test_a_file_that_is_not_utf_8_is_told_on_the_page(operator):
+    file = SimpleUploadedFile("delivery.csv", HEADER.encode() + b"T,\xff,1,1\n")
+    answer = operator.post(IMPORT, {"import_file": file, "format": "0"})
+    assert (answer.status_code, "confirm_form" in answer.context) == (200, False)
+
+
+def test_a_file_larger_than_a_body_of_the_api_may_be_comes_in(operator):
+    lines = "".join(f"S{number},Product {number} {'x' * 80},1,1\n" for number in range(1_200))
+    confirm(operator, upload(operator, HEADER + lines))
+    assert Product.objects.count() == 1_200
+
+
+def test_a_preview_whose_file_is_gone_is_told_and_imports_nothing(operator):
+    preview = upload(operator, f"{HEADER}TEA,Tea,1,1\n")
+    Path(preview.context["confirm_form"]["import_file_name"].value()).unlink()
+    assert "Upload it again" in text_of(confirm(operator, preview))
+    assert not Product.objects.exists()
+
+
+def test_a_delivery_that_is_confirmed_twice_arrives_once(operator):
+    preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
+    confirm(operator, preview)
+    assert "Upload it again" in text_of(confirm(operator, preview))
+    assert Product.objects.get().on_hand == 3
+
+
+def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
+    preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
+    with NamedTemporaryFile() as somebody_elses:
+        somebody_elses.write(f"{HEADER}CUP,Cup,1,1\n".encode())
+        somebody_elses.flush()
+        answer = confirm(operator, preview, import_file_name=somebody_elses.name)
+        assert "Upload it again" in text_of(answer)
+        assert Path(somebody_elses.name).exists()
+    assert not Product.objects.exists()
+
+
+def test_what_changed_since_the_preview_is_told_and_nothing_is_imported(operator):
+    preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
+    kept = Path(preview.context["confirm_form"]["import_file_name"].value())
+    kept.write_text(f"{HEADER}TEA,Tea,many,3\n")
+    assert "Nothing was imported. Line 2: price:" in text_of(confirm(operator, preview))
+    assert not Product.objects.exists()
+
+
+def test_importing_needs_the_permissions_of_all_that_it_does():
+    names = ["view_product", "add_product", "change_product", "add_stockmovement"]
+    client = Client()
+    for missing in names[1:]:
+        kept = [f"inventory.{name}" for name in names if name != missing]
+        client.force_login(AccountFactory.create(is_staff=True, permissions=kept))
+        assert client.get(IMPORT).status_code == 403
+        assert client.post(CONFIRM, {}).status_code == 403
+        assert IMPORT not in client.get("/admin/inventory/product/").content.decode()
