@@ -58,11 +58,7 @@ def reconcile(
         run.unread = error.detail[:255]
     run.checked, run.ended_at = count.charges, timezone.now()
     transactions.run(run.save)
-    if not is_clean(run):
-        log.error(
-            "the books differ: see `reconcile`", run=run.pk, differences=run.differences,
-            refunded=run.refunded, unread=run.unread,
-        )  # fmt: skip
+    _raise_alarm(run)
     return run
 
 
@@ -102,6 +98,18 @@ def sweep() -> int:
     """Forget the comparisons of long ago. Returns how many."""
     old = Reconciliation.objects.filter(started_at__lt=timezone.now() - KEPT)
     return transactions.run(old.delete)[0]
+
+
+def _raise_alarm(run: Reconciliation) -> None:
+    """Say in the log what somebody has to look at."""
+    if run.unread:
+        log.error("the gateway's book was not read to its end", run=run.pk, reason=run.unread)
+    if run.differences > run.refunded:
+        log.error(
+            "the books differ: see the reconciliation, and `reconcile`",
+            run=run.pk,
+            left=run.differences - run.refunded,
+        )
 
 
 def _is_whole_due() -> bool:
