@@ -1,0 +1,137 @@
+"""Sagas that hang, and an operator who steps in: for the tests of what operators do."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import operating, saga
+from orders.models import Order, Saga
+from orders.steps import UNDO
+from orders.tests import buying
+from payments.gateways import breaking
+from payments.models import Payment
+from scripts import ports
+from shop.errors import FirstcomeError
+from shop.journal import Actor, Who
+from shop.models import JournalLine
+
+ADA = Who(actor=Actor.STAFF, name="ada", request_id="request-1")
+
+
+class Away:
+    """Takes away what a setting names: `GATEWAY_URL` or `DATA_PLATFORM_URL`; and brings it back."""
+
+    def __init__(self, settings: LazySettings) -> None:
+        self._settings = settings
+
+    def take(self, setting: str) -> None:
+        self._setting, self._address = setting, getattr(self._settings, setting)
+        setattr(self._settings, setting, f"http://{ports.HOST}:{ports.free()}")
+
+    def back(self) -> None:
+        setattr(self._settings, self._setting, self._address)
+        breaking.forget()
+
+
+@pytest.fixture
+def away(settings: LazySettings) -> Away:
+    """What is away is so for this test."""
+    return Away(settings)
+
+
+@pytest.fixture
+def impatient(settings: LazySettings) -> None:
+    """Some cards never get a reply."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.5
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=10, price=1_000)
+
+
+def begun(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
+    """The saga of a new order with a coupon and points, that nobody drove yet."""
+    buyer = buying.account(points=points)
+    coupon = buying.coupon_of(buyer.id, discount_value=200).code
+    placed = buying.place(buyer.id, {product: 1}, coupon=coupon, points=points, token=token)
+    assert placed.started
+    return placed.started.saga
+
+
+def again(row: Saga) -> Saga:
+    return Saga.objects.get(id=row.id)
+
+
+def late(row: Saga) -> None:
+    Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
+
+
+def advance(row: Saga) -> str:
+    return saga.advance(row.id)
+
+
+def order_of(row: Saga) -> Order:
+    return Order.objects.get(id=row.about_id)
+
+
+def payment_of(row: Saga) -> Payment:
+    return Payment.objects.get(id=row.subject_id)
+
+
+def retry(row: Saga, **more: Any) -> Saga:
+    return operating.retry(saga_id=row.id, **{"reason": "looked into it", "by": ADA} | more)
+
+
+def compensate(row: Saga, **more: Any) -> Saga:
+    return operating.force_compensate(saga_id=row.id, **{"reason": "customer asked", "by": ADA} | more)
+
+
+def complete(row: Saga, **more: Any) -> Saga:
+    return operating.force_complete(saga_id=row.id, **{"reason": "seen by hand", "by": ADA} | more)
+
+
+def refusal(work: Any, row: Saga, **more: Any) -> str:
+    """The code of the refusal, after which the saga is as it was."""
+    before = Saga.objects.values().get(id=row.id)
+    with pytest.raises(FirstcomeError) as caught:
+        work(row, **more)
+    assert Saga.objects.values().get(id=row.id) == before
+    return caught.value.code
+
+
+def untold(product: Product, away: Away) -> Saga:
+    """A saga that is stuck at the data platform: paid, and late."""
+    row = begun(product)
+    away.take("DATA_PLATFORM_URL")
+    advance(row)
+    late(row)
+    assert advance(row) == Saga.State.STUCK
+    return row
+
+
+def in_doubt(product: Product, token: str = "tok_timeout_charged") -> Saga:
+    row = begun(product, token)
+    assert advance(row) == Saga.State.RUNNING
+    assert payment_of(row).status == "in_doubt"
+    return row
+
+
+def never_undone(product: Product, away: Away, token: str = "tok_error") -> Saga:
+    """A saga that gave up while the gateway was away, so that nobody knows of the charge."""
+    row = begun(product, token)
+    advance(row)
+    away.take("GATEWAY_URL")
+    late(row)
+    assert advance(row) == Saga.State.STUCK
+    assert again(row).direction == UNDO
+    return row
+
+
+def journalled(row: Saga, what: str) -> list[JournalLine]:
+    return list(JournalLine.objects.filter(order_id=row.about_id, what=what))

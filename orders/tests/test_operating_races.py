@@ -1,0 +1,82 @@
+"""Operators beside drivers, and beside each other: nobody decides while another one is at it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from inventory.models import Product
+from orders import operating, purchase, steps
+from orders.models import Saga
+from orders.steps import DO, KINDS
+from orders.tests import buying, hanging
+from orders.tests.hanging import impatient, product
+from payments.gateways import gateway
+from shop.errors import FirstcomeError
+from shop.tests.racing import race, wait_until
+
+__all__ = ["impatient", "product"]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
+
+
+def test_an_operator_waits_for_a_driver_and_then_is_alone(product: Product, settings: LazySettings) -> None:
+    """The driver is in the middle of its call to the gateway: the operator decides after it, not beside."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 3
+    row = hanging.begun(product, "tok_slow")
+
+    def force() -> str:
+        wait_until(lambda: bool(hanging.again(row).lease_token))
+        with pytest.raises(FirstcomeError) as caught:
+            hanging.compensate(row)
+        return caught.value.code
+
+    assert race([lambda: hanging.advance(row), force]) == [Saga.State.DONE, "saga_not_reversible"]
+    assert hanging.order_of(row).status == "paid"
+    assert buying.broken_laws() == []
+
+
+def test_a_driver_that_never_lets_go_is_told(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = hanging.begun(product)
+    monkeypatch.setattr(operating, "WAIT_SECONDS", 0.3)
+    Saga.objects.filter(id=row.id).update(
+        lease_token="other", leased_until=timezone.now() + timedelta(seconds=60)
+    )
+    assert hanging.refusal(hanging.retry, row) == "unavailable"
+
+
+def test_a_driver_whose_lease_is_over_does_not_come_back(product: Product) -> None:
+    row = hanging.begun(product, points=0)
+    Saga.objects.filter(id=row.id).update(lease_token="slow", leased_until=timezone.now())
+    hanging.compensate(row)
+    with pytest.raises(steps.LeaseLost):
+        steps.perform(row.id, KINDS[purchase.NAME].step("charge_card"), DO, token="slow")
+    assert hanging.advance(row) == Saga.State.COMPENSATED
+    assert [one.status for one in gateway().charges()] == ["cancelled"]
+    assert buying.broken_laws() == []
+
+
+def test_operators_and_drivers_at_once_come_to_one_end(product: Product) -> None:
+    row = hanging.in_doubt(product)
+    [charge] = gateway().charges(order_id=row.about_id)
+
+    def quietly(work: Any, **more: Any) -> Any:
+        try:
+            return work(row, **more)
+        except FirstcomeError as error:
+            return error
+
+    race(
+        [
+            lambda: quietly(hanging.compensate),
+            lambda: quietly(hanging.complete, reference=charge.reference),
+            lambda: quietly(hanging.retry),
+            lambda: hanging.advance(row),
+            lambda: quietly(hanging.complete, reference=charge.reference),
+            lambda: quietly(hanging.compensate),
+        ]
+    )
+    buying.settle_everything()
+    assert hanging.order_of(row).status in ("paid", "payment_failed")
+    assert buying.broken_laws() == []

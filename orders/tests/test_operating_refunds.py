@@ -1,0 +1,93 @@
+"""What operators may do about sagas that pay no order: those of refunds, and of top-ups."""
+
+import pytest
+
+from inventory.models import Product
+from orders import top_ups
+from orders.models import Order, Refund, Saga
+from orders.tests import buying, hanging
+from orders.tests.hanging import Away, away, impatient, product
+from payments import ledger
+from payments.gateways import gateway
+from payments.models import Payment
+from shop.errors import FirstcomeError
+from shop.idempotency import Keyed, key_hash
+
+__all__ = ["away", "impatient", "product"]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
+
+
+def refunded_by_hand(product: Product) -> Saga:
+    """The saga of a refund that the gateway refuses, because somebody has given the money back there."""
+    row = hanging.begun(product)
+    assert hanging.advance(row) == Saga.State.DONE
+    [charge] = gateway().charges(order_id=row.about_id)
+    gateway().refund(key="by hand", charge_reference=charge.reference, amount=charge.amount)
+    refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
+    hanging.advance(refund)
+    hanging.late(refund)
+    assert hanging.advance(refund) == Saga.State.STUCK
+    return refund
+
+
+def refund_of(row: Saga) -> Refund:
+    return Refund.objects.get(id=row.subject_id)
+
+
+def test_a_refund_made_by_hand_at_the_gateway_is_completed(product: Product) -> None:
+    row = refunded_by_hand(product)
+    assert refund_of(row).status == Refund.Status.STUCK
+    hanging.complete(row, reference="re_by_hand")
+    assert refund_of(row).status == Refund.Status.PENDING
+    assert hanging.advance(row) == Saga.State.DONE
+    order = hanging.order_of(row)
+    assert (refund_of(row).status, order.status) == (Refund.Status.SUCCEEDED, Order.Status.REFUNDED)
+    assert ledger.balance_amount(order.account_id) == 100
+    [line] = hanging.journalled(row, "refund_card.forced")
+    assert (line.actor_name, line.reference) == ("ada", "re_by_hand")
+    assert buying.broken_laws() == []
+
+
+def test_a_retried_refund_is_pending_again_and_stuck_again(product: Product) -> None:
+    row = refunded_by_hand(product)
+    hanging.retry(row)
+    assert refund_of(row).status == Refund.Status.PENDING
+    hanging.late(row)
+    assert hanging.advance(row) == Saga.State.STUCK
+    assert refund_of(row).status == Refund.Status.STUCK
+
+
+def test_a_refund_is_never_undone(product: Product) -> None:
+    row = refunded_by_hand(product)
+    assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
+    with pytest.raises(FirstcomeError, match="what is promised is kept: retry it, or complete it"):
+        hanging.compensate(row)
+
+
+def test_an_operator_who_is_wrong_about_a_refund_is_told_by_the_audit(product: Product, away: Away) -> None:
+    row = hanging.begun(product)
+    hanging.advance(row)
+    refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
+    away.take("GATEWAY_URL")
+    hanging.advance(refund)
+    hanging.late(refund)
+    hanging.advance(refund)
+    hanging.complete(refund)
+    assert hanging.advance(refund) == Saga.State.DONE
+    away.back()
+    assert [report.law for report in buying.broken_laws()] == ["L9"]
+
+
+def test_a_top_up_is_forced_as_well() -> None:
+    buyer = buying.account()
+    keyed = Keyed(buyer.id, key_hash("a"), "as wished", lambda outcome: None)
+    payment = top_ups.top_up(account_id=buyer.id, amount=700, token="tok_timeout_charged", keyed=keyed)
+    assert isinstance(payment, Payment)
+    [charge] = gateway().charges(key=payment.charge_key)
+    row = Saga.objects.get(subject_id=payment.id)
+    hanging.complete(row, reference=charge.reference)
+    assert hanging.advance(row) == Saga.State.DONE
+    assert ledger.balance_amount(buyer.id) == 700
+    with pytest.raises(FirstcomeError, match="the points are in the wallet"):
+        hanging.compensate(row)
+    assert buying.broken_laws() == []
