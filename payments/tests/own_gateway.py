@@ -29,11 +29,16 @@ def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings) -> Simulator:
     """The run's own gateway, with nothing in its book, which the shop uses in this test."""
     simulator, folder = gateway_process
+    empty_book(folder)
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
+    return simulator
+
+
+def empty_book(folder: Path) -> None:
+    """Let the gateway of this folder forget all it ever charged."""
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
         for table in ("refunds", "charges", "attempts", "webhooks"):
             book.execute(f"DELETE FROM {table}")  # noqa: S608 - names written here
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
-    return simulator
 
 
 @pytest.fixture

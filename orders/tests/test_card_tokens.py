@@ -1,0 +1,360 @@
+"""How each card of the simulator ends, over HTTP: a web server, a worker, the gateway and its webhooks.
+
+Every order has a coupon and points besides its card, so that what is held has something to be released.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import urllib3
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.db import connections
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import tasks
+from orders.models import Order, Saga, SagaLog
+from orders.tests import buying
+from orders.tests.conftest import start_worker
+from payments.models import Payment, WebhookEvent
+from payments.tests.own_gateway import empty_book
+from scripts import children, ports
+from scripts.simulators import cards
+from scripts.tests.simulator import Simulator, running
+from shop import tokens
+from shop.tests import live
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+GIVE_UP_SECONDS = 7
+SWEEP_SECONDS = 0.1
+POINTS, DISCOUNT, PRICE = 100, 200, 1_000
+CARD = PRICE - DISCOUNT - POINTS
+CHARGED, NOT_CHARGED = [("succeeded", CARD)], []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """What becomes of a card's order: the answer of who waits, its payment, why it failed, what is booked."""
+
+    answer: int = 201
+    order: str = "paid"
+    payment: str = "succeeded"
+    failure: str = ""
+    booked: list[tuple[str, int]] = field(default_factory=lambda: CHARGED)
+    # What a top-up that doesn't wait hears: it is charged within the call, if the gateway tells in time.
+    top_up: int = 201
+    is_in_doubt: bool = False
+
+
+def failing(code: str, *, status: str, top_up: int, is_in_doubt: bool = False) -> Ending:
+    return Ending(
+        answer=402,
+        order="payment_failed",
+        payment="failed",
+        failure=code,
+        booked=[(status, CARD)] if status == "declined" else [(status, 0)],
+        top_up=top_up,
+        is_in_doubt=is_in_doubt,
+    )
+
+
+ENDINGS = {
+    "tok_ok": Ending(),
+    "tok_declined": failing("card_declined", status="declined", top_up=402),
+    "tok_insufficient_funds": failing("insufficient_funds", status="declined", top_up=402),
+    "tok_error": failing("gave_up", status="cancelled", top_up=202, is_in_doubt=True),
+    "tok_flaky": Ending(top_up=202, is_in_doubt=True),
+    "tok_slow": Ending(),
+    "tok_timeout_charged": Ending(top_up=202, is_in_doubt=True),
+    "tok_timeout_lost": failing("gave_up", status="cancelled", top_up=202, is_in_doubt=True),
+    "tok_refund_fails": Ending(),
+    "tok_webhook": Ending(top_up=202),
+}
+# In doubt until the shop gives up.
+NEVER_TOLD = ("tok_error", "tok_timeout_lost")
+every_card = pytest.mark.parametrize("token", ENDINGS)
+
+
+class Shop:
+    """Where the whole of it listens."""
+
+    def __init__(self, address: str, simulator: Simulator, book: Path) -> None:
+        self.simulator, self.book = simulator, book
+        self._address = f"{address}/api/v1"
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=60)
+
+    def get(self, account: User, path: str) -> Any:
+        response = self._pool.request("GET", self._address + path, headers=_signed_in(account))
+        assert response.status == 200, response.data
+        return response.json()
+
+    def post(self, account: User, path: str, body: Any, key: str, **more: str) -> urllib3.BaseHTTPResponse:
+        headers = _signed_in(account) | {"Idempotency-Key": key} | more
+        return self._pool.request("POST", self._address + path, json=body, headers=headers)
+
+    def booked(self, **query: str) -> list[tuple[str, int]]:
+        """Status and kept amount of the charges in the gateway's book."""
+        _, page = self.simulator.get("/charges", **query)
+        return [(one["status"], one["amount"] - one["refunded_amount"]) for one in page["results"]]
+
+
+def _signed_in(account: User) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens.access_for(account)}"}
+
+
+@pytest.fixture(scope="module")
+def started(
+    django_db_setup: None,
+    data_platform_process: tuple[Simulator, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Shop]:
+    """A web server, a worker, and a gateway that calls the shop."""
+    folder, port = tmp_path_factory.mktemp("shop"), ports.free()
+    own = {
+        "GATEWAY_URL": f"http://{ports.HOST}:{port}",
+        "PAYMENT_GIVE_UP_SECONDS": str(GIVE_UP_SECONDS),
+        # Nobody's wait may keep another one from its answer.
+        "WEB_THREADS": "16",
+    }
+    with ExitStack() as stack:
+        address = stack.enter_context(live.web(folder, **own))
+        options = ["--latency-ms", "0", "--webhook-url", f"{address}/api/v1/webhooks/simulator"]
+        simulator = stack.enter_context(running("gateway", folder, *options, port=port))
+        stack.callback(
+            children.stop, start_worker(folder / "worker.log", simulator, data_platform_process[0])
+        )
+        yield Shop(address, simulator, folder)
+
+
+@pytest.fixture
+def shop(started: Shop, own_gateway: Simulator, settings: LazySettings) -> Iterator[Shop]:
+    """The running shop with an empty book, and with somebody who sweeps as beat does."""
+    empty_book(started.book)
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{started.simulator.port}"
+    with _sweeping():
+        yield started
+
+
+@contextmanager
+def _sweeping() -> Iterator[None]:
+    """Hand out what is due, again and again, to the worker."""
+    is_over = threading.Event()
+
+    def sweep() -> None:
+        while not is_over.wait(SWEEP_SECONDS):
+            tasks.advance_due()
+            tasks.handle_webhooks_due()
+        connections.close_all()
+
+    thread = threading.Thread(target=sweep, name="sweeper")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """Somebody's order of one product by card, coupon and points, and the first answer to it."""
+
+    shop: Shop
+    token: str
+    buyer: User = field(default_factory=lambda: buying.account(points=POINTS))
+    product: Product = field(default_factory=lambda: ProductFactory.create(on_hand=1, price=PRICE))
+    key: str = field(default_factory=lambda: str(uuid4()))
+    coupons: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.coupons.append(buying.coupon_of(self.buyer.id, discount_value=DISCOUNT).code)
+
+    def send(self, *, is_paid: bool = True, **headers: str) -> urllib3.BaseHTTPResponse:
+        body = {
+            "items": [{"product": self.product.id, "quantity": 1}],
+            "coupon": self.coupons[0],
+            "points_amount": POINTS,
+            "payment": {"token": self.token} if is_paid else None,
+        }
+        return self.shop.post(self.buyer, "/orders", body, self.key, **headers)
+
+    @property
+    def order(self) -> Any:
+        return self.shop.get(self.buyer, f"/orders/{Order.objects.get(account=self.buyer).id}")
+
+    @property
+    def payment(self) -> Any:
+        return self.shop.get(self.buyer, f"/payments/{Payment.objects.get(account=self.buyer).id}")
+
+    @property
+    def coupon_status(self) -> str:
+        return self.shop.get(self.buyer, f"/coupons/{self.coupons[0]}")["status"]
+
+    @property
+    def points(self) -> int:
+        return self.shop.get(self.buyer, "/wallet")["balance_amount"]
+
+    @property
+    def stock(self) -> tuple[int, int]:
+        return Product.objects.values_list("on_hand", "reserved").get(id=self.product.id)
+
+    @property
+    def booked(self) -> list[tuple[str, int]]:
+        return self.shop.booked(key=Payment.objects.get(account=self.buyer).charge_key)
+
+
+def settled() -> None:
+    """Return once every saga has ended, and every event is handled: longer than any card takes."""
+    wait_until(lambda: not Saga.objects.filter(ended_at=None).exists(), seconds=60)
+    wait_until(lambda: not WebhookEvent.objects.filter(handled_at=None).exists(), seconds=30)
+
+
+def assert_ended(purchase: Purchase, ending: Ending) -> None:
+    """Order, payment, book and everything held are as the card's ending says."""
+    order, payment = purchase.order, purchase.payment
+    is_paid = ending.order == "paid"
+    assert (order["status"], payment["status"]) == (ending.order, ending.payment)
+    assert (order["points_amount"], order["card_amount"]) == (POINTS, CARD)
+    for one in (order, payment):
+        assert (one["failure"] or {}).get("code", "") == ending.failure
+    assert purchase.booked == ending.booked
+    assert purchase.coupon_status == ("redeemed" if is_paid else "issued")
+    assert purchase.points == (0 if is_paid else POINTS)
+    assert purchase.stock == ((0, 0) if is_paid else (1, 0))
+    tried = SagaLog.objects.filter(saga__subject_id=payment["id"], step="charge_card", event="failed")
+    assert tried.filter(direction="do").exists() == ending.is_in_doubt
+
+
+@every_card
+def test_an_order_ends_as_its_card_says(shop: Shop, token: str) -> None:
+    """Paid at once by somebody who waits and somebody who leaves, and paid later."""
+    ending = ENDINGS[token]
+    waiting, leaving, later = [Purchase(shop, token) for _ in range(3)]
+    placed = later.send(is_paid=False)
+    assert (placed.status, placed.json()["status"]) == (201, "awaiting_payment")
+    pay = partial(shop.post, later.buyer, "/payments", {"order": placed.json()["id"], "token": token}, "pay")
+    waited, left, paid, seen = race(
+        [
+            lambda: waiting.send(Prefer="wait=30"),
+            leaving.send,
+            lambda: pay(Prefer="wait=30"),
+            lambda: seen_in_doubt(later) if token in NEVER_TOLD else None,
+        ]
+    )
+
+    assert (waited.status, paid.status) == (ending.answer, ending.answer)
+    assert seen == (("paying", "held", 0, (1, 1)) if token in NEVER_TOLD else None)
+    assert (left.status, left.json()["status"]) == (202, "paying")
+    assert left.headers["Location"] == f"/api/v1/orders/{left.json()['id']}"
+    settled()
+    for purchase in (waiting, leaving, later):
+        assert_ended(purchase, ending)
+    for again in (waiting.send(), leaving.send(), pay()):
+        assert (again.status, again.headers["Idempotency-Replayed"]) == (ending.answer, "true")
+    assert_answered(waited, waiting.order, "order")
+    assert_answered(paid, later.payment, "payment")
+    assert buying.broken_laws() == []
+
+
+def seen_in_doubt(purchase: Purchase) -> tuple[str, str, int, tuple[int, int]]:
+    """What is held while nobody knows whether the card was charged."""
+    wait_until(lambda: Payment.objects.filter(account=purchase.buyer, status="in_doubt").exists())
+    return purchase.order["status"], purchase.coupon_status, purchase.points, purchase.stock
+
+
+def assert_answered(response: urllib3.BaseHTTPResponse, shown: Any, name: str) -> None:
+    """The settled answer: what was paid for as it stands, or the refusal that names it."""
+    told = response.json()
+    if response.status == 201:
+        assert told == shown
+    else:
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert (told["code"], told[name]) == ("payment_declined", shown["id"])
+
+
+@every_card
+def test_a_top_up_ends_as_its_card_says(shop: Shop, token: str) -> None:
+    ending, waiting, leaving = ENDINGS[token], buying.account(), buying.account()
+    body = {"amount": CARD, "token": token}
+    waited, left = race(
+        [
+            lambda: shop.post(waiting, "/wallet/top-ups", body, "a", Prefer="wait=30"),
+            lambda: shop.post(leaving, "/wallet/top-ups", body, "a"),
+        ]
+    )
+
+    assert (waited.status, left.status) == (ending.answer, ending.top_up)
+    settled()
+    for buyer in (waiting, leaving):
+        payment = Payment.objects.get(account=buyer)
+        shown = shop.get(buyer, f"/payments/{payment.id}")
+        assert (shown["status"], shown["order"]) == (ending.payment, None)
+        assert (shown["failure"] or {}).get("code", "") == ending.failure
+        assert shop.booked(key=payment.charge_key) == ending.booked
+        balance = CARD if ending.payment == "succeeded" else 0
+        assert shop.get(buyer, "/wallet")["balance_amount"] == balance
+        again = shop.post(buyer, "/wallet/top-ups", body, "a")
+        assert (again.status, again.headers["Idempotency-Replayed"]) == (ending.answer, "true")
+    assert buying.broken_laws() == []
+
+
+def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
+    """While the gateway is at it nothing is in doubt, and everything is held."""
+    purchase = Purchase(shop, "tok_webhook")
+    assert purchase.send().status == 202
+    wait_until(lambda: purchase.booked == [("pending", CARD)])
+    assert (purchase.order["status"], purchase.payment["status"]) == ("paying", "pending")
+    assert (purchase.coupon_status, purchase.points, purchase.stock) == ("held", 0, (1, 1))
+    settled()
+    assert_ended(purchase, ENDINGS["tok_webhook"])
+    [event] = WebhookEvent.objects.all()
+    assert (event.type, event.outcome) == ("charge.succeeded", "the payment is succeeded")
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize(("token", "attempts"), [("tok_ok", 0), ("tok_refund_fails", 2)])
+def test_a_refund_that_fails_twice_is_made_all_the_same(shop: Shop, token: str, attempts: int) -> None:
+    purchase = Purchase(shop, token)
+    assert purchase.send(Prefer="wait=30").status == 201
+    staff = AccountFactory(is_staff=True, permissions=["orders.add_refund"])
+    path = f"/orders/{purchase.order['id']}/refunds"
+
+    begun = shop.post(staff, path, {"reason": "came broken"}, "refund")
+
+    assert (begun.status, begun.json()["status"]) == (202, "pending")
+    settled()
+    [refund] = shop.get(purchase.buyer, path)["results"]
+    assert (refund["status"], refund["points_amount"], refund["card_amount"]) == ("succeeded", POINTS, CARD)
+    assert (purchase.order["status"], purchase.order["refunded_amount"]) == ("refunded", POINTS + CARD)
+    assert purchase.booked == [("succeeded", 0)]
+    assert (purchase.coupon_status, purchase.points, purchase.stock) == ("issued", POINTS, (1, 0))
+    failed = SagaLog.objects.filter(step="refund_card", event="failed")
+    assert failed.count() == attempts
+    assert buying.broken_laws() == []
+
+
+def test_a_card_that_nobody_issued_is_declined(shop: Shop) -> None:
+    purchase = Purchase(shop, "tok_of_a_stranger")
+    assert purchase.send(Prefer="wait=30").status == 402
+    settled()
+    assert (purchase.order["status"], purchase.order["failure"]["code"]) == (
+        "payment_failed",
+        "unknown_token",
+    )
+    assert purchase.booked == NOT_CHARGED
+    assert (purchase.coupon_status, purchase.points, purchase.stock) == ("issued", POINTS, (1, 0))
+    assert buying.broken_laws() == []
+
+
+def test_every_card_of_the_simulator_has_its_ending() -> None:
+    assert set(ENDINGS) == set(cards.CARDS)
