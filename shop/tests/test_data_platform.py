@@ -29,7 +29,7 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.came.append((dict(self.headers), body))
         self.connections.add(self.client_address)
-        time.sleep(self.pause_seconds)
+        threading.Event().wait(self.pause_seconds)
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(self.text)))
         self.end_headers()
