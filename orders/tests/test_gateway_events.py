@@ -14,8 +14,8 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as some
 
 from inventory.tests.factories import ProductFactory
-from orders import gateway_events, saga
-from orders.checkout import Placed
+from orders import gateway_events, saga, steps
+from orders.deciding import Placed
 from orders.models import Order, Saga
 from orders.tests import buying
 from payments import webhooks
@@ -203,6 +203,45 @@ def test_a_gateway_that_can_not_find_what_it_told_of_is_asked_for_a_while() -> N
     assert gateway_events.handle(event.id)
 
 
+def test_an_event_wakes_a_refund_that_rests() -> None:
+    placed = order("tok_refund_fails")
+    assert buying.drive(placed).status == "paid"
+    begun = buying.refund(placed.order.id)
+    assert buying.give_back(begun).status == "pending"
+    left_alone()
+    for _ in range(2):
+        event = events.take(type="charge.refunded", key=payment_of(placed).charge_key)
+        assert gateway_events.handle(event.id)
+    assert buying.state_of(placed.order.id) == "refunded"
+    assert buying.broken_laws() == []
+
+
+class Crash(BaseException):
+    """As if the process were gone."""
+
+
+def test_an_event_whose_worker_dies_over_it_is_worked_on_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = order("tok_ok")
+    event = events.take(key=payment_of(placed).charge_key)
+
+    def strike(point: str) -> None:
+        if point == "charge_card do called":
+            raise Crash()
+
+    with monkeypatch.context() as struck, pytest.raises(Crash):
+        struck.setattr(steps, "reach", strike)
+        gateway_events.handle(event.id)
+    waiting = webhooks.waiting(event.id)
+    assert waiting and waiting.next_attempt_at
+    Saga.objects.update(leased_until=None)
+    WebhookEvent.objects.update(next_attempt_at=event.received_at)
+    assert webhooks.due(limit=10) == [event.id]
+    assert gateway_events.handle(event.id)
+    assert buying.state_of(placed.order.id) == "paid"
+    assert [one.kept_amount for one in gateway().charges(key=event.charge_key)] == [500]
+    assert buying.broken_laws() == []
+
+
 MOVES = [
     "succeeded", "succeeded again", "declined", "refunded", "unknown type", "drive", "time is over", "sweep",
 ]  # fmt: skip
@@ -213,7 +252,7 @@ def test_in_whatever_order_events_come_there_is_one_truth(token: str, settings: 
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
     @bounds(
-        max_examples=8,
+        max_examples=5,
         derandomize=True,
         database=None,
         deadline=None,

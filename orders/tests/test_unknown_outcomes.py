@@ -17,7 +17,7 @@ from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import ending, gateway_events, saga, tasks
-from orders.checkout import Placed
+from orders.deciding import Placed
 from orders.models import Order, Saga
 from orders.tests import buying
 from orders.tests.conftest import start_worker
