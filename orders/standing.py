@@ -53,11 +53,6 @@ def needing_an_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
     return sagas.filter(Q(state=Saga.State.STUCK) | late, next_attempt_at__isnull=False)
 
 
-def one(saga_id: UUID) -> Standing | None:
-    """Where one saga stands; None once it has ended."""
-    return next(_standings(_unfinished().filter(id=saga_id)), None)
-
-
 def count_stuck() -> dict[str, int]:
     """How many sagas of each kind are stuck, for every kind there is."""
     stuck = _unfinished().filter(state=Saga.State.STUCK).order_by()

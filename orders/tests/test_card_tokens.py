@@ -165,24 +165,21 @@ def _sweeping() -> Iterator[None]:
         thread.join()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Purchase:
-    """Somebody's order of one product by card, coupon and points, and the first answer to it."""
+    """Somebody's order of one product by card, coupon and points; it is sent under one key."""
 
     shop: Shop
     token: str
-    buyer: User = field(default_factory=lambda: buying.account(points=POINTS))
-    product: Product = field(default_factory=lambda: ProductFactory.create(on_hand=1, price=PRICE))
-    key: str = field(default_factory=lambda: str(uuid4()))
-    coupons: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.coupons.append(buying.coupon_of(self.buyer.id, discount_value=DISCOUNT).code)
+    buyer: User
+    product: Product
+    coupon: str
+    key: str
 
     def send(self, *, is_paid: bool = True, **headers: str) -> urllib3.BaseHTTPResponse:
         body = {
             "items": [{"product": self.product.id, "quantity": 1}],
-            "coupon": self.coupons[0],
+            "coupon": self.coupon,
             "points_amount": POINTS,
             "payment": {"token": self.token} if is_paid else None,
         }
@@ -198,7 +195,7 @@ class Purchase:
 
     @property
     def coupon_status(self) -> str:
-        return self.shop.get(self.buyer, f"/coupons/{self.coupons[0]}")["status"]
+        return self.shop.get(self.buyer, f"/coupons/{self.coupon}")["status"]
 
     @property
     def points(self) -> int:
@@ -211,6 +208,19 @@ class Purchase:
     @property
     def booked(self) -> list[tuple[str, int]]:
         return self.shop.booked(key=Payment.objects.get(account=self.buyer).charge_key)
+
+
+def purchase_by(shop: Shop, token: str) -> Purchase:
+    """What somebody is about to buy who has just what it takes."""
+    buyer = buying.account(points=POINTS)
+    return Purchase(
+        shop=shop,
+        token=token,
+        buyer=buyer,
+        product=ProductFactory.create(on_hand=1, price=PRICE),
+        coupon=buying.coupon_of(buyer.id, discount_value=DISCOUNT).code,
+        key=str(uuid4()),
+    )
 
 
 def settled() -> None:
@@ -239,7 +249,7 @@ def assert_ended(purchase: Purchase, ending: Ending) -> None:
 def test_an_order_ends_as_its_card_says(shop: Shop, token: str) -> None:
     """Paid at once by somebody who waits and somebody who leaves, and paid later."""
     ending = ENDINGS[token]
-    waiting, leaving, later = [Purchase(shop, token) for _ in range(3)]
+    waiting, leaving, later = [purchase_by(shop, token) for _ in range(3)]
     placed = later.send(is_paid=False)
     assert (placed.status, placed.json()["status"]) == (201, "awaiting_payment")
     pay = partial(shop.post, later.buyer, "/payments", {"order": placed.json()["id"], "token": token}, "pay")
@@ -310,7 +320,7 @@ def test_a_top_up_ends_as_its_card_says(shop: Shop, token: str) -> None:
 
 def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
     """While the gateway is at it nothing is in doubt, and everything is held."""
-    purchase = Purchase(shop, "tok_webhook")
+    purchase = purchase_by(shop, "tok_webhook")
     assert purchase.send().status == 202
     wait_until(lambda: purchase.booked == [("pending", CARD)])
     assert (purchase.order["status"], purchase.payment["status"]) == ("paying", "pending")
@@ -324,7 +334,7 @@ def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
 
 @pytest.mark.parametrize(("token", "attempts"), [("tok_ok", 0), ("tok_refund_fails", 2)])
 def test_a_refund_that_fails_twice_is_made_all_the_same(shop: Shop, token: str, attempts: int) -> None:
-    purchase = Purchase(shop, token)
+    purchase = purchase_by(shop, token)
     assert purchase.send(Prefer="wait=30").status == 201
     staff = AccountFactory(is_staff=True, permissions=["orders.add_refund"])
     path = f"/orders/{purchase.order['id']}/refunds"
@@ -344,7 +354,7 @@ def test_a_refund_that_fails_twice_is_made_all_the_same(shop: Shop, token: str, 
 
 
 def test_a_card_that_nobody_issued_is_declined(shop: Shop) -> None:
-    purchase = Purchase(shop, "tok_of_a_stranger")
+    purchase = purchase_by(shop, "tok_of_a_stranger")
     assert purchase.send(Prefer="wait=30").status == 402
     settled()
     assert (purchase.order["status"], purchase.order["failure"]["code"]) == (
