@@ -7,7 +7,7 @@ replaced once its lease is over.
 
 import random
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -29,6 +29,7 @@ from orders.steps import (
     Heard,
     Kind,
     LeaseLost,
+    Local,
     Step,
 )
 from shop import journal, transactions
@@ -128,13 +129,17 @@ def _drive(saga: Saga, token: str) -> None:
     kind = KINDS[saga.kind]
     while True:
         step, direction = _next(saga.id, kind)
+        end = partial(_end, saga.id, kind, direction, token)
         if step is None:
-            transactions.run(partial(_end, saga.id, kind, direction, token))
-            steps.reach("ended")
-            if kind.after_undone and direction == UNDO:
-                kind.after_undone(saga)
+            end()
+            _tell_end(saga, kind, direction)
             return
-        heard = _attempt(saga.id, step, direction, token)
+        is_last = direction == UNDO and kind.is_ours_from(step)
+        perform = partial(steps.perform, saga.id, step, direction, token=token)
+        heard = _attempt(saga.id, step, end if is_last else perform)
+        if is_last and heard.event == Event.DONE:
+            _tell_end(saga, kind, direction)
+            return
         if heard.event in IN_VAIN:
             if transactions.run(partial(_postpone, saga.id, kind, step, direction, heard, token)):
                 steps.reach(f"{step.name} {direction} postponed")
@@ -143,10 +148,10 @@ def _drive(saga: Saga, token: str) -> None:
             step.after(saga)
 
 
-def _attempt(saga_id: UUID, step: Step, direction: str, token: str) -> Heard:
+def _attempt(saga_id: UUID, step: Step, work: Callable[[], Heard]) -> Heard:
     """One step in one direction; an error that nobody foresaw counts as an outcome unknown."""
     try:
-        return steps.perform(saga_id, step, direction, token=token)
+        return work()
     except LeaseLost:
         raise
     except Exception as error:
@@ -197,9 +202,25 @@ def _pause(attempts: int) -> float:
     return pause * random.uniform(0.5, 1)
 
 
-def _end(saga_id: UUID, kind: Kind, direction: str, token: str) -> None:
-    saga, _ = steps.locked(saga_id, token)
+def _end(saga_id: UUID, kind: Kind, direction: str, token: str) -> Heard:
+    """End it, in one transaction with what is left to undo of our own: nobody sees half of that undone."""
+    transactions.run(partial(_write_end, saga_id, kind, direction, token))
+    return Heard(Event.DONE)
+
+
+def _tell_end(saga: Saga, kind: Kind, direction: str) -> None:
+    steps.reach("ended")
+    if kind.after_undone and direction == UNDO:
+        kind.after_undone(saga)
+
+
+def _write_end(saga_id: UUID, kind: Kind, direction: str, token: str) -> None:
+    saga, lines = steps.locked(saga_id, token)
     if direction == UNDO:
+        # In the order in which they were done: it is the locks' order.
+        for step in kind.reversible:
+            if isinstance(step, Local):
+                steps.undo_local(saga, lines, step)
         kind.compensated(saga)
     Saga.objects.filter(id=saga_id).update(
         state=Saga.State.DONE if direction == DO else Saga.State.COMPENSATED,

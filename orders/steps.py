@@ -100,10 +100,18 @@ class Kind:
         """The steps before the point of no return, which is the first step without an undo."""
         return tuple(takewhile(lambda step: step.undo is not None, self.steps))
 
+    def is_ours_from(self, step: Step) -> bool:
+        """Whether only steps of our own are left to undo, from this one on."""
+        return all(isinstance(one, Local) for one in self.steps[: self.steps.index(step) + 1])
+
     def next_step(self, direction: str, final: Collection[str]) -> Step | None:
         """What is to be done or undone next, when the steps named `final` are; None when all are."""
         way = self.steps if direction == DO else self.reversible[::-1]
         return next((step for step in way if step.name not in final), None)
+
+
+# A saga's final lines, by step and direction.
+Lines = dict[tuple[str, str], Heard]
 
 
 class LeaseLost(Exception):
@@ -124,15 +132,14 @@ def perform(saga_id: UUID, step: Step, direction: str, *, token: str | None = No
     """
     if isinstance(step, Outside):
         return _call_outside(saga_id, step, direction, token)
-    work = _do_local if direction == DO else _undo_local
+    work = _do_local if direction == DO else undo_local
     reach(f"{step.name} {direction} before")
-    heard = transactions.run(lambda: work(saga_id, step, token))
+    heard = transactions.run(lambda: work(*locked(saga_id, token), step))
     reach(f"{step.name} {direction} committed")
     return heard
 
 
-def _do_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
-    saga, lines = locked(saga_id, token)
+def _do_local(saga: Saga, lines: Lines, step: Local) -> Heard:
     if (step.name, DO) in lines:
         return lines[step.name, DO]
     try:
@@ -145,8 +152,8 @@ def _do_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
     return heard
 
 
-def _undo_local(saga_id: UUID, step: Local, token: str | None) -> Heard:
-    saga, lines = locked(saga_id, token)
+def undo_local(saga: Saga, lines: Lines, step: Local) -> Heard:
+    """Undo a step of our own, unless its line says that it is; with the saga `locked`."""
     if (step.name, UNDO) in lines:
         return lines[step.name, UNDO]
     heard = Heard(Event.SKIPPED)
@@ -208,7 +215,7 @@ def _before_outside(
     return saga, known
 
 
-def locked(saga_id: UUID, token: str | None) -> tuple[Saga, dict[tuple[str, str], Heard]]:
+def locked(saga_id: UUID, token: str | None) -> tuple[Saga, Lines]:
     """The saga and its final log lines, locked for this transaction, with the lease renewed."""
     kind, subject_id = Saga.objects.values_list("kind", "subject_id").get(id=saga_id)
     KINDS[kind].lock(subject_id)

@@ -22,11 +22,6 @@ def do(*names: str) -> list[str]:
     return [f"{name} do {point}" for name in names for point in ("before", "committed")]
 
 
-def undo(*names: str) -> list[str]:
-    """The points of local steps that are undone."""
-    return [f"{name} undo {point}" for name in names for point in ("before", "committed")]
-
-
 def outside(name: str) -> list[str]:
     """The points of a call outside, `charge_card do` or the like."""
     return [f"{name} {point}" for point in ("before", "called", "committed")]
@@ -35,7 +30,6 @@ def outside(name: str) -> list[str]:
 SETTLED = [*do("settle"), *outside("transmit do"), "ended"]
 GIVEN_BACK = [
     *outside("charge_card undo"),
-    *undo("debit_balance", "hold_coupon", "reserve_inventory"),
     "ended",
 ]
 
@@ -63,7 +57,6 @@ WAYS = {
         [
             *do("debit_balance"),
             *CHARGE,
-            *undo("debit_balance", "hold_coupon", "reserve_inventory"),
             "ended",
         ],
     ),

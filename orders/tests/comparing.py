@@ -1,0 +1,99 @@
+"""The real shop against its model: rows, wallets, journal and the gateway's own book."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Sum
+
+from coupons.models import Coupon
+from inventory.models import Product
+from orders.models import Order, Refund, Saga
+from orders.tests import buying
+from orders.tests.model import Shop
+from payments import ledger
+from payments.gateways import breaking, gateway
+from payments.models import HOLDING, Entry, Payment
+from shop.models import JournalLine
+
+
+@contextmanager
+def gateway_at(url: str) -> Iterator[None]:
+    """Ask the gateway there, whatever was thought of it so far."""
+    before, settings.GATEWAY_URL = settings.GATEWAY_URL, url
+    breaking.forget()
+    try:
+        yield
+    finally:
+        settings.GATEWAY_URL = before
+        breaking.forget()
+
+
+def assert_sound(shop: Shop) -> None:
+    """Every law holds, and everything is as the model says."""
+    broken = [f"{one.law} {one.offenders}" for one in buying.broken_laws()]
+    assert not broken, broken
+    _assert_same("stock", _stock(), {one.id: (one.on_hand, one.reserved) for one in shop.products})
+    _assert_same("wallets", ledger.balances(shop.wallets), shop.wallets)
+    _assert_same("coupons", _coupons(), {one.code: (one.status, one.order_id) for one in shop.coupons})
+    _assert_same("orders", _orders(), {one.id: (one.status, one.refunded_amount) for one in shop.orders})
+    _assert_same("refunds", _refunds(), {one.id: (one.amount, one.is_settled) for one in shop.refunds})
+    _assert_same("stories", _stories(), {one.id: one.story for one in shop.orders})
+    _assert_charged(shop)
+
+
+def _assert_same(what: str, real: Mapping[Any, Any], modelled: Mapping[Any, Any]) -> None:
+    ids = [id for id in {**real, **modelled} if real.get(id) != modelled.get(id)]
+    assert not ids, f"{what} by the shop and by the model: {[(real.get(id), modelled.get(id)) for id in ids]}"
+
+
+def _stock() -> dict[int, tuple[int, int]]:
+    return {one.id: (one.on_hand, one.reserved) for one in Product.objects.all()}
+
+
+def _coupons() -> dict[str, tuple[str, UUID | None]]:
+    return {one.code: (one.status, one.order_id) for one in Coupon.objects.all()}
+
+
+def _orders() -> dict[UUID, tuple[str, int]]:
+    return {one.id: (one.status, one.refunded_amount) for one in Order.objects.all()}
+
+
+def _refunds() -> dict[UUID, tuple[int, bool]]:
+    succeeded = Refund.Status.SUCCEEDED
+    return {one.id: (one.amount, one.status == succeeded) for one in Refund.objects.all()}
+
+
+def _stories() -> dict[UUID, list[str]]:
+    """What the journal says of each order itself, oldest first."""
+    told = defaultdict(list)
+    for line in JournalLine.objects.filter(what__startswith="order.").order_by("id"):
+        told[line.order_id].append(line.what)
+    return dict(told)
+
+
+def _assert_charged(shop: Shop) -> None:
+    """One charge at most for each payment, and kept of it what the model says."""
+    kept: dict[Any, list[int]] = defaultdict(list)
+    keys = dict(Payment.objects.values_list("charge_key", "id"))
+    for charge in gateway().charges():
+        kept[keys[charge.key]].append(charge.kept_amount)
+    for one in shop.charged:
+        least, most = one.kept_amounts()
+        [amount] = kept.get(one.payment_id) or [0]
+        assert least <= amount <= most, f"{amount} is kept for {one}"
+
+
+def assert_over(shop: Shop) -> None:
+    """Nothing is open any more, and nothing held for it; the gateway has what the shop believes it has."""
+    assert not [one.id for one in shop.orders if one.is_open or one.status == "refunding"]
+    assert not Saga.objects.filter(ended_at=None).exists()
+    assert not Product.objects.exclude(reserved=0).exists()
+    assert not Coupon.objects.filter(status="held").exists()
+    held_amount = Entry.objects.filter(account_id=HOLDING).aggregate(amount=Sum("amount"))["amount"]
+    assert not held_amount
+    kept_amount = sum(charge.kept_amount for charge in gateway().charges())
+    assert kept_amount == sum(one.kept_amounts()[0] for one in shop.charged)

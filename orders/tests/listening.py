@@ -1,0 +1,69 @@
+"""Where sagas pass, a listener stands: it tells the model of every point, and may strike the driver dead."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import pytest
+
+from orders import saga, steps
+from orders.tests.model import Shop
+from orders.tests.things import Subject, TopUp
+
+
+class Killed(BaseException):
+    """The end of a process, as far as one thread can feel it."""
+
+
+class Wrong(BaseException):
+    """What a listener finds wrong; an `Exception` would pass for a step that failed, and be tried again."""
+
+
+class Listener:
+    """Hears which saga is driven, and which points it passes. `watch` is called at each."""
+
+    def __init__(self) -> None:
+        self.shop = Shop()
+        self.newcomer: TopUp | None = None
+        self.watch: Callable[[], None] = lambda: None
+        self.strike_in: int | None = None
+        self._subject: Subject | None = None
+        self._advance = saga.advance
+
+    def stand_by(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Hear everything until the end of the test."""
+        monkeypatch.setattr(saga, "advance", self.advance)
+        monkeypatch.setattr(steps, "reach", self.reach)
+
+    def advance(self, saga_id: UUID) -> str:
+        """In the place of `saga.advance`, which it calls."""
+        known = {one.saga_id: one for one in self.shop.begun}
+        self._subject = known.get(saga_id, self.newcomer)
+        try:
+            return self._advance(saga_id)
+        except Wrong as wrong:
+            raise AssertionError(str(wrong)) from wrong
+
+    def reach(self, point: str) -> None:
+        """In the place of `steps.reach`."""
+        try:
+            assert self._subject, "nobody knows whose saga it is"
+            self.shop.reach(self._subject, point)
+            self.watch()
+        except AssertionError as error:
+            raise Wrong(f"at {point}: {error}") from error
+        if self.strike_in is not None:
+            self.strike_in -= 1
+            if self.strike_in < 0:
+                raise Killed(point)
+
+    @contextmanager
+    def deadly(self, points: int | None) -> Iterator[None]:
+        """Whoever drives inside dies after so many points; nobody for None."""
+        self.strike_in = points
+        try:
+            yield
+        except Killed:
+            pass
+        finally:
+            self.strike_in = None

@@ -1,0 +1,179 @@
+"""The shop as it must be, in memory: what each act comes to, and what each step of a saga changes.
+
+It knows nothing of the database, nor of the code that it judges. Refusals are named by their codes.
+"""
+
+from dataclasses import dataclass, field
+from itertools import chain
+
+from orders.tests.things import DECLINED, NEVER_CHARGED, Coupon, Order, Product, Refund, Subject, TopUp
+
+
+@dataclass
+class Shop:
+    """Everything there is. Its methods are what may happen; each returns the refusal's code, or nothing."""
+
+    products: list[Product] = field(default_factory=list)
+    wallets: dict[int, int] = field(default_factory=dict)
+    coupons: list[Coupon] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    top_ups: list[TopUp] = field(default_factory=list)
+
+    @property
+    def refunds(self) -> list[Refund]:
+        return list(chain.from_iterable(order.refunds for order in self.orders))
+
+    @property
+    def charged(self) -> list[Order | TopUp]:
+        """All that has a payment."""
+        return [*(order for order in self.orders if order.saga_id), *self.top_ups]
+
+    @property
+    def begun(self) -> list[Subject]:
+        """All that has a saga, the newest last."""
+        return [*self.charged, *self.refunds]
+
+    def refusal_of_order(self, order: Order) -> str:
+        """Why this order would be refused."""
+        items_amount = sum(product.price * count for product, count in order.counts.items())
+        if any(count > product.available for product, count in order.counts.items()):
+            return "insufficient_stock"
+        if order.coupon and not self._is_usable(order.coupon, order.account_id, items_amount):
+            return "coupon_not_usable"
+        order.total_amount = items_amount - (
+            order.coupon.discount_amount(items_amount) if order.coupon else 0
+        )
+        if order.points_amount > order.total_amount:
+            return "invalid"
+        if order.points_amount > self.wallets[order.account_id]:
+            return "insufficient_points"
+        return "invalid" if order.token == "" and order.card_amount else ""
+
+    @staticmethod
+    def _is_usable(coupon: Coupon, account_id: int, items_amount: int) -> bool:
+        is_theirs = coupon.account_id == account_id and coupon.status == "issued"
+        return is_theirs and items_amount >= coupon.minimum_amount
+
+    def place(self, order: Order) -> None:
+        for product, count in order.counts.items():
+            product.reserved += count
+        if order.coupon:
+            order.coupon.status, order.coupon.order_id = "held", order.id
+        if order.token is not None:
+            order.status = "paying"
+        self.orders.append(order)
+
+    def pay(self, order: Order, token: str) -> str:
+        if order.status != "awaiting_payment" or order.is_lapsed:
+            return "order_not_payable"
+        if order.points_amount > self.wallets[order.account_id]:
+            return "insufficient_points"
+        if not token and order.card_amount:
+            return "invalid"
+        order.token, order.status = token, "paying"
+        return ""
+
+    def cancel(self, order: Order) -> str:
+        if order.status == "cancelled":
+            return ""
+        if order.status != "awaiting_payment" or order.is_lapsed:
+            return "order_not_cancellable"
+        self._end(order, "cancelled")
+        return ""
+
+    def expire(self) -> int:
+        """End what has lapsed unpaid; how many that was."""
+        lapsed = [order for order in self.orders if order.status == "awaiting_payment" and order.is_lapsed]
+        for order in lapsed:
+            self._end(order, "expired")
+        return len(lapsed)
+
+    def adjust(self, product: Product, delta: int) -> str:
+        if product.available + delta < 0:
+            return "insufficient_stock"
+        product.on_hand += delta
+        return ""
+
+    def void(self, coupon: Coupon) -> str:
+        if coupon.status != "issued":
+            return "coupon_not_voidable"
+        coupon.status = "void"
+        return ""
+
+    def refusal_of_refund(self, order: Order, counts: dict[Product, int] | None) -> str:
+        """Why so much of the order can't be asked back; None asks for all that is left."""
+        left = order.left()
+        if order.status not in ("paid", "refunding") or not any(left.values()):
+            return "nothing_to_refund"
+        is_over = any(count > left.get(product, 0) for product, count in (counts or {}).items())
+        return "refund_exceeds_order" if is_over else ""
+
+    def refund(self, refund: Refund) -> None:
+        refund.order.refunds.append(refund)
+        refund.order.status = "refunding"
+
+    def reach(self, subject: Subject, point: str) -> None:
+        """What has come to be when the saga of `subject` has passed this point."""
+        match subject, point:
+            case Order(), "debit_balance do committed":
+                self._debit(subject)
+            case Order(), "settle do committed":
+                self._settle(subject)
+            case Order(), "ended" if subject.status == "paying":
+                self._fail(subject)
+            case Refund(), "settle_refund do committed":
+                self._give_back(subject)
+            case TopUp(), "credit_wallet do committed":
+                self.wallets[subject.account_id] += subject.amount
+                assert subject.token not in NEVER_CHARGED
+                subject.status = "succeeded"
+            case TopUp(), "ended" if subject.status != "succeeded":
+                assert subject.is_late or subject.token in DECLINED
+                subject.status = "failed"
+
+    def _debit(self, order: Order) -> None:
+        if self.wallets[order.account_id] < order.points_amount:
+            order.is_short_of_points = True
+        else:
+            self.wallets[order.account_id] -= order.points_amount
+            order.holds_points = True
+
+    def _settle(self, order: Order) -> None:
+        is_charged = order.token not in NEVER_CHARGED or not order.card_amount
+        assert (order.status, is_charged, order.is_short_of_points) == ("paying", True, False)
+        for product, count in order.counts.items():
+            product.reserved -= count
+            product.on_hand -= count
+        if order.coupon:
+            order.coupon.status = "redeemed"
+        order.holds_points = False
+        order.become("paid")
+
+    def _fail(self, order: Order) -> None:
+        is_refused = order.token in DECLINED and order.card_amount
+        assert is_refused or order.is_late or order.is_short_of_points
+        if order.holds_points:
+            self.wallets[order.account_id] += order.points_amount
+            order.holds_points = False
+        self._end(order, "payment_failed")
+
+    @staticmethod
+    def _end(order: Order, status: str) -> None:
+        """Unpaid: all that it held is free again."""
+        for product, count in order.counts.items():
+            product.reserved -= count
+        if order.coupon:
+            order.coupon.give_back()
+        order.become(status)
+
+    def _give_back(self, refund: Refund) -> None:
+        order = refund.order
+        refund.is_settled = True
+        order.story.append("order.refunded")
+        self.wallets[order.account_id] += refund.points_amount
+        for product, count in refund.counts.items() if refund.restock else ():
+            product.on_hand += count
+        if all(one.is_settled for one in order.refunds):
+            order.status = "paid" if any(order.left().values()) else "refunded"
+        if order.status == "refunded" and order.coupon:
+            order.coupon.give_back()

@@ -1,0 +1,163 @@
+"""The things of the model of a shop: products, coupons, orders, refunds and top-ups, as they must be."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+# Cards that are refused at once, those of which nothing is ever heard, and all that are never charged.
+DECLINED = ("tok_declined", "tok_insufficient_funds")
+UNKNOWN_FOR_EVER = ("tok_error", "tok_timeout_lost")
+NEVER_CHARGED = (*DECLINED, *UNKNOWN_FOR_EVER)
+
+
+@dataclass(eq=False)
+class Product:
+    """A product and its stock."""
+
+    id: int
+    price: int
+    on_hand: int
+    reserved: int = 0
+
+    @property
+    def available(self) -> int:
+        return self.on_hand - self.reserved
+
+
+@dataclass(eq=False)
+class Coupon:
+    """A coupon of the account: worth `amount`, or so many percent of at least `minimum_amount`."""
+
+    account_id: int
+    code: str = ""
+    amount: int = 0
+    percent: int = 0
+    minimum_amount: int = 0
+    status: str = "issued"
+    order_id: Any = None
+
+    def give_back(self) -> None:
+        self.status, self.order_id = "issued", None
+
+    def discount_amount(self, items_amount: int) -> int:
+        return min(items_amount, self.amount or items_amount * self.percent // 100)
+
+
+@dataclass(eq=False)
+class Order:
+    """An order, what it holds, and what may still become of it."""
+
+    account_id: int
+    counts: dict[Product, int]
+    coupon: Coupon | None
+    points_amount: int
+    token: str | None
+    total_amount: int = 0
+    id: Any = None
+    status: str = "awaiting_payment"
+    payment_id: Any = None
+    saga_id: Any = None
+    is_lapsed: bool = False
+    is_late: bool = False
+    is_short_of_points: bool = False
+    holds_points: bool = False
+    refunds: list["Refund"] = field(default_factory=list)
+    story: list[str] = field(default_factory=lambda: ["order.placed"])
+
+    @property
+    def card_amount(self) -> int:
+        return self.total_amount - self.points_amount
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in ("awaiting_payment", "paying")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its saga of payment has nothing left to do for it, as far as one can tell."""
+        return not self.is_open
+
+    @property
+    def refunded_amount(self) -> int:
+        return sum(one.amount for one in self.refunds if one.is_settled)
+
+    def left(self) -> dict[Product, int]:
+        """What of the order can still be asked back."""
+        taken: Counter[Product] = Counter()
+        for one in self.refunds:
+            taken.update(one.counts)
+        return {product: count - taken[product] for product, count in self.counts.items()}
+
+    def kept_amounts(self) -> tuple[int, int]:
+        """The least and the most that the gateway may have of it now."""
+        if self.status == "paying":
+            return 0, 0 if self.token in NEVER_CHARGED else self.card_amount
+        if self.status not in ("paid", "refunding", "refunded"):
+            return 0, 0
+        settled = sum(one.card_amount for one in self.refunds if one.is_settled)
+        under_way = sum(one.card_amount for one in self.refunds if not one.is_settled)
+        return self.card_amount - settled - under_way, self.card_amount - settled
+
+    def become(self, status: str) -> None:
+        self.status = status
+        self.story.append(f"order.{status}")
+
+
+@dataclass(eq=False)
+class Refund:
+    """Some of an order that is given back, or is about to be."""
+
+    order: Order
+    id: Any
+    counts: dict[Product, int]
+    restock: bool
+    amount: int
+    points_amount: int
+    saga_id: Any
+    is_late: bool = False
+    is_settled: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_settled
+
+    @property
+    def card_amount(self) -> int:
+        return self.amount - self.points_amount
+
+    def assert_fair(self) -> None:
+        """Of what no other refund has taken it takes no more than its lines', and the last takes all."""
+        order = self.order
+        left_amount = order.total_amount - sum(one.amount for one in order.refunds)
+        points_left_amount = order.points_amount - sum(one.points_amount for one in order.refunds)
+        if self.counts == {product: count for product, count in order.left().items() if count}:
+            assert (self.amount, self.points_amount) == (left_amount, points_left_amount)
+        assert 0 <= self.points_amount <= points_left_amount
+        assert 0 <= self.card_amount <= left_amount - points_left_amount
+        assert self.amount <= sum(product.price * count for product, count in self.counts.items())
+        assert self.points_amount >= self.amount * order.points_amount // (order.total_amount or 1)
+
+
+@dataclass(eq=False)
+class TopUp:
+    """Points bought by card."""
+
+    account_id: int
+    amount: int
+    token: str
+    payment_id: Any = None
+    saga_id: Any = None
+    is_late: bool = False
+    status: str = "pending"
+
+    @property
+    def is_over(self) -> bool:
+        return self.status != "pending"
+
+    def kept_amounts(self) -> tuple[int, int]:
+        """The least and the most that the gateway may have of it now."""
+        least, most = {"pending": (0, 1), "succeeded": (1, 1), "failed": (0, 0)}[self.status]
+        return self.amount * least, 0 if self.token in NEVER_CHARGED else self.amount * most
+
+
+Subject = Order | Refund | TopUp
