@@ -12,7 +12,7 @@ FEWEST_CHARACTERS = 10
 
 
 def examine() -> list[Finding]:
-    return [debug(), secret_key(), event_secret(), hosts(), lab(), migrations(), *demo()]
+    return [debug(), secret_key(), event_secret(), webhook_secret(), hosts(), lab(), migrations(), *demo()]
 
 
 def debug() -> Finding:
@@ -45,6 +45,16 @@ def event_secret() -> Finding:
             "Events go out unsigned, so anybody could send the data platform some: set it, there as well.",
         )
     return ok("EVENT_SECRET", "set" if settings.EVENT_SECRET else "empty, as will do to try things out")
+
+
+def webhook_secret() -> Finding:
+    name = f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
+    if not getattr(settings, name):
+        advice = (
+            "No webhook is accepted, so what settles late is heard of late: set it, at the gateway as well."
+        )
+        return warning(name, "empty", advice)
+    return ok(name, "set")
 
 
 def hosts() -> Finding:

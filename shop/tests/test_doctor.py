@@ -229,6 +229,9 @@ def test_a_database_whose_clock_is_fast_is_seen() -> None:
         ({"EVENT_SECRET": ""}, "EVENT_SECRET", "danger"),
         ({"EVENT_SECRET": "", "DEBUG": True}, "EVENT_SECRET", "ok"),
         ({"EVENT_SECRET": "known to the data platform"}, "EVENT_SECRET", "ok"),
+        ({"WEBHOOK_SECRET_SIMULATOR": ""}, "WEBHOOK_SECRET_SIMULATOR", "warning"),
+        ({"WEBHOOK_SECRET_SIMULATOR": "known"}, "WEBHOOK_SECRET_SIMULATOR", "ok"),
+        ({"PAYMENT_GATEWAY": "stripe"}, "WEBHOOK_SECRET_STRIPE", "warning"),
     ],
 )
 @pytest.mark.django_db
