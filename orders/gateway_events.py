@@ -75,6 +75,7 @@ def _settle_late(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
             is_done = orphans.give_back(charge_reference=found.reference, amount=kept_amount, payment=payment)
             return is_done, f"{kept_amount} came too late: {'refunded' if is_done else 'refund failed'}"
         case "succeeded" | "declined" | "cancelled":
+            orphans.given_back(charge_reference=found.reference, payment=payment)
             return True, f"the payment is {payment.status}, and nothing is kept"
         case "absent" if event.attempts >= MOST_LOOKS_FOR_NOTHING:
             return True, "the gateway has nothing under this key"

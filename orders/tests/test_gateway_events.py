@@ -18,8 +18,8 @@ from orders import gateway_events, saga, steps
 from orders.deciding import Placed
 from orders.models import Order, Saga
 from orders.tests import buying
-from payments import webhooks
-from payments.gateways import gateway
+from payments import gateways, webhooks
+from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from scripts import ports
@@ -29,6 +29,10 @@ from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TOLD = ["charge.succeeded", "charge.declined", "charge.refunded"]
+
+
+class Crash(BaseException):
+    """As if the process were gone."""
 
 
 @pytest.fixture
@@ -154,6 +158,31 @@ def test_a_late_charge_whose_refund_fails_is_given_back_later(
     assert len(late_refunds()) == 1
 
 
+def test_a_late_refund_whose_worker_died_is_noted_by_the_next(
+    charge_late: Callable[[Payment], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deadly:
+        """The simulator; who has it refund is gone before the answer comes."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(simulator, name)
+
+        def refund(self, **asked: Any) -> None:
+            assert simulator.refund(**asked).status == "succeeded"
+            raise Crash()
+
+    payment = failed()
+    charge_late(payment)
+    event = events.take(key=payment.charge_key)
+    with monkeypatch.context() as struck, pytest.raises(Crash):
+        struck.setitem(gateways.GATEWAYS, "simulator", Deadly())
+        gateway_events.handle(event.id)
+    assert late_refunds() == []
+    assert gateway_events.handle(event.id)
+    assert late_refunds() == [(f"payment {payment.id}", {"amount": 500})]
+    assert buying.broken_laws() == []
+
+
 def test_while_the_gateway_is_away_an_event_waits(settings: LazySettings) -> None:
     payment, there = failed(), settings.GATEWAY_URL
     event = events.take(key=payment.charge_key)
@@ -214,10 +243,6 @@ def test_an_event_wakes_a_refund_that_rests() -> None:
         assert gateway_events.handle(event.id)
     assert buying.state_of(placed.order.id) == "refunded"
     assert buying.broken_laws() == []
-
-
-class Crash(BaseException):
-    """As if the process were gone."""
 
 
 def test_an_event_whose_worker_dies_over_it_is_worked_on_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

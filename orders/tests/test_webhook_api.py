@@ -58,6 +58,19 @@ def test_repeats_and_unknown_types_are_taken_too() -> None:
     assert WebhookEvent.objects.count() == 2
 
 
+def test_what_the_content_type_says_is_no_matter() -> None:
+    for sort in (
+        "application/json; charset=utf-8",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "",
+    ):
+        body = events.body_of()
+        answer = Client().generic("POST", PATH, body, content_type=sort, headers=events.signed(body))
+        assert answer.status_code == 200
+    assert WebhookEvent.objects.count() == 4
+
+
 def test_20_equal_ones_at_once_are_one_event() -> None:
     body = events.body_of(key="payment-1")
     assert [one.status_code for one in race([lambda: post(body)] * 20)] == [200] * 20
