@@ -1,14 +1,16 @@
 """Telling what became of an order: a line of the journal, and an event for those outside who want it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from orders.models import Order, Refund, RefundLine
-from shop import journal
+from shop import journal, outbox
 
 Status = Order.Status
 OUTGOING = (Status.PAID, Status.CANCELLED)
+# That an order is paid is told by its own saga, right after; the relay makes good for one that died.
+TELLS_ITSELF = {Status.PAID: timedelta(seconds=outbox.CLAIM_SECONDS)}
 
 
 def note(order: Order, *, status: str, at: datetime, detail: str = "") -> None:
@@ -22,6 +24,7 @@ def note(order: Order, *, status: str, at: datetime, detail: str = "") -> None:
         detail=detail,
         is_outgoing=status in OUTGOING,
         at=at,
+        due_at=at + TELLS_ITSELF.get(Status(status), timedelta()),
     )
 
 

@@ -15,7 +15,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
-from shop import accounts, outbox
+from shop import accounts, replaying
 from shop.models import IdempotencyKey, JournalLine
 from shop.operators import ReadOnly
 
@@ -100,7 +100,7 @@ class JournalLineAdmin(ReadOnly, ModelAdmin):
 
     @admin.action(description="Deliver the selected dead events again", permissions=["replay"])
     def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> None:
-        replayed = outbox.replay(list(selected.values_list("pk", flat=True)))
+        replayed = replaying.replay(list(selected.values_list("pk", flat=True)))
         self.message_user(request, f"{len(replayed)} queued again: they are delivered within seconds.")
 
     def has_replay_permission(self, request: HttpRequest) -> bool:

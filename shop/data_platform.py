@@ -14,7 +14,7 @@ from django.conf import settings
 
 from shop import transactions
 
-TIMEOUT = urllib3.Timeout(total=3)
+SECONDS = 3.0
 MOST_EVENTS = 100
 # Of an answer that says why not: enough to be told to an operator.
 READ_OF_AN_ANSWER = 1_000
@@ -43,7 +43,7 @@ def send(events: Sequence[dict[str, Any]]) -> Verdict:
             f"{settings.DATA_PLATFORM_URL}/events",
             body=body,
             headers=headers,
-            timeout=TIMEOUT,
+            timeout=urllib3.Timeout(total=SECONDS),
             preload_content=False,
         )
         # An answer that isn't read to its end closes its connection instead of going back to the pool.

@@ -92,12 +92,14 @@ def note(
     is_internal: bool = False,
     is_outgoing: bool = False,
     at: datetime | None = None,
+    due_at: datetime | None = None,
     by: Who | None = None,
 ) -> None:
     """Note one thing that happened, as part of the caller's transaction.
 
     `before` and `after` are plain JSON; `after` is also what an outgoing event tells. `by` is who acts when
-    that isn't `who()`. `is_internal` keeps a line from customers.
+    that isn't `who()`. `is_internal` keeps a line from customers. The relay takes up an event at `due_at`, if
+    whoever notes it means to deliver it before.
     """
     transactions.assert_inside()
     by, at = by or who(), at or timezone.now()
@@ -116,7 +118,7 @@ def note(
         reference=reference,
         is_internal=is_internal,
         delivery=JournalLine.Delivery.QUEUED if is_outgoing else "",
-        next_attempt_at=at if is_outgoing else None,
+        next_attempt_at=(due_at or at) if is_outgoing else None,
     )
     transactions.gather(_write, line)
 
@@ -132,9 +134,9 @@ def _write(lines: Sequence[JournalLine]) -> None:
 
 def _values(line: JournalLine) -> tuple[Any, ...]:
     """The line's values as the database takes them, in the order of `COLUMNS`."""
-    at = connection.ops.adapt_datetimefield_value(line.at)
+    adapted = connection.ops.adapt_datetimefield_value
     return (
-        at,
+        adapted(line.at),
         line.actor,
         line.actor_id,
         line.actor_name,
@@ -148,7 +150,7 @@ def _values(line: JournalLine) -> tuple[Any, ...]:
         line.reference,
         line.is_internal,
         line.delivery,
-        at if line.delivery else None,
+        adapted(line.next_attempt_at),
     )
 
 

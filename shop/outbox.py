@@ -9,7 +9,7 @@ a claim (`next_attempt_at`, pushed ahead) keeps the waste small.
 import random
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -22,7 +22,7 @@ from django.db.models import F, Min
 from django.utils import timezone
 from structlog import get_logger
 
-from shop import data_platform, journal, transactions
+from shop import data_platform, transactions
 from shop.data_platform import MOST_EVENTS
 from shop.models import JournalLine
 
@@ -39,6 +39,8 @@ FEWEST_ATTEMPTS = 5
 # A relay that died costs its batch this long; a batch takes two calls of 3 s unless one in it is refused.
 CLAIM_SECONDS = 15
 PASS_SECONDS = 10
+# A batch of a single order takes this long.
+CALL = timedelta(seconds=2 * data_platform.SECONDS)
 
 # One relay is enough for a process: while the data platform is slow, the others' threads have work to do.
 _relaying = threading.Lock()
@@ -91,29 +93,16 @@ def deliver(order_id: UUID) -> str:
         ready = list(takewhile(lambda line: line.delivery == QUEUED, lines))
         if not ready:
             return f"{event_id(lines[0].pk)} is dead: {lines[0].last_error}"
-        transactions.run(partial(_claim, ready))
+        if any(map(_may_be_taken, ready)):
+            transactions.run(partial(_claim, ready))
         outcome = _push(ready)
         if outcome.error:
             return outcome.error
     return ""
 
 
-def replay(ids: Collection[int]) -> list[int]:
-    """Queue these dead events again, to be tried at once; returns the ids of those that were dead."""
-    return transactions.run(lambda: _replay(ids))
-
-
-def dead() -> list[JournalLine]:
-    """The events that were refused for good or given up, oldest first."""
-    return list(JournalLine.objects.filter(delivery=DEAD).order_by("id"))
-
-
 def queued_count() -> int:
     return JournalLine.objects.filter(delivery=QUEUED).count()
-
-
-def dead_count() -> int:
-    return JournalLine.objects.filter(delivery=DEAD).count()
 
 
 def oldest_age_seconds() -> float:
@@ -172,6 +161,11 @@ def _whose_turn_it_is(lines: Sequence[JournalLine]) -> list[JournalLine]:
     return [line for line in lines if line.pk not in waiting]
 
 
+def _may_be_taken(line: JournalLine) -> bool:
+    """Whether the relay may take it up while it is being sent."""
+    return line.next_attempt_at is None or line.next_attempt_at <= timezone.now() + CALL
+
+
 def _open_lines(order_id: UUID) -> list[JournalLine]:
     unsent = JournalLine.objects.filter(order_id=order_id, delivery__in=(QUEUED, DEAD))
     return list(unsent.order_by("id")[:MOST_EVENTS])
@@ -194,11 +188,14 @@ def _push(lines: Sequence[JournalLine]) -> _Outcome:
 
 
 def _push_one_by_one(lines: Sequence[JournalLine]) -> _Outcome:
-    """Find what is refused for good, until an attempt is in vain. What comes after it in its order waits."""
-    outcome = _Outcome()
+    """Find what is refused for good, until an attempt is in vain. What comes after it in its order waits.
+
+    Ends while the claim lasts, however slow the answers.
+    """
+    outcome, ends_at = _Outcome(), time.monotonic() + PASS_SECONDS
     blocked: set[UUID] = set()
     for line in lines:
-        if line.order_id in blocked:
+        if line.order_id in blocked or time.monotonic() > ends_at:
             continue
         verdict = data_platform.send([_event(line)])
         if not verdict.error:
@@ -265,23 +262,6 @@ def _is_late(line: JournalLine) -> bool:
 
 def _attempts(line: JournalLine) -> int:
     return line.attempts
-
-
-def _replay(ids: Collection[int]) -> list[int]:
-    there = list(JournalLine.objects.filter(id__in=ids, delivery=DEAD).values_list("id", flat=True))
-    lines = JournalLine.objects.select_for_update().filter(id__in=there).order_by("id")
-    buried = [line for line in lines if line.delivery == DEAD]
-    _rows(buried).update(delivery=QUEUED, attempts=0, next_attempt_at=timezone.now())
-    for line in buried:
-        journal.note(
-            what="event.replayed",
-            subject=f"event {event_id(line.pk)}",
-            order_id=line.order_id,
-            before={"delivery": DEAD, "error": line.last_error},
-            after={"delivery": QUEUED},
-            is_internal=True,
-        )
-    return [line.pk for line in buried]
 
 
 def _rows(lines: Iterable[JournalLine]) -> Any:

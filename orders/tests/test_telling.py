@@ -16,7 +16,7 @@ from orders.tests import buying
 from orders.tests.waiting import in_background, somebody_waits_at_the_stock
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
-from shop import outbox
+from shop import outbox, replaying
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
@@ -107,7 +107,7 @@ def test_a_dead_event_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
     assert Saga.objects.get().last_error == f"evt_{paid.pk} is dead: HTTP 422"
     assert [broken.law for broken in buying.broken_laws()] == ["L12"]
 
-    outbox.replay([paid.pk])
+    replaying.replay([paid.pk])
     buying.settle_everything()
     assert heard(own_data_platform) == [f"evt_{paid.pk}"]
     assert buying.broken_laws() == []

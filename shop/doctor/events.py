@@ -2,7 +2,7 @@
 
 from django.db import Error
 
-from shop import outbox
+from shop import outbox, replaying
 from shop.doctor.findings import Finding, ok, warning
 
 LATE_SECONDS = 600
@@ -11,7 +11,7 @@ LATE_SECONDS = 600
 def examine() -> list[Finding]:
     """A database that is away is told by its own finding."""
     try:
-        return [dead(outbox.dead_count()), waiting(outbox.queued_count(), outbox.oldest_age_seconds())]
+        return [dead(replaying.dead_count()), waiting(outbox.queued_count(), outbox.oldest_age_seconds())]
     except Error:
         return []
 

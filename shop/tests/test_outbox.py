@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from scripts.tests.simulator import Simulator, running
-from shop import journal, outbox, transactions
+from shop import journal, outbox, replaying, transactions
 from shop.models import JournalLine
 from shop.tests.own_data_platform import REFUSED, data_platform_process, heard, own_data_platform, use
 from shop.tests.racing import race
@@ -224,8 +224,8 @@ def test_a_dead_event_holds_back_its_order_until_it_is_replayed(
         use(corrected, settings)
         who = journal.Who(actor=journal.Actor.STAFF, id=7, name="ada")
         with journal.acting(who):
-            assert outbox.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
-            assert outbox.replay([line(dead).pk]) == []
+            assert replaying.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
+            assert replaying.replay([line(dead).pk]) == []
         assert outbox.deliver_due() == 2
         assert heard(corrected) == [dead, held]
     noted = JournalLine.objects.get(what="event.replayed")
@@ -254,9 +254,9 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
         outbox.deliver_due()
     assert line(event).delivery == "dead"
     assert line(event).last_error.startswith("given up: no answer")
-    assert [dead.pk for dead in outbox.dead()] == [line(event).pk]
+    assert [dead.pk for dead in replaying.dead()] == [line(event).pk]
 
-    outbox.replay([line(event).pk])
+    replaying.replay([line(event).pk])
     outbox.deliver_due()
     assert line(event).delivery == "queued", "a replay is worth several attempts, however old the event"
     settings.DATA_PLATFORM_URL = right
@@ -275,6 +275,22 @@ def test_an_orders_events_are_pushed_though_they_are_not_due(
     assert outbox.deliver(order_id) == ""
     assert heard(own_data_platform) == events
     assert outbox.deliver(order_id) == outbox.deliver(uuid4()) == ""
+
+
+def test_what_is_told_by_whoever_noted_it_is_left_to_them_for_a_while(own_data_platform: Simulator) -> None:
+    order_id, later = uuid4(), timezone.now() + timedelta(seconds=15)
+    transactions.run(
+        lambda: journal.note(
+            what="order.paid", subject="x", order_id=order_id, is_outgoing=True, due_at=later
+        )
+    )
+    assert outbox.deliver_due() == 0
+    with CaptureQueriesContext(connection) as captured:
+        assert outbox.deliver(order_id) == ""
+    assert len(heard(own_data_platform)) == 1
+    assert sum(query["sql"].startswith("UPDATE") for query in captured) == 2, (
+        "no claim, for nobody else looks"
+    )
 
 
 def test_a_platform_that_fails_half_the_time_hears_everything_in_order(
@@ -306,16 +322,16 @@ def test_nothing_is_told_inside_a_transaction(own_data_platform: Simulator) -> N
 
 
 def test_gauges_say_what_waits_and_what_is_dead(own_data_platform: Simulator, settings: LazySettings) -> None:
-    assert (outbox.queued_count(), outbox.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
+    assert (outbox.queued_count(), replaying.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
     note(REFUSED)
     outbox.deliver_due()
     note("test.happened", "test.happened")
     JournalLine.objects.filter(delivery="queued").update(at=timezone.now() - timedelta(minutes=2))
-    assert (outbox.queued_count(), outbox.dead_count()) == (2, 1)
+    assert (outbox.queued_count(), replaying.dead_count()) == (2, 1)
     assert 120 <= outbox.oldest_age_seconds() < 130
 
 
-@pytest.mark.parametrize("read", [outbox.queued_count, outbox.dead_count, outbox.oldest_age_seconds])
+@pytest.mark.parametrize("read", [outbox.queued_count, replaying.dead_count, outbox.oldest_age_seconds])
 def test_a_gauge_looks_at_what_waits_and_not_at_the_whole_journal(read: Callable[[], Any]) -> None:
     """It is asked every few seconds, of a table that only grows."""
     note("test.happened")

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shop import outbox
+from shop import outbox, replaying
 from shop.models import JournalLine
 
 
@@ -21,9 +21,9 @@ class Command(BaseCommand):
     def handle(self, *, ids: list[int], all: bool, json: bool, **_: Any) -> None:
         if ids and all:
             raise CommandError("Give either ids or --all.")
-        dead = outbox.dead()
+        dead = replaying.dead()
         _require_dead(set(ids) - {line.pk for line in dead})
-        replayed = outbox.replay([line.pk for line in dead] if all else ids)
+        replayed = replaying.replay([line.pk for line in dead] if all else ids)
         left = [line for line in dead if line.pk not in replayed]
         if json:
             self.stdout.write(_as_json(replayed, left))
