@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.models import Product
-from orders import saga, standing
+from orders import charging, saga, standing, steps
 from orders.models import Saga, SagaLog
 from orders.steps import DO, UNDO, Event
 from orders.tests import buying, hanging
@@ -150,6 +150,13 @@ def test_an_undo_that_hangs_is_answered_for_once_it_is_stuck(product: Product, a
     assert (line.actor_name, line.is_internal) == ("ada", False)
     away.back()
     assert buying.broken_laws() == []
+
+
+def test_a_forced_undo_of_what_never_ran_refuses_the_late_do(product: Product, away: Away) -> None:
+    row = hanging.never_undone(product, away)
+    SagaLog.objects.filter(saga=row, event=Event.VOID).delete()
+    hanging.compensate(row)
+    assert steps.perform(row.id, charging.STEP, DO).event == Event.VOID
 
 
 def test_an_operator_who_is_wrong_about_an_undo_is_told_by_the_audit(product: Product, away: Away) -> None:
