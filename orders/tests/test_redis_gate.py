@@ -1,5 +1,6 @@
 """The gate when Redis is away, empty, or remembers the wrong things: slower or refused, never oversold."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -103,3 +104,27 @@ def test_after_any_number_of_orders_nobody_is_left_in_flight_and_nothing_has_dri
     race([partial(checkout.place, wish) for wish in wishes])
     assert not redis.client().hlen(mirror.IN_FLIGHT)
     assert (healing.heal(), healing.drift()) == (0, 0)
+
+
+def test_told_the_wrong_way_round_the_mirror_refuses_what_is_there() -> None:
+    """The naive twin: the new level is shown first, and for a moment what was sold counts twice."""
+    product = ProductFactory.create(on_hand=2)
+    first, second = (mirror.Passage(name, {product.id: 1}) for name in ("first", "second"))
+    assert mirror.admit(first) == []
+    mirror.publish([mirror.State(product.id, 1, 1, True)])
+    assert mirror.admit(second) != []
+    mirror.settle([first])
+    assert mirror.admit(second) == []
+
+
+def test_a_gate_that_decides_alone_sells_twice_after_it_was_flushed(redis_server: Any) -> None:
+    """The naive twin: whoever is let in has it, and what Redis forgets is sold again."""
+    product = ProductFactory.create(on_hand=3)
+
+    def sell(count: int) -> int:
+        passages = [mirror.Passage(f"{time.monotonic()}", {product.id: 1}) for _ in range(count)]
+        return sum(mirror.admit(passage) == [] for passage in passages)
+
+    assert sell(5) == 3
+    redis_server.flushdb()
+    assert sell(5) == 3

@@ -1,0 +1,87 @@
+"""Two processes that sell the same stock, by every strategy; and one that is killed on the way."""
+
+import json
+import time
+from collections import Counter
+from contextlib import ExitStack
+
+import pytest
+from django.conf import LazySettings
+
+from inventory import healing, mirror
+from inventory.healing import IN_FLIGHT_SECONDS
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import checkout
+from orders.models import Order
+from orders.tests import buying
+from shop import redis
+from shop.errors import Rejected
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import holding
+from shop.tests.second_process import another_process
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Buys one of a product for each account, all at once, and tells how often what came of it.
+BUYING = """
+import json
+from collections import Counter
+from functools import partial
+from inventory.models import Product
+from orders import checkout
+from orders.tests import buying
+from shop.tests.racing import race
+
+product = Product.objects.get(id=sys.argv[1])
+wishes = [buying.wish(int(account_id), {product: 1}) for account_id in sys.argv[2:]]
+print("ready", flush=True)
+sys.stdin.readline()
+outcomes = race([partial(checkout.place, wish) for wish in wishes])
+print(json.dumps(Counter(getattr(one, "code", type(one).__name__) for one in outcomes)))
+"""
+
+
+@pytest.mark.parametrize("strategy", checkout.STRATEGIES)
+def test_two_processes_sell_stock_of_60_to_exactly_60(strategy: str) -> None:
+    product = ProductFactory.create(on_hand=60)
+    accounts = [str(buying.account().id) for _ in range(100)]
+    with ExitStack() as stack:
+        sellers = [
+            stack.enter_context(another_process(BUYING, str(product.id), *some, INVENTORY_STRATEGY=strategy))
+            for some in (accounts[:50], accounts[50:])
+        ]
+        for seller in sellers:
+            assert seller.stdin
+            seller.stdin.write("go\n")
+            seller.stdin.flush()
+        told = [json.loads(seller.communicate(timeout=60)[0].splitlines()[-1]) for seller in sellers]
+    assert sum(map(Counter, told), Counter()) == {"Placed": 60, "insufficient_stock": 40}
+    assert levels_of(product) == (60, 60)
+    assert buying.broken_laws() == []
+
+
+def test_what_a_killed_process_took_from_the_gate_is_given_back(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    product, buyer = ProductFactory.create(on_hand=1), buying.account()
+    with (
+        holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id),
+        another_process(BUYING, str(product.id), str(buyer.id), INVENTORY_STRATEGY="redis_gate") as seller,
+    ):
+        assert seller.stdin
+        seller.stdin.write("go\n")
+        seller.stdin.flush()
+        wait_until(lambda: redis.client().hlen(mirror.IN_FLIGHT) == 1)
+        seller.kill()
+        seller.wait()
+    with pytest.raises(Rejected):
+        buying.place(buying.account().id, {product: 1})
+    healing.heal(now=time.time() + IN_FLIGHT_SECONDS + 1)
+    buying.place(buying.account().id, {product: 1})
+    assert Order.objects.count() == 1
+    assert buying.broken_laws() == []
+
+
+def levels_of(product: Product) -> tuple[int, int]:
+    product.refresh_from_db()
+    return product.on_hand, product.reserved
