@@ -33,7 +33,7 @@ from orders.models import Saga
 from orders.tests import acting, comparing
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
-from orders.tests.things import UNKNOWN_FOR_EVER, Order, Product, Subject, TopUp
+from orders.tests.things import UNKNOWN_FOR_EVER, Coupon, Order, Product, Subject, TopUp
 from payments.gateways import breaking
 from payments.models import WebhookEvent
 from payments.tests.own_gateway import empty_book
@@ -106,7 +106,7 @@ class Interleavings(RuleBasedStateMachine):
         self.shop = listener.shop = Shop()
         self.wishes: list[Wish] = []
 
-    @initialize(is_patient=some.booleans(), purchases=some.lists(purchases, min_size=3, max_size=5))
+    @initialize(is_patient=some.booleans(), purchases=some.lists(purchases, min_size=4, max_size=6))
     def open(self, is_patient: bool, purchases: list[dict[str, Any]]) -> None:
         """It has been open for a while: some have bought, and every other order has gone as far as it goes.
 
@@ -116,7 +116,8 @@ class Interleavings(RuleBasedStateMachine):
         acting.open_shop(self.shop)
         self.buyers = list(self.shop.wallets)
         for percent in (0, 33):
-            acting.issue_coupon(self.shop, self.buyers[0], percent=percent)
+            for account_id in self.buyers:
+                acting.issue_coupon(self.shop, account_id, percent=percent)
         for purchase in purchases:
             self._place(**purchase)
         for one in self.shop.begun[::2]:
@@ -142,10 +143,15 @@ class Interleavings(RuleBasedStateMachine):
     def _place(
         self, *, buyer: int, counts: dict[int, int], points: int, coupon: int | None, token: str | None
     ) -> None:
+        account_id = self.buyers[buyer]
+
+        def is_usable(one: Coupon) -> bool:
+            return one.account_id == account_id and one.status == "issued"
+
         order = Order(
-            account_id=self.buyers[buyer],
+            account_id=account_id,
             counts=self._counts(counts),
-            coupon=chosen(self.shop.coupons, coupon) if coupon is not None else None,
+            coupon=chosen(self.shop.coupons, coupon, likely=is_usable) if coupon is not None else None,
             points_amount=points,
             token=token,
         )
