@@ -113,6 +113,36 @@ def test_many_who_fix_at_once_refund_once() -> None:
     assert line.after == {"amount": 500}
 
 
+@pytest.mark.usefixtures("own_stripe")
+@pytest.mark.parametrize("period", [{}, {"since": datetime(2026, 1, 1, tzinfo=UTC)}])
+def test_stripes_book_is_compared_as_well(period: dict[str, datetime]) -> None:
+    paid, refunded, failed = PaymentFactory.create_batch(3, card_amount=500, currency="USD")
+    references = {}
+    for payment in (paid, refunded, failed):
+        charged = gateway().charge(
+            key=payment.charge_key,
+            token="pm_card_visa",
+            amount=500,
+            currency="USD",
+            order_id=payment.order_id,
+        )
+        references[payment.id] = charged.reference
+    given_back = gateway().refund(key="refund-1", charge_reference=references[refunded.id], amount=200)
+    assert given_back.status == "succeeded"
+    with transaction.atomic():
+        for payment in (paid, refunded):
+            paying.mark_succeeded(payment.id, charge_reference=references[payment.id], at=timezone.now())
+        paying.mark_failed(failed.id, code="gave_up", detail="", at=timezone.now())
+    Payment.objects.filter(id=refunded.id).update(refunded_amount=200)
+
+    found = reconciling.reconcile(**period)
+    assert [one["key"] for one in found.findings] == [failed.charge_key]
+    assert found.checked == 3
+    assert reconciling.is_clean(reconciling.reconcile(**period, fix=Fix.OURS))
+    assert [one.kept_amount for one in gateway().charges(key=failed.charge_key)] == [0]
+    assert reconciling.reconcile(**period).differences == 0
+
+
 def test_a_refund_that_fails_is_told_and_done_the_next_time() -> None:
     key = orphan("tok_refund_fails")
     runs = [reconciling.reconcile(fix=Fix.EVERYTHING) for _ in range(3)]
