@@ -115,19 +115,21 @@ class ProductAdmin(ImportMixin, ModelAdmin):
         try:
             return super().process_import(request, **kwargs)
         except FileNotFoundError:
-            wrong = (
-                "The file is not here any more: it was imported, or kept elsewhere. Upload the file again."
-            )
-            self.message_user(request, wrong, level=messages.ERROR)
+            self.message_user(request, UPLOAD_GONE, level=messages.ERROR)
             return redirect("admin:inventory_product_import")
 
-    def process_result(self, result: Any, request: HttpRequest) -> HttpResponse:
+    def process_result(self, result: stock_uploads.Delivered, request: HttpRequest) -> HttpResponse:
         """Things may have changed since the preview: then nothing was imported, and this says why."""
         wrong = stock_uploads.told(result)
         if not wrong:
             return super().process_result(result, request)
         self.message_user(request, f"Nothing was imported. {' '.join(wrong)}", level=messages.ERROR)
         return redirect("admin:inventory_product_import")
+
+    def add_success_message(self, result: stock_uploads.Delivered, request: HttpRequest) -> None:
+        done = result.imported
+        products_told = f"{done.created} products created, {done.changed} changed"
+        self.message_user(request, f"{products_told}, {done.received} units received.")
 
     @admin.display(description="available")
     def available(self, product: Product) -> int | str:

@@ -19,6 +19,11 @@ from shop.reading import Amount
 
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
+# What patterns mean, for people who don't read them.
+PLAINLY = {
+    ("sku", "string_pattern_mismatch"): "must be printable ASCII without spaces, and not empty",
+    ("name", "string_pattern_mismatch"): "must not be empty",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,8 @@ def _present(given: dict[str, str | None]) -> dict[str, Any]:
 
 
 def _all_wrong(line: int, error: ValidationError) -> list[dict[str, Any]]:
-    return [_wrong(line, str(one["loc"][0]), one["type"], one["msg"]) for one in error.errors()]
+    wrong = [(str(one["loc"][0]), one["type"], one["msg"]) for one in error.errors()]
+    return [_wrong(line, name, code, PLAINLY.get((name, code), detail)) for name, code, detail in wrong]
 
 
 def _wrong(line: int, field: str, code: str, detail: str) -> dict[str, Any]:

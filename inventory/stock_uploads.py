@@ -19,7 +19,7 @@ from import_export.results import Result, RowResult
 from import_export.tmp_storages import TempFolderStorage
 
 from inventory import importing, stock_files
-from inventory.importing import Receipt
+from inventory.importing import Imported, Receipt
 from shop.errors import FirstcomeError, Invalid
 
 SHOWN = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
@@ -63,6 +63,12 @@ class StockFile(CSV):
         return tablib.Dataset([in_stream], headers=["file"])
 
 
+class Delivered(Result):
+    """What a file came to, for the pages."""
+
+    imported: Imported = Imported()
+
+
 class Delivery(Resource):
     """A file of stock that came in."""
 
@@ -76,16 +82,16 @@ class Delivery(Resource):
 
     def import_data(
         self, dataset: tablib.Dataset, dry_run: bool = False, file_name: str = "", **_: Any
-    ) -> Result:
+    ) -> Delivered:
         """Do what the file says, or with `dry_run` only find out what that would come to."""
-        result = Result()
-        result.diff_headers = SHOWN
+        result = Delivered()
         try:
             rows = stock_files.read(dataset[0][0].splitlines(keepends=True))
             imported = importing.receive(rows, reason=f"import {file_name}"[:255], is_dry_run=dry_run)
         except FirstcomeError as error:
             _refuse(result, error)
             return result
+        result.diff_headers, result.imported = SHOWN, imported
         for receipt in imported.receipts:
             row = _row(receipt)
             result.append_row_result(row)

@@ -74,7 +74,7 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
     assert not JournalLine.objects.exists()
 
     done = confirm(operator, preview)
-    assert "Import finished: 1 new, 1 updated, 0 deleted and 1 skipped products." in text_of(done)
+    assert "1 products created, 1 changed, 12 units received." in text_of(done)
     found = Product.objects.order_by("sku").values_list("sku", "name", "price", "on_hand")
     assert list(found) == [("CUP", "Cup", 900, 7), ("POT", "Pot", 7, 0), ("TEA", "Green tea, 녹차", 4500, 10)]
     movement = StockMovement.objects.latest("id")
@@ -95,6 +95,7 @@ def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
         (6, {"file"}),
     ]
     assert "GOOD is on line 2 already" in text_of(preview)
+    assert "must be printable ASCII without spaces" in text_of(preview)
     assert not Product.objects.exists()
 
 
