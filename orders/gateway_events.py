@@ -1,7 +1,6 @@
 """What a gateway's event means: a reason to ask the gateway, and nothing more."""
 
 from django.conf import settings
-from django.utils import timezone
 
 from orders import saga
 from orders.models import Refund, Saga
@@ -62,7 +61,7 @@ def _wake(payment: Payment) -> None:
     sagas = Saga.objects.filter(kind__in=KINDS, subject_id__in=subjects, state__in=UNFINISHED)
     for saga_id in list(sagas.values_list("id", flat=True)):
         # Should this process die now, the sweeper finds it due.
-        Saga.objects.filter(id=saga_id, state__in=UNFINISHED).update(next_attempt_at=timezone.now())
+        saga.hasten(saga_id)
         saga.advance(saga_id)
 
 

@@ -50,7 +50,9 @@ def due(*, limit: int) -> list[int]:
         .values_list("id", flat=True)[:limit]
     )
     later = now + timedelta(seconds=TAKEN_SECONDS)
-    WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now).update(next_attempt_at=later)
+    told = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
+    # Whoever handles one comes to the same rows and their index from the other side: that may deadlock.
+    transactions.run(lambda: told.update(next_attempt_at=later))
     return ids
 
 
