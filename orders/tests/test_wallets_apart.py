@@ -1,0 +1,130 @@
+"""Payments of one account wait for each other at its wallet, and for no other account's."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connections
+
+from inventory.tests.factories import ProductFactory
+from orders import saga
+from orders.deciding import Placed
+from orders.models import Order, Saga
+from orders.tests import buying
+from payments import ledger
+from payments.models import Entry
+from shop.tests.clients import client_of
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask, holding
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WALLET = "SELECT id FROM payments_ledgeraccount WHERE id = %s FOR UPDATE"
+SHOP_ACCOUNTS = "SELECT id FROM payments_ledgeraccount WHERE id < 0"
+# No statement of ours runs that long unless it waits. (The table of locks is a copy that is not renewed while
+# somebody looks at it again and again.)
+WAITERS = """
+SELECT COUNT(*) FROM information_schema.processlist
+WHERE db = DATABASE() AND id <> CONNECTION_ID() AND info LIKE '%%payments_%%' AND time_ms > 200
+"""
+
+
+def to_be_paid(account_id: int, *, points: int, token: str = "") -> Placed:
+    """An order of 300 whose payment has begun."""
+    product = ProductFactory.create(on_hand=1, price=300)
+    return buying.place(account_id, {product: 1}, points=points, token=token)
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with another_connection() as other:
+        return bool(ask(other, WAITERS)[0][0])
+
+
+@contextmanager
+def waiting(placed: Placed, lock: str, *parameters: int) -> Iterator[threading.Thread]:
+    """Until the block ends the payment waits in a thread for what a second connection has locked.
+
+    The database gives up such a wait after 5 s, and it is waited for twice: time enough for the others.
+    """
+
+    def drive() -> None:
+        try:
+            buying.drive(placed)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=drive, daemon=True)
+    with holding(lock, *parameters):
+        thread.start()
+        wait_until(somebody_waits_for_a_lock)
+        yield thread
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other() -> None:
+    buyer = buying.account(points=1_000)
+    product = ProductFactory.create(on_hand=8, price=300)
+    orders = [buying.place(buyer.id, {product: 1}, points=300).order for _ in range(8)]
+
+    def pay(order: Order) -> int:
+        answer = client_of(buyer).post("/payments", {"order": str(order.id)}, key=f"pay {order.id}")
+        for row in Saga.objects.filter(about_id=order.id):
+            saga.advance(row.id)
+        return answer.status_code
+
+    answers = Counter(race([lambda order=order: pay(order) for order in orders]))
+
+    assert set(answers) <= {202, 409}
+    assert answers[202] >= 3
+    ended = Counter(Order.objects.values_list("status", flat=True))
+    assert ended["paid"] == 3
+    assert ended["awaiting_payment"] == answers[409]
+    assert ended["payment_failed"] == answers[202] - 3
+    spent = Entry.objects.filter(account_id=buyer.id, amount__lt=0).order_by("id")
+    assert list(spent.values_list("amount", "balance_after_amount")) == [
+        (-300, 700),
+        (-300, 400),
+        (-300, 100),
+    ]
+    assert buying.broken_laws() == []
+
+
+def test_who_waits_for_a_wallet_holds_up_nobody_elses_payment() -> None:
+    first, second = buying.account(points=300), buying.account(points=300)
+    kept, free = to_be_paid(first.id, points=300), to_be_paid(second.id, points=300)
+    with waiting(kept, WALLET, first.id) as thread:
+        assert buying.drive(free).status == "paid"
+        assert thread.is_alive()
+        assert buying.state_of(kept.order.id) == "paying"
+    assert buying.state_of(kept.order.id) == "paid"
+    assert buying.broken_laws() == []
+
+
+def test_a_payment_by_card_alone_does_not_wait_for_the_wallet() -> None:
+    buyer = buying.account(points=300)
+    kept, by_card = to_be_paid(buyer.id, points=300), to_be_paid(buyer.id, points=0, token="tok_ok")
+    with waiting(kept, WALLET, buyer.id) as thread:
+        assert buying.drive(by_card).status == "paid"
+        assert thread.is_alive()
+    assert buying.state_of(kept.order.id) == "paid"
+
+
+def test_no_payment_locks_the_shops_own_accounts() -> None:
+    """They take part in every transfer: whoever locked one would have all payments in one line."""
+    buyer = buying.account(points=300)
+    placed = to_be_paid(buyer.id, points=200, token="tok_ok")
+    with holding(f"{SHOP_ACCOUNTS} LOCK IN SHARE MODE"):
+        assert buying.drive(placed).status == "paid"
+        begun = buying.refund(placed.order.id)
+        assert buying.give_back(begun).status == "succeeded"
+    assert ledger.balance_amount(buyer.id) == 300
+
+
+def test_were_they_locked_a_payment_would_wait() -> None:
+    placed = to_be_paid(buying.account(points=300).id, points=300)
+    with waiting(placed, f"{SHOP_ACCOUNTS} FOR UPDATE") as thread:
+        assert thread.is_alive()
+    assert buying.state_of(placed.order.id) == "paid"
