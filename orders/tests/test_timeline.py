@@ -1,0 +1,146 @@
+"""The timeline of each end that an order may come to: what its owner reads, and what staff read besides."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from inventory.tests.factories import ProductFactory
+from orders import ending
+from orders.deciding import Placed
+from orders.models import Order, Saga
+from orders.tests import buying
+from payments.models import Payment
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def bought(token: str | None) -> Placed:
+    """An order with a coupon, points and a card."""
+    buyer = buying.account(points=1_000)
+    product = ProductFactory.create(on_hand=5, price=500)
+    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    return buying.place(buyer.id, {product: 2}, coupon=coupon, points=300, token=token)
+
+
+def cancelled() -> Placed:
+    placed = bought(None)
+    ending.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+    return placed
+
+
+def expired() -> Placed:
+    placed = bought(None)
+    Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now())
+    ending.expire_due()
+    return placed
+
+
+def paid(token: str = "tok_ok") -> Placed:
+    placed = bought(token)
+    buying.drive(placed)
+    buying.settle_everything()
+    return placed
+
+
+def given_up() -> Placed:
+    placed = bought("tok_error")
+    buying.drive(placed)
+    Saga.objects.update(deadline_at=timezone.now())
+    buying.settle_everything()
+    return placed
+
+
+def refunded_by_halves() -> Placed:
+    placed = paid("tok_refund_fails")
+    [line] = placed.lines
+    buying.refund(placed.order.id, {line.product: 1}, reason="one is broken")
+    buying.settle_everything()
+    buying.refund(placed.order.id, reason="so is the other")
+    buying.settle_everything()
+    return placed
+
+
+PLACED = ["order.placed"]
+BEGUN = [*PLACED, "reserve_inventory.done", "hold_coupon.done", "debit_balance.done"]
+PAID = [*BEGUN, "charge_card.done", "order.paid", "settle.done", "transmit.done"]
+UNDONE = ["reserve_inventory.undo.done", "hold_coupon.undo.done", "debit_balance.undo.done"]
+REFUNDED = ["refund.requested", "refund_card.done", "order.refunded", "settle_refund.done"]
+# The order, what everybody reads who may read it, and how often something was tried in vain.
+ENDS: dict[str, tuple[Callable[[], Placed], list[str], int]] = {
+    "cancelled": (cancelled, [*PLACED, "order.cancelled"], 0),
+    "expired": (expired, [*PLACED, "order.expired"], 0),
+    "paid": (paid, PAID, 0),
+    "paid at the third attempt": (lambda: paid("tok_flaky"), PAID, 2),
+    "declined": (
+        lambda: paid("tok_declined"),
+        [*BEGUN, "charge_card.refused", "charge_card.undo.skipped", *UNDONE, "order.payment_failed"],
+        0,
+    ),
+    "given up": (
+        given_up,
+        [*BEGUN, "charge_card.void", "charge_card.undo.done", *UNDONE, "order.payment_failed"],
+        2,
+    ),
+    "refunded by halves": (refunded_by_halves, [*PAID, *REFUNDED, *REFUNDED], 4),
+}
+
+
+def told(placed: Placed, reader: Any) -> list[dict[str, str]]:
+    answer = client_of(reader).get(f"/orders/{placed.order.id}/timeline")
+    assert answer.status_code == 200
+    rows: list[dict[str, str]] = answer.json()["results"]
+    assert all(set(row) == {"at", "event", "detail"} for row in rows)
+    return rows
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_its_owner_reads_what_became_of_it_and_staff_every_attempt(end: str) -> None:
+    make, events, in_vain = ENDS[end]
+    placed = make()
+    owners = told(placed, placed.order.account)
+    staffs = told(placed, SuperuserFactory.create())
+    assert [row["event"] for row in owners] == events
+    assert [row["event"] for row in staffs if _is_for_everybody(row)] == events
+    assert len([row for row in staffs if row["event"].endswith(".failed")]) == in_vain
+
+
+def _is_for_everybody(row: dict[str, str]) -> bool:
+    """What staff alone read: attempts in vain, and what wallets, coupons and shelves went through."""
+    kind, _, outcome = row["event"].rpartition(".")
+    return kind == "order" or (kind not in ("points", "coupon", "stock") and outcome != "failed")
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_its_lines_come_in_the_order_in_which_they_happened(end: str) -> None:
+    placed = ENDS[end][0]()
+    moments = [datetime.fromisoformat(row["at"]) for row in told(placed, SuperuserFactory.create())]
+    assert moments == sorted(moments)
+
+
+def test_the_gateways_references_are_for_staff_alone() -> None:
+    placed = refunded_by_halves()
+    charge = Payment.objects.get(order=placed.order.id).charge_reference
+    for reader, is_told in ((placed.order.account, False), (SuperuserFactory.create(), True)):
+        text = " ".join(row["detail"] for row in told(placed, reader))
+        assert [name in text for name in (charge, "re_")] == [is_told, is_told]
+
+
+def test_staff_without_the_right_to_read_orders_and_strangers_find_none() -> None:
+    placed = paid()
+    path = f"/orders/{placed.order.id}/timeline"
+    readers = {
+        "a stranger": AccountFactory.create(),
+        "staff": AccountFactory.create(is_staff=True),
+        "staff for stock": AccountFactory.create(is_staff=True, permissions=["inventory.view_product"]),
+    }
+    assert {who: client_of(one).get(path).status_code for who, one in readers.items()} == dict.fromkeys(
+        readers, 404
+    )
+    entitled = AccountFactory.create(is_staff=True, permissions=["orders.view_order"])
+    assert client_of(entitled).get(path).status_code == 200
+    assert client_of().get(path).status_code == 401
