@@ -14,6 +14,7 @@ from orders.deciding import Placed
 from orders.models import Order, Saga
 from orders.tests import buying
 from shop.tests.clients import client_of
+from shop.tests.factories import SuperuserFactory
 
 Status = Order.Status
 ALL = [status.value for status in Status]
@@ -75,6 +76,19 @@ def drive(placed: Placed) -> str:
     return "can't become" if "can't become" in row.last_error else ""
 
 
+def refund(placed: Placed) -> str:
+    staff = client_of(SuperuserFactory.create())
+    return refusal(staff.post(f"/orders/{placed.order.id}/refunds", {"reason": "they asked"}, key="refund"))
+
+
+def give_back(placed: Placed) -> str:
+    """Let the saga of its refund do what it promised."""
+    row = Saga.objects.get(kind="refund", about_id=placed.order.id)
+    saga.advance(row.id)
+    row.refresh_from_db()
+    return "can't become" if "can't become" in row.last_error else ""
+
+
 def refusal(answer: Any) -> str:
     return "" if answer.status_code < 300 else answer.json()["code"]
 
@@ -85,6 +99,19 @@ def unpaid() -> Placed:
 
 def begun(token: str) -> Placed:
     return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token=token)
+
+
+def paid() -> Placed:
+    placed = begun("tok_ok")
+    buying.drive(placed)
+    return placed
+
+
+def promised() -> Placed:
+    """Paid, and all of it to be given back."""
+    placed = paid()
+    assert refund(placed) == ""
+    return placed
 
 
 @dataclass(frozen=True)
@@ -103,7 +130,11 @@ CALLS = {
     "expire": Call(Status.EXPIRED, unpaid, expire, "not_due"),
     "settle": Call(Status.PAID, lambda: begun("tok_ok"), drive, "can't become"),
     "fail": Call(Status.PAYMENT_FAILED, lambda: begun("tok_declined"), drive, ""),
+    "refund": Call(Status.REFUNDING, paid, refund, "nothing_to_refund"),
+    "give back": Call(Status.REFUNDED, promised, give_back, "can't become"),
 }
+# Accepted, and nothing moves: it is cancelled already, or another refund is under way.
+STAYING = {("cancel", Status.CANCELLED), ("refund", Status.REFUNDING)}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -115,7 +146,7 @@ def test_a_call_moves_an_order_only_as_the_table_says(name: str, source: str) ->
     refused = call.make(placed)
     if call.target in transitions.TRANSITIONS[source]:
         assert (buying.state_of(placed.order.id), refused) == (call.target, "")
-    elif (name, source) == ("cancel", Status.CANCELLED):
+    elif (name, source) in STAYING:
         assert (buying.state_of(placed.order.id), refused) == (source, "")
     else:
         assert (buying.state_of(placed.order.id), refused) == (source, call.refusal)
