@@ -1,7 +1,7 @@
 """Where sagas pass, a listener stands: it tells the model of every point, and may strike the driver dead."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import pytest
@@ -20,13 +20,14 @@ class Wrong(BaseException):
 
 
 class Listener:
-    """Hears which saga is driven, and which points it passes. `watch` is called at each."""
+    """Hears which saga is driven, and which points it passes; `watch` is called at each, and `heard` has all."""
 
     def __init__(self) -> None:
         self.shop = Shop()
         self.newcomer: TopUp | None = None
         self.watch: Callable[[], None] = lambda: None
         self.strike_in: int | None = None
+        self.heard: set[str] = set()
         self._subject: Subject | None = None
         self._advance = saga.advance
 
@@ -46,6 +47,7 @@ class Listener:
 
     def reach(self, point: str) -> None:
         """In the place of `steps.reach`."""
+        self.heard.add(point)
         try:
             assert self._subject, "nobody knows whose saga it is"
             self.shop.reach(self._subject, point)
@@ -62,8 +64,7 @@ class Listener:
         """Whoever drives inside dies after so many points; nobody for None."""
         self.strike_in = points
         try:
-            yield
-        except Killed:
-            pass
+            with suppress(Killed):
+                yield
         finally:
             self.strike_in = None
