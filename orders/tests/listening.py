@@ -20,7 +20,7 @@ class Wrong(BaseException):
 
 
 class Listener:
-    """Hears which saga is driven, and which points it passes; `watch` is called at each, and `heard` has all."""
+    """Hears which saga is driven and which points it passes, all `heard`; `watch` is called at each."""
 
     def __init__(self) -> None:
         self.shop = Shop()
