@@ -15,6 +15,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from scripts import places, settings_file
+from shop import gauges
 
 COMPOSE = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())
 DOCKER = places.PROJECT / "scripts" / "docker"
@@ -86,10 +87,10 @@ def test_the_dashboard_asks_for_metrics_that_exist():
         name
         for panel in board["panels"]
         for target in panel["targets"]
-        for name in re.findall(r"django_http\w+", target["expr"])
+        for name in re.findall(r"(?:django_http|firstcome)_\w+", target["expr"])
     }
     assert asked
-    assert asked <= _exported_names()
+    assert asked <= _exported_names() | set(gauges._gauges)
 
 
 def test_the_image_holds_every_app_and_runs_without_root():
