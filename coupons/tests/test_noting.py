@@ -80,6 +80,7 @@ def test_customers_of_one_batch_each_have_their_own_name_and_request_on_record()
     campaign = CampaignFactory.create(quantity=100)
     buyers, operator = AccountFactory.create_batch(20), SuperuserFactory.create()
     [gifted] = accounts(1)
+
     def ask(asker: User, **body: Any) -> Any:
         name = {"X-Request-ID": f"request-of-{asker.pk}"}
         return client_of(asker).post("/coupons", {"campaign": campaign.pk, **body}, **name)

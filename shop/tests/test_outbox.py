@@ -128,6 +128,24 @@ def test_an_orders_events_keep_their_order_while_the_first_fails(
     assert heard(own_data_platform) == [*other, *first, *second]
 
 
+def test_without_looking_whose_turn_it_is_an_order_is_told_backwards(
+    own_data_platform: Simulator, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin: each event by itself, as soon as its own pause is over."""
+    monkeypatch.setattr(outbox, "_whose_turn_it_is", lambda lines: lines)
+    order_id = uuid4()
+    first, second = note("order.paid", order_id=order_id), note("order.refunded", order_id=order_id)
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    outbox.deliver_due()
+
+    settings.DATA_PLATFORM_URL = right
+    make_due(*second)
+    outbox.deliver_due()
+    make_due(*first)
+    outbox.deliver_due()
+    assert heard(own_data_platform) == [*second, *first]
+
+
 def test_what_another_relay_has_is_not_sent_twice_nor_overtaken(own_data_platform: Simulator) -> None:
     order_id = uuid4()
     [first] = note("order.paid", order_id=order_id)
