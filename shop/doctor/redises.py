@@ -1,5 +1,6 @@
 """Redis: it only makes things fast, but some of what it does must not be thrown away quietly."""
 
+from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -15,13 +16,15 @@ def examine() -> list[Finding]:
         client = redis.client()
         return [version(client), eviction(client, "Redis eviction", is_broker=False)]
     except RedisError as error:
-        return [
-            warning(
-                "Redis",
-                f"can't be reached: {error}",
-                "Everything works, but slower, and limits count per process: start it, or correct REDIS_URL.",
-            )
-        ]
+        return [away(error)]
+
+
+def away(error: RedisError) -> Finding:
+    """What it means that nobody answers: little, unless orders go through it."""
+    found, advice = f"can't be reached: {error}", "start it, or correct REDIS_URL."
+    if settings.INVENTORY_STRATEGY == "redis_gate":
+        return danger("Redis", found, f"INVENTORY_STRATEGY=redis_gate refuses orders without it: {advice}")
+    return warning("Redis", found, f"Everything works, but slower, and limits count per process: {advice}")
 
 
 def version(client: Redis) -> Finding:

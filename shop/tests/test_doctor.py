@@ -168,6 +168,14 @@ def test_a_redis_that_keeps_its_settings_to_itself(broker: OwnRedis) -> None:
     assert levels(brokers.examine())["broker persistence"] == "warning"
 
 
+def test_a_redis_that_is_away_is_a_danger_where_orders_go_through_it(
+    own_redis: OwnRedis, settings: LazySettings
+) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    own_redis.stop()
+    assert levels(redises.examine()) == {"Redis": "danger"}
+
+
 def test_a_redis_that_is_away_is_a_warning_for_it_decides_nothing(broker: OwnRedis) -> None:
     broker.stop()
 
