@@ -1,4 +1,8 @@
-"""`make test`: pytest on throwaway servers, then the embedded smoke. With arguments: pytest alone."""
+"""`make test`: pytest on throwaway servers, then the embedded smoke. With arguments: pytest alone.
+
+The whole suite runs in two processes, for many tests wait more than they work; each has a database and a
+Redis of its own, and each module's tests stay together and in their order.
+"""
 
 import functools
 import os
@@ -13,6 +17,7 @@ from pathlib import Path
 from scripts import children, places, throwaway
 from scripts.setup_error import SetupError
 
+WHOLE_SUITE = ("--numprocesses", "2", "--dist", "loadfile", "--durations", "25")
 PATIENCE_SECONDS = 30
 """What pytest gets to end its fixtures once it was told to stop."""
 
@@ -21,7 +26,7 @@ def main() -> int:
     children.hear_stop_signals()
     arguments = sys.argv[1:]
     try:
-        code = _pytest(arguments)
+        code = _pytest(arguments or WHOLE_SUITE)
         if code != 0 or arguments:
             return code
         return _run([sys.executable, "-m", "scripts.smoke"], os.environ)
