@@ -79,8 +79,12 @@ def _assert_charged(shop: Shop) -> None:
     """One charge at most for each payment, and kept of it what the model says."""
     kept: dict[Any, list[int]] = defaultdict(list)
     keys = dict(Payment.objects.values_list("charge_key", "id"))
+    pending = set()
     for charge in gateway().charges():
         kept[keys[charge.key]].append(charge.kept_amount)
+        if charge.status == "pending":
+            pending.add(keys[charge.key])
+    assert pending <= {one.payment_id for one in shop.charged if not one.is_over}
     for one in shop.charged:
         least, most = one.kept_amounts()
         [amount] = kept.get(one.payment_id) or [0]

@@ -8,9 +8,8 @@ simulator's process and its book. The ordinary run takes the same few examples e
 import faulthandler
 import os
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import redis
@@ -22,37 +21,41 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from orders import gateway_events
 from orders.checkout import Wish
 from orders.models import Saga
 from orders.tests import acting, comparing
+from orders.tests.choosing import (
+    acts,
+    chores,
+    chosen,
+    is_being_paid,
+    is_refundable,
+    is_under_way,
+    is_unpaid,
+    purchases,
+    sagas_of,
+    which,
+)
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
-from orders.tests.things import UNKNOWN_FOR_EVER, Coupon, Order, Product, Subject, TopUp
+from orders.tests.things import UNKNOWN_FOR_EVER, Coupon, Order, Product, TopUp
 from payments.gateways import breaking
 from payments.models import WebhookEvent
 from payments.tests.own_gateway import empty_book
 from scripts.tests.simulator import Simulator
 from shop.tests.racing import wait_until
 
-T = TypeVar("T")
 NOWHERE = "http://127.0.0.1:1"
-CARDS = (
-    *("tok_ok",) * 4,
-    *("tok_declined", "tok_insufficient_funds", "tok_flaky", "tok_error", "tok_refund_fails"),
-    *("tok_timeout_charged", "tok_timeout_lost", "tok_slow", "tok_webhook"),
-)
 # They say what became of them later than anybody waits here.
 SLOW = ("tok_slow", "tok_webhook")
 EXAMPLES = int(os.environ.get("INTERLEAVINGS", "0"))
 BOUNDS = bounds(
     max_examples=EXAMPLES or 12,
-    stateful_step_count=25,
+    stateful_step_count=12,
     deadline=None,
     derandomize=not EXAMPLES,
     database=None,
@@ -60,40 +63,6 @@ BOUNDS = bounds(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-
-which = some.integers(0, 99)
-maybe = some.none() | which
-buyers = some.integers(0, 1)
-counts = some.dictionaries(some.integers(0, 2), some.integers(1, 2), min_size=1, max_size=2)
-points = some.sampled_from([0, 0, 1, 250, 333, 833])
-cards = some.sampled_from(CARDS)
-tokens = some.none() | some.just("tok_ok") | cards
-purchases = some.fixed_dictionaries(
-    {"buyer": buyers, "counts": counts, "points": points, "coupon": maybe, "token": tokens}
-)
-
-
-def is_unpaid(order: Order) -> bool:
-    return order.status == "awaiting_payment"
-
-
-def is_refundable(order: Order) -> bool:
-    return order.status in ("paid", "refunding")
-
-
-def is_under_way(subject: Subject) -> bool:
-    return not subject.is_over
-
-
-def no_sooner(has: str) -> Any:
-    """A rule that waits until the shop has some of these."""
-    return precondition(lambda machine: bool(getattr(machine.shop, has)))
-
-
-def chosen(items: Sequence[T], which: int, *, likely: Callable[[T], bool] = bool) -> T:
-    """One of them; the smaller `which` is, the newer. Three times of four a likely one, if there is one."""
-    those = [one for one in items if likely(one)] if which % 4 else []
-    return (those or items)[-1 - which // 4 % len(those or items)]
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -108,7 +77,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @initialize(is_patient=some.booleans(), purchases=some.lists(purchases, min_size=4, max_size=6))
     def open(self, is_patient: bool, purchases: list[dict[str, Any]]) -> None:
-        """It has been open for a while: some have bought, and every other order has gone as far as it goes.
+        """It has been open for a while: some have bought, and what is being paid has gone as far as it goes.
 
         `is_patient`: in the end slow cards are waited for; else they are given up.
         """
@@ -120,29 +89,41 @@ class Interleavings(RuleBasedStateMachine):
                 acting.issue_coupon(self.shop, account_id, percent=percent)
         for purchase in purchases:
             self._place(**purchase)
-        for one in self.shop.begun[::2]:
+        for one in self.shop.begun:
             acting.drive(self.listener, one)
 
-    @rule(buyer=buyers, percent=some.sampled_from([0, 33, 100]))
-    def issue_coupon(self, buyer: int, percent: int) -> None:
-        acting.issue_coupon(self.shop, self.buyers[buyer], percent=percent)
+    @rule(purchase=purchases, acts=acts("pay", "drive", "sweep"))
+    def befall_a_new_order(self, purchase: dict[str, Any], acts: list[tuple[str, Any]]) -> None:
+        order = self._place(**purchase)
+        if order:
+            self._befall(order, acts)
 
-    @no_sooner("coupons")
-    @rule(which=which)
-    def void_coupon(self, which: int) -> None:
-        acting.void_coupon(self.shop, chosen(self.shop.coupons, which))
+    @rule(which=which, acts=acts("pay", "cancel", "lapse", "sweep"))
+    def befall_an_unpaid_order(self, which: int, acts: list[tuple[str, Any]]) -> None:
+        self._befall(chosen(self.shop.orders, which, likely=is_unpaid), acts)
 
-    @rule(product=some.integers(0, 2), delta=some.sampled_from([-4, -1, 1, 3]))
-    def adjust_stock(self, product: int, delta: int) -> None:
-        acting.adjust(self.shop, self.shop.products[product], delta)
+    @rule(which=which, acts=acts("drive", "give_up", "tell", "sweep"))
+    def befall_an_order_being_paid(self, which: int, acts: list[tuple[str, Any]]) -> None:
+        self._befall(chosen(self.shop.orders, which, likely=is_being_paid), acts)
 
-    @rule(purchase=purchases)
-    def place(self, purchase: dict[str, Any]) -> None:
-        self._place(**purchase)
+    @rule(which=which, acts=acts("refund", "drive"))
+    def befall_a_paid_order(self, which: int, acts: list[tuple[str, Any]]) -> None:
+        self._befall(chosen(self.shop.orders, which, likely=is_refundable), acts)
+
+    @rule(chore=chores)
+    def keep_shop(self, chore: tuple[str, Any]) -> None:
+        name, parameter = chore
+        getattr(self, f"_{name}")(parameter)
+
+    def _befall(self, order: Order | None, acts: list[tuple[str, Any]]) -> None:
+        """One thing after the other, and after each a look at everything."""
+        for name, parameter in acts if order else ():
+            getattr(self, f"_{name}")(order, parameter)
+            self.everything_is_as_it_must_be()
 
     def _place(
         self, *, buyer: int, counts: dict[int, int], points: int, coupon: int | None, token: str | None
-    ) -> None:
+    ) -> Order | None:
         account_id = self.buyers[buyer]
 
         def is_usable(one: Coupon) -> bool:
@@ -151,90 +132,87 @@ class Interleavings(RuleBasedStateMachine):
         order = Order(
             account_id=account_id,
             counts=self._counts(counts),
-            coupon=chosen(self.shop.coupons, coupon, likely=is_usable) if coupon is not None else None,
+            coupon=None if coupon is None else chosen(self.shop.coupons, coupon, likely=is_usable),
             points_amount=points,
             token=token,
         )
         wish = acting.place(self.shop, order)
         if wish:
             self.wishes.append(wish)
+        return order if wish else None
 
     def _counts(self, counts: dict[int, int]) -> dict[Product, int]:
         return {self.shop.products[index]: count for index, count in counts.items()}
 
-    @precondition(lambda self: self.wishes)
-    @rule(which=which)
-    def place_again(self, which: int) -> None:
-        acting.place_again(chosen(self.wishes, which))
+    def _pay(self, order: Order, token: str) -> None:
+        acting.pay(self.shop, order, token)
 
-    @no_sooner("orders")
-    @rule(which=which, token=cards)
-    def pay(self, which: int, token: str) -> None:
-        acting.pay(self.shop, chosen(self.shop.orders, which, likely=is_unpaid), token)
+    def _cancel(self, order: Order, _: None) -> None:
+        acting.cancel(self.shop, order)
 
-    @no_sooner("orders")
-    @rule(which=which)
-    def cancel(self, which: int) -> None:
-        acting.cancel(self.shop, chosen(self.shop.orders, which, likely=is_unpaid))
+    def _lapse(self, order: Order, _: None) -> None:
+        acting.lapse(order)
 
-    @no_sooner("orders")
-    @rule(which=which)
-    def lapse(self, which: int) -> None:
-        acting.lapse(chosen(self.shop.orders, which, likely=is_unpaid))
+    def _drive(self, order: Order, points: int | None) -> None:
+        """Its own saga and those of its refunds go as far as they go, or to where their driver dies."""
+        for one in sagas_of(order):
+            acting.drive(self.listener, one, points=points)
 
-    @no_sooner("orders")
-    @rule(which=which, counts=counts, restock=some.booleans())
-    def refund_some(self, which: int, counts: dict[int, int], restock: bool) -> None:
-        order = chosen(self.shop.orders, which, likely=is_refundable)
-        acting.refund(self.shop, order, self._counts(counts), restock=restock)
+    def _give_up(self, order: Order, _: None) -> None:
+        for one in sagas_of(order):
+            acting.give_up(one)
 
-    @no_sooner("orders")
-    @rule(which=which, restock=some.booleans())
-    def refund_all_that_is_left(self, which: int, restock: bool) -> None:
-        acting.refund(self.shop, chosen(self.shop.orders, which, likely=is_refundable), None, restock=restock)
+    def _retry(self, order: Order, _: None) -> None:
+        for one in sagas_of(order):
+            acting.retry(one)
 
-    @rule(buyer=buyers, amount=some.sampled_from([1, 700]), token=cards)
-    def top_up(self, buyer: int, amount: int, token: str) -> None:
-        acting.top_up(self.listener, TopUp(self.buyers[buyer], amount, token))
+    def _refund(self, order: Order, wanted: tuple[tuple[int, int] | None, bool]) -> None:
+        """So many of one of its lines, or all that is left."""
+        some_of_it, restock = wanted
+        counts = some_of_it and {chosen(list(order.counts), some_of_it[0]): some_of_it[1]}
+        acting.refund(self.shop, order, counts, restock=restock)
 
-    @no_sooner("begun")
-    @rule(which=which)
-    def drive(self, which: int) -> None:
-        acting.drive(self.listener, chosen(self.shop.begun, which, likely=is_under_way))
+    def _tell(self, order: Order, told: tuple[int, str]) -> None:
+        number, type = told
+        if order.payment_id:
+            acting.tell(order, number=number, type=type)
 
-    @no_sooner("begun")
-    @rule(which=which, points=some.integers(0, 12))
-    def drive_and_die(self, which: int, points: int) -> None:
-        acting.drive(self.listener, chosen(self.shop.begun, which, likely=is_under_way), points=points)
-
-    @rule(is_later=some.booleans())
-    def sweep(self, is_later: bool) -> None:
+    def _sweep(self, _: Order, is_later: bool) -> None:
         acting.sweep(self.shop, is_later=is_later)
 
-    @no_sooner("begun")
-    @rule(which=which)
-    def give_up(self, which: int) -> None:
-        acting.give_up(chosen(self.shop.begun, which, likely=is_under_way))
+    def _issue_coupon(self, terms: tuple[int, int]) -> None:
+        buyer, percent = terms
+        acting.issue_coupon(self.shop, self.buyers[buyer], percent=percent)
 
-    @no_sooner("begun")
-    @rule(which=which)
-    def retry(self, which: int) -> None:
-        acting.retry(chosen(self.shop.begun, which, likely=is_under_way))
+    def _void_coupon(self, which: int) -> None:
+        acting.void_coupon(self.shop, chosen(self.shop.coupons, which))
 
-    @no_sooner("charged")
-    @rule(which=which, number=some.integers(0, 4), type=some.sampled_from(gateway_events.ASKED_ABOUT))
-    def tell(self, which: int, number: int, type: str) -> None:
-        acting.tell(chosen(self.shop.charged, which, likely=is_under_way), number=number, type=type)
+    def _adjust(self, change: tuple[int, int]) -> None:
+        product, delta = change
+        acting.adjust(self.shop, self.shop.products[product], delta)
 
-    @precondition(lambda self: WebhookEvent.objects.exists())
-    @rule(which=which)
-    def handle(self, which: int) -> None:
-        acting.handle(chosen(list(WebhookEvent.objects.order_by("id")), which))
+    def _place_again(self, which: int) -> None:
+        if self.wishes:
+            acting.place_again(chosen(self.wishes, which))
 
-    @rule(is_gateway_away=some.booleans(), is_platform_away=some.booleans())
-    def others_come_and_go(self, is_gateway_away: bool, is_platform_away: bool) -> None:
-        self.settings.GATEWAY_URL = NOWHERE if is_gateway_away else self.gateway_url
-        self.settings.DATA_PLATFORM_URL = NOWHERE if is_platform_away else self.platform_url
+    def _top_up(self, wanted: tuple[int, int, str]) -> None:
+        buyer, amount, token = wanted
+        acting.top_up(self.listener, TopUp(self.buyers[buyer], amount, token))
+
+    def _drive_any(self, which: int) -> None:
+        if self.shop.begun:
+            acting.drive(self.listener, chosen(self.shop.begun, which, likely=is_under_way))
+
+    def _handle(self, which: int) -> None:
+        """Some webhook, once more or at last."""
+        events = WebhookEvent.objects.order_by("id")
+        if events:
+            acting.handle(chosen(list(events), which))
+
+    def _come_and_go(self, are_away: tuple[bool, bool]) -> None:
+        gateway, platform = are_away
+        self.settings.GATEWAY_URL = NOWHERE if gateway else self.gateway_url
+        self.settings.DATA_PLATFORM_URL = NOWHERE if platform else self.platform_url
 
     @invariant()
     def everything_is_as_it_must_be(self) -> None:

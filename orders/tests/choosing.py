@@ -1,0 +1,105 @@
+"""What Hypothesis may choose from: purchases, what befalls an order, and what else goes on in a shop."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from hypothesis import strategies as some
+
+from orders import gateway_events
+from orders.tests.things import Order, Refund, Subject
+
+T = TypeVar("T")
+CARDS = (
+    "tok_ok",
+    "tok_declined",
+    "tok_insufficient_funds",
+    "tok_error",
+    "tok_flaky",
+    "tok_slow",
+    "tok_timeout_charged",
+    "tok_timeout_lost",
+    "tok_refund_fails",
+    "tok_webhook",
+)
+
+which = some.integers(0, 99)
+buyers = some.integers(0, 1)
+counts = some.dictionaries(some.integers(0, 2), some.integers(1, 2), min_size=1, max_size=2)
+cards = some.sampled_from(CARDS)
+purchases = some.fixed_dictionaries(
+    {
+        "buyer": buyers,
+        "counts": counts,
+        "points": some.sampled_from([0, 0, 1, 250, 333, 833]),
+        "coupon": some.none() | which,
+        "token": some.none() | some.just("tok_ok") | cards,
+    }
+)
+
+
+def any_of(**acts: some.SearchStrategy[Any]) -> some.SearchStrategy[tuple[str, Any]]:
+    """The name of one of these acts, and its parameter."""
+    return some.one_of(*(some.tuples(some.just(name), parameter) for name, parameter in acts.items()))
+
+
+# What may befall an order, each with its parameter.
+ACTS = {
+    "pay": cards,
+    "cancel": some.none(),
+    "lapse": some.none(),
+    # To where its driver dies, after so many points; mostly soon.
+    "drive": some.none() | some.integers(0, 4) | some.integers(0, 12),
+    "give_up": some.none(),
+    "retry": some.none(),
+    "refund": some.tuples(some.none() | some.tuples(which, some.integers(1, 2)), some.booleans()),
+    "tell": some.tuples(some.integers(0, 4), some.sampled_from(gateway_events.ASKED_ABOUT)),
+    "sweep": some.booleans(),
+}
+
+
+def acts(*likely: str) -> some.SearchStrategy[list[tuple[str, Any]]]:
+    """Some of them one after the other, half of them of these."""
+    some_likely = any_of(**{name: ACTS[name] for name in likely})
+    return some.lists(some_likely | any_of(**ACTS), min_size=1, max_size=5)
+
+
+# What else goes on in a shop.
+chores = any_of(
+    issue_coupon=some.tuples(buyers, some.sampled_from([0, 33, 100])),
+    void_coupon=which,
+    adjust=some.tuples(some.integers(0, 2), some.sampled_from([-4, -1, 1, 3])),
+    place_again=which,
+    top_up=some.tuples(buyers, some.sampled_from([1, 700]), cards),
+    drive_any=which,
+    handle=which,
+    come_and_go=some.tuples(some.booleans(), some.booleans()),
+)
+
+
+def is_unpaid(order: Order) -> bool:
+    return order.status == "awaiting_payment"
+
+
+def is_refundable(order: Order) -> bool:
+    return order.status in ("paid", "refunding")
+
+
+def is_being_paid(order: Order) -> bool:
+    return order.status == "paying"
+
+
+def is_under_way(subject: Subject) -> bool:
+    return not subject.is_over
+
+
+def sagas_of(order: Order) -> list[Order | Refund]:
+    """The order when its payment has begun, and its refunds."""
+    return [order, *order.refunds] if order.saga_id else []
+
+
+def chosen(items: Sequence[T], which: int, *, likely: Callable[[T], bool] = bool) -> T | None:
+    """One of them; the smaller `which` is, the newer. Three times of four a likely one, if there is one."""
+    if not items:
+        return None
+    those = [one for one in items if likely(one)] if which % 4 else []
+    return (those or items)[-1 - which // 4 % len(those or items)]
