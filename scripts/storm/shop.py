@@ -97,6 +97,14 @@ class Shop:
             *([f"{unheard} webhooks of the gateway are not heard yet"] if unheard else []),
         ]
 
+    def sums(self, stage: Stage) -> str:
+        """What it all came to, in a line."""
+        statuses = Counter(order["status"] for order in self.everything("/orders"))
+        orders = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+        book = self.gateway("/summary")
+        amounts = f"charged {book['charged_amount']}, refunded {book['refunded_amount']}"
+        return f"orders: {orders}; {len(stage.refunds())} refunds; the gateway {amounts}"
+
     def refunds(self, order_id: str) -> list[Any]:
         return list(self.everything(f"/orders/{order_id}/refunds"))
 

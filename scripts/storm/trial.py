@@ -92,6 +92,7 @@ def _run(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
             outages.Prober(instance, stage, seen).run()
         _storm(trial, instance, stage, seen, seconds, seed)
         _settle(stage, shop, seen)
+        _say(shop.sums(stage))
         _processes(instance, seen)
         _audit(instance, seen)
         for finding in (*reckoning.findings(stage, shop), *outside.findings(stage, shop)):
