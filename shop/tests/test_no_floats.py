@@ -15,8 +15,11 @@ from scripts import places
 APPS = ("coupons", "inventory", "orders", "payments")
 # A float may stand where one of these is spoken of: in its statement, or its function's signature.
 TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed", "latency", "timeout")
-# And here: what is remembered until a moment.
-MOMENTS = {"coupons/issuing.py": {"_remembered"}}
+# And here: moments by other names, and a gauge, which is a float whatever it tells.
+MOMENTS = {
+    "coupons/issuing.py": {"_remembered"},
+    "inventory/healing.py": {"now", "long_ago", "drift", "found"},
+}
 FLOATING = {"float", "round", "fsum", "Decimal", "Avg", "FloatField", "DecimalField", "StdDev", "Variance"}
 
 
