@@ -7,13 +7,14 @@ tells. (Kill Bill's UNKNOWN and its janitor: a time-out is never taken for a fai
 from django.utils import timezone
 
 from orders.models import Saga, SagaLog
-from orders.steps import DO, IN_EFFECT, Event, Heard, Outside
+from orders.steps import DO, IN_EFFECT, UNDO, Event, Heard, Outside
 from payments import paying
 from payments.gateways import gateway
 from payments.gateways.contract import Verdict
 from payments.models import Payment
 
 NAME = "charge_card"
+REFUNDED = "refunded"
 
 
 def charge(saga: Saga) -> Heard:
@@ -57,7 +58,7 @@ def give_back(saga: Saga) -> Heard:
     if refunded.status != "succeeded":
         detail = f"refund: {refunded.status} {refunded.failure_detail}"
         return Heard(Event.FAILED, detail, reference=reference)
-    return Heard(Event.DONE, "refunded", reference=refunded.reference)
+    return Heard(Event.DONE, REFUNDED, reference=refunded.reference)
 
 
 def mark_stuck(saga: Saga) -> None:
@@ -75,8 +76,14 @@ def charge_reference(saga: Saga) -> str:
 
 def mark_ended(saga: Saga) -> None:
     """Write down, in the transaction that ends an undone saga, what became of its payment."""
-    end = paying.mark_reversed if charge_reference(saga) else paying.mark_failed
+    end = paying.mark_reversed if _was_charged(saga) else paying.mark_failed
     end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=timezone.now())
+
+
+def _was_charged(saga: Saga) -> bool:
+    """Whether the charge succeeded, be it that nobody heard of it before it was given back."""
+    undone = SagaLog.objects.filter(saga_id=saga.id, step=NAME, direction=UNDO, attempt=0)
+    return bool(charge_reference(saga)) or undone.filter(detail=REFUNDED).exists()
 
 
 STEP = Outside(name=NAME, do=charge, undo=give_back, note=note)

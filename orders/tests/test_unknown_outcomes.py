@@ -127,15 +127,23 @@ def test_it_is_asked_about_from_a_second_to_five_minutes_apart_with_jitter(setti
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("token", ["tok_error", "tok_timeout_lost", "tok_timeout_charged", "tok_webhook"])
-def test_given_up_it_is_called_off_by_key_and_nothing_is_kept(token: str) -> None:
+@pytest.mark.parametrize(
+    ("token", "end"),
+    [
+        ("tok_error", "failed"),
+        ("tok_timeout_lost", "failed"),
+        ("tok_timeout_charged", "reversed"),
+        ("tok_webhook", "failed"),
+    ],
+)
+def test_given_up_it_is_called_off_by_key_and_nothing_is_kept(token: str, end: str) -> None:
     placed = order(token)
     time_is_over(placed)
     buying.drive(placed)
     buying.settle_everything()
     assert buying.state_of(placed.order.id) == "payment_failed"
     payment = payment_of(placed)
-    assert (payment.status, payment.failure_code) == ("failed", "gave_up")
+    assert (payment.status, payment.failure_code) == (end, "gave_up")
     # No attempt that was under way all the while can land any more.
     gateway().charge(
         key=payment.charge_key, token=token, amount=500, currency="KRW", order_id=placed.order.id
@@ -173,6 +181,7 @@ def test_one_that_was_only_pending_is_in_doubt_once_it_is_stuck() -> None:
     assert (saga_of(placed).state, payment_of(placed).status) == ("stuck", "in_doubt")
     wait_until(lambda: gateway().find(key=payment_of(placed).charge_key).status == "succeeded")
     assert buying.drive(placed).status == "payment_failed"
+    assert payment_of(placed).status == "reversed", "it was charged, though nobody heard of it in time"
     assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0]
     assert buying.broken_laws() == []
 
@@ -194,7 +203,7 @@ def test_what_such_a_gateway_says_at_last_ends_it(token: str, kept: str, setting
     event = events.take(type=f"charge.{kept}", key=payment.charge_key)
     assert gateway_events.handle(event.id)
     assert buying.state_of(placed.order.id) == "payment_failed"
-    assert payment_of(placed).status == "failed"
+    assert payment_of(placed).status == ("reversed" if kept == "succeeded" else "failed")
     assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0]
     assert Product.objects.get().reserved == 0
     assert buying.broken_laws() == []
