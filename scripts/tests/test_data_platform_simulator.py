@@ -1,6 +1,7 @@
 """The data platform simulator: each event is stored once, and it fails as often as it is told to."""
 
 import hmac
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -18,6 +20,16 @@ import pytest
 from scripts.tests.simulator import Simulator, everything, launch, running
 
 ENDS_WITHIN = 2
+CONFIGURED_BY = ("EVENT_SECRET", "DATA_PLATFORM_FAILURE_RATE")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_inherited() -> Iterator[None]:
+    """The simulators here are configured by their tests alone, not by what the suite runs in."""
+    with patch.dict(os.environ):
+        for name in CONFIGURED_BY:
+            os.environ.pop(name, None)
+        yield
 
 
 @pytest.fixture(scope="module")
