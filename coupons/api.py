@@ -30,9 +30,6 @@ ISSUING_REFUSALS = schema.refusals(
         503: ["overloaded"],
     }
 )
-LOCATION = OpenApiParameter(
-    "Location", str, OpenApiParameter.HEADER, response=[201], description="The address of what the call made."
-)
 CAMPAIGN = OpenApiParameter("campaign", schema.POSITIVE)
 USER = OpenApiParameter("user", schema.POSITIVE, description="For staff: whose coupons.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
@@ -54,7 +51,7 @@ class Campaigns(APIView):
 
     @extend_schema(
         summary="Create a campaign (staff)",
-        parameters=[LOCATION],
+        parameters=[schema.LOCATION],
         request=bodies.CreateCampaignInput,
         responses={201: bodies.CampaignBody} | STAFF_ONLY,
     )
@@ -152,7 +149,7 @@ class Coupons(APIView):
     @extend_schema(
         summary="Get one's coupon of a campaign",
         description="Staff may name the `user` who gets it.",
-        parameters=[LOCATION],
+        parameters=[schema.LOCATION],
         request=bodies.IssueCouponInput,
         responses={201: bodies.CouponBody, 200: bodies.CouponBody} | ISSUING_REFUSALS,
     )

@@ -41,6 +41,7 @@ class Products(APIView):
 
     @extend_schema(
         summary="Create a product (staff)",
+        parameters=[schema.LOCATION],
         request=bodies.CreateProductInput,
         responses={201: bodies.ProductBody} | STAFF_ONLY | schema.refusals({409: ["sku_exists"]}),
     )

@@ -121,7 +121,7 @@ class OrderTimeline(APIView):
 
 class CancelOrder(APIView):
     @extend_schema(
-        request=None,
+        request=Nothing,
         responses={200: OrderBody} | schema.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
     )
     def post(self, request: Request, order_id: UUID) -> Response:

@@ -72,6 +72,10 @@ PREFER_WAIT = OpenApiParameter(
     description="`wait=N` (N up to 30): answer when it has settled, or after N seconds.",
 )
 
+LOCATION = OpenApiParameter(
+    "Location", str, OpenApiParameter.HEADER, response=[201], description="The address of what the call made."
+)
+
 
 def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
     """The problems that a view refuses with, by status, for `extend_schema(responses=...)`."""

@@ -101,10 +101,26 @@ def test_keyed_calls_tell_their_key_and_what_it_may_be_refused_for(document: Any
 
     assert keyed
     for operation in keyed:
+        answered = [told for status, told in operation["responses"].items() if status.startswith("2")]
+        assert answered
+        assert all("Idempotency-Replayed" in told["headers"] for told in answered)
         assert {"idempotency_key_missing", "idempotency_key_invalid"} <= codes(operation, 400)
         assert "idempotency_key_in_flight" in codes(operation, 409)
         assert codes(operation, 422) >= {"idempotency_key_reused"}
-        assert "Idempotency-Replayed" in operation["responses"]["201"]["headers"]
+
+
+def test_cancelling_tells_what_a_body_may_be_refused_for_though_it_takes_no_field(document: Any) -> None:
+    cancel = document["paths"]["/api/v1/orders/{order_id}/cancel"]["post"]
+
+    assert codes(cancel, 400) == {"invalid", "malformed_json"}
+    assert codes(cancel, 413) == {"too_large"}
+    assert codes(cancel, 415) == {"unsupported_media_type"}
+    assert not cancel["requestBody"].get("required")
+
+
+@pytest.mark.parametrize("path", ["products", "campaigns"])
+def test_what_is_made_is_told_with_its_address(document: Any, path: str) -> None:
+    assert "Location" in document["paths"][f"/api/v1/{path}"]["post"]["responses"]["201"]["headers"]
 
 
 def test_the_lab_is_no_part_of_the_contract(document: Any) -> None:
