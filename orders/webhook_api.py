@@ -31,8 +31,11 @@ class Webhooks(APIView):
         responses={200: ReceivedBody} | schema.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
     )
     def post(self, request: Request, gateway: str) -> Response:
-        """Signed over the very bytes. An event seen before, or of an unknown type, is 200 too."""
+        """Signed over the very bytes.
+
+        Whatever is signed is 200: an event seen before, one of an unknown type, and what is no event at all.
+        """
         event = webhooks.take(gateway=gateway, headers=request.headers, body=request.body)
-        if event.handled_at is None:
+        if event and event.handled_at is None:
             queueing.enqueue(tasks.handle_webhook, event.id)
         return Response({"received": True})

@@ -27,17 +27,20 @@ KEPT = timedelta(days=90)
 SWEEP_BATCH = 1_000
 
 
-def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
+def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
     """Store what the gateway says has happened; the same event again is the one that was stored first.
 
-    Durable when it returns. Raises `NotFound` for a gateway that nobody knows, `SignatureInvalid`, and
-    `Invalid` for what is signed but no event.
+    Durable when it returns. None for what is signed but no event: sent again, it would be none again.
+    Raises `NotFound` for a gateway that nobody knows, and `SignatureInvalid`.
     """
     adapter = gateways.GATEWAYS.get(gateway)
     if adapter is None:
         raise NotFound(f"There is no gateway {gateway!r}.")
     now = timezone.now()
     told = adapter.event(headers=headers, body=body, now=now)
+    if told is None:
+        log.warning("webhook that is no event", gateway=gateway, size=len(body))
+        return None
     return transactions.run(lambda: _stored(gateway, told, now))
 
 

@@ -120,8 +120,25 @@ def test_another_gateway_is_not_found(name: str) -> None:
     assert code(post(events.body_of(), path=f"/api/v1/webhooks/{name}")) == (404, "not_found")
 
 
-def test_a_signed_body_that_is_no_event_is_invalid() -> None:
-    assert code(post(b"no json")) == (400, "invalid")
+@pytest.mark.parametrize("body", [b"no json", b"", b"[]", b"NaN", b'{"id": "evt_1"}'])
+def test_a_signed_body_that_is_no_event_is_thanked_for_or_it_comes_for_ever(body: bytes) -> None:
+    response = post(body)
+    assert (response.status_code, response.json()) == (200, {"received": True})
+    assert not WebhookEvent.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"type": "t" * 65}, {"id": "évt_1"}, {"id": "e" * 256}, {"key": "k" * 97}, {"key": "ключ"}],
+    ids=str,
+)
+def test_an_event_whose_names_do_not_fit_is_taken_in_or_it_would_come_for_ever(
+    claims: dict[str, str],
+) -> None:
+    body = events.body_of(**claims)
+    assert [post(body).status_code for _ in range(2)] == [200, 200]
+    tasks.handle_webhook(WebhookEvent.objects.get().id)
+    assert WebhookEvent.objects.get().handled_at
 
 
 def test_a_body_over_64_kib_is_too_large() -> None:

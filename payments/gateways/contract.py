@@ -51,14 +51,12 @@ class GatewayEvent:
     """What a webhook says has happened to a charge: a reason to ask by `key`, and never believed itself.
 
     `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, or the gateway's own word for what
-    we don't know of. `key` is empty for what was not charged by us.
+    we don't know of. `key` is empty for what was not charged by us. All three fit where they are stored.
     """
 
     id: str
     type: str
     key: str
-    order_id: str | None = None
-    created_at: datetime | None = None
 
 
 class Gateway(Protocol):
@@ -97,9 +95,9 @@ class Gateway(Protocol):
         can't be read.
         """
 
-    def event(self, *, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent:
+    def event(self, *, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:
         """What a webhook says, once its signature is verified over the body's very bytes.
 
-        Names of headers may come in any case. Raises `SignatureInvalid`, and `Invalid` for a body that is
-        signed but no event.
+        None for a body that is signed, but no event with an id and a type. Names of headers may come in
+        any case. Raises `SignatureInvalid`.
         """

@@ -7,18 +7,16 @@ hours: nothing of the shop's is sent again after that without a look first.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from datetime import datetime
 from uuid import UUID
 
 import stripe
 from django.conf import settings
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from structlog import get_logger
 
 from payments.gateways import events, signatures, stripe_calls
 from payments.gateways.contract import BookedCharge, GatewayEvent, Verdict
-from payments.gateways.shapes import Said
 from payments.gateways.stripe_calls import KEY, ORDER
 from payments.gateways.stripe_reading import Intent, foremost, reason
 from shop.errors import SignatureInvalid, Unavailable
@@ -35,17 +33,6 @@ TYPES: Mapping[str, str] = {
     "payment_intent.payment_failed": "charge.declined",
     "charge.refunded": "charge.refunded",
 }
-
-
-class About(Said):
-    object: dict[str, Any] = {}
-
-
-class Event(Said):
-    id: events.Id
-    type: events.Type
-    created: Annotated[int, Field(ge=0, le=2**33)] | None = None
-    data: About = About()
 
 
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> Verdict:
@@ -119,22 +106,20 @@ def charges(
             yield booked
 
 
-def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent:
+def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:
     signed = signatures.header(headers, "Stripe-Signature")
     signatures.verify_time(signatures.seconds_of(signed), now=now)
     try:
         stripe.WebhookSignature.verify_header(body, signed, settings.WEBHOOK_SECRET_STRIPE)
     except (stripe.SignatureVerificationError, TypeError, UnicodeDecodeError) as error:
         raise SignatureInvalid("The signature does not fit the body.") from error
-    told = events.read(Event, body)
-    marks = told.data.object.get("metadata")
-    marks = marks if isinstance(marks, dict) else {}
+    said = events.read(body)
+    if said is None:
+        return None
     return GatewayEvent(
-        id=told.id,
-        type=TYPES.get(told.type, told.type),
-        key=events.text_in(marks, KEY, longest=events.LONGEST_KEY),
-        order_id=events.text_in(marks, ORDER) or None,
-        created_at=None if told.created is None else datetime.fromtimestamp(told.created, UTC),
+        id=events.id_in(said),
+        type=events.type_of(TYPES.get(said["type"], said["type"])),
+        key=events.key_in(events.part_of(said, "data", "object", "metadata"), KEY),
     )
 
 
