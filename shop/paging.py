@@ -9,6 +9,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 
 from shop.errors import invalid_field
 
@@ -31,10 +32,19 @@ class Pages(CursorPagination):
         return min(int(asked), self.max_page_size) if len(asked) < 10 else self.max_page_size
 
     def decode_cursor(self, request: Request) -> Cursor | None:
-        """The cursor, its position held to the column: what a client made up never reaches the database."""
+        """The cursor, its position held to the column: what a client made up never reaches the database.
+
+        Base64 passes over what it can't read, so `..` would be the first page: only what would be written
+        just so is a cursor.
+        """
         cursor: Cursor | None = super().decode_cursor(request)
-        if cursor and cursor.position is not None:
+        if cursor is None:
+            return None
+        if cursor.position is not None:
             self.position_field.clean(cursor.position, None)
+        asked = request.query_params["cursor"]
+        if self.encode_cursor(cursor) != replace_query_param(self.base_url or "", "cursor", asked):
+            raise NotFound(self.invalid_cursor_message)
         return cursor
 
 

@@ -31,6 +31,27 @@ def test_a_cursor_that_is_made_up_is_refused(api: Api, path: str) -> None:
         assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
 
 
+@pytest.mark.parametrize(
+    "cursor", ["AAAA", "..", "%00", "%20", "cD0x!", "cD0x..", made_up("r=2"), made_up("q=1")]
+)
+def test_a_cursor_that_can_not_be_read_is_refused_and_is_not_the_first_page(api: Api, cursor: str) -> None:
+    for path in LISTS:
+        answer = api.get(f"{path}?cursor={cursor}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid"), path
+
+
+def test_every_page_leads_to_its_neighbours_and_back(api: Api) -> None:
+    Product.objects.bulk_create(ProductFactory.build_batch(9))
+    first = page = api.get("/products?limit=2").json()
+    seen = [row["id"] for row in page["results"]]
+    while page["next"]:
+        before, page = page, api.get(page["next"]).json()
+        seen += [row["id"] for row in page["results"]]
+        assert api.get(page["previous"]).json()["results"] == before["results"]
+    assert seen == [*Product.objects.order_by("id").values_list("id", flat=True)]
+    assert api.get("/products?limit=2&cursor=").json()["results"] == first["results"]
+
+
 @pytest.mark.parametrize("position", [-1, 0, 2**31, 2**63 - 1])
 def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api: Api, position: int) -> None:
     for path in ("/products", "/wallet/entries"):
