@@ -12,7 +12,7 @@ from coupons import codes
 from coupons.campaigns import Terms
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from coupons.pool import Added
-from shop.reading import Amount, Id, Input, Instant, PositiveAmount, Query
+from shop.reading import Amount, Id, Input, Instant, PositiveAmount, Query, Words
 
 MOST_COUPONS = 10**9
 MOST_CODES_AT_ONCE = 100_000
@@ -34,8 +34,6 @@ DiscountType = Literal["amount", "percent"]
 CodeSource = Literal["generated", "pool"]
 CouponStatus = Literal["issued", "held", "redeemed", "expired", "void"]
 PoolStatus = Literal["available", "issued", "void"]
-# Something to read, not blanks only.
-Words = Annotated[str, Field(max_length=255, pattern=r"\S")]
 Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
 Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
 Partner = Annotated[str, Field(min_length=1, max_length=64)]

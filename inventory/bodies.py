@@ -11,7 +11,7 @@ from inventory import products
 from inventory.adjusting import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
-from shop.reading import Amount, Input, Query
+from shop.reading import Amount, Input, Query, Words
 
 
 def _not_zero(delta: int) -> int:
@@ -24,8 +24,6 @@ def _not_zero(delta: int) -> int:
 SKU_PATTERN = r"^[!-~]+$"
 Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
 MovementKind = Literal["received", "adjusted", "sold", "returned"]
-# Something to read, not blanks only.
-Words = Annotated[str, Field(max_length=255, pattern=r"\S")]
 Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]
 Delta = Annotated[
     int,

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from inventory.bodies import Sku, Threshold, Words
+from inventory.bodies import Sku, Threshold
 from inventory.importing import LARGEST_QUANTITY, Row
 from inventory.products import KEEP
 from shop.errors import Invalid
-from shop.reading import Amount
+from shop.reading import Amount, Words
 
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]

@@ -10,9 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from orders import ending
 from orders.models import Order, OrderLine, Refund, RefundLine
-from payments.bodies import Words
 from shop.models import JournalLine
-from shop.reading import Amount, Id, Input, Query, Uuid
+from shop.reading import Amount, Id, Input, Query, Uuid, Words
 
 MOST_LINES, MOST_OF_ONE = 50, 1000
 Token = Annotated[str, Field(min_length=1, max_length=255)]

@@ -8,12 +8,10 @@ from django.conf import settings
 from pydantic import BaseModel, Field
 
 from payments.models import Entry, Payment
-from shop.reading import Id, Input, PositiveAmount, Query
+from shop.reading import Id, Input, PositiveAmount, Query, Words
 
 PaymentStatus = Literal["pending", "in_doubt", "succeeded", "failed", "reversed"]
 EntryKind = Literal["hold", "release", "refund", "top_up", "grant"]
-# Something to read, not blanks only.
-Words = Annotated[str, Field(max_length=255, pattern=r"\S")]
 Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]
 
 

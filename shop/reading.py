@@ -3,11 +3,13 @@
 `Input` is the base of each call's body; the aliases below are the field types they are made of.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from rest_framework.request import Request
 
 from shop.errors import Invalid
@@ -15,6 +17,8 @@ from shop.errors import Invalid
 LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
 LARGEST_AMOUNT = 10**12
+# All but tabs and line breaks: nobody can read them, and files, logs and terminals are cut or bent by them.
+CONTROLS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
 
 
 def _tell_that_null_is_absent(schema: dict[str, Any]) -> None:
@@ -52,6 +56,13 @@ def _only_text(value: object) -> object:
     return value
 
 
+def _without_controls(text: str) -> str:
+    if re.search(CONTROLS, text):
+        told = "must not contain control characters other than tabs and line breaks"
+        raise PydanticCustomError("control_character", told)
+    return text
+
+
 def _in_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("needs a time zone")
@@ -64,7 +75,12 @@ def _in_utc(value: datetime) -> datetime:
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
-Text = Annotated[str, Field(min_length=1, max_length=255)]
+# Something to read, not blanks only.
+Words = Annotated[
+    str,
+    Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROLS}}),
+    AfterValidator(_without_controls),
+]
 Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_only_text), AfterValidator(_in_utc)]
 Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_only_text)]
 

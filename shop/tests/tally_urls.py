@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from shop import idempotency, json_bodies, keyed_calls
 from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
 from shop.idempotency import Answer
-from shop.reading import Input, Text, read
+from shop.reading import Input, Words, read
 from shop.tests import tally
 
 REFUSALS = {
@@ -25,7 +25,7 @@ REFUSALS = {
 
 
 class CountInput(Input):
-    name: Text
+    name: Words
     weight: int | None = None
 
 
