@@ -166,8 +166,15 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(csv_file, tmp_path):
     ]
 
 
-def test_a_header_alone_imports_nothing(csv_file):
-    assert seed(csv_file("sku,name,price,quantity\n")) == "0 products created, 0 changed, 0 units received.\n"
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_header_alone_is_told_and_fails_rather_than_import_nothing(csv_file, options):
+    file = csv_file("sku,name,price,quantity\n\n")
+    assert refusal(file, *options) == [f"{file} has no lines below its first: there is nothing to import."]
+
+
+def test_one_bad_line_is_told_in_the_singular(csv_file):
+    file = csv_file("sku,name,price,quantity\na b,Spaces,1,1\n")
+    assert refusal(file, "--dry-run") == ["Dry run: 1 line is wrong, so nothing would be imported."]
 
 
 def test_stock_of_one_sku_comes_in_without_a_file():

@@ -1,6 +1,7 @@
 """What the commands on sagas have in common: who runs them and why, and one line for a refusal."""
 
 import getpass
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -37,7 +38,10 @@ def told(work: Callable[..., Saga], **arguments: Any) -> str:
 
 def saga_id(text: str) -> UUID:
     """An id from the command line."""
-    return UUID(text)
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no saga's id: give a UUID that list_sagas shows") from None
 
 
 def _name() -> str:

@@ -1,6 +1,7 @@
 """The commands on sagas: what they print, what they do, and how they end."""
 
 import getpass
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -66,6 +67,15 @@ def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> Non
     assert {"kind", "order_id", "direction", "late_since", "last_error", "attempts"} <= told["sagas"][
         0
     ].keys()
+    times = [one[name] for one in told["sagas"] for name in ("created_at", "next_attempt_at", "late_since")]
+    assert all(re.fullmatch(r"[0-9-]{10}T[0-9:.]+Z", at) for at in times if at)
+    assert sum(at is not None for at in times) == 5
+
+
+@pytest.mark.parametrize("command", ["retry_saga", "compensate_saga", "complete_saga"])
+def test_what_is_no_sagas_id_is_refused_and_what_is_wanted_is_said(command: str) -> None:
+    with pytest.raises(CommandError, match="'7' is no saga's id: give a UUID that list_sagas shows"):
+        commands.run(command, "7", "--reason", "why not")
 
 
 def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None:

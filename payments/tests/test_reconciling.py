@@ -253,13 +253,20 @@ def test_the_command_for_programs_and_of_a_period() -> None:
     code, said = run("--json", "--since", "2026-01-01", "--until", "2026-01-02T09:00:00+09:00")
     told: dict[str, Any] = json.loads(said)
     assert (code, told["checked"], told["differences"]) == (0, 0, [])
-    assert (told["since"], told["until"]) == ("2026-01-01T00:00:00+00:00", "2026-01-02T09:00:00+09:00")
+    assert (told["since"], told["until"]) == ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
     code, said = run("--json", "--since", "2026-01-01")
     assert (code, [one["key"] for one in json.loads(said)["differences"]]) == (1, [key])
     assert Reconciliation.objects.latest("id").since_at == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", ""])
-def test_a_period_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(CommandError, match="--since"):
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "", "0001-01-01T00:00:00+09:00"])
+def test_an_instant_that_can_not_be_read_is_refused_and_what_is_wanted_is_said(text: str) -> None:
+    with pytest.raises(CommandError, match=r"--since: .* can't be read: give an instant such as 2026"):
         call_command("reconcile", "--since", text)
+
+
+@pytest.mark.parametrize("until", ["2026-01-01", "2026-01-01T09:00:00+09:00", "2025-12-31"])
+def test_a_period_that_ends_before_it_begins_is_refused_and_nothing_compared(until: str) -> None:
+    with pytest.raises(CommandError, match="--until must come after --since; nothing was compared"):
+        call_command("reconcile", "--since", "2026-01-01", "--until", until)
+    assert not Reconciliation.objects.exists()

@@ -75,6 +75,12 @@ def seed_campaigns(progress: Progress) -> None:
         progress(1)
 
 
+def size() -> tuple[int, int]:
+    """How many numbered accounts and products there are, those of earlier seedings among them."""
+    users = User.objects.filter(username__startswith="user-", username__regex="^user-[0-9]+$")
+    return users.count(), Product.objects.filter(sku__startswith="DEMO-").count()
+
+
 def numbered_users(count: int) -> Iterator[Numbered]:
     """The numbered accounts in their order, with fresh tokens."""
     for names in _chunks(_usernames(count)):

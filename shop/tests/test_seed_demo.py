@@ -44,6 +44,16 @@ def test_the_demo_has_all_it_takes_and_breaks_no_law() -> None:
 
 
 @pytest.mark.django_db
+def test_a_smaller_demo_tells_how_many_there_are_and_not_how_many_were_asked_for() -> None:
+    run("seed_demo", *SMALL)
+    User.objects.create_user("user-of-another-sort")
+
+    _, told = run("seed_demo", "--users", "5", "--products", "1")
+
+    assert "12 numbered accounts, 3 products and 5 campaigns" in told
+
+
+@pytest.mark.django_db
 def test_the_demo_accounts_sign_in_and_staff_may_everything() -> None:
     run("seed_demo", *SMALL)
 

@@ -55,7 +55,8 @@ class Command(BaseCommand):
             self.stdout.write("".join(f"{line}\n" for line in _rehearsed(imported, contents)), ending="")
         if contents.errors:
             wrong = len({error["line"] for error in contents.errors})
-            raise CommandError(f"Dry run: {wrong} lines are wrong, so nothing would be imported.")
+            told = "1 line is" if wrong == 1 else f"{wrong} lines are"
+            raise CommandError(f"Dry run: {told} wrong, so nothing would be imported.")
         self.stdout.write(_summary(imported, is_dry_run=dry_run))
 
 
@@ -71,11 +72,14 @@ def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
 def _look_through(file: Path) -> Contents:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            return stock_files.look_through(lines)
+            contents = stock_files.look_through(lines)
     except UnicodeDecodeError as error:
         raise CommandError(f"{file} is not UTF-8: {error}. Save it as UTF-8.") from error
     except OSError as error:
         raise CommandError(f"{file} can't be read: {error.strerror}.") from error
+    if not contents.rows and not contents.errors:
+        raise CommandError(f"{file} has no lines below its first: there is nothing to import.")
+    return contents
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """List the sagas that are unfinished, or only those that need an operator."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -11,6 +9,7 @@ from rich.table import Table
 
 from orders import standing
 from orders.standing import Standing
+from shop.json_bodies import dump
 
 
 class Command(BaseCommand):
@@ -49,4 +48,4 @@ def _table(sagas: Sequence[Standing]) -> Table:
 
 
 def _as_json(sagas: Sequence[Standing]) -> str:
-    return json.dumps({"sagas": [asdict(saga) for saga in sagas]}, default=str)
+    return dump({"sagas": sagas}).decode()

@@ -1,15 +1,18 @@
 """Compare our payments with the gateway's book, charge by charge."""
 
-import json
 import sys
+from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from payments import reconciling
 from payments.models import Reconciliation
 from payments.reconciling import Fix
+from shop.json_bodies import dump
+
+INSTANT = "an instant such as 2026-11-20 or 2026-11-20T12:30:00+09:00"
 
 
 class Command(BaseCommand):
@@ -19,7 +22,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        said = "an instant such as 2026-11-20 or 2026-11-20T12:30:00+09:00; UTC unless it says so"
+        said = f"{INSTANT}; UTC unless it says so"
         parser.add_argument("--since", type=_instant, help=f"leave out what began before: {said}")
         parser.add_argument("--until", type=_instant, help="leave out what began then or later")
         parser.add_argument("--fix", action="store_true", help="refund charges that no payment accounts for")
@@ -28,6 +31,8 @@ class Command(BaseCommand):
     def handle(
         self, *, since: datetime | None, until: datetime | None, fix: bool, json: bool, **_: Any
     ) -> None:
+        if since and until and until <= since:
+            raise CommandError("--until must come after --since; nothing was compared.")
         chosen = Fix.EVERYTHING if fix else Fix.NOTHING
         run = reconciling.reconcile(since=since, until=until, fix=chosen)
         self.stdout.write(_as_json(run) if json else _in_words(run))
@@ -36,9 +41,11 @@ class Command(BaseCommand):
 
 
 def _instant(text: str) -> datetime:
-    """argparse tells a ValueError of this."""
-    read = datetime.fromisoformat(text)
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+    try:
+        read = datetime.fromisoformat(text)
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} can't be read: give {INSTANT}") from None
 
 
 def _in_words(run: Reconciliation) -> str:
@@ -56,14 +63,14 @@ def _done(done: str) -> str:
 
 
 def _as_json(run: Reconciliation) -> str:
-    return json.dumps(
+    return dump(
         {
-            "since": run.since_at and run.since_at.isoformat(),
-            "until": run.until_at and run.until_at.isoformat(),
+            "since": run.since_at,
+            "until": run.until_at,
             "checked": run.checked,
             "found": run.differences,
             "refunded": run.refunded,
             "differences": run.findings,
             "unread": run.unread,
         }
-    )
+    ).decode()

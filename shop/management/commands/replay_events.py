@@ -1,12 +1,12 @@
 """Look at the events that were not delivered and won't be, and have them delivered after all."""
 
-import json
 from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shop import outbox, replaying
+from shop.json_bodies import dump
 from shop.models import JournalLine
 
 
@@ -52,7 +52,7 @@ def _told(line: JournalLine) -> str:
 
 
 def _as_json(replayed: list[int], dead: list[JournalLine]) -> str:
-    return json.dumps(
+    return dump(
         {
             "replayed": [outbox.event_id(pk) for pk in replayed],
             "dead": [
@@ -61,11 +61,11 @@ def _as_json(replayed: list[int], dead: list[JournalLine]) -> str:
                     "type": line.what,
                     "subject": line.subject,
                     "order": str(line.order_id) if line.order_id else None,
-                    "occurred_at": line.at.isoformat(),
+                    "occurred_at": line.at,
                     "attempts": line.attempts,
                     "last_error": line.last_error,
                 }
                 for line in dead
             ],
         }
-    )
+    ).decode()

@@ -40,7 +40,7 @@ class Command(BaseCommand):
                 demo.seed_campaigns(progress)
         if tokens:
             tokens.write_bytes(_token_file(users))
-        self.stdout.write(_told(users, products, tokens))
+        self.stdout.write(_told(tokens))
 
 
 def _require_bounds(**counts: int) -> None:
@@ -76,10 +76,11 @@ def _progress() -> Iterator[Any]:
         yield bar
 
 
-def _told(users: int, products: int, tokens: Path | None) -> str:
+def _told(tokens: Path | None) -> str:
+    users, products = demo.size()
     buyer, staff = f"{BUYER} / {BUYER_PASSWORD}", f"{STAFF} / {STAFF_PASSWORD}"
     lines = [
-        f"There are now {users:,} numbered accounts, {products:,} products and {demo.CAMPAIGNS} campaigns.",
+        f"The demo has {users:,} numbered accounts, {products:,} products and {demo.CAMPAIGNS} campaigns.",
         f"Sign in as {buyer}, or to /admin/ as {staff}.",
         *([f"Tokens, good for 24 hours, are in {tokens}."] if tokens else []),
     ]
