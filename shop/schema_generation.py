@@ -60,7 +60,9 @@ def _generic(path: str, operation: Any) -> dict[int, list[str]]:
         codes[404] = ["not_found"]
     if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
         codes[400] = ["invalid"]
-    if "requestBody" in operation:
+    if _is_signed(operation):
+        codes[413] = ["too_large"]
+    elif "requestBody" in operation:
         codes |= {400: ["invalid", "malformed_json"], 413: ["too_large"], 415: ["unsupported_media_type"]}
     if _is_keyed(operation):
         codes.setdefault(400, []).extend(["idempotency_key_missing", "idempotency_key_invalid"])
@@ -93,3 +95,8 @@ def _add_headers(operation: Any) -> None:
 
 def _is_keyed(operation: Any) -> bool:
     return any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
+
+
+def _is_signed(operation: Any) -> bool:
+    """Whether the body is taken as the bytes it is: a signature decides, not what they say."""
+    return any(parameter["name"].endswith("-Signature") for parameter in operation.get("parameters", []))

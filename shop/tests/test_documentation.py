@@ -89,7 +89,18 @@ def test_what_every_call_may_meet_is_told_of_every_call(document: Any) -> None:
         if operation.get("security") == [{"bearer": []}]:
             assert {"not_authenticated", "token_invalid"} <= codes(operation, 401), name
         if "requestBody" in operation:
+            assert "too_large" in codes(operation, 413), name
+        if "requestBody" in operation and "webhooks" not in name:
             assert {"invalid", "malformed_json"} <= codes(operation, 400), name
+
+
+def test_a_webhook_is_refused_for_its_signature_alone_since_all_that_is_signed_is_taken(
+    document: Any,
+) -> None:
+    webhook = document["paths"]["/api/v1/webhooks/{gateway}"]["post"]
+
+    assert codes(webhook, 400) == {"signature_invalid"}
+    assert "415" not in webhook["responses"]
 
 
 def test_keyed_calls_tell_their_key_and_what_it_may_be_refused_for(document: Any) -> None:
