@@ -150,7 +150,7 @@ def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book:
 
     buying.settle_everything()
 
-    assert (buying.state_of(placed.order.id), payment_of(placed).status) == ("payment_failed", "failed")
+    assert (buying.state_of(placed.order.id), payment_of(placed).status) == ("payment_failed", "reversed")
     [booked] = gateway().charges(order_id=placed.order.id)
     assert (booked.amount, booked.refunded_amount) == (1_000, 1_000)
     assert buying.broken_laws() == []

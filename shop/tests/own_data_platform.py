@@ -7,7 +7,7 @@ for a repeat of another's. Import `data_platform_process` and `own_data_platform
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,10 +26,17 @@ REFUSED = "test.refused"
 def data_platform_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
     """The process, which takes only what is signed, and the folder of its book."""
     folder = tmp_path_factory.mktemp("data_platform")
+    with knowing_secret(folder, "--refuse-type", REFUSED) as simulator:
+        yield simulator, folder
+
+
+@contextmanager
+def knowing_secret(folder: Path, *options: str) -> Iterator[Simulator]:
+    """A data platform that takes what is signed with `SECRET`, whatever the run's own secret is."""
     with ExitStack() as started:
         with patch.dict(os.environ, {"EVENT_SECRET": SECRET}):
-            simulator = started.enter_context(running("data_platform", folder, "--refuse-type", REFUSED))
-        yield simulator, folder
+            simulator = started.enter_context(running("data_platform", folder, *options))
+        yield simulator
 
 
 @pytest.fixture
@@ -39,13 +46,13 @@ def own_data_platform(data_platform_process: tuple[Simulator, Path], settings: L
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
         book.execute("DELETE FROM events")
     use(simulator, settings)
-    settings.EVENT_SECRET = SECRET
     return simulator
 
 
 def use(simulator: Simulator, settings: LazySettings) -> None:
-    """From now on the shop tells this one."""
+    """From now on the shop tells this one, and signs with `SECRET`."""
     settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{simulator.port}"
+    settings.EVENT_SECRET = SECRET
 
 
 def heard(simulator: Simulator) -> list[str]:

@@ -13,10 +13,17 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from scripts.tests.simulator import Simulator, running
+from scripts.tests.simulator import Simulator
 from shop import journal, outbox, replaying, transactions
 from shop.models import JournalLine
-from shop.tests.own_data_platform import REFUSED, data_platform_process, heard, own_data_platform, use
+from shop.tests.own_data_platform import (
+    REFUSED,
+    data_platform_process,
+    heard,
+    knowing_secret,
+    own_data_platform,
+    use,
+)
 from shop.tests.racing import race
 from shop.tests.second_process import another_process
 
@@ -238,7 +245,7 @@ def test_a_dead_event_holds_back_its_order_until_it_is_replayed(
     assert deliveries() == ["dead", "queued", "delivered"]
     assert line(held).next_attempt_at > timezone.now() + timedelta(seconds=200), "not looked at all the time"
 
-    with running("data_platform", tmp_path) as corrected:
+    with knowing_secret(tmp_path) as corrected:
         use(corrected, settings)
         who = journal.Who(actor=journal.Actor.STAFF, id=7, name="ada")
         with journal.acting(who):
@@ -318,7 +325,7 @@ def test_a_platform_that_fails_half_the_time_hears_everything_in_order(
     for what in ("order.paid", "order.refunded", "order.refunded"):
         for order_id in order_ids:
             note(what, order_id=order_id)
-    with running("data_platform", tmp_path, "--failure-rate", "0.5") as flaky:
+    with knowing_secret(tmp_path, "--failure-rate", "0.5") as flaky:
         use(flaky, settings)
         for _ in range(200):
             make_due(*[outbox.event_id(pk) for pk in JournalLine.objects.values_list("pk", flat=True)])
