@@ -5,7 +5,6 @@ process may call `advance` at any time; the lease makes doubles harmless, and a 
 replaced once its lease is over.
 """
 
-import random
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
@@ -32,11 +31,10 @@ from orders.steps import (
     Local,
     Step,
 )
-from shop import journal, transactions
+from shop import backoff, journal, transactions
 from shop.journal import Who
 
 log = get_logger(__name__)
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1, 300
 
 
 def new(
@@ -190,22 +188,16 @@ def _postpone(saga_id: UUID, kind: Kind, step: Step, direction: str, heard: Hear
         log.error("saga is stuck", saga=str(saga_id), step=step.name, direction=direction, error=heard.detail)
         if kind.stuck:
             kind.stuck(saga)
-    left = (saga.deadline_at - now).total_seconds()
+    pause, left = backoff.pause_seconds(attempts), (saga.deadline_at - now).total_seconds()
     Saga.objects.filter(id=saga_id).update(
         attempts=attempts,
         last_error=heard.detail[:255],
         state=Saga.State.STUCK if is_late else saga.state,
-        next_attempt_at=now + timedelta(seconds=_pause(attempts) if is_late else min(_pause(attempts), left)),
+        next_attempt_at=now + timedelta(seconds=pause if is_late else min(pause, left)),
         leased_until=None,
         lease_token="",
     )
     return True
-
-
-def _pause(attempts: int) -> float:
-    """Seconds until the next attempt: doubling from 1 s to 5 min, with jitter."""
-    pause: float = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(attempts - 1, 16))
-    return pause * random.uniform(0.5, 1)
 
 
 def _end(saga_id: UUID, kind: Kind, direction: str, token: str) -> Heard:

@@ -6,7 +6,6 @@ replayed. The receiver drops by its id what comes again, so two relays at once a
 a claim (`next_attempt_at`, pushed ahead) keeps the waste small.
 """
 
-import random
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ from django.db.models import F, Min
 from django.utils import timezone
 from structlog import get_logger
 
-from shop import data_platform, transactions
+from shop import backoff, data_platform, transactions
 from shop.data_platform import MOST_EVENTS
 from shop.models import JournalLine
 
@@ -33,7 +32,6 @@ QUEUED, DELIVERED, DEAD = (
     JournalLine.Delivery.DELIVERED,
     JournalLine.Delivery.DEAD,
 )
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1, 300
 # What an event gets however old it is: it may have been held back, or replayed.
 FEWEST_ATTEMPTS = 5
 # A relay that died costs its batch this long; a batch takes two calls of 3 s unless one in it is refused.
@@ -155,7 +153,7 @@ def _whose_turn_it_is(lines: Sequence[JournalLine]) -> list[JournalLine]:
             waiting.add(id)
     if waiting:
         # Not those that were called while we looked: their claim is another by now.
-        later = timezone.now() + timedelta(seconds=LAST_RETRY_SECONDS)
+        later = timezone.now() + timedelta(seconds=backoff.LONGEST_SECONDS)
         claimed = JournalLine.objects.filter(id__in=waiting, next_attempt_at=lines[0].next_attempt_at)
         transactions.run(partial(claimed.update, next_attempt_at=later))
     return [line for line in lines if line.pk not in waiting]
@@ -246,12 +244,11 @@ def _wake(delivered: Sequence[JournalLine]) -> None:
 
 
 def _postpone(lines: Iterable[JournalLine], attempts: int, error: str) -> None:
-    """Try again later: doubling from 1 s to 5 min, with jitter."""
-    pause = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(attempts - 1, 16)) * random.uniform(0.5, 1)
+    """Try again later."""
     _rows(lines).filter(delivery=QUEUED).update(
         attempts=attempts,
         last_error=error[:255],
-        next_attempt_at=timezone.now() + timedelta(seconds=pause),
+        next_attempt_at=timezone.now() + timedelta(seconds=backoff.pause_seconds(attempts)),
     )
 
 
