@@ -4,7 +4,6 @@ An event is verified, stored and thanked for. What it means is found out afterwa
 so nothing that it says has to be believed, and it may come late, twice, in any order or never.
 """
 
-import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -15,13 +14,12 @@ from structlog import get_logger
 from payments import gateways
 from payments.gateways.contract import GatewayEvent
 from payments.models import WebhookEvent
-from shop import transactions
+from shop import backoff, transactions
 from shop.errors import NotFound
 
 log = get_logger(__name__)
 # The edge has it handled at once; the sweeper looks after what a crash forgot to enqueue.
 TAKEN_SECONDS = 10
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1, 300
 # Gateways send an event again for some days; after that its id need not be known any more.
 KEPT = timedelta(days=90)
 SWEEP_BATCH = 1_000
@@ -33,11 +31,10 @@ def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEve
     Durable when it returns. None for what is signed but no event: sent again, it would be none again.
     Raises `NotFound` for a gateway that nobody knows, and `SignatureInvalid`.
     """
-    adapter = gateways.GATEWAYS.get(gateway)
-    if adapter is None:
+    if gateway not in gateways.GATEWAYS:
         raise NotFound(f"There is no gateway {gateway!r}.")
     now = timezone.now()
-    told = adapter.event(headers=headers, body=body, now=now)
+    told = gateways.GATEWAYS[gateway]().event(headers=headers, body=body, now=now)
     if told is None:
         log.warning("webhook that is no event", gateway=gateway, size=len(body))
         return None
@@ -71,9 +68,8 @@ def finish(event: WebhookEvent, outcome: str) -> None:
 
 def postpone(event: WebhookEvent, reason: str) -> None:
     """Work on the event again later: after a second at first, and five minutes apart at last."""
-    pause = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(event.attempts, 16))
-    next_attempt_at = timezone.now() + timedelta(seconds=pause * random.uniform(0.5, 1))
-    _change(event, attempts=F("attempts") + 1, next_attempt_at=next_attempt_at, outcome=reason[:255])
+    pause = timedelta(seconds=backoff.pause_seconds(event.attempts + 1))
+    _change(event, attempts=F("attempts") + 1, next_attempt_at=timezone.now() + pause, outcome=reason[:255])
 
 
 def unhandled_count() -> int:

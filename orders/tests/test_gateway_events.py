@@ -175,7 +175,7 @@ def test_a_late_refund_whose_worker_died_is_noted_by_the_next(
     charge_late(payment)
     event = events.take(key=payment.charge_key)
     with monkeypatch.context() as struck, pytest.raises(Crash):
-        struck.setitem(gateways.GATEWAYS, "simulator", Deadly())
+        struck.setitem(gateways.GATEWAYS, "simulator", Deadly)
         gateway_events.handle(event.id)
     assert late_refunds() == []
     assert gateway_events.handle(event.id)

@@ -199,7 +199,7 @@ class Moving(Gateway):
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gateway], None]:
     """Have the shop ask this gateway instead of the simulator."""
-    return lambda other: monkeypatch.setitem(gateways.GATEWAYS, "simulator", other)
+    return lambda other: monkeypatch.setitem(gateways.GATEWAYS, "simulator", lambda: other)
 
 
 def test_what_settled_while_the_book_was_read_is_no_difference(use: Callable[[Gateway], None]) -> None:
