@@ -121,7 +121,7 @@ class SagaAdmin(ReadOnly, ModelAdmin):
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Saga]":
-        return saga_pages.with_final_lines(super().get_queryset(request))
+        return standing.with_final_lines(super().get_queryset(request))
 
     def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return request.user.has_perm("orders.change_saga")

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin import SimpleListFilter
-from django.db.models import Prefetch, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -13,8 +13,8 @@ from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from orders import kinds, standing
-from orders.models import Saga, SagaLog
+from orders import standing
+from orders.models import Saga
 from orders.operating import LONGEST_REASON, LONGEST_REFERENCE
 from shop.models import JournalLine
 
@@ -99,17 +99,9 @@ COMPLETE = ActionDialog(
 )
 
 
-def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
-    """The sagas with what tells the step that each is at, in one query for all."""
-    return sagas.prefetch_related(Prefetch("log", SagaLog.objects.filter(attempt=0), to_attr="final_lines"))
-
-
-def step_of(saga: Any) -> str:
-    """The step that it is at, of a saga `with_final_lines`; nothing once it has ended."""
-    if saga.ended_at:
-        return ""
-    final = {line.step for line in saga.final_lines if line.direction == saga.direction}
-    step = kinds.of(saga).next_step(saga.direction, final)
+def step_of(saga: Saga) -> str:
+    """The step that it is at, of a saga `standing.with_final_lines`; nothing once it has ended."""
+    step = standing.next_step(saga)
     return f"{saga.direction} {step.name}" if step else ""
 
 
