@@ -2,9 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,27 +16,16 @@ from orders.tests import buying
 from shop import redis
 from shop.models import IdempotencyKey
 from shop.tests.clients import client_of
-from shop.tests.outages import OwnRedis
+from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 
+__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
 def _gate(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
-
-
-@pytest.fixture
-def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
-    """A Redis that this test may stop."""
-    server = OwnRedis(tmp_path)
-    server.start()
-    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": server.url}}
-    redis.reset()
-    yield server
-    server.stop()
-    redis.reset()
 
 
 def test_without_redis_placing_is_503_and_nothing_else_is(

@@ -26,7 +26,8 @@ from payments.gateways import breaking, gateway, simulator
 from payments.gateways.contract import Verdict
 from payments.models import Payment
 from payments.tests import events
-from scripts import children, ports
+from payments.tests.own_gateway import nobody_there
+from scripts import children
 from scripts.tests.simulator import Simulator
 from shop import gauges, queueing
 from shop.tests.racing import wait_until
@@ -58,15 +59,6 @@ def time_is_over(placed: Placed) -> None:
     Saga.objects.filter(id=saga_of(placed).id).update(deadline_at=timezone.now())
 
 
-@contextmanager
-def nobody_there(settings: LazySettings) -> Iterator[None]:
-    there = settings.GATEWAY_URL
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
-    yield
-    settings.GATEWAY_URL = there
-    breaking.forget()
-
-
 class CannotCancel:
     """A gateway that can't promise that no charge of a key will land; all else is the simulator's."""
 
@@ -79,7 +71,7 @@ class CannotCancel:
 
 @pytest.fixture
 def cannot_cancel(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gateways.GATEWAYS, "simulator", CannotCancel())
+    monkeypatch.setitem(gateways.GATEWAYS, "simulator", CannotCancel)
 
 
 @pytest.mark.usefixtures("quick")

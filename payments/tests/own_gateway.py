@@ -7,12 +7,13 @@ Who wants webhooks starts one that knows where to: `gateway_calling(f"{address}/
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
 
+from payments.gateways import breaking
 from scripts import ports
 from scripts.tests.simulator import Simulator, running
 
@@ -53,3 +54,13 @@ def gateway_calling(tmp_path: Path, settings: LazySettings) -> Iterator[Callable
             return simulator
 
         yield start
+
+
+@contextmanager
+def nobody_there(settings: LazySettings) -> Iterator[None]:
+    """Where the gateway was nobody answers, until the block ends."""
+    there = settings.GATEWAY_URL
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    yield
+    settings.GATEWAY_URL = there
+    breaking.forget()

@@ -2,8 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,11 +13,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from payments import paying, reconciling, tasks
-from payments.gateways import breaking, gateway
+from payments.gateways import gateway
 from payments.models import Payment, Reconciliation
 from payments.reconciling import Fix
 from payments.tests.factories import PaymentFactory
-from scripts import ports
+from payments.tests.own_gateway import nobody_there
 from scripts.tests.simulator import Simulator
 from shop import gauges
 from shop.models import JournalLine
@@ -63,15 +61,6 @@ def gauge(name: str) -> float | None:
         if line.startswith(f"{name} "):
             return float(line.rpartition(" ")[2])
     return None
-
-
-@contextmanager
-def nobody_there(settings: LazySettings) -> Iterator[None]:
-    there = settings.GATEWAY_URL
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
-    yield
-    settings.GATEWAY_URL = there
-    breaking.forget()
 
 
 def run(*options: str) -> tuple[int, str]:

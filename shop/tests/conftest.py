@@ -1,27 +1,15 @@
 """What the tests of the edge share."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from django.conf import LazySettings
 from pytest_django import DjangoDbBlocker
 
-from shop import redis
 from shop.tests import tally
 from shop.tests.live import web
-from shop.tests.outages import OwnRedis
+from shop.tests.outages import own_redis
 
-
-@pytest.fixture
-def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
-    """A running Redis that the shop uses in this test, to be stopped and started at will."""
-    server = OwnRedis(tmp_path)
-    server.start()
-    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": server.url}}
-    redis.reset()
-    yield server
-    server.stop()
+__all__ = ["own_redis"]
 
 
 @pytest.fixture(scope="session")

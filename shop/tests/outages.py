@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
 
+import pytest
+from django.conf import LazySettings
 from django.db import connection, connections
 
 from scripts import children, ports
 from scripts.mariadb import SEARCH_PATH
+from shop import redis
 
 
 class OwnRedis:
@@ -56,3 +59,14 @@ def database_away() -> Iterator[None]:
     finally:
         connections.close_all()
         settings.update(known)
+
+
+@pytest.fixture
+def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
+    """A running Redis that the shop uses in this test, to be stopped and started at will."""
+    server = OwnRedis(tmp_path)
+    server.start()
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": server.url}}
+    redis.reset()
+    yield server
+    server.stop()
