@@ -7,8 +7,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from coupons import bodies, campaigns, issuing, listing, pool, voiding
-from coupons.granting import Issued
-from coupons.models import PoolCode
+from coupons.slots import Issued
 from shop import schema
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
@@ -25,15 +24,17 @@ ISSUING_REFUSALS = schema.refusals(
             "campaign_closed",
             "coupon_void",
             "conflict",
+            "lock_not_acquired",
             "strategy_not_available",
         ],
-        503: ["overloaded"],
+        502: ["partner_failed"],
+        503: ["overloaded", "unavailable"],
     }
 )
 CAMPAIGN = OpenApiParameter("campaign", schema.POSITIVE)
 USER = OpenApiParameter("user", schema.POSITIVE, description="For staff: whose coupons.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
-POOL_STATUS = OpenApiParameter("status", str, enum=PoolCode.Status.values)
+POOL_STATUS = OpenApiParameter("status", str, enum=["available", "issued", "void"])
 
 
 class Campaigns(APIView):

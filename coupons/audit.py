@@ -11,7 +11,7 @@ from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, 
 from django.db.models.functions import Coalesce
 
 from coupons import issuing
-from coupons.models import Campaign, Coupon, PoolCode
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop.auditing import LawReport, report
 
 HAS_ORDER = [Coupon.Status.HELD, Coupon.Status.REDEEMED]
@@ -23,9 +23,16 @@ def audit() -> list[LawReport]:
 
 
 def issued_is_counted() -> LawReport:
-    """L1: `issued` of a campaign = its coupons, and never exceeds `quantity`."""
-    campaigns = Campaign.objects.annotate(counted=_counted(Coupon.objects.all()))
-    broken = campaigns.filter(~Q(issued=F("counted")) | Q(counted__gt=F("quantity")))
+    """L1: `issued` of a campaign = its coupons, and never exceeds `quantity`.
+
+    Slots that are being confirmed are counted beside, and count towards the quantity.
+    """
+    campaigns = Campaign.objects.annotate(
+        counted=_counted(Coupon.objects.all()), awaited=_counted(Confirmation.objects.all())
+    )
+    broken = campaigns.exclude(
+        issued=F("counted"), confirming=F("awaited"), quantity__gte=F("counted") + F("awaited")
+    )
     return report("L1", Campaign.objects.count(), broken.order_by("pk").values_list("pk", flat=True))
 
 
@@ -57,7 +64,7 @@ def held_by_one_order() -> LawReport:
     return report("L6", Coupon.objects.count(), [*codes, *shared])
 
 
-def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode]") -> Coalesce:
+def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode] | QuerySet[Confirmation]") -> Coalesce:
     """How many of the rows belong to the campaign of the outer query."""
     mine = rows.filter(campaign=OuterRef("pk")).order_by().values("campaign")
     return Coalesce(Subquery(mine.annotate(number=Count("pk")).values("number")), 0)
@@ -86,9 +93,13 @@ def _misplaced_codes() -> "QuerySet[PoolCode, str]":
     is_borne = Exists(Coupon.objects.filter(code=OuterRef("code")))
     is_other = ~Q(coupon__code=F("code")) | ~Q(coupon__campaign=F("campaign"))
     is_void = Q(coupon__status=Coupon.Status.VOID)
+    is_awaited = Exists(Confirmation.objects.filter(code=OuterRef("code")))
+    has_none = [PoolCode.Status.AVAILABLE, PoolCode.Status.IN_FLIGHT]
     broken = PoolCode.objects.filter(
-        Q(status=PoolCode.Status.AVAILABLE) & (Q(coupon__isnull=False) | Q(is_borne))
-        | ~Q(status=PoolCode.Status.AVAILABLE) & (Q(coupon__isnull=True) | is_other)
+        Q(status__in=has_none) & (Q(coupon__isnull=False) | Q(is_borne))
+        | ~Q(status__in=has_none) & (Q(coupon__isnull=True) | is_other)
+        | Q(status=PoolCode.Status.IN_FLIGHT) & ~Q(is_awaited)
+        | ~Q(status=PoolCode.Status.IN_FLIGHT) & Q(is_awaited)
         | Q(status=PoolCode.Status.ISSUED) & is_void
         | Q(status=PoolCode.Status.VOID) & ~is_void
     )

@@ -226,10 +226,16 @@ def code_body(code: PoolCode) -> dict[str, Any]:
     """The code; have its coupon loaded."""
     return {
         "code": code.code,
-        "status": code.status,
+        "status": _pool_status(code),
         "position": code.coupon.position if code.coupon else None,
         "added_at": code.added_at,
     }
+
+
+def _pool_status(code: PoolCode) -> str:
+    """As staff see it: a code in flight may yet come back, so it isn't issued."""
+    is_in_flight = code.status == PoolCode.Status.IN_FLIGHT
+    return PoolCode.Status.AVAILABLE if is_in_flight else code.status
 
 
 def added_body(added: Added) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from coupons import issuing
+from coupons import issuing, reopening
 from coupons.models import Campaign
 from shop import transactions
 from shop.errors import Invalid, NotFound, Rejected
@@ -37,6 +37,7 @@ FIXED_ONCE_ISSUED = (
     "discount_value",
     "min_order_amount",
     "max_discount_amount",
+    "partner",
 )
 
 
@@ -72,7 +73,9 @@ def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
         campaign.save(update_fields=[*changed, "version"])
         return campaign
 
-    return transactions.run(work)
+    campaign = transactions.run(work)
+    reopening.terms_changed(campaign_id=campaign_id)
+    return campaign
 
 
 def get(*, campaign_id: int, include_closed: bool) -> Campaign:
@@ -93,16 +96,17 @@ def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
 def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
     """What may change depends on what has been issued by now."""
     quantity = changed.get("quantity", campaign.quantity)
-    if isinstance(quantity, int) and quantity < campaign.issued:
+    taken = campaign.issued + campaign.confirming
+    if isinstance(quantity, int) and quantity < taken:
         raise Rejected(
-            f"{campaign.issued} coupons are issued already; the quantity can't go below.",
+            f"{taken} coupons are issued already; the quantity can't go below.",
             code="quantity_below_issued",
         )
     fixed = [name for name in FIXED_ONCE_ISSUED if name in changed]
     # A strategy of the lab leaves a campaign that the others can't go on from, and the other way round.
     if issuing.LAB_ONLY & {campaign.strategy, changed.get("strategy")} and "strategy" in changed:
         fixed.append("strategy")
-    if campaign.issued and fixed:
+    if taken and fixed:
         raise Rejected(
             f"Coupons of this campaign are out; {', '.join(fixed)} can't change any more.",
             code="campaign_has_coupons",

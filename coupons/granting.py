@@ -4,54 +4,86 @@ Every strategy that locks the row ends here, with one asker or with a batch. Wha
 five statements, seven for a campaign with a pool; two when nobody gets anything new.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from math import ceil
 
 from django.utils import timezone
 
-from coupons import codes, inserting, pool
-from coupons.models import Campaign, Coupon
-from shop import journal
-from shop.errors import Rejected
-from shop.journal import Who
+from coupons import slots
+from coupons.models import Campaign, Confirmation, Coupon
+from coupons.slots import Asker, Chosen, Confirming, Issued
+from shop.errors import FirstcomeError, Rejected, Unavailable
+
+Outcome = Issued | Confirming | FirstcomeError
+Choose = Callable[[Campaign, Sequence[Asker]], Chosen]
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """An account that is to have its coupon, and who asks: made in their thread, not by a batch's leader."""
-
-    user_id: int
-    by: Who = field(default_factory=journal.who)
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """An account's coupon, with its campaign loaded; `is_new` when it was not the account's before.
-
-    A new coupon's `pk` is unset, for not every database tells the ids of several rows: name it by its code.
-    """
-
-    coupon: Coupon
-    is_new: bool
-
-
-def grant(*, campaign_id: int, askers: Sequence[Asker]) -> list[Issued | Rejected]:
+def grant(*, campaign_id: int, askers: Sequence[Asker], choose: Choose = slots.choose_codes) -> list[Outcome]:
     """Decide for these askers in their order, and write it, inside the caller's transaction.
 
     One outcome for each, refusals as values. An account that asks twice gets one coupon. Positions go on
-    from the campaign's last one without gaps. Safe to repeat after a rollback.
+    from the campaign's last one without gaps. `choose` says which codes the newcomers get; those it leaves
+    out find the campaign sold out. Safe to repeat after a rollback.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+    return decide(campaign, askers, choose=choose)
+
+
+def decide(
+    campaign: Campaign,
+    askers: Sequence[Asker],
+    *,
+    choose: Choose = slots.choose_codes,
+    if_unchanged: bool = False,
+) -> list[Outcome]:
+    """The same with the campaign as it was read: locked, or else only `if_unchanged`.
+
+    Raises `transactions.ChangedMeanwhile` when it was not locked and has changed.
+    """
     now = timezone.now()
-    owned = _coupons_of(campaign, [asker.user_id for asker in askers])
-    first_by = {asker.user_id: asker.by for asker in reversed(askers)}
-    newcomers = [id for id in dict.fromkeys(asker.user_id for asker in askers) if id not in owned]
-    fresh = _issue(campaign, newcomers[: campaign.remaining], now) if not refusal(campaign, now) else {}
-    for coupon in fresh.values():
-        note(coupon, by=first_by[coupon.account_id])
-    return [_outcome(campaign, asker.user_id, owned, fresh, now) for asker in askers]
+    had = had_before(campaign, {asker.user_id for asker in askers})
+    first_of = {asker.user_id: asker for asker in reversed(askers)}
+    newcomers = [
+        first_of[user_id]
+        for user_id in dict.fromkeys(asker.user_id for asker in askers)
+        if user_id not in had
+    ]
+    fresh: dict[int, Issued | Confirming] = {}
+    if newcomers and not refusal(campaign, now):
+        chosen = choose(campaign, newcomers[: campaign.remaining])
+        if chosen:
+            slots.count(campaign, len(chosen), if_unchanged=if_unchanged)
+        fresh = slots.fill(campaign, chosen, by={id: one.by for id, one in first_of.items()}, now=now)
+    return [_outcome(campaign, asker.user_id, had, fresh, now) for asker in askers]
+
+
+def told(outcome: Outcome) -> Issued | Confirming:
+    """The outcome, or the refusal that it is, raised."""
+    if isinstance(outcome, FirstcomeError):
+        raise outcome
+    return outcome
+
+
+def had_before(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon | Confirmation]:
+    """The coupons of these accounts, or the slots that are being confirmed for them, by account."""
+    had: dict[int, Coupon | Confirmation] = {}
+    if campaign.partner:
+        for confirmation in campaign.confirmations.filter(account_id__in=user_ids):
+            had[confirmation.account_id] = confirmation
+    for coupon in Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids):
+        coupon.campaign = campaign
+        had[coupon.account_id] = coupon
+    return had
+
+
+def owed(campaign: Campaign, had: Coupon | Confirmation) -> Outcome:
+    """What an account is owed that has this of the campaign."""
+    if isinstance(had, Coupon):
+        return given_before(had)
+    if had.is_cancelled:
+        return Unavailable("The partner didn't agree in time, and is being told so; ask again.")
+    return slots.being_confirmed(had, campaign)
 
 
 def refusal(campaign: Campaign, now: datetime) -> Rejected | None:
@@ -82,77 +114,19 @@ def given_before(coupon: Coupon) -> Issued | Rejected:
     return Issued(coupon, is_new=False)
 
 
-def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None, now: datetime) -> Coupon:
-    """The coupon to be written for the account; the caller answers for code and position."""
-    return Coupon(
-        campaign=campaign,
-        account_id=user_id,
-        code=code,
-        position=position,
-        issued_at=now,
-        expires_at=now + campaign.validity,
-    )
-
-
-def note(coupon: Coupon, *, by: Who) -> None:
-    """Note a new coupon in the journal, which tells those outside."""
-    journal.note(
-        what="coupon.issued",
-        subject=f"coupon {coupon.code}",
-        after={
-            "coupon": coupon.code,
-            "campaign": coupon.campaign_id,
-            "account": coupon.account_id,
-            "position": coupon.position,
-            "status": coupon.status,
-        },
-        is_outgoing=True,
-        at=coupon.issued_at,
-        by=by,
-    )
-
-
-def _coupons_of(campaign: Campaign, user_ids: Iterable[int]) -> dict[int, Coupon]:
-    owned = {}
-    for coupon in Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=set(user_ids)):
-        coupon.campaign = campaign
-        owned[coupon.account_id] = coupon
-    return owned
-
-
-def _issue(campaign: Campaign, user_ids: Sequence[int], now: datetime) -> dict[int, Coupon]:
-    """Write a coupon for each of these accounts, or for the first of them when codes run out."""
-    has_pool = campaign.code_source == Campaign.CodeSource.POOL
-    chosen = _codes_for(campaign, len(user_ids))
-    coupons = [
-        new_coupon(campaign, user_id, code, campaign.issued + place, now)
-        for place, (user_id, code) in enumerate(zip(user_ids, chosen, strict=False), start=1)
-    ]
-    if not coupons:
-        return {}
-    campaign.issued += len(coupons)
-    campaign.version += 1
-    Campaign.objects.filter(pk=campaign.pk).update(issued=campaign.issued, version=campaign.version)
-    inserting.insert(coupons)
-    if has_pool:
-        pool.mark_issued(chosen)
-    return {coupon.account_id: coupon for coupon in coupons}
-
-
-def _codes_for(campaign: Campaign, count: int) -> list[str]:
-    if campaign.code_source == Campaign.CodeSource.POOL:
-        return pool.lock_available(campaign_id=campaign.pk, count=count)
-    return [codes.make() for _ in range(count)]
-
-
 def _outcome(
-    campaign: Campaign, user_id: int, owned: dict[int, Coupon], fresh: dict[int, Coupon], now: datetime
-) -> Issued | Rejected:
+    campaign: Campaign,
+    user_id: int,
+    had: dict[int, Coupon | Confirmation],
+    fresh: dict[int, Issued | Confirming],
+    now: datetime,
+) -> Outcome:
     """One asker's; each gets an error of its own, for errors carry the traceback of who raised them."""
-    new = fresh.pop(user_id, None)
-    if new:
-        owned[user_id] = new
-        return Issued(new, is_new=True)
-    if user_id in owned:
-        return given_before(owned[user_id])
-    return refusal(campaign, now) or sold_out(campaign)
+    new = fresh.get(user_id)
+    if new is None and user_id not in had:
+        return refusal(campaign, now) or sold_out(campaign)
+    if isinstance(new, Issued):
+        # Whoever asks once more in the same batch has had it before.
+        had[user_id] = new.coupon
+        del fresh[user_id]
+    return new or owed(campaign, had[user_id])

@@ -2,7 +2,7 @@
 
 A campaign names its strategy; each is a function of the same signature in `STRATEGIES`, a module of its
 own below `coupons/strategies/`. They differ in how they keep two askers apart; what an asker is owed is
-decided in one place, `coupons.granting`.
+decided in one place, `coupons.granting`, and written in one, `coupons.slots`.
 """
 
 import time
@@ -13,8 +13,10 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 from structlog import get_logger
 
-from coupons.granting import Issued
+from coupons import granting
+from coupons.in_redis import sold_out
 from coupons.models import Campaign
+from coupons.slots import Confirming, Issued
 from coupons.strategies import Strategy, group_commit, pessimistic, unsafe
 from shop.errors import NotFound, Rejected
 
@@ -44,8 +46,31 @@ def issue(*, campaign_id: int, user_id: int) -> Issued:
     `strategy_not_available`; `Overloaded`.
     """
     strategy = STRATEGIES[_strategy_name(campaign_id)]
+    full = sold_out.known(campaign_id)
+    return _had_before(full, user_id) if full else _issued(strategy, campaign_id, user_id)
+
+
+def _had_before(campaign: Campaign, user_id: int) -> Issued:
+    """What the account has of a campaign that is sold out."""
+    had = granting.had_before(campaign, [user_id]).get(user_id)
+    if had is None:
+        raise granting.sold_out(campaign)
+    return _confirmed(granting.told(granting.owed(campaign, had)))
+
+
+def _confirmed(outcome: Issued | Confirming) -> Issued:
+    if isinstance(outcome, Confirming):
+        raise NotImplementedError
+    return outcome
+
+
+def _issued(strategy: Strategy, campaign_id: int, user_id: int) -> Issued:
     try:
-        return strategy(campaign_id=campaign_id, user_id=user_id)
+        return _confirmed(strategy(campaign_id=campaign_id, user_id=user_id))
+    except Rejected as refusal:
+        if refusal.code == "sold_out":
+            sold_out.look(campaign_id)
+        raise
     except IntegrityError as error:
         # Strategies don't look whether the account is there: its foreign key does, for nothing.
         _require(User.objects.filter(pk=user_id))
@@ -72,6 +97,7 @@ def available_strategies() -> list[str]:
 def forget() -> None:
     """Forget what this process remembers of campaigns (tests)."""
     _remembered.clear()
+    sold_out.forget()
 
 
 def _strategy_name(campaign_id: int) -> str:

@@ -1,4 +1,4 @@
-"""Campaigns, their pools of codes, and the coupons they issue."""
+"""Campaigns, their pools of codes, the coupons they issue, and who waits for one."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from shop.fields import ExactCharField
+from shop.fields import ExactCharField, uuid_key
 
 LONGEST_CODE = 64
 # A hundred years: far enough for any promise, near enough that every date it leads to can be stored.
@@ -17,8 +17,9 @@ LONGEST_VALIDITY_DAYS = 36_500
 class Campaign(models.Model):
     """A drop of `quantity` coupons, first come, first served.
 
-    `issued` counts them, and is the last position given; `codes_added` counts the codes of its pool.
-    `version` counts changes, for optimistic locks. The names of the strategies: `coupons.issuing`.
+    `issued` counts them, and is the last position given; `confirming` counts the slots that are taken while
+    its partner is asked; `codes_added` counts the codes of its pool. `version` counts changes, for
+    optimistic locks. The names of the strategies: `coupons.issuing`.
     """
 
     class CodeSource(models.TextChoices):
@@ -39,6 +40,7 @@ class Campaign(models.Model):
     strategy = models.CharField(max_length=32, default="group_commit")
     quantity = models.PositiveBigIntegerField(validators=[MinValueValidator(1)])
     issued = models.PositiveBigIntegerField(default=0, editable=False)
+    confirming = models.PositiveBigIntegerField(default=0, editable=False)
     version = models.PositiveBigIntegerField(default=0, editable=False)
     opens_at = models.DateTimeField()
     closes_at = models.DateTimeField(null=True, blank=True)
@@ -57,7 +59,7 @@ class Campaign(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=Q(issued__lte=F("quantity")),
+                condition=Q(quantity__gte=F("issued") + F("confirming")),
                 name="coupons_campaign_issued_within_quantity",
                 violation_error_message="The quantity can't be below what is issued.",
             ),
@@ -85,7 +87,7 @@ class Campaign(models.Model):
     @property
     def remaining(self) -> int:
         """How many are left to issue."""
-        return self.quantity - self.issued
+        return self.quantity - self.issued - self.confirming
 
     @property
     def validity(self) -> timedelta:
@@ -160,10 +162,14 @@ class Coupon(models.Model):
 
 
 class PoolCode(models.Model):
-    """A code made ahead for a campaign with `code_source: pool`; once issued it points to its coupon."""
+    """A code made ahead for a campaign with `code_source: pool`; once issued it points to its coupon.
+
+    It is in flight while a partner is asked about it.
+    """
 
     class Status(models.TextChoices):
         AVAILABLE = "available"
+        IN_FLIGHT = "in_flight"
         ISSUED = "issued"
         VOID = "void"
 
@@ -179,7 +185,7 @@ class PoolCode(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["code"], name="coupons_poolcode_code_is_unique"),
             models.CheckConstraint(
-                condition=Q(status="available", coupon__isnull=True)
+                condition=Q(status__in=["available", "in_flight"], coupon__isnull=True)
                 | Q(status__in=["issued", "void"], coupon__isnull=False),
                 name="coupons_poolcode_only_available_ones_have_no_coupon",
             ),
@@ -188,3 +194,75 @@ class PoolCode(models.Model):
 
     def __str__(self) -> str:
         return self.code
+
+
+class Confirmation(models.Model):
+    """A slot that is taken, with its code, while the campaign's partner is asked: nobody's coupon yet.
+
+    `key` names it to the partner, however often it is asked. It becomes a coupon or goes away; once it
+    `is_cancelled` it can only go away, so that the partner may be told to forget it.
+    """
+
+    key = uuid_key()
+    campaign = models.ForeignKey(
+        Campaign, on_delete=models.PROTECT, db_index=False, related_name="confirmations"
+    )
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="+"
+    )
+    code = ExactCharField(max_length=LONGEST_CODE)
+    taken_at = models.DateTimeField()
+    attempts = models.PositiveIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(db_index=True)
+    is_cancelled = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "campaign"], name="coupons_confirmation_one_per_account_and_campaign"
+            ),
+            models.UniqueConstraint(fields=["code"], name="coupons_confirmation_code_is_unique"),
+        ]
+        indexes = [models.Index(fields=["campaign"], name="coupons_confirmation_campaign")]
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+class QueueTicket(models.Model):
+    """An account's place in the line of a campaign with the strategy `queue`: `number` is its order."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"
+        ISSUED = "issued"
+        SOLD_OUT = "sold_out"
+        FAILED = "failed"
+
+    id = uuid_key()
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="tickets")
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="+"
+    )
+    number = models.PositiveBigIntegerField()
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.WAITING)
+    # Not one to one: a ticket lost in Redis and drawn again leads to the same coupon.
+    coupon = models.ForeignKey(
+        Coupon, null=True, blank=True, on_delete=models.PROTECT, related_name="tickets"
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status="issued", coupon__isnull=False)
+                | Q(status__in=["waiting", "sold_out", "failed"], coupon__isnull=True),
+                name="coupons_queueticket_only_issued_ones_have_a_coupon",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["campaign", "status", "number"], name="coupons_queueticket_line"),
+            models.Index(fields=["account", "campaign"], name="coupons_queueticket_account"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)

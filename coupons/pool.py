@@ -6,15 +6,17 @@ and `codes_added` of the campaign counts them. Locks are taken at the campaign f
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from django.db import IntegrityError
-from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models import F, Model, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from structlog import get_logger
 
 from coupons import codes as coupon_codes
-from coupons.models import Campaign, Coupon, PoolCode
+from coupons import reopening
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import transactions
 from shop.errors import NotFound, Rejected
 
@@ -44,6 +46,7 @@ def add(*, campaign_id: int, codes: Sequence[str]) -> Added:
     skipped: list[str] = []
     for start in range(0, len(codes), CHUNK):
         skipped += _add_chunk(campaign_id, codes[start : start + CHUNK])
+    reopening.codes_added(campaign_id=campaign_id)
     return Added(added=len(codes) - len(skipped), skipped=skipped, total=_total(campaign_id))
 
 
@@ -59,6 +62,7 @@ def generate(*, campaign_id: int, count: int, progress: Callable[[int], None] = 
         made = len(chunk) - len(_add_chunk(campaign_id, chunk))
         added += made
         progress(made)
+    reopening.codes_added(campaign_id=campaign_id)
     return Added(added=added, skipped=[], total=_total(campaign_id))
 
 
@@ -86,16 +90,19 @@ def listed(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
     """The campaign's codes, with their coupons. Raises `NotFound` without the campaign."""
     _require_campaign(campaign_id)
     rows = PoolCode.objects.filter(campaign_id=campaign_id).select_related("coupon")
+    if status == PoolCode.Status.AVAILABLE:
+        return rows.filter(status__in=[PoolCode.Status.AVAILABLE, PoolCode.Status.IN_FLIGHT])
     return rows.filter(status=status) if status else rows
 
 
 def lock_available(*, campaign_id: int, count: int) -> list[str]:
     """Up to `count` available codes, oldest first, locked until the transaction ends.
 
-    Lock the campaign first: then nobody else takes any of them, and these are rows that stay.
+    Codes that somebody else has locked are left to them. Which are still there to be written afterwards is
+    for the campaign's row to say: lock it, or write it under a condition.
     """
     available = PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
-    rows = available.select_for_update().order_by("id").values_list("code", flat=True)
+    rows = available.select_for_update(skip_locked=True).order_by("id").values_list("code", flat=True)
     return list(rows[:count])
 
 
@@ -103,6 +110,17 @@ def mark_issued(codes: Sequence[str]) -> None:
     """Tie these codes to the coupons that bear them, in the transaction that wrote the coupons."""
     coupon = Coupon.objects.filter(code=OuterRef("code")).values("pk")
     PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.ISSUED, coupon=Subquery(coupon))
+
+
+def mark_in_flight(codes: Sequence[str]) -> None:
+    """Keep these locked codes from others while a partner is asked about them."""
+    PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.IN_FLIGHT)
+
+
+def give_back(codes: Sequence[str]) -> None:
+    """Let these codes in flight be given to others."""
+    in_flight = PoolCode.objects.filter(code__in=codes, status=PoolCode.Status.IN_FLIGHT)
+    in_flight.update(status=PoolCode.Status.AVAILABLE)
 
 
 def _add_chunk(campaign_id: int, codes: Sequence[str]) -> list[str]:
@@ -142,10 +160,10 @@ def _settled(work: Callable[[], T]) -> T:
 
 
 def _taken(codes: Sequence[str]) -> set[str]:
-    """Which of these are pool codes or coupons already, of any campaign."""
-    pooled = PoolCode.objects.filter(code__in=codes).values_list("code", flat=True)
-    issued = Coupon.objects.filter(code__in=codes).values_list("code", flat=True)
-    return {*pooled, *issued}
+    """Which of these are pool codes or coupons already, or on the way to be one, of any campaign."""
+    tables: tuple[type[Model], ...] = (PoolCode, Coupon, Confirmation)
+    found = [table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in tables]
+    return set(chain.from_iterable(found))
 
 
 def _find(campaign_id: int, code: str) -> PoolCode:

@@ -77,6 +77,13 @@ class PaymentDeclined(FirstcomeError):
     title = "Payment declined"
 
 
+class PartnerFailed(FirstcomeError):
+    """A partner outside refused its part, so nothing was done."""
+
+    code = "partner_failed"
+    title = "A partner refused"
+
+
 class KeyReused(FirstcomeError):
     """An idempotency key came back with another request."""
 

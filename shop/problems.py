@@ -24,6 +24,7 @@ STATUS: dict[type[errors.FirstcomeError], int] = {
     errors.PaymentDeclined: 402,
     errors.KeyReused: 422,
     errors.SignatureInvalid: 400,
+    errors.PartnerFailed: 502,
     errors.Unavailable: 503,
 }
 TITLES = {

@@ -175,6 +175,7 @@ CELERY_BEAT_SCHEDULE = {
         "shop.relay": DUE_SECONDS,
         "orders.sweep": SWEEP_SECONDS,
         "inventory.sweep": SWEEP_SECONDS,
+        "coupons.sweep": SWEEP_SECONDS,
         "shop.sweep": SWEEP_SECONDS,
         "payments.reconcile": RECONCILE_SECONDS,
         "payments.sweep": 3600.0,

@@ -2,10 +2,14 @@
 
 from typing import Protocol
 
-from coupons.granting import Issued
+from coupons.slots import Confirming, Issued
 
 
 class Strategy(Protocol):
-    """Issue one coupon, as `coupons.issuing.issue` promises. The campaign is known to exist."""
+    """Give one account its slot, as `coupons.issuing.issue` promises. The campaign is known to exist.
 
-    def __call__(self, *, campaign_id: int, user_id: int) -> Issued: ...
+    The slot is a coupon, or is being confirmed where the campaign has a partner, whom the strategy doesn't
+    ask: no lock is held while somebody outside thinks it over.
+    """
+
+    def __call__(self, *, campaign_id: int, user_id: int) -> Issued | Confirming: ...

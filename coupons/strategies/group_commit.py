@@ -8,18 +8,18 @@ Scales: one lock and one flush a batch, so the hotter the campaign, the cheaper 
 from functools import lru_cache
 
 from coupons import granting
-from coupons.granting import Asker, Issued
+from coupons.slots import Asker, Confirming, Issued
 from shop.group_commit import Lane
 
 # Campaigns with a lane at once. Should a busy one be dropped it gets a second lane: the row's lock decides.
 LANES = 1_024
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued:
+def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
     """Join the campaign's lane, and return with its outcome."""
     return _lane(campaign_id).submit(Asker(user_id))
 
 
 @lru_cache(maxsize=LANES)
-def _lane(campaign_id: int) -> Lane[Asker, Issued]:
+def _lane(campaign_id: int) -> Lane[Asker, Issued | Confirming]:
     return Lane(lambda askers: granting.grant(campaign_id=campaign_id, askers=askers))

@@ -8,21 +8,19 @@ Scales: one lock and one flush a coupon, some hundreds a second; choose it to co
 from functools import lru_cache
 
 from coupons import granting
-from coupons.granting import Asker, Issued
+from coupons.slots import Asker, Confirming, Issued
 from shop import transactions
 from shop.admission import Admission
 
 CAMPAIGNS = 1_024
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued:
+def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
     """Wait for a place at the campaign's row, lock it, and be granted alone."""
     with _admission(campaign_id).place():
         asker = Asker(user_id)
         outcome = transactions.run(lambda: granting.grant(campaign_id=campaign_id, askers=[asker])[0])
-    if isinstance(outcome, Issued):
-        return outcome
-    raise outcome
+    return granting.told(outcome)
 
 
 @lru_cache(maxsize=CAMPAIGNS)

@@ -7,9 +7,9 @@ Choose it: never, but to see what the others are for.
 
 from django.utils import timezone
 
-from coupons import codes, granting, pool
-from coupons.granting import Issued
+from coupons import codes, granting, pool, slots
 from coupons.models import Campaign, Coupon, PoolCode
+from coupons.slots import Issued
 from shop import journal, transactions
 from shop.errors import Rejected
 
@@ -20,7 +20,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued:
     now = timezone.now()
     outcome = _owned(campaign, user_id) or granting.refusal(campaign, now)
     if outcome is None:
-        outcome = _write(campaign, granting.new_coupon(campaign, user_id, _code(campaign), None, now))
+        outcome = _write(campaign, slots.new_coupon(campaign, user_id, _code(campaign), None, now))
     if isinstance(outcome, Issued):
         return outcome
     raise outcome
@@ -51,5 +51,5 @@ def _write(campaign: Campaign, coupon: Coupon) -> Issued:
     coupon.save(force_insert=True)
     if campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_issued([coupon.code])
-    transactions.run(lambda: granting.note(coupon, by=journal.who()))
+    transactions.run(lambda: slots.note(coupon, by=journal.who()))
     return Issued(coupon, is_new=True)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from coupons import issuing
-from coupons.granting import Issued
+from coupons.slots import Issued
 from shop.errors import FirstcomeError
 
 

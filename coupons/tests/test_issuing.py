@@ -9,8 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import granting, issuing, pool, voiding
-from coupons.granting import Asker, Issued
 from coupons.models import Campaign, Coupon, PoolCode
+from coupons.slots import Asker, Issued
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from shop import transactions

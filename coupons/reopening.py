@@ -1,0 +1,22 @@
+"""What is told to those that count outside the database, once a campaign has something to give again.
+
+Call these after the commit. They may be lost in a crash: then the flags die within a second by themselves,
+and the sweepers put the rest right.
+"""
+
+from coupons.in_redis import sold_out
+
+
+def slot_came_back(*, campaign_id: int, user_id: int, code: str) -> None:
+    """The partner refused the account's slot: it, and its code, are there for others."""
+    sold_out.reopen(campaign_id)
+
+
+def terms_changed(*, campaign_id: int) -> None:
+    """The campaign's quantity, times or strategy are others now."""
+    sold_out.reopen(campaign_id)
+
+
+def codes_added(*, campaign_id: int) -> None:
+    """The campaign's pool has new codes."""
+    sold_out.reopen(campaign_id)
