@@ -1,0 +1,93 @@
+"""A process of its own that goes on asking for coupons: `python -m coupons.tests.asking_on PLAN`.
+
+Its threads go round and round the plan's accounts and ask for each one's coupon of every campaign, until
+a line comes in. Then they ask once more for the accounts that the plan calls `last`, each until it knows
+what it has. What each asking came to is written at once, in a line of JSON: a process that is killed has
+told all that it was answered, but for what was under way.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import django
+
+THREADS = 4
+PAUSE_SECONDS = 0.04
+DEFINITE = {"new", "again", "sold_out"}
+_writing = threading.Lock()
+
+
+def main(campaign_ids: Sequence[int], everyone: Sequence[int], last: Sequence[int]) -> None:
+    is_over = threading.Event()
+
+    def go_round(user_ids: Sequence[int]) -> None:
+        while not is_over.is_set():
+            for user_id in user_ids:
+                if is_over.wait(PAUSE_SECONDS):
+                    return
+                _ask_all(campaign_ids, user_id)
+
+    going = _in_threads(go_round, everyone)
+    sys.stdin.readline()
+    is_over.set()
+    _join(going)
+    _join(_in_threads(lambda user_ids: _ask_until_definite(campaign_ids, user_ids), last))
+
+
+def _ask_until_definite(campaign_ids: Sequence[int], user_ids: Sequence[int]) -> None:
+    for user_id in user_ids:
+        while not DEFINITE.issuperset(_ask_all(campaign_ids, user_id)):
+            time.sleep(PAUSE_SECONDS)
+
+
+def _ask_all(campaign_ids: Sequence[int], user_id: int) -> list[str]:
+    return [_ask(campaign_id, user_id) for campaign_id in campaign_ids]
+
+
+def _ask(campaign_id: int, user_id: int) -> str:
+    from coupons import issuing
+    from coupons.tests import outcomes
+
+    began = time.monotonic()
+    try:
+        outcome: Any = issuing.issue(campaign_id=campaign_id, user_id=user_id)
+    except Exception as error:
+        outcome = error
+    [told] = outcomes.told([outcome])
+    coupon = getattr(outcome, "coupon", None)
+    answer = [campaign_id, user_id, told, coupon and coupon.code, began, time.monotonic()]
+    with _writing:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    return told
+
+
+def _in_threads(function: Callable[[Sequence[int]], None], user_ids: Sequence[int]) -> list[threading.Thread]:
+    """Call it in several threads, each with its part of the accounts."""
+
+    def run(part: Sequence[int]) -> None:
+        from django.db import connections
+
+        try:
+            function(part)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=(user_ids[number::THREADS],)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    django.setup()
+    main(**json.loads(sys.argv[1]))
