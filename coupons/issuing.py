@@ -17,7 +17,7 @@ from coupons import granting
 from coupons.in_redis import sold_out
 from coupons.models import Campaign
 from coupons.slots import Confirming, Issued
-from coupons.strategies import Strategy, group_commit, pessimistic, unsafe
+from coupons.strategies import Strategy, conditional_update, group_commit, optimistic, pessimistic, unsafe
 from shop.errors import NotFound, Rejected
 
 log = get_logger(__name__)
@@ -25,6 +25,8 @@ log = get_logger(__name__)
 STRATEGIES: dict[str, Strategy] = {
     "group_commit": group_commit.issue,
     "pessimistic": pessimistic.issue,
+    "optimistic": optimistic.issue,
+    "conditional_update": conditional_update.issue,
     "unsafe": unsafe.issue,
 }
 LAB_ONLY = {"unsafe"}

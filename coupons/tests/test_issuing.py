@@ -18,7 +18,7 @@ from shop.errors import FirstcomeError
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
-STRATEGIES = ["group_commit", "pessimistic", "unsafe"]
+STRATEGIES = ["group_commit", "pessimistic", "optimistic", "conditional_update", "unsafe"]
 by_each_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
@@ -149,7 +149,7 @@ def test_the_unsafe_strategy_does_not_run_outside_the_lab(settings: Any, account
     settings.LAB = False
 
     assert refusal(campaign.pk, account_id) == "strategy_not_available"
-    assert issuing.available_strategies() == ["group_commit", "pessimistic"]
+    assert issuing.available_strategies() == [name for name in issuing.STRATEGIES if name != "unsafe"]
     assert not Coupon.objects.exists()
 
 

@@ -22,7 +22,9 @@ from coupons.tests.outcomes import asking, told
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-exactly = pytest.mark.parametrize("strategy", ["group_commit", "pessimistic"])
+exactly = pytest.mark.parametrize(
+    "strategy", ["group_commit", "pessimistic", "optimistic", "conditional_update"]
+)
 
 
 @exactly
