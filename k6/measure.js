@@ -42,14 +42,27 @@ export function turn() {
   return exec.scenario.iterationInTest;
 }
 
+// POST as the account with that number.
+export function postAs(number, path, body, params = {}) {
+  return http.post(`${URL}/api/v1${path}`, JSON.stringify(body), {
+    ...params,
+    headers: { ...signedIn(number), "Content-Type": "application/json", ...params.headers },
+  });
+}
+
+// GET as the account with that number.
+export function getAs(number, path, params = {}) {
+  return http.get(`${URL}/api/v1${path}`, { ...params, headers: signedIn(number) });
+}
+
+function signedIn(number) {
+  return { Authorization: `Bearer ${users[number % users.length].access}` };
+}
+
 // POST as the account whose turn it is; an answer of another status than `expected` counts as an error.
 export function post(path, body, expected, headers = {}) {
-  const answer = http.post(`${URL}/api/v1${path}`, JSON.stringify(body), {
-    headers: {
-      Authorization: `Bearer ${users[turn()].access}`,
-      "Content-Type": "application/json",
-      ...headers,
-    },
+  const answer = postAs(turn(), path, body, {
+    headers,
     responseCallback: http.expectedStatuses(expected),
   });
   if (answer.status !== expected) {

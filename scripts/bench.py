@@ -6,26 +6,22 @@ when a law is broken, a request is refused, or the shop counts other coupons tha
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import signal
 import sys
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from scripts import instance as instances
-from scripts import load, places, ports, readiness, stack
+from scripts import load, machine, places, ports, stack, staff
 from scripts.instance import Instance
 from scripts.load import Figures
 from scripts.setup_error import SetupError
+from scripts.staff import Staff
 
 PRODUCTS = 500
 STOCK = 1_000_000
-LARGEST_PAGE = 200
 WARM_UP_SECONDS = 2
 
 
@@ -50,10 +46,7 @@ class Stage:
 
     instance: Instance
     size: Size
-
-    @property
-    def tokens(self) -> Path:
-        return self.instance.home / "tokens.json"
+    staff: Staff
 
     @property
     def products(self) -> Path:
@@ -81,11 +74,10 @@ def main() -> int:
 
 def bench(instance: Instance, size: Size) -> None:
     """Everything, to the printed table. Raises Broken and SetupError."""
-    stage = Stage(instance, size)
-    others = os.getloadavg()[0]
+    others = machine.load_average()
     _say("Starting a fresh MariaDB stack …")
     with stack.running(instance, LAB="1"):
-        _seed(stage)
+        stage = _seeded(instance, size)
         measured = _measure(stage)
         _say(table(measured))
         _say(_circumstances(size, others))
@@ -93,13 +85,12 @@ def bench(instance: Instance, size: Size) -> None:
         _require_no_errors(measured)
 
 
-def _seed(stage: Stage) -> None:
-    _say(f"Seeding {stage.size.users} accounts and {PRODUCTS} products …")
-    words = f"--users {stage.size.users} --products {PRODUCTS} --stock {STOCK} --tokens {stage.tokens}"
-    ran = stack.manage(stage.instance, f"seed_demo {words}")
-    if ran.returncode != 0:
-        raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    stage.products.write_text(json.dumps(_products_in_stock(stage)))
+def _seeded(instance: Instance, size: Size) -> Stage:
+    _say(f"Seeding {size.users} accounts and {PRODUCTS} products …")
+    somebody = staff.seed(instance, users=size.users, products=PRODUCTS, stock=STOCK)
+    stage = Stage(instance, size, somebody)
+    stage.products.write_text(json.dumps(somebody.products_in_stock()))
+    return stage
 
 
 def _measure(stage: Stage) -> dict[str, Figures]:
@@ -119,7 +110,7 @@ def _issue(stage: Stage, strategy: str) -> Figures:
     """Measure coupons by the strategy, and compare what was issued with what k6 was answered."""
     campaign = _campaign(stage, strategy)
     figures = _load(stage, "coupons", seconds=stage.size.seconds, CAMPAIGN=campaign)
-    issued = _call(stage, "GET", f"/campaigns/{campaign}")["issued"]
+    issued = stage.staff.call("GET", f"/campaigns/{campaign}")["issued"]
     # A request that failed for k6 may have been done all the same.
     if not figures.succeeded <= issued <= figures.requests:
         raise Broken(f"{strategy}: {figures.succeeded} were answered with a coupon, {issued} are issued")
@@ -127,40 +118,13 @@ def _issue(stage: Stage, strategy: str) -> Figures:
 
 
 def _load(stage: Stage, script: str, *, seconds: int, **settings: object) -> Figures:
-    files = {"TOKENS": stage.tokens, "PRODUCTS": stage.products}
+    files = {"TOKENS": stage.staff.tokens, "PRODUCTS": stage.products}
     return load.run(script, instance=stage.instance, seconds=seconds, **files, **settings)
 
 
 def _campaign(stage: Stage, strategy: str) -> int:
     """A new campaign with a coupon for everybody."""
-    asked = {
-        "name": f"Bench {strategy}",
-        "strategy": strategy,
-        "quantity": stage.size.users,
-        "discount": {"type": "amount", "value": 1000},
-    }
-    return int(_call(stage, "POST", "/campaigns", asked)["id"])
-
-
-def _products_in_stock(stage: Stage) -> list[int]:
-    path: str | None = f"/products?availability=available&limit={LARGEST_PAGE}"
-    found: list[int] = []
-    while path is not None:
-        page = _call(stage, "GET", path)
-        found += [product["id"] for product in page["results"]]
-        path = page["next"] and page["next"].partition("/api/v1")[2]
-    return found
-
-
-def _call(stage: Stage, method: str, path: str, body: Any = None) -> Any:
-    """The API as the demo's staff sees it. Raises SetupError unless the answer is a success."""
-    staff = json.loads(stage.tokens.read_text())["staff"]
-    headers = {"Authorization": f"Bearer {staff}", "Content-Type": "application/json"}
-    content = None if body is None else json.dumps(body)
-    status, text = readiness.ask(stage.instance.port, method, f"/api/v1{path}", content, headers)
-    if status not in (200, 201):
-        raise SetupError(f"{method} {path} answered {status}: {text[:500]}")
-    return json.loads(text)
+    return stage.staff.campaign(f"Bench {strategy}", strategy=strategy, quantity=stage.size.users)
 
 
 def table(measured: dict[str, Figures]) -> str:
@@ -184,19 +148,12 @@ def _by_status(figures: Figures) -> str:
 
 def _circumstances(size: Size, others: float) -> str:
     """What the figures depend on; `others` is the load average before the bench brought its own."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {_processor()}, {memory:.0f} GB, "
-        f"{platform.system()} {platform.release()}; {load.VUS} buyers for {size.seconds} s each; "
+        f"{machine.today()}, {machine.cores()} cores of {machine.processor()}, "
+        f"{machine.memory_gib():.0f} GB, {machine.system()}; {load.VUS} buyers for {size.seconds} s each; "
         f"load average {others:.1f} before.\n"
         "innodb_flush_log_at_trx_commit=1; server, database, Redis and k6 on one machine."
     )
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _audit(instance: Instance) -> None:

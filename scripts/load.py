@@ -1,13 +1,16 @@
 """Load by k6, and the figures of it."""
 
+import contextlib
 import json
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts import children
 from scripts.instance import Instance
@@ -18,6 +21,7 @@ VUS = 100
 """Buyers at once, each with one request under way at any time."""
 GRACE_SECONDS = 60
 """What k6 gets on top of its time: to start, to let the last requests end, and to write its figures."""
+TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,31 +53,51 @@ class Figures:
 
 def run(script: str, *, instance: Instance, seconds: int, **settings: object) -> Figures:
     """Run `k6/<script>.js` against the instance. Raises SetupError with the end of its log when it fails."""
-    summary, log = instance.home / f"{script}.json", instance.logs / "k6.log"
+    settings = {"SECONDS": seconds, "VUS": VUS, **settings}
+    measured, took = measure(script, instance=instance, within_seconds=seconds + GRACE_SECONDS, **settings)
+    return Figures(**measured, k6_cores=took / measured["seconds"])
+
+
+def measure(
+    script: str,
+    *,
+    instance: Instance,
+    within_seconds: float,
+    tick: Callable[[], object] = lambda: None,
+    **settings: object,
+) -> tuple[Any, float]:
+    """What `k6/<script>.js` wrote into the file `SUMMARY`, and the processor time that k6 took.
+
+    Calls `tick` twice a second meanwhile. Raises SetupError with the end of k6's log when it fails.
+    """
+    name = script.replace("/", "-")
+    summary, log = instance.home / f"{name}.json", instance.logs / "k6.log"
     summary.unlink(missing_ok=True)
-    environment = {"URL": instance.url, "SUMMARY": summary, "SECONDS": seconds, "VUS": VUS, **settings}
+    environment = {"URL": instance.url, "SUMMARY": summary, **settings}
     before = _seconds_of_children()
-    code = _k6(
-        script, {name: str(value) for name, value in environment.items()}, log, seconds + GRACE_SECONDS
-    )
+    texts = {key: str(value) for key, value in environment.items()}
+    code = _k6(script, texts, log, within_seconds, tick)
     if code != 0 or not summary.exists():
         raise SetupError(
             f"k6/{script}.js ended with exit code {code}; the end of {log}:\n{children.tail(log)}"
         )
-    measured = json.loads(summary.read_text())
-    took = _seconds_of_children() - before
-    return Figures(**measured, k6_cores=took / measured["seconds"])
+    return json.loads(summary.read_text()), _seconds_of_children() - before
 
 
-def _k6(script: str, settings: dict[str, str], log: Path, within_seconds: float) -> int | None:
+def _k6(
+    script: str, settings: dict[str, str], log: Path, within_seconds: float, tick: Callable[[], object]
+) -> int | None:
     """The exit code; None when it had to be ended."""
     # No usage report and no server of its own: the load goes to loopback and nothing else anywhere.
     words = ["run", "--quiet", "--no-color", "--no-usage-report", "--address", ""]
     command = [str(Path(sys.executable).parent / "k6"), *words, str(PROJECT / "k6" / f"{script}.js")]
     child = children.start(command, log=log, environment=os.environ | settings)
+    deadline = time.monotonic() + within_seconds
     try:
-        return child.wait(timeout=within_seconds)
-    except subprocess.TimeoutExpired:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(timeout=TICK_SECONDS)
+            tick()
         return None
     finally:
         children.stop(child)
