@@ -5,6 +5,7 @@ five statements, seven for a campaign with a pool; two when nobody gets anything
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from math import ceil
 
@@ -63,6 +64,21 @@ def told(outcome: Outcome) -> Issued | Confirming:
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
+
+
+def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | Confirming | None:
+    """What the account has of the campaign; None when it is to get something, which needs a lock.
+
+    Raises what `refusal` says, and what the account is owed when that is a refusal.
+    """
+    campaign = Campaign.objects.get(pk=campaign_id)
+    had = had_before(campaign, [user_id]).get(user_id)
+    if had is not None:
+        return told(owed(campaign, had))
+    refused = refusal(campaign, timezone.now())
+    if refused is not None:
+        raise refused
+    return None
 
 
 def had_before(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon | Confirmation]:
@@ -129,4 +145,6 @@ def _outcome(
         # Whoever asks once more in the same batch has had it before.
         had[user_id] = new.coupon
         del fresh[user_id]
+    elif isinstance(new, Confirming):
+        fresh[user_id] = replace(new, is_new=False)
     return new or owed(campaign, had[user_id])

@@ -13,11 +13,20 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 from structlog import get_logger
 
-from coupons import granting
+from coupons import confirming, granting
 from coupons.in_redis import sold_out
 from coupons.models import Campaign
 from coupons.slots import Confirming, Issued
-from coupons.strategies import Strategy, conditional_update, group_commit, optimistic, pessimistic, unsafe
+from coupons.strategies import (
+    Strategy,
+    conditional_update,
+    fair_lock,
+    group_commit,
+    optimistic,
+    pessimistic,
+    spin_lock,
+    unsafe,
+)
 from shop.errors import NotFound, Rejected
 
 log = get_logger(__name__)
@@ -27,6 +36,8 @@ STRATEGIES: dict[str, Strategy] = {
     "pessimistic": pessimistic.issue,
     "optimistic": optimistic.issue,
     "conditional_update": conditional_update.issue,
+    "spin_lock": spin_lock.issue,
+    "fair_lock": fair_lock.issue,
     "unsafe": unsafe.issue,
 }
 LAB_ONLY = {"unsafe"}
@@ -45,7 +56,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued:
 
     Raises `NotFound` `campaign_not_found`, or `not_found` for an account that doesn't exist; `Rejected`
     `sold_out`, `campaign_not_open`, `campaign_closed`, `coupon_void`, `conflict`,
-    `strategy_not_available`; `Overloaded`.
+    `strategy_not_available`; `PartnerFailed`; `Overloaded`, `Unavailable`.
     """
     strategy = STRATEGIES[_strategy_name(campaign_id)]
     full = sold_out.known(campaign_id)
@@ -61,9 +72,8 @@ def _had_before(campaign: Campaign, user_id: int) -> Issued:
 
 
 def _confirmed(outcome: Issued | Confirming) -> Issued:
-    if isinstance(outcome, Confirming):
-        raise NotImplementedError
-    return outcome
+    """The coupon, once the campaign's partner agrees."""
+    return confirming.ask(outcome) if isinstance(outcome, Confirming) else outcome
 
 
 def _issued(strategy: Strategy, campaign_id: int, user_id: int) -> Issued:

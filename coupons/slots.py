@@ -40,13 +40,17 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Confirming:
-    """A slot that will be the account's once the partner agrees; `coupons.confirming` asks it, by the key."""
+    """A slot that will be the account's once the partner agrees; `coupons.confirming` asks it, by the key.
+
+    `is_new` to the one caller who took it: nobody has asked the partner before them.
+    """
 
     key: UUID
     campaign_id: int
     user_id: int
     code: str
     partner: str
+    is_new: bool = False
 
 
 Chosen = Mapping[int, str]
@@ -115,7 +119,7 @@ def _await_partner(campaign: Campaign, chosen: Chosen, now: datetime) -> Iterato
     if campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_in_flight([one.code for one in confirmations])
     for one in confirmations:
-        yield one.account_id, being_confirmed(one, campaign)
+        yield one.account_id, being_confirmed(one, campaign, is_new=True)
 
 
 def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None, now: datetime) -> Coupon:
@@ -157,7 +161,7 @@ def note(coupon: Coupon, *, by: Who) -> None:
     )
 
 
-def being_confirmed(confirmation: Confirmation, campaign: Campaign) -> Confirming:
+def being_confirmed(confirmation: Confirmation, campaign: Campaign, *, is_new: bool = False) -> Confirming:
     """What the partner of the campaign is asked about that slot."""
     return Confirming(
         key=confirmation.key,
@@ -165,4 +169,5 @@ def being_confirmed(confirmation: Confirmation, campaign: Campaign) -> Confirmin
         user_id=confirmation.account_id,
         code=confirmation.code,
         partner=campaign.partner,
+        is_new=is_new,
     )

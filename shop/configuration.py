@@ -52,8 +52,10 @@ def number(name: str, default: Number, *, least: float) -> Number:
 
 
 def address(name: str, default: str, schemes: tuple[str, ...]) -> str:
-    """A URL with one of these schemes."""
+    """A URL with one of these schemes; empty only where the default is."""
     value: str = env.str(name, default=default)
+    if not value and not default:
+        return value
     scheme, separator, rest = value.partition("://")
     if scheme not in schemes or not separator or not rest:
         known = ", ".join(f"{one}://" for one in schemes)

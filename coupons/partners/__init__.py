@@ -1,0 +1,19 @@
+"""The partners that confirm coupons, by the names that campaigns know them by."""
+
+from collections.abc import Callable
+
+from coupons.partners import convenience_store
+from coupons.partners.contract import Partner
+
+PARTNERS: dict[str, Callable[[], Partner | None]] = {"convenience_store": convenience_store.from_settings}
+"""Each gives the partner as the settings describe it, or None where they don't."""
+
+
+def named(name: str) -> Partner | None:
+    """The partner of that name, where it is configured."""
+    return PARTNERS[name]() if name in PARTNERS else None
+
+
+def configured() -> list[str]:
+    """The names of the partners that a campaign can be given here."""
+    return [name for name in PARTNERS if named(name)]

@@ -1,0 +1,101 @@
+"""The convenience store's protocol, which its simulator speaks: registrations of codes, by key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
+from shop import exchanging
+from shop.exchanging import Endless, NotConnected, Reply, Silence
+
+# What each HTTP status may say; anything else is no answer.
+REGISTERED: Mapping[int, Said] = {201: Said.REGISTERED, 409: Said.REFUSED, 410: Said.CANCELLED}
+
+
+class Registration(BaseModel):
+    """What became of a key; what we don't know of is ignored. A key cancelled at once has no code."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    key: str
+    code: Annotated[str, Field(max_length=255)] | None
+    status: Literal["registered", "refused", "cancelled"]
+
+
+class Found(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    results: list[Registration]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvenienceStore:
+    """The partner at that address, which is given so many seconds for each answer."""
+
+    url: str
+    seconds: float
+
+    def register(self, key: UUID, code: str) -> Said:
+        reply = self._ask("POST", "/registrations", {"key": str(key), "code": code})
+        said = _registration(reply, key)
+        if REGISTERED.get(reply.status) is not Said(said.status):
+            raise NoAnswer(f"HTTP {reply.status} for what is {said.status}")
+        if said.status == "registered" and said.code != code:
+            raise NoAnswer("another code than was asked for")
+        return Said(said.status)
+
+    def find(self, key: UUID) -> Said:
+        reply = self._ask("GET", f"/registrations?{urlencode({'key': str(key)})}")
+        try:
+            found = Found.model_validate_json(reply.body).results if reply.status == 200 else None
+        except ValidationError as error:
+            raise NoAnswer("an answer that can't be read") from error
+        if found is None or len(found) > 1 or any(one.key != str(key) for one in found):
+            raise NoAnswer(f"HTTP {reply.status} with what was not asked for")
+        return Said(found[0].status) if found else Said.UNKNOWN
+
+    def cancel(self, key: UUID) -> Said:
+        reply = self._ask("POST", "/registrations/cancel", {"key": str(key)})
+        said = _registration(reply, key)
+        if reply.status != 200 or said.status == "registered":
+            raise NoAnswer(f"HTTP {reply.status} for what is {said.status}")
+        return Said(said.status)
+
+    def _ask(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> Reply:
+        """One request in JSON, and its reply below 500."""
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        body = None if content is None else orjson.dumps(content)
+        try:
+            reply = exchanging.exchange(
+                method, self.url + path, headers=headers, body=body, seconds=self.seconds
+            )
+        except NotConnected as error:
+            raise NotReached(str(error)) from error
+        except (Silence, Endless) as error:
+            raise NoAnswer(str(error)) from error
+        if reply.status >= 500:
+            raise NoAnswer(f"HTTP {reply.status}")
+        return reply
+
+
+def from_settings() -> Partner | None:
+    """The partner at `PARTNER_URL`; None without one."""
+    if not settings.PARTNER_URL:
+        return None
+    return ConvenienceStore(settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS)
+
+
+def _registration(reply: Reply, key: UUID) -> Registration:
+    try:
+        said = Registration.model_validate_json(reply.body)
+    except ValidationError as error:
+        raise NoAnswer(f"HTTP {reply.status} with an answer that can't be read") from error
+    if said.key != str(key):
+        raise NoAnswer("another key than was asked for")
+    return said

@@ -1,0 +1,84 @@
+"""How long a process waits for partners: never with more than half of its threads, nor for one who is away.
+
+So a partner that hangs costs the campaigns that need it, and nobody else.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from django.conf import settings
+from structlog import get_logger
+
+from coupons.partners import named
+from coupons.partners.contract import NoAnswer, NotReached, Partner
+from shop.circuit import Circuit
+from shop.errors import Unavailable
+
+log = get_logger(__name__)
+# In a row, for single calls are late now and then with nobody away.
+FAILURES = 10
+SECONDS_AWAY = 2
+# Long enough for the next place that a partner who answers gives free, short for threads that others need.
+SECONDS_FOR_A_PLACE = 0.25
+
+
+class _InVain(Exception):
+    """The partner was not there, or gave no answer: the cause says which."""
+
+
+def is_away(name: str) -> bool:
+    """Whether the partner hasn't answered lately, or isn't configured: asking it now would be in vain."""
+    return _circuit(name).is_open or named(name) is None
+
+
+@contextmanager
+def place() -> Iterator[None]:
+    """One of the places for threads that wait for a partner. Raises `Unavailable` when there is none soon."""
+    if not _places().acquire(timeout=SECONDS_FOR_A_PLACE):
+        raise Unavailable("The partner is slow, and too many wait for it; ask again.")
+    try:
+        yield
+    finally:
+        _places().release()
+
+
+@contextmanager
+def asked(name: str) -> Iterator[Partner]:
+    """The partner, to be asked one thing. Raises `NotReached` at once while it counts as away."""
+    partner = named(name)
+    if partner is None:
+        raise NotReached(f"no partner {name} is configured")
+    try:
+        with _circuit(name).watched():
+            try:
+                yield partner
+            except (NotReached, NoAnswer) as error:
+                raise _InVain from error
+    except _InVain as vain:
+        log.warning("a partner gave no answer", partner=name, reason=str(vain.__cause__))
+        assert vain.__cause__ is not None
+        raise vain.__cause__ from None
+
+
+def forget() -> None:
+    """Think well of every partner again; for tests, whose partners come and go."""
+    _circuit.cache_clear()
+    _places.cache_clear()
+
+
+@lru_cache
+def _circuit(name: str) -> Circuit:
+    return Circuit(
+        f"partner {name}",
+        failures=FAILURES,
+        seconds=SECONDS_AWAY,
+        counted=_InVain,
+        away=lambda: NotReached("the partner is away; it is asked again soon"),
+    )
+
+
+@lru_cache
+def _places() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(max(1, settings.WEB_THREADS // 2))

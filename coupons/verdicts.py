@@ -1,0 +1,186 @@
+"""What a partner said of slots that are being confirmed, written: they become coupons, or go back.
+
+Whoever hears something of a campaign while a transaction is open shares the next one, so a hot campaign
+confirms in batches. All of it may be repeated, by callers and sweepers at once: a confirmation is locked
+when it is written, and only one of them still finds it there.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from uuid import UUID
+
+from django.db.models import F
+from django.utils import timezone
+
+from coupons import granting, pool, reopening, slots
+from coupons.models import Campaign, Confirmation, Coupon
+from coupons.slots import Confirming, Issued
+from shop import journal
+from shop.errors import FirstcomeError, PartnerFailed, Unavailable
+from shop.group_commit import Lane
+from shop.journal import Who
+
+LANES = 1_024
+
+
+class Verdict(Enum):
+    """What is known of a slot's key: registered, never to be registered, or surely not sent so far."""
+
+    AGREED = "agreed"
+    REFUSED = "refused"
+    UNSENT = "unsent"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The verdict on a slot, and at whose hands it was heard: made in their thread."""
+
+    confirming: Confirming
+    verdict: Verdict
+    by: Who = field(default_factory=journal.who)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """The slot and its code are there for others again."""
+
+
+Outcome = Issued | GivenBack | FirstcomeError
+
+
+def confirm(confirming: Confirming) -> Issued:
+    """Make the slot the account's coupon, for its partner has registered the key; durable on return.
+
+    Raises `Unavailable` when the slot was given up meanwhile, and `PartnerFailed` when it is gone.
+    """
+    outcome = _lane(confirming.campaign_id).submit(Heard(confirming, Verdict.AGREED))
+    if isinstance(outcome, GivenBack):
+        raise refused()
+    return outcome
+
+
+def give_back(confirming: Confirming, *, is_unsent: bool = False) -> Issued | None:
+    """Give back the slot and its code, for nothing is registered under the key, nor will be.
+
+    With `is_unsent` that is known only of the caller's own call; then it is kept, and `Unavailable` raised,
+    when somebody else may have asked. Returns the coupon that somebody else has confirmed meanwhile. Raises
+    `PartnerFailed` when it was given back before.
+    """
+    verdict = Verdict.UNSENT if is_unsent else Verdict.REFUSED
+    outcome = _lane(confirming.campaign_id).submit(Heard(confirming, verdict))
+    if isinstance(outcome, Issued):
+        return outcome
+    reopening.slot_came_back(
+        campaign_id=confirming.campaign_id, user_id=confirming.user_id, code=confirming.code
+    )
+    return None
+
+
+def refused() -> PartnerFailed:
+    """The partner didn't agree: the slot and the code went back."""
+    return PartnerFailed("The partner refused this coupon; nothing was issued.")
+
+
+@lru_cache(maxsize=LANES)
+def _lane(campaign_id: int) -> Lane[Heard, Issued | GivenBack]:
+    return Lane(lambda heard: _write(campaign_id, heard))
+
+
+def _write(campaign_id: int, heard: Sequence[Heard]) -> list[Outcome]:
+    """Write what was heard of a campaign's slots, in this order, inside the lane's transaction."""
+    campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+    awaited = _locked({one.confirming.key for one in heard})
+    settled: dict[UUID, Heard] = {}
+    for one in heard:
+        row = awaited.get(one.confirming.key)
+        if row and row.key not in settled and _settles(one.verdict, row):
+            settled[row.key] = one
+    coupons = _confirm(campaign, [one for one in settled.values() if one.verdict is Verdict.AGREED])
+    _give_back(campaign, [one for one in settled.values() if one.verdict is not Verdict.AGREED])
+    gone = {one.confirming.user_id for one in heard if one.confirming.key not in awaited}
+    had = _coupons(campaign, gone) | {coupon.account_id: coupon for coupon in coupons}
+    unsettled = awaited.keys() - settled.keys()
+    is_first = {id(one) for one in settled.values()}
+    return [_outcome(one, had, is_first=id(one) in is_first, unsettled=unsettled) for one in heard]
+
+
+def _locked(keys: Collection[UUID]) -> dict[UUID, Confirmation]:
+    """Those that are still there. They are locked, for sweepers and callers who ask again write to them."""
+    rows = Confirmation.objects.select_for_update().filter(pk__in=keys).order_by("pk")
+    return {row.key: row for row in rows}
+
+
+def _settles(verdict: Verdict, row: Confirmation) -> bool:
+    """Whether the verdict is enough. What is cancelled never becomes a coupon: its partner is told so."""
+    match verdict:
+        case Verdict.AGREED:
+            return not row.is_cancelled
+        case Verdict.UNSENT:
+            return not row.is_cancelled and not row.attempts
+    return True
+
+
+def _confirm(campaign: Campaign, agreed: Sequence[Heard]) -> list[Coupon]:
+    """Coupons in place of these confirmations, at the campaign's next positions."""
+    if not agreed:
+        return []
+    Confirmation.objects.filter(pk__in=[one.confirming.key for one in agreed]).delete()
+    _count(campaign, issued=len(agreed), confirming=-len(agreed))
+    now = timezone.now()
+    coupons = [
+        slots.new_coupon(campaign, one.confirming.user_id, one.confirming.code, position, now)
+        for position, one in enumerate(agreed, start=campaign.issued - len(agreed) + 1)
+    ]
+    slots.write_coupons(coupons, by={one.confirming.user_id: one.by for one in agreed})
+    return coupons
+
+
+def _give_back(campaign: Campaign, back: Sequence[Heard]) -> None:
+    """These slots and their codes are nobody's again."""
+    if not back:
+        return
+    Confirmation.objects.filter(pk__in=[one.confirming.key for one in back]).delete()
+    _count(campaign, issued=0, confirming=-len(back))
+    pool.give_back([one.confirming.code for one in back])
+    for one in back:
+        slot = one.confirming
+        journal.note(
+            what="coupon.not_confirmed",
+            subject=f"coupon {slot.code}",
+            after={"campaign": slot.campaign_id, "account": slot.user_id},
+            detail=f"{slot.partner}: {one.verdict.value}",
+            is_internal=True,
+            by=one.by,
+        )
+
+
+def _count(campaign: Campaign, *, issued: int, confirming: int) -> None:
+    """Move slots between the counters on the locked row, and on this copy of it."""
+    campaign.issued += issued
+    campaign.confirming += confirming
+    campaign.version += 1
+    Campaign.objects.filter(pk=campaign.pk).update(
+        issued=F("issued") + issued, confirming=F("confirming") + confirming, version=F("version") + 1
+    )
+
+
+def _coupons(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
+    """What these accounts have, whose confirmations somebody else has settled."""
+    had = granting.had_before(campaign, user_ids) if user_ids else {}
+    return {user_id: row for user_id, row in had.items() if isinstance(row, Coupon)}
+
+
+def _outcome(
+    heard: Heard, had: Mapping[int, Coupon], *, is_first: bool, unsettled: Collection[UUID]
+) -> Outcome:
+    """One caller's: the first to settle a slot gets what is new, whoever else heard of it what there is."""
+    coupon = had.get(heard.confirming.user_id)
+    if is_first:
+        return Issued(coupon, is_new=True) if coupon else GivenBack()
+    if coupon:
+        return granting.given_before(coupon)
+    if heard.confirming.key in unsettled:
+        return Unavailable("Whether the partner agrees is not known yet; ask again.")
+    return refused()
