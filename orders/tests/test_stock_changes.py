@@ -14,11 +14,12 @@ from inventory.tests.factories import ProductFactory
 from orders import checkout, ending, purchase
 from orders.models import Order
 from orders.tests import buying
-from orders.tests.waiting import in_background, somebody_waits_at_the_stock
+from orders.tests.waiting import somebody_waits_at_the_stock
 from shop import transactions
 from shop.models import JournalLine
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -23,7 +23,7 @@ from orders import checkout, ending
 from orders.models import Order
 from orders.strategies import pessimistic, redis_gate
 from orders.tests import buying
-from orders.tests.waiting import in_background, somebody_waits_at_the_stock
+from orders.tests.waiting import somebody_waits_at_the_stock
 from shop.admission import Admission
 from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
 from shop.group_commit import Lane
@@ -32,6 +32,7 @@ from shop.models import IdempotencyKey, JournalLine
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

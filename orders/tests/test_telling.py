@@ -13,7 +13,7 @@ from orders import ending, saga
 from orders.models import Order, Saga, SagaLog
 from orders.strategies import group_commit
 from orders.tests import buying
-from orders.tests.waiting import in_background, somebody_waits_at_the_stock
+from orders.tests.waiting import somebody_waits_at_the_stock
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
 from shop import outbox, replaying
@@ -23,6 +23,7 @@ from shop.tests.factories import AccountFactory
 from shop.tests.own_data_platform import heard
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOWHERE = "http://127.0.0.1:1"

@@ -1,0 +1,36 @@
+"""Work that waits for a lock, for tests: started in a thread of its own, and seen to wait."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from django.db import connections
+
+from shop.tests.second_connection import another_connection, ask
+
+
+def in_background(work: Callable[[], Any]) -> "Future[Any]":
+    """The future outcome of work in a thread of its own, which closes its connections."""
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    pool = ThreadPoolExecutor(max_workers=1)
+    future = pool.submit(run)
+    pool.shutdown(wait=False)
+    return future
+
+
+def waiting_at(statement: str) -> int:
+    """How many statements like this one are under way: beside a lock they can only be waiting for it."""
+    with another_connection() as other:
+        [[waiting]] = ask(
+            other,
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
+            " AND id <> CONNECTION_ID() AND command = 'Query' AND info LIKE %s",
+            statement,
+        )
+    return int(waiting)
