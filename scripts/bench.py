@@ -61,7 +61,7 @@ def main() -> int:
     # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=places.private_folder(places.state())))
     try:
-        bench(instances.choose(home=home, port=str(ports.free(3)), database="mariadb"), size)
+        bench(instances.choose(home=home, port=str(ports.free(instances.PORTS)), database="mariadb"), size)
         return 0
     except KeyboardInterrupt:
         return 130

@@ -20,6 +20,7 @@ INTEGERS = (
     "IDEMPOTENCY_LEASE_SECONDS",
     "IDEMPOTENCY_RETENTION_SECONDS",
     "ORDER_HOLD_SECONDS",
+    "PARTNER_GIVE_UP_SECONDS",
     "PAYMENT_GIVE_UP_SECONDS",
     "TRUSTED_PROXIES",
 )
@@ -28,6 +29,11 @@ NUMBERS = (
     "GATEWAY_LATENCY_MS",
     "GATEWAY_TIMEOUT_SECONDS",
     "PARTNER_FAILURE_RATE",
+    "PARTNER_LATE_RATE",
+    "PARTNER_LATE_SECONDS",
+    "PARTNER_LOST_RATE",
+    "PARTNER_SILENT_RATE",
+    "PARTNER_TIMEOUT_SECONDS",
     "RECONCILE_SECONDS",
     "SWEEP_SECONDS",
 )
@@ -60,11 +66,13 @@ def defaults(instance: Instance) -> dict[str, str]:
         "BROKER_URL": f"redis+socket://{redis}?virtual_host=1",
         "GATEWAY_URL": f"http://{ports.HOST}:{instance.gateway_port}",
         "DATA_PLATFORM_URL": f"http://{ports.HOST}:{instance.data_platform_port}",
+        "PARTNER_URL": f"http://{ports.HOST}:{instance.partner_port}",
         "SECRET_KEY": places.secret(instance.home, "secret-key"),
         "WEBHOOK_SECRET_SIMULATOR": places.secret(instance.home, "webhook-secret-simulator"),
         "EVENT_SECRET": places.secret(instance.home, "event-secret"),
-        # Short, so that a demonstration of a lost payment ends while somebody watches.
+        # Short, so that a demonstration of a lost payment, or confirmation, ends while somebody watches.
         "PAYMENT_GIVE_UP_SECONDS": "20",
+        "PARTNER_GIVE_UP_SECONDS": "10",
         "DEBUG": "0",
         "WEB_WORKERS": "2",
         "WEB_THREADS": "64",

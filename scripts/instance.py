@@ -10,12 +10,14 @@ from scripts.setup_error import SetupError
 
 DATABASES = ("sqlite", "mariadb")
 DEFAULT_PORT = 8000
+PORTS = 4
+"""In a row: the shop's, the gateway's, the data platform's, the partner's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
     """What `make run PORT=… DB=… VAR=…` names. Whatever belongs to one database lies in a folder of its own:
-    rows, Redis, the gateway's book and the data platform's must not meet those of the other database."""
+    rows, Redis, and the simulators' books must not meet those of the other database."""
 
     home: Path
     port: int
@@ -51,6 +53,15 @@ class Instance:
         return self.port + 2
 
     @property
+    def partner_port(self) -> int:
+        return self.port + 3
+
+    @property
+    def ports(self) -> range:
+        """Every port that it listens on."""
+        return range(self.port, self.port + PORTS)
+
+    @property
     def redis_socket(self) -> Path:
         return places.socket_path(self.run, "redis.sock")
 
@@ -82,7 +93,9 @@ def choose(*, home: Path, port: str, database: str) -> Instance:
     database = database or DATABASES[0]
     if database not in DATABASES:
         raise SetupError(f"DB={database} is not a database: say DB=sqlite or DB=mariadb")
-    return Instance(home=home, port=ports.parse(port or str(DEFAULT_PORT), following=2), database=database)
+    return Instance(
+        home=home, port=ports.parse(port or str(DEFAULT_PORT), following=PORTS - 1), database=database
+    )
 
 
 def choose_like_last(*, home: Path, port: str, database: str) -> Instance:

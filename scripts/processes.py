@@ -13,7 +13,7 @@ from scripts.mariadb import SEARCH_PATH
 from scripts.setup_error import SetupError
 
 Command = list[str]
-OUTSIDE = ("gateway", "sink")
+OUTSIDE = ("gateway", "sink", "partner")
 """Simulators of what is not ours: they need nothing of the shop."""
 SHOP = ("web", "worker", "beat")
 """What needs a prepared database."""
@@ -61,6 +61,10 @@ def _sink(instance: Instance, environment: Mapping[str, str]) -> Command:
     return _simulator("data_platform", instance.data_platform_port, instance.data / "data_platform.sqlite3")
 
 
+def _partner(instance: Instance, environment: Mapping[str, str]) -> Command:
+    return _simulator("partner", instance.partner_port, instance.data / "partner.sqlite3")
+
+
 def _redis(instance: Instance, environment: Mapping[str, str]) -> Command:
     options = {
         "port": 0,
@@ -91,6 +95,7 @@ COMMANDS: Mapping[str, Callable[[Instance, Mapping[str, str]], Command]] = {
     "beat": _beat,
     "gateway": _gateway,
     "sink": _sink,
+    "partner": _partner,
 }
 
 

@@ -56,7 +56,7 @@ def run(instance: Instance) -> int:
         if supervision.clear_leftovers(instance):
             _say("Cleared what an earlier run left behind.")
         _require_space(instance)
-        for port in (instance.port, instance.gateway_port, instance.data_platform_port):
+        for port in instance.ports:
             ports.require_free(port)
         instances.remember(instance)
         try:
@@ -129,7 +129,7 @@ def _say(text: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make run", description="Run the whole shop on this machine.")
-    parser.add_argument("--port", default="", help="of the web server; the next two are taken as well")
+    parser.add_argument("--port", default="", help="of the web server; the next three are taken as well")
     parser.add_argument("--db", default="", help="sqlite or mariadb")
     return parser.parse_args()
 

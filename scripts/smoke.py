@@ -58,7 +58,7 @@ def main() -> int:
     children.hear_stop_signals()
     try:
         database = parser.parse_args().db
-        smoke(instances.choose(home=home, port=str(ports.free(3)), database=database))
+        smoke(instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database))
         print("smoke: passed", flush=True)
         return 0
     except KeyboardInterrupt:

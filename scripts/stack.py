@@ -99,5 +99,5 @@ def _stop(instance: Instance, child: subprocess.Popen[bytes]) -> None:
     left = process_identity.of_state(instance.home)
     if left:
         raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
-    for port in (instance.port, instance.gateway_port, instance.data_platform_port):
+    for port in instance.ports:
         ports.require_free(port)

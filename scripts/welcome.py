@@ -25,6 +25,7 @@ def text(instance: Instance, environment: Mapping[str, str]) -> str:
         f"  Metrics        {instance.url}/metrics",
         f"  Gateway        {environment['GATEWAY_URL']}/summary",
         f"  Data platform  {environment['DATA_PLATFORM_URL']}/healthz",
+        f"  Partner        {environment['PARTNER_URL']}/summary",
         "",
         *_demo(instance),
         "Ctrl-C stops everything.",

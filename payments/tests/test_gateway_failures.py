@@ -11,10 +11,11 @@ import pytest
 from django.conf import LazySettings
 
 from payments import gateways
-from payments.gateways import asking, gateway
+from payments.gateways import gateway
 from payments.gateways.contract import Verdict
 from payments.tests.talker import Write, http, talking
 from scripts import ports
+from shop import exchanging
 from shop.errors import Unavailable
 
 CHARGE = {
@@ -210,7 +211,7 @@ def test_an_answer_that_drips_is_given_up(settings: LazySettings) -> None:
 
 def test_an_answer_without_end_is_given_up(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 20
-    monkeypatch.setattr(asking, "LARGEST_ANSWER", 2**18)
+    monkeypatch.setattr(exchanging, "LARGEST_ANSWER", 2**18)
 
     def pour(write: Write) -> None:
         write(b"HTTP/1.1 201 Created\r\n\r\n")

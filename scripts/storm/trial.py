@@ -68,7 +68,7 @@ def main(trial: Trial) -> int:
     home = Path(tempfile.mkdtemp(prefix=f"{trial.name}-", dir=places.private_folder(places.state())))
     try:
         database = asked.db or trial.database
-        instance = instances.choose(home=home, port=str(ports.free(3)), database=database)
+        instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database)
         code = _run(trial, instance, seconds, seed)
     except KeyboardInterrupt:
         code = 130

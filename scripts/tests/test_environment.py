@@ -52,6 +52,7 @@ def test_the_simulators_follow_the_port(sqlite: Instance):
     composed = environment.compose(sqlite, {})
     assert composed["GATEWAY_URL"] == "http://127.0.0.1:8001"
     assert composed["DATA_PLATFORM_URL"] == "http://127.0.0.1:8002"
+    assert composed["PARTNER_URL"] == "http://127.0.0.1:8003"
 
 
 def test_the_gateway_tells_the_shop_by_webhook(sqlite: Instance):

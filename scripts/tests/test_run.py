@@ -32,9 +32,9 @@ def refused(home: Path, *words: str, **settings: str) -> str:
     return ran.stderr
 
 
-@pytest.mark.parametrize("offset", [0, 1, 2])
+@pytest.mark.parametrize("offset", range(instances.PORTS))
 def test_a_port_in_use_is_named(tmp_path: Path, offset: int):
-    port = ports.free(3)
+    port = ports.free(instances.PORTS)
     with socket.create_server((ports.HOST, port + offset)):
         assert f"port {port + offset} is in use" in refused(tmp_path, "--port", str(port))
     assert process_identity.of_state(tmp_path) == set()

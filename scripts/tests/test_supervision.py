@@ -30,7 +30,7 @@ def test_the_shop_waits_and_everything_else_starts_at_once(options: ServerOption
         for process in group.process_configs
     }
     assert starts == {
-        **dict.fromkeys(["redis", "gateway", "sink"], True),
+        **dict.fromkeys(["redis", "gateway", "sink", "partner"], True),
         **dict.fromkeys(["web", "worker", "beat"], False),
     }
 
