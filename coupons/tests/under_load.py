@@ -37,6 +37,7 @@ PATIENCE_SECONDS = 15.0
 """No asking takes longer: the lock strategies and lanes wait 10 s, a database's lock 5 s."""
 SERVANTS: dict[str, list[str]] = {"queue": ["manage.py", "run_issuer"]}
 """Processes that a strategy doesn't work without."""
+NEED_NO_REDIS = {"group_commit", "pessimistic", "optimistic", "conditional_update", "unsafe"}
 PASSING = {"unavailable", "overloaded", "conflict", "lock_not_acquired", "partner_failed", "waiting"}
 FORESEEN = asking_on.DEFINITE | PASSING
 
