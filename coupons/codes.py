@@ -13,15 +13,23 @@ VALUES = {character: value for value, character in enumerate(ALPHABET)}
 # Luhn's doubling, in base 32: what a character counts at every other place.
 DOUBLED = [2 * value // 32 + 2 * value % 32 for value in range(32)]
 
+# A character for each byte: every one stands for eight, so none is likelier than another.
+CHARACTERS = (ALPHABET * 8).encode()
+
 # Codes that staff bring: they are parts of addresses, so only characters that stand for themselves there.
 GIVEN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
 
 
 def make() -> str:
     """A new code of 12 characters."""
-    bits = secrets.randbits(5 * RANDOM_CHARACTERS)
-    body = "".join([ALPHABET[bits >> shift & 31] for shift in range(0, 5 * RANDOM_CHARACTERS, 5)])
-    return body + check_character(body)
+    return make_several(1)[0]
+
+
+def make_several(count: int) -> list[str]:
+    """That many new codes, from one draw of random bytes: five bits of each make a character."""
+    drawn = secrets.token_bytes(RANDOM_CHARACTERS * count).translate(CHARACTERS).decode()
+    bodies = [drawn[start : start + RANDOM_CHARACTERS] for start in range(0, len(drawn), RANDOM_CHARACTERS)]
+    return [body + check_character(body) for body in bodies]
 
 
 def check_character(body: str) -> str:

@@ -11,19 +11,23 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.db.models import QuerySet
+from django.utils import timezone
 from structlog import get_logger
 
-from coupons import confirming, granting
+from coupons import confirming, granting, tickets
 from coupons.in_redis import sold_out
-from coupons.models import Campaign
-from coupons.slots import Confirming, Issued
+from coupons.models import Campaign, Coupon
+from coupons.slots import Confirming, Issued, Queued
 from coupons.strategies import (
     Strategy,
+    code_pool,
     conditional_update,
     fair_lock,
     group_commit,
     optimistic,
     pessimistic,
+    queue,
+    redis_gate,
     spin_lock,
     unsafe,
 )
@@ -38,6 +42,9 @@ STRATEGIES: dict[str, Strategy] = {
     "conditional_update": conditional_update.issue,
     "spin_lock": spin_lock.issue,
     "fair_lock": fair_lock.issue,
+    "redis_gate": redis_gate.issue,
+    "code_pool": code_pool.issue,
+    "queue": queue.issue,
     "unsafe": unsafe.issue,
 }
 LAB_ONLY = {"unsafe"}
@@ -48,8 +55,8 @@ REMEMBER_SECONDS = 1.0
 _remembered: dict[int, tuple[str, float]] = {}
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued:
-    """Give the account its coupon of the campaign, or the one it already has.
+def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
+    """Give the account its coupon of the campaign, or the one it already has, or its ticket in line for one.
 
     Durable when it returns, and safe to repeat: an account gets one coupon, whoever asks and how often.
     An account that has its coupon gets it from a sold out or closed campaign too.
@@ -63,20 +70,23 @@ def issue(*, campaign_id: int, user_id: int) -> Issued:
     return _had_before(full, user_id) if full else _issued(strategy, campaign_id, user_id)
 
 
-def _had_before(campaign: Campaign, user_id: int) -> Issued:
+def _had_before(campaign: Campaign, user_id: int) -> Issued | Queued:
     """What the account has of a campaign that is sold out."""
     had = granting.had_before(campaign, [user_id]).get(user_id)
+    queued = tickets.waiting_of(campaign, user_id) if campaign.strategy == "queue" else None
+    if queued and not isinstance(had, Coupon):
+        return queued
     if had is None:
-        raise granting.sold_out(campaign)
+        raise granting.refusal(campaign, timezone.now()) or granting.sold_out(campaign)
     return _confirmed(granting.told(granting.owed(campaign, had)))
 
 
-def _confirmed(outcome: Issued | Confirming) -> Issued:
-    """The coupon, once the campaign's partner agrees."""
+def _confirmed(outcome: Issued | Confirming | Queued) -> Issued | Queued:
+    """The coupon, once the campaign's partner agrees; who is queued has it asked by the issuer."""
     return confirming.ask(outcome) if isinstance(outcome, Confirming) else outcome
 
 
-def _issued(strategy: Strategy, campaign_id: int, user_id: int) -> Issued:
+def _issued(strategy: Strategy, campaign_id: int, user_id: int) -> Issued | Queued:
     try:
         return _confirmed(strategy(campaign_id=campaign_id, user_id=user_id))
     except Rejected as refusal:
@@ -92,7 +102,7 @@ def _issued(strategy: Strategy, campaign_id: int, user_id: int) -> Issued:
         ) from error
 
 
-def issue_to(*, campaign_id: int, user_id: int) -> Issued:
+def issue_to(*, campaign_id: int, user_id: int) -> Issued | Queued:
     """Issue to somebody else's account, for staff.
 
     Raises what `issue` raises; an account that is disabled counts as one that doesn't exist.

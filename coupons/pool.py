@@ -4,7 +4,7 @@ A code is unique over all campaigns and all coupons. Codes are added, issued and
 and `codes_added` of the campaign counts them. Locks are taken at the campaign first, then at its codes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
@@ -15,7 +15,7 @@ from django.utils import timezone
 from structlog import get_logger
 
 from coupons import codes as coupon_codes
-from coupons import reopening
+from coupons import inserting, reopening
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import transactions
 from shop.errors import NotFound, Rejected
@@ -53,16 +53,18 @@ def add(*, campaign_id: int, codes: Sequence[str]) -> Added:
 def generate(*, campaign_id: int, count: int, progress: Callable[[int], None] = lambda made: None) -> Added:
     """Make `count` new codes for the campaign's pool; `progress` hears after each chunk how many it was.
 
-    Each chunk of them is durable by itself. Raises `NotFound` without the campaign.
+    Each chunk of them is durable by itself, also when `progress` raises to end it early. Raises `NotFound`
+    without the campaign.
     """
     _require_campaign(campaign_id)
     added = 0
-    while added < count:
-        chunk = [coupon_codes.make() for _ in range(min(count - added, CHUNK))]
-        made = len(chunk) - len(_add_chunk(campaign_id, chunk))
-        added += made
-        progress(made)
-    reopening.codes_added(campaign_id=campaign_id)
+    try:
+        while added < count:
+            made = _make_chunk(campaign_id, min(count - added, CHUNK))
+            added += made
+            progress(made)
+    finally:
+        reopening.codes_added(campaign_id=campaign_id)
     return Added(added=added, skipped=[], total=_total(campaign_id))
 
 
@@ -95,15 +97,26 @@ def listed(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
     return rows.filter(status=status) if status else rows
 
 
-def lock_available(*, campaign_id: int, count: int) -> list[str]:
-    """Up to `count` available codes, oldest first, locked until the transaction ends.
+def lock_available(*, campaign_id: int, count: int, but: Collection[str] = ()) -> list[str]:
+    """Up to `count` available codes `but` for these, oldest first, locked until the transaction ends.
 
     Codes that somebody else has locked are left to them. Which are still there to be written afterwards is
     for the campaign's row to say: lock it, or write it under a condition.
     """
     available = PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
-    rows = available.select_for_update(skip_locked=True).order_by("id").values_list("code", flat=True)
+    others = available.exclude(code__in=but) if but else available
+    rows = others.select_for_update(skip_locked=True).order_by("id").values_list("code", flat=True)
     return list(rows[:count])
+
+
+def lock_these(*, campaign_id: int, codes: Collection[str]) -> set[str]:
+    """Those of these codes that are available and that nobody else has locked, locked likewise."""
+    # By the unique key alone: with the status in the condition an index that leads to every available
+    # code looks as good.
+    rows = PoolCode.objects.filter(code__in=codes).select_for_update(skip_locked=True)
+    found = rows.values_list("code", "campaign_id", "status") if codes else []
+    wanted = (campaign_id, PoolCode.Status.AVAILABLE)
+    return {code for code, *whose in found if tuple(whose) == wanted}
 
 
 def mark_issued(codes: Sequence[str]) -> None:
@@ -127,16 +140,35 @@ def _add_chunk(campaign_id: int, codes: Sequence[str]) -> list[str]:
     """Add one chunk in one transaction; returns the codes that were skipped."""
 
     def work() -> list[str]:
-        campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
         fresh, skipped = _sorted_out(codes, _taken(codes))
-        now = timezone.now()
-        PoolCode.objects.bulk_create(PoolCode(campaign=campaign, code=code, added_at=now) for code in fresh)
-        Campaign.objects.filter(pk=campaign_id).update(
-            codes_added=F("codes_added") + len(fresh), version=F("version") + 1
-        )
+        _write(campaign_id, fresh)
         return skipped
 
     return _settled(work)
+
+
+def _make_chunk(campaign_id: int, count: int) -> int:
+    """Add a chunk of new codes; returns how many, which is none when one of them exists already.
+
+    Among coupons somebody has to look for it; that it is in no pool, the unique key says.
+    """
+    codes = coupon_codes.make_several(count)
+    if _taken(codes, by=(Coupon, Confirmation)):
+        return 0
+    try:
+        transactions.run(lambda: _write(campaign_id, codes))
+    except IntegrityError:
+        # All are there when the answer to a commit was lost, and the chunk was tried once more.
+        is_written = PoolCode.objects.filter(campaign_id=campaign_id, code__in=codes).count() == count
+        return count if is_written else 0
+    return count
+
+
+def _write(campaign_id: int, codes: Sequence[str]) -> None:
+    """Count these new codes and write them: the campaign's row first, which they refer to."""
+    added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
+    Campaign.objects.filter(pk=campaign_id).update(**added)
+    inserting.insert_codes(campaign_id, codes, now=timezone.now())
 
 
 def _sorted_out(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[str]]:
@@ -159,10 +191,9 @@ def _settled(work: Callable[[], T]) -> T:
     return transactions.run(work)
 
 
-def _taken(codes: Sequence[str]) -> set[str]:
+def _taken(codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation)) -> set[str]:
     """Which of these are pool codes or coupons already, or on the way to be one, of any campaign."""
-    tables: tuple[type[Model], ...] = (PoolCode, Coupon, Confirmation)
-    found = [table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in tables]
+    found = [table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in by]
     return set(chain.from_iterable(found))
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-SWEEPERS: list[Callable[[], int]] = []
+from coupons.in_redis import code_healing, gate_healing
+
+SWEEPERS: list[Callable[[], int]] = [code_healing.sweep, gate_healing.heal]
 
 
 def sweep() -> int:

@@ -60,6 +60,7 @@ def test_the_command_does_all_that_beat_has_done() -> None:
     assert {line.partition(":")[0] for line in told.splitlines()} == set(settings.CELERY_BEAT_SCHEDULE)
 
 
+@pytest.mark.django_db
 def test_our_keys_are_dropped_from_redis_and_nobody_elses() -> None:
     client = redis.client()
     for number in range(1_200):
@@ -71,6 +72,7 @@ def test_our_keys_are_dropped_from_redis_and_nobody_elses() -> None:
     assert run("rebuild_redis") == (0, "0 keys dropped from Redis.\n")
 
 
+@pytest.mark.django_db
 def test_guessers_are_not_let_go_on() -> None:
     for _ in range(10):
         throttling.check([(SIGN_INS_OF_NAME, "ada")])

@@ -6,30 +6,41 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
+from coupons import rebuilding as coupons
 from inventory import mirror
 from shop import rebuilding
 
+TOLD = {
+    "dropped": "keys dropped from Redis",
+    "mirrored": "products mirrored anew",
+    "codes_listed": "codes listed anew",
+}
+
 
 class Command(BaseCommand):
-    help = "Drop what Redis keeps of the shop's state; the shop fills it again from the database."
+    help = "Drop what Redis keeps of the shop's state, and fill it again from the database."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, json: bool, **_: Any) -> None:
         try:
-            dropped = rebuilding.drop()
-            mirrored = mirror.rebuild() if mirror.is_used() else None
+            done = {"dropped": rebuilding.drop()} | _made_anew()
         except RedisError as error:
             reason = str(error).rstrip(".")
             raise CommandError(f"Redis can't be rebuilt: {reason}. Start it, then run this again.") from error
-        self.stdout.write(_as_json(dropped, mirrored) if json else _told(dropped, mirrored))
+        self.stdout.write(_as_json(done) if json else _told(done))
 
 
-def _as_json(dropped: int, mirrored: int | None) -> str:
-    return json.dumps({"dropped": dropped} | ({} if mirrored is None else {"mirrored": mirrored}))
+def _made_anew() -> dict[str, int]:
+    """What is there again already; the rest comes back as it is asked for."""
+    mirrored = {"mirrored": mirror.rebuild()} if mirror.is_used() else {}
+    return mirrored | coupons.rebuild()
 
 
-def _told(dropped: int, mirrored: int | None) -> str:
-    mirror_told = "" if mirrored is None else f" {mirrored:,} products mirrored anew."
-    return f"{dropped:,} keys dropped from Redis.{mirror_told}"
+def _as_json(done: dict[str, int]) -> str:
+    return json.dumps(done)
+
+
+def _told(done: dict[str, int]) -> str:
+    return " ".join(f"{number:,} {TOLD.get(kind, kind)}." for kind, number in done.items())

@@ -1,0 +1,40 @@
+"""Serve the lines of campaigns with the strategy `queue`, until told to stop."""
+
+import json
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from coupons import serving
+from shop.errors import Unavailable
+
+
+class Command(BaseCommand):
+    help = "Serve the lines of campaigns with the strategy queue. Any number of these may run."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="serve who waits now, then end")
+        parser.add_argument("--json", action="store_true", help="for programs, with --once")
+
+    def handle(self, *, once: bool, json: bool, **_: Any) -> None:
+        if not once:
+            self._serve()
+            return
+        try:
+            served = serving.serve_once()
+        except Unavailable as error:
+            raise CommandError(f"{error.detail} Start it, then run this again.") from error
+        self.stdout.write(_as_json(served) if json else f"{served:,} tickets served.")
+
+    def _serve(self) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        self.stdout.write("Serving the lines; SIGTERM or Ctrl-C ends it after the batch at hand.")
+        serving.serve(stop)
+
+
+def _as_json(served: int) -> str:
+    return json.dumps({"served": served})
