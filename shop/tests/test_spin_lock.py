@@ -1,0 +1,92 @@
+"""The lock that is asked for again and again: one at a time, for as long as the lease lasts."""
+
+import threading
+
+import pytest
+from django.db import transaction
+from prometheus_client import REGISTRY
+
+from shop import redis, spin_lock
+from shop.errors import Rejected, Unavailable
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+
+NAME = "firstcome:{test}:spin-lock"
+
+
+def counted(metric: str) -> float:
+    return REGISTRY.get_sample_value(f"firstcome_lock_{metric}", {"lock": "spin"}) or 0.0
+
+
+@pytest.mark.parametrize(("is_locked", "most_at_once"), [(True, 1), (False, 10)])
+def test_one_at_a_time_is_inside_and_all_at_once_without_it(is_locked: bool, most_at_once: int) -> None:
+    inside, most = [0], [0]
+    all_are_in = threading.Event()
+
+    def visit() -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        if inside[0] == 10:
+            all_are_in.set()
+        all_are_in.wait(0.02 if is_locked else 10)
+        inside[0] -= 1
+
+    def visit_locked() -> None:
+        with spin_lock.held(NAME):
+            visit()
+
+    assert race([visit_locked if is_locked else visit] * 10) == [None] * 10
+    assert most == [most_at_once]
+
+
+def test_who_waited_in_vain_is_told_so_and_counted() -> None:
+    before = counted("timeouts_total")
+    with (
+        spin_lock.held(NAME),
+        pytest.raises(Rejected) as refusal,
+        spin_lock.held(NAME, wait_seconds=0.3),
+    ):
+        pytest.fail("two held it")
+    assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
+    assert counted("timeouts_total") == before + 1
+
+
+def test_a_lock_whose_lease_ran_out_is_somebody_elses_and_its_release_frees_nothing() -> None:
+    before = counted("leases_lost_total")
+    with spin_lock.held(NAME, lease_milliseconds=50):
+        second = spin_lock.held(NAME)
+        second.__enter__()
+    assert counted("leases_lost_total") == before + 1
+    with pytest.raises(Rejected), spin_lock.held(NAME, wait_seconds=0.3):
+        pytest.fail("the first one's release freed the second one's lock")
+    second.__exit__(None, None, None)
+    with spin_lock.held(NAME, wait_seconds=0.0):
+        pass
+
+
+def test_the_lock_dies_with_its_lease() -> None:
+    with spin_lock.held(NAME, lease_milliseconds=5_000):
+        assert 0 < redis.client().pttl(NAME) <= 5_000
+    assert not redis.client().exists(NAME)
+
+
+def test_without_redis_nobody_gets_in_until_it_is_back(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    with pytest.raises(Unavailable), spin_lock.held(NAME):
+        pytest.fail("there is no lock without Redis")
+    own_redis.start()
+    wait_until(is_free)
+
+
+def is_free() -> bool:
+    try:
+        with spin_lock.held(NAME):
+            return True
+    except Unavailable:
+        return False
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_not_waited_for_inside_a_transaction() -> None:
+    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError), spin_lock.held(NAME):
+        pytest.fail("a transaction was kept open meanwhile")
