@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench chaos soak check format openapi lock
+.PHONY: help run manage test test-services smoke bench lab chaos soak check format openapi lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 bench: ## coupons and orders a second by k6, on a fresh MariaDB stack: QUICK=1 takes a few seconds each
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench --quick "$(QUICK)"
+
+lab: ## every strategy side by side by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
 
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)

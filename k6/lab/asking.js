@@ -1,0 +1,104 @@
+// What the lab's loads share: who asks when, what every answer was, and how long it took.
+//
+// The environment says what to do, beside what measure.js reads: LOADS (k6 scenarios as JSON; one may have
+// `env.FIRST`, the number of its first account), PAUSE (seconds between a caller's requests),
+// PATIENCE (seconds until a caller gives up), PERSISTS (1: callers come again after what passes by itself).
+
+import exec from "k6/execution";
+import { sleep } from "k6";
+import { Counter, Trend } from "k6/metrics";
+
+const loads = JSON.parse(__ENV.LOADS);
+const PAUSE = Number(__ENV.PAUSE);
+
+// k6 tells of each load by itself only what a threshold asks about; these hold always.
+const ofEach = Object.keys(loads).flatMap((name) => [
+  [`took{scenario:${name}}`, ["max>=0"]],
+  [`answered{scenario:${name}}`, ["count>=0"]],
+]);
+
+export const options = {
+  scenarios: loads,
+  thresholds: Object.fromEntries(ofEach),
+  summaryTrendStats: ["min", "med", "p(95)", "p(99)", "max"],
+};
+
+// Counters have to exist before the first request. What is in no list counts as `other` of its status.
+const CODES = {
+  0: [""],
+  200: [""],
+  201: [""],
+  202: [""],
+  400: ["invalid"],
+  401: ["token_invalid", "not_authenticated"],
+  402: ["payment_declined"],
+  403: ["permission_denied"],
+  404: ["campaign_not_found"],
+  409: [
+    "sold_out", "conflict", "lock_not_acquired", "campaign_not_open", "campaign_closed", "coupon_void",
+    "insufficient_stock", "insufficient_points", "coupon_not_usable", "idempotency_key_in_flight",
+  ],
+  422: ["idempotency_key_reused"],
+  429: ["throttled"],
+  500: ["internal_error"],
+  502: ["partner_failed"],
+  503: ["overloaded", "unavailable"],
+  504: [],
+};
+const names = Object.entries(CODES).flatMap(([status, codes]) =>
+  [...codes, "other"].map((code) => (code ? `answer_${status}_${code}` : `answer_${status}`)),
+);
+const answers = Object.fromEntries([...names, "answer_other"].map((name) => [name, new Counter(name)]));
+
+// Time of a call, connecting included; time until its caller knew what it came to.
+export const took = new Trend("took");
+export const settled = new Trend("settled");
+// The instants between which it all happened.
+const instants = new Trend("instants");
+const answered = new Counter("answered");
+
+// The number of the account whose turn it is.
+export function turn() {
+  return Number(__ENV.FIRST || 0) + exec.scenario.iterationInTest;
+}
+
+// Count the answer to a call that wanted something, and say what it was: its status and code.
+export function count(answer) {
+  const code = answer.status >= 400 ? codeOf(answer) : "";
+  const name = code ? `answer_${answer.status}_${code}` : `answer_${answer.status}`;
+  const counter = answers[name] || answers[`answer_${answer.status}_other`] || answers.answer_other;
+  counter.add(1);
+  answered.add(1);
+  took.add(answer.timings.blocked + answer.timings.duration);
+  return { status: answer.status, code };
+}
+
+// Run the caller's errand once, note when, and let them rest.
+export function errand(run) {
+  const begun = Date.now();
+  run(turn());
+  const done = Date.now();
+  settled.add(done - begun);
+  instants.add(begun);
+  instants.add(done);
+  sleep(PAUSE);
+}
+
+// How many seconds to wait before asking again; a moment where the answer names none.
+export function waitFor(answer) {
+  const asked = Number(answer.headers["Retry-After"]);
+  return asked > 0 ? asked : 0.2;
+}
+
+function codeOf(answer) {
+  try {
+    return answer.json("code") || "other";
+  } catch {
+    return "other";
+  }
+}
+
+export function handleSummary(data) {
+  const figures = Object.entries(data.metrics).map(([name, metric]) => [name, metric.values]);
+  return { [__ENV.SUMMARY]: JSON.stringify(Object.fromEntries(figures)) };
+}

@@ -1,0 +1,68 @@
+// Callers who each want their coupon of CAMPAIGN, wait for it in line, and come again where that helps.
+
+import { sleep } from "k6";
+import { Counter } from "k6/metrics";
+import { getAs, postAs } from "../measure.js";
+import { count, errand, waitFor } from "./asking.js";
+export { handleSummary, options } from "./asking.js";
+
+const PATIENCE_MS = Number(__ENV.PATIENCE) * 1000;
+const PERSISTS = __ENV.PERSISTS === "1";
+const TIMEOUT = { timeout: "30s" };
+
+// Coupons that a caller was told are theirs, however they heard of it.
+const coupons = new Counter("coupons");
+const polls = new Counter("polls");
+// Callers who never heard what their request came to.
+const unsure = new Counter("unsure");
+const tickets = Object.fromEntries(
+  ["issued", "sold_out", "failed"].map((status) => [status, new Counter(`ticket_${status}`)]),
+);
+
+export default function () {
+  errand((number) => {
+    const givesUpAt = Date.now() + PATIENCE_MS;
+    const outcome = insist(number, givesUpAt);
+    if (outcome === "coupon") {
+      coupons.add(1);
+    } else if (outcome === "unsure") {
+      unsure.add(1);
+    }
+  });
+}
+
+function insist(number, givesUpAt) {
+  let isFirst = true;
+  for (;;) {
+    const answer = postAs(number, "/coupons", { campaign: Number(__ENV.CAMPAIGN) }, TIMEOUT);
+    const { status } = count(answer);
+    if (status === 201 || (status === 200 && !isFirst)) {
+      return "coupon";
+    }
+    if (status === 202) {
+      return follow(number, answer, givesUpAt);
+    }
+    const passes = PERSISTS && (status === 0 || status >= 500 || "Retry-After" in answer.headers);
+    if (!passes || Date.now() > givesUpAt) {
+      return status === 0 || status === 500 || status === 504 ? "unsure" : "refused";
+    }
+    isFirst = false;
+    sleep(waitFor(answer));
+  }
+}
+
+// Ask for the ticket until it says what became of it.
+function follow(number, answer, givesUpAt) {
+  const id = answer.json("id");
+  while (Date.now() < givesUpAt) {
+    sleep(waitFor(answer));
+    answer = getAs(number, `/queue-tickets/${id}`, TIMEOUT);
+    polls.add(1);
+    const status = answer.status === 200 ? answer.json("status") : "waiting";
+    if (status !== "waiting") {
+      tickets[status].add(1);
+      return status === "issued" ? "coupon" : "refused";
+    }
+  }
+  return "unsure";
+}

@@ -1,0 +1,129 @@
+"""Plots of the report as SVG that lies in the page itself: no script, no network, light and dark alike."""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scripts.lab.tables import label
+
+Row = dict[str, Any]
+INK = "#010203"
+"""Stands for the page's own colour of text until the SVG is in the page."""
+SPEED, DELAY, WRONG = "#3b82c4", "#d08a2e", "#c4483b"
+LINES = (
+    "#3b82c4",
+    "#d08a2e",
+    "#4c9f70",
+    "#c4483b",
+    "#8f6bb3",
+    "#2f9aa0",
+    "#b5609a",
+    "#8a8a3a",
+    "#7a7a7a",
+    "#5566cc",
+)
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "firstcome",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **{f"{name}.color": INK for name in ("text", "xtick", "ytick")},
+    **{f"axes.{name}": INK for name in ("edgecolor", "labelcolor")},
+}
+
+
+def of_scenario(rows: Sequence[Row]) -> str:
+    """Throughput and p95 of each row side by side."""
+    with pyplot.rc_context(STYLE):
+        figure, (left, right) = pyplot.subplots(1, 2, sharey=True, figsize=(7.2, 0.8 + 0.3 * len(rows)))
+        names = [label(row) for row in rows]
+        _bars(left, names, [row["per_second"] for row in rows], SPEED, "callers served a second")
+        _bars(right, names, [row["p95_ms"] for row in rows], DELAY, "p95 in ms")
+        left.invert_yaxis()
+        return _svg(figure)
+
+
+def of_steps(rows: Sequence[Row]) -> str:
+    """Throughput and p95 over the number of callers, a line a strategy."""
+    with pyplot.rc_context(STYLE):
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(7.2, 3.4))
+        for row, colour in zip(rows, LINES * 3, strict=False):
+            vus = [step["vus"] for step in row["steps"]]
+            for axes, name in ((left, "per_second"), (right, "p95_ms")):
+                axes.plot(
+                    vus,
+                    [step[name] for step in row["steps"]],
+                    marker="o",
+                    markersize=3,
+                    color=colour,
+                    label=label(row),
+                )
+        left.set_title("answers a second, by callers", fontsize=9)
+        right.set_title("p95 in ms, by callers", fontsize=9)
+        handles, names = left.get_legend_handles_labels()
+        figure.legend(handles, names, ncols=4, loc="lower center", frameon=False, labelcolor=INK)
+        figure.subplots_adjust(bottom=0.3)
+        return _svg(figure)
+
+
+def of_wrong_rows(rows: Sequence[Row]) -> str:
+    """Wrong rows of each kind, in each scenario that the control ran in."""
+    kinds = [(f"{row['scenario']}: {kind}", number) for row in rows for kind, number in row["wrong"].items()]
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(7.2, 0.8 + 0.35 * len(kinds)))
+        _bars(axes, [name for name, _ in kinds], [number for _, number in kinds], WRONG, "wrong rows")
+        axes.invert_yaxis()
+        return _svg(figure)
+
+
+def all_of(rows: Sequence[Row]) -> Mapping[str, str]:
+    """The SVG of each scenario, by its name; beside them `wrong` where the control got something wrong."""
+    return dict(_each(rows))
+
+
+def _each(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    for scenario in dict.fromkeys(row["scenario"] for row in rows):
+        some = [row for row in rows if row["scenario"] == scenario]
+        yield scenario, of_steps(some) if some[0]["steps"] else of_scenario(some)
+    controls = [row for row in rows if row["is_control"] and row["wrong"]]
+    if controls:
+        yield "wrong", of_wrong_rows(controls)
+
+
+def _bars(axes: Axes, names: Sequence[str], numbers: Sequence[float], colour: str, title: str) -> None:
+    # By place rather than by name: names may come twice.
+    places = range(len(names))
+    drawn = axes.barh(places, numbers, color=colour, height=0.7)
+    axes.set_yticks(places, names)
+    axes.bar_label(drawn, [f"{number:,.0f}" for number in numbers], padding=3, color=INK)
+    axes.margins(x=0.18)
+    axes.set_title(title, fontsize=9)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure's SVG element, in the colours of whatever page it is put into."""
+    written = io.StringIO()
+    figure.savefig(written, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    pyplot.close(figure)
+    text = written.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # The page says how wide; the view box keeps the proportions.
+    return re.sub(
+        r'<svg([^>]*?) height="[^"]*"([^>]*?) width="[^"]*"|<svg([^>]*?) width="[^"]*" height="[^"]*"',
+        r"<svg\1\2\3",
+        text,
+        count=1,
+    )

@@ -1,0 +1,107 @@
+"""One case from its campaign to its row of the report."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from scripts import load, readiness
+from scripts.lab import coupons, database, figures, loads, orders
+from scripts.lab.figures import Figures
+from scripts.lab.loads import FINISH_SECONDS
+from scripts.lab.scenarios import Case
+from scripts.lab.stage import Stage
+
+Row = dict[str, Any]
+SORTS = {"coupons": coupons, "orders": orders}
+START_SECONDS = 60
+"""What k6 gets to read its accounts and to make its callers."""
+MOST_FAILED, SLOWEST_P95_MS = 0.01, 500
+"""The thresholds of a steady load."""
+COUNTED = re.compile(r"^(firstcome_\w+_total)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+
+
+def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
+    """Run the load and check its rows. Raises SetupError when it can't be run."""
+    sort = SORTS[case.scenario.sort]
+    known = sort.prepare(stage, case)
+    database_before, shop_before = database.counters(stage.instance), _counted(stage)
+    with _meanwhile(stage, case):
+        metrics, took = load.measure(
+            f"lab/{case.scenario.sort}",
+            instance=stage.instance,
+            within_seconds=START_SECONDS + case.load.seconds + 2 * FINISH_SECONDS,
+            tick=tick,
+            **loads.settings(case.load),
+            TOKENS=stage.tokens(case.load.accounts),
+            **known,
+        )
+    measured = figures.read(metrics, processor_seconds=took)
+    reckoned = sort.reckon(stage, case, known, measured)
+    counted = database.since(shop_before, _counted(stage))
+    return {
+        "scenario": case.scenario.name,
+        "strategy": case.strategy,
+        "variant": case.variant,
+        "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "is_quick": case.is_quick,
+        "is_control": case.is_control,
+        **asdict(measured),
+        "steps": _steps(case, metrics),
+        "database": database.since(database_before, database.counters(stage.instance)),
+        "counted": {name: round(number) for name, number in counted.items() if number},
+        "goals": goals(measured) if case.scenario.is_steady else {},
+        **reckoned,
+    }
+
+
+def goals(measured: Figures) -> dict[str, bool]:
+    """Which thresholds of a steady load were met."""
+    failed = figures.failed(measured.answers)
+    return {
+        f"failed < {MOST_FAILED:.0%}": failed < MOST_FAILED * max(measured.asked, 1),
+        f"p95 < {SLOWEST_P95_MS} ms": measured.p95_ms < SLOWEST_P95_MS,
+    }
+
+
+def _steps(case: Case, metrics: figures.Metrics) -> list[dict[str, Any]]:
+    vus = list(case.load.vus)
+    return figures.steps(metrics, vus, seconds=case.load.seconds // len(vus)) if vus else []
+
+
+def _counted(stage: Stage) -> Mapping[str, float]:
+    """The shop's own counters, over all processes and labels."""
+    _, text = readiness.ask(stage.instance.port, "GET", "/metrics")
+    sums: dict[str, float] = {}
+    for name, number in COUNTED.findall(text):
+        sums[name] = sums.get(name, 0) + float(number)
+    return sums
+
+
+@contextmanager
+def _meanwhile(stage: Stage, case: Case) -> Iterator[None]:
+    """Do what the scenario has done meanwhile, beside the block; its exception is raised after it."""
+    if case.scenario.meanwhile is None:
+        yield
+        return
+    act, ended = case.scenario.meanwhile, threading.Event()
+    failures: list[BaseException] = []
+
+    def acting() -> None:
+        try:
+            act(stage, case.variant, ended)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=acting, name=f"meanwhile {case.name}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(FINISH_SECONDS)
+    if failures:
+        raise failures[0]

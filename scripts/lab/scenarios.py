@@ -1,0 +1,147 @@
+"""The scenarios, one entry each: who asks for what, what else happens meanwhile, what it came to.
+
+A scenario is a load of k6, optionally something that is done meanwhile in this process, and a check of the
+rows afterwards. Those of one sort share how they are prepared and checked: `lab.coupons`, `lab.orders`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Literal
+
+from scripts.lab import loads
+from scripts.lab.loads import Load
+from scripts.lab.offers import Offer
+from scripts.lab.stage import Stage
+
+UNSAFE = "unsafe"
+PARTNER = "convenience_store"
+ACCOUNTS = 170_000
+"""As many as 2,000 callers with a pause of 1 s can be at most in the crowd's 85 s of full strength."""
+MOST_COUPONS = 200_000
+"""More than a minute's callers can get here; codes of a pool have to be made for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """`says` is what it is to show; `is_steady` puts the thresholds of a steady load to it; with `persists`
+    callers come again until they have their coupon or none is left.
+
+    `variants` are run one by one; `meanwhile(stage, campaign_id, ended)` runs in a thread of its own
+    from the start of the load, is given the variant's name, and ends soon after `ended` is set.
+    """
+
+    name: str
+    says: str
+    load: Load
+    quick: Load
+    sort: Literal["coupons", "orders"] = "coupons"
+    strategies: Sequence[str] = ()
+    """All but `unsafe`, where none is named."""
+    variants: Sequence[str] = ("",)
+    is_steady: bool = False
+    persists: bool = False
+    meanwhile: Callable[[Stage, str, Event], None] | None = None
+
+    def fitting(self, offer: Offer) -> list[str]:
+        """The strategies that there are for it."""
+        if self.sort == "orders":
+            return list(offer.inventory)
+        if self.strategies:
+            return [name for name in offer.coupons if name in self.strategies]
+        return [name for name in offer.coupons if name != UNSAFE or self.name == "race"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One row of the report to be: a strategy in a scenario."""
+
+    scenario: Scenario
+    strategy: str
+    variant: str
+    is_quick: bool
+
+    @property
+    def load(self) -> Load:
+        return self.scenario.quick if self.is_quick else self.scenario.load
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What the stack has to be started with."""
+        if self.scenario.sort == "orders":
+            return {"LAB": "1", "INVENTORY_STRATEGY": self.strategy}
+        return {"LAB": "1"}
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is to break laws."""
+        return self.scenario.sort == "coupons" and self.strategy == UNSAFE
+
+    @property
+    def name(self) -> str:
+        return " ".join(word for word in (self.scenario.name, self.strategy, self.variant) if word)
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    one.name: one
+    for one in (
+        Scenario(
+            name="race",
+            says="200 accounts at once, quantity 100: 100 are issued, and 100 find it sold out",
+            load=loads.at_once(200, quantity=100),
+            quick=loads.at_once(60, quantity=30, seconds=2),
+        ),
+        Scenario(
+            name="paced",
+            says="100 callers, 1,000 requests, 1 s pause: p50, p95, max",
+            load=loads.paced(100, each=10, pause=1),
+            quick=loads.paced(20, each=2, pause=0.2),
+        ),
+        Scenario(
+            name="crowd",
+            says="10 s to 2,000 callers, 80 s with all of them, 1 s pause, quantity 100,000: "
+            "requests a second, p95, refusals by code, rows = answers",
+            load=loads.crowd(2_000, ramp=10, hold=80, accounts=ACCOUNTS, quantity=100_000, pause=1),
+            quick=loads.crowd(40, ramp=1, hold=1, accounts=500, quantity=80, pause=0.2),
+        ),
+        Scenario(
+            name="steady",
+            says="100 callers for 60 s without a pause: requests a second, p50, p95, max",
+            load=loads.constant(100, 60, accounts=ACCOUNTS, quantity=MOST_COUPONS),
+            quick=loads.constant(10, 1, accounts=2_000, quantity=2_000),
+            is_steady=True,
+        ),
+        Scenario(
+            name="pool",
+            says="1,500 callers at once, 1,000 coupons, with a partner that fails one call in ten and "
+            "without: 1,000 issued when callers come again, none lost, none twice",
+            load=loads.at_once(1_500, quantity=1_000, seconds=15),
+            quick=loads.at_once(60, quantity=40, seconds=3),
+            variants=("", "partner"),
+            persists=True,
+        ),
+        Scenario(
+            name="steps",
+            says="10, 50, 100, 200 and 300 callers for 10 s each: where throughput stops growing, "
+            "and where p95 breaks",
+            load=loads.steps((10, 50, 100, 200, 300), 10, accounts=ACCOUNTS, quantity=MOST_COUPONS),
+            quick=loads.steps((5, 20), 1, accounts=2_000, quantity=2_000),
+        ),
+        Scenario(
+            name="orders",
+            says="100 buyers for 60 s without a pause, 100 products: stock, coupon, points and card in one "
+            "call, once for each `INVENTORY_STRATEGY`",
+            load=loads.until_all_asked(100, 60, accounts=12_000),
+            quick=loads.until_all_asked(8, 2, accounts=60),
+            sort="orders",
+            is_steady=True,
+        ),
+        Scenario(
+            name="baseline",
+            says="1,000 callers for 30 s, 1 s pause, quantity 30,000: how many rows `unsafe` gets wrong",
+            load=loads.constant(1_000, 30, accounts=30_000, quantity=30_000, pause=1),
+            quick=loads.constant(20, 1, accounts=200, quantity=50, pause=0.1),
+            strategies=("group_commit", UNSAFE),
+        ),
+    )
+}
