@@ -2,12 +2,13 @@
 
 One process looks into the database, and tells the others by a flag in Redis that dies a second after the
 look; what a process remembers dies with it. So whatever comes back to a campaign is there for all within a
-second, and at once for the process that brought it back.
+second, and nearly always at once for the process that brought it back.
 """
 
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from redis import Redis
 
@@ -16,15 +17,15 @@ from coupons.models import Campaign, PoolCode
 from shop import redis
 
 SECONDS = 1.0
-# A process asks Redis only about campaigns that it has seen sold out so long ago: about others it would
-# ask in vain, once for each request.
+# A process looks by itself only after campaigns that it has seen sold out so long ago: about others it
+# would ask in vain, once for each request.
 SECONDS_OF_INTEREST = 60.0
 MOST_REMEMBERED = 1_024
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What this process knows of a campaign that was sold out, and who of its threads looks again."""
+    """What this process knows of a campaign that was sold out; one of its threads looks again for all."""
 
     campaign: Campaign
     until: float
@@ -36,19 +37,20 @@ _mutex = threading.Lock()
 
 
 def known(campaign_id: int) -> Campaign | None:
-    """The campaign as it was seen sold out, at most a second ago."""
+    """The campaign as it was seen sold out, at most a second ago, or as it is seen so now without a lock.
+
+    None for a campaign that may have something to give, or of which nothing is known.
+    """
     seen = _seen.get(campaign_id)
-    if seen is None:
+    if seen is None or time.monotonic() > seen.until + SECONDS_OF_INTEREST:
         return None
-    now = time.monotonic()
-    if now < seen.until:
+    if time.monotonic() < seen.until:
         return seen.campaign
-    if now > seen.until + SECONDS_OF_INTEREST or not seen.looking.acquire(blocking=False):
+    # Who waited for another thread's look so long goes the way of one who knows nothing.
+    if not seen.looking.acquire(timeout=SECONDS):
         return None
     try:
-        left = redis.attempt(lambda client: _milliseconds_left(client, campaign_id), otherwise=0)
-        seen.until = max(seen.until, now + left / 1000)
-        return seen.campaign if left > 0 else None
+        return _seen_again(seen) if _seen.get(campaign_id) is seen else None
     finally:
         seen.looking.release()
 
@@ -56,16 +58,13 @@ def known(campaign_id: int) -> Campaign | None:
 def look(campaign_id: int) -> None:
     """Look whether the campaign is sold out, and remember it; one thread of this process at a time."""
     seen = _seen.get(campaign_id)
-    lock = seen.looking if seen else _mutex
-    if not lock.acquire(blocking=False):
+    is_known = seen is not None and time.monotonic() < seen.until
+    if is_known or not _mutex.acquire(blocking=False):
         return
     try:
-        looked_at = time.monotonic()
-        campaign = Campaign.objects.filter(pk=campaign_id).first()
-        if campaign is not None and _gives_nothing(campaign):
-            _remember(campaign, until=looked_at + SECONDS)
+        _look(campaign_id)
     finally:
-        lock.release()
+        _mutex.release()
 
 
 def reopen(campaign_id: int) -> None:
@@ -79,7 +78,8 @@ def forget() -> None:
     _seen.clear()
 
 
-def _gives_nothing(campaign: Campaign) -> bool:
+def gives_nothing(campaign: Campaign) -> bool:
+    """Whether the campaign, as it was read, has no slot left, or its pool has no code for one."""
     if campaign.remaining <= 0:
         return True
     if campaign.code_source == Campaign.CodeSource.GENERATED:
@@ -88,18 +88,54 @@ def _gives_nothing(campaign: Campaign) -> bool:
     return not available.exists()
 
 
+def _seen_again(seen: _Seen) -> Campaign | None:
+    """The campaign, if another thread or process has seen it sold out meanwhile, or else this one does."""
+    now = time.monotonic()
+    if now < seen.until:
+        return seen.campaign
+    left = redis.attempt(lambda client: _seconds_left(client, seen.campaign.pk), otherwise=0.0)
+    if left <= 0:
+        return _look(seen.campaign.pk)
+    seen.until = now + left
+    return seen.campaign
+
+
+def _look(campaign_id: int) -> Campaign | None:
+    """The campaign, remembered, if it has nothing to give; it is forgotten if it has."""
+    looked_at, looked_at_by_the_clock = time.monotonic(), time.time()
+    campaign = Campaign.objects.filter(pk=campaign_id).first()
+    if campaign is None or not gives_nothing(campaign):
+        _seen.pop(campaign_id, None)
+        return None
+    _remember(campaign, until=looked_at + SECONDS)
+    _tell(campaign_id, until=looked_at_by_the_clock + SECONDS)
+    return campaign
+
+
 def _remember(campaign: Campaign, *, until: float) -> None:
     if len(_seen) >= MOST_REMEMBERED:
         _seen.clear()
     seen = _seen.setdefault(campaign.pk, _Seen(campaign, until))
     seen.campaign, seen.until = campaign, until
-    milliseconds = int((until - time.monotonic()) * 1000)
+
+
+def _tell(campaign_id: int, *, until: float) -> None:
+    """Set the flag. It bears the instant until which it is true, for a Redis that hangs may set it late."""
+    milliseconds = int((until - time.time()) * 1000)
     if milliseconds > 0:
-        redis.attempt(lambda client: client.set(_flag(campaign.pk), 1, px=milliseconds), otherwise=None)
+        redis.attempt(
+            lambda client: client.set(_flag(campaign_id), int(until * 1000), px=milliseconds), otherwise=None
+        )
 
 
-def _milliseconds_left(client: Redis, campaign_id: int) -> int:
-    return int(client.pttl(_flag(campaign_id)))
+def _seconds_left(client: Redis, campaign_id: int) -> float:
+    """How long the flag is true; by Redis's clock as well, should the clocks of two machines differ."""
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.get(_flag(campaign_id))
+        pipeline.pttl(_flag(campaign_id))
+        answers: list[Any] = pipeline.execute()
+    until, milliseconds = answers
+    return min(int(until) / 1000 - time.time(), milliseconds / 1000) if until else 0.0
 
 
 def _flag(campaign_id: int) -> str:

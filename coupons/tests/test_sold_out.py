@@ -1,0 +1,317 @@
+"""Sold out: a refusal that costs no transaction, in every process, and no longer than a second too long."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from coupons import campaigns, issuing, pool, verdicts
+from coupons.in_redis import sold_out
+from coupons.in_redis.keys import key
+from coupons.models import Campaign
+from coupons.slots import Confirming
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import asking, told
+from shop import redis
+from shop.errors import FirstcomeError
+from shop.tests.clients import client_of
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_process import another_process, heard
+
+__all__ = ["own_redis"]
+pytestmark = pytest.mark.django_db(transaction=True)
+from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])
+
+# A second, and what a busy machine may take to notice that it is over.
+A_SECOND = 1.0 + 0.7
+OWN_COUPON = "SELECT coupon"
+Told = tuple[str, list[str]]
+# Asks for each pair of numbers that comes in, and says what came of it and which statements it took.
+ASKER = """
+import json
+from coupons.tests.test_sold_out import asked
+print("ready", flush=True)
+for line in sys.stdin:
+    print(json.dumps(asked(*json.loads(line))), flush=True)
+"""
+
+
+@pytest.fixture
+def askers() -> list[int]:
+    return accounts(5)
+
+
+def full_campaign(owner: int, **columns: Any) -> Campaign:
+    """A campaign that gives no more: all of its quantity, or all of its pool, is the owner's."""
+    has_pool = columns.get("code_source") == "pool"
+    campaign = CampaignFactory.create(quantity=10 if has_pool else 1, **columns)
+    if has_pool:
+        pool.add(campaign_id=campaign.pk, codes=[f"ONLY-{campaign.pk}"])
+    issuing.issue(campaign_id=campaign.pk, user_id=owner)
+    return campaign
+
+
+def asked(campaign_id: int, user_id: int) -> Told:
+    """What came of one asking, and the statements that it took, each by its first word and its table's."""
+    with CaptureQueriesContext(connection) as captured:
+        outcome = outcome_of(*asking(campaign_id, [user_id]))
+    [word] = told([outcome])
+    return word, [_in_short(query["sql"]) for query in captured]
+
+
+def _in_short(statement: str) -> str:
+    """`SELECT coupon` and the like; `SELECT strategy` is how issuing finds a strategy, once a second."""
+    if statement.startswith("SELECT `coupons_campaign`.`strategy` AS"):
+        return "SELECT strategy"
+    for name in ("coupon", "poolcode", "campaign"):
+        if f"FROM `coupons_{name}`" in statement:
+            return f"SELECT {name}" + (" FOR UPDATE" if "FOR UPDATE" in statement else "")
+    return statement
+
+
+def outcome_of(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except FirstcomeError as error:
+        return error
+
+
+def seen_sold_out(campaign: Campaign, user_id: int) -> None:
+    """Have this process see that the campaign is sold out."""
+    assert asked(campaign.pk, user_id)[0] == "sold_out"
+    assert sold_out.known(campaign.pk) == campaign
+
+
+def forgotten_after(seconds: float) -> None:
+    over = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() > over)
+
+
+def told_elsewhere(
+    process: "subprocess.Popen[str]", campaign: Campaign, user_id: int
+) -> tuple[str, list[str]]:
+    """What another process tells this account, and its statements."""
+    assert process.stdin
+    process.stdin.write(json.dumps([campaign.pk, user_id]) + "\n")
+    process.stdin.flush()
+    word, statements = json.loads(heard(process))
+    return word, statements
+
+
+@from_each_source
+def test_once_it_is_known_a_refusal_looks_for_the_own_coupon_and_nothing_else(
+    code_source: str, askers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sold_out, "SECONDS", 60.0)
+    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
+    campaign = full_campaign(askers[0], code_source=code_source)
+
+    _, first = asked(campaign.pk, askers[1])
+
+    assert "BEGIN" in first
+    assert "SELECT campaign FOR UPDATE" in first
+    assert asked(campaign.pk, askers[1]) == ("sold_out", [OWN_COUPON])
+    assert asked(campaign.pk, askers[2]) == ("sold_out", [OWN_COUPON])
+
+
+@from_each_source
+def test_when_the_second_is_over_one_looks_again_without_a_lock(
+    code_source: str, askers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
+    campaign = full_campaign(askers[0], code_source=code_source)
+    seen_sold_out(campaign, askers[1])
+    forgotten_after(A_SECOND)
+
+    word, statements = asked(campaign.pk, askers[2])
+
+    looks = ["SELECT campaign", *(["SELECT poolcode"] if code_source == "pool" else [])]
+    assert (word, statements) == ("sold_out", [*looks, OWN_COUPON])
+
+
+def test_when_the_second_is_over_one_looks_for_all_who_ask_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
+    first, *everyone = accounts(41)
+    campaign = full_campaign(first)
+    seen_sold_out(campaign, everyone[0])
+    forgotten_after(A_SECOND)
+    monkeypatch.setattr(sold_out, "SECONDS", 60.0)
+
+    outcomes = race([partial(asked, campaign.pk, user_id) for user_id in everyone])
+
+    statements = [statement for _, made in outcomes for statement in made]
+    assert {word for word, _ in outcomes} == {"sold_out"}
+    assert statements.count("SELECT campaign") == 1
+    assert set(statements) == {"SELECT campaign", OWN_COUPON}
+
+
+def test_who_has_the_coupon_gets_it_from_a_campaign_that_is_known_to_be_sold_out(askers: list[int]) -> None:
+    campaign = full_campaign(askers[0])
+    seen_sold_out(campaign, askers[1])
+
+    owner, other = (client_of(User.objects.get(pk=user_id)) for user_id in askers[:2])
+
+    assert owner.post("/coupons", {"campaign": campaign.pk}).status_code == 200
+    refusal = other.post("/coupons", {"campaign": campaign.pk})
+    assert (refusal.status_code, refusal.json()["code"]) == (409, "sold_out")
+
+
+def test_a_sold_out_campaign_that_closes_says_so(askers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = full_campaign(askers[0])
+    Campaign.objects.update(closes_at=timezone.now() + timedelta(seconds=1))
+    seen_sold_out(campaign, askers[1])
+
+    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "campaign_closed", seconds=A_SECOND)
+
+    assert asked(campaign.pk, askers[0])[0] == "again"
+
+
+def test_a_raised_quantity_opens_it_at_once_here_and_within_a_second_elsewhere(askers: list[int]) -> None:
+    campaign = full_campaign(askers[0])
+    with another_process(ASKER) as process:
+        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
+        seen_sold_out(campaign, askers[1])
+        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
+
+        campaigns.change(campaign_id=campaign.pk, quantity=3)
+
+        assert asked(campaign.pk, askers[2])[0] == "new"
+        wait_until(lambda: told_elsewhere(process, campaign, askers[3])[0] == "new", seconds=A_SECOND)
+    assert positions(campaign) == [1, 2, 3]
+    assert broken() == {}
+
+
+def test_added_codes_open_it_at_once_here_and_within_a_second_elsewhere(askers: list[int]) -> None:
+    campaign = full_campaign(askers[0], code_source="pool")
+    with another_process(ASKER) as process:
+        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
+        seen_sold_out(campaign, askers[1])
+
+        pool.add(campaign_id=campaign.pk, codes=["TWO", "THREE"])
+
+        assert asked(campaign.pk, askers[2])[0] == "new"
+        wait_until(lambda: told_elsewhere(process, campaign, askers[3])[0] == "new", seconds=A_SECOND)
+    assert broken() == {}
+
+
+def test_a_slot_that_the_partner_refused_opens_it_at_once(askers: list[int]) -> None:
+    campaign = CampaignFactory.create(quantity=1, partner="convenience_store")
+    slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=askers[0])
+    assert isinstance(slot, Confirming)
+    seen_sold_out(campaign, askers[1])
+
+    verdicts.give_back(slot, is_unsent=False)
+
+    assert sold_out.known(campaign.pk) is None
+    assert not redis.client().exists(key(campaign.pk, "sold-out"))
+
+
+def test_another_process_goes_by_the_flag_in_redis_rather_than_looking_itself(askers: list[int]) -> None:
+    campaign = full_campaign(askers[0])
+    with another_process(ASKER) as process:
+        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
+        forgotten_after(A_SECOND)
+        seen_sold_out(campaign, askers[2])
+
+        word, statements = told_elsewhere(process, campaign, askers[1])
+
+    assert word == "sold_out"
+    assert set(statements) <= {"SELECT strategy", OWN_COUPON}
+
+
+def test_what_nobody_was_told_of_is_there_within_a_second_of_the_look(askers: list[int]) -> None:
+    """A process that dies after its commit tells nobody; no more does a look that read before it."""
+    campaign = full_campaign(askers[0])
+    seen_sold_out(campaign, askers[1])
+
+    Campaign.objects.update(quantity=2)
+
+    assert asked(campaign.pk, askers[1])[0] == "sold_out"
+    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "new", seconds=A_SECOND)
+
+
+@pytest.mark.parametrize(
+    ("true_for", "kept_for"),
+    [(-5.0, 60.0), (0.3, 60.0), (3600.0, 0.3)],
+    ids=["set by a Redis that hung", "kept by it for too long", "by a clock that is ahead"],
+)
+def test_a_flag_is_believed_no_longer_than_either_clock_says(
+    true_for: float, kept_for: float, askers: list[int]
+) -> None:
+    campaign = full_campaign(askers[0])
+    seen_sold_out(campaign, askers[1])
+    forgotten_after(A_SECOND)
+    until = int((time.time() + true_for) * 1000)
+    redis.client().set(key(campaign.pk, "sold-out"), until, px=int(kept_for * 1000))
+    Campaign.objects.update(quantity=2)
+
+    if true_for > 0:
+        assert asked(campaign.pk, askers[1])[0] == "sold_out"
+    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "new", seconds=0.3 + A_SECOND - 1.0)
+
+
+def test_without_redis_all_of_it_is_true_as_well(askers: list[int], own_redis: OwnRedis) -> None:
+    campaign = full_campaign(askers[0])
+    own_redis.stop()
+
+    seen_sold_out(campaign, askers[1])
+    assert asked(campaign.pk, askers[1])[0] == "sold_out"
+    assert asked(campaign.pk, askers[0])[0] == "again"
+    campaigns.change(campaign_id=campaign.pk, quantity=2)
+    assert asked(campaign.pk, askers[1])[0] == "new"
+    assert asked(campaign.pk, askers[2])[0] == "sold_out"
+    Campaign.objects.update(quantity=3)
+    wait_until(lambda: asked(campaign.pk, askers[2])[0] == "new", seconds=A_SECOND + 1.0)
+    assert broken() == {}
+
+
+def test_a_redis_that_forgot_everything_costs_a_look(
+    askers: list[int], redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
+    campaign = full_campaign(askers[0])
+    seen_sold_out(campaign, askers[1])
+    redis_server.flushdb()
+
+    assert asked(campaign.pk, askers[1]) == ("sold_out", [OWN_COUPON])
+    forgotten_after(A_SECOND)
+    assert asked(campaign.pk, askers[1]) == ("sold_out", ["SELECT campaign", OWN_COUPON])
+
+
+def test_a_campaign_that_nobody_asked_for_in_a_minute_is_looked_after_no_more(
+    askers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = full_campaign(askers[0])
+    seen_sold_out(campaign, askers[1])
+    monkeypatch.setattr(sold_out, "SECONDS_OF_INTEREST", 0.0)
+    forgotten_after(A_SECOND)
+
+    word, statements = asked(campaign.pk, askers[1])
+
+    assert word == "sold_out"
+    assert "SELECT campaign FOR UPDATE" in statements
+    assert asked(campaign.pk, askers[1])[1] == [OWN_COUPON]
+
+
+def test_no_more_campaigns_are_remembered_than_there_is_room_for(
+    askers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sold_out, "MOST_REMEMBERED", 2)
+    three = [full_campaign(askers[0]) for _ in range(3)]
+    for campaign in three:
+        seen_sold_out(campaign, askers[1])
+
+    assert [sold_out.known(campaign.pk) is not None for campaign in three] == [False, False, True]
