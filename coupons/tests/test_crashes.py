@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from redis import Redis
 
 from coupons import issuing, pool
-from coupons.models import Campaign
+from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.under_load import NEED_NO_REDIS, Load
+from scripts import ports
+from scripts.tests.simulator import everything, running
 from shop.tests.outages import OwnRedis, own_redis
 
 __all__ = ["own_redis"]
@@ -19,6 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 EXACT = [name for name in issuing.STRATEGIES if name not in issuing.LAB_ONLY]
 QUANTITY, ACCOUNTS = 240, 300
 FLUSHES = 5
+MANNERS = ("--failure-rate", "0.1", "--late-rate", "0", "--silent-rate", "0.02", "--lost-rate", "0.01")
 
 
 @pytest.mark.parametrize("strategy", EXACT)
@@ -41,6 +46,30 @@ def test_whatever_breaks_under_load_exactly_what_there_is_is_issued(
     assert is_refused == (strategy not in NEED_NO_REDIS)
 
 
+@pytest.mark.parametrize("strategy", ["group_commit", "redis_gate", "code_pool"])
+def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
+    strategy: str, own_redis: OwnRedis, tmp_path: Path, settings: LazySettings
+) -> None:
+    """It refuses some, and sometimes says nothing; nobody has a coupon that it doesn't know."""
+    campaign = pooled_drop(strategy, partner="convenience_store")
+
+    with running("partner", tmp_path, *MANNERS) as partner:
+        settings.PARTNER_URL = f"http://{ports.HOST}:{partner.port}"
+        urls = {"REDIS_URL": own_redis.url, "PARTNER_URL": settings.PARTNER_URL}
+        with Load([campaign], accounts(ACCOUNTS), folder=tmp_path, **urls) as load:
+            befall(load, own_redis)
+            load.issue_all()
+        known = everything(partner, "/registrations")
+
+    assert load.unforeseen() == load.untrue() == load.sweeping_failed == []
+    assert load.definite(campaign) == {"coupon": QUANTITY, "sold_out": ACCOUNTS - QUANTITY}
+    assert positions(campaign) == list(range(1, QUANTITY + 1))
+    coupons = Coupon.objects.filter(campaign=campaign).values_list("code", flat=True)
+    assert sorted(one["code"] for one in known if one["status"] == "registered") == sorted(coupons)
+    assert "partner_failed" in {answer.outcome for answer in load.answers()}
+    assert broken() == {}
+
+
 def test_the_same_load_breaks_the_law_where_nothing_is_locked(own_redis: OwnRedis, tmp_path: Path) -> None:
     """The twin: what the others stand, the strategy without a lock does not."""
     campaign = CampaignFactory.create(strategy="unsafe", quantity=QUANTITY)
@@ -54,11 +83,18 @@ def test_the_same_load_breaks_the_law_where_nothing_is_locked(own_redis: OwnRedi
 
 def drops(strategy: str) -> Sequence[Campaign]:
     """A campaign that makes its codes, where the strategy can, and one with a pool of as many."""
-    pooled = CampaignFactory.create(strategy=strategy, quantity=QUANTITY, code_source="pool")
-    pool.generate(campaign_id=pooled.pk, count=QUANTITY)
+    pooled = pooled_drop(strategy)
     if strategy == "code_pool":
         return [pooled]
     return [pooled, CampaignFactory.create(strategy=strategy, quantity=QUANTITY)]
+
+
+def pooled_drop(strategy: str, **columns: Any) -> Campaign:
+    """A campaign with as many codes as there are coupons."""
+    columns |= {"strategy": strategy, "quantity": QUANTITY, "code_source": "pool"}
+    campaign = CampaignFactory.create(**columns)
+    pool.generate(campaign_id=campaign.pk, count=QUANTITY)
+    return campaign
 
 
 def befall(load: Load, redis: OwnRedis) -> None:
