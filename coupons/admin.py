@@ -20,7 +20,7 @@ from unfold.widgets import (
 )
 
 from coupons import campaigns, codes, issuing, pool, voiding
-from coupons.models import Campaign, Coupon, PoolCode
+from coupons.models import Campaign, Coupon, PoolCode, QueueTicket
 from shop.errors import FirstcomeError
 from shop.operators import ReadOnly
 
@@ -32,7 +32,9 @@ COLOURS = {
     "available": "success",
     "sold_out": "warning",
     "held": "warning",
+    "waiting": "info",
     "void": "danger",
+    "failed": "danger",
 }
 
 
@@ -221,6 +223,21 @@ class PoolCodeAdmin(ReadOnly, ModelAdmin):
     @display(description="status", label=COLOURS)
     def shown_status(self, code: PoolCode) -> str:
         return code.status
+
+
+@admin.register(QueueTicket)
+class QueueTicketAdmin(ReadOnly, ModelAdmin):
+    list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
+    list_select_related = ["campaign", "account", "coupon"]
+    list_filter = ["status", "created_at"]
+    search_fields = ["=id", "=account__username"]
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    @display(description="status", label=COLOURS)
+    def shown_status(self, ticket: QueueTicket) -> str:
+        return ticket.status
 
 
 def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.Added:

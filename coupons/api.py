@@ -1,13 +1,17 @@
 """The HTTP edge of campaigns and coupons."""
 
+from uuid import UUID
+
+from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from coupons import bodies, campaigns, issuing, listing, pool, voiding
-from coupons.slots import Issued
+from coupons import bodies, campaigns, issuing, listing, pool, tickets, voiding
+from coupons.models import QueueTicket
+from coupons.slots import Issued, Queued
 from shop import schema
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
@@ -31,6 +35,25 @@ ISSUING_REFUSALS = schema.refusals(
         503: ["overloaded", "unavailable"],
     }
 )
+TICKET_LOCATION = OpenApiParameter(
+    "Location", str, OpenApiParameter.HEADER, response=[202], description="The address of the ticket."
+)
+LOOK_AGAIN_AFTER = OpenApiParameter(
+    "Retry-After",
+    int,
+    OpenApiParameter.HEADER,
+    response=[202],
+    description="Seconds after which to look at the ticket, while it waits.",
+)
+WAIT = OpenApiParameter(
+    "Retry-After",
+    int,
+    OpenApiParameter.HEADER,
+    response=[200],
+    description="Seconds after which to look again, while it waits.",
+)
+# What an issuer settles on a modest machine.
+TICKETS_A_SECOND, MOST_SECONDS = 500, 30
 CAMPAIGN = OpenApiParameter("campaign", schema.POSITIVE)
 USER = OpenApiParameter("user", schema.POSITIVE, description="For staff: whose coupons.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
@@ -149,10 +172,11 @@ class Coupons(APIView):
 
     @extend_schema(
         summary="Get one's coupon of a campaign",
-        description="Staff may name the `user` who gets it.",
-        parameters=[schema.LOCATION],
+        description="Staff may name the `user` who gets it. A campaign with the strategy `queue` answers 202 "
+        "with a ticket, and the same one until it is settled.",
+        parameters=[schema.LOCATION, TICKET_LOCATION, LOOK_AGAIN_AFTER],
         request=bodies.IssueCouponInput,
-        responses={201: bodies.CouponBody, 200: bodies.CouponBody} | ISSUING_REFUSALS,
+        responses={201: bodies.CouponBody, 200: bodies.CouponBody, 202: bodies.TicketBody} | ISSUING_REFUSALS,
     )
     def post(self, request: Request) -> Response:
         if _names_somebody(request):
@@ -174,6 +198,19 @@ class OneCoupon(APIView):
         return Response(bodies.coupon_body(coupon))
 
 
+class OneQueueTicket(APIView):
+    @extend_schema(
+        summary="One's place in the line of a campaign",
+        description="One's own; staff see everybody's. It waits, or is settled for good.",
+        parameters=[WAIT],
+        responses=bodies.TicketBody,
+    )
+    def get(self, request: Request, ticket_id: UUID) -> Response:
+        sees_all = is_staff_with(request, "coupons.view_queueticket")
+        queued = tickets.get(ticket_id=ticket_id, owner_id=None if sees_all else _caller(request))
+        return Response(bodies.ticket_body(queued), headers=_pause(queued))
+
+
 class VoidCoupon(APIView):
     @extend_schema(
         summary="Make a coupon void (staff)",
@@ -187,9 +224,23 @@ class VoidCoupon(APIView):
         return Response(bodies.coupon_body(voiding.void(code=code, reason=asked.reason)))
 
 
-def _issued(request: Request, issued: Issued) -> Response:
+def _issued(request: Request, issued: Issued | Queued) -> Response:
+    if isinstance(issued, Queued):
+        return _queued(issued)
     body = bodies.coupon_body(issued.coupon)
     return _created(request, issued.coupon.code, body) if issued.is_new else Response(body)
+
+
+def _queued(queued: Queued) -> Response:
+    address = reverse("queue-ticket", args=[queued.ticket.pk])
+    return Response(bodies.ticket_body(queued), status=202, headers={"Location": address} | _pause(queued))
+
+
+def _pause(queued: Queued) -> dict[str, str]:
+    """When to look again: later the more wait before it, for each look costs the line its speed."""
+    if queued.ticket.status != QueueTicket.Status.WAITING:
+        return {}
+    return {"Retry-After": str(min(MOST_SECONDS, 1 + queued.ahead // TICKETS_A_SECOND))}
 
 
 def _created(request: Request, name: int | str, body: dict[str, object]) -> Response:

@@ -12,6 +12,7 @@ from coupons import codes
 from coupons.campaigns import Terms
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from coupons.pool import Added
+from coupons.slots import Queued
 from shop.reading import Amount, Id, Input, Instant, PositiveAmount, Query, Words
 
 MOST_COUPONS = 10**9
@@ -33,6 +34,7 @@ StrategyName = Literal[
 DiscountType = Literal["amount", "percent"]
 CodeSource = Literal["generated", "pool"]
 CouponStatus = Literal["issued", "held", "redeemed", "expired", "void"]
+TicketStatus = Literal["waiting", "issued", "sold_out", "failed"]
 PoolStatus = Literal["available", "issued", "void"]
 Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
 Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
@@ -165,6 +167,16 @@ class CouponBody(BaseModel):
     order: UUID | None
 
 
+class TicketBody(BaseModel):
+    """`ahead` is how many wait before it; `coupon` is what it led to."""
+
+    id: UUID
+    campaign: int
+    status: TicketStatus
+    ahead: int
+    coupon: CouponBody | None
+
+
 class PoolCodeBody(BaseModel):
     """`position` is that of the coupon which was issued with the code."""
 
@@ -219,6 +231,17 @@ def coupon_body(coupon: Coupon) -> dict[str, Any]:
         "issued_at": coupon.issued_at,
         "expires_at": coupon.expires_at,
         "order": coupon.order_id,
+    }
+
+
+def ticket_body(queued: Queued) -> dict[str, Any]:
+    ticket = queued.ticket
+    return {
+        "id": str(ticket.pk),
+        "campaign": ticket.campaign_id,
+        "status": ticket.status,
+        "ahead": queued.ahead,
+        "coupon": coupon_body(ticket.coupon) if ticket.coupon else None,
     }
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from coupons import codes, inserting, pool
-from coupons.models import Campaign, Confirmation, Coupon
+from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from shop import journal, transactions
 from shop.journal import Who
 
@@ -51,6 +51,17 @@ class Confirming:
     code: str
     partner: str
     is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A place in the line of a campaign with the strategy `queue`, and how many wait before it.
+
+    The ticket has its campaign loaded, and its coupon's once it is issued.
+    """
+
+    ticket: QueueTicket
+    ahead: int
 
 
 Chosen = Mapping[int, str]

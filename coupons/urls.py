@@ -12,4 +12,5 @@ urlpatterns = [
     path("coupons", api.Coupons.as_view()),
     path("coupons/<str:code>", api.OneCoupon.as_view()),
     path("coupons/<str:code>/void", api.VoidCoupon.as_view()),
+    path("queue-tickets/<uuid:ticket_id>", api.OneQueueTicket.as_view(), name="queue-ticket"),
 ]

@@ -2,14 +2,14 @@
 
 from typing import Protocol
 
-from coupons.slots import Confirming, Issued
+from coupons.slots import Confirming, Issued, Queued
 
 
 class Strategy(Protocol):
     """Give one account its slot, as `coupons.issuing.issue` promises. The campaign is known to exist.
 
     The slot is a coupon, or is being confirmed where the campaign has a partner, whom the strategy doesn't
-    ask: no lock is held while somebody outside thinks it over.
+    ask: no lock is held while somebody outside thinks it over. Or the account is queued for one.
     """
 
-    def __call__(self, *, campaign_id: int, user_id: int) -> Issued | Confirming: ...
+    def __call__(self, *, campaign_id: int, user_id: int) -> Issued | Confirming | Queued: ...

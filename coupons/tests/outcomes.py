@@ -6,17 +6,17 @@ from functools import partial
 from typing import Any
 
 from coupons import issuing
-from coupons.slots import Issued
+from coupons.slots import Issued, Queued
 from shop.errors import FirstcomeError
 
 
-def asking(campaign_id: int, user_ids: Iterable[int]) -> list[Callable[[], Issued]]:
+def asking(campaign_id: int, user_ids: Iterable[int]) -> list[Callable[[], Issued | Queued]]:
     """A call for each account, to be raced."""
     return [partial(issuing.issue, campaign_id=campaign_id, user_id=user_id) for user_id in user_ids]
 
 
 def told(outcomes: Iterable[Any]) -> Counter[str]:
-    """How often each outcome came: `new`, `again`, or a refusal's code."""
+    """How often each outcome came: `new`, `again`, `queued`, or a refusal's code."""
     return Counter(_told(outcome) for outcome in outcomes)
 
 
@@ -24,6 +24,8 @@ def _told(outcome: Any) -> str:
     match outcome:
         case Issued():
             return "new" if outcome.is_new else "again"
+        case Queued():
+            return "queued"
         case FirstcomeError():
             return outcome.code
     return repr(outcome)

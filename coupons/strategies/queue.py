@@ -1,0 +1,68 @@
+"""`queue`: whoever asks draws a ticket and is answered at once; an issuer serves the line in its order.
+
+How: one Lua call draws the next number into a Redis stream, the ticket is written by group commit, and
+`coupons.serving` settles the line in batches; repeating a request leads to the same ticket.
+Promises: exact; positions in the order of the tickets, over all processes. A line that Redis lost is made
+anew from the tickets; without Redis 503 for newcomers. With a partner, positions go by its confirmations.
+Choose it: when a crowd must be taken in quickly and in strict order, and customers can wait for their turn.
+"""
+
+from functools import lru_cache
+
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from coupons import restoring, tickets
+from coupons.in_redis import line
+from coupons.in_redis.line import Entry, Place
+from coupons.models import Campaign, QueueTicket
+from coupons.slots import Asker, Confirming, Issued, Queued
+from shop.errors import Unavailable
+from shop.group_commit import Lane
+
+CAMPAIGNS = 1_024
+ATTEMPTS = 3
+
+
+def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming | Queued:
+    """Answer with what the account has of the campaign, or else draw a ticket for it."""
+    asker = Asker(user_id)
+    for _ in range(ATTEMPTS):
+        found = _looking(campaign_id).submit(asker)
+        if not isinstance(found, Campaign):
+            return found
+        queued = _queued(found, asker)
+        if queued:
+            return queued
+    raise Unavailable("The line of this campaign is being put in order; ask again.")
+
+
+def _queued(campaign: Campaign, asker: Asker) -> Queued | None:
+    """The account's ticket, once it is durable; nothing when Redis still had one that was settled before."""
+    new = Place(uuid7(), 0, asker.user_id, timezone.now(), asker.by)
+    place = _drawn(campaign, new)
+    queued = _writing(campaign.pk).submit(place)
+    if queued.ticket.status == QueueTicket.Status.WAITING or place.ticket_id == new.ticket_id:
+        return queued
+    line.leave(campaign.pk, [Entry(id="", place=place)])
+    return None
+
+
+def _drawn(campaign: Campaign, new: Place) -> Place:
+    for _ in range(ATTEMPTS):
+        try:
+            return line.draw(campaign, new)
+        except line.Lost:
+            restoring.restore(campaign)
+    raise Unavailable("The line of this campaign was lost again; ask again.")
+
+
+@lru_cache(maxsize=CAMPAIGNS)
+def _looking(campaign_id: int) -> Lane[Asker, tickets.Seen]:
+    """Who has what, read for all who ask at once."""
+    return Lane(lambda askers: tickets.look(campaign_id, askers))
+
+
+@lru_cache(maxsize=CAMPAIGNS)
+def _writing(campaign_id: int) -> Lane[Place, Queued]:
+    return Lane(lambda places: tickets.write(campaign_id, places))

@@ -1,0 +1,230 @@
+"""The strategy `queue`: tickets, and what becomes of them, when nothing goes wrong."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from coupons import campaigns, issuing, pool, serving, tickets, voiding
+from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.slots import Issued, Queued
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from shop.errors import NotFound, Rejected
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_whoever_asks_gets_a_ticket_with_the_place_in_line() -> None:
+    campaign = line_of(quantity=10)
+
+    queued = [ask(campaign, account_id) for account_id in accounts(3)]
+
+    assert [(one.ticket.number, one.ahead, one.ticket.status) for one in queued] == [
+        (1, 0, "waiting"),
+        (2, 1, "waiting"),
+        (3, 2, "waiting"),
+    ]
+    assert not Coupon.objects.exists()
+
+
+def test_a_repeated_request_gets_its_first_ticket() -> None:
+    campaign = line_of(quantity=10)
+    first, second = accounts(2)
+
+    tickets_drawn = [ask(campaign, account_id).ticket.pk for account_id in (first, second, first, first)]
+
+    assert tickets_drawn[0] == tickets_drawn[2] == tickets_drawn[3] != tickets_drawn[1]
+    assert QueueTicket.objects.count() == 2
+
+
+def test_the_line_is_served_in_its_order_and_the_rest_find_it_sold_out() -> None:
+    campaign = line_of(quantity=3)
+    queued = [ask(campaign, account_id) for account_id in accounts(5)]
+
+    assert serving.serve_once() == 5
+
+    settled = [tickets.get(ticket_id=one.ticket.pk, owner_id=None) for one in queued]
+    assert [one.ticket.status for one in settled] == ["issued"] * 3 + ["sold_out"] * 2
+    assert [one.ticket.coupon and one.ticket.coupon.position for one in settled] == [1, 2, 3, None, None]
+    assert {one.ahead for one in settled} == {0}
+    assert positions(campaign) == [1, 2, 3]
+    assert broken() == {}
+
+
+def test_once_served_the_coupon_is_answered_or_that_it_is_sold_out() -> None:
+    campaign = line_of(quantity=1)
+    winner, loser = accounts(2)
+    for account_id in (winner, loser):
+        ask(campaign, account_id)
+    serving.serve_once()
+
+    again = issuing.issue(campaign_id=campaign.pk, user_id=winner)
+
+    assert isinstance(again, Issued)
+    assert not again.is_new
+    for _ in range(2):  # from the database, then from the flag
+        with pytest.raises(Rejected) as refused:
+            issuing.issue(campaign_id=campaign.pk, user_id=loser)
+        assert refused.value.code == "sold_out"
+
+
+def test_a_pool_that_ran_out_is_sold_out_without_a_ticket() -> None:
+    campaign = line_of(quantity=10, code_source="pool")
+    pool.add(campaign_id=campaign.pk, codes=["ONLY"])
+    winner, loser = accounts(2)
+    for account_id in (winner, loser):
+        ask(campaign, account_id)
+    serving.serve_once()
+
+    with pytest.raises(Rejected) as refused:
+        issuing.issue(campaign_id=campaign.pk, user_id=loser)
+
+    assert refused.value.code == "sold_out"
+    assert Coupon.objects.get().account_id == winner
+    assert set(QueueTicket.objects.values_list("status", flat=True)) == {"issued", "sold_out"}
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [({"scheduled": True}, "campaign_not_open"), ({"closed": True}, "campaign_closed")]
+)
+def test_a_campaign_that_is_not_open_gives_no_tickets(state: dict[str, bool], code: str) -> None:
+    campaign = line_of(**state)
+
+    with pytest.raises(Rejected) as refused:
+        ask(campaign, *accounts(1))
+
+    assert refused.value.code == code
+    assert not QueueTicket.objects.exists()
+
+
+def test_an_account_that_does_not_exist_gets_none_and_the_line_goes_on() -> None:
+    campaign = line_of(quantity=10)
+    [account_id] = accounts(1)
+
+    with pytest.raises(NotFound):
+        ask(campaign, 999_999_999)
+    queued = ask(campaign, account_id)
+    serving.serve_once()
+
+    assert QueueTicket.objects.get().status == "issued"
+    assert tickets.get(ticket_id=queued.ticket.pk, owner_id=account_id).ticket.coupon
+    assert serving.serve_once() == 0
+
+
+def test_who_waits_when_it_sells_out_keeps_the_ticket() -> None:
+    campaign = line_of(quantity=1)
+    waiting, fast = accounts(2)
+    queued = ask(campaign, waiting)
+    campaigns.change(campaign_id=campaign.pk, strategy="group_commit")
+    issuing.forget()
+    issuing.issue(campaign_id=campaign.pk, user_id=fast)
+    campaigns.change(campaign_id=campaign.pk, strategy="queue")
+    issuing.forget()
+    with pytest.raises(Rejected):
+        issuing.issue(campaign_id=campaign.pk, user_id=accounts(1)[0])
+
+    assert ask(campaign, waiting).ticket.pk == queued.ticket.pk
+    serving.serve_once()
+    assert status_of(queued) == "sold_out"
+
+
+def test_a_line_whose_campaign_closed_fails() -> None:
+    campaign = line_of()
+    queued = ask(campaign, *accounts(1))
+    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
+
+    serving.serve_once()
+
+    assert status_of(queued) == "failed"
+    assert not Coupon.objects.exists()
+
+
+def test_a_line_is_served_to_its_end_when_the_strategy_changes() -> None:
+    campaign = line_of()
+    first, second = accounts(2)
+    queued = [ask(campaign, account_id) for account_id in (first, second)]
+    campaigns.change(campaign_id=campaign.pk, strategy="group_commit")
+    issuing.forget()
+    given = issuing.issue(campaign_id=campaign.pk, user_id=second)
+
+    assert serving.serve_once() == 2
+
+    assert isinstance(given, Issued)
+    settled = tickets.get(ticket_id=queued[1].ticket.pk, owner_id=second).ticket
+    assert settled.coupon and settled.coupon.code == given.coupon.code
+    assert status_of(queued[0]) == "issued"
+    assert positions(campaign) == [1, 2]
+
+
+def test_after_a_ticket_that_failed_there_is_a_new_one() -> None:
+    campaign = line_of()
+    [account_id] = accounts(1)
+    failed = ask(campaign, account_id)
+    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
+    serving.serve_once()
+    campaigns.change(campaign_id=campaign.pk, closes_at=None)
+
+    another = ask(campaign, account_id)
+    serving.serve_once()
+
+    assert another.ticket.pk != failed.ticket.pk
+    assert (status_of(failed), status_of(another)) == ("failed", "issued")
+
+
+def test_who_has_a_void_coupon_is_told_so_at_once() -> None:
+    campaign = line_of()
+    [account_id] = accounts(1)
+    ask(campaign, account_id)
+    serving.serve_once()
+    voiding.void(code=Coupon.objects.get().code, reason="a trial")
+
+    with pytest.raises(Rejected) as refused:
+        ask(campaign, account_id)
+
+    assert refused.value.code == "coupon_void"
+
+
+def test_far_back_in_line_the_place_is_told_by_the_numbers() -> None:
+    campaign = line_of(quantity=1_000)
+    queued = [ask(campaign, account_id) for account_id in accounts(130)]
+
+    assert [one.ahead for one in queued] == list(range(130))
+
+
+def test_the_command_serves_who_waits_and_tells_how_many(capsys: pytest.CaptureFixture[str]) -> None:
+    campaign = line_of()
+    for account_id in accounts(2):
+        ask(campaign, account_id)
+
+    call_command("run_issuer", "--once")
+    call_command("run_issuer", "--once", "--json")
+
+    assert capsys.readouterr().out == '2 tickets served.\n{"served": 0}\n'
+
+
+def test_the_gauges_tell_who_waits_and_for_how_long() -> None:
+    campaign = line_of()
+    line_of()
+    for account_id in accounts(2):
+        ask(campaign, account_id)
+
+    assert tickets.count_waiting() == {str(campaign.pk): 2}
+    assert 0 < tickets.longest_wait()[str(campaign.pk)] < 60
+    serving.serve_once()
+    assert tickets.count_waiting() == tickets.longest_wait() == {}
+
+
+def line_of(**terms: object) -> Campaign:
+    return CampaignFactory.create(strategy="queue", **terms)
+
+
+def ask(campaign: Campaign, account_id: int) -> Queued:
+    queued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    assert isinstance(queued, Queued)
+    return queued
+
+
+def status_of(queued: Queued) -> str:
+    return QueueTicket.objects.get(pk=queued.ticket.pk).status
