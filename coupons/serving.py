@@ -39,11 +39,15 @@ class _Lines:
     threads: dict[int, threading.Thread] = field(default_factory=dict)
 
 
-def serve(stop: threading.Event) -> None:
-    """Serve every line until told to stop; what is away meanwhile is waited for."""
+def serve(stop: threading.Event, *, looked: Callable[[], None] = lambda: None) -> None:
+    """Serve every line until told to stop; what is away meanwhile is waited for.
+
+    `looked` hears of each look at which lines there are, every second while all is well.
+    """
     lines = _Lines(stop)
     while not stop.is_set():
-        _tried(partial(_look, lines))
+        if _tried(partial(_look, lines)) is not None:
+            looked()
         stop.wait(LOOK_SECONDS)
     for thread in lines.threads.values():
         thread.join()
@@ -63,14 +67,15 @@ def serve_once() -> int:
     return count
 
 
-def _look(lines: _Lines) -> None:
-    """Look which lines there are, and have a thread serve each that is new."""
+def _look(lines: _Lines) -> int:
+    """Look which lines there are, and have a thread serve each that is new. Returns how many there are."""
     lines.batches = _batches(timezone.now())
     lines.threads = {id: thread for id, thread in lines.threads.items() if thread.is_alive()}
     for campaign_id in lines.batches.keys() - lines.threads.keys():
         thread = threading.Thread(target=_serve_line, args=(lines, campaign_id), name=f"line {campaign_id}")
         lines.threads[campaign_id] = thread
         thread.start()
+    return len(lines.batches)
 
 
 def _batches(now: datetime) -> dict[int, int]:
@@ -114,7 +119,7 @@ def _served(campaign_id: int, *, issuer: str, most: int) -> int:
     return len(entries)
 
 
-def _tried(work: Callable[[], int | None]) -> int | None:
+def _tried(work: Callable[[], int]) -> int | None:
     """What the work returns; None when it could not be done for now, and is to be tried again."""
     close_old_connections()
     try:

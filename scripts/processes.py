@@ -15,7 +15,7 @@ from scripts.setup_error import SetupError
 Command = list[str]
 OUTSIDE = ("gateway", "sink", "partner")
 """Simulators of what is not ours: they need nothing of the shop."""
-SHOP = ("web", "worker", "beat")
+SHOP = ("web", "worker", "beat", "issuer")
 """What needs a prepared database."""
 WORKER_THREADS = 16
 
@@ -49,6 +49,10 @@ def _worker(instance: Instance, environment: Mapping[str, str]) -> Command:
 
 def _beat(instance: Instance, environment: Mapping[str, str]) -> Command:
     return _celery("beat", "--schedule", str(instance.data / "beat-schedule"), "--pidfile", "")
+
+
+def _issuer(instance: Instance, environment: Mapping[str, str]) -> Command:
+    return _python("django", "run_issuer")
 
 
 def _gateway(instance: Instance, environment: Mapping[str, str]) -> Command:
@@ -93,6 +97,7 @@ COMMANDS: Mapping[str, Callable[[Instance, Mapping[str, str]], Command]] = {
     "web": _web,
     "worker": _worker,
     "beat": _beat,
+    "issuer": _issuer,
     "gateway": _gateway,
     "sink": _sink,
     "partner": _partner,

@@ -79,8 +79,8 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
             try:
                 _bring_up(instance, environment, daemon, stores)
                 greeting = "" if is_ready else welcome.text(instance, environment)
-                # Housekeeping can wait; on two cores its start would delay the others'.
-                supervision.start(instance, ["beat"])
+                # These can wait; on two cores their start would delay the others'.
+                supervision.start(instance, ["beat", "issuer"])
                 if not is_ready:
                     _say(greeting)
                 is_ready = True

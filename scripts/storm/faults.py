@@ -16,7 +16,7 @@ from scripts.storm.calls import Observations
 
 WEB_PROCESS = "a web process"
 """One of web's children, which answer the requests; supervisor does not know them."""
-SHOP = ("web", WEB_PROCESS, WEB_PROCESS, WEB_PROCESS, "worker", "worker", "beat")
+SHOP = ("web", WEB_PROCESS, WEB_PROCESS, WEB_PROCESS, "worker", "worker", "beat", "issuer")
 OUTSIDE = ("gateway", "sink", "partner", "redis", "redis", "mariadb", "mariadb")
 """Who is struck, and how often. Each side has a striker of its own, so faults of both meet."""
 SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}

@@ -30,7 +30,18 @@ def test_the_file_is_valid_by_the_compose_specification():
 
 
 def test_it_has_all_the_parts():
-    parts = {"migrate", "web", "worker", "beat", "mysql", "redis", "rabbitmq", "prometheus", "grafana"}
+    parts = {
+        "migrate",
+        "web",
+        "worker",
+        "beat",
+        "issuer",
+        "mysql",
+        "redis",
+        "rabbitmq",
+        "prometheus",
+        "grafana",
+    }
     assert COMPOSE["services"].keys() == parts
     assert COMPOSE["services"]["mysql"]["image"].startswith("mysql:8.4")
 

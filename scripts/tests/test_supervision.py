@@ -31,7 +31,7 @@ def test_the_shop_waits_and_everything_else_starts_at_once(options: ServerOption
     }
     assert starts == {
         **dict.fromkeys(["redis", "gateway", "sink", "partner"], True),
-        **dict.fromkeys(["web", "worker", "beat"], False),
+        **dict.fromkeys(["web", "worker", "beat", "issuer"], False),
     }
 
 

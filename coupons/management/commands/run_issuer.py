@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -16,11 +17,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="serve who waits now, then end")
+        parser.add_argument(
+            "--alive", type=Path, metavar="FILE", help="touch it every second while all is well"
+        )
         parser.add_argument("--json", action="store_true", help="for programs, with --once")
 
-    def handle(self, *, once: bool, json: bool, **_: Any) -> None:
+    def handle(self, *, once: bool, alive: Path | None, json: bool, **_: Any) -> None:
         if not once:
-            self._serve()
+            self._serve(alive)
             return
         try:
             served = serving.serve_once()
@@ -28,12 +32,12 @@ class Command(BaseCommand):
             raise CommandError(f"{error.detail} Start it, then run this again.") from error
         self.stdout.write(_as_json(served) if json else f"{served:,} tickets served.")
 
-    def _serve(self) -> None:
+    def _serve(self, alive: Path | None) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write("Serving the lines; SIGTERM or Ctrl-C ends it after the batch at hand.")
-        serving.serve(stop)
+        serving.serve(stop, looked=alive.touch if alive else lambda: None)
 
 
 def _as_json(served: int) -> str:
