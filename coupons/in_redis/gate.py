@@ -228,7 +228,7 @@ def _milliseconds(instant: datetime) -> int:
     return int(instant.timestamp() * 1000)
 
 
-def _queue_members(pipeline: "Pipeline[bytes]", campaign: Campaign, user_ids: Collection[int]) -> None:
+def _queue_members(pipeline: Pipeline, campaign: Campaign, user_ids: Collection[int]) -> None:
     ids = iter(user_ids)
     while some := list(islice(ids, AT_ONCE)):
         pipeline.sadd(_members(campaign.pk), *some)
@@ -236,7 +236,7 @@ def _queue_members(pipeline: "Pipeline[bytes]", campaign: Campaign, user_ids: Co
     pipeline.expire(_members(campaign.pk), seconds_kept(campaign) + SECONDS_LONGER)
 
 
-def _queue_tickets(pipeline: "Pipeline[bytes]", campaign_id: int, tickets: Mapping[int, str]) -> None:
+def _queue_tickets(pipeline: Pipeline, campaign_id: int, tickets: Mapping[int, str]) -> None:
     pairs = iter(tickets.items())
     while some := list(islice(pairs, AT_ONCE)):
         arguments = [value for pair in some for value in pair]

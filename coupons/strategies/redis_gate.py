@@ -2,7 +2,7 @@
 
 How: members and who is in flight are counted in Redis; whoever is admitted is written by group commit, and
 then a member; what is refused, fails or dies on the way gives its place back, the dead ones by a sweep.
-Promises: exact, for the gate may refuse and never grant; without Redis 503, and nothing done. Admission is
+Promises: exact, for the gate may refuse and never grant; without Redis 503, and nothing new. Admission is
 numbered; positions follow the numbers within a batch, while batches, also of several processes, come as the
 database lets them. A flushed gate fills itself, and meanwhile the database refuses, at its price.
 Choose it: when far more ask than there is, and even the last second's refusals have to be cheap. Others pay
@@ -22,6 +22,7 @@ from coupons.in_redis import gate, gate_filling
 from coupons.in_redis.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, Verdict
 from coupons.models import Campaign
 from coupons.slots import Asker, Confirming, Issued
+from shop.errors import Unavailable
 from shop.group_commit import Lane
 
 LANES = 1_024
@@ -39,7 +40,10 @@ class Comer:
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
     """Pass the gate and join the campaign's lane, or be told at the gate."""
-    verdict = _ask(campaign_id, user_id)
+    try:
+        verdict = _ask(campaign_id, user_id)
+    except Unavailable as away:
+        return granting.told(_had_before(Campaign.objects.get(pk=campaign_id), user_id) or away)
     if verdict.says in (MEMBER, FULL, NOT_OPEN):
         outcome = _outcome_at_the_gate(campaign_id, user_id, verdict)
         if outcome is not None:
@@ -67,14 +71,20 @@ def _outcome_at_the_gate(campaign_id: int, user_id: int, verdict: Verdict) -> Ou
     None when the database knows better than the gate: a member that has nothing, or other times.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
-    had = granting.had_before(campaign, [user_id]).get(user_id)
-    if had is not None:
-        return granting.owed(campaign, had)
+    owed = _had_before(campaign, user_id)
+    if owed is not None:
+        return owed
     if verdict.says == MEMBER:
         gate.remove_member(campaign_id=campaign_id, user_id=user_id)
         return None
     full = granting.sold_out(campaign) if verdict.says == FULL else None
     return granting.refusal(campaign, timezone.now()) or full
+
+
+def _had_before(campaign: Campaign, user_id: int) -> Outcome | None:
+    """What the account is owed that has something of the campaign."""
+    had = granting.had_before(campaign, [user_id]).get(user_id)
+    return granting.owed(campaign, had) if had else None
 
 
 def _decide(campaign_id: int, comers: Sequence[Comer]) -> list[Outcome]:

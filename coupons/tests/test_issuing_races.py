@@ -23,7 +23,7 @@ from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 exactly = pytest.mark.parametrize(
-    "strategy", ["group_commit", "pessimistic", "optimistic", "conditional_update"]
+    "strategy", ["group_commit", "pessimistic", "optimistic", "conditional_update", "redis_gate"]
 )
 
 
