@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from coupons import issuing, reopening
+from coupons import issuing, partners, reopening
 from coupons.models import Campaign
 from shop import transactions
 from shop.errors import Invalid, NotFound, Rejected
@@ -47,7 +47,8 @@ def create(**terms: Unpack[Terms]) -> Campaign:
     Raises `Invalid` with every field that is wrong.
     """
     campaign = Campaign(**{"opens_at": timezone.now(), **terms})
-    _check([*_faults(campaign), *_faults_of_strategy(campaign.strategy)])
+    faults = [*_faults_of_strategy(campaign.strategy), *_faults_of_partner(campaign.partner)]
+    _check([*_faults(campaign), *faults])
     transactions.run(lambda: campaign.save(force_insert=True))
     return campaign
 
@@ -67,8 +68,10 @@ def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
         _require_changeable(campaign, changed)
         for name, value in changed.items():
             setattr(campaign, name, value)
+        # What it had before it may keep, also where it can't be given to another.
         strategy_faults = _faults_of_strategy(campaign.strategy) if "strategy" in changed else []
-        _check([*_faults(campaign), *strategy_faults])
+        partner_faults = _faults_of_partner(campaign.partner) if "partner" in changed else []
+        _check([*_faults(campaign), *strategy_faults, *partner_faults])
         campaign.version += 1
         campaign.save(update_fields=[*changed, "version"])
         return campaign
@@ -114,19 +117,26 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
 
 
 def _faults(campaign: Campaign) -> Iterator[dict[str, str]]:
-    """What the terms contradict each other in; the database's constraints say the same."""
+    """What the terms contradict each other in; of the discount and times the constraints say the same."""
     if campaign.closes_at is not None and campaign.closes_at <= campaign.opens_at:
         yield _fault("closes_at", "not_after_opening", "The campaign must close after it opens.")
     if campaign.discount_type == Campaign.DiscountType.PERCENT and campaign.discount_value > 100:
         yield _fault("discount.value", "over_100_percent", "A percentage must be 1 to 100.")
-    if campaign.partner:
-        yield _fault("partner", "not_configured", f"No partner {campaign.partner} is configured here.")
+    if campaign.strategy == "code_pool" and campaign.code_source != Campaign.CodeSource.POOL:
+        yield _fault("code_source", "pool_required", "The strategy code_pool needs codes from a pool.")
+    if campaign.strategy in issuing.LAB_ONLY and campaign.partner:
+        yield _fault("partner", "never_asked", f"The strategy {campaign.strategy} asks no partner.")
 
 
 def _faults_of_strategy(name: str) -> Iterator[dict[str, str]]:
     usable = issuing.available_strategies()
     if name not in usable:
         yield _fault("strategy", "not_available", f"The strategy must be one of {', '.join(usable)}.")
+
+
+def _faults_of_partner(name: str) -> Iterator[dict[str, str]]:
+    if name and name not in partners.configured():
+        yield _fault("partner", "not_configured", f"No partner {name} is configured here.")
 
 
 def _fault(field: str, code: str, detail: str) -> dict[str, str]:

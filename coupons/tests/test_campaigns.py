@@ -1,6 +1,7 @@
 """Campaigns: what they may be, how they change, who sees which."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -63,10 +64,39 @@ def test_everything_wrong_is_told_at_once(settings: Any) -> None:
     assert faults(lambda: campaigns.create(**wrong)) == [
         ("closes_at", "not_after_opening"),
         ("discount.value", "over_100_percent"),
-        ("partner", "not_configured"),
+        ("partner", "never_asked"),
         ("strategy", "not_available"),
+        ("partner", "not_configured"),
     ]
     assert not Campaign.objects.exists()
+
+
+def test_codes_from_a_list_need_a_pool() -> None:
+    without: campaigns.Terms = {**TERMS, "strategy": "code_pool"}
+    campaign = campaigns.create(**{**without, "code_source": "pool"})
+    generated = campaigns.create(**TERMS)
+
+    assert faults(lambda: campaigns.create(**without)) == [("code_source", "pool_required")]
+    for wrong, terms in ((campaign, {"code_source": "generated"}), (generated, {"strategy": "code_pool"})):
+        assert faults(partial(campaigns.change, campaign_id=wrong.pk, **terms)) == [
+            ("code_source", "pool_required")
+        ]
+    changed = campaigns.change(campaign_id=generated.pk, strategy="code_pool", code_source="pool")
+    assert (changed.strategy, changed.code_source) == ("code_pool", "pool")
+
+
+def test_the_unsafe_strategy_asks_no_partner(settings: Any) -> None:
+    settings.LAB = True
+    unsafe = CampaignFactory.create(strategy="unsafe")
+    asking = CampaignFactory.create(partner="convenience_store")
+    wrong: campaigns.Terms = {**TERMS, "strategy": "unsafe", "partner": "convenience_store"}
+
+    for work in (
+        partial(campaigns.create, **wrong),
+        partial(campaigns.change, campaign_id=unsafe.pk, partner="convenience_store"),
+        partial(campaigns.change, campaign_id=asking.pk, strategy="unsafe"),
+    ):
+        assert ("partner", "never_asked") in faults(work)
 
 
 def test_the_lab_may_choose_the_unsafe_strategy(settings: Any) -> None:
@@ -148,6 +178,15 @@ def test_the_quantity_goes_down_to_what_is_issued_and_no_further() -> None:
     assert campaigns.change(campaign_id=campaign.pk, quantity=2).quantity == 2
     assert refusal(lambda: campaigns.change(campaign_id=campaign.pk, quantity=1)) == "quantity_below_issued"
     assert Campaign.objects.get(pk=campaign.pk).quantity == 2
+
+
+def test_the_quantity_goes_no_further_than_what_is_being_confirmed_either() -> None:
+    campaign = CampaignFactory.create(quantity=10)
+    coupon_of(campaign)
+    Campaign.objects.update(confirming=2)
+
+    assert refusal(lambda: campaigns.change(campaign_id=campaign.pk, quantity=2)) == "quantity_below_issued"
+    assert campaigns.change(campaign_id=campaign.pk, quantity=3).quantity == 3
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,7 @@ def test_every_term_of_a_campaign_can_be_given(staff: Api) -> None:
         ({"quantity": 10.0}, ("quantity", "int_type")),
         ({"quantity": True}, ("quantity", "int_type")),
         ({"strategy": "first_come"}, ("strategy", "literal_error")),
-        ({"strategy": "optimistic"}, ("strategy", "not_available")),
-        ({"strategy": "queue"}, ("strategy", "not_available")),
+        ({"strategy": "code_pool"}, ("code_source", "pool_required")),
         ({"strategy": "unsafe"}, ("strategy", "not_available")),
         ({"code_source": "air"}, ("code_source", "literal_error")),
         ({"partner": "convenience_store"}, ("partner", "not_configured")),
@@ -232,7 +231,7 @@ def test_changes_that_come_too_late_are_refused(staff: Api) -> None:
 
     assert told(staff.patch(path, {"quantity": 1})) == (409, "quantity_below_issued")
     assert told(staff.patch(path, {"code_source": "pool"})) == (409, "campaign_has_coupons")
-    assert faults(staff.patch(path, {"strategy": "redis_gate"})) == [("strategy", "not_available")]
+    assert faults(staff.patch(path, {"strategy": "code_pool"})) == [("code_source", "pool_required")]
     assert faults(staff.patch(path, {"issued": 0})) == [("issued", "unknown_field")]
     assert told(staff.patch("/campaigns/0", {"quantity": 1})) == (404, "not_found")
 
