@@ -8,6 +8,7 @@ import redis
 from django.conf import LazySettings
 
 from coupons import issuing
+from coupons.partners import patience
 from payments.gateways import breaking
 from shop import disabled_accounts, throttling
 from shop import redis as shop_redis
@@ -50,6 +51,7 @@ def _forgetful_process() -> None:
     shop_redis.reset()
     issuing.forget()
     breaking.forget()
+    patience.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from coupons import campaigns, codes, issuing, pool, voiding
-from coupons.models import Campaign, Coupon, PoolCode, QueueTicket
+from coupons import campaigns, codes, issuing, partners, pool, voiding
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop.errors import FirstcomeError
 from shop.operators import ReadOnly
 
@@ -40,6 +40,7 @@ COLOURS = {
 
 class CampaignForm(forms.ModelForm):
     strategy = forms.ChoiceField(initial="group_commit", widget=UnfoldAdminSelectWidget)
+    partner = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
 
     class Meta:
         model = Campaign
@@ -50,6 +51,7 @@ class CampaignForm(forms.ModelForm):
             "opens_at",
             "closes_at",
             "code_source",
+            "partner",
             "discount_type",
             "discount_value",
             "min_order_amount",
@@ -62,6 +64,10 @@ class CampaignForm(forms.ModelForm):
         # The campaign's own stays choosable, also where it can't be given to another.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
+        # Once a coupon is issued it can't change, and is no field of the form.
+        if "partner" in self.fields:
+            confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
+            self.fields["partner"].choices = [(name, name or "none") for name in confirming]  # type: ignore[attr-defined]
 
 
 class AddCodesForm(BaseDialogForm):
@@ -103,7 +109,7 @@ class CampaignAdmin(ModelAdmin):
     list_filter = ["strategy", "code_source", "opens_at"]
     search_fields = ["name"]
     ordering = ["-id"]
-    readonly_fields = ["shown_status", "issued", "remaining", "codes_added", "created_at"]
+    readonly_fields = ["shown_status", "issued", "confirming", "remaining", "codes_added", "created_at"]
     fields = [*CampaignForm.Meta.fields, *readonly_fields]
     actions_detail = ["add_codes"]
 
@@ -116,7 +122,7 @@ class CampaignAdmin(ModelAdmin):
         return "-" if campaign.pk is None else campaign.remaining
 
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
-        fixed = campaigns.FIXED_ONCE_ISSUED if obj and obj.issued else ()
+        fixed = campaigns.FIXED_ONCE_ISSUED if obj and obj.issued + obj.confirming else ()
         return [*self.readonly_fields, *fixed]
 
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
@@ -238,6 +244,23 @@ class QueueTicketAdmin(ReadOnly, ModelAdmin):
     @display(description="status", label=COLOURS)
     def shown_status(self, ticket: QueueTicket) -> str:
         return ticket.status
+
+
+@admin.register(Confirmation)
+class ConfirmationAdmin(ReadOnly, ModelAdmin):
+    """Slots whose partner is still asked; they come and go by themselves."""
+
+    list_display = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
+    list_select_related = ["campaign", "account"]
+    list_filter = ["is_cancelled", "taken_at"]
+    search_fields = ["=key", "=code", "=account__username"]
+    ordering = ["pk"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    @admin.display(description="partner")
+    def partner(self, confirmation: Confirmation) -> str:
+        return confirmation.campaign.partner
 
 
 def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.Added:

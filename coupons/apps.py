@@ -7,6 +7,7 @@ class CouponsConfig(AppConfig):
     name = "coupons"
 
     def ready(self) -> None:
+        from coupons import following_up, tickets
         from coupons.in_redis import gate_healing
         from shop import gauges
 
@@ -15,4 +16,26 @@ class CouponsConfig(AppConfig):
             help="Askers let through the gate of a campaign and not decided yet.",
             label="campaign",
             read=gate_healing.numbers_in_flight,
+        )
+        gauges.register(
+            "firstcome_coupons_confirming",
+            help="Coupons whose partner has not answered yet.",
+            read=following_up.waiting,
+        )
+        gauges.register(
+            "firstcome_coupons_confirming_oldest_seconds",
+            help="For how long the oldest of them has waited.",
+            read=following_up.oldest_age_seconds,
+        )
+        gauges.register(
+            "firstcome_queue_tickets_waiting",
+            help="Queue tickets that wait to be served.",
+            label="campaign",
+            read=tickets.count_waiting,
+        )
+        gauges.register(
+            "firstcome_queue_oldest_ticket_seconds",
+            help="For how long the first in line has waited.",
+            label="campaign",
+            read=tickets.longest_wait,
         )

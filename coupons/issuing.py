@@ -17,6 +17,7 @@ from structlog import get_logger
 from coupons import confirming, granting, tickets
 from coupons.in_redis import sold_out
 from coupons.models import Campaign, Coupon
+from coupons.partners import patience
 from coupons.slots import Confirming, Issued, Queued
 from coupons.strategies import (
     Strategy,
@@ -31,7 +32,7 @@ from coupons.strategies import (
     spin_lock,
     unsafe,
 )
-from shop.errors import NotFound, Rejected
+from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 log = get_logger(__name__)
 
@@ -52,7 +53,7 @@ LAB_ONLY = {"unsafe"}
 # What a process remembers of a campaign, to find the strategy without a query for each request. The
 # strategy reads the campaign itself again, so a stale entry costs a refusal or a slower way, no law.
 REMEMBER_SECONDS = 1.0
-_remembered: dict[int, tuple[str, float]] = {}
+_remembered: dict[int, tuple[str, str, float]] = {}
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
@@ -65,19 +66,27 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     `sold_out`, `campaign_not_open`, `campaign_closed`, `coupon_void`, `conflict`,
     `strategy_not_available`; `PartnerFailed`; `Overloaded`, `Unavailable`.
     """
-    strategy = STRATEGIES[_strategy_name(campaign_id)]
+    strategy, partner = _strategy_and_partner(campaign_id)
     full = sold_out.known(campaign_id)
-    return _had_before(full, user_id) if full else _issued(strategy, campaign_id, user_id)
+    if full:
+        return _had_before(full, user_id)
+    if partner and patience.is_away(partner):
+        # Nobody takes a slot that can't be confirmed.
+        away = Unavailable("The partner of this campaign is away; nothing was done. Ask again.")
+        return _had_before(Campaign.objects.get(pk=campaign_id), user_id, otherwise=away)
+    return _issued(STRATEGIES[strategy], campaign_id, user_id)
 
 
-def _had_before(campaign: Campaign, user_id: int) -> Issued | Queued:
-    """What the account has of a campaign that is sold out."""
+def _had_before(
+    campaign: Campaign, user_id: int, *, otherwise: FirstcomeError | None = None
+) -> Issued | Queued:
+    """What the account has of a campaign that gives nothing new just now; or why it doesn't, raised."""
     had = granting.had_before(campaign, [user_id]).get(user_id)
     queued = tickets.waiting_of(campaign, user_id) if campaign.strategy == "queue" else None
     if queued and not isinstance(had, Coupon):
         return queued
     if had is None:
-        raise granting.refusal(campaign, timezone.now()) or granting.sold_out(campaign)
+        raise granting.refusal(campaign, timezone.now()) or otherwise or granting.sold_out(campaign)
     return _confirmed(granting.told(granting.owed(campaign, had)))
 
 
@@ -122,25 +131,25 @@ def forget() -> None:
     sold_out.forget()
 
 
-def _strategy_name(campaign_id: int) -> str:
-    """The campaign's strategy, at most a second old."""
+def _strategy_and_partner(campaign_id: int) -> tuple[str, str]:
+    """The campaign's strategy and partner, at most a second old."""
     now = time.monotonic()
-    name, good_until = _remembered.get(campaign_id, ("", 0.0))
+    name, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
     if good_until <= now:
-        name = _read_strategy_name(campaign_id)
-        _remembered[campaign_id] = (name, now + REMEMBER_SECONDS)
+        name, partner = _read_strategy_and_partner(campaign_id)
+        _remembered[campaign_id] = (name, partner, now + REMEMBER_SECONDS)
     if name in LAB_ONLY and not settings.LAB:
         raise Rejected(
             f"The strategy {name} of this campaign runs only with LAB=1.", code="strategy_not_available"
         )
-    return name
+    return name, partner
 
 
-def _read_strategy_name(campaign_id: int) -> str:
-    name = Campaign.objects.filter(pk=campaign_id).values_list("strategy", flat=True).first()
-    if name is None:
+def _read_strategy_and_partner(campaign_id: int) -> tuple[str, str]:
+    found = Campaign.objects.filter(pk=campaign_id).values_list("strategy", "partner").first()
+    if found is None:
         raise NotFound(f"There is no campaign {campaign_id}.", code="campaign_not_found")
-    return name
+    return found
 
 
 def _require(accounts: "QuerySet[User]") -> None:

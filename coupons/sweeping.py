@@ -2,9 +2,15 @@
 
 from collections.abc import Callable
 
+from coupons import following_up, restoring
 from coupons.in_redis import code_healing, gate_healing
 
-SWEEPERS: list[Callable[[], int]] = [code_healing.sweep, gate_healing.heal]
+SWEEPERS: list[Callable[[], int]] = [
+    code_healing.sweep,
+    gate_healing.heal,
+    following_up.follow_up,
+    restoring.put_back,
+]
 
 
 def sweep() -> int:

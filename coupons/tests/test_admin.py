@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from coupons import issuing
-from coupons.models import Campaign, Coupon, PoolCode
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -77,7 +77,7 @@ def test_every_page_opens(operator: Client) -> None:
 
 
 def test_a_campaign_is_added(operator: Client) -> None:
-    response = operator.post("/admin/coupons/campaign/add/", FORM | {"issued": 5, "partner": "somebody"})
+    response = operator.post("/admin/coupons/campaign/add/", FORM | {"issued": 5})
 
     campaign = Campaign.objects.get()
     assert response.status_code == 302
@@ -85,11 +85,37 @@ def test_a_campaign_is_added(operator: Client) -> None:
     assert LogEntry.objects.get().object_id == str(campaign.pk)
 
 
+def test_a_campaign_with_a_configured_partner_is_added(operator: Client, settings: Any) -> None:
+    settings.PARTNER_URL = "http://127.0.0.1:1"
+
+    operator.post("/admin/coupons/campaign/add/", FORM | {"partner": "convenience_store"})
+
+    assert Campaign.objects.get().partner == "convenience_store"
+
+
+def test_terms_that_contradict_each_other_are_told_in_a_message(operator: Client) -> None:
+    operator.post("/admin/coupons/campaign/add/", FORM | {"strategy": "code_pool"})
+
+    assert "needs codes from a pool" in messages(operator, "/admin/coupons/campaign/add/")
+    assert not Campaign.objects.exists()
+
+
+def test_slots_that_are_being_confirmed_are_shown(operator: Client) -> None:
+    campaign = CampaignFactory.create(partner="convenience_store")
+    issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=AccountFactory.create().pk)
+    confirmation = Confirmation.objects.get()
+
+    assert confirmation.code in messages(operator, "/admin/coupons/confirmation/")
+    assert confirmation.code in messages(operator, f"/admin/coupons/confirmation/{confirmation.pk}/change/")
+    assert "onfirming" in messages(operator, page_of(campaign))
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
         ({"strategy": "unsafe"}, "not one of the available choices"),
-        ({"strategy": "optimistic"}, "not one of the available choices"),
+        ({"strategy": "first_come"}, "not one of the available choices"),
+        ({"partner": "somebody"}, "not one of the available choices"),
         ({"quantity": 0}, "greater than or equal to 1"),
         ({"discount_type": "percent", "discount_value": 101}, "a percentage at most 100"),
         ({"closes_at_0": "2025-01-01", "closes_at_1": "00:00:00"}, "must close after it opens"),
