@@ -1,0 +1,41 @@
+"""An issuer for tests: `run_issuer` as a process, on the test's database and Redis, to be killed at will."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.db import connection
+
+from scripts import children
+
+
+class OwnIssuer:
+    """One after the other, each with the same settings and log. `settings` are environment variables."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
+        self._environment = os.environ | {"DATABASE_URL": url.geturl()} | settings
+        self._log = folder / "issuer.log"
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it serves within seconds."""
+        command = [sys.executable, "-m", "django", "run_issuer"]
+        self.child = children.start(command, log=self._log, environment=self._environment)
+
+    def kill(self) -> None:
+        """Kill it as `kill -9` does."""
+        assert self.child
+        self.child.kill()
+        self.child.wait()
+
+    def stop(self) -> int:
+        """Tell it to end, and return its exit code."""
+        assert self.child
+        children.stop(self.child)
+        return self.child.returncode
+
+    def log(self) -> str:
+        return self._log.read_text()

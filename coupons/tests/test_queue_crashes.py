@@ -1,0 +1,359 @@
+"""The strategy `queue` when issuers die, freeze or race, and when Redis goes away or forgets."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+from redis import Redis
+
+from coupons import issuing, restoring, serving, settling, sweeping
+from coupons.in_redis import keys, line
+from coupons.models import Campaign, QueueTicket
+from coupons.slots import Issued
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import asking, told
+from coupons.tests.own_issuer import OwnIssuer
+from scripts import ports
+from scripts.tests.simulator import everything, running
+from shop import redis
+from shop.errors import Unavailable
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+
+__all__ = ["own_redis"]
+pytestmark = pytest.mark.django_db(transaction=True)
+LOCK = "SELECT * FROM coupons_campaign WHERE id = %s FOR UPDATE"
+
+
+@pytest.fixture
+def issuers(tmp_path: Path) -> Iterator[Callable[..., OwnIssuer]]:
+    """Starts issuers, and ends those that are left."""
+    started: list[OwnIssuer] = []
+
+    def start(**settings: str) -> OwnIssuer:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(OwnIssuer(folder, **settings))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for issuer in started:
+        issuer.kill()
+
+
+def test_5000_askers_are_served_in_their_order_while_issuers_are_killed(
+    issuers: Callable[..., OwnIssuer],
+) -> None:
+    campaign = line_of(quantity=4_900)
+    everyone = accounts(5_000)
+    first = issuers()
+
+    asked = in_background(lambda: ask_all(campaign, everyone))
+    wait_until(lambda: settled(campaign) > 500, seconds=60)
+    first.kill()
+    second = issuers()
+    killed_at = settled(campaign)
+    wait_until(lambda: settled(campaign) > killed_at + 500, seconds=60)
+    second.kill()
+    third = issuers()
+    asked()
+    wait_until(lambda: settled(campaign) == 5_000, seconds=120)
+
+    assert numbers(campaign) == list(range(1, 5_001))
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 4_901)]
+    assert statuses(campaign) == {"issued": 4_900, "sold_out": 100}
+    assert broken() == {}
+    assert third.stop() == 0
+
+
+def test_what_a_killed_issuer_had_read_is_taken_up_by_the_next_in_its_order(
+    issuers: Callable[..., OwnIssuer],
+) -> None:
+    campaign = line_of(quantity=100)
+    ask_all(campaign, accounts(20))
+    with holding(LOCK, campaign.pk):
+        first = issuers()
+        wait_until(lambda: pending(campaign) == 20, seconds=30)
+        first.kill()
+    assert settled(campaign) == 0
+    later = in_background(lambda: ask_all(campaign, accounts(30)))
+    issuers()
+    later()
+
+    wait_until(lambda: settled(campaign) == 50, seconds=30)
+
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 51)]
+    assert pending(campaign) == 0
+    assert broken() == {}
+
+
+def test_several_issuers_at_once_keep_the_order(issuers: Callable[..., OwnIssuer]) -> None:
+    campaign = line_of(quantity=1_500)
+    three = [issuers() for _ in range(3)]
+    asked = in_background(lambda: ask_all(campaign, accounts(1_500)))
+    wait_until(lambda: settled(campaign) > 200, seconds=60)
+    frozen = three[0]
+    assert frozen.child
+    frozen.child.send_signal(signal.SIGSTOP)
+    asked()
+    wait_until(lambda: settled(campaign) == 1_500, seconds=60)
+    frozen.child.send_signal(signal.SIGCONT)
+
+    assert {issuer.stop() for issuer in three} == {0}
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 1_501)]
+    assert broken() == {}
+
+
+def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Redis) -> None:
+    campaign = line_of(quantity=3)
+    ask_all(campaign, accounts(4), threads=1)
+    asleep = line.read(campaign.pk, issuer="asleep", most=2)
+    redis_server.delete(keys.key(campaign.pk, line.LEASE))
+    awake = line.read(campaign.pk, issuer="awake", most=2)
+    with pytest.raises(line.Taken):
+        line.read(campaign.pk, issuer="asleep", most=2)
+    settling.settle(campaign_id=campaign.pk, places=[entry.place for entry in awake])
+    line.leave(campaign.pk, awake)
+
+    settling.settle(campaign_id=campaign.pk, places=[entry.place for entry in asleep])
+    line.leave(campaign.pk, asleep)
+    line.release(campaign.pk, issuer="awake")
+    serving.serve_once()
+
+    assert [entry.place.number for entry in asleep] == [entry.place.number for entry in awake] == [1, 2]
+    assert order_of_positions(campaign) == [(1, 1), (2, 2), (3, 3)]
+    assert statuses(campaign) == {"issued": 3, "sold_out": 1}
+
+
+def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> None:
+    """The twin: two read the stream as consumers of one group usually do, and the second is faster."""
+    campaign = line_of(quantity=10)
+    ask_all(campaign, accounts(4), threads=1)
+    stream = {keys.key(campaign.pk, line.STREAM): ">"}
+    batches = []
+    for name in ("slow", "fast"):
+        [(_, entries)] = redis_server.xreadgroup("issuers", name, stream, count=2)
+        batches.append([line._read(fields[b"place"]) for _, fields in entries])
+
+    for batch in reversed(batches):
+        settling.settle(campaign_id=campaign.pk, places=batch)
+
+    assert order_of_positions(campaign) == [(1, 3), (2, 4), (3, 1), (4, 2)]
+
+
+def test_redis_flushed_while_many_ask_and_are_served(
+    redis_server: Redis, issuers: Callable[..., OwnIssuer]
+) -> None:
+    campaign = line_of(quantity=900)
+    everyone = accounts(1_000)
+    issuers()
+    asked = in_background(lambda: ask_all(campaign, everyone))
+    for number in (100, 300, 600):
+        wait_until(lambda number=number: QueueTicket.objects.count() > number, seconds=60)
+        redis_server.flushdb()
+    outcomes = asked()
+
+    def is_settled() -> bool:
+        sweeping.sweep()
+        return not QueueTicket.objects.filter(status="waiting").exists()
+
+    wait_until(is_settled, seconds=60)
+
+    assert set(told(outcomes)) <= {"queued", "unavailable"}
+    issuing.forget()
+    again = told(outcome for outcome in ask_all(campaign, everyone))
+    assert again["again"] == 900
+    assert positions(campaign) == list(range(1, 901))
+    assert broken() == {}
+
+
+def test_a_flushed_line_is_made_anew_in_its_order(redis_server: Redis) -> None:
+    campaign = line_of(quantity=10)
+    early, late = accounts(3), accounts(2)
+    ask_all(campaign, early, threads=1)
+    redis_server.flushdb()
+
+    ask_all(campaign, late, threads=1)
+    redis_server.flushdb()
+    assert serving.serve_once() == 5
+
+    assert numbers(campaign) == [1, 2, 3, 4, 5]
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("lost", [line.COUNTER, line.STREAM, line.WAITING])
+def test_whatever_part_of_the_line_is_lost_everybody_is_served_once(redis_server: Redis, lost: str) -> None:
+    campaign = line_of(quantity=10)
+    early, late = accounts(3), accounts(2)
+    ask_all(campaign, early, threads=1)
+    redis_server.delete(keys.key(campaign.pk, lost))
+
+    ask_all(campaign, [*late, *early], threads=1)
+    make_older(campaign)
+    sweeping.sweep()
+    serving.serve_once()
+
+    assert statuses(campaign) == {"issued": 5}
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 6)]
+    assert broken() == {}
+
+
+def test_a_ticket_that_is_in_no_line_is_put_back_by_the_sweeper() -> None:
+    campaign = line_of(quantity=10)
+    ask_all(campaign, accounts(1))
+    serving.serve_once()
+    [account_id] = accounts(1)
+    stray = QueueTicket.objects.create(
+        campaign=campaign, account_id=account_id, number=2, created_at=timezone.now()
+    )
+    assert restoring.put_back() == 0, "it may still be on its way"
+    make_older(campaign)
+
+    assert restoring.put_back() == 1
+    assert restoring.put_back() == 0
+
+    serving.serve_once()
+    stray.refresh_from_db()
+    assert stray.status == "issued"
+
+
+def test_an_asker_who_died_before_the_ticket_was_written_is_served_and_finds_it() -> None:
+    campaign = line_of(quantity=10)
+    [account_id] = accounts(1)
+    ask_all(campaign, [account_id])
+    QueueTicket.objects.all().delete()
+
+    [outcome] = ask_all(campaign, [account_id])
+    assert outcome.ticket.number == 1
+    QueueTicket.objects.all().delete()
+    serving.serve_once()
+
+    assert statuses(campaign) == {"issued": 1}
+    [again] = ask_all(campaign, [account_id])
+    assert isinstance(again, Issued)
+
+
+def test_without_redis_nobody_is_queued_and_it_goes_on_when_it_is_back(own_redis: OwnRedis) -> None:
+    campaign = line_of(quantity=10)
+    waiting, newcomer = accounts(2)
+    stop = threading.Event()
+    serves = in_background(lambda: serving.serve(stop))
+    try:
+        own_redis.stop()
+        with pytest.raises(Unavailable):
+            issuing.issue(campaign_id=campaign.pk, user_id=waiting)
+        assert not QueueTicket.objects.exists()
+        own_redis.start()
+        wait_until(lambda: told(ask_all(campaign, [waiting, newcomer]))["queued"] == 2 or served(campaign, 2))
+        wait_until(lambda: served(campaign, 2), seconds=20)
+    finally:
+        stop.set()
+        serves()
+
+    assert positions(campaign) == [1, 2]
+    assert broken() == {}
+
+
+def test_a_partner_that_refuses_some_and_answers_late(
+    tmp_path: Path, settings: LazySettings, issuers: Callable[..., OwnIssuer]
+) -> None:
+    with running("partner", tmp_path, "--failure-rate", "0.2", "--lost-rate", "0.05") as partner:
+        settings.PARTNER_URL = f"http://{ports.HOST}:{partner.port}"
+        campaign = line_of(quantity=40, partner="convenience_store")
+        ask_all(campaign, accounts(60))
+        issuers(PARTNER_URL=settings.PARTNER_URL)
+
+        def is_settled() -> bool:
+            sweeping.sweep()
+            return settled(campaign) == 60
+
+        wait_until(is_settled, seconds=90)
+        known = everything(partner, "/registrations")
+
+    told_by_status = statuses(campaign)
+    assert told_by_status["failed"] > 0
+    coupons = list(campaign.coupons.values_list("code", flat=True))
+    assert told_by_status["issued"] == len(coupons)
+    assert sorted(one["code"] for one in known if one["status"] == "registered") == sorted(coupons)
+    assert positions(campaign) == list(range(1, len(coupons) + 1))
+    assert broken() == {}
+
+
+def line_of(**terms: object) -> Campaign:
+    return CampaignFactory.create(strategy="queue", **terms)
+
+
+def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = 40) -> list[Any]:
+    """What each account was answered, asked for in so many threads."""
+    calls = asking(campaign.pk, user_ids)
+
+    def several(number: int) -> list[Any]:
+        outcomes = []
+        for call in calls[number::threads]:
+            try:
+                outcomes.append(call())
+            except Exception as error:
+                outcomes.append(error)
+        return outcomes
+
+    told_by_thread = race([lambda number=number: several(number) for number in range(threads)], timeout=120)
+    return [outcome for outcomes in told_by_thread for outcome in outcomes]
+
+
+def in_background(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Begin the work in a thread; what is returned waits for its end, and tells what it returned."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+
+    def result() -> Any:
+        thread.join()
+        return results[0]
+
+    return result
+
+
+def settled(campaign: Campaign) -> int:
+    return QueueTicket.objects.filter(campaign=campaign).exclude(status="waiting").count()
+
+
+def served(campaign: Campaign, count: int) -> bool:
+    return QueueTicket.objects.filter(campaign=campaign, status="issued").count() == count
+
+
+def statuses(campaign: Campaign) -> dict[str, int]:
+    found = list(QueueTicket.objects.filter(campaign=campaign).values_list("status", flat=True))
+    return {status: found.count(status) for status in set(found)}
+
+
+def numbers(campaign: Campaign) -> list[int]:
+    rows = QueueTicket.objects.filter(campaign=campaign)
+    return list(rows.order_by("number").values_list("number", flat=True))
+
+
+def order_of_positions(campaign: Campaign) -> list[tuple[int, int]]:
+    """The numbers of the tickets that got a coupon, in their order, each with its position."""
+    rows = QueueTicket.objects.filter(campaign=campaign, status="issued").order_by("number")
+    return list(rows.values_list("number", "coupon__position"))
+
+
+def pending(campaign: Campaign) -> int:
+    """How many an issuer has read and not left."""
+    stream = keys.key(campaign.pk, line.STREAM)
+    told_by_redis: Any = redis.client().xpending(stream, "issuers")
+    return int(told_by_redis["pending"])
+
+
+def make_older(campaign: Campaign) -> None:
+    """As if the tickets had been drawn a minute ago."""
+    long_ago = timezone.now() - timedelta(minutes=1)
+    QueueTicket.objects.filter(campaign=campaign).update(created_at=long_ago)
