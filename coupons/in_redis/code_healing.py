@@ -1,6 +1,6 @@
 """Healing the lists of codes: what the dead took goes back, and a list that lost something is begun anew."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -27,7 +27,7 @@ def rebuild() -> int:
     Safe at any moment: what is in flight meanwhile is listed once more at worst, and given once.
     """
     listed = 0
-    for campaign in _with_list():
+    for campaign in _with_list(closing_after=timezone.now()):
         code_list.drop(campaign.pk)
         listed += code_list.fill(campaign, after_id=0)
     return listed
@@ -39,18 +39,19 @@ def sweep(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
     A list that has nothing while its pool has something lost it on the way, and is begun anew.
     """
     settled = 0
-    for campaign in _with_list():
+    # Keys outlive their campaign for as long.
+    long_ago = timezone.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
+    for campaign in _with_list(closing_after=long_ago):
         settled += _settle_the_dead(campaign.pk, after_seconds)
         if code_list.is_used_up(campaign.pk) and _available(campaign.pk).exists():
             code_list.drop(campaign.pk)
     return settled
 
 
-def _with_list() -> "QuerySet[Campaign]":
-    """The campaigns whose codes are listed, until their keys in Redis are gone as well."""
-    long_ago = timezone.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
-    is_kept = Q(closes_at__isnull=True) | Q(closes_at__gt=long_ago)
-    return Campaign.objects.filter(is_kept, strategy="code_pool")
+def _with_list(*, closing_after: datetime) -> "QuerySet[Campaign]":
+    """The campaigns whose codes are listed."""
+    closes_then = Q(closes_at__isnull=True) | Q(closes_at__gt=closing_after)
+    return Campaign.objects.filter(closes_then, strategy="code_pool")
 
 
 def _settle_the_dead(campaign_id: int, after_seconds: int) -> int:

@@ -26,6 +26,9 @@ NOTHING_MORE_MILLISECONDS = 1_000
 DEAD_AT_ONCE = 500
 # Campaigns whose lists a process fills at once. One more, and two threads may read the same codes.
 LISTS = 1_024
+# Of one process: its pool of connections is bounded, and a call that finds none left looks like an outage.
+CALLS_AT_ONCE = 64
+_calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 NAMES = (
     "codes",
     "codes-in-flight",
@@ -148,8 +151,8 @@ def fill(campaign: Campaign, *, after_id: int) -> int:
     rows = list(available.filter(pk__gt=after_id).order_by("pk").values_list("pk", "code")[:CHUNK])
     up_to = rows[-1][0] if rows else after_id
     codes = [code for _, code in rows]
-    arguments = [after_id, up_to, seconds_kept(campaign), NOTHING_MORE_MILLISECONDS, *codes]
-    return int(_call(FILL, campaign.pk, *arguments) or 0)
+    arguments: list[str | int] = [after_id, up_to, seconds_kept(campaign), NOTHING_MORE_MILLISECONDS]
+    return int(_call(FILL, campaign.pk, *arguments, *codes) or 0)
 
 
 def dead(campaign_id: int, *, after_seconds: int) -> dict[int, str]:
@@ -189,7 +192,8 @@ def _filling(campaign_id: int) -> threading.Lock:
 def _call(script: str, campaign_id: int, *arguments: str | int) -> Any:
     """What the script says; None when Redis is away."""
     keys = _keys(campaign_id)
-    return redis.attempt(lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None)
+    with _calls:
+        return redis.attempt(lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None)
 
 
 def _keys(campaign_id: int) -> list[str]:

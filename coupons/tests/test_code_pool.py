@@ -1,0 +1,296 @@
+"""`code_pool` under races and crashes: each code given once, none lost, whatever becomes of the list."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from coupons import campaigns, issuing, pool, verdicts
+from coupons.in_redis import code_healing, code_list
+from coupons.in_redis.keys import key
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.slots import Confirming
+from coupons.strategies import code_pool
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import asking, told
+from coupons.tests.test_issuing_races import asking_process, together
+from shop import rebuilding, redis
+from shop.errors import Unavailable
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+from shop.tests.second_process import another_process
+
+__all__ = ["own_redis"]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ASK = """
+from coupons import issuing
+print("ready", flush=True)
+issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
+"""
+
+
+def campaign_of(codes: int, **terms: Any) -> Campaign:
+    """A campaign with that many codes, and slots for more."""
+    terms = {"strategy": "code_pool", "code_source": "pool", "quantity": 2_000} | terms
+    campaign = CampaignFactory.create(**terms)
+    pool.generate(campaign_id=campaign.pk, count=codes)
+    return campaign
+
+
+def issue(campaign: Campaign, user_id: int) -> str:
+    return issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
+
+
+def in_flight(campaign: Campaign) -> int:
+    return int(str(redis.client().llen(key(campaign.pk, "codes-in-flight"))))
+
+
+def available(campaign: Campaign) -> list[str]:
+    rows = campaign.pool.filter(status="available").order_by("pk")
+    return list(rows.values_list("code", flat=True))
+
+
+@contextmanager
+def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
+    """Do it in a loop beside what the block does, and at least so often."""
+    is_over, times = threading.Event(), 0
+
+    def loop() -> None:
+        nonlocal times
+        while not is_over.is_set():
+            work()
+            times += 1
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+    assert times >= least
+
+
+def test_1500_ask_for_1000_codes_from_three_processes_and_1000_get_one() -> None:
+    campaign = campaign_of(1_000)
+    everyone = accounts(1_500)
+    processes = [asking_process(campaign, everyone[start::3]) for start in range(3)]
+
+    outcomes = [json.loads(process.communicate()[0].splitlines()[-1]) for process in together(processes)]
+
+    assert sum(map(Counter, outcomes), Counter()) == {"new": 1_000, "sold_out": 500}
+    assert positions(campaign) == list(range(1, 1_001))
+    assert (available(campaign), in_flight(campaign)) == ([], 0)
+    assert broken() == {}
+
+
+def test_askers_one_after_the_other_get_the_codes_in_the_order_of_the_pool() -> None:
+    campaign = campaign_of(5)
+    expected = available(campaign)
+
+    assert [issue(campaign, user_id) for user_id in accounts(5)] == expected
+    assert in_flight(campaign) == 0
+
+
+def test_who_has_a_coupon_gets_it_without_a_code_and_without_redis(own_redis: OwnRedis) -> None:
+    campaign = campaign_of(2)
+    [user_id] = accounts(1)
+    code = issue(campaign, user_id)
+    own_redis.stop()
+
+    assert issue(campaign, user_id) == code
+    assert broken() == {}
+
+
+def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others() -> None:
+    campaign = campaign_of(80, quantity=50)
+    everyone = accounts(120)
+
+    outcomes = race(asking(campaign.pk, everyone))
+
+    assert told(outcomes) == {"new": 50, "sold_out": 70}
+    assert (len(available(campaign)), in_flight(campaign)) == (30, 0)
+    campaigns.change(campaign_id=campaign.pk, quantity=80)
+    assert told(race(asking(campaign.pk, everyone)))["new"] == 30
+    assert (available(campaign), broken()) == ([], {})
+
+
+def test_without_redis_nothing_is_done_until_it_is_back(own_redis: OwnRedis) -> None:
+    campaign = campaign_of(1)
+    [user_id] = accounts(1)
+    own_redis.stop()
+
+    with pytest.raises(Unavailable):
+        issue(campaign, user_id)
+
+    assert not Coupon.objects.exists()
+    own_redis.start()
+    redis.reset()
+    assert issue(campaign, user_id)
+
+
+@pytest.mark.parametrize("trouble", ["flushed", "rebuilt"])
+def test_a_list_that_is_lost_over_and_over_gives_each_code_once(trouble: str, redis_server: Any) -> None:
+    campaign = campaign_of(250)
+    lose = (
+        redis_server.flushdb if trouble == "flushed" else lambda: (rebuilding.drop(), code_healing.rebuild())
+    )
+
+    with over_and_over(lose):
+        outcomes = race(asking(campaign.pk, accounts(400)))
+
+    assert told(outcomes) == {"new": 250, "sold_out": 150}
+    assert positions(campaign) == list(range(1, 251))
+    assert (available(campaign), broken()) == ([], {})
+
+
+def test_the_sweeper_takes_nothing_from_the_living_however_impatient_it_is() -> None:
+    campaign = campaign_of(150)
+
+    with over_and_over(partial(code_healing.sweep, after_seconds=0)):
+        outcomes = race(asking(campaign.pk, accounts(220)))
+
+    assert told(outcomes) == {"new": 150, "sold_out": 70}
+    assert (available(campaign), broken()) == ([], {})
+
+
+def test_a_list_that_names_codes_twice_and_given_ones_gives_each_once() -> None:
+    campaign = campaign_of(60)
+    first, listed = issue(campaign, accounts(1)[0]), key(campaign.pk, "codes")
+    codes = available(campaign)
+    redis.client().lpush(listed, first, "NONSENSE", *codes[:30])
+
+    outcomes = race(asking(campaign.pk, accounts(80)))
+
+    assert told(outcomes) == {"new": 59, "sold_out": 21}
+    assert {one.coupon.code for one in outcomes[:80] if not isinstance(one, Exception)} == {*codes}
+    assert broken() == {}
+
+
+def test_a_code_renamed_while_it_is_listed_is_given_by_its_new_name() -> None:
+    campaign = campaign_of(3)
+    first, second, third, fourth = accounts(4)
+    issue(campaign, first)
+    pool.rename(campaign_id=campaign.pk, code=available(campaign)[0], to="RENAMED")
+
+    given = {issue(campaign, second), issue(campaign, third)}
+
+    assert "RENAMED" in given
+    assert told(race(asking(campaign.pk, [fourth]))) == {"sold_out": 1}
+    assert (in_flight(campaign), broken()) == (0, {})
+
+
+def test_codes_added_while_everybody_asks_are_issued() -> None:
+    campaign = campaign_of(20)
+    everyone = accounts(100)
+    adding = [partial(pool.generate, campaign_id=campaign.pk, count=10)] * 4
+
+    race([*asking(campaign.pk, everyone), *adding])
+    race(asking(campaign.pk, everyone))
+
+    assert positions(campaign) == list(range(1, 61))
+    assert (available(campaign), broken()) == ([], {})
+
+
+def test_the_strategy_changed_to_and_fro_under_load_loses_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 0.0)
+    campaign = campaign_of(120)
+    names = iter(["group_commit", "code_pool"] * 10_000)
+
+    def change() -> None:
+        campaigns.change(campaign_id=campaign.pk, strategy=next(names))
+
+    with over_and_over(change, least=4):
+        outcomes = race(asking(campaign.pk, accounts(180)))
+
+    assert told(outcomes) == {"new": 120, "sold_out": 60}
+    assert positions(campaign) == list(range(1, 121))
+    assert (available(campaign), in_flight(campaign), broken()) == ([], 0, {})
+
+
+def test_a_partners_refusal_puts_the_code_back_into_the_list() -> None:
+    campaign = campaign_of(1, partner="convenience_store")
+    first, second = accounts(2)
+
+    asked = code_pool.issue(campaign_id=campaign.pk, user_id=first)
+    assert isinstance(asked, Confirming)
+    assert PoolCode.objects.get().status == "in_flight"
+    assert (in_flight(campaign), available(campaign), broken()) == (0, [], {})
+    verdicts.give_back(asked)
+
+    again = code_pool.issue(campaign_id=campaign.pk, user_id=second)
+    assert isinstance(again, Confirming)
+    assert (again.code, again.key != asked.key) == (asked.code, True)
+    assert verdicts.confirm(again).coupon.code == asked.code
+    assert broken() == {}
+
+
+def test_what_a_process_took_that_was_killed_before_its_commit_goes_to_the_next() -> None:
+    campaign = campaign_of(1)
+    dead, living = accounts(2)
+
+    with (
+        holding("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk),
+        another_process(ASK, str(campaign.pk), str(dead)) as process,
+    ):
+        wait_until(lambda: in_flight(campaign) == 1)
+        process.kill()
+        process.wait()
+
+    assert (in_flight(campaign), code_healing.sweep(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
+    code = code_list.take(campaign, user_id=living)
+    assert [code] == available(campaign)
+    assert issue(campaign, living) == code
+    assert (in_flight(campaign), broken()) == (0, {})
+
+
+def test_what_a_process_was_given_that_was_killed_before_it_said_so_is_not_given_again(
+    own_redis: OwnRedis,
+) -> None:
+    campaign = campaign_of(2)
+    dead, living = accounts(2)
+
+    with (
+        Redis.from_url(own_redis.url) as client,
+        another_process(ASK, str(campaign.pk), str(dead), REDIS_URL=own_redis.url) as process,
+    ):
+        with holding("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk):
+            wait_until(lambda: in_flight(campaign) == 1)
+            client.client_pause(60_000, all=False)
+        wait_until(lambda: Coupon.objects.filter(account_id=dead).exists())
+        process.kill()
+        process.wait()
+        client.client_unpause()
+
+    given = Coupon.objects.get().code
+    assert (in_flight(campaign), code_healing.sweep(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
+    assert issue(campaign, dead) == given
+    assert issue(campaign, living) != given
+    assert (available(campaign), broken()) == ([], {})
+
+
+def test_making_codes_does_not_stop_those_who_ask_meanwhile() -> None:
+    campaign = campaign_of(50)
+    made: list[int] = []
+
+    def ask(user_ids: Sequence[int]) -> int:
+        """How many codes were made when the last of these had got theirs."""
+        race(asking(campaign.pk, user_ids))
+        return sum(made)
+
+    everyone = accounts(50)
+    generate = partial(pool.generate, campaign_id=campaign.pk, count=30_000, progress=made.append)
+    _, made_meanwhile = race([generate, partial(ask, everyone)])
+
+    assert made_meanwhile < sum(made) == 30_000
+    assert positions(campaign) == list(range(1, 51))
+    assert broken() == {}
