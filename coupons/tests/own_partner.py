@@ -1,0 +1,67 @@
+"""A partner simulator of the test run's own, its book empty at the start of each test that asks for it.
+
+    from coupons.tests.own_partner import own_partner, partner_process
+
+Who wants one that misbehaves starts it: `with partner_that("--silent-rate", "1", folder=..., settings=...)`.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+
+from coupons.models import Coupon
+from coupons.partners import patience
+from scripts import ports
+from scripts.tests.simulator import Simulator, running
+
+NAME = "convenience_store"
+GOOD = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost-rate", "0")
+
+
+@pytest.fixture(scope="session")
+def partner_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
+    """The process, which agrees to everything, and the folder of its book."""
+    folder = tmp_path_factory.mktemp("partner")
+    with running("partner", folder, *GOOD) as simulator:
+        yield simulator, folder
+
+
+@pytest.fixture
+def own_partner(partner_process: tuple[Simulator, Path], settings: LazySettings) -> Simulator:
+    """The run's own partner, with nothing in its book, which the shop uses in this test."""
+    simulator, folder = partner_process
+    with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
+        book.execute("DELETE FROM registrations")
+    settings.PARTNER_URL = address(simulator)
+    return simulator
+
+
+@contextmanager
+def partner_that(*options: str, folder: Path, settings: LazySettings) -> Iterator[Simulator]:
+    """A partner with these options, good but for them, which the shop uses until the block ends."""
+    before, timeout = settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS
+    with running("partner", folder, *GOOD, *options) as simulator:
+        settings.PARTNER_URL = address(simulator)
+        yield simulator
+    settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS = before, timeout
+    patience.forget()
+
+
+def address(simulator: Simulator) -> str:
+    return f"http://{ports.HOST}:{simulator.port}"
+
+
+def registered(simulator: Simulator) -> list[str]:
+    """The codes that the partner has registered, in order; of one code there is one registration."""
+    status, found = simulator.get("/registrations", status="registered")
+    assert status == 200
+    return sorted(one["code"] for one in found["results"])
+
+
+def issued() -> list[str]:
+    """The codes of all coupons, in order."""
+    return sorted(Coupon.objects.values_list("code", flat=True))

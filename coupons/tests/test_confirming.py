@@ -1,0 +1,329 @@
+"""Confirming by a partner: what its every answer leads to, over HTTP and at once."""
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from coupons import confirming, following_up, issuing, pool, verdicts
+from coupons.issuing import STRATEGIES
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
+from coupons.partners import patience
+from coupons.slots import Confirming
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import asking, told
+from coupons.tests.own_partner import (  # noqa: F401 - fixtures
+    NAME,
+    address,
+    issued,
+    own_partner,
+    partner_process,
+    partner_that,
+    registered,
+)
+from scripts import ports
+from scripts.tests.simulator import Simulator
+from shop.errors import FirstcomeError, PartnerFailed, Unavailable
+from shop.models import JournalLine
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+by_each = pytest.mark.parametrize("strategy", sorted({*STRATEGIES} - {"unsafe", "queue"}))
+
+
+def campaign_with(**terms: Any) -> Campaign:
+    """A campaign with the partner, and as many pool codes as `codes` says."""
+    codes = terms.pop("codes", 0)
+    campaign = CampaignFactory.create(partner=NAME, **terms)
+    if codes:
+        pool.generate(campaign_id=campaign.pk, count=codes)
+    return campaign
+
+
+def slot_of(campaign: Campaign, user_id: int) -> Confirming:
+    """A slot that is taken, and about which nobody has asked the partner yet."""
+    outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
+    assert isinstance(outcome, Confirming)
+    return outcome
+
+
+def as_if_long_ago(**columns: Any) -> None:
+    """Have every confirmation due for the sweeper; past the time to give up if it says so."""
+    taken_at = columns.pop("taken_at", None)
+    Confirmation.objects.update(next_attempt_at="2026-01-01T00:00:00Z", **columns)
+    if taken_at:
+        Confirmation.objects.update(taken_at=taken_at)
+
+
+LONG_AGO = {"taken_at": "2026-01-01T00:00:00Z"}
+
+
+def refusal(work: Callable[[], Any]) -> str:
+    with pytest.raises(FirstcomeError) as refused:
+        work()
+    return refused.value.code
+
+
+def nothing_is_left(campaign: Campaign) -> bool:
+    campaign.refresh_from_db()
+    counted = (campaign.issued, campaign.confirming)
+    in_flight = PoolCode.objects.filter(status="in_flight").exists()
+    return counted == (0, 0) and not in_flight and not Confirmation.objects.exists() and broken() == {}
+
+
+@pytest.fixture
+def caller() -> Api:
+    return client_of(AccountFactory.create())
+
+
+@by_each
+def test_a_partner_that_agrees_makes_it_the_customers_coupon(
+    strategy: str,
+    caller: Api,
+    own_partner: Simulator,  # noqa: F811
+) -> None:
+    campaign = campaign_with(strategy=strategy, code_source="pool", codes=3, quantity=2)
+
+    first = caller.post("/coupons", {"campaign": campaign.pk})
+    second = caller.post("/coupons", {"campaign": campaign.pk})
+
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json() == second.json()
+    assert [first.json()["code"]] == registered(own_partner) == issued()
+    assert positions(campaign) == [1]
+    assert JournalLine.objects.filter(what="coupon.issued").count() == 1
+    assert broken() == {}
+
+
+@by_each
+def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
+    strategy: str,
+    caller: Api,
+    own_partner: Simulator,
+    settings: LazySettings,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    campaign = campaign_with(strategy=strategy, code_source="pool", codes=1, quantity=1)
+    body = {"campaign": campaign.pk}
+
+    with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
+        refused = caller.post("/coupons", body)
+    assert (refused.status_code, refused.json()["code"]) == (502, "partner_failed")
+    assert nothing_is_left(campaign)
+
+    issued_to_another = client_of(AccountFactory.create()).post("/coupons", body)
+    assert issued_to_another.status_code == 201, issued_to_another.content
+    assert [issued_to_another.json()["code"]] == registered(own_partner)
+    assert caller.post("/coupons", body).json()["code"] == "sold_out"
+    line = JournalLine.objects.get(what="coupon.not_confirmed")
+    assert line.is_internal
+    assert not line.delivery
+    assert broken() == {}
+
+
+def test_a_slot_that_comes_back_is_there_although_the_campaign_was_seen_sold_out(
+    own_partner: Simulator,  # noqa: F811
+) -> None:
+    campaign, [first, second] = campaign_with(quantity=1), accounts(2)
+    slot = slot_of(campaign, first)
+    asks = partial(issuing.issue, campaign_id=campaign.pk, user_id=second)
+    assert [refusal(asks), refusal(asks)] == ["sold_out", "sold_out"]
+
+    verdicts.give_back(slot)
+
+    assert asks().is_new
+
+
+def test_no_answer_keeps_the_coupon_until_it_is_asked_for_again(
+    caller: Api,
+    own_partner: Simulator,
+    settings: LazySettings,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    """Registered and never answered, by a partner that is mended next: asking again asks by the same key."""
+    settings.PARTNER_TIMEOUT_SECONDS = 0.3
+    campaign = campaign_with(quantity=1)
+    with partner_that("--silent-rate", "1", folder=tmp_path, settings=settings) as silent:
+        waits = caller.post("/coupons", {"campaign": campaign.pk})
+        assert (waits.status_code, waits.json()["code"]) == (503, "unavailable")
+        assert int(waits["Retry-After"]) >= 1
+        [code] = registered(silent)
+    campaign.refresh_from_db()
+    assert (campaign.issued, campaign.confirming) == (0, 1)
+
+    with partner_that(folder=tmp_path, settings=settings) as mended:
+        gets = caller.post("/coupons", {"campaign": campaign.pk})
+        assert (gets.status_code, gets.json()["code"]) == (201, code)
+        [found] = mended.get("/registrations")[1]["results"]
+        assert found["asked"] == 2
+    assert broken() == {}
+
+
+def test_a_coupon_confirmed_after_its_caller_left_is_theirs_when_they_ask_again(
+    caller: Api,
+    own_partner: Simulator,
+    settings: LazySettings,
+    tmp_path: Path,  # noqa: F811
+) -> None:
+    settings.PARTNER_TIMEOUT_SECONDS = 0.3
+    campaign = campaign_with()
+    with partner_that("--late-rate", "1", "--late-seconds", "2", folder=tmp_path, settings=settings):
+        assert caller.post("/coupons", {"campaign": campaign.pk}).status_code == 503
+        as_if_long_ago()
+        assert following_up.follow_up() == 1
+    found = caller.post("/coupons", {"campaign": campaign.pk})
+    assert (found.status_code, found.json()["position"]) == (200, 1)
+    assert broken() == {}
+
+
+def test_a_partner_that_is_not_there_leaves_nothing_behind_and_then_nobody_takes_a_slot(
+    settings: LazySettings,
+) -> None:
+    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
+    campaign = campaign_with(code_source="pool", codes=50)
+
+    outcomes = [refusal(asks) for asks in asking(campaign.pk, accounts(patience.FAILURES + 2))]
+
+    assert outcomes == ["partner_failed"] * patience.FAILURES + ["unavailable"] * 2
+    assert nothing_is_left(campaign)
+
+
+def test_who_has_a_coupon_gets_it_while_the_partner_is_away(
+    own_partner: Simulator,
+    settings: LazySettings,  # noqa: F811
+) -> None:
+    campaign, [user_id] = campaign_with(), accounts(1)
+    code = issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
+    settings.PARTNER_URL = ""
+
+    assert patience.is_away(NAME)
+    assert issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code == code
+    assert refusal(asking(campaign.pk, accounts(1))[0]) == "unavailable"
+
+
+def test_a_partner_that_is_not_there_says_nothing_of_a_key_that_was_sent_before(
+    settings: LazySettings, tmp_path: Path
+) -> None:
+    """The first who asked may have reached it: its slot stays, whoever finds nobody there now."""
+    settings.PARTNER_TIMEOUT_SECONDS = 0.3
+    campaign, [user_id] = campaign_with(), accounts(1)
+    asks = asking(campaign.pk, [user_id])[0]
+    with partner_that("--silent-rate", "1", folder=tmp_path, settings=settings):
+        assert refusal(asks) == "unavailable"
+    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
+
+    assert refusal(asks) == "unavailable"
+    assert Confirmation.objects.get().attempts == 1
+
+
+def test_the_first_keeps_the_slot_when_another_of_the_account_may_have_reached_the_partner(
+    own_partner: Simulator,
+    settings: LazySettings,  # noqa: F811
+) -> None:
+    campaign, [user_id] = campaign_with(), accounts(1)
+    first = slot_of(campaign, user_id)
+    second = slot_of(campaign, user_id)
+    assert (first.is_new, second.is_new) == (True, False)
+    Confirmation.objects.update(attempts=1)
+    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
+
+    assert refusal(lambda: confirming.ask(first)) == "unavailable"
+    assert Confirmation.objects.count() == 1
+
+
+@by_each
+def test_one_account_that_asks_50_times_at_once_gets_one_coupon(
+    strategy: str,
+    own_partner: Simulator,  # noqa: F811
+) -> None:
+    campaign = campaign_with(strategy=strategy, code_source="pool", codes=20, quantity=10)
+
+    outcomes = race(asking(campaign.pk, accounts(1) * 50))
+
+    counted = told(outcomes)
+    assert counted["new"] <= 1
+    assert set(counted) <= {"new", "again", "unavailable"}, counted
+    again = told(race(asking(campaign.pk, [Coupon.objects.get().account_id] * 3)))
+    assert again == {"again": 3}
+    assert registered(own_partner) == issued()
+    assert positions(campaign) == [1]
+    assert broken() == {}
+
+
+def ask_until_settled(campaign_id: int, user_id: int) -> str:
+    """As a client that comes back after every answer that passes by itself; at last `new` or `sold_out`."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            outcome = issuing.issue(campaign_id=campaign_id, user_id=user_id)
+            return "new" if outcome.is_new else "again"
+        except (PartnerFailed, Unavailable):
+            time.sleep(random.uniform(0.05, 0.4))
+        except FirstcomeError as error:
+            return error.code
+    return "never"
+
+
+@by_each
+def test_1500_askers_get_1000_codes_with_a_partner_that_refuses_some(
+    strategy: str, settings: LazySettings, tmp_path: Path
+) -> None:
+    """None lost, none twice, and the partner's book is ours; the sweeper runs beside them all the while."""
+    settings.PARTNER_TIMEOUT_SECONDS = 0.5
+    askers, codes = (1_500, 1_000) if strategy == "group_commit" else (150, 100)
+    campaign = campaign_with(strategy=strategy, code_source="pool", codes=codes, quantity=codes)
+    manners = [
+        "--failure-rate",
+        "0.1",
+        "--late-rate",
+        "0.004",
+        "--silent-rate",
+        "0.004",
+        "--lost-rate",
+        "0.004",
+    ]
+    with partner_that(*manners, folder=tmp_path, settings=settings) as own:
+        everyone = accounts(askers)
+        batches = [partial(_all_of, campaign.pk, everyone[start::50]) for start in range(50)]
+        outcomes = race([*batches, *[_sweep_for_a_while] * 2], timeout=200)
+        counted = [word for some in outcomes[:50] for word in some]
+
+        assert set(counted) <= {"new", "again", "sold_out"}, outcomes
+        finished(campaign)
+        while (campaign := Campaign.objects.get(pk=campaign.pk)).issued < codes:
+            assert ask_until_settled(campaign.pk, accounts(1)[0]) == "new"
+        assert registered(own) == issued()
+        refused = own.get("/summary")[1]["refused"]
+        assert refused > 0
+        assert JournalLine.objects.filter(what="coupon.not_confirmed").count() >= refused
+    assert positions(campaign) == list(range(1, codes + 1))
+    assert not PoolCode.objects.exclude(status="issued").exists()
+    assert broken() == {}
+
+
+def _all_of(campaign_id: int, user_ids: list[int]) -> list[str]:
+    return [ask_until_settled(campaign_id, user_id) for user_id in user_ids]
+
+
+def _sweep_for_a_while() -> None:
+    for _ in range(20):
+        as_if_long_ago()
+        following_up.follow_up()
+        time.sleep(0.1)
+
+
+def finished(campaign: Campaign) -> None:
+    """Sweep until nothing is confirming any more."""
+    deadline = time.monotonic() + 30
+    while Confirmation.objects.exists():
+        assert time.monotonic() < deadline
+        as_if_long_ago()
+        following_up.follow_up()
