@@ -1,7 +1,7 @@
 """Filling the gate: who has a coupon of the campaign is read from the database, while it goes on issuing.
 
 Whoever commits meanwhile makes their askers members themselves, whether the gate is filled or not, so the
-two together miss nobody. A hundred thousand members are read and told some at a time, in about a second;
+two together miss nobody. A hundred thousand members are read and told some at a time, in some seconds;
 until the last of them is told the gate knows nothing, and askers go to the database unasked.
 """
 
