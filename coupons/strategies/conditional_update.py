@@ -3,8 +3,8 @@
 How: `UPDATE ... SET issued = issued + 1 WHERE issued + confirming < quantity`, and the campaign is open; it
 locks the row, so the count that is read after it is the position, and the coupon is written below that lock.
 Promises: exact; positions in the order in which the database grants the lock; needs no Redis.
-Scales: one lock and one flush a coupon, held for a statement or two less than `pessimistic` does.
-Choose it: to compare, or where a campaign's askers are few and code that is plain to read counts.
+Scales: one lock and one flush a coupon, as `pessimistic`, but none for a refusal or a repeated request.
+Choose it: where a campaign's askers are few and many of them come again, or to compare with.
 """
 
 from datetime import datetime

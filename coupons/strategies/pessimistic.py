@@ -1,8 +1,10 @@
 """`pessimistic`: `SELECT ... FOR UPDATE` on the campaign, one transaction for each request.
 
-How: the textbook's row lock, taken before anything is read, with deadlocks and lock waits retried.
+How: the textbook's row lock, taken before anything is read; at most 64 askers of a process stand at the
+row, the others wait before it for 10 s at most; deadlocks and lock waits of 5 s are tried again, then 503.
 Promises: exact; positions in the order in which the database grants the lock; needs no Redis.
-Scales: one lock and one flush a coupon, some hundreds a second; choose it to compare with.
+Scales: one lock and one flush a coupon, some hundreds a second, and every asker pays for it.
+Choose it: where a campaign's askers are few, or to compare with.
 """
 
 from functools import lru_cache

@@ -9,7 +9,7 @@ import factory
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import issuing
+from coupons import issuing, pool
 from coupons.models import Campaign, Coupon
 from shop.tests.factories import AccountFactory, OrderFactory
 
@@ -29,6 +29,14 @@ class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
     opens_at = factory.LazyFunction(lambda: _from_now(days=-1))
     discount_type = Campaign.DiscountType.AMOUNT
     discount_value = 1_000
+
+
+def campaign_with_codes(code_source: str, **columns: Any) -> Campaign:
+    """A campaign that makes its codes, or one with 50 in its pool."""
+    campaign = CampaignFactory.create(code_source=code_source, **columns)
+    if code_source == Campaign.CodeSource.POOL:
+        pool.generate(campaign_id=campaign.pk, count=50)
+    return campaign
 
 
 def accounts(count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 from coupons import issuing
@@ -13,6 +14,16 @@ from shop.errors import FirstcomeError
 def asking(campaign_id: int, user_ids: Iterable[int]) -> list[Callable[[], Issued | Queued]]:
     """A call for each account, to be raced."""
     return [partial(issuing.issue, campaign_id=campaign_id, user_id=user_id) for user_id in user_ids]
+
+
+def asking_by(
+    strategies: Iterable[str], campaign_id: int, user_ids: Iterable[int]
+) -> list[Callable[[], Any]]:
+    """The same by these strategies in turn, whatever the campaign's is; no partner is asked."""
+    ways = zip(user_ids, cycle(strategies), strict=False)
+    return [
+        partial(issuing.STRATEGIES[name], campaign_id=campaign_id, user_id=user_id) for user_id, name in ways
+    ]
 
 
 def told(outcomes: Iterable[Any]) -> Counter[str]:

@@ -1,0 +1,134 @@
+"""The strategies that write without having locked: only what is unchanged, or only while there is some left.
+
+What they have in common with those that lock is in `test_row_strategies.py`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from prometheus_client import REGISTRY
+
+from coupons import issuing, pool
+from coupons.models import Campaign, Confirmation
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import asking, asking_by
+from shop.errors import Rejected
+from shop.tests.clients import client_of
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import ask, holding
+from shop.tests.waiting import in_background, waiting_at
+
+pytestmark = pytest.mark.django_db(transaction=True)
+by_each = pytest.mark.parametrize("strategy", ["optimistic", "conditional_update"])
+
+KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
+CHANGE = "UPDATE coupons_campaign SET version = version + 1 WHERE id = %s"
+AT_THE_CAMPAIGN = "%coupons_campaign%"
+CONFLICTS = "firstcome_campaign_conflicts_total"
+
+
+@by_each
+def test_who_has_the_coupon_is_told_so_without_a_lock(strategy: str) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, quantity=10)
+    [user_id] = accounts(1)
+    given = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+
+    with holding(KEEP, campaign.pk):
+        [again] = race(asking(campaign.pk, [user_id]), timeout=3)
+
+    assert (again.coupon.code, again.is_new) == (given.coupon.code, False)
+
+
+def test_an_optimistic_asker_that_met_another_begins_again_and_is_counted() -> None:
+    campaign = CampaignFactory.create(strategy="optimistic")
+    before = REGISTRY.get_sample_value(CONFLICTS)
+
+    outcome = ask_while_somebody_changes(campaign, *asking(campaign.pk, accounts(1)))
+
+    assert outcome.is_new
+    assert REGISTRY.get_sample_value(CONFLICTS) == (before or 0) + 1
+    assert positions(campaign) == [1]
+
+
+def test_an_optimistic_asker_gives_up_in_the_end_and_has_done_nothing(settings: LazySettings) -> None:
+    settings.OPTIMISTIC_RETRIES = 0
+    campaign = CampaignFactory.create(strategy="optimistic")
+    api = client_of(User.objects.get(pk=accounts(1)[0]))
+    asks = partial(api.post, "/coupons", {"campaign": campaign.pk})
+
+    answer = ask_while_somebody_changes(campaign, asks)
+
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (409, "conflict", "1")
+    assert positions(campaign) == []
+    assert asks().status_code == 201
+
+
+def test_an_optimistic_asker_who_waits_keeps_no_code_from_who_has_the_row() -> None:
+    """The one code that is left: who waits, perhaps in vain, would have it look gone."""
+    campaign = CampaignFactory.create(code_source="pool")
+    pool.add(campaign_id=campaign.pk, codes=["LAST"])
+    [asks] = asking_by(["optimistic"], campaign.pk, accounts(1))
+
+    with holding(KEEP, campaign.pk) as other:
+        outcome = in_background(asks)
+        wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == 1)
+        free = ask(
+            other, "SELECT code FROM coupons_poolcode WHERE status = 'available' FOR UPDATE SKIP LOCKED"
+        )
+
+    assert free == [("LAST",)]
+    assert outcome.result(timeout=10).coupon.code == "LAST"
+
+
+def test_terms_that_change_while_the_update_waits_are_what_it_goes_by() -> None:
+    campaign = CampaignFactory.create(strategy="conditional_update", quantity=10)
+    [asks] = asking(campaign.pk, accounts(1))
+
+    with holding(
+        "UPDATE coupons_campaign SET closes_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", campaign.pk
+    ) as other:
+        outcome = in_background(asks)
+        wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == 1)
+        other.commit()
+
+    with pytest.raises(Rejected) as refused:
+        outcome.result(timeout=10)
+    assert refused.value.code == "campaign_closed"
+    assert positions(campaign) == []
+
+
+@by_each
+def test_a_slot_that_a_partner_agreed_to_meanwhile_is_not_taken_twice(strategy: str) -> None:
+    """The look saw nothing; the account's other asking was confirmed while this one waited at the row."""
+    campaign = CampaignFactory.create(partner="convenience_store", quantity=10)
+    user_id = accounts(1)[0]
+    [asks] = asking_by([strategy], campaign.pk, [user_id])
+    given = (
+        "INSERT INTO coupons_coupon (campaign_id, account_id, code, position, status, void_reason, issued_at,"
+        " expires_at) VALUES (%s, %s, 'GIVEN', 1, 'issued', '', NOW(6), NOW(6))"
+    )
+
+    counted = "UPDATE coupons_campaign SET issued = 1, version = version + 1 WHERE id = %s"
+    with holding(counted, campaign.pk) as other:
+        outcome = in_background(asks)
+        wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == 1)
+        ask(other, given, campaign.pk, user_id)
+        other.commit()
+
+    assert outcome.result(timeout=10).coupon.code == "GIVEN"
+    assert not Confirmation.objects.exists()
+    assert broken() == {}
+
+
+def ask_while_somebody_changes(campaign: Campaign, asks: Callable[[], Any]) -> Any:
+    """The outcome of an asker who read the campaign before a change, and writes after its commit."""
+    with holding(CHANGE, campaign.pk) as other:
+        outcome = in_background(asks)
+        wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == 1)
+        other.commit()
+    return outcome.result(timeout=10)
