@@ -23,13 +23,14 @@ from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 exactly = pytest.mark.parametrize(
-    "strategy", ["group_commit", "pessimistic", "optimistic", "conditional_update", "redis_gate"]
+    "strategy",
+    ["group_commit", "pessimistic", "optimistic", "conditional_update", "redis_gate", "code_pool"],
 )
 
 
 @exactly
 def test_exactly_100_are_issued_when_200_ask_at_once(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, quantity=100)
+    campaign = campaign_of(strategy, quantity=100)
 
     outcomes = race(asking(campaign.pk, accounts(200)))
 
@@ -54,7 +55,7 @@ def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
 
 @exactly
 def test_one_account_that_asks_50_times_at_once_gets_one_coupon(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, quantity=10)
+    campaign = campaign_of(strategy, quantity=10)
 
     outcomes = race(asking(campaign.pk, accounts(1) * 50))
 
@@ -66,7 +67,7 @@ def test_one_account_that_asks_50_times_at_once_gets_one_coupon(strategy: str) -
 
 @exactly
 def test_exactly_100_are_issued_when_two_processes_ask_at_once(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, quantity=100)
+    campaign = campaign_of(strategy, quantity=100)
     everyone = accounts(160)
     processes = [asking_process(campaign, part) for part in (everyone[:80], everyone[80:])]
 
@@ -79,7 +80,7 @@ def test_exactly_100_are_issued_when_two_processes_ask_at_once(strategy: str) ->
 
 @exactly
 def test_a_quantity_raised_meanwhile_is_issued_to_the_last(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, quantity=10)
+    campaign = campaign_of(strategy, quantity=10)
     everyone = accounts(60)
 
     def raise_quantity() -> Campaign:
@@ -96,7 +97,7 @@ def test_a_quantity_raised_meanwhile_is_issued_to_the_last(strategy: str) -> Non
 
 @exactly
 def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, quantity=40)
+    campaign = campaign_of(strategy, quantity=40)
 
     def lower_quantity() -> Campaign:
         return campaigns.change(campaign_id=campaign.pk, quantity=20)
@@ -147,6 +148,15 @@ def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool() -> None:
     assert sum(outcome.added for outcome in outcomes) == 50
     assert PoolCode.objects.count() == 50
     assert broken() == {}
+
+
+def campaign_of(strategy: str, *, quantity: int) -> Campaign:
+    """A campaign with that strategy, and where that hands out codes, with enough of them."""
+    if strategy != "code_pool":
+        return CampaignFactory.create(strategy=strategy, quantity=quantity)
+    campaign = CampaignFactory.create(strategy=strategy, quantity=quantity, code_source="pool")
+    pool.generate(campaign_id=campaign.pk, count=200)
+    return campaign
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""`manage.py generate_codes`: as many as asked for, whole chunks when it is stopped, faults in a line."""
+
+import json
+import signal
+
+import pytest
+from django.core.management.base import CommandError
+
+from coupons import codes
+from coupons.models import Campaign
+from coupons.tests.factories import CampaignFactory
+from coupons.tests.laws import broken
+from shop.tests.commands import run, run_json
+from shop.tests.racing import wait_until
+from shop.tests.second_process import another_process
+
+GENERATE = """
+from django.core.management import call_command
+print("ready", flush=True)
+call_command("generate_codes", *sys.argv[1:], "--json")
+"""
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(code_source="pool")
+
+
+@pytest.mark.django_db
+def test_as_many_codes_are_made_as_asked_for_and_each_run_adds(campaign: Campaign) -> None:
+    told = run_json("generate_codes", str(campaign.pk), "2500")
+
+    assert told == (0, {"campaign": campaign.pk, "added": 2_500, "wanted": 2_500, "total": 2_500})
+    made = set(campaign.pool.filter(status="available").values_list("code", flat=True))
+    assert len(made) == 2_500
+    assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
+    assert run("generate_codes", str(campaign.pk), "500") == (
+        0,
+        f"500 codes made for campaign {campaign.pk}; its pool has had 3,000 in all.\n",
+    )
+    assert broken() == {}
+
+
+@pytest.mark.django_db
+def test_a_campaign_that_generates_its_codes_is_told_when_it_takes_these() -> None:
+    campaign = CampaignFactory.create()
+
+    assert "it takes these once its code_source is pool" in run("generate_codes", str(campaign.pk), "1")[1]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("count", ["0", "-5", "10000001"])
+def test_a_count_that_makes_no_sense_is_refused(campaign: Campaign, count: str) -> None:
+    told = rf"^{count} codes can't be made: give a number from 1 to 10,000,000\.$"
+    with pytest.raises(CommandError, match=told):
+        run("generate_codes", str(campaign.pk), count)
+    assert not campaign.pool.exists()
+
+
+@pytest.mark.django_db
+def test_a_campaign_that_is_not_there_is_told() -> None:
+    with pytest.raises(CommandError, match=r"^There is no campaign 12345\. 0 codes were made\.$"):
+        run("generate_codes", "12345", "10")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_interrupted_it_ends_after_its_chunk_and_tells_how_many_were_made(campaign: Campaign) -> None:
+    with another_process(GENERATE, str(campaign.pk), "10000000") as process:
+        wait_until(campaign.pool.exists, seconds=30)
+        process.send_signal(signal.SIGINT)
+        told = json.loads(process.communicate(timeout=30)[0])
+
+    assert process.returncode == 130
+    assert told["added"] == told["total"] == campaign.pool.count()
+    assert 0 < told["added"] < told["wanted"] == 10_000_000
+    assert broken() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_killed_in_the_middle_it_leaves_whole_chunks(campaign: Campaign) -> None:
+    with another_process(GENERATE, str(campaign.pk), "10000000") as process:
+        wait_until(campaign.pool.exists, seconds=30)
+        process.kill()
+        process.wait()
+
+    def is_settled() -> bool:
+        """The server has noticed, and rolled back what the process was at."""
+        campaign.refresh_from_db()
+        return campaign.codes_added == campaign.pool.count()
+
+    wait_until(is_settled)
+    assert campaign.codes_added % 1_000 == 0
+    assert broken() == {}
