@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import schemathesis
@@ -21,7 +22,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core import NotSet
 from schemathesis.specs.openapi import checks
 
-from coupons import pool
+from coupons import issuing, pool
+from coupons.slots import Queued
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -48,6 +50,7 @@ CONTRACT = [
     "GET /campaigns/{campaign_id}/codes",
     "PATCH /campaigns/{campaign_id}/codes/{code}",
     "POST /coupons/{code}/void",
+    "GET /queue-tickets/{ticket_id}",
     "GET /products",
     "GET /products/{product_id}",
     "POST /products",
@@ -213,6 +216,13 @@ def free_order_of(caller: User, product_id: int) -> str:
     return str(buying.drive(buying.place(caller.pk, {product: 1_000}, coupon=coupon, token="")).id)
 
 
+def ticket_of(caller: User) -> UUID:
+    """A ticket that waits."""
+    queued = issuing.issue(campaign_id=CampaignFactory.create(strategy="queue").pk, user_id=caller.pk)
+    assert isinstance(queued, Queued)
+    return queued.ticket.pk
+
+
 def what_there_is(caller: User) -> dict[str, Any]:
     """What calls can be about, by the names of body fields and path parameters."""
     product = ProductFactory.create(on_hand=1_000_000, price=10)
@@ -229,6 +239,7 @@ def what_there_is(caller: User) -> dict[str, Any]:
         "payment_id": str(paid.started.payment.id),
         "campaign": campaign.pk,
         "code": buying.coupon_of(caller.pk).code,
+        "ticket_id": str(ticket_of(caller)),
         "product": product.pk,
         "order": str(unpaid.order.id),
         "user": caller.pk,

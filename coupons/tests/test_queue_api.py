@@ -1,0 +1,143 @@
+"""Queue tickets over HTTP: drawing one, waiting, and every way in which it ends."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from coupons import campaigns, serving
+from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def account() -> User:
+    return AccountFactory.create()
+
+
+@pytest.fixture
+def user(account: User) -> Api:
+    return client_of(account)
+
+
+@pytest.fixture
+def staff() -> Api:
+    return client_of(SuperuserFactory.create())
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(strategy="queue", quantity=2)
+
+
+def ask(api: Api, campaign: Campaign, **more: int) -> Any:
+    return api.post("/coupons", {"campaign": campaign.pk} | more)
+
+
+def test_a_ticket_waits_and_then_leads_to_a_coupon(user: Api, campaign: Campaign) -> None:
+    drawn = ask(user, campaign)
+
+    ticket = drawn.json()
+    assert drawn.status_code == 202
+    assert ticket == {
+        "id": str(QueueTicket.objects.get().pk),
+        "campaign": campaign.pk,
+        "status": "waiting",
+        "ahead": 0,
+        "coupon": None,
+    }
+    assert drawn["Location"] == f"/api/v1/queue-tickets/{ticket['id']}"
+    assert drawn["Retry-After"] == "1"
+    waiting = user.get(drawn["Location"])
+    assert (waiting.status_code, waiting.json(), waiting["Retry-After"]) == (200, ticket, "1")
+
+    serving.serve_once()
+    issued = user.get(drawn["Location"])
+    again = ask(user, campaign)
+
+    assert "Retry-After" not in issued
+    coupon = user.get(f"/coupons/{Coupon.objects.get().code}").json()
+    assert coupon["position"] == 1
+    assert issued.json() == ticket | {"status": "issued", "coupon": coupon}
+    assert (again.status_code, again.json()) == (200, coupon)
+
+
+def test_asking_again_is_answered_with_the_same_ticket_while_it_waits(user: Api, campaign: Campaign) -> None:
+    first, second = ask(user, campaign), ask(user, campaign)
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json() == second.json()
+    assert first["Location"] == second["Location"]
+
+
+def test_the_place_in_line_moves_on(user: Api, campaign: Campaign, staff: Api) -> None:
+    for account_id in accounts(2):
+        ask(staff, campaign, user=account_id)
+    drawn = ask(user, campaign)
+    last = ask(client_of(AccountFactory.create()), campaign)
+
+    assert (drawn.json()["ahead"], last.json()["ahead"]) == (2, 3)
+    serving.serve_once()
+    settled = user.get(drawn["Location"]).json()
+    assert (settled["status"], settled["ahead"], settled["coupon"]) == ("sold_out", 0, None)
+    refused = ask(user, campaign)
+    assert (refused.status_code, refused.json()["code"]) == (409, "sold_out")
+    assert broken() == {}
+
+
+def test_a_ticket_whose_campaign_closed_has_failed_and_there_is_no_other(
+    user: Api, campaign: Campaign
+) -> None:
+    drawn = ask(user, campaign)
+    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
+    serving.serve_once()
+
+    assert user.get(drawn["Location"]).json()["status"] == "failed"
+    refused = ask(user, campaign)
+    assert (refused.status_code, refused.json()["code"]) == (409, "campaign_closed")
+
+
+def test_staff_draw_one_for_another_account_and_see_it(account: User, campaign: Campaign, staff: Api) -> None:
+    drawn = ask(staff, campaign, user=account.pk)
+
+    assert drawn.status_code == 202
+    assert QueueTicket.objects.get().account_id == account.pk
+    assert staff.get(drawn["Location"]).json() == drawn.json()
+    assert client_of(account).get(drawn["Location"]).json() == drawn.json()
+
+
+def test_somebody_elses_ticket_and_one_that_is_not_there_are_not_found(user: Api, campaign: Campaign) -> None:
+    others = ask(client_of(AccountFactory.create()), campaign)["Location"]
+
+    for path in (others, f"/queue-tickets/{uuid4()}", "/queue-tickets/one"):
+        refused = user.get(path)
+        assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+    assert client_of().get(others).status_code == 401
+
+
+def test_staff_without_the_permission_see_only_their_own(campaign: Campaign) -> None:
+    others = ask(client_of(AccountFactory.create()), campaign)["Location"]
+
+    assert client_of(AccountFactory.create(is_staff=True)).get(others).status_code == 404
+
+
+def test_operators_see_the_tickets(campaign: Campaign, client: Any) -> None:
+    ask(client_of(AccountFactory.create()), campaign)
+    serving.serve_once()
+    client.force_login(SuperuserFactory.create())
+
+    ticket = QueueTicket.objects.select_related("coupon").get()
+    listed = client.get(f"/admin/coupons/queueticket/?q={ticket.pk}")
+    shown = client.get(f"/admin/coupons/queueticket/{ticket.pk}/change/")
+
+    assert str(ticket.coupon) in listed.content.decode()
+    assert shown.status_code == 200
+    assert client.get("/admin/coupons/queueticket/add/").status_code == 403
