@@ -31,14 +31,14 @@ from shop.tests.racing import wait_until
 
 ASKERS = 3
 SWEEP_SECONDS = 1.0
-RECOVERY_SECONDS = 20.0
+RECOVERY_SECONDS = 30.0
 """How long after the last fault until coupons are issued again, and until the last one is."""
 PATIENCE_SECONDS = 15.0
 """No asking takes longer: the lock strategies and lanes wait 10 s, a database's lock 5 s."""
 SERVANTS: dict[str, list[str]] = {"queue": ["manage.py", "run_issuer"]}
 """Processes that a strategy doesn't work without."""
 NEED_NO_REDIS = {"group_commit", "pessimistic", "optimistic", "conditional_update", "unsafe"}
-PASSING = {"unavailable", "overloaded", "conflict", "lock_not_acquired", "partner_failed", "waiting"}
+PASSING = {"unavailable", "overloaded", "conflict", "lock_not_acquired", "partner_failed", "queued"}
 FORESEEN = asking_on.DEFINITE | PASSING
 
 

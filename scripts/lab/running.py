@@ -29,7 +29,7 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
     sort = SORTS[case.scenario.sort]
     known = sort.prepare(stage, case)
     database_before, shop_before = database.counters(stage.instance), _counted(stage)
-    with _meanwhile(stage, case):
+    with _meanwhile(stage, case) as befell:
         metrics, took = load.measure(
             f"lab/{case.scenario.sort}",
             instance=stage.instance,
@@ -54,6 +54,7 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
         "database": database.since(database_before, database.counters(stage.instance)),
         "counted": {name: round(number) for name, number in counted.items() if number},
         "goals": goals(measured) if case.scenario.is_steady else {},
+        "faults": befell,
         **reckoned,
     }
 
@@ -82,24 +83,28 @@ def _counted(stage: Stage) -> Mapping[str, float]:
 
 
 @contextmanager
-def _meanwhile(stage: Stage, case: Case) -> Iterator[None]:
-    """Do what the scenario has done meanwhile, beside the block; its exception is raised after it."""
+def _meanwhile(stage: Stage, case: Case) -> Iterator[list[Mapping[str, Any]]]:
+    """Do what the scenario has done meanwhile, beside the block; its exception is raised after it.
+
+    What it told is there once the block is left.
+    """
+    told: list[Mapping[str, Any]] = []
     if case.scenario.meanwhile is None:
-        yield
+        yield told
         return
     act, ended = case.scenario.meanwhile, threading.Event()
     failures: list[BaseException] = []
 
     def acting() -> None:
         try:
-            act(stage, case.variant, ended)
+            told.extend(act(stage, case.variant, ended))
         except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=acting, name=f"meanwhile {case.name}", daemon=True)
     thread.start()
     try:
-        yield
+        yield told
     finally:
         ended.set()
         thread.join(FINISH_SECONDS)

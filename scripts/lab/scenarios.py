@@ -7,9 +7,9 @@ rows afterwards. Those of one sort share how they are prepared and checked: `lab
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
-from typing import Literal
+from typing import Any, Literal
 
-from scripts.lab import loads
+from scripts.lab import crash, loads
 from scripts.lab.loads import Load
 from scripts.lab.offers import Offer
 from scripts.lab.stage import Stage
@@ -27,8 +27,8 @@ class Scenario:
     """`says` is what it is to show; `is_steady` puts the thresholds of a steady load to it; with `persists`
     callers come again until they have their coupon or none is left.
 
-    `variants` are run one by one; `meanwhile(stage, campaign_id, ended)` runs in a thread of its own
-    from the start of the load, is given the variant's name, and ends soon after `ended` is set.
+    `variants` are run one by one; `meanwhile(stage, variant, ended)` runs in a thread of its own from the
+    start of the load, ends soon after `ended` is set, and returns what befell, for the report.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Scenario:
     variants: Sequence[str] = ("",)
     is_steady: bool = False
     persists: bool = False
-    meanwhile: Callable[[Stage, str, Event], None] | None = None
+    meanwhile: Callable[[Stage, str, Event], Sequence[Mapping[str, Any]]] | None = None
 
     def fitting(self, offer: Offer) -> list[str]:
         """The strategies that there are for it."""
@@ -142,6 +142,16 @@ SCENARIOS: Mapping[str, Scenario] = {
             load=loads.constant(1_000, 30, accounts=30_000, quantity=30_000, pause=1),
             quick=loads.constant(20, 1, accounts=200, quantity=50, pause=0.1),
             strategies=("group_commit", UNSAFE),
+        ),
+        Scenario(
+            name="crash",
+            says="40 callers for 20 s without a pause, who come again, while in turn a web process is "
+            "killed, Redis is killed, Redis is emptied, and the issuer of `queue` is killed: how long until "
+            "the next coupon, at worst, and that rows = answers all the same",
+            load=loads.constant(40, 20, accounts=40_000, quantity=40_000),
+            quick=loads.constant(8, 5, accounts=5_000, quantity=5_000),
+            persists=True,
+            meanwhile=crash.befall,
         ),
     )
 }

@@ -114,6 +114,8 @@ def _columns(rows: Sequence[Row]) -> dict[str, Any]:
         "laws": lambda row: f"broken: {', '.join(row['broken'])}" if row["broken"] else "held",
         "wrong rows": lambda row: wrong(row) or "0",
     }
+    if any(row.get("faults") for row in rows):
+        columns["next coupon after"] = _faults
     if any(row["goals"] for row in rows):
         columns["thresholds"] = _goals
     columns["measured"] = lambda row: f"{row['measured_at'][:10]} {row['commit']}"
@@ -135,6 +137,15 @@ def _answers(row: Row) -> str:
 def _counted(row: Row) -> str:
     names = {name.removeprefix("firstcome_").removesuffix("_total"): n for name, n in row["counted"].items()}
     return ", ".join(f"{name} {number:,}" for name, number in names.items()) or NO_FIGURE
+
+
+def _faults(row: Row) -> str:
+    told = [f"{one['fault']} ({one['times']} ×) {_seconds(one['seconds'])}" for one in row["faults"]]
+    return ", ".join(told) or NO_FIGURE
+
+
+def _seconds(seconds: float | None) -> str:
+    return NO_FIGURE if seconds is None else f"{seconds:.2f} s"
 
 
 def _goals(row: Row) -> str:

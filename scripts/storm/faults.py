@@ -56,7 +56,7 @@ def strike_until(
     while (left := ends_at - time.monotonic()) > 0:
         fault = _choose(chance, mine)
         at = time.monotonic() - began
-        _strike(fault, instance)
+        strike(fault, instance)
         waited = seconds_until_ready(instance)
         if waited is None:
             seen.find(f"not ready {PATIENCE_SECONDS} s after: {fault}")
@@ -75,7 +75,7 @@ def _choose(chance: random.Random, names: Sequence[str]) -> Fault:
     return Fault(sort, name, seconds)
 
 
-def _strike(fault: Fault, instance: Instance) -> None:
+def strike(fault: Fault, instance: Instance) -> None:
     """Do it, and undo what does not undo itself."""
     if fault.sort == "kill":
         process_identity.kill(_pids(fault.name, instance))

@@ -1,0 +1,83 @@
+"""What befalls the stack in the scenario `crash`: processes killed and Redis emptied under load, in turn.
+
+Told is how long each fault kept coupons from being issued: from the stroke to the next row in the database.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from threading import Event
+from typing import Any
+
+from scripts import process_identity
+from scripts.lab import database
+from scripts.lab.stage import Stage
+from scripts.setup_error import SetupError
+from scripts.storm import faults
+from scripts.storm.faults import Fault
+
+FAULTS: Mapping[str, Fault] = {
+    "web killed": Fault("kill", faults.WEB_PROCESS, 0),
+    "redis killed": Fault("kill", "redis", 0),
+    "redis emptied": Fault("flush", "redis", 0),
+}
+ISSUER: Mapping[str, Fault] = {"issuer killed": Fault("kill", "issuer", 0)}
+"""Whom only the tickets of `queue` need."""
+PAUSE_SECONDS = 0.8
+"""Of plain load before each fault."""
+LOOK_SECONDS = 0.02
+
+CAMPAIGN = "SELECT id, strategy FROM coupons_campaign ORDER BY id DESC LIMIT 1"
+COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
+
+
+def befall(stage: Stage, variant: str, ended: Event) -> list[dict[str, Any]]:
+    """One fault after the other, until the load has ended; what each kind of them cost, at worst.
+
+    `seconds` is None where the load ended before another coupon came.
+    """
+    campaign, strategy = database.rows(stage.instance, CAMPAIGN)[0]
+    kinds = FAULTS | ISSUER if strategy == "queue" else FAULTS
+    processes = _web_processes(stage)
+    told: dict[str, list[float | None]] = {}
+    for name in cycle(kinds):
+        if ended.wait(PAUSE_SECONDS) or not _is_whole(stage, processes, ended):
+            break
+        told.setdefault(name, []).append(_struck(stage, kinds[name], campaign, ended))
+    if faults.seconds_until_ready(stage.instance) is None:
+        raise SetupError(f"the shop was not ready {faults.PATIENCE_SECONDS} s after the last fault")
+    return list(_at_worst(told))
+
+
+def _is_whole(stage: Stage, processes: int, ended: Event) -> bool:
+    """Wait until web has all its processes again, so that one fault's price isn't told as another's."""
+    while _web_processes(stage) < processes:
+        if ended.wait(LOOK_SECONDS):
+            return False
+    return True
+
+
+def _web_processes(stage: Stage) -> int:
+    return len(process_identity.group_of(stage.instance.run, "web"))
+
+
+def _struck(stage: Stage, fault: Fault, campaign: int, ended: Event) -> float | None:
+    """Strike, and return after how many seconds the next coupon was there."""
+    began = time.monotonic()
+    faults.strike(fault, stage.instance)
+    before = _coupons(stage, campaign)
+    while _coupons(stage, campaign) == before:
+        if ended.wait(LOOK_SECONDS):
+            return None
+    return round(time.monotonic() - began, 2)
+
+
+def _at_worst(told: Mapping[str, Sequence[float | None]]) -> Iterator[dict[str, Any]]:
+    for name, all_seconds in told.items():
+        known = [seconds for seconds in all_seconds if seconds is not None]
+        yield {"fault": name, "times": len(all_seconds), "seconds": max(known, default=None)}
+
+
+def _coupons(stage: Stage, campaign: int) -> int:
+    [(count,)] = database.rows(stage.instance, COUPONS, campaign)
+    return int(count)
