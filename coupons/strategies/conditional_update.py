@@ -39,12 +39,15 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
 
 
 def _decided(campaign_id: int, asker: Asker) -> Outcome:
-    """What the account has, seen without a lock; or else what the guarded UPDATE makes of it."""
+    """What the account has, or is refused, seen without a lock; or else what the guarded UPDATE says."""
     now = timezone.now()
     seen = Campaign.objects.get(pk=campaign_id)
     had = granting.had_before(seen, [asker.user_id])
     if had:
         return granting.owed(seen, had[asker.user_id])
+    refusal = granting.refusal(seen, now)
+    if refusal:
+        return refusal
     is_counted = _count(seen, now)
     campaign = Campaign.objects.get(pk=campaign_id)
     return _fill(campaign, asker, now) if is_counted else _refusal(campaign, now)

@@ -16,7 +16,7 @@ from coupons import issuing, pool
 from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, asking_by
+from coupons.tests.outcomes import asking, asking_by, told
 from shop.errors import Rejected
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
@@ -33,15 +33,16 @@ CONFLICTS = "firstcome_campaign_conflicts_total"
 
 
 @by_each
-def test_who_has_the_coupon_is_told_so_without_a_lock(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, quantity=10)
-    [user_id] = accounts(1)
-    given = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+def test_who_has_the_coupon_or_comes_too_late_is_told_so_without_a_lock(strategy: str) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, quantity=1)
+    first, late = accounts(2)
+    given = issuing.issue(campaign_id=campaign.pk, user_id=first)
 
     with holding(KEEP, campaign.pk):
-        [again] = race(asking(campaign.pk, [user_id]), timeout=3)
+        again, refusal = race(asking(campaign.pk, [first, late]), timeout=3)
 
     assert (again.coupon.code, again.is_new) == (given.coupon.code, False)
+    assert told([refusal]) == {"sold_out": 1}
 
 
 def test_an_optimistic_asker_that_met_another_begins_again_and_is_counted() -> None:
