@@ -20,9 +20,9 @@ from coupons.models import Campaign, Confirmation
 from coupons.partners import patience
 from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
 from coupons.slots import Confirming
+from coupons.verdicts import Heard, Verdict
 from shop import transactions
 from shop.backoff import pause_seconds
-from shop.errors import FirstcomeError
 
 log = get_logger(__name__)
 CLAIMED_AT_ONCE = 64
@@ -94,7 +94,12 @@ def _settle(cases: Sequence[Case]) -> int:
     told = list(zip(cases, _abreast(_look, cases), strict=True))
     late = [case for case, said in told if said is Said.UNKNOWN and case.is_late and _give_up(case)]
     told += zip(late, _abreast(_cancel, late), strict=True)
-    return sum(_write(case.slot, said) for case, said in told)
+    heard = [
+        Heard(case.slot, Verdict.AGREED if said is Said.REGISTERED else Verdict.REFUSED)
+        for case, said in told
+        if said not in (None, Said.UNKNOWN)
+    ]
+    return verdicts.settle(heard)
 
 
 def _abreast(ask: Callable[[Case], Said | None], cases: Sequence[Case]) -> list[Said | None]:
@@ -134,18 +139,3 @@ def _give_up(case: Case) -> bool:
             "a partner didn't confirm a coupon in time", partner=case.slot.partner, code=case.slot.code
         )
     return is_there
-
-
-def _write(slot: Confirming, said: Said | None) -> bool:
-    """Write what was said of the slot, if it settles it; False also when somebody else has."""
-    if said is None or said is Said.UNKNOWN:
-        return False
-    try:
-        if said is Said.REGISTERED:
-            verdicts.confirm(slot)
-        else:
-            verdicts.give_back(slot)
-    except FirstcomeError as error:
-        log.info("a confirmation was settled by somebody else, or waits", code=slot.code, why=error.detail)
-        return False
-    return True

@@ -11,17 +11,20 @@ from enum import Enum
 from functools import lru_cache
 from uuid import UUID
 
+from django.db import IntegrityError
 from django.db.models import F
 from django.utils import timezone
+from structlog import get_logger
 
 from coupons import granting, pool, reopening, slots
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.slots import Confirming, Issued
-from shop import journal
+from shop import journal, transactions
 from shop.errors import FirstcomeError, PartnerFailed, Unavailable
 from shop.group_commit import Lane
 from shop.journal import Who
 
+log = get_logger(__name__)
 LANES = 1_024
 
 
@@ -76,6 +79,36 @@ def give_back(confirming: Confirming, *, is_unsent: bool = False) -> Issued | No
         campaign_id=confirming.campaign_id, user_id=confirming.user_id, code=confirming.code
     )
     return None
+
+
+def settle(heard: Sequence[Heard]) -> int:
+    """Write what was heard of several slots at once. Returns how many became coupons, or went back.
+
+    Those that somebody else has settled don't count.
+    """
+    by_campaign: dict[int, list[Heard]] = {}
+    for one in heard:
+        by_campaign.setdefault(one.confirming.campaign_id, []).append(one)
+    return sum(_settle(campaign_id, some) for campaign_id, some in by_campaign.items())
+
+
+def _settle(campaign_id: int, heard: Sequence[Heard]) -> int:
+    try:
+        outcomes = transactions.run(lambda: _write(campaign_id, heard))
+    except IntegrityError as error:
+        # One that can't be written must not keep the others.
+        if len(heard) > 1:
+            return sum(_settle(campaign_id, [one]) for one in heard)
+        log.error("a constraint refused a coupon", code=heard[0].confirming.code, error=str(error))
+        return 0
+    for one, outcome in zip(heard, outcomes, strict=True):
+        if isinstance(outcome, GivenBack):
+            slot = one.confirming
+            reopening.slot_came_back(campaign_id=campaign_id, user_id=slot.user_id, code=slot.code)
+    return sum(
+        isinstance(outcome, GivenBack) or (isinstance(outcome, Issued) and outcome.is_new)
+        for outcome in outcomes
+    )
 
 
 def refused() -> PartnerFailed:

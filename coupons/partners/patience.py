@@ -55,7 +55,7 @@ def asked(name: str) -> Iterator[Partner]:
             try:
                 yield partner
             except (NotReached, NoAnswer) as error:
-                raise _InVain from error
+                raise _InVain(str(error)) from error
     except _InVain as vain:
         log.warning("a partner gave no answer", partner=name, reason=str(vain.__cause__))
         assert vain.__cause__ is not None

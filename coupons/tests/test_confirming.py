@@ -18,9 +18,8 @@ from coupons.slots import Confirming
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
-from coupons.tests.own_partner import (  # noqa: F401 - fixtures
+from coupons.tests.own_partner import (
     NAME,
-    address,
     issued,
     own_partner,
     partner_process,
@@ -35,6 +34,7 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
+__all__ = ["own_partner", "partner_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
 by_each = pytest.mark.parametrize("strategy", sorted({*STRATEGIES} - {"unsafe", "queue"}))
 
@@ -88,7 +88,7 @@ def caller() -> Api:
 def test_a_partner_that_agrees_makes_it_the_customers_coupon(
     strategy: str,
     caller: Api,
-    own_partner: Simulator,  # noqa: F811
+    own_partner: Simulator,
 ) -> None:
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=3, quantity=2)
 
@@ -109,7 +109,7 @@ def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
     caller: Api,
     own_partner: Simulator,
     settings: LazySettings,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=1, quantity=1)
     body = {"campaign": campaign.pk}
@@ -130,7 +130,7 @@ def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
 
 
 def test_a_slot_that_comes_back_is_there_although_the_campaign_was_seen_sold_out(
-    own_partner: Simulator,  # noqa: F811
+    own_partner: Simulator,
 ) -> None:
     campaign, [first, second] = campaign_with(quantity=1), accounts(2)
     slot = slot_of(campaign, first)
@@ -146,7 +146,7 @@ def test_no_answer_keeps_the_coupon_until_it_is_asked_for_again(
     caller: Api,
     own_partner: Simulator,
     settings: LazySettings,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     """Registered and never answered, by a partner that is mended next: asking again asks by the same key."""
     settings.PARTNER_TIMEOUT_SECONDS = 0.3
@@ -171,7 +171,7 @@ def test_a_coupon_confirmed_after_its_caller_left_is_theirs_when_they_ask_again(
     caller: Api,
     own_partner: Simulator,
     settings: LazySettings,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     settings.PARTNER_TIMEOUT_SECONDS = 0.3
     campaign = campaign_with()
@@ -198,7 +198,7 @@ def test_a_partner_that_is_not_there_leaves_nothing_behind_and_then_nobody_takes
 
 def test_who_has_a_coupon_gets_it_while_the_partner_is_away(
     own_partner: Simulator,
-    settings: LazySettings,  # noqa: F811
+    settings: LazySettings,
 ) -> None:
     campaign, [user_id] = campaign_with(), accounts(1)
     code = issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
@@ -226,7 +226,7 @@ def test_a_partner_that_is_not_there_says_nothing_of_a_key_that_was_sent_before(
 
 def test_the_first_keeps_the_slot_when_another_of_the_account_may_have_reached_the_partner(
     own_partner: Simulator,
-    settings: LazySettings,  # noqa: F811
+    settings: LazySettings,
 ) -> None:
     campaign, [user_id] = campaign_with(), accounts(1)
     first = slot_of(campaign, user_id)
@@ -242,7 +242,7 @@ def test_the_first_keeps_the_slot_when_another_of_the_account_may_have_reached_t
 @by_each
 def test_one_account_that_asks_50_times_at_once_gets_one_coupon(
     strategy: str,
-    own_partner: Simulator,  # noqa: F811
+    own_partner: Simulator,
 ) -> None:
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=20, quantity=10)
 
