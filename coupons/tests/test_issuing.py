@@ -18,7 +18,7 @@ from shop.errors import FirstcomeError
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
-STRATEGIES = ["group_commit", "pessimistic", "optimistic", "conditional_update", "unsafe"]
+STRATEGIES = ["group_commit", "pessimistic", "optimistic", "conditional_update", "redis_gate", "unsafe"]
 by_each_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
