@@ -35,10 +35,9 @@ def ask(confirming: Confirming) -> Issued:
         answer = _register(confirming)
     if answer is Said.REGISTERED:
         return verdicts.confirm(confirming)
-    is_unsent = isinstance(answer, NotReached)
-    if isinstance(answer, NoAnswer) or (is_unsent and not confirming.is_new):
+    if isinstance(answer, NoAnswer) or (isinstance(answer, NotReached) and not confirming.is_new):
         raise _unknown() from answer
-    issued = verdicts.give_back(confirming, is_unsent=is_unsent)
+    issued = verdicts.give_back(confirming, is_unsent=isinstance(answer, NotReached))
     if issued is None:
         raise verdicts.refused()
     return issued
