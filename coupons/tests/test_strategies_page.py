@@ -3,12 +3,14 @@
 import inspect
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from coupons import issuing
 from coupons.tests.under_load import NEED_NO_REDIS
 from scripts import places
+from scripts.lab import results, strategies_page
 
 PAGE = places.PROJECT / "docs" / "strategies.md"
 of_each = pytest.mark.parametrize("strategy", issuing.STRATEGIES)
@@ -26,6 +28,27 @@ def test_the_page_says_who_works_without_redis() -> None:
     assert {without_redis[name] for name in issuing.STRATEGIES.keys() - NEED_NO_REDIS} == {
         "503 `unavailable`"
     }
+
+
+def test_the_figures_are_those_that_the_lab_measured() -> None:
+    rows = results.read(places.PROJECT / "docs" / "lab")
+    assert strategies_page.shown() == strategies_page.rendered(rows)
+
+
+def test_the_lab_writes_its_figures_in_place_of_those_before(tmp_path: Path) -> None:
+    page = tmp_path / "strategies.md"
+    page.write_text(f"before\n{strategies_page.BEGIN}| old |\n{strategies_page.END}after\n")
+    measured = {"strategy": "queue", "variant": "", "is_quick": False, "per_second": 512.3, "p95_ms": 1_234.5}
+    faults = [{"fault": "web killed", "times": 2, "seconds": 0.25}]
+    rows = [measured | {"scenario": "steady"}, measured | {"scenario": "crash", "faults": faults}]
+
+    strategies_page.write(rows, page=page)
+
+    told = page.read_text()
+    assert "| `queue` | 512/s, 1.23 s | – | – | – | – |\n" in told
+    assert "| `queue` | 0.25 s | – | – | – |\n" in told
+    assert "old" not in told
+    assert (told.startswith("before\n"), told.endswith(f"{strategies_page.END}after\n")) == (True, True)
 
 
 @of_each

@@ -17,7 +17,17 @@ from rich.console import Console
 from scripts import children, machine, places, ports, stack
 from scripts import instance as instances
 from scripts.instance import Instance
-from scripts.lab import audits, circumstances, offers, progress, report, results, running, stage
+from scripts.lab import (
+    audits,
+    circumstances,
+    offers,
+    progress,
+    report,
+    results,
+    running,
+    stage,
+    strategies_page,
+)
 from scripts.lab.choosing import Unknown, cases
 from scripts.lab.scenarios import SCENARIOS, UNSAFE, Case
 from scripts.lab.stage import Stage
@@ -123,6 +133,8 @@ class Lab:
         rows = results.read(self.folder)
         if rows:
             report.write(self.folder, rows)
+        if rows and self.folder == REPORT:
+            strategies_page.write(rows)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

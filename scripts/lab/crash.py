@@ -37,7 +37,7 @@ def befall(stage: Stage, variant: str, ended: Event) -> list[dict[str, Any]]:
     `seconds` is None where the load ended before another coupon came.
     """
     campaign, strategy = database.rows(stage.instance, CAMPAIGN)[0]
-    kinds = FAULTS | ISSUER if strategy == "queue" else FAULTS
+    kinds = {**FAULTS, **ISSUER} if strategy == "queue" else FAULTS
     processes = _web_processes(stage)
     told: dict[str, list[float | None]] = {}
     for name in cycle(kinds):
