@@ -74,13 +74,16 @@ def _is_wrong(campaign: Campaign, before: Counted, after: Counted) -> bool:
 
 
 def _late(client: Redis, campaign_id: int) -> Iterator[dict[int, str]]:
-    """The tickets, by account, of those who have been in flight for too long, some at a time."""
+    """The tickets, by account, of those who have been in flight for too long, some at a time.
+
+    A ticket from the future is late as well: the Redis that wrote it had another clock.
+    """
     seconds, microseconds = client.time()
-    latest = (seconds + microseconds / 1_000_000 - LATE_SECONDS) * 1_000
+    now = seconds * 1_000 + microseconds // 1_000
     late = (
         (user_id, ticket)
         for user_id, ticket in gate.in_flight(client, campaign_id)
-        if int(ticket.partition(":")[2]) <= latest
+        if abs(now - int(ticket.partition(":")[2])) > LATE_SECONDS * 1_000
     )
     while some := dict(islice(late, gate.AT_ONCE)):
         yield some

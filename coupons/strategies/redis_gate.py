@@ -1,11 +1,11 @@
 """`redis_gate`: one Lua call admits, or tells who is a member and that all places are taken.
 
-How: members and who is in flight are counted in Redis; whoever is admitted is written by group commit, and
-then a member; what is refused, fails or dies on the way gives its place back, the dead ones by a sweep.
-Promises: exact, for the gate may refuse and never grant; without Redis 503, and nothing new. Admission is
-numbered; positions follow the numbers within a batch, while batches, also of several processes, come as the
-database lets them. A flushed gate fills itself, and meanwhile the database refuses, at its price.
-Choose it: when far more ask than there is, and even the last second's refusals have to be cheap. Others pay
+How: members and who is in flight are counted in Redis; whoever is admitted is written by group commit, and is
+then a member. What is refused, fails or dies on the way gives its place back, the dead's by the next sweep.
+Promises: exact, for the gate may refuse and never grant; without Redis 503, flushed it fills itself again.
+Order: positions follow the numbers of admission within a batch; whoever took longer from the gate to the lane
+is a batch later, and batches of several processes come as the database lets them.
+Choose it: when far more ask than there is, and even the last moment's refusals have to be cheap. Others pay
 two calls to Redis for it; and who is refused while others are in flight may see one of those fail.
 """
 

@@ -257,6 +257,19 @@ def test_whoever_is_in_flight_and_not_late_is_left_alone() -> None:
     assert list(tickets(campaign)) == [asker]
 
 
+def test_a_ticket_from_the_future_is_settled_as_well() -> None:
+    """Another Redis with another clock wrote it; nobody waits until that time has come."""
+    campaign, [asker] = gated(quantity=1), accounts(1)
+    gate_filling.fill(campaign_id=campaign.pk)
+    tomorrow = int((time.time() + 24 * 3_600) * 1_000)
+    redis.client().hset(gate._in_flight(campaign.pk), "1000000000", f"1:{tomorrow}")
+    assert refusal(campaign, asker) == "sold_out"
+
+    assert gate_healing.heal() == 1
+
+    assert issue(campaign, asker).is_new
+
+
 def test_one_given_back_too_soon_costs_a_refusal_and_no_law() -> None:
     """Somebody is let through in the place of one who was taken for dead, and was not."""
     campaign, [slow, quick] = gated(quantity=1), accounts(2)
