@@ -53,18 +53,18 @@ class Figures:
 
 def run(script: str, *, instance: Instance, seconds: int, **settings: object) -> Figures:
     """Run `k6/<script>.js` against the instance. Raises SetupError with the end of its log when it fails."""
-    settings = {"SECONDS": seconds, "VUS": VUS, **settings}
-    measured, took = measure(script, instance=instance, within_seconds=seconds + GRACE_SECONDS, **settings)
+    given = {"SECONDS": seconds, "VUS": VUS, **settings}
+    measured, took = measure(script, given, instance=instance, within_seconds=seconds + GRACE_SECONDS)
     return Figures(**measured, k6_cores=took / measured["seconds"])
 
 
 def measure(
     script: str,
+    settings: Mapping[str, object],
     *,
     instance: Instance,
     within_seconds: float,
     tick: Callable[[], object] = lambda: None,
-    **settings: object,
 ) -> tuple[Any, float]:
     """What `k6/<script>.js` wrote into the file `SUMMARY`, and the processor time that k6 took.
 

@@ -34,8 +34,6 @@ from scripts.lab.stage import Stage
 from scripts.setup_error import SetupError
 
 REPORT = places.PROJECT / "docs" / "lab"
-PORTS = 4
-"""The shop, and the simulators of the gateway, the data platform and the partner."""
 SEEDED_A_SECOND = 4_000
 
 
@@ -54,7 +52,7 @@ def main() -> int:
         chosen = cases(offers.ask(), strategies=asked.strategies, scenarios=asked.scenario, is_quick=is_quick)
         # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
         home = Path(tempfile.mkdtemp(prefix="lab-", dir=places.private_folder(places.state())))
-        instance = instances.choose(home=home, port=str(ports.free(PORTS)), database="mariadb")
+        instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database="mariadb")
         return Lab(instance, folder, Console(stderr=True)).run(chosen)
     except Unknown as error:
         print(f"make lab: {error}", file=sys.stderr)

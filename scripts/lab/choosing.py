@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from scripts.lab.offers import Offer
-from scripts.lab.scenarios import SCENARIOS, Case
+from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, Case
 
 
 class Unknown(Exception):
@@ -11,7 +11,7 @@ class Unknown(Exception):
 
 
 def cases(offer: Offer, *, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
-    """The cases in the order in which they run: the control last, those of one stack together.
+    """The cases in the order in which they run: those of one stack together, the control last of all.
 
     Raises Unknown.
     """
@@ -28,9 +28,13 @@ def cases(offer: Offer, *, strategies: str, scenarios: str, is_quick: bool) -> l
     if not chosen:
         fitting = list(dict.fromkeys(one for name in wanted for one in SCENARIOS[name].fitting(offer)))
         raise Unknown(f"nothing of {', '.join(wanted)} fits: choose from {', '.join(fitting)}")
-    settings = [dict(case.settings) for case in chosen]
-    first = {str(one): number for number, one in reversed(list(enumerate(settings)))}
-    return sorted(chosen, key=lambda case: (case.is_control, first[str(dict(case.settings))]))
+    return sorted(chosen, key=_place)
+
+
+def _place(case: Case) -> tuple[bool, str, bool]:
+    """The stack that everything but orders needs comes last."""
+    inventory = case.settings["INVENTORY_STRATEGY"]
+    return inventory == DEFAULT_INVENTORY, inventory, case.is_control
 
 
 def _names(asked: str, known: Sequence[str], kind: str) -> list[str]:

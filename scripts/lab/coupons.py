@@ -15,7 +15,7 @@ from scripts.setup_error import SetupError
 POOL_STRATEGY = "code_pool"
 CODES_AT_ONCE = 20_000
 """What one call makes in a few seconds."""
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS = 60, 20
 CONFIRM_SECONDS = 60
 """How long the sweeper may take to hear from a partner who hadn't answered."""
 
@@ -37,6 +37,11 @@ FROM coupons_poolcode AS code LEFT JOIN coupons_coupon AS coupon ON coupon.code 
 WHERE code.campaign_id = %s
 """
 CODES = "SELECT code FROM coupons_coupon WHERE campaign_id = %s"
+CONFIRMED = """
+SELECT coupon.code FROM coupons_coupon AS coupon JOIN coupons_campaign AS campaign
+    ON campaign.id = coupon.campaign_id
+WHERE campaign.partner = %s
+"""
 
 
 def prepare(stage: Stage, case: Case) -> dict[str, Any]:
@@ -50,8 +55,8 @@ def prepare(stage: Stage, case: Case) -> dict[str, Any]:
     campaign = stage.staff.campaign(name, strategy=case.strategy, quantity=load.quantity, **terms)
     if has_pool:
         _add_codes(stage, campaign, load.quantity)
-    persists = int(case.scenario.persists)
-    return {"CAMPAIGN": campaign, "PATIENCE": PATIENCE_SECONDS, "PERSISTS": persists}
+    patience = QUICK_PATIENCE_SECONDS if case.is_quick else PATIENCE_SECONDS
+    return {"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.scenario.persists)}
 
 
 def _add_codes(stage: Stage, campaign: int, count: int) -> None:
@@ -77,6 +82,8 @@ def reckon(stage: Stage, case: Case, known: Mapping[str, Any], figures: Figures)
         has_pool=found["codes_added"] > 0,
     )
     findings = [*_answers(found["coupons"], figures)]
+    if case.load.sells_out:
+        findings += _sold_out(found, figures)
     if case.variant == "partner":
         findings += _partner(stage, campaign)
     return {
@@ -124,6 +131,12 @@ def _answers(coupons: int, figures: Figures) -> Iterator[str]:
         )
 
 
+def _sold_out(found: Mapping[str, int], figures: Figures) -> Iterator[str]:
+    """More asked than there are, and waited for it: then all are given."""
+    if found["coupons"] < found["quantity"]:
+        yield f"{found['coupons']} of {found['quantity']} coupons are issued after {figures.asked} requests"
+
+
 def _wait_for_partner(stage: Stage, campaign: int) -> None:
     """Return when nothing is being confirmed any more, or it has taken too long: then the laws tell."""
     deadline = time.monotonic() + CONFIRM_SECONDS
@@ -132,11 +145,14 @@ def _wait_for_partner(stage: Stage, campaign: int) -> None:
 
 
 def _partner(stage: Stage, campaign: int) -> Iterator[str]:
-    """The partner's book holds exactly the campaign's coupons."""
+    """The partner's book holds the campaign's coupons, and none that nobody has."""
     ours = {code for (code,) in database.rows(stage.instance, CODES, campaign)}
     theirs = _book(stage)
+    known = {code for (code,) in database.rows(stage.instance, CONFIRMED, PARTNER)}
     for code in sorted(ours - theirs)[:3]:
         yield f"coupon {code} is not in the partner's book"
+    for code in sorted(theirs - known)[:3]:
+        yield f"code {code} is in the partner's book, and nobody's coupon"
     awaited = database.rows(stage.instance, AWAITED, campaign)[0][0]
     if awaited:
         yield f"{awaited} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
@@ -144,7 +160,7 @@ def _partner(stage: Stage, campaign: int) -> Iterator[str]:
 
 def _book(stage: Stage) -> set[str]:
     """The codes that the partner takes for registered."""
-    status, text = readiness.ask(stage.instance.port + 3, "GET", "/registrations")
+    status, text = readiness.ask(stage.instance.partner_port, "GET", "/registrations?status=registered")
     if status != 200:
         raise SetupError(f"the partner's book answered {status}: {text[:300]}")
-    return {one["code"] for one in json.loads(text)["results"] if one["status"] == "registered"}
+    return {one["code"] for one in json.loads(text)["results"]}

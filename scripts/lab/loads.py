@@ -18,6 +18,8 @@ class Load:
     accounts: int
     quantity: int
     pause: float = 0
+    sells_out: bool = False
+    """Whether more ask than there are, and everybody long enough: then none may be left."""
     vus: Sequence[int] = field(default=())
     """Of each step, where there are several."""
 
@@ -30,7 +32,9 @@ def at_once(callers: int, *, quantity: int, seconds: int = 10) -> Load:
         "iterations": 1,
         "maxDuration": f"{FINISH_SECONDS}s",
     }
-    return Load(executors={"all": executor}, seconds=seconds, accounts=callers, quantity=quantity)
+    return Load(
+        executors={"all": executor}, seconds=seconds, accounts=callers, quantity=quantity, sells_out=True
+    )
 
 
 def paced(vus: int, *, each: int, pause: float) -> Load:

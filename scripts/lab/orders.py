@@ -11,7 +11,7 @@ from scripts.lab.scenarios import Case
 from scripts.lab.stage import Stage
 from scripts.setup_error import SetupError
 
-GIVERS = 50
+GIVERS, GIVE_SECONDS = 50, 180
 SETTLE_SECONDS = 60
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 OPEN = """
@@ -31,15 +31,13 @@ def prepare(stage: Stage, case: Case) -> dict[str, Any]:
     """Give every buyer of the case a coupon; what k6 has to know."""
     accounts = case.load.accounts
     campaign = stage.staff.campaign(f"Lab {case.name}", strategy="group_commit", quantity=accounts)
-    giving = loads.until_all_asked(GIVERS, 120, accounts=accounts)
+    giving = loads.until_all_asked(GIVERS, GIVE_SECONDS, accounts=accounts)
+    known = {"TOKENS": stage.tokens(accounts), "CAMPAIGN": campaign, "PATIENCE": 0}
     load.measure(
         "lab/coupons",
+        loads.settings(giving) | known,
         instance=stage.instance,
-        within_seconds=180,
-        **loads.settings(giving),
-        TOKENS=stage.tokens(accounts),
-        CAMPAIGN=campaign,
-        PATIENCE=0,
+        within_seconds=GIVE_SECONDS + 60,
     )
     code_of = dict(database.rows(stage.instance, CODES, campaign))
     if len(code_of) != accounts:

@@ -30,7 +30,7 @@ LINES = (
     "#7a7a7a",
     "#5566cc",
 )
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "firstcome",
     "font.family": "sans-serif",

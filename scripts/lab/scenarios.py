@@ -15,10 +15,11 @@ from scripts.lab.offers import Offer
 from scripts.lab.stage import Stage
 
 UNSAFE = "unsafe"
+DEFAULT_INVENTORY = "group_commit"
 PARTNER = "convenience_store"
 ACCOUNTS = 170_000
 """As many as 2,000 callers with a pause of 1 s can be at most in the crowd's 85 s of full strength."""
-MOST_COUPONS = 200_000
+MOST_COUPONS = 100_000
 """More than a minute's callers can get here; codes of a pool have to be made for each."""
 
 
@@ -70,7 +71,7 @@ class Case:
         """What the stack has to be started with."""
         if self.scenario.sort == "orders":
             return {"LAB": "1", "INVENTORY_STRATEGY": self.strategy}
-        return {"LAB": "1"}
+        return {"LAB": "1", "INVENTORY_STRATEGY": DEFAULT_INVENTORY}
 
     @property
     def is_control(self) -> bool:
@@ -122,9 +123,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario(
             name="steps",
-            says="10, 50, 100, 200 and 300 callers for 10 s each: where throughput stops growing, "
+            says="10, 50, 100, 200 and 300 callers for 6 s each: where throughput stops growing, "
             "and where p95 breaks",
-            load=loads.steps((10, 50, 100, 200, 300), 10, accounts=ACCOUNTS, quantity=MOST_COUPONS),
+            load=loads.steps((10, 50, 100, 200, 300), 6, accounts=ACCOUNTS, quantity=MOST_COUPONS),
             quick=loads.steps((5, 20), 1, accounts=2_000, quantity=2_000),
         ),
         Scenario(

@@ -27,12 +27,12 @@ def in_short(rows: Sequence[Row]) -> Iterator[str]:
     """What a reader wants to know first."""
     safe = [row for row in rows if not row["is_control"]]
     broken = [row for row in safe if row["broken"] or row["findings"]]
-    yield f"{len(safe) - len(broken)} of {len(safe)} measurements of strategies of exact strategies were exact."
+    yield f"{len(safe) - len(broken)} of {len(safe)} measurements of safe strategies were exact."
     for row in broken:
         yield f"{label(row)} in {row['scenario']} was not: {wrong(row)} {'; '.join(row['findings'])}".strip()
     for row in rows:
         if row["is_control"]:
-            yield f"`{row['strategy']}`, no lock at all, in {row['scenario']}: {wrong(row) or 'nothing wrong'}."
+            yield f"`{row['strategy']}`, without a lock, in {row['scenario']}: {wrong(row) or 'all right'}."
     for scenario in ("steady", "crowd", "paced", "orders"):
         found = [row for row in safe if row["scenario"] == scenario and not row["findings"]]
         if found:
@@ -154,6 +154,8 @@ def _goals(row: Row) -> str:
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
+        if row["unsure"]:
+            yield f"{label(row)}: {row['unsure']:,} callers never heard what their request came to"
         yield from (f"{label(row)}: {finding}" for finding in row["findings"])
         if row["steps"]:
             yield f"{label(row)}: {breaks(row['steps'])}"
