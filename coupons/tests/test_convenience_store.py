@@ -1,0 +1,134 @@
+"""The convenience store's protocol: partners that are away, break off or talk nonsense."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+from django.conf import LazySettings
+from django.db import transaction
+
+from coupons import partners
+from coupons.partners import patience
+from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
+from coupons.partners.convenience_store import ConvenienceStore
+from coupons.tests.own_partner import NAME, address, partner_that
+from scripts import ports
+
+KEY = UUID("00000000-0000-7000-8000-000000000001")
+CODE = "CODE"
+REGISTRATION = {"id": "reg_1", "key": str(KEY), "code": CODE, "status": "registered", "asked": 1}
+CALLS: dict[str, Callable[[Partner], Said]] = {
+    "register": lambda partner: partner.register(KEY, CODE),
+    "find": lambda partner: partner.find(KEY),
+    "cancel": lambda partner: partner.cancel(KEY),
+}
+every_call = pytest.mark.parametrize("call", CALLS)
+
+
+@contextmanager
+def saying(status: int, body: bytes) -> Iterator[Partner]:
+    """A partner that says this to whatever it is asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # noqa: N802 - the server's name
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer((ports.HOST, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield ConvenienceStore(f"http://{ports.HOST}:{server.server_port}", 2.0)
+        server.shutdown()
+
+
+def test_it_says_what_became_of_a_key(settings: LazySettings, tmp_path: Path) -> None:
+    with partner_that(folder=tmp_path, settings=settings) as simulator:
+        partner = ConvenienceStore(address(simulator), 2.0)
+        key, other = uuid4(), uuid4()
+        assert partner.find(key) is Said.UNKNOWN
+        assert [partner.register(key, "A"), partner.find(key)] == [Said.REGISTERED] * 2
+        assert [partner.register(other, "A"), partner.find(other)] == [Said.REFUSED] * 2
+        assert partner.cancel(other) is Said.REFUSED
+        assert [partner.cancel(key), partner.find(key), partner.register(key, "A")] == [Said.CANCELLED] * 3
+        late = uuid4()
+        assert [partner.cancel(late), partner.register(late, "B")] == [Said.CANCELLED] * 2
+
+
+@every_call
+def test_nobody_there_is_surely_not_reached(call: str) -> None:
+    with pytest.raises(NotReached):
+        CALLS[call](ConvenienceStore(f"http://{ports.HOST}:{ports.free()}", 2.0))
+
+
+@every_call
+def test_silence_is_no_answer(call: str) -> None:
+    with socket.create_server((ports.HOST, 0)) as server, pytest.raises(NoAnswer):
+        CALLS[call](ConvenienceStore(f"http://{ports.HOST}:{server.getsockname()[1]}", 0.2))
+
+
+@every_call
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, orjson.dumps(REGISTRATION)),
+        (503, b""),
+        (201, b"not json"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (404, orjson.dumps({"code": "not_found"})),
+        (422, orjson.dumps({"code": "key_reused"})),
+        (200, orjson.dumps(REGISTRATION | {"status": "perhaps"})),
+        (201, orjson.dumps(REGISTRATION | {"key": str(uuid4())})),
+        (201, orjson.dumps(REGISTRATION | {"code": "ANOTHER"})),
+        (409, orjson.dumps(REGISTRATION)),
+        (200, orjson.dumps({"results": [REGISTRATION | {"key": "another"}]})),
+        (200, orjson.dumps({"results": [REGISTRATION, REGISTRATION]})),
+        (302, b""),
+    ],
+)
+def test_nonsense_is_no_answer(call: str, status: int, body: bytes) -> None:
+    with saying(status, body) as partner, pytest.raises(NoAnswer):
+        CALLS[call](partner)
+
+
+@pytest.mark.django_db
+def test_no_partner_is_asked_inside_a_transaction() -> None:
+    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
+        ConvenienceStore("http://127.0.0.1:1", 1.0).find(KEY)
+
+
+def test_only_configured_partners_are_there(settings: LazySettings) -> None:
+    settings.PARTNER_URL = ""
+    assert partners.configured() == []
+    assert partners.named(NAME) is partners.named("somebody") is None
+    assert patience.is_away(NAME)
+    settings.PARTNER_URL = "http://127.0.0.1:1"
+    assert partners.configured() == [NAME]
+    assert not patience.is_away(NAME)
+
+
+def test_a_partner_that_fails_ten_times_in_a_row_is_not_asked_for_a_while(settings: LazySettings) -> None:
+    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
+
+    def ask() -> None:
+        with pytest.raises(NotReached), patience.asked(NAME) as partner:
+            partner.find(KEY)
+
+    for _ in range(patience.FAILURES):
+        assert not patience.is_away(NAME)
+        ask()
+    assert patience.is_away(NAME)
+    ask()
