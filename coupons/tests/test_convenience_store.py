@@ -36,7 +36,7 @@ def saying(status: int, body: bytes) -> Iterator[Partner]:
     """A partner that says this to whatever it is asked."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the server's name
+        def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
