@@ -17,6 +17,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "pool, with a partner": ("pool", "partner"),
 }
 """A scenario and its variant, by the header of its column."""
+REPORT = "What each column is, the other scenarios and the machine: [the lab's report](lab/report.md).\n"
 NONE_YET = "None yet: `make lab` measures them, and writes them here.\n"
 
 
@@ -53,7 +54,7 @@ def rendered(rows: Sequence[Row]) -> str:
             ],
         ),
     ]
-    return "\n".join(part for part in parts if part) or NONE_YET
+    return "\n".join(part for part in (*parts, REPORT) if part) if any(parts) else NONE_YET
 
 
 def _cell(row: Row | None) -> str:
