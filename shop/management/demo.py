@@ -12,7 +12,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import campaigns, pool
+from coupons import campaigns, partners, pool
 from coupons.campaigns import Terms
 from coupons.models import Campaign
 from inventory import importing
@@ -75,6 +75,11 @@ def seed_campaigns(progress: Progress) -> None:
         progress(1)
 
 
+def count_campaigns() -> int:
+    """How many campaigns the demo has here."""
+    return len(_terms())
+
+
 def size() -> tuple[int, int]:
     """How many numbered accounts and products there are, those of earlier seedings among them."""
     users = User.objects.filter(username__startswith="user-", username__regex="^user-[0-9]+$")
@@ -119,7 +124,20 @@ def _row(number: int, stock: int) -> Row:
 def _terms() -> list[Terms]:
     in_a_day = timezone.now() + timedelta(days=1)
     amount, percent = Campaign.DiscountType.AMOUNT, Campaign.DiscountType.PERCENT
+    # First, hence last in lists: who takes the newest open campaign meets no partner that refuses.
+    with_partner = [
+        Terms(
+            name="A snack on us",
+            strategy="group_commit",
+            quantity=1_000,
+            partner=partner,
+            discount_type=amount,
+            discount_value=1_500,
+        )
+        for partner in partners.configured()
+    ]
     return [
+        *with_partner,
         Terms(
             name="Welcome",
             strategy="group_commit",
@@ -161,9 +179,6 @@ def _terms() -> list[Terms]:
             max_discount_amount=20_000,
         ),
     ]
-
-
-CAMPAIGNS = len(_terms())
 
 
 def _usernames(count: int) -> list[str]:

@@ -36,7 +36,7 @@ class Command(BaseCommand):
                 demo.seed_users(users, progress)
             with bar("products", products) as progress:
                 demo.seed_products(products, stock, progress)
-            with bar("campaigns", demo.CAMPAIGNS) as progress:
+            with bar("campaigns", demo.count_campaigns()) as progress:
                 demo.seed_campaigns(progress)
         if tokens:
             tokens.write_bytes(_token_file(users))
@@ -80,7 +80,7 @@ def _told(tokens: Path | None) -> str:
     users, products = demo.size()
     buyer, staff = f"{BUYER} / {BUYER_PASSWORD}", f"{STAFF} / {STAFF_PASSWORD}"
     lines = [
-        f"The demo has {users:,} numbered accounts, {products:,} products and {demo.CAMPAIGNS} campaigns.",
+        f"The demo has {users:,} numbered accounts, {products:,} products and {demo.count_campaigns()} campaigns.",
         f"Sign in as {buyer}, or to /admin/ as {staff}.",
         *([f"Tokens, good for 24 hours, are in {tokens}."] if tokens else []),
     ]
