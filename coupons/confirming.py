@@ -39,7 +39,7 @@ def ask(confirming: Confirming) -> Issued:
         raise _unknown() from answer
     issued = verdicts.give_back(confirming, is_unsent=isinstance(answer, NotReached))
     if issued is None:
-        raise verdicts.refused()
+        raise verdicts.refused() from (answer if isinstance(answer, NotReached) else None)
     return issued
 
 

@@ -20,6 +20,7 @@ from structlog import get_logger
 from coupons import restoring, settling, tickets
 from coupons.in_redis import line
 from coupons.models import Campaign
+from coupons.partners import patience
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
@@ -79,12 +80,19 @@ def _look(lines: _Lines) -> int:
 
 
 def _batches(now: datetime) -> dict[int, int]:
-    """How many to serve at once, by campaign: those open with something left, and all that are waited for."""
+    """How many to serve at once, by campaign: those open with something left, and all that are waited for.
+
+    While its partner is away a campaign is left alone, and its tickets wait.
+    """
     is_open = Q(opens_at__lte=now) & (Q(closes_at__isnull=True) | Q(closes_at__gt=now))
     has_some = Q(quantity__gt=F("issued") + F("confirming"))
     open_ones = Campaign.objects.filter(is_open, has_some, strategy="queue")
     rows = (*open_ones.values_list("pk", "partner"), *tickets.waited_for().values_list("pk", "partner"))
-    return {pk: BATCH_WITH_PARTNER if partner else BATCH for pk, partner in rows}
+    return {
+        pk: BATCH_WITH_PARTNER if partner else BATCH
+        for pk, partner in rows
+        if not (partner and patience.is_away(partner))
+    }
 
 
 def _serve_line(lines: _Lines, campaign_id: int) -> None:
@@ -92,13 +100,10 @@ def _serve_line(lines: _Lines, campaign_id: int) -> None:
     issuer = uuid4().hex
     log.info("serving a line", campaign=campaign_id)
     try:
-        while not lines.stop.is_set():
-            most = lines.batches.get(campaign_id)
-            served = _tried(partial(_served, campaign_id, issuer=issuer, most=most or BATCH))
+        while not lines.stop.is_set() and (most := lines.batches.get(campaign_id)):
+            served = _tried(partial(_served, campaign_id, issuer=issuer, most=most))
             if served is None:
                 lines.stop.wait(RETRY_SECONDS)
-            elif not served and most is None:
-                return
             elif not served:
                 line.wait(campaign_id)
     finally:
@@ -124,7 +129,7 @@ def _tried(work: Callable[[], int]) -> int | None:
     close_old_connections()
     try:
         return work()
-    except line.Taken:
+    except (line.Taken, line.Lost):
         return None
     except (Unavailable, Error) as error:
         log.warning("lines can't be served for now", error=str(error))

@@ -30,6 +30,7 @@ from shop.tests.second_connection import holding
 
 __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
+ALWAYS_AGREES = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost-rate", "0")
 LOCK = "SELECT * FROM coupons_campaign WHERE id = %s FOR UPDATE"
 
 
@@ -285,6 +286,33 @@ def test_a_partner_that_refuses_some_and_answers_late(
     assert told_by_status["issued"] == len(coupons)
     assert sorted(one["code"] for one in known if one["status"] == "registered") == sorted(coupons)
     assert positions(campaign) == list(range(1, len(coupons) + 1))
+    assert broken() == {}
+
+
+def test_while_the_partner_is_away_tickets_wait_for_it(
+    tmp_path: Path, settings: LazySettings, issuers: Callable[..., OwnIssuer]
+) -> None:
+    port = ports.free()
+    settings.PARTNER_URL = f"http://{ports.HOST}:{port}"
+    campaign = line_of(quantity=40, partner="convenience_store")
+    ask_all(campaign, accounts(30))
+    issuer = issuers(PARTNER_URL=settings.PARTNER_URL)
+    wait_until(lambda: "a partner gave no answer" in issuer.log(), seconds=30)
+    wait_until(lambda: pending(campaign) == 0, seconds=30)
+    assert statuses(campaign) == {"waiting": 30}
+    assert broken() == {}
+
+    with running("partner", tmp_path, *ALWAYS_AGREES, port=port):
+        make_older(campaign)
+
+        def is_settled() -> bool:
+            sweeping.sweep()
+            return settled(campaign) == 30
+
+        wait_until(is_settled, seconds=60)
+
+    assert statuses(campaign) == {"issued": 30}
+    assert positions(campaign) == list(range(1, 31))
     assert broken() == {}
 
 
