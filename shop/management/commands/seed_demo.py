@@ -79,8 +79,9 @@ def _progress() -> Iterator[Any]:
 def _told(tokens: Path | None) -> str:
     users, products = demo.size()
     buyer, staff = f"{BUYER} / {BUYER_PASSWORD}", f"{STAFF} / {STAFF_PASSWORD}"
+    campaigns = demo.count_campaigns()
     lines = [
-        f"The demo has {users:,} numbered accounts, {products:,} products and {demo.count_campaigns()} campaigns.",
+        f"The demo has {users:,} numbered accounts, {products:,} products and {campaigns} campaigns.",
         f"Sign in as {buyer}, or to /admin/ as {staff}.",
         *([f"Tokens, good for 24 hours, are in {tokens}."] if tokens else []),
     ]
