@@ -22,17 +22,22 @@ from scripts import instance as instances
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
+SERVED_SECONDS = 20
+"""A line is served within a second, but the issuer starts last, on a machine that may be busy."""
+
 
 class Failed(Exception):
     """A step did not end as it should."""
 
 
 class Client:
-    """The API as the demo user sees it."""
+    """The API as the demo user sees it, or another."""
 
-    def __init__(self, instance: Instance):
+    def __init__(
+        self, instance: Instance, name: str = welcome.DEMO_USER, password: str = welcome.DEMO_PASSWORD
+    ):
         self.port = instance.port
-        body = {"username": welcome.DEMO_USER, "password": welcome.DEMO_PASSWORD}
+        body = {"username": name, "password": password}
         self.headers = dict(welcome.JSON)
         token = self.call("POST", "/api/v1/auth/token", body, expect=(200,))["access"]
         self.headers["Authorization"] = f"Bearer {token}"
@@ -77,6 +82,7 @@ def smoke(instance: Instance) -> None:
         _paste(greeting)
         _paste_session(instance)
         coupon = _issue_coupon(client)
+        _stand_in_line(client, Client(instance, welcome.STAFF_USER, welcome.STAFF_PASSWORD))
         order = _place_order(client, coupon)
         _check_charge(instance, order)
         _check_pages(instance)
@@ -140,6 +146,19 @@ def _issue_coupon(client: Client) -> Any:
     coupon = client.call("POST", "/api/v1/coupons", {"campaign": campaign["id"]}, expect=(200, 201))
     _step(f"coupon {coupon['code']} of campaign {campaign['id']} at position {coupon['position']}")
     return coupon
+
+
+def _stand_in_line(client: Client, staff: Client) -> None:
+    """A ticket of a campaign with a line, and the coupon that the issuer makes of it."""
+    terms = {"quantity": 1, "strategy": "queue", "discount": {"type": "amount", "value": 100}}
+    campaign = staff.call("POST", "/api/v1/campaigns", {"name": "Smoke"} | terms, expect=(201,))
+    ticket = client.call("POST", "/api/v1/coupons", {"campaign": campaign["id"]}, expect=(202,))
+    deadline = time.monotonic() + SERVED_SECONDS
+    while ticket["status"] == "waiting" and time.monotonic() < deadline:
+        time.sleep(0.1)
+        ticket = client.call("GET", f"/api/v1/queue-tickets/{ticket['id']}")
+    _require(ticket["status"] == "issued", f"the ticket is {ticket['status']}")
+    _step(f"ticket {ticket['id']} led to coupon {ticket['coupon']['code']}")
 
 
 def _place_order(client: Client, coupon: Any) -> Any:
