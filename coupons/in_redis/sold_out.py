@@ -93,7 +93,7 @@ def _seen_again(seen: _Seen) -> Campaign | None:
     now = time.monotonic()
     if now < seen.until:
         return seen.campaign
-    left = redis.attempt(lambda client: _seconds_left(client, seen.campaign.pk), otherwise=0.0)
+    left = redis.attempt(lambda client: _seconds_left(client, seen.campaign), otherwise=0.0)
     if left <= 0:
         return _look(seen.campaign.pk)
     seen.until = now + left
@@ -108,7 +108,7 @@ def _look(campaign_id: int) -> Campaign | None:
         _seen.pop(campaign_id, None)
         return None
     _remember(campaign, until=looked_at + SECONDS)
-    _tell(campaign_id, until=looked_at_by_the_clock + SECONDS)
+    _tell(campaign, until=looked_at_by_the_clock + SECONDS)
     return campaign
 
 
@@ -119,23 +119,27 @@ def _remember(campaign: Campaign, *, until: float) -> None:
     seen.campaign, seen.until = campaign, until
 
 
-def _tell(campaign_id: int, *, until: float) -> None:
+def _tell(campaign: Campaign, *, until: float) -> None:
     """Set the flag. It bears the instant until which it is true, for a Redis that hangs may set it late."""
     milliseconds = int((until - time.time()) * 1000)
     if milliseconds > 0:
-        redis.attempt(
-            lambda client: client.set(_flag(campaign_id), int(until * 1000), px=milliseconds), otherwise=None
-        )
+        flag = f"{int(until * 1000)} {campaign.version}"
+        redis.attempt(lambda client: client.set(_flag(campaign.pk), flag, px=milliseconds), otherwise=None)
 
 
-def _seconds_left(client: Redis, campaign_id: int) -> float:
-    """How long the flag is true; by Redis's clock as well, should the clocks of two machines differ."""
+def _seconds_left(client: Redis, campaign: Campaign) -> float:
+    """How long the flag is true; by Redis's clock as well, should the clocks of two machines differ.
+
+    It says nothing to a process that knows another version of the campaign: that one looks for itself.
+    """
     with client.pipeline(transaction=False) as pipeline:
-        pipeline.get(_flag(campaign_id))
-        pipeline.pttl(_flag(campaign_id))
+        pipeline.get(_flag(campaign.pk))
+        pipeline.pttl(_flag(campaign.pk))
         answers: list[Any] = pipeline.execute()
-    until, milliseconds = answers
-    return min(int(until) / 1000 - time.time(), milliseconds / 1000) if until else 0.0
+    flag, milliseconds = answers
+    until, version = map(int, flag.split()) if flag else (0, campaign.version)
+    is_same = version == campaign.version
+    return min(until / 1000 - time.time(), milliseconds / 1000) if is_same else 0.0
 
 
 def _flag(campaign_id: int) -> str:
