@@ -16,7 +16,7 @@ from shop import journal, transactions
 from shop.journal import Who
 
 # A confirmation belongs to the caller who asks the partner for this long; then the sweeper takes over.
-CALLERS_SECONDS = 15
+CALLERS_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from coupons import confirming, following_up, issuing, partners, pool, sweeping
+from coupons import confirming, following_up, issuing, partners, pool, slots, sweeping
 from coupons.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import patience
@@ -130,7 +130,8 @@ def test_a_process_killed_between_commit_and_question_leaves_a_slot_that_is_conf
     assert codes_by_status() == {"available": 2, "in_flight": 1}
     assert broken() == {}
 
-    assert following_up.follow_up() == 0, "it is the caller's for a while"
+    row = Confirmation.objects.get()
+    assert row.next_attempt_at - row.taken_at == timedelta(seconds=slots.CALLERS_SECONDS)
     assert sweep_later() == 1
 
     assert told([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"again": 1}
@@ -289,7 +290,7 @@ def test_callers_and_sweepers_at_once_make_one_coupon_of_each_slot(
     pool.generate(campaign_id=campaign.pk, count=40)
     everyone = accounts(40)
     with nobody_there(settings):
-        slots = [slot_of(campaign, user_id) for user_id in everyone]
+        taken = [slot_of(campaign, user_id) for user_id in everyone]
     let_time_pass(0)
 
     sweepers = [following_up.follow_up] * 4
@@ -299,7 +300,7 @@ def test_callers_and_sweepers_at_once_make_one_coupon_of_each_slot(
     assert set(counted) <= {"new", "again", "unavailable"}, counted
     assert counted["new"] + sum(outcomes[80:]) >= 40
     sweep_later()
-    assert len(slots) == 40
+    assert len(taken) == 40
     assert positions(campaign) == list(range(1, 41))
     assert registered(own_partner) == issued()
     assert broken() == {}
@@ -309,8 +310,8 @@ def test_a_partner_that_is_away_costs_a_sweep_little_and_nobody_their_slot(
     own_partner: Simulator, settings: LazySettings
 ) -> None:
     campaign = CampaignFactory.create(partner=NAME, quantity=200)
-    slots = race([lambda id=id: slot_of(campaign, id) for id in accounts(200)])
-    assert len(slots) == 200
+    taken = race([lambda id=id: slot_of(campaign, id) for id in accounts(200)])
+    assert len(taken) == 200
     with hanging_partner(settings):
         let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
         began = time.monotonic()
