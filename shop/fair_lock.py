@@ -31,8 +31,6 @@ SILENCE_MILLISECONDS = 2_000
 LOOK_SECONDS = 0.5
 # An empty line is forgotten after this long, and its numbers begin anew.
 KEPT_MILLISECONDS = 60_000
-# The pauses of a waiter that finds Redis away for a moment: with jitter about two seconds.
-HICCUPS = (0.2, 0.4, 0.8, 1.6)
 
 # KEYS: the holder, the line by number, until when those in line count as alive, the last number.
 # A wake-up's key has the holder's name as its beginning, and with it the same hash tag.
@@ -64,16 +62,18 @@ local function hand_over()
   end
 end
 """
-# Join the line, or say that one is still in it. Returns whether it is one's turn, and one's number.
+# Join the line, or say that one is still in it. Returns whether it is one's turn, and one's number. Who had
+# one and is in the line no more, taken for dead or flushed away, gets the old place back.
 ASK = (
     _PARTS
     + """
-local silence, kept = ARGV[3], ARGV[4]
+local silence, kept, had = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local holding, number = holder()
 if holding ~= token then
   number = redis.call('ZSCORE', KEYS[2], token)
   if not number then
-    number = redis.call('INCR', KEYS[4])
+    number = had > 0 and had or redis.call('INCR', KEYS[4])
+    if number > tonumber(redis.call('GET', KEYS[4]) or 0) then redis.call('SET', KEYS[4], number) end
     redis.call('ZADD', KEYS[2], number, token)
   end
   redis.call('HSET', KEYS[3], token, now + silence)
@@ -106,11 +106,16 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 
 @dataclass(slots=True)
 class Turn:
-    """One asker's place: `number` counts those whom Redis has let into the line, in their order."""
+    """One asker's place: `number` counts those whom Redis has let into the line, in their order.
+
+    `is_next` when it is this one's turn; None when Redis was away.
+    """
 
     name: str
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     number: int = 0
+    is_next: bool | None = None
+    has_left: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -118,47 +123,61 @@ class Turn:
 
 
 @contextmanager
-def held(name: str, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[Turn]:
-    """Wait for one's turn, and hold the lock while the block runs; guard what you write all the same.
+def in_line(name: str) -> Iterator[Turn]:
+    """Stand in line for the lock while the block runs, and do there what needs no lock.
 
-    `name` has a hash tag in braces, which its keys share. Raises `Rejected` `lock_not_acquired` when the
-    wait ran out; `Unavailable` at once without Redis, or when it stays away for seconds meanwhile.
+    `name` has a hash tag in braces, which the lock's keys share. Never raises: `at_turn` does.
     """
     transactions.assert_outside()
     turn = Turn(name)
+    turn.is_next = _ask(turn)
     try:
-        with locks.waiting("fair"):
-            _wait(turn, deadline=time.monotonic() + wait_seconds)
-    except BaseException:
-        _leave(turn)
-        raise
+        yield turn
+    finally:
+        if not turn.has_left:
+            _leave(turn)
+
+
+@contextmanager
+def at_turn(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[None]:
+    """Wait for one's turn, and hold the lock while the block runs; guard what you write all the same.
+
+    Raises `Rejected` `lock_not_acquired` when the wait ran out; `Unavailable` without Redis, at once for
+    who was not in line before it went away.
+    """
+    with locks.waiting("fair"):
+        _wait(turn, deadline=time.monotonic() + wait_seconds)
     try:
         with renewing.kept_alive(lambda: _renew(turn)):
-            yield turn
+            yield
     finally:
         locks.released("fair", was_held=_leave(turn))
 
 
+@contextmanager
+def held(name: str, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[Turn]:
+    """Both in one, for who has nothing to do in line."""
+    with in_line(name) as turn, at_turn(turn, wait_seconds=wait_seconds):
+        yield turn
+
+
 def _wait(turn: Turn, *, deadline: float) -> None:
     """Return when it is this one's turn. Only who has a place to lose waits for Redis to come back."""
-    is_next = _ask(turn)
-    if is_next is None:
+    if turn.is_next is None:
         raise locks.away()
-    while not is_next:
-        seconds = min(LOOK_SECONDS, deadline - time.monotonic())
-        if seconds <= 0:
-            raise locks.not_acquired()
-        is_next = _is_woken(turn, seconds) or _ask_again(turn)
+    misses = 0
+    while not turn.is_next:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise locks.away() if turn.is_next is None else locks.not_acquired()
+        misses = misses + 1 if turn.is_next is None else 0
+        time.sleep(min(left, _pause_seconds(misses)))
+        turn.is_next = _is_woken(turn, min(LOOK_SECONDS, left)) or _ask(turn)
 
 
-def _ask_again(turn: Turn) -> bool:
-    """Ask, and once more after each pause while Redis is away; flushed, it lets one in at the line's end."""
-    for pause in HICCUPS:
-        is_next = _ask(turn)
-        if is_next is not None:
-            return is_next
-        time.sleep(pause * random.uniform(0.5, 1))
-    raise locks.away()
+def _pause_seconds(misses: int) -> float:
+    """How long to leave Redis alone that was away so often in a row: up to a second, with jitter."""
+    return random.uniform(0.5, 1) * min(1.0, 0.1 * 2**misses) if misses else 0.0
 
 
 def _is_woken(turn: Turn, seconds: float) -> bool:
@@ -176,7 +195,8 @@ def _pop_wake_up(client: Redis, turn: Turn, seconds: float) -> bool:
 
 def _ask(turn: Turn) -> bool | None:
     """Whether it is this one's turn; None when Redis is away."""
-    arguments = [turn.token, locks.LEASE_MILLISECONDS, SILENCE_MILLISECONDS, KEPT_MILLISECONDS]
+    arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS, SILENCE_MILLISECONDS]
+    arguments += [KEPT_MILLISECONDS, turn.number]
     told = redis.attempt(lambda client: client.eval(ASK, 4, *turn.keys, *arguments), otherwise=None)
     if told is None:
         return None
@@ -186,6 +206,7 @@ def _ask(turn: Turn) -> bool | None:
 
 def _leave(turn: Turn) -> bool | None:
     """Whether the lock was held until now; None when Redis is away, and the lease has to end it."""
+    turn.has_left = True
     arguments = [turn.token, locks.LEASE_MILLISECONDS]
     return redis.attempt(lambda client: bool(client.eval(LEAVE, 4, *turn.keys, *arguments)), otherwise=None)
 

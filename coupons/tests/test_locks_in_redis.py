@@ -1,0 +1,189 @@
+"""Issuing under locks in Redis that are lost, late or gone; and the twin that believes in its lock."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from subprocess import Popen
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from coupons import granting, issuing
+from coupons.in_redis.keys import key
+from coupons.models import Campaign, Confirmation, Coupon
+from coupons.slots import Asker
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import asking, told
+from shop import fair_lock, locks, spin_lock, transactions
+from shop.errors import Unavailable
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_process import another_process
+from shop.tests.waiting import in_background
+
+__all__ = ["own_redis"]
+pytestmark = pytest.mark.django_db(transaction=True)
+by_each = pytest.mark.parametrize("strategy", ["spin_lock", "fair_lock"])
+LEASE_SECONDS = locks.LEASE_MILLISECONDS / 1000
+
+# Issues a coupon, and stops between its look and its write until told to go on.
+ISSUE_WITH_A_PAUSE = """
+from coupons import codes, issuing
+make = codes.make
+def paused():
+    print("ready", flush=True)
+    sys.stdin.readline()
+    return make()
+codes.make = paused
+issued = issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
+print(issued.is_new, flush=True)
+"""
+
+
+def holding(campaign: Campaign) -> AbstractContextManager[object]:
+    """The lock that the campaign's strategy waits for."""
+    held: Callable[[str], AbstractContextManager[object]] = {
+        "spin_lock": spin_lock.held,
+        "fair_lock": fair_lock.held,
+    }[campaign.strategy]
+    return held(key(campaign.pk, campaign.strategy.replace("_", "-")))
+
+
+def pausing_holder(campaign: Campaign, user_id: int) -> AbstractContextManager["Popen[str]"]:
+    return another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(user_id))
+
+
+@by_each
+def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(strategy: str) -> None:
+    campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
+
+    with pausing_holder(campaign, first) as holder:
+        os.kill(holder.pid, signal.SIGSTOP)
+        issuing.issue(campaign_id=campaign.pk, user_id=second)
+        os.kill(holder.pid, signal.SIGCONT)
+        # Twice: its first write was in vain, and it looks and stops again.
+        output, _ = holder.communicate("go on\ngo on\n", timeout=30)
+
+    assert output.split() == ["ready", "True"]
+    assert dict(Coupon.objects.values_list("account_id", "position")) == {second: 1, first: 2}
+    assert broken() == {}
+
+
+@by_each
+def test_a_holder_paused_past_its_lease_is_told_when_the_last_one_is_gone(strategy: str) -> None:
+    campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=1), accounts(2)
+
+    with pausing_holder(campaign, first) as holder:
+        os.kill(holder.pid, signal.SIGSTOP)
+        issuing.issue(campaign_id=campaign.pk, user_id=second)
+        os.kill(holder.pid, signal.SIGCONT)
+        holder.communicate("go on\n", timeout=30)
+
+    assert holder.returncode != 0
+    assert dict(Coupon.objects.values_list("account_id", "position")) == {second: 1}
+    assert broken() == {}
+
+
+@pytest.mark.parametrize(("is_guarded", "laws"), [(True, []), (False, ["L1"])])
+def test_under_a_lock_that_is_believed_the_law_breaks(is_guarded: bool, laws: list[str]) -> None:
+    """The twin: a holder paused past its lease writes by what it has read, and the other's slot is lost."""
+    campaign, [first, second] = CampaignFactory.create(partner="convenience_store"), accounts(2)
+    has_read, other_has_written = threading.Event(), threading.Event()
+
+    def write(user_id: int, pause: Callable[[], object]) -> object:
+        with spin_lock.held(key(campaign.pk, "spin-lock"), lease_milliseconds=100):
+            as_read = Campaign.objects.get(pk=campaign.pk)
+            pause()
+            decide = partial(granting.decide, as_read, [Asker(user_id)], if_unchanged=is_guarded)
+            return transactions.run(decide)
+
+    paused = in_background(partial(write, first, lambda: (has_read.set(), other_has_written.wait(10))))
+    assert has_read.wait(10)
+    write(second, lambda: None)
+    other_has_written.set()
+
+    error = paused.exception(10)
+    assert isinstance(error, transactions.ChangedMeanwhile) if is_guarded else error is None
+    assert Confirmation.objects.count() == (1 if is_guarded else 2)
+    assert list(broken()) == laws
+
+
+@by_each
+def test_a_holder_that_was_killed_stops_the_others_for_one_lease(strategy: str) -> None:
+    campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
+
+    with pausing_holder(campaign, first) as holder:
+        holder.kill()
+    killed_at = time.monotonic()
+    outcomes = race(asking(campaign.pk, [second, first]))
+
+    assert told(outcomes) == {"new": 2}
+    assert time.monotonic() - killed_at < LEASE_SECONDS + 3
+    assert positions(campaign) == [1, 2]
+    assert broken() == {}
+
+
+@by_each
+def test_who_has_a_coupon_or_can_get_none_does_not_wait_for_the_lock(strategy: str) -> None:
+    campaign, [owner, other] = CampaignFactory.create(strategy=strategy), accounts(2)
+    issuing.issue(campaign_id=campaign.pk, user_id=owner)
+
+    with holding(campaign):
+        assert told(race(asking(campaign.pk, [owner]))) == {"again": 1}
+        Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())
+        assert told(race(asking(campaign.pk, [owner, other]))) == {"again": 1, "campaign_closed": 1}
+
+
+def test_after_ten_seconds_in_vain_the_answer_is_409_and_nothing_is_done(redis_server: Any) -> None:
+    spinning, standing = (CampaignFactory.create(strategy=name) for name in ("spin_lock", "fair_lock"))
+    users = accounts(2)
+    # Whoever spins holds it for one lease only; this one is somebody's who doesn't let go.
+    redis_server.set(key(spinning.pk, "spin-lock"), "somebody's")
+
+    with holding(standing):
+        outcomes = race(asking(spinning.pk, users[:1]) + asking(standing.pk, users[1:]))
+
+    assert told(outcomes) == {"lock_not_acquired": 2}
+    assert [refusal.retry_after for refusal in outcomes] == [1, 1]
+    assert not Coupon.objects.exists()
+
+
+@by_each
+def test_without_redis_issuing_is_503_and_goes_on_once_it_is_back(strategy: str, own_redis: OwnRedis) -> None:
+    campaign, [owner, other] = CampaignFactory.create(strategy=strategy), accounts(2)
+    issuing.issue(campaign_id=campaign.pk, user_id=owner)
+
+    own_redis.stop()
+    with pytest.raises(Unavailable):
+        issuing.issue(campaign_id=campaign.pk, user_id=other)
+    assert told(race(asking(campaign.pk, [owner]))) == {"again": 1}
+    assert positions(campaign) == [1]
+    own_redis.start()
+
+    wait_until(lambda: told(race(asking(campaign.pk, [other])))["new"] == 1)
+    assert broken() == {}
+
+
+@by_each
+def test_flushed_in_the_middle_of_a_race_it_still_issues_exactly_what_there_is(
+    strategy: str, redis_server: Any
+) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, quantity=40)
+    calls: list[Callable[[], Any]] = [*asking(campaign.pk, accounts(60))]
+
+    def flush_all_along() -> None:
+        while Coupon.objects.count() < 40:
+            redis_server.flushdb()
+            time.sleep(0.01)
+
+    outcomes = race([*calls, flush_all_along])[:-1]
+
+    assert told(outcomes) == {"new": 40, "sold_out": 20}
+    assert positions(campaign) == list(range(1, 41))
+    assert broken() == {}

@@ -1,0 +1,87 @@
+"""In which order askers get their coupons: that in which they reached Redis, and nearly that of arrival.
+
+`pytest -s coupons/tests/test_order_of_arrival.py` prints how many places askers lost or won on the way.
+"""
+
+import time
+from functools import partial
+from statistics import mean
+
+import pytest
+from django.db import connection
+
+from coupons import issuing
+from coupons.strategies import fair_lock
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from shop import fair_lock as line
+from shop import locks, redis
+from shop.errors import Rejected
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ASKERS = 200
+
+
+def test_coupons_are_given_in_the_order_in_which_redis_let_their_askers_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # However busy the machine is, nobody is to be taken for dead here.
+    monkeypatch.setattr(line, "SILENCE_MILLISECONDS", 60_000)
+    monkeypatch.setattr(locks, "LEASE_MILLISECONDS", 60_000)
+    campaign = CampaignFactory.create(strategy="fair_lock", quantity=ASKERS)
+    calls = [
+        partial(fair_lock.issue_in_turn, campaign_id=campaign.pk, user_id=user_id)
+        for user_id in accounts(ASKERS)
+    ]
+
+    told = [outcome for outcome in race(calls) if not has_waited_in_vain(outcome)]
+
+    in_order = [issued.coupon.position for issued, _ in sorted(told, key=lambda one: one[1])]
+    assert in_order == list(range(1, len(told) + 1))
+    assert len(told) > ASKERS / 4
+    assert broken() == {}
+
+
+@pytest.mark.parametrize("milliseconds_apart", [0, 2, 10])
+def test_positions_are_nearer_to_the_order_of_arrival_than_by_spinning(milliseconds_apart: int) -> None:
+    """By chance an asker is moved by a third of the line, and spinning is not much better."""
+    in_line, spinning = (
+        places_moved(strategy, seconds_apart=milliseconds_apart / 1000)
+        for strategy in ("fair_lock", "spin_lock")
+    )
+
+    for name, moved in (("fair_lock", in_line), ("spin_lock", spinning)):
+        print(
+            f"\n{name}, {len(moved)} of {ASKERS} askers, one every {milliseconds_apart} ms: moved by"
+            f" {mean(moved):.1f} places in the mean, {max(moved)} at most"
+        )
+    assert mean(in_line) < mean(spinning)
+
+
+def places_moved(strategy: str, *, seconds_apart: float) -> list[int]:
+    """How far each asker's position is from their place in the order of arrival at the strategy."""
+    campaign = CampaignFactory.create(strategy=strategy, quantity=ASKERS)
+    start = time.monotonic() + 1.0
+    calls = [
+        partial(arrive, campaign.pk, user_id, start + number * seconds_apart)
+        for number, user_id in enumerate(accounts(ASKERS))
+    ]
+    arrived = [outcome for outcome in race(calls) if not has_waited_in_vain(outcome)]
+    assert positions(campaign) == list(range(1, len(arrived) + 1))
+    return [abs(place - position) for place, (_, position) in enumerate(sorted(arrived), start=1)]
+
+
+def arrive(campaign_id: int, user_id: int, due_at: float) -> tuple[float, int | None]:
+    """When the account asked, on a thread that has its connections as a server's have, and its position."""
+    connection.ensure_connection()
+    redis.client().ping()
+    time.sleep(max(0.0, due_at - time.monotonic()))
+    arrived_at = time.monotonic()
+    issued = issuing.issue(campaign_id=campaign_id, user_id=user_id)
+    return arrived_at, issued.coupon.position
+
+
+def has_waited_in_vain(outcome: object) -> bool:
+    """Ten seconds may be too few for all on a busy machine, and that is not what is asked here."""
+    return isinstance(outcome, Rejected) and outcome.code == "lock_not_acquired"
