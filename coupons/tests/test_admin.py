@@ -107,6 +107,9 @@ def test_slots_that_are_being_confirmed_are_shown(operator: Client) -> None:
 
     assert confirmation.code in messages(operator, "/admin/coupons/confirmation/")
     assert confirmation.code in messages(operator, f"/admin/coupons/confirmation/{confirmation.pk}/change/")
+    assert confirmation.code in messages(operator, f"/admin/coupons/confirmation/?q={confirmation.code}")
+    assert confirmation.code in messages(operator, f"/admin/coupons/confirmation/?q={confirmation.key}")
+    assert operator.get("/admin/coupons/confirmation/?q=nonsense").status_code == 200
     assert "onfirming" in messages(operator, page_of(campaign))
 
 
