@@ -39,8 +39,10 @@ h1 { font-size: 1.6rem; line-height: 1.2; } h2 { margin-top: 2.5rem; }
 p, li { max-width: 46rem; } .dim, figcaption { color: var(--dim); } .bad { color: var(--bad); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
-th { white-space: nowrap; } td:first-child { font-weight: 600; white-space: nowrap; }
-figure { margin: 1rem 0; } svg { width: 100%; max-width: 46rem; height: auto; }
+td { max-width: 20rem; } th { white-space: nowrap; }
+td:first-child { font-weight: 600; white-space: nowrap; position: sticky; left: 0; background: var(--paper); }
+figure { margin: 1rem 0; overflow-x: auto; }
+svg { width: 100%; min-width: 32rem; max-width: 46rem; height: auto; }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); font-size: .85rem; }
 """
 

@@ -17,8 +17,8 @@ from scripts.lab.stage import Stage
 UNSAFE = "unsafe"
 DEFAULT_INVENTORY = "group_commit"
 PARTNER = "convenience_store"
-ACCOUNTS = 170_000
-"""As many as 2,000 callers with a pause of 1 s can be at most in the crowd's 85 s of full strength."""
+ACCOUNTS = 100_000
+"""More than are served in the crowd's 90 s here. Where they run out they begin again, and 200 tells how many."""
 MOST_COUPONS = 100_000
 """More than a minute's callers can get here; codes of a pool have to be made for each."""
 

@@ -78,7 +78,8 @@ def rate(number: float) -> str:
 
 
 def time(milliseconds: float) -> str:
-    return f"{milliseconds / 1000:,.2f} s" if milliseconds >= 1000 else f"{milliseconds:,.0f} ms"
+    """Never broken between number and unit."""
+    return f"{milliseconds / 1000:,.2f}\u00a0s" if milliseconds >= 1000 else f"{milliseconds:,.0f}\u00a0ms"
 
 
 def wrong(row: Row) -> str:

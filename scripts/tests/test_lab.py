@@ -1,0 +1,341 @@
+"""The lab's parts on figures that are known, and once all of it: every strategy, seconds each."""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scripts import instance as instances
+from scripts import places, ports, process_identity
+from scripts.lab import choosing, coupons, figures, offers, report, results, running, tables
+from scripts.lab.__main__ import Lab
+from scripts.lab.offers import Offer
+from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE
+from scripts.setup_error import SetupError
+
+OFFER = Offer(coupons=["group_commit", "fair_lock", UNSAFE], inventory=["group_commit", "optimistic"])
+TREND = {"min": 1, "med": 10, "p(95)": 95.04, "p(99)": 99, "max": 120}
+METRICS = {
+    "took": TREND,
+    "settled": TREND | {"p(95)": 400},
+    "instants": TREND | {"min": 1_000_000, "max": 1_004_000},
+    "iterations": {"count": 200, "rate": 1},
+    "answered": {"count": 210},
+    "answer_201": {"count": 100},
+    "answer_409_sold_out": {"count": 100},
+    "answer_503_unavailable": {"count": 10},
+    "answer_500_other": {"count": 0},
+    "ticket_issued": {"count": 3},
+    "coupons": {"count": 103},
+    "took{scenario:vus_10}": TREND,
+    "answered{scenario:vus_10}": {"count": 60},
+}
+CIRCUMSTANCES = {
+    "cores": 2,
+    "memory_gib": 4,
+    "processor": "A <fast> one",
+    "system": "Linux",
+    "load_before": 0.1,
+    "versions": {"MariaDB": "10.11"},
+}
+
+
+def row(scenario: str, strategy: str, variant: str = "", **others: object) -> results.Row:
+    measured = figures.read(METRICS, processor_seconds=2)
+    return {
+        **vars(measured),
+        "scenario": scenario,
+        "strategy": strategy,
+        "variant": variant,
+        "measured_at": "2026-11-20T12:00:00Z",
+        "is_control": strategy == UNSAFE,
+        "steps": [],
+        "database": {"deadlocks": 1, "row_lock_waits": 2, "row_lock_ms": 3},
+        "counted": {"firstcome_stock_conflicts_total": 7},
+        "goals": {},
+        "wrong": {},
+        "broken": [],
+        "findings": [],
+        "commit": "abc1234",
+        "circumstances": CIRCUMSTANCES,
+        **others,
+    }
+
+
+# --- what k6 measured ---
+
+
+def test_answers_are_read_by_status_and_code():
+    read = figures.read(METRICS, processor_seconds=2)
+    assert read.answers == {"201": 100, "409 sold_out": 100, "503 unavailable": 10}
+    assert (read.asked, read.coupons, read.tickets) == (210, 103, {"issued": 3})
+    assert (read.seconds, read.per_second, read.k6_cores) == (4, 50, 0.5)
+    assert (read.p50_ms, read.p95_ms, read.p99_ms, read.max_ms, read.settled_p95_ms) == (10, 95, 99, 120, 400)
+
+
+def test_a_run_without_any_answer_has_figures_too():
+    read = figures.read({}, processor_seconds=0)
+    assert (read.asked, read.answers, read.per_second, read.max_ms) == (0, {}, 0, 0)
+
+
+def test_steps_are_told_apart():
+    [step] = figures.steps(METRICS, [10], seconds=6)
+    assert step == {"vus": 10, "per_second": 10, "p95_ms": 95, "max_ms": 120}
+
+
+def test_the_thresholds_of_a_steady_load_are_met_or_not():
+    read = figures.read(METRICS, processor_seconds=2)
+    assert running.goals(read) == {"failed < 1%": False, "p95 < 500 ms": True}
+    slow = METRICS | {"answer_409_sold_out": {}, "answer_503_unavailable": {}, "took": TREND | {"p(95)": 501}}
+    assert running.goals(figures.read(slow, processor_seconds=2)) == {
+        "failed < 1%": True,
+        "p95 < 500 ms": False,
+    }
+
+
+def test_it_is_told_where_throughput_stops_growing_and_p95_breaks():
+    told = [(10, 100, 20), (50, 300, 30), (100, 310, 90), (200, 290, 100)]
+    steps = [{"vus": vus, "per_second": rate, "p95_ms": p95} for vus, rate, p95 in told]
+    said = tables.breaks(steps)
+    assert said.endswith("Throughput stops growing at 50 callers; p95 more than doubles at 100.")
+
+
+# --- what is wrong with rows ---
+
+FOUND = {
+    "quantity": 100,
+    "issued": 100,
+    "confirming": 0,
+    "codes_added": 100,
+    "coupons": 100,
+    "accounts": 100,
+    "positions": 100,
+    "first": 1,
+    "last": 100,
+}
+FULL_POOL = {"codes": 100, "issued": 100, "borne": 100}
+
+
+def wrong(found: dict[str, int], pool: dict[str, int], awaited: int = 0) -> dict[str, int]:
+    rows = coupons.wrong_rows(found, awaited=awaited, pool=pool, has_positions=True, has_pool=True)
+    return {f"{law} {kind}": number for law, kind, number in rows if number}
+
+
+def test_nothing_is_wrong_with_what_adds_up():
+    assert wrong(FOUND, FULL_POOL) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "pool", "awaited", "said"),
+    [
+        ({"quantity": 90}, {}, 0, {"L1 coupons over the quantity": 10}),
+        ({"issued": 93}, {}, 0, {"L1 coupons not counted": 7}),
+        ({"confirming": 2}, {}, 0, {"L1 coupons not counted": 2}),
+        ({"confirming": 2}, {}, 2, {"L1 coupons over the quantity": 2}),
+        ({"accounts": 99}, {}, 0, {"L2 accounts with several": 1}),
+        ({"positions": 98}, {}, 0, {"L2 positions missing or repeated": 2}),
+        ({"last": 101}, {}, 0, {"L2 positions missing or repeated": 1}),
+        ({}, {"codes": 99}, 0, {"L3 codes lost": 1}),
+        (
+            {},
+            {"borne": 97},
+            0,
+            {"L3 codes issued without their coupon": 3, "L3 coupons without a code of the pool": 3},
+        ),
+    ],
+)
+def test_each_kind_of_wrong_row_is_counted(change, pool, awaited, said):
+    assert wrong(FOUND | change, FULL_POOL | pool, awaited) == said
+
+
+# --- rows of several runs ---
+
+
+def test_a_new_row_takes_the_place_of_its_own_and_leaves_the_others(tmp_path: Path):
+    order = list(SCENARIOS)
+    rows: list[results.Row] = []
+    for one in (row("steady", "fair_lock"), row("race", "fair_lock"), row("race", "group_commit")):
+        rows = results.merged(rows, one, order=order)
+    again = row("race", "fair_lock", per_second=77.0)
+    results.write(tmp_path, results.merged(rows, again, order=order))
+    read = results.read(tmp_path)
+    assert [results.key(one)[:2] for one in read] == [
+        ("race", "fair_lock"),
+        ("race", "group_commit"),
+        ("steady", "fair_lock"),
+    ]
+    assert read[0]["per_second"] == 77
+
+
+def test_a_file_of_results_that_cannot_be_read_is_named(tmp_path: Path):
+    assert results.read(tmp_path) == []
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(SetupError, match=r"results\.json can't be read"):
+        results.read(tmp_path)
+
+
+# --- the report ---
+
+STEPS = [{"vus": vus, "per_second": 10.0 * vus, "p95_ms": 5.0, "max_ms": 9.0} for vus in (10, 50)]
+ROWS = [
+    row("race", "fair_lock"),
+    row("race", UNSAFE, broken=["L1"], wrong={"coupons over the quantity": 31}),
+    row("crowd", "fair_lock"),
+    row("steps", "fair_lock", steps=STEPS),
+    row("orders", "optimistic", settled_per_second=12.3, goals={"failed < 1%": False}),
+]
+
+
+def test_both_reports_say_the_same_from_what_matters_to_how_to_repeat_it(tmp_path: Path):
+    (tmp_path / "surprises.md").write_text("Nothing <much>.\n\n- one `thing`\n- another\n")
+    report.write(tmp_path, ROWS)
+    text, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
+    for said in (
+        "31 coupons over the quantity",
+        "broken: L1",
+        "500.8/s, p95 2.68 s",
+        "stock_conflicts 7",
+        "abc1234",
+    ):
+        assert said in text and said in page
+    assert "Nothing <much>." in text and "<p>Nothing &lt;much&gt;.</p>" in page
+    assert "<li>one <code>thing</code></li><li>another</li>" in page
+    assert "A &lt;fast&gt; one" in page
+    assert "other machines" in text and "make lab" in text
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert titles.index("## What surprised") < titles.index("## race") < titles.index("## To repeat")
+
+
+def test_the_page_is_one_file_that_takes_the_colours_and_width_of_its_reader():
+    page = report.page(ROWS, "")
+    fetched = re.findall(r"""(?:src|href)=["'](?!#)([^"']*)|url\((?!#)([^)]*)\)|@import|<script""", page)
+    assert fetched == []
+    drawings = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert len(drawings) == 5  # each scenario, and what the control got wrong
+    for drawing in drawings:
+        assert "viewBox=" in drawing and "currentColor" in drawing
+        assert not re.search(r"<svg[^>]* (width|height)=", drawing)
+        assert len(drawing) < 60_000
+    assert "prefers-color-scheme: dark" in page and "width=device-width" in page
+
+
+def test_the_same_rows_make_the_same_report():
+    assert report.page(ROWS, "") == report.page(ROWS, "")
+
+
+# --- what was asked for ---
+
+
+def names(**asked: str) -> list[str]:
+    asked = {"strategies": "", "scenarios": ""} | asked
+    return [case.name for case in choosing.cases(OFFER, is_quick=True, **asked)]
+
+
+def test_whatever_is_offered_runs_in_what_fits_it():
+    assert names(scenarios="race,baseline") == [
+        "race group_commit",
+        "race fair_lock",
+        "baseline group_commit",
+        f"race {UNSAFE}",
+        f"baseline {UNSAFE}",
+    ]
+    assert names(strategies="fair_lock", scenarios="pool") == ["pool fair_lock", "pool fair_lock partner"]
+    assert names(scenarios="orders") == ["orders optimistic", "orders group_commit"]
+
+
+def test_the_cases_of_one_stack_come_together():
+    cases = choosing.cases(OFFER, strategies="", scenarios="", is_quick=False)
+    stacks = [case.settings["INVENTORY_STRATEGY"] for case in cases]
+    assert Counter(stacks).keys() == {"group_commit", "optimistic"}
+    assert sum(before != after for before, after in itertools.pairwise(stacks)) == 1
+    assert [case.is_control for case in cases] == sorted(case.is_control for case in cases)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"strategies": "fair_lock,luck"}, "there is no strategy luck: choose from group_commit, fair_lock"),
+        ({"scenarios": "rush"}, "there is no scenario rush: choose from race, paced"),
+        (
+            {"strategies": "fair_lock", "scenarios": "orders"},
+            "nothing of orders fits: choose from group_commit, optimistic",
+        ),
+    ],
+)
+def test_a_name_that_there_is_not_is_told_with_those_that_there_are(asked, said):
+    with pytest.raises(choosing.Unknown) as told:
+        names(**asked)
+    assert str(told.value).startswith(said)
+
+
+def lab(home: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.lab", *words],
+        cwd=places.PROJECT,
+        env=os.environ | {"FIRSTCOME_VAR": str(home)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_wrong_name_ends_the_command_with_one_line(tmp_path: Path):
+    asked = lab(tmp_path, "--strategies", "luck")
+    _, said = asked.communicate(timeout=60)
+    assert asked.returncode == 2
+    assert said.startswith("make lab: there is no strategy luck: choose from") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+# --- the whole ---
+
+
+def test_ctrl_c_ends_it_cleanly_and_keeps_what_was_measured(tmp_path: Path):
+    out = tmp_path / "out"
+    words = ("--quick", "1", "--scenario", "race,steady", "--strategies", "group_commit,pessimistic")
+    running_lab = lab(tmp_path, *words, "--out", str(out))
+    deadline = time.monotonic() + 240
+    while not results.read(out):
+        assert running_lab.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    running_lab.send_signal(signal.SIGINT)
+    _, said = running_lab.communicate(timeout=60)
+    assert running_lab.returncode == 130, said
+    assert "what was measured is in" in said
+    rows = results.read(out)
+    assert 1 <= len(rows) < 4
+    assert "group_commit" in (out / "report.md").read_text()
+    assert (out / "report.html").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert process_identity.of_state(tmp_path) == set()
+
+
+def test_every_strategy_keeps_the_laws_in_every_scenario_but_the_one_without_locks(tmp_path: Path):
+    # The other strategies of stock need a stack each, and `crash` its time: both have tests of their own.
+    wanted = ",".join(name for name in SCENARIOS if name != "crash")
+    everything = choosing.cases(offers.ask(), strategies="", scenarios=wanted, is_quick=True)
+    chosen = [case for case in everything if case.settings["INVENTORY_STRATEGY"] == DEFAULT_INVENTORY]
+    instance = instances.choose(
+        home=tmp_path / "home", port=str(ports.free(instances.PORTS)), database="mariadb"
+    )
+    instance.home.mkdir()
+    with (tmp_path / "log").open("w") as log:
+        found = Lab(instance, tmp_path / "out", Console(file=log)).run(chosen)
+    assert found == 0, (tmp_path / "log").read_text()
+    rows = results.read(tmp_path / "out")
+    assert Counter(map(results.key, rows)) == Counter(
+        (case.scenario.name, case.strategy, case.variant) for case in chosen
+    )
+    broken = {(one["scenario"], one["strategy"], *one["broken"]) for one in rows if one["broken"]}
+    assert broken == {("race", UNSAFE, "L1"), ("baseline", UNSAFE, "L1")}
+    for one in rows:
+        if one["scenario"] in {"race", "pool"} and one["strategy"] != UNSAFE:
+            assert one["coupons"] == SCENARIOS[one["scenario"]].quick.quantity, one
