@@ -39,9 +39,10 @@ def main(campaign_ids: Sequence[int], everyone: Sequence[int], last: Sequence[in
 
 
 def _ask_until_definite(campaign_ids: Sequence[int], user_ids: Sequence[int]) -> None:
+    pause = threading.Event()
     for user_id in user_ids:
         while not DEFINITE.issuperset(_ask_all(campaign_ids, user_id)):
-            time.sleep(PAUSE_SECONDS)
+            pause.wait(PAUSE_SECONDS)
 
 
 def _ask_all(campaign_ids: Sequence[int], user_id: int) -> list[str]:

@@ -1,0 +1,25 @@
+"""The housekeeping of coupons as a whole."""
+
+import pytest
+
+from coupons import sweeping
+
+
+def test_a_sweeper_that_fails_keeps_none_of_the_others_from_their_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    swept = []
+
+    def failing() -> int:
+        raise ValueError("a campaign that nobody can heal")
+
+    def working() -> int:
+        swept.append("working")
+        return 3
+
+    monkeypatch.setattr(sweeping, "SWEEPERS", [working, failing, working])
+    with pytest.raises(ExceptionGroup) as failed:
+        sweeping.sweep()
+
+    assert swept == ["working", "working"]
+    assert [str(error) for error in failed.value.exceptions] == ["a campaign that nobody can heal"]
