@@ -70,8 +70,8 @@ class Load:
         self.sweeping_failed: list[str] = []
 
     def __enter__(self) -> "Load":
-        for campaign in self._campaigns:
-            self._serve(campaign.strategy)
+        for strategy in {campaign.strategy for campaign in self._campaigns}:
+            self._serve(strategy)
         for number in range(ASKERS):
             self._start_asker(number)
         self._sweeper.start()
