@@ -3,9 +3,9 @@
 How: askers stand in line in Redis before anything else; who is done hands the lock to the next and wakes
 them. The lease of 3 s is renewed while the lock is held; a write past it finds the version changed.
 Promises: exact; positions in the order in which askers reached Redis. That is 0.1 places away from the order
-of arrival at the server, in the mean of 200 askers who come 2 ms apart; when all come at once it is a few, on a
-busy machine dozens (spinning: 65, as by chance; coupons/tests/test_order_of_arrival.py). Waits 10 s at most,
-then 409 `lock_not_acquired`. Without Redis 503, and nothing done; flushed, the line stands again.
+of arrival at the server, in the mean of 200 askers who come 2 ms apart; when all come at once it is a few,
+on a busy machine dozens (spinning: 65, as by chance; coupons/tests/test_order_of_arrival.py). Waits 10 s at
+most, then 409 `lock_not_acquired`. Without Redis 503, and nothing done; flushed, the line stands again.
 Scales: one coupon after the other, over all processes, each woken by the one before. A holder that was killed
 stops everybody for up to 3.5 s, waiters that were killed once more for as long at most.
 Choose it: when the order matters and each has to be told at once; `queue` keeps it too, and takes far more.

@@ -24,7 +24,16 @@ from shop.tests.racing import race, wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 exactly = pytest.mark.parametrize(
     "strategy",
-    ["group_commit", "pessimistic", "optimistic", "conditional_update", "redis_gate", "code_pool"],
+    [
+        "group_commit",
+        "pessimistic",
+        "optimistic",
+        "conditional_update",
+        "redis_gate",
+        "code_pool",
+        "spin_lock",
+        "fair_lock",
+    ],
 )
 
 

@@ -142,12 +142,16 @@ def test_who_has_a_coupon_or_can_get_none_does_not_wait_for_the_lock(strategy: s
 
 def test_after_ten_seconds_in_vain_the_answer_is_409_and_nothing_is_done(redis_server: Any) -> None:
     spinning, standing = (CampaignFactory.create(strategy=name) for name in ("spin_lock", "fair_lock"))
-    users = accounts(2)
     # Whoever spins holds it for one lease only; this one is somebody's who doesn't let go.
     redis_server.set(key(spinning.pk, "spin-lock"), "somebody's")
 
     with holding(standing):
-        outcomes = race(asking(spinning.pk, users[:1]) + asking(standing.pk, users[1:]))
+        outcomes = race(
+            [
+                partial(issuing.issue, campaign_id=campaign.pk, user_id=user_id)
+                for campaign, user_id in zip((spinning, standing), accounts(2), strict=True)
+            ]
+        )
 
     assert told(outcomes) == {"lock_not_acquired": 2}
     assert [refusal.retry_after for refusal in outcomes] == [1, 1]
