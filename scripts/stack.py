@@ -41,9 +41,12 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
         supervision.clear_leftovers(instance)
 
 
-def manage(instance: Instance, arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def manage(
+    instance: Instance, arguments: str, *, within_seconds: float = MANAGE_SECONDS, **settings: str
+) -> subprocess.CompletedProcess[str]:
     """`make manage ARGS=…` in that stack, to its end. Raises SetupError when that takes too long."""
-    return _run(["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"], instance, settings)
+    words = ["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"]
+    return _run(words, instance, settings, within_seconds)
 
 
 def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
@@ -61,7 +64,7 @@ def ends_of_logs(home: Path) -> str:
 
 
 def _run(
-    words: list[str], instance: Instance, settings: Mapping[str, str]
+    words: list[str], instance: Instance, settings: Mapping[str, str], within_seconds: float = MANAGE_SECONDS
 ) -> subprocess.CompletedProcess[str]:
     child = subprocess.Popen(
         words,
@@ -74,9 +77,9 @@ def _run(
         start_new_session=True,
     )
     try:
-        out, error = child.communicate(timeout=MANAGE_SECONDS)
+        out, error = child.communicate(timeout=within_seconds)
     except subprocess.TimeoutExpired:
-        raise SetupError(f"{' '.join(words)[:100]} goes on after {MANAGE_SECONDS} s") from None
+        raise SetupError(f"{' '.join(words)[:100]} goes on after {within_seconds:.0f} s") from None
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)  # the command, and what it runs

@@ -9,12 +9,14 @@ from scripts.instance import Instance
 from scripts.lab import database
 from scripts.setup_error import SetupError
 
+AUDIT_SECONDS = 900
+"""A whole run leaves a million rows to look at."""
 CONTROLS = "SELECT id FROM coupons_campaign WHERE strategy = %s"
 
 
 def laws(instance: Instance) -> list[dict[str, Any]]:
     """What `manage.py audit` says of every law. Raises SetupError when it says nothing."""
-    ran = stack.manage(instance, "audit --json")
+    ran = stack.manage(instance, "audit --json", within_seconds=AUDIT_SECONDS)
     try:
         told: list[dict[str, Any]] = json.loads(ran.stdout)["laws"]
     except ValueError:

@@ -18,7 +18,7 @@ UNSAFE = "unsafe"
 DEFAULT_INVENTORY = "group_commit"
 PARTNER = "convenience_store"
 ACCOUNTS = 100_000
-"""More than are served in the crowd's 90 s here. Where they run out they begin again, and 200 tells how many."""
+"""More than the crowd is served here in its 90 s; were they to run out, 200 tells how many came again."""
 MOST_COUPONS = 100_000
 """More than a minute's callers can get here; codes of a pool have to be made for each."""
 
