@@ -207,7 +207,7 @@ def _ask(turn: Turn) -> bool | None:
 def _leave(turn: Turn) -> bool | None:
     """Whether the lock was held until now; None when Redis is away, and the lease has to end it."""
     turn.has_left = True
-    arguments = [turn.token, locks.LEASE_MILLISECONDS]
+    arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS]
     return redis.attempt(lambda client: bool(client.eval(LEAVE, 4, *turn.keys, *arguments)), otherwise=None)
 
 

@@ -3,6 +3,7 @@
 `pytest -s coupons/tests/test_order_of_arrival.py` prints how many places askers lost or won on the way.
 """
 
+import threading
 import time
 from functools import partial
 from statistics import mean
@@ -76,7 +77,7 @@ def arrive(campaign_id: int, user_id: int, due_at: float) -> tuple[float, int | 
     """When the account asked, on a thread that has its connections as a server's have, and its position."""
     connection.ensure_connection()
     redis.client().ping()
-    time.sleep(max(0.0, due_at - time.monotonic()))
+    threading.Event().wait(max(0.0, due_at - time.monotonic()))
     arrived_at = time.monotonic()
     issued = issuing.issue(campaign_id=campaign_id, user_id=user_id)
     return arrived_at, issued.coupon.position
