@@ -29,7 +29,7 @@ from coupons.tests.own_partner import (
 )
 from scripts import ports
 from scripts.tests.simulator import Simulator
-from shop.errors import FirstcomeError, PartnerFailed, Unavailable
+from shop.errors import FirstcomeError, PartnerFailed
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -266,10 +266,10 @@ def ask_until_settled(campaign_id: int, user_id: int) -> str:
         try:
             outcome = issuing.issue(campaign_id=campaign_id, user_id=user_id)
             return "new" if outcome.is_new else "again"
-        except (PartnerFailed, Unavailable):
-            pause.wait(random.uniform(0.05, 0.4))
         except FirstcomeError as error:
-            return error.code
+            if not isinstance(error, PartnerFailed) and error.retry_after is None:
+                return error.code
+            pause.wait(random.uniform(0.05, 0.4))
     return "never"
 
 
