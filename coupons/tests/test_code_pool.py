@@ -1,18 +1,22 @@
 """`code_pool` under races and crashes: each code given once, none lost, whatever becomes of the list."""
 
 import json
+import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from redis import Redis
 
 from coupons import campaigns, issuing, pool, verdicts
-from coupons.in_redis import code_healing, code_list
+from coupons.in_redis import code_healing, code_list, sold_out
 from coupons.in_redis.keys import key
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.slots import Confirming
@@ -20,9 +24,10 @@ from coupons.strategies import code_pool
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
+from coupons.tests.own_partner import issued, partner_that, registered
 from coupons.tests.test_issuing_races import asking_process, together
 from shop import rebuilding, redis
-from shop.errors import Unavailable
+from shop.errors import PartnerFailed, Unavailable
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
@@ -226,12 +231,38 @@ def test_a_partners_refusal_puts_the_code_back_into_the_list() -> None:
     assert PoolCode.objects.get().status == "in_flight"
     assert (in_flight(campaign), available(campaign), broken()) == (0, [], {})
     verdicts.give_back(asked)
+    assert redis.client().lrange(key(campaign.pk, "codes"), 0, -1) == [asked.code.encode()]
 
     again = code_pool.issue(campaign_id=campaign.pk, user_id=second)
     assert isinstance(again, Confirming)
     assert (again.code, again.key != asked.key) == (asked.code, True)
     assert verdicts.confirm(again).coupon.code == asked.code
     assert broken() == {}
+
+
+def test_a_partner_that_refuses_a_quarter_keeps_no_code_from_those_who_ask_again(
+    tmp_path: Path, settings: LazySettings
+) -> None:
+    campaign = campaign_of(100, partner="convenience_store")
+
+    def ask_until_told(user_id: int) -> str:
+        while True:
+            try:
+                return issue(campaign, user_id)
+            except (PartnerFailed, Unavailable):
+                time.sleep(random.uniform(0, 0.2))
+
+    everyone = [partial(ask_until_told, user_id) for user_id in accounts(150)]
+    with partner_that("--failure-rate", "0.25", folder=tmp_path, settings=settings) as partner:
+        race(everyone)
+        # A code that came back while somebody saw the pool sold out is there for all a second later.
+        wait_until(lambda: not available(campaign) or sold_out.known(campaign.pk) is None)
+        outcomes = race(everyone)
+        known = registered(partner)
+
+    assert Counter(isinstance(one, str) or one.code for one in outcomes) == {True: 100, "sold_out": 50}
+    assert known == issued() == sorted(one for one in outcomes if isinstance(one, str))
+    assert (available(campaign), in_flight(campaign), broken()) == ([], 0, {})
 
 
 def test_what_a_process_took_that_was_killed_before_its_commit_goes_to_the_next() -> None:
