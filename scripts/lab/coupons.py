@@ -13,7 +13,7 @@ from scripts.lab.stage import Stage
 from scripts.setup_error import SetupError
 
 POOL_STRATEGY = "code_pool"
-CODES_AT_ONCE = 20_000
+CODES_AT_ONCE = 10_000
 """What one call makes in a few seconds."""
 PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS = 60, 20
 CONFIRM_SECONDS = 60

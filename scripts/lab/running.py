@@ -17,7 +17,7 @@ from scripts.lab.stage import Stage
 
 Row = dict[str, Any]
 SORTS = {"coupons": coupons, "orders": orders}
-START_SECONDS = 60
+START_SECONDS = 180
 """What k6 gets to read its accounts and to make its callers."""
 MOST_FAILED, SLOWEST_P95_MS = 0.01, 500
 """The thresholds of a steady load."""

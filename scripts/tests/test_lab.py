@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from scripts.lab.__main__ import Lab
 from scripts.lab.offers import Offer
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE
 from scripts.setup_error import SetupError
+from shop.tests.racing import wait_until
 
 OFFER = Offer(coupons=["group_commit", "fair_lock", UNSAFE], inventory=["group_commit", "optimistic"])
 TREND = {"min": 1, "med": 10, "p(95)": 95.04, "p(99)": 99, "max": 120}
@@ -302,10 +302,7 @@ def test_ctrl_c_ends_it_cleanly_and_keeps_what_was_measured(tmp_path: Path):
     out = tmp_path / "out"
     words = ("--quick", "1", "--scenario", "race,steady", "--strategies", "group_commit,pessimistic")
     running_lab = lab(tmp_path, *words, "--out", str(out))
-    deadline = time.monotonic() + 240
-    while not results.read(out):
-        assert running_lab.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: results.read(out) or running_lab.poll() is not None, seconds=240)
     running_lab.send_signal(signal.SIGINT)
     _, said = running_lab.communicate(timeout=60)
     assert running_lab.returncode == 130, said
