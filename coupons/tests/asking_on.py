@@ -15,7 +15,7 @@ from typing import Any
 
 import django
 
-THREADS = 4
+THREADS = 6
 PAUSE_SECONDS = 0.04
 DEFINITE = {"new", "again", "sold_out"}
 _writing = threading.Lock()
