@@ -111,7 +111,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, Any]:
     columns |= {
         "deadlocks": lambda row: f"{row['database']['deadlocks']:,.0f}",
         "lock waits": lambda row: f"{row['database']['row_lock_waits']:,.0f}",
-        "counted by the shop": _counted,
+        "retries and the like": _counted,
         "laws": lambda row: f"broken: {', '.join(row['broken'])}" if row["broken"] else "held",
         "wrong rows": lambda row: wrong(row) or "0",
     }
