@@ -40,7 +40,12 @@ function insist(number, givesUpAt) {
       return "coupon";
     }
     if (status === 202) {
-      return follow(number, answer, givesUpAt);
+      const outcome = follow(number, answer, givesUpAt);
+      if (outcome === "failed" && PERSISTS && Date.now() < givesUpAt) {
+        isFirst = false;
+        continue;
+      }
+      return outcome;
     }
     const passes = PERSISTS && (status === 0 || status >= 500 || "Retry-After" in answer.headers);
     if (!passes || Date.now() > givesUpAt) {
@@ -61,7 +66,7 @@ function follow(number, answer, givesUpAt) {
     const status = answer.status === 200 ? answer.json("status") : "waiting";
     if (status !== "waiting") {
       tickets[status].add(1);
-      return status === "issued" ? "coupon" : "refused";
+      return status === "issued" ? "coupon" : status;
     }
   }
   return "unsure";

@@ -25,6 +25,7 @@ BUSY: Told = (503, {"code": "unavailable"}, {"Retry-After": "1"})
 FAILED: Told = (502, {"code": "partner_failed"}, {})
 TICKET: Told = (202, {"id": "T", "status": "waiting"}, {"Retry-After": "1"})
 WAITING: Told = (200, {"status": "waiting"}, {"Retry-After": "1"})
+LOST: Told = (200, {"status": "failed"}, {})
 ISSUED: Told = (200, {"status": "issued"}, {})
 
 
@@ -129,6 +130,15 @@ def test_a_ticket_is_followed_to_its_end(telling, tmp_path: Path):
     assert told.settled_p95_ms >= 2000
     calls = ("POST /api/v1/coupons", *["GET /api/v1/queue-tickets/T"] * 2)
     assert {tuple(each) for each in shop.asked.values()} == {calls}
+
+
+def test_who_persists_stands_in_line_again_after_a_ticket_that_failed(telling, tmp_path: Path):
+    shop = telling(TICKET, LOST, TICKET, ISSUED)
+    told = ask(shop, tmp_path, AT_ONCE, persists=1)
+    assert (told.answers, told.tickets) == ({"202": 2 * CALLERS}, {"failed": CALLERS, "issued": CALLERS})
+    assert told.coupons == CALLERS
+    taken_as_said = ask(telling(TICKET, LOST), tmp_path, AT_ONCE)
+    assert (taken_as_said.coupons, taken_as_said.unsure) == (0, 0)
 
 
 def test_patience_ends(telling, tmp_path: Path):
