@@ -37,13 +37,18 @@ def issued_is_counted() -> LawReport:
 
 
 def one_each_in_order() -> LawReport:
-    """L2: one coupon per account and campaign; positions 1...issued without gaps or repeats."""
+    """L2: one coupon per account and campaign; positions 1...issued without gaps or repeats.
+
+    Whoever has a coupon has no slot beside it that is being confirmed.
+    """
     placed = Coupon.objects.filter(position__isnull=False)
     several = _repeated(Coupon.objects.all(), "account_id", "campaign_id").values_list(
         "campaign_id", flat=True
     )
     repeated = _repeated(placed, "campaign_id", "position").values_list("campaign_id", flat=True)
-    return report("L2", Coupon.objects.count(), sorted({*_gapped_campaigns(), *several, *repeated}))
+    return report(
+        "L2", Coupon.objects.count(), sorted({*_gapped_campaigns(), *several, *repeated, *_twice_given()})
+    )
 
 
 def pool_adds_up() -> LawReport:
@@ -86,6 +91,12 @@ def _gapped_campaigns() -> "QuerySet[Coupon, int]":
     counted = grouped.annotate(number=Count("position"), first=Min("position"), last=Max("position"))
     broken = ~Q(number=F("campaign__issued")) | ~Q(first=1) | ~Q(last=F("campaign__issued"))
     return counted.filter(broken).values_list("campaign_id", flat=True)
+
+
+def _twice_given() -> "QuerySet[Confirmation, int]":
+    """Campaigns that confirm a slot for somebody who has its coupon."""
+    coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
+    return Confirmation.objects.filter(Exists(coupon)).values_list("campaign_id", flat=True)
 
 
 def _misplaced_codes() -> "QuerySet[PoolCode, str]":

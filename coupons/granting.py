@@ -1,7 +1,8 @@
 """Granting: what each asker of a campaign is owed, decided and written while its row is locked.
 
 Every strategy that locks the row ends here, with one asker or with a batch. Whatever their number, it is
-five statements, seven for a campaign with a pool; two when nobody gets anything new.
+five statements, seven for a campaign with a pool; two when nobody gets anything new. A partner costs one
+more, to see whose slots are being confirmed.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -40,7 +41,8 @@ def decide(
 ) -> list[Outcome]:
     """The same with the campaign as it was read: locked, or else only `if_unchanged`.
 
-    Raises `transactions.ChangedMeanwhile` when it was not locked and has changed.
+    Raises `transactions.ChangedMeanwhile` when it was not locked, has changed, and somebody would get
+    something new; a refusal was true when the campaign was read.
     """
     now = timezone.now()
     had = had_before(campaign, {asker.user_id for asker in askers})
@@ -82,7 +84,10 @@ def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | Confirmin
 
 
 def had_before(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon | Confirmation]:
-    """The coupons of these accounts, or the slots that are being confirmed for them, by account."""
+    """The coupons of these accounts, or the slots that are being confirmed for them, by account.
+
+    Slots are read first: one that becomes a coupon between the two looks is seen at least once.
+    """
     had: dict[int, Coupon | Confirmation] = {}
     if campaign.partner:
         for confirmation in campaign.confirmations.filter(account_id__in=user_ids):

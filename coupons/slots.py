@@ -5,7 +5,7 @@ These are the parts that a strategy's transaction is made of: none opens its own
 one. Count first and write then: the campaign's row is locked before rows that refer to it are inserted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -79,21 +79,32 @@ def choose_codes(campaign: Campaign, askers: Sequence[Asker]) -> Chosen:
 
 
 def count(campaign: Campaign, number: int, *, if_unchanged: bool = False) -> None:
-    """Count that many slots as given, or as being confirmed, on the campaign's row and on this copy of it.
+    """Count that many slots as given, or as being confirmed where a partner is asked; see `move`."""
+    if campaign.partner:
+        move(campaign, confirming=number, if_unchanged=if_unchanged)
+    else:
+        move(campaign, issued=number, if_unchanged=if_unchanged)
+
+
+def move(campaign: Campaign, *, issued: int = 0, confirming: int = 0, if_unchanged: bool = False) -> None:
+    """Add to the counters of slots, on the campaign's row and on this copy of it.
 
     The copy is of a locked row; or else say `if_unchanged`, which raises `transactions.ChangedMeanwhile`
     when the row isn't at the copy's version any more.
     """
     transactions.assert_inside()
-    column = "confirming" if campaign.partner else "issued"
     row = Campaign.objects.filter(pk=campaign.pk)
     if if_unchanged:
         row = row.filter(version=campaign.version)
-    setattr(campaign, column, getattr(campaign, column) + number)
-    campaign.version += 1
-    told = {column: getattr(campaign, column), "version": campaign.version}
-    if not row.update(**told) and if_unchanged:
+    after = {
+        "issued": campaign.issued + issued,
+        "confirming": campaign.confirming + confirming,
+        "version": campaign.version + 1,
+    }
+    if not row.update(**after):
         raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
+    for name, value in after.items():
+        setattr(campaign, name, value)
 
 
 def fill(
@@ -104,7 +115,7 @@ def fill(
     if not chosen:
         return {}
     if campaign.partner:
-        return dict(_await_partner(campaign, chosen, now))
+        return _await_partner(campaign, chosen, now)
     first = campaign.issued - len(chosen) + 1
     coupons = [
         new_coupon(campaign, user_id, code, position, now)
@@ -114,7 +125,7 @@ def fill(
     return {coupon.account_id: Issued(coupon, is_new=True) for coupon in coupons}
 
 
-def _await_partner(campaign: Campaign, chosen: Chosen, now: datetime) -> Iterator[tuple[int, Confirming]]:
+def _await_partner(campaign: Campaign, chosen: Chosen, now: datetime) -> dict[int, Issued | Confirming]:
     """Write a confirmation for each of these; whoever asked is the one to ask the partner."""
     confirmations = [
         Confirmation(
@@ -129,8 +140,7 @@ def _await_partner(campaign: Campaign, chosen: Chosen, now: datetime) -> Iterato
     Confirmation.objects.bulk_create(confirmations)
     if campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_in_flight([one.code for one in confirmations])
-    for one in confirmations:
-        yield one.account_id, being_confirmed(one, campaign, is_new=True)
+    return {one.account_id: being_confirmed(one, campaign, is_new=True) for one in confirmations}
 
 
 def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None, now: datetime) -> Coupon:

@@ -12,7 +12,6 @@ from functools import lru_cache
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import F
 from django.utils import timezone
 from structlog import get_logger
 
@@ -160,7 +159,7 @@ def _confirm(campaign: Campaign, agreed: Sequence[Heard]) -> list[Coupon]:
     if not agreed:
         return []
     Confirmation.objects.filter(pk__in=[one.confirming.key for one in agreed]).delete()
-    _count(campaign, issued=len(agreed), confirming=-len(agreed))
+    slots.move(campaign, issued=len(agreed), confirming=-len(agreed))
     now = timezone.now()
     coupons = [
         slots.new_coupon(campaign, one.confirming.user_id, one.confirming.code, position, now)
@@ -175,7 +174,7 @@ def _give_back(campaign: Campaign, back: Sequence[Heard]) -> None:
     if not back:
         return
     Confirmation.objects.filter(pk__in=[one.confirming.key for one in back]).delete()
-    _count(campaign, issued=0, confirming=-len(back))
+    slots.move(campaign, confirming=-len(back))
     pool.give_back([one.confirming.code for one in back])
     for one in back:
         slot = one.confirming
@@ -187,16 +186,6 @@ def _give_back(campaign: Campaign, back: Sequence[Heard]) -> None:
             is_internal=True,
             by=one.by,
         )
-
-
-def _count(campaign: Campaign, *, issued: int, confirming: int) -> None:
-    """Move slots between the counters on the locked row, and on this copy of it."""
-    campaign.issued += issued
-    campaign.confirming += confirming
-    campaign.version += 1
-    Campaign.objects.filter(pk=campaign.pk).update(
-        issued=F("issued") + issued, confirming=F("confirming") + confirming, version=F("version") + 1
-    )
 
 
 def _coupons(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import audit, issuing, pool, voiding
-from coupons.models import Campaign, Coupon, PoolCode
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.laws import broken
 
@@ -68,6 +68,17 @@ def test_l1_names_a_campaign_whose_counter_is_wrong(campaign: Campaign) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(issued=F("issued") - 1)
 
     assert broken()["L1"] == [str(campaign.pk)]
+
+
+def test_l2_names_a_campaign_that_confirms_a_slot_for_who_has_its_coupon(campaign: Campaign) -> None:
+    owner = coupon_at(campaign, 1).account_id
+    now = timezone.now()
+    Confirmation.objects.create(
+        campaign=campaign, account_id=owner, code="ANOTHER", taken_at=now, next_attempt_at=now
+    )
+    Campaign.objects.filter(pk=campaign.pk).update(confirming=1)
+
+    assert broken() == {"L2": [str(campaign.pk)]}
 
 
 def test_l1_names_a_campaign_that_counts_coupons_it_has_not() -> None:
