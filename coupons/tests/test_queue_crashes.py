@@ -100,6 +100,7 @@ def test_what_a_killed_issuer_had_read_is_taken_up_by_the_next_in_its_order(
 def test_several_issuers_at_once_keep_the_order(issuers: Callable[..., OwnIssuer]) -> None:
     campaign = line_of(quantity=1_500)
     three = [issuers() for _ in range(3)]
+    wait_until(lambda: all("Serving the lines" in issuer.log() for issuer in three), seconds=60)
     asked = in_background(lambda: ask_all(campaign, accounts(1_500)))
     wait_until(lambda: settled(campaign) > 200, seconds=60)
     frozen = three[0]

@@ -37,6 +37,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write("Serving the lines; SIGTERM or Ctrl-C ends it after the batch at hand.")
+        self.stdout.flush()
         serving.serve(stop, looked=alive.touch if alive else lambda: None)
 
 
