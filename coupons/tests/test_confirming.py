@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import OperationalError
 
 from coupons import confirming, following_up, issuing, pool, verdicts
 from coupons.issuing import STRATEGIES
@@ -29,6 +30,7 @@ from coupons.tests.own_partner import (
 )
 from scripts import ports
 from scripts.tests.simulator import Simulator
+from shop import transactions
 from shop.errors import FirstcomeError, PartnerFailed
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
@@ -59,7 +61,8 @@ def slot_of(campaign: Campaign, user_id: int) -> Confirming:
 def as_if_long_ago(**columns: Any) -> None:
     """Have every confirmation due for the sweeper; past the time to give up if it says so."""
     taken_at = columns.pop("taken_at", None)
-    Confirmation.objects.update(next_attempt_at="2026-01-01T00:00:00Z", **columns)
+    due = {"next_attempt_at": "2026-01-01T00:00:00Z", **columns}
+    transactions.run(lambda: Confirmation.objects.update(**due))
     if taken_at:
         Confirmation.objects.update(taken_at=taken_at)
 
@@ -269,7 +272,10 @@ def ask_until_settled(campaign_id: int, user_id: int) -> str:
         except FirstcomeError as error:
             if not isinstance(error, PartnerFailed) and error.retry_after is None:
                 return error.code
-            pause.wait(random.uniform(0.05, 0.4))
+        except OperationalError as error:
+            # At the edge it is 503: the database is shared with whatever else is tested here.
+            assert transactions.is_lost(error) or transactions.is_conflict(error), error
+        pause.wait(random.uniform(0.05, 0.4))
     return "never"
 
 
@@ -295,6 +301,7 @@ def test_1500_askers_get_1000_codes_with_a_partner_that_refuses_some(
         everyone = accounts(askers)
         batches = [partial(_all_of, campaign.pk, everyone[start::50]) for start in range(50)]
         outcomes = race([*batches, *[_sweep_for_a_while] * 2], timeout=200)
+        assert [repr(one) for one in outcomes if isinstance(one, BaseException)] == []
         counted = [word for some in outcomes[:50] for word in some]
 
         assert set(counted) <= {"new", "again", "sold_out"}, outcomes

@@ -124,20 +124,9 @@ def _row(number: int, stock: int) -> Row:
 def _terms() -> list[Terms]:
     in_a_day = timezone.now() + timedelta(days=1)
     amount, percent = Campaign.DiscountType.AMOUNT, Campaign.DiscountType.PERCENT
-    # First, hence last in lists: who takes the newest open campaign meets no partner that refuses.
-    with_partner = [
-        Terms(
-            name="A snack on us",
-            strategy="group_commit",
-            quantity=1_000,
-            partner=partner,
-            discount_type=amount,
-            discount_value=1_500,
-        )
-        for partner in partners.configured()
-    ]
     return [
-        *with_partner,
+        # First, hence last in lists: who takes the newest open campaign meets no partner that refuses.
+        *map(_with_partner, partners.configured()),
         Terms(
             name="Welcome",
             strategy="group_commit",
@@ -179,6 +168,17 @@ def _terms() -> list[Terms]:
             max_discount_amount=20_000,
         ),
     ]
+
+
+def _with_partner(name: str) -> Terms:
+    return Terms(
+        name="A snack on us",
+        strategy="group_commit",
+        quantity=1_000,
+        partner=name,
+        discount_type=Campaign.DiscountType.AMOUNT,
+        discount_value=1_500,
+    )
 
 
 def _usernames(count: int) -> list[str]:
