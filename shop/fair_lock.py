@@ -29,6 +29,8 @@ from shop import locks, redis, renewing, transactions
 SILENCE_MILLISECONDS = 2_000
 # How often a waiter is heard of; below the client's socket time-out of 1 s, for it blocks meanwhile.
 LOOK_SECONDS = 0.5
+# For so long who is in line waits for Redis to come back: for a restart, and not with a thread for an outage.
+AWAY_SECONDS = 4.0
 # An empty line is forgotten after this long, and its numbers begin anew.
 KEPT_MILLISECONDS = 60_000
 
@@ -143,7 +145,7 @@ def at_turn(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator
     """Wait for one's turn, and hold the lock while the block runs; guard what you write all the same.
 
     Raises `Rejected` `lock_not_acquired` when the wait ran out; `Unavailable` without Redis, at once for
-    who was not in line before it went away.
+    who was not in line before it went away, and after seconds for who was.
     """
     with locks.waiting("fair"):
         _wait(turn, deadline=time.monotonic() + wait_seconds)
@@ -165,12 +167,13 @@ def _wait(turn: Turn, *, deadline: float) -> None:
     """Return when it is this one's turn. Only who has a place to lose waits for Redis to come back."""
     if turn.is_next is None:
         raise locks.away()
-    misses = 0
+    misses, heard_at = 0, time.monotonic()
     while not turn.is_next:
-        left = deadline - time.monotonic()
+        now = time.monotonic()
+        misses, heard_at = (misses + 1, heard_at) if turn.is_next is None else (0, now)
+        left = min(deadline, heard_at + AWAY_SECONDS) - now
         if left <= 0:
             raise locks.away() if turn.is_next is None else locks.not_acquired()
-        misses = misses + 1 if turn.is_next is None else 0
         time.sleep(min(left, _pause_seconds(misses)))
         turn.is_next = _is_woken(turn, min(LOOK_SECONDS, left)) or _ask(turn)
 
