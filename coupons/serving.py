@@ -7,6 +7,7 @@ one that was frozen finds its tickets settled.
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -62,8 +63,9 @@ def serve_once() -> int:
     issuer = uuid4().hex
     count = 0
     for campaign_id, most in _batches(timezone.now()).items():
-        while served := _served(campaign_id, issuer=issuer, most=most):
-            count += served
+        with suppress(line.Taken, line.Lost):
+            while served := _served(campaign_id, issuer=issuer, most=most):
+                count += served
         line.release(campaign_id, issuer=issuer)
     return count
 

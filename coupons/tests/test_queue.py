@@ -7,6 +7,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from coupons import campaigns, issuing, pool, serving, tickets, voiding
+from coupons.in_redis import line
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.slots import Issued, Queued
 from coupons.tests.factories import CampaignFactory, accounts
@@ -202,6 +203,18 @@ def test_the_command_serves_who_waits_and_tells_how_many(capsys: pytest.CaptureF
     call_command("run_issuer", "--once", "--json")
 
     assert capsys.readouterr().out == '2 tickets served.\n{"served": 0}\n'
+
+
+def test_a_line_that_another_issuer_serves_is_left_to_it_and_the_others_are_served() -> None:
+    taken, free = line_of(), line_of()
+    for campaign in (taken, free):
+        ask(campaign, accounts(1)[0])
+    assert len(line.read(taken.pk, issuer="another", most=1)) == 1
+
+    assert serving.serve_once() == 1
+
+    assert positions(taken) == []
+    assert positions(free) == [1]
 
 
 def test_the_gauges_tell_who_waits_and_for_how_long() -> None:

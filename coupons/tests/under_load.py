@@ -32,8 +32,10 @@ from shop.tests.racing import wait_until
 ASKERS = 2
 SWEEP_SECONDS = 1.0
 LOOK_SECONDS = 0.03
-RECOVERY_SECONDS = 30.0
-"""How long after the last fault until coupons are issued again, and until the last one is."""
+RECOVERY_SECONDS = 20.0
+"""How long after a fault until the next coupon is issued, at most: longer than any lease."""
+LAST_SECONDS = 90.0
+"""Until everybody has been told what they have, on a machine that has other things to do."""
 PATIENCE_SECONDS = 15.0
 """No asking takes longer: the lock strategies and lanes wait 10 s, a database's lock 5 s."""
 SERVANTS: dict[str, list[str]] = {"queue": ["manage.py", "run_issuer"]}
@@ -86,10 +88,11 @@ class Load:
             process.communicate()
 
     def issue_more(self, count: int) -> None:
-        """Return once that many more coupons of each campaign are issued."""
+        """Return once that many more coupons of each campaign are issued, each soon after the one before."""
         before = self._issued()
-        goal = {one.pk: min(one.quantity, before[one.pk] + count) for one in self._campaigns}
-        _wait_until(lambda: self._issued() >= Counter(goal))
+        goal = Counter({one.pk: min(one.quantity, before[one.pk] + count) for one in self._campaigns})
+        while not (issued := self._issued()) >= goal:
+            _wait_until(lambda issued=issued: self._issued() != issued)
 
     def answer_more(self, count: int) -> None:
         """Return once that many more were told something, whatever it was."""
@@ -105,7 +108,7 @@ class Load:
         """Return once every campaign is issued to the last, and everybody has been told what they have."""
         self.issue_more(max(campaign.quantity for campaign in self._campaigns))
         for process in self._asking.values():
-            output, _ = process.communicate("that is all\n", timeout=RECOVERY_SECONDS)
+            output, _ = process.communicate("that is all\n", timeout=LAST_SECONDS)
             assert process.returncode == 0, output
 
     def replace_an_asker(self) -> None:
