@@ -89,15 +89,16 @@ class Lab:
             with progress.shown(chosen, self.console) as begin:
                 for settings, some in groupby(chosen, key=lambda case: dict(case.settings)):
                     with stack.running(self.instance, **settings):
-                        self._run_in_stack(list(some), accounts, begin)
+                        self.run_in_stack(list(some), accounts, begin)
         finally:
-            self._write_report()
+            self.write_report()
         for finding in self.findings:
             self._say(f"FINDING {finding}")
         self._say(f"the report is {self.folder / 'report.html'}")
         return 1 if self.findings else 0
 
-    def _run_in_stack(self, some: Sequence[Case], accounts: int, begin: progress.Begin) -> None:
+    def run_in_stack(self, some: Sequence[Case], accounts: int, begin: progress.Begin) -> None:
+        """These cases in the stack that is running; the first time it is seeded with so many accounts."""
         if self.stage is None:
             self._say(f"seeding {accounts:,} accounts …")
             self.stage = stage.seeded(self.instance, accounts)
@@ -127,7 +128,8 @@ class Lab:
         said = f"; {', '.join(by_control)} broken by the control alone" if by_control else ""
         self._say(f"audit {when}: {len(told)} laws checked{said}")
 
-    def _write_report(self) -> None:
+    def write_report(self) -> None:
+        """From every row there is."""
         rows = results.read(self.folder)
         if rows:
             report.write(self.folder, rows)

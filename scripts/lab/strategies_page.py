@@ -66,7 +66,7 @@ def _cell(row: Row | None) -> str:
 def _waits(row: Row) -> list[str]:
     seconds = {one["fault"]: one["seconds"] for one in row["faults"]}
     waits = [seconds.get(name) for name in (*crash.FAULTS, *crash.ISSUER)]
-    return [tables.NO_FIGURE if wait is None else f"{wait:.2f} s" for wait in waits]
+    return [tables.NO_FIGURE if wait is None else tables.time(wait * 1000) for wait in waits]
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

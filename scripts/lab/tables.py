@@ -146,7 +146,7 @@ def _faults(row: Row) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    return NO_FIGURE if seconds is None else f"{seconds:.2f} s"
+    return NO_FIGURE if seconds is None else time(seconds * 1000)
 
 
 def _goals(row: Row) -> str:
