@@ -15,7 +15,7 @@ from scripts.setup_error import SetupError
 POOL_STRATEGY = "code_pool"
 CODES_AT_ONCE = 10_000
 """What one call makes in a few seconds."""
-PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS = 60, 20
+PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS = 100, 30
 CONFIRM_SECONDS = 60
 """How long the sweeper may take to hear from a partner who hadn't answered."""
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-FINISH_SECONDS = 60
-"""What callers get to hear the end of what they began: longer than any request may take."""
+FINISH_SECONDS = 150
+"""What callers get to hear the end of what they began: longer than their patience and one more request. Who
+were cut short might have a coupon that nobody counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ def at_once(callers: int, *, quantity: int, seconds: int = 10) -> Load:
         "vus": callers,
         "iterations": 1,
         "maxDuration": f"{FINISH_SECONDS}s",
+        "gracefulStop": f"{FINISH_SECONDS}s",
     }
     return Load(
         executors={"all": executor}, seconds=seconds, accounts=callers, quantity=quantity, sells_out=True

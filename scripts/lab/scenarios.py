@@ -89,7 +89,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario(
             name="race",
             says="200 accounts at once, quantity 100: 100 are issued, and 100 find it sold out",
-            load=loads.at_once(200, quantity=100),
+            load=loads.at_once(200, quantity=100, seconds=4),
             quick=loads.at_once(60, quantity=30, seconds=2),
         ),
         Scenario(
@@ -116,23 +116,23 @@ SCENARIOS: Mapping[str, Scenario] = {
             name="pool",
             says="1,500 callers at once, 1,000 coupons, with a partner that fails one call in ten and "
             "without: 1,000 issued when callers come again, none lost, none twice",
-            load=loads.at_once(1_500, quantity=1_000, seconds=15),
+            load=loads.at_once(1_500, quantity=1_000, seconds=12),
             quick=loads.at_once(60, quantity=40, seconds=3),
             variants=("", "partner"),
             persists=True,
         ),
         Scenario(
             name="steps",
-            says="10, 50, 100, 200 and 300 callers for 6 s each: where throughput stops growing, "
+            says="10, 50, 100, 200 and 300 callers for 5 s each: where throughput stops growing, "
             "and where p95 breaks",
-            load=loads.steps((10, 50, 100, 200, 300), 6, accounts=40_000, quantity=40_000),
+            load=loads.steps((10, 50, 100, 200, 300), 5, accounts=40_000, quantity=40_000),
             quick=loads.steps((5, 20), 1, accounts=2_000, quantity=2_000),
         ),
         Scenario(
             name="orders",
             says="100 buyers for 60 s without a pause, 100 products: stock, coupon, points and card in one "
             "call, once for each `INVENTORY_STRATEGY`",
-            load=loads.until_all_asked(100, 60, accounts=12_000),
+            load=loads.until_all_asked(100, 60, accounts=8_000),
             quick=loads.until_all_asked(8, 2, accounts=60),
             sort="orders",
             is_steady=True,
