@@ -8,7 +8,7 @@ export { handleSummary, options } from "./asking.js";
 
 const PATIENCE_MS = Number(__ENV.PATIENCE) * 1000;
 const PERSISTS = __ENV.PERSISTS === "1";
-const TIMEOUT = { timeout: "30s" };
+const TIMEOUT = { timeout: "60s" };
 
 // Coupons that a caller was told are theirs, however they heard of it.
 const coupons = new Counter("coupons");

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-FINISH_SECONDS = 150
+FINISH_SECONDS = 170
 """What callers get to hear the end of what they began: longer than their patience and one more request. Who
 were cut short might have a coupon that nobody counted."""
 

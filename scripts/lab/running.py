@@ -1,7 +1,9 @@
 """One case from its campaign to its row of the report."""
 
+import contextlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +21,8 @@ Row = dict[str, Any]
 SORTS = {"coupons": coupons, "orders": orders}
 START_SECONDS = 180
 """What k6 gets to read its accounts and to make its callers."""
+IDLE_SECONDS = 1
+"""In which an idle shop says that it is ready."""
 MOST_FAILED, SLOWEST_P95_MS = 0.01, 500
 """The thresholds of a steady load."""
 COUNTED = re.compile(r"^(firstcome_\w+_total)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
@@ -37,6 +41,7 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
             within_seconds=START_SECONDS + case.load.seconds + 2 * FINISH_SECONDS,
             tick=tick,
         )
+    _wait_until_idle(stage)
     measured = figures.read(metrics, processor_seconds=took)
     reckoned = sort.reckon(stage, case, known, measured)
     counted = database.since(shop_before, _counted(stage))
@@ -55,6 +60,19 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
         "faults": befell,
         **reckoned,
     }
+
+
+def _wait_until_idle(stage: Stage) -> None:
+    """Return when the shop has worked off what callers no longer wait for, or that takes too long: it would
+    slow the next case down, and this one's rows would go on growing."""
+    deadline = time.monotonic() + FINISH_SECONDS
+    while time.monotonic() < deadline:
+        asked_at = time.monotonic()
+        with contextlib.suppress(OSError):
+            status, _ = readiness.ask(stage.instance.port, "GET", "/readyz")
+            if status == 200 and time.monotonic() - asked_at < IDLE_SECONDS:
+                return
+        time.sleep(0.2)
 
 
 def goals(measured: Figures) -> dict[str, bool]:
