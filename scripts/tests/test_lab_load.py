@@ -112,7 +112,7 @@ def test_who_persists_comes_again_until_there_is_an_answer_that_lasts(telling, t
         "503 unavailable": CALLERS,
     }
     assert (told.coupons, told.unsure) == (CALLERS, 0)
-    assert told.settled_p95_ms >= 1000 > told.p95_ms
+    assert told.settled_p95_ms >= 1000
 
 
 def test_a_coupon_that_was_there_already_is_theirs_only_if_they_came_again(telling, tmp_path: Path):
