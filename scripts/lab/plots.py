@@ -48,7 +48,7 @@ def of_scenario(rows: Sequence[Row]) -> str:
         figure, (left, right) = pyplot.subplots(1, 2, sharey=True, figsize=(7.2, 0.8 + 0.3 * len(rows)))
         names = [label(row) for row in rows]
         _bars(left, names, [row["per_second"] for row in rows], SPEED, "callers served a second")
-        _bars(right, names, [row["p95_ms"] for row in rows], DELAY, "p95 in ms")
+        _bars(right, names, [row["settled_p95_ms"] for row in rows], DELAY, "p95 until known, in ms")
         left.invert_yaxis()
         return _svg(figure)
 
