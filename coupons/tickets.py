@@ -18,7 +18,7 @@ from coupons.in_redis.line import Place
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.slots import Asker, Confirming, Issued, Queued
 from shop import transactions
-from shop.errors import FirstcomeError, NotFound, Rejected
+from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 Status = QueueTicket.Status
 Seen = Issued | Confirming | Queued | Campaign
@@ -86,7 +86,10 @@ def written_ones(campaign: Campaign, places: Sequence[Place]) -> dict[UUID, Queu
 
 
 def settle(outcomes: Mapping[UUID, Outcome]) -> None:
-    """Write what became of these waiting tickets. One whose partner is still asked goes on waiting."""
+    """Write what became of these waiting tickets.
+
+    One whose partner is still asked, or is being told to forget its slot, goes on waiting.
+    """
     transactions.assert_inside()
     ids: dict[Status, list[UUID]] = {}
     for ticket_id, outcome in outcomes.items():
@@ -184,7 +187,7 @@ def _status(outcome: Outcome) -> Status:
     match outcome:
         case Issued():
             return Status.ISSUED
-        case Confirming():
+        case Confirming() | Unavailable():
             return Status.WAITING
         case Rejected(code="sold_out"):
             return Status.SOLD_OUT

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from coupons import campaigns, issuing, pool, serving, tickets, voiding
 from coupons.in_redis import line
-from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from coupons.slots import Issued, Queued
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
@@ -52,6 +52,25 @@ def test_the_line_is_served_in_its_order_and_the_rest_find_it_sold_out() -> None
     assert {one.ahead for one in settled} == {0}
     assert positions(campaign) == [1, 2, 3]
     assert broken() == {}
+
+
+def test_a_ticket_waits_while_the_partner_is_told_to_forget_an_earlier_slot() -> None:
+    campaign, [account_id] = line_of(quantity=3), accounts(1)
+    queued = ask(campaign, account_id)
+    Campaign.objects.filter(pk=campaign.pk).update(partner="convenience_store", confirming=1)
+    now = timezone.now()
+    Confirmation.objects.create(
+        campaign=campaign,
+        account_id=account_id,
+        code="GIVEN-UP",
+        taken_at=now,
+        next_attempt_at=now,
+        is_cancelled=True,
+    )
+
+    serving.serve_once()
+
+    assert tickets.get(ticket_id=queued.ticket.pk, owner_id=None).ticket.status == "waiting"
 
 
 def test_once_served_the_coupon_is_answered_or_that_it_is_sold_out() -> None:
