@@ -123,10 +123,11 @@ class Lab:
         """The whole shop, the control's campaigns apart; what those broke is said, for it is their point."""
         forgiven = audits.controls(self.instance, UNSAFE)
         told = audits.laws(self.instance)
-        self.findings += [f"audit {when}: {text}" for text in audits.broken(told, forgiven=forgiven)]
-        by_control = [law["law"] for law in told if not law["holds"]]
-        said = f"; {', '.join(by_control)} broken by the control alone" if by_control else ""
-        self._say(f"audit {when}: {len(told)} laws checked{said}")
+        broken = list(audits.broken(told, forgiven=forgiven))
+        self.findings += [f"audit {when}: {text}" for text in broken]
+        by_control = [law["law"] for law in told if not law["holds"]] if not broken else []
+        said = [f"{', '.join(by_control)} broken by the control alone"] if by_control else broken
+        self._say("; ".join([f"audit {when}: {len(told)} laws checked", *said]))
 
     def write_report(self) -> None:
         """From every row there is."""
