@@ -36,12 +36,14 @@ def is_away(name: str) -> bool:
 @contextmanager
 def place() -> Iterator[None]:
     """One of the places for threads that wait for a partner. Raises `Unavailable` when there is none soon."""
-    if not _places().acquire(timeout=SECONDS_FOR_A_PLACE):
+    # Held on to, for two threads that are the first to come each make places, and one of the two is kept.
+    places = _places()
+    if not places.acquire(timeout=SECONDS_FOR_A_PLACE):
         raise Unavailable("The partner is slow, and too many wait for it; ask again.")
     try:
         yield
     finally:
-        _places().release()
+        places.release()
 
 
 @contextmanager
