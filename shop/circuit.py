@@ -41,8 +41,8 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether a call would hear at once that they are away."""
-        return bool(self._breaker.opened)
+        """Whether a call would hear at once that they are away: nobody is to try, or somebody does now."""
+        return bool(self._breaker.opened) or (self.is_on_trial and self._trying.locked())
 
     @property
     def is_on_trial(self) -> bool:

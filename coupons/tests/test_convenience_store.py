@@ -19,6 +19,7 @@ from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.own_partner import NAME, address, partner_that
 from scripts import ports
+from shop.tests.racing import wait_until
 
 KEY = UUID("00000000-0000-7000-8000-000000000001")
 CODE = "CODE"
@@ -132,3 +133,18 @@ def test_a_partner_that_fails_ten_times_in_a_row_is_not_asked_for_a_while(settin
         ask()
     assert patience.is_away(NAME)
     ask()
+
+
+def test_while_one_caller_tries_whether_it_is_back_it_is_away_for_all_others(settings: LazySettings) -> None:
+    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
+    for _ in range(patience.FAILURES):
+        with pytest.raises(NotReached), patience.asked(NAME) as partner:
+            partner.find(KEY)
+    wait_until(lambda: not patience.is_away(NAME))
+
+    with patience.asked(NAME):
+        assert patience.is_away(NAME)
+        with pytest.raises(NotReached), patience.asked(NAME):
+            pytest.fail("two tried at once")
+
+    assert not patience.is_away(NAME)
