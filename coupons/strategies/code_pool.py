@@ -5,7 +5,7 @@ and gives those that the database calls available; the caller acknowledges after
 puts back what the dead took. Who brings nothing, or a code that is given, gets the pool's oldest instead.
 Promises: exact, a code once, none lost; positions in order of arrival within a process. Without Redis it
 gives nothing (503), flushed it lists the pool again; the same pool under another strategy needs no Redis.
-Scales: as `group_commit`, and one call to Redis more; choose it where codes come from elsewhere, and
+Scales: as `group_commit`, and two calls to Redis more; choose it where codes come from elsewhere, and
 nobody is to search the pool for the next free one.
 """
 
