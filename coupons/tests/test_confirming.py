@@ -35,7 +35,7 @@ from shop.errors import FirstcomeError, PartnerFailed
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
-from shop.tests.racing import race
+from shop.tests.racing import race, wait_until
 
 __all__ = ["own_partner", "partner_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -153,12 +153,13 @@ def test_no_answer_keeps_the_coupon_until_it_is_asked_for_again(
     tmp_path: Path,
 ) -> None:
     """Registered and never answered, by a partner that is mended next: asking again asks by the same key."""
-    settings.PARTNER_TIMEOUT_SECONDS = 0.3
     campaign = campaign_with(quantity=1)
     with partner_that("--silent-rate", "1", folder=tmp_path, settings=settings) as silent:
+        settings.PARTNER_TIMEOUT_SECONDS = 0.3
         waits = caller.post("/coupons", {"campaign": campaign.pk})
         assert (waits.status_code, waits.json()["code"]) == (503, "unavailable")
         assert int(waits["Retry-After"]) >= 1
+        wait_until(lambda: bool(registered(silent)))
         [code] = registered(silent)
     campaign.refresh_from_db()
     assert (campaign.issued, campaign.confirming) == (0, 1)
@@ -177,10 +178,12 @@ def test_a_coupon_confirmed_after_its_caller_left_is_theirs_when_they_ask_again(
     settings: LazySettings,
     tmp_path: Path,
 ) -> None:
-    settings.PARTNER_TIMEOUT_SECONDS = 0.3
     campaign = campaign_with()
-    with partner_that("--late-rate", "1", "--late-seconds", "2", folder=tmp_path, settings=settings):
+    with partner_that("--late-rate", "1", "--late-seconds", "2", folder=tmp_path, settings=settings) as late:
+        settings.PARTNER_TIMEOUT_SECONDS = 0.3
         assert caller.post("/coupons", {"campaign": campaign.pk}).status_code == 503
+        wait_until(lambda: bool(registered(late)))
+        settings.PARTNER_TIMEOUT_SECONDS = 10.0
         as_if_long_ago()
         assert following_up.follow_up() == 1
     found = caller.post("/coupons", {"campaign": campaign.pk})

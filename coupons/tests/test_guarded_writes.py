@@ -30,6 +30,8 @@ KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 CHANGE = "UPDATE coupons_campaign SET version = version + 1 WHERE id = %s"
 AT_THE_CAMPAIGN = "%coupons_campaign%"
 CONFLICTS = "firstcome_campaign_conflicts_total"
+# Whoever needs the lock waits for it twice, five seconds each.
+TWO_WAITS_FOR_A_LOCK = 10.0
 
 
 @by_each
@@ -39,7 +41,7 @@ def test_who_has_the_coupon_or_comes_too_late_is_told_so_without_a_lock(strategy
     given = issuing.issue(campaign_id=campaign.pk, user_id=first)
 
     with holding(KEEP, campaign.pk):
-        again, refusal = race(asking(campaign.pk, [first, late]), timeout=3)
+        again, refusal = race(asking(campaign.pk, [first, late]), timeout=TWO_WAITS_FOR_A_LOCK)
 
     assert (again.coupon.code, again.is_new) == (given.coupon.code, False)
     assert told([refusal]) == {"sold_out": 1}

@@ -228,7 +228,7 @@ def test_a_process_killed_in_flight_gives_its_place_back() -> None:
     assert refusal(campaign, late) == "sold_out"
     wait_until(lambda: sweeping.sweep() > 0)
 
-    assert time.monotonic() - began < gate_healing.LATE_SECONDS + 1
+    assert time.monotonic() - began < gate_healing.LATE_SECONDS + 5
     assert counted(campaign) == (0, 0)
     assert issue(campaign, late).is_new
     assert broken() == {}

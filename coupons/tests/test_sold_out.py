@@ -34,8 +34,8 @@ __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])
 
-# A second, and what a busy machine may take to notice that it is over.
-A_SECOND = 1.0 + 0.9
+# Past the second for which a process believes what it has seen; and that second on a busy machine.
+OVER_A_SECOND, SOON = 1.1, 6.0
 OWN_COUPON = "SELECT coupon"
 Told = tuple[str, list[str]]
 # Asks for each pair of numbers that comes in, and says what came of it and which statements it took.
@@ -133,7 +133,7 @@ def test_when_the_second_is_over_one_looks_again_without_a_lock(
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
     campaign = full_campaign(askers[0], code_source=code_source)
     seen_sold_out(campaign, askers[1])
-    forgotten_after(A_SECOND)
+    forgotten_after(OVER_A_SECOND)
 
     word, statements = asked(campaign.pk, askers[2])
 
@@ -148,7 +148,7 @@ def test_when_the_second_is_over_one_looks_for_all_who_ask_at_once(
     first, *everyone = accounts(41)
     campaign = full_campaign(first)
     seen_sold_out(campaign, everyone[0])
-    forgotten_after(A_SECOND)
+    forgotten_after(OVER_A_SECOND)
     monkeypatch.setattr(sold_out, "SECONDS", 60.0)
 
     outcomes = race([partial(asked, campaign.pk, user_id) for user_id in everyone])
@@ -172,10 +172,10 @@ def test_who_has_the_coupon_gets_it_from_a_campaign_that_is_known_to_be_sold_out
 
 def test_a_sold_out_campaign_that_closes_says_so(askers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = full_campaign(askers[0])
-    Campaign.objects.update(closes_at=timezone.now() + timedelta(seconds=1))
+    Campaign.objects.update(closes_at=timezone.now() + timedelta(seconds=3))
     seen_sold_out(campaign, askers[1])
 
-    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "campaign_closed", seconds=A_SECOND)
+    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "campaign_closed", seconds=SOON)
 
     assert asked(campaign.pk, askers[0])[0] == "again"
 
@@ -190,7 +190,7 @@ def test_a_raised_quantity_opens_it_at_once_here_and_within_a_second_elsewhere(a
         campaigns.change(campaign_id=campaign.pk, quantity=3)
 
         assert asked(campaign.pk, askers[2])[0] == "new"
-        wait_until(lambda: told_elsewhere(process, campaign, askers[3])[0] == "new", seconds=A_SECOND)
+        wait_until(lambda: told_elsewhere(process, campaign, askers[3])[0] == "new", seconds=SOON)
     assert positions(campaign) == [1, 2, 3]
     assert broken() == {}
 
@@ -204,7 +204,7 @@ def test_added_codes_open_it_at_once_here_and_within_a_second_elsewhere(askers: 
         pool.add(campaign_id=campaign.pk, codes=["TWO", "THREE"])
 
         assert asked(campaign.pk, askers[2])[0] == "new"
-        wait_until(lambda: told_elsewhere(process, campaign, askers[3])[0] == "new", seconds=A_SECOND)
+        wait_until(lambda: told_elsewhere(process, campaign, askers[3])[0] == "new", seconds=SOON)
     assert broken() == {}
 
 
@@ -225,7 +225,7 @@ def test_another_process_goes_by_the_flag_in_redis_rather_than_looking_itself(as
     campaign = full_campaign(askers[0])
     with another_process(ASKER) as process:
         assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
-        forgotten_after(A_SECOND)
+        forgotten_after(OVER_A_SECOND)
         seen_sold_out(campaign, askers[2])
 
         word, statements = told_elsewhere(process, campaign, askers[1])
@@ -238,7 +238,7 @@ def test_another_process_that_knows_older_terms_looks_itself(askers: list[int]) 
     campaign = full_campaign(askers[0])
     with another_process(ASKER) as process:
         assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
-        forgotten_after(A_SECOND)
+        forgotten_after(OVER_A_SECOND)
         campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now())
         sold_out.look(campaign.pk)
 
@@ -253,12 +253,12 @@ def test_what_nobody_was_told_of_is_there_within_a_second_of_the_look(askers: li
     Campaign.objects.update(quantity=2)
 
     assert asked(campaign.pk, askers[1])[0] == "sold_out"
-    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "new", seconds=A_SECOND)
+    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "new", seconds=SOON)
 
 
 @pytest.mark.parametrize(
     ("true_for", "kept_for"),
-    [(-5.0, 60.0), (0.3, 60.0), (3600.0, 0.3)],
+    [(-5.0, 60.0), (1.0, 60.0), (3600.0, 1.0)],
     ids=["set by a Redis that hung", "kept by it for too long", "by a clock that is ahead"],
 )
 def test_a_flag_is_believed_no_longer_than_either_clock_says(
@@ -266,7 +266,7 @@ def test_a_flag_is_believed_no_longer_than_either_clock_says(
 ) -> None:
     campaign = full_campaign(askers[0])
     seen_sold_out(campaign, askers[1])
-    forgotten_after(A_SECOND)
+    forgotten_after(OVER_A_SECOND)
     version = Campaign.objects.get(pk=campaign.pk).version
     flag = f"{int((time.time() + true_for) * 1000)} {version}"
     redis.client().set(key(campaign.pk, "sold-out"), flag, px=int(kept_for * 1000))
@@ -274,7 +274,7 @@ def test_a_flag_is_believed_no_longer_than_either_clock_says(
 
     if true_for > 0:
         assert asked(campaign.pk, askers[1])[0] == "sold_out"
-    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "new", seconds=0.3 + A_SECOND - 1.0)
+    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "new", seconds=SOON)
 
 
 def test_without_redis_all_of_it_is_true_as_well(askers: list[int], own_redis: OwnRedis) -> None:
@@ -288,7 +288,7 @@ def test_without_redis_all_of_it_is_true_as_well(askers: list[int], own_redis: O
     assert asked(campaign.pk, askers[1])[0] == "new"
     assert asked(campaign.pk, askers[2])[0] == "sold_out"
     Campaign.objects.update(quantity=3)
-    wait_until(lambda: asked(campaign.pk, askers[2])[0] == "new", seconds=A_SECOND + 1.0)
+    wait_until(lambda: asked(campaign.pk, askers[2])[0] == "new", seconds=SOON)
     assert broken() == {}
 
 
@@ -301,7 +301,7 @@ def test_a_redis_that_forgot_everything_costs_a_look(
     redis_server.flushdb()
 
     assert asked(campaign.pk, askers[1]) == ("sold_out", [OWN_COUPON])
-    forgotten_after(A_SECOND)
+    forgotten_after(OVER_A_SECOND)
     assert asked(campaign.pk, askers[1]) == ("sold_out", ["SELECT campaign", OWN_COUPON])
 
 
@@ -311,7 +311,7 @@ def test_a_campaign_that_nobody_asked_for_in_a_minute_is_looked_after_no_more(
     campaign = full_campaign(askers[0])
     seen_sold_out(campaign, askers[1])
     monkeypatch.setattr(sold_out, "SECONDS_OF_INTEREST", 0.0)
-    forgotten_after(A_SECOND)
+    forgotten_after(OVER_A_SECOND)
 
     word, statements = asked(campaign.pk, askers[1])
 

@@ -1,6 +1,6 @@
 """A load for tests that something befalls: processes that go on asking, killed and replaced at will.
 
-    with Load(campaigns, accounts, folder=tmp_path, redis_url=own_redis.url) as load:
+    with Load(campaigns, accounts, folder=tmp_path, REDIS_URL=own_redis.url) as load:
         load.issue_more(10)
         load.replace_an_asker()
         load.issue_more(10)
