@@ -70,6 +70,7 @@ local shown = redis.call('HMGET', KEYS[1], 'version', 'places', 'opens', 'closes
 if not shown[1] or tonumber(shown[1]) > tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'places', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[6])
 if shown[2] == ARGV[3] and shown[3] == ARGV[4] and shown[4] == ARGV[5] then return 0 end
 return 1
 """
@@ -126,7 +127,7 @@ def settle(campaign: Campaign, *, members: Collection[int], refused: Mapping[int
         with client.pipeline(transaction=True) as pipeline:
             _queue_members(pipeline, campaign, members)
             _queue_tickets(pipeline, campaign.pk, refused)
-            pipeline.eval(SHOW, 1, _terms(campaign.pk), *_told_of(campaign))
+            pipeline.eval(SHOW, 2, *_shown(campaign))
             pipeline.execute()
 
     redis.attempt(call, otherwise=None)
@@ -167,8 +168,7 @@ def open(campaign: Campaign, *, members: int) -> bool:
 
 def show(campaign: Campaign) -> bool:
     """Show the campaign's terms unless newer ones are shown, or none. True when they were others before."""
-    keys, arguments = [_terms(campaign.pk)], _told_of(campaign)
-    return bool(redis.attempt(lambda client: client.eval(SHOW, 1, *keys, *arguments), otherwise=0))
+    return bool(redis.attempt(lambda client: client.eval(SHOW, 2, *_shown(campaign)), otherwise=0))
 
 
 def drop(*, campaign_id: int) -> None:
@@ -222,6 +222,12 @@ def _told_of(campaign: Campaign) -> list[int | str]:
     closes = "" if campaign.closes_at is None else _milliseconds(campaign.closes_at)
     opens = _milliseconds(campaign.opens_at)
     return [seconds_kept(campaign), campaign.version, places(campaign), opens, closes]
+
+
+def _shown(campaign: Campaign) -> list[int | str]:
+    """What `SHOW` takes: its two keys, the terms, and how long the members are kept."""
+    keys = [_terms(campaign.pk), _members(campaign.pk)]
+    return [*keys, *_told_of(campaign), seconds_kept(campaign) + SECONDS_LONGER]
 
 
 def _milliseconds(instant: datetime) -> int:

@@ -34,9 +34,11 @@ def _fill(campaign: Campaign) -> bool:
     for user_ids in _owners(campaign):
         gate.add_members(campaign, user_ids)
         number += len(user_ids)
-    # Its terms may have changed since; what changes from now on is told to the gate that is open.
     campaign.refresh_from_db()
-    return gate.open(campaign, members=number)
+    is_open = gate.open(campaign, members=number)
+    # What changed since it was read was told to a gate that was shut; from now on it is told to an open one.
+    gate.refresh(campaign_id=campaign.pk)
+    return is_open
 
 
 def _being_confirmed(campaign: Campaign) -> Iterator[list[int]]:
