@@ -6,6 +6,7 @@ only while the campaign's row is locked, so whoever holds it sees each as it is.
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
@@ -21,29 +22,37 @@ from shop import transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 Status = QueueTicket.Status
-Seen = Issued | Confirming | Queued | Campaign
 # So many of the first who wait are counted one by one; after them numbers follow without gaps.
 COUNTED = 100
 
 
-def look(campaign_id: int, askers: Sequence[Asker]) -> list[Seen | FirstcomeError]:
-    """What each of these accounts has of the campaign: a coupon, a waiting ticket, or why it gets neither.
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Nothing stands in the way of a ticket of this campaign; `last_number` is the last that waits by now."""
 
-    The campaign itself says that nothing stands in the way of a ticket.
-    """
+    campaign: Campaign
+    last_number: int
+
+
+Seen = Issued | Confirming | Queued | Free
+
+
+def look(campaign_id: int, askers: Sequence[Asker]) -> list[Seen | FirstcomeError]:
+    """What each of these accounts has of the campaign: a coupon, a waiting ticket, or why it gets neither."""
     campaign, now = Campaign.objects.get(pk=campaign_id), timezone.now()
     user_ids = {asker.user_id for asker in askers}
     had = granting.had_before(campaign, user_ids)
     waiting = _waiting_of(campaign, user_ids)
     newcomers = user_ids - had.keys() - waiting.keys()
     is_empty = bool(newcomers) and sold_out.gives_nothing(campaign)
+    free = Free(campaign, _last_waiting(campaign_id) if newcomers else 0)
 
     def found(user_id: int) -> Seen | FirstcomeError:
         thing, ticket = had.get(user_id), waiting.get(user_id)
         if thing and (isinstance(thing, Coupon) or not ticket):
             return granting.owed(campaign, thing)
         refusal = granting.refusal(campaign, now) or (granting.sold_out(campaign) if is_empty else None)
-        return ticket or refusal or campaign
+        return ticket or refusal or free
 
     return [found(asker.user_id) for asker in askers]
 
@@ -161,6 +170,12 @@ def _first_numbers(campaign_id: int) -> list[int]:
     """The numbers of the first who wait, in order."""
     numbers = waiting_at(campaign_id).order_by("number").values_list("number", flat=True)
     return list(numbers[:COUNTED])
+
+
+def _last_waiting(campaign_id: int) -> int:
+    """The greatest number of those who wait; 0 when nobody does."""
+    numbers = waiting_at(campaign_id).order_by("-number").values_list("number", flat=True)
+    return numbers.first() or 0
 
 
 def _queued(ticket: QueueTicket, first_numbers: Sequence[int]) -> Queued:

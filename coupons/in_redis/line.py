@@ -30,8 +30,13 @@ LEASE_MILLISECONDS = 5_000
 # Below the client's patience with an answer.
 WAIT_MILLISECONDS = 500
 
+# A number below one that waits: Redis came back with old data, and would let newcomers overtake.
 DRAW = """
 if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then return '' end
+if tonumber(redis.call('GET', KEYS[1])) < tonumber(ARGV[4]) then
+  redis.call('DEL', KEYS[1])
+  return ''
+end
 local place = redis.call('HGET', KEYS[3], ARGV[1])
 if not place then
   place = redis.call('INCR', KEYS[1]) .. ' ' .. ARGV[2]
@@ -128,12 +133,13 @@ class Lost(Exception):
     """There is no line: make it anew from the tickets in the database."""
 
 
-def draw(campaign: Campaign, place: Place) -> Place:
+def draw(campaign: Campaign, place: Place, *, after: int) -> Place:
     """The account's place in the line: the one it has, or else this one with the next number.
 
-    Raises `Lost`, and `Unavailable` without Redis; repeating it is safe.
+    `after` is a number that waits. Raises `Lost`, also for a line that doesn't know of it, and `Unavailable`
+    without Redis; repeating it is safe.
     """
-    arguments = [place.user_id, _paper(place), seconds_kept(campaign)]
+    arguments = [place.user_id, _paper(place), seconds_kept(campaign), after]
     told: bytes = _call(DRAW, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
     if not told:
         raise Lost

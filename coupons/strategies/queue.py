@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from coupons import restoring, tickets
 from coupons.in_redis import line
 from coupons.in_redis.line import Entry, Place
-from coupons.models import Campaign, QueueTicket
+from coupons.models import QueueTicket
 from coupons.slots import Asker, Confirming, Issued, Queued
 from shop.errors import Unavailable
 from shop.group_commit import Lane
@@ -29,7 +29,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming | Queued:
     asker = Asker(user_id)
     for _ in range(ATTEMPTS):
         found = _looking(campaign_id).submit(asker)
-        if not isinstance(found, Campaign):
+        if not isinstance(found, tickets.Free):
             return found
         queued = _queued(found, asker)
         if queued:
@@ -37,23 +37,23 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming | Queued:
     raise Unavailable("The line of this campaign is being put in order; ask again.")
 
 
-def _queued(campaign: Campaign, asker: Asker) -> Queued | None:
+def _queued(free: tickets.Free, asker: Asker) -> Queued | None:
     """The account's ticket, once it is durable; nothing when Redis still had one that was settled before."""
     new = Place(uuid7(), 0, asker.user_id, timezone.now(), asker.by)
-    place = _drawn(campaign, new)
-    queued = _writing(campaign.pk).submit(place)
+    place = _drawn(free, new)
+    queued = _writing(free.campaign.pk).submit(place)
     if queued.ticket.status == QueueTicket.Status.WAITING or place.ticket_id == new.ticket_id:
         return queued
-    line.leave(campaign.pk, [Entry(id="", place=place)])
+    line.leave(free.campaign.pk, [Entry(id="", place=place)])
     return None
 
 
-def _drawn(campaign: Campaign, new: Place) -> Place:
+def _drawn(free: tickets.Free, new: Place) -> Place:
     for _ in range(ATTEMPTS):
         try:
-            return line.draw(campaign, new)
+            return line.draw(free.campaign, new, after=free.last_number)
         except line.Lost:
-            restoring.restore(campaign)
+            restoring.restore(free.campaign)
     raise Unavailable("The line of this campaign was lost again; ask again.")
 
 
