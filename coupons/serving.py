@@ -32,6 +32,10 @@ LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 
 
+class NotYet(Exception):
+    """Nobody who is first in line can be served yet: their partner is waited for, and their places kept."""
+
+
 @dataclass(slots=True)
 class _Lines:
     """Which lines there are to serve, how many at once, and who serves them here."""
@@ -47,12 +51,16 @@ def serve(stop: threading.Event, *, looked: Callable[[], None] = lambda: None) -
     `looked` hears of each look at which lines there are, every second while all is well.
     """
     lines = _Lines(stop)
-    while not stop.is_set():
-        if _tried(partial(_look, lines)) is not None:
-            looked()
-        stop.wait(LOOK_SECONDS)
-    for thread in lines.threads.values():
-        thread.join()
+    try:
+        while not stop.is_set():
+            if _tried(partial(_look, lines)) is not None:
+                looked()
+            stop.wait(LOOK_SECONDS)
+    finally:
+        # Whatever ended this: threads that went on alone would keep a process alive that sees no new line.
+        stop.set()
+        for thread in lines.threads.values():
+            thread.join()
 
 
 def serve_once() -> int:
@@ -63,7 +71,7 @@ def serve_once() -> int:
     issuer = uuid4().hex
     count = 0
     for campaign_id, most in _batches(timezone.now()).items():
-        with suppress(line.Taken, line.Lost):
+        with suppress(line.Taken, line.Lost, NotYet):
             while served := _served(campaign_id, issuer=issuer, most=most):
                 count += served
         line.release(campaign_id, issuer=issuer)
@@ -114,16 +122,20 @@ def _serve_line(lines: _Lines, campaign_id: int) -> None:
 
 
 def _served(campaign_id: int, *, issuer: str, most: int) -> int:
-    """Settle the first of the line. Returns how many that were."""
+    """Settle the first of the line. Returns how many that were; raises `NotYet` when all are to wait."""
     try:
         entries = line.read(campaign_id, issuer=issuer, most=most)
     except line.Lost:
         restoring.restore(Campaign.objects.get(pk=campaign_id))
         entries = line.read(campaign_id, issuer=issuer, most=most)
-    if entries:
-        settling.settle(campaign_id=campaign_id, places=[entry.place for entry in entries])
-        line.leave(campaign_id, entries)
-    return len(entries)
+    if not entries:
+        return 0
+    staying = settling.settle(campaign_id=campaign_id, places=[entry.place for entry in entries])
+    leaving = [entry for entry in entries if entry.place.ticket_id not in staying]
+    if not leaving:
+        raise NotYet
+    line.leave(campaign_id, leaving)
+    return len(leaving)
 
 
 def _tried(work: Callable[[], int]) -> int | None:
@@ -131,7 +143,7 @@ def _tried(work: Callable[[], int]) -> int | None:
     close_old_connections()
     try:
         return work()
-    except (line.Taken, line.Lost):
+    except (line.Taken, line.Lost, NotYet):
         return None
     except (Unavailable, Error) as error:
         log.warning("lines can't be served for now", error=str(error))

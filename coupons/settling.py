@@ -19,35 +19,42 @@ from coupons.models import Campaign, QueueTicket
 from coupons.partners.contract import NotReached
 from coupons.slots import Asker, Confirming, Issued
 from shop import journal, transactions
-from shop.errors import FirstcomeError, Rejected, Unavailable
+from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
 from shop.journal import Who
 
 log = get_logger(__name__)
 PARTNER_THREADS = 16
 
 
-def settle(*, campaign_id: int, places: Sequence[Place]) -> None:
+def settle(*, campaign_id: int, places: Sequence[Place]) -> set[UUID]:
     """Settle the tickets of these places in their order, and ask the partner where there is one.
 
-    Durable when it returns, and safe to repeat. A ticket whose partner doesn't answer, or is away, goes on
-    waiting. Raises `Unavailable` without the database.
+    Durable when it returns, and safe to repeat. Returns the tickets that are to keep their place in line: no
+    slot is left for them, but one may come back; or theirs went back, for the partner was not reached. One
+    whose partner doesn't answer goes on waiting with its slot. Raises `Unavailable` without the database.
     """
     try:
-        taken = transactions.run(lambda: _decide(campaign_id, places))
+        taken, early = transactions.run(lambda: _decide(campaign_id, places))
     except (DataError, IntegrityError) as error:
         if len(places) == 1:
             _give_up(places[0], error)
-            return
-        for place in places:
-            settle(campaign_id=campaign_id, places=[place])
-        return
-    if taken:
-        told = _partner_told(taken, by={place.ticket_id: place.by for place in places})
-        transactions.run(lambda: tickets.settle(told))
+            return set()
+        staying = [settle(campaign_id=campaign_id, places=[place]) for place in places]
+        return set[UUID]().union(*staying)
+    if not taken:
+        return early
+    outcomes = _partner_told(taken, by={place.ticket_id: place.by for place in places})
+    told = {id: outcome for id, outcome in outcomes.items() if not _may_wait(outcome)}
+    transactions.run(lambda: tickets.settle(told))
+    return early | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
 
 
-def _decide(campaign_id: int, places: Sequence[Place]) -> dict[UUID, Confirming]:
-    """Grant, and write what became of the tickets. Returns those whose partner is to be asked."""
+def _decide(campaign_id: int, places: Sequence[Place]) -> tuple[dict[UUID, Confirming], set[UUID]]:
+    """Grant, and write what became of the tickets.
+
+    Returns those whose partner is to be asked, and those for whom it is too early to say that nothing is
+    left: the partner has yet to agree to somebody's slot.
+    """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     written = tickets.written_ones(campaign, places)
     waiting = [
@@ -56,24 +63,33 @@ def _decide(campaign_id: int, places: Sequence[Place]) -> dict[UUID, Confirming]
         if written[place.ticket_id].status == QueueTicket.Status.WAITING
     ]
     if not waiting:
-        return {}
+        return {}, set()
     outcomes = granting.decide(campaign, [Asker(place.user_id, place.by) for place in waiting])
     outcome_of = {place.ticket_id: outcome for place, outcome in zip(waiting, outcomes, strict=True)}
-    tickets.settle(outcome_of)
-    return {id: outcome for id, outcome in outcome_of.items() if isinstance(outcome, Confirming)}
+    early = {id for id, outcome in outcome_of.items() if campaign.confirming and _is_sold_out(outcome)}
+    tickets.settle({id: outcome for id, outcome in outcome_of.items() if id not in early})
+    return {id: outcome for id, outcome in outcome_of.items() if isinstance(outcome, Confirming)}, early
 
 
 def _partner_told(taken: Mapping[UUID, Confirming], *, by: Mapping[UUID, Who]) -> dict[UUID, Outcome]:
-    """What the partner made of these slots; those that are in doubt are left out."""
+    """What the partner made of these slots."""
     with ThreadPoolExecutor(PARTNER_THREADS, thread_name_prefix="partner") as threads:
         told = threads.map(_asked, taken.values(), [by[ticket_id] for ticket_id in taken])
-        outcomes = dict(zip(taken, told, strict=True))
-    return {id: outcome for id, outcome in outcomes.items() if not _may_wait(outcome)}
+        return dict(zip(taken, told, strict=True))
 
 
 def _may_wait(outcome: Outcome) -> bool:
     """Whether asking later may end better; a partner that was not reached has not refused."""
-    return isinstance(outcome, Unavailable) or isinstance(getattr(outcome, "__cause__", None), NotReached)
+    return isinstance(outcome, Unavailable) or _is_unreached(outcome)
+
+
+def _is_unreached(outcome: Outcome) -> bool:
+    """Whether the slot went back only because the partner was not reached."""
+    return isinstance(outcome, PartnerFailed) and isinstance(outcome.__cause__, NotReached)
+
+
+def _is_sold_out(outcome: Outcome) -> bool:
+    return isinstance(outcome, Rejected) and outcome.code == "sold_out"
 
 
 def _asked(slot: Confirming, by: Who) -> Issued | FirstcomeError:
