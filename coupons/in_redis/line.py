@@ -8,6 +8,8 @@ A line that was lost is made anew from the tickets in the database (`coupons.res
 stream that is missing says so. What stands here twice, or was settled long ago, is decided once anyway.
 """
 
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +31,9 @@ COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
 LEASE_MILLISECONDS = 5_000
 # Below the client's patience with an answer.
 WAIT_MILLISECONDS = 500
+# Each keeps a connection of this process's pool meanwhile, and a call that finds none left looks like an outage.
+WAITS_AT_ONCE = 64
+_waits = threading.BoundedSemaphore(WAITS_AT_ONCE)
 
 # A number below one that waits: Redis came back with old data, and would let newcomers overtake.
 DRAW = """
@@ -190,13 +195,19 @@ def read(campaign_id: int, *, issuer: str, most: int) -> list[Entry]:
 
 
 def wait(campaign_id: int) -> None:
-    """Return when somebody stands in the line, or after half a second."""
+    """Return when somebody stands in the line, or after half a second: always then where too many wait."""
+    if not _waits.acquire(blocking=False):
+        time.sleep(WAIT_MILLISECONDS / 1000)
+        return
     stream = key(campaign_id, STREAM)
 
     def look(client: Redis) -> Any:
         return client.xread({stream: "0"}, count=1, block=WAIT_MILLISECONDS)
 
-    redis.attempt(look, otherwise=None)
+    try:
+        redis.attempt(look, otherwise=None)
+    finally:
+        _waits.release()
 
 
 def leave(campaign_id: int, entries: Sequence[Entry]) -> None:
