@@ -31,7 +31,7 @@ COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
 LEASE_MILLISECONDS = 5_000
 # Below the client's patience with an answer.
 WAIT_MILLISECONDS = 500
-# Each keeps a connection of this process's pool meanwhile, and a call that finds none left looks like an outage.
+# Each keeps a connection of this process's pool; a call that finds none left looks like an outage.
 WAITS_AT_ONCE = 64
 _waits = threading.BoundedSemaphore(WAITS_AT_ONCE)
 
