@@ -103,31 +103,42 @@ class Lab:
             self._say(f"seeding {accounts:,} accounts …")
             self.stage = stage.seeded(self.instance, accounts)
         told = circumstances.of(self.instance, load_before=self.load_before)
+        rows: list[results.Row] = []
         audited = False
         for case in some:
             if case.is_control and not audited:
-                self._audit("before the control")
+                self._audit("before the control", rows)
                 audited = True
-            row = running.run(self.stage, case, tick=begin(case))
-            self._keep(row | told, case)
-        self._audit(f"after {some[-1].name}")
+            rows.append(running.run(self.stage, case, tick=begin(case)) | told)
+            self._keep(rows[-1], case)
+        self._audit(f"after {some[-1].name}", rows)
 
     def _keep(self, row: results.Row, case: Case) -> None:
         """Write the row down at once, so that whatever comes next can't take it away."""
-        rows = results.merged(results.read(self.folder), row, order=list(SCENARIOS))
-        results.write(self.folder, rows)
+        self._write(row)
         self._say(report.line(row))
         self.findings += [f"{case.name}: {text}" for text in findings(row)]
 
-    def _audit(self, when: str) -> None:
-        """The whole shop, the control's campaigns apart; what those broke is said, for it is their point."""
+    def _write(self, row: results.Row) -> None:
+        results.write(self.folder, results.merged(results.read(self.folder), row, order=list(SCENARIOS)))
+
+    def _audit(self, when: str, rows: Sequence[results.Row]) -> None:
+        """The whole shop, the control's campaigns apart; what those broke is said, for it is their point.
+
+        Which case has broken anything else nobody knows, so each of these rows tells of it.
+        """
         forgiven = audits.controls(self.instance, UNSAFE)
         told = audits.laws(self.instance)
-        broken = list(audits.broken(told, forgiven=forgiven))
-        self.findings += [f"audit {when}: {text}" for text in broken]
-        by_control = [law["law"] for law in told if not law["holds"]] if not broken else []
-        said = [f"{', '.join(by_control)} broken by the control alone"] if by_control else broken
-        self._say("; ".join([f"audit {when}: {len(told)} laws checked", *said]))
+        broken = audits.broken(told, forgiven=forgiven)
+        found = [f"audit {when}: {text}" for text in broken.values()]
+        self.findings += found
+        for row in rows:
+            if found and not row["is_control"]:
+                row["findings"] += found
+                self._write(row)
+        by_control = [law["law"] for law in told if not law["holds"] and law["law"] not in broken]
+        said = [f"{', '.join(by_control)} broken by the control alone"] if by_control else []
+        self._say("; ".join([f"audit {when}: {len(told)} laws checked", *broken.values(), *said]))
 
     def write_report(self) -> None:
         """From every row there is."""
