@@ -3,13 +3,14 @@
 Told is how long each fault kept coupons from being issued: from the stroke to the next row in the database.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from threading import Event
 from typing import Any
 
-from scripts import process_identity
+from scripts import process_identity, readiness
 from scripts.lab import database
 from scripts.lab.stage import Stage
 from scripts.setup_error import SetupError
@@ -26,6 +27,8 @@ ISSUER: Mapping[str, Fault] = {"issuer killed": Fault("kill", "issuer", 0)}
 PAUSE_SECONDS = 0.8
 """Of plain load before each fault."""
 LOOK_SECONDS = 0.02
+ANSWERS_IN_A_ROW = 10
+"""The kernel deals new connections out among web's processes, also to one that is only starting."""
 
 CAMPAIGN = "SELECT id, strategy FROM coupons_campaign ORDER BY id DESC LIMIT 1"
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
@@ -50,11 +53,21 @@ def befall(stage: Stage, variant: str, ended: Event) -> list[dict[str, Any]]:
 
 
 def _is_whole(stage: Stage, processes: int, ended: Event) -> bool:
-    """Wait until web has all its processes again, so that one fault's price isn't told as another's."""
-    while _web_processes(stage) < processes:
+    """Wait until all of web's processes are there and serve, so that one fault's price isn't another's."""
+    in_a_row = 0
+    while in_a_row < ANSWERS_IN_A_ROW:
+        is_served = _web_processes(stage) >= processes and _answers(stage)
+        in_a_row = in_a_row + 1 if is_served else 0
         if ended.wait(LOOK_SECONDS):
             return False
     return True
+
+
+def _answers(stage: Stage) -> bool:
+    """Whether the process that a new connection comes to serves already, rather than starting."""
+    with contextlib.suppress(OSError):
+        return readiness.ask(stage.instance.port, "GET", "/healthz")[0] == 200
+    return False
 
 
 def _web_processes(stage: Stage) -> int:

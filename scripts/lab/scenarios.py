@@ -146,10 +146,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario(
             name="crash",
-            says="40 callers for 20 s without a pause, who come again, while in turn a web process is "
+            says="40 callers for 40 s without a pause, who come again, while in turn a web process is "
             "killed, Redis is killed, Redis is emptied, and the issuer of `queue` is killed: how long until "
             "the next coupon, at worst, and that rows = answers all the same",
-            load=loads.constant(40, 20, accounts=40_000, quantity=40_000),
+            load=loads.constant(40, 40, accounts=40_000, quantity=40_000),
             quick=loads.constant(8, 5, accounts=5_000, quantity=5_000),
             persists=True,
             meanwhile=crash.befall,
