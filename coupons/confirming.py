@@ -14,7 +14,7 @@ from coupons.partners import patience
 from coupons.partners.contract import NoAnswer, NotReached, Said
 from coupons.slots import Confirming, Issued
 from shop import transactions
-from shop.errors import Unavailable
+from shop.errors import PartnerFailed, Unavailable
 
 answers = Counter(
     "firstcome_partner_answers_total", "What partners said when a coupon was to be confirmed.", ["answer"]
@@ -39,7 +39,9 @@ def ask(confirming: Confirming) -> Issued:
         raise _unknown() from answer
     issued = verdicts.give_back(confirming, is_unsent=isinstance(answer, NotReached))
     if issued is None:
-        raise verdicts.refused() from (answer if isinstance(answer, NotReached) else None)
+        if isinstance(answer, NotReached):
+            raise PartnerFailed("The partner was not reached; nothing was issued.") from answer
+        raise verdicts.refused()
     return issued
 
 
