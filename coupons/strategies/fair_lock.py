@@ -8,7 +8,7 @@ on a busy machine dozens (spinning: 65, as by chance; coupons/tests/test_order_o
 most, then 409 `lock_not_acquired`. Without Redis 503, and nothing done; flushed, the line stands again.
 Scales: one coupon after the other, over all processes, each woken by the one before. A holder that was killed
 stops everybody for up to 3.5 s, waiters that were killed once more for as long at most.
-Choose it: when the order matters and each has to be told at once; `queue` keeps it too, and takes far more.
+Choose it: when the order matters and each has to be told at once; `queue` keeps it too, and takes some more.
 """
 
 from coupons import granting

@@ -4,7 +4,8 @@ How: one Lua call draws the next number into a Redis stream, the ticket is writt
 `coupons.serving` settles the line in batches; repeating a request leads to the same ticket.
 Promises: exact; positions in the order of the tickets, over all processes. A line that Redis lost is made
 anew from the tickets; without Redis 503 for newcomers. With a partner, positions go by its confirmations.
-Choose it: when a crowd must be taken in quickly and in strict order, and customers can wait for their turn.
+Choose it: when the order must be that of arrival over all processes, and customers can wait for their turn. A
+ticket is durable too, so standing in line costs no less than being served by `group_commit`.
 """
 
 from functools import lru_cache
