@@ -174,6 +174,12 @@ def _prose(markdown_text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Escaped, with `code` as code."""
-    pieces = html.escape(text).split("`")
-    return "".join(f"<code>{piece}</code>" if index % 2 else piece for index, piece in enumerate(pieces))
+    """Escaped, with `code` as code and **what matters** as strong."""
+    marked = _marked(html.escape(text), "`", "code")
+    return _marked(marked, "**", "strong")
+
+
+def _marked(text: str, mark: str, tag: str) -> str:
+    """The text with every second piece between the marks inside the tag."""
+    pieces = text.split(mark)
+    return "".join(f"<{tag}>{piece}</{tag}>" if index % 2 else piece for index, piece in enumerate(pieces))

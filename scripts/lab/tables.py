@@ -27,9 +27,10 @@ def in_short(rows: Sequence[Row]) -> Iterator[str]:
     """What a reader wants to know first."""
     safe = [row for row in rows if not row["is_control"]]
     broken = [row for row in safe if row["broken"] or row["findings"]]
-    yield f"{len(safe) - len(broken)} of {len(safe)} measurements of safe strategies were exact."
+    yield f"{len(safe) - len(broken)} of {len(safe)} measurements of safe strategies left nothing to find."
     for row in broken:
-        yield f"{label(row)} in {row['scenario']} was not: {wrong(row)} {'; '.join(row['findings'])}".strip()
+        told = "; ".join(row["findings"]) or wrong(row)
+        yield f"{label(row)} in {row['scenario']}: {told}."
     for row in rows:
         if row["is_control"]:
             yield f"`{row['strategy']}`, without a lock, in {row['scenario']}: {wrong(row) or 'all right'}."
