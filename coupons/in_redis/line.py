@@ -31,9 +31,10 @@ COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
 LEASE_MILLISECONDS = 5_000
 # Below the client's patience with an answer.
 WAIT_MILLISECONDS = 500
-# Each keeps a connection of this process's pool; a call that finds none left looks like an outage.
-WAITS_AT_ONCE = 64
+# Of one process: each has a connection of its pool, and a call that finds none left looks like an outage.
+WAITS_AT_ONCE = CALLS_AT_ONCE = 64
 _waits = threading.BoundedSemaphore(WAITS_AT_ONCE)
+_calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 
 # A number below one that waits: Redis came back with old data, and would let newcomers overtake.
 DRAW = """
@@ -223,7 +224,8 @@ def release(campaign_id: int, *, issuer: str) -> None:
 
 def _call(script: str, campaign_id: int, names: Sequence[str], arguments: Sequence[Any]) -> Any:
     keys = [key(campaign_id, name) for name in names]
-    told = redis.attempt(lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None)
+    with _calls:
+        told = redis.attempt(lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None)
     if told is None:
         raise _away()
     return told

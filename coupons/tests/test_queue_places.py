@@ -18,7 +18,7 @@ from coupons.tests.laws import broken
 from coupons.tests.own_partner import GOOD
 from scripts import ports
 from scripts.tests.simulator import running
-from shop import redis
+from shop.errors import Unavailable
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,17 +95,19 @@ def test_an_issuer_that_cannot_look_any_more_ends_with_all_its_lines() -> None:
 
 
 def test_more_lines_than_there_are_connections_for_keep_nobody_from_redis() -> None:
-    def wait(number: int) -> list[bool]:
-        """Whether Redis seems to be there, after each of some waits."""
-        answers = []
+    def serve(number: int) -> list[str]:
+        """As an issuer's thread does whose line is not there: it hears so, and waits."""
+        heard = []
         for _ in range(4):
+            with pytest.raises((line.Lost, Unavailable)) as told:
+                line.read(number, issuer="any", most=1)
+            heard.append(told.typename)
             line.wait(number)
-            answers.append(redis.attempt(lambda client: client.ping(), otherwise=False))
-        return answers
+        return heard
 
-    answers = race([partial(wait, number) for number in range(300)])
+    heard = race([partial(serve, number) for number in range(300)])
 
-    assert answers == [[True] * 4] * 300
+    assert heard == [["Lost"] * 4] * 300
 
 
 def line_of(**terms: object) -> Campaign:
