@@ -24,6 +24,7 @@ HOW_TO_READ = (
     "answered 200 with the coupon it has.",
     "`per second` counts callers who knew what their request came to; times are of one call, connecting "
     "included. `p95 until known` is the time until a caller knew, with all the waiting and coming again.",
+    "A buyer of `orders` who is told 202 knows only that it goes on: `paid a second` is what counts.",
     "Deadlocks and lock waits are the database server's own counters; "
     "`retries and the like` are what the shop counts in `/metrics`.",
     "Wrong rows are counted by SQL over the campaign, against its quantity, its counter and the answers.",

@@ -52,7 +52,7 @@ METRICS = {
     "ticket_issued": {"count": 3},
     "coupons": {"count": 103},
     "took{scenario:vus_10}": TREND,
-    "answered{scenario:vus_10}": {"count": 60},
+    "in_time{scenario:vus_10}": {"count": 60},
 }
 CIRCUMSTANCES = {
     "cores": 2,

@@ -83,14 +83,20 @@ def telling() -> Iterator:
 
 
 def ask(shop: Shop, home: Path, one: Load, *, persists: int = 0, patience: int = 20) -> Figures:
+    metrics, took = measured(shop, home, one, persists=persists, patience=patience)
+    return figures.read(metrics, processor_seconds=took)
+
+
+def measured(
+    shop: Shop, home: Path, one: Load, *, persists: int = 0, patience: int = 20
+) -> tuple[figures.Metrics, float]:
     (home / "log").mkdir(exist_ok=True)
     users = [{"access": f"token-{number}"} for number in range(CALLERS)]
     (home / "tokens.json").write_text(json.dumps({"users": users}))
     known = {"TOKENS": home / "tokens.json", "CAMPAIGN": 7, "PERSISTS": persists, "PATIENCE": patience}
     instance = Instance(home=home, port=shop.server_address[1], database="mariadb")
     settings = loads.settings(one) | known
-    metrics, took = load.measure("lab/coupons", settings, instance=instance, within_seconds=90)
-    return figures.read(metrics, processor_seconds=took)
+    return load.measure("lab/coupons", settings, instance=instance, within_seconds=90)
 
 
 AT_ONCE = loads.at_once(CALLERS, quantity=1)
@@ -150,9 +156,15 @@ def test_each_step_has_figures_and_accounts_of_its_own(telling, tmp_path: Path):
     shop = telling(COUPON)
     one = loads.steps((1, 2), 1, accounts=CALLERS, quantity=CALLERS)
     assert [executor["env"]["FIRST"] for executor in one.executors.values()] == ["0", str(CALLERS // 2)]
-    (tmp_path / "log").mkdir()
-    told = ask(shop, tmp_path, one)
+
+    metrics, took = measured(shop, tmp_path, one)
+
+    told = figures.read(metrics, processor_seconds=took)
     assert told.asked == told.coupons == sum(map(len, shop.asked.values())) > CALLERS
+    first, second = figures.steps(metrics, [1, 2], seconds=1)
+    assert (first["vus"], second["vus"]) == (1, 2)
+    assert first["per_second"] > 0 and second["per_second"] > 0
+    assert first["per_second"] + second["per_second"] <= told.asked
 
 
 def test_the_lab_loads_nobody_but_loopback(telling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
