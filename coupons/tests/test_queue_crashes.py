@@ -1,7 +1,9 @@
 """The strategy `queue` when issuers die, freeze or race, and when Redis goes away or forgets."""
 
 import signal
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +34,7 @@ from shop.tests.waiting import in_background
 
 __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
+ASKING_THREADS = 40
 LOCK = "SELECT * FROM coupons_campaign WHERE id = %s FOR UPDATE"
 
 
@@ -99,21 +102,40 @@ def test_what_a_killed_issuer_had_read_is_taken_up_by_the_next_in_its_order(
 
 
 def test_several_issuers_at_once_keep_the_order(issuers: Callable[..., OwnIssuer]) -> None:
-    campaign = line_of(quantity=1_500)
+    campaign = line_of(quantity=3_000)
     three = [issuers() for _ in range(3)]
     wait_until(lambda: all("Serving the lines" in issuer.log() for issuer in three), seconds=60)
-    asked = in_background(lambda: ask_all(campaign, accounts(1_500)))
-    wait_until(lambda: settled(campaign) > 200, seconds=60)
-    frozen = three[0]
-    assert frozen.child
-    frozen.child.send_signal(signal.SIGSTOP)
+    asked = in_background(lambda: ask_all(campaign, accounts(3_000)))
+    wait_until(lambda: settled(campaign) > 100, seconds=60)
+    child = three[0].child
+    assert child
+    freeze_between_transactions(child)
     asked.result()
-    wait_until(lambda: settled(campaign) == 1_500, seconds=60)
-    frozen.child.send_signal(signal.SIGCONT)
+    wait_until(lambda: settled(campaign) == 3_000, seconds=60)
+    child.send_signal(signal.SIGCONT)
 
     assert {issuer.stop() for issuer in three} == {0}
-    assert order_of_positions(campaign) == [(number, number) for number in range(1, 1_501)]
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 3_001)]
     assert broken() == {}
+
+
+def freeze_between_transactions(child: "subprocess.Popen[bytes]") -> None:
+    """Freeze it while it has no transaction open, and waits for no row: it would keep the row from all."""
+    for _ in range(20):
+        child.send_signal(signal.SIGSTOP)
+        if tickets_are_written(more=8 * ASKING_THREADS):
+            return
+        child.send_signal(signal.SIGCONT)
+    raise AssertionError("it had a transaction open each time")
+
+
+def tickets_are_written(*, more: int) -> bool:
+    """Whether that many are within seconds: those under way, and many others after them, who need the row."""
+    enough, deadline = QueueTicket.objects.count() + more, time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if QueueTicket.objects.count() >= enough:
+            return True
+    return False
 
 
 def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Redis) -> None:
@@ -321,7 +343,7 @@ def line_of(**terms: object) -> Campaign:
     return CampaignFactory.create(strategy="queue", **terms)
 
 
-def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = 40) -> list[Any]:
+def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = ASKING_THREADS) -> list[Any]:
     """What each account was answered, asked for in so many threads."""
     calls = asking(campaign.pk, user_ids)
 
