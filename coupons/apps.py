@@ -37,5 +37,5 @@ class CouponsConfig(AppConfig):
             "firstcome_queue_oldest_ticket_seconds",
             help="For how long the first in line has waited.",
             label="campaign",
-            read=tickets.longest_wait,
+            read=tickets.longest_wait_seconds,
         )

@@ -135,14 +135,14 @@ def waited_for() -> "QuerySet[Campaign]":
     return Campaign.objects.filter(Exists(waiting_at(OuterRef("pk"))))
 
 
-def count_waiting() -> dict[str, float]:
+def count_waiting() -> dict[str, int]:
     """How many wait, by campaign."""
     counted = waiting_at(OuterRef("pk")).order_by().values("campaign").annotate(number=Count("pk"))
     rows = waited_for().annotate(waiting=Subquery(counted.values("number")))
-    return {str(pk): float(number or 0) for pk, number in rows.values_list("pk", "waiting")}
+    return {str(pk): number or 0 for pk, number in rows.values_list("pk", "waiting")}
 
 
-def longest_wait() -> dict[str, float]:
+def longest_wait_seconds() -> dict[str, float]:
     """For how many seconds the first in line has waited, by campaign."""
     first = waiting_at(OuterRef("pk")).order_by("number").values("created_at")[:1]
     now = timezone.now()

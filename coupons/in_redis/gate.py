@@ -10,6 +10,7 @@ from the database and what was committed meanwhile simply meet in it. The gate m
 lets too many through, the database refuses them; what it counts too much is put right by `gate_healing`.
 """
 
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,9 +91,9 @@ class Verdict:
     ticket: str = ""
 
     @property
-    def number(self) -> float:
+    def number(self) -> int:
         """Its place in the order of admission; whoever has none comes last."""
-        return int(self.ticket.partition(":")[0]) if self.ticket else float("inf")
+        return int(self.ticket.partition(":")[0]) if self.ticket else sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,11 @@ def heal() -> int:
     )
 
 
-def numbers_in_flight() -> Mapping[str, float] | None:
+def numbers_in_flight() -> Mapping[str, int] | None:
     """How many are in flight by campaign, for the metrics; None without Redis."""
     ids = list(_gated().values_list("pk", flat=True))
     return redis.attempt(
-        lambda client: {str(id): float(gate.number_in_flight(client, id)) for id in ids}, otherwise=None
+        lambda client: {str(id): gate.number_in_flight(client, id) for id in ids}, otherwise=None
     )
 
 
