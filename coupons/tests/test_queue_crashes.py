@@ -193,7 +193,8 @@ def test_redis_flushed_while_many_ask_and_are_served(
 
     wait_until(is_settled, seconds=60)
 
-    assert set(told(outcomes)) <= {"queued", "unavailable"}
+    # The last to ask may come when all are given.
+    assert set(told(outcomes)) <= {"queued", "unavailable", "sold_out"}
     issuing.forget()
     again = told(outcome for outcome in ask_all(campaign, everyone))
     assert again["again"] == 900
