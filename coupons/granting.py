@@ -75,12 +75,13 @@ def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | Confirmin
     """
     campaign = Campaign.objects.get(pk=campaign_id)
     had = had_before(campaign, [user_id]).get(user_id)
-    if had is not None:
-        return told(owed(campaign, had))
-    refused = refusal(campaign, timezone.now())
-    if refused is not None:
-        raise refused
-    return None
+    answer = owed_or_refused(campaign, had, timezone.now())
+    return told(answer) if answer else None
+
+
+def owed_or_refused(campaign: Campaign, had: Coupon | Confirmation | None, now: datetime) -> Outcome | None:
+    """What an account is owed that has this, or why it gets nothing; None when it may get something new."""
+    return owed(campaign, had) if had else refusal(campaign, now)
 
 
 def had_before(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon | Confirmation]:

@@ -75,12 +75,7 @@ def _look(campaign_id: int, user_ids: Sequence[int]) -> list[Outcome | Campaign]
     campaign = Campaign.objects.get(pk=campaign_id)
     now = timezone.now()
     had = granting.had_before(campaign, set(user_ids))
-    return [
-        granting.owed(campaign, had[user_id])
-        if user_id in had
-        else granting.refusal(campaign, now) or campaign
-        for user_id in user_ids
-    ]
+    return [granting.owed_or_refused(campaign, had.get(user_id), now) or campaign for user_id in user_ids]
 
 
 @lru_cache(maxsize=LANES)

@@ -42,12 +42,10 @@ def _decided(campaign_id: int, asker: Asker) -> Outcome:
     """What the account has, or is refused, seen without a lock; or else what the guarded UPDATE says."""
     now = timezone.now()
     seen = Campaign.objects.get(pk=campaign_id)
-    had = granting.had_before(seen, [asker.user_id])
-    if had:
-        return granting.owed(seen, had[asker.user_id])
-    refusal = granting.refusal(seen, now)
-    if refusal:
-        return refusal
+    had = granting.had_before(seen, [asker.user_id]).get(asker.user_id)
+    answer = granting.owed_or_refused(seen, had, now)
+    if answer:
+        return answer
     is_counted = _count(seen, now)
     campaign = Campaign.objects.get(pk=campaign_id)
     return _fill(campaign, asker, now) if is_counted else _refusal(campaign, now)
