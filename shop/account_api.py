@@ -5,9 +5,6 @@ from dataclasses import asdict
 from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from shop import accounts, addresses, schema, throttling, tokens
 from shop.account_bodies import (
@@ -18,11 +15,12 @@ from shop.account_bodies import (
     SignInInput,
     TokensBody,
 )
+from shop.calls import Request, Response, View
 from shop.permissions import account_id
 from shop.reading import read
 
 
-class ForAnybody(APIView):
+class ForAnybody(View):
     """A call that needs no account, and doesn't look at a token that came along."""
 
     authentication_classes = []
@@ -43,7 +41,7 @@ class Users(ForAnybody):
         return Response(_account(user), status=201)
 
 
-class OwnAccount(APIView):
+class OwnAccount(View):
     @extend_schema(summary="The caller's own account", responses={200: OwnAccountBody})
     def get(self, request: Request) -> Response:
         """Who the access token speaks for."""
@@ -83,7 +81,7 @@ class Refresh(ForAnybody):
         return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
 
 
-class SignOut(APIView):
+class SignOut(View):
     @extend_schema(
         summary="Have a refresh token refused from now on", request=RefreshInput, responses={204: None}
     )

@@ -4,7 +4,8 @@ from ipaddress import ip_address
 
 from django.conf import settings
 from django.http import HttpRequest
-from rest_framework.request import Request
+
+from shop.calls import Request
 
 
 def of(request: HttpRequest | Request) -> str:

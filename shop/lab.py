@@ -6,10 +6,8 @@ from django.conf import settings
 from django.http import Http404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from shop.calls import Request, Response, View
 from shop.reading import Id, Input, read
 
 
@@ -19,7 +17,7 @@ class NullInput(Input):
     campaign: Id
 
 
-class NullCoupon(APIView):
+class NullCoupon(View):
     @extend_schema(exclude=True)
     def post(self, request: Request) -> Response:
         """Answer in the shape of a coupon, having done nothing. There only with `LAB=1`."""

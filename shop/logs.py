@@ -2,16 +2,42 @@
 
 import logging
 import sys
+from contextvars import ContextVar
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def _add_request_id(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    name = _request_id.get()
+    if name:
+        event.setdefault("request_id", name)
+    return event
+
 
 SHARED: list[Processor] = [
-    structlog.contextvars.merge_contextvars,
+    _add_request_id,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+class naming:  # noqa: N801 - reads as a word: `with logs.naming(...)`
+    """What is logged inside belongs to this request. A class, for it is entered by every request."""
+
+    __slots__ = ("_request_id", "_token")
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def __enter__(self) -> None:
+        self._token = _request_id.set(self._request_id)
+
+    def __exit__(self, *raised: object) -> None:
+        _request_id.reset(self._token)
 
 
 def configure(*, level: str) -> None:

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Callable
 
-import structlog
 from django.http import HttpRequest, HttpResponse
 from uuid_utils import uuid7
 
-from shop import journal, problems
+from shop import journal, logs, problems
 from shop.journal import Who
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -20,9 +19,9 @@ def request_id(handler: Handler) -> Handler:
     """Name each request, by the caller's `X-Request-ID` where it is sane, in logs and in the answer."""
 
     def named(request: HttpRequest) -> HttpResponse:
-        given = request.headers.get("X-Request-ID", "")
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
         name = given if GOOD_ID.fullmatch(given) else str(uuid7())
-        with structlog.contextvars.bound_contextvars(request_id=name), journal.acting(Who(request_id=name)):
+        with logs.naming(name), journal.acting(Who(request_id=name)):
             response = handler(request)
         response["X-Request-ID"] = name
         return response

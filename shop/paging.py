@@ -1,16 +1,15 @@
 """Lists: cursor pages of 50, `?limit=` up to 200."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
-from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from shop.calls import Request, Response
 from shop.errors import invalid_field
 
 
@@ -22,7 +21,7 @@ class Pages(CursorPagination):
     page_size_query_param = "limit"
     position_field: Any
 
-    def get_page_size(self, request: Request) -> int:
+    def get_page_size(self, request: Any) -> int:
         asked = request.query_params.get("limit")
         if asked is None:
             return self.page_size
@@ -31,7 +30,7 @@ class Pages(CursorPagination):
         # Python reads no number of thousands of digits.
         return min(int(asked), self.max_page_size) if len(asked) < 10 else self.max_page_size
 
-    def decode_cursor(self, request: Request) -> Cursor | None:
+    def decode_cursor(self, request: Any) -> Cursor | None:
         """The cursor, its position held to the column: what a client made up never reaches the database.
 
         Base64 passes over what it can't read, so `..` would be the first page: only what would be written
@@ -60,7 +59,7 @@ def page(
     pages.ordering = (ordering,) if isinstance(ordering, str) else ordering
     pages.position_field = rows.model._meta.get_field(pages.ordering[0].lstrip("-"))
     try:
-        found: list[Model] = pages.paginate_queryset(rows, request) or []
+        found: list[Model] = pages.paginate_queryset(rows, cast(Any, request)) or []
     except (NotFound, ValidationError):
         raise invalid_field("cursor", "invalid", "The cursor is not one of this list's.") from None
     return Response(

@@ -1,8 +1,8 @@
 """What staff may do: the database says so, never the token."""
 
 from django.contrib.auth.models import User
-from rest_framework.request import Request
 
+from shop.calls import Request
 from shop.errors import NotAllowed, NotAuthenticated
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseFailure
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
@@ -81,6 +81,8 @@ def of(error: Exception) -> HttpResponse:
             return problem(403, "permission_denied", "This account may not do that.")
         case RequestDataTooBig():
             return _of_rest_framework(json_bodies.TooLarge())
+        case SuspiciousOperation():
+            return problem(400, "invalid", "The request can't be understood.")
         case DatabaseFailure() if transactions.is_lost(error) or transactions.is_conflict(error):
             return _ours(errors.Unavailable("The database can't be reached; ask again."))
     log.error("unforeseen error", exc_info=error)
@@ -89,10 +91,13 @@ def of(error: Exception) -> HttpResponse:
 
 def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """REST framework's exception handler. A method that isn't there is 405 even to who isn't signed in."""
-    method = context["request"].method
-    if isinstance(error, exceptions.NotAuthenticated) and method not in context["view"].allowed_methods:
+    method, allowed = context["request"].method, context["view"].allowed_methods
+    if isinstance(error, exceptions.NotAuthenticated) and method not in allowed:
         error = exceptions.MethodNotAllowed(method)
-    return of(error)
+    response = of(error)
+    if response.status_code == 405:
+        response["Allow"] = ", ".join(allowed)
+    return response
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

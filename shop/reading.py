@@ -10,8 +10,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
-from rest_framework.request import Request
 
+from shop.calls import Request
 from shop.errors import Invalid
 
 LARGEST_ID = 2**63 - 1

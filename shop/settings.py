@@ -56,8 +56,10 @@ INSTALLED_APPS = [
     "orders",
 ]
 MIDDLEWARE = [
-    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "shop.counting.Requests",
     "shop.middleware.request_id",
+    # Calls of the API go to their view from here, past what only pages need.
+    "shop.calls.straight",
     "shop.middleware.problems_everywhere",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -67,7 +69,6 @@ MIDDLEWARE = [
     "shop.middleware.operators",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 ROOT_URLCONF = "shop.urls"
 WSGI_APPLICATION = "shop.wsgi.application"
@@ -187,8 +188,8 @@ CELERY_BEAT_SCHEDULER = "shop.beat.Scheduler"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["shop.authentication.BearerToken"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["shop.json_bodies.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["shop.json_bodies.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.json_bodies.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "shop.schema_generation.Operations",
     "DEFAULT_VERSIONING_CLASS": None,

@@ -5,10 +5,15 @@ good for one use: using it up inserts its line in the blacklist, and the unique 
 first.
 """
 
+import hmac
+import time
+from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import orjson
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
@@ -20,6 +25,8 @@ from shop.errors import NotAuthenticated
 
 SWEEP_BATCH = 1_000
 ACCOUNT, STAFF = "user_id", "staff"
+# {"alg":"HS256","typ":"JWT"}, as simplejwt writes it.
+HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
 
 
 class TokenInvalid(NotAuthenticated):
@@ -87,8 +94,46 @@ def pair_for(user: User) -> Pair:
 
 def read_access(raw: str) -> Account:
     """The account an access token speaks for, without a query. Raises `TokenInvalid`."""
-    token = _verified(AccessToken, raw)
-    return Account(id=_account_id(token), is_staff=token.get(STAFF) is True)
+    claims = signed_claims(raw)
+    is_access = claims.get("token_type") == "access" and "jti" in claims
+    if not is_access or not _is_good_now(claims.get("exp")):
+        raise TokenInvalid
+    return Account(id=_account_id(claims), is_staff=claims.get(STAFF) is True)
+
+
+def signed_claims(raw: str) -> dict[str, Any]:
+    """What the token claims, once its signature is found to be ours. Raises `TokenInvalid`.
+
+    Every call needs this, and PyJWT takes ten times as long for it. We sign all our tokens in the same way,
+    so the header is compared rather than believed; what it says of algorithms is never looked at.
+    """
+    signed, _, signature = raw.rpartition(".")
+    header, _, payload = signed.partition(".")
+    if header != HEADER:
+        raise TokenInvalid
+    try:
+        expected = hmac.digest(_signing_key(), signed.encode("ascii"), "sha256")
+        if not hmac.compare_digest(expected, _decoded(signature)):
+            raise TokenInvalid
+        claims = orjson.loads(_decoded(payload))
+    except ValueError:
+        raise TokenInvalid from None
+    if not isinstance(claims, dict):
+        raise TokenInvalid
+    return claims
+
+
+def _decoded(segment: str) -> bytes:
+    return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+
+
+def _signing_key() -> bytes:
+    key: str = settings.SIMPLE_JWT["SIGNING_KEY"]
+    return key.encode()
+
+
+def _is_good_now(expires_at: Any) -> bool:
+    return isinstance(expires_at, int | float) and time.time() < expires_at
 
 
 def rotate(raw: str) -> Pair:
@@ -141,7 +186,7 @@ def _verified(kind: type[Any], raw: str) -> Any:
 def _account_id(token: Any) -> int:
     try:
         return int(token[ACCOUNT])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise TokenInvalid from None
 
 

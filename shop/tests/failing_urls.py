@@ -5,16 +5,14 @@ from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path
 from rest_framework.permissions import AllowAny
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from shop.calls import Request, Response, View
 from shop.urls import handler400, handler403, handler404, handler500, urlpatterns
 
 __all__ = ["handler400", "handler403", "handler404", "handler500"]
 
 
-class Broken(APIView):
+class Broken(View):
     """A mistake of ours, with a secret in its message."""
 
     permission_classes = [AllowAny]
@@ -23,7 +21,7 @@ class Broken(APIView):
         raise RuntimeError("secret-of-the-house")
 
 
-class BadSQL(APIView):
+class BadSQL(View):
     """A statement that the database refuses, and quotes in its error."""
 
     permission_classes = [AllowAny]

@@ -5,10 +5,9 @@ from typing import Any
 from django.http import HttpResponse
 from django.urls import path
 from rest_framework.permissions import IsAuthenticated
-from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from shop import idempotency, json_bodies, keyed_calls
+from shop.calls import Request, View
 from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
 from shop.idempotency import Answer
 from shop.reading import Input, Words, read
@@ -29,7 +28,7 @@ class CountInput(Input):
     weight: int | None = None
 
 
-class CountOne(APIView):
+class CountOne(View):
     """Counts the name; a name of `REFUSALS` is refused so, `declined` is answered 402 and recorded."""
 
     permission_classes = [IsAuthenticated]

@@ -18,7 +18,7 @@ def test_this_machine_reads_them() -> None:
 
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
-    assert b"# TYPE django_http_requests_before_middlewares_total counter" in answer.content
+    assert b"# TYPE django_http_responses_total_by_status_view_method_total counter" in answer.content
 
 
 @pytest.mark.django_db
@@ -64,14 +64,16 @@ def test_without_a_database_the_counters_are_told_all_the_same() -> None:
         answer = looking.get("/metrics")
 
     assert answer.status_code == 200
-    assert b"django_http_requests_before_middlewares_total" in answer.content
+    assert b"django_http_responses_total_by_status_view_method_total" in answer.content
     assert b"firstcome_events_queued" not in answer.content
 
 
 def answered_well(address: str) -> float:
     """How many requests all workers together have answered by 200."""
     text = urllib3.request("GET", f"{address}/metrics", retries=False).data.decode()
-    counted = re.findall(r'^django_http_responses_total_by_status_total{status="200"} (\S+)$', text, re.M)
+    counted = re.findall(
+        r'^django_http_responses_total_by_status_view_method_total{.*status="200".*} (\S+)$', text, re.M
+    )
     return sum(map(float, counted))
 
 
