@@ -30,8 +30,9 @@ def _web(instance: Instance, environment: Mapping[str, str]) -> Command:
         *_python("granian", "shop.wsgi:application", "--interface", "wsgi", "--no-ws"),
         *("--host", ports.HOST, "--port", str(instance.port)),
         *("--workers", environment["WEB_WORKERS"], "--blocking-threads", environment["WEB_THREADS"]),
-        # Open keep-alive connections count against the backpressure, and those past it wait unseen.
-        *("--backlog", "4096", "--backpressure", "4000"),
+        # Open keep-alive connections count against the backpressure, and those past it wait unseen: each
+        # process takes 10,000, however unevenly they come.
+        *("--backlog", "10240", "--backpressure", "10000"),
         *("--respawn-failed-workers", "--respawn-interval", "0.5", "--workers-kill-timeout", "4"),
         *("--static-path-route", "/static", "--static-path-mount", environment["STATIC_ROOT"]),
     ]

@@ -13,6 +13,7 @@ import urllib3
 from django.conf import settings
 
 from shop import transactions
+from shop.breaker import Breaker
 
 SECONDS = 3.0
 MOST_EVENTS = 100
@@ -21,6 +22,7 @@ READ_OF_AN_ANSWER = 1_000
 # These pass by themselves, or when somebody corrects a setting: the events are not to blame.
 PASSING = {401, 403, 408, 425, 429}
 
+_breaker = Breaker()
 _pool = urllib3.PoolManager(maxsize=16, retries=False)
 
 
@@ -33,24 +35,50 @@ class Verdict:
 
 
 def send(events: Sequence[dict[str, Any]]) -> Verdict:
-    """Send up to 100 events in this order. What comes again is known by its id there and dropped."""
+    """Send up to 100 events in this order. What comes again is known by its id there and dropped.
+
+    After one that wasn't answered in time nobody waits for the next: it is in vain at once, for a second.
+    """
     transactions.assert_outside()
+    if not _breaker.lets_through():
+        return Verdict("no answer a moment ago, so not asked")
+    try:
+        verdict = _send(events)
+    except urllib3.exceptions.HTTPError as error:
+        verdict = Verdict(f"no answer: {error}")
+        if _has_kept_waiting(error):
+            _breaker.failed()
+            return verdict
+    # Whatever it said or didn't: it kept nobody waiting.
+    _breaker.worked()
+    return verdict
+
+
+def _has_kept_waiting(error: urllib3.exceptions.HTTPError) -> bool:
+    """A connection that is refused is a time-out by its class only."""
+    is_refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    return isinstance(error, urllib3.exceptions.TimeoutError) and not is_refused
+
+
+def reset() -> None:
+    """Forget that it didn't answer (tests)."""
+    _breaker.worked()
+
+
+def _send(events: Sequence[dict[str, Any]]) -> Verdict:
     body = orjson.dumps({"events": events}, option=orjson.OPT_UTC_Z)
     headers = {"Content-Type": "application/json"} | _signature(body)
-    try:
-        response = _pool.request(
-            "POST",
-            f"{settings.DATA_PLATFORM_URL}/events",
-            body=body,
-            headers=headers,
-            timeout=urllib3.Timeout(total=SECONDS),
-            preload_content=False,
-        )
-        # An answer that isn't read to its end closes its connection instead of going back to the pool.
-        with closing(response):
-            said = response.read(READ_OF_AN_ANSWER, decode_content=False).decode(errors="replace")
-    except urllib3.exceptions.HTTPError as error:
-        return Verdict(f"no answer: {error}")
+    response = _pool.request(
+        "POST",
+        f"{settings.DATA_PLATFORM_URL}/events",
+        body=body,
+        headers=headers,
+        timeout=urllib3.Timeout(total=SECONDS),
+        preload_content=False,
+    )
+    # An answer that isn't read to its end closes its connection instead of going back to the pool.
+    with closing(response):
+        said = response.read(READ_OF_AN_ANSWER, decode_content=False).decode(errors="replace")
     if 200 <= response.status < 300:
         return Verdict()
     is_final = 400 <= response.status < 500 and response.status not in PASSING

@@ -27,17 +27,24 @@ MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 PENDING = object()
+# How many of a batch are woken at once; each wakes another on its way out. Woken all at once they would
+# crowd before the interpreter's lock, the next leader among them, and twice as much time went into that.
+ABREAST = 2
 
 
 class _Waiter(Generic[Request]):
-    """One request in line. `wake` is a lock used as a signal: half the price of an Event."""
+    """One request in line. `wake` is a lock used as a signal: half the price of an Event.
 
-    __slots__ = ("has_left", "is_taken", "outcome", "request", "wake")
+    Once it has its outcome it wakes `follower`. Nobody counts on one that `is_gone` for that.
+    """
+
+    __slots__ = ("follower", "has_left", "is_gone", "is_taken", "outcome", "request", "wake")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.outcome: Any = PENDING
-        self.is_taken = self.has_left = False
+        self.is_taken = self.has_left = self.is_gone = False
+        self.follower: _Waiter[Request] | None = None
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -56,7 +63,9 @@ class Lane(Generic[Request, Outcome]):
 
     `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for
     each, in the same order; an outcome that is an exception is raised to its caller alone. It may run
-    more than once for the same requests, so it must be safe to repeat.
+    more than once for the same requests, so it must be safe to repeat. A lane that only reads needs no
+    transaction: `run` is `transactions.read` then. Its batches are so quick that hardly anybody would share
+    one: `pace_seconds` is what each begins after the last one at least.
     """
 
     def __init__(
@@ -66,11 +75,16 @@ class Lane(Generic[Request, Outcome]):
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
         wait_seconds: float = WAIT_SECONDS,
+        pace_seconds: float = 0.0,
+        run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run,
     ) -> None:
         self._decide = decide
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._wait_seconds = wait_seconds
+        self._pace_seconds = pace_seconds
+        self._began_at = float("-inf")
+        self._run = run
         self._mutex = threading.Lock()
         self._line: deque[_Waiter[Request]] = deque()
         self._leader: _Waiter[Request] | None = None
@@ -85,7 +99,7 @@ class Lane(Generic[Request, Outcome]):
         outcome is unknown, and asking again with the same key or account tells it.
         """
         if connection.in_atomic_block:
-            return _result(transactions.run(lambda: self._decided([request]))[0])
+            return _result(self._run(lambda: self._decided([request]))[0])
         waiter = _Waiter(request)
         self._join(waiter)
         try:
@@ -93,7 +107,8 @@ class Lane(Generic[Request, Outcome]):
             if self._leader is waiter:
                 self._lead(waiter)
         finally:
-            # Whatever happens to this thread, the lead goes on.
+            # Whatever happens to this thread, the others are woken, and the lead goes on.
+            self._wake_follower(waiter)
             self._leave(waiter)
         return _result(waiter.outcome)
 
@@ -154,10 +169,13 @@ class Lane(Generic[Request, Outcome]):
         is_dead = time.monotonic() - self._led_since >= self._wait_seconds
         others = (waiter for waiter in self._line if waiter is not self._leader)
         if is_dead and (successor := next(others, None)):
+            if self._leader:
+                self._leader.is_gone = True
             self._give_lead_to(successor)
 
     def _lead(self, leader: _Waiter[Request]) -> None:
         """Decide batches up to that of its own request: the first, unless it follows a dead leader."""
+        self._keep_pace()
         while batch := self._take_batch(leader):
             try:
                 self._settle(batch)
@@ -165,6 +183,12 @@ class Lane(Generic[Request, Outcome]):
                 for waiter in batch:
                     if waiter.outcome is PENDING:
                         waiter.settle(_unknown())
+
+    def _keep_pace(self) -> None:
+        """Let others join where batches follow each other; who comes to an idle lane doesn't wait."""
+        if self._pace_seconds:
+            time.sleep(max(0.0, self._began_at + self._pace_seconds - time.monotonic()))
+            self._began_at = time.monotonic()
 
     def _take_batch(self, leader: _Waiter[Request]) -> list[_Waiter[Request]]:
         """The next in line; nobody once the leader's own request is taken."""
@@ -181,7 +205,7 @@ class Lane(Generic[Request, Outcome]):
         requests = [waiter.request for waiter in batch]
         outcomes: Sequence[Any]
         try:
-            outcomes = transactions.run(lambda: self._decided(requests))
+            outcomes = self._run(lambda: self._decided(requests))
         except transactions.DatabaseAway as error:
             # For everybody, so there is nobody to save by going on.
             outcomes = [transactions.DatabaseAway(error.detail) for _ in batch]
@@ -191,8 +215,28 @@ class Lane(Generic[Request, Outcome]):
                 self._settle_one_by_one(batch)
                 return
             outcomes = [error]
-        for waiter, outcome in zip(batch, outcomes, strict=True):
-            waiter.settle(outcome)
+        self._tell(batch, outcomes)
+
+    def _tell(self, batch: Sequence[_Waiter[Request]], outcomes: Sequence[Any]) -> None:
+        """Give all of them their outcomes at once, and wake the first."""
+        with self._mutex:
+            gone = [waiter for waiter in batch if waiter.is_gone]
+            here = [waiter for waiter in batch if not waiter.is_gone]
+            for waiter, follower in zip(here, here[ABREAST:], strict=False):
+                waiter.follower = follower
+            # From the back: who sees an outcome, unsignalled, wakes a follower that sees its own.
+            for waiter, outcome in zip(reversed(batch), reversed(outcomes), strict=True):
+                waiter.outcome = outcome
+        for waiter in (*here[:ABREAST], *gone):
+            waiter.signal()
+
+    def _wake_follower(self, waiter: _Waiter[Request]) -> None:
+        if waiter.outcome is PENDING:
+            # It goes without: whoever tells its batch must not count on it any more.
+            with self._mutex:
+                waiter.is_gone = waiter.outcome is PENDING
+        if waiter.follower:
+            waiter.follower.signal()
 
     def _settle_one_by_one(self, batch: Sequence[_Waiter[Request]]) -> None:
         for waiter in batch:
@@ -201,7 +245,7 @@ class Lane(Generic[Request, Outcome]):
 
     def _decided_alone(self, request: Request) -> Any:
         try:
-            return transactions.run(lambda: self._decided([request]))[0]
+            return self._run(lambda: self._decided([request]))[0]
         except Exception as error:
             return error
 

@@ -7,18 +7,18 @@ a cache would cost each first call a round trip to save a replay less than one.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError
-from django.db.models.fields.tuple_lookups import Tuple, TupleIn
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
-from shop import transactions
+from shop import rows, transactions
 from shop.errors import Invalid, KeyReused, NotFound, Rejected
 from shop.models import IdempotencyKey
 
@@ -61,19 +61,39 @@ class Replay:
     reference: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Effect:
-    """What a keyed call did, to be recorded with it."""
+    """What a keyed call did, to be recorded with it; its answer is rendered once for all who are told it."""
 
     keyed: Keyed
     outcome: Any
     reference: UUID | None = None
+    answer: Answer | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.answer = self.keyed.answer(self.outcome)
 
     def told(self, again: Keyed) -> Replay | KeyReused:
         """What a second call with the key is told, before this one is even written."""
         if again.fingerprint != self.keyed.fingerprint:
             return _reused()
-        return Replay(self.keyed.answer(self.outcome), self.reference)
+        return Replay(self.answer, self.reference)
+
+
+class Recorded(NamedTuple):
+    """The row of a recorded key."""
+
+    account_id: int
+    key_hash: str
+    fingerprint: str
+    reference: UUID | None
+    status: int | None
+    body: str
+    location: str
+    created_at: datetime
+
+
+KEYS = rows.Table(IdempotencyKey, Recorded)
 
 
 def key_hash(key: str) -> str:
@@ -87,11 +107,8 @@ def seen(calls: Sequence[Keyed]) -> dict[tuple[int, str], IdempotencyKey]:
     Take the contended locks first: READ COMMITTED then shows what was committed while waiting for them.
     What is past the retention is forgotten on the way, so that its key is free again.
     """
-    # Pairs rather than two lists: of two lists MariaDB takes every combination, and then scans instead.
-    pairs = list({call.name for call in calls})
-    rows = IdempotencyKey.objects.filter(TupleIn(Tuple("account_id", "key_hash"), pairs))
     kept, forgotten, oldest_kept = {}, [], _oldest_kept()
-    for row in rows:
+    for row in _found({call.name for call in calls}):
         if row.created_at > oldest_kept:
             kept[row.account_id, row.key_hash] = row
         else:
@@ -101,11 +118,30 @@ def seen(calls: Sequence[Keyed]) -> dict[tuple[int, str], IdempotencyKey]:
     return kept
 
 
+def _found(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
+    """The rows of these keys, by one statement."""
+    if not names:
+        return []
+    # Pairs rather than two lists: of two lists MariaDB takes every combination, and then scans instead. It
+    # scans as well once a condition is compared with true, which is what the ORM makes of one of our own.
+    pairs = ", ".join(["(%s, %s)"] * len(names))
+    if not connection.features.supports_tuple_lookups:
+        pairs = f"VALUES {pairs}"
+    columns = rows.columns_of(IdempotencyKey, alias="recorded")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns.selected} FROM shop_idempotencykey recorded"  # noqa: S608 - names written here
+            f" WHERE (account_id, key_hash) IN ({pairs})",
+            list(chain.from_iterable(names)),
+        )
+        return [columns.made_of(row) for row in cursor.fetchall()]
+
+
 def told(row: IdempotencyKey, again: Keyed) -> Replay | KeyReused:
     """What a call with a recorded key is told."""
     if row.fingerprint != again.fingerprint:
         return _reused()
-    return Replay(None if row.status is None else _answer(row), row.reference)
+    return Replay(_answer(row), row.reference)
 
 
 def find(call: Keyed) -> Replay | None:
@@ -121,8 +157,10 @@ def find(call: Keyed) -> Replay | None:
 
 def record(effects: Sequence[Effect]) -> None:
     """Record the effects' answers, in their transaction, after `seen`. Raises IntegrityError on a repeat."""
+    if not effects:
+        return
     now = timezone.now()
-    IdempotencyKey.objects.bulk_create([_row(effect, now) for effect in effects])
+    rows.insert(KEYS, [_row(effect, now) for effect in effects])
 
 
 def once(
@@ -153,14 +191,38 @@ def once(
         return known
 
 
-def settle(call: Keyed, answer: Answer) -> Answer:
-    """Fix the answer of a call whose payment has settled; the first to do so wins, for good."""
-    rows = IdempotencyKey.objects.filter(account_id=call.account_id, key_hash=call.key_hash)
-    values = {"status": answer.status, "body": answer.body.decode(), "location": answer.location}
-    if transactions.run(lambda: rows.filter(status__isnull=True).update(**values)):
-        return answer
-    row = rows.filter(status__isnull=False).first()
-    return _answer(row) if row else answer
+def settle(answers: Sequence[tuple[Keyed, Answer]]) -> list[Answer]:
+    """Fix the answers of calls whose payments have settled; the first to fix a call's wins, for good."""
+    transactions.assert_inside()
+    if _fix(answers) == len(answers):
+        return [answer for _, answer in answers]
+    recorded = seen([call for call, _ in answers])
+    fixed = {name: _answer(row) for name, row in recorded.items()}
+    return [fixed.get(call.name) or answer for call, answer in answers]
+
+
+def _fix(answers: Sequence[tuple[Keyed, Answer]]) -> int:
+    """Record those that are not recorded yet, by one statement. Returns how many that were."""
+    if not answers:
+        return 0
+    which = "account_id = %s AND key_hash = %s"
+    cases = f"CASE{f' WHEN {which} THEN %s' * len(answers)} END"
+    names = [call.name for call, _ in answers]
+    values = [(answer.status, answer.body.decode(), answer.location) for _, answer in answers]
+    parameters: list[int | str] = []
+    for column in range(3):
+        parameters += chain.from_iterable(
+            (*name, one[column]) for name, one in zip(names, values, strict=True)
+        )
+    parameters += chain.from_iterable(names)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {connection.ops.quote_name(IdempotencyKey._meta.db_table)}"  # noqa: S608 - names written here
+            f" SET status = {cases}, body = {cases}, location = {cases}"
+            f" WHERE status IS NULL AND ({' OR '.join([f'({which})'] * len(names))})",
+            parameters,
+        )
+        return int(cursor.rowcount)
 
 
 def sweep() -> int:
@@ -177,17 +239,16 @@ def _reused() -> KeyReused:
     return KeyReused("This idempotency key was used for another request.")
 
 
-def _answer(row: IdempotencyKey) -> Answer:
-    assert row.status is not None
-    return Answer(row.status, row.body.encode(), row.location)
+def _answer(row: IdempotencyKey) -> Answer | None:
+    return None if row.status is None else Answer(row.status, row.body.encode(), row.location)
 
 
-def _row(effect: Effect, now: Any) -> IdempotencyKey:
-    answer = effect.keyed.answer(effect.outcome)
-    return IdempotencyKey(
-        account_id=effect.keyed.account_id,
-        key_hash=effect.keyed.key_hash,
-        fingerprint=effect.keyed.fingerprint,
+def _row(effect: Effect, now: datetime) -> Recorded:
+    keyed, answer = effect.keyed, effect.answer
+    return Recorded(
+        keyed.account_id,
+        keyed.key_hash,
+        keyed.fingerprint,
         reference=effect.reference,
         status=answer.status if answer else None,
         body=answer.body.decode() if answer else "",
@@ -196,5 +257,5 @@ def _row(effect: Effect, now: Any) -> IdempotencyKey:
     )
 
 
-def _oldest_kept() -> Any:
+def _oldest_kept() -> datetime:
     return timezone.now() - timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS)

@@ -5,44 +5,50 @@ transaction each `note` theirs, and all go in by one statement just before it co
 outgoing is an event as well: `shop.outbox` delivers it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, Required, TypedDict, Unpack
 from uuid import UUID
 
 import orjson
-from django.db import connection
 from django.utils import timezone
 
-from shop import transactions
+from shop import rows, transactions
 from shop.models import JournalLine
 
 Actor = JournalLine.Actor
 
-COLUMNS = (
-    "at",
-    "actor",
-    "actor_id",
-    "actor_name",
-    "request_id",
-    "what",
-    "subject",
-    "order_id",
-    "`before`",
-    "after",
-    "detail",
-    "reference",
-    "is_internal",
-    "delivery",
-    "next_attempt_at",
-)
-ROW = f"({', '.join(['%s'] * len(COLUMNS))}, 0, '')"
-INSERT = f"INSERT INTO shop_journalline ({', '.join(COLUMNS)}, attempts, last_error) VALUES "  # noqa: S608 - names written here
 LINES_PER_STATEMENT = 1_000
+QUEUED = JournalLine.Delivery.QUEUED.value
+
+
+class Line(NamedTuple):
+    """A line to be noted, as `line` makes it; JSON is text by now."""
+
+    at: datetime
+    actor: str
+    actor_id: int | None
+    actor_name: str
+    request_id: str
+    what: str
+    subject: str
+    order_id: UUID | None
+    before: str | None
+    after: str | None
+    detail: str
+    reference: str
+    is_internal: bool
+    delivery: str
+    next_attempt_at: datetime | None
+    attempts: int = 0
+    last_error: str = ""
+
+
+LINES = rows.Table(JournalLine, Line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class Who:
 
 SYSTEM = Who()
 _who: ContextVar[Who] = ContextVar("who", default=SYSTEM)
+_who_for: ContextVar[Mapping[UUID | None, Who]] = ContextVar("who_for", default=MappingProxyType({}))
 
 
 def who() -> Who:
@@ -64,23 +71,69 @@ def who() -> Who:
     return _who.get()
 
 
-@contextmanager
-def acting(somebody: Who) -> Iterator[None]:
+class acting:  # noqa: N801 - reads as a word: `with journal.acting(...)`
     """What happens inside is at this one's hands, unless `identify` says more."""
-    token = _who.set(somebody)
+
+    __slots__ = ("_somebody", "_token")
+
+    def __init__(self, somebody: Who) -> None:
+        self._somebody = somebody
+
+    def __enter__(self) -> None:
+        self._token = _who.set(self._somebody)
+
+    def __exit__(self, *raised: object) -> None:
+        _who.reset(self._token)
+
+
+@contextmanager
+def acting_for(orders: Mapping[UUID | None, Who]) -> Iterator[None]:
+    """What happens to one of these orders inside is at its own one's hands: a batch acts for many."""
+    token = _who_for.set(orders)
     try:
         yield
     finally:
-        _who.reset(token)
+        _who_for.reset(token)
 
 
 def identify(*, account_id: int | None, is_staff: bool, name: str = "") -> None:
     """Say who it is that acts, once they are known, until the `acting` around it ends."""
     actor = Actor.STAFF if is_staff else Actor.ACCOUNT
-    _who.set(replace(_who.get(), actor=actor, id=account_id, name=name))
+    _who.set(Who(actor, account_id, name, _who.get().request_id))
 
 
-def note(
+class Happened(TypedDict, total=False):
+    """One thing that happened. `before` and `after` are plain JSON, and `after` is what an event tells.
+
+    `by` is who acts when that isn't `who()`. `is_internal` keeps a line from customers. The relay takes up an
+    event at `due_at`, if whoever notes it means to deliver it before.
+    """
+
+    what: Required[str]
+    subject: Required[str]
+    order_id: UUID | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    detail: str
+    reference: str
+    is_internal: bool
+    is_outgoing: bool
+    at: datetime | None
+    due_at: datetime | None
+    by: Who | None
+
+
+def note(**happened: Unpack[Happened]) -> None:
+    """Note one thing that happened, as part of the caller's transaction."""
+    transactions.gather(_write, line(**happened))
+
+
+def note_all(lines: Iterable[Line]) -> None:
+    """Note several things at once, each made by `line`."""
+    transactions.gather_all(_write, lines)
+
+
+def line(
     *,
     what: str,
     subject: str,
@@ -94,68 +147,32 @@ def note(
     at: datetime | None = None,
     due_at: datetime | None = None,
     by: Who | None = None,
-) -> None:
-    """Note one thing that happened, as part of the caller's transaction.
-
-    `before` and `after` are plain JSON; `after` is also what an outgoing event tells. `by` is who acts when
-    that isn't `who()`. `is_internal` keeps a line from customers. The relay takes up an event at `due_at`, if
-    whoever notes it means to deliver it before.
-    """
-    transactions.assert_inside()
-    by, at = by or who(), at or timezone.now()
-    line = JournalLine(
-        at=at,
-        actor=by.actor,
-        actor_id=by.id,
-        actor_name=by.name,
-        request_id=by.request_id,
-        what=what,
-        subject=subject,
-        order_id=order_id,
-        before=before,
-        after=after,
-        detail=detail[:255],
-        reference=reference,
-        is_internal=is_internal,
-        delivery=JournalLine.Delivery.QUEUED if is_outgoing else "",
-        next_attempt_at=(due_at or at) if is_outgoing else None,
+) -> Line:
+    """The line to be noted of a thing that happened."""
+    by, at = by or _who_for.get().get(order_id) or who(), at or timezone.now()
+    return Line(
+        at,
+        by.actor,
+        by.id,
+        by.name,
+        by.request_id,
+        what,
+        subject,
+        order_id,
+        _json(before),
+        _json(after),
+        detail[:255],
+        reference,
+        is_internal,
+        QUEUED if is_outgoing else "",
+        (due_at or at) if is_outgoing else None,
     )
-    transactions.gather(_write, line)
 
 
-def _write(lines: Sequence[JournalLine]) -> None:
-    """One statement for up to a thousand lines. The ORM's own costs more than all the rest of a batch."""
+def _write(lines: Sequence[Line]) -> None:
+    """One statement for up to a thousand lines."""
     for start in range(0, len(lines), LINES_PER_STATEMENT):
-        some = lines[start : start + LINES_PER_STATEMENT]
-        with connection.cursor() as cursor:
-            values = list(chain.from_iterable(map(_values, some)))
-            cursor.execute(INSERT + ", ".join([ROW] * len(some)), values)
-
-
-def _values(line: JournalLine) -> tuple[Any, ...]:
-    """The line's values as the database takes them, in the order of `COLUMNS`."""
-    adapted = connection.ops.adapt_datetimefield_value
-    return (
-        adapted(line.at),
-        line.actor,
-        line.actor_id,
-        line.actor_name,
-        line.request_id,
-        line.what,
-        line.subject,
-        _order(line.order_id),
-        _json(line.before),
-        _json(line.after),
-        line.detail,
-        line.reference,
-        line.is_internal,
-        line.delivery,
-        adapted(line.next_attempt_at),
-    )
-
-
-def _order(order_id: UUID | None) -> UUID | str | None:
-    return order_id.hex if order_id and not connection.features.has_native_uuid_field else order_id
+        rows.insert(LINES, lines[start : start + LINES_PER_STATEMENT])
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

@@ -10,26 +10,22 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from django.conf import settings
 from django.http import HttpResponse
-from redis import Redis
-from rest_framework.request import Request
 
-from shop import idempotency, redis
+from shop import claims, idempotency
+from shop.calls import Request
+from shop.claims import Claim
 from shop.errors import Invalid, Rejected
 from shop.idempotency import Answer, Keyed, Replay
 from shop.permissions import account_id
-from shop.reading import without_nulls
 
 LONGEST_KEY = 255
 PATIENCE_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.2
-RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 _mutex = threading.Lock()
 _running: dict[tuple[int, str], threading.Event] = {}
@@ -38,7 +34,7 @@ _running: dict[tuple[int, str], threading.Event] = {}
 def keyed(request: Request, answer: Callable[[Any], Answer | None]) -> Keyed:
     """The call's key and fingerprint. Raises `Invalid` when the header is missing or not valid."""
     key = _key(request.headers.get("Idempotency-Key"))
-    meaning = orjson.dumps(_by_value(without_nulls(request.data)), option=orjson.OPT_SORT_KEYS)
+    meaning = orjson.dumps(_by_value(request.data), option=orjson.OPT_SORT_KEYS)
     fingerprint = hashlib.sha256(b"%s %s\n%s" % (_text(request.method), _text(request.path), meaning))
     return Keyed(
         account_id=account_id(request),
@@ -56,9 +52,9 @@ def perform(call: Keyed, work: Callable[[], Any]) -> Any:
     """
     deadline, pause = time.monotonic() + PATIENCE_SECONDS, SHORTEST_PAUSE_SECONDS
     while True:
-        with _claim(call) as is_first:
-            if is_first:
-                return work()
+        claim = _claim(call)
+        if claim:
+            return _first(call.name, claim, work)
         _wait_for_twin(call.name, seconds=pause)
         known = idempotency.find(call)
         if known:
@@ -89,46 +85,45 @@ def respond_recorded(call: Keyed, outcome: Any) -> HttpResponse:
     return respond(answer, is_replay=False)
 
 
-@contextmanager
-def _claim(call: Keyed) -> Iterator[bool]:
-    """Whether this call is now the one in flight, here and in Redis."""
-    with _claim_here(call.name) as is_first_here:
-        if not is_first_here:
-            yield False
-            return
-        with _claim_in_redis(call) as is_first:
-            yield is_first
-
-
-@contextmanager
-def _claim_here(name: tuple[int, str]) -> Iterator[bool]:
+def _claim(call: Keyed) -> Claim | None:
+    """The claim by which this call is the one in flight, here and in Redis; None while a twin is."""
     with _mutex:
-        is_first = name not in _running
-        if is_first:
-            _running[name] = threading.Event()
+        if call.name in _running:
+            return None
+        _running[call.name] = threading.Event()
+    claim = Claim(f"{claims.NAME}{call.account_id}:{call.key_hash}", secrets.token_hex(8))
+    is_first = False
     try:
-        yield is_first
+        is_first = claims.take(claim)
     finally:
-        if is_first:
-            with _mutex:
-                _running.pop(name).set()
+        if not is_first:
+            _end(call.name)
+    return claim if is_first else None
 
 
-@contextmanager
-def _claim_in_redis(call: Keyed) -> Iterator[bool]:
-    """The claim in Redis; without Redis it counts as had, and the database has the last word."""
-    token, name = secrets.token_hex(8), f"firstcome:in-flight:{call.account_id}:{call.key_hash}"
-    lease = settings.IDEMPOTENCY_LEASE_SECONDS * 1000
+def _first(name: tuple[int, str], claim: Claim, work: Callable[[], Any]) -> Any:
+    """Do the work that is claimed, and let the claim go.
 
-    def claim(client: "Redis") -> bool:
-        return bool(client.set(name, token, nx=True, px=lease))
-
-    is_first = redis.attempt(claim, otherwise=True)
+    What was done is recorded, so that twins need no hurry to learn that it has ended: others who are on
+    their way let go of it. What failed may be tried again at once, anywhere.
+    """
+    is_done = False
     try:
-        yield is_first
+        outcome = work()
+        is_done = True
+        return outcome
     finally:
-        if is_first:
-            redis.attempt(lambda client: client.eval(RELEASE, 1, name, token), otherwise=None)
+        claims.let_go_later(claim)
+        is_last = _end(name)
+        if is_last or not is_done:
+            claims.let_go()
+
+
+def _end(name: tuple[int, str]) -> bool:
+    """Wake the twins that wait here. Whether no keyed call runs here any more."""
+    with _mutex:
+        _running.pop(name).set()
+        return not _running
 
 
 def _wait_for_twin(name: tuple[int, str], *, seconds: float) -> None:
@@ -165,14 +160,13 @@ def _unquoted(header: str) -> str:
 
 
 def _by_value(body: Any) -> Any:
-    """The same JSON value, written the same way: 1.0 as 1."""
-    match body:
-        case dict():
-            return {name: _by_value(value) for name, value in body.items()}
-        case list():
-            return [_by_value(value) for value in body]
-        case float() if body.is_integer() and -(2**63) <= body < 2**64:
-            return int(body)
+    """The same JSON value, written the same way: 1.0 as 1, and members that are null left out."""
+    if isinstance(body, dict):
+        return {name: _by_value(value) for name, value in body.items() if value is not None}
+    if isinstance(body, list):
+        return [_by_value(value) for value in body]
+    if isinstance(body, float) and body.is_integer() and -(2**63) <= body < 2**64:
+        return int(body)
     return body
 
 

@@ -87,7 +87,7 @@ class JournalLine(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["order_id", "id"], name="shop_journalline_of_order"),
+            models.Index(fields=["order_id", "what"], name="shop_journalline_of_order_what"),
             models.Index(fields=["subject", "id"], name="shop_journalline_of_subject"),
             models.Index(fields=["delivery", "next_attempt_at"], name="shop_journalline_by_delivery"),
         ]

@@ -8,11 +8,11 @@ a claim (`next_attempt_at`, pushed ahead) keeps the waste small.
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +48,7 @@ _relaying = threading.Lock()
 class _Outcome:
     """What became of a batch, line by line. What is in none of these was not sent.
 
-    `is_in_vain` when the data platform is away, or fails.
+    `is_in_vain` when the data platform is away, or fails. `has_woken` when others waited for these.
     """
 
     taken: list[JournalLine] = field(default_factory=list)
@@ -56,6 +56,7 @@ class _Outcome:
     dead: list[tuple[JournalLine, str]] = field(default_factory=list)
     error: str = ""
     is_in_vain: bool = False
+    has_woken: bool = False
 
     def fail(self, lines: Iterable[JournalLine], error: str) -> None:
         """These were sent in vain; for those that are too old it was the last time."""
@@ -87,16 +88,38 @@ def deliver_due() -> int:
 
 def deliver(order_id: UUID) -> str:
     """Deliver the order's queued events, due or not. Returns "" when none is left, else what is wrong."""
-    while lines := _open_lines(order_id):
-        ready = list(takewhile(lambda line: line.delivery == QUEUED, lines))
-        if not ready:
-            return f"{event_id(lines[0].pk)} is dead: {lines[0].last_error}"
+    return deliver_all([order_id]).get(order_id, "")
+
+
+def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The same for many orders, in batches. Returns what is wrong by order, nothing for those delivered."""
+    errors: dict[UUID, str] = {}
+    while lines := _open_lines(set(order_ids) - errors.keys()):
+        ready = _ready(lines, errors)
         if any(map(_may_be_taken, ready)):
             transactions.run(partial(_claim, ready))
-        outcome = _push(ready)
-        if outcome.error:
-            return outcome.error
-    return ""
+        outcome = _push(ready) if ready else _Outcome()
+        sent_in_vain = [*outcome.failed, *(line for line, _ in outcome.dead)]
+        taken = {line.pk for line in outcome.taken}
+        held_up = [line for line in ready if line.pk not in taken] if outcome.is_in_vain else sent_in_vain
+        errors |= {line.order_id: outcome.error for line in held_up if line.order_id}
+    return errors
+
+
+def _ready(lines: Sequence[JournalLine], errors: dict[UUID, str]) -> list[JournalLine]:
+    """Those that no dead line of their order holds back; an order that begins with one is in `errors`."""
+    dead: set[UUID | None] = set()
+    ready: dict[int, JournalLine] = {}
+    begun: set[UUID | None] = set()
+    for line in lines:
+        if line.delivery == DEAD:
+            dead.add(line.order_id)
+            if line.order_id and line.order_id not in begun:
+                errors[line.order_id] = f"{event_id(line.pk)} is dead: {line.last_error}"
+        elif line.order_id not in dead:
+            ready[line.pk] = line
+        begun.add(line.order_id)
+    return list(ready.values())
 
 
 def queued_count() -> int:
@@ -116,7 +139,9 @@ def _relay() -> int:
         ready = _whose_turn_it_is(lines)
         outcome = _push(ready) if ready else _Outcome()
         delivered += len(outcome.taken)
-        if outcome.is_in_vain:
+        # What comes while the last batch goes waits for the next pass, to share a batch with others.
+        is_last = len(lines) < MOST_EVENTS and not outcome.has_woken
+        if outcome.is_in_vain or is_last:
             break
     return delivered
 
@@ -164,8 +189,8 @@ def _may_be_taken(line: JournalLine) -> bool:
     return line.next_attempt_at is None or line.next_attempt_at <= timezone.now() + CALL
 
 
-def _open_lines(order_id: UUID) -> list[JournalLine]:
-    unsent = JournalLine.objects.filter(order_id=order_id, delivery__in=(QUEUED, DEAD))
+def _open_lines(order_ids: Collection[UUID]) -> list[JournalLine]:
+    unsent = JournalLine.objects.filter(order_id__in=order_ids, delivery__in=(QUEUED, DEAD))
     return list(unsent.order_by("id")[:MOST_EVENTS])
 
 
@@ -223,7 +248,7 @@ def _record(lines: Sequence[JournalLine], outcome: _Outcome) -> None:
     _rows(outcome.taken).exclude(delivery=DELIVERED).update(
         delivery=DELIVERED, delivered_at=now, next_attempt_at=None, attempts=F("attempts") + 1
     )
-    _wake(outcome.taken)
+    outcome.has_woken = _wake(outcome.taken)
     for line, error in outcome.dead:
         JournalLine.objects.filter(pk=line.pk, delivery=QUEUED).update(
             delivery=DEAD, next_attempt_at=None, attempts=F("attempts") + 1, last_error=error[:255]
@@ -235,12 +260,11 @@ def _record(lines: Sequence[JournalLine], outcome: _Outcome) -> None:
     unsent.filter(delivery=QUEUED).update(next_attempt_at=now)
 
 
-def _wake(delivered: Sequence[JournalLine]) -> None:
-    """Call what was held back behind these."""
+def _wake(delivered: Sequence[JournalLine]) -> bool:
+    """Call what was held back behind these. Whether there was anything."""
     order_ids = {line.order_id for line in delivered if line.order_id}
-    if order_ids:
-        behind = JournalLine.objects.filter(order_id__in=order_ids, delivery=QUEUED)
-        behind.update(next_attempt_at=timezone.now())
+    behind = JournalLine.objects.filter(order_id__in=order_ids, delivery=QUEUED)
+    return bool(order_ids) and behind.update(next_attempt_at=timezone.now()) > 0
 
 
 def _postpone(lines: Iterable[JournalLine], attempts: int, error: str) -> None:

@@ -7,7 +7,7 @@ back, savepoints included (MDEV-35235).
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -78,11 +78,32 @@ def run(work: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
     if connection.in_atomic_block:
         with savepoint() if _open.gathered is not None else _atomic():
             return work()
+    return _tried(_in_transaction, work, attempts)
+
+
+def read(work: Callable[[], T]) -> T:
+    """Run `work`, which only reads, without a transaction of its own: each of its statements is one instant.
+
+    Lost connections are retried as by `run`. Raises `Unavailable` when the database stays away.
+    """
+    return work() if connection.in_atomic_block else _tried(_as_it_is, work, ATTEMPTS)
+
+
+def _as_it_is(work: Callable[[], T]) -> T:
+    return work()
+
+
+def _in_transaction(work: Callable[[], T]) -> T:
+    with _atomic():
+        return work()
+
+
+def _tried(attempt_at: Callable[[Callable[[], T]], T], work: Callable[[], T], attempts: int) -> T:
+    """The work's result, from the first attempt that the database doesn't turn away."""
     started_at = time.monotonic()
     for attempt in range(1, attempts + 1):
         try:
-            with _atomic():
-                return work()
+            return attempt_at(work)
         except DatabaseFailure as error:
             elapsed = time.monotonic() - started_at
             _give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
@@ -95,11 +116,16 @@ def gather(write: Callable[[Sequence[T]], None], item: T) -> None:
 
     In a transaction that `run` hasn't opened it is written at once.
     """
+    gather_all(write, (item,))
+
+
+def gather_all(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
+    """The same for several items."""
     assert_inside()
-    if _open.gathered is None:
-        write([item])
-    else:
-        _open.gathered.setdefault(write, []).append(item)
+    if _open.gathered is not None:
+        _open.gathered.setdefault(write, []).extend(items)
+    elif some := list(items):
+        write(some)
 
 
 @contextmanager
@@ -117,7 +143,7 @@ def savepoint() -> Iterator[None]:
 
 def assert_inside() -> None:
     """Raise unless the caller has opened a transaction: what follows is only a part of one."""
-    if not connection.in_atomic_block:
+    if _open.gathered is None and not connection.in_atomic_block:
         raise transaction.TransactionManagementError("This belongs into a transaction of the caller's.")
 
 

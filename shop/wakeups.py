@@ -8,7 +8,8 @@ at most `RECHECK_SECONDS`, for each waiter looks again at that pace.
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from django.conf import settings
 from redis.exceptions import RedisError
@@ -29,35 +30,52 @@ _listener: threading.Thread | None = None
 _places = threading.BoundedSemaphore(settings.WEB_THREADS // 2)
 
 
-def announce(name: str) -> None:
-    """Wake everybody who waits for `name`, in this process and in others. Call it after the commit."""
-    _wake(name)
-    redis.attempt(lambda client: client.publish(CHANNEL, name), otherwise=0)
+def announce(*names: str) -> None:
+    """Wake everybody who waits for one of these names, in this process and in others; after the commit."""
+    _wake(names)
+    redis.attempt(lambda client: client.publish(CHANNEL, " ".join(names)), otherwise=0)
 
 
-def wait(name: str, *, is_settled: Callable[[], bool], seconds: float) -> bool:
-    """Wait until `is_settled()`, at most `seconds`; at once False when half of the threads wait already."""
+def wait(
+    name: str, *, is_settled: Callable[[], bool], seconds: float, begin: Callable[[], None] | None = None
+) -> bool:
+    """Wait until `is_settled()`, at most `seconds`; at once False when half of the threads wait already.
+
+    With `begin`, which sets going what settles it, nobody looks before it is announced, or for a while.
+    """
     if not _places.acquire(blocking=False):
-        return is_settled()
+        return _told_at_once(is_settled, begin)
     try:
-        return _waited(name, is_settled, time.monotonic() + seconds)
+        with _registered(name) as event:
+            return _told_at_once(is_settled, begin) or _woken(event, is_settled, time.monotonic() + seconds)
     finally:
         _places.release()
 
 
-def _waited(name: str, is_settled: Callable[[], bool], deadline: float) -> bool:
+def _told_at_once(is_settled: Callable[[], bool], begin: Callable[[], None] | None) -> bool:
+    if begin is None:
+        return is_settled()
+    begin()
+    return False
+
+
+def _woken(event: threading.Event, is_settled: Callable[[], bool], deadline: float) -> bool:
+    while (remaining := deadline - time.monotonic()) > 0:
+        event.wait(min(remaining, RECHECK_SECONDS))
+        event.clear()
+        if is_settled():
+            return True
+    return False
+
+
+@contextmanager
+def _registered(name: str) -> Iterator[threading.Event]:
     _listen()
     event = threading.Event()
     with _mutex:
         _waiting[name].add(event)
     try:
-        while not is_settled():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            event.wait(min(remaining, RECHECK_SECONDS))
-            event.clear()
-        return True
+        yield event
     finally:
         with _mutex:
             _waiting[name].discard(event)
@@ -65,10 +83,11 @@ def _waited(name: str, is_settled: Callable[[], bool], deadline: float) -> bool:
                 del _waiting[name]
 
 
-def _wake(name: str) -> None:
+def _wake(names: Iterable[str]) -> None:
     with _mutex:
-        for event in _waiting.get(name, ()):
-            event.set()
+        for name in names:
+            for event in _waiting.get(name, ()):
+                event.set()
 
 
 def _listen() -> None:
@@ -95,4 +114,4 @@ def _pass_on_announcements() -> None:
         while True:
             message = subscription.get_message(timeout=IDLE_SECONDS)
             if message:
-                _wake(message["data"].decode(errors="replace"))
+                _wake(message["data"].decode(errors="replace").split())

@@ -21,6 +21,7 @@ WANTED = (
     "max_connections",
     "max_user_connections",
     "wsrep_on",
+    "innodb_buffer_pool_size",
 )
 STRICT_MODES = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES", "TRADITIONAL"}
 OLDEST_MARIADB, OLDEST_MYSQL = (10, 11), (8, 4)
@@ -31,7 +32,10 @@ SYNCHRONOUS = {"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}
 
 def examine() -> list[Finding]:
     try:
-        return _mysql(_variables()) if connection.vendor == "mysql" else _sqlite()
+        if connection.vendor != "mysql":
+            return _sqlite()
+        variables = _variables()
+        return [*_mysql(variables), buffer_pool(variables, _index_bytes())]
     except Error as error:
         return [danger("database", f"can't be reached: {error}", "Start it, or correct DATABASE_URL.")]
 
@@ -132,6 +136,20 @@ def connections(variables: Variables) -> Finding:
     return ok("max_connections", found)
 
 
+def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
+    """Codes, accounts and keys come in no order: an index that is not in memory is read from disk."""
+    pool = int(variables["innodb_buffer_pool_size"])
+    found = f"{pool // 2**20} MiB for {index_bytes // 2**20} MiB of indexes"
+    if pool < index_bytes:
+        return warning(
+            "innodb_buffer_pool_size",
+            found,
+            "Writes slow down to the disk's pace as tables grow: SET GLOBAL innodb_buffer_pool_size to more "
+            "than the indexes, best to most of the server's memory, and put it into its configuration.",
+        )
+    return ok("innodb_buffer_pool_size", found)
+
+
 def writers(variables: Variables) -> list[Finding]:
     """Galera is sound with one writer at a time (Jepsen, MariaDB Galera 12.1); which it has can't be seen."""
     if variables.get("wsrep_on") != "ON":
@@ -163,6 +181,16 @@ def _variables() -> Variables:
     with connection.cursor() as cursor:
         cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", WANTED)
         return {str(name): str(value) for name, value in cursor.fetchall()}
+
+
+def _index_bytes() -> int:
+    """What the indexes beside the rows take of this database."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
+            " WHERE table_schema = DATABASE()"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def _pragma(name: str) -> str:

@@ -4,8 +4,9 @@ It lives above the apps, for it asks each of them.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from django.db import Error
+from django.db import Error, connection
 from structlog import get_logger
 
 from coupons import audit as coupons
@@ -42,6 +43,24 @@ AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
 def audit() -> list[LawReport]:
     """One report for each law, in their order. A law that could not be checked does not hold."""
     return merged(report for check, laws in AUDITS for report in _checked(check, laws))
+
+
+def audit_abreast() -> list[LawReport]:
+    """The same by two threads with a connection each: while one reads the gateway's book, the other counts.
+
+    Not from inside a transaction, whose changes other connections don't see.
+    """
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        # The orders' side, which takes longest, is the last of them and begins first.
+        checking = [pool.submit(_checked_apart, check, laws) for check, laws in reversed(AUDITS)]
+    return merged(report for one in reversed(checking) for report in one.result())
+
+
+def _checked_apart(check: Audit, laws: Sequence[str]) -> list[LawReport]:
+    try:
+        return _checked(check, laws)
+    finally:
+        connection.close()
 
 
 def _checked(check: Audit, laws: Sequence[str]) -> list[LawReport]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from django.conf import LazySettings
+from django.db import OperationalError, connection
 
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
@@ -13,6 +14,7 @@ from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts import ports
 from shop.auditing import LawReport, merged, report
 from shop.management import laws
+from shop.management.commands.audit import patience
 from shop.tests.commands import run, run_json
 
 __all__ = ["gateway_process", "own_gateway"]
@@ -28,6 +30,27 @@ def test_reports_of_one_law_become_one_and_stand_in_the_laws_order() -> None:
     reports = merged([report("L10", 1, []), first, replace(first, holds=False, offenders=["7"])])
 
     assert reports == [LawReport("L5", False, 4, ["7"]), LawReport("L10", True, 1, [])]
+
+
+def _slow_statement() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT SLEEP(1.5)")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_audit_waits_for_statements_that_a_request_would_not() -> None:
+    options = connection.settings_dict["OPTIONS"]
+    usual = options["read_timeout"]
+    connection.close()
+    options["read_timeout"] = 1
+    try:
+        with patience():
+            _slow_statement()
+        with pytest.raises(OperationalError):
+            _slow_statement()
+    finally:
+        connection.close()
+        options["read_timeout"] = usual
 
 
 @pytest.mark.django_db
@@ -78,7 +101,7 @@ def test_of_many_offenders_people_see_some_and_programs_all() -> None:
         product = ProductFactory()
         Product.objects.filter(pk=product.pk).update(on_hand=product.on_hand + 1)
 
-    assert "... and 2 more; --json tells all" in run("audit")[1]
+    assert "... and 2 more; --json tells them" in run("audit")[1]
     assert len(run_json("audit")[1]["laws"][4]["offenders"]) == 12
 
 

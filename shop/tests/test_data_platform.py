@@ -12,6 +12,7 @@ from django.conf import LazySettings
 from django.utils import timezone
 
 from shop import data_platform
+from shop.breaker import Breaker
 from shop.data_platform import Verdict
 
 EVENT = {"id": "evt_1", "type": "test.happened", "occurred_at": timezone.now(), "data": {"order": None}}
@@ -117,3 +118,22 @@ def test_one_connection_serves_many_batches(receiver: type[Receiver]) -> None:
         data_platform.send([EVENT])
     assert len(receiver.came) == 5
     assert len(receiver.connections) == 1
+
+
+def test_while_it_hangs_it_costs_one_call_a_second(
+    receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_platform, "SECONDS", 0.2)
+    monkeypatch.setattr(data_platform, "_breaker", Breaker(seconds=60))
+    receiver.pause_seconds = 5
+    verdicts = [data_platform.send([EVENT]) for _ in range(5)]
+    assert all(verdict.error.startswith("no answer") and not verdict.is_final for verdict in verdicts)
+    assert len(receiver.came) == 1
+    receiver.pause_seconds = 0
+    data_platform.reset()
+    assert data_platform.send([EVENT]) == Verdict()
+
+
+def test_one_that_refuses_at_once_is_asked_each_time(receiver: type[Receiver]) -> None:
+    receiver.status = 503
+    assert [data_platform.send([EVENT]).error for _ in range(3)] == ["HTTP 503 {}"] * 3

@@ -123,6 +123,18 @@ def test_server_settings_are_judged(changed: dict[str, str], check: str, level: 
     assert levels(databases._mysql(SOUND | changed))[check] == level
 
 
+@pytest.mark.parametrize(("pool", "level"), [(2**30, "ok"), (600 * 2**20, "ok"), (2**27, "warning")])
+def test_a_pool_smaller_than_the_indexes_is_told(pool: int, level: str) -> None:
+    finding = databases.buffer_pool({"innodb_buffer_pool_size": str(pool)}, 600 * 2**20)
+    assert (finding.level, bool(finding.advice)) == (level, level != "ok")
+
+
+@pytest.mark.django_db
+def test_the_size_of_the_indexes_is_the_servers_own_account() -> None:
+    assert databases._index_bytes() > 0
+    assert levels(databases.examine())["innodb_buffer_pool_size"] == "ok"
+
+
 def test_mariadb_before_11_has_another_name_for_the_isolation_level() -> None:
     variables = {name: value for name, value in SOUND.items() if name != "transaction_isolation"}
 

@@ -1,4 +1,5 @@
 import ctypes
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as draw
 
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
-from shop.group_commit import Lane, _Waiter
+from shop.group_commit import PENDING, Lane, _Waiter
 from shop.tests import tally
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
@@ -239,6 +240,45 @@ def test_whoever_waits_too_long_for_a_turn_is_refused_and_nothing_is_done(counti
         assert follower.seconds < 1.5
     assert leader.result() == 1
     assert tally.entries() == {"leading": 1}
+
+
+def test_a_batch_whose_members_gave_up_or_died_is_told_without_waiting_for_them(counting: None) -> None:
+    """Each wakes another, and two of them in a row are not there to do so."""
+    first, second = Gate(lambda requests: requests), Gate(lambda requests: requests)
+    gates = iter([first, second])
+    lane: Lane[str, str] = Lane(lambda requests: next(gates)(requests))
+    with led_by(lane, first):
+        names = ["heir", "second", "killed", "given up", "fifth", "sixth", "seventh", "eighth"]
+        batch = submit_in_order(lane, names)
+        waiters = list(lane._line)
+    wait_until(lambda: len(second.batches) == 1)
+    kill(batch[2])
+    waiters[2].signal()
+    waiters[3].has_left = True
+    give_up(lane, waiters[3])
+    assert isinstance(batch[2].result(within=SOON), SystemExit)
+    second.is_open.set()
+    answers = [one.result(within=SOON) for one in batch]
+    assert [answer for answer in answers if isinstance(answer, str)] == [
+        name for name in names if name != "killed"
+    ]
+    assert (lane._leader, list(lane._line)) == (None, [])
+
+
+def give_up(lane: Lane[Any, Any], waiter: _Waiter[Any]) -> None:
+    """What a thread does that goes before its batch is told."""
+    lane._wake_follower(waiter)
+    assert waiter.is_gone
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64])
+def test_all_of_a_batch_are_woken_though_few_at_once(counting: None, size: int) -> None:
+    gate = Gate(lambda requests: requests)
+    lane: Lane[int, int] = Lane(gate)
+    with led_by(lane, gate):
+        followers = submit_in_order(lane, range(size))
+    assert [one.result(within=SOON) for one in followers] == list(range(size))
+    assert [len(batch) for batch in gate.batches] == [1, size]
 
 
 @pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, GeneratorExit])
@@ -485,3 +525,53 @@ def test_a_decision_that_forgets_somebody_is_an_error_and_writes_nothing(
     with pytest.raises(RuntimeError, match="1 requests got"):
         Lane(decide).submit("first")
     assert tally.entries() == {}
+
+
+def test_batches_of_a_lane_with_a_pace_begin_that_long_after_one_another() -> None:
+    """And who comes to an idle lane doesn't wait."""
+    began: list[float] = []
+
+    def decide(requests: Sequence[int]) -> Sequence[int]:
+        began.append(time.monotonic())
+        return requests
+
+    lane = Lane(decide, pace_seconds=0.3, run=lambda work: work())
+    outcomes = race([lambda number=number: [lane.submit(number) for _ in range(3)] for number in range(20)])
+
+    assert outcomes == [[number] * 3 for number in range(20)]
+    assert all(later - earlier >= 0.3 for earlier, later in itertools.pairwise(began))
+    assert len(began) <= 6, "nearly all share a batch with others"
+    wait_until(lambda: time.monotonic() - began[-1] > 0.3)
+    started_at = time.monotonic()
+    lane.submit(1)
+    assert time.monotonic() - started_at < 0.2
+
+
+class Slowly(list[int]):
+    """Outcomes that take their time to be handed out."""
+
+    def __iter__(self) -> Iterator[int]:
+        return slowly(super().__iter__())
+
+    def __reversed__(self) -> Iterator[int]:
+        return slowly(super().__reversed__())
+
+
+def slowly(outcomes: Iterator[int]) -> Iterator[int]:
+    for outcome in outcomes:
+        time.sleep(0.02)
+        yield outcome
+
+
+def test_who_wakes_by_chance_while_outcomes_are_handed_out_wakes_nobody_too_early() -> None:
+    """A follower that was woken before it had its outcome slept on until its wait was over."""
+    gate = Gate(Slowly)
+    lane = Lane(gate, wait_seconds=20.0, run=lambda work: work())
+    with led_by(lane, gate, 0):
+        followers = submit_in_order(lane, range(1, 13))
+        first = lane._line[0]
+    started_at = time.monotonic()
+    while first.outcome is PENDING:
+        first.signal()
+    assert [one.result() for one in followers] == list(range(1, 13))
+    assert time.monotonic() - started_at < SOON

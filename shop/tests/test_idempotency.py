@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from shop import idempotency
+from shop import idempotency, transactions
 from shop.errors import FirstcomeError, KeyReused, Rejected
 from shop.group_commit import Lane
 from shop.idempotency import Answer, Effect, Keyed, Replay
@@ -46,6 +46,12 @@ def answer_with(position: int) -> Answer:
     return Answer(
         201, b'{"position":%d,"name":"caf\xc3\xa9 \xf0\x9f\x8e\x9f"}' % position, f"/tally/{position}"
     )
+
+
+def settled(call: Keyed, position: int) -> Answer:
+    """What the call is told whose payment settled so."""
+    [told] = transactions.run(lambda: idempotency.settle([(call, answer_with(position))]))
+    return told
 
 
 def count(name: str = "one") -> int:
@@ -159,14 +165,14 @@ def test_a_call_that_started_something_is_told_by_its_reference_until_it_is_sett
     unsettled = Keyed(account_id, idempotency.key_hash("key"), "body", lambda outcome: None)
     assert idempotency.once(unsettled, count, reference=lambda outcome: REFERENCE) == 1
     assert idempotency.once(unsettled, count) == Replay(None, REFERENCE)
-    assert idempotency.settle(unsettled, answer_with(1)) == answer_with(1)
+    assert settled(unsettled, 1) == answer_with(1)
     assert idempotency.once(unsettled, count) == Replay(answer_with(1), REFERENCE)
 
 
 def test_the_first_to_settle_wins_for_good(racing_account_id: int) -> None:
     call = Keyed(racing_account_id, idempotency.key_hash("key"), "body", lambda outcome: None)
     idempotency.once(call, count, reference=lambda outcome: REFERENCE)
-    answers = race([lambda n=n: idempotency.settle(call, answer_with(n)) for n in range(16)])
+    answers = race([lambda n=n: settled(call, n) for n in range(16)])
     assert len({answer.body for answer in answers}) == 1
     assert idempotency.find(call) == Replay(answers[0], REFERENCE)
 
@@ -231,6 +237,8 @@ def test_the_keys_of_a_batch_are_read_as_pairs_by_one_query(account_id: int) -> 
         seen = idempotency.seen(asked)
     assert list(seen) == [asked[0].name]
     assert len(captured) == 1
+    plan = ask(connection, f"EXPLAIN {captured[0]['sql']}")
+    assert "shop_idempotencykey_one_effect_per_key" in plan[0]
 
 
 def decide(calls: Sequence[tuple[Keyed, str]]) -> list[Any]:

@@ -9,12 +9,11 @@ import redis as redis_client
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import RequestFactory
-from rest_framework.request import Request
 
 from shop import idempotency, keyed_calls, redis
+from shop.calls import Request
 from shop.errors import Rejected
 from shop.idempotency import Keyed, Replay
-from shop.json_bodies import AlwaysJSON, JSONParser
 from shop.models import IdempotencyKey
 from shop.tests import tally
 from shop.tests.clients import Api, client_of
@@ -60,9 +59,7 @@ def api(tally_tables: None, db: None) -> Api:
 def parsed(body: bytes, *, key: str | None = "key", method: str = "POST", path: str = "/tally") -> Request:
     headers = {} if key is None else {"Idempotency-Key": key}
     asked = RequestFactory().generic(method, path, body, content_type="application/json", headers=headers)
-    request = Request(asked, parsers=[JSONParser()], negotiator=AlwaysJSON())
-    request.user = Account(id=1, is_staff=False)
-    return request
+    return Request(asked, Account(id=1, is_staff=False))
 
 
 def fingerprint(body: bytes, **about: str) -> str:
@@ -349,6 +346,32 @@ def test_a_claim_is_given_back_even_if_the_work_fails(account: User, own_redis: 
     started_at = time.monotonic()
     assert perform(call_of(account), "one") == 1
     assert time.monotonic() - started_at < 0.5
+
+
+def test_a_claim_is_given_back_when_no_other_call_runs(account: User, own_redis: OwnRedis) -> None:
+    perform(call_of(account))
+    assert redis.client().keys() == []
+
+
+def test_while_others_run_a_claim_is_given_back_on_the_next_ones_way(
+    account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
+) -> None:
+    first_call(lambda: None)
+    claims_there = [len(redis.client().keys())]
+    for name in ("second", "third", "fourth"):
+        perform(call_of(account, name), name)
+        claims_there.append(len(redis.client().keys()))
+    assert claims_there == [1, 2, 2, 2]
+
+
+def test_a_claim_that_lingers_keeps_no_repeat_from_its_answer(
+    account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
+) -> None:
+    first_call(lambda: None)
+    assert perform(call_of(account, "second")) == 1
+    started_at = time.monotonic()
+    assert perform(call_of(account, "second")) == Replay(counted(1), None)
+    assert time.monotonic() - started_at < 0.9
 
 
 # Another process has the first call

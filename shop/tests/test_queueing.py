@@ -1,9 +1,12 @@
+import base64
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
+import orjson
 import pytest
 import redis as redis_client
 from celery import Celery, Task
@@ -178,3 +181,35 @@ def test_what_is_too_much_is_left_to_the_sweeper(
     wait_until(lambda: queueing._places._value == 3)
     queueing.enqueue(task, "later")
     wait_until(lambda: sorted(ran) == ["0", "1", "2", "later"])
+
+
+def test_those_that_come_together_share_a_message(task_on: MakeTask, own_redis: OwnRedis) -> None:
+    def note_all(*names: str) -> None:
+        raise AssertionError("the broker is there")
+
+    task, names = task_on(own_redis.url, note_all), [str(number) for number in range(100)]
+
+    def arrived() -> list[list[str]]:
+        with redis_client.Redis.from_url(own_redis.url) as client:
+            messages = [orjson.loads(message) for message in client.lrange("celery", 0, -1)]
+        return [orjson.loads(base64.b64decode(message["body"]))[0] for message in messages]
+
+    for name in names:
+        queueing.enqueue_together(task, name)
+    wait_until(lambda: sorted(chain.from_iterable(arrived())) == sorted(names))
+    assert len(arrived()) < 20
+
+
+def test_those_that_come_together_are_worked_on_here_while_the_broker_is_away(
+    task_on: MakeTask,
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def note_all(*names: str) -> None:
+        told.append(names)
+
+    task = task_on(f"redis://{ports.HOST}:{ports.free()}/0", note_all)
+    for name in ("one", "two", "three"):
+        queueing.enqueue_together(task, name)
+    wait_until(lambda: sum(map(len, told)) == 3)
+    assert sorted(chain.from_iterable(told)) == ["one", "three", "two"]
