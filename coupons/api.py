@@ -5,14 +5,12 @@ from uuid import UUID
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from coupons import bodies, campaigns, issuing, listing, pool, tickets, voiding
 from coupons.models import QueueTicket
 from coupons.slots import Issued, Queued
 from shop import schema
+from shop.calls import Request, Response, View
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
 from shop.reading import read, read_query
@@ -60,7 +58,7 @@ COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeeme
 POOL_STATUS = OpenApiParameter("status", str, enum=["available", "issued", "void"])
 
 
-class Campaigns(APIView):
+class Campaigns(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -85,7 +83,7 @@ class Campaigns(APIView):
         return _created(request, campaign.pk, bodies.campaign_body(campaign))
 
 
-class OneCampaign(APIView):
+class OneCampaign(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -112,7 +110,7 @@ class OneCampaign(APIView):
         return Response(bodies.campaign_body(campaign))
 
 
-class CampaignCodes(APIView):
+class CampaignCodes(View):
     @extend_schema(
         summary="The pool of a campaign, oldest first (staff)",
         parameters=[POOL_STATUS, *schema.PAGING],
@@ -140,7 +138,7 @@ class CampaignCodes(APIView):
         return Response(bodies.added_body(added), status=201)
 
 
-class OneCampaignCode(APIView):
+class OneCampaignCode(View):
     @extend_schema(
         summary="Rename an available code (staff)",
         request=bodies.RenameCodeInput,
@@ -154,7 +152,7 @@ class OneCampaignCode(APIView):
         return Response(bodies.code_body(pool.rename(campaign_id=campaign_id, code=code, to=asked.code)))
 
 
-class Coupons(APIView):
+class Coupons(View):
     @extend_schema(
         summary="One's own coupons, newest first",
         description="Staff see everybody's.",
@@ -187,7 +185,7 @@ class Coupons(APIView):
         return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
 
 
-class OneCoupon(APIView):
+class OneCoupon(View):
     @extend_schema(
         summary="One coupon",
         description="One's own; staff see everybody's.",
@@ -198,7 +196,7 @@ class OneCoupon(APIView):
         return Response(bodies.coupon_body(coupon))
 
 
-class OneQueueTicket(APIView):
+class OneQueueTicket(View):
     @extend_schema(
         summary="One's place in the line of a campaign",
         description="One's own; staff see everybody's. It waits, or is settled for good.",
@@ -211,7 +209,7 @@ class OneQueueTicket(APIView):
         return Response(bodies.ticket_body(queued), headers=_pause(queued))
 
 
-class VoidCoupon(APIView):
+class VoidCoupon(View):
     @extend_schema(
         summary="Make a coupon void (staff)",
         description="Its slot is not given out again, and its owner can't have another.",

@@ -1,18 +1,18 @@
 """Granting: what each asker of a campaign is owed, decided and written while its row is locked.
 
 Every strategy that locks the row ends here, with one asker or with a batch. Whatever their number, it is
-five statements, seven for a campaign with a pool; two when nobody gets anything new. A partner costs one
+four statements, six for a campaign with a pool; one when nobody gets anything new. A partner costs one
 more, to see whose slots are being confirmed.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import ceil
 
 from django.utils import timezone
 
-from coupons import slots
+from coupons import locking, slots
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.slots import Asker, Chosen, Confirming, Issued
 from shop.errors import FirstcomeError, Rejected, Unavailable
@@ -28,8 +28,8 @@ def grant(*, campaign_id: int, askers: Sequence[Asker], choose: Choose = slots.c
     from the campaign's last one without gaps. `choose` says which codes the newcomers get; those it leaves
     out find the campaign sold out. Safe to repeat after a rollback.
     """
-    campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    return decide(campaign, askers, choose=choose)
+    campaign, coupons = locking.lock(campaign_id, {asker.user_id for asker in askers})
+    return decide(campaign, askers, choose=choose, coupons=coupons)
 
 
 def decide(
@@ -37,15 +37,18 @@ def decide(
     askers: Sequence[Asker],
     *,
     choose: Choose = slots.choose_codes,
+    coupons: Mapping[int, Coupon] | None = None,
     if_unchanged: bool = False,
 ) -> list[Outcome]:
     """The same with the campaign as it was read: locked, or else only `if_unchanged`.
+
+    `coupons` are what the askers had when the campaign was read, if they were read with it.
 
     Raises `transactions.ChangedMeanwhile` when it was not locked, has changed, and somebody would get
     something new; a refusal was true when the campaign was read.
     """
     now = timezone.now()
-    had = had_before(campaign, {asker.user_id for asker in askers})
+    had = had_before(campaign, {asker.user_id for asker in askers}, coupons=coupons)
     first_of = {asker.user_id: asker for asker in reversed(askers)}
     newcomers = [
         first_of[user_id]
@@ -84,19 +87,27 @@ def owed_or_refused(campaign: Campaign, had: Coupon | Confirmation | None, now: 
     return owed(campaign, had) if had else refusal(campaign, now)
 
 
-def had_before(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon | Confirmation]:
+def had_before(
+    campaign: Campaign, user_ids: Collection[int], *, coupons: Mapping[int, Coupon] | None = None
+) -> dict[int, Coupon | Confirmation]:
     """The coupons of these accounts, or the slots that are being confirmed for them, by account.
 
-    Slots are read first: one that becomes a coupon between the two looks is seen at least once.
+    Slots are read first: one that becomes a coupon between the two looks is seen at least once. `coupons`
+    were read with the campaign, and its lock: while that lasts no slot becomes a coupon.
     """
     had: dict[int, Coupon | Confirmation] = {}
     if campaign.partner:
         for confirmation in campaign.confirmations.filter(account_id__in=user_ids):
             had[confirmation.account_id] = confirmation
-    for coupon in Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids):
-        coupon.campaign = campaign
-        had[coupon.account_id] = coupon
+    had.update(_coupons(campaign, user_ids) if coupons is None else coupons)
     return had
+
+
+def _coupons(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
+    coupons = list(Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids))
+    for coupon in coupons:
+        coupon.campaign = campaign
+    return {coupon.account_id: coupon for coupon in coupons}
 
 
 def owed(campaign: Campaign, had: Coupon | Confirmation) -> Outcome:

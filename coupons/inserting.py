@@ -1,35 +1,41 @@
 """Writing many new coupons, or codes of a pool, at once.
 
-The ORM's bulk insert prepares each value of each row anew, which costs more than all the rest of a batch
-together. Here what the rows share is prepared once.
+The ORM's bulk insert prepares each value of each row anew, which costs more than all the rest of a batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
+from typing import NamedTuple
 
 from django.db import connection
 
 from coupons.models import Coupon, PoolCode
+from shop import rows
 
-COLUMNS = "campaign_id, account_id, code, position, status, void_reason, issued_at, expires_at"
-ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
-INSERT = "INSERT INTO coupons_coupon ({columns}) VALUES {rows}"
+
+class NewCoupon(NamedTuple):
+    """The columns of a coupon that are written when it is issued."""
+
+    campaign_id: int
+    account_id: int
+    code: str
+    position: int | None
+    status: str
+    void_reason: str
+    issued_at: datetime
+    expires_at: datetime
+
+
+COUPONS = rows.Table(Coupon, NewCoupon)
+VALUES = attrgetter(*NewCoupon._fields)
 # The drivers make the most of it that their database can take: statements of many rows, or one prepared.
 INSERT_CODE = "INSERT INTO coupons_poolcode (campaign_id, code, status, added_at) VALUES (%s, %s, %s, %s)"
 
 
-def insert(coupons: Sequence[Coupon]) -> None:
-    """Write these coupons of one campaign and instant. Their `pk` stays unset: not all databases tell it."""
-    first = coupons[0]
-    issued_at = connection.ops.adapt_datetimefield_value(first.issued_at)
-    expires_at = connection.ops.adapt_datetimefield_value(first.expires_at)
-    shared = (Coupon.Status.ISSUED.value, first.void_reason, issued_at, expires_at)
-    values: list[int | str | None] = []
-    for coupon in coupons:
-        values += (first.campaign_id, coupon.account_id, coupon.code, coupon.position, *shared)
-    statement = INSERT.format(columns=COLUMNS, rows=", ".join([ROW] * len(coupons)))
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+def insert(coupons: Iterable[Coupon]) -> None:
+    """Write these coupons. Their `pk` stays unset: not all databases tell it."""
+    rows.insert(COUPONS, map(VALUES, coupons))
 
 
 def insert_codes(campaign_id: int, codes: Sequence[str], *, now: datetime) -> None:

@@ -14,9 +14,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from structlog import get_logger
 
-from coupons import confirming, granting, tickets
+from coupons import confirming, granting, looking, tickets
 from coupons.in_redis import sold_out
-from coupons.models import Campaign, Coupon
+from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import patience
 from coupons.slots import Confirming, Issued, Queued
 from coupons.strategies import (
@@ -53,6 +53,7 @@ LAB_ONLY = {"unsafe"}
 # What a process remembers of a campaign, to find the strategy without a query for each request. The
 # strategy reads the campaign itself again, so a stale entry costs a refusal or a slower way, no law.
 REMEMBER_SECONDS = 1.0
+MOST_REMEMBERED = 1_024
 _remembered: dict[int, tuple[str, str, float]] = {}
 
 
@@ -69,19 +70,26 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     strategy, partner = _strategy_and_partner(campaign_id)
     full = sold_out.known(campaign_id)
     if full:
-        return _had_before(full, user_id)
+        seen, had = looking.look(campaign_id=campaign_id, user_id=user_id)
+        # Whatever comes back to a campaign changes its version.
+        if seen.version == full.version:
+            return _had_before(seen, user_id, had)
     if partner and patience.is_away(partner):
         # Nobody takes a slot that can't be confirmed.
         away = Unavailable("The partner of this campaign is away; nothing was done. Ask again.")
-        return _had_before(Campaign.objects.get(pk=campaign_id), user_id, otherwise=away)
+        seen, had = looking.look(campaign_id=campaign_id, user_id=user_id)
+        return _had_before(seen, user_id, had, otherwise=away)
     return _issued(STRATEGIES[strategy], campaign_id, user_id)
 
 
 def _had_before(
-    campaign: Campaign, user_id: int, *, otherwise: FirstcomeError | None = None
+    campaign: Campaign,
+    user_id: int,
+    had: Coupon | Confirmation | None,
+    *,
+    otherwise: FirstcomeError | None = None,
 ) -> Issued | Queued:
     """What the account has of a campaign that gives nothing new just now; or why it doesn't, raised."""
-    had = granting.had_before(campaign, [user_id]).get(user_id)
     queued = tickets.waiting_of(campaign, user_id) if campaign.strategy == "queue" else None
     if queued and not isinstance(had, Coupon):
         return queued
@@ -132,11 +140,16 @@ def forget() -> None:
 
 
 def _strategy_and_partner(campaign_id: int) -> tuple[str, str]:
-    """The campaign's strategy and partner, at most a second old."""
+    """The campaign's strategy and partner, about a second old at most."""
     now = time.monotonic()
     name, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
     if good_until <= now:
+        if name:
+            # One reads for all threads; the others go by what is known until it has.
+            _remembered[campaign_id] = (name, partner, now + REMEMBER_SECONDS)
         name, partner = _read_strategy_and_partner(campaign_id)
+        if len(_remembered) >= MOST_REMEMBERED:
+            _remembered.clear()
         _remembered[campaign_id] = (name, partner, now + REMEMBER_SECONDS)
     if name in LAB_ONLY and not settings.LAB:
         raise Rejected(
@@ -148,6 +161,7 @@ def _strategy_and_partner(campaign_id: int) -> tuple[str, str]:
 def _read_strategy_and_partner(campaign_id: int) -> tuple[str, str]:
     found = Campaign.objects.filter(pk=campaign_id).values_list("strategy", "partner").first()
     if found is None:
+        _remembered.pop(campaign_id, None)
         raise NotFound(f"There is no campaign {campaign_id}.", code="campaign_not_found")
     return found
 

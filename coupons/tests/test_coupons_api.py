@@ -82,7 +82,7 @@ def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign: Campaign) -
     with CaptureQueriesContext(connection) as captured:
         assert askers[1].post("/coupons", {"campaign": campaign.pk}).status_code == 201
 
-    assert len([query for query in captured if "SAVEPOINT" not in query["sql"]]) == 5
+    assert len([query for query in captured if "SAVEPOINT" not in query["sql"]]) == 4
 
 
 def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settings: Any) -> None:

@@ -35,12 +35,12 @@ LEASE_SECONDS = locks.LEASE_MILLISECONDS / 1000
 # Issues a coupon, and stops between its look and its write until told to go on.
 ISSUE_WITH_A_PAUSE = """
 from coupons import codes, issuing
-make = codes.make
-def paused():
+make_several = codes.make_several
+def paused(count):
     print("ready", flush=True)
     sys.stdin.readline()
-    return make()
-codes.make = paused
+    return make_several(count)
+codes.make_several = paused
 issued = issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
 print(issued.is_new, flush=True)
 """

@@ -68,7 +68,7 @@ def test_5000_askers_are_served_in_their_order_while_issuers_are_killed(
     second.kill()
     third = issuers()
     asked.result()
-    wait_until(lambda: settled(campaign) == 5_000, seconds=120)
+    wait_until(lambda: settled(campaign) == 5_000, seconds=200)
 
     assert numbers(campaign) == list(range(1, 5_001))
     assert order_of_positions(campaign) == [(number, number) for number in range(1, 4_901)]

@@ -12,10 +12,11 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import campaigns, issuing, pool, verdicts
+from coupons import campaigns, issuing, looking, pool, verdicts
 from coupons.in_redis import sold_out
 from coupons.in_redis.keys import key
 from coupons.models import Campaign
@@ -28,7 +29,9 @@ from shop.errors import FirstcomeError
 from shop.tests.clients import client_of
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import ask, holding
 from shop.tests.second_process import another_process, heard
+from shop.tests.waiting import in_background, waiting_at
 
 __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +39,9 @@ from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])
 
 # Past the second for which a process believes what it has seen; and that second on a busy machine.
 OVER_A_SECOND, SOON = 1.1, 6.0
-OWN_COUPON = "SELECT coupon"
+# The campaign and the own coupon by one statement, without a lock and with it.
+OWN_COUPON = "SELECT own coupon"
+LOCKED = "SELECT campaign FOR UPDATE"
 Told = tuple[str, list[str]]
 # Asks for each pair of numbers that comes in, and says what came of it and which statements it took.
 ASKER = """
@@ -75,9 +80,11 @@ def _in_short(statement: str) -> str:
     """`SELECT coupon` and the like; `SELECT strategy` is how issuing finds a strategy, once a second."""
     if statement.startswith("SELECT `coupons_campaign`.`strategy` AS"):
         return "SELECT strategy"
+    if "(SELECT * FROM coupons_campaign" in statement:
+        return LOCKED if "FOR UPDATE" in statement else OWN_COUPON
     for name in ("coupon", "poolcode", "campaign"):
         if f"FROM `coupons_{name}`" in statement:
-            return f"SELECT {name}" + (" FOR UPDATE" if "FOR UPDATE" in statement else "")
+            return f"SELECT {name}"
     return statement
 
 
@@ -121,7 +128,7 @@ def test_once_it_is_known_a_refusal_looks_for_the_own_coupon_and_nothing_else(
     _, first = asked(campaign.pk, askers[1])
 
     assert "BEGIN" in first
-    assert "SELECT campaign FOR UPDATE" in first
+    assert LOCKED in first
     assert asked(campaign.pk, askers[1]) == ("sold_out", [OWN_COUPON])
     assert asked(campaign.pk, askers[2]) == ("sold_out", [OWN_COUPON])
 
@@ -168,6 +175,41 @@ def test_who_has_the_coupon_gets_it_from_a_campaign_that_is_known_to_be_sold_out
     assert owner.post("/coupons", {"campaign": campaign.pk}).status_code == 200
     refusal = other.post("/coupons", {"campaign": campaign.pk})
     assert (refusal.status_code, refusal.json()["code"]) == (409, "sold_out")
+
+
+def test_who_was_given_a_coupon_elsewhere_gets_it_at_once_although_it_was_sold_out(
+    askers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this process remembers is a second old; what an account has is seen anew each time."""
+    monkeypatch.setattr(sold_out, "SECONDS", 60.0)
+    campaign = full_campaign(askers[0])
+    seen_sold_out(campaign, askers[1])
+    with another_process(ASKER) as process:
+        Campaign.objects.update(quantity=2, version=F("version") + 1)
+        assert told_elsewhere(process, campaign, askers[1])[0] == "new"
+
+    assert sold_out.known(campaign.pk)
+    assert asked(campaign.pk, askers[1])[0] == "again"
+    assert asked(campaign.pk, askers[2])[0] == "sold_out"
+    assert broken() == {}
+
+
+def test_those_who_ask_at_once_are_refused_by_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
+    monkeypatch.setattr(sold_out, "SECONDS", 60.0)
+    owner, *everyone = accounts(65)
+    campaign = full_campaign(owner)
+    seen_sold_out(campaign, everyone[0])
+    with holding("LOCK TABLES coupons_coupon WRITE, coupons_campaign WRITE") as other:
+        first = in_background(partial(asked, campaign.pk, everyone[0]))
+        wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
+        crowd = [in_background(partial(asked, campaign.pk, user_id)) for user_id in everyone[1:]]
+        wait_until(lambda: len(looking._lane(campaign.pk)._line) == len(crowd))
+        ask(other, "UNLOCK TABLES")
+    outcomes = [one.result(SOON) for one in (first, *crowd)]
+
+    assert {word for word, _ in outcomes} == {"sold_out"}
+    assert [statement for _, made in outcomes for statement in made] == [OWN_COUPON] * 2
 
 
 def test_a_sold_out_campaign_that_closes_says_so(askers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +358,7 @@ def test_a_campaign_that_nobody_asked_for_in_a_minute_is_looked_after_no_more(
     word, statements = asked(campaign.pk, askers[1])
 
     assert word == "sold_out"
-    assert "SELECT campaign FOR UPDATE" in statements
+    assert LOCKED in statements
     assert asked(campaign.pk, askers[1])[1] == [OWN_COUPON]
 
 

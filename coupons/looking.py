@@ -1,0 +1,38 @@
+"""Looking: what an account has of a campaign, seen without a lock; those who look at once look together."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from coupons import granting, locking
+from coupons.models import Campaign, Confirmation, Coupon
+from shop import transactions
+from shop.group_commit import Lane
+
+# As many as `group_commit` has.
+LANES = 1_024
+# A look takes a millisecond, in which few others come.
+PACE_SECONDS = 0.02
+
+Seen = tuple[Campaign, Coupon | Confirmation | None]
+
+
+def look(*, campaign_id: int, user_id: int) -> Seen:
+    """The campaign and what the account has of it, as they are after this was called.
+
+    Raises `Campaign.DoesNotExist`, `Overloaded`, `Unavailable`.
+    """
+    return _lane(campaign_id).submit(user_id)
+
+
+@lru_cache(maxsize=LANES)
+def _lane(campaign_id: int) -> Lane[int, Seen]:
+    return Lane(
+        lambda user_ids: _look(campaign_id, user_ids), run=transactions.read, pace_seconds=PACE_SECONDS
+    )
+
+
+def _look(campaign_id: int, user_ids: Sequence[int]) -> list[Seen]:
+    campaign, coupons = locking.see(campaign_id, set(user_ids))
+    # A slot may become a coupon between two looks, and the slots must be looked at first.
+    had = granting.had_before(campaign, user_ids, coupons=None if campaign.partner else coupons)
+    return [(campaign, had.get(user_id)) for user_id in user_ids]
