@@ -3,14 +3,12 @@
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from inventory import adjusting, bodies, products
 from inventory.models import StockMovement
 from inventory.products import Availability
 from shop import idempotency, json_bodies, keyed_calls, schema
+from shop.calls import Request, Response, View
 from shop.idempotency import Answer
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
@@ -21,7 +19,7 @@ SEARCH = OpenApiParameter("search", str, description="Words that the sku or the 
 AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in Availability])
 
 
-class Products(APIView):
+class Products(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -53,7 +51,7 @@ class Products(APIView):
         return Response(bodies.product_body(product), status=201, headers={"Location": address})
 
 
-class OneProduct(APIView):
+class OneProduct(View):
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -77,7 +75,7 @@ class OneProduct(APIView):
         return Response(bodies.product_body(product))
 
 
-class StockAdjustments(APIView):
+class StockAdjustments(View):
     @extend_schema(
         summary="Adjust what is on hand (staff)",
         parameters=[schema.IDEMPOTENCY_KEY],
@@ -98,7 +96,7 @@ class StockAdjustments(APIView):
         return keyed_calls.respond_recorded(call, outcome)
 
 
-class Stock(APIView):
+class Stock(View):
     @extend_schema(
         summary="A product's stock (staff)",
         responses={200: bodies.StockBody} | STAFF_ONLY,
@@ -108,7 +106,7 @@ class Stock(APIView):
         return Response(bodies.stock_body(products.get(product_id=product_id, include_inactive=True)))
 
 
-class StockMovements(APIView):
+class StockMovements(View):
     @extend_schema(
         summary="The movements of a product's stock, newest first (staff)",
         parameters=schema.PAGING,

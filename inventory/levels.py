@@ -4,21 +4,26 @@ Every change counts the product's version up, tells the mirror once it is commit
 what is available falls to the product's threshold. There is no other way to change a level.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from inventory import mirror
 from inventory.models import Product
+from inventory.stock import COLUMNS, Stock
 from shop import journal, transactions
 
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"
-COLUMN = "{name} = {name} + CASE id{cases} END"
+COLUMN = "{name} = {name} + CASE{cases} ELSE 0 END"
+# One case for all that change by as much: a list is searched by halves, cases are tried one after another.
+CASE = " WHEN id IN ({ids}) THEN %s"
 UNCHANGED = " AND version = CASE id{cases} END"
-# Each row looks through the cases one by one: far more of them would cost their square.
+# Where all change differently each row looks through the cases one by one: far more would cost their square.
 ROWS_PER_STATEMENT = 1_000
 
 
@@ -30,6 +35,9 @@ class Change:
     reserved: int = 0
 
 
+NOTHING = Change()
+
+
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
     transactions.assert_inside()
@@ -37,19 +45,31 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     return {product.id: product for product in rows}
 
 
-def look(product_ids: Iterable[int]) -> dict[int, Product]:
+def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
+    """The same as plain rows, for orders: making objects of the model took longer than reading them."""
+    transactions.assert_inside()
+    return _stock(Product.objects.filter(id__in=set(product_ids)).order_by("id").select_for_update())
+
+
+def look(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same without a lock: others may change them, and `change` has to look whether they did."""
-    return {product.id: product for product in Product.objects.filter(id__in=set(product_ids))}
+    return _stock(Product.objects.filter(id__in=set(product_ids)))
 
 
-def change(stock: Mapping[int, Product], changes: Mapping[int, Change], *, is_locked: bool = True) -> None:
+def _stock(products: "QuerySet[Product]") -> dict[int, Stock]:
+    return {row[0]: Stock(*row) for row in products.values_list(*COLUMNS)}
+
+
+def change(
+    stock: Mapping[int, Product | Stock], changes: Mapping[int, Change], *, is_locked: bool = True
+) -> None:
     """Add to these rows, and to these copies of them; the table's constraint is the last judge.
 
     `stock` comes from `lock`, or with `is_locked` False from `look`: then raises
     `transactions.ChangedMeanwhile` when one of the rows is not as it was read.
     """
     transactions.assert_inside()
-    ids = sorted(id for id, one in changes.items() if one != Change())
+    ids = sorted(id for id, one in changes.items() if one != NOTHING)
     for start in range(0, len(ids), ROWS_PER_STATEMENT):
         _write(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
     for id in ids:
@@ -57,7 +77,7 @@ def change(stock: Mapping[int, Product], changes: Mapping[int, Change], *, is_lo
     publish_once_committed([stock[id] for id in ids])
 
 
-def publish_once_committed(products: Sequence[Product]) -> None:
+def publish_once_committed(products: Sequence[Product | Stock]) -> None:
     """Have the mirror show these products, as they are here, when the transaction is committed."""
     if products and mirror.is_used():
         states = [mirror.state(product) for product in products]
@@ -65,20 +85,24 @@ def publish_once_committed(products: Sequence[Product]) -> None:
 
 
 def _write(
-    ids: Sequence[int], stock: Mapping[int, Product], changes: Mapping[int, Change], *, is_locked: bool
+    ids: Sequence[int],
+    stock: Mapping[int, Product | Stock],
+    changes: Mapping[int, Change],
+    *,
+    is_locked: bool,
 ) -> None:
-    cases = " WHEN %s THEN %s" * len(ids)
     columns: list[str] = []
     parameters: list[int] = []
     for name in ("on_hand", "reserved"):
-        deltas = [(id, getattr(changes[id], name)) for id in ids]
-        if any(delta for _, delta in deltas):
+        alike = _alike(ids, changes, name)
+        if alike:
+            cases = "".join(CASE.format(ids=_marks(some)) for some in alike.values())
             columns.append(COLUMN.format(name=name, cases=cases))
-            parameters += chain.from_iterable(deltas)
-    statement = CHANGE.format(columns=", ".join(columns), ids=", ".join(["%s"] * len(ids)))
+            parameters += chain.from_iterable([*some, delta] for delta, some in alike.items())
+    statement = CHANGE.format(columns=", ".join(columns), ids=_marks(ids))
     parameters += ids
     if not is_locked:
-        statement += UNCHANGED.format(cases=cases)
+        statement += UNCHANGED.format(cases=" WHEN %s THEN %s" * len(ids))
         parameters += chain.from_iterable((id, stock[id].version) for id in ids)
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
@@ -86,7 +110,21 @@ def _write(
             raise transactions.ChangedMeanwhile("Somebody else changed the stock since it was read.")
 
 
-def _follow(product: Product, change: Change) -> None:
+def _alike(ids: Sequence[int], changes: Mapping[int, Change], name: str) -> dict[int, list[int]]:
+    """The products by how much this level of theirs changes, where it does."""
+    alike: dict[int, list[int]] = defaultdict(list)
+    for id in ids:
+        delta = getattr(changes[id], name)
+        if delta:
+            alike[delta].append(id)
+    return alike
+
+
+def _marks(values: Sequence[int]) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
+def _follow(product: Product | Stock, change: Change) -> None:
     """Keep the copy in step with its row, and note when the change made the product scarce."""
     before = product.on_hand - product.reserved
     product.on_hand += change.on_hand

@@ -19,6 +19,7 @@ from django.conf import settings
 from redis import Redis
 
 from inventory.models import Product
+from inventory.stock import Stock
 from shop import redis
 from shop.errors import Unavailable
 
@@ -101,7 +102,7 @@ def is_used() -> bool:
     return settings.INVENTORY_STRATEGY == "redis_gate"
 
 
-def state(product: Product) -> State:
+def state(product: Product | Stock) -> State:
     """What this copy of the row says."""
     available = product.on_hand - product.reserved
     return State(product.id, available, product.version, product.is_active)

@@ -24,9 +24,6 @@ class Product(models.Model):
     version = models.PositiveBigIntegerField(default=0, help_text="Counts changes of the stock.")
     created_at = models.DateTimeField(auto_now_add=True)
 
-    # What this copy of the row is to reserve and has not written yet: `inventory.reservations.save`.
-    newly_reserved = 0
-
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),
@@ -43,7 +40,7 @@ class Product(models.Model):
     @property
     def available(self) -> int:
         """How many a new order may take."""
-        return self.on_hand - self.reserved - self.newly_reserved
+        return self.on_hand - self.reserved
 
 
 class StockMovement(models.Model):

@@ -1,16 +1,41 @@
 """Writing movements of what is on hand: a row for each, and a line of the journal."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
 from inventory.models import StockMovement
-from shop import journal
+from shop import journal, rows
+
+
+class MovementRow(NamedTuple):
+    """A movement's row."""
+
+    product_id: int
+    kind: str
+    delta: int
+    on_hand_after: int
+    order_id: UUID | None
+    reason: str
+    at: datetime
+
+
+MOVEMENTS_PER_STATEMENT = 1_000
+MOVEMENTS = rows.Table(StockMovement, MovementRow)
 
 
 def write(movements: Sequence[StockMovement]) -> None:
     """Append these movements to their products' histories, inside the caller's transaction."""
-    StockMovement.objects.bulk_create(movements)
+    for start in range(0, len(movements), MOVEMENTS_PER_STATEMENT):
+        some = movements[start : start + MOVEMENTS_PER_STATEMENT]
+        rows.insert(MOVEMENTS, [_row(movement) for movement in some])
     for movement in movements:
         note(movement)
+
+
+def _row(movement: StockMovement) -> MovementRow:
+    return MovementRow(*(getattr(movement, name) for name in MovementRow._fields))
 
 
 def note(movement: StockMovement) -> None:

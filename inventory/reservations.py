@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from inventory import levels, movements
 from inventory.levels import Change
-from inventory.models import Product, StockMovement
+from inventory.models import StockMovement
+from inventory.stock import Stock
 from shop import journal
 from shop.errors import NotFound, Rejected
 
@@ -29,17 +30,17 @@ class Line:
     quantity: int
 
 
-def lock(product_ids: Iterable[int]) -> dict[int, Product]:
+def lock(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
-    return levels.lock(product_ids)
+    return levels.lock_stock(product_ids)
 
 
-def look(product_ids: Iterable[int]) -> dict[int, Product]:
+def look(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same without a lock: `save` finds out whether somebody changed them meanwhile."""
     return levels.look(product_ids)
 
 
-def check(stock: Mapping[int, Product], lines: Sequence[Line]) -> None:
+def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     """Whether `take` would succeed.
 
     Raises `NotFound` `product_not_found` with `products`, the ids that are missing or inactive, and
@@ -65,17 +66,22 @@ def insufficient(short: Sequence[dict[str, int]]) -> Rejected:
     return Rejected(f"Not enough in stock: {names}.", code="insufficient_stock", items=short)
 
 
-def take(stock: Mapping[int, Product], lines: Sequence[Line]) -> None:
+def take(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     """Reserve all lines or none, in memory: `stock` comes from `lock` or `look`, and `save` writes it.
 
     Raises what `check` raises; then nothing has changed.
     """
     check(stock, lines)
+    take_checked(stock, lines)
+
+
+def take_checked(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+    """The same for lines that `check` has just let pass."""
     for line in lines:
         stock[line.product_id].newly_reserved += line.quantity
 
 
-def save(stock: Mapping[int, Product], *, is_locked: bool = True) -> None:
+def save(stock: Mapping[int, Stock], *, is_locked: bool = True) -> None:
     """Write what was taken of these products: one statement for all of them, none for those untouched.
 
     With `is_locked` False, for stock from `look`, raises `transactions.ChangedMeanwhile` when one of them

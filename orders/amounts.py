@@ -9,7 +9,7 @@ def shares(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
     No share exceeds its line: where the rest would, it goes to the lines before.
     """
     whole = sum(line_amounts)
-    if not whole:
+    if not whole or not total_amount:
         return [0] * len(line_amounts)
     parts = [total_amount * amount // whole for amount in line_amounts]
     rest = total_amount - sum(parts)

@@ -1,19 +1,17 @@
 """The calls on orders, and those that pay."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, get_args
 from uuid import UUID
 
 from django.db import Error as DatabaseFailure
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 from structlog import get_logger
 
 from inventory.reservations import Line
-from orders import answers, checkout, ending, finding, paying, refunding, tasks, timeline, top_ups
+from orders import answers, checkout, ending, finding, looking, paying, refunding, tasks, timeline, top_ups
 from orders.bodies import (
     ItemInput,
     OrderBody,
@@ -30,11 +28,13 @@ from orders.bodies import (
     refund_body,
 )
 from orders.deciding import Wish
+from orders.looking import Begin, Read
 from orders.models import Order, Refund
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
-from shop import idempotency, journal, keyed_calls, preferences, queueing, schema, wakeups
+from shop import journal, keyed_calls, preferences, queueing, schema
+from shop.calls import Request, Response, View
 from shop.errors import NotAuthenticated, Unavailable
 from shop.idempotency import Answer, Keyed, Replay
 from shop.paging import page
@@ -56,7 +56,7 @@ PLACING = {
 }
 
 
-class Orders(APIView):
+class Orders(View):
     @extend_schema(
         parameters=[
             OpenApiParameter("status", str, enum=get_args(OrderStatus)),
@@ -95,21 +95,22 @@ class Orders(APIView):
         )
         outcome = keyed_calls.perform(call, lambda: checkout.place(wish))
         if isinstance(outcome, Replay):
-            return _replayed(request, call, outcome, _order_answer)
-        if outcome.started is None:
-            return keyed_calls.respond_recorded(call, outcome)
-        queueing.enqueue(tasks.advance, str(outcome.started.saga.id))
-        return _begun(request, call, outcome.order.id, _order_answer, answers.of_begun(outcome))
+            return _replayed(request, call, outcome, _order_answers)
+        if outcome.answer:
+            return keyed_calls.respond(outcome.answer, is_replay=False)
+        assert outcome.started
+        begin = partial(queueing.enqueue_together, tasks.advance, str(outcome.started.saga.id))
+        return _begun(request, call, outcome.order.id, _order_answers, answers.of_begun(outcome), begin)
 
 
-class OneOrder(APIView):
+class OneOrder(View):
     @extend_schema(responses={200: OrderBody} | schema.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """One order."""
         return Response(_shown(_found(request, order_id)))
 
 
-class OrderTimeline(APIView):
+class OrderTimeline(View):
     @extend_schema(responses={200: TimelineBody} | schema.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """Every step and compensation of the order's payment, oldest first."""
@@ -119,7 +120,7 @@ class OrderTimeline(APIView):
         return Response({"results": [event_body(line, for_staff=for_staff) for line in lines]})
 
 
-class CancelOrder(APIView):
+class CancelOrder(View):
     @extend_schema(
         request=Nothing,
         responses={200: OrderBody} | schema.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
@@ -132,7 +133,7 @@ class CancelOrder(APIView):
         return Response(_shown(finding.one(order_id=order_id, account_id=account_id)))
 
 
-class OrderRefunds(APIView):
+class OrderRefunds(View):
     @extend_schema(
         parameters=schema.PAGING,
         responses={200: schema.Page[RefundBody]} | schema.refusals({404: ["not_found"]}),
@@ -167,7 +168,7 @@ class OrderRefunds(APIView):
             ),
         )
         if not isinstance(outcome, Replay):
-            queueing.enqueue(tasks.advance, str(outcome.saga_id))
+            queueing.enqueue_together(tasks.advance, str(outcome.saga_id))
         return keyed_calls.respond_recorded(call, outcome)
 
 
@@ -195,13 +196,13 @@ class Payments(ListPayments):
             ),
         )
         if isinstance(outcome, Replay):
-            return _replayed(request, call, outcome, _payment_answer)
-        queueing.enqueue(tasks.advance, str(outcome.started.saga.id))
+            return _replayed(request, call, outcome, _payment_answers)
         payment = outcome.started.payment
-        return _begun(request, call, payment.id, _payment_answer, answers.of_payment(payment))
+        begin = partial(queueing.enqueue_together, tasks.advance, str(outcome.started.saga.id))
+        return _begun(request, call, payment.id, _payment_answers, answers.of_payment(payment), begin)
 
 
-class TopUps(APIView):
+class TopUps(View):
     @extend_schema(
         request=TopUpInput,
         parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
@@ -219,8 +220,9 @@ class TopUps(APIView):
             ),
         )
         if isinstance(outcome, Replay):
-            return _replayed(request, call, outcome, _payment_answer)
-        return _begun(request, call, outcome.id, _payment_answer, answers.of_payment(outcome))
+            return _replayed(request, call, outcome, _payment_answers)
+        told = answers.of_payment(outcome)
+        return _begun(request, call, outcome.id, _payment_answers, told, begin=None)
 
 
 def _whose(request: Request, permission: str) -> int | None:
@@ -246,51 +248,39 @@ def _refund_shown(refund: Refund) -> dict[str, Any]:
     return refund_body(refund, list(refund.lines.all()))
 
 
-def _order_answer(order_id: UUID) -> Answer:
-    return answers.of_order(finding.one(order_id=order_id, account_id=None))
+def _order_answers(order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
+    orders = finding.visible(account_id=None).filter(id__in=order_ids)
+    return {order.id: answers.of_order(order) for order in orders}
 
 
-def _payment_answer(payment_id: UUID) -> Answer:
-    return answers.of_payment(Payment.objects.get(id=payment_id))
+def _payment_answers(payment_ids: Sequence[UUID]) -> dict[UUID, Answer]:
+    payments = Payment.objects.filter(id__in=payment_ids)
+    return {payment.id: answers.of_payment(payment) for payment in payments}
 
 
-def _replayed(
-    request: Request, call: Keyed, replay: Replay, answer: Callable[[UUID], Answer]
-) -> HttpResponse:
+def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -> HttpResponse:
     if replay.answer:
         return keyed_calls.respond(replay.answer, is_replay=True)
     assert replay.reference
-    return _settled(request, call, replay.reference, answer, is_replay=True)
+    seconds = preferences.wait_seconds(request.headers.get("Prefer"))
+    told = looking.look(call, replay.reference, read, seconds=seconds)
+    assert told
+    return keyed_calls.respond(told, is_replay=True)
 
 
 def _begun(
-    request: Request, call: Keyed, subject_id: UUID, answer: Callable[[UUID], Answer], begun: Answer
+    request: Request, call: Keyed, subject_id: UUID, read: Read, begun: Answer, begin: Begin | None
 ) -> HttpResponse:
-    """The answer of a call that has begun a payment: `begun` while the database can't tell more.
+    """The answer of a call whose payment is durable: `begun` while the database can't tell more.
 
-    503 would say that nothing was done, and it is done: the payment is durable, and goes on.
+    `begin` sets it going where nobody has yet.
+
+    503 would say that nothing was done, and it is done, and goes on.
     """
+    seconds = preferences.wait_seconds(request.headers.get("Prefer"))
     try:
-        return _settled(request, call, subject_id, answer, is_replay=False)
+        told = looking.look(call, subject_id, read, seconds=seconds, begin=begin) or begun
     except (DatabaseFailure, Unavailable) as error:
         log.warning("a payment has begun, and can't be looked at", subject=str(subject_id), error=str(error))
-        return keyed_calls.respond(begun, is_replay=False)
-
-
-def _settled(
-    request: Request,
-    call: Keyed,
-    subject_id: UUID,
-    answer: Callable[[UUID], Answer],
-    *,
-    is_replay: bool,
-) -> HttpResponse:
-    """The answer as it stands, after the wait that the caller prefers; once settled it is fixed for good."""
-    told = answer(subject_id)
-    seconds = preferences.wait_seconds(request.headers.get("Prefer"))
-    if told.status == 202 and seconds:
-        wakeups.wait(str(subject_id), is_settled=lambda: answer(subject_id).status != 202, seconds=seconds)
-        told = answer(subject_id)
-    if told.status != 202:
-        told = idempotency.settle(call, told)
-    return keyed_calls.respond(told, is_replay=is_replay)
+        told = begun
+    return keyed_calls.respond(told, is_replay=False)

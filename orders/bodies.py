@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from orders import ending
 from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.writing import NewLine, NewOrder
 from shop.models import JournalLine
 from shop.reading import Amount, Id, Input, Query, Uuid, Words
 
@@ -151,7 +152,7 @@ def event_body(line: JournalLine, *, for_staff: bool) -> dict[str, Any]:
     return {"at": line.at, "event": line.what, "detail": detail}
 
 
-def order_body(order: Order, lines: list[OrderLine]) -> dict[str, Any]:
+def order_body(order: Order | NewOrder, lines: Sequence[OrderLine | NewLine]) -> dict[str, Any]:
     """An order as the contract shows it."""
     failure = {"code": order.failure_code, "detail": order.failure_detail} if order.failure_code else None
     return {

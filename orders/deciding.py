@@ -11,19 +11,21 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from coupons import holding
 from coupons.models import Coupon
 from inventory import reservations
-from inventory.models import Product
 from inventory.reservations import Line
-from orders import amounts, purchase
-from orders.models import Order, OrderLine
+from inventory.stock import Stock
+from orders import amounts, purchase, writing
+from orders.models import Order
 from orders.purchase import Started
+from orders.writing import NewLine, NewOrder
 from payments import ledger
 from shop import idempotency, journal, transactions
 from shop.errors import FirstcomeError, Rejected, invalid_field
-from shop.idempotency import Effect, Keyed, Replay
+from shop.idempotency import Answer, Effect, Keyed, Replay
 from shop.journal import Who
 
 
@@ -40,15 +42,20 @@ class Wish:
     by: Who
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Placed:
-    """A new order with its lines; `started` when it is being paid at once."""
+    """A new order with its lines; `started` when it is being paid at once.
 
-    order: Order
-    lines: list[OrderLine]
+    `answer` is what is recorded for it, once that is decided.
+    """
+
+    order: NewOrder
+    lines: list[NewLine]
     started: Started | None = None
+    answer: Answer | None = None
 
 
+AWAITING_PAYMENT, PAYING = Order.Status.AWAITING_PAYMENT.value, Order.Status.PAYING.value
 Outcome = Placed | Replay | FirstcomeError
 _LOCKED = reservations.lock, holding.usable
 _UNLOCKED = reservations.look, holding.look
@@ -74,9 +81,11 @@ def decide(wishes: Sequence[Wish], *, is_locking: bool = True) -> list[Outcome]:
     """
     read_stock, read_coupons = _LOCKED if is_locking else _UNLOCKED
     stock = read_stock({line.product_id for wish in wishes for line in wish.lines})
-    coupons = read_coupons({wish.coupon_code for wish in wishes if wish.coupon_code})
+    codes = {wish.coupon_code for wish in wishes if wish.coupon_code}
+    coupons = read_coupons(codes) if codes else {}
     seen = idempotency.seen([wish.keyed for wish in wishes])
-    balances = ledger.balances({wish.account_id for wish in wishes if wish.points_amount})
+    spenders = {wish.account_id for wish in wishes if wish.points_amount}
+    balances = ledger.balances(spenders) if spenders else {}
     now = timezone.now()
     effects: dict[tuple[int, str], Effect] = {}
     outcomes: list[Outcome] = []
@@ -91,13 +100,14 @@ def decide(wishes: Sequence[Wish], *, is_locking: bool = True) -> list[Outcome]:
             outcomes.append(outcome)
             if isinstance(outcome, Placed):
                 effects[name] = Effect(wish.keyed, outcome, reference=outcome.order.id)
+                outcome.answer = effects[name].answer
     _write(list(effects.values()), stock, coupons, is_locked=is_locking)
     return outcomes
 
 
 def _decide_one(
     wish: Wish,
-    stock: dict[int, Product],
+    stock: dict[int, Stock],
     coupons: dict[str, Coupon],
     balances: dict[int, int],
     now: datetime,
@@ -108,14 +118,14 @@ def _decide_one(
         _check_means(wish, placed.order, balances)
     except FirstcomeError as error:
         return error
-    reservations.take(stock, wish.lines)
+    reservations.take_checked(stock, wish.lines)
     if wish.coupon_code:
         holding.take(coupons[wish.coupon_code], order_id=placed.order.id, by=wish.by)
     _note(placed.order, wish, stock)
     return placed
 
 
-def _note(order: Order, wish: Wish, stock: dict[int, Product]) -> None:
+def _note(order: NewOrder, wish: Wish, stock: dict[int, Stock]) -> None:
     reserved = []
     for line in wish.lines:
         product = stock[line.product_id]
@@ -131,7 +141,7 @@ def _note(order: Order, wish: Wish, stock: dict[int, Product]) -> None:
     )
 
 
-def _priced(wish: Wish, stock: dict[int, Product], coupons: dict[str, Coupon], now: datetime) -> Placed:
+def _priced(wish: Wish, stock: dict[int, Stock], coupons: dict[str, Coupon], now: datetime) -> Placed:
     """The order and its lines with every amount, unsaved."""
     line_amounts = [stock[line.product_id].price * line.quantity for line in wish.lines]
     items_amount, discount_amount = sum(line_amounts), 0
@@ -142,9 +152,10 @@ def _priced(wish: Wish, stock: dict[int, Product], coupons: dict[str, Coupon], n
     total_amount = items_amount - discount_amount
     if wish.points_amount > total_amount:
         raise invalid_field("points_amount", "over_total", f"The order comes to {total_amount} only.")
-    order = Order(
+    order = NewOrder(
+        id=uuid7(),
         account_id=wish.account_id,
-        status=Order.Status.AWAITING_PAYMENT if wish.token is None else Order.Status.PAYING,
+        status=AWAITING_PAYMENT if wish.token is None else PAYING,
         items_amount=items_amount,
         discount_amount=discount_amount,
         points_amount=wish.points_amount,
@@ -156,11 +167,11 @@ def _priced(wish: Wish, stock: dict[int, Product], coupons: dict[str, Coupon], n
         expires_at=now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
     )
     lines = [
-        OrderLine(
-            order=order,
-            product_id=line.product_id,
-            sku=stock[line.product_id].sku,
-            name=stock[line.product_id].name,
+        NewLine(
+            order.id,
+            line.product_id,
+            stock[line.product_id].sku,
+            stock[line.product_id].name,
             quantity=line.quantity,
             unit_price=stock[line.product_id].price,
             line_amount=line_amount,
@@ -175,7 +186,7 @@ def _priced(wish: Wish, stock: dict[int, Product], coupons: dict[str, Coupon], n
     return Placed(order, lines, purchase.new(order, token=wish.token, by=wish.by))
 
 
-def _check_means(wish: Wish, order: Order, balances: dict[int, int]) -> None:
+def _check_means(wish: Wish, order: NewOrder, balances: dict[int, int]) -> None:
     """Whether the order can be paid as wished, as far as one can tell before it is."""
     if wish.points_amount > balances.get(wish.account_id, 0):
         raise Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points")
@@ -184,14 +195,13 @@ def _check_means(wish: Wish, order: Order, balances: dict[int, int]) -> None:
 
 
 def _write(
-    effects: Sequence[Effect], stock: dict[int, Product], coupons: dict[str, Coupon], *, is_locked: bool
+    effects: Sequence[Effect], stock: dict[int, Stock], coupons: dict[str, Coupon], *, is_locked: bool
 ) -> None:
     placed: list[Placed] = [effect.outcome for effect in effects]
     if not placed:
         return
     reservations.save(stock, is_locked=is_locked)
-    Order.objects.bulk_create([one.order for one in placed])
-    OrderLine.objects.bulk_create([line for one in placed for line in one.lines])
+    writing.write([one.order for one in placed], [line for one in placed for line in one.lines])
     holding.hold({coupons[one.order.coupon_code]: one.order.id for one in placed if one.order.coupon_code})
     purchase.save([one.started for one in placed if one.started])
     idempotency.record(effects)

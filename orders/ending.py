@@ -11,6 +11,7 @@ from inventory import reservations
 from inventory.reservations import Line
 from orders import telling, transitions
 from orders.models import Order, OrderLine
+from orders.writing import NewOrder
 from shop import transactions
 from shop.errors import NotFound, Rejected
 
@@ -40,7 +41,7 @@ def expire_due() -> int:
         ended += transactions.run(partial(_expire, ids))
 
 
-def is_lapsed(order: Order) -> bool:
+def is_lapsed(order: Order | NewOrder) -> bool:
     """Whether the order counts as expired, swept or not."""
     return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= timezone.now()
 

@@ -9,6 +9,7 @@ Nothing here is ever undone: what was promised to a customer is tried until it i
 refuses leaves the refund stuck, for operators to see, and it is still tried now and then.
 """
 
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db.models import F
@@ -19,7 +20,8 @@ from inventory import reservations
 from inventory.reservations import Line
 from orders import telling, transitions
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga
-from orders.steps import KINDS, Event, Heard, Kind, Local, Outside
+from orders.saga_log import Event, Heard
+from orders.steps import KINDS, Kind, Local, Outside
 from payments import ledger, paying
 from payments.gateways import gateway
 from payments.models import Payment
@@ -33,9 +35,8 @@ def refund_key(refund_id: UUID) -> str:
     return f"refund-{refund_id}"
 
 
-def _lock(refund_id: UUID) -> None:
-    order_id = Refund.objects.values_list("order_id", flat=True).get(id=refund_id)
-    Order.objects.select_for_update().only("id").get(id=order_id)
+def _lock(refund_ids: Collection[UUID]) -> None:
+    transitions.lock(Refund.objects.filter(id__in=refund_ids).values_list("order_id", flat=True))
 
 
 def _refund_card(row: Saga) -> Heard:

@@ -12,9 +12,10 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from orders import charging, kinds, steps
+from orders import charging, kinds, saga_log, steps
 from orders.models import Saga, SagaLog
-from orders.steps import DO, LEASE_SECONDS, UNDO, UNFINISHED, Event, Heard, Kind, Outside, Step
+from orders.saga_log import DO, UNDO, Event, Heard
+from orders.steps import LEASE_SECONDS, UNFINISHED, Kind, Outside, Step
 from shop import journal, transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
 from shop.journal import Who
@@ -58,7 +59,7 @@ def force_compensate(*, saga_id: UUID, reason: str, by: Who) -> Saga:
             return ""
         if saga.direction == DO:
             _assert_reversible(saga, kind, lines)
-            steps.turn_round(saga, "forced", TURNED_ROUND)
+            saga_log.turn_round(saga, "forced", TURNED_ROUND)
             return "saga.turned_round"
         if saga.state != Saga.State.STUCK:
             return ""
@@ -143,8 +144,8 @@ def _answer_for(saga: Saga, step: Step | None, direction: str, lines: Lines, *, 
     if not isinstance(step, Outside):
         raise Rejected(_why_not_local(step), code="step_is_local")
     if direction == UNDO and (step.name, DO) not in lines:
-        steps.write(saga, step.name, DO, Heard(Event.VOID))
-    steps.write(saga, step.name, direction, Heard(Event.FORCED, TOLD, reference=reference))
+        saga_log.write(saga, step.name, DO, Heard(Event.VOID))
+    saga_log.write(saga, step.name, direction, Heard(Event.FORCED, TOLD, reference=reference))
 
 
 def _assert_reversible(saga: Saga, kind: Kind, lines: Lines) -> None:

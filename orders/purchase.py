@@ -9,8 +9,10 @@
 | transmit | the order's events to the data platform, by the outbox | |
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 from uuid import UUID
 
 from django.conf import settings
@@ -21,13 +23,18 @@ from inventory import reservations
 from inventory.reservations import Line
 from orders import charging, saga, telling, transitions
 from orders.models import Order, OrderLine, Saga, SagaLog
-from orders.steps import KINDS, Event, Heard, Kind, Local, Outside
+from orders.saga_log import Event, Heard
+from orders.steps import KINDS, Call, Kind, Local, Outside, alone
+from orders.writing import NewOrder
 from payments import ledger, paying
 from payments.models import Payment
 from shop import outbox, wakeups
+from shop.errors import Rejected
 from shop.journal import Who
 
 NAME = "purchase"
+# A batch of events costs the same for many orders, and their buyers wait for none of it.
+GATHER_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class Started:
     log: list[SagaLog]
 
 
-def new(order: Order, *, token: str, by: Who | None = None) -> Started:
+def new(order: Order | NewOrder, *, token: str, by: Who | None = None) -> Started:
     """The unsaved payment of an order, with its saga: for the transaction that starts it, and `save`.
 
     The order already holds its stock and coupon; what doesn't apply to it is skipped from the start.
@@ -71,17 +78,35 @@ def save(started: Sequence[Started]) -> None:
 
 def lines_of(order_id: UUID) -> list[Line]:
     """What the order holds of the stock."""
-    rows = OrderLine.objects.filter(order_id=order_id).values_list("product_id", "quantity")
-    return [Line(product_id=product_id, quantity=quantity) for product_id, quantity in rows]
+    return _lines([order_id])[order_id]
+
+
+def _lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
+    """What each of these orders holds of the stock."""
+    lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
+    rows = OrderLine.objects.filter(order_id__in=order_ids).order_by("id")
+    for order_id, product_id, quantity in rows.values_list("order_id", "product_id", "quantity"):
+        lines[order_id].append(Line(product_id=product_id, quantity=quantity))
+    return lines
+
+
+def _orders(rows: Sequence[Saga]) -> dict[UUID, Order]:
+    """The sagas' orders, by saga."""
+    payments = Payment.objects.select_related("order").in_bulk([row.subject_id for row in rows])
+    return {row.id: cast(Order, payments[row.subject_id].order) for row in rows}
+
+
+def _order_ids(rows: Sequence[Saga]) -> list[UUID]:
+    """The sagas' orders' ids: a row of old may not name its order."""
+    return [row.about_id or _order(row).id for row in rows]
 
 
 def _order(row: Saga) -> Order:
-    return Order.objects.get(payments=row.subject_id)
+    return _orders([row])[row.id]
 
 
-def _lock(payment_id: UUID) -> None:
-    order_id = Payment.objects.values_list("order_id", flat=True).get(id=payment_id)
-    Order.objects.select_for_update().only("id").get(id=order_id)
+def _lock(payment_ids: Collection[UUID]) -> None:
+    transitions.lock(Payment.objects.filter(id__in=payment_ids).values_list("order_id", flat=True))
 
 
 def _done_when_placed(row: Saga) -> str:
@@ -98,10 +123,13 @@ def _give_coupon_back(row: Saga) -> str:
     return "given back"
 
 
-def _debit_points(row: Saga) -> str:
-    order = _order(row)
-    ledger.hold_points(order_id=order.id, user_id=order.account_id, amount=order.points_amount)
-    return f"{order.points_amount} points held"
+def _debit_points(rows: Sequence[Saga]) -> list[str | Rejected]:
+    orders = list(_orders(rows).values())
+    held = ledger.hold_points_of(orders)
+    return [
+        one if isinstance(one, Rejected) else f"{order.points_amount} points held"
+        for order, one in zip(orders, held, strict=True)
+    ]
 
 
 def _credit_points(row: Saga) -> str:
@@ -110,21 +138,37 @@ def _credit_points(row: Saga) -> str:
     return f"{order.points_amount} points given back"
 
 
-def _settle(row: Saga) -> str:
-    order, now = _order(row), timezone.now()
-    if not transitions.move([order.id], to=Order.Status.PAID, paid_at=now):
-        raise RuntimeError(f"An order that is {order.status} can't become paid.")
-    reservations.sell({order.id: lines_of(order.id)})
-    holding.redeem([order.id])
-    telling.note(order, status=Order.Status.PAID, at=now)
-    ledger.settle_sale(order_id=order.id, points_amount=order.points_amount, card_amount=order.card_amount)
-    paying.mark_succeeded(row.subject_id, charge_reference=charging.charge_reference(row), at=now)
-    return "paid"
+def _settle(rows: Sequence[Saga]) -> list[str | Rejected]:
+    orders, now = _orders(rows), timezone.now()
+    order_ids = [order.id for order in orders.values()]
+    if transitions.move(order_ids, to=Order.Status.PAID, paid_at=now) != len(orders):
+        states = {order.status for order in orders.values()}
+        raise RuntimeError(f"Orders that are {', '.join(states)} can't become paid.")
+    reservations.sell(_lines(order_ids))
+    holding.redeem(order_ids)
+    for order in orders.values():
+        telling.note(order, status=Order.Status.PAID, at=now)
+    ledger.settle_sales(list(orders.values()))
+    references = charging.charge_references(rows)
+    paying.mark_all_succeeded({row.subject_id: references[row.id] for row in rows}, at=now)
+    return ["paid"] * len(rows)
 
 
 def _transmit(row: Saga) -> Heard:
-    error = outbox.deliver(_order(row).id)
-    return Heard(Event.FAILED, error) if error else Heard(Event.DONE, "accepted")
+    [heard] = _tell([row])
+    return heard
+
+
+def _transmissions(rows: Sequence[Saga]) -> list[Call]:
+    return [Call(rows, partial(_tell, rows), uses_database=True)]
+
+
+def _tell(rows: Sequence[Saga]) -> list[Heard]:
+    """Have the events of these orders delivered."""
+    order_ids = _order_ids(rows)
+    errors = outbox.deliver_all(order_ids)
+    told = [errors.get(order_id) for order_id in order_ids]
+    return [Heard(Event.FAILED, error) if error else Heard(Event.DONE, "accepted") for error in told]
 
 
 def _compensated(row: Saga) -> None:
@@ -135,10 +179,13 @@ def _compensated(row: Saga) -> None:
     charging.mark_ended(row)
 
 
-def _wake(row: Saga) -> None:
-    """Tell everybody who waits for the order or its payment that it has settled."""
-    wakeups.announce(str(_order(row).id))
-    wakeups.announce(str(row.subject_id))
+def _wake(rows: Sequence[Saga]) -> None:
+    """Tell everybody who waits for the orders or their payments that they have settled."""
+    wakeups.announce(*map(str, _order_ids(rows)), *(str(row.subject_id) for row in rows))
+
+
+def _wake_one(row: Saga) -> None:
+    _wake([row])
 
 
 KINDS[NAME] = Kind(
@@ -146,13 +193,13 @@ KINDS[NAME] = Kind(
     steps=(
         Local("reserve_inventory", do=_done_when_placed, undo=_release_stock),
         Local("hold_coupon", do=_done_when_placed, undo=_give_coupon_back),
-        Local("debit_balance", do=_debit_points, undo=_credit_points),
+        Local("debit_balance", do=alone(_debit_points), undo=_credit_points, together=_debit_points),
         charging.STEP,
-        Local("settle", do=_settle, after=_wake),
-        Outside("transmit", do=_transmit),
+        Local("settle", do=alone(_settle), after=_wake, together=_settle),
+        Outside("transmit", do=_transmit, calls=_transmissions, gather_seconds=GATHER_SECONDS),
     ),
     lock=_lock,
     compensated=_compensated,
-    after_undone=_wake,
+    after_undone=_wake_one,
     stuck=charging.mark_stuck,
 )

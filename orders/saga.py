@@ -15,22 +15,10 @@ from django.db.models import Q
 from django.utils import timezone
 from structlog import get_logger
 
-from orders import steps
+from orders import saga_log, steps
 from orders.models import Saga, SagaLog
-from orders.steps import (
-    DO,
-    IN_VAIN,
-    KINDS,
-    LEASE_SECONDS,
-    UNDO,
-    UNFINISHED,
-    Event,
-    Heard,
-    Kind,
-    LeaseLost,
-    Local,
-    Step,
-)
+from orders.saga_log import DO, IN_VAIN, UNDO, Event, Heard
+from orders.steps import KINDS, LEASE_SECONDS, UNFINISHED, Kind, LeaseLost, Local, Outside, Step
 from shop import backoff, journal, transactions
 from shop.journal import Who
 
@@ -64,7 +52,7 @@ def new(
     )
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     lines = [
-        steps.line_of(saga, step.name, DO, Heard(events[step.name]))
+        saga_log.line_of(saga, step.name, DO, Heard(events[step.name]))
         for step in KINDS[kind].steps
         if step.name in events
     ]
@@ -77,7 +65,7 @@ def begin(started: Sequence[tuple[Saga, Sequence[SagaLog]]]) -> None:
     SagaLog.objects.bulk_create([line for _, lines in started for line in lines])
     for saga, lines in started:
         for line in lines:
-            steps.tell(saga, line)
+            saga_log.tell(saga, line)
 
 
 def due(*, limit: int) -> list[UUID]:
@@ -108,12 +96,20 @@ def advance(saga_id: UUID) -> str:
     saga = Saga.objects.get(id=saga_id)
     if token is None:
         return saga.state
-    try:
-        with journal.acting(steps.acting_for(saga)):
-            _drive(saga, token)
-    except LeaseLost:
-        log.info("saga's lease lost", saga=str(saga_id))
+    go_on(saga, token)
     return Saga.objects.values_list("state", flat=True).get(id=saga_id)
+
+
+def go_on(saga: Saga, token: str, heard: Heard | None = None, *, called: str = "") -> None:
+    """Drive the saga, whose lease is held by `token`, as far as it goes now.
+
+    `heard` is what the outside step `called` has come to already, and is not written down yet.
+    """
+    try:
+        with journal.acting(saga_log.acting_for(saga)):
+            _drive(saga, token, {called: heard} if heard else {})
+    except LeaseLost:
+        log.info("saga's lease lost", saga=str(saga.id))
 
 
 def _take_lease(saga_id: UUID) -> str | None:
@@ -129,7 +125,8 @@ def _take_lease(saga_id: UUID) -> str | None:
     return token if taken else None
 
 
-def _drive(saga: Saga, token: str) -> None:
+def _drive(saga: Saga, token: str, known: dict[str, Heard]) -> None:
+    """`known` is what an outside step's do has come to already, by its name."""
     kind = KINDS[saga.kind]
     while True:
         step, direction = _next(saga.id, kind)
@@ -140,6 +137,8 @@ def _drive(saga: Saga, token: str) -> None:
             return
         is_last = direction == UNDO and kind.is_ours_from(step)
         perform = partial(steps.perform, saga.id, step, direction, token=token)
+        if direction == DO and isinstance(step, Outside) and step.name in known:
+            perform = partial(steps.record, saga.id, step, DO, known.pop(step.name), token=token)
         heard = _attempt(saga.id, step, end if is_last else perform)
         if is_last and heard.event == Event.DONE:
             _tell_end(saga, kind, direction)
@@ -149,7 +148,7 @@ def _drive(saga: Saga, token: str) -> None:
                 steps.reach(f"{step.name} {direction} postponed")
                 return
         elif heard.event == Event.DONE and step.after and direction == DO:
-            step.after(saga)
+            step.after([saga])
 
 
 def _attempt(saga_id: UUID, step: Step, work: Callable[[], Heard]) -> Heard:
@@ -179,10 +178,10 @@ def _postpone(saga_id: UUID, kind: Kind, step: Step, direction: str, heard: Hear
     """
     saga, _ = steps.locked(saga_id, token)
     now, attempts = timezone.now(), saga.attempts + 1
-    steps.write(saga, step.name, direction, heard, attempt=attempts)
+    saga_log.write(saga, step.name, direction, heard, attempt=attempts)
     is_late = now >= saga.deadline_at
     if is_late and direction == DO and step in kind.reversible:
-        steps.turn_round(saga, "gave_up", "The outcome stayed unknown until the deadline.")
+        saga_log.turn_round(saga, "gave_up", "The outcome stayed unknown until the deadline.")
         return False
     if is_late and saga.state != Saga.State.STUCK:
         log.error("saga is stuck", saga=str(saga_id), step=step.name, direction=direction, error=heard.detail)
@@ -220,10 +219,5 @@ def _write_end(saga_id: UUID, kind: Kind, direction: str, token: str) -> None:
             if isinstance(step, Local):
                 steps.undo_local(saga, lines, step)
         kind.compensated(saga)
-    Saga.objects.filter(id=saga_id).update(
-        state=Saga.State.DONE if direction == DO else Saga.State.COMPENSATED,
-        ended_at=timezone.now(),
-        next_attempt_at=None,
-        leased_until=None,
-        lease_token="",
-    )
+    state = Saga.State.DONE if direction == DO else Saga.State.COMPENSATED
+    Saga.objects.filter(id=saga_id).update(**saga_log.ended(state))

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from orders import kinds
 from orders.models import Saga, SagaLog
-from orders.steps import UNDO, Local, Step
+from orders.saga_log import UNDO
+from orders.steps import Local, Step
 
 READ_AT_ONCE = 500
 

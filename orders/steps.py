@@ -6,7 +6,7 @@ records what it heard. An undo of a step that never ran leaves a line that refus
 barrier is dtm's: dtm-labs/client, `dtmcli/barrier.go`.)
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import takewhile
@@ -15,18 +15,13 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
+from orders import saga_log
 from orders.models import Saga, SagaLog
-from shop import journal, transactions
+from orders.saga_log import DO, IN_EFFECT, IN_VAIN, UNDO, Event, Heard, Lines
+from shop import transactions
 from shop.errors import Invalid, NotFound, Rejected
-from shop.journal import Who
 
-DO, UNDO = Saga.Direction.DO, Saga.Direction.UNDO
-Event = SagaLog.Event
 UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
-# Not final: the step is to be tried again.
-IN_VAIN = (Event.FAILED, Event.PENDING)
-# Final, and it has happened: we did it, or an operator answers for it.
-IN_EFFECT = (Event.DONE, Event.FORCED)
 
 # Longer than the two calls that a step may make outside, renewed before each step; a dead driver costs
 # this long.
@@ -34,43 +29,46 @@ LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a step came to: `done`, `refused` for good, `failed` this time with its outcome unknown, or
-    `pending` while the other side is at it.
-    """
-
-    event: Event
-    detail: str = ""
-    code: str = ""
-    reference: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Local:
     """A step within our database. `do` and `undo` run in the transaction that logs them.
 
     `do` returns a word for the log, or raises `Rejected` to have the saga undone. Without `undo` the step
-    is the point of no return: it and all after it are only ever retried.
+    is the point of no return: it and all after it are only ever retried. `together` is `do` for many in
+    one transaction (`orders.driving`): it gives a refusal back rather than raise it. `after` runs once
+    the step is committed, for all that came to it by the same transaction.
     """
 
     name: str
     do: Callable[[Saga], str]
     undo: Callable[[Saga], str] | None = None
-    after: Callable[[Saga], None] | None = None
+    after: Callable[[Sequence[Saga]], None] | None = None
+    together: Callable[[Sequence[Saga]], Sequence[str | Rejected]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call outside for some sagas. `make` may take its time, and returns what each of them heard."""
+
+    sagas: Sequence[Saga]
+    make: Callable[[], Sequence[Heard]]
+    uses_database: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
     """A step at another system. `do` and `undo` are keyed, and called outside any transaction.
 
-    `note` runs in the transaction that records what `do` heard.
+    `note` runs in the transaction that records what `do` heard. `calls` is `do` for many that were not
+    tried in vain before (`orders.driving`); where nobody waits for it they are gathered for so long.
     """
 
     name: str
     do: Callable[[Saga], Heard]
     undo: Callable[[Saga], Heard] | None = None
     note: Callable[[Saga, Heard], None] | None = None
-    after: Callable[[Saga], None] | None = None
+    after: Callable[[Sequence[Saga]], None] | None = None
+    calls: Callable[[Sequence[Saga]], Sequence[Call]] | None = None
+    gather_seconds: float = 0.0
 
 
 Step = Local | Outside
@@ -78,7 +76,7 @@ Step = Local | Outside
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A sort of saga. `lock` takes the locks that come before the saga's row in the lock order;
+    """A sort of saga. `lock` takes the locks that come before the sagas' rows in the lock order, by subject;
     `compensated` runs in the transaction that ends an undone saga, `after_undone` once it is committed;
     `stuck` runs in the transaction that gives a late one to the operators, `resumed` in the one in which
     an operator sets it going again.
@@ -86,7 +84,7 @@ class Kind:
 
     name: str
     steps: tuple[Step, ...]
-    lock: Callable[[UUID], None]
+    lock: Callable[[Collection[UUID]], None]
     compensated: Callable[[Saga], None]
     after_undone: Callable[[Saga], None] | None = None
     stuck: Callable[[Saga], None] | None = None
@@ -108,10 +106,6 @@ class Kind:
         """What is to be done or undone next, when the steps named `final` are; None when all are."""
         way = self.steps if direction == DO else self.reversible[::-1]
         return next((step for step in way if step.name not in final), None)
-
-
-# A saga's final lines, by step and direction.
-Lines = dict[tuple[str, str], Heard]
 
 
 class LeaseLost(Exception):
@@ -148,7 +142,7 @@ def _do_local(saga: Saga, lines: Lines, step: Local) -> Heard:
     except (Rejected, Invalid, NotFound) as error:
         heard = _taken(Heard(Event.REFUSED, error.detail, code=error.code), saga, step)
     if heard.event not in IN_VAIN:
-        write(saga, step.name, DO, heard)
+        saga_log.write(saga, step.name, DO, heard)
     return heard
 
 
@@ -159,10 +153,10 @@ def undo_local(saga: Saga, lines: Lines, step: Local) -> Heard:
     heard = Heard(Event.SKIPPED)
     done = lines.get((step.name, DO))
     if done is None:
-        write(saga, step.name, DO, Heard(Event.VOID))
+        saga_log.write(saga, step.name, DO, Heard(Event.VOID))
     elif done.event in IN_EFFECT and step.undo:
         heard = Heard(Event.DONE, step.undo(saga))
-    write(saga, step.name, UNDO, heard)
+    saga_log.write(saga, step.name, UNDO, heard)
     return heard
 
 
@@ -173,20 +167,26 @@ def _call_outside(saga_id: UUID, step: Outside, direction: str, token: str | Non
     if known or call is None:
         return known or Heard(Event.SKIPPED)
     reach(f"{step.name} {direction} before")
-    heard = _taken(call(saga), saga, step)
+    heard = call(saga)
     reach(f"{step.name} {direction} called")
+    return record(saga_id, step, direction, heard, token=token)
 
-    def record() -> Heard:
+
+def record(saga_id: UUID, step: Outside, direction: str, heard: Heard, *, token: str | None) -> Heard:
+    """Write down what a call outside came to, unless that is known already."""
+
+    def write_down() -> Heard:
         saga, lines = locked(saga_id, token)
         if (step.name, direction) in lines:
             return lines[step.name, direction]
+        taken = _taken(heard, saga, step)
         if step.note and direction == DO:
-            step.note(saga, heard)
-        if heard.event not in IN_VAIN:
-            write(saga, step.name, direction, heard)
-        return heard
+            step.note(saga, taken)
+        if taken.event not in IN_VAIN:
+            saga_log.write(saga, step.name, direction, taken)
+        return taken
 
-    recorded = transactions.run(record)
+    recorded = transactions.run(write_down)
     reach(f"{step.name} {direction} committed")
     return recorded
 
@@ -208,17 +208,17 @@ def _before_outside(
     if known or direction == DO:
         return saga, known
     if done is None:
-        write(saga, step.name, DO, Heard(Event.VOID))
+        saga_log.write(saga, step.name, DO, Heard(Event.VOID))
     elif done.event in (Event.REFUSED, Event.SKIPPED):
         known = Heard(Event.SKIPPED)
-        write(saga, step.name, UNDO, known)
+        saga_log.write(saga, step.name, UNDO, known)
     return saga, known
 
 
 def locked(saga_id: UUID, token: str | None) -> tuple[Saga, Lines]:
     """The saga and its final log lines, locked for this transaction, with the lease renewed."""
     kind, subject_id = Saga.objects.values_list("kind", "subject_id").get(id=saga_id)
-    KINDS[kind].lock(subject_id)
+    KINDS[kind].lock([subject_id])
     saga = Saga.objects.select_for_update().get(id=saga_id)
     if token is not None:
         if saga.lease_token != token or saga.state not in UNFINISHED:
@@ -231,52 +231,13 @@ def locked(saga_id: UUID, token: str | None) -> tuple[Saga, Lines]:
     }
 
 
-def write(saga: Saga, step: str, direction: str, heard: Heard, *, attempt: int = 0) -> None:
-    """Write a line, final unless it counts an attempt; a refusal turns the saga round."""
-    line = line_of(saga, step, direction, heard, attempt=attempt)
-    line.save(force_insert=True)
-    tell(saga, line)
-    if heard.event == Event.REFUSED:
-        turn_round(saga, heard.code, heard.detail)
+def alone(together: Callable[[Sequence[Saga]], Sequence[str | Rejected]]) -> Callable[[Saga], str]:
+    """A step's `do`, made of what does it for many."""
 
+    def do(saga: Saga) -> str:
+        [outcome] = together([saga])
+        if isinstance(outcome, Rejected):
+            raise outcome
+        return outcome
 
-def line_of(saga: Saga, step: str, direction: str, heard: Heard, *, attempt: int = 0) -> SagaLog:
-    """An unsaved line of the saga's log."""
-    return SagaLog(
-        saga=saga,
-        step=step,
-        direction=direction,
-        attempt=attempt,
-        event=heard.event,
-        detail=heard.detail[:255],
-        reference=heard.reference,
-        at=timezone.now(),
-    )
-
-
-def tell(saga: Saga, line: SagaLog) -> None:
-    """Note a line in the journal, such as `charge_card.done`; `charge_card.undo.done` on the way back."""
-    way = ".undo" if line.direction == UNDO else ""
-    journal.note(
-        what=f"{line.step}{way}.{line.event}",
-        subject=f"{saga.kind} {saga.subject_id}",
-        order_id=saga.about_id,
-        detail=line.detail,
-        reference=line.reference,
-        is_internal=line.attempt > 0,
-        at=line.at,
-        by=acting_for(saga),
-    )
-
-
-def acting_for(saga: Saga) -> Who:
-    """At whose hands a saga goes on: an operator's who forces it, else the system's, for its request."""
-    who = journal.who()
-    return who if who.actor == journal.Actor.STAFF else Who(request_id=saga.request_id)
-
-
-def turn_round(saga: Saga, code: str, detail: str) -> None:
-    """From here on the saga is undone, because of `code`."""
-    Saga.objects.filter(id=saga.id).update(
-        direction=UNDO, failure_code=code[:64] or "refused", failure_detail=detail[:255]
-    )
+    return do

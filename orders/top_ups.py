@@ -1,5 +1,6 @@
 """Topping up a wallet by card: charge the gateway, then credit the points."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from django.conf import settings
@@ -49,8 +50,8 @@ def top_up(*, account_id: int, amount: int, token: str, keyed: Keyed) -> Payment
     return payment
 
 
-def _lock(payment_id: UUID) -> None:
-    Payment.objects.select_for_update().only("id").get(id=payment_id)
+def _lock(payment_ids: Collection[UUID]) -> None:
+    list(Payment.objects.select_for_update().filter(id__in=payment_ids).order_by("id").values_list("id"))
 
 
 def _credit_wallet(row: Saga) -> str:

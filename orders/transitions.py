@@ -1,6 +1,6 @@
 """The states of an order and the ways between them: one table, each way a guarded update."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -29,3 +29,10 @@ def move(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
     """Move the orders that may go to `to`, setting `fields` with it. Returns how many moved."""
     sources = [status for status, targets in TRANSITIONS.items() if to in targets]
     return Order.objects.filter(id__in=order_ids, status__in=sources).update(status=to, **fields)
+
+
+def lock(order_ids: Iterable[UUID]) -> None:
+    """Lock these orders, in the order of their ids, until the transaction ends."""
+    # Looked up first: a subquery in a locking read would lock what it reads as well.
+    rows = Order.objects.select_for_update().filter(id__in=list(order_ids)).order_by("id")
+    list(rows.values_list("id", flat=True))

@@ -2,14 +2,12 @@
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import AllowAny
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from orders import tasks
 from payments import webhooks
 from payments.bodies import ReceivedBody
 from shop import queueing, schema
+from shop.calls import Request, Response, View
 
 SIGNATURES = [
     OpenApiParameter(
@@ -20,7 +18,7 @@ SIGNATURES = [
 EVENT = {"type": "object", "description": "An event, as the gateway writes it."}
 
 
-class Webhooks(APIView):
+class Webhooks(View):
     authentication_classes = []
     permission_classes = [AllowAny]
 

@@ -4,13 +4,11 @@ from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from payments import bodies, finding, granting, ledger
 from payments.models import Entry
 from shop import json_bodies, keyed_calls, schema
+from shop.calls import Request, Response, View
 from shop.idempotency import Answer
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
@@ -20,13 +18,13 @@ USER = OpenApiParameter("user", schema.POSITIVE, description="Staff: only this a
 ORDER = OpenApiParameter("order", UUID, description="Only this order's.")
 
 
-class Wallet(APIView):
+class Wallet(View):
     @extend_schema(summary="One's points", responses=bodies.WalletBody)
     def get(self, request: Request) -> Response:
         return Response(bodies.wallet_body(ledger.balance_amount(_caller_id(request))))
 
 
-class WalletEntries(APIView):
+class WalletEntries(View):
     @extend_schema(
         summary="What came into one's wallet and went out, newest first",
         parameters=schema.PAGING,
@@ -36,7 +34,7 @@ class WalletEntries(APIView):
         return page(request, finding.entries(user_id=_caller_id(request)), bodies.entry_body)
 
 
-class Grants(APIView):
+class Grants(View):
     @extend_schema(
         summary="Give an account points (staff)",
         parameters=[schema.IDEMPOTENCY_KEY],
@@ -54,7 +52,7 @@ class Grants(APIView):
         return keyed_calls.respond_recorded(call, outcome)
 
 
-class ListPayments(APIView):
+class ListPayments(View):
     """The reading half of `/payments`; its address belongs to the orders, which start payments there."""
 
     @extend_schema(
@@ -69,7 +67,7 @@ class ListPayments(APIView):
         return page(request, found, bodies.payment_body)
 
 
-class OnePayment(APIView):
+class OnePayment(View):
     @extend_schema(
         summary="One payment",
         description="Staff see everybody's.",

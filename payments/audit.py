@@ -10,9 +10,7 @@ from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from payments.models import HOLDING, Entry, LedgerAccount, Transfer
-from shop.auditing import LawReport, report
-
-OFFENDERS_TOLD = 100
+from shop.auditing import OFFENDERS_TOLD, LawReport, report
 
 
 def audit() -> list[LawReport]:

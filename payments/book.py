@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
+from typing import NamedTuple
+from uuid import UUID
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import BooleanField, Case, CharField, F, Q, QuerySet, Value, When
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from payments.abreast import Abreast
@@ -26,6 +29,23 @@ MOST_TOLD = 100
 SLICE = timedelta(days=1)
 # Something that never stands still is left to the next comparison.
 LOOKS = 5
+
+
+class Ours(NamedTuple):
+    """What a comparison needs of a payment: of a million rows a model's every column would cost most.
+
+    `is_claim` says whether it is one of `_claims`.
+    """
+
+    charge_key: str
+    order_id: str | None
+    status: str
+    card_amount: int
+    refunding_amount: int
+    refunded_amount: int
+    currency: str
+    charge_reference: str
+    is_claim: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +108,7 @@ def differences(*, since: datetime | None, until: datetime | None, count: Count)
     books = Abreast(_keys(claims))
     for page in _pages(_charges(since, until)):
         count.charges += len(page)
-        suspects, charged = _judged(page, since, end)
+        suspects, charged = _judged(page, _is_claim(since, end))
         yield from _confirmed(suspects)
         yield from _confirmed(books.meet(charged))
     yield from _confirmed(books.rest())
@@ -109,51 +129,56 @@ def _pages(charges: Iterator[BookedCharge]) -> Iterator[list[BookedCharge]]:
         yield page
 
 
-def _claims(since: datetime | None, end: datetime) -> "QuerySet[Payment]":
-    """The payments of the period of which the gateway must have kept something."""
+def _is_claim(since: datetime | None, end: datetime) -> Q:
+    """That a payment is of the period, and the gateway must have kept something of it."""
     period = Q(created_at__lt=end) if since is None else Q(created_at__gte=since, created_at__lt=end)
-    return Payment.objects.filter(
-        period,
-        status=Payment.Status.SUCCEEDED,
-        card_amount__gt=F("refunded_amount") + F("refunding_amount"),
-    )
+    is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
+    return period & Q(status=Payment.Status.SUCCEEDED) & is_kept
+
+
+def _claims(since: datetime | None, end: datetime) -> "QuerySet[Payment]":
+    return Payment.objects.filter(_is_claim(since, end))
 
 
 def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
     """Their charges' keys, oldest first. Read in pages, for MySQL's client would hold them all."""
-    rows = payments.order_by("created_at", "id").values_list("created_at", "id", "charge_key")
-    page = list(rows[:PAGE])
+    rows = payments.order_by("created_at", "id")
+    page = list(rows.values_list("charge_key", flat=True)[:PAGE])
     while page:
-        yield from (key for _, _, key in page)
-        at, id, _ = page[-1]
+        yield from page
+        at, id = Payment.objects.values_list("created_at", "id").get(charge_key=page[-1])
         # The first condition is what an index can use.
-        page = list(rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))[:PAGE])
+        rest = rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))
+        page = list(rest.values_list("charge_key", flat=True)[:PAGE])
 
 
-def _judged(
-    page: Sequence[BookedCharge], since: datetime | None, end: datetime
-) -> tuple[list[str], list[str]]:
+def _judged(page: Sequence[BookedCharge], is_claim: Q) -> tuple[list[str], list[str]]:
     """The keys that don't agree with their payments, and the keys of those that claim to be charged."""
-    rows = Payment.objects.filter(charge_key__in=[charge.key for charge in page])
-    payments = {payment.charge_key: payment for payment in rows}
+    payments = _ours([charge.key for charge in page], is_claim)
     suspects: dict[str, None] = {}
     charged: dict[str, None] = {}
     for charge in page:
         payment = payments.get(charge.key)
         if charge.key in charged or _is_suspect(charge, payment):
             suspects[charge.key] = None
-        if payment and _claims_in(payment, since, end):
+        if payment and payment.is_claim:
             charged[charge.key] = None
     return list(suspects), list(charged)
 
 
-def _claims_in(payment: Payment, since: datetime | None, end: datetime) -> bool:
-    """Whether it is one of `_claims`."""
-    is_within = (since is None or since <= payment.created_at) and payment.created_at < end
-    return is_within and _range(payment)[0] > 0
+def _ours(keys: Sequence[str], is_claim: Q) -> dict[str, Ours]:
+    """The payments of these keys, by key."""
+    rows = Payment.objects.filter(charge_key__in=keys).values_list(
+        "charge_key",
+        # As text: a UUID object for each row would cost more than all the other columns.
+        Cast("order_id", CharField()),
+        *Ours._fields[2:-1],
+        Case(When(is_claim, then=Value(True)), default=Value(False), output_field=BooleanField()),
+    )
+    return {row[0]: Ours._make(row) for row in rows}
 
 
-def _is_suspect(charge: BookedCharge, payment: Payment | None) -> bool:
+def _is_suspect(charge: BookedCharge, payment: Ours | None) -> bool:
     """Whether a look by the key is worth it: that it is wrong, or not the charge that the payment names."""
     is_another = payment and payment.charge_reference not in ("", charge.reference)
     return bool(_cause([charge], payment) or (is_another and charge.kept_amount))
@@ -188,7 +213,7 @@ def _stand(payment: Payment | None) -> tuple[str, int, int] | None:
     return None if payment is None else (payment.status, payment.refunding_amount, payment.refunded_amount)
 
 
-def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> str:
+def _cause(charges: Sequence[BookedCharge], payment: Payment | Ours | None) -> str:
     """Why the charges of one key and their payment don't agree, or nothing."""
     succeeded = [charge for charge in charges if charge.status == "succeeded"]
     kept_amount = sum(charge.kept_amount for charge in succeeded)
@@ -205,7 +230,7 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> str:
     return _wrong_amount(kept_amount, payment, is_charged=bool(succeeded))
 
 
-def _wrong_amount(kept_amount: int, payment: Payment, *, is_charged: bool) -> str:
+def _wrong_amount(kept_amount: int, payment: Payment | Ours, *, is_charged: bool) -> str:
     """Why the gateway can't rightly keep so much of what the payment came to, or nothing."""
     least, most = _range(payment)
     if payment.status in UNSETTLED or least <= kept_amount <= most:
@@ -218,7 +243,7 @@ def _wrong_amount(kept_amount: int, payment: Payment, *, is_charged: bool) -> st
     return f"of {payment.card_amount} we say that {known}; the gateway keeps {kept_amount}"
 
 
-def _range(payment: Payment) -> tuple[int, int]:
+def _range(payment: Payment | Ours) -> tuple[int, int]:
     """The least and the most that the gateway may keep of it: a refund under way has come or will."""
     if payment.status != Payment.Status.SUCCEEDED:
         return 0, 0
@@ -226,7 +251,14 @@ def _range(payment: Payment) -> tuple[int, int]:
     return most - payment.refunding_amount, most
 
 
-def _is_for(charge: BookedCharge, payment: Payment) -> bool:
-    order_id = str(payment.order_id) if payment.order_id else None
-    asked = (payment.card_amount, payment.currency, order_id)
-    return (charge.amount, charge.currency, charge.order_id) == asked
+def _is_for(charge: BookedCharge, payment: Payment | Ours) -> bool:
+    return (
+        charge.amount == payment.card_amount
+        and charge.currency == payment.currency
+        and (charge.order_id == payment.order_id or _plain(charge.order_id) == _plain(payment.order_id))
+    )
+
+
+def _plain(order_id: UUID | str | None) -> str | None:
+    """The digits of an order's id, for some databases keep it without hyphens."""
+    return None if order_id is None else str(order_id).replace("-", "")

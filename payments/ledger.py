@@ -5,7 +5,7 @@ or reference (`payments.transfers`). A wallet is opened on first need; opening i
 that then moves its money works, but may deadlock with a twin and be tried again, so open it before.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -14,8 +14,10 @@ from django.utils import timezone
 
 from payments import transfers
 from payments.models import GATEWAY_CLEARING, HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
+from payments.paying import Payable
+from payments.transfers import Proposal
 from shop import transactions
-from shop.errors import NotFound
+from shop.errors import NotFound, Rejected
 
 Kind = Transfer.Kind
 WALLETS_PER_STATEMENT = 1_000
@@ -68,6 +70,29 @@ def settle_sale(
     return _move(Kind.SALE, order_id, amounts, at)
 
 
+def hold_points_of(
+    orders: Sequence[Payable], *, at: datetime | None = None
+) -> list[Transfer | Rejected | None]:
+    """`hold_points` for each of these orders in turn, in a few statements; a refusal is given back."""
+    amounts = {
+        order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
+    }
+    return _move_many(Kind.HOLD, amounts, at)
+
+
+def settle_sales(orders: Sequence[Payable], *, at: datetime | None = None) -> None:
+    """`settle_sale` for each of these orders, in a few statements."""
+    amounts = {
+        order.id: {
+            HOLDING: -order.points_amount,
+            GATEWAY_CLEARING: -order.card_amount,
+            SALES: order.points_amount + order.card_amount,
+        }
+        for order in orders
+    }
+    _move_many(Kind.SALE, amounts, at)
+
+
 def refund(
     *,
     refund_id: UUID,
@@ -117,10 +142,25 @@ def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetim
 
 def _move(kind: str, order_id: UUID, amounts: Mapping[int, int], at: datetime | None) -> Transfer | None:
     """The one transfer of this kind that an order has."""
+    [outcome] = _move_many(kind, {order_id: amounts}, at)
+    if isinstance(outcome, Rejected):
+        raise outcome
+    return outcome
+
+
+def _move_many(
+    kind: str, amounts: Mapping[UUID, Mapping[int, int]], at: datetime | None
+) -> list[Transfer | Rejected | None]:
+    """The same for many orders, decided in their order; None where nothing is to be moved."""
     transactions.assert_inside()
-    if not any(amounts.values()):
-        return None
-    return transfers.transfer(kind=kind, reference=str(order_id), amounts=amounts, order_id=order_id, at=at)
+    moving = {order_id: some for order_id, some in amounts.items() if any(some.values())}
+    proposals = [
+        Proposal(kind=kind, reference=str(order_id), amounts=some, order_id=order_id)
+        for order_id, some in moving.items()
+    ]
+    decided = transfers.transfer_many(proposals, at=at) if proposals else []
+    outcomes = dict(zip(moving, decided, strict=True))
+    return [outcomes.get(order_id) for order_id in amounts]
 
 
 def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:

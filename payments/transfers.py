@@ -9,17 +9,42 @@ first.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from payments.models import Entry, LedgerAccount, Transfer
-from shop import journal, transactions
+from shop import journal, rows, transactions
 from shop.errors import Rejected
 
 # Each row looks through the cases one by one: far more of them would cost their square.
 WALLETS_PER_STATEMENT = 500
+
+
+class TransferRow(NamedTuple):
+    """A transfer's row."""
+
+    id: UUID
+    kind: str
+    reference: str
+    order_id: UUID | None
+    reason: str
+    at: datetime
+
+
+class EntryRow(NamedTuple):
+    """An entry's row."""
+
+    transfer_id: UUID
+    account_id: int
+    amount: int
+    balance_after_amount: int | None
+
+
+TRANSFERS = rows.Table(Transfer, TransferRow)
+ENTRIES = rows.Table(Entry, EntryRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +125,8 @@ def _lock(wallet_ids: Collection[int]) -> dict[int, int]:
         return {}
     # A locking read of a row that is missing locks the gap around it: only rows that are there are asked for.
     there = list(LedgerAccount.objects.filter(id__in=wallet_ids).values_list("id", flat=True))
-    rows = LedgerAccount.objects.select_for_update().filter(id__in=there).order_by("id")
-    return dict(rows.values_list("id", "balance_amount"))
+    open_ones = LedgerAccount.objects.select_for_update().filter(id__in=there).order_by("id")
+    return dict(open_ones.values_list("id", "balance_amount"))
 
 
 def _known(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
@@ -141,20 +166,36 @@ def _apply(proposal: Proposal, balances: dict[int, int]) -> dict[int, int]:
 
 def _write(made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]) -> None:
     """All rows in one statement a table. The wallets come first: they are the entries' parents."""
-    wallets = [LedgerAccount(id=id, balance_amount=balance) for id, balance in balances.items()]
-    LedgerAccount.objects.bulk_update(wallets, ["balance_amount"], batch_size=WALLETS_PER_STATEMENT)
-    Transfer.objects.bulk_create([one for one, _, _ in made])
-    Entry.objects.bulk_create(
+    ids = sorted(balances)
+    for start in range(0, len(ids), WALLETS_PER_STATEMENT):
+        _set_balances({id: balances[id] for id in ids[start : start + WALLETS_PER_STATEMENT]})
+    if not made:
+        return
+    transfers = [one for one, _, _ in made]
+    rows.insert(
+        TRANSFERS, [TransferRow(*(getattr(one, name) for name in TransferRow._fields)) for one in transfers]
+    )
+    rows.insert(
+        ENTRIES,
         [
-            Entry(transfer=one, account_id=id, amount=amount, balance_after_amount=after.get(id))
+            EntryRow(one.id, id, amount, after.get(id))
             for one, proposal, after in made
             for id, amount in proposal.amounts.items()
             if amount
-        ]
+        ],
     )
     for one, proposal, after in made:
         for id, balance in after.items():
             note(one, wallet_id=id, amount=proposal.amounts[id], balance=balance)
+
+
+def _set_balances(balances: Mapping[int, int]) -> None:
+    cases = " ".join(f"WHEN {id:d} THEN {balance:d}" for id, balance in balances.items())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {connection.ops.quote_name(LedgerAccount._meta.db_table)}"  # noqa: S608 - numbers
+            f" SET balance_amount = CASE id {cases} END WHERE id IN ({rows.whole_numbers(balances)})"
+        )
 
 
 def note(one: Transfer, *, wallet_id: int, amount: int, balance: int) -> None:

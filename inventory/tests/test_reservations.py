@@ -152,12 +152,14 @@ def test_the_database_refuses_reserving_past_what_is_on_hand():
 @pytest.mark.django_db(transaction=True)
 def test_nothing_changes_outside_of_a_transaction():
     product = ProductFactory.create(on_hand=3)
-    product.newly_reserved = 1
+    with transaction.atomic():
+        stock = reservations.lock([product.id])
+    stock[product.id].newly_reserved = 1
     line = Line(product.id, 1)
     assert not connection.in_atomic_block
     for call in (
         lambda: reservations.lock([product.id]),
-        lambda: reservations.save({product.id: product}),
+        lambda: reservations.save(stock),
         lambda: reservations.release([line]),
         lambda: reservations.sell({UUID(int=1): [line]}),
         lambda: reservations.put_back({UUID(int=1): [line]}, "returned"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from coupons import issuing
@@ -72,6 +73,11 @@ def place(account_id: int, quantities: Mapping[Product, int], **wanted: Any) -> 
     placed = checkout.place(wish(account_id, quantities, **wanted))
     assert isinstance(placed, Placed)
     return placed
+
+
+def owner(placed: Placed) -> User:
+    """Whose order it is."""
+    return User.objects.get(id=placed.order.account_id)
 
 
 def drive(placed: Placed) -> Order:

@@ -11,7 +11,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import operating, saga
 from orders.models import Order, Saga
-from orders.steps import UNDO
+from orders.saga_log import UNDO
 from orders.tests import buying
 from payments.gateways import breaking
 from payments.models import Payment

@@ -21,21 +21,29 @@ def decide(*wishes: Wish) -> list[Outcome]:
     return transactions.run(lambda: deciding.decide(wishes))
 
 
-def statements(count: int, *, token: str | None = None) -> int:
-    """How many statements a batch of so many orders of three lines costs."""
-    products = ProductFactory.create_batch(30, on_hand=count)
-    wishes = [
-        buying.wish(buying.account().id, dict.fromkeys(products[index : index + 3], 1), token=token)
-        for index in range(count)
-    ]
+def statements(count: int, *, token: str | None = None, coupon: bool = False, points: int = 0) -> int:
+    """How many statements a batch of so many orders of three lines costs, BEGIN and COMMIT not counted."""
+    products = ProductFactory.create_batch(30, on_hand=count, price=1_000)
+    wishes = []
+    for index in range(count):
+        buyer, some = buying.account(points=points), products[index % 28 :][:3]
+        code = buying.coupon_of(buyer.id).code if coupon else ""
+        wishes.append(buying.wish(buyer.id, dict.fromkeys(some, 1), token=token, coupon=code, points=points))
     with CaptureQueriesContext(connection) as captured:
         outcomes = decide(*wishes)
     assert all(isinstance(outcome, Placed) for outcome in outcomes)
     return sum("SAVEPOINT" not in query["sql"] for query in captured)
 
 
-def test_orders_cost_ten_statements_at_most_whatever_their_number() -> None:
-    assert statements(1) == statements(25) <= 10
+def test_orders_cost_seven_statements_whatever_their_number() -> None:
+    assert [statements(count) for count in (1, 10, 100)] == [7, 7, 7]
+
+
+def test_coupons_cost_four_statements_more_and_points_one_whatever_their_number() -> None:
+    """Coupons: found, locked, their campaigns read, held. Points: the balances."""
+    assert [statements(count, coupon=True) for count in (1, 10, 100)] == [7 + 4] * 3
+    assert [statements(count, points=100) for count in (1, 10, 100)] == [7 + 1] * 3
+    assert statements(10, coupon=True, points=100) == 7 + 4 + 1
 
 
 def test_paying_at_once_costs_three_more() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import saga, steps
 from orders.deciding import Placed
@@ -208,7 +209,7 @@ def begin_refund(way: RefundWay) -> Begun:
     """A refund of an order that is paid as the way says."""
     placed = buy(way.token, points=way.points_amount)
     assert buying.drive(placed).status == Order.Status.PAID
-    some = {placed.lines[0].product: 1}
+    some = {Product.objects.get(id=placed.lines[0].product_id): 1}
     return buying.refund(placed.order.id, None if way.is_whole else some)
 
 

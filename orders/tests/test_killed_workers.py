@@ -8,6 +8,7 @@ from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order, Saga
 from orders.tests import buying
+from scripts import children
 from shop import queueing
 from shop.tests.racing import wait_until
 
@@ -45,3 +46,17 @@ def test_a_worker_killed_on_the_way_of_a_refund_is_made_good(
     product.refresh_from_db()
     assert product.on_hand == 1
     assert buying.broken_laws() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_is_stopped_lets_those_on_their_way_arrive(
+    mortal_worker: "subprocess.Popen[bytes]",
+) -> None:
+    product = ProductFactory.create(on_hand=1)
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_slow")
+    assert placed.started
+    queueing.enqueue(tasks.advance, str(placed.started.saga.id))
+    wait_until(lambda: Saga.objects.exclude(lease_token="").exists())
+    children.stop(mortal_worker)
+    assert Order.objects.get().status == Order.Status.PAID
+    assert Saga.objects.get().ended_at

@@ -8,7 +8,7 @@ from coupons.models import Coupon
 from inventory.models import Product
 from orders import charging, saga, standing, steps
 from orders.models import Saga, SagaLog
-from orders.steps import DO, UNDO, Event
+from orders.saga_log import DO, UNDO, Event
 from orders.tests import buying, hanging
 from orders.tests.hanging import Away, away, impatient, product
 from payments import ledger

@@ -10,7 +10,8 @@ from django.utils import timezone
 from inventory.models import Product
 from orders import operating, purchase, steps
 from orders.models import Saga
-from orders.steps import DO, KINDS
+from orders.saga_log import DO
+from orders.steps import KINDS
 from orders.tests import buying, hanging
 from orders.tests.hanging import impatient, product
 from payments.gateways import gateway

@@ -11,7 +11,8 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import saga, steps
 from orders.models import Saga, SagaLog
-from orders.steps import DO, KINDS, UNDO, Event, Heard, Kind, Local, Outside
+from orders.saga_log import DO, UNDO, Event, Heard
+from orders.steps import KINDS, Kind, Local, Outside
 from shop.errors import Rejected
 from shop.tests.racing import race
 
@@ -271,3 +272,23 @@ def test_past_the_point_of_no_return_a_refusal_turns_nothing_round(world: World)
     assert (again(row.id).direction, world.counted) == (DO, 1)
     world.refuses = False
     assert saga.advance(row.id) == Saga.State.DONE
+
+
+def test_what_was_heard_of_one_step_is_not_taken_for_another(world: World) -> None:
+    row = started()
+    token = saga._take_lease(row.id)
+    assert token
+    saga.go_on(row, token, Heard(Event.DONE, reference="elsewhere"), called="tell")
+    assert world.calls == ["do"]
+    assert SagaLog.objects.get(saga=row, step="tell").reference == "elsewhere"
+
+
+def test_what_was_heard_of_a_do_is_not_taken_for_its_undo(world: World) -> None:
+    row = started()
+    perform(row, "local", DO)
+    Saga.objects.filter(id=row.id).update(direction=UNDO)
+    token = saga._take_lease(row.id)
+    assert token
+    saga.go_on(row, token, Heard(Event.DONE), called="outside")
+    assert world.calls == ["undo"]
+    assert again(row.id).state == Saga.State.COMPENSATED

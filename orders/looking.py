@@ -1,0 +1,66 @@
+"""Looking what became of payments: many who look at once share a transaction, and what has settled is fixed.
+
+Who waits is woken when it has settled (`shop.wakeups`), by the dozen as it settles by the dozen.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from shop import idempotency, wakeups
+from shop.group_commit import Lane
+from shop.idempotency import Answer, Keyed
+
+OPEN = 202
+"""The status of an answer that is not the last word."""
+Read = Callable[[Sequence[UUID]], Mapping[UUID, Answer]]
+"""The answers about these orders, or payments, as they stand."""
+Begin = Callable[[], None]
+"""Sets a payment going."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A call's look at what it has begun."""
+
+    call: Keyed
+    subject_id: UUID
+    read: Read
+
+
+def look(
+    call: Keyed, subject_id: UUID, read: Read, *, seconds: float, begin: Begin | None = None
+) -> Answer | None:
+    """The answer as it stands, after a wait of at most so many seconds; once settled it is fixed for good.
+
+    `begin` sets going what settles it; None where nobody has looked since, for there is no wait, or no room
+    for one more who waits.
+    """
+    told: list[Answer] = []
+
+    def is_settled() -> bool:
+        told.append(_lane.submit(_Look(call, subject_id, read)))
+        return told[-1].status != OPEN
+
+    if seconds:
+        wakeups.wait(str(subject_id), is_settled=is_settled, seconds=seconds, begin=begin)
+    elif begin:
+        begin()
+    else:
+        is_settled()
+    return told[-1] if told else None
+
+
+def _answers(looks: Sequence[_Look]) -> list[Answer]:
+    """What each is told, with the settled ones fixed: the same few statements for any number."""
+    told: dict[UUID, Answer] = {}
+    for read in dict.fromkeys(one.read for one in looks):
+        told |= read([one.subject_id for one in looks if one.read is read])
+    settled = [(one.call, told[one.subject_id]) for one in looks if told[one.subject_id].status != OPEN]
+    fixed = {
+        call.name: answer for (call, _), answer in zip(settled, idempotency.settle(settled), strict=True)
+    }
+    return [fixed.get(one.call.name, told[one.subject_id]) for one in looks]
+
+
+_lane: Lane[_Look, Answer] = Lane(_answers)
