@@ -33,7 +33,7 @@ smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.smoke --db "$(DB)"
 
-bench: ## coupons and orders a second by k6, on a fresh MariaDB stack: QUICK=1 takes a few seconds each
+bench: ## coupons and orders a second beside their goals, on a fresh MariaDB stack: QUICK=1 in two minutes
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench --quick "$(QUICK)"
 

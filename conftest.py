@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from coupons import issuing
 from coupons.partners import patience
 from payments.gateways import breaking
-from shop import disabled_accounts, throttling
+from shop import data_platform, disabled_accounts, throttling
 from shop import redis as shop_redis
 
 
@@ -49,6 +49,7 @@ def _forgetful_process() -> None:
     disabled_accounts.forget()
     throttling.forget()
     shop_redis.reset()
+    data_platform.reset()
     issuing.forget()
     breaking.forget()
     patience.forget()

@@ -1,10 +1,13 @@
-// What every measurement shares: 100 buyers, each request by another account, and the figures as JSON.
+// What every measurement shares: buyers who ask one after the other, each time as another account, and the
+// figures as JSON. What runs for each request is kept small: k6 shares the machine with what it measures.
 //
 // The environment says what to do: URL (loopback), TOKENS (a file that seed_demo wrote), SUMMARY (the file
-// for the figures), SECONDS, VUS.
+// for the figures), SECONDS, VUS; and where it isn't every account once: ACCOUNTS (the first so many ask),
+// AGAIN (1: they begin anew when all have asked), PAUSE (seconds between a buyer's requests).
 
 import exec from "k6/execution";
 import http from "k6/http";
+import { sleep } from "k6";
 import { SharedArray } from "k6/data";
 import { Counter } from "k6/metrics";
 
@@ -13,29 +16,37 @@ if (!/^http:\/\/127\.0\.0\.1:\d+$/.test(URL)) {
   throw new Error(`load goes to loopback only, and URL is ${URL}`);
 }
 
-// Shared by all VUs: a copy in each would be gigabytes.
-const users = new SharedArray("users", () => JSON.parse(open(__ENV.TOKENS)).users);
+// Shared by all VUs: a copy in each would be gigabytes. Objects rather than texts: k6 freezes what it gives
+// out, and takes twice as long to freeze a text, letter by letter.
+const users = new SharedArray("users", () =>
+  JSON.parse(open(__ENV.TOKENS)).users.map((user) => ({ bearer: `Bearer ${user.access}` })),
+);
+const ACCOUNTS = Number(__ENV.ACCOUNTS || users.length);
+const PAUSE = Number(__ENV.PAUSE || 0);
+// Below gracefulStop: a request that k6 cuts off is in no figure, and the slowest must not go missing.
+const TIMEOUT = "25s";
 
 export const options = {
   scenarios: {
     buyers: {
-      // Ends when the time or the accounts run out: no account asks twice, for a second request could be
-      // answered from the first.
+      // Ends when the time or the accounts run out: unless AGAIN says so no account asks twice, for a
+      // second request could be answered from the first.
       executor: "shared-iterations",
       vus: Number(__ENV.VUS),
-      iterations: users.length,
+      iterations: __ENV.AGAIN === "1" ? 100_000_000 : ACCOUNTS,
       maxDuration: `${__ENV.SECONDS}s`,
       gracefulStop: "30s",
     },
   },
   // Parsing answers would take the server's cores; the status says enough.
   discardResponseBodies: true,
+  systemTags: [],
   summaryTrendStats: ["med", "p(95)", "max"],
 };
 
 // Counters have to exist before the first request; 0 stands for no answer at all.
-const STATUSES = [0, 400, 401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504];
-const refused = Object.fromEntries(STATUSES.map((status) => [status, new Counter(`status_${status}`)]));
+const STATUSES = [0, 200, 201, 202, 400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504];
+const others = Object.fromEntries(STATUSES.map((status) => [status, new Counter(`status_${status}`)]));
 
 // The number of this request, from 0 on, over all VUs.
 export function turn() {
@@ -56,18 +67,28 @@ export function getAs(number, path, params = {}) {
 }
 
 function signedIn(number) {
-  return { Authorization: `Bearer ${users[number % users.length].access}` };
+  return { Authorization: users[number % users.length].bearer };
 }
 
-// POST as the account whose turn it is; an answer of another status than `expected` counts as an error.
-export function post(path, body, expected, headers = {}) {
-  const answer = postAs(turn(), path, body, {
-    headers,
-    responseCallback: http.expectedStatuses(expected),
-  });
-  if (answer.status !== expected) {
-    refused[answer.status]?.add(1);
-  }
+// What POSTs a text to that path as the account whose turn it is; an answer of another status than
+// `expected` counts as an error.
+export function asking(path, expected) {
+  const url = `${URL}/api/v1${path}`;
+  const responseCallback = http.expectedStatuses(expected);
+  return (body, headers = {}) => {
+    if (PAUSE && exec.vu.iterationInScenario === 0) {
+      sleep(Math.random() * PAUSE); // or all would come in one moment, again and again
+    }
+    headers.Authorization = users[turn() % ACCOUNTS].bearer;
+    headers["Content-Type"] = "application/json";
+    const { status } = http.post(url, body, { headers, responseCallback, timeout: TIMEOUT });
+    if (status !== expected) {
+      others[status]?.add(1);
+    }
+    if (PAUSE) {
+      sleep(PAUSE);
+    }
+  };
 }
 
 export function handleSummary(data) {

@@ -1,8 +1,11 @@
 // The ceiling: sign-in, throttles, parser and renderer of a coupon, with nothing done in between.
 
-import { post } from "./measure.js";
+import { asking } from "./measure.js";
 export { handleSummary, options } from "./measure.js";
 
+const ask = asking("/lab/null", 200);
+const body = JSON.stringify({ campaign: Number(__ENV.CAMPAIGN) });
+
 export default function () {
-  post("/lab/null", { campaign: Number(__ENV.CAMPAIGN) }, 200);
+  ask(body);
 }

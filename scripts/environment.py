@@ -9,7 +9,7 @@ from scripts import places, ports, settings_file
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
-BACKGROUND_CONNECTIONS = 100
+BACKGROUND_CONNECTIONS = 160
 """Database connections kept for the worker, beat, management commands and people."""
 
 COUNTS = ("WEB_WORKERS", "WEB_THREADS")

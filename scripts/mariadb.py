@@ -13,6 +13,7 @@ from scripts.setup_error import SetupError
 
 DATABASE = "firstcome"
 USER = "firstcome"
+SMALLEST_POOL_MIB, LARGEST_POOL_MIB = 256, 4096
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """Debian keeps servers in sbin, which an ordinary user's PATH leaves out."""
 
@@ -31,6 +32,10 @@ class Server:
         return self.home / "data"
 
     @property
+    def temporary(self) -> Path:
+        return self.home / "tmp"
+
+    @property
     def url(self) -> str:
         """What `DATABASE_URL` has to be."""
         return f"mysql://{USER}:{self.password}@/{DATABASE}?unix_socket={quote(str(self.socket))}"
@@ -38,6 +43,7 @@ class Server:
     def prepare(self) -> None:
         """Create the data folder, unless it is there, and the file of first statements."""
         places.private_folder(self.home)
+        places.private_folder(self.temporary)
         if not self.data.exists():
             _install(self.data)
         statements = self.home / "first.sql"
@@ -53,14 +59,17 @@ class Server:
             f"--datadir={self.data}",
             f"--socket={self.socket}",
             f"--pid-file={self.home / 'mariadb.pid'}",
+            # A server that starts in a shared /tmp deletes the temporary tables of all others there.
+            f"--tmpdir={self.temporary}",
             f"--init-file={self.home / 'first.sql'}",
             "--skip-networking",
             "--skip-name-resolve",
             "--skip-log-bin",
             "--character-set-server=utf8mb4",
             "--innodb-flush-log-at-trx-commit=1",
-            "--innodb-buffer-pool-size=256M",
-            "--innodb-log-file-size=64M",
+            f"--innodb-buffer-pool-size={buffer_pool_mib()}M",
+            # A minute's worth of coupons: with less, pages are written out before they fill.
+            "--innodb-log-file-size=512M",
             "--innodb-print-all-deadlocks=ON",
             f"--max-connections={self.max_connections}",
         ]
@@ -73,6 +82,15 @@ class Server:
             f"SET PASSWORD FOR '{USER}'@'localhost' = PASSWORD('{self.password}');\n"
             f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'localhost';\n"
         )
+
+
+def buffer_pool_mib() -> int:
+    """A quarter of the machine's memory within bounds; what isn't needed of it is never touched.
+
+    Codes and accounts come in no order: once their indexes don't fit, each new coupon waits for the disk.
+    """
+    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return min(max(memory_mib // 4, SMALLEST_POOL_MIB), LARGEST_POOL_MIB)
 
 
 def _install(data: Path) -> None:

@@ -1,6 +1,6 @@
 """`make test`: pytest on throwaway servers, then the embedded smoke. With arguments: pytest alone.
 
-The whole suite runs in two processes, for many tests wait more than they work; each has a database and a
+The whole suite runs in three processes, for many tests wait more than they work; each has a database and a
 Redis of its own, and each module's tests stay together and in their order.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from scripts import children, places, throwaway
 from scripts.setup_error import SetupError
 
-WHOLE_SUITE = ("--numprocesses", "2", "--dist", "loadfile", "--durations", "25")
+WHOLE_SUITE = ("--numprocesses", "3", "--dist", "loadfile", "--durations", "25")
 PATIENCE_SECONDS = 30
 """What pytest gets to end its fixtures once it was told to stop."""
 

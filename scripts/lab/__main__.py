@@ -14,12 +14,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scripts import children, machine, places, ports, stack
+from scripts import children, circumstances, machine, places, ports, stack
 from scripts import instance as instances
 from scripts.instance import Instance
 from scripts.lab import (
     audits,
-    circumstances,
     offers,
     progress,
     report,

@@ -4,9 +4,8 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from scripts import stack
+from scripts import database, stack
 from scripts.instance import Instance
-from scripts.lab import database
 from scripts.setup_error import SetupError
 
 AUDIT_SECONDS = 900

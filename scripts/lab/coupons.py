@@ -5,8 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts import readiness
-from scripts.lab import database
+from scripts import database, readiness
 from scripts.lab.figures import Figures
 from scripts.lab.scenarios import PARTNER, Case
 from scripts.lab.stage import Stage

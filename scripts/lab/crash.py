@@ -10,8 +10,7 @@ from itertools import cycle
 from threading import Event
 from typing import Any
 
-from scripts import process_identity, readiness
-from scripts.lab import database
+from scripts import database, process_identity, readiness
 from scripts.lab.stage import Stage
 from scripts.setup_error import SetupError
 from scripts.storm import faults

@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from scripts import load
-from scripts.lab import database, loads
+from scripts import database, load
+from scripts.lab import loads
 from scripts.lab.figures import Figures
 from scripts.lab.scenarios import Case
 from scripts.lab.stage import Stage

@@ -1,45 +1,17 @@
 """Plots of the report as SVG that lies in the page itself: no script, no network, light and dark alike."""
 
-import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("svg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from scripts import drawing
+from scripts.drawing import INK, LINES, STYLE
 from scripts.lab.tables import label
 
 Row = dict[str, Any]
-INK = "#010203"
-"""Stands for the page's own colour of text until the SVG is in the page."""
 SPEED, DELAY, WRONG = "#3b82c4", "#d08a2e", "#c4483b"
-LINES = (
-    "#3b82c4",
-    "#d08a2e",
-    "#4c9f70",
-    "#c4483b",
-    "#8f6bb3",
-    "#2f9aa0",
-    "#b5609a",
-    "#8a8a3a",
-    "#7a7a7a",
-    "#5566cc",
-)
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "firstcome",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    **{f"{name}.color": INK for name in ("text", "xtick", "ytick")},
-    **{f"axes.{name}": INK for name in ("edgecolor", "labelcolor")},
-}
 
 
 def of_scenario(rows: Sequence[Row]) -> str:
@@ -50,7 +22,7 @@ def of_scenario(rows: Sequence[Row]) -> str:
         _bars(left, names, [row["per_second"] for row in rows], SPEED, "callers served a second")
         _bars(right, names, [row["settled_p95_ms"] for row in rows], DELAY, "p95 until known, in ms")
         left.invert_yaxis()
-        return _svg(figure)
+        return drawing.inline(figure)
 
 
 def of_steps(rows: Sequence[Row]) -> str:
@@ -73,7 +45,7 @@ def of_steps(rows: Sequence[Row]) -> str:
         handles, names = left.get_legend_handles_labels()
         figure.legend(handles, names, ncols=4, loc="lower center", frameon=False, labelcolor=INK)
         figure.subplots_adjust(bottom=0.3)
-        return _svg(figure)
+        return drawing.inline(figure)
 
 
 def of_wrong_rows(rows: Sequence[Row]) -> str:
@@ -83,7 +55,7 @@ def of_wrong_rows(rows: Sequence[Row]) -> str:
         figure, axes = pyplot.subplots(figsize=(7.2, 0.8 + 0.35 * len(kinds)))
         _bars(axes, [name for name, _ in kinds], [number for _, number in kinds], WRONG, "wrong rows")
         axes.invert_yaxis()
-        return _svg(figure)
+        return drawing.inline(figure)
 
 
 def all_of(rows: Sequence[Row]) -> Mapping[str, str]:
@@ -110,20 +82,3 @@ def _bars(axes: Axes, names: Sequence[str], numbers: Sequence[float], colour: st
     axes.set_title(title, fontsize=9)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure's SVG element, in the colours of whatever page it is put into."""
-    written = io.StringIO()
-    figure.savefig(written, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
-    pyplot.close(figure)
-    text = written.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # The page says how wide; the view box keeps the proportions.
-    return re.sub(
-        r'<svg([^>]*?) height="[^"]*"([^>]*?) width="[^"]*"|<svg([^>]*?) width="[^"]*" height="[^"]*"',
-        r"<svg\1\2\3",
-        text,
-        count=1,
-    )

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from scripts import load, readiness
-from scripts.lab import coupons, database, figures, loads, orders
+from scripts import backlog, database, load, readiness
+from scripts.lab import coupons, figures, loads, orders
 from scripts.lab.figures import Figures
 from scripts.lab.loads import FINISH_SECONDS
 from scripts.lab.scenarios import Case
@@ -23,13 +23,6 @@ START_SECONDS = 180
 """What k6 gets to read its accounts and to make its callers."""
 IDLE_SECONDS = 1
 """In which an idle shop says that it is ready."""
-WORK_OFF_SECONDS = 180
-FEW = 10
-"""Beat's own business may always be under way."""
-LEFT = """
-SELECT (SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')
-    + (SELECT COUNT(*) FROM orders_saga WHERE state = 'running')
-"""
 MOST_FAILED, SLOWEST_P95_MS = 0.01, 500
 """The thresholds of a steady load."""
 COUNTED = re.compile(r"^(firstcome_\w+_total)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
@@ -39,7 +32,7 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
     """Run the load and check its rows. Raises SetupError when it can't be run."""
     sort = SORTS[case.scenario.sort]
     known = sort.prepare(stage, case)
-    _wait_until_worked_off(stage)
+    backlog.wait_until_worked_off(stage.instance)
     database_before, shop_before = database.counters(stage.instance), _counted(stage)
     with _meanwhile(stage, case) as befell:
         metrics, took = load.measure(
@@ -68,14 +61,6 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
         "faults": befell,
         **reckoned,
     }
-
-
-def _wait_until_worked_off(stage: Stage) -> None:
-    """Return when the worker has nothing left of earlier loads, or that takes too long: it would take its
-    share of this one's processor."""
-    deadline = time.monotonic() + WORK_OFF_SECONDS
-    while database.rows(stage.instance, LEFT)[0][0] > FEW and time.monotonic() < deadline:
-        time.sleep(0.5)
 
 
 def _wait_until_idle(stage: Stage) -> None:

@@ -15,13 +15,12 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
+from scripts import database, places, ports, process_identity, stack
 from scripts import instance as instances
-from scripts import places, ports, process_identity, stack
 from scripts.lab import (
     audits,
     choosing,
     coupons,
-    database,
     figures,
     offers,
     progress,

@@ -8,7 +8,7 @@ from threading import Lock, Thread
 
 import pytest
 
-from scripts import bench, load
+from scripts import load
 from scripts.instance import Instance
 from scripts.load import Figures
 from scripts.setup_error import SetupError
@@ -84,7 +84,7 @@ def test_every_account_asks_once_and_refusals_are_counted_as_errors(instance, sh
 
 
 def test_an_order_has_three_different_products_and_a_key_of_its_own(instance, shop):
-    figures = run("orders", instance)
+    figures = run("orders", instance, RUN="one")
     assert figures.requests == len({key for _, _, key, _ in shop.asked}) == USERS
     for path, _, _, body in shop.asked:
         assert path == "/api/v1/orders"
@@ -99,6 +99,32 @@ def test_the_null_call_has_the_shape_of_a_coupons(instance, shop):
     assert figures.errors == figures.requests == USERS
 
 
+def test_the_first_so_many_ask_again_and_again_and_another_answer_may_be_due(instance, shop):
+    figures = run("coupons", instance, CAMPAIGN=7, ACCOUNTS=40, VUS=10, AGAIN=1, EXPECTED=409, SECONDS=1)
+    asked = {account for _, account, _, _ in shop.asked}
+    assert asked == {f"Bearer token-{number}" for number in range(40)}
+    assert figures.requests == len(shop.asked) > 40
+    assert figures.succeeded == len(shop.asked) // 3
+
+
+def test_buyers_who_rest_come_at_different_moments(instance, shop):
+    figures = run("coupons", instance, CAMPAIGN=7, VUS=20, PAUSE=1, SECONDS=3)
+    assert 20 <= figures.requests <= 80
+    assert figures.seconds >= 3
+
+
+def test_a_paid_order_asks_for_everything_in_one_call(instance, shop):
+    codes = instance.home / "codes.json"
+    codes.write_text(json.dumps([f"CODE-{number}" for number in range(USERS)]))
+    run("paid", instance, CODES=codes, RUN="one")
+    assert {path for path, _, _, _ in shop.asked} == {"/api/v1/orders"}
+    assert len({key for _, _, key, _ in shop.asked}) == USERS
+    for _, account, key, body in shop.asked:
+        number = key.removeprefix("one-")
+        assert (account, body["coupon"]) == (f"Bearer token-{number}", f"CODE-{number}")
+        assert body["payment"] == {"token": "tok_ok"} and body["points_amount"] > 0
+
+
 def test_load_goes_to_loopback_only(instance):
     with pytest.raises(SetupError, match="loopback only"):
         run("coupons", instance, CAMPAIGN=7, URL="http://example.com:80")
@@ -108,14 +134,3 @@ def test_a_script_that_fails_is_told_with_the_end_of_its_log(instance):
     instance.home.joinpath("tokens.json").write_text("not json")
     with pytest.raises(SetupError, match="ended with exit code"):
         run("coupons", instance, CAMPAIGN=7)
-
-
-def test_the_table_compares_with_the_first_line():
-    times = {"seconds": 2, "p50_ms": 10.4, "p95_ms": 20, "max_ms": 3_000}
-    null = Figures(requests=2_000, errors=0, statuses={}, k6_cores=0.4, **times)
-    coupon = Figures(requests=600, errors=100, statuses={"0": 1, "503": 99}, k6_cores=0.2, **times)
-    lines = [" ".join(line.split()) for line in bench.table({"null": null, "coupon": coupon}).splitlines()]
-    assert lines[1] == "per second of null p50 ms p95 ms max ms errors"
-    assert lines[2] == "null 1,000 100% 10 20 3000 0"
-    assert lines[3] == "coupon 250 25% 10 20 3000 100 (1 x 0, 99 x 503)"
-    assert lines[-1] == "k6 itself took up to 0.4 cores of the same machine."

@@ -1,4 +1,4 @@
-"""The lab's own look at the database: the server's counters, and what rows came to, by SQL."""
+"""A look of its own at a stack's database: the server's counters, and what rows came to, by SQL."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ COUNTERS = {
     "Innodb_row_lock_waits": "row_lock_waits",
     "Innodb_row_lock_time": "row_lock_ms",
 }
-"""What MariaDB counts by itself since it started, and what the report calls it."""
+"""What MariaDB counts by itself since it started, and what reports call it."""
 
 
 @contextlib.contextmanager

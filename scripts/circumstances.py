@@ -1,18 +1,17 @@
-"""What a row was measured on, told with each: rows of one report may be of different days."""
+"""What figures were measured on, told with them: rows of one report may be of different days."""
 
 import re
 import subprocess
 from typing import Any
 
+from scripts import database, machine
 from scripts import environment as environments
-from scripts import machine
 from scripts.instance import Instance
-from scripts.lab import database
 from scripts.processes import command
 
 
 def of(instance: Instance, *, load_before: float) -> dict[str, Any]:
-    """The commit and the circumstances; `load_before` is the load average before the lab brought its own."""
+    """The commit and the circumstances; `load_before` is the load average before the measuring."""
     return {
         "commit": machine.commit(),
         "circumstances": {

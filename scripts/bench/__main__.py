@@ -1,0 +1,162 @@
+"""`make bench`: what the shop does a second on a fresh MariaDB stack, beside what it does doing nothing.
+
+Boots a stack of its own on free ports, seeds it, measures every row, audits, prints one table, and writes
+docs/bench.json and docs/performance.md. It fails when a ratio is below its goal, a law is broken, a request
+isn't answered as it should be, or the shop counts otherwise than its callers.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scripts import children, circumstances, machine, places, ports, stack
+from scripts import instance as instances
+from scripts.bench import (
+    alone,
+    at_once,
+    auditing,
+    growing,
+    loads,
+    page,
+    paying,
+    plots,
+    results,
+    sizes,
+    stage,
+    table,
+    watching,
+)
+from scripts.bench.measured import Measured, Run, single, summed_up
+from scripts.bench.results import Report
+from scripts.bench.sizes import Size
+from scripts.bench.stage import Stage
+from scripts.instance import Instance
+from scripts.setup_error import SetupError
+
+WARM_UP_SECONDS = 2
+NOISY = "This was a quick run: its ratios are noisy, and one that is just missed may be met by `make bench`."
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure the shop on MariaDB.")
+    parser.add_argument("--quick", default="", help="1: two minutes instead of a quarter of an hour")
+    size = sizes.QUICK if parser.parse_args().quick in {"1", "yes", "true"} else sizes.FULL
+    children.hear_stop_signals()
+    # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
+    home = Path(tempfile.mkdtemp(prefix="bench-", dir=places.private_folder(places.state())))
+    try:
+        port = str(ports.free(instances.PORTS))
+        bench = Bench(instances.choose(home=home, port=port, database="mariadb"), size)
+        return bench.run()
+    except KeyboardInterrupt:
+        return 130
+    except (SetupError, OSError) as error:
+        print(f"bench: failed: {error}\n{stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+class Bench:
+    """One run: its stack, its size, and what it has measured so far."""
+
+    def __init__(self, instance: Instance, size: Size) -> None:
+        self.instance = instance
+        self.size = size
+        self.measured: list[Measured] = []
+        self.plotted: dict[str, Any] = {}
+        self.began_at = time.monotonic()
+        self.load_before = machine.load_average()
+
+    def run(self) -> int:
+        """Everything; the exit code. Raises SetupError when it can't be measured, having printed what was."""
+        try:
+            report = self.report()
+        except BaseException:
+            print(f"\n{table.printed(results.rows(self.measured))}\n", flush=True)
+            raise
+        keep(report)
+        return conclude(report)
+
+    def report(self) -> Report:
+        self.say("Starting a fresh MariaDB stack …")
+        with stack.running(self.instance, **stage.SETTINGS):
+            self.say(f"Seeding {self.size.users:,} accounts and {sizes.PRODUCTS:,} products …")
+            self.measure(stage.seeded(self.instance, self.size))
+            told = circumstances.of(self.instance, load_before=self.load_before)
+        took = {"seconds": round(time.monotonic() - self.began_at)}
+        return results.report(self.size, self.measured, told | self.plotted | took)
+
+    def measure(self, here: Stage) -> None:
+        """Every row, and the steps for the plots."""
+        self.say("Issuing without HTTP …")
+        # First, while the web processes have no connections to the database yet.
+        self.measured.append(alone.measure(here))
+        # The first request of each thread opens its connection.
+        loads.coupons(here, seconds=WARM_UP_SECONDS)
+        coupons = growing.count_coupons(here)
+        runs = list(self.rounds(here))
+        self.measured += summed_up(runs)
+        self.say("Crowds …")
+        self.measured.append(single(loads.crowd(here)))
+        self.measured.append(single(loads.hot_orders(here, row="hot_crowd", vus=self.size.hot_vus)))
+        self.say(f"{self.size.connections:,} open connections …")
+        self.measured.append(at_once.measure(here))
+        self.say("Orders paid to the end …")
+        self.measured.append(paying.measure(here))
+        self.say("More and more buyers …")
+        self.plotted["buyers"], buyers = growing.by_buyers(here)
+        self.measured.append(buyers)
+        self.plotted["tables"], growth = growing.by_table(here, growing.step(coupons, runs), self.say)
+        self.measured += [growth, watching.web_and_database(self.instance)]
+        self.say("Auditing …")
+        self.measured.append(auditing.measure(here))
+
+    def rounds(self, here: Stage) -> Iterator[Run]:
+        """Null beside all that is compared with it: what else the machine does changes within seconds."""
+        for number in range(1, self.size.rounds + 1):
+            self.say(f"Round {number} of {self.size.rounds}, {self.size.seconds} s a row …")
+            yield loads.null(here)
+            coupons = loads.coupons(here)
+            yield coupons
+            yield loads.coupons(here, row="pessimistic", strategy="pessimistic")
+            yield loads.null(here)
+            yield loads.sold_out(here)
+            yield loads.null(here)
+            yield loads.same_again(here, coupons)
+            yield loads.null(here)
+            yield loads.orders(here)
+            yield loads.null(here)
+            yield loads.hot_orders(here)
+            yield loads.null(here)
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began_at:5.0f} s  {text}", flush=True)
+
+
+def keep(report: Report) -> None:
+    """Write what was measured; the page and its plots show full runs alone."""
+    results.write(report)
+    if report["size"]["name"] == sizes.FULL.name:
+        page.write(report)
+        plots.write(report)
+
+
+def conclude(report: Report) -> int:
+    """Print the table and what is wrong; the exit code."""
+    print(f"\n{table.printed(report['rows'])}\n\n{page.circumstances(report)}")
+    if report["size"]["name"] == sizes.QUICK.name:
+        print(NOISY)
+    failures = table.failures(report["rows"])
+    for failure in failures:
+        print(f"bench: FAILED {failure}", file=sys.stderr, flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Very many open connections that each ask once: a small loader of our own.
+
+k6 would need a script engine, hence megabytes, for each. All connections are opened first and stay open; then
+every one sends its request, and each answer is timed from its own request to its last byte.
+"""
+
+import asyncio
+import resource
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scripts import ports
+
+AT_ONCE = 250
+"""Connections that are being opened at a time: fewer than any listen queue holds."""
+OPEN_SECONDS, ANSWER_SECONDS = 20, 60
+BESIDE = 500
+"""Open files that are for something else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Status 0 stands for no whole answer."""
+
+    status: int
+    says_when: bool
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What came of it: how many connections were not accepted, and every answer of the others."""
+
+    refused: int
+    answers: Sequence[Answer]
+    opening_seconds: float
+
+    @property
+    def statuses(self) -> Mapping[int, int]:
+        return Counter(answer.status for answer in self.answers)
+
+    def percentile_ms(self, share: float) -> float:
+        """The time that this share of the answers came within."""
+        times = sorted(answer.seconds for answer in self.answers)
+        return 1000 * times[min(int(share * len(times)), len(times) - 1)] if times else 0
+
+
+def allowed(wanted: int) -> int:
+    """How many connections this process may open, up to so many; its limit is raised to what it takes."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + BESIDE
+    possible = needed if most == resource.RLIM_INFINITY else min(needed, most)
+    if soft < possible:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, most))
+    return min(wanted, possible - BESIDE)
+
+
+def request(path: str, body: str, *, access: str) -> bytes:
+    """A POST as its bytes on the wire."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {ports.HOST}\r\nAuthorization: Bearer {access}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return (head + body).encode()
+
+
+def open_and_ask(port: int, requests: Sequence[bytes]) -> Told:
+    """Open a connection on loopback for each request; when all are open, send them all."""
+    return asyncio.run(_open_and_ask(port, requests))
+
+
+async def _open_and_ask(port: int, requests: Sequence[bytes]) -> Told:
+    began_at = time.monotonic()
+    callers = [_Caller() for _ in requests]
+    free = asyncio.Semaphore(AT_ONCE)
+    await asyncio.gather(*(_open(caller, port, free) for caller in callers))
+    opened_at = time.monotonic()
+    asking = [(caller, asked) for caller, asked in zip(callers, requests, strict=True) if caller.transport]
+    for caller, asked in asking:
+        caller.ask(asked)
+        await asyncio.sleep(0)  # so that answers are seen when they come
+    if asking:
+        await asyncio.wait([caller.answered for caller, _ in asking], timeout=ANSWER_SECONDS)
+    for caller, _ in asking:
+        caller.close()
+    return Told(
+        refused=len(requests) - len(asking),
+        answers=[caller.answered.result() for caller, _ in asking],
+        opening_seconds=opened_at - began_at,
+    )
+
+
+async def _open(caller: "_Caller", port: int, free: asyncio.Semaphore) -> None:
+    """Leaves the caller without a transport where the connection is not accepted."""
+    loop = asyncio.get_running_loop()
+    async with free:
+        try:
+            await asyncio.wait_for(loop.create_connection(lambda: caller, ports.HOST, port), OPEN_SECONDS)
+        except (OSError, TimeoutError):
+            caller.transport = None
+
+
+class _Caller(asyncio.Protocol):
+    """One connection with one request on it."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.received = b""
+        self.asked_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def ask(self, asked: bytes) -> None:
+        assert self.transport is not None
+        self.asked_at = time.monotonic()
+        self.transport.write(asked)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        status, says_when, is_whole = read(self.received)
+        if is_whole:
+            self._end(status, says_when)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(0, False)
+
+    def close(self) -> None:
+        """Hang up; without a whole answer so far there is none."""
+        self._end(0, False)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _end(self, status: int, says_when: bool) -> None:
+        if not self.answered.done():
+            seconds = time.monotonic() - (self.asked_at or time.monotonic())
+            self.answered.set_result(Answer(status=status, says_when=says_when, seconds=seconds))
+
+
+def read(received: bytes) -> tuple[int, bool, bool]:
+    """The answer so far: its status, whether it says when to come again, and whether all of it is there."""
+    head, ends, body = received.partition(b"\r\n\r\n")
+    if not ends:
+        return 0, False, False
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    is_whole = len(body) >= int(headers.get("content-length", 0))
+    return int(first.split()[1]), "retry-after" in headers, is_whole

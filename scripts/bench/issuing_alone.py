@@ -1,0 +1,181 @@
+"""Coupons a second without HTTP: `issuing.issue()` called by many threads in several processes.
+
+    python -m scripts.bench.issuing_alone --seconds 5 --campaign 7 --users 1:60000
+
+It runs in the environment of a stack (`DATABASE_URL` and the rest), asks for one account after another, and
+prints JSON: how many a second, what came of them, and the CPU time that each took in Python and in the
+database's server. Asked again for the same accounts it measures who comes back; asked for a campaign that
+has nothing left, refusals.
+"""
+
+import argparse
+import json
+import multiprocessing
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+THREADS, PROCESSES = 64, 2
+# A process imports Django and opens its connections before the clock starts.
+START_SECONDS = 60.0
+TICKS_A_SECOND = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one process is to do: ask for every account of `users`, until the time is over."""
+
+    campaign: int
+    users: range
+    threads: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What it did, in how many seconds of the clock and of the CPU."""
+
+    outcomes: dict[str, int]
+    seconds: float
+    cpu_seconds: float
+
+
+def main() -> None:
+    print(json.dumps(measure(_arguments())))
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run all processes at once, and say what they did together."""
+    import django
+
+    django.setup()
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(arguments.processes + 1)
+    results = context.SimpleQueue()
+    shares = [
+        Share(
+            campaign=arguments.campaign,
+            users=arguments.users[index :: arguments.processes],
+            threads=arguments.threads,
+            seconds=arguments.seconds,
+        )
+        for index in range(arguments.processes)
+    ]
+    processes = [context.Process(target=_work, args=(share, start, results)) for share in shares]
+    for process in processes:
+        process.start()
+    start.wait(START_SECONDS)
+    before = _server()
+    done: list[Done] = [results.get() for _ in processes]
+    after = _server()
+    for process in processes:
+        process.join()
+    return _summary(done, {name: after[name] - before[name] for name in after})
+
+
+def _summary(done: list[Done], server: dict[str, float]) -> dict[str, Any]:
+    outcomes = sum((Counter(one.outcomes) for one in done), Counter[str]())
+    calls, seconds = sum(outcomes.values()), max(one.seconds for one in done)
+    each = 1e6 / max(1, calls)
+    return {
+        "per_second": round(calls / seconds),
+        "outcomes": dict(outcomes),
+        "python_microseconds": round(sum(one.cpu_seconds for one in done) * each, 1),
+        "database_microseconds": round(server["cpu_seconds"] * each, 1),
+        "commits": round(server["commits"]),
+        "statements": round(server["statements"]),
+        "processes": [asdict(one) for one in done],
+    }
+
+
+def _work(share: Share, start: Any, results: Any) -> None:
+    """One process: open a connection for each thread, wait for the others, and ask."""
+    import django
+
+    django.setup()
+    users = iter(share.users)
+    here = threading.Barrier(share.threads + 1)
+    told: list[Counter[str]] = [Counter() for _ in range(share.threads)]
+    threads = [threading.Thread(target=_ask, args=(share, users, here, outcomes)) for outcomes in told]
+    for thread in threads:
+        thread.start()
+    here.wait(START_SECONDS)
+    start.wait(START_SECONDS)
+    began_at, cpu_began_at = time.monotonic(), time.process_time()
+    here.wait(START_SECONDS)
+    for thread in threads:
+        thread.join()
+    results.put(
+        Done(
+            outcomes=dict(sum(told, Counter[str]())),
+            seconds=time.monotonic() - began_at,
+            cpu_seconds=time.process_time() - cpu_began_at,
+        )
+    )
+
+
+def _ask(share: Share, users: Iterator[int], here: threading.Barrier, outcomes: Counter[str]) -> None:
+    from django.db import connection
+
+    from coupons import issuing
+    from shop.errors import FirstcomeError
+
+    connection.ensure_connection()
+    here.wait(START_SECONDS)
+    here.wait(START_SECONDS)
+    ends_at = time.monotonic() + share.seconds
+    for user_id in users:
+        try:
+            outcome: Any = issuing.issue(campaign_id=share.campaign, user_id=user_id)
+            outcomes["issued" if outcome.is_new else "again"] += 1
+        except FirstcomeError as error:
+            outcomes[error.code] += 1
+        if time.monotonic() > ends_at:
+            break
+    connection.close()
+
+
+def _server() -> dict[str, float]:
+    """The database server's own counters, and the CPU time of its process if that is on this machine."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_commit', 'Questions')")
+        counted = {name: float(value) for name, value in cursor.fetchall()}
+        cursor.execute("SHOW VARIABLES LIKE 'pid_file'")
+        pid_file = Path(cursor.fetchone()[1])
+    return {
+        "commits": counted["Com_commit"],
+        "statements": counted["Questions"],
+        "cpu_seconds": _cpu_seconds(pid_file),
+    }
+
+
+def _cpu_seconds(pid_file: Path) -> float:
+    if not pid_file.is_file():
+        return 0.0
+    fields = Path(f"/proc/{pid_file.read_text().strip()}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure coupons a second without HTTP.")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--campaign", type=int, required=True)
+    parser.add_argument("--users", type=_range, required=True, metavar="FIRST:LAST")
+    parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--processes", type=int, default=PROCESSES)
+    return parser.parse_args()
+
+
+def _range(text: str) -> range:
+    first, last = map(int, text.split(":"))
+    return range(first, last + 1)
+
+
+if __name__ == "__main__":
+    main()

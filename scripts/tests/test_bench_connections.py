@@ -1,0 +1,119 @@
+"""The loader of open connections against a server whose every answer is known."""
+
+import asyncio
+import resource
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scripts import ports
+from scripts.bench import connections
+from scripts.bench.connections import open_and_ask, request
+
+CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+Answer = Callable[[int, bytes], list[bytes]]
+
+
+class Shop:
+    """Says how many connections were open when the first request came, and what each asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.open = self.open_at_first_request = 0
+        self.asked: list[bytes] = []
+        self.port = 0
+        self.started = threading.Event()
+        self.loop = asyncio.new_event_loop()
+
+    def serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        serving = asyncio.start_server(self.hear, ports.HOST, 0, backlog=1_000)
+        server = self.loop.run_until_complete(serving)
+        self.port = server.sockets[0].getsockname()[1]
+        self.started.set()
+        self.loop.run_forever()
+
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        asked = head + await reader.readexactly(length)
+        self.open_at_first_request = self.open_at_first_request or self.open
+        self.asked.append(asked)
+        for part in self.answer(len(self.asked), asked):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        if not self.answer(len(self.asked), asked):
+            writer.close()
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[Answer], Shop]]:
+    shops: list[tuple[Shop, threading.Thread]] = []
+
+    def serve(answer: Answer) -> Shop:
+        shop = Shop(answer)
+        thread = threading.Thread(target=shop.serve, daemon=True)
+        thread.start()
+        shops.append((shop, thread))
+        assert shop.started.wait(10)
+        return shop
+
+    yield serve
+    for shop, thread in shops:
+        shop.loop.call_soon_threadsafe(shop.loop.stop)
+        thread.join(10)
+
+
+def asking(number: int) -> list[bytes]:
+    return [request("/api/v1/coupons", '{"campaign": 7}', access=f"token-{one}") for one in range(number)]
+
+
+def test_all_are_open_before_the_first_asks_and_each_asks_once(serving):
+    shop = serving(lambda number, asked: [CREATED])
+    told = open_and_ask(shop.port, asking(600))
+    assert (told.refused, told.statuses) == (0, {201: 600})
+    assert shop.open_at_first_request > 590  # the server may hear of the last ones a moment later
+    assert sorted(shop.asked) == sorted(asking(600))
+    assert 0 < told.percentile_ms(0.5) <= told.percentile_ms(1)
+
+
+def test_answers_are_counted_by_status_and_say_when_to_come_again(serving):
+    shop = serving(lambda number, asked: [BUSY if number % 4 == 0 else CREATED])
+    told = open_and_ask(shop.port, asking(40))
+    assert told.statuses == {201: 30, 503: 10}
+    assert all(answer.says_when == (answer.status == 503) for answer in told.answers)
+
+
+def test_an_answer_counts_when_its_last_byte_is_there(serving):
+    shop = serving(lambda number, asked: [CREATED[:20], CREATED[20:-1], CREATED[-1:]])
+    told = open_and_ask(shop.port, asking(3))
+    assert told.statuses == {201: 3}
+    assert told.percentile_ms(0) >= 20
+
+
+def test_a_connection_that_is_hung_up_on_has_no_answer(serving):
+    shop = serving(lambda number, asked: [] if number == 2 else [CREATED])
+    assert open_and_ask(shop.port, asking(3)).statuses == {0: 1, 201: 2}
+
+
+def test_connections_that_nobody_accepts_are_refused():
+    with socket.socket() as taken:
+        taken.bind((ports.HOST, 0))  # and doesn't listen
+        told = open_and_ask(taken.getsockname()[1], asking(5))
+    assert (told.refused, list(told.answers)) == (5, [])
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_goes():
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, most))
+        assert connections.allowed(1_000) == 1_000
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1_500
+        assert connections.allowed(10**9) == most - connections.BESIDE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
