@@ -11,7 +11,7 @@ from shop.group_commit import Lane
 # As many as `group_commit` has.
 LANES = 1_024
 # A look takes a millisecond, in which few others come.
-PACE_SECONDS = 0.02
+PACE_SECONDS = 0.01
 
 Seen = tuple[Campaign, Coupon | Confirmation | None]
 

@@ -15,7 +15,7 @@ from django.db.models.base import ModelState
 
 from coupons import codes, inserting, pool
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
-from shop import journal, transactions
+from shop import journal, rows, transactions
 from shop.journal import Who
 
 # A confirmation belongs to the caller who asks the partner for this long; then the sweeper takes over.
@@ -101,14 +101,14 @@ def move(campaign: Campaign, *, issued: int = 0, confirming: int = 0, if_unchang
     """
     transactions.assert_inside()
     after = (campaign.issued + issued, campaign.confirming + confirming, campaign.version + 1)
-    with connection.cursor() as cursor:
-        if if_unchanged:
+    if if_unchanged:
+        with connection.cursor() as cursor:
             cursor.execute(MOVE_IF_UNCHANGED, [*after, campaign.pk, campaign.version])
-        else:
-            cursor.execute(MOVE, [*after, campaign.pk])
-        is_moved = cursor.rowcount == 1
-    if not is_moved:
-        raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
+            is_moved = cursor.rowcount == 1
+        if not is_moved:
+            raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
+    else:
+        rows.write(MOVE, [*after, campaign.pk])
     campaign.issued, campaign.confirming, campaign.version = after
 
 

@@ -76,6 +76,7 @@ def defaults(instance: Instance) -> dict[str, str]:
         "DEBUG": "0",
         "WEB_WORKERS": "2",
         "WEB_THREADS": "64",
+        "WEB_OWN_PROCESSOR": "1",
         "STATIC_ROOT": str(instance.static),
     }
 

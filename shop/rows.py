@@ -4,7 +4,7 @@ What is written and read here goes through the database exactly as the ORM has i
 constraints. The statements run on MySQL, MariaDB and SQLite alike.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -33,11 +33,19 @@ class Table:
 
 
 def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
-    """Write these rows by one statement."""
+    """Write these rows by one statement: at the latest with the transaction's next, where the error is told."""
     cells = _Cells()
     values = ", ".join([f"({', '.join(map(cells.__getitem__, row))})" for row in rows])
-    with connection.cursor() as cursor:
-        cursor.execute(f"{table.insert_into()} VALUES {values}", cells.parameters)
+    write(f"{table.insert_into()} VALUES {values}", cells.parameters)
+
+
+def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value]) -> None:
+    """Have this written, as `insert` does. Nobody hears how many rows it changed."""
+    if connection.vendor == "mysql":
+        connection.write_behind(statement, parameters)
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
 
 
 def whole_numbers(numbers: Iterable[int]) -> str:

@@ -1,27 +1,78 @@
-"""Django's MySQL backend whose connections are watched: a server that hangs keeps nobody waiting."""
+"""Django's MySQL backend whose connections are watched: a server that hangs keeps nobody waiting.
+
+And whose transactions make fewer trips: BEGIN, and what is written `behind`, go with the next statement or
+with COMMIT. After each trip a thread waits for the interpreter, with its rows locked; what is done by one
+trip is done however busy the process is.
+"""
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from django.db.backends.mysql import base
+from django.db.backends.utils import debug_transaction
 from MySQLdb.connections import Connection
+from MySQLdb.cursors import Cursor
 
 from shop.mysql import watch
 
 RESTED_SECONDS = 1.0
+BEGIN = b"BEGIN"
+
+
+class _Cursor(Cursor):
+    """Sends what waits in `ahead` by the same trip as its statement, and has that statement's result."""
+
+    ahead: list[bytes]
+
+    def execute(self, query: Any, args: Any = None) -> int:
+        if self.ahead:
+            statement = self._mogrify(query, args)
+            waited = [*self.ahead]
+            self.ahead.clear()
+            super().execute(b"; ".join([*waited, statement]))
+            for _ in waited:
+                self.nextset()
+            self._executed = statement
+        else:
+            super().execute(query, args)
+        return int(self.rowcount)
+
+    def executemany(self, query: Any, args: Any) -> Any:
+        if self.ahead:
+            self.execute("DO 0")
+        return super().executemany(query, args)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     _used_at = 0.0
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._ahead: list[bytes] = []
+
     def get_new_connection(self, conn_params: Mapping[str, Any]) -> Connection:
         """A watched connection. Raises an error of lost connections at once while the server hangs."""
+        self._ahead.clear()
         keeper = watch.of(conn_params)
         keeper.refuse_while_hung()
         connection: Connection = super().get_new_connection(conn_params)
         keeper.add(connection)
         return connection
+
+    def create_cursor(self, name: str | None = None) -> base.CursorWrapper:
+        cursor = self.connection.cursor(_Cursor)
+        cursor.ahead = self._ahead
+        return base.CursorWrapper(cursor)
+
+    def write_behind(self, statement: str, parameters: Any = None) -> None:
+        """Send this statement by the trip of the transaction's next one; what is wrong with it shows there."""
+        with self.cursor() as cursor:
+            if self.execute_wrappers or self.queries_logged or not self.in_atomic_block:
+                cursor.execute(statement, parameters)
+            else:
+                self._ahead.append(cursor.mogrify(statement, parameters).encode())
 
     def close_if_unusable_or_obsolete(self) -> None:
         """As Django's, at the end of each request and task; remembers when that was."""
@@ -37,5 +88,26 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super().close_if_health_check_failed()
 
     def _start_transaction_under_autocommit(self) -> None:
-        """Begin by one statement: turning autocommit off, and on again after it, takes a trip more."""
-        self.cursor().execute("BEGIN")
+        """Begin by a statement: turning autocommit off, and on again after it, takes two trips."""
+        self._ahead.append(BEGIN)
+
+    def _commit(self) -> None:
+        if self._ahead == [BEGIN]:
+            self._ahead.clear()
+        elif self._ahead:
+            # By the connection that began: `cursor()` might open another, which has nothing to commit.
+            with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
+                with closing(self.create_cursor()) as cursor:
+                    cursor.execute("COMMIT")
+        else:
+            super()._commit()
+
+    def _rollback(self) -> None:
+        has_begun = BEGIN not in self._ahead
+        self._ahead.clear()
+        if has_begun:
+            super()._rollback()
+
+    def _close(self) -> None:
+        self._ahead.clear()
+        super()._close()
