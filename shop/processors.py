@@ -10,25 +10,25 @@ import socket
 _held: list[socket.socket] = []
 
 
-def keep_to_one() -> int | None:
-    """Keep this process to a processor that no other web process on this machine has; its number.
+def keep_to_one(kind: str = "firstcome-web") -> int | None:
+    """Keep this process to a processor that no other process of its kind on this machine has; its number.
 
     None, and free to run anywhere, when each is taken, or where the system has no such thing (it is Linux's).
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
     for number in sorted(os.sched_getaffinity(0)):
-        if _is_ours(number):
+        if _is_ours(f"\0{kind}-processor-{number}"):
             os.sched_setaffinity(0, {number})
             return number
     return None
 
 
-def _is_ours(number: int) -> bool:
-    """Whether nobody else holds it: a name, rather than a file, which goes with the process that holds it."""
+def _is_ours(name: str) -> bool:
+    """Whether nobody else holds this name: it goes with the process that does, as no file would."""
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        claim.bind(f"\0firstcome-web-processor-{number}")
+        claim.bind(name)
     except OSError:
         claim.close()
         return False

@@ -33,7 +33,10 @@ class Table:
 
 
 def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
-    """Write these rows by one statement: at the latest with the transaction's next, where the error is told."""
+    """Write these rows by one statement.
+
+    Within a transaction it goes with the next statement or with COMMIT, and that tells what is wrong with it.
+    """
     cells = _Cells()
     values = ", ".join([f"({', '.join(map(cells.__getitem__, row))})" for row in rows])
     write(f"{table.insert_into()} VALUES {values}", cells.parameters)
@@ -41,8 +44,9 @@ def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
 
 def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value]) -> None:
     """Have this written, as `insert` does. Nobody hears how many rows it changed."""
-    if connection.vendor == "mysql":
-        connection.write_behind(statement, parameters)
+    write_behind = getattr(connection, "write_behind", None)
+    if write_behind:
+        write_behind(statement, parameters)
     else:
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)

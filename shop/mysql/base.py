@@ -67,7 +67,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return base.CursorWrapper(cursor)
 
     def write_behind(self, statement: str, parameters: Any = None) -> None:
-        """Send this statement by the trip of the transaction's next one; what is wrong with it shows there."""
+        """Send this by the trip of the transaction's next statement, which tells what is wrong with it."""
         with self.cursor() as cursor:
             if self.execute_wrappers or self.queries_logged or not self.in_atomic_block:
                 cursor.execute(statement, parameters)
@@ -96,18 +96,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._ahead.clear()
         elif self._ahead:
             # By the connection that began: `cursor()` might open another, which has nothing to commit.
-            with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
-                with closing(self.create_cursor()) as cursor:
-                    cursor.execute("COMMIT")
+            told = debug_transaction(self, "COMMIT")
+            with told, self.wrap_database_errors, closing(self.create_cursor()) as cursor:
+                cursor.execute("COMMIT")
         else:
-            super()._commit()
+            super()._commit()  # type: ignore[misc]
 
     def _rollback(self) -> None:
         has_begun = BEGIN not in self._ahead
         self._ahead.clear()
         if has_begun:
-            super()._rollback()
+            super()._rollback()  # type: ignore[misc]
 
     def _close(self) -> None:
         self._ahead.clear()
-        super()._close()
+        super()._close()  # type: ignore[misc]

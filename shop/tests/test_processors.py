@@ -1,0 +1,53 @@
+"""Each web process keeps to a processor of its own, as far as there are any."""
+
+import json
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import json, os, sys
+from shop import processors
+number = processors.keep_to_one(sys.argv[1])
+print(json.dumps([number, sorted(os.sched_getaffinity(0))]), flush=True)
+sys.stdin.read()
+"""
+HERE = sorted(os.sched_getaffinity(0))
+
+
+def test_no_two_have_the_same_and_who_finds_none_runs_anywhere() -> None:
+    processes = [_start() for _ in range(len(HERE) + 1)]
+    try:
+        told = [json.loads(process.stdout.readline()) for process in processes if process.stdout]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+    kept = [(number, processors) for number, processors in told if number is not None]
+    assert sorted(kept) == [(number, [number]) for number in HERE]
+    assert [processors for number, processors in told if number is None] == [HERE]
+
+
+def test_what_a_killed_one_had_the_next_may_have() -> None:
+    first = _start()
+    assert first.stdout
+    number, _ = json.loads(first.stdout.readline())
+    first.kill()
+    first.wait()
+    second = _start()
+    assert second.stdout
+    again, _ = json.loads(second.stdout.readline())
+    second.kill()
+    second.wait()
+
+    assert again == number
+
+
+def _start() -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, f"test-{os.getpid()}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )

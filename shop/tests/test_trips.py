@@ -1,0 +1,153 @@
+"""What is written behind goes with the next statement or with COMMIT: in order, whole, or not at all."""
+
+import pytest
+from django.db import Error, IntegrityError, connection, transaction
+
+from shop import rows, transactions
+from shop.tests import tally
+from shop.tests.second_connection import another_connection, ask
+from shop.tests.waiting import in_background
+
+INSERT = "INSERT INTO tally_entry VALUES (%s, %s)"
+BEGUN = "SHOW SESSION STATUS LIKE 'Com_begin'"
+UNCOMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"
+
+
+def write(name: str, position: int) -> None:
+    rows.write(INSERT, [name, position])
+
+
+def number_of_connection() -> int:
+    return int(ask(connection, "SELECT CONNECTION_ID()")[0][0])
+
+
+def sent() -> dict[str, int]:
+    """The entries that the server knows of, committed or not."""
+    with another_connection() as other:
+        ask(other, UNCOMMITTED)
+        return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))
+
+
+def kill(number: int) -> None:
+    with another_connection() as other:
+        ask(other, "KILL CONNECTION %s", number)
+
+
+def test_what_is_written_goes_with_the_next_statement_and_before_it(counting: None) -> None:
+    both = {"one": 1, "50 % of ; two": 2}
+    with transaction.atomic():
+        for name, position in both.items():
+            write(name, position)
+        assert sent() == {}
+
+        assert tally.entries() == sent() == both
+
+    assert tally.entries() == both
+
+
+def test_commit_takes_along_what_nothing_came_after(counting: None) -> None:
+    with transaction.atomic():
+        write("one", 1)
+
+    in_background(lambda: tally.entries() == {"one": 1}).result()
+    assert tally.entries() == {"one": 1}
+
+
+def test_many_statements_go_before_several_at_once(counting: None) -> None:
+    with transaction.atomic():
+        write("one", 1)
+        with connection.cursor() as cursor:
+            cursor.executemany(INSERT, [("two", 2), ("three", 3)])
+        assert cursor.rowcount == 2
+
+    assert tally.entries() == {"one": 1, "two": 2, "three": 3}
+
+
+def test_a_transaction_that_does_nothing_is_never_begun(counting: None) -> None:
+    before = ask(connection, BEGUN)
+    with transaction.atomic():
+        pass
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        raise ZeroDivisionError
+
+    assert ask(connection, BEGUN) == before
+
+
+def test_commit_tells_what_is_wrong_and_nothing_is_written(counting: None) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        write("one", 1)
+        write(tally.TAKEN, 2)
+        write("three", 3)
+
+    assert sent() == {}
+
+
+def test_a_constraint_on_values_is_told_as_one(counting: None) -> None:
+    """The driver takes it for an operational error; it is none that passes by itself."""
+    with pytest.raises(IntegrityError), transaction.atomic():
+        rows.write("INSERT INTO tally_entry VALUES (%s, NULL)", ["one"])
+
+
+def test_the_next_statement_tells_what_is_wrong(counting: None) -> None:
+    with transaction.atomic():
+        with pytest.raises(IntegrityError):
+            write(tally.TAKEN, 2)
+            tally.entries()
+        transaction.set_rollback(True)
+
+    assert tally.entries() == {}
+
+
+def test_what_is_undone_was_never_sent(counting: None) -> None:
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        write("one", 1)
+        raise ZeroDivisionError
+
+    with transaction.atomic():
+        write("two", 2)
+    assert tally.entries() == {"two": 2}
+
+
+def test_a_savepoint_has_what_was_written_in_it(counting: None) -> None:
+    with transaction.atomic():
+        write("one", 1)
+        with pytest.raises(IntegrityError), transaction.atomic():
+            write(tally.TAKEN, 2)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            write("three", 3)
+            raise ZeroDivisionError
+        write("four", 4)
+
+    assert tally.entries() == {"one": 1, "four": 4}
+
+
+def test_a_connection_that_is_lost_meanwhile_commits_nothing(counting: None) -> None:
+    number = number_of_connection()
+    with pytest.raises(Error), transaction.atomic():
+        tally.entries()
+        write("one", 1)
+        kill(number)
+
+    connection.close()
+    assert tally.entries() == {}
+
+
+def test_and_the_work_is_done_again_by_another_connection(counting: None) -> None:
+    attempts = []
+
+    def work() -> None:
+        attempts.append(number_of_connection())
+        write("one", 1)
+        if len(attempts) == 1:
+            kill(attempts[0])
+
+    transactions.run(work)
+
+    assert len(set(attempts)) == 2
+    assert tally.entries() == {"one": 1}
+
+
+def test_outside_a_transaction_it_is_written_at_once(counting: None) -> None:
+    write("one", 1)
+
+    assert tally.entries() == {"one": 1}
