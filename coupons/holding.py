@@ -34,20 +34,16 @@ def usable(codes: Iterable[str]) -> dict[str, Coupon]:
     """
     transactions.assert_inside()
     # Found first and locked then: never a lock on a row that may be missing.
-    ids = list(Coupon.objects.filter(code__in=set(codes)).values_list("pk", flat=True))
-    return _with_campaigns(_locked(ids))
+    campaigns = {coupon.pk: coupon.campaign for coupon in look(codes).values()}
+    coupons = _locked(campaigns) if campaigns else []
+    for coupon in coupons:
+        coupon.campaign = campaigns[coupon.pk]
+    return {coupon.code: coupon for coupon in coupons}
 
 
 def look(codes: Iterable[str]) -> dict[str, Coupon]:
     """The same without a lock: `hold` finds out whether somebody changed them meanwhile."""
-    return _with_campaigns(Coupon.objects.filter(code__in=set(codes)))
-
-
-def _with_campaigns(found: Iterable[Coupon]) -> dict[str, Coupon]:
-    coupons = list(found)
-    campaigns = Campaign.objects.in_bulk({coupon.campaign_id for coupon in coupons})
-    for coupon in coupons:
-        coupon.campaign = campaigns[coupon.campaign_id]
+    coupons = Coupon.objects.filter(code__in=set(codes)).select_related("campaign")
     return {coupon.code: coupon for coupon in coupons}
 
 

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from inventory import mirror
 from inventory.models import Product
 from inventory.stock import COLUMNS, Stock
-from shop import journal, transactions
+from shop import journal, rows, transactions
 
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"
 COLUMN = "{name} = {name} + CASE{cases} ELSE 0 END"
@@ -41,8 +41,8 @@ NOTHING = Change()
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
     transactions.assert_inside()
-    rows = Product.objects.filter(id__in=set(product_ids)).order_by("id").select_for_update()
-    return {product.id: product for product in rows}
+    products = Product.objects.filter(id__in=set(product_ids)).order_by("id").select_for_update()
+    return {product.id: product for product in products}
 
 
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
@@ -101,12 +101,14 @@ def _write(
             parameters += chain.from_iterable([*some, delta] for delta, some in alike.items())
     statement = CHANGE.format(columns=", ".join(columns), ids=_marks(ids))
     parameters += ids
-    if not is_locked:
-        statement += UNCHANGED.format(cases=" WHEN %s THEN %s" * len(ids))
-        parameters += chain.from_iterable((id, stock[id].version) for id in ids)
+    if is_locked:
+        rows.write(statement, parameters)
+        return
+    statement += UNCHANGED.format(cases=" WHEN %s THEN %s" * len(ids))
+    parameters += chain.from_iterable((id, stock[id].version) for id in ids)
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        if not is_locked and cursor.rowcount != len(ids):
+        if cursor.rowcount != len(ids):
             raise transactions.ChangedMeanwhile("Somebody else changed the stock since it was read.")
 
 

@@ -191,11 +191,10 @@ def _write(made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: 
 
 def _set_balances(balances: Mapping[int, int]) -> None:
     cases = " ".join(f"WHEN {id:d} THEN {balance:d}" for id, balance in balances.items())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {connection.ops.quote_name(LedgerAccount._meta.db_table)}"  # noqa: S608 - numbers
-            f" SET balance_amount = CASE id {cases} END WHERE id IN ({rows.whole_numbers(balances)})"
-        )
+    rows.write(
+        f"UPDATE {connection.ops.quote_name(LedgerAccount._meta.db_table)}"  # noqa: S608 - numbers
+        f" SET balance_amount = CASE id {cases} END WHERE id IN ({rows.whole_numbers(balances)})"
+    )
 
 
 def note(one: Transfer, *, wallet_id: int, amount: int, balance: int) -> None:

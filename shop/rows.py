@@ -42,7 +42,7 @@ def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
     write(f"{table.insert_into()} VALUES {values}", cells.parameters)
 
 
-def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value]) -> None:
+def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | None = None) -> None:
     """Have this written, as `insert` does. Nobody hears how many rows it changed."""
     write_behind = getattr(connection, "write_behind", None)
     if write_behind:

@@ -39,11 +39,11 @@ def test_orders_cost_seven_statements_whatever_their_number() -> None:
     assert [statements(count) for count in (1, 10, 100)] == [7, 7, 7]
 
 
-def test_coupons_cost_four_statements_more_and_points_one_whatever_their_number() -> None:
-    """Coupons: found, locked, their campaigns read, held. Points: the balances."""
-    assert [statements(count, coupon=True) for count in (1, 10, 100)] == [7 + 4] * 3
+def test_coupons_cost_three_statements_more_and_points_one_whatever_their_number() -> None:
+    """Coupons: found with their campaigns, locked, held. Points: the balances."""
+    assert [statements(count, coupon=True) for count in (1, 10, 100)] == [7 + 3] * 3
     assert [statements(count, points=100) for count in (1, 10, 100)] == [7 + 1] * 3
-    assert statements(10, coupon=True, points=100) == 7 + 4 + 1
+    assert statements(10, coupon=True, points=100) == 7 + 3 + 1
 
 
 def test_paying_at_once_costs_three_more() -> None:

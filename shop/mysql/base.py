@@ -108,6 +108,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if has_begun:
             super()._rollback()  # type: ignore[misc]
 
+    def _savepoint_rollback(self, sid: str) -> None:
+        # What waits came after the savepoint, which was sent at once, and is undone with it.
+        self._ahead.clear()
+        super()._savepoint_rollback(sid)  # type: ignore[misc]
+
     def _close(self) -> None:
         self._ahead.clear()
         super()._close()  # type: ignore[misc]

@@ -115,6 +115,7 @@ def test_a_savepoint_has_what_was_written_in_it(counting: None) -> None:
             write(tally.TAKEN, 2)
         with pytest.raises(ZeroDivisionError), transaction.atomic():
             write("three", 3)
+            write(tally.TAKEN, 3)
             raise ZeroDivisionError
         write("four", 4)
 
