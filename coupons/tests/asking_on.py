@@ -1,8 +1,8 @@
 """A process of its own that goes on asking for coupons: `python -m coupons.tests.asking_on PLAN`.
 
 Its threads go round and round the plan's accounts and ask for each one's coupon of every campaign, until
-a line comes in. Then they ask once more for the accounts that the plan calls `last`, each until it knows
-what it has. What each asking came to is written at once, in a line of JSON: a process that is killed has
+a line comes in. Once they rest it says so, on its standard error; at the next line they ask once more for
+the accounts that the plan calls `last`, each until it knows what it has. What each asking came to is written at once, in a line of JSON: a process that is killed has
 told all that it was answered, but for what was under way.
 """
 
@@ -17,6 +17,7 @@ import django
 
 THREADS = 6
 PAUSE_SECONDS = 0.04
+RESTS = "everybody rests"
 DEFINITE = {"new", "again", "sold_out"}
 _writing = threading.Lock()
 
@@ -35,6 +36,8 @@ def main(campaign_ids: Sequence[int], everyone: Sequence[int], last: Sequence[in
     sys.stdin.readline()
     is_over.set()
     _join(going)
+    print(RESTS, file=sys.stderr, flush=True)
+    sys.stdin.readline()
     _join(_in_threads(lambda user_ids: _ask_until_definite(campaign_ids, user_ids), last))
 
 

@@ -111,10 +111,13 @@ def test_an_account_that_asks_twice_while_the_row_is_kept_gets_one_coupon(strate
 
 @by_each
 @from_each_source
-def test_a_process_killed_in_its_transaction_leaves_the_slot_to_the_next(
+def test_a_process_killed_in_its_transaction_has_given_its_coupon_or_left_the_slot_to_the_next(
     strategy: str, code_source: str
 ) -> None:
-    """It has the campaign's row and has counted; its coupon waits for the account, which somebody keeps."""
+    """It has counted; its coupon waits for the account, which somebody keeps.
+
+    What the server was given by one trip it does to its end, be it COMMIT, whoever has died meanwhile.
+    """
     campaign = campaign_with_codes(code_source, strategy=strategy, quantity=1)
     killed, following = accounts(2)
 
@@ -122,12 +125,11 @@ def test_a_process_killed_in_its_transaction_leaves_the_slot_to_the_next(
         with another_process(ASKER, str(campaign.pk), str(killed)):
             wait_until(lambda: waiting_at(AT_THE_COUPONS) == 1)
         assert positions(campaign) == []
-    issued = issuing.issue(campaign_id=campaign.pk, user_id=following)
 
-    # The server may have finished the dead one's statement, but nobody committed it.
-    assert issued.is_new
+    outcomes = [told(race(asking(campaign.pk, [user_id]))) for user_id in (following, killed)]
+
+    assert outcomes in ([{"new": 1}, {"sold_out": 1}], [{"sold_out": 1}, {"again": 1}])
     assert positions(campaign) == [1]
-    assert told(race(asking(campaign.pk, [killed]))) == {"sold_out": 1}
     assert broken() == {}
 
 
@@ -143,7 +145,8 @@ def test_a_process_killed_after_its_commit_has_given_the_coupon(strategy: str) -
         wait_until(lambda: waiting_at(AT_THE_COUPONS) == 1)
 
     assert told(race(asking(campaign.pk, [first]))) == {"again": 1}
-    assert told(race(asking(campaign.pk, [second]))) == {"new": 1}
+    # The server may have done what the dead one had sent.
+    assert told(race(asking(campaign.pk, [second]))) in ({"new": 1}, {"again": 1})
     assert broken() == {}
 
 

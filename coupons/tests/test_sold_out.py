@@ -127,7 +127,7 @@ def test_once_it_is_known_a_refusal_looks_for_the_own_coupon_and_nothing_else(
 
     _, first = asked(campaign.pk, askers[1])
 
-    assert "BEGIN" in first
+    assert "COMMIT" in first
     assert LOCKED in first
     assert asked(campaign.pk, askers[1]) == ("sold_out", [OWN_COUPON])
     assert asked(campaign.pk, askers[2]) == ("sold_out", [OWN_COUPON])

@@ -108,8 +108,22 @@ class Load:
         """Return once every campaign is issued to the last, and everybody has been told what they have."""
         self.issue_more(max(campaign.quantity for campaign in self._campaigns))
         for process in self._asking.values():
-            output, _ = process.communicate("that is all\n", timeout=LAST_SECONDS)
+            self._tell(process, "rest")
+        # Or one would still ask for an account that another has asked for the last time.
+        _wait_until(lambda: all(map(self._rests, self._asking)))
+        for process in self._asking.values():
+            self._tell(process, "once more")
+        for process in self._asking.values():
+            output, _ = process.communicate(timeout=LAST_SECONDS)
             assert process.returncode == 0, output
+
+    def _tell(self, process: "subprocess.Popen[str]", word: str) -> None:
+        assert process.stdin
+        process.stdin.write(f"{word}\n")
+        process.stdin.flush()
+
+    def _rests(self, number: int) -> bool:
+        return asking_on.RESTS in (self._folder / f"asker-{number}.log").read_text()
 
     def replace_an_asker(self) -> None:
         """Kill a process in the middle of what it does, and start another one instead."""
