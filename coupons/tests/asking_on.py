@@ -2,8 +2,9 @@
 
 Its threads go round and round the plan's accounts and ask for each one's coupon of every campaign, until
 a line comes in. Once they rest it says so, on its standard error; at the next line they ask once more for
-the accounts that the plan calls `last`, each until it knows what it has. What each asking came to is written at once, in a line of JSON: a process that is killed has
-told all that it was answered, but for what was under way.
+the accounts that the plan calls `last`, each until it knows what it has. What each asking came to is
+written at once, in a line of JSON: a process that is killed has told all that it was answered, but for
+what was under way.
 """
 
 import json
