@@ -27,7 +27,7 @@ class NewCoupon(NamedTuple):
     expires_at: datetime
 
 
-COUPONS = rows.Table(Coupon, NewCoupon)
+COUPONS = rows.Table(Coupon, NewCoupon._fields)
 VALUES = attrgetter(*NewCoupon._fields)
 # The drivers make the most of it that their database can take: statements of many rows, or one prepared.
 INSERT_CODE = "INSERT INTO coupons_poolcode (campaign_id, code, status, added_at) VALUES (%s, %s, %s, %s)"

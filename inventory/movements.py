@@ -22,7 +22,7 @@ class MovementRow(NamedTuple):
 
 
 MOVEMENTS_PER_STATEMENT = 1_000
-MOVEMENTS = rows.Table(StockMovement, MovementRow)
+MOVEMENTS = rows.Table(StockMovement, MovementRow._fields)
 
 
 def write(movements: Sequence[StockMovement]) -> None:

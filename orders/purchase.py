@@ -72,7 +72,7 @@ def new(order: Order | NewOrder, *, token: str, by: Who | None = None) -> Starte
 def save(started: Sequence[Started]) -> None:
     """Write them, three statements for any number."""
     if started:
-        Payment.objects.bulk_create([one.payment for one in started])
+        paying.write([one.payment for one in started])
         saga.begin([(one.saga, one.log) for one in started])
 
 

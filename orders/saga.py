@@ -19,7 +19,7 @@ from orders import saga_log, steps
 from orders.models import Saga, SagaLog
 from orders.saga_log import DO, IN_VAIN, UNDO, Event, Heard
 from orders.steps import KINDS, LEASE_SECONDS, UNFINISHED, Kind, LeaseLost, Local, Outside, Step
-from shop import backoff, journal, transactions
+from shop import backoff, journal, rows, transactions
 from shop.journal import Who
 
 log = get_logger(__name__)
@@ -61,11 +61,11 @@ def new(
 
 def begin(started: Sequence[tuple[Saga, Sequence[SagaLog]]]) -> None:
     """Write new sagas with their lines: two statements for any number."""
-    Saga.objects.bulk_create([saga for saga, _ in started])
-    SagaLog.objects.bulk_create([line for _, lines in started for line in lines])
-    for saga, lines in started:
-        for line in lines:
-            saga_log.tell(saga, line)
+    rows.insert_objects([saga for saga, _ in started])
+    if noted := [(saga, line) for saga, lines in started for line in lines]:
+        rows.insert_objects([line for _, line in noted])
+    for saga, line in noted:
+        saga_log.tell(saga, line)
 
 
 def due(*, limit: int) -> list[UUID]:

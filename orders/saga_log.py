@@ -52,7 +52,7 @@ class LineRow(NamedTuple):
     at: datetime
 
 
-LINES = rows.Table(SagaLog, LineRow)
+LINES = rows.Table(SagaLog, LineRow._fields)
 
 
 def write(saga: Saga, step: str, direction: str, heard: Heard, *, attempt: int = 0) -> None:

@@ -44,8 +44,8 @@ class NewLine(NamedTuple):
     refunded_quantity: int = 0
 
 
-ORDERS = rows.Table(Order, NewOrder)
-LINES = rows.Table(OrderLine, NewLine)
+ORDERS = rows.Table(Order, NewOrder._fields)
+LINES = rows.Table(OrderLine, NewLine._fields)
 
 
 def write(orders: Sequence[NewOrder], lines: Sequence[NewLine]) -> None:

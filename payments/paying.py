@@ -4,7 +4,7 @@ These are parts of the caller's transaction. Each change is a guarded update, so
 payment one wins; it says whether the payment now stands as asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from django.db.models import F, QuerySet
 from uuid_utils.compat import uuid7
 
 from payments.models import Payment
-from shop import transactions
+from shop import rows, transactions
 
 Status = Payment.Status
 
@@ -61,6 +61,12 @@ def new(*, order: Payable, token: str, at: datetime) -> Payment:
         token=token,
         at=at,
     )
+
+
+def write(payments: Sequence[Payment]) -> None:
+    """Write these new payments, by one statement."""
+    transactions.assert_inside()
+    rows.insert_objects(payments)
 
 
 def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> Payment:

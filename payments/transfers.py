@@ -43,8 +43,8 @@ class EntryRow(NamedTuple):
     balance_after_amount: int | None
 
 
-TRANSFERS = rows.Table(Transfer, TransferRow)
-ENTRIES = rows.Table(Entry, EntryRow)
+TRANSFERS = rows.Table(Transfer, TransferRow._fields)
+ENTRIES = rows.Table(Entry, EntryRow._fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

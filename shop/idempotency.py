@@ -93,7 +93,7 @@ class Recorded(NamedTuple):
     created_at: datetime
 
 
-KEYS = rows.Table(IdempotencyKey, Recorded)
+KEYS = rows.Table(IdempotencyKey, Recorded._fields)
 
 
 def key_hash(key: str) -> str:

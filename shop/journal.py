@@ -48,7 +48,7 @@ class Line(NamedTuple):
     last_error: str = ""
 
 
-LINES = rows.Table(JournalLine, Line)
+LINES = rows.Table(JournalLine, Line._fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Model
+from django.db.models import AutoField, Model
 
 Value = str | int | datetime | UUID | None
 Row = TypeVar("Row", bound=Model)
 
 
 class Table:
-    """A model's table and some of its columns, as the fields of a named tuple: a row to be written is one."""
+    """A model's table and some of its columns, by the names of the model's attributes: the cells of a row."""
 
-    def __init__(self, model: type[Model], row: type[NamedTuple]) -> None:
+    def __init__(self, model: type[Model], names: Sequence[str]) -> None:
         self._name = model._meta.db_table
         columns = {field.attname: str(field.column) for field in model._meta.concrete_fields}
-        self._columns = [columns[name] for name in row._fields]
+        self._columns = [columns[name] for name in names]
 
     def insert_into(self) -> str:
         """The beginning of a statement that writes to it."""
@@ -40,6 +41,18 @@ def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
     cells = _Cells()
     values = ", ".join([f"({', '.join(map(cells.__getitem__, row))})" for row in rows])
     write(f"{table.insert_into()} VALUES {values}", cells.parameters)
+
+
+def insert_objects(objects: Sequence[Model]) -> None:
+    """Write these new objects of one model as `insert` does; a key that the database makes stays unset."""
+    table, cells_of = _whole(type(objects[0]))
+    insert(table, map(cells_of, objects))
+
+
+@lru_cache(maxsize=64)
+def _whole(model: type[Model]) -> tuple[Table, Callable[[Model], Iterable[Value]]]:
+    names = [field.attname for field in model._meta.concrete_fields if not isinstance(field, AutoField)]
+    return Table(model, names), attrgetter(*names)
 
 
 def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | None = None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 VUS = 100
 """Buyers at once where a row says nothing else, each with one request under way at any time."""
 CROWD_PAUSE_SECONDS = 1
-PAYERS = 32
+PAYERS = 44
 """Who wait for their payment at once: `Prefer: wait` may hold half of the web threads, 32 of each of two
 processes, and connections fall on the two as chance has it."""
 

@@ -37,7 +37,7 @@ class Line(NamedTuple):
     last_error: str = ""
 
 
-LINES = rows.Table(JournalLine, Line)
+LINES = rows.Table(JournalLine, Line._fields)
 
 
 def written(lines: Sequence[Line]) -> list[Line]:
