@@ -47,14 +47,6 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
     return dict.fromkeys(wanted, 0) | dict(known)
 
 
-def hold_points(*, order_id: UUID, user_id: int, amount: int, at: datetime | None = None) -> Transfer | None:
-    """Take points out of the wallet and hold them for the order; nothing to do for none.
-
-    Raises `Rejected` `insufficient_points`.
-    """
-    return _move(Kind.HOLD, order_id, {user_id: -amount, HOLDING: amount}, at)
-
-
 def release_points(
     *, order_id: UUID, user_id: int, amount: int, at: datetime | None = None
 ) -> Transfer | None:
@@ -62,26 +54,26 @@ def release_points(
     return _move(Kind.RELEASE, order_id, {HOLDING: -amount, user_id: amount}, at)
 
 
-def settle_sale(
-    *, order_id: UUID, points_amount: int, card_amount: int, at: datetime | None = None
-) -> Transfer | None:
-    """Turn what was held and what the gateway charged into a sale; none for an order that costs nothing."""
-    amounts = {HOLDING: -points_amount, GATEWAY_CLEARING: -card_amount, SALES: points_amount + card_amount}
-    return _move(Kind.SALE, order_id, amounts, at)
-
-
 def hold_points_of(
     orders: Sequence[Payable], *, at: datetime | None = None
 ) -> list[Transfer | Rejected | None]:
-    """`hold_points` for each of these orders in turn, in a few statements; a refusal is given back."""
+    """Take points out of these orders' wallets in turn and hold them, in a few statements for any number.
+
+    Nothing is to do for an order without; a refusal, `insufficient_points`, is given back.
+    """
     amounts = {
         order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
     }
     return _move_many(Kind.HOLD, amounts, at)
 
 
-def settle_sales(orders: Sequence[Payable], *, at: datetime | None = None) -> None:
-    """`settle_sale` for each of these orders, in a few statements."""
+def settle_sales(
+    orders: Sequence[Payable], *, at: datetime | None = None
+) -> list[Transfer | Rejected | None]:
+    """Turn what was held for these orders, and what the gateway charged, into sales, in a few statements.
+
+    None for an order that costs nothing.
+    """
     amounts = {
         order.id: {
             HOLDING: -order.points_amount,
@@ -90,7 +82,7 @@ def settle_sales(orders: Sequence[Payable], *, at: datetime | None = None) -> No
         }
         for order in orders
     }
-    _move_many(Kind.SALE, amounts, at)
+    return _move_many(Kind.SALE, amounts, at)
 
 
 def refund(

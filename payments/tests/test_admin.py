@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from payments import ledger
 from payments.models import SALES, Entry, Payment, Reconciliation, Transfer, WebhookEvent
-from payments.tests import events, factories
+from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
 from shop.tests.factories import SuperuserFactory
 
@@ -29,7 +29,7 @@ def rows() -> dict[str, object]:
     order_id = factories.order(user_id, card_amount=700)
     payment = PaymentFactory.create(token="tok_very_secret", order_id=order_id, card_amount=700)
     with transaction.atomic():
-        ledger.settle_sale(order_id=order_id, points_amount=0, card_amount=700)
+        sales.settle_sale(order_id=order_id, points_amount=0, card_amount=700)
     return {
         "ledgeraccount": user_id,
         "transfer": Transfer.objects.get(kind="grant").id,

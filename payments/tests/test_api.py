@@ -10,7 +10,7 @@ from django.db import transaction
 
 from payments import ledger
 from payments.models import Payment, Transfer
-from payments.tests import factories
+from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -47,7 +47,7 @@ def test_ones_wallet_and_its_entries_newest_first(settings: LazySettings) -> Non
     user_id, other_id = factories.wallet(1_000), factories.wallet(77)
     order_id = factories.order(user_id, points_amount=300)
     with transaction.atomic():
-        ledger.hold_points(order_id=order_id, user_id=user_id, amount=300)
+        sales.hold_points(order_id=order_id, user_id=user_id, amount=300)
     client = client_of(User.objects.get(id=user_id))
 
     assert client.get("/wallet").json() == {"balance_amount": 700, "currency": "EUR"}

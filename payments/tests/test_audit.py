@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from payments import audit, ledger
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
-from payments.tests import factories
+from payments.tests import factories, sales
 from shop import auditing
 
 pytestmark = pytest.mark.django_db
@@ -54,9 +54,9 @@ def empty_transfer(user_id: int) -> str:
 
 def points_given_back_twice(user_id: int) -> str:
     order_id = factories.order(user_id)
-    ledger.hold_points(order_id=order_id, user_id=user_id, amount=40)
+    sales.hold_points(order_id=order_id, user_id=user_id, amount=40)
     ledger.release_points(order_id=order_id, user_id=user_id, amount=40)
-    ledger.settle_sale(order_id=order_id, points_amount=40, card_amount=0)
+    sales.settle_sale(order_id=order_id, points_amount=40, card_amount=0)
     return f"points held for order {order_id}"
 
 
@@ -87,7 +87,7 @@ def test_planted_damage_is_found_and_named(damage: Callable[[int], str]) -> None
 def test_books_in_order_are_clean_and_counted() -> None:
     user_id, empty_id = factories.wallet(100), factories.wallet()
     order_id = factories.order(user_id)
-    ledger.hold_points(order_id=order_id, user_id=user_id, amount=40)
+    sales.hold_points(order_id=order_id, user_id=user_id, amount=40)
 
     assert verdict() == auditing.LawReport(law="L7", holds=True, checked=2 + 2 + 1, offenders=[])
     assert ledger.balances([user_id, empty_id]) == {user_id: 60, empty_id: 0}

@@ -22,7 +22,7 @@ from payments.models import (
     LedgerAccount,
     Transfer,
 )
-from payments.tests import factories
+from payments.tests import factories, sales
 from shop.errors import NotFound, Rejected
 from shop.tests.factories import AccountFactory
 
@@ -44,10 +44,10 @@ def test_points_go_from_the_wallet_into_holding_and_on_to_sales() -> None:
     user_id = factories.wallet(1_000)
     order_id = factories.order(user_id, points_amount=300, card_amount=700)
 
-    held = ledger.hold_points(order_id=order_id, user_id=user_id, amount=300)
+    held = sales.hold_points(order_id=order_id, user_id=user_id, amount=300)
     assert ledger.balance_amount(user_id) == 700
     assert total(HOLDING) == 300
-    sold = ledger.settle_sale(order_id=order_id, points_amount=300, card_amount=700)
+    sold = sales.settle_sale(order_id=order_id, points_amount=300, card_amount=700)
 
     assert books() == {HOLDING: 0, SALES: 1_000, GATEWAY_CLEARING: -700, PROMOTIONS: -1_000}
     assert held and sold and held.order_id == sold.order_id == order_id
@@ -59,7 +59,7 @@ def test_points_that_were_held_come_back_to_the_wallet() -> None:
     user_id = factories.wallet(1_000)
     order_id = factories.order(user_id, points_amount=300)
 
-    ledger.hold_points(order_id=order_id, user_id=user_id, amount=300)
+    sales.hold_points(order_id=order_id, user_id=user_id, amount=300)
     ledger.release_points(order_id=order_id, user_id=user_id, amount=300)
 
     assert ledger.balance_amount(user_id) == 1_000
@@ -77,7 +77,7 @@ def test_a_wallet_is_never_overdrawn_and_a_refusal_leaves_nothing_behind() -> No
     user_id = factories.wallet(100)
 
     with pytest.raises(Rejected) as refusal:
-        ledger.hold_points(order_id=factories.order(user_id), user_id=user_id, amount=101)
+        sales.hold_points(order_id=factories.order(user_id), user_id=user_id, amount=101)
 
     assert refusal.value.code == "insufficient_points"
     assert ledger.balance_amount(user_id) == 100
@@ -89,9 +89,9 @@ def test_what_moves_nothing_writes_nothing() -> None:
     user_id = factories.wallet()
     order_id = factories.order(user_id)
 
-    assert ledger.hold_points(order_id=order_id, user_id=user_id, amount=0) is None
+    assert sales.hold_points(order_id=order_id, user_id=user_id, amount=0) is None
     assert ledger.release_points(order_id=order_id, user_id=user_id, amount=0) is None
-    assert ledger.settle_sale(order_id=order_id, points_amount=0, card_amount=0) is None
+    assert sales.settle_sale(order_id=order_id, points_amount=0, card_amount=0) is None
     assert not Transfer.objects.exists()
 
 
@@ -103,8 +103,8 @@ def test_a_repeat_returns_what_was_done_and_does_nothing() -> None:
 
     def everything() -> list[Any]:
         return [
-            ledger.hold_points(order_id=order_id, user_id=user_id, amount=200),
-            ledger.settle_sale(order_id=order_id, points_amount=200, card_amount=100),
+            sales.hold_points(order_id=order_id, user_id=user_id, amount=200),
+            sales.settle_sale(order_id=order_id, points_amount=200, card_amount=100),
             ledger.credit_top_up(payment_id=payment_id, user_id=user_id, amount=50),
             ledger.grant(user_id=user_id, amount=7, reason="sorry", reference="one"),
         ]
@@ -160,9 +160,9 @@ def test_the_shops_own_accounts_are_there_after_every_flush() -> None:
 def test_every_sentence_insists_on_the_callers_transaction() -> None:
     user_id, order_id = factories.wallet(100), uuid7()
     sentences = [
-        lambda: ledger.hold_points(order_id=order_id, user_id=user_id, amount=0),
+        lambda: sales.hold_points(order_id=order_id, user_id=user_id, amount=0),
         lambda: ledger.release_points(order_id=order_id, user_id=user_id, amount=5),
-        lambda: ledger.settle_sale(order_id=order_id, points_amount=0, card_amount=0),
+        lambda: sales.settle_sale(order_id=order_id, points_amount=0, card_amount=0),
         lambda: ledger.credit_top_up(payment_id=uuid7(), user_id=user_id, amount=5),
         lambda: ledger.grant(user_id=user_id, amount=5, reason="", reference="one"),
         lambda: ledger.bulk_open_wallets([user_id], 5),
@@ -202,10 +202,10 @@ class OrdersKeepTheLaws(TestCase):
         match step, state:
             case "hold", "new" if wallets[user_id] < amount:
                 with pytest.raises(Rejected):
-                    ledger.hold_points(order_id=order_id, user_id=user_id, amount=amount)
+                    sales.hold_points(order_id=order_id, user_id=user_id, amount=amount)
                 return "new"
             case "hold", _:
-                ledger.hold_points(order_id=order_id, user_id=user_id, amount=amount)
+                sales.hold_points(order_id=order_id, user_id=user_id, amount=amount)
                 wallets[user_id] -= amount if state == "new" else 0
                 return "held" if state == "new" else state
             case "release", "held" | "released":
@@ -213,7 +213,7 @@ class OrdersKeepTheLaws(TestCase):
                 wallets[user_id] += amount if state == "held" else 0
                 return "released"
             case "settle", "held" | "sold":
-                ledger.settle_sale(order_id=order_id, points_amount=amount, card_amount=3)
+                sales.settle_sale(order_id=order_id, points_amount=amount, card_amount=3)
                 return "sold"
             case "top_up", _:
                 known = Transfer.objects.filter(kind="top_up", reference=str(order_id)).exists()

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from payments import audit, granting, ledger, transfers
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
-from payments.tests import factories
+from payments.tests import factories, sales
 from shop import transactions
 from shop.errors import Rejected
 from shop.idempotency import Answer, Keyed, key_hash
@@ -33,7 +33,7 @@ def kinds(outcomes: Iterable[Any]) -> Counter[str]:
 
 def hold(order_id: UUID, user_id: int, amount: int) -> Callable[[], Transfer | None]:
     return lambda: transactions.run(
-        lambda: ledger.hold_points(order_id=order_id, user_id=user_id, amount=amount)
+        lambda: sales.hold_points(order_id=order_id, user_id=user_id, amount=amount)
     )
 
 
@@ -152,7 +152,7 @@ def test_a_sale_that_touches_no_wallet_is_settled_once_by_30() -> None:
     outcomes = race(
         [
             lambda: transactions.run(
-                lambda: ledger.settle_sale(order_id=order_id, points_amount=0, card_amount=500)
+                lambda: sales.settle_sale(order_id=order_id, points_amount=0, card_amount=500)
             )
         ]
         * 30

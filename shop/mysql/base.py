@@ -19,6 +19,9 @@ from shop.mysql import watch
 
 RESTED_SECONDS = 1.0
 BEGIN = b"BEGIN"
+# Past it what waits is sent by itself: a server takes packets of a few megabytes at least.
+MOST_AHEAD_BYTES = 1 << 20
+NOTHING = "DO 0"
 
 
 class _Cursor(Cursor):
@@ -41,7 +44,7 @@ class _Cursor(Cursor):
 
     def executemany(self, query: Any, args: Any) -> Any:
         if self.ahead:
-            self.execute("DO 0")
+            self.execute(NOTHING)
         return super().executemany(query, args)
 
 
@@ -71,8 +74,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with self.cursor() as cursor:
             if self.execute_wrappers or self.queries_logged or not self.in_atomic_block:
                 cursor.execute(statement, parameters)
-            else:
-                self._ahead.append(cursor.mogrify(statement, parameters).encode())
+                return
+            self._ahead.append(cursor.mogrify(statement, parameters).encode())
+            if sum(map(len, self._ahead)) > MOST_AHEAD_BYTES:
+                cursor.execute(NOTHING)
 
     def close_if_unusable_or_obsolete(self) -> None:
         """As Django's, at the end of each request and task; remembers when that was."""

@@ -63,6 +63,18 @@ def test_many_statements_go_before_several_at_once(counting: None) -> None:
     assert tally.entries() == {"one": 1, "two": 2, "three": 3}
 
 
+def test_no_packet_is_too_large_for_a_server(counting: None) -> None:
+    [(_, most)] = ask(connection, "SHOW VARIABLES LIKE 'max_allowed_packet'")
+    padded = f"{INSERT} /* {'x' * 300_000} */"
+    count = int(most) // 300_000 + 2
+    with transaction.atomic():
+        for number in range(1, count + 1):
+            rows.write(padded, [str(number), number])
+        assert len(sent()) > count - 5
+
+    assert len(tally.entries()) == count
+
+
 def test_a_transaction_that_does_nothing_is_never_begun(counting: None) -> None:
     before = ask(connection, BEGUN)
     with transaction.atomic():
