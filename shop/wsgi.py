@@ -22,20 +22,34 @@ from shop import calls, problems, processors  # noqa: E402
 from shop.whole_bodies import read_first  # noqa: E402
 
 
-class _Thread(threading.local):
-    """This thread's connection to the database, open or not."""
+class _Connection:
+    """A thread's connection to the database, open or not, for as long as there is the thread.
+
+    Left to itself it would stay open until garbage is collected, for its parts know one another: threads end
+    when they are idle, and those of the next burst would find no connection left.
+    """
 
     def __init__(self) -> None:
-        self.connection = connections["default"]
+        self._connection: BaseDatabaseWrapper = connections["default"]
+
+    def __del__(self) -> None:
+        if self._connection.connection is not None:
+            self._connection.connection.close()
+
+    def look_after(self) -> None:
+        """As Django does; within a transaction it is a test's, which the end of a request doesn't end."""
+        if self._connection.connection is not None and not self._connection.in_atomic_block:
+            self._connection.close_if_unusable_or_obsolete()
+
+
+class _Thread(threading.local):
+    """What a thread has."""
+
+    def __init__(self) -> None:
+        self.connection = _Connection()
 
 
 _thread = _Thread()
-
-
-def _look_after(connection: BaseDatabaseWrapper) -> None:
-    """As Django does; within a transaction it is a test's, which the end of a request doesn't end."""
-    if connection.connection is not None and not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
 
 
 class Handler(WSGIHandler):
@@ -57,7 +71,7 @@ class Handler(WSGIHandler):
             # Middlewares answer for all that comes after the request is made: its charset is none.
             response = problems.bad_request(HttpRequest())
         finally:
-            _look_after(_thread.connection)
+            _thread.connection.look_after()
         headers = [*response.items(), *calls.HEADERS]
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
         return [response.content]

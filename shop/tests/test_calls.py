@@ -1,7 +1,9 @@
 """Calls of the API go straight to their view, and lose nothing by it."""
 
 import cProfile
+import gc
 import pstats
+import threading
 from io import BytesIO
 from typing import Any
 
@@ -16,11 +18,15 @@ from shop import calls, tokens, transactions
 from shop.mysql.base import RESTED_SECONDS
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
 from shop.wsgi import application
 
 MOST_FUNCTION_CALLS = 350
 """What a null call takes is 273 (Python 3.11, 2026-11-20); through all that pages need it was 1,893."""
+
+
+PROCESS = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
 
 
 def call(
@@ -155,6 +161,25 @@ def test_a_connection_that_broke_while_it_rested_is_replaced() -> None:
     pings = asked("SHOW SESSION STATUS LIKE 'Com_admin_commands'")
     own.close_if_unusable_or_obsolete()
     assert asked("SHOW SESSION STATUS LIKE 'Com_admin_commands'") == pings
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_thread_that_ends_leaves_no_connection_behind() -> None:
+    """Nor does it wait for the next time that garbage is collected."""
+    numbers = []
+
+    def look() -> None:
+        call("/api/v1/campaigns", REQUEST_METHOD="GET")
+        numbers.append(asked("SELECT CONNECTION_ID()"))
+
+    gc.disable()
+    try:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        wait_until(lambda: not ask(connection, PROCESS, *numbers))
+    finally:
+        gc.enable()
 
 
 def asked(statement: str) -> Any:
