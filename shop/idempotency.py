@@ -156,7 +156,7 @@ def find(call: Keyed) -> Replay | None:
 
 
 def record(effects: Sequence[Effect]) -> None:
-    """Record the effects' answers, in their transaction, after `seen`. Raises IntegrityError on a repeat."""
+    """Record the effects' answers, in their transaction, after `seen`; a repeat is for COMMIT to refuse."""
     if not effects:
         return
     now = timezone.now()

@@ -72,8 +72,9 @@ def run(work: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
     Conflicts and lost connections are retried with full jitter, so `work` must be safe to repeat: a
-    connection lost during COMMIT may have committed. Inside somebody's transaction it runs once, as a
-    savepoint of it. Raises `Unavailable` when the database stays away or the conflicts don't end.
+    connection lost during COMMIT, or what goes with it, may have committed, or may yet. Inside somebody's
+    transaction it runs once, as a savepoint of it. Raises `Unavailable` when the database stays away or the
+    conflicts don't end.
     """
     if connection.in_atomic_block:
         with savepoint() if _open.gathered is not None else _atomic():

@@ -63,6 +63,8 @@ class Handler(WSGIHandler):
     _middleware_chain: Callable[[HttpRequest], HttpResponse]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        # Taken by every thread, for each closes what it has taken when it ends.
+        connection = _thread.connection
         if environ.get("SCRIPT_NAME") or not environ["PATH_INFO"].startswith(calls.PATH):
             return super().__call__(environ, start_response)
         try:
@@ -71,7 +73,7 @@ class Handler(WSGIHandler):
             # Middlewares answer for all that comes after the request is made: its charset is none.
             response = problems.bad_request(HttpRequest())
         finally:
-            _thread.connection.look_after()
+            connection.look_after()
         headers = [*response.items(), *calls.HEADERS]
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
         return [response.content]

@@ -13,7 +13,7 @@ from shop.group_commit import Lane
 
 # Campaigns with a lane at once. Should a busy one be dropped it gets a second lane: the row's lock decides.
 LANES = 1_024
-# Or the first whose answer is out would lead alone, time and again, with all others in the batch after it.
+# Without it the first whose answer is out leads alone, time and again, and all others share the next batch.
 PACE_SECONDS = 0.01
 
 

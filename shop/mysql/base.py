@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
+from django.db import Error
 from django.db.backends.mysql import base
 from django.db.backends.utils import debug_transaction
 from MySQLdb.connections import Connection
@@ -43,9 +44,16 @@ class _Cursor(Cursor):
         return int(self.rowcount)
 
     def executemany(self, query: Any, args: Any) -> Any:
+        self._send_ahead()
+        return super().executemany(query, args)
+
+    def callproc(self, procname: Any, args: Any = ()) -> Any:
+        self._send_ahead()
+        return super().callproc(procname, args)
+
+    def _send_ahead(self) -> None:
         if self.ahead:
             self.execute(NOTHING)
-        return super().executemany(query, args)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -71,6 +79,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def write_behind(self, statement: str, parameters: Any = None) -> None:
         """Send this by the trip of the transaction's next statement, which tells what is wrong with it."""
+        self.validate_no_broken_transaction()
         with self.cursor() as cursor:
             if self.execute_wrappers or self.queries_logged or not self.in_atomic_block:
                 cursor.execute(statement, parameters)
@@ -112,6 +121,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._ahead.clear()
         if has_begun:
             super()._rollback()  # type: ignore[misc]
+
+    def _savepoint(self, sid: str) -> None:
+        try:
+            super()._savepoint(sid)  # type: ignore[misc]
+        except Error:
+            # What waited has failed: it came before the savepoint, whose author may mean to go on without it.
+            self.needs_rollback = True
+            raise
 
     def _savepoint_rollback(self, sid: str) -> None:
         # What waits came after the savepoint, which was sent at once, and is undone with it.

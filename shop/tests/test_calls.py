@@ -164,12 +164,13 @@ def test_a_connection_that_broke_while_it_rested_is_replaced() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_thread_that_ends_leaves_no_connection_behind() -> None:
+@pytest.mark.parametrize("path", ["/api/v1/campaigns", "/readyz"])
+def test_a_thread_that_ends_leaves_no_connection_behind(path: str) -> None:
     """Nor does it wait for the next time that garbage is collected."""
     numbers = []
 
     def look() -> None:
-        call("/api/v1/campaigns", REQUEST_METHOD="GET")
+        call(path, REQUEST_METHOD="GET")
         numbers.append(asked("SELECT CONNECTION_ID()"))
 
     gc.disable()

@@ -49,8 +49,8 @@ def test_commit_takes_along_what_nothing_came_after(counting: None) -> None:
     with transaction.atomic():
         write("one", 1)
 
-    in_background(lambda: tally.entries() == {"one": 1}).result()
-    assert tally.entries() == {"one": 1}
+    # To another connection, which sees only what is committed.
+    assert in_background(tally.entries).result() == {"one": 1}
 
 
 def test_many_statements_go_before_several_at_once(counting: None) -> None:
@@ -132,6 +132,29 @@ def test_a_savepoint_has_what_was_written_in_it(counting: None) -> None:
         write("four", 4)
 
     assert tally.entries() == {"one": 1, "four": 4}
+
+
+def test_what_failed_before_a_savepoint_is_not_taken_for_its_own(counting: None) -> None:
+    """Whoever goes on without what was within it must not go on without what came before."""
+
+    def work() -> None:
+        write("one", 1)
+        write(tally.TAKEN, 2)
+        try:
+            with transactions.savepoint():
+                pass
+        except IntegrityError:
+            write("three", 3)
+
+    with pytest.raises(transaction.TransactionManagementError):
+        transactions.run(work)
+    assert tally.entries() == {}
+
+
+def test_nothing_is_written_in_a_transaction_that_is_to_be_rolled_back(counting: None) -> None:
+    with pytest.raises(transaction.TransactionManagementError), transaction.atomic():
+        transaction.set_rollback(True)
+        write("one", 1)
 
 
 def test_a_connection_that_is_lost_meanwhile_commits_nothing(counting: None) -> None:
