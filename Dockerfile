@@ -14,6 +14,7 @@ RUN apt-get update \
     && useradd --system --uid 10001 --no-create-home firstcome
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
+    MALLOC_ARENA_MAX=2 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=shop.settings \

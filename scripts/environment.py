@@ -77,6 +77,8 @@ def defaults(instance: Instance) -> dict[str, str]:
         "WEB_WORKERS": "2",
         "WEB_THREADS": "64",
         "WEB_OWN_PROCESSOR": "1",
+        # glibc's: memory that a thread gives back is another's, rather than kept for its own.
+        "MALLOC_ARENA_MAX": "2",
         "STATIC_ROOT": str(instance.static),
     }
 

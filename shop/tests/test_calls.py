@@ -178,7 +178,8 @@ def test_a_thread_that_ends_leaves_no_connection_behind(path: str) -> None:
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()
-        wait_until(lambda: not ask(connection, PROCESS, *numbers))
+        wait_until(lambda: not ask(connection, PROCESS, *numbers), seconds=5)
+        assert not gc.isenabled()
     finally:
         gc.enable()
 
