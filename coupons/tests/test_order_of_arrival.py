@@ -44,7 +44,8 @@ def test_coupons_are_given_in_the_order_in_which_redis_let_their_askers_in(
     assert broken() == {}
 
 
-@pytest.mark.parametrize("milliseconds_apart", [0, 2, 10])
+# Further apart hardly anybody has to wait, and any order is that of arrival.
+@pytest.mark.parametrize("milliseconds_apart", [0, 1])
 def test_positions_are_nearer_to_the_order_of_arrival_than_by_spinning(milliseconds_apart: int) -> None:
     """By chance an asker is moved by a third of the line, and spinning is not much better."""
     in_line, spinning = (
