@@ -1,7 +1,7 @@
 """Throughput against the number of buyers, and against the size of the table."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -12,7 +12,16 @@ from scripts.bench.rows import OF_EMPTY, OF_NULL
 from scripts.bench.stage import Stage
 
 Step = Mapping[str, float | str]
-KEEP_UNWRITTEN = "SET GLOBAL innodb_max_dirty_pages_pct = %s"
+WRITING = (
+    "SELECT @@GLOBAL.innodb_max_dirty_pages_pct, @@GLOBAL.innodb_io_capacity, @@GLOBAL.innodb_io_capacity_max"
+)
+# In this order for more, and from the last for less: the capacity may not exceed its most.
+WRITE = (
+    "SET GLOBAL innodb_io_capacity_max = %s",
+    "SET GLOBAL innodb_io_capacity = %s",
+    "SET GLOBAL innodb_max_dirty_pages_pct = %s",
+)
+PAGES_A_SECOND = 20_000
 UNWRITTEN = "SHOW GLOBAL STATUS WHERE Variable_name = 'Innodb_buffer_pool_pages_dirty'"
 FEW_PAGES, WRITE_SECONDS = 200, 60
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
@@ -87,8 +96,8 @@ def step(coupons: int, runs: Sequence[Run]) -> Step:
 def _wait_until_written(stage: Stage) -> None:
     """Have the server write what the filling left in its memory: it is the table's size that is measured, and
     not the end of a bulk load. What stays unwritten after a minute is measured with it."""
-    [(kept,)] = database.rows(stage.instance, "SELECT @@GLOBAL.innodb_max_dirty_pages_pct")
-    database.rows(stage.instance, KEEP_UNWRITTEN, 0)
+    [(share, capacity, most)] = database.rows(stage.instance, WRITING)
+    _set(stage, zip(WRITE, (PAGES_A_SECOND, PAGES_A_SECOND, 0), strict=True))
     try:
         deadline = time.monotonic() + WRITE_SECONDS
         while int(database.rows(stage.instance, UNWRITTEN)[0][1]) > FEW_PAGES:
@@ -96,7 +105,12 @@ def _wait_until_written(stage: Stage) -> None:
                 break
             time.sleep(0.2)
     finally:
-        database.rows(stage.instance, KEEP_UNWRITTEN, float(kept))
+        _set(stage, zip(reversed(WRITE), (float(share), int(capacity), int(most)), strict=True))
+
+
+def _set(stage: Stage, settings: Iterable[tuple[str, float]]) -> None:
+    for statement, value in settings:
+        database.rows(stage.instance, statement, value)
 
 
 def _rounds(stage: Stage) -> Iterator[Run]:
