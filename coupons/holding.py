@@ -146,8 +146,9 @@ def give_back_redeemed(order_id: UUID, *, now: datetime) -> int:
 
 def _locked(ids: Iterable[int]) -> list[Coupon]:
     coupons = rows.columns_of(Coupon, alias="coupon")
-    for_update = f" {connection.ops.for_update_sql()}" if connection.features.has_select_for_update else ""
-    statement = LOCK.format(coupon=coupons.selected, ids=rows.whole_numbers(ids), for_update=for_update)
+    statement = LOCK.format(
+        coupon=coupons.selected, ids=rows.whole_numbers(ids), for_update=rows.for_update()
+    )
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return [coupons.made_of(row) for row in cursor.fetchall()]

@@ -21,8 +21,7 @@ def lock(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[in
     Raises `Campaign.DoesNotExist`.
     """
     transactions.assert_inside()
-    can_lock = connection.features.has_select_for_update
-    return _read(campaign_id, user_ids, f" {connection.ops.for_update_sql()}" if can_lock else "")
+    return _read(campaign_id, user_ids, rows.for_update())
 
 
 def see(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[int, Coupon]]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,24 @@ class Staff:
     instance: Instance
     tokens: Path
     token: str
+
+    @cached_property
+    def users(self) -> list[dict[str, Any]]:
+        """Every account with its token, in the order in which they ask."""
+        users: list[dict[str, Any]] = json.loads(self.tokens.read_text())["users"]
+        return users
+
+    def tokens_of(self, accounts: int) -> Path:
+        """A file with what k6 needs of the first so many accounts: it reads all of it before each load."""
+        users = [{"access": user["access"]} for user in self.users[:accounts]]
+        return self.write(f"tokens-{accounts}", {"users": users})
+
+    def write(self, name: str, content: Any) -> Path:
+        """A file for k6, for nobody else to read."""
+        path = self.instance.home / f"{name}.json"
+        path.write_text(json.dumps(content))
+        path.chmod(0o600)
+        return path
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON of the answer. Raises SetupError unless it is a success."""

@@ -65,6 +65,11 @@ def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | No
             cursor.execute(statement, parameters)
 
 
+def for_update() -> str:
+    """What makes a SELECT lock the rows that it reads, where the database can; it ends with that."""
+    return f" {connection.ops.for_update_sql()}" if connection.features.has_select_for_update else ""
+
+
 def whole_numbers(numbers: Iterable[int]) -> str:
     """These as the list of an `IN (...)`, which must not be empty: whole numbers need no parameters."""
     return ", ".join([f"{number:d}" for number in numbers])

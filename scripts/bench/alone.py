@@ -16,7 +16,7 @@ def measure(stage: Stage) -> Measured:
     """Call `issuing.issue()` for each account, and count what came of it. It brings as many connections to
     the database as the web processes do, so they must not have opened theirs yet."""
     campaign = stage.campaign("alone")
-    first, last = stage.users[0]["id"], stage.users[-1]["id"]
+    first, last = stage.staff.users[0]["id"], stage.staff.users[-1]["id"]
     told = _run(stage, "--campaign", str(campaign), "--users", f"{first}:{last}")
     issued = stage.staff.call("GET", f"/campaigns/{campaign}")["issued"]
     findings = []
@@ -34,7 +34,7 @@ def measure(stage: Stage) -> Measured:
 
 
 def _run(stage: Stage, *words: str) -> dict[str, Any]:
-    if stage.users[-1]["id"] - stage.users[0]["id"] != len(stage.users) - 1:
+    if stage.staff.users[-1]["id"] - stage.staff.users[0]["id"] != len(stage.staff.users) - 1:
         raise SetupError("the accounts' ids have gaps, and issuing_alone asks for all of a range")
     seconds = ("--seconds", str(stage.size.alone_seconds))
     ran = subprocess.run(

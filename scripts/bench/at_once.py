@@ -17,7 +17,8 @@ def measure(stage: Stage) -> Measured:
     campaign = stage.campaign("open connections", quantity=quantity)
     body = json.dumps({"campaign": campaign})
     asked = [
-        connections.request("/api/v1/coupons", body, access=user["access"]) for user in stage.users[:number]
+        connections.request("/api/v1/coupons", body, access=user["access"])
+        for user in stage.staff.users[:number]
     ]
     told = connections.open_and_ask(stage.instance.port, asked)
     issued = stage.staff.call("GET", f"/campaigns/{campaign}")["issued"]

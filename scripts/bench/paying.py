@@ -56,7 +56,7 @@ def _give(stage: Stage, campaign: int) -> object:
     code_of = dict(database.rows(stage.instance, CODES, campaign))
     if len(code_of) != accounts:
         raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
-    return stage.write("codes", [code_of[user["id"]] for user in stage.users[:accounts]])
+    return stage.staff.write("codes", [code_of[user["id"]] for user in stage.staff.users[:accounts]])
 
 
 def _answers(figures: Figures) -> Iterator[str]:

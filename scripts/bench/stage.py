@@ -1,13 +1,11 @@
 """Where it is measured: a seeded stack, and the files that k6 reads."""
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from scripts import backlog, database, environment, load, staff
 from scripts.bench import processor, sizes
@@ -34,15 +32,9 @@ class Stage:
     staff: Staff
 
     @cached_property
-    def users(self) -> list[dict[str, Any]]:
-        """Every account, in the order in which they ask."""
-        users: list[dict[str, Any]] = json.loads(self.staff.tokens.read_text())["users"]
-        return users
-
-    @cached_property
     def tokens(self) -> Path:
-        """A file with what k6 needs of the accounts, for it reads all of it before each load."""
-        return self.write("bench-tokens", {"users": [{"access": user["access"]} for user in self.users]})
+        """A file with everybody's."""
+        return self.staff.tokens_of(len(self.staff.users))
 
     @cached_property
     def product_ids(self) -> list[int]:
@@ -51,11 +43,11 @@ class Stage:
 
     @cached_property
     def products(self) -> Path:
-        return self.write("products", self.product_ids)
+        return self.staff.write("products", self.product_ids)
 
     @cached_property
     def hot_product(self) -> Path:
-        return self.write("hot-product", self.product_ids[:1])
+        return self.staff.write("hot-product", self.product_ids[:1])
 
     def campaign(self, name: str, *, strategy: str = "group_commit", quantity: int = 0) -> int:
         """A new campaign; unless it is said how many, with a coupon for everybody."""
@@ -70,12 +62,6 @@ class Stage:
         of_each = processor.each(before, processor.spent(self.instance), requests=figures.requests)
         of_k6 = 1e6 * figures.k6_cores * figures.seconds / max(figures.requests, 1)
         return replace(figures, microseconds=of_each | {"k6": of_k6})
-
-    def write(self, name: str, content: Any) -> Path:
-        path = self.instance.home / f"{name}.json"
-        path.write_text(json.dumps(content))
-        path.chmod(0o600)
-        return path
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -32,7 +32,7 @@ def prepare(stage: Stage, case: Case) -> dict[str, Any]:
     accounts = case.load.accounts
     campaign = stage.staff.campaign(f"Lab {case.name}", strategy="group_commit", quantity=accounts)
     giving = loads.until_all_asked(GIVERS, GIVE_SECONDS, accounts=accounts)
-    known = {"TOKENS": stage.tokens(accounts), "CAMPAIGN": campaign, "PATIENCE": 0}
+    known = {"TOKENS": stage.staff.tokens_of(accounts), "CAMPAIGN": campaign, "PATIENCE": 0}
     load.measure(
         "lab/coupons",
         loads.settings(giving) | known,
@@ -42,7 +42,7 @@ def prepare(stage: Stage, case: Case) -> dict[str, Any]:
     code_of = dict(database.rows(stage.instance, CODES, campaign))
     if len(code_of) != accounts:
         raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
-    codes = stage.write("codes", [code_of[user["id"]] for user in stage.users[:accounts]])
+    codes = stage.staff.write("codes", [code_of[user["id"]] for user in stage.staff.users[:accounts]])
     return {"CAMPAIGN": campaign, "PRODUCTS": stage.products, "CODES": codes, "RUN": f"lab-{campaign}"}
 
 

@@ -37,7 +37,7 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
     with _meanwhile(stage, case) as befell:
         metrics, took = load.measure(
             f"lab/{case.scenario.sort}",
-            loads.settings(case.load) | {"TOKENS": stage.tokens(case.load.accounts), **known},
+            loads.settings(case.load) | {"TOKENS": stage.staff.tokens_of(case.load.accounts), **known},
             instance=stage.instance,
             within_seconds=START_SECONDS + case.load.seconds + 2 * FINISH_SECONDS,
             tick=tick,
