@@ -78,12 +78,12 @@ def whole_numbers(numbers: Iterable[int]) -> str:
 class _Cells(dict[Value, str]):
     """How each value is written in a statement.
 
-    Whole numbers and NULL are written as they are. All else is a parameter, prepared once however many rows
-    bear it: that is what costs.
+    Whole numbers, NULL, instants and UUIDs are written as they are. Text is a parameter, prepared once
+    however many rows bear it: that is what costs.
     """
 
     def __init__(self) -> None:
-        self.parameters: dict[str, str | UUID | None] = {}
+        self.parameters: dict[str, str] = {}
 
     def __missing__(self, value: Value) -> str:
         if isinstance(value, str):
@@ -91,22 +91,23 @@ class _Cells(dict[Value, str]):
         elif isinstance(value, int):
             cell = f"{value:d}"
         else:
-            cell = "NULL" if value is None else self._parameter(_adapted(value))
+            cell = "NULL" if value is None else f"'{_adapted(value)}'"
         self[value] = cell
         return cell
 
-    def _parameter(self, value: str | UUID | None) -> str:
+    def _parameter(self, value: str) -> str:
         name = f"v{len(self.parameters)}"
         self.parameters[name] = value
         return f"%({name})s"
 
 
-def _adapted(value: datetime | UUID) -> str | UUID | None:
-    """An instant or a UUID as the database takes it."""
+def _adapted(value: datetime | UUID) -> str:
+    """An instant or a UUID as the database takes it: digits, and nothing that would have to be escaped."""
     if isinstance(value, datetime):
-        instant: str | None = connection.ops.adapt_datetimefield_value(value)
-        return instant
-    return value if connection.features.has_native_uuid_field else value.hex
+        return str(connection.ops.adapt_datetimefield_value(value))
+    if isinstance(value, UUID):
+        return str(value) if connection.features.has_native_uuid_field else value.hex
+    raise TypeError(f"{value!r} is a {type(value).__name__}, which no column here takes.")
 
 
 @dataclass(frozen=True, slots=True)

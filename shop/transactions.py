@@ -87,10 +87,11 @@ def read(work: Callable[[], T]) -> T:
 
     Lost connections are retried as by `run`. Raises `Unavailable` when the database stays away.
     """
-    return work() if connection.in_atomic_block else _tried(_as_it_is, work, ATTEMPTS)
+    return work() if connection.in_atomic_block else _tried(as_it_is, work, ATTEMPTS)
 
 
-def _as_it_is(work: Callable[[], T]) -> T:
+def as_it_is(work: Callable[[], T]) -> T:
+    """Run `work` without a transaction of this module's: for work that opens its own, or needs none."""
     return work()
 
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.translation import gettext_lazy
 
 from shop import rows
 from shop.models import JournalLine
@@ -44,6 +45,11 @@ def written(lines: Sequence[Line]) -> list[Line]:
     """What the ORM reads of these, once they are written."""
     rows.insert(LINES, lines)
     return [Line(*row) for row in JournalLine.objects.order_by("pk").values_list(*Line._fields)]
+
+
+def test_what_no_column_takes_is_refused_and_never_written_as_it_is() -> None:
+    with pytest.raises(TypeError, match="is a __proxy__"):
+        rows.insert(LINES, [Line(AT, gettext_lazy("'); --"), None, "x", None, False)])  # type: ignore[arg-type]
 
 
 def test_each_type_comes_back_as_it_went_in() -> None:
