@@ -68,9 +68,9 @@ return 1
 """
 PUBLISH = """
 for i = 1, #KEYS do
-  local available, version, is_active = unpack(ARGV, 3 * i - 1, 3 * i + 1)
+  local available, version, is_active = unpack(ARGV, 3 * i, 3 * i + 2)
   local shown = redis.call('HGET', KEYS[i], 'version')
-  if not shown or tonumber(shown) <= tonumber(version) then
+  if not shown or (ARGV[2] == '0' and tonumber(shown) <= tonumber(version)) then
     redis.call('HSET', KEYS[i], 'available', available, 'version', version, 'is_active', is_active)
   end
   redis.call('EXPIRE', KEYS[i], ARGV[1])
@@ -137,10 +137,14 @@ def settle(passages: Sequence[Passage]) -> None:
     redis.attempt(lambda client: _settle(client, passages), otherwise=None)
 
 
-def publish(states: Sequence[State]) -> None:
-    """Show these states, unless newer ones are shown. Call it after the commit, and as often as you like."""
+def publish(states: Sequence[State], *, only_missing: bool = False) -> None:
+    """Show these states, unless newer ones are shown. Call it after the commit, and as often as you like.
+
+    Who has only read them shows `only_missing`: what a newer state leaves out may be counted as in flight
+    still, and counts twice for a moment. Healing overwrites what is wrong all the same.
+    """
     told = [(one.available, one.version, int(one.is_active)) for one in states]
-    arguments = [SECONDS_KEPT, *(value for values in told for value in values)]
+    arguments = [SECONDS_KEPT, int(only_missing), *(value for values in told for value in values)]
     keys = [key(one.product_id) for one in states]
     redis.attempt(lambda client: client.eval(PUBLISH, len(keys), *keys, *arguments), otherwise=None)
 
@@ -167,7 +171,7 @@ def key(product_id: int) -> str:
 def _load(product_ids: Sequence[int]) -> bool:
     """Show these products. False when one of them doesn't exist."""
     states = states_of(product_ids)
-    publish(states)
+    publish(states, only_missing=True)
     return len(states) == len(product_ids)
 
 
