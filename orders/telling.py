@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orders.models import Order, Refund, RefundLine
-from shop import journal, outbox
+from shop import journal
 
 Status = Order.Status
 OUTGOING = (Status.PAID, Status.CANCELLED)
-# That an order is paid is told by its own saga, right after; the relay makes good for one that died.
-TELLS_ITSELF = {Status.PAID: timedelta(seconds=outbox.CLAIM_SECONDS)}
+# That an order is paid is told by its own saga, right after; the relay makes good for one that died. Longer
+# than a saga takes to come to it, and to ask twice without an answer, so that both don't tell it.
+TELLS_ITSELF = {Status.PAID: timedelta(seconds=15)}
 
 
 def note(order: Order, *, status: str, at: datetime, detail: str = "") -> None:

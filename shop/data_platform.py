@@ -16,7 +16,6 @@ from shop import transactions
 from shop.breaker import Breaker
 
 SECONDS = 3.0
-MOST_EVENTS = 100
 # Of an answer that says why not: enough to be told to an operator.
 READ_OF_AN_ANSWER = 1_000
 # These pass by themselves, or when somebody corrects a setting: the events are not to blame.
@@ -35,9 +34,10 @@ class Verdict:
 
 
 def send(events: Sequence[dict[str, Any]]) -> Verdict:
-    """Send up to 100 events in this order. What comes again is known by its id there and dropped.
+    """Send up to `EVENTS_AT_ONCE` events in this order.
 
-    After one that wasn't answered in time nobody waits for the next: it is in vain at once, for a second.
+    What comes again is known by its id there and dropped. After one that wasn't answered in time nobody waits
+    for the next: it is in vain at once, for a second.
     """
     transactions.assert_outside()
     if not _breaker.lets_through():

@@ -2,27 +2,28 @@
 
 Each at least once, and an order's in their order: an event goes only when all earlier ones of its order
 are delivered, or go before it in the same batch. A dead one holds back those after it until it is
-replayed. The receiver drops by its id what comes again, so two relays at once are wasteful, never wrong;
-a claim (`next_attempt_at`, pushed ahead) keeps the waste small.
+replayed. The receiver drops by its id what comes again, so two relays at once are wasteful, never wrong; a
+lease keeps the waste small. What is sent is marked once and never claimed before, event by event: that took
+more of the database than writing it.
 """
 
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import partial
+from datetime import datetime, timedelta
+from functools import partial, reduce
 from itertools import groupby
-from typing import Any
+from operator import or_
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F, Min
+from django.db.models import F, Min, Q, QuerySet
 from django.utils import timezone
 from structlog import get_logger
 
-from shop import backoff, data_platform, transactions
-from shop.data_platform import MOST_EVENTS
+from shop import backoff, data_platform, lease, transactions
 from shop.models import JournalLine
 
 log = get_logger(__name__)
@@ -34,14 +35,25 @@ QUEUED, DELIVERED, DEAD = (
 )
 # What an event gets however old it is: it may have been held back, or replayed.
 FEWEST_ATTEMPTS = 5
-# A relay that died costs its batch this long; a batch takes two calls of 3 s unless one in it is refused.
-CLAIM_SECONDS = 15
 PASS_SECONDS = 10
-# A batch of a single order takes this long.
-CALL = timedelta(seconds=2 * data_platform.SECONDS)
+LEASE = "firstcome:relay"
 
 # One relay is enough for a process: while the data platform is slow, the others' threads have work to do.
 _relaying = threading.Lock()
+
+
+class _Line(NamedTuple):
+    """What of a journal's line is needed to deliver it; a model's object costs as much as all the rest."""
+
+    id: int
+    order_id: UUID | None
+    what: str
+    at: datetime
+    after: dict[str, Any] | None
+    delivery: str
+    attempts: int
+    next_attempt_at: datetime | None
+    last_error: str
 
 
 @dataclass(slots=True)
@@ -51,14 +63,14 @@ class _Outcome:
     `is_in_vain` when the data platform is away, or fails. `has_woken` when others waited for these.
     """
 
-    taken: list[JournalLine] = field(default_factory=list)
-    failed: list[JournalLine] = field(default_factory=list)
-    dead: list[tuple[JournalLine, str]] = field(default_factory=list)
+    taken: list[_Line] = field(default_factory=list)
+    failed: list[_Line] = field(default_factory=list)
+    dead: list[tuple[_Line, str]] = field(default_factory=list)
     error: str = ""
     is_in_vain: bool = False
     has_woken: bool = False
 
-    def fail(self, lines: Iterable[JournalLine], error: str) -> None:
+    def fail(self, lines: Iterable[_Line], error: str) -> None:
         """These were sent in vain; for those that are too old it was the last time."""
         self.error, self.is_in_vain = error, True
         for line in lines:
@@ -81,7 +93,8 @@ def deliver_due() -> int:
     if not _relaying.acquire(blocking=False):
         return 0
     try:
-        return _relay()
+        with lease.had(LEASE) as is_ours:
+            return _relay() if is_ours else 0
     finally:
         _relaying.release()
 
@@ -94,30 +107,28 @@ def deliver(order_id: UUID) -> str:
 def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
     """The same for many orders, in batches. Returns what is wrong by order, nothing for those delivered."""
     errors: dict[UUID, str] = {}
-    while lines := _open_lines(set(order_ids) - errors.keys()):
+    while lines := _read(_unsent(set(order_ids) - errors.keys())):
         ready = _ready(lines, errors)
-        if any(map(_may_be_taken, ready)):
-            transactions.run(partial(_claim, ready))
         outcome = _push(ready) if ready else _Outcome()
         sent_in_vain = [*outcome.failed, *(line for line, _ in outcome.dead)]
-        taken = {line.pk for line in outcome.taken}
-        held_up = [line for line in ready if line.pk not in taken] if outcome.is_in_vain else sent_in_vain
+        taken = {line.id for line in outcome.taken}
+        held_up = [line for line in ready if line.id not in taken] if outcome.is_in_vain else sent_in_vain
         errors |= {line.order_id: outcome.error for line in held_up if line.order_id}
     return errors
 
 
-def _ready(lines: Sequence[JournalLine], errors: dict[UUID, str]) -> list[JournalLine]:
+def _ready(lines: Sequence[_Line], errors: dict[UUID, str]) -> list[_Line]:
     """Those that no dead line of their order holds back; an order that begins with one is in `errors`."""
     dead: set[UUID | None] = set()
-    ready: dict[int, JournalLine] = {}
+    ready: dict[int, _Line] = {}
     begun: set[UUID | None] = set()
     for line in lines:
         if line.delivery == DEAD:
             dead.add(line.order_id)
             if line.order_id and line.order_id not in begun:
-                errors[line.order_id] = f"{event_id(line.pk)} is dead: {line.last_error}"
+                errors[line.order_id] = f"{event_id(line.id)} is dead: {line.last_error}"
         elif line.order_id not in dead:
-            ready[line.pk] = line
+            ready[line.id] = line
         begun.add(line.order_id)
     return list(ready.values())
 
@@ -135,66 +146,60 @@ def oldest_age_seconds() -> float:
 
 def _relay() -> int:
     delivered, ends_at = 0, time.monotonic() + PASS_SECONDS
-    while time.monotonic() < ends_at and (lines := transactions.run(_claim_due)):
+    while time.monotonic() < ends_at and (lines := _due()):
         ready = _whose_turn_it_is(lines)
         outcome = _push(ready) if ready else _Outcome()
         delivered += len(outcome.taken)
         # What comes while the last batch goes waits for the next pass, to share a batch with others.
-        is_last = len(lines) < MOST_EVENTS and not outcome.has_woken
+        is_last = len(lines) < settings.EVENTS_AT_ONCE and not outcome.has_woken
         if outcome.is_in_vain or is_last:
             break
     return delivered
 
 
-def _claim_due() -> list[JournalLine]:
-    """A batch that is due and that no other relay has, oldest first."""
+def _due() -> list[_Line]:
+    """A batch that is due, oldest first."""
     due = JournalLine.objects.filter(delivery=QUEUED, next_attempt_at__lte=timezone.now())
-    lines = list(due.select_for_update(skip_locked=True).order_by("next_attempt_at", "id")[:MOST_EVENTS])
-    _claim(lines)
-    return sorted(lines, key=lambda line: line.pk)
+    return sorted(_read(due.order_by("next_attempt_at", "id")))
 
 
-def _claim(lines: Sequence[JournalLine]) -> None:
-    until = timezone.now() + timedelta(seconds=CLAIM_SECONDS)
-    _rows(lines).update(next_attempt_at=until)
-    for line in lines:
-        line.next_attempt_at = until
-
-
-def _whose_turn_it_is(lines: Sequence[JournalLine]) -> list[JournalLine]:
+def _whose_turn_it_is(lines: Sequence[_Line]) -> list[_Line]:
     """Those with no earlier open line of their order but in this batch; the others are put off.
 
     They are called again as soon as the earlier ones are delivered (`_wake`).
     """
-    mine = {line.pk for line in lines}
+    mine = {line.id for line in lines}
     blocked: set[UUID | None] = set()
     waiting: set[int] = set()
-    order_ids = {line.order_id for line in lines if line.order_id}
-    unsent = JournalLine.objects.filter(order_id__in=order_ids, delivery__in=(QUEUED, DEAD))
-    for id, order_id in unsent.order_by("id").values_list("id", "order_id"):
+    for id, order_id in _unsent({line.order_id for line in lines}).values_list("id", "order_id"):
         if id not in mine:
             blocked.add(order_id)
         elif order_id in blocked:
             waiting.add(id)
     if waiting:
-        # Not those that were called while we looked: their claim is another by now.
-        later = timezone.now() + timedelta(seconds=backoff.LONGEST_SECONDS)
-        claimed = JournalLine.objects.filter(id__in=waiting, next_attempt_at=lines[0].next_attempt_at)
-        transactions.run(partial(claimed.update, next_attempt_at=later))
-    return [line for line in lines if line.pk not in waiting]
+        transactions.run(partial(_put_off, [line for line in lines if line.id in waiting]))
+    return [line for line in lines if line.id not in waiting]
 
 
-def _may_be_taken(line: JournalLine) -> bool:
-    """Whether the relay may take it up while it is being sent."""
-    return line.next_attempt_at is None or line.next_attempt_at <= timezone.now() + CALL
+def _put_off(lines: Iterable[_Line]) -> None:
+    """Not those that were called while we looked: they are due at another instant by now."""
+    as_they_were = reduce(or_, (Q(id=line.id, next_attempt_at=line.next_attempt_at) for line in lines))
+    later = timezone.now() + timedelta(seconds=backoff.LONGEST_SECONDS)
+    JournalLine.objects.filter(as_they_were, delivery=QUEUED).update(next_attempt_at=later)
 
 
-def _open_lines(order_ids: Collection[UUID]) -> list[JournalLine]:
-    unsent = JournalLine.objects.filter(order_id__in=order_ids, delivery__in=(QUEUED, DEAD))
-    return list(unsent.order_by("id")[:MOST_EVENTS])
+def _unsent(order_ids: Collection[UUID | None]) -> "QuerySet[JournalLine]":
+    """What these orders' events are that are not delivered, each order's in their order."""
+    named = {order_id for order_id in order_ids if order_id}
+    return JournalLine.objects.filter(order_id__in=named, delivery__in=(QUEUED, DEAD)).order_by("id")
 
 
-def _push(lines: Sequence[JournalLine]) -> _Outcome:
+def _read(lines: "QuerySet[JournalLine]") -> list[_Line]:
+    """The first batch of these."""
+    return [_Line(*line) for line in lines.values_list(*_Line._fields)[: settings.EVENTS_AT_ONCE]]
+
+
+def _push(lines: Sequence[_Line]) -> _Outcome:
     """Send the batch, one by one if something in it is refused, and write down what became of it."""
     verdict = data_platform.send([_event(line) for line in lines])
     outcome = _Outcome()
@@ -204,16 +209,16 @@ def _push(lines: Sequence[JournalLine]) -> _Outcome:
         outcome.fail(lines, verdict.error)
     else:
         outcome = _push_one_by_one(lines)
-    transactions.run(partial(_record, lines, outcome))
+    transactions.run(partial(_record, outcome))
     for line, error in outcome.dead:
-        log.error("event is dead: see replay_events", event_id=event_id(line.pk), what=line.what, error=error)
+        log.error("event is dead: see replay_events", event_id=event_id(line.id), what=line.what, error=error)
     return outcome
 
 
-def _push_one_by_one(lines: Sequence[JournalLine]) -> _Outcome:
+def _push_one_by_one(lines: Sequence[_Line]) -> _Outcome:
     """Find what is refused for good, until an attempt is in vain. What comes after it in its order waits.
 
-    Ends while the claim lasts, however slow the answers.
+    It ends in time, however slow the answers.
     """
     outcome, ends_at = _Outcome(), time.monotonic() + PASS_SECONDS
     blocked: set[UUID] = set()
@@ -233,41 +238,38 @@ def _push_one_by_one(lines: Sequence[JournalLine]) -> _Outcome:
     return outcome
 
 
-def _event(line: JournalLine) -> dict[str, Any]:
+def _event(line: _Line) -> dict[str, Any]:
     return {
-        "id": event_id(line.pk),
+        "id": event_id(line.id),
         "type": line.what,
         "occurred_at": line.at,
         "data": line.after or {},
     }
 
 
-def _record(lines: Sequence[JournalLine], outcome: _Outcome) -> None:
-    """Write down what became of the batch; what was not sent is due again at once."""
+def _record(outcome: _Outcome) -> None:
+    """Write down what became of the batch; what was not sent stays due."""
     now = timezone.now()
     _rows(outcome.taken).exclude(delivery=DELIVERED).update(
         delivery=DELIVERED, delivered_at=now, next_attempt_at=None, attempts=F("attempts") + 1
     )
     outcome.has_woken = _wake(outcome.taken)
     for line, error in outcome.dead:
-        JournalLine.objects.filter(pk=line.pk, delivery=QUEUED).update(
+        JournalLine.objects.filter(pk=line.id, delivery=QUEUED).update(
             delivery=DEAD, next_attempt_at=None, attempts=F("attempts") + 1, last_error=error[:255]
         )
     for attempts, some in groupby(sorted(outcome.failed, key=_attempts), key=_attempts):
         _postpone(some, attempts + 1, outcome.error)
-    sent = {line.pk for line in [*outcome.taken, *outcome.failed, *(line for line, _ in outcome.dead)]}
-    unsent = _rows(line for line in lines if line.pk not in sent)
-    unsent.filter(delivery=QUEUED).update(next_attempt_at=now)
 
 
-def _wake(delivered: Sequence[JournalLine]) -> bool:
+def _wake(delivered: Sequence[_Line]) -> bool:
     """Call what was held back behind these. Whether there was anything."""
     order_ids = {line.order_id for line in delivered if line.order_id}
     behind = JournalLine.objects.filter(order_id__in=order_ids, delivery=QUEUED)
     return bool(order_ids) and behind.update(next_attempt_at=timezone.now()) > 0
 
 
-def _postpone(lines: Iterable[JournalLine], attempts: int, error: str) -> None:
+def _postpone(lines: Iterable[_Line], attempts: int, error: str) -> None:
     """Try again later."""
     _rows(lines).filter(delivery=QUEUED).update(
         attempts=attempts,
@@ -276,14 +278,14 @@ def _postpone(lines: Iterable[JournalLine], attempts: int, error: str) -> None:
     )
 
 
-def _is_late(line: JournalLine) -> bool:
+def _is_late(line: _Line) -> bool:
     age_seconds = (timezone.now() - line.at).total_seconds()
     return age_seconds > settings.EVENT_GIVE_UP_SECONDS and line.attempts + 1 >= FEWEST_ATTEMPTS
 
 
-def _attempts(line: JournalLine) -> int:
+def _attempts(line: _Line) -> int:
     return line.attempts
 
 
-def _rows(lines: Iterable[JournalLine]) -> Any:
-    return JournalLine.objects.filter(id__in=[line.pk for line in lines])
+def _rows(lines: Iterable[_Line]) -> Any:
+    return JournalLine.objects.filter(id__in=[line.id for line in lines])

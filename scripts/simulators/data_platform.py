@@ -14,8 +14,8 @@ from scripts.simulators.asgi import Answer, Refused, Request, Routes, applicatio
 from scripts.simulators.books import Book
 from scripts.simulators.events import Event
 
-MOST_EVENTS = 100
-LARGEST_BODY = 1024 * 1024
+MOST_EVENTS = 500
+LARGEST_BODY = 8 * 1024 * 1024
 
 
 class DataPlatform:

@@ -1,0 +1,43 @@
+"""A lease on work that is wasteful to do twice: one at a time, and everybody while Redis is away."""
+
+from shop import lease, redis
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.racing import race, wait_until
+
+__all__ = ["own_redis"]
+NAME = "firstcome:{test}:lease"
+
+
+def test_one_of_many_has_it_and_the_others_are_told_at_once() -> None:
+    def ask() -> bool:
+        with lease.had(NAME) as is_ours:
+            if is_ours:
+                wait_until(lambda: len(told) == 9)
+            else:
+                told.append(1)
+            return is_ours
+
+    told: list[int] = []
+    assert sorted(race([ask] * 10)) == [False] * 9 + [True]
+    with lease.had(NAME) as is_ours:
+        assert is_ours, "it is let go of at the end"
+
+
+def test_it_is_kept_for_as_long_as_the_work_takes() -> None:
+    with lease.had(NAME):
+        redis.client().pexpire(NAME, 3_500)
+        wait_until(lambda: redis.client().pttl(NAME) > 3_500)
+    assert not redis.client().exists(NAME)
+
+
+def test_who_lost_it_neither_keeps_nor_frees_anothers() -> None:
+    with lease.had(NAME):
+        redis.client().set(NAME, "another's", ex=60)
+    assert redis.client().get(NAME) == b"another's"
+    redis.client().delete(NAME)
+
+
+def test_without_redis_everybody_has_it(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    with lease.had(NAME) as first, lease.had(NAME) as second:
+        assert first and second
