@@ -93,7 +93,7 @@ class Orders(View):
             keyed=call,
             by=journal.who(),
         )
-        outcome = keyed_calls.perform(call, lambda: checkout.place(wish))
+        outcome = keyed_calls.perform_together(call, lambda: checkout.place(wish))
         if isinstance(outcome, Replay):
             return _replayed(request, call, outcome, _order_answers)
         if outcome.answer:
@@ -262,7 +262,7 @@ def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -> Http
     if replay.answer:
         return keyed_calls.respond(replay.answer, is_replay=True)
     assert replay.reference
-    seconds = preferences.wait_seconds(request.headers.get("Prefer"))
+    seconds = preferences.wait_seconds(request.header("Prefer"))
     told = looking.look(call, replay.reference, read, seconds=seconds)
     assert told
     return keyed_calls.respond(told, is_replay=True)
@@ -277,7 +277,7 @@ def _begun(
 
     503 would say that nothing was done, and it is done, and goes on.
     """
-    seconds = preferences.wait_seconds(request.headers.get("Prefer"))
+    seconds = preferences.wait_seconds(request.header("Prefer"))
     try:
         told = looking.look(call, subject_id, read, seconds=seconds, begin=begin) or begun
     except (DatabaseFailure, Unavailable) as error:

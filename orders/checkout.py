@@ -21,8 +21,9 @@ STRATEGIES: dict[str, Strategy] = {
 def place(wish: Wish) -> Placed | Replay:
     """Place an order: its stock is reserved, its coupon held, its answer recorded under its key.
 
-    Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound` `product_not_found`,
-    `Rejected` `insufficient_stock`, `coupon_not_usable`, `insufficient_points` or `conflict`, `Invalid`
-    when the points exceed the total or a card is missing, `KeyReused`, `Overloaded`, `Unavailable`.
+    Durable when it returns; repeating the key gives a `Replay`. The call's claim, if it has one, is taken.
+    Raises `InFlight` while a twin has it elsewhere, `NotFound` `product_not_found`, `Rejected`
+    `insufficient_stock`, `coupon_not_usable`, `insufficient_points` or `conflict`, `Invalid` when the points
+    exceed the total or a card is missing, `KeyReused`, `Overloaded`, `Unavailable`.
     """
     return STRATEGIES[settings.INVENTORY_STRATEGY](wish)

@@ -23,7 +23,7 @@ from orders.models import Order
 from orders.purchase import Started
 from orders.writing import NewLine, NewOrder
 from payments import ledger
-from shop import idempotency, journal, transactions
+from shop import claims, idempotency, journal, transactions
 from shop.errors import FirstcomeError, Rejected, invalid_field
 from shop.idempotency import Answer, Effect, Keyed, Replay
 from shop.journal import Who
@@ -57,32 +57,58 @@ class Placed:
 
 AWAITING_PAYMENT, PAYING = Order.Status.AWAITING_PAYMENT.value, Order.Status.PAYING.value
 Outcome = Placed | Replay | FirstcomeError
-_LOCKED = reservations.lock, holding.usable
-_UNLOCKED = reservations.look, holding.look
 
 
-def alone(wish: Wish, *, is_locking: bool) -> Placed | Replay:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is locked when it is read. Of the rest the writes find out whether somebody has changed it."""
+
+    stock: bool
+    coupons: bool
+
+
+LOCKED, UNLOCKED = Reading(stock=True, coupons=True), Reading(stock=False, coupons=False)
+# Many want the same stock, and hardly ever two the same coupon.
+STOCK_LOCKED = Reading(stock=True, coupons=False)
+
+
+def together(wishes: Sequence[Wish]) -> list[Outcome]:
+    """Decide a batch in a transaction of its own, but for those whose twins are in flight elsewhere."""
+    refusals = claims.refusals([wish.keyed.claim for wish in wishes])
+    firsts = [wish for wish, refusal in zip(wishes, refusals, strict=True) if not refusal]
+    outcomes = iter(_decided(firsts) if firsts else [])
+    return [refusal or next(outcomes) for refusal in refusals]
+
+
+def _decided(wishes: Sequence[Wish]) -> list[Outcome]:
+    try:
+        return transactions.run(lambda: decide(wishes, reading=STOCK_LOCKED))
+    except transactions.ChangedMeanwhile:
+        # Somebody elsewhere took one of the coupons.
+        return transactions.run(lambda: decide(wishes, reading=LOCKED))
+
+
+def alone(wish: Wish, *, reading: Reading) -> Placed | Replay:
     """Decide one order in a transaction of its own; raises its refusal, and what `decide` raises."""
     try:
-        [outcome] = transactions.run(lambda: decide([wish], is_locking=is_locking))
+        [outcome] = transactions.run(lambda: decide([wish], reading=reading))
     except IntegrityError:
         # A call with the same key slipped in between the look and the insert: look again.
-        [outcome] = transactions.run(lambda: decide([wish], is_locking=is_locking))
+        [outcome] = transactions.run(lambda: decide([wish], reading=reading))
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
 
 
-def decide(wishes: Sequence[Wish], *, is_locking: bool = True) -> list[Outcome]:
+def decide(wishes: Sequence[Wish], *, reading: Reading = LOCKED) -> list[Outcome]:
     """Decide a batch in order of arrival, then write all of it: the same few statements for any number.
 
-    Without locking, the writes look whether anything was changed since it was read: then raises
-    `transactions.ChangedMeanwhile`.
+    Raises `transactions.ChangedMeanwhile` when something that was read without a lock was changed since.
     """
-    read_stock, read_coupons = _LOCKED if is_locking else _UNLOCKED
-    stock = read_stock({line.product_id for wish in wishes for line in wish.lines})
+    product_ids = {line.product_id for wish in wishes for line in wish.lines}
+    stock = reservations.lock(product_ids) if reading.stock else reservations.look(product_ids)
     codes = {wish.coupon_code for wish in wishes if wish.coupon_code}
-    coupons = read_coupons(codes) if codes else {}
+    coupons = holding.usable(codes) if reading.coupons else holding.look(codes)
     seen = idempotency.seen([wish.keyed for wish in wishes])
     spenders = {wish.account_id for wish in wishes if wish.points_amount}
     balances = ledger.balances(spenders) if spenders else {}
@@ -101,7 +127,7 @@ def decide(wishes: Sequence[Wish], *, is_locking: bool = True) -> list[Outcome]:
             if isinstance(outcome, Placed):
                 effects[name] = Effect(wish.keyed, outcome, reference=outcome.order.id)
                 outcome.answer = effects[name].answer
-    _write(list(effects.values()), stock, coupons, is_locked=is_locking)
+    _write(list(effects.values()), stock, coupons, is_locked=reading.stock)
     return outcomes
 
 

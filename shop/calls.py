@@ -108,6 +108,11 @@ class Request:
     def headers(self) -> Mapping[str, str]:
         return self._http.headers
 
+    def header(self, name: str) -> str | None:
+        """One of them but `Content-Type` and `Content-Length`, without the table that Django makes of all."""
+        value: str | None = self._http.META.get(f"HTTP_{name.upper().replace('-', '_')}")
+        return value
+
     @property
     def query_params(self) -> Mapping[str, str]:
         return self._http.GET

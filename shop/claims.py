@@ -1,17 +1,18 @@
 """Claims on idempotency keys in Redis, under a lease: a twin in another process finds its first in flight.
 
-Calls that come while others are on the way to Redis share the next way, and what has ended by then is let go
-on it too. Without Redis a claim counts as had, and the database has the last word.
+The calls of a batch share one way to Redis, and what has ended by then is let go on it too. Without Redis a
+claim counts as had, and the database has the last word.
 """
 
+import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from django.conf import settings
 
 from shop import redis
-from shop.group_commit import Lane
+from shop.errors import Rejected
 
 # One hash tag, for the script touches several keys, and Redis Cluster wants them in one place.
 NAME = "firstcome:{in-flight}:"
@@ -20,7 +21,8 @@ local ended, lease, firsts = tonumber(ARGV[1]), ARGV[2], {}
 for place, name in ipairs(KEYS) do
   local token = ARGV[place + 2]
   if place > ended then
-    firsts[place - ended] = redis.call('SET', name, token, 'NX', 'PX', lease) and 1 or 0
+    local is_first = redis.call('SET', name, token, 'NX', 'PX', lease) or redis.call('GET', name) == token
+    firsts[place - ended] = is_first and 1 or 0
   elseif redis.call('GET', name) == token then
     redis.call('DEL', name)
   end
@@ -40,22 +42,27 @@ class Claim(NamedTuple):
 _ended: deque[Claim] = deque(maxlen=1_024)
 
 
-def take(claim: Claim) -> bool:
-    """Whether the key is claimed for this call now; False while another call has it."""
-    return _lane.submit(claim)
+class InFlight(Rejected):
+    """The first call with the key runs elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first call with this key is still running; ask again.",
+            code="idempotency_key_in_flight",
+            retry_after=1,
+        )
 
 
-def let_go_later(claim: Claim) -> None:
-    """Let go of it on the next way to Redis: for a call whose answer every twin finds recorded."""
-    _ended.append(claim)
+def of(account_id: int, key_hash: str) -> Claim:
+    """A claim of one call's own on the account's key; `take` makes it good."""
+    return Claim(f"{NAME}{account_id}:{key_hash}", secrets.token_hex(8))
 
 
-def let_go() -> None:
-    """Let go at once of all that has ended."""
-    _visit([])
+def take(claims: Sequence[Claim]) -> list[bool]:
+    """Whether each is had now; False while another call has it. Who has it may take it again.
 
-
-def _visit(claims: Sequence[Claim]) -> list[bool]:
+    What has ended is let go of on the same way.
+    """
     ended = _drained()
     if not (ended or claims):
         return []
@@ -71,6 +78,29 @@ def _visit(claims: Sequence[Claim]) -> list[bool]:
     return list(map(bool, firsts))
 
 
+def refusals(claims: Sequence[Claim | None]) -> list[InFlight | None]:
+    """Take all of these, and say for each why its call can't go on, if so; a call without one may."""
+    taken = iter(take([claim for claim in claims if claim]))
+    return [None if claim is None or next(taken) else InFlight() for claim in claims]
+
+
+def require(claim: Claim | None) -> None:
+    """Take the claim of a call that is decided alone, if it has one; raises its refusal."""
+    [refusal] = refusals([claim])
+    if refusal:
+        raise refusal
+
+
+def let_go_later(claim: Claim) -> None:
+    """Let go of it on the next way to Redis: for a call whose answer every twin finds recorded."""
+    _ended.append(claim)
+
+
+def let_go() -> None:
+    """Let go at once of all that has ended."""
+    take([])
+
+
 def _drained() -> list[Claim]:
     ended = []
     while True:
@@ -78,11 +108,3 @@ def _drained() -> list[Claim]:
             ended.append(_ended.popleft())
         except IndexError:
             return ended
-
-
-def _outright(visit: Callable[[], Sequence[Any]]) -> Sequence[Any]:
-    """No transaction: nothing of it touches the database."""
-    return visit()
-
-
-_lane: Lane[Claim, bool] = Lane(_visit, run=_outright)

@@ -64,8 +64,9 @@ class Lane(Generic[Request, Outcome]):
     `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for
     each, in the same order; an outcome that is an exception is raised to its caller alone. It may run
     more than once for the same requests, so it must be safe to repeat. A lane that only reads needs no
-    transaction: `run` is `transactions.read` then. Its batches are so quick that hardly anybody would share
-    one: `pace_seconds` is what each begins after the last one at least.
+    transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own.
+    Some batches are so quick that hardly anybody would share one: `pace_seconds` is what each begins after
+    the last one at least.
     """
 
     def __init__(
@@ -111,6 +112,10 @@ class Lane(Generic[Request, Outcome]):
             self._wake_follower(waiter)
             self._leave(waiter)
         return _result(waiter.outcome)
+
+    def busy_seconds(self) -> float:
+        """For how long the one who leads now has done so; 0 while nobody does."""
+        return time.monotonic() - self._led_since if self._leader else 0.0
 
     def _join(self, waiter: _Waiter[Request]) -> None:
         with self._mutex:

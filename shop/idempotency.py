@@ -19,6 +19,7 @@ from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from shop import rows, transactions
+from shop.claims import Claim
 from shop.errors import Invalid, KeyReused, NotFound, Rejected
 from shop.models import IdempotencyKey
 
@@ -40,13 +41,14 @@ class Keyed:
     """A call with a key. `answer` renders its outcome; the domain records it without knowing HTTP.
 
     `answer` gives None for an outcome that has not settled: then `reference`, the order or payment that
-    the call started, tells the answer later.
+    the call started, tells the answer later. A `claim` is for whoever decides the call to take.
     """
 
     account_id: int
     key_hash: str
     fingerprint: str
     answer: Callable[[Any], Answer | None]
+    claim: Claim | None = None
 
     @property
     def name(self) -> tuple[int, str]:

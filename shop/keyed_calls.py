@@ -1,16 +1,17 @@
 """Keyed calls at the edge: the `Idempotency-Key` header, calls in flight, and replays.
 
 A call in flight is claimed in this process and in Redis, under a lease: a twin that arrives meanwhile
-waits up to a second for the first's answer. Without Redis the claim knows this process only, and the
+waits up to a second for the first's answer. Work that is decided in batches takes its claims by the batch,
+all others take one of their own. Without Redis the claim knows this process only, and the
 database's locks and unique constraint do the rest.
 """
 
 import hashlib
 import re
-import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -18,8 +19,8 @@ from django.http import HttpResponse
 
 from shop import claims, idempotency
 from shop.calls import Request
-from shop.claims import Claim
-from shop.errors import Invalid, Rejected
+from shop.claims import Claim, InFlight
+from shop.errors import Invalid
 from shop.idempotency import Answer, Keyed, Replay
 from shop.permissions import account_id
 
@@ -33,14 +34,16 @@ _running: dict[tuple[int, str], threading.Event] = {}
 
 def keyed(request: Request, answer: Callable[[Any], Answer | None]) -> Keyed:
     """The call's key and fingerprint. Raises `Invalid` when the header is missing or not valid."""
-    key = _key(request.headers.get("Idempotency-Key"))
+    key_hash = idempotency.key_hash(_key(request.header("Idempotency-Key")))
     meaning = orjson.dumps(_by_value(request.data), option=orjson.OPT_SORT_KEYS)
     fingerprint = hashlib.sha256(b"%s %s\n%s" % (_text(request.method), _text(request.path), meaning))
+    account = account_id(request)
     return Keyed(
-        account_id=account_id(request),
-        key_hash=idempotency.key_hash(key),
+        account_id=account,
+        key_hash=key_hash,
         fingerprint=fingerprint.hexdigest(),
         answer=answer,
+        claim=claims.of(account, key_hash),
     )
 
 
@@ -50,17 +53,36 @@ def perform(call: Keyed, work: Callable[[], Any]) -> Any:
     Raises what `work` raises, `KeyReused`, and 409 `idempotency_key_in_flight` when the twin takes
     longer than a second.
     """
+    claim = _claim(call)
+
+    def claimed() -> Any:
+        claims.require(claim)
+        return work()
+
+    return _performed(call, claim, claimed)
+
+
+def perform_together(call: Keyed, work: Callable[[], Any]) -> Any:
+    """The same for work that takes the call's claim itself, with those of others; it raises `InFlight`."""
+    return _performed(call, _claim(call), work)
+
+
+def _claim(call: Keyed) -> Claim:
+    return call.claim or claims.of(call.account_id, call.key_hash)
+
+
+def _performed(call: Keyed, claim: Claim, work: Callable[[], Any]) -> Any:
     deadline, pause = time.monotonic() + PATIENCE_SECONDS, SHORTEST_PAUSE_SECONDS
     while True:
-        claim = _claim(call)
-        if claim:
-            return _first(call.name, claim, work)
+        if _begin(call.name):
+            with suppress(InFlight):
+                return _first(call.name, claim, work)
         _wait_for_twin(call.name, seconds=pause)
         known = idempotency.find(call)
         if known:
             return known
         if time.monotonic() > deadline:
-            raise _in_flight()
+            raise InFlight
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
@@ -85,35 +107,33 @@ def respond_recorded(call: Keyed, outcome: Any) -> HttpResponse:
     return respond(answer, is_replay=False)
 
 
-def _claim(call: Keyed) -> Claim | None:
-    """The claim by which this call is the one in flight, here and in Redis; None while a twin is."""
+def _begin(name: tuple[int, str]) -> bool:
+    """Whether this call is the one with the key that runs in this process; False while a twin does."""
     with _mutex:
-        if call.name in _running:
-            return None
-        _running[call.name] = threading.Event()
-    claim = Claim(f"{claims.NAME}{call.account_id}:{call.key_hash}", secrets.token_hex(8))
-    is_first = False
-    try:
-        is_first = claims.take(claim)
-    finally:
-        if not is_first:
-            _end(call.name)
-    return claim if is_first else None
+        if name in _running:
+            return False
+        _running[name] = threading.Event()
+        return True
 
 
 def _first(name: tuple[int, str], claim: Claim, work: Callable[[], Any]) -> Any:
-    """Do the work that is claimed, and let the claim go.
+    """Do the work, and let its claim go.
 
     What was done is recorded, so that twins need no hurry to learn that it has ended: others who are on
     their way let go of it. What failed may be tried again at once, anywhere.
     """
-    is_done = False
+    is_done, is_had = False, True
     try:
         outcome = work()
         is_done = True
         return outcome
+    except InFlight:
+        # Nothing to let go of: and it may be had the next time, while somebody is on the way to let go of it.
+        is_had = False
+        raise
     finally:
-        claims.let_go_later(claim)
+        if is_had:
+            claims.let_go_later(claim)
         is_last = _end(name)
         if is_last or not is_done:
             claims.let_go()
@@ -131,14 +151,6 @@ def _wait_for_twin(name: tuple[int, str], *, seconds: float) -> None:
     with _mutex:
         twin = _running.get(name)
     (twin or threading.Event()).wait(seconds)
-
-
-def _in_flight() -> Rejected:
-    return Rejected(
-        "The first call with this key is still running; ask again.",
-        code="idempotency_key_in_flight",
-        retry_after=1,
-    )
 
 
 def _key(header: str | None) -> str:

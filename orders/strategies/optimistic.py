@@ -10,7 +10,7 @@ from prometheus_client import Counter
 
 from orders import deciding
 from orders.deciding import Placed, Wish
-from shop import optimistic
+from shop import claims, optimistic
 from shop.admission import Admission
 from shop.idempotency import Replay
 
@@ -22,8 +22,9 @@ _admission = Admission(name="the stock", at_the_row=optimistic.AT_THE_ROW)
 
 def place(wish: Wish) -> Placed | Replay:
     """Try until the stock stays as it was read, from the look to the write."""
+    claims.require(wish.keyed.claim)
     return optimistic.until_unchanged(
-        lambda: deciding.alone(wish, is_locking=False),
+        lambda: deciding.alone(wish, reading=deciding.UNLOCKED),
         admission=_admission,
         retries=RETRIES,
         wanted="the same stock",

@@ -8,6 +8,7 @@ Choose it: when few orders meet at the same products, or to compare. One lock an
 
 from orders import deciding
 from orders.deciding import Placed, Wish
+from shop import claims
 from shop.admission import Admission
 from shop.idempotency import Replay
 
@@ -16,5 +17,6 @@ _admission = Admission(name="the stock")
 
 def place(wish: Wish) -> Placed | Replay:
     """Wait for a place at the rows, lock them, and be decided alone."""
+    claims.require(wish.keyed.claim)
     with _admission.place():
-        return deciding.alone(wish, is_locking=True)
+        return deciding.alone(wish, reading=deciding.LOCKED)

@@ -14,13 +14,15 @@ from inventory import mirror, reservations
 from inventory.mirror import Passage
 from orders import deciding
 from orders.deciding import Outcome, Placed, Wish
-from shop import idempotency
+from shop import claims, idempotency
 from shop.group_commit import Lane
 from shop.idempotency import Replay
 
 
 def place(wish: Wish) -> Placed | Replay:
     """Pass the gate, or be told what is short; a call that came before is answered as before."""
+    # Before the gate, at which twins count as one.
+    claims.require(wish.keyed.claim)
     passage = _passage(wish)
     short = mirror.admit(passage)
     if short:

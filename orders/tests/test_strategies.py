@@ -4,6 +4,7 @@ Races are in `test_races.py`, the gate's mirror in `inventory/tests/test_mirror.
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,21 +20,26 @@ from prometheus_client import REGISTRY
 from inventory import adjusting
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import checkout, ending
+from orders import checkout, deciding, ending
+from orders.deciding import Placed
 from orders.models import Order
-from orders.strategies import pessimistic, redis_gate
+from orders.strategies import group_commit, pessimistic, redis_gate
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
+from shop import claims, idempotency, redis
 from shop.admission import Admission
 from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
 from shop.group_commit import Lane
 from shop.idempotency import Replay
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.clients import client_of
+from shop.tests.factories import OrderFactory
+from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background
+from shop.tests.waiting import in_background, waiting_at
 
+__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -238,6 +244,69 @@ def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings: LazySe
             checkout.place(wish)
     assert refusal.value.code == "insufficient_stock"
     assert ["shop_idempotencykey" in query["sql"] for query in captured] == [True]
+
+
+def test_a_coupon_that_is_taken_elsewhere_after_the_look_is_refused_and_its_neighbours_are_placed() -> None:
+    """`group_commit` looks at coupons without a lock; whoever finds theirs gone is decided anew with one."""
+    product, buyer = ProductFactory.create(on_hand=9), buying.account()
+    coupon, elsewhere = buying.coupon_of(buyer.id), OrderFactory.create(account=buyer)
+    wishes = [
+        buying.wish(buyer.id, {product: 1}, coupon=coupon.code),
+        buying.wish(buying.account().id, {product: 1}),
+    ]
+    take = "UPDATE coupons_coupon SET status = 'held', order_id = %s WHERE code = %s"
+    with holding(take, elsewhere.pk.hex, coupon.code) as other:
+        batch = in_background(partial(deciding.together, wishes))
+        wait_until(lambda: waiting_at("%UPDATE coupons_coupon%") == 1)
+        other.commit()
+        refusal, placed = batch.result(10)
+
+    assert (refusal.code, refusal.extra["reason"]) == ("coupon_not_usable", "held")
+    assert isinstance(placed, Placed)
+    assert levels_of(product) == (9, 1)
+    assert JournalLine.objects.filter(what="coupon.held").count() == 0
+
+
+def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobody_waiting(
+    strategy: str, own_redis: OwnRedis
+) -> None:
+    product, twin = ProductFactory.create(on_hand=9), buying.account()
+    elsewhere = claims.of(twin.id, idempotency.key_hash("key"))
+    assert claims.take([elsewhere]) == [True]
+
+    def order(buyer: Any) -> Any:
+        body = {"items": [{"product": product.id, "quantity": 1}]}
+        return client_of(buyer).post("/orders", body, key="key")
+
+    refused, *placed = race(
+        [partial(order, buyer) for buyer in (twin, *(buying.account() for _ in range(5)))]
+    )
+
+    assert [one.status_code for one in placed] == [201] * 5
+    assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_in_flight")
+    assert refused["Retry-After"] == "1"
+    assert levels_of(product) == (9, 5)
+    assert redis.client().keys(f"{claims.NAME}*") == [elsewhere.name.encode()], "its own are let go of"
+    claims.let_go_later(elsewhere)
+    claims.let_go()
+    assert order(twin).status_code == 201
+    assert levels_of(product) == (9, 6)
+
+
+def test_where_the_lane_stands_still_whose_twin_is_in_flight_elsewhere_is_told_so_within_a_second() -> None:
+    product, twin = ProductFactory.create(on_hand=9), buying.account()
+    assert claims.take([claims.of(twin.id, idempotency.key_hash("key"))]) == [True]
+    body = {"items": [{"product": product.id, "quantity": 1}]}
+    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+        other = in_background(lambda: client_of(buying.account()).post("/orders", body, key="key"))
+        wait_until(lambda: group_commit._lane.busy_seconds() > group_commit.LONG_SECONDS)
+        began_at = time.monotonic()
+        refusal = client_of(twin).post("/orders", body, key="key")
+        took = time.monotonic() - began_at
+        assert not other.done()
+    assert (refusal.status_code, refusal.json()["code"]) == (409, "idempotency_key_in_flight")
+    assert took < 2.5
+    assert other.result(10).status_code == 201
 
 
 def test_a_full_lane_gives_the_gate_its_stock_back(
