@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scripts import readiness, stack
+from scripts import database, readiness, stack
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
 
 LARGEST_PAGE = 200
+CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 SLOWEST_USERS_A_SECOND = 200
 """On a machine with many neighbours; alone it makes thousands."""
 
@@ -44,6 +45,13 @@ class Staff:
         """A file with what k6 needs of the first so many accounts: it reads all of it before each load."""
         users = [{"access": user["access"]} for user in self.users[:accounts]]
         return self.write(f"tokens-{accounts}", {"users": users})
+
+    def codes_of(self, campaign: int, accounts: int) -> Path:
+        """A file with the coupons that the first so many accounts have of the campaign, in their order."""
+        code_of = dict(database.rows(self.instance, CODES, campaign))
+        if len(code_of) != accounts:
+            raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
+        return self.write("codes", [code_of[user["id"]] for user in self.users[:accounts]])
 
     def write(self, name: str, content: Any) -> Path:
         """A file for k6, for nobody else to read."""

@@ -8,10 +8,8 @@ from scripts.bench import sizes
 from scripts.bench.measured import Measured, Run, single
 from scripts.bench.stage import Stage
 from scripts.load import Figures
-from scripts.setup_error import SetupError
 
 GIVE_SECONDS = 60
-CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 PAID = """
 SELECT COUNT(*) AS placed, COALESCE(SUM(orders.status = 'paid'), 0) AS paid,
     COALESCE(SUM(orders.status = 'paid' AND coupon.status = 'redeemed'), 0) AS redeemed
@@ -53,10 +51,7 @@ def _give(stage: Stage, campaign: int) -> object:
     """Give each buyer a coupon of the campaign; the file of their codes."""
     accounts = stage.size.paid_accounts
     stage.ask("coupons", seconds=GIVE_SECONDS, CAMPAIGN=campaign, ACCOUNTS=accounts)
-    code_of = dict(database.rows(stage.instance, CODES, campaign))
-    if len(code_of) != accounts:
-        raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
-    return stage.staff.write("codes", [code_of[user["id"]] for user in stage.staff.users[:accounts]])
+    return stage.staff.codes_of(campaign, accounts)
 
 
 def _answers(figures: Figures) -> Iterator[str]:

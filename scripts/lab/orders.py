@@ -9,11 +9,9 @@ from scripts.lab import loads
 from scripts.lab.figures import Figures
 from scripts.lab.scenarios import Case
 from scripts.lab.stage import Stage
-from scripts.setup_error import SetupError
 
 GIVERS, GIVE_SECONDS = 50, 180
 SETTLE_SECONDS = 60
-CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 OPEN = """
 SELECT COUNT(*) FROM orders_order AS orders JOIN coupons_coupon AS coupon ON coupon.code = orders.coupon_code
 WHERE coupon.campaign_id = %s AND orders.status IN ('awaiting_payment', 'paying')
@@ -39,10 +37,7 @@ def prepare(stage: Stage, case: Case) -> dict[str, Any]:
         instance=stage.instance,
         within_seconds=GIVE_SECONDS + 60,
     )
-    code_of = dict(database.rows(stage.instance, CODES, campaign))
-    if len(code_of) != accounts:
-        raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
-    codes = stage.staff.write("codes", [code_of[user["id"]] for user in stage.staff.users[:accounts]])
+    codes = stage.staff.codes_of(campaign, accounts)
     return {"CAMPAIGN": campaign, "PRODUCTS": stage.products, "CODES": codes, "RUN": f"lab-{campaign}"}
 
 
