@@ -81,7 +81,7 @@ def test_each_asks_once(serving):
 
 
 def test_nobody_asks_before_all_are_open():
-    """One connection fits into the listen queue, so that the third stays outside until another is accepted."""
+    """One fits into the listen queue, so that the third stays outside until another is accepted."""
     with socket.create_server((ports.HOST, 0), backlog=0) as door, ThreadPoolExecutor(1) as loader:
         door.settimeout(10)
         told = loader.submit(open_and_ask, door.getsockname()[1], asking(3))
