@@ -8,20 +8,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
 
 from inventory import mirror
 from inventory.models import Product
 from inventory.stock import COLUMNS, Stock
 from shop import journal, rows, transactions
 
+READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"
 COLUMN = "{name} = {name} + CASE{cases} ELSE 0 END"
 # One case for all that change by as much: a list is searched by halves, cases are tried one after another.
-CASE = " WHEN id IN ({ids}) THEN %s"
+CASE = " WHEN id IN ({ids}) THEN {delta:d}"
 UNCHANGED = " AND version = CASE id{cases} END"
 # Where all change differently each row looks through the cases one by one: far more would cost their square.
 ROWS_PER_STATEMENT = 1_000
@@ -48,16 +47,21 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same as plain rows, for orders: making objects of the model took longer than reading them."""
     transactions.assert_inside()
-    return _stock(Product.objects.filter(id__in=set(product_ids)).order_by("id").select_for_update())
+    return _stock(product_ids, rows.for_update())
 
 
 def look(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same without a lock: others may change them, and `change` has to look whether they did."""
-    return _stock(Product.objects.filter(id__in=set(product_ids)))
+    return _stock(product_ids, "")
 
 
-def _stock(products: "QuerySet[Product]") -> dict[int, Stock]:
-    return {row[0]: Stock(*row) for row in products.values_list(*COLUMNS)}
+def _stock(product_ids: Iterable[int], for_update: str) -> dict[int, Stock]:
+    ids = rows.whole_numbers(set(product_ids))
+    if not ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(READ.format(columns=", ".join(COLUMNS), ids=ids, for_update=for_update))
+        return {row[0]: Stock(*row) for row in cursor.fetchall()}
 
 
 def change(
@@ -92,22 +96,18 @@ def _write(
     is_locked: bool,
 ) -> None:
     columns: list[str] = []
-    parameters: list[int] = []
     for name in ("on_hand", "reserved"):
-        alike = _alike(ids, changes, name)
+        alike = _alike(ids, changes, name).items()
         if alike:
-            cases = "".join(CASE.format(ids=_marks(some)) for some in alike.values())
+            cases = "".join(CASE.format(ids=rows.whole_numbers(some), delta=delta) for delta, some in alike)
             columns.append(COLUMN.format(name=name, cases=cases))
-            parameters += chain.from_iterable([*some, delta] for delta, some in alike.items())
-    statement = CHANGE.format(columns=", ".join(columns), ids=_marks(ids))
-    parameters += ids
+    statement = CHANGE.format(columns=", ".join(columns), ids=rows.whole_numbers(ids))
     if is_locked:
-        rows.write(statement, parameters)
+        rows.write(statement)
         return
-    statement += UNCHANGED.format(cases=" WHEN %s THEN %s" * len(ids))
-    parameters += chain.from_iterable((id, stock[id].version) for id in ids)
+    statement += UNCHANGED.format(cases="".join(f" WHEN {id:d} THEN {stock[id].version:d}" for id in ids))
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+        cursor.execute(statement)
         if cursor.rowcount != len(ids):
             raise transactions.ChangedMeanwhile("Somebody else changed the stock since it was read.")
 
@@ -120,10 +120,6 @@ def _alike(ids: Sequence[int], changes: Mapping[int, Change], name: str) -> dict
         if delta:
             alike[delta].append(id)
     return alike
-
-
-def _marks(values: Sequence[int]) -> str:
-    return ", ".join(["%s"] * len(values))
 
 
 def _follow(product: Product | Stock, change: Change) -> None:

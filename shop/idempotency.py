@@ -126,7 +126,8 @@ def _found(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
         return []
     # Pairs rather than two lists: of two lists MariaDB takes every combination, and then scans instead. It
     # scans as well once a condition is compared with true, which is what the ORM makes of one of our own.
-    pairs = ", ".join(["(%s, %s)"] * len(names))
+    cells = rows.Cells()
+    pairs = ", ".join([f"({cells[account_id]}, {cells[key_hash]})" for account_id, key_hash in names])
     if not connection.features.supports_tuple_lookups:
         pairs = f"VALUES {pairs}"
     columns = rows.columns_of(IdempotencyKey, alias="recorded")
@@ -134,7 +135,7 @@ def _found(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
         cursor.execute(
             f"SELECT {columns.selected} FROM shop_idempotencykey recorded"  # noqa: S608 - names written here
             f" WHERE (account_id, key_hash) IN ({pairs})",
-            list(chain.from_iterable(names)),
+            cells.parameters or None,
         )
         return [columns.made_of(row) for row in cursor.fetchall()]
 
