@@ -69,6 +69,23 @@ def test_no_text_is_taken_for_anything_else(text: str) -> None:
     assert written(lines) == lines
 
 
+def test_every_sign_is_kept_whoever_writes_it() -> None:
+    signs = [chr(number) for number in range(1, 256)]
+    lines = [Line(AT, "system", number, f"a{sign}b{sign}", None, False) for number, sign in enumerate(signs)]
+
+    assert written(lines) == lines
+
+
+def test_plain_text_is_written_as_it_is_and_what_could_mean_something_is_left_to_the_driver() -> None:
+    cells = rows.Cells()
+    plain = '{"code": "A-1", "name": "Tea & Co. #1; -- /* $x */"}'
+
+    assert cells[plain] == f"'{plain}'"
+    assert cells.parameters == {}
+    assert [cells[text] for text in ("it's", "a\\", "5 %", "\n", "é")] == [f"%(v{n})s" for n in range(5)]
+    assert list(cells.parameters.values()) == ["it's", "a\\", "5 %", "\n", "é"]
+
+
 def test_ones_and_truths_are_the_same_to_the_database() -> None:
     lines = [Line(AT, "system", 1, "1", None, True, attempts=1), Line(AT, "system", 0, "0", None, False)]
 
