@@ -5,7 +5,10 @@ from dataclasses import dataclass, fields
 
 @dataclass(slots=True)
 class Stock:
-    """A copy of a product's row. `newly_reserved` is what it is to reserve and has not written yet."""
+    """A copy of a product's row, where `is_active` is 1 or 0.
+
+    `newly_reserved` is what it is to reserve and has not written yet.
+    """
 
     id: int
     sku: str

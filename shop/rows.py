@@ -91,7 +91,8 @@ class Cells(dict[Value, str]):
 
     def __missing__(self, value: Value) -> str:
         if isinstance(value, str):
-            cell = f"'{value}'" if PLAIN.fullmatch(value) else self._parameter(value)
+            # Joined as it was looked at: formatting asks a subclass of text what it would like to be.
+            cell = "'" + value + "'" if PLAIN.fullmatch(value) else self._parameter(value)
         elif isinstance(value, int):
             cell = f"{value:d}"
         else:

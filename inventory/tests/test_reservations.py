@@ -6,6 +6,7 @@ from django.db import DatabaseError, connection, transaction
 from inventory import reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
+from inventory.stock import COLUMNS, Stock
 from inventory.tests.factories import ProductFactory
 from shop.errors import NotFound, Rejected
 from shop.tests.factories import OrderFactory
@@ -29,6 +30,20 @@ def test_lines_are_reserved_together():
     reserve(Line(first.id, 3), Line(second.id, 5))
     assert stock_of(first) == (10, 3)
     assert stock_of(second) == (5, 5)
+
+
+def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
+    """With a lock or without: the statement is written by hand."""
+    products = [
+        ProductFactory.create(on_hand=9, reserved=4, low_stock_threshold=3, name="차 'Tee' 100 %", version=7),
+        ProductFactory.create(on_hand=0, is_active=False),
+    ]
+    ids = [products[1].id, 0, products[0].id, products[0].id]
+    for stock in (reservations.lock(ids), reservations.look(ids)):
+        assert stock == {
+            product.id: Stock(*(getattr(product, column) for column in COLUMNS)) for product in products
+        }
+    assert reservations.lock([]) == reservations.look([]) == {}
 
 
 def test_orders_of_one_batch_see_what_those_before_them_took():

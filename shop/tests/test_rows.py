@@ -86,13 +86,25 @@ def test_plain_text_is_written_as_it_is_and_what_could_mean_something_is_left_to
     assert list(cells.parameters.values()) == ["it's", "a\\", "5 %", "\n", "é"]
 
 
+def test_text_is_written_as_it_is_whatever_its_type_would_print() -> None:
+    class Quoted(str):
+        def __str__(self) -> str:
+            return "'; --"
+
+        def __format__(self, how: str) -> str:
+            return str(self)
+
+    cells = rows.Cells()
+    assert (cells[Quoted("rain")], cells.parameters) == ("'rain'", {})
+
+
 def test_ones_and_truths_are_the_same_to_the_database() -> None:
     lines = [Line(AT, "system", 1, "1", None, True, attempts=1), Line(AT, "system", 0, "0", None, False)]
 
     assert written(lines) == lines
 
 
-def test_it_is_one_statement_and_a_text_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_one_statement_and_an_instant_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared: list[Any] = []
     adapted = connection.ops.adapt_datetimefield_value
     monkeypatch.setattr(
