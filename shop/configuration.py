@@ -1,5 +1,6 @@
 """Reading one setting: the environment's word, checked, or one line that says what is wrong with it."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,8 +40,8 @@ def flag(name: str) -> bool:
     return bool(env.bool(name, default=False))
 
 
-def number(name: str, default: Number, *, least: float) -> Number:
-    """A number of the default's type, no less than `least`."""
+def number(name: str, default: Number, *, least: float, most: float = math.inf) -> Number:
+    """A number of the default's type, no less than `least` and no more than `most`."""
     read: Callable[..., Any] = env.int if isinstance(default, int) else env.float
     try:
         value: Number = read(name, default=default)
@@ -48,6 +49,8 @@ def number(name: str, default: Number, *, least: float) -> Number:
         raise ImproperlyConfigured(f"{name} is {env.str(name)!r}: it must be a number.") from None
     if value < least:
         raise ImproperlyConfigured(f"{name} is {value}: it must be {least:g} or more.")
+    if value > most:
+        raise ImproperlyConfigured(f"{name} is {value}: it must be {most:g} or less.")
     return value
 
 

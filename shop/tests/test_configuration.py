@@ -14,6 +14,7 @@ from shop import configuration
         ("WEB_THREADS", "many", lambda name: configuration.number(name, 64, least=2)),
         ("WEB_THREADS", "1", lambda name: configuration.number(name, 64, least=2)),
         ("SWEEP_SECONDS", "0", lambda name: configuration.number(name, 5.0, least=0.1)),
+        ("EVENTS_AT_ONCE", "501", lambda name: configuration.number(name, 500, least=1, most=500)),
         ("REDIS_URL", "nonsense", lambda name: configuration.address(name, "", configuration.REDIS)),
         ("GATEWAY_URL", "http://", lambda name: configuration.address(name, "", configuration.WEB)),
         ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
