@@ -81,16 +81,20 @@ def test_each_asks_once(serving):
 
 
 def test_nobody_asks_before_all_are_open():
-    """One fits into the listen queue, so that the third stays outside until another is accepted."""
-    with socket.create_server((ports.HOST, 0), backlog=0) as door, ThreadPoolExecutor(1) as loader:
+    """The listen queue holds one more than its length: with one accepted, one is outside until another is."""
+    number = connections.AT_ONCE + 3
+    with (
+        socket.create_server((ports.HOST, 0), backlog=connections.AT_ONCE) as door,
+        ThreadPoolExecutor(1) as loader,
+    ):
         door.settimeout(10)
-        told = loader.submit(open_and_ask, door.getsockname()[1], asking(3))
+        told = loader.submit(open_and_ask, door.getsockname()[1], asking(number))
         first, _ = door.accept()
-        early, _, _ = select.select([first], [], [], 0.3)
-        callers = [first, door.accept()[0], door.accept()[0]]
+        early, _, _ = select.select([first], [], [], 0.5)
+        callers = [first, *(door.accept()[0] for _ in range(number - 1))]
         for caller in callers:
             caller.sendall(CREATED)
-        assert told.result(20).statuses == {201: 3}
+        assert told.result(20).statuses == {201: number}
         assert early == []
         for caller in callers:
             caller.close()
