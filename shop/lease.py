@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shop import redis, renewing, spin_lock
+from shop import locks, redis, renewing
 
 # Renewed once a second; who was killed keeps others from the work for so long.
 SECONDS = 5
@@ -32,4 +32,4 @@ def had(name: str) -> Iterator[bool]:
         with renewing.kept_alive(renew):
             yield True
     finally:
-        redis.attempt(lambda client: client.eval(spin_lock.RELEASE, 1, name, token), otherwise=0)
+        redis.attempt(lambda client: client.eval(locks.RELEASE, 1, name, token), otherwise=0)

@@ -16,6 +16,11 @@ from shop.errors import Rejected, Unavailable
 WAIT_SECONDS = 10.0
 # Long beside a write of milliseconds, short beside the wait: who waits outlives a holder that was killed.
 LEASE_MILLISECONDS = 3_000
+# Only for who knows the token; 0 when it is somebody else's, or nobody's.
+RELEASE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
 
 WAITS = Histogram(
     "firstcome_lock_wait_seconds",

@@ -14,11 +14,6 @@ from shop import locks, redis, transactions
 
 RETRY_SECONDS = 0.1
 
-RELEASE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
-"""
-
 
 @contextmanager
 def held(
@@ -39,7 +34,9 @@ def held(
         yield
     finally:
         # Without Redis, or when this process dies before, the lease is what ends it.
-        was_held = redis.attempt(lambda client: bool(client.eval(RELEASE, 1, name, token)), otherwise=None)
+        was_held = redis.attempt(
+            lambda client: bool(client.eval(locks.RELEASE, 1, name, token)), otherwise=None
+        )
         locks.released("spin", was_held=was_held)
 
 

@@ -22,7 +22,7 @@ from redis import Redis
 
 from coupons.in_redis.keys import key, seconds_kept
 from coupons.models import Campaign
-from shop import redis
+from shop import locks, redis
 from shop.errors import Unavailable
 from shop.journal import Who
 
@@ -109,7 +109,6 @@ for i = 1, #ARGV, 3 do
 end
 return #ARGV / 3
 """
-RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +218,7 @@ def leave(campaign_id: int, entries: Sequence[Entry]) -> None:
 
 def release(campaign_id: int, *, issuer: str) -> None:
     """Give the lease back, if this issuer still has it."""
-    redis.attempt(lambda client: client.eval(RELEASE, 1, key(campaign_id, LEASE), issuer), otherwise=0)
+    redis.attempt(lambda client: client.eval(locks.RELEASE, 1, key(campaign_id, LEASE), issuer), otherwise=0)
 
 
 def _call(script: str, campaign_id: int, names: Sequence[str], arguments: Sequence[Any]) -> Any:
