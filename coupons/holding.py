@@ -7,7 +7,6 @@ locked in the order of their ids, after the order and before any account.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -54,15 +53,14 @@ def usable(codes: Iterable[str]) -> dict[str, Coupon]:
 
 def look(codes: Iterable[str]) -> dict[str, Coupon]:
     """The same without a lock: `hold` finds out whether somebody changed them meanwhile."""
-    wanted = list(set(codes))
+    cells = rows.Cells()
+    wanted = cells.listed(set(codes))
     if not wanted:
         return {}
     coupons, campaigns = rows.columns_of(Coupon, alias="coupon"), rows.columns_of(Campaign, alias="campaign")
-    statement = FIND.format(
-        coupon=coupons.selected, campaign=campaigns.selected, codes=", ".join(["%s"] * len(wanted))
-    )
+    statement = FIND.format(coupon=coupons.selected, campaign=campaigns.selected, codes=wanted)
     with connection.cursor() as cursor:
-        cursor.execute(statement, wanted)
+        cursor.execute(statement, cells.parameters or None)
         found = cursor.fetchall()
     width = len(coupons.names)
     looked = {}
@@ -108,13 +106,11 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
     transactions.assert_inside()
     if not orders:
         return
-    statement = HOLD.format(
-        cases=" WHEN %s THEN %s" * len(orders), ids=rows.whole_numbers(coupon.pk for coupon in orders)
-    )
-    order = Coupon._meta.get_field("order")
-    pairs = [(coupon.pk, order.get_db_prep_value(id, connection)) for coupon, id in orders.items()]
+    cells = rows.Cells()
+    cases = "".join(f" WHEN {cells[coupon.pk]} THEN {cells[id]}" for coupon, id in orders.items())
+    statement = HOLD.format(cases=cases, ids=cells.listed(coupon.pk for coupon in orders))
     with connection.cursor() as cursor:
-        cursor.execute(statement, list(chain.from_iterable(pairs)))
+        cursor.execute(statement, cells.parameters or None)
         is_held = cursor.rowcount == len(orders)
     if not is_held:
         raise transactions.ChangedMeanwhile("coupons to hold are not issued, or not any more")

@@ -6,7 +6,6 @@ payment one wins; it says whether the payment now stands as asked.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -29,10 +28,10 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.REVERSED: frozenset(),
 }
 UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
-SUCCEED = (
-    "UPDATE {table} SET status = %s, settled_at = %s, token = '', charge_reference = CASE id{cases} END"
-    " WHERE id IN ({ids}) AND status IN ({sources})"
-)
+SUCCEED = """
+UPDATE {table} SET status = {status}, settled_at = {at}, token = '', charge_reference = CASE id{cases} END
+WHERE id IN ({ids}) AND status IN ({sources})
+"""
 
 
 class Payable(Protocol):
@@ -98,26 +97,17 @@ def mark_succeeded(payment_id: UUID, *, charge_reference: str, at: datetime) -> 
 def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
     """`mark_succeeded` for many: charge references by payment, in one statement. Returns how many moved."""
     transactions.assert_inside()
-    quoted = connection.ops.quote_name
-    column = Payment._meta.pk
-    ids = {column.get_db_prep_value(id, connection): reference for id, reference in charges.items()}
-    sources = _sources(Status.SUCCEEDED)
+    cells = rows.Cells()
+    statement = SUCCEED.format(
+        table=connection.ops.quote_name(Payment._meta.db_table),
+        status=cells[Status.SUCCEEDED],
+        at=cells[at],
+        cases="".join(f" WHEN {cells[id]} THEN {cells[reference]}" for id, reference in charges.items()),
+        ids=cells.listed(charges),
+        sources=cells.listed(_sources(Status.SUCCEEDED)),
+    )
     with connection.cursor() as cursor:
-        cursor.execute(
-            SUCCEED.format(
-                table=quoted(Payment._meta.db_table),
-                cases=" WHEN %s THEN %s" * len(ids),
-                ids=", ".join(["%s"] * len(ids)),
-                sources=", ".join(["%s"] * len(sources)),
-            ),
-            [
-                Status.SUCCEEDED.value,
-                connection.ops.adapt_datetimefield_value(at),
-                *chain.from_iterable(ids.items()),
-                *ids,
-                *sources,
-            ],
-        )
+        cursor.execute(statement, cells.parameters or None)
         return int(cursor.rowcount)
 
 

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -208,22 +207,20 @@ def _fix(answers: Sequence[tuple[Keyed, Answer]]) -> int:
     """Record those that are not recorded yet, by one statement. Returns how many that were."""
     if not answers:
         return 0
-    which = "account_id = %s AND key_hash = %s"
-    cases = f"CASE{f' WHEN {which} THEN %s' * len(answers)} END"
-    names = [call.name for call, _ in answers]
-    values = [(answer.status, answer.body.decode(), answer.location) for _, answer in answers]
-    parameters: list[int | str] = []
-    for column in range(3):
-        parameters += chain.from_iterable(
-            (*name, one[column]) for name, one in zip(names, values, strict=True)
-        )
-    parameters += chain.from_iterable(names)
+    cells = rows.Cells()
+    status, body, location, which = [], [], [], []
+    for call, answer in answers:
+        this = f"account_id = {cells[call.account_id]} AND key_hash = {cells[call.key_hash]}"
+        status.append(f"WHEN {this} THEN {cells[answer.status]}")
+        body.append(f"WHEN {this} THEN {cells[answer.body.decode()]}")
+        location.append(f"WHEN {this} THEN {cells[answer.location]}")
+        which.append(f"({this})")
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {connection.ops.quote_name(IdempotencyKey._meta.db_table)}"  # noqa: S608 - names written here
-            f" SET status = {cases}, body = {cases}, location = {cases}"
-            f" WHERE status IS NULL AND ({' OR '.join([f'({which})'] * len(names))})",
-            parameters,
+            f" SET status = CASE {' '.join(status)} END, body = CASE {' '.join(body)} END,"
+            f" location = CASE {' '.join(location)} END WHERE status IS NULL AND ({' OR '.join(which)})",
+            cells.parameters or None,
         )
         return int(cursor.rowcount)
 

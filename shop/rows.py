@@ -43,7 +43,7 @@ def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
     Within a transaction it goes with the next statement or with COMMIT, and that tells what is wrong with it.
     """
     cells = Cells()
-    values = ", ".join([f"({', '.join(map(cells.__getitem__, row))})" for row in rows])
+    values = ", ".join([f"({cells.listed(row)})" for row in rows])
     write(f"{table.insert_into()} VALUES {values}", cells.parameters or None)
 
 
@@ -99,6 +99,10 @@ class Cells(dict[Value, str]):
             cell = "NULL" if value is None else f"'{_adapted(value)}'"
         self[value] = cell
         return cell
+
+    def listed(self, values: Iterable[Value]) -> str:
+        """These as a row's values, or as the list of an `IN (...)`."""
+        return ", ".join(map(self.__getitem__, values))
 
     def _parameter(self, value: str) -> str:
         name = f"v{len(self.parameters)}"
