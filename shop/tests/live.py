@@ -18,6 +18,8 @@ def web(folder: Path, **settings: str) -> Iterator[str]:
     port = ports.free()
     command = [sys.executable, "-m", "granian", "shop.wsgi:application", "--interface", "wsgi"]
     command += ["--host", ports.HOST, "--port", str(port), "--workers", "2", "--blocking-threads", "4"]
+    # Less than `children.stop` waits: a worker that doesn't end would outlive its master.
+    command += ["--workers-kill-timeout", "4"]
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     log = folder / "web.log"
     child = children.start(command, log=log, environment=os.environ | {"DATABASE_URL": url} | settings)
