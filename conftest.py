@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from coupons import issuing
 from coupons.partners import patience
 from payments.gateways import breaking
-from shop import data_platform, disabled_accounts, throttling
+from shop import clock, data_platform, disabled_accounts, throttling
 from shop import redis as shop_redis
 
 
@@ -21,6 +21,7 @@ def pytest_configure() -> None:
             "tests run on throwaway servers: `make test`; or `make test-services`, "
             "and in another shell `source var/test/env` before pytest"
         )
+    clock.follow_host()
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,7 @@ def _empty_redis(redis_server: redis.Redis, broker_server: redis.Redis) -> None:
 @pytest.fixture(autouse=True)
 def _forgetful_process() -> None:
     """What a process remembers between requests must not reach from one test into the next."""
+    clock.follow_host()
     disabled_accounts.forget()
     throttling.forget()
     shop_redis.reset()

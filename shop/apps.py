@@ -7,9 +7,20 @@ class ShopConfig(AppConfig):
     name = "shop"
 
     def ready(self) -> None:
-        from shop import gauges, outbox, replaying
+        from shop import clock, gauges, outbox, replaying
 
         for name, help, read in (
+            # First, for these need no database: what comes after one that fails is left out.
+            (
+                "firstcome_clock_offset_seconds",
+                "How far the clock of this host is ahead of the database's.",
+                clock.host_offset_seconds,
+            ),
+            (
+                "firstcome_clock_measurement_age_seconds",
+                "How long ago this process measured the database's clock.",
+                clock.measurement_age_seconds,
+            ),
             ("firstcome_events_queued", "Events that wait to be delivered.", outbox.queued_count),
             ("firstcome_events_dead", "Events refused for good, or given up.", replaying.dead_count),
             (

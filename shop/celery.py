@@ -3,7 +3,7 @@
 import os
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 app = Celery("firstcome")
@@ -14,3 +14,13 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_our_logging(**_: object) -> None:
     """A receiver here stops Celery from replacing the handlers that settings configured."""
+
+
+@celeryd_init.connect
+@beat_init.connect
+def start_clock(**_: object) -> None:
+    """Worker and beat end here, before they take any work, when their host's clock is wrong."""
+    # `shop` imports this module before there are settings, which the clock needs.
+    from shop import clock
+
+    clock.start()

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from structlog import get_logger
 
-from shop import redis
+from shop import clock, redis
 from shop.celery import app
 
 log = get_logger(__name__)
@@ -87,6 +87,7 @@ def _migrations() -> bool:
 
 CHECKS: dict[str, Callable[[], bool]] = {
     "database": _database,
+    "clock": clock.is_measured,
     "redis": _redis,
     "broker": _broker,
     "migrations": _migrations,

@@ -127,6 +127,9 @@ _database["ATOMIC_REQUESTS"] = False
 _database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None), "CHARSET": "utf8mb4"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# The clock: how far this host's may be from the database's for a process to start
+CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", 2.0, least=0.1)
+
 # Redis: it may make things fast, it never decides; so calls are short and tried once
 REDIS_URL = address("REDIS_URL", "redis://127.0.0.1:6379/0", REDIS)
 CACHES = {

@@ -1,53 +1,54 @@
-"""Clocks: leases, expiries and windows compare times that different machines wrote."""
+"""Clocks: processes go by the database's, and refuse to start on a host whose own is too far off."""
 
 import time
-from collections.abc import Callable
 
+from django.conf import settings
 from django.db import Error, connection
 from redis.exceptions import RedisError
 
-from shop import redis
+from shop import clock, redis
 from shop.doctor.findings import Finding, danger, ok, warning
 
-WORTH_A_WARNING_SECONDS, DANGEROUS_SECONDS = 1.0, 5.0
+ADVICE = "Let every machine follow the same time server (chrony, or systemd-timesyncd)."
 
 
 def examine() -> list[Finding]:
-    """The skew of each other machine; one that can't be reached is told by its own findings."""
-    found = []
-    if connection.vendor == "mysql":
-        found += _compared("database clock", _database_time)
-    return found + _compared("Redis clock", _redis_time)
+    """The skew of each server; one that can't be reached is reported by its own findings."""
+    return [*_database(), *_redis()]
 
 
-def judged(check: str, skew_seconds: float) -> Finding:
-    found = f"{skew_seconds:+.3f} s from this machine's"
-    advice = "Let every machine follow the same time server (chrony, or systemd-timesyncd)."
-    if abs(skew_seconds) > DANGEROUS_SECONDS:
-        return danger(check, found, advice)
-    if abs(skew_seconds) > WORTH_A_WARNING_SECONDS:
-        return warning(check, found, advice)
+def judged(check: str, ahead_seconds: float) -> Finding:
+    """The finding for a server whose clock is this far ahead of the host's."""
+    found = f"{ahead_seconds:+.3f} s from this machine's"
+    if abs(ahead_seconds) > settings.CLOCK_SKEW_SECONDS:
+        return danger(check, found, ADVICE)
+    if abs(ahead_seconds) > settings.CLOCK_SKEW_SECONDS / 2:
+        return warning(check, found, ADVICE)
     return ok(check, found)
 
 
-def _compared(check: str, ask: Callable[[], float]) -> list[Finding]:
-    """The answer is as old as half the way there and back."""
-    try:
-        ask()  # connects
-        started_at = time.time()
-        theirs = ask()
-        ours = (started_at + time.time()) / 2
-    except (Error, RedisError):
+def _database() -> list[Finding]:
+    """By the measurement that the processes themselves go by."""
+    if connection.vendor != "mysql":
         return []
-    return [judged(check, theirs - ours)]
+    try:
+        return [judged("database clock", -clock.measure().host_offset_seconds)]
+    except Error:
+        return []
 
 
-def _database_time() -> float:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT UNIX_TIMESTAMP(NOW(6))")
-        return float(cursor.fetchone()[0])
+def _redis() -> list[Finding]:
+    """The answer is as old as half of the round trip."""
+    try:
+        _redis_seconds()  # connects
+        started_at = time.time()
+        theirs = _redis_seconds()
+        ours = (started_at + time.time()) / 2
+    except RedisError:
+        return []
+    return [judged("Redis clock", theirs - ours)]
 
 
-def _redis_time() -> float:
+def _redis_seconds() -> float:
     seconds, microseconds = redis.client().time()
     return float(seconds) + float(microseconds) / 1_000_000

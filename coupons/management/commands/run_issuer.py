@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from coupons import serving
+from shop import clock
 from shop.errors import Unavailable
 
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs, with --once")
 
     def handle(self, *, once: bool, alive: Path | None, json: bool, **_: Any) -> None:
+        clock.start()
         if not once:
             self._serve(alive)
             return

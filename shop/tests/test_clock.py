@@ -1,0 +1,390 @@
+"""One clock for all processes: the database's, however wrong a host's own is."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import urllib3
+from django.conf import LazySettings
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from structlog.testing import capture_logs
+
+from scripts import places, ports
+from shop import clock, gauges
+from shop.clock import Measurement
+from shop.tests.live import web
+from shop.tests.outages import database_away
+from shop.tests.second_connection import another_connection, ask
+
+QUARTER = timedelta(minutes=15)
+# What a slow machine may take between two readings that ought to be the same.
+CLOSE = timedelta(milliseconds=500)
+
+
+@pytest.fixture
+def unstarted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process that has not read the clock yet; what it starts ends with the test."""
+    clock.follow_host()
+    monkeypatch.setattr(clock, "_has_begun", False)
+    yield
+    clock.follow_host()
+
+
+def set_host_ahead(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
+    monkeypatch.setattr(clock, "_host_seconds", lambda: time.time() + by.total_seconds())
+
+
+def database_now() -> datetime:
+    with another_connection() as other:
+        [[read]] = ask(other, "SELECT UTC_TIMESTAMP(6)")
+    return read.replace(tzinfo=UTC)
+
+
+def measured(base: float, *, error: float = 0.0, ahead: float = 0.0) -> Measurement:
+    return Measurement(base, error, ahead, time.clock_gettime(clock.TICKS))
+
+
+def wait_until(is_so: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("by", [QUARTER, -QUARTER])
+def test_a_process_goes_by_the_databases_clock_on_a_host_that_is_off(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch, by: timedelta
+) -> None:
+    set_host_ahead(monkeypatch, by)
+
+    assert abs(clock.now() - database_now()) < CLOSE
+    assert clock.now().tzinfo is UTC
+    assert clock.host_offset_seconds() == pytest.approx(by.total_seconds(), abs=0.5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_jump_of_the_hosts_clock_after_the_start_is_not_followed(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = clock.now()
+    set_host_ahead(monkeypatch, QUARTER)
+
+    assert timedelta(0) <= clock.now() - before < CLOSE
+    assert clock.host_offset_seconds() == pytest.approx(900, abs=0.5)
+
+
+def test_in_tests_and_on_sqlite_the_time_is_the_hosts() -> None:
+    before = timezone.now() - timedelta(microseconds=1)
+
+    assert before <= clock.now() <= timezone.now() + timedelta(microseconds=1)
+    assert clock.is_measured()
+    assert clock.host_offset_seconds() is None
+    assert clock.measurement_age_seconds() is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_reading_asks_the_callers_connection_even_the_first_within_a_transaction(unstarted: None) -> None:
+    connection.ensure_connection()
+    with transaction.atomic(), CaptureQueriesContext(connection) as asked:
+        for _ in range(100):
+            clock.now()
+
+    assert asked.captured_queries == []
+    assert clock.is_measured()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_measurement_is_its_own_connections_which_it_closes(unstarted: None) -> None:
+    def connections_here() -> int:
+        return len(ask(connection, "SHOW PROCESSLIST"))
+
+    count = connections_here()
+    threads = set()
+    real = clock._sample
+
+    def sample(cursor: Any) -> Measurement:
+        threads.add(threading.current_thread().name)
+        assert not cursor.db.in_atomic_block
+        assert cursor.db is not connection
+        return real(cursor)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(clock, "_sample", sample)
+        clock.now()
+
+    assert threads == {"clock"}
+    # The watch of the database's connections may hold one for a second longer.
+    wait_until(lambda: connections_here() <= count + 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_error_is_half_of_the_shortest_round_trip_at_most() -> None:
+    found = clock.measure()
+
+    assert 0 < found.error_seconds < 0.5
+    seconds = found.base_seconds + time.clock_gettime(clock.TICKS)
+    assert abs(seconds - time.time()) < found.error_seconds + 0.5
+
+
+def test_a_correction_forwards_applies_at_once(unstarted: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_has_begun", True)
+    base = time.time() - time.clock_gettime(clock.TICKS)
+    clock._adopt(measured(base))
+    before = clock.now()
+    clock._adopt(measured(base + 0.8))
+
+    assert clock.now() - before >= timedelta(seconds=0.8)
+
+
+def test_a_small_correction_backwards_slows_the_clock_and_never_turns_it_back(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_has_begun", True)
+    base = time.time() - time.clock_gettime(clock.TICKS)
+    clock._adopt(measured(base))
+    last = clock.now()
+    clock._adopt(measured(base - 0.05))
+
+    started_at = time.monotonic()
+    while time.monotonic() - started_at < 0.15:
+        reading = clock.now()
+        assert reading >= last
+        last = reading
+    # Made up for after twice its length.
+    seconds = clock.now().timestamp() - time.clock_gettime(clock.TICKS)
+    assert seconds == pytest.approx(base - 0.05, abs=0.005)
+
+
+def test_a_large_correction_backwards_applies_at_once_and_is_logged(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_has_begun", True)
+    base = time.time() - time.clock_gettime(clock.TICKS)
+    clock._adopt(measured(base))
+    with capture_logs() as logged:
+        clock._adopt(measured(base - 600))
+
+    assert [line["seconds"] for line in logged] == [-600.0]
+    assert timezone.now() - clock.now() == pytest.approx(timedelta(seconds=600), abs=CLOSE)
+
+
+def test_a_measurement_that_is_less_exact_and_does_not_contradict_changes_nothing(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_has_begun", True)
+    base = time.time() - time.clock_gettime(clock.TICKS)
+    clock._adopt(measured(base))
+    before = clock._reading
+    clock._adopt(measured(base + 0.02, error=0.03))
+
+    assert clock._reading == before
+
+
+def test_a_host_that_drifts_past_the_limit_is_logged_once_each_time(unstarted: None) -> None:
+    base = time.time() - time.clock_gettime(clock.TICKS)
+    with capture_logs() as logged:
+        for ahead in (1.9, 2.1, 1.9, 60.0, -60.0, 0.5, 0.1, -2.5):
+            clock._adopt(measured(base, ahead=ahead))
+
+    assert [line.get("seconds_ahead") for line in logged] == [2.1, None, -2.5]
+
+
+def test_shifted_in_a_test_moves_the_clock_of_every_thread_and_back() -> None:
+    read = clock.now
+    with clock.shifted(by=QUARTER):
+        readings: list[datetime] = []
+        thread = threading.Thread(target=lambda: readings.append(read()))
+        thread.start()
+        thread.join()
+        assert readings[0] - timezone.now() == pytest.approx(QUARTER, abs=CLOSE)
+    assert abs(read() - timezone.now()) < CLOSE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_database_at_the_start_a_process_waits_for_it_and_is_not_ready(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "RETRY_SECONDS", 0.05)
+    set_host_ahead(monkeypatch, QUARTER)
+    with capture_logs() as logged, database_away():
+        clock.start()
+        assert not clock.is_measured()
+        assert clock.now() - timezone.now() == pytest.approx(QUARTER, abs=CLOSE)
+        answer = Client().get("/readyz")
+        assert answer.status_code == 503
+        assert {"database", "clock"} <= set(answer.json()["down"])
+        time.sleep(0.3)  # some attempts more
+    wait_until(clock.is_measured)
+
+    assert abs(clock.now() - database_now()) < CLOSE
+    failures = [line for line in logged if "can't be read; trying" in line["event"]]
+    assert len(failures) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_goes_away_later_leaves_the_clock_going(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "PERIOD_SECONDS", 0.05)
+    monkeypatch.setattr(clock, "RETRY_SECONDS", 0.05)
+    set_host_ahead(monkeypatch, QUARTER)
+    assert clock.now() - timezone.now() < CLOSE
+    with database_away():
+        wait_until(lambda: (clock.measurement_age_seconds() or 0) > 0.3)
+        assert clock.is_measured()
+        assert abs(clock.now() - timezone.now()) < CLOSE
+    wait_until(lambda: (clock.measurement_age_seconds() or 9) < 0.2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_fork_measures_by_a_thread_of_its_own(unstarted: None) -> None:
+    clock.now()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            seconds = (clock.now() - timezone.now()).total_seconds()
+            names = [thread.name for thread in threading.enumerate()]
+            os.write(writer, f"{abs(seconds) < 0.5} {names.count('clock')}".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        assert answer.read() == "True 1"
+    os.waitpid(child, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_gauges_show_the_hosts_offset_and_the_age_of_the_measurement(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_host_ahead(monkeypatch, QUARTER)
+    clock.now()
+    lines = gauges.exposition().decode().splitlines()
+    shown = dict(line.split() for line in lines if line.startswith("firstcome_clock_"))
+
+    assert float(shown["firstcome_clock_offset_seconds"]) == pytest.approx(900, abs=0.5)
+    assert 0 <= float(shown["firstcome_clock_measurement_age_seconds"]) < 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_start_refuses_what_is_off_and_takes_what_is_within_the_limit(
+    unstarted: None,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: LazySettings,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(clock, "REFUSAL_PAUSE_SECONDS", 0)
+    set_host_ahead(monkeypatch, timedelta(seconds=-3))
+    with pytest.raises(SystemExit) as ended:
+        clock.start()
+    assert ended.value.code == 1
+    [line] = capfd.readouterr().err.splitlines()
+    assert "this host's clock is 3.0 s behind the database's" in line
+    assert "CLOCK_SKEW_SECONDS allows 2 s" in line
+
+    settings.CLOCK_SKEW_SECONDS = 5
+    clock.start()
+    assert clock.is_measured()
+
+
+AHEAD = """
+import runpy, sys, time
+from shop import clock
+clock._host_seconds = lambda: time.time() + 900
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+ENTRY_POINTS = {
+    "worker": ["celery", "-A", "shop", "worker", "--pool", "threads", "--loglevel", "INFO"],
+    "beat": ["celery", "-A", "shop", "beat", "--pidfile", "", "--loglevel", "ERROR"],
+    "issuer": ["django", "run_issuer"],
+    "issuer once": ["django", "run_issuer", "--once"],
+    "web": ["shop.wsgi"],
+}
+
+
+def run_ahead(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the module's command on this test's database and a host whose clock is 15 minutes ahead."""
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    return subprocess.run(
+        [sys.executable, "-c", AHEAD, *words],
+        env=os.environ
+        | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "shop.settings", "PYTHONPATH": str(places.PROJECT)},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_a_process_that_serves_refuses_a_host_that_is_15_minutes_ahead(name: str, tmp_path: Path) -> None:
+    ended = run_ahead(*ENTRY_POINTS[name], folder=tmp_path)
+
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("firstcome: not starting: this host's clock is 900.0 s ahead of the database's")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_commands_that_mend_things_run_on_such_a_host_and_doctor_names_it(tmp_path: Path) -> None:
+    doctor, audit, migrate = (
+        run_ahead("django", *words.split(), folder=tmp_path)
+        for words in ("doctor --json", "audit", "migrate --check")
+    )
+
+    assert '"database clock", "level": "danger"' in doctor.stdout
+    assert "-900.0" in doctor.stdout
+    assert audit.returncode == 0
+    assert migrate.returncode == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_web_server_goes_by_the_database_and_shows_its_measurement(live_web: str) -> None:
+    text = urllib3.request("GET", f"{live_web}/metrics", retries=False).data.decode()
+    [line] = [one for one in text.splitlines() if one.startswith("firstcome_clock_measurement_age_seconds ")]
+    assert 0 <= float(line.split()[1]) < 120
+
+
+def test_a_web_server_without_a_database_answers_that_it_is_not_ready(tmp_path: Path) -> None:
+    away = f"mysql://nobody:nothing@{ports.HOST}:{ports.free()}/nowhere"
+    with web(tmp_path, DATABASE_URL=away) as address:
+        answer = urllib3.request("GET", f"{address}/readyz", retries=False)
+
+    assert answer.status == 503
+    assert {"database", "clock"} <= set(answer.json()["down"])
+
+
+def test_a_measurement_that_fails_unexpectedly_does_not_end_the_measuring(
+    unstarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([ValueError("not a time"), measured(0.0)])
+
+    def measure() -> Measurement:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(clock, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(clock, "measure", measure)
+    with capture_logs() as logged:
+        assert not clock.is_measured()
+        wait_until(clock.is_measured)
+
+    assert "not a time" in logged[0]["error"]
