@@ -7,7 +7,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
@@ -21,6 +20,7 @@ from unfold.widgets import (
 
 from coupons import campaigns, codes, issuing, partners, pool, voiding
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
+from shop import clock
 from shop.errors import FirstcomeError
 from shop.operators import ReadOnly
 
@@ -115,7 +115,7 @@ class CampaignAdmin(ModelAdmin):
 
     @display(description="status", label=COLOURS)
     def shown_status(self, campaign: Campaign) -> str:
-        return "-" if campaign.pk is None else str(campaign.status_at(timezone.now()))
+        return "-" if campaign.pk is None else str(campaign.status_at(clock.now()))
 
     @admin.display(description="remaining")
     def remaining(self, campaign: Campaign) -> int | str:
@@ -187,7 +187,7 @@ class CouponAdmin(ReadOnly, ModelAdmin):
 
     @display(description="status", label=COLOURS)
     def shown_status(self, coupon: Coupon) -> str:
-        return coupon.status_at(timezone.now())
+        return coupon.status_at(clock.now())
 
     def has_void_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """A method, for unfold looks a codename up in the database, which `migrate` has yet to fill."""

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.utils import timezone
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -13,6 +12,7 @@ from coupons.campaigns import Terms
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from coupons.pool import Added
 from coupons.slots import Queued
+from shop import clock
 from shop.reading import Amount, Id, Input, Instant, PositiveAmount, Query, Words
 
 MOST_COUPONS = 10**9
@@ -216,7 +216,7 @@ def campaign_body(campaign: Campaign) -> dict[str, Any]:
         "partner": campaign.partner or None,
         "discount": _discount(campaign),
         "coupon_valid_for_days": campaign.coupon_valid_for_days,
-        "status": campaign.status_at(timezone.now()),
+        "status": campaign.status_at(clock.now()),
     }
 
 
@@ -226,7 +226,7 @@ def coupon_body(coupon: Coupon) -> dict[str, Any]:
         "code": coupon.code,
         "campaign": coupon.campaign_id,
         "position": coupon.position,
-        "status": coupon.status_at(timezone.now()),
+        "status": coupon.status_at(clock.now()),
         "discount": _discount(coupon.campaign),
         "issued_at": coupon.issued_at,
         "expires_at": coupon.expires_at,

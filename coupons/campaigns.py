@@ -5,11 +5,10 @@ from datetime import datetime
 from typing import TypedDict, Unpack
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from coupons import issuing, partners, reopening
 from coupons.models import Campaign
-from shop import transactions
+from shop import clock, transactions
 from shop.errors import Invalid, NotFound, Rejected
 
 
@@ -46,7 +45,7 @@ def create(**terms: Unpack[Terms]) -> Campaign:
 
     Raises `Invalid` with every field that is wrong.
     """
-    campaign = Campaign(**{"opens_at": timezone.now(), **terms})
+    campaign = Campaign(**{"opens_at": clock.now(), **terms})
     faults = [*_faults_of_strategy(campaign.strategy), *_faults_of_partner(campaign.partner)]
     _check([*_faults(campaign), *faults])
     transactions.run(lambda: campaign.save(force_insert=True))
@@ -93,7 +92,7 @@ def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
     """The campaigns to show: scheduled, open and sold out ones; closed ones to staff only."""
     if include_closed:
         return Campaign.objects.all()
-    return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=timezone.now()))
+    return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=clock.now()))
 
 
 def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:

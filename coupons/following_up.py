@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.utils import timezone
 from structlog import get_logger
 
 from coupons import slots, verdicts
@@ -21,7 +20,7 @@ from coupons.partners import patience
 from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
 from coupons.slots import Confirming
 from coupons.verdicts import Heard, Verdict
-from shop import transactions
+from shop import clock, transactions
 from shop.backoff import pause_seconds
 
 log = get_logger(__name__)
@@ -59,12 +58,12 @@ def oldest_age_seconds() -> float:
     """For how long the oldest of them has waited."""
     # Keys are UUIDs of version 7, in the order of their making.
     taken_at = Confirmation.objects.order_by("pk").values_list("taken_at", flat=True).first()
-    return 0.0 if taken_at is None else (timezone.now() - taken_at).total_seconds()
+    return 0.0 if taken_at is None else (clock.now() - taken_at).total_seconds()
 
 
 def _claim() -> list[Case]:
     """Some that are due, the longest due first, which nobody else takes up for a while."""
-    now = timezone.now()
+    now = clock.now()
 
     def work() -> list[Confirmation]:
         due = Confirmation.objects.select_for_update(skip_locked=True).filter(next_attempt_at__lte=now)

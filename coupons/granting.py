@@ -10,11 +10,10 @@ from dataclasses import replace
 from datetime import datetime
 from math import ceil
 
-from django.utils import timezone
-
 from coupons import locking, slots
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.slots import Asker, Chosen, Confirming, Issued
+from shop import clock
 from shop.errors import FirstcomeError, Rejected, Unavailable
 
 Outcome = Issued | Confirming | FirstcomeError
@@ -47,7 +46,7 @@ def decide(
     Raises `transactions.ChangedMeanwhile` when it was not locked, has changed, and somebody would get
     something new; a refusal was true when the campaign was read.
     """
-    now = timezone.now()
+    now = clock.now()
     had = had_before(campaign, {asker.user_id for asker in askers}, coupons=coupons)
     first_of = {asker.user_id: asker for asker in reversed(askers)}
     newcomers = [
@@ -78,7 +77,7 @@ def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | Confirmin
     """
     campaign = Campaign.objects.get(pk=campaign_id)
     had = had_before(campaign, [user_id]).get(user_id)
-    answer = owed_or_refused(campaign, had, timezone.now())
+    answer = owed_or_refused(campaign, had, clock.now())
     return told(answer) if answer else None
 
 

@@ -11,7 +11,6 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.db.models import QuerySet
-from django.utils import timezone
 from structlog import get_logger
 
 from coupons import confirming, granting, looking, tickets
@@ -32,6 +31,7 @@ from coupons.strategies import (
     spin_lock,
     unsafe,
 )
+from shop import clock
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 log = get_logger(__name__)
@@ -94,7 +94,7 @@ def _had_before(
     if queued and not isinstance(had, Coupon):
         return queued
     if had is None:
-        raise granting.refusal(campaign, timezone.now()) or otherwise or granting.sold_out(campaign)
+        raise granting.refusal(campaign, clock.now()) or otherwise or granting.sold_out(campaign)
     return _confirmed(granting.told(granting.owed(campaign, had)))
 
 

@@ -1,9 +1,9 @@
 """Coupons to look at: whose, of which campaign, in which status."""
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from coupons.models import Coupon
+from shop import clock
 from shop.errors import NotFound
 
 
@@ -27,7 +27,7 @@ def get(*, code: str, owner_id: int | None) -> Coupon:
 
 def _in_status(status: str) -> Q:
     """As `Coupon.status_at` tells it: an issued coupon past its time is expired."""
-    now = timezone.now()
+    now = clock.now()
     if status == "expired":
         return Q(status=Coupon.Status.ISSUED, expires_at__lte=now)
     if status == Coupon.Status.ISSUED:

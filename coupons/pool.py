@@ -11,13 +11,12 @@ from typing import TypeVar
 
 from django.db import IntegrityError
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery
-from django.utils import timezone
 from structlog import get_logger
 
 from coupons import codes as coupon_codes
 from coupons import inserting, reopening
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from shop import transactions
+from shop import clock, transactions
 from shop.errors import NotFound, Rejected
 
 T = TypeVar("T")
@@ -168,7 +167,7 @@ def _write(campaign_id: int, codes: Sequence[str]) -> None:
     """Count these new codes and write them: the campaign's row first, which they refer to."""
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
-    inserting.insert_codes(campaign_id, codes, now=timezone.now())
+    inserting.insert_codes(campaign_id, codes, now=clock.now())
 
 
 def _sorted_out(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[str]]:

@@ -8,14 +8,13 @@ import threading
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from django.utils import timezone
 from structlog import get_logger
 
 from coupons import tickets
 from coupons.in_redis import line
 from coupons.in_redis.line import Place
 from coupons.models import Campaign, QueueTicket
-from shop import journal
+from shop import clock, journal
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
@@ -53,7 +52,7 @@ def put_back() -> int:
 
 
 def _put_back(campaign: Campaign) -> int:
-    long_ago = timezone.now() - timedelta(seconds=SECONDS_IN_FLIGHT)
+    long_ago = clock.now() - timedelta(seconds=SECONDS_IN_FLIGHT)
     waiting = tickets.waiting_at(campaign.pk).order_by("number", "id")[:MOST_AT_ONCE]
     places = [place for place in _places(waiting) if place.at < long_ago]
     try:

@@ -15,13 +15,13 @@ from uuid import uuid4
 
 from django.db import Error, close_old_connections, connections
 from django.db.models import F, Q
-from django.utils import timezone
 from structlog import get_logger
 
 from coupons import restoring, settling, tickets
 from coupons.in_redis import line
 from coupons.models import Campaign
 from coupons.partners import patience
+from shop import clock
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
@@ -70,7 +70,7 @@ def serve_once() -> int:
     """
     issuer = uuid4().hex
     count = 0
-    for campaign_id, most in _batches(timezone.now()).items():
+    for campaign_id, most in _batches(clock.now()).items():
         with suppress(line.Taken, line.Lost, NotYet):
             while served := _served(campaign_id, issuer=issuer, most=most):
                 count += served
@@ -80,7 +80,7 @@ def serve_once() -> int:
 
 def _look(lines: _Lines) -> int:
     """Look which lines there are, and have a thread serve each that is new. Returns how many there are."""
-    lines.batches = _batches(timezone.now())
+    lines.batches = _batches(clock.now())
     lines.threads = {id: thread for id, thread in lines.threads.items() if thread.is_alive()}
     for campaign_id in lines.batches.keys() - lines.threads.keys():
         thread = threading.Thread(target=_serve_line, args=(lines, campaign_id), name=f"line {campaign_id}")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
-from django.utils import timezone
 
 from coupons import granting
 from coupons.granting import Outcome
@@ -18,7 +17,7 @@ from coupons.in_redis import sold_out
 from coupons.in_redis.line import Place
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.slots import Asker, Confirming, Issued, Queued
-from shop import transactions
+from shop import clock, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 Status = QueueTicket.Status
@@ -39,7 +38,7 @@ Seen = Issued | Confirming | Queued | Free
 
 def look(campaign_id: int, askers: Sequence[Asker]) -> list[Seen | FirstcomeError]:
     """What each of these accounts has of the campaign: a coupon, a waiting ticket, or why it gets neither."""
-    campaign, now = Campaign.objects.get(pk=campaign_id), timezone.now()
+    campaign, now = Campaign.objects.get(pk=campaign_id), clock.now()
     user_ids = {asker.user_id for asker in askers}
     had = granting.had_before(campaign, user_ids)
     waiting = _waiting_of(campaign, user_ids)
@@ -145,7 +144,7 @@ def count_waiting() -> dict[str, int]:
 def longest_wait_seconds() -> dict[str, float]:
     """For how many seconds the first in line has waited, by campaign."""
     first = waiting_at(OuterRef("pk")).order_by("number").values("created_at")[:1]
-    now = timezone.now()
+    now = clock.now()
     rows = waited_for().annotate(since=Subquery(first)).values_list("pk", "since")
     return {str(pk): (now - since).total_seconds() for pk, since in rows if since}
 

@@ -12,13 +12,12 @@ from functools import lru_cache
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.utils import timezone
 from structlog import get_logger
 
 from coupons import granting, pool, reopening, slots
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.slots import Confirming, Issued
-from shop import journal, transactions
+from shop import clock, journal, transactions
 from shop.errors import FirstcomeError, PartnerFailed, Unavailable
 from shop.group_commit import Lane
 from shop.journal import Who
@@ -160,7 +159,7 @@ def _confirm(campaign: Campaign, agreed: Sequence[Heard]) -> list[Coupon]:
         return []
     Confirmation.objects.filter(pk__in=[one.confirming.key for one in agreed]).delete()
     slots.move(campaign, issued=len(agreed), confirming=-len(agreed))
-    now = timezone.now()
+    now = clock.now()
     coupons = [
         slots.new_coupon(campaign, one.confirming.user_id, one.confirming.code, position, now)
         for position, one in enumerate(agreed, start=campaign.issued - len(agreed) + 1)

@@ -1,9 +1,7 @@
 """Making a coupon void: it is worth nothing from then on, and its slot is not given out again."""
 
-from django.utils import timezone
-
 from coupons.models import Coupon, PoolCode
-from shop import journal, transactions
+from shop import clock, journal, transactions
 from shop.errors import NotFound, Rejected
 
 
@@ -13,7 +11,7 @@ def void(*, code: str, reason: str) -> Coupon:
     Durable when it returns the coupon. Raises `NotFound`, and `Rejected` `coupon_not_voidable` for one
     that is held, redeemed, expired or void already.
     """
-    voidable = Coupon.objects.filter(code=code, status=Coupon.Status.ISSUED, expires_at__gt=timezone.now())
+    voidable = Coupon.objects.filter(code=code, status=Coupon.Status.ISSUED, expires_at__gt=clock.now())
 
     def work() -> bool:
         is_voided = voidable.update(status=Coupon.Status.VOID, void_reason=reason) == 1
@@ -33,7 +31,7 @@ def void(*, code: str, reason: str) -> Coupon:
     if coupon is None:
         raise NotFound(f"There is no coupon {code}.")
     if not is_voided:
-        status = coupon.status_at(timezone.now())
+        status = coupon.status_at(clock.now())
         raise Rejected(
             f"Coupon {code} is {status}; only issued ones are made void.", code="coupon_not_voidable"
         )

@@ -1,11 +1,9 @@
 """Staff change what is on hand: goods that came in, and counts that turned out wrong."""
 
-from django.utils import timezone
-
 from inventory import levels, movements, products
 from inventory.levels import Change
 from inventory.models import StockMovement
-from shop import transactions
+from shop import clock, transactions
 from shop.errors import Rejected, invalid_field
 
 # Far beyond any warehouse; a BIGINT holds nine milliards of such steps.
@@ -43,7 +41,7 @@ def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str)
             delta=delta,
             on_hand_after=product.on_hand,
             reason=reason,
-            at=timezone.now(),
+            at=clock.now(),
         )
         movements.note(movement)
         return movement

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.db import IntegrityError
-from django.utils import timezone
 
 from inventory import levels, movements
 from inventory.levels import Change
 from inventory.models import Product, StockMovement
 from inventory.products import KEEP, Keep
-from shop import transactions
+from shop import clock, transactions
 from shop.errors import Invalid, Rejected
 
 T = TypeVar("T")
@@ -159,7 +158,7 @@ def _receive_chunk(rows: Mapping[int, Row], made: Collection[str], reason: str) 
     _save([products[id] for id, differences in changes.items() if differences])
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
     levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
-    now = timezone.now()
+    now = clock.now()
     movements.write(
         [
             StockMovement(

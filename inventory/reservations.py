@@ -12,13 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.utils import timezone
-
 from inventory import levels, movements
 from inventory.levels import Change
 from inventory.models import StockMovement
 from inventory.stock import Stock
-from shop import journal
+from shop import clock, journal
 from shop.errors import NotFound, Rejected
 
 
@@ -130,7 +128,7 @@ def _move(
         stock,
         {id: Change(each.on_hand * quantity, each.reserved * quantity) for id, quantity in wanted.items()},
     )
-    now = timezone.now()
+    now = clock.now()
     moved = []
     for order_id, lines in orders.items():
         for line in lines:

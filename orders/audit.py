@@ -17,7 +17,6 @@ from django.db.models import (
     Value,
 )
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.models import Product
@@ -30,6 +29,7 @@ from orders.transitions import ENDED, OPEN, PAID
 from payments import book
 from payments.models import GATEWAY_CLEARING, Entry, Payment, Transfer
 from payments.paying import UNSETTLED
+from shop import clock
 from shop.auditing import OFFENDERS_TOLD, LawReport, report
 from shop.models import IdempotencyKey, JournalLine
 
@@ -199,7 +199,7 @@ def _sum(rows: "QuerySet[Any, Any]", of: str, name: str) -> Coalesce:
 
 
 def late_sagas_are_stuck() -> LawReport:
-    overdue = timezone.now() - timedelta(seconds=GRACE_SECONDS)
+    overdue = clock.now() - timedelta(seconds=GRACE_SECONDS)
     late = Saga.objects.filter(state=Saga.State.RUNNING, deadline_at__lt=overdue)
     return report("L10", Saga.objects.count(), _told(late, "id"))
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError
-from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from coupons import holding
@@ -23,7 +22,7 @@ from orders.models import Order
 from orders.purchase import Started
 from orders.writing import NewLine, NewOrder
 from payments import ledger
-from shop import claims, idempotency, journal, transactions
+from shop import claims, clock, idempotency, journal, transactions
 from shop.errors import FirstcomeError, Rejected, invalid_field
 from shop.idempotency import Answer, Effect, Keyed, Replay
 from shop.journal import Who
@@ -112,7 +111,7 @@ def decide(wishes: Sequence[Wish], *, reading: Reading = LOCKED) -> list[Outcome
     seen = idempotency.seen([wish.keyed for wish in wishes])
     spenders = {wish.account_id for wish in wishes if wish.points_amount}
     balances = ledger.balances(spenders) if spenders else {}
-    now = timezone.now()
+    now = clock.now()
     effects: dict[tuple[int, str], Effect] = {}
     outcomes: list[Outcome] = []
     for wish in wishes:

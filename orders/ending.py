@@ -4,15 +4,13 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from uuid import UUID
 
-from django.utils import timezone
-
 from coupons import holding
 from inventory import reservations
 from inventory.reservations import Line
 from orders import telling, transitions
 from orders.models import Order, OrderLine
 from orders.writing import NewOrder
-from shop import transactions
+from shop import clock, transactions
 from shop.errors import NotFound, Rejected
 
 EXPIRED_AT_ONCE = 100
@@ -32,7 +30,7 @@ def expire_due() -> int:
     ended = 0
     while True:
         ids = list(
-            Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=timezone.now())
+            Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
             .order_by("expires_at")
             .values_list("id", flat=True)[:EXPIRED_AT_ONCE]
         )
@@ -43,7 +41,7 @@ def expire_due() -> int:
 
 def is_lapsed(order: Order | NewOrder) -> bool:
     """Whether the order counts as expired, swept or not."""
-    return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= timezone.now()
+    return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= clock.now()
 
 
 def _cancel(order_id: UUID, account_id: int | None) -> Order:
@@ -78,7 +76,7 @@ def _expire(order_ids: Collection[UUID]) -> int:
 
 def _end(orders: Sequence[Order], *, to: str) -> None:
     """With the orders locked: give back stock and coupons, and say so."""
-    order_ids, now = [order.id for order in orders], timezone.now()
+    order_ids, now = [order.id for order in orders], clock.now()
     rows = OrderLine.objects.filter(order_id__in=order_ids).values_list("product_id", "quantity")
     reservations.release([Line(product_id=product_id, quantity=quantity) for product_id, quantity in rows])
     holding.give_back(order_ids)

@@ -4,9 +4,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Prefetch, Q, QuerySet
-from django.utils import timezone
 
 from orders.models import Order, OrderLine, Refund, RefundLine
+from shop import clock
 from shop.errors import NotFound
 
 
@@ -34,7 +34,7 @@ def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
 
 def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
     """Those that show this status: unpaid past its time an order counts as expired, swept or not."""
-    now = timezone.now()
+    now = clock.now()
     if status == Order.Status.EXPIRED:
         lapsed = Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now)
         return orders.filter(Q(status=status) | lapsed)

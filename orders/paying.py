@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.utils import timezone
-
 from orders import purchase, transitions
 from orders.models import Order
 from orders.purchase import Started
 from payments import ledger
-from shop import idempotency
+from shop import clock, idempotency
 from shop.errors import NotFound, Rejected, invalid_field
 from shop.idempotency import Keyed, Replay
 
@@ -48,7 +46,7 @@ def _lock_own(order_id: UUID, account_id: int) -> Order:
 
 
 def _check_payable(order: Order, token: str) -> None:
-    if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= timezone.now():
+    if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
         raise Rejected("This order can't be paid: it is paid, being paid or over.", code="order_not_payable")
     if order.points_amount > ledger.balance_amount(order.account_id):
         raise Rejected("The wallet holds fewer points than the order uses.", code="insufficient_points")

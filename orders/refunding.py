@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
 from inventory.reservations import Line
 from orders import amounts, giving_back, saga, telling, transitions
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments import paying
-from shop import idempotency
+from shop import clock, idempotency
 from shop.errors import NotFound, Rejected
 from shop.idempotency import Keyed, Replay
 
@@ -103,7 +102,7 @@ def _priced(
         card_amount=amount - points_amount,
         reason=reason,
         restock=restock,
-        created_at=timezone.now(),
+        created_at=clock.now(),
     )
     return refund, [
         RefundLine(refund=refund, line=line, quantity=count, amount=worth)

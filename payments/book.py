@@ -14,13 +14,13 @@ from uuid import UUID
 
 from django.db.models import BooleanField, Case, CharField, F, Q, QuerySet, Value, When
 from django.db.models.functions import Cast
-from django.utils import timezone
 
 from payments.abreast import Abreast
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
 from payments.paying import UNSETTLED
+from shop import clock
 from shop.errors import Unavailable
 
 PAGE = 1_000
@@ -103,7 +103,7 @@ def differences(*, since: datetime | None, until: datetime | None, count: Count)
     where the gateway's book can't be read.
     """
     # What begins from now on is for the next comparison.
-    end = until or timezone.now()
+    end = until or clock.now()
     claims = _claims(since, end)
     books = Abreast(_keys(claims))
     for page in _pages(_charges(since, until)):
@@ -117,7 +117,7 @@ def differences(*, since: datetime | None, until: datetime | None, count: Count)
 def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
     """The gateway's book of the period, oldest first, asked for a slice at a time."""
     at = since or Payment.objects.order_by("created_at").values_list("created_at", flat=True).first()
-    end, edges = until or timezone.now(), [since]
+    end, edges = until or clock.now(), [since]
     while at is not None and (at := at + SLICE) < end:
         edges.append(at)
     for first, last in pairwise([*edges, until]):

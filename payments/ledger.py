@@ -10,13 +10,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.utils import timezone
 
 from payments import transfers
 from payments.models import GATEWAY_CLEARING, HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.paying import Payable
 from payments.transfers import Proposal
-from shop import transactions
+from shop import clock, transactions
 from shop.errors import NotFound, Rejected
 
 Kind = Transfer.Kind
@@ -179,7 +178,7 @@ def _open(user_ids: Collection[int], amount: int) -> int:
 
 
 def _grant_opening(user_ids: Collection[int], amount: int) -> None:
-    now = timezone.now()
+    now = clock.now()
     grants = {
         id: Transfer(kind=Kind.GRANT, reference=f"opening {id}", reason="Opening balance", at=now)
         for id in user_ids

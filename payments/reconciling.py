@@ -4,13 +4,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from django.conf import settings
-from django.utils import timezone
 from structlog import get_logger
 
 from payments import book, orphans
 from payments.book import Count, Difference
 from payments.models import Payment, Reconciliation
-from shop import transactions
+from shop import clock, transactions
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
@@ -44,7 +43,7 @@ def reconcile(
     A refund is keyed by its charge, so repeating this gives nothing back twice. Call it outside any
     transaction.
     """
-    now = timezone.now()
+    now = clock.now()
     run = Reconciliation.objects.create(
         started_at=now, ended_at=now, since_at=since, until_at=until, checked=0, differences=0, refunded=0,
         unread=UNDER_WAY,
@@ -56,7 +55,7 @@ def reconcile(
         run.unread = ""
     except Unavailable as error:
         run.unread = error.detail[:255]
-    run.checked, run.ended_at = count.charges, timezone.now()
+    run.checked, run.ended_at = count.charges, clock.now()
     transactions.run(run.save)
     _raise_alarm(run)
     return run
@@ -67,7 +66,7 @@ def reconcile_by_schedule() -> Reconciliation:
 
     What no payment knows of is only told: a person decides with `reconcile --fix`.
     """
-    until = timezone.now() - SETTLING
+    until = clock.now() - SETTLING
     patience = timedelta(seconds=4 * settings.PAYMENT_GIVE_UP_SECONDS)
     since = None if _is_whole_due() else until - max(SHORTEST_PERIOD, patience)
     return reconcile(since=since, until=until, fix=Fix.OURS)
@@ -91,12 +90,12 @@ def left_counts() -> dict[str, int]:
 def age_seconds() -> float | None:
     """How long ago a comparison last came to its end; None before the first."""
     run = Reconciliation.objects.filter(unread="").order_by("-id").first()
-    return None if run is None else (timezone.now() - run.ended_at).total_seconds()
+    return None if run is None else (clock.now() - run.ended_at).total_seconds()
 
 
 def sweep() -> int:
     """Forget the comparisons of long ago. Returns how many."""
-    old = Reconciliation.objects.filter(started_at__lt=timezone.now() - KEPT)
+    old = Reconciliation.objects.filter(started_at__lt=clock.now() - KEPT)
     return transactions.run(old.delete)[0]
 
 
@@ -114,7 +113,7 @@ def _raise_alarm(run: Reconciliation) -> None:
 
 def _is_whole_due() -> bool:
     """Whether no comparison of the whole came to its end lately, nor is one under way."""
-    now = timezone.now()
+    now = clock.now()
     whole = Reconciliation.objects.filter(since_at__isnull=True)
     is_done = whole.filter(unread="", started_at__gt=now - WHOLE_EVERY).exists()
     is_tried = whole.filter(started_at__gt=now - LONGEST).exists()

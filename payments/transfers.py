@@ -13,10 +13,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, connection
-from django.utils import timezone
 
 from payments.models import Entry, LedgerAccount, Transfer
-from shop import journal, rows, transactions
+from shop import clock, journal, rows, transactions
 from shop.errors import Rejected
 
 # Each row looks through the cases one by one: far more of them would cost their square.
@@ -87,7 +86,7 @@ def transfer_many(proposals: Sequence[Proposal], *, at: datetime | None = None) 
     transactions.assert_inside()
     for proposal in proposals:
         _check(proposal)
-    at = at or timezone.now()
+    at = at or clock.now()
     try:
         with transactions.savepoint():
             return _decide(proposals, at)

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.db.models import F
-from django.utils import timezone
 from structlog import get_logger
 
 from payments import gateways
 from payments.gateways.contract import GatewayEvent
 from payments.models import WebhookEvent
-from shop import backoff, transactions
+from shop import backoff, clock, transactions
 from shop.errors import NotFound
 
 log = get_logger(__name__)
@@ -33,7 +32,7 @@ def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEve
     """
     if gateway not in gateways.GATEWAYS:
         raise NotFound(f"There is no gateway {gateway!r}.")
-    now = timezone.now()
+    now = clock.now()
     told = gateways.GATEWAYS[gateway]().event(headers=headers, body=body, now=now)
     if told is None:
         log.warning("webhook that is no event", gateway=gateway, size=len(body))
@@ -43,7 +42,7 @@ def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEve
 
 def due(*, limit: int) -> list[int]:
     """The events that are to be worked on now; each is told once in a while."""
-    now = timezone.now()
+    now = clock.now()
     ids = list(
         WebhookEvent.objects.filter(next_attempt_at__lte=now)
         .order_by("next_attempt_at")
@@ -63,13 +62,13 @@ def waiting(event_id: int) -> WebhookEvent | None:
 
 def finish(event: WebhookEvent, outcome: str) -> None:
     """Nothing is left to do about the event; `outcome` says what came of it."""
-    _change(event, handled_at=timezone.now(), next_attempt_at=None, outcome=outcome[:255])
+    _change(event, handled_at=clock.now(), next_attempt_at=None, outcome=outcome[:255])
 
 
 def postpone(event: WebhookEvent, reason: str) -> None:
     """Work on the event again later: after a second at first, and five minutes apart at last."""
     pause = timedelta(seconds=backoff.pause_seconds(event.attempts + 1))
-    _change(event, attempts=F("attempts") + 1, next_attempt_at=timezone.now() + pause, outcome=reason[:255])
+    _change(event, attempts=F("attempts") + 1, next_attempt_at=clock.now() + pause, outcome=reason[:255])
 
 
 def unhandled_count() -> int:
@@ -89,7 +88,7 @@ def sweep() -> int:
 def _forgettable() -> list[int]:
     """Ids go by age, so a look at the first rows is enough, and needs no index."""
     oldest = WebhookEvent.objects.order_by("id").values_list("id", "handled_at", "received_at")[:SWEEP_BATCH]
-    limit = timezone.now() - KEPT
+    limit = clock.now() - KEPT
     return [id for id, handled_at, received_at in oldest if handled_at and received_at < limit]
 
 

@@ -15,9 +15,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection
-from django.utils import timezone
 
-from shop import rows, transactions
+from shop import clock, rows, transactions
 from shop.claims import Claim
 from shop.errors import Invalid, KeyReused, NotFound, Rejected
 from shop.models import IdempotencyKey
@@ -161,7 +160,7 @@ def record(effects: Sequence[Effect]) -> None:
     """Record the effects' answers, in their transaction, after `seen`; a repeat is for COMMIT to refuse."""
     if not effects:
         return
-    now = timezone.now()
+    now = clock.now()
     rows.insert(KEYS, [_row(effect, now) for effect in effects])
 
 
@@ -258,4 +257,4 @@ def _row(effect: Effect, now: datetime) -> Recorded:
 
 
 def _oldest_kept() -> datetime:
-    return timezone.now() - timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS)
+    return clock.now() - timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS)

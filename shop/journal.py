@@ -15,9 +15,8 @@ from typing import Any, NamedTuple, Required, TypedDict, Unpack
 from uuid import UUID
 
 import orjson
-from django.utils import timezone
 
-from shop import rows, transactions
+from shop import clock, rows, transactions
 from shop.models import JournalLine
 
 Actor = JournalLine.Actor
@@ -149,7 +148,7 @@ def line(
     by: Who | None = None,
 ) -> Line:
     """The line to be noted of a thing that happened."""
-    by, at = by or _who_for.get().get(order_id) or who(), at or timezone.now()
+    by, at = by or _who_for.get().get(order_id) or who(), at or clock.now()
     return Line(
         at,
         by.actor,

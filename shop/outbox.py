@@ -20,10 +20,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F, Min, Q, QuerySet
-from django.utils import timezone
 from structlog import get_logger
 
-from shop import backoff, data_platform, lease, transactions
+from shop import backoff, clock, data_platform, lease, transactions
 from shop.models import JournalLine
 
 log = get_logger(__name__)
@@ -141,7 +140,7 @@ def oldest_age_seconds() -> float:
     """How long the oldest queued event has waited; 0 when none waits."""
     oldest = JournalLine.objects.filter(delivery=QUEUED).aggregate(id=Min("id"))["id"]
     line = JournalLine.objects.filter(id=oldest).first()
-    return max(0.0, (timezone.now() - line.at).total_seconds()) if line else 0.0
+    return max(0.0, (clock.now() - line.at).total_seconds()) if line else 0.0
 
 
 def _relay() -> int:
@@ -159,7 +158,7 @@ def _relay() -> int:
 
 def _due() -> list[_Line]:
     """A batch that is due, oldest first."""
-    due = JournalLine.objects.filter(delivery=QUEUED, next_attempt_at__lte=timezone.now())
+    due = JournalLine.objects.filter(delivery=QUEUED, next_attempt_at__lte=clock.now())
     return sorted(_read(due.order_by("next_attempt_at", "id")))
 
 
@@ -184,7 +183,7 @@ def _whose_turn_it_is(lines: Sequence[_Line]) -> list[_Line]:
 def _put_off(lines: Iterable[_Line]) -> None:
     """Not those that were called while we looked: they are due at another instant by now."""
     as_they_were = reduce(or_, (Q(id=line.id, next_attempt_at=line.next_attempt_at) for line in lines))
-    later = timezone.now() + timedelta(seconds=backoff.LONGEST_SECONDS)
+    later = clock.now() + timedelta(seconds=backoff.LONGEST_SECONDS)
     JournalLine.objects.filter(as_they_were, delivery=QUEUED).update(next_attempt_at=later)
 
 
@@ -249,7 +248,7 @@ def _event(line: _Line) -> dict[str, Any]:
 
 def _record(outcome: _Outcome) -> None:
     """Write down what became of the batch; what was not sent stays due."""
-    now = timezone.now()
+    now = clock.now()
     _rows(outcome.taken).exclude(delivery=DELIVERED).update(
         delivery=DELIVERED, delivered_at=now, next_attempt_at=None, attempts=F("attempts") + 1
     )
@@ -266,7 +265,7 @@ def _wake(delivered: Sequence[_Line]) -> bool:
     """Call what was held back behind these. Whether there was anything."""
     order_ids = {line.order_id for line in delivered if line.order_id}
     behind = JournalLine.objects.filter(order_id__in=order_ids, delivery=QUEUED)
-    return bool(order_ids) and behind.update(next_attempt_at=timezone.now()) > 0
+    return bool(order_ids) and behind.update(next_attempt_at=clock.now()) > 0
 
 
 def _postpone(lines: Iterable[_Line], attempts: int, error: str) -> None:
@@ -274,12 +273,12 @@ def _postpone(lines: Iterable[_Line], attempts: int, error: str) -> None:
     _rows(lines).filter(delivery=QUEUED).update(
         attempts=attempts,
         last_error=error[:255],
-        next_attempt_at=timezone.now() + timedelta(seconds=backoff.pause_seconds(attempts)),
+        next_attempt_at=clock.now() + timedelta(seconds=backoff.pause_seconds(attempts)),
     )
 
 
 def _is_late(line: _Line) -> bool:
-    age_seconds = (timezone.now() - line.at).total_seconds()
+    age_seconds = (clock.now() - line.at).total_seconds()
     return age_seconds > settings.EVENT_GIVE_UP_SECONDS and line.attempts + 1 >= FEWEST_ATTEMPTS
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Collection
 from functools import partial
 
-from django.utils import timezone
-
-from shop import journal, outbox, transactions
+from shop import clock, journal, outbox, transactions
 from shop.models import JournalLine
 
 DEAD, QUEUED = JournalLine.Delivery.DEAD, JournalLine.Delivery.QUEUED
@@ -35,7 +33,7 @@ def _replay(ids: Collection[int]) -> list[int]:
     rows = JournalLine.objects.select_for_update().filter(id__in=there).order_by("id")
     buried = [line for line in rows if line.delivery == DEAD]
     JournalLine.objects.filter(id__in=[line.pk for line in buried]).update(
-        delivery=QUEUED, attempts=0, next_attempt_at=timezone.now()
+        delivery=QUEUED, attempts=0, next_attempt_at=clock.now()
     )
     for line in buried:
         journal.note(

@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 from prometheus_client import Counter
 from structlog import get_logger
 
 from coupons.in_redis import code_list
 from coupons.in_redis.keys import SECONDS_KEPT_AFTER_CLOSING
 from coupons.models import Campaign, PoolCode
+from shop import clock
 
 log = get_logger(__name__)
 GIVEN_BACK = Counter(
@@ -27,7 +27,7 @@ def rebuild() -> int:
     Safe at any moment: what is in flight meanwhile is listed once more at worst, and given once.
     """
     listed = 0
-    for campaign in _with_list(closing_after=timezone.now()):
+    for campaign in _with_list(closing_after=clock.now()):
         code_list.drop(campaign.pk)
         listed += code_list.fill(campaign, after_id=0)
     return listed
@@ -40,7 +40,7 @@ def sweep(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
     """
     settled = 0
     # Keys outlive their campaign for as long.
-    long_ago = timezone.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
+    long_ago = clock.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
     for campaign in _with_list(closing_after=long_ago):
         settled += _settle_the_dead(campaign.pk, after_seconds)
         if code_list.is_used_up(campaign.pk) and _available(campaign.pk).exists():

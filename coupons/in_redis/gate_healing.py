@@ -9,7 +9,6 @@ from datetime import timedelta
 from itertools import islice
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 from redis import Redis
 from structlog import get_logger
 
@@ -17,7 +16,7 @@ from coupons.in_redis import gate
 from coupons.in_redis.gate import Counted
 from coupons.in_redis.keys import SECONDS_KEPT_AFTER_CLOSING
 from coupons.models import Campaign, Confirmation, Coupon
-from shop import redis
+from shop import clock, redis
 
 log = get_logger(__name__)
 # Longer than a write takes that nothing holds up. Nobody can know that one will never come: should it still
@@ -43,7 +42,7 @@ def numbers_in_flight() -> Mapping[str, int] | None:
 
 def _gated() -> "QuerySet[Campaign]":
     """The campaigns that have a gate, if anybody has asked."""
-    long_ago = timezone.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
+    long_ago = clock.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
     is_kept = Q(closes_at__isnull=True) | Q(closes_at__gt=long_ago)
     return Campaign.objects.filter(is_kept, strategy="redis_gate")
 

@@ -1,8 +1,7 @@
 """The names of a campaign's keys in Redis, and how long they are kept."""
 
-from django.utils import timezone
-
 from coupons.models import Campaign
+from shop import clock
 
 # A campaign that never closes keeps its keys for as long since they were last written; they come back when
 # they are asked for.
@@ -19,5 +18,5 @@ def seconds_kept(campaign: Campaign) -> int:
     """How long from now a key of the campaign is to be kept when it is written."""
     if campaign.closes_at is None:
         return SECONDS_KEPT
-    left = (campaign.closes_at - timezone.now()).total_seconds()
+    left = (campaign.closes_at - clock.now()).total_seconds()
     return max(0, int(left)) + SECONDS_KEPT_AFTER_CLOSING

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from django.db import IntegrityError
-from django.utils import timezone
 
 from coupons import granting, pool, slots
 from coupons.granting import Outcome
 from coupons.in_redis import code_list
 from coupons.models import Campaign
 from coupons.slots import Asker, Chosen, Confirming, Issued
+from shop import clock
 from shop.errors import Overloaded, Rejected
 from shop.group_commit import Lane
 
@@ -73,7 +73,7 @@ def _looks(campaign_id: int) -> Lane[int, Issued | Confirming | Campaign]:
 def _look(campaign_id: int, user_ids: Sequence[int]) -> list[Outcome | Campaign]:
     """What each is owed or refused by now; those who may take a code get the campaign."""
     campaign = Campaign.objects.get(pk=campaign_id)
-    now = timezone.now()
+    now = clock.now()
     had = granting.had_before(campaign, set(user_ids))
     return [granting.owed_or_refused(campaign, had.get(user_id), now) or campaign for user_id in user_ids]
 

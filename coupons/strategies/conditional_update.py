@@ -12,13 +12,12 @@ from functools import lru_cache
 
 from django.db import IntegrityError
 from django.db.models import F, Q
-from django.utils import timezone
 
 from coupons import granting, slots
 from coupons.granting import Outcome
 from coupons.models import Campaign
 from coupons.slots import Asker, Confirming, Issued
-from shop import transactions
+from shop import clock, transactions
 from shop.admission import Admission
 from shop.errors import Rejected
 
@@ -40,7 +39,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
 
 def _decided(campaign_id: int, asker: Asker) -> Outcome:
     """What the account has, or is refused, seen without a lock; or else what the guarded UPDATE says."""
-    now = timezone.now()
+    now = clock.now()
     seen = Campaign.objects.get(pk=campaign_id)
     had = granting.had_before(seen, [asker.user_id]).get(asker.user_id)
     answer = granting.owed_or_refused(seen, had, now)

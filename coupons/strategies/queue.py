@@ -10,7 +10,6 @@ ticket is durable too, so standing in line costs no less than being served by `g
 
 from functools import lru_cache
 
-from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from coupons import restoring, tickets
@@ -18,6 +17,7 @@ from coupons.in_redis import line
 from coupons.in_redis.line import Entry, Place
 from coupons.models import QueueTicket
 from coupons.slots import Asker, Confirming, Issued, Queued
+from shop import clock
 from shop.errors import Unavailable
 from shop.group_commit import Lane
 
@@ -40,7 +40,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming | Queued:
 
 def _queued(free: tickets.Free, asker: Asker) -> Queued | None:
     """The account's ticket, once it is durable; nothing when Redis still had one that was settled before."""
-    new = Place(uuid7(), 0, asker.user_id, timezone.now(), asker.by)
+    new = Place(uuid7(), 0, asker.user_id, clock.now(), asker.by)
     place = _drawn(free, new)
     queued = _writing(free.campaign.pk).submit(place)
     if queued.ticket.status == QueueTicket.Status.WAITING or place.ticket_id == new.ticket_id:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from django.db import transaction
-from django.utils import timezone
 
 from coupons import granting
 from coupons.granting import Outcome
@@ -22,6 +21,7 @@ from coupons.in_redis import gate, gate_filling
 from coupons.in_redis.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, Verdict
 from coupons.models import Campaign
 from coupons.slots import Asker, Confirming, Issued
+from shop import clock
 from shop.errors import Unavailable
 from shop.group_commit import Lane
 
@@ -78,7 +78,7 @@ def _outcome_at_the_gate(campaign_id: int, user_id: int, verdict: Verdict) -> Ou
         gate.remove_member(campaign_id=campaign_id, user_id=user_id)
         return None
     full = granting.sold_out(campaign) if verdict.says == FULL else None
-    return granting.refusal(campaign, timezone.now()) or full
+    return granting.refusal(campaign, clock.now()) or full
 
 
 def _had_before(campaign: Campaign, user_id: int) -> Outcome | None:

@@ -5,19 +5,17 @@ Promises: nothing. More coupons than the quantity, a counter that has lost some;
 Choose it: never, but to see what the others are for.
 """
 
-from django.utils import timezone
-
 from coupons import codes, granting, pool, slots
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.slots import Issued
-from shop import journal, transactions
+from shop import clock, journal, transactions
 from shop.errors import Rejected
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued:
     """Issue as if nobody else were asking."""
     campaign = Campaign.objects.get(pk=campaign_id)
-    now = timezone.now()
+    now = clock.now()
     outcome = _owned(campaign, user_id) or granting.refusal(campaign, now)
     if outcome is None:
         outcome = _write(campaign, slots.new_coupon(campaign, user_id, _code(campaign), None, now))

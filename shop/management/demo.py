@@ -10,7 +10,6 @@ from functools import partial
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 from coupons import campaigns, partners, pool
 from coupons.campaigns import Terms
@@ -19,7 +18,7 @@ from inventory import importing
 from inventory.importing import Row
 from inventory.models import Product
 from payments import ledger
-from shop import tokens, transactions
+from shop import clock, tokens, transactions
 from shop.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 
 Progress = Callable[[int], None]
@@ -122,7 +121,7 @@ def _row(number: int, stock: int) -> Row:
 
 
 def _terms() -> list[Terms]:
-    in_a_day = timezone.now() + timedelta(days=1)
+    in_a_day = clock.now() + timedelta(days=1)
     amount, percent = Campaign.DiscountType.AMOUNT, Campaign.DiscountType.PERCENT
     return [
         # First, hence last in lists: who takes the newest open campaign meets no partner that refuses.
