@@ -4,7 +4,6 @@ It drifts when Redis was away at a commit, came back with old data, or lost some
 """
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -13,7 +12,7 @@ from structlog import get_logger
 
 from inventory import mirror
 from inventory.mirror import IN_FLIGHT, PRODUCT, ROWS_AT_ONCE, Passage
-from shop import redis
+from shop import clock, redis
 
 log = get_logger(__name__)
 DRIFT = "firstcome:{stock}:drift"
@@ -47,7 +46,7 @@ def heal(*, now: float | None = None) -> int:
     """
     if not mirror.is_used():
         return 0
-    return redis.attempt(lambda client: _heal(client, now or time.time()), otherwise=0)
+    return redis.attempt(lambda client: _heal(client, now or clock.now().timestamp()), otherwise=0)
 
 
 def drift() -> float | None:

@@ -10,7 +10,6 @@ what is out of date is put right by the next change of the product, and by the s
 """
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from redis import Redis
 
 from inventory.models import Product
 from inventory.stock import Stock
-from shop import redis
+from shop import clock, redis
 from shop.errors import Unavailable
 
 # One hash tag, for a script touches several keys, and Redis Cluster wants them in one place.
@@ -185,7 +184,7 @@ def _short(passage: Passage, told: Sequence[int]) -> list[dict[str, int]]:
 
 
 def _admit(client: Redis, passage: Passage) -> Any:
-    record = json.dumps({"at": time.time(), "lines": passage.quantities})
+    record = json.dumps({"at": clock.now().timestamp(), "lines": passage.quantities})
     keys = _keys(passage)
     arguments: list[str | int] = [passage.request, record, SECONDS_KEPT, *passage.quantities.values()]
     return client.eval(ADMIT, len(keys), *keys, *arguments)

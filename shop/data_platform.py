@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import orjson
 import urllib3
 from django.conf import settings
 
-from shop import transactions
+from shop import clock, transactions
 from shop.breaker import Breaker
 
 SECONDS = 3.0
@@ -89,6 +88,6 @@ def _signature(body: bytes) -> dict[str, str]:
     """The header that says who sent just these bytes, and when; none without a secret."""
     if not settings.EVENT_SECRET:
         return {}
-    seconds = str(int(time.time()))
+    seconds = str(int(clock.now().timestamp()))
     signed = hmac.new(settings.EVENT_SECRET.encode(), f"{seconds}.".encode() + body, hashlib.sha256)
     return {"Firstcome-Signature": f"t={seconds},v1={signed.hexdigest()}"}

@@ -172,8 +172,10 @@ SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
 # How often the sagas and events whose next attempt is due are looked for: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
 RECONCILE_SECONDS = number("RECONCILE_SECONDS", 300.0, least=1)
+# Beat's host says when a task expires, and the worker's whether it has: each may be off by the limit.
+LATE_SECONDS = 2 * CLOCK_SKEW_SECONDS
 CELERY_BEAT_SCHEDULE = {
-    name: {"task": name, "schedule": seconds, "options": {"expires": seconds}}
+    name: {"task": name, "schedule": seconds, "options": {"expires": seconds + LATE_SECONDS}}
     for name, seconds in {
         "orders.advance_due": DUE_SECONDS,
         "orders.handle_webhooks_due": DUE_SECONDS,

@@ -14,7 +14,7 @@ from redis import Redis
 
 from coupons.in_redis.keys import key
 from coupons.models import Campaign, PoolCode
-from shop import redis
+from shop import clock, redis
 
 SECONDS = 1.0
 # A process looks by itself only after campaigns that it has seen sold out so long ago: about others it
@@ -102,7 +102,7 @@ def _seen_again(seen: _Seen) -> Campaign | None:
 
 def _look(campaign_id: int) -> Campaign | None:
     """The campaign, remembered, if it has nothing to give; it is forgotten if it has."""
-    looked_at, looked_at_by_the_clock = time.monotonic(), time.time()
+    looked_at, looked_at_by_the_clock = time.monotonic(), clock.now().timestamp()
     campaign = Campaign.objects.filter(pk=campaign_id).first()
     if campaign is None or not gives_nothing(campaign):
         _seen.pop(campaign_id, None)
@@ -121,7 +121,7 @@ def _remember(campaign: Campaign, *, until: float) -> None:
 
 def _tell(campaign: Campaign, *, until: float) -> None:
     """Set the flag. It bears the instant until which it is true, for a Redis that hangs may set it late."""
-    milliseconds = int((until - time.time()) * 1000)
+    milliseconds = int((until - clock.now().timestamp()) * 1000)
     if milliseconds > 0:
         flag = f"{int(until * 1000)} {campaign.version}"
         redis.attempt(lambda client: client.set(_flag(campaign.pk), flag, px=milliseconds), otherwise=None)
@@ -139,7 +139,7 @@ def _seconds_left(client: Redis, campaign: Campaign) -> float:
     flag, milliseconds = answers
     until, version = map(int, flag.split()) if flag else (0, campaign.version)
     is_same = version == campaign.version
-    return min(until / 1000 - time.time(), milliseconds / 1000) if is_same else 0.0
+    return min(until / 1000 - clock.now().timestamp(), milliseconds / 1000) if is_same else 0.0
 
 
 def _flag(campaign_id: int) -> str:
