@@ -7,7 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from shop.fields import ExactCharField, uuid_key
+from shop.fields import CreatedAtField, ExactCharField, uuid_key
 
 LONGEST_CODE = 64
 # A hundred years: far enough for any promise, near enough that every date it leads to can be stored.
@@ -54,7 +54,7 @@ class Campaign(models.Model):
     coupon_valid_for_days = models.PositiveIntegerField(
         default=30, validators=[MinValueValidator(1), MaxValueValidator(LONGEST_VALIDITY_DAYS)]
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = CreatedAtField()
 
     class Meta:
         constraints = [

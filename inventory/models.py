@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import F, Q
 
-from shop.fields import ExactCharField
+from shop.fields import CreatedAtField, ExactCharField
 
 
 class Product(models.Model):
@@ -22,7 +22,7 @@ class Product(models.Model):
         null=True, blank=True, help_text="Tell `stock.low` when no more than this is available; empty: never."
     )
     version = models.PositiveBigIntegerField(default=0, help_text="Counts changes of the stock.")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = CreatedAtField()
 
     class Meta:
         constraints = [

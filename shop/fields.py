@@ -5,6 +5,8 @@ from typing import Any
 from django.db import models
 from uuid_utils.compat import uuid7
 
+from shop import clock
+
 
 class ExactCharField(models.CharField):
     """Text compared byte by byte: `a` is not `A`, as MySQL's default collation would have it.
@@ -17,6 +19,25 @@ class ExactCharField(models.CharField):
         if connection.vendor == "mysql":
             parameters["collation"] = "utf8mb4_bin"
         return parameters
+
+
+class CreatedAtField(models.DateTimeField):
+    """The instant at which the row was inserted, by the clock of all processes.
+
+    To migrations it is a `DateTimeField(auto_now_add=True)`, which would take the host's clock.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"auto_now_add": True})
+
+    def deconstruct(self) -> Any:
+        name, _, arguments, options = super().deconstruct()
+        return name, "django.db.models.DateTimeField", arguments, options
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        if add:
+            setattr(model_instance, self.attname, clock.now())
+        return getattr(model_instance, self.attname)
 
 
 def uuid_key() -> "models.UUIDField[Any, Any]":
