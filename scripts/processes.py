@@ -27,7 +27,7 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
 
 def _web(instance: Instance, environment: Mapping[str, str]) -> Command:
     return [
-        *_python("granian", "shop.wsgi:application", "--interface", "wsgi", "--no-ws"),
+        *_python("shop.web_server", "shop.wsgi:application", "--interface", "wsgi", "--no-ws"),
         *("--host", ports.HOST, "--port", str(instance.port)),
         *("--workers", environment["WEB_WORKERS"], "--blocking-threads", environment["WEB_THREADS"]),
         # Open keep-alive connections count against the backpressure, and those past it wait unseen: each

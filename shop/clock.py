@@ -36,7 +36,7 @@ FIRST_MEASUREMENT_SECONDS = 5.0
 SLEW_SPEED = 0.5
 LARGEST_SLEW_SECONDS = 1.0
 # A supervisor restarts a process that exits: it should not do so all the time.
-REFUSAL_PAUSE_SECONDS = 1.0
+REFUSAL_PAUSE_SECONDS = 2.0
 # Unlike CLOCK_MONOTONIC it keeps counting while the machine is suspended. Other systems than Linux lack it.
 TICKS: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -95,17 +95,24 @@ def now() -> datetime:
 
 
 def start() -> None:
-    """Begin to measure; for the start of a process that serves.
-
-    Ends the process with exit code 1 when the host's clock is more than `CLOCK_SKEW_SECONDS` off the
-    database's. A database that can't be reached is no reason to: the process waits for it, not ready.
-    """
-    if _follows_database():
-        try:
-            _refuse_if_skewed(measure())
-        except Error as error:
-            log.warning("the database's time can't be read at the start", error=str(error))
+    """Begin to measure; for the start of a process that serves. Ends it as `refuse_skewed_host` does."""
+    refuse_skewed_host()
     _begin()
+
+
+def refuse_skewed_host() -> None:
+    """End this process with exit code 1 if the host's clock is more than `CLOCK_SKEW_SECONDS` off.
+
+    A database that can't be reached is no reason to: the process waits for it, and is not ready.
+    """
+    if not _follows_database():
+        return
+    try:
+        measurement = measure()
+    except Error as error:
+        log.warning("the database's time can't be read at the start", error=str(error))
+        return
+    _refuse_if_skewed(measurement)
 
 
 def is_measured() -> bool:

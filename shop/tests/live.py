@@ -16,7 +16,7 @@ from scripts import children, ports
 def web(folder: Path, **settings: str) -> Iterator[str]:
     """The address of a running server; it sees what is committed. `settings` are environment variables."""
     port = ports.free()
-    command = [sys.executable, "-m", "granian", "shop.wsgi:application", "--interface", "wsgi"]
+    command = [sys.executable, "-m", "shop.web_server", "shop.wsgi:application", "--interface", "wsgi"]
     command += ["--host", ports.HOST, "--port", str(port), "--workers", "2", "--blocking-threads", "4"]
     # Less than `children.stop` waits: a worker that doesn't end would outlive its master.
     command += ["--workers-kill-timeout", "4"]
