@@ -96,8 +96,9 @@ def now() -> datetime:
 
 def start() -> None:
     """Begin to measure; for the start of a process that serves. Ends it as `refuse_skewed_host` does."""
-    refuse_skewed_host()
-    _begin()
+    if not _has_begun:
+        refuse_skewed_host()
+        _begin()
 
 
 def refuse_skewed_host() -> None:

@@ -185,7 +185,7 @@ def _verified(raw: str) -> _Refresh:
     """The refresh token, once its signature is found to be ours and it has not expired by the clock."""
     signed_claims(raw)
     try:
-        # Told to verify, simplejwt would compare with the host's clock.
+        # With `verify=True` simplejwt compares with the host's clock.
         token = _Refresh(raw, verify=False)  # type: ignore[arg-type]
         token.current_time = clock.now()
         token.verify()
