@@ -27,7 +27,8 @@ NODE = "clock-jump"
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
     """The worker at work inside the block, its clock five minutes ahead. Raises SetupError.
 
-    An error when it ends by itself, because it has to bear the jump like every other fault.
+    It may end by itself, as the stack's own worker may: Celery does at times when it loses Redis. Supervisor
+    starts only the latter again.
     """
     offset_file = instance.run / f"{NODE}.offset"
     child = _start(instance, offset_file)
@@ -36,10 +37,7 @@ def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
         faketime.set_offset(offset_file, JUMP_SECONDS)
         yield
         if child.poll() is not None:
-            raise SetupError(
-                f"the worker ended with exit code {child.returncode} after its clock had jumped; "
-                f"the end of its log:\n{children.tail(_log(instance))}"
-            )
+            print(f"{'':10}the second worker ended by itself with exit code {child.returncode}", flush=True)
     finally:
         _kill(child)
 
