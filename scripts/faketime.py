@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 from scripts import places
 from scripts.setup_error import SetupError
@@ -59,11 +60,12 @@ def remove_shared_memory(pid: int) -> None:
         Path("/dev/shm", name).unlink(missing_ok=True)
 
 
-def _sleep(seconds: float) -> None:
+def _sleep(seconds: float | SupportsIndex, /) -> None:
     """time.sleep(), which waits by select() rather than by clock_nanosleep()."""
-    if seconds < 0:
+    timeout_seconds = float(seconds)
+    if timeout_seconds < 0:
         raise ValueError("sleep length must be non-negative")
-    select.select([], [], [], seconds)
+    select.select([], [], [], timeout_seconds)
 
 
 def main() -> None:

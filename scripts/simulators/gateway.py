@@ -186,8 +186,10 @@ def _read_charge(request: Request) -> charges.Asked:
 
 def _read_latency_ms(request: Request) -> float:
     latency_ms = inputs.body(request).get("ms")
-    # type() rather than isinstance(): true is no latency.
-    if type(latency_ms) not in (int, float) or not 0 <= latency_ms <= LONGEST_LATENCY_MS:
+    # For Python true is a number.
+    if isinstance(latency_ms, bool) or not isinstance(latency_ms, int | float):
+        latency_ms = -1
+    if not 0 <= latency_ms <= LONGEST_LATENCY_MS:
         raise inputs.invalid("ms", f"a number from 0 to {LONGEST_LATENCY_MS}")
     return float(latency_ms)
 

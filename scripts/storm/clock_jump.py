@@ -46,40 +46,37 @@ def _start(instance: Instance, offset_file: Path) -> subprocess.Popen[bytes]:
     """The worker with the right time, ready to work."""
     deadline = time.monotonic() + START_SECONDS
     while True:
-        faketime.set_offset(offset_file, 0)
-        child = _launch(instance, offset_file)
         try:
-            _wait_until_ready(instance, child, within_seconds=deadline - time.monotonic())
-            return child
+            return _start_once(instance, offset_file, within_seconds=deadline - time.monotonic())
         except SetupError:
-            _kill(child)
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
-        except BaseException:
-            _kill(child)
-            raise
 
 
-def _launch(instance: Instance, offset_file: Path) -> subprocess.Popen[bytes]:
+def _start_once(instance: Instance, offset_file: Path, *, within_seconds: float) -> subprocess.Popen[bytes]:
     """The same command and environment as those of the stack's own worker, but for its name and its clock."""
+    faketime.set_offset(offset_file, 0)
     environment = supervision.environment(instance)
     command = [*processes.command("worker", instance, environment), "--hostname", f"{NODE}@%h"]
     # Its log has to say when it is ready.
     own = {**faketime.environment(offset_file), "LOG_LEVEL": "INFO"}
-    _log(instance).write_bytes(b"")
-    return children.start(faketime.command(command), log=_log(instance), environment={**environment, **own})
-
-
-def _wait_until_ready(instance: Instance, child: subprocess.Popen[bytes], *, within_seconds: float) -> None:
     log = _log(instance)
-    children.wait_until(
-        lambda: " ready." in log.read_text(errors="replace"),
-        name="a second worker",
-        child=child,
-        log=log,
-        within_seconds=within_seconds,
-    )
+    log.touch()
+    earlier = log.stat().st_size
+    child = children.start(faketime.command(command), log=log, environment={**environment, **own})
+    try:
+        children.wait_until(
+            lambda: b" ready." in log.read_bytes()[earlier:],
+            name="a second worker",
+            child=child,
+            log=log,
+            within_seconds=within_seconds,
+        )
+    except BaseException:
+        _kill(child)
+        raise
+    return child
 
 
 def _log(instance: Instance) -> Path:

@@ -8,5 +8,6 @@ if __name__ == "__main__":
     path = Path(sys.argv[1])
     while True:
         path.touch()
-        print(time.time(), time.monotonic(), path.stat().st_mtime, flush=True)
+        boot_time = time.clock_gettime(time.CLOCK_BOOTTIME)
+        print(time.time(), time.monotonic(), boot_time, path.stat().st_mtime, flush=True)
         time.sleep(0.1)

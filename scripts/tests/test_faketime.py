@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from subprocess import Popen
+from typing import NamedTuple
 
 import pytest
 
@@ -45,34 +46,46 @@ def printer(tmp_path: Path, offset_file: Path, log: Path) -> Iterator[Popen[byte
     assert not [path for path in Path("/dev/shm").iterdir() if path.name.endswith(f"_{child.pid}")]
 
 
-def seen(log: Path) -> list[tuple[float, float, float]]:
-    """How far each clock of the process is ahead of ours: wall clock, monotonic clock, a file's time."""
-    whole_lines = log.read_text().splitlines(keepends=True)
-    rows = [[float(word) for word in line.split()] for line in whole_lines if line.endswith("\n")]
-    now, monotonic = time.time(), time.monotonic()
-    return [(wall - now, mono - monotonic, written - now) for wall, mono, written in rows]
+class Ahead(NamedTuple):
+    """How far the clocks of the process were ahead of ours when we looked, and when the process looked."""
+
+    wall: float
+    monotonic: float
+    boot_time: float
+    file_time: float
+    printed_at: float
+
+
+def seen(log: Path) -> list[Ahead]:
+    whole_lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    now, boot_time, our_time = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time()
+    rows = [[float(word) for word in line.split()] for line in whole_lines]
+    return [
+        Ahead(wall - our_time, monotonic - now, boot - boot_time, file_time - our_time, monotonic)
+        for wall, monotonic, boot, file_time in rows
+    ]
 
 
 @needs_library
 def test_the_wall_clock_jumps_and_no_other(printer: Popen[bytes], offset_file: Path, log: Path) -> None:
     wait_until(lambda: len(seen(log)) > 3)
-    assert all(abs(wall) < CLOSE_SECONDS for wall, _, _ in seen(log))
+    assert all(abs(ahead.wall) < CLOSE_SECONDS for ahead in seen(log))
     faketime.set_offset(offset_file, 300)
-    wait_until(lambda: seen(log)[-1][0] > 200)
-    wall, monotonic, written = seen(log)[-1]
-    assert 300 - CLOSE_SECONDS < wall <= 300
-    assert -CLOSE_SECONDS < monotonic <= 0
-    assert -CLOSE_SECONDS < written <= 0
+    wait_until(lambda: seen(log)[-1].wall > 200)
+    ahead = seen(log)[-1]
+    assert 300 - CLOSE_SECONDS < ahead.wall <= 300
+    for others in (ahead.monotonic, ahead.boot_time, ahead.file_time):
+        assert -CLOSE_SECONDS < others <= 0
 
 
 @needs_library
 def test_sleeping_takes_as_long_as_before(printer: Popen[bytes], offset_file: Path, log: Path) -> None:
     wait_until(lambda: len(seen(log)) > 1)
     faketime.set_offset(offset_file, 300)
-    wait_until(lambda: seen(log)[-1][0] > 200)
+    wait_until(lambda: seen(log)[-1].wall > 200)
     lines = len(seen(log))
     wait_until(lambda: len(seen(log)) >= lines + 10)
-    instants = [monotonic for _, monotonic, _ in seen(log)[lines : lines + 10]]
+    instants = [ahead.printed_at for ahead in seen(log)[lines : lines + 10]]
     assert all(0.1 <= later - sooner < CLOSE_SECONDS for sooner, later in pairwise(instants))
 
 
