@@ -46,7 +46,7 @@ chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECOND
 	@exec $(VENV) -m scripts.chaos --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb
-	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,mariadb)
+	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
 	@exec $(VENV) -m scripts.soak --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 check: ## formatting, lint, types, layers, migrations, OpenAPI drift

@@ -23,6 +23,7 @@ NEWER_PYTHONS = ("python3.12", "python3.11", "python3.13", "python3.14")
 REQUIREMENTS = {
     "run": ["requirements-embedded.txt"],
     "mariadb": ["requirements-embedded.txt", "requirements.txt"],
+    "soak": ["requirements-embedded.txt", "requirements.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
     "bench": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "test": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
@@ -42,8 +43,12 @@ def main() -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     files = [PROJECT / name for name in REQUIREMENTS[purpose]]
     missing = [path for path in files if not is_installed(path)]
-    if purpose in ("mariadb", "bench", "test"):
-        system_packages.require(redis=purpose == "test", compiler=PROJECT / "requirements.txt" in missing)
+    if purpose in ("mariadb", "soak", "bench", "test"):
+        system_packages.require(
+            redis=purpose == "test",
+            compiler=PROJECT / "requirements.txt" in missing,
+            libfaketime=purpose == "soak",
+        )
     if missing:
         install(missing, with_packages_of=files)
 

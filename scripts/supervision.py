@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
 
@@ -121,6 +122,13 @@ def stop(instance: Instance, name: str) -> None:
 def states(instance: Instance) -> dict[str, str]:
     """What supervisor says of each process: `RUNNING`, `BACKOFF` when it died right away, and so on."""
     return {process["name"]: process["statename"] for process in _calls(instance).getAllProcessInfo()}
+
+
+def environment(instance: Instance) -> dict[str, str]:
+    """What every process of the running instance has in its environment, which is supervisor's own."""
+    pid = (instance.run / "supervisor.pid").read_text().strip()
+    entries = Path("/proc", pid, "environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
 def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The Debian packages that MariaDB and its Python driver need: installed by root, named to everybody else."""
+"""The Debian packages of MariaDB, its Python driver and the soak: installed by root, named to others."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from scripts import faketime
 from scripts.mariadb import SEARCH_PATH
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -16,9 +17,9 @@ _POLICY_TEXT = (
 )
 
 
-def require(*, redis: bool, compiler: bool) -> None:
+def require(*, redis: bool, compiler: bool, libfaketime: bool = False) -> None:
     """Return when everything is there. Root gets it installed; for others it ends here, with what to do."""
-    packages = list(missing(redis=redis, compiler=compiler))
+    packages = list(missing(redis=redis, compiler=compiler, libfaketime=libfaketime))
     if not packages:
         return
     line = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
@@ -28,7 +29,7 @@ def require(*, redis: bool, compiler: bool) -> None:
     _install(line.split())
 
 
-def missing(*, redis: bool, compiler: bool) -> Iterator[str]:
+def missing(*, redis: bool, compiler: bool, libfaketime: bool = False) -> Iterator[str]:
     """The packages that bring what can't be found. A driver that is built already needs no compiler."""
     programs = {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
     if redis:
@@ -40,6 +41,8 @@ def missing(*, redis: bool, compiler: bool) -> Iterator[str]:
         absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
     if "gcc" in absent:
         absent.append("libc6-dev")
+    if libfaketime and not faketime.LIBRARY.exists():
+        absent.append(faketime.PACKAGE)
     yield from dict.fromkeys(absent)
 
 

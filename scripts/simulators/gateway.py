@@ -1,14 +1,19 @@
 """The payment gateway simulator: charges, cancels and refunds by key, as its card tokens say.
 
 python -m scripts.simulators.gateway --port 8001 --book var/gateway.sqlite3 --latency-ms 20
+
+`POST /latency {"ms": 2600}` makes every call slow while the process runs: charges, cancels, refunds and the
+lists of one key take so long until `DELETE /latency`, or until the process ends. Lists without a key and the
+summary stay quick, for they are read by audits. The control calls come over loopback, as all calls do.
 """
 
 import argparse
 import asyncio
 import os
+from collections.abc import Callable
 
 from scripts.simulators import cards, charges, inputs, lists, process, refunds, webhooks
-from scripts.simulators.asgi import NO_REPLY, Answer, Refused, Request, Routes, application, health
+from scripts.simulators.asgi import NO_REPLY, Answer, Handler, Refused, Request, Routes, application, health
 from scripts.simulators.books import Book, Row
 
 LONGEST_LATENCY_MS = 60_000
@@ -23,17 +28,25 @@ class Gateway:
     def __init__(self, book: Book, *, latency_ms: float, sender: webhooks.Sender | None):
         self.book = book
         self.sender = sender
-        self.way_seconds = latency_ms / 1000 / 2
+        self.configured_latency_ms = latency_ms
+        self.every_call_ms: float | None = None
         self.settling: set[asyncio.Task[Row]] = set()
 
     def routes(self) -> Routes:
         """Every path and method of the gateway."""
         return {
-            "/charges": {"GET": self.list_charges, "POST": self.charge},
-            "/charges/cancel": {"POST": self.cancel},
-            "/refunds": {"GET": self.list_refunds, "POST": self.refund},
+            "/charges": {
+                "GET": _delayed(self.list_charges, self._lookup_latency_ms),
+                "POST": _delayed(self.charge, self._payment_latency_ms),
+            },
+            "/charges/cancel": {"POST": _delayed(self.cancel, self._cancel_latency_ms)},
+            "/refunds": {
+                "GET": _delayed(self.list_refunds, self._lookup_latency_ms),
+                "POST": _delayed(self.refund, self._payment_latency_ms),
+            },
             "/webhooks": {"GET": self.list_webhooks},
             "/summary": {"GET": self.summary},
+            "/latency": {"GET": self.latency, "POST": self.set_latency, "DELETE": self.reset_latency},
             "/healthz": {"GET": health},
         }
 
@@ -41,7 +54,6 @@ class Gateway:
         """Charge a card once per key; a repeated key hears the first outcome."""
         key = inputs.idempotency_key(request)
         asked = _read_charge(request)
-        await self._way()
         charged = charges.charge(self.book, key=key, asked=asked)
         row = charged.row if charged else None
         if charged and charged.is_new and charged.row["status"] == "pending":
@@ -53,7 +65,6 @@ class Gateway:
             return NO_REPLY
         if row is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was charged.")
-        await self._way()
         return Answer(ANSWERS[row["status"]], charges.as_json(row))
 
     async def cancel(self, request: Request) -> Answer:
@@ -66,11 +77,9 @@ class Gateway:
         key = inputs.idempotency_key(request)
         fields = inputs.body(request)
         charge_id, amount = inputs.text(fields, "charge"), inputs.amount(fields, "amount")
-        await self._way()
         refunded = refunds.refund(self.book, key=key, charge_id=charge_id, amount=amount)
         if refunded is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
-        await self._way()
         return Answer(201, refunds.as_json(refunded))
 
     async def list_charges(self, request: Request) -> Answer:
@@ -97,6 +106,20 @@ class Gateway:
         content = {"charged_amount": charged_amount, "refunded_amount": refunded_amount}
         return Answer(200, {**content, "charges": charged, "refunds": refunded})
 
+    async def latency(self, request: Request) -> Answer:
+        """What every call takes at least, or null; and what charges and refunds take otherwise."""
+        return Answer(200, {"ms": self.every_call_ms, "configured_ms": self.configured_latency_ms})
+
+    async def set_latency(self, request: Request) -> Answer:
+        """Make every call take so long from now on; calls under way keep the latency they began with."""
+        self.every_call_ms = _read_latency_ms(request)
+        return await self.latency(request)
+
+    async def reset_latency(self, request: Request) -> Answer:
+        """Go back to the latency of the command line."""
+        self.every_call_ms = None
+        return await self.latency(request)
+
     def resume(self) -> None:
         """Go on with the charges that the process before this one left pending, and with its webhooks."""
         for row in charges.pending(self.book):
@@ -121,10 +144,32 @@ class Gateway:
         if self.sender:
             self.sender.send_what_waits()
 
-    async def _way(self) -> None:
-        """Half the latency: the way there, or the way back."""
-        if self.way_seconds:
-            await asyncio.sleep(self.way_seconds)
+    def _payment_latency_ms(self, request: Request) -> float:
+        return self.configured_latency_ms if self.every_call_ms is None else self.every_call_ms
+
+    def _cancel_latency_ms(self, request: Request) -> float:
+        return self.every_call_ms or 0
+
+    def _lookup_latency_ms(self, request: Request) -> float:
+        return self.every_call_ms or 0 if "key" in request.query else 0
+
+
+def _delayed(handler: Handler, latency_ms: Callable[[Request], float]) -> Handler:
+    """The handler with half of the latency before it, the way there, and half after it, refused or not."""
+
+    async def answer(request: Request) -> Answer:
+        half_seconds = latency_ms(request) / 1000 / 2
+        if not half_seconds:
+            return await handler(request)
+        await asyncio.sleep(half_seconds)
+        try:
+            answer = await handler(request)
+        except Refused as refused:
+            answer = refused.answer
+        await asyncio.sleep(half_seconds)
+        return answer
+
+    return answer
 
 
 def _read_charge(request: Request) -> charges.Asked:
@@ -137,6 +182,16 @@ def _read_charge(request: Request) -> charges.Asked:
     )
     cards.card(asked.token)
     return asked
+
+
+def _read_latency_ms(request: Request) -> float:
+    latency_ms = inputs.body(request).get("ms")
+    # For Python true is a number.
+    if isinstance(latency_ms, bool) or not isinstance(latency_ms, int | float):
+        latency_ms = -1
+    if not 0 <= latency_ms <= LONGEST_LATENCY_MS:
+        raise inputs.invalid("ms", f"a number from 0 to {LONGEST_LATENCY_MS}")
+    return float(latency_ms)
 
 
 def latency(text: str) -> float:

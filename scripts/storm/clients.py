@@ -16,13 +16,14 @@ CARDS = {
     "tok_flaky": 2,
     "tok_declined": 2,
     "tok_insufficient_funds": 1,
-    "tok_timeout_charged": 1,
-    "tok_timeout_lost": 1,
-    "tok_error": 1,
+    "tok_timeout_charged": 3,
+    "tok_timeout_lost": 2,
+    "tok_error": 3,
     "tok_refund_fails": 2,
-    "tok_webhook": 3,
+    "tok_webhook": 4,
 }
-"""Each card of the simulator, and how often it is used."""
+"""Each card of the simulator, and how often it is used. Those without an answer at first have the shop make
+several calls in one step: look-up and charge, or cancel and refund."""
 PAGES = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
 PAUSE_SECONDS = (0.0, 0.15)
 PATIENCE_SECONDS = 90

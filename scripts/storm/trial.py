@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts import children, places, ports, stack, supervision
+from scripts import children, faketime, places, ports, stack, supervision
 from scripts import instance as instances
 from scripts.instance import Instance
 from scripts.setup_error import SetupError
@@ -40,6 +40,7 @@ SETTLE_SECONDS = 120
 @dataclass(frozen=True)
 class Trial:
     """What `make NAME` does where nothing else is asked. With outages, stores stay away for long at first.
+    With long faults, the gateway gets slow and a worker's clock wrong beside all other faults.
 
     `pauses` is how many seconds a striker rests after each fault, from and to.
     """
@@ -49,6 +50,7 @@ class Trial:
     seconds: int
     has_outages: bool
     pauses: tuple[float, float]
+    has_long_faults: bool = False
 
 
 def main(trial: Trial) -> int:
@@ -86,6 +88,8 @@ def _run(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
     """All of it; the exit code. Raises SetupError and Unanswered."""
     _say(f"{trial.name}: SEED={seed} SECONDS={seconds} DB={instance.database}")
     seen = Observations()
+    if trial.has_long_faults and instance.database == "mariadb":
+        faketime.require()
     with stack.running(instance, **SETTINGS):
         stage, shop = _set_up(instance, seen, minutes=max(1, seconds // 60))
         if trial.has_outages:
@@ -150,22 +154,15 @@ def _storm(
         own = stage.buyers[number::BUYERS]
         clients.append(Buyer(own, stage, seed=f"{seed} {number}", **common))
     clients.append(echoes.Echo(instance, seed=f"{seed} echo", seen=seen))
-    with ThreadPoolExecutor(len(clients) + 2) as threads:
-        strikers = [
-            threads.submit(
-                faults.strike_until,
-                ends_at,
-                names,
-                instance=instance,
-                pauses=trial.pauses,
-                seed=f"{seed} {names[0]}",
-                seen=seen,
-            )
-            for names in (faults.SHOP, faults.OUTSIDE)
+    strikers = faults.strikers(instance.database, pauses=trial.pauses, has_long_faults=trial.has_long_faults)
+    with ThreadPoolExecutor(len(clients) + len(strikers)) as threads:
+        striking = [
+            threads.submit(faults.strike_until, ends_at, striker, instance=instance, seed=seed, seen=seen)
+            for striker in strikers
         ]
         running = [threads.submit(client.run, stop) for client in clients]
         try:
-            count = sum(striker.result() for striker in strikers)
+            count = sum(one.result() for one in striking)
         finally:
             stop.set()
     for client in running:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bootstrap, places, system_packages
+from scripts import bootstrap, faketime, places, system_packages
 
 LOCK_FILES = ["requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"]
 
@@ -107,6 +107,31 @@ def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypa
     ]
     assert [name for name in packages if not name.startswith("python3")] == wanted
     assert list(system_packages.missing(redis=False, compiler=False)) == ["mariadb-server"]
+
+
+def test_the_soak_alone_needs_libfaketime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(faketime, "LIBRARY", tmp_path / "absent.so")
+    assert list(system_packages.missing(redis=False, compiler=False, libfaketime=True)) == ["libfaketime"]
+    assert list(system_packages.missing(redis=False, compiler=False)) == []
+    monkeypatch.setattr(faketime, "LIBRARY", Path(__file__))
+    assert list(system_packages.missing(redis=False, compiler=False, libfaketime=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "purpose"),
+    [
+        (["soak"], "soak"),
+        (["soak", "DB=sqlite"], "run"),
+        (["chaos"], "run"),
+        (["chaos", "DB=mariadb"], "mariadb"),
+    ],
+)
+def test_each_trial_is_set_up_with_what_it_needs(target: list[str], purpose: str):
+    ran = subprocess.run(
+        ["make", "--dry-run", *target], cwd=places.PROJECT, capture_output=True, text=True, check=True
+    )
+    assert f"scripts/bootstrap.py {purpose}\n" in ran.stdout
+    assert purpose in bootstrap.REQUIREMENTS
 
 
 def test_an_ordinary_user_is_told_the_line_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta, timezone
@@ -535,6 +535,82 @@ def test_the_latency_is_that_of_charges_and_refunds_alone(tmp_path: Path) -> Non
         for _ in range(20):
             found(gateway, "key")
         assert time.monotonic() - began < 20 * 0.4
+
+
+SLOW_MS = 300
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def slow_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    """A gateway whose latency was changed while it runs; it holds the charge of the key `made`."""
+    with running("gateway", tmp_path_factory.mktemp("slow"), "--latency-ms", "0") as started:
+        charge(started, "made", "tok_ok")
+        assert started.post("/latency", {"ms": SLOW_MS}) == (200, {"ms": SLOW_MS, "configured_ms": 0})
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "/charges", asked("tok_ok")),
+        ("POST", "/charges", asked("tok_error")),
+        ("POST", "/charges", asked("no such token")),
+        ("GET", "/charges?key=made", None),
+        ("GET", "/charges?key=absent&limit=1000", None),
+        ("POST", "/charges/cancel", {"key": "never charged"}),
+        ("POST", "/charges/cancel", {"key": "made"}),
+        ("POST", "/refunds", {"charge": "ch_absent", "amount": 1}),
+        ("GET", "/refunds?key=made", None),
+    ],
+)
+def test_every_call_takes_the_latency_that_was_set_whatever_its_answer(
+    slow_gateway: Simulator, key: str, method: str, path: str, fields: dict[str, Any] | None
+) -> None:
+    more = {"json": fields, "headers": {"Idempotency-Key": key}} if fields else {}
+    seconds = seconds_of(lambda: slow_gateway.call(method, path, **more))
+    assert SLOW_MS / 1000 <= seconds < 10 * SLOW_MS / 1000
+
+
+def test_a_refund_takes_the_latency_that_was_set(slow_gateway: Simulator, key: str) -> None:
+    [made] = found(slow_gateway, "made")
+    fields = {"charge": made["id"], "amount": 1}
+    assert seconds_of(lambda: slow_gateway.post("/refunds", fields, key=key)) >= SLOW_MS / 1000
+
+
+def test_the_whole_book_stays_quick_while_every_call_is_slow(slow_gateway: Simulator) -> None:
+    paths = ["/charges", "/charges?limit=10", "/charges?order=order-1", "/refunds", "/webhooks", "/summary"]
+    seconds = seconds_of(lambda: [slow_gateway.call("GET", path) for path in paths * 3])
+    assert seconds < len(paths * 3) * SLOW_MS / 1000
+
+
+def test_the_configured_latency_is_back_once_the_other_is_deleted(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "1") as gateway:
+        gateway.post("/latency", {"ms": 30_000})
+        assert gateway.get("/latency") == (200, {"ms": 30_000, "configured_ms": 1})
+        assert gateway.call("DELETE", "/latency") == (200, {"ms": None, "configured_ms": 1})
+        assert seconds_of(lambda: charge(gateway, "key", "tok_ok")) < 20
+
+
+def test_the_configured_latency_is_back_after_a_restart(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "1") as gateway:
+        gateway.post("/latency", {"ms": 30_000})
+    with running("gateway", tmp_path, "--latency-ms", "1") as again:
+        assert again.get("/latency") == (200, {"ms": None, "configured_ms": 1})
+
+
+@pytest.mark.parametrize("fields", [{}, {"ms": -1}, {"ms": 60_001}, {"ms": True}, {"ms": "2600"}])
+def test_a_latency_that_is_none_is_refused_and_changes_nothing(
+    gateway: Simulator, fields: dict[str, Any]
+) -> None:
+    status, answer = gateway.post("/latency", fields)
+    assert (status, answer["code"], answer["field"]) == (400, "invalid", "ms")
+    assert gateway.get("/latency")[1]["ms"] is None
 
 
 def test_it_loads_no_django() -> None:

@@ -1,11 +1,14 @@
 """supervisor's configuration: what it starts, when, and that it can read what we write."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from supervisor.options import ServerOptions
 
 from scripts import supervision
+from scripts.instance import Instance
 
 
 @pytest.fixture
@@ -49,3 +52,16 @@ def test_each_process_is_restarted_logged_and_killed_with_its_children(options: 
             assert Path(process.stdout_logfile).name == f"{process.name}.log"
             assert Path(process.stdout_logfile).parent.is_dir()
             assert 0 < process.stdout_logfile_maxbytes <= 10 << 20
+
+
+def test_the_environment_of_the_instance_is_supervisors(tmp_path: Path):
+    instance = Instance(home=tmp_path, port=8000, database="sqlite")
+    instance.run.mkdir()
+    own = {"FIRSTCOME_VAR": str(tmp_path), "WITH_SIGNS": "a=b\nc", "EMPTY": ""}
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=own)
+    try:
+        (instance.run / "supervisor.pid").write_text(f"{child.pid}\n")
+        assert supervision.environment(instance) == own
+    finally:
+        child.kill()
+        child.wait()

@@ -1,0 +1,142 @@
+"""The faults of `make chaos` and `make soak`: drawn by the seed, and made to a gateway and a worker."""
+
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from subprocess import run
+
+import pytest
+
+from scripts import children, environment, faketime, places, ports, processes
+from scripts.instance import Instance
+from scripts.storm import clock_jump, faults
+from scripts.storm.calls import Observations
+from scripts.storm.faults import Fault, Striker
+from scripts.tests.simulator import Simulator, running, wait_until
+
+PAUSES = (2.0, 8.0)
+
+
+def drawn(striker: Striker, *, seed: str, count: int = 200) -> list[Fault]:
+    chance = random.Random(seed)
+    return [striker.choose(chance) for _ in range(count)]
+
+
+def named(database: str, *, has_long_faults: bool) -> dict[str, Striker]:
+    found = faults.strikers(database, pauses=PAUSES, has_long_faults=has_long_faults)
+    return {striker.name: striker for striker in found}
+
+
+def test_the_soak_adds_a_slow_gateway_and_a_wrong_clock() -> None:
+    assert list(named("mariadb", has_long_faults=False)) == ["web", "gateway"]
+    assert list(named("mariadb", has_long_faults=True)) == ["web", "gateway", "slow gateway", "clock jump"]
+
+
+def test_no_clock_jumps_where_the_database_has_the_clock_of_its_client() -> None:
+    assert list(named("sqlite", has_long_faults=True)) == ["web", "gateway", "slow gateway"]
+
+
+def test_a_seed_draws_the_same_faults_again() -> None:
+    for striker in named("mariadb", has_long_faults=True).values():
+        assert drawn(striker, seed="1") == drawn(striker, seed="1")
+        assert drawn(striker, seed="1") != drawn(striker, seed="2")
+
+
+def test_mariadb_is_struck_where_there_is_one() -> None:
+    struck = {
+        database: {fault.name for fault in drawn(named(database, has_long_faults=False)["gateway"], seed="1")}
+        for database in ("sqlite", "mariadb")
+    }
+    assert struck["mariadb"] - struck["sqlite"] == {"mariadb"}
+
+
+def test_the_long_faults_say_what_they_are_and_for_how_long() -> None:
+    found = named("mariadb", has_long_faults=True)
+    slow, jumps = (drawn(found[name], seed="1") for name in ("slow gateway", "clock jump"))
+    assert all(10 <= fault.seconds <= 25 for fault in slow)
+    assert all(15 <= fault.seconds <= 40 for fault in jumps)
+    assert str(Fault("slow", "gateway", 12.3)) == "slow gateway for 12.3 s"
+    assert {str(fault).partition(" for ")[0] for fault in jumps} == {"jump the clock of a second worker"}
+
+
+def instance_of(gateway: Simulator, home: Path) -> Instance:
+    return Instance(home=home, port=gateway.port - 1, database="sqlite")
+
+
+def test_every_call_to_a_slow_gateway_takes_2600_ms_and_then_no_longer(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+        with faults.lasting(Fault("slow", "gateway", 1), instance_of(gateway, tmp_path)):
+            began = time.monotonic()
+            gateway.get("/charges", key="absent")
+            assert time.monotonic() - began >= 2.6
+        assert gateway.get("/latency")[1]["ms"] is None
+
+
+def test_a_gateway_that_dies_while_it_is_slow_is_not_slow_any_more(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+            fault = faults.lasting(Fault("slow", "gateway", 1), instance_of(gateway, tmp_path))
+            fault.__enter__()
+        again = stack.enter_context(running("gateway", tmp_path, "--latency-ms", "0", port=gateway.port))
+        assert again.get("/latency")[1]["ms"] is None
+        fault.__exit__(None, None, None)
+        assert again.get("/latency")[1]["ms"] is None
+
+
+def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
+    seen = Observations()
+    striker = Striker("slow gateway", lambda chance: Fault("slow", "gateway", 20), (0.0, 0.0))
+    nothing = Instance(home=tmp_path, port=ports.free(2), database="sqlite")
+    ends_at = time.monotonic() + 0.2
+    assert faults.strike_until(ends_at, striker, instance=nothing, seed="1", seen=seen) == 1
+    [failed, not_ready] = seen.findings
+    assert failed.startswith("slow gateway for 0.2 s: the gateway took no POST /latency")
+    assert not_ready.startswith("not ready")
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Instance]:
+    """As much of a stack as a worker needs: a Redis, and a process with the environment of supervisor's."""
+    instance = Instance(home=tmp_path, port=ports.free(4), database="sqlite")
+    for folder in (instance.run, instance.logs, instance.data):
+        folder.mkdir()
+    settings = environment.compose(instance, {})
+    sleeper = [sys.executable, "-c", "import signal; signal.pause()"]
+    redis = processes.command("redis", instance, settings)
+    with ExitStack() as stop:
+        for name, command in (("redis", redis), ("supervisor", sleeper)):
+            log = instance.logs / f"{name}.log"
+            child = children.start(command, log=log, environment={**settings, "PATH": "/usr/bin:/bin"})
+            stop.callback(children.stop, child)
+        (instance.run / "supervisor.pid").write_text(f"{child.pid}\n")
+        wait_until(lambda: ports.answers(str(instance.redis_socket)))
+        yield instance
+
+
+@pytest.mark.skipif(not faketime.LIBRARY.exists(), reason="libfaketime is missing: `make soak` installs it")
+def test_a_second_worker_starts_with_the_right_time_and_then_is_five_minutes_ahead(stack: Instance) -> None:
+    log = stack.logs / "clock-jump-worker.log"
+    began = datetime.now().astimezone()
+
+    def logged() -> list[datetime]:
+        lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
+        return [datetime.fromisoformat(json.loads(line)["timestamp"]) for line in lines]
+
+    def jumped() -> bool:
+        return any(later - sooner > timedelta(seconds=200) for sooner, later in pairwise(logged()))
+
+    with faults.lasting(Fault("jump", "the clock of a second worker", 1), stack):
+        assert logged()[0] - began < timedelta(seconds=60)
+        call = [sys.executable, "-m", "celery", "-A", "shop", "call", "orders.advance", "--args", '["x"]']
+        settings = environment.compose(stack, {"PATH": "/usr/bin:/bin"})
+        time.sleep(faketime.REFRESH_SECONDS)
+        run(call, cwd=places.PROJECT, env=settings, check=True, capture_output=True)
+        wait_until(jumped)
+    assert logged()[-1] - began < timedelta(seconds=clock_jump.JUMP_SECONDS + 120)
