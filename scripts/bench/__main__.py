@@ -107,8 +107,8 @@ class Bench:
         self.measured.append(single(loads.hot_orders(here, row="hot_crowd", vus=self.size.hot_vus)))
         self.say(f"{self.size.connections:,} open connections …")
         self.measured.append(at_once.measure(here))
-        self.say("Orders paid to the end …")
-        self.measured.append(paying.measure(here))
+        self.say("Paid orders …")
+        self.measured += paying.rows(list(self.paid(here)))
         self.say("More and more buyers …")
         self.plotted["buyers"], buyers = growing.by_buyers(here)
         self.measured.append(buyers)
@@ -133,6 +133,13 @@ class Bench:
             yield loads.orders(here)
             yield loads.null(here)
             yield loads.hot_orders(here)
+            yield loads.null(here)
+
+    def paid(self, here: Stage) -> Iterator[Run]:
+        """Both bodies, by buyers who wait and by others, with null before and after each."""
+        yield loads.null(here)
+        for load in paying.LOADS.values():
+            yield paying.measure(here, load)
             yield loads.null(here)
 
     def say(self, text: str) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 VUS = 100
 """Buyers at once where a row says nothing else, each with one request under way at any time."""
 CROWD_PAUSE_SECONDS = 1
-PAYERS = 44
-"""Who wait for their payment at once: `Prefer: wait` may hold half of the web threads, 32 of each of two
+WAITING_BUYERS = 40
+"""Those who wait for their payment: `Prefer: wait` may hold half of the web threads, 32 of each of two
 processes, and connections fall on the two as chance has it."""
 
 
@@ -27,6 +27,8 @@ class Size:
     hot_vus: int
     paid_seconds: int
     paid_accounts: int
+    accepted_seconds: int
+    accepted_accounts: int
     vus: Sequence[int]
     step_seconds: int
     tables: Sequence[int]
@@ -51,6 +53,8 @@ FULL = Size(
     hot_vus=1_000,
     paid_seconds=15,
     paid_accounts=8_000,
+    accepted_seconds=8,
+    accepted_accounts=12_000,
     vus=(10, 30, 100, 300, 1_000),
     step_seconds=4,
     tables=(1_000_000, 2_500_000, 5_000_000),
@@ -68,6 +72,8 @@ QUICK = Size(
     hot_vus=1_000,
     paid_seconds=2,
     paid_accounts=1_500,
+    accepted_seconds=2,
+    accepted_accounts=3_000,
     vus=(10, 1_000),
     step_seconds=1,
     tables=(50_000,),

@@ -25,6 +25,8 @@ TINY = sizes.Size(
     hot_vus=150,
     paid_seconds=1,
     paid_accounts=200,
+    accepted_seconds=1,
+    accepted_accounts=400,
     vus=(10,),
     step_seconds=1,
     tables=(12_000,),
@@ -44,6 +46,8 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     assert figures["audit"]["command_mib"] > 0 and figures["memory"]["peak_mib"] > 0
     assert figures["memory"]["connections_used"] <= figures["memory"]["connections_allowed"]
     assert all(figures[row]["of_null"] > 0 for row in ("coupon", "sold_out", "same_again", "orders"))
+    assert all(figures[row]["of_null"] > 0 for row in ("paid_card", "paid"))
+    assert all(figures[row]["settled_per_second"] > 0 for row in ("accepted_card", "accepted"))
     assert figures["coupon"]["of_pessimistic"] > 0 and figures["growth"]["of_empty"] > 0
     assert {"Python", "Django", "granian", "MariaDB", "Redis", "k6"} <= report["circumstances"][
         "versions"
