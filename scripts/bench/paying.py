@@ -96,9 +96,10 @@ def measure(stage: Stage, load: PaidLoad) -> Run:
         figures = stage.ask("paid", seconds=load.seconds(stage.size), vus=load.buyers, **settings)
         backlog_size = _unfinished(stage, began_at)
         _wait_until_settled(stage, began_at)
-    spent = processor.each(before, processor.spent(stage.instance), requests=figures.succeeded)
-    of_k6 = 1e6 * figures.k6_cores * figures.seconds / max(figures.succeeded, 1)
+    after = processor.spent(stage.instance)
     orders = Orders(**database.row(stage.instance, PLACED, began_at))
+    spent = processor.each(before, after, requests=orders.placed)
+    of_k6 = 1e6 * figures.k6_cores * figures.seconds / max(orders.placed, 1)
     return Run(
         row=load.row,
         figures=replace(figures, microseconds=spent | {"k6": of_k6}),

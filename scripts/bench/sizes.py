@@ -1,7 +1,7 @@
 """How much is measured: all of it, or in two minutes enough to see that everything works."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 VUS = 100
 """Buyers at once where a row says nothing else, each with one request under way at any time."""
@@ -78,4 +78,11 @@ QUICK = Size(
     step_seconds=1,
     tables=(50_000,),
     filled_orders=5_000,
+)
+AGAINST_FULL = replace(
+    FULL, users=12_000, paid_seconds=10, paid_accounts=6_000, accepted_seconds=8, accepted_accounts=12_000
+)
+"""Of the paid rows beside another commit. An account has points for ten orders."""
+AGAINST_QUICK = replace(
+    QUICK, rounds=2, users=4_000, paid_seconds=3, accepted_seconds=3, accepted_accounts=4_000
 )
