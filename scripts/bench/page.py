@@ -77,7 +77,8 @@ def against_circumstances(report: Report) -> str:
         f"`make bench AGAINST={against['name']}` on {report['measured_at'][:10]}: this is commit "
         f"{report['commit']}{changed}, other is {against['commit']}.\n"
         f"{told['cores']} cores of {told['processor']}, {told['memory_gib']} GB, {told['system']}; "
-        f"load average {told['load_before']:.1f} before.\n{versions}.\n{size['rounds']} rounds, this and other in turn, "
+        f"load average {told['load_before']:.1f} before.\n{versions}.\n"
+        f"{size['rounds']} rounds, this and other in turn, "
         f"{size['paid_seconds']} s a load that waits and {size['accepted_seconds']} s one that doesn't, "
         f"{report['seconds'] / 60:.0f} minutes in all.\nThe number is the median of the rounds, of "
         '"oldest waiting" and "answered 503" the largest;\nin brackets the lowest and the highest.'

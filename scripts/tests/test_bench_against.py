@@ -26,6 +26,7 @@ from scripts.instance import Instance
 from scripts.load import Figures
 from scripts.setup_error import SetupError
 
+SOME_COMMIT = other_commit.Commit(sha="0" * 40, name="HEAD")
 BEGAN_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIGURES = Figures(
     seconds=10,
@@ -151,8 +152,9 @@ def test_a_stack_that_does_not_start_is_reported_in_a_line(
 ):
     """A commit whose `make run` fails: the line shows the reason that the other commit gives."""
     (tmp_path / "Makefile").write_text("run:\n\t@echo 'firstcome: no such thing'; exit 1\n")
-    one = against.Comparison(other_commit.find("HEAD"), sizes.AGAINST_QUICK, tmp_path)
+    one = against.Comparison(SOME_COMMIT, sizes.AGAINST_QUICK, tmp_path)
     other = one.instance("other", 20_000, tmp_path)
+    monkeypatch.setattr(other_commit, "find", lambda name: SOME_COMMIT)
     monkeypatch.setattr(against.Comparison, "report", lambda self: self.running("it", other).__enter__())
     assert against.run("HEAD", sizes.AGAINST_QUICK, tmp_path) == 1
     said = capsys.readouterr().err
@@ -166,7 +168,7 @@ def test_changes_that_are_not_committed_are_known(repository: Path):
 
 
 def test_both_stacks_have_ports_state_and_code_of_their_own(tmp_path: Path):
-    one = against.Comparison(other_commit.find("HEAD"), sizes.AGAINST_QUICK, tmp_path)
+    one = against.Comparison(SOME_COMMIT, sizes.AGAINST_QUICK, tmp_path)
     this, other = one.instances(tmp_path / "checkout")
     assert not set(this.ports) & set(other.ports)
     assert (this.home, other.home) == (tmp_path / "this", tmp_path / "other")
