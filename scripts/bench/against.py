@@ -22,6 +22,7 @@ from scripts.bench import (
     other_commit,
     page,
     paying,
+    pinning,
     results,
     sizes,
     stage,
@@ -101,6 +102,7 @@ class Comparison:
                 here = stage.seeded(instance, self.size)
             except SetupError as error:
                 raise SetupError(f"{name} doesn't start: {_last_line(error)}") from error
+            pinning.pin_web_processes(instance)
             loads.coupons(here, seconds=WARM_UP_SECONDS)
             warm_up = replace(self.size, paid_seconds=WARM_UP_SECONDS)
             paying.measure(replace(here, size=warm_up), paying.LOADS["paid_card"])

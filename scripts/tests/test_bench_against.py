@@ -1,6 +1,8 @@
 """Paid orders beside another commit: which commit that is, the arithmetic, the goals and the table."""
 
+import os
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from scripts.bench import (
     other_commit,
     page,
     paying,
+    pinning,
     results,
     sizes,
 )
@@ -195,6 +198,27 @@ def test_a_load_that_begins_beside_a_backlog_is_a_finding(monkeypatch: pytest.Mo
     monkeypatch.setattr(paying, "measure", lambda here, load: a_run(load.row))
     measured = against.measure_alone(Stage(), LOADS["paid"], before=[Stage()])
     assert measured.findings == ["paid: began beside a backlog of 3 events and 8 sagas"]
+
+
+def test_every_thread_of_a_process_is_kept_to_its_processor():
+    code = (
+        "import sys, threading\n"
+        "for _ in range(5): threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout.readline() == "ready\n"
+        processor = max(os.sched_getaffinity(0))
+        pinning.pin(child.pid, processor)
+        threads = [int(name) for name in os.listdir(f"/proc/{child.pid}/task")]
+        assert len(threads) == 6
+        assert all(os.sched_getaffinity(thread) == {processor} for thread in threads)
+    finally:
+        child.communicate(timeout=20)
+    pinning.pin(child.pid, processor)  # it has ended
 
 
 # --- settled a second ---
