@@ -46,7 +46,7 @@ NOISY = "This was a quick run: its ratios are noisy, and one that is just missed
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the shop on MariaDB.")
-    parser.add_argument("--quick", default="", help="1: two minutes instead of a quarter of an hour")
+    parser.add_argument("--quick", default="", help="1: two minutes instead of twenty")
     parser.add_argument("--against", default="", help="a commit: paid orders alone, beside that one")
     arguments = parser.parse_args()
     is_quick = arguments.quick in {"1", "yes", "true"}

@@ -1,7 +1,7 @@
 """A processor of its own for each web process of a stack, where several stacks share the machine.
 
-Under `WEB_OWN_PROCESSOR` a web process claims a processor that no other process of the machine has claimed, so
-only the first stack gets any. Two stacks that are loaded in turn would differ by that: measured with the
+Under `WEB_OWN_PROCESSOR` a web process claims a processor that no other process of the machine has claimed,
+so only the first stack gets any. Two stacks that are loaded in turn would differ by that: measured with the
 same code twice, the first one accepted a quarter fewer orders a second.
 """
 
@@ -38,6 +38,6 @@ def pin(pid: int, processor: int) -> None:
 
 def _threads(pid: int) -> set[int]:
     try:
-        return {int(name) for name in os.listdir(f"/proc/{pid}/task")}
+        return {int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()}
     except FileNotFoundError:
         return set()

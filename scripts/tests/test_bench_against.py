@@ -213,7 +213,7 @@ def test_every_thread_of_a_process_is_kept_to_its_processor():
         assert child.stdout.readline() == "ready\n"
         processor = max(os.sched_getaffinity(0))
         pinning.pin(child.pid, processor)
-        threads = [int(name) for name in os.listdir(f"/proc/{child.pid}/task")]
+        threads = [int(path.name) for path in Path(f"/proc/{child.pid}/task").iterdir()]
         assert len(threads) == 6
         assert all(os.sched_getaffinity(thread) == {processor} for thread in threads)
     finally:
