@@ -47,6 +47,8 @@ export const options = {
 // Counters have to exist before the first request; 0 stands for no answer at all.
 const STATUSES = [0, 200, 201, 202, 400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504];
 const others = Object.fromEntries(STATUSES.map((status) => [status, new Counter(`status_${status}`)]));
+// Of the answers 503: those with the code `overloaded`, where the load asks for it.
+const overloaded = new Counter("overloaded");
 
 // The number of this request, from 0 on, over all VUs.
 export function turn() {
@@ -71,8 +73,9 @@ function signedIn(number) {
 }
 
 // What POSTs a text to that path as the account whose turn it is; an answer of another status than
-// `expected` counts as an error.
-export function asking(path, expected) {
+// `expected` counts as an error. With `pausesIfOverloaded` a 503 `overloaded` is counted by itself as well, and
+// its buyer makes a pause of Retry-After.
+export function asking(path, expected, { pausesIfOverloaded = false } = {}) {
   const url = `${URL}/api/v1${path}`;
   const responseCallback = http.expectedStatuses(expected);
   return (body, headers = {}) => {
@@ -81,9 +84,17 @@ export function asking(path, expected) {
     }
     headers.Authorization = users[turn() % ACCOUNTS].bearer;
     headers["Content-Type"] = "application/json";
-    const { status } = http.post(url, body, { headers, responseCallback, timeout: TIMEOUT });
-    if (status !== expected) {
-      others[status]?.add(1);
+    const params = { headers, responseCallback, timeout: TIMEOUT };
+    if (pausesIfOverloaded) {
+      params.responseType = "text"; // its code is in the body
+    }
+    const response = http.post(url, body, params);
+    if (response.status !== expected) {
+      others[response.status]?.add(1);
+    }
+    if (pausesIfOverloaded && response.status === 503 && response.json("code") === "overloaded") {
+      overloaded.add(1);
+      sleep(Number(response.headers["Retry-After"] || 1));
     }
     if (PAUSE) {
       sleep(PAUSE);
@@ -102,6 +113,7 @@ export function handleSummary(data) {
     statuses: Object.fromEntries(
       counted.map((status) => [status, data.metrics[`status_${status}`].values.count]),
     ),
+    overloaded: data.metrics.overloaded?.values.count || 0,
     p50_ms: took.values.med,
     p95_ms: took.values["p(95)"],
     max_ms: took.values.max,

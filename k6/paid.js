@@ -1,22 +1,30 @@
-// One order for each account, paid to the end in one call: stock, coupon, points and card, and the wait until
-// it has settled. CODES are the accounts' coupons, in their order; RUN makes the keys of this run its own.
+// One order for each account, paid by card, or with CODES by coupon, points and card. CODES are the accounts'
+// coupons, in their order; RUN makes the keys of this run its own. With WAIT each buyer waits that many seconds
+// for the payment and expects 201; without it 202 is expected, and an `overloaded` answer makes the buyer pause.
 
 import { SharedArray } from "k6/data";
 import { asking, turn } from "./measure.js";
 export { handleSummary, options } from "./measure.js";
 
-const products = new SharedArray("products", () => JSON.parse(open(__ENV.PRODUCTS)));
-const codes = new SharedArray("codes", () => JSON.parse(open(__ENV.CODES)));
 const POINTS = 1000;
-const ask = asking("/orders", 201);
+const WAIT = Number(__ENV.WAIT || 0);
+const products = new SharedArray("products", () => JSON.parse(open(__ENV.PRODUCTS)));
+const codes = __ENV.CODES ? new SharedArray("codes", () => JSON.parse(open(__ENV.CODES))) : null;
+const ask = WAIT ? asking("/orders", 201) : asking("/orders", 202, { pausesIfOverloaded: true });
 
 export default function () {
   const number = turn();
   const order = {
     items: [{ product: products[number % products.length], quantity: 1 }],
-    coupon: codes[number],
-    points_amount: POINTS,
     payment: { token: "tok_ok" },
   };
-  ask(JSON.stringify(order), { "Idempotency-Key": `${__ENV.RUN}-${number}`, Prefer: "wait=20" });
+  if (codes) {
+    order.coupon = codes[number];
+    order.points_amount = POINTS;
+  }
+  const headers = { "Idempotency-Key": `${__ENV.RUN}-${number}` };
+  if (WAIT) {
+    headers.Prefer = `wait=${WAIT}`;
+  }
+  ask(JSON.stringify(order), headers);
 }

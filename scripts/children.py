@@ -50,8 +50,9 @@ def start(
     log: Path,
     environment: Mapping[str, str],
     when_parent_dies: int = signal.SIGKILL,
+    folder: Path = PROJECT,
 ) -> subprocess.Popen[bytes]:
-    """Start the command in a session of its own, its output appended to `log`.
+    """Start the command in a session of its own and in that folder, its output appended to `log`.
 
     The kernel sends it `when_parent_dies` as soon as the calling process is gone, however that ended.
     """
@@ -68,7 +69,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd=PROJECT,
+            cwd=folder,
             env=dict(environment),
             start_new_session=True,
             preexec_fn=die_with_parent,

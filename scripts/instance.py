@@ -22,6 +22,8 @@ class Instance:
     home: Path
     port: int
     database: str
+    project: Path = places.PROJECT
+    """The folder of the code that runs: another checkout where two commits are compared."""
 
     @property
     def data(self) -> Path:
@@ -88,14 +90,13 @@ class Instance:
         )
 
 
-def choose(*, home: Path, port: str, database: str) -> Instance:
+def choose(*, home: Path, port: str, database: str, project: Path = places.PROJECT) -> Instance:
     """The instance that these words name; empty ones mean the defaults. Raises SetupError."""
     database = database or DATABASES[0]
     if database not in DATABASES:
         raise SetupError(f"DB={database} is not a database: say DB=sqlite or DB=mariadb")
-    return Instance(
-        home=home, port=ports.parse(port or str(DEFAULT_PORT), following=PORTS - 1), database=database
-    )
+    number = ports.parse(port or str(DEFAULT_PORT), following=PORTS - 1)
+    return Instance(home=home, port=number, database=database, project=project)
 
 
 def choose_like_last(*, home: Path, port: str, database: str) -> Instance:

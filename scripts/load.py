@@ -30,8 +30,9 @@ SPARING = {"GOGC": "400"}
 class Figures:
     """What one run of k6 measured.
 
-    `statuses` counts the errors by their status, `k6_cores` is the processor time a second that the load
-    itself took; `microseconds` of processor a request by process, where that was looked at.
+    `statuses` counts the errors by their status, `overloaded` those of them that are 503 `overloaded`, where
+    the load allows for them; `k6_cores` is the processor time a second that the load itself took;
+    `microseconds` of processor a request by process, where that was looked at.
     """
 
     seconds: float
@@ -42,6 +43,7 @@ class Figures:
     p95_ms: float
     max_ms: float
     k6_cores: float
+    overloaded: int = 0
     microseconds: Mapping[str, float] = field(default_factory=dict)
 
     @property

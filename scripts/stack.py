@@ -21,7 +21,7 @@ OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 
 @contextmanager
 def running(instance: Instance, **settings: str) -> Iterator[str]:
-    """`make run`, from its start to Ctrl-C; yields what it said when it was ready.
+    """`make run` in the instance's project, from its start to Ctrl-C; yields what it said when it was ready.
 
     Raises SetupError when it doesn't start, or leaves anything behind when it stops.
     """
@@ -29,7 +29,9 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     log = instance.home / "make-run.log"
     log.write_bytes(b"")
     own = _environment(instance, settings)
-    child = children.start(words, log=log, environment=own, when_parent_dies=signal.SIGTERM)
+    child = children.start(
+        words, log=log, environment=own, when_parent_dies=signal.SIGTERM, folder=instance.project
+    )
     try:
         is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
         children.wait_until(is_ready, name="make run", child=child, log=log, within_seconds=READY_SECONDS)
@@ -68,7 +70,7 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     child = subprocess.Popen(
         words,
-        cwd=places.PROJECT,
+        cwd=instance.project,
         env=_environment(instance, settings),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -88,9 +90,15 @@ def _run(
 
 
 def _environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
-    """Exported settings win over a developer's `.env`, so this never meets a database of theirs."""
-    own = {**os.environ, **environment.defaults(instance), **settings}
-    return {name: value for name, value in own.items() if name not in OF_MAKE}
+    """Exported settings win over a developer's `.env`, so this never meets a database of theirs.
+
+    Another checkout has no `.env` and chooses defaults of its own, so none are exported to it.
+    """
+    defaults = environment.defaults(instance)
+    own = {name: value for name, value in os.environ.items() if name not in (*defaults, *OF_MAKE)}
+    if instance.project == places.PROJECT:
+        own |= defaults
+    return {**own, **settings}
 
 
 def _stop(instance: Instance, child: subprocess.Popen[bytes]) -> None:

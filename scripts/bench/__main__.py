@@ -2,7 +2,8 @@
 
 Boots a stack of its own on free ports, seeds it, measures every row, audits, prints one table, and writes
 docs/bench.json and docs/performance.md. It fails when a ratio is below its goal, a law is broken, a request
-isn't answered as it should be, or the shop counts otherwise than its callers.
+isn't answered as it should be, or the shop counts otherwise than its callers. With a commit to compare with,
+only paid orders are measured, beside that commit (`scripts.bench.against`).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 from scripts import children, circumstances, machine, places, ports, stack
 from scripts import instance as instances
 from scripts.bench import (
+    against,
     alone,
     at_once,
     auditing,
@@ -44,12 +46,18 @@ NOISY = "This was a quick run: its ratios are noisy, and one that is just missed
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the shop on MariaDB.")
-    parser.add_argument("--quick", default="", help="1: two minutes instead of a quarter of an hour")
-    size = sizes.QUICK if parser.parse_args().quick in {"1", "yes", "true"} else sizes.FULL
+    parser.add_argument("--quick", default="", help="1: two minutes instead of twenty")
+    parser.add_argument("--against", default="", help="a commit: paid orders alone, beside that one")
+    arguments = parser.parse_args()
+    is_quick = arguments.quick in {"1", "yes", "true"}
     children.hear_stop_signals()
     # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=places.private_folder(places.state())))
     try:
+        if arguments.against:
+            size = sizes.AGAINST_QUICK if is_quick else sizes.AGAINST_FULL
+            return against.run(arguments.against, size, home)
+        size = sizes.QUICK if is_quick else sizes.FULL
         port = str(ports.free(instances.PORTS))
         bench = Bench(instances.choose(home=home, port=port, database="mariadb"), size)
         return bench.run()
@@ -107,8 +115,8 @@ class Bench:
         self.measured.append(single(loads.hot_orders(here, row="hot_crowd", vus=self.size.hot_vus)))
         self.say(f"{self.size.connections:,} open connections …")
         self.measured.append(at_once.measure(here))
-        self.say("Orders paid to the end …")
-        self.measured.append(paying.measure(here))
+        self.say("Paid orders …")
+        self.measured += paying.rows(list(self.paid(here)))
         self.say("More and more buyers …")
         self.plotted["buyers"], buyers = growing.by_buyers(here)
         self.measured.append(buyers)
@@ -133,6 +141,13 @@ class Bench:
             yield loads.orders(here)
             yield loads.null(here)
             yield loads.hot_orders(here)
+            yield loads.null(here)
+
+    def paid(self, here: Stage) -> Iterator[Run]:
+        """Both bodies, by buyers who wait and by others, with null before and after each."""
+        yield loads.null(here)
+        for load in paying.LOADS.values():
+            yield paying.measure(here, load)
             yield loads.null(here)
 
     def say(self, text: str) -> None:

@@ -12,12 +12,15 @@ NULL, COUPON, PESSIMISTIC = "null", "coupon", "pessimistic"
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of k6 for a row; `findings` say what it found that must not be."""
+    """One run of k6 for a row; `findings` say what it found that must not be, `others` are figures that k6
+    doesn't know. `per` is what the microseconds of processor are counted for."""
 
     row: str
     figures: Figures
     findings: Sequence[str] = ()
     campaign: int = 0
+    others: Mapping[str, float] = field(default_factory=dict)
+    per: str = "a request"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ def null_around(runs: Sequence[Run], place: int) -> float:
 
 def _row(name: str, runs: Sequence[Run]) -> Measured:
     mine = [(place, run) for place, run in enumerate(runs) if run.row == name]
-    each = [_of_k6(run.figures) | dict(_ratios(run, place, runs)) for place, run in mine]
+    each = [_of_k6(run.figures) | dict(run.others) | dict(_ratios(run, place, runs)) for place, run in mine]
     numbers = {figure: [one[figure] for one in each] for figure in each[0]}
     return Measured(
         row=name,
@@ -81,6 +84,12 @@ def ratio(number: float, of: float) -> float:
     return number / of if of else 0
 
 
+def median_microseconds(runs: Sequence[Run]) -> dict[str, float]:
+    """Microseconds of processor by process, where they were counted."""
+    each = [run.figures.microseconds for run in runs if run.figures.microseconds]
+    return {name: median(one[name] for one in each) for name in each[0]} if each else {}
+
+
 def _of_k6(figures: Figures) -> dict[str, float]:
     return {
         "per_second": figures.per_second,
@@ -92,7 +101,6 @@ def _of_k6(figures: Figures) -> dict[str, float]:
 
 def _processor(runs: Sequence[Run]) -> str:
     """What a request took in each process, as the median of the runs."""
-    each = [run.figures.microseconds for run in runs if run.figures.microseconds]
-    medians = {name: median(one[name] for one in each) for name in each[0]} if each else {}
+    medians = median_microseconds(runs)
     told = ", ".join(f"{number:,.0f} in {name}" for name, number in medians.items())
-    return f"µs of processor a request: {told} (its start included)" if told else ""
+    return f"µs of processor {runs[0].per}: {told} (its start included)" if told else ""

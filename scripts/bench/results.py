@@ -15,6 +15,7 @@ from scripts.bench.sizes import Size
 from scripts.setup_error import SetupError
 
 FILE = places.PROJECT / "docs" / "bench.json"
+AGAINST_FILE = places.PROJECT / "docs" / "bench-against.json"
 Report = dict[str, Any]
 
 

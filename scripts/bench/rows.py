@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 OF_NULL, OF_PESSIMISTIC, OF_EMPTY = "of_null", "of_pessimistic", "of_empty"
+SETTLED, OLDEST_WAITING = "settled_per_second", "oldest_waiting_seconds"
 RATIOS = {OF_NULL: "null", OF_PESSIMISTIC: "pessimistic", OF_EMPTY: "empty"}
 """Figures that compare two loads of one run, and with what: the only ones that mean the same on every
 machine, hence the only ones that the command fails for."""
@@ -97,11 +98,25 @@ ROWS: Mapping[str, Row] = {
         calls="the same by 1,000 buyers",
         goals=[Goal(figure="p95_ms", below=700), Goal(figure="max_ms", below=3_000)],
     ),
-    "paid": Row(
-        name="orders paid to the end",
-        calls="`POST /api/v1/orders` with points, card and coupon and `Prefer: wait`: 201 once it is paid; "
+    "paid_card": Row(
+        name="paid orders, card, waiting",
+        calls="`POST /api/v1/orders` with a card and `Prefer: wait=20`, by 40 buyers: 201 once it is paid; "
         "the gateway answers in 20 ms",
+    ),
+    "paid": Row(
+        name="paid orders, mixed, waiting",
+        calls="the same with points, coupon and card",
         goals=_fast(300, 500),
+    ),
+    "accepted_card": Row(
+        name="paid orders, card, not waiting",
+        calls="`POST /api/v1/orders` with a card: 202 once it is accepted, or 503 `overloaded`",
+        goals=[Goal(figure=OLDEST_WAITING, below=5)],
+    ),
+    "accepted": Row(
+        name="paid orders, mixed, not waiting",
+        calls="the same with points, coupon and card",
+        goals=[Goal(figure=OLDEST_WAITING, below=5)],
     ),
     "buyers": Row(
         name="more and more buyers",

@@ -1,13 +1,13 @@
 """How much is measured: all of it, or in two minutes enough to see that everything works."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 VUS = 100
 """Buyers at once where a row says nothing else, each with one request under way at any time."""
 CROWD_PAUSE_SECONDS = 1
-PAYERS = 44
-"""Who wait for their payment at once: `Prefer: wait` may hold half of the web threads, 32 of each of two
+WAITING_BUYERS = 40
+"""Those who wait for their payment: `Prefer: wait` may hold half of the web threads, 32 of each of two
 processes, and connections fall on the two as chance has it."""
 
 
@@ -27,6 +27,8 @@ class Size:
     hot_vus: int
     paid_seconds: int
     paid_accounts: int
+    accepted_seconds: int
+    accepted_accounts: int
     vus: Sequence[int]
     step_seconds: int
     tables: Sequence[int]
@@ -51,6 +53,8 @@ FULL = Size(
     hot_vus=1_000,
     paid_seconds=15,
     paid_accounts=8_000,
+    accepted_seconds=8,
+    accepted_accounts=12_000,
     vus=(10, 30, 100, 300, 1_000),
     step_seconds=4,
     tables=(1_000_000, 2_500_000, 5_000_000),
@@ -68,8 +72,17 @@ QUICK = Size(
     hot_vus=1_000,
     paid_seconds=2,
     paid_accounts=1_500,
+    accepted_seconds=2,
+    accepted_accounts=3_000,
     vus=(10, 1_000),
     step_seconds=1,
     tables=(50_000,),
     filled_orders=5_000,
+)
+AGAINST_FULL = replace(
+    FULL, users=12_000, paid_seconds=10, paid_accounts=6_000, accepted_seconds=8, accepted_accounts=12_000
+)
+"""Of the paid rows beside another commit. An account has points for ten orders."""
+AGAINST_QUICK = replace(
+    QUICK, rounds=2, users=4_000, paid_seconds=3, accepted_seconds=3, accepted_accounts=4_000
 )

@@ -4,11 +4,11 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts.bench.rows import RATIOS, ROWS, Goal
+from scripts.bench.rows import OLDEST_WAITING, RATIOS, ROWS, SETTLED, Goal
 
 Told = Mapping[str, Any]
 """A row as docs/bench.json has it."""
-BESIDE = ("connections", "per_second", "p50_ms", "p95_ms", "max_ms", "of_null", "command_mib")
+BESIDE = ("connections", "per_second", SETTLED, "p50_ms", "p95_ms", "max_ms", "of_null", "command_mib")
 """What is told of a row where it has it, beside what there is a goal for."""
 WIDEST = 62
 """Characters of a figure in a terminal."""
@@ -113,6 +113,8 @@ def _words(name: str, number: float) -> str:
         return f"{said} × {RATIOS[name]}"
     forms = {
         "per_second": "{}/s",
+        SETTLED: "{}/s settled",
+        OLDEST_WAITING: "oldest waiting {} s",
         "p50_ms": "p50 {} ms",
         "p95_ms": "p95 {} ms",
         "max_ms": "longest {} ms",
@@ -126,4 +128,6 @@ def _words(name: str, number: float) -> str:
 
 
 def _number(name: str, number: float) -> str:
+    if name == OLDEST_WAITING:
+        return f"{number:.1f}"
     return f"{number:.2f}" if name in RATIOS or name == "connections_share" else f"{number:,.0f}"

@@ -92,6 +92,8 @@ def test_every_goal_of_the_work_is_there():
         ("hot_crowd", "max_ms"): 3_000,
         ("paid", "per_second"): 300,
         ("paid", "p95_ms"): 500,
+        ("accepted_card", "oldest_waiting_seconds"): 5,
+        ("accepted", "oldest_waiting_seconds"): 5,
         ("growth", "of_empty"): 0.9,
         ("audit", "seconds"): 60,
         ("memory", "peak_mib"): 250,

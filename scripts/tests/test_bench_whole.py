@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scripts import instance as instances
-from scripts import places, ports, process_identity
-from scripts.bench import sizes
+from scripts import machine, places, ports, process_identity
+from scripts.bench import other_commit, paying, sizes
 from scripts.bench.__main__ import Bench, conclude
+from scripts.bench.against import Comparison
 from scripts.bench.rows import RATIOS, ROWS
 from shop.tests.racing import wait_until
 
@@ -25,6 +28,8 @@ TINY = sizes.Size(
     hot_vus=150,
     paid_seconds=1,
     paid_accounts=200,
+    accepted_seconds=1,
+    accepted_accounts=400,
     vus=(10,),
     step_seconds=1,
     tables=(12_000,),
@@ -44,6 +49,8 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     assert figures["audit"]["command_mib"] > 0 and figures["memory"]["peak_mib"] > 0
     assert figures["memory"]["connections_used"] <= figures["memory"]["connections_allowed"]
     assert all(figures[row]["of_null"] > 0 for row in ("coupon", "sold_out", "same_again", "orders"))
+    assert all(figures[row]["of_null"] > 0 for row in ("paid_card", "paid"))
+    assert all(figures[row]["settled_per_second"] > 0 for row in ("accepted_card", "accepted"))
     assert figures["coupon"]["of_pessimistic"] > 0 and figures["growth"]["of_empty"] > 0
     assert {"Python", "Django", "granian", "MariaDB", "Redis", "k6"} <= report["circumstances"][
         "versions"
@@ -52,6 +59,26 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     missed = [goal for row in report["rows"] for goal in row["goals"] if not goal["is_met"]]
     assert conclude(report) == (1 if any(goal["figure"] in RATIOS for goal in missed) else 0)
     assert process_identity.of_state(tmp_path) == set()
+
+
+@pytest.mark.skipif(machine.commit() == "unknown", reason="the project is no git repository here")
+def test_paid_orders_of_two_commits_are_measured_and_nothing_is_wrong_with_them(tmp_path: Path):
+    report = Comparison(other_commit.find("HEAD"), TINY, tmp_path).report()
+
+    assert [row["row"] for row in report["rows"]] == list(paying.LOADS)
+    assert [finding for row in report["rows"] for finding in row["findings"]] == []
+    for row in report["rows"]:
+        assert all(row["microseconds"][side]["worker"] > 0 for side in ("this", "other"))
+        assert all(
+            figure["this"]["value"] > 0 and figure["other"]["value"] > 0
+            for figure in row["figures"]
+            if figure["ratio"]
+        )
+    for side in ("this", "other"):
+        assert process_identity.of_state(tmp_path / side) == set()
+    assert not (tmp_path / "checkout").exists()
+    listed = subprocess.run(["git", "worktree", "list"], cwd=places.PROJECT, capture_output=True, text=True)
+    assert str(tmp_path) not in listed.stdout
 
 
 def test_ctrl_c_ends_it_cleanly_and_shows_what_was_measured(tmp_path: Path):

@@ -26,6 +26,8 @@ class Shop(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answering)
         self.mutex = Lock()
         self.asked: list[tuple[str, str, str, dict]] = []
+        self.preferences: set[str | None] = set()
+        self.answer, self.refusal, self.code = 201, 409, "conflict"
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -37,11 +39,15 @@ class Answering(BaseHTTPRequestHandler):
         account, key = self.headers["Authorization"], self.headers.get("Idempotency-Key", "")
         with self.server.mutex:
             self.server.asked.append((self.path, account, key, body))
+            self.server.preferences.add(self.headers.get("Prefer"))
             is_refused = len(self.server.asked) % 3 == 0
-        self.send_response(409 if is_refused else 201)
-        self.send_header("Content-Length", "2")
+        self.send_response(self.server.refusal if is_refused else self.server.answer)
+        content = json.dumps({"code": self.server.code} if is_refused else {}).encode()
+        self.send_header("Content-Length", str(len(content)))
+        if is_refused:
+            self.send_header("Retry-After", "1")
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -123,6 +129,32 @@ def test_a_paid_order_asks_for_everything_in_one_call(instance, shop):
         number = key.removeprefix("one-")
         assert (account, body["coupon"]) == (f"Bearer token-{number}", f"CODE-{number}")
         assert body["payment"] == {"token": "tok_ok"} and body["points_amount"] > 0
+
+
+def test_a_paid_order_without_codes_is_by_card_alone(instance, shop):
+    run("paid", instance, RUN="one")
+    assert {frozenset(body) for _, _, _, body in shop.asked} == {frozenset({"items", "payment"})}
+
+
+def test_buyers_who_wait_say_so_and_expect_201(instance, shop):
+    figures = run("paid", instance, RUN="one", WAIT=20)
+    assert shop.preferences == {"wait=20"}
+    assert figures.succeeded == USERS * 2 // 3
+
+
+def test_buyers_who_do_not_wait_expect_202_and_pause_when_the_shop_is_overloaded(instance, shop):
+    shop.answer, shop.refusal, shop.code = 202, 503, "overloaded"
+    figures = run("paid", instance, RUN="one", VUS=100)
+    assert shop.preferences == {None}
+    assert figures.succeeded == USERS * 2 // 3
+    assert (figures.statuses, figures.overloaded) == ({"503": USERS // 3}, USERS // 3)
+    assert figures.seconds >= 1
+
+
+def test_another_503_is_not_counted_as_overloaded(instance, shop):
+    shop.answer, shop.refusal, shop.code = 202, 503, "unavailable"
+    figures = run("paid", instance, RUN="one")
+    assert (figures.statuses, figures.overloaded) == ({"503": USERS // 3}, 0)
 
 
 def test_load_goes_to_loopback_only(instance):

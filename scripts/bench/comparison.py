@@ -1,0 +1,169 @@
+"""Paid orders of two commits side by side: the figures of each, their ratios by round, and the goals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from scripts.bench.measured import Run, median_microseconds, ratio
+from scripts.bench.paying import LOADS
+from scripts.bench.rows import OLDEST_WAITING, ROWS, SETTLED
+
+THIS, OTHER = "this", "other"
+Compared = dict[str, Any]
+"""A row as docs/bench-against.json has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """A bound of the ratio this / other, or of this commit's own figure."""
+
+    of_ratio: bool
+    least: float | None = None
+    below: float | None = None
+
+    def is_met(self, number: float) -> bool:
+        if self.least is not None:
+            return number >= self.least
+        return self.below is not None and number < self.below
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """`label` is what a table calls it; of several rounds the median counts, or where `is_longest` the
+    largest."""
+
+    name: str
+    label: str
+    goal: Goal | None = None
+    digits: int = 0
+    is_longest: bool = False
+
+
+WAITING = (
+    Figure(name="per_second", label="paid a second", goal=Goal(of_ratio=True, least=2)),
+    Figure(name="p95_ms", label="p95, ms", goal=Goal(of_ratio=True, below=0.7)),
+)
+NOT_WAITING = (
+    Figure(name="per_second", label="accepted a second"),
+    Figure(name=SETTLED, label="settled a second", goal=Goal(of_ratio=True, least=1.7)),
+    Figure(name="p95_ms", label="p95, ms"),
+    Figure(
+        name=OLDEST_WAITING,
+        label="oldest waiting, s",
+        goal=Goal(of_ratio=False, below=5),
+        digits=1,
+        is_longest=True,
+    ),
+    Figure(name="overloaded", label="answered 503", is_longest=True),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One load on both stacks, the one right after the other."""
+
+    this: Run
+    other: Run
+
+
+def figures_of(row: str) -> Sequence[Figure]:
+    return WAITING if LOADS[row].waits else NOT_WAITING
+
+
+def rows(rounds: Sequence[Round]) -> list[Compared]:
+    """A row for each load, in the order of the loads."""
+    by_row = {row: [one for one in rounds if one.this.row == row] for row in LOADS}
+    return [compare(row, mine) for row, mine in by_row.items() if mine]
+
+
+def compare(row: str, rounds: Sequence[Round]) -> Compared:
+    """The rounds of one load."""
+    this, other = [one.this for one in rounds], [one.other for one in rounds]
+    return {
+        "row": row,
+        "name": ROWS[row].name.removeprefix("paid orders, "),
+        "figures": [_compare_figure(figure, this, other) for figure in figures_of(row)],
+        "microseconds": {THIS: _microseconds(this), OTHER: _microseconds(other)},
+        "findings": [
+            f"{name} commit, {finding}"
+            for name, runs in ((THIS, this), (OTHER, other))
+            for run in runs
+            for finding in run.findings
+        ],
+    }
+
+
+def progress(one: Round) -> str:
+    """A round in a line: this commit's figure, the other's, and the ratio."""
+    parts = []
+    for figure in figures_of(one.this.row):
+        this, other = _number(one.this, figure.name), _number(one.other, figure.name)
+        text = f"{figure.label} {this:,.{figure.digits}f} and {other:,.{figure.digits}f}"
+        parts.append(text if figure.is_longest else f"{text} ({ratio(this, other):.2f} ×)")
+    return f"{ROWS[one.this.row].name}: {'; '.join(parts)}"
+
+
+def failures(compared: Sequence[Compared]) -> list[str]:
+    """The goals that are missed, and what must not be."""
+    missed = [
+        f"{row['name']}: {figure['label']} {_judged(figure)}, and the goal is {goal_text(figure['goal'])}"
+        for row in compared
+        for figure in row["figures"]
+        if figure["goal"] and not figure["goal"]["is_met"]
+    ]
+    return missed + [finding for row in compared for finding in row["findings"]]
+
+
+def goal_text(goal: Mapping[str, Any]) -> str:
+    """The bound in words: of a ratio with a sign for times."""
+    sign, bound = ("≥", goal["least"]) if goal["least"] is not None else ("<", goal["below"])
+    return f"{sign} {bound:g}{' ×' if goal['of_ratio'] else ''}"
+
+
+def _judged(figure: Compared) -> str:
+    if figure["goal"]["of_ratio"]:
+        return f"{figure['ratio']['value']:.2f} ×"
+    return f"{figure[THIS]['value']:,.{figure['digits']}f}"
+
+
+def _compare_figure(figure: Figure, this: Sequence[Run], other: Sequence[Run]) -> Compared:
+    mine, theirs = ([_number(run, figure.name) for run in runs] for runs in (this, other))
+    ratios = [ratio(a, b) for a, b in zip(mine, theirs, strict=True)]
+    told: Compared = {
+        "figure": figure.name,
+        "label": figure.label,
+        "digits": figure.digits,
+        THIS: _summary(mine, figure),
+        OTHER: _summary(theirs, figure),
+        # A ratio of what may be 0, or of two largest values, says nothing.
+        "ratio": None if figure.is_longest else _summary(ratios, figure),
+        "goal": None,
+    }
+    if figure.goal:
+        number = (told["ratio"] if figure.goal.of_ratio else told[THIS])["value"]
+        told["goal"] = {
+            "least": figure.goal.least,
+            "below": figure.goal.below,
+            "of_ratio": figure.goal.of_ratio,
+            "is_met": figure.goal.is_met(number),
+        }
+    return told
+
+
+def _summary(numbers: Sequence[float], figure: Figure) -> dict[str, Any]:
+    value = max(numbers) if figure.is_longest else median(numbers)
+    return {
+        "value": round(value, 3),
+        "least": round(min(numbers), 3),
+        "most": round(max(numbers), 3),
+        "rounds": [round(number, 3) for number in numbers],
+    }
+
+
+def _number(run: Run, name: str) -> float:
+    return float(run.others[name] if name in run.others else getattr(run.figures, name))
+
+
+def _microseconds(runs: Sequence[Run]) -> Mapping[str, int]:
+    return {name: round(number) for name, number in median_microseconds(runs).items()}

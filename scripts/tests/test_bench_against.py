@@ -1,0 +1,453 @@
+"""Paid orders beside another commit: which commit that is, the arithmetic, the goals and the table."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scripts import backlog, places
+from scripts.bench import __main__ as bench
+from scripts.bench import (
+    against,
+    comparison,
+    comparison_table,
+    other_commit,
+    page,
+    paying,
+    pinning,
+    results,
+    sizes,
+)
+from scripts.bench.comparison import Round
+from scripts.bench.measured import Run
+from scripts.bench.paying import LOADS, Orders
+from scripts.instance import Instance
+from scripts.load import Figures
+from scripts.setup_error import SetupError
+
+SOME_COMMIT = other_commit.Commit(sha="0" * 40, name="HEAD")
+BEGAN_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FIGURES = Figures(
+    seconds=10,
+    requests=1_000,
+    errors=0,
+    statuses={},
+    p50_ms=50,
+    p95_ms=100,
+    max_ms=200,
+    k6_cores=0.2,
+    microseconds={"web": 800.0, "worker": 1_200.0},
+)
+
+
+def a_run(row: str, per_second: float = 100, p95_ms: float = 100, **others: float) -> Run:
+    figures = replace(FIGURES, requests=round(per_second * FIGURES.seconds), p95_ms=p95_ms)
+    defaults = {"settled_per_second": 100, "oldest_waiting_seconds": 1, "overloaded": 0}
+    return Run(row=row, figures=figures, others=defaults | others)
+
+
+def orders(*, placed: int = 1_000, paid: int = 1_000, redeemed: int = 0, seconds: float = 10) -> Orders:
+    return Orders(
+        placed=placed,
+        paid=paid,
+        redeemed=redeemed,
+        first_placed_at=BEGAN_AT,
+        last_paid_at=BEGAN_AT + timedelta(seconds=seconds),
+    )
+
+
+def figure(row: comparison.Compared, name: str) -> comparison.Compared:
+    return next(one for one in row["figures"] if one["figure"] == name)
+
+
+# --- the other commit ---
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A project of two commits; the second has other requirements."""
+    project = tmp_path / "project"
+    (project / "scripts").mkdir(parents=True)
+    (project / "scripts" / "bootstrap.py").write_text("raise SystemExit('no network here')\n")
+    (project / "requirements.txt").write_text("one==1\n")
+    (project / ".gitignore").write_text(".venv/\n")
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project, "first")
+    git(project, "tag", "first")
+    (project / "requirements.txt").write_text("one==2\n")
+    commit(project, "second")
+    (project / ".venv").mkdir()
+    return project
+
+
+def git(project: Path, *words: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    ran = subprocess.run(["git", *identity, *words], cwd=project, capture_output=True, text=True, check=True)
+    return ran.stdout.strip()
+
+
+def commit(project: Path, message: str) -> None:
+    git(project, "add", ".")
+    git(project, "commit", "--quiet", "--message", message)
+
+
+@pytest.mark.parametrize("name", ["first", "main~1", "HEAD^", "full hash", "short hash"])
+def test_a_commit_is_found_by_hash_branch_and_tag(repository: Path, name: str):
+    sha = git(repository, "rev-parse", "first")
+    name = {"full hash": sha, "short hash": sha[:8]}.get(name, name)
+    assert other_commit.find(name, project=repository) == other_commit.Commit(sha=sha, name=name)
+
+
+@pytest.mark.parametrize("name", ["nothing", "--all", "first:requirements.txt", "main..first", " "])
+def test_what_is_no_commit_is_reported_in_a_line(repository: Path, name: str):
+    with pytest.raises(SetupError, match="is no commit of") as error:
+        other_commit.find(name, project=repository)
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_reports_an_unknown_commit_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert against.run("no-such-commit", sizes.AGAINST_QUICK, tmp_path) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("bench: failed: AGAINST=no-such-commit is no commit of ")
+    assert (said.err.count("\n"), said.out) == (1, "")
+
+
+def test_a_checkout_shares_the_environment_and_is_removed_at_the_end(repository: Path, tmp_path: Path):
+    head = other_commit.find("HEAD", project=repository)
+    with other_commit.checked_out(head, tmp_path / "other", project=repository) as folder:
+        assert (folder / "requirements.txt").read_text() == "one==2\n"
+        assert (folder / ".venv").resolve() == repository / ".venv"
+    assert not folder.exists()
+    assert git(repository, "worktree", "list").count("\n") == 0
+    assert (repository / ".venv").is_dir()
+
+
+def test_other_requirements_are_installed_and_a_failure_is_reported_in_a_line(
+    repository: Path, tmp_path: Path
+):
+    first = other_commit.find("first", project=repository)
+    with (
+        pytest.raises(SetupError, match=r"can't install the packages of first: no network here$"),
+        other_commit.checked_out(first, tmp_path / "other", project=repository),
+    ):
+        pytest.fail("it has no environment")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_checkout_that_fails_is_reported_in_a_line(repository: Path, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    head = other_commit.find("HEAD", project=repository)
+    with (
+        pytest.raises(SetupError, match=r"^can't check out HEAD: .*already exists$"),
+        other_commit.checked_out(head, tmp_path / "other", project=repository),
+    ):
+        pytest.fail("there is something already")
+    assert (tmp_path / "other" / "file").exists()
+
+
+def test_a_stack_that_does_not_start_is_reported_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A commit whose `make run` fails: the line shows the reason that the other commit gives."""
+    (tmp_path / "Makefile").write_text("run:\n\t@echo 'firstcome: no such thing'; exit 1\n")
+    one = against.Comparison(SOME_COMMIT, sizes.AGAINST_QUICK, tmp_path)
+    other = one.instance("other", 20_000, tmp_path)
+    monkeypatch.setattr(other_commit, "find", lambda name: SOME_COMMIT)
+    monkeypatch.setattr(against.Comparison, "report", lambda self: self.running("it", other).__enter__())
+    assert against.run("HEAD", sizes.AGAINST_QUICK, tmp_path) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("bench: failed: it doesn't start: ") and said.count("\n") == 1
+
+
+def test_changes_that_are_not_committed_are_known(repository: Path):
+    assert not other_commit.is_changed(project=repository)
+    (repository / "requirements.txt").write_text("one==3\n")
+    assert other_commit.is_changed(project=repository)
+
+
+def test_both_stacks_have_ports_state_and_code_of_their_own(tmp_path: Path):
+    one = against.Comparison(SOME_COMMIT, sizes.AGAINST_QUICK, tmp_path)
+    this, other = one.instances(tmp_path / "checkout")
+    assert not set(this.ports) & set(other.ports)
+    assert (this.home, other.home) == (tmp_path / "this", tmp_path / "other")
+    assert (this.project, other.project) == (places.PROJECT, tmp_path / "checkout")
+
+
+def test_the_words_of_make_choose_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
+    monkeypatch.setattr(bench.children, "hear_stop_signals", lambda: None)
+    monkeypatch.setattr(against, "run", lambda name, size, home: asked.append((name, size)) or 0)
+    for words in (["--against=abc", "--quick", ""], ["--against=-x", "--quick", "1"]):
+        monkeypatch.setattr("sys.argv", ["bench", *words])
+        assert bench.main() == 0
+    assert asked == [("abc", sizes.AGAINST_FULL), ("-x", sizes.AGAINST_QUICK)]
+
+
+def test_a_load_that_begins_beside_a_backlog_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    class Stage:
+        instance = Instance(home=tmp_path, port=1, database="mariadb")
+
+    monkeypatch.setattr(backlog, "wait_until_worked_off", lambda instance: None)
+    monkeypatch.setattr(backlog, "left", lambda instance: (3, 8))
+    monkeypatch.setattr(paying, "measure", lambda here, load: a_run(load.row))
+    measured = against.measure_alone(Stage(), LOADS["paid"], before=[Stage()])
+    assert measured.findings == ["paid: began beside a backlog of 3 events and 8 sagas"]
+
+
+def test_every_thread_of_a_process_is_kept_to_its_processor():
+    code = (
+        "import sys, threading\n"
+        "for _ in range(5): threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout.readline() == "ready\n"
+        processor = max(os.sched_getaffinity(0))
+        pinning.pin(child.pid, processor)
+        threads = [int(path.name) for path in Path(f"/proc/{child.pid}/task").iterdir()]
+        assert len(threads) == 6
+        assert all(os.sched_getaffinity(thread) == {processor} for thread in threads)
+    finally:
+        child.communicate(timeout=20)
+    pinning.pin(child.pid, processor)  # it has ended
+
+
+# --- settled a second ---
+
+
+@pytest.mark.parametrize(
+    ("paid", "seconds", "settled", "afterwards"),
+    [
+        (1_000, 10, 100, 0),
+        (1_000, 9.8, 100, 0),
+        (1_000, 25, 40, 15),
+        (500, 25, 20, 15),
+    ],
+)
+def test_settled_orders_count_until_the_last_one_is_paid(
+    paid: int, seconds: float, settled: float, afterwards: float
+):
+    counted = orders(paid=paid, seconds=seconds)
+    assert paying.settled_per_second(FIGURES, counted) == settled
+    assert paying.settle_seconds(FIGURES, counted) == afterwards
+
+
+def test_a_load_without_a_paid_order_settles_none():
+    none = Orders(placed=5, paid=0, redeemed=0, first_placed_at=BEGAN_AT, last_paid_at=None)
+    assert paying.settled_per_second(FIGURES, none) == 0
+    assert paying.settle_seconds(FIGURES, none) == 0
+
+
+# --- what must not be ---
+
+
+@pytest.mark.parametrize(
+    ("row", "statuses", "overloaded", "says"),
+    [
+        ("paid", {}, 0, ""),
+        ("paid", {"202": 3}, 0, ""),
+        ("paid", {"503": 3}, 0, "3 x 503"),
+        ("accepted", {}, 0, ""),
+        ("accepted", {"503": 3}, 3, ""),
+        ("accepted", {"503": 3}, 2, "3 x 503"),
+        ("accepted", {"409": 1, "503": 3}, 3, "1 x 409"),
+        ("accepted", {"201": 1}, 0, "1 x 201"),
+    ],
+)
+def test_waiting_buyers_may_be_answered_202_and_others_overloaded(row, statuses, overloaded, says):
+    figures = replace(
+        FIGURES, errors=sum(statuses.values()), statuses={"500": 0, **statuses}, overloaded=overloaded
+    )
+    found = list(paying.check_answers(LOADS[row], figures))
+    assert (len(found), says in "".join(found)) == (1 if says else 0, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "counted", "is_right"),
+    [
+        ("paid_card", orders(), True),
+        ("paid_card", orders(paid=999), False),
+        ("paid_card", orders(placed=999, paid=999), False),
+        ("paid_card", orders(placed=1_001, paid=1_001), False),
+        ("paid", orders(redeemed=1_000), True),
+        ("paid", orders(redeemed=999), False),
+        ("accepted_card", orders(), True),
+        ("accepted", orders(redeemed=0), False),
+    ],
+)
+def test_every_order_is_paid_and_its_coupon_redeemed(row: str, counted: Orders, is_right: bool):
+    assert list(paying.check_orders(LOADS[row], FIGURES, counted)) == [] or not is_right
+    assert bool(list(paying.check_orders(LOADS[row], FIGURES, counted))) is not is_right
+
+
+def test_only_accepted_orders_have_to_be_there():
+    figures = replace(FIGURES, errors=300, statuses={"503": 300}, overloaded=300)
+    accepted = LOADS["accepted_card"]
+    assert list(paying.check_orders(accepted, figures, orders(placed=700, paid=700))) == []
+    assert list(paying.check_orders(accepted, figures, orders(placed=699, paid=699))) != []
+
+
+# --- ratios and goals ---
+
+
+def test_each_round_is_compared_by_itself_and_the_median_counts():
+    rounds = [
+        Round(this=a_run("paid", 200, 50), other=a_run("paid", 100, 100)),
+        Round(this=a_run("paid", 330, 60), other=a_run("paid", 110, 100)),
+        Round(this=a_run("paid", 90, 70), other=a_run("paid", 60, 100)),
+    ]
+    row = comparison.compare("paid", rounds)
+    rate, p95 = figure(row, "per_second"), figure(row, "p95_ms")
+    assert rate["ratio"] == {"value": 2, "least": 1.5, "most": 3, "rounds": [2, 3, 1.5]}
+    assert (rate["this"]["value"], rate["other"]["value"]) == (200, 100)
+    assert p95["ratio"] == {"value": 0.6, "least": 0.5, "most": 0.7, "rounds": [0.5, 0.6, 0.7]}
+    assert row["microseconds"]["this"] == {"web": 800, "worker": 1_200}
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "this", "other", "is_met"),
+    [
+        ("paid_card", "per_second", 200, 100, True),
+        ("paid_card", "per_second", 199, 100, False),
+        ("paid", "p95_ms", 69, 100, True),
+        ("paid", "p95_ms", 70, 100, False),
+        ("accepted_card", "settled_per_second", 170, 100, True),
+        ("accepted", "settled_per_second", 169, 100, False),
+        ("accepted", "oldest_waiting_seconds", 4.9, 1, True),
+        ("accepted", "oldest_waiting_seconds", 5, 60, False),
+    ],
+)
+def test_the_goals(row: str, name: str, this: float, other: float, is_met: bool):
+    pair = Round(this=a_run(row, **{name: this}), other=a_run(row, **{name: other}))
+    assert figure(comparison.compare(row, [pair]), name)["goal"]["is_met"] is is_met
+
+
+def test_the_oldest_age_of_any_round_counts_against_its_goal():
+    ages = [1, 6, 2]
+    rounds = [
+        Round(this=a_run("accepted", oldest_waiting_seconds=age), other=a_run("accepted")) for age in ages
+    ]
+    oldest = figure(comparison.compare("accepted", rounds), "oldest_waiting_seconds")
+    assert (oldest["this"]["value"], oldest["ratio"], oldest["goal"]["is_met"]) == (6, None, False)
+
+
+def test_a_missed_goal_and_a_finding_of_either_commit_fail_the_command():
+    good = Round(this=a_run("paid", 300, 50), other=a_run("paid", 100, 100))
+    assert comparison.failures(comparison.rows([good])) == []
+    slow = Round(this=a_run("paid", 150, 50), other=a_run("paid", 100, 100))
+    [missed] = comparison.failures(comparison.rows([slow]))
+    assert missed == "mixed, waiting: paid a second 1.50 ×, and the goal is ≥ 2 ×"
+    unpaid = replace(good, other=replace(good.other, findings=["paid: 2 are placed, 1 paid"]))
+    assert comparison.failures(comparison.rows([unpaid])) == ["other commit, paid: 2 are placed, 1 paid"]
+
+
+def test_another_commit_that_answers_nothing_has_a_ratio_of_0():
+    row = comparison.compare("paid", [Round(this=a_run("paid", 100), other=a_run("paid", 0))])
+    assert figure(row, "per_second")["ratio"]["value"] == 0
+
+
+# --- the table ---
+
+
+def rounds_of_all() -> list[Round]:
+    factors = (1, 1.25)
+    return [
+        Round(
+            this=a_run(
+                row, 1_100 * factor, 50, settled_per_second=1_000, oldest_waiting_seconds=1.5, overloaded=7
+            ),
+            other=a_run(row, 550, 100, settled_per_second=400, oldest_waiting_seconds=16),
+        )
+        for factor in factors
+        for row in LOADS
+    ]
+
+
+def report() -> results.Report:
+    machine = {
+        "cores": 2,
+        "memory_gib": 4,
+        "processor": "a fast one",
+        "system": "Linux",
+        "load_before": 0.1,
+        "versions": {"MariaDB": "10.11", "Django": "5.2"},
+    }
+    size = {"name": "full", "rounds": 2, "paid_seconds": 10, "accepted_seconds": 8}
+    return {
+        "measured_at": "2026-11-21T12:00:00Z",
+        "commit": "abc1234",
+        "is_changed": True,
+        "against": {"commit": "def5678", "name": "v1"},
+        "circumstances": machine,
+        "seconds": 600,
+        "size": size,
+        "rows": comparison.rows(rounds_of_all()),
+    }
+
+
+def test_the_table_has_both_commits_the_ratio_with_its_spread_and_the_goal():
+    lines = list(comparison_table.lines(comparison.rows(rounds_of_all())))
+    assert [line[0] for line in lines if line[0]] == [
+        "card, waiting",
+        "mixed, waiting",
+        "card, not waiting",
+        "mixed, not waiting",
+    ]
+    both = "1,238 (1,100 to 1,375)"
+    assert lines[0] == (
+        "card, waiting",
+        "paid a second",
+        both,
+        "550",
+        "2.25 (2.00 to 2.50)",
+        "≥ 2 ×",
+        "yes",
+    )
+    assert ("", "p95, ms", "50", "100", "0.50", "< 0.7 ×", "yes") in lines
+    assert ("card, not waiting", "accepted a second", both, "550", "2.25 (2.00 to 2.50)", "", "") in lines
+    assert ("", "settled a second", "1,000", "400", "2.50", "≥ 1.7 ×", "yes") in lines
+    assert ("", "oldest waiting, s", "1.5", "16.0", "", "< 5", "yes") in lines
+    assert ("", "answered 503", "7", "0", "", "", "") in lines
+    assert ("", "worker, µs an order", "1,200", "1,200", "", "", "") in lines
+
+
+def test_a_terminal_has_room_for_the_table_of_both_commits():
+    lines = comparison_table.printed(comparison.rows(rounds_of_all())).splitlines()
+    assert max(map(len, lines)) < 120
+
+
+def test_a_round_is_reported_in_a_line():
+    text = comparison.progress(rounds_of_all()[2])
+    assert text.startswith("paid orders, card, not waiting: accepted a second 1,100 and 550 (2.00 ×); ")
+    assert "oldest waiting, s 1.5 and 16.0; answered 503 7 and 0" in text
+
+
+def test_the_page_shows_the_last_full_comparison():
+    full = results.read(results.AGAINST_FILE).get("full")
+    assert page.shown_against() == page.against_figures(full)
+
+
+def test_the_comparison_is_written_between_its_marks(tmp_path: Path):
+    there = tmp_path / "page.md"
+    there.write_text(f"before\n{page.AGAINST_BEGIN}outdated\n{page.AGAINST_END}after\n")
+    page.write_against(report(), page=there)
+    text = there.read_text()
+    assert "outdated" not in text
+    assert text.startswith("before\n") and text.endswith("after\n")
+    assert "this is commit abc1234 with uncommitted changes, other is def5678" in text
+    assert "| 2.25 (2.00 to 2.50) | ≥ 2 × | yes |" in text
+
+
+def test_the_report_of_a_comparison_is_kept_by_its_size(tmp_path: Path):
+    file = tmp_path / "bench-against.json"
+    results.write(report(), file=file)
+    assert results.read(file)["full"]["against"] == {"commit": "def5678", "name": "v1"}
