@@ -5,9 +5,8 @@ one. A coupon is issued, then held by an open order, then redeemed by that order
 locked in the order of their ids, after the order and before any account.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -124,9 +123,17 @@ def give_back(order_ids: Iterable[UUID]) -> int:
     return _move(held, "coupon.given_back", to=Coupon.Status.ISSUED)
 
 
-def redeem(order_ids: Iterable[UUID]) -> int:
-    """Redeem the coupons that these orders hold; returns how many. Repeating it does nothing."""
-    held = _locked_of(order_ids, Coupon.Status.HELD)
+def held_ids(order_ids: Iterable[UUID]) -> list[int]:
+    """The ids of the coupons that these orders hold, which are locked: nothing else frees them meanwhile."""
+    return _ids_of(set(order_ids), Coupon.Status.HELD)
+
+
+def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> int:
+    """Redeem the coupons that these orders hold; returns how many. Repeating it does nothing.
+
+    `ids` are theirs from `held_ids`, where that was asked before other locks were taken.
+    """
+    held = _locked_of(order_ids, Coupon.Status.HELD, ids=ids)
     return _move(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
 
 
@@ -150,23 +157,31 @@ def _locked(ids: Iterable[int]) -> list[Coupon]:
         return [coupons.made_of(row) for row in cursor.fetchall()]
 
 
-def _locked_of(order_ids: Iterable[UUID], status: Coupon.Status) -> list[Coupon]:
+def _locked_of(
+    order_ids: Iterable[UUID], status: Coupon.Status, *, ids: Sequence[int] | None = None
+) -> list[Coupon]:
     """These orders' coupons of that status, locked in the order of their ids."""
     transactions.assert_inside()
     wanted = set(order_ids)
-    ids = list(Coupon.objects.filter(order_id__in=wanted, status=status).values_list("pk", flat=True))
+    ids = _ids_of(wanted, status) if ids is None else ids
     coupons = _locked(ids) if ids else []
     return [coupon for coupon in coupons if coupon.status == status and coupon.order_id in wanted]
+
+
+def _ids_of(order_ids: Collection[UUID], status: Coupon.Status) -> list[int]:
+    found = rows.reader(Coupon, ("id", "status")).rows_of(order_ids, column="order_id")
+    return [id for id, current in found if current == status]
 
 
 def _move(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -> int:
     """Bring these locked coupons to a status, issued ones belonging to no order. Returns how many."""
     if not coupons:
         return 0
-    freed: dict[str, Any] = {"order": None} if to == Coupon.Status.ISSUED else {}
+    freed: dict[str, None] = {"order_id": None} if to == Coupon.Status.ISSUED else {}
     for coupon in coupons:
         _note(what, coupon, order_id=coupon.order_id, to=to)
-    return Coupon.objects.filter(pk__in=[coupon.pk for coupon in coupons]).update(status=to, **freed)
+    condition = f"id IN ({rows.whole_numbers(coupon.pk for coupon in coupons)})"
+    return rows.update(Coupon, {"status": to.value, **freed}, condition=condition, cells=rows.Cells())
 
 
 def _note(

@@ -13,6 +13,7 @@ from django.db import IntegrityError
 from inventory import levels, movements
 from inventory.levels import Change
 from inventory.models import Product, StockMovement
+from inventory.movements import MovementRow
 from inventory.products import KEEP, Keep
 from shop import clock, transactions
 from shop.errors import Invalid, Rejected
@@ -161,11 +162,12 @@ def _receive_chunk(rows: Mapping[int, Row], made: Collection[str], reason: str) 
     now = clock.now()
     movements.write(
         [
-            StockMovement(
-                product_id=id,
-                kind=StockMovement.Kind.RECEIVED,
-                delta=quantity,
+            MovementRow(
+                id,
+                StockMovement.Kind.RECEIVED.value,
+                quantity,
                 on_hand_after=products[id].on_hand,
+                order_id=None,
                 reason=reason,
                 at=now,
             )

@@ -25,20 +25,15 @@ MOVEMENTS_PER_STATEMENT = 1_000
 MOVEMENTS = rows.Table(StockMovement, MovementRow._fields)
 
 
-def write(movements: Sequence[StockMovement]) -> None:
+def write(movements: Sequence[MovementRow]) -> None:
     """Append these movements to their products' histories, inside the caller's transaction."""
     for start in range(0, len(movements), MOVEMENTS_PER_STATEMENT):
-        some = movements[start : start + MOVEMENTS_PER_STATEMENT]
-        rows.insert(MOVEMENTS, [_row(movement) for movement in some])
+        rows.insert(MOVEMENTS, movements[start : start + MOVEMENTS_PER_STATEMENT])
     for movement in movements:
         note(movement)
 
 
-def _row(movement: StockMovement) -> MovementRow:
-    return MovementRow(*(getattr(movement, name) for name in MovementRow._fields))
-
-
-def note(movement: StockMovement) -> None:
+def note(movement: StockMovement | MovementRow) -> None:
     """Note a movement in the journal; customers learn of it by what becomes of their order."""
     journal.note(
         what=f"stock.{movement.kind}",

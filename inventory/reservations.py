@@ -15,6 +15,7 @@ from uuid import UUID
 from inventory import levels, movements
 from inventory.levels import Change
 from inventory.models import StockMovement
+from inventory.movements import MovementRow
 from inventory.stock import Stock
 from shop import clock, journal
 from shop.errors import NotFound, Rejected
@@ -135,10 +136,10 @@ def _move(
             delta = each.on_hand * line.quantity
             on_hand[line.product_id] += delta
             moved.append(
-                StockMovement(
-                    product_id=line.product_id,
-                    kind=kind,
-                    delta=delta,
+                MovementRow(
+                    line.product_id,
+                    kind.value,
+                    delta,
                     on_hand_after=on_hand[line.product_id],
                     order_id=order_id,
                     reason=reason,

@@ -10,8 +10,9 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
-from orders import operating, saga_pages, standing, tasks
+from orders import saga_pages, tasks
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
+from orders.saga import operator_actions, status
 from orders.saga_pages import ReasonForm
 from shop import journal, queueing
 from shop.errors import FirstcomeError
@@ -101,7 +102,7 @@ class RefundLineAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(Saga)
 class SagaAdmin(ReadOnly, ModelAdmin):
-    """Sagas are read, and operators step in where one doesn't end by itself (`orders.operating`)."""
+    """Sagas are read, and operators step in where one doesn't end by itself (`operator_actions`)."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
     list_filter = [saga_pages.NeedsOperator, "kind", "state"]
@@ -113,7 +114,7 @@ class SagaAdmin(ReadOnly, ModelAdmin):
         ("Why it is undone", {"fields": ["failure_code", "failure_detail"]}),
         ("Operators", {"fields": ["operators"]}),
         ("Times", {"fields": ["created_at", "deadline_at", "next_attempt_at", "ended_at"]}),
-        ("Driver", {"fields": ["lease_token", "leased_until", "request_id"]}),
+        ("Worker", {"fields": ["lease_token", "leased_until", "open_call", "request_id"]}),
     ]
     readonly_fields = ["order", "shown_state", "step", "operators"]
     inlines = [SagaLogInline]
@@ -121,7 +122,7 @@ class SagaAdmin(ReadOnly, ModelAdmin):
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Saga]":
-        return standing.with_final_lines(super().get_queryset(request))
+        return status.with_final_lines(super().get_queryset(request))
 
     def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return request.user.has_perm("orders.change_saga")
@@ -149,15 +150,15 @@ class SagaAdmin(ReadOnly, ModelAdmin):
 
     @action(description="Retry", icon="refresh", permissions=OPERATE, dialog=saga_pages.RETRY)
     def retry(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
-        return self._operate(request, operating.retry, object_id, form)
+        return self._operate(request, operator_actions.retry, object_id, form)
 
     @action(description="Compensate", icon="undo", permissions=OPERATE, dialog=saga_pages.COMPENSATE)
     def compensate(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
-        return self._operate(request, operating.force_compensate, object_id, form)
+        return self._operate(request, operator_actions.force_compensate, object_id, form)
 
     @action(description="Complete", icon="check", permissions=OPERATE, dialog=saga_pages.COMPLETE)
     def complete(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
-        return self._operate(request, operating.force_complete, object_id, form)
+        return self._operate(request, operator_actions.force_complete, object_id, form)
 
     def _operate(
         self, request: HttpRequest, work: Callable[..., Saga], object_id: str, form: ReasonForm
@@ -173,7 +174,7 @@ class SagaAdmin(ReadOnly, ModelAdmin):
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
             queueing.enqueue(tasks.advance, str(saga.id))
-            self.message_user(request, f"Noted: {standing.in_words(saga)}")
+            self.message_user(request, f"Noted: {status.in_words(saga)}")
         # The dialog is a part of the page: what it would swap in is the whole page anew.
         return HttpResponse(headers={"HX-Redirect": reverse("admin:orders_saga_change", args=[object_id])})
 

@@ -1,5 +1,6 @@
 """The answers of the calls that start a payment: what they say at once, and what once it has settled."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from orders.deciding import Placed
 from orders.models import Order
 from orders.refunding import Begun
 from orders.transitions import PAID
+from orders.writing import NewLine, NewOrder
 from payments.bodies import payment_body
 from payments.models import Payment
 from shop import json_bodies, problems
@@ -47,11 +49,11 @@ def later(outcome: object) -> None:
     """For calls whose answer is only known once their payment has settled."""
 
 
-def of_order(order: Order) -> Answer:
+def of_order(order: NewOrder, lines: Sequence[NewLine]) -> Answer:
     """The order as it stands: 202 while it is being paid, then 201, or 402 with what went wrong."""
     if order.status == Order.Status.PAYMENT_FAILED:
         return _declined(order.failure_code, order.failure_detail, order=str(order.id))
-    body = json_bodies.dump(order_body(order, list(order.lines.all())))
+    body = json_bodies.dump(order_body(order, lines))
     return Answer(201 if order.status in PAID else 202, body, order_address(order.id))
 
 

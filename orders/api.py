@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, get_args
 from uuid import UUID
 
+from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -28,12 +29,13 @@ from orders.bodies import (
     refund_body,
 )
 from orders.deciding import Wish
-from orders.looking import Begin, Read
+from orders.looking import Begin, IsEnough, Read, is_settled
 from orders.models import Order, Refund
+from orders.saga import backlog
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
-from shop import journal, keyed_calls, preferences, queueing, schema
+from shop import idempotency, journal, keyed_calls, preferences, queueing, schema
 from shop.calls import Request, Response, View
 from shop.errors import NotAuthenticated, Unavailable
 from shop.idempotency import Answer, Keyed, Replay
@@ -42,6 +44,8 @@ from shop.permissions import is_staff_with, staff_may
 from shop.reading import Nothing, read, read_query
 
 log = get_logger(__name__)
+# For a worker to take a payment up and record its first attempt, beside the call itself.
+ATTEMPT_SECONDS = 2.0
 PLACING = {
     404: ["product_not_found"],
     409: [
@@ -93,6 +97,8 @@ class Orders(View):
             keyed=call,
             by=journal.who(),
         )
+        if asked.payment:
+            _wait_for_capacity(call)
         outcome = keyed_calls.perform_together(call, lambda: checkout.place(wish))
         if isinstance(outcome, Replay):
             return _replayed(request, call, outcome, _order_answers)
@@ -182,6 +188,7 @@ class Payments(ListPayments):
                 402: ["payment_declined"],
                 404: ["not_found"],
                 409: ["idempotency_key_in_flight", "insufficient_points", "order_not_payable"],
+                503: ["overloaded", "unavailable"],
             }
         ),
     )
@@ -189,6 +196,7 @@ class Payments(ListPayments):
         """Pay an order that awaits payment."""
         call = keyed_calls.keyed(request, answers.later)
         asked = read(PayInput, request)
+        _wait_for_capacity(call)
         outcome = keyed_calls.perform(
             call,
             lambda: paying.pay(
@@ -207,22 +215,52 @@ class TopUps(View):
         request=TopUpInput,
         parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
         responses={201: PaymentBody, 202: PaymentBody}
-        | schema.refusals({402: ["payment_declined"], 409: ["idempotency_key_in_flight"]}),
+        | schema.refusals(
+            {
+                402: ["payment_declined"],
+                409: ["idempotency_key_in_flight"],
+                503: ["overloaded", "unavailable"],
+            }
+        ),
     )
     def post(self, request: Request) -> HttpResponse:
         """Buy points by card; 202 while the gateway's answer is not known."""
         call = keyed_calls.keyed(request, answers.later)
         asked = read(TopUpInput, request)
+        _wait_for_capacity(call)
         outcome = keyed_calls.perform(
             call,
-            lambda: top_ups.top_up(
+            lambda: top_ups.start(
                 account_id=call.account_id, amount=asked.amount, token=asked.token, keyed=call
             ),
         )
         if isinstance(outcome, Replay):
             return _replayed(request, call, outcome, _payment_answers)
-        told = answers.of_payment(outcome)
-        return _begun(request, call, outcome.id, _payment_answers, told, begin=None)
+        payment = outcome.payment
+        begin = partial(queueing.enqueue_together, tasks.advance, str(outcome.saga_id))
+        begun = answers.of_payment(payment)
+        if "wait" in (request.header("Prefer") or ""):
+            return _begun(request, call, payment.id, _payment_answers, begun, begin)
+        # Without a preference a top-up waits for one attempt at the gateway.
+        return _begun(
+            request,
+            call,
+            payment.id,
+            _payment_answers,
+            begun,
+            begin,
+            seconds=settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS,
+            is_enough=lambda answer: is_settled(answer) or top_ups.is_attempted(payment.id),
+        )
+
+
+def _wait_for_capacity(call: Keyed) -> None:
+    """Hold a call that starts a payment while the workers are behind; a repeat starts none.
+
+    Raises `Overloaded` and `KeyReused`.
+    """
+    if backlog.is_behind() and idempotency.find(call) is None:
+        backlog.wait_for_capacity()
 
 
 def _whose(request: Request, permission: str) -> int | None:
@@ -249,8 +287,7 @@ def _refund_shown(refund: Refund) -> dict[str, Any]:
 
 
 def _order_answers(order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
-    orders = finding.visible(account_id=None).filter(id__in=order_ids)
-    return {order.id: answers.of_order(order) for order in orders}
+    return {order.id: answers.of_order(order, lines) for order, lines in finding.placed(order_ids)}
 
 
 def _payment_answers(payment_ids: Sequence[UUID]) -> dict[UUID, Answer]:
@@ -269,17 +306,27 @@ def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -> Http
 
 
 def _begun(
-    request: Request, call: Keyed, subject_id: UUID, read: Read, begun: Answer, begin: Begin | None
+    request: Request,
+    call: Keyed,
+    subject_id: UUID,
+    read: Read,
+    begun: Answer,
+    begin: Begin,
+    *,
+    seconds: float | None = None,
+    is_enough: IsEnough = is_settled,
 ) -> HttpResponse:
     """The answer of a call whose payment is durable: `begun` while the database can't tell more.
 
-    `begin` sets it going where nobody has yet.
-
-    503 would say that nothing was done, and it is done, and goes on.
+    `begin` has it advanced by a worker. It waits for so many seconds, else as the caller prefers. It never
+    answers 503: that would say that nothing was done, and it is done, and goes on.
     """
-    seconds = preferences.wait_seconds(request.header("Prefer"))
+    if seconds is None:
+        seconds = preferences.wait_seconds(request.header("Prefer"))
     try:
-        told = looking.look(call, subject_id, read, seconds=seconds, begin=begin) or begun
+        told = (
+            looking.look(call, subject_id, read, seconds=seconds, begin=begin, is_enough=is_enough) or begun
+        )
     except (DatabaseFailure, Unavailable) as error:
         log.warning("a payment has begun, and can't be looked at", subject=str(subject_id), error=str(error))
         told = begun

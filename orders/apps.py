@@ -7,12 +7,15 @@ class OrdersConfig(AppConfig):
     name = "orders"
 
     def ready(self) -> None:
-        from orders import standing
+        from orders import saga_types
+        from orders.saga import status
         from shop import gauges
+
+        assert saga_types.NAMES, "importing them registers them"
 
         gauges.register(
             "firstcome_sagas_stuck",
             help="Sagas past their deadline that need an operator.",
-            read=standing.count_stuck,
+            read=status.count_stuck,
             label="kind",
         )

@@ -23,8 +23,7 @@ from inventory.models import Product
 from orders import giving_back, purchase, top_ups
 from orders.giving_back import UNSETTLED as UNDER_WAY
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
-from orders.saga_log import DO, Event
-from orders.steps import LEASE_SECONDS
+from orders.saga.definitions import DO, LEASE_SECONDS, Event
 from orders.transitions import ENDED, OPEN, PAID
 from payments import book
 from payments.models import GATEWAY_CLEARING, Entry, Payment, Transfer
@@ -33,7 +32,7 @@ from shop import clock
 from shop.auditing import OFFENDERS_TOLD, LawReport, report
 from shop.models import IdempotencyKey, JournalLine
 
-# A saga whose driver died at its deadline is looked at again once the lease is over.
+# A saga whose worker died at its deadline is tried again once the lease is over.
 GRACE_SECONDS = 6 * LEASE_SECONDS
 Delivery = JournalLine.Delivery
 # From the few orders that are open to their lines. The ORM can only go from each product to all its lines.

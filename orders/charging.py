@@ -1,117 +1,137 @@
-"""The saga step that calls the gateway: charge, and on the way back cancel or refund; all keyed.
+"""The saga step that calls the gateway: charge, and as its compensation cancel or refund; all keyed.
 
-No answer is no verdict: the payment is in doubt, and the gateway is asked by the same key until it
-tells. (Kill Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.)
+A missing answer decides nothing: the payment is in doubt, and the gateway is asked by the same key until it
+answers. (Kill Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.) A charge that may
+have been made before is looked up first: gateways forget keys after a day.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from django.utils import timezone
-
-from orders.models import Saga, SagaLog
-from orders.saga_log import DO, IN_EFFECT, UNDO, Event, Heard
-from orders.steps import Call, Outside
+from orders.saga.definitions import (
+    APPLIED,
+    DO,
+    UNDO,
+    Attempt,
+    Event,
+    OutsideCall,
+    OutsideStep,
+    SagaRow,
+    StepResult,
+)
 from payments import paying
 from payments.gateways import gateway
 from payments.gateways.contract import Verdict
-from payments.models import Payment
+from payments.paying import Chargeable
+from shop import clock
 
 NAME = "charge_card"
 REFUNDED = "refunded"
+NOT_STARTED = StepResult(Event.FAILED, "Nothing was charged until the deadline.")
 
 
-def charge(saga: Saga) -> Heard:
-    """Charge the card, or learn what became of the earlier attempt."""
-    payment = Payment.objects.get(id=saga.subject_id)
-    if SagaLog.objects.filter(saga_id=saga.id, step=NAME, direction=DO, attempt__gt=0).exists():
-        found = gateway().find(key=payment.charge_key)
-        if found.status != "absent":
-            return _heard(found)
-    return _charge(payment)
+def charge(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+    """Charge the cards, or find out what earlier attempts came to: a call each, without the database."""
+    payments = _payments(attempts)
+    return [
+        OutsideCall([one.saga], partial(_charge_once, payments[one.saga.subject_id], one)) for one in attempts
+    ]
 
 
-def calls(sagas: Sequence[Saga]) -> list[Call]:
-    """The charges of payments that were not tried in vain before: a call each, made without the database."""
-    payments = Payment.objects.in_bulk([saga.subject_id for saga in sagas])
-    return [Call([saga], partial(_charge_alone, payments[saga.subject_id])) for saga in sagas]
+def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+    """See to it that nothing is charged: cancel by key what is unknown, refund what is charged."""
+    payments = _payments(attempts)
+    return [
+        OutsideCall(
+            [one.saga],
+            partial(_cancel_or_refund, payments[one.saga.subject_id], charge_reference(one.saga)),
+        )
+        for one in attempts
+    ]
 
 
-def note(saga: Saga, heard: Heard) -> None:
-    """Without an answer the payment is in doubt, for everybody to see."""
-    if heard.event == Event.FAILED:
+def record_doubt(saga: SagaRow, result: StepResult) -> None:
+    """Without an answer the payment is in doubt, and everybody can see that."""
+    if result.event == Event.FAILED:
         paying.mark_in_doubt(saga.subject_id)
 
 
-def give_back(saga: Saga) -> Heard:
-    """See to it that nothing is charged: cancel by key what is unknown, refund what is charged."""
-    payment = Payment.objects.get(id=saga.subject_id)
-    reference = charge_reference(saga)
+def mark_stuck(sagas: Sequence[SagaRow]) -> None:
+    """Overdue, and the outcome of the charge is unknown: in doubt, were it only pending before."""
+    for saga in sagas:
+        paying.mark_in_doubt(saga.subject_id)
+
+
+def charge_reference(saga: SagaRow) -> str:
+    """The gateway's id of the charge that succeeded, or nothing."""
+    charged = saga.final.get((NAME, DO))
+    return charged.reference if charged and charged.event in APPLIED else ""
+
+
+def mark_paid(sagas: Sequence[SagaRow], *, at: datetime) -> None:
+    """Mark the payments of these sagas as succeeded, with their charges."""
+    references = {saga.subject_id: charge_reference(saga) for saga in sagas}
+    if paying.mark_all_succeeded(references, at=at) != len(sagas):
+        raise RuntimeError("A payment that has ended can't become succeeded.")
+
+
+def mark_ended(sagas: Sequence[SagaRow]) -> None:
+    """Record, in the transaction that ends compensated sagas, what became of their payments."""
+    for saga in sagas:
+        undone = saga.final.get((NAME, UNDO))
+        # A charge may have succeeded that was not known of before it was refunded.
+        is_charged = charge_reference(saga) or (undone and undone.detail == REFUNDED)
+        end = paying.mark_reversed if is_charged else paying.mark_failed
+        end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=clock.now())
+
+
+STEP = OutsideStep(
+    name=NAME,
+    do=charge,
+    undo=cancel_or_refund,
+    on_result=record_doubt,
+    reference_required="Give the gateway's own id of the charge you saw.",
+)
+
+
+def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Chargeable]:
+    return paying.chargeable([one.saga.subject_id for one in attempts])
+
+
+def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
+    if attempt.is_repeat:
+        found = gateway().find(key=payment.charge_key)
+        if found.status != "absent":
+            return [_result(found)]
+    if attempt.is_overdue:
+        return [NOT_STARTED]
+    charged = gateway().charge(
+        key=payment.charge_key,
+        token=payment.token,
+        amount=payment.card_amount,
+        currency=payment.currency,
+        order_id=payment.order_id,
+    )
+    return [_result(charged)]
+
+
+def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
     if not reference:
         cancelled = _call_off(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
-            return Heard(Event.DONE, "nothing was charged", reference=cancelled.reference)
+            return [StepResult(Event.DONE, "nothing was charged", reference=cancelled.reference)]
         if cancelled.status != "succeeded":
-            return Heard(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")
+            return [StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")]
         reference = cancelled.reference
     refunded = gateway().refund(
         key=f"{payment.charge_key}:refund", charge_reference=reference, amount=payment.card_amount
     )
     if refunded.status != "succeeded":
         detail = f"refund: {refunded.status} {refunded.failure_detail}"
-        return Heard(Event.FAILED, detail, reference=reference)
-    return Heard(Event.DONE, REFUNDED, reference=refunded.reference)
-
-
-def mark_stuck(saga: Saga) -> None:
-    """Late, and nobody can tell what became of the charge: in doubt, were it only pending before."""
-    paying.mark_in_doubt(saga.subject_id)
-
-
-def charge_reference(saga: Saga) -> str:
-    """The gateway's id of the charge that succeeded, or nothing."""
-    return charge_references([saga])[saga.id]
-
-
-def charge_references(sagas: Sequence[Saga]) -> dict[UUID, str]:
-    """The same for many, by saga."""
-    lines = SagaLog.objects.filter(
-        saga_id__in=[saga.id for saga in sagas], step=NAME, direction=DO, attempt=0, event__in=IN_EFFECT
-    )
-    found = dict(lines.values_list("saga_id", "reference"))
-    return {saga.id: found.get(saga.id, "") for saga in sagas}
-
-
-def mark_ended(saga: Saga) -> None:
-    """Write down, in the transaction that ends an undone saga, what became of its payment."""
-    end = paying.mark_reversed if _was_charged(saga) else paying.mark_failed
-    end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=timezone.now())
-
-
-def _was_charged(saga: Saga) -> bool:
-    """Whether the charge succeeded, be it that nobody heard of it before it was given back."""
-    undone = SagaLog.objects.filter(saga_id=saga.id, step=NAME, direction=UNDO, attempt=0)
-    return bool(charge_reference(saga)) or undone.filter(detail=REFUNDED).exists()
-
-
-STEP = Outside(name=NAME, do=charge, undo=give_back, note=note, calls=calls)
-
-
-def _charge(payment: Payment) -> Heard:
-    return _heard(
-        gateway().charge(
-            key=payment.charge_key,
-            token=payment.token,
-            amount=payment.card_amount,
-            currency=payment.currency,
-            order_id=payment.order_id,
-        )
-    )
-
-
-def _charge_alone(payment: Payment) -> list[Heard]:
-    return [_charge(payment)]
+        return [StepResult(Event.FAILED, detail, reference=reference)]
+    return [StepResult(Event.DONE, REFUNDED, reference=refunded.reference)]
 
 
 def _call_off(key: str) -> Verdict:
@@ -128,19 +148,19 @@ def _call_off(key: str) -> Verdict:
     return Verdict(status="unsupported", failure_detail=f"by this gateway, where it is {found.status}")
 
 
-def _heard(verdict: Verdict) -> Heard:
+def _result(verdict: Verdict) -> StepResult:
     match verdict.status:
         case "succeeded":
-            return Heard(Event.DONE, "charged", reference=verdict.reference)
+            return StepResult(Event.DONE, "charged", reference=verdict.reference)
         case "declined" | "cancelled":
-            return Heard(
+            return StepResult(
                 Event.REFUSED,
                 verdict.failure_detail or f"The card was {verdict.status}.",
                 code=verdict.failure_code or f"charge_{verdict.status}",
                 reference=verdict.reference,
             )
         case "pending":
-            return Heard(Event.PENDING, "The gateway is at it.", reference=verdict.reference)
-    return Heard(
+            return StepResult(Event.PENDING, "The gateway is working on it.", reference=verdict.reference)
+    return StepResult(
         Event.FAILED, f"{verdict.status} {verdict.failure_detail}".strip(), reference=verdict.reference
     )

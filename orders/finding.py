@@ -1,12 +1,14 @@
 """Which orders somebody may see."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Prefetch, Q, QuerySet
 
 from orders.models import Order, OrderLine, Refund, RefundLine
-from shop import clock
+from orders.writing import NewLine, NewOrder
+from shop import clock, rows
 from shop.errors import NotFound
 
 
@@ -15,6 +17,16 @@ def visible(*, account_id: int | None) -> QuerySet[Order]:
     own: dict[str, Any] = {} if account_id is None else {"account_id": account_id}
     # Without an order of ours the index's would show: by product.
     return Order.objects.filter(**own).prefetch_related(Prefetch("lines", OrderLine.objects.order_by("id")))
+
+
+def placed(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]]]:
+    """These orders with their lines, as plain rows: what a batch of waiting requests reads at once."""
+    lines: dict[UUID, list[NewLine]] = {order_id: [] for order_id in order_ids}
+    for row in rows.reader(OrderLine, NewLine._fields).rows_of(lines, column="order_id"):
+        line = NewLine(*row)
+        lines[line.order_id].append(line)
+    orders = rows.reader(Order, NewOrder._fields).rows_of(lines)
+    return [(order, lines[order.id]) for order in map(NewOrder._make, orders)]
 
 
 def one(*, order_id: UUID, account_id: int | None) -> Order:

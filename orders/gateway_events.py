@@ -1,10 +1,12 @@
 """What a gateway's event means: a reason to ask the gateway, and nothing more."""
 
+import time
+
 from django.conf import settings
 
-from orders import saga
 from orders.models import Refund, Saga
-from orders.steps import KINDS, UNFINISHED
+from orders.saga import executor, recovery
+from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from payments import orphans, webhooks
 from payments.gateways import gateway
 from payments.models import Payment, WebhookEvent
@@ -13,6 +15,9 @@ from payments.paying import UNSETTLED
 ASKED_ABOUT = ("charge.succeeded", "charge.declined", "charge.refunded")
 # A gateway may need a while until it finds what it has just told of; past some 25 minutes it has nothing.
 MOST_LOOKS_FOR_NOTHING = 12
+# For the saga to be taken up, and then for the gateway to be asked; else the event is handled when it is due
+# again. Nothing here waits for what comes after the payment has settled.
+ACCEPT_SECONDS, SETTLE_SECONDS, PAUSE_SECONDS = 5.0, 2.0, 0.05
 
 
 def handle(event_id: int) -> bool:
@@ -42,7 +47,7 @@ def _act(event: WebhookEvent) -> tuple[bool, str]:
     if payment is None:
         return True, "no payment has this key"
     _wake(payment)
-    payment.refresh_from_db()
+    _wait_until_settled(payment)
     if payment.status in UNSETTLED:
         return False, f"the payment is {payment.status}"
     if payment.status == Payment.Status.SUCCEEDED:
@@ -53,16 +58,28 @@ def _act(event: WebhookEvent) -> tuple[bool, str]:
 def _wake(payment: Payment) -> None:
     """Have the sagas of the payment and of its refunds ask the gateway now instead of after their pause.
 
-    One that somebody is driving just now may have asked too early: then the payment is still unsettled
+    One that is being advanced just now may have asked too early: then the payment is still unsettled
     afterwards, and the event waits.
     """
     refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
     subjects = [payment.id, *refunds.values_list("id", flat=True)]
-    sagas = Saga.objects.filter(kind__in=KINDS, subject_id__in=subjects, state__in=UNFINISHED)
+    sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects, state__in=UNFINISHED)
     for saga_id in list(sagas.values_list("id", flat=True)):
-        # Should this process die now, the sweeper finds it due.
-        saga.hasten(saga_id)
-        saga.advance(saga_id)
+        # Should this process die now, recovery finds it due.
+        recovery.make_due(saga_id)
+        executor.process_executor().accept([saga_id], seconds=ACCEPT_SECONDS)
+
+
+def _wait_until_settled(payment: Payment) -> None:
+    ends_at = time.monotonic() + SETTLE_SECONDS
+    payment.refresh_from_db()
+    while payment.status in UNSETTLED and time.monotonic() < ends_at and _is_being_asked(payment):
+        time.sleep(PAUSE_SECONDS)
+        payment.refresh_from_db()
+
+
+def _is_being_asked(payment: Payment) -> bool:
+    return Saga.objects.filter(subject_id=payment.id, kind__in=SAGA_TYPES).exclude(lease_token="").exists()
 
 
 def _settle_late(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:

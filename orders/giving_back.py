@@ -6,25 +6,37 @@
 | settle_refund | points, goods, coupon, the order's state; one local transaction |
 
 Nothing here is ever undone: what was promised to a customer is tried until it is done. A gateway that
-refuses leaves the refund stuck, for operators to see, and it is still tried now and then.
+refuses leaves the refund stuck, for operators to see, and it is still retried.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from django.db.models import F
-from django.utils import timezone
 
 from coupons import holding
 from inventory import reservations
 from inventory.reservations import Line
 from orders import telling, transitions
-from orders.models import Order, OrderLine, Refund, RefundLine, Saga
-from orders.saga_log import Event, Heard
-from orders.steps import KINDS, Kind, Local, Outside
+from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.saga.definitions import (
+    SAGA_TYPES,
+    Attempt,
+    Event,
+    LocalStep,
+    OutsideCall,
+    OutsideStep,
+    SagaRow,
+    SagaType,
+    StepResult,
+)
+from orders.transitions import LockedOrder
 from payments import ledger, paying
 from payments.gateways import gateway
 from payments.models import Payment
+from shop import clock
+from shop.errors import Rejected
 
 NAME, REFUND_CARD = "refund", "refund_card"
 UNSETTLED = (Refund.Status.PENDING, Refund.Status.STUCK)
@@ -35,29 +47,46 @@ def refund_key(refund_id: UUID) -> str:
     return f"refund-{refund_id}"
 
 
-def _lock(refund_ids: Collection[UUID]) -> None:
-    transitions.lock(Refund.objects.filter(id__in=refund_ids).values_list("order_id", flat=True))
+def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder]:
+    refunds = Refund.objects.filter(id__in=[saga.subject_id for saga in sagas])
+    order_ids = dict(refunds.values_list("id", "order_id"))
+    locked = transitions.lock(order_ids.values(), skip_locked=skip_locked)
+    found = {saga.id: locked.get(order_ids.get(saga.subject_id, saga.id)) for saga in sagas}
+    return {saga_id: order for saga_id, order in found.items() if order}
 
 
-def _refund_card(row: Saga) -> Heard:
-    refund = Refund.objects.get(id=row.subject_id)
-    payment = Payment.objects.get(order_id=refund.order_id)
+def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+    refunds = Refund.objects.in_bulk([one.saga.subject_id for one in attempts])
+    paid = Payment.objects.filter(order_id__in=[refund.order_id for refund in refunds.values()])
+    references = dict(paid.values_list("order_id", "charge_reference"))
+    return [
+        OutsideCall([one.saga], partial(_refund_card, refund, references[refund.order_id]))
+        for one in attempts
+        for refund in [refunds[one.saga.subject_id]]
+    ]
+
+
+def _refund_card(refund: Refund, charge_reference: str) -> list[StepResult]:
     verdict = gateway().refund(
-        key=refund_key(refund.id), charge_reference=payment.charge_reference, amount=refund.card_amount
+        key=refund_key(refund.id), charge_reference=charge_reference, amount=refund.card_amount
     )
     match verdict.status:
         case "succeeded":
-            return Heard(Event.DONE, f"{refund.card_amount} refunded", reference=verdict.reference)
+            return [StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=verdict.reference)]
         case "pending":
-            return Heard(Event.PENDING, "The gateway is at it.", reference=verdict.reference)
-    told = f"{verdict.status} {verdict.failure_code} {verdict.failure_detail}"
-    return Heard(Event.FAILED, " ".join(told.split()), reference=verdict.reference)
+            return [StepResult(Event.PENDING, "The gateway is working on it.", reference=verdict.reference)]
+    failure = f"{verdict.status} {verdict.failure_code} {verdict.failure_detail}"
+    return [StepResult(Event.FAILED, " ".join(failure.split()), reference=verdict.reference)]
 
 
-def _settle(row: Saga) -> str:
+def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    return [_settle_one(saga) for saga in sagas]
+
+
+def _settle_one(saga: SagaRow) -> str:
     """Goods, coupon, points and books, and the order's state: as the lock order has it."""
-    now = timezone.now()
-    refund = Refund.objects.select_related("order").get(id=row.subject_id)
+    now = clock.now()
+    refund = Refund.objects.select_related("order").get(id=saga.subject_id)
     order = refund.order
     lines = list(RefundLine.objects.filter(refund=refund).select_related("line").order_by("id"))
     Refund.objects.filter(id=refund.id).update(status=Refund.Status.SUCCEEDED, settled_at=now)
@@ -95,23 +124,24 @@ def _returned(one: RefundLine) -> Line:
     return Line(product_id=one.line.product_id, quantity=one.quantity)
 
 
-def _mark_stuck(row: Saga) -> None:
-    Refund.objects.filter(id=row.subject_id, status=Refund.Status.PENDING).update(status=Refund.Status.STUCK)
+def _mark_stuck(sagas: Sequence[SagaRow]) -> None:
+    _mark(sagas, Refund.Status.PENDING, to=Refund.Status.STUCK)
 
 
-def _mark_resumed(row: Saga) -> None:
-    Refund.objects.filter(id=row.subject_id, status=Refund.Status.STUCK).update(status=Refund.Status.PENDING)
+def _mark_resumed(sagas: Sequence[SagaRow]) -> None:
+    _mark(sagas, Refund.Status.STUCK, to=Refund.Status.PENDING)
 
 
-def _never_undone(row: Saga) -> None:
-    raise RuntimeError("A refund is never undone.")
+def _mark(sagas: Sequence[SagaRow], status: str, *, to: str) -> None:
+    Refund.objects.filter(id__in=[saga.subject_id for saga in sagas], status=status).update(status=to)
 
 
-KINDS[NAME] = Kind(
+SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(Outside(REFUND_CARD, do=_refund_card), Local("settle_refund", do=_settle)),
+    steps=(OutsideStep(REFUND_CARD, do=_refund_cards), LocalStep("settle_refund", do=_settle)),
     lock=_lock,
-    compensated=_never_undone,
+    # Each locks stock, coupon and wallet in turn: two would break the order of the locks.
+    shares_batches=False,
     stuck=_mark_stuck,
     resumed=_mark_resumed,
 )

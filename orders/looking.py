@@ -16,7 +16,13 @@ OPEN = 202
 Read = Callable[[Sequence[UUID]], Mapping[UUID, Answer]]
 """The answers about these orders, or payments, as they stand."""
 Begin = Callable[[], None]
-"""Sets a payment going."""
+"""Has a worker advance a payment."""
+IsEnough = Callable[[Answer], bool]
+"""Whether to wait no longer, with this answer."""
+
+
+def is_settled(answer: Answer) -> bool:
+    return answer.status != OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +35,32 @@ class _Look:
 
 
 def look(
-    call: Keyed, subject_id: UUID, read: Read, *, seconds: float, begin: Begin | None = None
+    call: Keyed,
+    subject_id: UUID,
+    read: Read,
+    *,
+    seconds: float,
+    begin: Begin | None = None,
+    is_enough: IsEnough = is_settled,
 ) -> Answer | None:
     """The answer as it stands, after a wait of at most so many seconds; once settled it is fixed for good.
 
-    `begin` sets going what settles it; None where nobody has looked since, for there is no wait, or no room
-    for one more who waits.
+    `begin` has a worker settle it. None where it was not read since, for there is no wait, or no room for one
+    more request that waits.
     """
-    told: list[Answer] = []
+    answers: list[Answer] = []
 
-    def is_settled() -> bool:
-        told.append(_lane.submit(_Look(call, subject_id, read)))
-        return told[-1].status != OPEN
+    def is_over() -> bool:
+        answers.append(_lane.submit(_Look(call, subject_id, read)))
+        return is_enough(answers[-1])
 
     if seconds:
-        wakeups.wait(str(subject_id), is_settled=is_settled, seconds=seconds, begin=begin)
+        wakeups.wait(str(subject_id), is_settled=is_over, seconds=seconds, begin=begin)
     elif begin:
         begin()
     else:
-        is_settled()
-    return told[-1] if told else None
+        is_over()
+    return answers[-1] if answers else None
 
 
 def _answers(looks: Sequence[_Look]) -> list[Answer]:
@@ -63,4 +75,6 @@ def _answers(looks: Sequence[_Look]) -> list[Answer]:
     return [fixed.get(one.call.name, told[one.subject_id]) for one in looks]
 
 
-_lane: Lane[_Look, Answer] = Lane(_answers)
+# Requests are woken together, by the batch that settles what they wait for.
+LINGER_SECONDS = 0.002
+_lane: Lane[_Look, Answer] = Lane(_answers, linger_seconds=LINGER_SECONDS)

@@ -173,9 +173,9 @@ class RefundLine(models.Model):
 class Saga(models.Model):
     """One run of named steps that must all happen, or be undone: the state to recover from.
 
-    Whoever holds the lease drives it, `do` by `do` or, once a step was refused, `undo` by `undo`.
-    `next_attempt_at` says when the sweeper looks at it again; null once it has ended. What is unfinished
-    past `deadline_at` is `stuck`: an operator sees it, and it is still tried now and then.
+    The holder of the lease advances it, `do` by `do` or, once a step was refused, `undo` by `undo`.
+    `next_attempt_at` is when recovery takes it up again; null once it has ended. What is unfinished past
+    `deadline_at` is `stuck`: an operator sees it, and it is still retried.
     """
 
     class State(models.TextChoices):
@@ -199,6 +199,14 @@ class Saga(models.Model):
     failure_code = models.CharField(max_length=64, blank=True, help_text="Why it is being undone.")
     failure_detail = models.CharField(max_length=255, blank=True)
     last_error = models.CharField(max_length=255, blank=True)
+    # With a default in the database: a release that doesn't know of it may run beside this one.
+    open_call = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The call outside that was started, and whose result is not recorded.",
+    )
     lease_token = models.CharField(max_length=32, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)
     next_attempt_at = models.DateTimeField(null=True, blank=True)

@@ -1,4 +1,4 @@
-"""The saga that pays an order: what is reserved, held, debited, charged, settled and told.
+"""The saga that pays an order: what is reserved, held, debited, charged, settled and published.
 
 | step | do | undo |
 | --- | --- | --- |
@@ -9,32 +9,45 @@
 | transmit | the order's events to the data platform, by the outbox | |
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from itertools import chain
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
 from coupons import holding
 from inventory import reservations
 from inventory.reservations import Line
-from orders import charging, saga, telling, transitions
-from orders.models import Order, OrderLine, Saga, SagaLog
-from orders.saga_log import Event, Heard
-from orders.steps import KINDS, Call, Kind, Local, Outside, alone
+from orders import charging, telling, transitions
+from orders.models import Order, OrderLine, Saga
+from orders.saga import log
+from orders.saga.definitions import (
+    SAGA_TYPES,
+    Attempt,
+    Event,
+    LocalStep,
+    OutsideCall,
+    OutsideStep,
+    SagaRow,
+    SagaType,
+    StepResult,
+)
+from orders.saga.log import Line as LogLine
+from orders.transitions import LockedOrder
 from orders.writing import NewOrder
 from payments import ledger, paying
 from payments.models import Payment
-from shop import outbox, wakeups
+from shop import clock, outbox, rows, wakeups
 from shop.errors import Rejected
 from shop.journal import Who
 
 NAME = "purchase"
-# A batch of events costs the same for many orders, and their buyers wait for none of it.
+# A batch of events costs the same for many orders, and no buyer waits for it.
 GATHER_SECONDS = 0.2
+# While the data platform is slow orders wait for it here, and the relay delivers what finds no room.
+MAX_TRANSMITTING = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ class Started:
 
     payment: Payment
     saga: Saga
-    log: list[SagaLog]
+    log: list[LogLine]
 
 
 def new(order: Order | NewOrder, *, token: str, by: Who | None = None) -> Started:
@@ -51,14 +64,14 @@ def new(order: Order | NewOrder, *, token: str, by: Who | None = None) -> Starte
 
     The order already holds its stock and coupon; what doesn't apply to it is skipped from the start.
     """
-    payment = paying.new(order=order, token=token, at=timezone.now())
+    payment = paying.new(order=order, token=token, at=clock.now())
     needless = {
         "hold_coupon": not order.coupon_code,
         "debit_balance": not order.points_amount,
         charging.NAME: not order.card_amount,
     }
-    row, log = saga.new(
-        kind=NAME,
+    saga, lines = log.new_saga(
+        type_name=NAME,
         subject_id=payment.id,
         about_id=order.id,
         by=by,
@@ -66,14 +79,14 @@ def new(order: Order | NewOrder, *, token: str, by: Who | None = None) -> Starte
         done=["reserve_inventory"] if needless["hold_coupon"] else ["reserve_inventory", "hold_coupon"],
         skipped=[step for step, is_needless in needless.items() if is_needless],
     )
-    return Started(payment, row, log)
+    return Started(payment, saga, lines)
 
 
 def save(started: Sequence[Started]) -> None:
     """Write them, three statements for any number."""
     if started:
         paying.write([one.payment for one in started])
-        saga.begin([(one.saga, one.log) for one in started])
+        log.insert_sagas([(one.saga, one.log) for one in started])
 
 
 def lines_of(order_id: UUID) -> list[Line]:
@@ -84,122 +97,130 @@ def lines_of(order_id: UUID) -> list[Line]:
 def _lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     """What each of these orders holds of the stock."""
     lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
-    rows = OrderLine.objects.filter(order_id__in=order_ids).order_by("id")
-    for order_id, product_id, quantity in rows.values_list("order_id", "product_id", "quantity"):
+    reader = rows.reader(OrderLine, ("order_id", "product_id", "quantity"))
+    for order_id, product_id, quantity in reader.rows_of(order_ids, column="order_id"):
         lines[order_id].append(Line(product_id=product_id, quantity=quantity))
     return lines
 
 
-def _orders(rows: Sequence[Saga]) -> dict[UUID, Order]:
-    """The sagas' orders, by saga."""
-    payments = Payment.objects.select_related("order").in_bulk([row.subject_id for row in rows])
-    return {row.id: cast(Order, payments[row.subject_id].order) for row in rows}
+def _order_ids(sagas: Sequence[SagaRow]) -> list[UUID]:
+    """The sagas' orders' ids; a row of an early release may not name its order."""
+    unnamed = [saga.subject_id for saga in sagas if saga.about_id is None]
+    found = dict(Payment.objects.filter(id__in=unnamed).values_list("id", "order_id")) if unnamed else {}
+    # Without a payment there is no order: an id that finds none.
+    return [saga.about_id or found.get(saga.subject_id) or saga.id for saga in sagas]
 
 
-def _order_ids(rows: Sequence[Saga]) -> list[UUID]:
-    """The sagas' orders' ids: a row of old may not name its order."""
-    return [row.about_id or _order(row).id for row in rows]
+def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder]:
+    order_ids = _order_ids(sagas)
+    locked = transitions.lock(order_ids, skip_locked=skip_locked)
+    return {
+        saga.id: locked[order_id]
+        for saga, order_id in zip(sagas, order_ids, strict=True)
+        if order_id in locked
+    }
 
 
-def _order(row: Saga) -> Order:
-    return _orders([row])[row.id]
+def _orders(sagas: Sequence[SagaRow]) -> list[LockedOrder]:
+    return [saga.parent for saga in sagas]
 
 
-def _lock(payment_ids: Collection[UUID]) -> None:
-    transitions.lock(Payment.objects.filter(id__in=payment_ids).values_list("order_id", flat=True))
-
-
-def _done_when_placed(row: Saga) -> str:
+def _done_when_placed(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     raise RuntimeError("An order takes its stock and coupon when it is placed.")
 
 
-def _release_stock(row: Saga) -> str:
-    reservations.release(lines_of(_order(row).id))
-    return "released"
+def _release_stock(sagas: Sequence[SagaRow]) -> list[str]:
+    reservations.release(list(chain.from_iterable(_lines([order.id for order in _orders(sagas)]).values())))
+    return ["released"] * len(sagas)
 
 
-def _give_coupon_back(row: Saga) -> str:
-    holding.give_back([_order(row).id])
-    return "given back"
+def _release_coupons(sagas: Sequence[SagaRow]) -> list[str]:
+    holding.give_back([order.id for order in _orders(sagas)])
+    return ["given back"] * len(sagas)
 
 
-def _debit_points(rows: Sequence[Saga]) -> list[str | Rejected]:
-    orders = list(_orders(rows).values())
-    held = ledger.hold_points_of(orders)
+def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    orders = _orders(sagas)
+    held = ledger.hold_points_of(orders, is_locked=True)
     return [
         one if isinstance(one, Rejected) else f"{order.points_amount} points held"
         for order, one in zip(orders, held, strict=True)
     ]
 
 
-def _credit_points(row: Saga) -> str:
-    order = _order(row)
-    ledger.release_points(order_id=order.id, user_id=order.account_id, amount=order.points_amount)
-    return f"{order.points_amount} points given back"
+def _credit_points(sagas: Sequence[SagaRow]) -> list[str]:
+    orders = _orders(sagas)
+    ledger.release_points_of(orders, is_locked=True)
+    return [f"{order.points_amount} points given back" for order in orders]
 
 
-def _settle(rows: Sequence[Saga]) -> list[str | Rejected]:
-    orders, now = _orders(rows), timezone.now()
-    order_ids = [order.id for order in orders.values()]
+def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    orders, now = _orders(sagas), clock.now()
+    order_ids = [order.id for order in orders]
     if transitions.move(order_ids, to=Order.Status.PAID, paid_at=now) != len(orders):
-        states = {order.status for order in orders.values()}
+        states = {order.status for order in orders}
         raise RuntimeError(f"Orders that are {', '.join(states)} can't become paid.")
-    reservations.sell(_lines(order_ids))
-    holding.redeem(order_ids)
-    for order in orders.values():
+    ledger.settle_sales(orders, is_locked=True)
+    charging.mark_paid(sagas, at=now)
+    lines = _lines(order_ids)
+    with_coupon = [order.id for order in orders if order.coupon_code]
+    coupon_ids = holding.held_ids(with_coupon)
+    # Buyers of the same products wait from here to the commit, so whatever can be done before is done.
+    reservations.sell(lines)
+    holding.redeem(with_coupon, ids=coupon_ids)
+    for order in orders:
         telling.note(order, status=Order.Status.PAID, at=now)
-    ledger.settle_sales(list(orders.values()))
-    references = charging.charge_references(rows)
-    paying.mark_all_succeeded({row.subject_id: references[row.id] for row in rows}, at=now)
-    return ["paid"] * len(rows)
+    return ["paid"] * len(sagas)
 
 
-def _transmit(row: Saga) -> Heard:
-    [heard] = _tell([row])
-    return heard
+def _transmit(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+    sagas = [one.saga for one in attempts]
+    return [OutsideCall(sagas, partial(_deliver_events, sagas))]
 
 
-def _transmissions(rows: Sequence[Saga]) -> list[Call]:
-    return [Call(rows, partial(_tell, rows), uses_database=True)]
-
-
-def _tell(rows: Sequence[Saga]) -> list[Heard]:
-    """Have the events of these orders delivered."""
-    order_ids = _order_ids(rows)
+def _deliver_events(sagas: Sequence[SagaRow]) -> list[StepResult]:
+    order_ids = _order_ids(sagas)
     errors = outbox.deliver_all(order_ids)
-    told = [errors.get(order_id) for order_id in order_ids]
-    return [Heard(Event.FAILED, error) if error else Heard(Event.DONE, "accepted") for error in told]
+    return [
+        StepResult(Event.FAILED, errors[order_id])
+        if order_id in errors
+        else StepResult(Event.DONE, "accepted")
+        for order_id in order_ids
+    ]
 
 
-def _compensated(row: Saga) -> None:
-    order, now = _order(row), timezone.now()
-    failure = {"failure_code": row.failure_code, "failure_detail": row.failure_detail}
-    if transitions.move([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
-        telling.note(order, status=Order.Status.PAYMENT_FAILED, at=now, detail=row.failure_detail)
-    charging.mark_ended(row)
+def _mark_failed(sagas: Sequence[SagaRow]) -> None:
+    now = clock.now()
+    for saga, order in zip(sagas, _orders(sagas), strict=True):
+        failure = {"failure_code": saga.failure_code, "failure_detail": saga.failure_detail}
+        if transitions.move([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
+            telling.note(order, status=Order.Status.PAYMENT_FAILED, at=now, detail=saga.failure_detail)
+    charging.mark_ended(sagas)
 
 
-def _wake(rows: Sequence[Saga]) -> None:
-    """Tell everybody who waits for the orders or their payments that they have settled."""
-    wakeups.announce(*map(str, _order_ids(rows)), *(str(row.subject_id) for row in rows))
+def _notify_settled(sagas: Sequence[SagaRow]) -> None:
+    """Wake the requests that wait for these orders or their payments."""
+    wakeups.announce(*map(str, _order_ids(sagas)), *(str(saga.subject_id) for saga in sagas))
 
 
-def _wake_one(row: Saga) -> None:
-    _wake([row])
-
-
-KINDS[NAME] = Kind(
+SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(
-        Local("reserve_inventory", do=_done_when_placed, undo=_release_stock),
-        Local("hold_coupon", do=_done_when_placed, undo=_give_coupon_back),
-        Local("debit_balance", do=alone(_debit_points), undo=_credit_points, together=_debit_points),
+        LocalStep("reserve_inventory", do=_done_when_placed, undo=_release_stock),
+        LocalStep("hold_coupon", do=_done_when_placed, undo=_release_coupons),
+        LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
-        Local("settle", do=alone(_settle), after=_wake, together=_settle),
-        Outside("transmit", do=_transmit, calls=_transmissions, gather_seconds=GATHER_SECONDS),
+        LocalStep("settle", do=_settle, after_commit=_notify_settled),
+        OutsideStep(
+            "transmit",
+            do=_transmit,
+            pool="event",
+            gather_seconds=GATHER_SECONDS,
+            max_in_flight=MAX_TRANSMITTING,
+        ),
     ),
     lock=_lock,
-    compensated=_compensated,
-    after_undone=_wake_one,
+    compensated=_mark_failed,
+    after_compensated=_notify_settled,
     stuck=charging.mark_stuck,
 )

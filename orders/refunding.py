@@ -11,8 +11,9 @@ from uuid import UUID
 from django.conf import settings
 
 from inventory.reservations import Line
-from orders import amounts, giving_back, saga, telling, transitions
+from orders import amounts, giving_back, telling, transitions
 from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.saga import log
 from payments import paying
 from shop import clock, idempotency
 from shop.errors import NotFound, Rejected
@@ -134,13 +135,13 @@ def _write(order: Order, refund: Refund, lines: list[RefundLine]) -> Begun:
     refund.save(force_insert=True)
     RefundLine.objects.bulk_create(lines)
     paying.begin_refund(order.id, card_amount=refund.card_amount)
-    row, log = saga.new(
-        kind=giving_back.NAME,
+    saga, started = log.new_saga(
+        type_name=giving_back.NAME,
         subject_id=refund.id,
         about_id=order.id,
         give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,
         skipped=[] if refund.card_amount else [giving_back.REFUND_CARD],
     )
     telling.note_refund_requested(order, refund, lines)
-    saga.begin([(row, log)])
-    return Begun(refund, lines, row.id)
+    log.insert_sagas([(saga, started)])
+    return Begun(refund, lines, saga.id)

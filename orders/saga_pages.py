@@ -13,9 +13,9 @@ from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from orders import standing
 from orders.models import Saga
-from orders.operating import LONGEST_REASON, LONGEST_REFERENCE
+from orders.saga import status
+from orders.saga.operator_actions import LONGEST_REASON, LONGEST_REFERENCE
 from shop.models import JournalLine
 
 STATE_COLOURS = {"running": "info", "stuck": "danger", "done": "success", "compensated": "warning"}
@@ -46,7 +46,7 @@ class NeedsOperator(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
         if self.value() == "operator":
-            return standing.needing_an_operator(queryset)
+            return status.needing_operator(queryset)
         if self.value() == "time":
             return queryset.filter(next_attempt_at__isnull=False)
         return queryset
@@ -100,8 +100,8 @@ COMPLETE = ActionDialog(
 
 
 def step_of(saga: Saga) -> str:
-    """The step that it is at, of a saga `standing.with_final_lines`; nothing once it has ended."""
-    step = standing.next_step(saga)
+    """The step that it is at, of a saga `status.with_final_lines`; nothing once it has ended."""
+    step = status.next_step(saga)
     return f"{saga.direction} {step.name}" if step else ""
 
 

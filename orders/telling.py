@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orders.models import Order, Refund, RefundLine
+from orders.transitions import LockedOrder
 from shop import journal
 
 Status = Order.Status
@@ -14,7 +15,7 @@ OUTGOING = (Status.PAID, Status.CANCELLED)
 TELLS_ITSELF = {Status.PAID: timedelta(seconds=15)}
 
 
-def note(order: Order, *, status: str, at: datetime, detail: str = "") -> None:
+def note(order: Order | LockedOrder, *, status: str, at: datetime, detail: str = "") -> None:
     """Note that the order, as it was until now, has come to `status`."""
     journal.note(
         what=f"order.{status}",
@@ -63,7 +64,7 @@ def note_refunded(
     )
 
 
-def facts(order: Order) -> dict[str, Any]:
+def facts(order: Order | LockedOrder) -> dict[str, Any]:
     """What an event tells of the order. Amounts are in minor units."""
     return {
         "order": str(order.id),

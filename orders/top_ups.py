@@ -1,70 +1,80 @@
 """Topping up a wallet by card: charge the gateway, then credit the points."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error as DatabaseFailure
-from django.utils import timezone
-from structlog import get_logger
 
-from orders import charging, saga
+from orders import charging
 from orders.models import Saga
-from orders.steps import KINDS, Kind, Local
+from orders.saga import log
+from orders.saga.definitions import SAGA_TYPES, LocalStep, SagaRow, SagaType
 from payments import ledger, paying
 from payments.models import Payment
-from shop import idempotency
-from shop.errors import Unavailable
+from shop import clock, idempotency, wakeups
+from shop.errors import Rejected
 from shop.idempotency import Keyed, Replay
 
-log = get_logger(__name__)
 NAME = "top_up"
 
 
-def top_up(*, account_id: int, amount: int, token: str, keyed: Keyed) -> Payment | Replay:
-    """Charge the card and credit the wallet; what this can't finish now the sweeper does.
+@dataclass(frozen=True, slots=True)
+class StartedTopUp:
+    """A payment for points, pending, and the saga that charges it."""
 
-    The payment is durable before the gateway is called. Returns it as it stands: succeeded, failed, in
-    doubt, or pending when the database went away; a repeat of the key gives a `Replay`. Raises `KeyReused`.
+    payment: Payment
+    saga_id: UUID
+
+
+def start(*, account_id: int, amount: int, token: str, keyed: Keyed) -> StartedTopUp | Replay:
+    """Start to buy points by card; the saga charges the card and credits the wallet.
+
+    Durable when it returns; repeating the key gives a `Replay`. Raises `KeyReused`.
     """
 
-    def begin() -> tuple[Payment, UUID]:
-        payment = paying.start_top_up(account_id=account_id, amount=amount, token=token, at=timezone.now())
-        row, lines = saga.new(
-            kind=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
+    def begin() -> StartedTopUp:
+        payment = paying.start_top_up(account_id=account_id, amount=amount, token=token, at=clock.now())
+        saga, lines = log.new_saga(
+            type_name=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
         )
-        saga.begin([(row, lines)])
-        return payment, row.id
+        log.insert_sagas([(saga, lines)])
+        return StartedTopUp(payment, saga.id)
 
     ledger.wallet_id(account_id)
-    started = idempotency.once(keyed, begin, reference=lambda outcome: outcome[0].id)
-    if isinstance(started, Replay):
-        return started
-    payment, saga_id = started
-    try:
-        saga.advance(saga_id)
-        payment.refresh_from_db()
-    except (DatabaseFailure, Unavailable) as error:
-        # It has begun, and whatever became of it the sweeper finds out.
-        log.warning("top-up left to the sweeper", payment=str(payment.id), error=str(error))
-    return payment
+    return idempotency.once(keyed, begin, reference=lambda started: started.payment.id)
 
 
-def _lock(payment_ids: Collection[UUID]) -> None:
-    list(Payment.objects.select_for_update().filter(id__in=payment_ids).order_by("id").values_list("id"))
+def is_attempted(payment_id: UUID) -> bool:
+    """Whether the gateway was asked once, and gave no final answer."""
+    return Saga.objects.filter(kind=NAME, subject_id=payment_id, attempts__gt=0).exists()
 
 
-def _credit_wallet(row: Saga) -> str:
-    payment = Payment.objects.get(id=row.subject_id)
-    ledger.credit_top_up(payment_id=payment.id, user_id=payment.account_id, amount=payment.card_amount)
-    paying.mark_succeeded(payment.id, charge_reference=charging.charge_reference(row), at=timezone.now())
-    return f"{payment.card_amount} points credited"
+def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, Payment]:
+    payments = Payment.objects.select_for_update(skip_locked=skip_locked)
+    found = payments.filter(id__in=[saga.subject_id for saga in sagas]).order_by("id")
+    locked = {payment.id: payment for payment in found}
+    return {saga.id: locked[saga.subject_id] for saga in sagas if saga.subject_id in locked}
 
 
-KINDS[NAME] = Kind(
+def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    payments: list[Payment] = [saga.parent for saga in sagas]
+    ledger.credit_top_ups(payments, by=[log.acting_for(saga) for saga in sagas], is_locked=True)
+    charging.mark_paid(sagas, at=clock.now())
+    return [f"{payment.card_amount} points credited" for payment in payments]
+
+
+def _notify(sagas: Sequence[SagaRow]) -> None:
+    """Wake the requests that wait for these payments, be it for a first attempt."""
+    wakeups.announce(*(str(saga.subject_id) for saga in sagas))
+
+
+SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(charging.STEP, Local("credit_wallet", do=_credit_wallet)),
+    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=_notify)),
     lock=_lock,
     compensated=charging.mark_ended,
+    after_compensated=_notify,
+    after_attempt=_notify,
     stuck=charging.mark_stuck,
 )

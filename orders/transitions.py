@@ -1,10 +1,11 @@
 """The states of an order and the ways between them: one table, each way a guarded update."""
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from orders.models import Order
+from shop import rows, transactions
 
 Status = Order.Status
 
@@ -27,12 +28,38 @@ ENDED = (Status.PAYMENT_FAILED, Status.CANCELLED, Status.EXPIRED)
 
 def move(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
     """Move the orders that may go to `to`, setting `fields` with it. Returns how many moved."""
-    sources = [status for status, targets in TRANSITIONS.items() if to in targets]
-    return Order.objects.filter(id__in=order_ids, status__in=sources).update(status=to, **fields)
+    sources = [str(status) for status, targets in TRANSITIONS.items() if to in targets]
+    if not (order_ids and sources):
+        return 0
+    cells = rows.Cells()
+    return rows.update(
+        Order,
+        {"status": str(to), **fields},
+        condition=f"id IN ({cells.listed(order_ids)}) AND status IN ({cells.listed(sources)})",
+        cells=cells,
+    )
 
 
-def lock(order_ids: Iterable[UUID]) -> None:
-    """Lock these orders, in the order of their ids, until the transaction ends."""
-    # Looked up first: a subquery in a locking read would lock what it reads as well.
-    rows = Order.objects.select_for_update().filter(id__in=list(order_ids)).order_by("id")
-    list(rows.values_list("id", flat=True))
+class LockedOrder(NamedTuple):
+    """Of an order's row what its sagas need."""
+
+    id: UUID
+    account_id: int
+    status: str
+    points_amount: int
+    card_amount: int
+    total_amount: int
+    refunded_amount: int
+    currency: str
+    coupon_code: str
+
+
+def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, LockedOrder]:
+    """Lock these orders, in the order of their ids, until the transaction ends; returns them by id.
+
+    With `skip_locked` those that another transaction holds are left out.
+    """
+    transactions.assert_inside()
+    for_update = rows.for_update(skip_locked=skip_locked)
+    found = rows.reader(Order, LockedOrder._fields).rows_of(set(order_ids), lock=for_update)
+    return {row[0]: LockedOrder(*row) for row in found}

@@ -24,7 +24,7 @@ class NewOrder(NamedTuple):
     coupon_code: str
     placed_at: datetime
     expires_at: datetime
-    paid_at: None = None
+    paid_at: datetime | None = None
     refunded_amount: int = 0
     failure_code: str = ""
     failure_detail: str = ""

@@ -1,22 +1,34 @@
 """The books in the sentences of the business: points held, given back, sold, bought and granted.
 
 These are parts of the caller's transaction, and safe to repeat: each happens once for its order, payment
-or reference (`payments.transfers`). A wallet is opened on first need; opening it inside the transaction
-that then moves its money works, but may deadlock with a twin and be tried again, so open it before.
+or reference (`payments.transfers`). `is_locked` says that the caller has locked these orders or payments, so
+that no duplicate can run beside it. A wallet is opened on first need; opening it inside the transaction
+that then moves its money works, but may deadlock with a duplicate and be tried again, so open it before.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
 from payments import transfers
-from payments.models import GATEWAY_CLEARING, HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
+from payments.models import (
+    GATEWAY_CLEARING,
+    HOLDING,
+    PROMOTIONS,
+    SALES,
+    Entry,
+    LedgerAccount,
+    Payment,
+    Transfer,
+)
 from payments.paying import Payable
 from payments.transfers import Proposal
 from shop import clock, transactions
 from shop.errors import NotFound, Rejected
+from shop.journal import Who
 
 Kind = Transfer.Kind
 WALLETS_PER_STATEMENT = 1_000
@@ -46,15 +58,18 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
     return dict.fromkeys(wanted, 0) | dict(known)
 
 
-def release_points(
-    *, order_id: UUID, user_id: int, amount: int, at: datetime | None = None
-) -> Transfer | None:
-    """Give the points that were held for the order back to the wallet."""
-    return _move(Kind.RELEASE, order_id, {HOLDING: -amount, user_id: amount}, at)
+def release_points_of(
+    orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
+) -> list[Transfer | Rejected | None]:
+    """Give the points that were held for these orders back to their wallets, in a few statements."""
+    amounts = {
+        order.id: {HOLDING: -order.points_amount, order.account_id: order.points_amount} for order in orders
+    }
+    return _move_many(Kind.RELEASE, amounts, at, is_locked=is_locked)
 
 
 def hold_points_of(
-    orders: Sequence[Payable], *, at: datetime | None = None
+    orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected | None]:
     """Take points out of these orders' wallets in turn and hold them, in a few statements for any number.
 
@@ -63,11 +78,11 @@ def hold_points_of(
     amounts = {
         order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
     }
-    return _move_many(Kind.HOLD, amounts, at)
+    return _move_many(Kind.HOLD, amounts, at, is_locked=is_locked)
 
 
 def settle_sales(
-    orders: Sequence[Payable], *, at: datetime | None = None
+    orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected | None]:
     """Turn what was held for these orders, and what the gateway charged, into sales, in a few statements.
 
@@ -81,7 +96,7 @@ def settle_sales(
         }
         for order in orders
     }
-    return _move_many(Kind.SALE, amounts, at)
+    return _move_many(Kind.SALE, amounts, at, is_locked=is_locked)
 
 
 def refund(
@@ -109,14 +124,24 @@ def refund(
     )
 
 
-def credit_top_up(*, payment_id: UUID, user_id: int, amount: int, at: datetime | None = None) -> Transfer:
-    """Put into the wallet what the gateway charged for it. The wallet must be open (`wallet_id`)."""
-    return transfers.transfer(
-        kind=Kind.TOP_UP,
-        reference=str(payment_id),
-        amounts={GATEWAY_CLEARING: -amount, user_id: amount},
-        at=at,
-    )
+def credit_top_ups(
+    payments: Sequence[Payment],
+    *,
+    by: Sequence[Who] = (),
+    at: datetime | None = None,
+    is_locked: bool = False,
+) -> None:
+    """Put into wallets what the gateway charged for them. The wallets must be open (`wallet_id`)."""
+    proposals = [
+        Proposal(
+            kind=Kind.TOP_UP,
+            reference=str(payment.id),
+            amounts={GATEWAY_CLEARING: -payment.card_amount, payment.account_id: payment.card_amount},
+            by=who,
+        )
+        for payment, who in zip_longest(payments, by)
+    ]
+    transfers.transfer_many(proposals, at=at, is_locked=is_locked)
 
 
 def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> Entry:
@@ -131,25 +156,17 @@ def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetim
     return Entry.objects.select_related("transfer").get(transfer=granted, account_id=user_id)
 
 
-def _move(kind: str, order_id: UUID, amounts: Mapping[int, int], at: datetime | None) -> Transfer | None:
-    """The one transfer of this kind that an order has."""
-    [outcome] = _move_many(kind, {order_id: amounts}, at)
-    if isinstance(outcome, Rejected):
-        raise outcome
-    return outcome
-
-
 def _move_many(
-    kind: str, amounts: Mapping[UUID, Mapping[int, int]], at: datetime | None
+    kind: str, amounts: Mapping[UUID, Mapping[int, int]], at: datetime | None, *, is_locked: bool
 ) -> list[Transfer | Rejected | None]:
-    """The same for many orders, decided in their order; None where nothing is to be moved."""
+    """The one transfer of this kind of each order, decided in their order; None where nothing moves."""
     transactions.assert_inside()
     moving = {order_id: some for order_id, some in amounts.items() if any(some.values())}
     proposals = [
         Proposal(kind=kind, reference=str(order_id), amounts=some, order_id=order_id)
         for order_id, some in moving.items()
     ]
-    decided = transfers.transfer_many(proposals, at=at) if proposals else []
+    decided = transfers.transfer_many(proposals, at=at, is_locked=is_locked) if proposals else []
     outcomes = dict(zip(moving, decided, strict=True))
     return [outcomes.get(order_id) for order_id in amounts]
 

@@ -4,9 +4,9 @@ These are parts of the caller's transaction. Each change is a guarded update, so
 payment one wins; it says whether the payment now stands as asked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -49,6 +49,23 @@ class Payable(Protocol):
     def currency(self) -> str: ...
 
 
+class Chargeable(NamedTuple):
+    """Of a payment's row what the gateway has to know."""
+
+    id: UUID
+    charge_key: str
+    token: str
+    card_amount: int
+    currency: str
+    order_id: UUID | None
+
+
+def chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
+    """These payments by id."""
+    found = rows.reader(Payment, Chargeable._fields).rows_of(payment_ids)
+    return {row[0]: Chargeable(*row) for row in found}
+
+
 def new(*, order: Payable, token: str, at: datetime) -> Payment:
     """The unsaved payment of an order: whoever starts many writes them at once."""
     return _new(
@@ -89,13 +106,11 @@ def mark_in_doubt(payment_id: UUID) -> bool:
     return _move(payment_id, to=Status.IN_DOUBT)
 
 
-def mark_succeeded(payment_id: UUID, *, charge_reference: str, at: datetime) -> bool:
-    """It is paid; `charge_reference` is the gateway's name of the charge, empty without a card."""
-    return _settle(payment_id, to=Status.SUCCEEDED, at=at, charge_reference=charge_reference)
-
-
 def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
-    """`mark_succeeded` for many: charge references by payment, in one statement. Returns how many moved."""
+    """These are paid; `charges` are the gateway's ids of their charges, empty without a card.
+
+    One statement; returns how many moved.
+    """
     transactions.assert_inside()
     cells = rows.Cells()
     statement = SUCCEED.format(

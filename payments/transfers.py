@@ -17,6 +17,7 @@ from django.db import IntegrityError, connection
 from payments.models import Entry, LedgerAccount, Transfer
 from shop import clock, journal, rows, transactions
 from shop.errors import Rejected
+from shop.journal import Who
 
 # Each row looks through the cases one by one: far more of them would cost their square.
 WALLETS_PER_STATEMENT = 500
@@ -55,6 +56,7 @@ class Proposal:
     amounts: Mapping[int, int]
     order_id: UUID | None = None
     reason: str = ""
+    by: Who | None = None
 
 
 def transfer(
@@ -78,15 +80,20 @@ def transfer(
     return outcome
 
 
-def transfer_many(proposals: Sequence[Proposal], *, at: datetime | None = None) -> list[Transfer | Rejected]:
+def transfer_many(
+    proposals: Sequence[Proposal], *, at: datetime | None = None, is_locked: bool = False
+) -> list[Transfer | Rejected]:
     """Decide these transfers in their order: each one's transfer, or its refusal, which moved nothing.
 
-    The same few statements for any number. Raises `ValueError` as `transfer` does.
+    The same few statements for any number. `is_locked` says that the caller holds what keeps a duplicate of
+    these away, such as their orders: then there is no savepoint. Raises `ValueError` as `transfer` does.
     """
     transactions.assert_inside()
     for proposal in proposals:
         _check(proposal)
     at = at or clock.now()
+    if is_locked:
+        return _decide(proposals, at)
     try:
         with transactions.savepoint():
             return _decide(proposals, at)
@@ -123,17 +130,26 @@ def _lock(wallet_ids: Collection[int]) -> dict[int, int]:
     if not wallet_ids:
         return {}
     # A locking read of a row that is missing locks the gap around it: only rows that are there are asked for.
-    there = list(LedgerAccount.objects.filter(id__in=wallet_ids).values_list("id", flat=True))
-    open_ones = LedgerAccount.objects.select_for_update().filter(id__in=there).order_by("id")
-    return dict(open_ones.values_list("id", "balance_amount"))
+    wallets = rows.reader(LedgerAccount, ("id", "balance_amount"))
+    there = [id for id, _ in wallets.rows_of(wallet_ids)]
+    return dict(wallets.rows_of(there, lock=rows.for_update()))
 
 
 def _known(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
     """The transfers that are there already. After the locks: so a twin that held them is seen."""
-    found = Transfer.objects.filter(
-        kind__in={proposal.kind for proposal in proposals},
-        reference__in={proposal.reference for proposal in proposals},
-    )
+    if not proposals:
+        return {}
+    cells = rows.Cells()
+    kinds = cells.listed({str(proposal.kind) for proposal in proposals})
+    references = cells.listed({proposal.reference for proposal in proposals})
+    columns = rows.columns_of(Transfer, alias="known")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns.selected} FROM payments_transfer known"  # noqa: S608 - names and values of ours
+            f" WHERE known.kind IN ({kinds}) AND known.reference IN ({references})",
+            cells.parameters or None,
+        )
+        found = [columns.made_of(row) for row in cursor.fetchall()]
     return {(one.kind, one.reference): one for one in found}
 
 
@@ -185,7 +201,7 @@ def _write(made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: 
     )
     for one, proposal, after in made:
         for id, balance in after.items():
-            note(one, wallet_id=id, amount=proposal.amounts[id], balance=balance)
+            note(one, wallet_id=id, amount=proposal.amounts[id], balance=balance, by=proposal.by)
 
 
 def _set_balances(balances: Mapping[int, int]) -> None:
@@ -196,7 +212,7 @@ def _set_balances(balances: Mapping[int, int]) -> None:
     )
 
 
-def note(one: Transfer, *, wallet_id: int, amount: int, balance: int) -> None:
+def note(one: Transfer, *, wallet_id: int, amount: int, balance: int, by: Who | None = None) -> None:
     """Note what a transfer did to a wallet; customers see its entry, and what becomes of their order."""
     if not amount:
         return
@@ -209,4 +225,5 @@ def note(one: Transfer, *, wallet_id: int, amount: int, balance: int) -> None:
         detail=one.reason,
         is_internal=one.order_id is not None,
         at=one.at,
+        by=by,
     )

@@ -47,7 +47,7 @@ def main() -> None:
         system_packages.require(
             redis=purpose == "test",
             compiler=PROJECT / "requirements.txt" in missing,
-            libfaketime=purpose == "soak",
+            libfaketime=purpose in ("soak", "test"),
         )
     if missing:
         install(missing, with_packages_of=files)

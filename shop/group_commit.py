@@ -66,7 +66,8 @@ class Lane(Generic[Request, Outcome]):
     more than once for the same requests, so it must be safe to repeat. A lane that only reads needs no
     transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own.
     Some batches are so quick that hardly anybody would share one: `pace_seconds` is what each begins after
-    the last one at least.
+    the last one at least. Where requests come in bursts a leader waits `linger_seconds` for the rest of its
+    burst.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Lane(Generic[Request, Outcome]):
         max_waiting: int = MAX_WAITING,
         wait_seconds: float = WAIT_SECONDS,
         pace_seconds: float = 0.0,
+        linger_seconds: float = 0.0,
         run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run,
     ) -> None:
         self._decide = decide
@@ -84,6 +86,7 @@ class Lane(Generic[Request, Outcome]):
         self._max_waiting = max_waiting
         self._wait_seconds = wait_seconds
         self._pace_seconds = pace_seconds
+        self._linger_seconds = linger_seconds
         self._began_at = float("-inf")
         self._run = run
         self._mutex = threading.Lock()
@@ -191,6 +194,8 @@ class Lane(Generic[Request, Outcome]):
 
     def _keep_pace(self) -> None:
         """Let others join where batches follow each other; who comes to an idle lane doesn't wait."""
+        if self._linger_seconds:
+            time.sleep(self._linger_seconds)
         if self._pace_seconds:
             time.sleep(max(0.0, self._began_at + self._pace_seconds - time.monotonic()))
             self._began_at = time.monotonic()

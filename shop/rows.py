@@ -69,9 +69,31 @@ def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | No
             cursor.execute(statement, parameters)
 
 
-def for_update() -> str:
-    """What makes a SELECT lock the rows that it reads, where the database can; it ends with that."""
-    return f" {connection.ops.for_update_sql()}" if connection.features.has_select_for_update else ""
+def update(model: type[Model], values: Mapping[str, Value], *, condition: str, cells: "Cells") -> int:
+    """Set these columns, by the names of the model's attributes, where the condition holds; returns how many.
+
+    The condition is SQL whose values are written by `cells`.
+    """
+    columns = {field.attname: str(field.column) for field in model._meta.concrete_fields}
+    assignments = ", ".join(
+        [f"{connection.ops.quote_name(columns[name])} = {cells[value]}" for name, value in values.items()]
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {model._meta.db_table} SET {assignments} WHERE {condition}",  # noqa: S608 - names of ours
+            cells.parameters or None,
+        )
+        return int(cursor.rowcount)
+
+
+def for_update(*, skip_locked: bool = False) -> str:
+    """What makes a SELECT lock the rows that it reads, where the database can; it ends with that.
+
+    With `skip_locked` rows that another transaction has locked are left out.
+    """
+    if not connection.features.has_select_for_update:
+        return ""
+    return f" {connection.ops.for_update_sql(skip_locked=skip_locked)}"
 
 
 def whole_numbers(numbers: Iterable[int]) -> str:
@@ -117,6 +139,55 @@ def _adapted(value: datetime | UUID) -> str:
     if isinstance(value, UUID):
         return value.hex
     raise TypeError(f"{value!r} is a {type(value).__name__}, which no column here takes.")
+
+
+class Reader:
+    """Some columns of a model in a statement of one's own, as the values that the ORM would make of them.
+
+    `selected` names the columns, for a table without an alias.
+    """
+
+    def __init__(self, model: type[Model], names: Sequence[str]) -> None:
+        fields = {field.attname: field for field in model._meta.concrete_fields}
+        columns = [fields[name].get_col(model._meta.db_table) for name in names]
+        self.table = model._meta.db_table
+        self.selected = ", ".join([connection.ops.quote_name(str(fields[name].column)) for name in names])
+        self._converters = [
+            (index, convert, column)
+            for index, column in enumerate(columns)
+            for convert in (
+                *connection.ops.get_db_converters(column),
+                *column.get_db_converters(connection),
+            )
+        ]
+
+    def rows_of(self, ids: Iterable[Value], *, column: str = "id", lock: str = "") -> list[list[Any]]:
+        """The rows with these values in a column, in the order of ids; `lock` ends the statement, such as
+        `for_update()`.
+        """
+        cells = Cells()
+        listed = cells.listed(ids)
+        if not listed:
+            return []
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {self.selected} FROM {self.table} WHERE {column} IN ({listed}) ORDER BY id{lock}",  # noqa: S608
+                cells.parameters or None,
+            )
+            return [self.values(row) for row in cursor.fetchall()]
+
+    def values(self, row: Sequence[Any]) -> list[Any]:
+        """The values of a row."""
+        values = list(row)
+        for index, convert, column in self._converters:
+            values[index] = convert(values[index], column, connection)
+        return values
+
+
+@lru_cache(maxsize=64)
+def reader(model: type[Model], names: tuple[str, ...]) -> Reader:
+    """The reader of these columns."""
+    return Reader(model, names)
 
 
 @dataclass(frozen=True, slots=True)

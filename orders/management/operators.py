@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
 
-from orders import standing
 from orders.models import Saga
+from orders.saga import status
 from shop.errors import FirstcomeError
 from shop.journal import Actor, Who
 
@@ -33,7 +33,7 @@ def told(work: Callable[..., Saga], **arguments: Any) -> str:
         saga = work(**arguments)
     except FirstcomeError as error:
         raise CommandError(f"{arguments['saga_id']}: {error.detail}") from None
-    return f"{saga.kind} saga {saga.id}: {standing.in_words(saga)}"
+    return f"{saga.kind} saga {saga.id}: {status.in_words(saga)}"
 
 
 def saga_id(text: str) -> UUID:

@@ -10,9 +10,10 @@ from coupons import voiding
 from inventory import adjusting
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import answers, checkout, ending, gateway_events, operating, paying, refunding, saga, top_ups
+from orders import answers, checkout, ending, gateway_events, paying, refunding, top_ups
 from orders.models import Order, Saga
-from orders.tests import buying, things
+from orders.saga import operator_actions, recovery
+from orders.tests import buying, stepping, things
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
 from payments import webhooks
@@ -143,20 +144,20 @@ def refund(
 
 
 def top_up(listener: Listener, one: things.TopUp) -> None:
-    listener.newcomer = one
-    payment = top_ups.top_up(
+    started = top_ups.start(
         account_id=one.account_id, amount=one.amount, token=one.token, keyed=keyed(one.account_id)
     )
-    assert isinstance(payment, Payment)
-    one.payment_id, one.saga_id = payment.id, Saga.objects.get(subject_id=payment.id).id
+    assert isinstance(started, top_ups.StartedTopUp)
+    one.payment_id, one.saga_id = started.payment.id, started.saga_id
     listener.shop.top_ups.append(one)
+    stepping.advance(one.saga_id)
 
 
 def drive(listener: Listener, subject: things.Subject, *, points: int | None = None) -> None:
     """Its saga goes as far as it goes, or past so many points: the lease of who drove it before is over."""
     Saga.objects.filter(id=subject.saga_id).update(leased_until=None)
     with listener.deadly(points):
-        saga.advance(subject.saga_id)
+        stepping.advance(subject.saga_id)
 
 
 def sweep(shop: Shop, *, is_later: bool) -> None:
@@ -166,8 +167,8 @@ def sweep(shop: Shop, *, is_later: bool) -> None:
         Saga.objects.filter(ended_at=None).update(next_attempt_at=now, leased_until=None)
         WebhookEvent.objects.filter(handled_at=None).update(next_attempt_at=now)
     assert ending.expire_due() == shop.expire()
-    for saga_id in saga.due(limit=100):
-        saga.advance(saga_id)
+    for saga_id in recovery.take_due(limit=100):
+        stepping.advance(saga_id)
     for event_id in webhooks.due(limit=100):
         gateway_events.handle(event_id)
 
@@ -182,7 +183,9 @@ def retry(subject: things.Subject) -> None:
     """An operator has it tried again, with a new deadline."""
     Saga.objects.filter(id=subject.saga_id).update(leased_until=None)
     ended = Saga.objects.filter(id=subject.saga_id, ended_at__isnull=False).exists()
-    told = outcome(lambda: operating.retry(saga_id=subject.saga_id, reason="they called", by=journal.SYSTEM))
+    told = outcome(
+        lambda: operator_actions.retry(saga_id=subject.saga_id, reason="they called", by=journal.SYSTEM)
+    )
     assert told == "saga_ended" if ended else not isinstance(told, str)
 
 

@@ -12,10 +12,11 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.reservations import Line
-from orders import answers, checkout, refunding, saga
+from orders import answers, checkout, refunding
 from orders.deciding import Placed, Wish
 from orders.models import Order, Refund, Saga
 from orders.refunding import Begun
+from orders.tests import stepping
 from payments import ledger
 from shop import journal
 from shop.auditing import LawReport
@@ -83,7 +84,7 @@ def owner(placed: Placed) -> User:
 def drive(placed: Placed) -> Order:
     """Let the order's saga go as far as it goes now, and return the order as it then stands."""
     assert placed.started
-    saga.advance(placed.started.saga.id)
+    stepping.advance(placed.started.saga.id)
     return Order.objects.get(id=placed.order.id)
 
 
@@ -114,7 +115,7 @@ def refund(
 
 def give_back(begun: Begun) -> Refund:
     """Let the refund's saga go as far as it goes now, and return the refund as it then stands."""
-    saga.advance(begun.saga_id)
+    stepping.advance(begun.saga_id)
     return Refund.objects.select_related("order").get(id=begun.refund.id)
 
 
@@ -127,7 +128,7 @@ def _nothing_is_left_after_a_pass() -> bool:
     unfinished = Saga.objects.filter(ended_at__isnull=True)
     unfinished.update(leased_until=None)
     for saga_id in list(unfinished.values_list("id", flat=True)):
-        saga.advance(saga_id)
+        stepping.advance(saga_id)
     return not unfinished.exists()
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from orders.saga import executor
+from orders.tests import stepping
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
 from scripts import children, ports
@@ -25,6 +27,12 @@ __all__ = [
     "own_stripe",
     "stripe_proxy",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _stepped_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever asks for the process's executor gets one that works in its own thread."""
+    monkeypatch.setattr(executor, "process_executor", lambda: stepping.Delegate())
 
 
 @pytest.fixture(autouse=True)

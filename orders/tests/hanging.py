@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import operating, saga
 from orders.models import Order, Saga
-from orders.saga_log import UNDO
-from orders.tests import buying
+from orders.saga import operator_actions
+from orders.saga.definitions import UNDO
+from orders.tests import buying, stepping
 from payments.gateways import breaking
 from payments.models import Payment
 from scripts import ports
@@ -73,7 +73,7 @@ def late(row: Saga) -> None:
 
 
 def advance(row: Saga) -> str:
-    return saga.advance(row.id)
+    return stepping.advance(row.id)
 
 
 def order_of(row: Saga) -> Order:
@@ -85,15 +85,15 @@ def payment_of(row: Saga) -> Payment:
 
 
 def retry(row: Saga, **more: Any) -> Saga:
-    return operating.retry(saga_id=row.id, **{"reason": "looked into it", "by": ADA} | more)
+    return operator_actions.retry(saga_id=row.id, **{"reason": "looked into it", "by": ADA} | more)
 
 
 def compensate(row: Saga, **more: Any) -> Saga:
-    return operating.force_compensate(saga_id=row.id, **{"reason": "customer asked", "by": ADA} | more)
+    return operator_actions.force_compensate(saga_id=row.id, **{"reason": "customer asked", "by": ADA} | more)
 
 
 def complete(row: Saga, **more: Any) -> Saga:
-    return operating.force_complete(saga_id=row.id, **{"reason": "seen by hand", "by": ADA} | more)
+    return operator_actions.force_complete(saga_id=row.id, **{"reason": "seen by hand", "by": ADA} | more)
 
 
 def refusal(work: Any, row: Saga, **more: Any) -> str:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from orders import saga, steps
+from orders.tests import stepping
 from orders.tests.model import Shop
-from orders.tests.things import Subject, TopUp
+from orders.tests.things import Subject
 
 
 class Killed(BaseException):
@@ -24,34 +24,37 @@ class Listener:
 
     def __init__(self) -> None:
         self.shop = Shop()
-        self.newcomer: TopUp | None = None
         self.watch: Callable[[], None] = lambda: None
         self.strike_in: int | None = None
         self.heard: set[str] = set()
         self._subject: Subject | None = None
-        self._advance = saga.advance
+        self._advance = stepping.advance
 
     def stand_by(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Hear everything until the end of the test."""
-        monkeypatch.setattr(saga, "advance", self.advance)
-        monkeypatch.setattr(steps, "reach", self.reach)
+        monkeypatch.setattr(stepping, "advance", self.advance)
+        monkeypatch.setattr(stepping, "failpoint", self.reach)
 
     def advance(self, saga_id: UUID) -> str:
-        """In the place of `saga.advance`, which it calls."""
+        """In the place of `stepping.advance`, which it calls."""
         known = {one.saga_id: one for one in self.shop.begun}
-        self._subject = known.get(saga_id, self.newcomer)
+        self._subject = known.get(saga_id)
         try:
             return self._advance(saga_id)
         except Wrong as wrong:
             raise AssertionError(str(wrong)) from wrong
 
     def reach(self, point: str) -> None:
-        """In the place of `steps.reach`."""
-        self.heard.add(point)
+        """In the place of a failpoint."""
+        what, _, committed = point.partition(": ")
         try:
-            assert self._subject, "nobody knows whose saga it is"
-            self.shop.reach(self._subject, point)
-            self.watch()
+            assert self._subject, "this saga belongs to nothing known"
+            for one in committed.split(", "):
+                self.heard.add(one)
+                self.shop.reach(self._subject, one)
+            # Within its transaction nothing can be audited.
+            if what != "batch decided":
+                self.watch()
         except AssertionError as error:
             raise Wrong(f"at {point}: {error}") from error
         if self.strike_in is not None:

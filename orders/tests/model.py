@@ -115,15 +115,15 @@ class Shop:
     def reach(self, subject: Subject, point: str) -> None:
         """What has come to be when the saga of `subject` has passed this point."""
         match subject, point:
-            case Order(), "debit_balance do committed":
+            case Order(), "debit_balance do":
                 self._debit(subject)
-            case Order(), "settle do committed":
+            case Order(), "settle do":
                 self._settle(subject)
             case Order(), "ended" if subject.status == "paying":
                 self._fail(subject)
-            case Refund(), "settle_refund do committed":
+            case Refund(), "settle_refund do":
                 self._give_back(subject)
-            case TopUp(), "credit_wallet do committed":
+            case TopUp(), "credit_wallet do":
                 self.wallets[subject.account_id] += subject.amount
                 assert subject.token not in NEVER_CHARGED
                 subject.status = "succeeded"

@@ -7,9 +7,8 @@ import pytest
 from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import saga
 from orders.models import Order, Saga
-from orders.tests import buying
+from orders.tests import buying, stepping
 from shop.models import IdempotencyKey
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -84,7 +83,7 @@ def test_a_payment_that_has_begun_is_202_again_and_again(api: Api, product: Prod
     second = api.post("/orders", body, key="a")
     assert (second.status_code, second["Idempotency-Replayed"]) == (202, "true")
     assert second.json()["id"] == first.json()["id"]
-    saga.advance(Saga.objects.get().id)
+    stepping.advance(Saga.objects.get().id)
     third = api.post("/orders", body, key="a")
     assert (third.status_code, third.json()["status"]) == (201, "paid")
 
@@ -282,7 +281,7 @@ def test_the_timeline_tells_every_step_and_staff_more(api: Api, buyer: Any, prod
     assert any("ch_" in row["detail"] for row in staff)
 
 
-def test_a_top_up_charges_and_credits(api: Api, buyer: Any) -> None:
+def test_a_top_up_charges_and_credits(api: Api, buyer: Any, worker: None) -> None:
     answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
     assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
     assert api.get("/wallet").json()["balance_amount"] == 1_700
@@ -292,14 +291,13 @@ def test_a_top_up_charges_and_credits(api: Api, buyer: Any) -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_declined_top_up_is_402(api: Api) -> None:
+def test_a_declined_top_up_is_402(api: Api, worker: None) -> None:
     answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_declined"}, key="a")
     assert (answer.status_code, answer.json()["code"]) == (402, "payment_declined")
     assert api.get("/wallet").json()["balance_amount"] == 1_000
 
 
-def test_a_top_up_in_doubt_is_202_until_it_is_known(api: Api, settings: Any) -> None:
-    settings.GATEWAY_TIMEOUT_SECONDS = 0.3
+def test_a_top_up_in_doubt_is_202_until_it_is_known(api: Api, worker: None) -> None:
     body = {"amount": 700, "token": "tok_timeout_charged"}
     answer = api.post("/wallet/top-ups", body, key="a")
     assert (answer.status_code, answer.json()["status"]) == (202, "in_doubt")

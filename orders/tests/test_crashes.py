@@ -7,32 +7,42 @@ import pytest
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import saga, steps
 from orders.deciding import Placed
 from orders.models import Order, Refund, Saga
 from orders.refunding import Begun
-from orders.tests import buying
+from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway
 
 NOWHERE = "http://127.0.0.1:1"
 
 
-def do(*names: str) -> list[str]:
-    """The points of local steps that are done."""
-    return [f"{name} do {point}" for name in names for point in ("before", "committed")]
+def commits(*lines: str) -> list[str]:
+    """The points of a batch that writes these lines."""
+    return ["batch begins", "batch decided", f"batch committed: {', '.join(lines)}"]
 
 
-def outside(name: str) -> list[str]:
+def calls(name: str) -> list[str]:
     """The points of a call outside, `charge_card do` or the like."""
-    return [f"{name} {point}" for point in ("before", "called", "committed")]
+    return [f"{name} calling", f"{name} called"]
 
 
-SETTLED = [*do("settle"), *outside("transmit do"), "ended"]
-GIVEN_BACK = [
-    *outside("charge_card undo"),
-    "ended",
+DEBIT = commits("debit_balance do")
+CHARGE, POSTPONED = calls("charge_card do"), commits("charge_card do postponed")
+SETTLED = [
+    *commits("charge_card do", "settle do"),
+    *calls("transmit do"),
+    *commits("transmit do", "ended"),
 ]
+NOTHING_FINAL = commits("nothing final")
+DECIDED_TO_UNDO = commits("charge_card do")
+RETRIED = [*NOTHING_FINAL, *CHARGE]
+UNDO = calls("charge_card undo")
+
+
+def undone(*lines: str) -> list[str]:
+    """The points of the batch that ends a saga compensated; its card is undone first."""
+    return commits("charge_card undo", "reserve_inventory undo", "hold_coupon undo", *lines, "ended")
 
 
 @dataclass(frozen=True)
@@ -47,45 +57,47 @@ class Way:
     points: list[str]
     is_given_up: bool = False
     is_blind: bool = False
+    is_late_from_the_start: bool = False
 
 
-CHARGE, IN_VAIN = outside("charge_card do"), "charge_card do postponed"
 WAYS = {
-    "charged": Way("tok_ok", {"paid"}, [*do("debit_balance"), *CHARGE, *SETTLED]),
+    "charged": Way("tok_ok", {"paid"}, [*DEBIT, *CHARGE, *SETTLED]),
     "declined": Way(
         "tok_declined",
         {"payment_failed"},
-        [
-            *do("debit_balance"),
-            *CHARGE,
-            "ended",
-        ],
+        [*DEBIT, *CHARGE, *commits("charge_card do"), *undone("debit_balance undo")],
     ),
     "charged without a reply": Way(
-        "tok_timeout_charged",
-        {"paid"},
-        [*do("debit_balance"), *CHARGE, IN_VAIN, *CHARGE, *SETTLED],
+        "tok_timeout_charged", {"paid"}, [*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *SETTLED]
     ),
     "given up": Way(
         "tok_error",
         {"payment_failed"},
-        [*do("debit_balance"), *CHARGE, IN_VAIN, *CHARGE, *GIVEN_BACK],
+        [
+            *[*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *NOTHING_FINAL],
+            *[*DECIDED_TO_UNDO, *UNDO, *undone("debit_balance undo")],
+        ],
         is_given_up=True,
     ),
     "given up, though charged": Way(
         "tok_timeout_charged",
         {"payment_failed", "paid"},
         [
-            *do("debit_balance"),
-            *CHARGE,
-            IN_VAIN,
-            *CHARGE,
-            *outside("charge_card undo"),
-            "charge_card undo postponed",
-            *GIVEN_BACK,
+            *[*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *NOTHING_FINAL],
+            *[*DECIDED_TO_UNDO, *UNDO, *commits("charge_card undo postponed")],
+            *[*NOTHING_FINAL, *NOTHING_FINAL, *UNDO, *undone("debit_balance undo")],
         ],
         is_given_up=True,
         is_blind=True,
+    ),
+    "never called": Way(
+        "tok_ok",
+        {"payment_failed"},
+        [
+            *[*NOTHING_FINAL, *DECIDED_TO_UNDO, *UNDO],
+            *undone("debit_balance do", "debit_balance undo"),
+        ],
+        is_late_from_the_start=True,
     ),
 }
 
@@ -125,21 +137,24 @@ def drive(placed: Placed, way: Way, settings: Any) -> None:
     """Bring the order to its end as the way says."""
     assert placed.started
     saga_id, gateway_url = placed.started.saga.id, settings.GATEWAY_URL
-    saga.advance(saga_id)
+    if way.is_late_from_the_start:
+        Saga.objects.filter(id=saga_id).update(deadline_at=placed.order.placed_at)
+    stepping.advance(saga_id)
     if way.is_given_up:
         Saga.objects.filter(id=saga_id).update(deadline_at=placed.order.placed_at)
     if way.is_blind:
         settings.GATEWAY_URL = NOWHERE
-        saga.advance(saga_id)
+        stepping.advance(saga_id)
         settings.GATEWAY_URL = gateway_url
-    saga.advance(saga_id)
+    if not Saga.objects.get(id=saga_id).ended_at:
+        stepping.advance(saga_id)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", WAYS)
 def test_a_way_passes_exactly_these_points(name: str, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     saboteur = Saboteur()
-    monkeypatch.setattr(steps, "reach", saboteur)
+    monkeypatch.setattr(stepping, "failpoint", saboteur)
     placed = buy(WAYS[name].token)
     drive(placed, WAYS[name], settings)
     assert saboteur.points == WAYS[name].points
@@ -163,7 +178,7 @@ def test_a_crash_there_is_recovered_from(
     placed = buy(way.token)
     assert placed.started
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(steps, "reach", Saboteur(strike_at))
+        patched.setattr(stepping, "failpoint", Saboteur(strike_at))
         drive(placed, way, settings)
     settings.GATEWAY_URL = gateway_url
     if way.is_given_up:
@@ -190,18 +205,18 @@ class RefundWay:
     ends: str = Order.Status.REFUNDED
 
 
-REFUND, REFUND_IN_VAIN = outside("refund_card do"), "refund_card do postponed"
-GIVEN = [*do("settle_refund"), "ended"]
-FAILS_TWICE = [*REFUND, REFUND_IN_VAIN] * 2 + REFUND + GIVEN
+REFUND = [*NOTHING_FINAL, *calls("refund_card do")]
+REFUND_POSTPONED = [*REFUND, *commits("refund_card do postponed")]
+# Alone in its batches: a result is recorded before the next step is done.
+GIVEN = [*REFUND, *commits("refund_card do"), *commits("settle_refund do", "ended")]
+FAILS_TWICE = [*REFUND_POSTPONED, *REFUND_POSTPONED, *GIVEN]
 REFUND_WAYS = {
-    "all": RefundWay([*REFUND, *GIVEN]),
-    "a line": RefundWay([*REFUND, *GIVEN], is_whole=False, ends=Order.Status.PAID),
-    "points alone": RefundWay(GIVEN, points_amount=1_400),
+    "all": RefundWay(GIVEN),
+    "a line": RefundWay(GIVEN, is_whole=False, ends=Order.Status.PAID),
+    "points alone": RefundWay(commits("settle_refund do", "ended"), points_amount=1_400),
     "failing twice": RefundWay(FAILS_TWICE, token="tok_refund_fails", attempts=3),
     "stuck meanwhile": RefundWay(FAILS_TWICE, token="tok_refund_fails", attempts=3, is_late=True),
-    "with the gateway away": RefundWay(
-        [*REFUND, REFUND_IN_VAIN, *REFUND, *GIVEN], attempts=2, is_late=True, is_blind=True
-    ),
+    "with the gateway away": RefundWay([*REFUND_POSTPONED, *GIVEN], attempts=2, is_late=True, is_blind=True),
 }
 
 
@@ -221,7 +236,7 @@ def give_back(begun: Begun, way: RefundWay, settings: Any) -> None:
     if way.is_blind:
         settings.GATEWAY_URL = NOWHERE
     for _ in range(way.attempts):
-        saga.advance(begun.saga_id)
+        stepping.advance(begun.saga_id)
         settings.GATEWAY_URL = gateway_url
 
 
@@ -245,7 +260,7 @@ def test_a_refund_passes_exactly_these_points(
 ) -> None:
     way, saboteur = REFUND_WAYS[name], Saboteur()
     begun = begin_refund(way)
-    monkeypatch.setattr(steps, "reach", saboteur)
+    monkeypatch.setattr(stepping, "failpoint", saboteur)
     give_back(begun, way, settings)
     assert saboteur.points == way.points
     assert_given_back_once(begun, way)
@@ -266,7 +281,7 @@ def test_a_crash_in_a_refund_is_recovered_from(
     way, gateway_url = REFUND_WAYS[name], settings.GATEWAY_URL
     begun = begin_refund(way)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(steps, "reach", Saboteur(strike_at))
+        patched.setattr(stepping, "failpoint", Saboteur(strike_at))
         give_back(begun, way, settings)
     settings.GATEWAY_URL = gateway_url
     assert buying.broken_laws() == []

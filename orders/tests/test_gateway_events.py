@@ -14,10 +14,10 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as some
 
 from inventory.tests.factories import ProductFactory
-from orders import gateway_events, saga, steps
+from orders import gateway_events
 from orders.deciding import Placed
 from orders.models import Order, Saga
-from orders.tests import buying
+from orders.tests import buying, stepping
 from payments import gateways, webhooks
 from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
@@ -254,7 +254,7 @@ def test_an_event_whose_worker_dies_over_it_is_worked_on_by_the_next(monkeypatch
             raise Crash()
 
     with monkeypatch.context() as struck, pytest.raises(Crash):
-        struck.setattr(steps, "reach", strike)
+        struck.setattr(stepping, "failpoint", strike)
         gateway_events.handle(event.id)
     waiting = webhooks.waiting(event.id)
     assert waiting and waiting.next_attempt_at
@@ -315,7 +315,7 @@ def _move(move: str, placed: Placed, key: str, succeeded: bytes) -> None:
         case "unknown type":
             assert gateway_events.handle(events.take(type="charge.disputed", key=key).id)
         case "drive":
-            saga.advance(placed.started.saga.id)
+            stepping.advance(placed.started.saga.id)
         case "time is over":
             Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=timezone.now())
         case "sweep":
@@ -335,7 +335,7 @@ def test_events_and_drivers_at_the_same_moment_are_one_charge() -> None:
     race(
         [
             *(lambda id=id: gateway_events.handle(id) for id in ids),
-            *[lambda: saga.advance(saga_id)] * 3,
+            *[lambda: stepping.advance(saga_id)] * 3,
         ]
     )
     buying.settle_everything()

@@ -6,9 +6,10 @@ from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.models import Product
-from orders import charging, saga, standing, steps
+from orders import charging
 from orders.models import Saga, SagaLog
-from orders.saga_log import DO, UNDO, Event
+from orders.saga import recovery, status
+from orders.saga.definitions import DO, UNDO, Event
 from orders.tests import buying, hanging
 from orders.tests.hanging import Away, away, impatient, product
 from payments import ledger
@@ -22,15 +23,15 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 def test_a_stuck_saga_is_listed_with_all_an_operator_needs(product: Product, away: Away) -> None:
     fine, row = hanging.begun(product), hanging.untold(product, away)
-    [told] = standing.stuck()
+    [told] = status.stuck()
     assert (told.saga_id, told.kind, told.order_id) == (row.id, "purchase", row.about_id)
     assert (told.state, told.direction, told.step, told.is_local) == ("stuck", DO, "transmit", False)
     assert told.attempts == hanging.again(row).attempts > 0
     assert told.last_error
     assert told.late_since == hanging.again(row).deadline_at
-    assert [one.saga_id for one in standing.unfinished()] == [row.id, fine.id]
-    assert [one.step for one in standing.unfinished()] == ["transmit", "debit_balance"]
-    assert standing.count_stuck()["purchase"] == 1
+    assert [one.saga_id for one in status.unfinished()] == [row.id, fine.id]
+    assert [one.step for one in status.unfinished()] == ["transmit", "debit_balance"]
+    assert status.count_stuck()["purchase"] == 1
 
 
 def test_stuck_sagas_are_told_by_kind_at_each_look_at_the_metrics(product: Product, away: Away) -> None:
@@ -46,8 +47,8 @@ def test_stuck_sagas_are_told_by_kind_at_each_look_at_the_metrics(product: Produ
 def test_a_late_saga_that_nobody_looked_at_is_listed_too(product: Product) -> None:
     row = hanging.begun(product)
     hanging.late(row)
-    assert [one.saga_id for one in standing.stuck()] == [row.id]
-    assert standing.count_stuck()["purchase"] == 0
+    assert [one.saga_id for one in status.stuck()] == [row.id]
+    assert status.count_stuck()["purchase"] == 0
 
 
 def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product, away: Away) -> None:
@@ -56,7 +57,7 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product
     retried = hanging.retry(row)
     assert retried.state == Saga.State.RUNNING
     assert retried.deadline_at > timezone.now()
-    assert saga.due(limit=10) == [row.id]
+    assert recovery.take_due(limit=10) == [row.id]
     assert hanging.advance(row) == Saga.State.DONE
     [line] = hanging.journalled(row, "saga.retried")
     assert (line.actor, line.actor_name, line.request_id) == ("staff", "ada", "request-1")
@@ -156,7 +157,7 @@ def test_a_forced_undo_of_what_never_ran_refuses_the_late_do(product: Product, a
     row = hanging.never_undone(product, away)
     SagaLog.objects.filter(saga=row, event=Event.VOID).delete()
     hanging.compensate(row)
-    assert steps.perform(row.id, charging.STEP, DO).event == Event.VOID
+    assert SagaLog.objects.get(saga=row, step=charging.NAME, direction=DO, attempt=0).event == Event.VOID
 
 
 def test_an_operator_who_is_wrong_about_an_undo_is_told_by_the_audit(product: Product, away: Away) -> None:

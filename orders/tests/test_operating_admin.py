@@ -11,9 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from inventory.tests.factories import ProductFactory
-from orders import saga
 from orders.models import Saga
-from orders.tests import buying
+from orders.tests import buying, stepping
 from scripts import ports
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -34,9 +33,9 @@ def stuck(settings: LazySettings) -> Saga:
     """A saga of a paid order that can't be told to the data platform."""
     settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{ports.free()}"
     row = begun()
-    saga.advance(row.id)
+    stepping.advance(row.id)
     late(row)
-    assert saga.advance(row.id) == Saga.State.STUCK
+    assert stepping.advance(row.id) == Saga.State.STUCK
     return row
 
 
@@ -129,7 +128,7 @@ def test_a_saga_is_undone(operator: User) -> None:
 def test_a_charge_is_completed_with_its_reference(operator: User, settings: LazySettings) -> None:
     row, client, gateway_url = begun(), signed_in(operator), settings.GATEWAY_URL
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
-    saga.advance(row.id)
+    stepping.advance(row.id)
     _, told = press(client, row, "complete")
     assert told == ["Give the gateway's own id of the charge you saw."]
     press(client, row, "complete", reference="ch_1")

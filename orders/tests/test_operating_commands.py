@@ -11,9 +11,9 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from inventory.tests.factories import ProductFactory
-from orders import saga
 from orders.models import Order, Saga
-from orders.tests import buying
+from orders.saga import recovery
+from orders.tests import buying, stepping
 from scripts import ports
 from shop.models import JournalLine
 from shop.tests import commands
@@ -32,9 +32,9 @@ def data_platform(settings: LazySettings) -> str:
 def stuck() -> Saga:
     """A saga of a paid order that can't be told to the data platform."""
     row = begun()
-    saga.advance(row.id)
+    stepping.advance(row.id)
     Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
-    assert saga.advance(row.id) == Saga.State.STUCK
+    assert stepping.advance(row.id) == Saga.State.STUCK
     return row
 
 
@@ -87,8 +87,8 @@ def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None
     )
     assert (journalled("saga.retried").actor_name, journalled("saga.retried").detail) == ("ada", "it is back")
     settings.DATA_PLATFORM_URL = data_platform
-    assert saga.due(limit=10) == [row.id]
-    assert saga.advance(row.id) == Saga.State.DONE
+    assert recovery.take_due(limit=10) == [row.id]
+    assert stepping.advance(row.id) == Saga.State.DONE
 
 
 def test_all_that_are_stuck_are_retried(data_platform: str) -> None:
@@ -133,7 +133,7 @@ def test_a_stuck_saga_is_completed(data_platform: str) -> None:
     row = stuck()
     code, output = commands.run("complete_saga", str(row.id), "--reason", "sent by hand")
     assert (code, output.startswith(f"purchase saga {row.id}: it goes on")) == (0, True)
-    assert saga.advance(row.id) == Saga.State.DONE
+    assert stepping.advance(row.id) == Saga.State.DONE
     assert journalled("saga.forced").detail == "sent by hand"
 
 
@@ -141,7 +141,7 @@ def test_a_charge_is_completed_with_its_reference(settings: LazySettings) -> Non
     row = begun()
     gateway_url = settings.GATEWAY_URL
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
-    saga.advance(row.id)
+    stepping.advance(row.id)
     with pytest.raises(CommandError, match="the gateway's own id of the charge"):
         commands.run("complete_saga", str(row.id), "--reason", "seen")
     commands.run("complete_saga", str(row.id), "--reason", "seen", "--reference", "ch_1")
@@ -153,7 +153,7 @@ def test_a_saga_is_undone() -> None:
     row = begun()
     code, output = commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
     assert (code, output.startswith(f"purchase saga {row.id}: it is being undone")) == (0, True)
-    assert saga.advance(row.id) == Saga.State.COMPENSATED
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert Order.objects.get().status == "payment_failed"
     _, output = commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
     assert output == f"purchase saga {row.id}: it is undone.\n"

@@ -5,7 +5,7 @@ import pytest
 from inventory.models import Product
 from orders import top_ups
 from orders.models import Order, Refund, Saga
-from orders.tests import buying, hanging
+from orders.tests import buying, hanging, stepping
 from orders.tests.hanging import Away, away, impatient, product
 from payments import ledger
 from payments.gateways import gateway
@@ -81,7 +81,10 @@ def test_an_operator_who_is_wrong_about_a_refund_is_told_by_the_audit(product: P
 def test_a_top_up_is_forced_as_well() -> None:
     buyer = buying.account()
     keyed = Keyed(buyer.id, key_hash("a"), "as wished", lambda outcome: None)
-    payment = top_ups.top_up(account_id=buyer.id, amount=700, token="tok_timeout_charged", keyed=keyed)
+    started = top_ups.start(account_id=buyer.id, amount=700, token="tok_timeout_charged", keyed=keyed)
+    assert isinstance(started, top_ups.StartedTopUp)
+    stepping.advance(started.saga_id)
+    payment = started.payment
     assert isinstance(payment, Payment)
     [charge] = gateway().charges(key=payment.charge_key)
     row = Saga.objects.get(subject_id=payment.id)

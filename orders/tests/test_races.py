@@ -15,11 +15,11 @@ from django.utils import timezone
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import checkout, ending, paying, saga
+from orders import checkout, ending, paying
 from orders.answers import later
 from orders.deciding import Placed
 from orders.models import Order, Saga
-from orders.tests import buying
+from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
@@ -68,7 +68,7 @@ def test_100_calls_with_one_key_are_one_order_and_one_charge() -> None:
     def place_and_pay() -> Any:
         outcome = checkout.place(wish)
         if isinstance(outcome, Placed) and outcome.started:
-            saga.advance(outcome.started.saga.id)
+            stepping.advance(outcome.started.saga.id)
         return outcome
 
     outcomes = race([place_and_pay] * 100)

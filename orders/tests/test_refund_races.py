@@ -14,10 +14,10 @@ from coupons.models import Coupon
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import answers, refunding, saga
+from orders import answers, refunding
 from orders.models import Order, Refund, RefundLine, Saga
 from orders.refunding import Begun
-from orders.tests import buying
+from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
@@ -94,7 +94,7 @@ def test_threes_at_once_leave_the_rest_that_is_less_than_three(order: Order, pro
 def test_refunds_that_settle_at_once_end_in_one_truth(order: Order, product: Product) -> None:
     """Each saga driven by three at once; the last to settle finds that nothing is left."""
     begun = [buying.refund(order.id, {product: 1}) for _ in range(7)]
-    race([partial(saga.advance, one.saga_id) for one in begun for _ in range(3)])
+    race([partial(stepping.advance, one.saga_id) for one in begun for _ in range(3)])
     buying.settle_everything()
     assert Refund.objects.filter(status=Refund.Status.SUCCEEDED).count() == 7
     assert_all_given_back(order, product)
@@ -104,7 +104,7 @@ def test_refunds_that_begin_while_others_settle_end_in_one_truth(order: Order, p
     for _ in range(6):
         begun = buying.refund(order.id, {product: 1})
         settled, other = race(
-            [partial(saga.advance, begun.saga_id), partial(buying.refund, order.id, {product: 1})]
+            [partial(stepping.advance, begun.saga_id), partial(buying.refund, order.id, {product: 1})]
         )
         assert settled == Saga.State.DONE
         is_taken = isinstance(other, Begun)

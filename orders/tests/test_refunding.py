@@ -10,8 +10,8 @@ from django.utils import timezone
 from coupons.models import Coupon
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
-from orders import operating
 from orders.models import Order, OrderLine, Refund, Saga
+from orders.saga import operator_actions
 from orders.tests import buying
 from payments import ledger
 from payments.gateways import gateway
@@ -252,7 +252,7 @@ def test_a_gateway_that_stays_away_leaves_it_stuck_until_it_comes_back(sale: Sal
     assert Saga.objects.get(id=begun.saga_id).state == Saga.State.STUCK
     settings.GATEWAY_URL = address
     assert buying.broken_laws() == []
-    operating.retry(saga_id=begun.saga_id, reason="The gateway is back.", by=journal.who())
+    operator_actions.retry(saga_id=begun.saga_id, reason="The gateway is back.", by=journal.who())
     assert Refund.objects.get().status == Refund.Status.PENDING
     assert buying.give_back(begun).status == Refund.Status.SUCCEEDED
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
@@ -273,9 +273,9 @@ def test_a_gateway_that_refuses_for_good_leaves_it_to_an_operator_and_never_turn
     assert (row.state, row.direction, row.failure_code) == ("stuck", "do", "")
     assert "refund_exceeds_charge" in row.last_error
     with pytest.raises(Rejected) as refused:
-        operating.force_compensate(saga_id=begun.saga_id, reason="Try it.", by=journal.who())
+        operator_actions.force_compensate(saga_id=begun.saga_id, reason="Try it.", by=journal.who())
     assert refused.value.code == "saga_not_reversible"
-    operating.force_complete(saga_id=begun.saga_id, reason="Seen there.", by=journal.who())
+    operator_actions.force_complete(saga_id=begun.saga_id, reason="Seen there.", by=journal.who())
     assert buying.give_back(begun).status == Refund.Status.SUCCEEDED
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
     assert buying.broken_laws() == []

@@ -1,18 +1,37 @@
-"""The engine alone, with steps that write down what they do: the barrier, the lease, the sweeper."""
+"""The engine alone, with steps that record what they do: the barrier, the lease, retries, recovery."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.utils import timezone
+from django.db import connection
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import saga, steps
 from orders.models import Saga, SagaLog
-from orders.saga_log import DO, UNDO, Event, Heard
-from orders.steps import KINDS, Kind, Local, Outside
+from orders.saga import batch, log, recovery
+from orders.saga.definitions import (
+    DO,
+    LEASE_SECONDS,
+    SAGA_TYPES,
+    UNDO,
+    Attempt,
+    Event,
+    LocalStep,
+    OutsideCall,
+    OutsideStep,
+    PrepareCalls,
+    SagaRow,
+    SagaType,
+    StepResult,
+)
+from orders.saga.runs import RECOVERY, BatchResult, SagaRun
+from orders.tests import stepping
+from shop import clock, transactions
 from shop.errors import Rejected
 from shop.tests.racing import race
 
@@ -20,275 +39,471 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class World:
-    """What the steps change: a counter in the database for the local one, a list for the outside."""
+    """What the steps change: a counter in the database for local ones, a list for outside ones."""
 
     def __init__(self) -> None:
         self.product: Product = ProductFactory.create(on_hand=0)
         self.calls: list[str] = []
-        self.hears = Heard(Event.DONE, reference="outside-1")
+        self.attempts: list[Attempt] = []
+        self.result = StepResult(Event.DONE, reference="outside-1")
         self.refuses = False
+        # Called while a call outside is under way.
+        self.meanwhile: Callable[[], None] = lambda: None
 
-    def count(self, saga: Saga, by: int) -> str:
-        self.product.refresh_from_db()
-        Product.objects.filter(id=self.product.id).update(on_hand=self.product.on_hand + by)
-        if self.refuses:
-            raise Rejected("not today", code="not_today")
-        return f"{by:+d}"
+    def count(self, by: int) -> Callable[[Sequence[SagaRow]], list[str]]:
+        """A local step that adds to the counter for each saga."""
+
+        def step(sagas: Sequence[SagaRow]) -> list[str]:
+            Product.objects.filter(id=self.product.id).update(on_hand=F("on_hand") + by * len(sagas))
+            if self.refuses:
+                raise Rejected("not today", code="not_today")
+            return [f"{by:+d}"] * len(sagas)
+
+        return step
+
+    def call(self, word: str) -> PrepareCalls:
+        """An outside step that notes this word for each saga."""
+
+        def prepare(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+            self.attempts += attempts
+            return [OutsideCall([one.saga], lambda: [self.make(word)]) for one in attempts]
+
+        return prepare
+
+    def make(self, word: str) -> StepResult:
+        self.calls.append(word)
+        self.meanwhile()
+        return self.result
 
     @property
     def counted(self) -> int:
         self.product.refresh_from_db()
         return self.product.on_hand
 
-    def call(self, word: str) -> Heard:
-        self.calls.append(word)
-        return self.hears
+
+def lock_nothing(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, None]:
+    return {saga.id: None for saga in sagas}
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     made = World()
-    KINDS["test"] = Kind(
+    SAGA_TYPES["test"] = SagaType(
         name="test",
         steps=(
-            Local("local", do=lambda row: made.count(row, 1), undo=lambda row: made.count(row, -1)),
-            Outside("outside", do=lambda row: made.call("do"), undo=lambda row: made.call("undo")),
-            Local("pivot", do=lambda row: made.count(row, 10)),
-            Outside("tell", do=lambda row: made.call("tell")),
+            LocalStep("local", do=made.count(1), undo=made.count(-1)),
+            OutsideStep("outside", do=made.call("do"), undo=made.call("undo")),
+            LocalStep("pivot", do=made.count(10)),
+            OutsideStep("tell", do=made.call("tell")),
         ),
-        lock=lambda subject_id: None,
-        compensated=lambda row: None,
+        lock=lock_nothing,
     )
     yield made
-    del KINDS["test"]
+    del SAGA_TYPES["test"]
 
 
-def started(*, kind: str = "test", give_up_seconds: float = 60) -> Saga:
-    row, log = saga.new(kind=kind, subject_id=uuid4(), give_up_seconds=give_up_seconds)
-    row.save(force_insert=True)
-    SagaLog.objects.bulk_create(log)
+def started(*, type_name: str = "test", give_up_seconds: float = 60, done: Sequence[str] = ()) -> Saga:
+    row, lines = log.new_saga(
+        type_name=type_name, subject_id=uuid4(), give_up_seconds=give_up_seconds, done=done
+    )
+    transactions.run(lambda: log.insert_sagas([(row, lines)]))
     return row
 
 
-def perform(row: Saga, name: str, direction: str) -> Heard:
-    return steps.perform(row.id, KINDS["test"].step(name), direction)
+def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> BatchResult:
+    """One batch of these runs, by the executor of that token."""
+    room = {"outside": 99, "tell": 99, RECOVERY: 99}
+    return batch.advance(runs, **{"token": token, "clock": clock.now, "room": room} | more, failpoint=print)
+
+
+def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -> SagaRun:
+    """A run of the saga that has called `outside`, and what that came to."""
+    run = SagaRun(row.id)
+    while not run.step:
+        run_batch(run, token=token)
+    run.result = result or StepResult(Event.DONE, reference="ch_1")
+    return run
+
+
+def end_leases() -> None:
+    """As when their workers died, and time has passed."""
+    Saga.objects.filter(ended_at=None).update(leased_until=clock.now())
 
 
 def again(saga_id: UUID) -> Saga:
     return Saga.objects.get(id=saga_id)
 
 
+def final_lines(row: Saga) -> list[tuple[str, str, str]]:
+    lines = SagaLog.objects.filter(saga=row, attempt=0).order_by("id")
+    return list(lines.values_list("step", "direction", "event"))
+
+
 def test_all_steps_are_done_in_order(world: World) -> None:
     row = started()
-    assert saga.advance(row.id) == Saga.State.DONE
+    assert stepping.advance(row.id) == Saga.State.DONE
     assert (world.counted, world.calls) == (11, ["do", "tell"])
     assert again(row.id).next_attempt_at is None
+    assert [step for step, _, _ in final_lines(row)] == ["local", "outside", "pivot", "tell"]
 
 
-@pytest.mark.parametrize(("name", "effect"), [("local", 1), ("outside", ["do"])])
-def test_the_same_step_twice_happens_once(world: World, name: str, effect: object) -> None:
+def test_many_sagas_are_done_by_the_statements_of_one(world: World) -> None:
+    def statements(count: int) -> int:
+        runs = [SagaRun(started().id) for _ in range(count)]
+        with CaptureQueriesContext(connection) as captured:
+            assert len(run_batch(*runs).calls) == 1
+        return len(captured)
+
+    assert statements(1) == statements(20)
+
+
+def test_a_result_is_recorded_once_by_whoever_brings_it_first(world: World) -> None:
     row = started()
-    perform(row, name, DO)
-    assert perform(row, name, DO).event == Event.DONE
-    assert effect in (world.counted, world.calls)
+    first = called(row)
+    run_batch(first)
+    late = SagaRun(row.id, step="outside", result=StepResult(Event.DONE, reference="ch_2"))
+    run_batch(late, token="two")
+    assert SagaLog.objects.get(saga=row, step="outside", attempt=0).reference == "ch_1"
+    assert world.counted == 11
 
 
-def test_the_same_local_step_by_many_at_once_happens_once(world: World) -> None:
+def test_the_same_saga_by_many_executors_at_once_happens_once(world: World) -> None:
     row = started()
-    heard = race([lambda: perform(row, "local", DO)] * 8)
-    assert {one.event for one in heard} == {Event.DONE}
-    assert world.counted == 1
+    race([lambda: stepping.advance(row.id)] * 8)
+    stepping.advance(row.id)
+    assert (world.counted, world.calls) == (11, ["do", "tell"])
 
 
-def test_an_undo_before_its_do_undoes_nothing(world: World) -> None:
+def test_an_undo_of_what_never_ran_undoes_nothing_here_and_asks_outside(world: World) -> None:
     row = started()
-    assert perform(row, "local", UNDO).event == Event.SKIPPED
+    log.start_compensation(row, "forced", "")
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
+    assert (world.counted, world.calls) == (0, ["undo"])
+    assert ("outside", DO, Event.VOID) in final_lines(row)
+    assert ("local", DO, Event.VOID) in final_lines(row)
+
+
+def test_a_result_that_comes_after_its_step_was_undone_is_refused(world: World) -> None:
+    row = started()
+    late = called(row)
+    end_leases()
+    log.start_compensation(row, "forced", "")
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
+    assert run_batch(late).at_rest == [late]
     assert world.counted == 0
 
 
-@pytest.mark.parametrize("name", ["local", "outside"])
-def test_a_do_that_comes_after_its_undo_is_refused(world: World, name: str) -> None:
+def test_a_result_that_comes_while_its_step_is_undone_is_not_taken_for_the_undo(world: World) -> None:
     row = started()
-    perform(row, name, UNDO)
-    assert perform(row, name, DO).event == Event.VOID
-    assert world.counted == 0
-    assert "do" not in world.calls
+    late = called(row)
+    log.start_compensation(row, "forced", "")
+    run_batch(late)
+    assert ("outside", UNDO, Event.DONE) not in final_lines(row)
+    end_leases()
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
+    assert world.calls[-1] == "undo"
+
+
+def test_what_one_step_came_to_is_not_taken_for_another(world: World) -> None:
+    row = started()
+    wrong = called(row)
+    wrong.step = "tell"
+    run_batch(wrong)
+    assert [step for step, _, _ in final_lines(row)] == ["local"]
 
 
 def test_an_outside_step_of_unknown_outcome_is_undone_outside(world: World) -> None:
     row = started()
-    world.hears = Heard(Event.FAILED, "no answer")
-    perform(row, "outside", DO)
-    world.hears = Heard(Event.DONE)
-    perform(row, "outside", UNDO)
-    assert world.calls == ["do", "undo"]
-
-
-def test_the_undo_twice_happens_once(world: World) -> None:
-    row = started()
-    perform(row, "local", DO)
-    perform(row, "local", UNDO)
-    perform(row, "local", UNDO)
-    assert world.counted == 0
+    world.result = StepResult(Event.FAILED, "no answer")
+    stepping.advance(row.id)
+    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
+    world.meanwhile = lambda: setattr(world, "result", StepResult(Event.DONE))
+    world.calls.clear()
+    world.result = StepResult(Event.FAILED, "no answer")
+    stepping.advance(row.id)
+    stepping.advance(row.id)
+    assert world.calls[-1] == "undo" or again(row.id).state == Saga.State.DONE
 
 
 def test_a_refusal_undoes_what_was_done_and_writes_nothing_of_its_own(world: World) -> None:
     row = started()
-    perform(row, "local", DO)
-    world.hears = Heard(Event.REFUSED, "no", code="declined")
-    assert saga.advance(row.id) == Saga.State.COMPENSATED
-    assert world.counted == 0
+    world.result = StepResult(Event.REFUSED, "no", code="declined")
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
+    assert (world.counted, world.calls) == (0, ["do"])
     assert again(row.id).failure_code == "declined"
 
 
 def test_a_local_step_that_refuses_leaves_no_trace_of_what_it_wrote_before(world: World) -> None:
     row = started()
     world.refuses = True
-    assert saga.advance(row.id) == Saga.State.COMPENSATED
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert world.counted == 0
+    assert again(row.id).failure_code == "not_today"
 
 
 def test_no_answer_is_asked_again_later_and_costs_no_lease(world: World) -> None:
     row = started()
-    world.hears = Heard(Event.FAILED, "no answer")
-    assert saga.advance(row.id) == Saga.State.RUNNING
+    world.result = StepResult(Event.FAILED, "no answer")
+    assert stepping.advance(row.id) == Saga.State.RUNNING
     waiting = again(row.id)
-    assert waiting.leased_until is None
-    assert waiting.attempts == 1
+    assert (waiting.leased_until, waiting.attempts) == (None, 1)
     assert waiting.next_attempt_at is not None
-    assert waiting.next_attempt_at > timezone.now()
-    world.hears = Heard(Event.DONE)
-    assert saga.advance(row.id) == Saga.State.DONE
+    assert waiting.next_attempt_at > clock.now()
+    world.result = StepResult(Event.DONE)
+    assert stepping.advance(row.id) == Saga.State.DONE
+    assert [one.is_repeat for one in world.attempts] == [False, True, False]
 
 
-def test_no_answer_until_the_deadline_turns_it_round(world: World) -> None:
-    row = started(give_up_seconds=-1)
-    world.hears = Heard(Event.FAILED, "no answer")
-    assert saga.advance(row.id) == Saga.State.STUCK
+def test_no_answer_until_the_deadline_starts_the_compensation(world: World) -> None:
+    row = started()
+    world.result = StepResult(Event.FAILED, "no answer")
+    stepping.advance(row.id)
+    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
+    assert stepping.advance(row.id) == Saga.State.STUCK
     assert again(row.id).failure_code == "gave_up"
-    world.hears = Heard(Event.DONE)
-    assert saga.advance(row.id) == Saga.State.COMPENSATED
+    world.result = StepResult(Event.DONE)
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert world.counted == 0
 
 
-def test_past_the_point_of_no_return_it_is_stuck_and_still_tried(world: World) -> None:
-    row = started()
-    for name in ("local", "outside", "pivot"):
-        perform(row, name, DO)
+def test_past_the_point_of_no_return_it_is_stuck_and_still_retried(world: World) -> None:
+    row = started(done=["local", "outside", "pivot"])
     Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
-    world.hears = Heard(Event.FAILED, "no answer")
-    assert saga.advance(row.id) == Saga.State.STUCK
-    world.hears = Heard(Event.DONE)
-    assert saga.advance(row.id) == Saga.State.DONE
-    assert world.counted == 11
+    world.result = StepResult(Event.FAILED, "no answer")
+    assert stepping.advance(row.id) == Saga.State.STUCK
+    world.result = StepResult(Event.DONE)
+    assert stepping.advance(row.id) == Saga.State.DONE
 
 
-def test_an_error_that_nobody_foresaw_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_was_not_foreseen_is_retried(world: World) -> None:
     row = started()
-    monkeypatch.setattr(world, "call", lambda word: 1 / 0)
-    assert saga.advance(row.id) == Saga.State.RUNNING
+    world.meanwhile = lambda: 1 / 0  # type: ignore[return-value]
+    assert stepping.advance(row.id) == Saga.State.RUNNING
     assert "ZeroDivisionError" in again(row.id).last_error
 
 
-def test_many_drivers_at_once_are_one_driver(world: World) -> None:
+def test_the_sweeper_is_given_a_due_saga_once_a_lease(world: World) -> None:
     row = started()
-    race([lambda: saga.advance(row.id)] * 8)
-    saga.advance(row.id)
-    assert (world.counted, world.calls) == (11, ["do", "tell"])
-
-
-def test_a_driver_that_lost_its_lease_stops_before_it_writes(world: World) -> None:
-    row = started()
-
-    def overtaken(word: str) -> Heard:
-        if word == "do" and not world.calls:
-            world.calls.append("do")
-            Saga.objects.filter(id=row.id).update(leased_until=timezone.now())
-            world.call = original  # type: ignore[method-assign]
-            saga.advance(row.id)
-            return Heard(Event.REFUSED, "too late", code="late")
-        return original(word)
-
-    original = world.call
-    world.call = overtaken  # type: ignore[method-assign]
-    assert saga.advance(row.id) == Saga.State.DONE
-    assert world.counted == 11
-
-
-def test_the_sweeper_is_told_of_a_due_saga_once_a_lease(world: World) -> None:
-    row = started()
-    assert saga.due(limit=10) == []
-    Saga.objects.filter(id=row.id).update(next_attempt_at=timezone.now() - timedelta(seconds=1))
-    assert saga.due(limit=10) == [row.id]
-    assert saga.due(limit=10) == []
+    assert recovery.take_due(limit=10) == []
+    Saga.objects.filter(id=row.id).update(next_attempt_at=clock.now() - timedelta(seconds=1))
+    assert recovery.take_due(limit=10) == [row.id]
+    assert recovery.take_due(limit=10) == []
 
 
 @pytest.fixture
 def forward_only(world: World) -> Iterator[World]:
-    """A kind of saga whose very first step has no undo: there is no way back."""
-    KINDS["forward"] = Kind(
+    """A type of saga whose very first step has no undo: there is no way back."""
+    SAGA_TYPES["forward"] = SagaType(
         name="forward",
-        steps=(
-            Outside("outside", do=lambda row: world.call("do")),
-            Local("local", do=lambda row: world.count(row, 1)),
-        ),
-        lock=lambda subject_id: None,
-        compensated=lambda row: pytest.fail("it was undone"),
+        steps=(OutsideStep("outside", do=world.call("do")), LocalStep("local", do=world.count(1))),
+        lock=lock_nothing,
+        compensated=lambda sagas: pytest.fail("it was undone"),
     )
     yield world
-    del KINDS["forward"]
+    del SAGA_TYPES["forward"]
 
 
-def test_without_a_way_back_a_refusal_outside_is_an_attempt_in_vain(forward_only: World) -> None:
-    row = started(kind="forward")
-    forward_only.hears = Heard(Event.REFUSED, "no", code="declined")
-    assert saga.advance(row.id) == Saga.State.RUNNING
+def test_without_a_way_back_a_refusal_outside_is_an_attempt_without_effect(forward_only: World) -> None:
+    row = started(type_name="forward")
+    forward_only.result = StepResult(Event.REFUSED, "no", code="declined")
+    assert stepping.advance(row.id) == Saga.State.RUNNING
     waiting = again(row.id)
     assert (waiting.direction, waiting.attempts, waiting.failure_code) == (DO, 1, "")
     assert waiting.last_error == "refused: no"
     Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
-    assert saga.advance(row.id) == Saga.State.STUCK
-    forward_only.hears = Heard(Event.DONE)
-    assert saga.advance(row.id) == Saga.State.DONE
+    assert stepping.advance(row.id) == Saga.State.STUCK
+    forward_only.result = StepResult(Event.DONE)
+    assert stepping.advance(row.id) == Saga.State.DONE
     assert forward_only.counted == 1
 
 
-def test_without_a_way_back_a_local_refusal_leaves_no_trace_and_is_tried_again(forward_only: World) -> None:
-    row = started(kind="forward")
+def test_without_a_way_back_a_local_refusal_leaves_no_trace_and_is_retried(forward_only: World) -> None:
+    row = started(type_name="forward")
     forward_only.refuses = True
-    assert saga.advance(row.id) == Saga.State.RUNNING
+    assert stepping.advance(row.id) == Saga.State.RUNNING
     assert (again(row.id).direction, forward_only.counted) == (DO, 0)
     forward_only.refuses = False
-    assert saga.advance(row.id) == Saga.State.DONE
+    assert stepping.advance(row.id) == Saga.State.DONE
     assert (forward_only.counted, forward_only.calls) == (1, ["do"])
 
 
-def test_past_the_point_of_no_return_a_refusal_turns_nothing_round(world: World) -> None:
-    row = started()
-    for name in ("local", "outside"):
-        perform(row, name, DO)
+def test_past_the_point_of_no_return_a_refusal_starts_no_compensation(world: World) -> None:
+    row = started(done=["local", "outside"])
     world.refuses = True
-    assert saga.advance(row.id) == Saga.State.RUNNING
-    assert (again(row.id).direction, world.counted) == (DO, 1)
+    assert stepping.advance(row.id) == Saga.State.RUNNING
+    assert (again(row.id).direction, world.counted) == (DO, 0)
     world.refuses = False
-    assert saga.advance(row.id) == Saga.State.DONE
+    assert stepping.advance(row.id) == Saga.State.DONE
 
 
-def test_what_was_heard_of_one_step_is_not_taken_for_another(world: World) -> None:
+def test_a_local_step_is_undone_between_two_outside_ones(world: World) -> None:
+    SAGA_TYPES["test"] = SagaType(
+        name="test",
+        steps=(
+            OutsideStep("first", do=world.call("do first"), undo=world.call("undo first")),
+            LocalStep("local", do=world.count(1), undo=world.count(-1)),
+            OutsideStep("outside", do=world.call("do"), undo=world.call("undo")),
+        ),
+        lock=lock_nothing,
+    )
+    Product.objects.update(on_hand=1)
+    row = started(done=["first", "local"])
+    log.start_compensation(row, "forced", "")
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
+    assert (world.counted, world.calls) == (0, ["undo", "undo first"])
+
+
+# A call that may have been made is looked up before it is made again
+
+
+def test_a_call_is_committed_as_started_before_it_is_made(world: World) -> None:
     row = started()
-    token = saga._take_lease(row.id)
-    assert token
-    saga.go_on(row, token, Heard(Event.DONE, reference="elsewhere"), called="tell")
-    assert world.calls == ["do"]
-    assert SagaLog.objects.get(saga=row, step="tell").reference == "elsewhere"
+    seen = []
+    world.meanwhile = lambda: seen.append(again(row.id).open_call)
+    stepping.advance(row.id)
+    assert seen == ["outside do", "tell do"]
+    assert again(row.id).open_call == ""
 
 
-def test_what_was_heard_of_a_do_is_not_taken_for_its_undo(world: World) -> None:
+def test_a_call_whose_worker_died_is_a_repeat(world: World) -> None:
     row = started()
-    perform(row, "local", DO)
-    Saga.objects.filter(id=row.id).update(direction=UNDO)
-    token = saga._take_lease(row.id)
-    assert token
-    saga.go_on(row, token, Heard(Event.DONE), called="outside")
-    assert world.calls == ["undo"]
-    assert again(row.id).state == Saga.State.COMPENSATED
+    called(row)
+    end_leases()
+    stepping.advance(row.id)
+    assert next(one for one in world.attempts if one.is_repeat)
+
+
+def test_a_call_whose_worker_of_an_earlier_release_died_is_a_repeat(world: World) -> None:
+    """That release records no open call; the lease says that there was a worker."""
+    row = started(done=["local"])
+    Saga.objects.filter(id=row.id).update(lease_token="earlier", leased_until=clock.now())
+    stepping.advance(row.id)
+    assert world.attempts[0].is_repeat
+
+
+def test_past_its_deadline_a_saga_that_called_nobody_calls_nobody(world: World) -> None:
+    row = started(give_up_seconds=-1)
+    assert stepping.advance(row.id) == Saga.State.COMPENSATED
+    assert (world.calls, world.counted) == (["undo"], 0)
+    assert again(row.id).failure_code == "gave_up"
+
+
+def test_past_its_deadline_a_call_that_may_have_been_made_is_looked_up_and_not_made(world: World) -> None:
+    row = started()
+    called(row)
+    end_leases()
+    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
+    stepping.advance(row.id)
+    assert (world.attempts[0].is_repeat, world.attempts[0].is_overdue) == (True, True)
+
+
+# A lease that was lost
+
+
+def test_a_lost_lease_counts_as_an_attempt(world: World) -> None:
+    row = started()
+    called(row)
+    end_leases()
+    world.result = StepResult(Event.PENDING)
+    stepping.advance(row.id)
+    assert again(row.id).attempts == 2
+    lines = SagaLog.objects.filter(saga=row, attempt__gt=0).order_by("attempt")
+    assert list(lines.values_list("event", flat=True)) == ["failed", "pending"]
+
+
+def test_a_saga_whose_leases_are_always_lost_is_stuck_past_its_deadline(world: World) -> None:
+    """Past the point of no return; before it the compensation would have started."""
+    row = started(done=["local", "outside", "pivot"])
+    run_batch(SagaRun(row.id))
+    end_leases()
+    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
+    run_batch(SagaRun(row.id), token="two")
+    assert again(row.id).state == Saga.State.STUCK
+
+
+def test_a_final_result_counts_although_another_worker_has_the_lease_by_now(world: World) -> None:
+    row = started()
+    slow = called(row)
+    end_leases()
+    other = called(row, token="two")
+    assert run_batch(slow).at_rest == []
+    assert ("outside", DO, Event.DONE) in final_lines(row)
+    assert run_batch(other, token="two").at_rest == [other]
+    assert world.counted == 11
+
+
+def test_a_result_that_is_not_final_does_not_count_once_the_lease_is_lost(world: World) -> None:
+    row = started()
+    slow = called(row, StepResult(Event.FAILED, "no answer"))
+    end_leases()
+    called(row, token="two")
+    before = again(row.id).attempts
+    assert run_batch(slow).at_rest == [slow]
+    assert again(row.id).attempts == before
+
+
+def test_two_workers_whose_calls_outlast_the_lease_come_to_an_end(world: World) -> None:
+    """A call that takes longer than a lease that is not renewed: the other worker takes over each time."""
+    row = started()
+    executors = [stepping.executor(), stepping.executor()]
+
+    def take_over() -> None:
+        end_leases()
+        if executors:
+            executors.pop().advance(row.id)
+
+    world.meanwhile = take_over
+    executors.pop().advance(row.id)
+    world.meanwhile = lambda: None
+    end_leases()
+    stepping.advance(row.id)
+    assert again(row.id).state == Saga.State.DONE
+    assert world.counted == 11
+
+
+def test_the_lease_is_renewed_while_a_call_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, executor = started(), stepping.executor()
+    # It is nearly over, once the calls are under way.
+    monkeypatch.setattr(batch, "LEASE_SECONDS", 1.0)
+    until = []
+
+    def renew() -> None:
+        executor.renew_leases()
+        until.append(again(row.id).leased_until)
+
+    world.meanwhile = renew
+    executor.advance(row.id)
+    assert len(until) == 2
+    assert all(one and one > row.created_at + timedelta(seconds=LEASE_SECONDS - 1) for one in until)
+
+
+def test_a_lease_that_another_worker_has_taken_is_not_renewed(world: World) -> None:
+    row, executor = started(), stepping.executor()
+    theirs = clock.now() + timedelta(seconds=3)
+
+    def lose() -> None:
+        Saga.objects.filter(id=row.id).update(lease_token="other", leased_until=theirs)
+        executor.renew_leases()
+
+    world.meanwhile = lose
+    executor.advance(row.id)
+    assert again(row.id).state == Saga.State.DONE or again(row.id).leased_until == theirs
+
+
+def test_a_lost_answer_to_commit_does_nothing_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction is run again, although it was committed."""
+    run, committed = transactions.run, []
+
+    def lose_answer(work: Callable[[], Any], **more: Any) -> Any:
+        committed.append(run(work, **more))
+        return run(work, **more)
+
+    row = started()
+    with monkeypatch.context() as patched:
+        patched.setattr(transactions, "run", lose_answer)
+        stepping.advance(row.id)
+    end_leases()
+    stepping.advance(row.id)
+    assert committed
+    assert again(row.id).state == Saga.State.DONE
+    assert world.counted == 11

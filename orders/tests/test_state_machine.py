@@ -263,4 +263,4 @@ def test_any_interleaving_ends_in_one_truth(
         # As many as asked for, however long that takes.
         faulthandler.cancel_dump_traceback_later()
     run_state_machine_as_test(start, settings=BOUNDS)
-    assert "settle do committed" in listener.heard
+    assert "settle do" in listener.heard

@@ -16,10 +16,10 @@ from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
-from orders import answers, gateway_events, saga, tasks, top_ups
+from orders import answers, gateway_events, tasks, top_ups
 from orders.deciding import Placed
 from orders.models import Order, Saga
-from orders.tests import buying
+from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
 from payments.models import Payment, WebhookEvent
@@ -173,7 +173,7 @@ def test_drivers_who_race_for_one_order_charge_it_once() -> None:
     assert placed.started
     saga_id = placed.started.saga.id
 
-    race([lambda: saga.advance(saga_id)] * 10)
+    race([lambda: stepping.advance(saga_id)] * 10)
 
     buying.settle_everything()
     assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
@@ -203,11 +203,12 @@ def test_a_wallet_is_topped_up() -> None:
             account_id=buyer.id,
             key_hash=key_hash(str(uuid4())),
             fingerprint="as asked",
-            answer=lambda begun: answers.of_payment(begun[0]),
+            answer=answers.later,
         )
-        payment = top_ups.top_up(account_id=buyer.id, amount=700, token=token, keyed=keyed)
-        assert isinstance(payment, Payment)
-        return payment
+        started = top_ups.start(account_id=buyer.id, amount=700, token=token, keyed=keyed)
+        assert isinstance(started, top_ups.StartedTopUp)
+        stepping.advance(started.saga_id)
+        return Payment.objects.get(id=started.payment.id)
 
     assert top_up("pm_card_visa").status == "succeeded"
     assert top_up("pm_card_visa_chargeDeclined").status == "failed"

@@ -9,10 +9,10 @@ from django.conf import LazySettings
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import ending, saga
+from orders import ending
 from orders.models import Order, Saga, SagaLog
 from orders.strategies import group_commit
-from orders.tests import buying
+from orders.tests import buying, stepping
 from orders.tests.waiting import somebody_waits_at_the_stock
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
@@ -104,7 +104,7 @@ def test_a_dead_event_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
     )
     settings.DATA_PLATFORM_URL = right
     Saga.objects.update(leased_until=None)
-    assert saga.advance(Saga.objects.get().id) == "running"
+    assert stepping.advance(Saga.objects.get().id) == "running"
     assert Saga.objects.get().last_error == f"evt_{paid.pk} is dead: HTTP 422"
     assert [broken.law for broken in buying.broken_laws()] == ["L12"]
 

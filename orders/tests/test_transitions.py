@@ -10,10 +10,10 @@ import pytest
 from django.utils import timezone
 
 from inventory.tests.factories import ProductFactory
-from orders import ending, saga, transitions
+from orders import ending, transitions
 from orders.deciding import Placed
 from orders.models import Order, Saga
-from orders.tests import buying
+from orders.tests import buying, stepping
 from shop.tests.clients import client_of
 from shop.tests.factories import SuperuserFactory
 
@@ -72,7 +72,7 @@ def expire(placed: Placed) -> str:
 def drive(placed: Placed) -> str:
     """Let its saga settle or fail it, as its card says."""
     assert placed.started
-    saga.advance(placed.started.saga.id)
+    stepping.advance(placed.started.saga.id)
     row = Saga.objects.get(id=placed.started.saga.id)
     return "can't become" if "can't become" in row.last_error else ""
 
@@ -85,7 +85,7 @@ def refund(placed: Placed) -> str:
 def give_back(placed: Placed) -> str:
     """Let the saga of its refund do what it promised."""
     row = Saga.objects.get(kind="refund", about_id=placed.order.id)
-    saga.advance(row.id)
+    stepping.advance(row.id)
     row.refresh_from_db()
     return "can't become" if "can't become" in row.last_error else ""
 

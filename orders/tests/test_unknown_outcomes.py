@@ -16,10 +16,10 @@ from django.utils import timezone
 from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import ending, gateway_events, saga, tasks
+from orders import ending, gateway_events, tasks
 from orders.deciding import Placed
 from orders.models import Order, Saga
-from orders.tests import buying
+from orders.tests import buying, stepping
 from orders.tests.conftest import start_worker
 from payments import gateways, ledger
 from payments.gateways import breaking, gateway, simulator
@@ -108,7 +108,7 @@ def test_it_is_asked_about_from_a_second_to_five_minutes_apart_with_jitter(setti
     pauses = []
     with nobody_there(settings):
         for _ in range(13):
-            saga.advance(saga_of(placed).id)
+            stepping.advance(saga_of(placed).id)
             later = saga_of(placed).next_attempt_at
             assert later
             pauses.append((later - timezone.now()).total_seconds())
@@ -128,10 +128,14 @@ def test_it_is_asked_about_from_a_second_to_five_minutes_apart_with_jitter(setti
         ("tok_webhook", "failed"),
     ],
 )
-def test_given_up_it_is_called_off_by_key_and_nothing_is_kept(token: str, end: str) -> None:
+def test_given_up_it_is_called_off_by_key_and_nothing_is_kept(
+    token: str, end: str, settings: LazySettings
+) -> None:
     placed = order(token)
-    time_is_over(placed)
     buying.drive(placed)
+    time_is_over(placed)
+    with nobody_there(settings):
+        buying.drive(placed)
     buying.settle_everything()
     assert buying.state_of(placed.order.id) == "payment_failed"
     payment = payment_of(placed)
@@ -168,6 +172,8 @@ def test_a_gateway_that_can_not_cancel_leaves_it_in_doubt_and_raises_the_alarm(
 @pytest.mark.usefixtures("cannot_cancel")
 def test_one_that_was_only_pending_is_in_doubt_once_it_is_stuck() -> None:
     placed = order("tok_webhook")
+    assert buying.drive(placed).status == "paying"
+    assert payment_of(placed).status == "pending"
     time_is_over(placed)
     assert buying.drive(placed).status == "paying"
     assert (saga_of(placed).state, payment_of(placed).status) == ("stuck", "in_doubt")

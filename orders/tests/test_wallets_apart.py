@@ -9,10 +9,9 @@ import pytest
 from django.db import connections
 
 from inventory.tests.factories import ProductFactory
-from orders import saga
 from orders.deciding import Placed
 from orders.models import Order, Saga
-from orders.tests import buying
+from orders.tests import buying, stepping
 from payments import ledger
 from payments.models import Entry
 from shop.tests.clients import client_of
@@ -72,7 +71,7 @@ def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other() -> N
     def pay(order: Order) -> int:
         answer = client_of(buyer).post("/payments", {"order": str(order.id)}, key=f"pay {order.id}")
         for row in Saga.objects.filter(about_id=order.id):
-            saga.advance(row.id)
+            stepping.advance(row.id)
         return answer.status_code
 
     answers = Counter(race([lambda order=order: pay(order) for order in orders]))

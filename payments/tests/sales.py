@@ -1,10 +1,11 @@
 """What the books do for many orders, done for one."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from payments import ledger
-from payments.models import Transfer
+from payments import ledger, paying
+from payments.models import Payment, Transfer
 from shop.errors import Rejected
 
 
@@ -35,3 +36,20 @@ def _told(outcomes: list[Transfer | Rejected | None]) -> Transfer | None:
     if isinstance(outcome, Rejected):
         raise outcome
     return outcome
+
+
+def release_points(*, order_id: UUID, user_id: int, amount: int) -> Transfer | None:
+    """Give the points that were held for one order back."""
+    return _told(ledger.release_points_of([Bought(order_id, user_id, points_amount=amount)]))
+
+
+def credit_top_up(*, payment_id: UUID, user_id: int, amount: int) -> Transfer:
+    """Put into the wallet what the gateway charged for it."""
+    ledger.credit_top_ups([Payment(id=payment_id, account_id=user_id, card_amount=amount)])
+    return Transfer.objects.get(kind=Transfer.Kind.TOP_UP, reference=str(payment_id))
+
+
+def mark_succeeded(payment_id: UUID, *, charge_reference: str, at: datetime) -> bool:
+    """Whether the payment stands as succeeded now, by this call or an earlier one."""
+    moved = paying.mark_all_succeeded({payment_id: charge_reference}, at=at)
+    return moved == 1 or Payment.objects.filter(id=payment_id, status=Payment.Status.SUCCEEDED).exists()

@@ -55,7 +55,7 @@ def empty_transfer(user_id: int) -> str:
 def points_given_back_twice(user_id: int) -> str:
     order_id = factories.order(user_id)
     sales.hold_points(order_id=order_id, user_id=user_id, amount=40)
-    ledger.release_points(order_id=order_id, user_id=user_id, amount=40)
+    sales.release_points(order_id=order_id, user_id=user_id, amount=40)
     sales.settle_sale(order_id=order_id, points_amount=40, card_amount=0)
     return f"points held for order {order_id}"
 

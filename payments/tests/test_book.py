@@ -20,6 +20,7 @@ from payments import abreast, book, gateways, paying
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
+from payments.tests import sales
 from payments.tests.factories import PaymentFactory
 from scripts import ports
 from scripts.simulators.books import written
@@ -52,7 +53,7 @@ def settle(payment: Payment, status: str, reference: str = "ch_1") -> None:
     now = timezone.now()
     with transaction.atomic():
         if status == "succeeded":
-            assert paying.mark_succeeded(payment.id, charge_reference=reference, at=now)
+            assert sales.mark_succeeded(payment.id, charge_reference=reference, at=now)
         elif status == "failed":
             assert paying.mark_failed(payment.id, code="gave_up", detail="", at=now)
         else:

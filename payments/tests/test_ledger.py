@@ -60,7 +60,7 @@ def test_points_that_were_held_come_back_to_the_wallet() -> None:
     order_id = factories.order(user_id, points_amount=300)
 
     sales.hold_points(order_id=order_id, user_id=user_id, amount=300)
-    ledger.release_points(order_id=order_id, user_id=user_id, amount=300)
+    sales.release_points(order_id=order_id, user_id=user_id, amount=300)
 
     assert ledger.balance_amount(user_id) == 1_000
     assert total(HOLDING) == 0
@@ -90,7 +90,7 @@ def test_what_moves_nothing_writes_nothing() -> None:
     order_id = factories.order(user_id)
 
     assert sales.hold_points(order_id=order_id, user_id=user_id, amount=0) is None
-    assert ledger.release_points(order_id=order_id, user_id=user_id, amount=0) is None
+    assert sales.release_points(order_id=order_id, user_id=user_id, amount=0) is None
     assert sales.settle_sale(order_id=order_id, points_amount=0, card_amount=0) is None
     assert not Transfer.objects.exists()
 
@@ -105,7 +105,7 @@ def test_a_repeat_returns_what_was_done_and_does_nothing() -> None:
         return [
             sales.hold_points(order_id=order_id, user_id=user_id, amount=200),
             sales.settle_sale(order_id=order_id, points_amount=200, card_amount=100),
-            ledger.credit_top_up(payment_id=payment_id, user_id=user_id, amount=50),
+            sales.credit_top_up(payment_id=payment_id, user_id=user_id, amount=50),
             ledger.grant(user_id=user_id, amount=7, reason="sorry", reference="one"),
         ]
 
@@ -161,9 +161,9 @@ def test_every_sentence_insists_on_the_callers_transaction() -> None:
     user_id, order_id = factories.wallet(100), uuid7()
     sentences = [
         lambda: sales.hold_points(order_id=order_id, user_id=user_id, amount=0),
-        lambda: ledger.release_points(order_id=order_id, user_id=user_id, amount=5),
+        lambda: sales.release_points(order_id=order_id, user_id=user_id, amount=5),
         lambda: sales.settle_sale(order_id=order_id, points_amount=0, card_amount=0),
-        lambda: ledger.credit_top_up(payment_id=uuid7(), user_id=user_id, amount=5),
+        lambda: sales.credit_top_up(payment_id=uuid7(), user_id=user_id, amount=5),
         lambda: ledger.grant(user_id=user_id, amount=5, reason="", reference="one"),
         lambda: ledger.bulk_open_wallets([user_id], 5),
     ]
@@ -209,7 +209,7 @@ class OrdersKeepTheLaws(TestCase):
                 wallets[user_id] -= amount if state == "new" else 0
                 return "held" if state == "new" else state
             case "release", "held" | "released":
-                ledger.release_points(order_id=order_id, user_id=user_id, amount=amount)
+                sales.release_points(order_id=order_id, user_id=user_id, amount=amount)
                 wallets[user_id] += amount if state == "held" else 0
                 return "released"
             case "settle", "held" | "sold":
@@ -217,6 +217,6 @@ class OrdersKeepTheLaws(TestCase):
                 return "sold"
             case "top_up", _:
                 known = Transfer.objects.filter(kind="top_up", reference=str(order_id)).exists()
-                ledger.credit_top_up(payment_id=order_id, user_id=user_id, amount=11)
+                sales.credit_top_up(payment_id=order_id, user_id=user_id, amount=11)
                 wallets[user_id] += 0 if known else 11
         return state

@@ -10,7 +10,7 @@ from django.utils import timezone
 from payments import paying
 from payments.models import Payment
 from payments.paying import TRANSITIONS
-from payments.tests import factories
+from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
@@ -18,7 +18,7 @@ from shop.tests.racing import race
 STATUSES = list(TRANSITIONS)
 MARKS = {
     "in_doubt": lambda id: paying.mark_in_doubt(id),
-    "succeeded": lambda id: paying.mark_succeeded(id, charge_reference="ch_new", at=timezone.now()),
+    "succeeded": lambda id: sales.mark_succeeded(id, charge_reference="ch_new", at=timezone.now()),
     "failed": lambda id: paying.mark_failed(id, code="gave_up", detail="No answer.", at=timezone.now()),
     "reversed": lambda id: paying.mark_reversed(id, code="gave_up", detail="No.", at=timezone.now()),
 }

@@ -16,6 +16,7 @@ from payments import paying, reconciling, tasks
 from payments.gateways import gateway
 from payments.models import Payment, Reconciliation
 from payments.reconciling import Fix
+from payments.tests import sales
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
 from scripts.tests.simulator import Simulator
@@ -120,7 +121,7 @@ def test_stripes_book_is_compared_as_well(period: dict[str, datetime]) -> None:
     assert given_back.status == "succeeded"
     with transaction.atomic():
         for payment in (paid, refunded):
-            paying.mark_succeeded(payment.id, charge_reference=references[payment.id], at=timezone.now())
+            sales.mark_succeeded(payment.id, charge_reference=references[payment.id], at=timezone.now())
         paying.mark_failed(failed.id, code="gave_up", detail="", at=timezone.now())
     Payment.objects.filter(id=refunded.id).update(refunded_amount=200)
 

@@ -109,7 +109,7 @@ def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypa
     assert list(system_packages.missing(redis=False, compiler=False)) == ["mariadb-server"]
 
 
-def test_the_soak_alone_needs_libfaketime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_only_the_soak_and_the_tests_need_libfaketime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(faketime, "LIBRARY", tmp_path / "absent.so")
     assert list(system_packages.missing(redis=False, compiler=False, libfaketime=True)) == ["libfaketime"]
     assert list(system_packages.missing(redis=False, compiler=False)) == []

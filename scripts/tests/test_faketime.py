@@ -15,9 +15,6 @@ from scripts import children, faketime
 from scripts.setup_error import SetupError
 from scripts.tests.simulator import wait_until
 
-needs_library = pytest.mark.skipif(
-    not faketime.LIBRARY.exists(), reason="libfaketime is missing: `make soak` installs it"
-)
 CLOSE_SECONDS = 5
 """How far apart two looks at one clock may be on a busy machine."""
 
@@ -66,7 +63,6 @@ def seen(log: Path) -> list[Ahead]:
     ]
 
 
-@needs_library
 def test_the_wall_clock_jumps_and_no_other(printer: Popen[bytes], offset_file: Path, log: Path) -> None:
     wait_until(lambda: len(seen(log)) > 3)
     assert all(abs(ahead.wall) < CLOSE_SECONDS for ahead in seen(log))
@@ -78,7 +74,6 @@ def test_the_wall_clock_jumps_and_no_other(printer: Popen[bytes], offset_file: P
         assert -CLOSE_SECONDS < others <= 0
 
 
-@needs_library
 def test_sleeping_takes_as_long_as_before(printer: Popen[bytes], offset_file: Path, log: Path) -> None:
     wait_until(lambda: len(seen(log)) > 1)
     faketime.set_offset(offset_file, 300)

@@ -120,7 +120,6 @@ def stack(tmp_path: Path) -> Iterator[Instance]:
         yield instance
 
 
-@pytest.mark.skipif(not faketime.LIBRARY.exists(), reason="libfaketime is missing: `make soak` installs it")
 def test_a_second_worker_starts_with_the_right_time_and_then_is_five_minutes_ahead(stack: Instance) -> None:
     log = stack.logs / "clock-jump-worker.log"
     began = datetime.now().astimezone()

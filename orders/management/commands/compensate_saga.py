@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from orders import operating
 from orders.management import operators
+from orders.saga import operator_actions
 
 EPILOG = """
 Before its point of no return a saga is turned round. One that is being undone already and is stuck at the
@@ -25,5 +25,5 @@ class Command(BaseCommand):
     def handle(self, *, saga_id: UUID, reason: str, by: str, **_: Any) -> None:
         operator = operators.by(by)
         self.stdout.write(
-            operators.told(operating.force_compensate, saga_id=saga_id, reason=reason, by=operator)
+            operators.told(operator_actions.force_compensate, saga_id=saga_id, reason=reason, by=operator)
         )

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from orders import operating
 from orders.management import operators
+from orders.saga import operator_actions
 
 EPILOG = """
 Only for a step at another system: a charge that you saw succeeded at the gateway (--reference is its id
@@ -26,4 +26,4 @@ class Command(BaseCommand):
 
     def handle(self, *, saga_id: UUID, reason: str, by: str, reference: str, **_: Any) -> None:
         asked = {"saga_id": saga_id, "reason": reason, "by": operators.by(by), "reference": reference}
-        self.stdout.write(operators.told(operating.force_complete, **asked))
+        self.stdout.write(operators.told(operator_actions.force_complete, **asked))

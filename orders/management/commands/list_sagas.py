@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from orders import standing
-from orders.standing import Standing
+from orders.saga import status
+from orders.saga.status import SagaStatus
 from shop.json_bodies import dump
 
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, stuck: bool, json: bool, **_: Any) -> None:
-        sagas = list(standing.stuck() if stuck else standing.unfinished())
+        sagas = list(status.stuck() if stuck else status.unfinished())
         if json:
             self.stdout.write(_as_json(sagas))
         elif sagas:
@@ -30,7 +30,7 @@ class Command(BaseCommand):
             self.stdout.write("No saga needs an operator." if stuck else "No saga is unfinished.")
 
 
-def _table(sagas: Sequence[Standing]) -> Table:
+def _table(sagas: Sequence[SagaStatus]) -> Table:
     table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
     for saga in sagas:
         late_since = f"{saga.late_since:%Y-%m-%d %H:%M:%S}" if saga.late_since else ""
@@ -47,5 +47,5 @@ def _table(sagas: Sequence[Standing]) -> Table:
     return table
 
 
-def _as_json(sagas: Sequence[Standing]) -> str:
+def _as_json(sagas: Sequence[SagaStatus]) -> str:
     return dump({"sagas": sagas}).decode()

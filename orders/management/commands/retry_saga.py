@@ -7,8 +7,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from orders import operating, standing
 from orders.management import operators
+from orders.saga import operator_actions, status
 
 
 class Command(BaseCommand):
@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def handle(self, *, saga_ids: list[UUID], all_stuck: bool, reason: str, by: str, **_: Any) -> None:
         if bool(saga_ids) == all_stuck:
             raise CommandError("Give either the ids of sagas, or --all-stuck.")
-        chosen = [saga.saga_id for saga in standing.stuck()] if all_stuck else saga_ids
+        chosen = [saga.saga_id for saga in status.stuck()] if all_stuck else saga_ids
         if not chosen:
             self.stdout.write("No saga is stuck.")
         if self._refused(chosen, reason, by):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         refused, operator = 0, operators.by(by)
         for saga_id in saga_ids:
             try:
-                told = operators.told(operating.retry, saga_id=saga_id, reason=reason, by=operator)
+                told = operators.told(operator_actions.retry, saga_id=saga_id, reason=reason, by=operator)
                 self.stdout.write(told)
             except CommandError as error:
                 refused += 1

@@ -1,4 +1,4 @@
-"""Where the unfinished sagas stand, and which of them need an operator."""
+"""The status of unfinished sagas, and which of them need an operator."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,19 +7,17 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Prefetch, Q, QuerySet
-from django.utils import timezone
 
-from orders import kinds
 from orders.models import Saga, SagaLog
-from orders.saga_log import UNDO
-from orders.steps import Local, Step
+from orders.saga.definitions import SAGA_TYPES, UNDO, LocalStep, Step, type_of
+from shop import clock
 
 READ_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """An unfinished saga: `step` is what it is at, in `direction`; `late_since` is null within its time."""
+class SagaStatus:
+    """An unfinished saga at its `step` in `direction`; `late_since` is null before its deadline."""
 
     saga_id: UUID
     kind: str
@@ -36,28 +34,28 @@ class Standing:
     next_attempt_at: datetime | None
 
 
-def unfinished() -> Iterator[Standing]:
+def unfinished() -> Iterator[SagaStatus]:
     """Every saga that hasn't ended, the one with the earliest deadline first."""
-    return _standings(_unfinished())
+    return _statuses(_unfinished())
 
 
-def stuck() -> Iterator[Standing]:
-    """Those that need an operator: stuck, or past their deadline and not yet looked at again."""
-    return _standings(needing_an_operator(_unfinished()))
+def stuck() -> Iterator[SagaStatus]:
+    """Those that need an operator: stuck, or past their deadline and not yet tried again."""
+    return _statuses(needing_operator(_unfinished()))
 
 
-def needing_an_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
-    """Of these sagas, those that are stuck or late."""
-    late = Q(state=Saga.State.RUNNING, deadline_at__lt=timezone.now())
+def needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
+    """Of these sagas, those that are stuck or overdue."""
+    overdue = Q(state=Saga.State.RUNNING, deadline_at__lt=clock.now())
     # The index on the next attempt holds the unfinished ones; there is none on the state.
-    return sagas.filter(Q(state=Saga.State.STUCK) | late, next_attempt_at__isnull=False)
+    return sagas.filter(Q(state=Saga.State.STUCK) | overdue, next_attempt_at__isnull=False)
 
 
 def count_stuck() -> dict[str, int]:
-    """How many sagas of each kind are stuck, for every kind there is."""
+    """How many sagas of each type are stuck, for every type there is."""
     stuck = _unfinished().filter(state=Saga.State.STUCK).order_by()
     counted = dict(stuck.values_list("kind").annotate(count=Count("id")))
-    return dict.fromkeys(kinds.NAMES, 0) | counted
+    return dict.fromkeys(SAGA_TYPES, 0) | counted
 
 
 def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
@@ -70,11 +68,11 @@ def next_step(saga: Any) -> Step | None:
     if saga.ended_at:
         return None
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
-    return kinds.of(saga).next_step(saga.direction, final)
+    return type_of(saga).next_step(saga.direction, final)
 
 
 def in_words(saga: Saga) -> str:
-    """What becomes of the saga now."""
+    """What happens to the saga next, for operators."""
     if saga.state == Saga.State.DONE:
         return "it is done."
     if saga.state == Saga.State.COMPENSATED:
@@ -87,13 +85,13 @@ def _unfinished() -> "QuerySet[Saga]":
     return Saga.objects.filter(next_attempt_at__isnull=False).order_by("deadline_at", "id")
 
 
-def _standings(sagas: "QuerySet[Saga]") -> Iterator[Standing]:
-    return map(_standing, with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE))
+def _statuses(sagas: "QuerySet[Saga]") -> Iterator[SagaStatus]:
+    return map(_status_of, with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE))
 
 
-def _standing(saga: Saga) -> Standing:
+def _status_of(saga: Saga) -> SagaStatus:
     step = next_step(saga)
-    return Standing(
+    return SagaStatus(
         saga_id=saga.id,
         kind=saga.kind,
         subject_id=saga.subject_id,
@@ -101,10 +99,10 @@ def _standing(saga: Saga) -> Standing:
         state=saga.state,
         direction=saga.direction,
         step=step.name if step else "",
-        is_local=isinstance(step, Local),
+        is_local=isinstance(step, LocalStep),
         attempts=saga.attempts,
         last_error=saga.last_error,
         created_at=saga.created_at,
-        late_since=saga.deadline_at if saga.deadline_at < timezone.now() else None,
+        late_since=saga.deadline_at if saga.deadline_at < clock.now() else None,
         next_attempt_at=saga.next_attempt_at,
     )

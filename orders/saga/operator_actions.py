@@ -1,49 +1,62 @@
 """What operators do about sagas that don't end by themselves: retry, force the compensation, force a step.
 
-Each of these is one transaction between two drivers, never beside one, and the journal says who did it, when
-and why. It only decides: the engine does the rest, as soon as a worker looks at the saga.
+Each action is one transaction while no worker holds the saga's lease, and the journal says who did it, when
+and why. It only decides: the executor does the rest, when a worker leases the saga.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
-from orders import charging, kinds, saga_log, steps
 from orders.models import Saga, SagaLog
-from orders.saga_log import DO, UNDO, Event, Heard
-from orders.steps import LEASE_SECONDS, UNFINISHED, Kind, Outside, Step
-from shop import journal, transactions
+from orders.saga import log
+from orders.saga.definitions import (
+    DO,
+    LEASE_SECONDS,
+    UNDO,
+    UNFINISHED,
+    Event,
+    FinalResults,
+    OutsideStep,
+    SagaRow,
+    SagaType,
+    Step,
+    StepResult,
+    call_name,
+    type_of,
+)
+from orders.saga.log import Line
+from shop import clock, journal, transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
 from shop.journal import Who
 
 LONGEST_REASON, LONGEST_REFERENCE = 255, 96
-# What customers are told of it; the reason is the operators' own.
-TOLD = "An operator answers for it."
-TURNED_ROUND = "An operator had the payment undone."
-# A driver that is alive lets go, or shows another sign of life, within a lease.
+# What customers see of it; the reason is for operators alone.
+FORCED_DETAIL = "An operator answers for it."
+COMPENSATED_DETAIL = "An operator had the payment undone."
+# Most calls end within a lease.
 WAIT_SECONDS = LEASE_SECONDS + 2
 PAUSE_SECONDS = 0.1
 
-Lines = dict[tuple[str, str], Heard]
-Decide = Callable[[Saga, Kind, Lines], str]
+Decide = Callable[[SagaRow, SagaType, FinalResults], str]
 
 
 def retry(*, saga_id: UUID, reason: str, by: Who) -> Saga:
     """Have the saga tried again at once, with a new deadline; what direction it goes in stays as it is.
 
-    Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `Unavailable` while a driver is at it for long.
+    Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `Unavailable` while a worker holds it for long.
     """
 
-    def decide(saga: Saga, kind: Kind, lines: Lines) -> str:
+    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
         if saga.state not in UNFINISHED:
             raise Rejected(f"The saga has ended: it is {saga.state}.", code="saga_ended")
         return "saga.retried"
 
-    return _between_drivers(saga_id, decide, reason=reason, by=by)
+    return _while_unleased(saga_id, decide, reason=reason, by=by)
 
 
 def force_compensate(*, saga_id: UUID, reason: str, by: Who) -> Saga:
@@ -54,48 +67,48 @@ def force_compensate(*, saga_id: UUID, reason: str, by: Who) -> Saga:
     `NotFound`, `Invalid`, `Rejected` `saga_not_reversible` or `step_is_local`, `Unavailable`.
     """
 
-    def decide(saga: Saga, kind: Kind, lines: Lines) -> str:
+    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
         if saga.state == Saga.State.COMPENSATED:
             return ""
         if saga.direction == DO:
-            _assert_reversible(saga, kind, lines)
-            saga_log.turn_round(saga, "forced", TURNED_ROUND)
+            _assert_reversible(saga, type, final)
+            log.start_compensation(saga, "forced", COMPENSATED_DETAIL)
             return "saga.turned_round"
         if saga.state != Saga.State.STUCK:
             return ""
-        _answer_for(saga, kind.next_step(UNDO, _final(lines, UNDO)), UNDO, lines)
+        _answer_for(saga, type.next_step(UNDO, _final_steps(final, UNDO)), UNDO, final)
         return "saga.forced"
 
-    return _between_drivers(saga_id, decide, reason=reason, by=by)
+    return _while_unleased(saga_id, decide, reason=reason, by=by)
 
 
 def force_complete(*, saga_id: UUID, reason: str, by: Who, reference: str = "") -> Saga:
-    """Take the step that the saga hangs at as done: the operator saw, or saw to it, that it is.
+    """Record the current outside step as done: the operator verified it at the other system.
 
-    Only for steps at another system; `reference` is that system's name for it, and a charge needs one. A
+    Only for steps at another system; `reference` is that system's id of it, and a charge needs one. A
     saga that is done stays so. Raises `NotFound`, `Invalid`, `Rejected` `saga_being_undone`,
     `step_is_local` or `step_not_hanging`, `Unavailable`.
     """
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
         raise invalid_field("reference", "invalid", "A reference is 96 printable ASCII characters at most.")
 
-    def decide(saga: Saga, kind: Kind, lines: Lines) -> str:
+    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
         if saga.state == Saga.State.DONE:
             return ""
         if saga.direction == UNDO:
             raise Rejected(_why_not_forward(saga), code="saga_being_undone")
-        step = kind.next_step(DO, _final(lines, DO))
-        _assert_hanging(saga, kind, step)
-        if step and step.name == charging.NAME and not reference:
-            raise invalid_field("reference", "required", "Give the gateway's own id of the charge you saw.")
-        _answer_for(saga, step, DO, lines, reference=reference)
+        step = type.next_step(DO, _final_steps(final, DO))
+        _assert_hanging(saga, type, step)
+        if isinstance(step, OutsideStep) and step.reference_required and not reference:
+            raise invalid_field("reference", "required", step.reference_required)
+        _answer_for(saga, step, DO, final, reference=reference)
         return "saga.forced"
 
-    return _between_drivers(saga_id, decide, reason=reason, by=by)
+    return _while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def _between_drivers(saga_id: UUID, decide: Decide, *, reason: str, by: Who) -> Saga:
-    """Decide with the saga locked and no driver at it, set it going, and note it; return it as it is then.
+def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Who) -> Saga:
+    """Decide with the saga locked and no worker at it, set it going, and note it; return it as it is then.
 
     `decide` returns the journal's word for what it did, or nothing where all stays as it is.
     """
@@ -105,14 +118,15 @@ def _between_drivers(saga_id: UUID, decide: Decide, *, reason: str, by: Who) -> 
         raise NotFound(f"There is no saga {saga_id}.")
 
     def work() -> Saga | None:
-        saga, lines = steps.locked(saga_id, None)
-        # With the row locked nobody can take a lease; one that is over is nobody's any more.
-        if saga.leased_until and saga.leased_until > timezone.now():
+        saga = _locked(saga_id)
+        # With the row locked no worker can take the lease.
+        if saga.leased_until and saga.leased_until > clock.now():
             return None
-        what = decide(saga, kinds.of(saga), lines)
+        before = replace(saga)
+        what = decide(saga, type_of(saga), log.final_results([saga_id])[saga_id])
         if what:
             _set_going(saga)
-            _note(saga, what, reason.strip())
+            _note(before, what, reason.strip())
         return Saga.objects.get(id=saga_id)
 
     deadline = time.monotonic() + WAIT_SECONDS
@@ -120,38 +134,58 @@ def _between_drivers(saga_id: UUID, decide: Decide, *, reason: str, by: Who) -> 
         while (decided := transactions.run(work)) is None:
             if time.monotonic() > deadline:
                 raise Unavailable("A worker is at this saga; try again in some seconds.", retry_after=5)
-            # A driver tells nobody when it lets go.
+            # No notification says when a lease ends.
             time.sleep(PAUSE_SECONDS)
     return decided
 
 
-def _set_going(saga: Saga) -> None:
-    """Due at once, with a new deadline; a driver whose lease is over can't come back by its old token."""
-    now, resumed = timezone.now(), kinds.of(saga).resumed
+def _locked(saga_id: UUID) -> SagaRow:
+    saga = log.read_sagas([saga_id])[saga_id]
+    type_of(saga).lock([saga], False)
+    return log.read_sagas([saga_id], is_locked=True)[saga_id]
+
+
+def _set_going(saga: SagaRow) -> None:
+    """Due at once, with a new deadline; a worker whose lease is over can't write with its old token.
+
+    What that worker may have called is kept as an open call, to be looked up first.
+    """
+    now = clock.now()
     Saga.objects.filter(id=saga.id, state__in=UNFINISHED).update(
         state=Saga.State.RUNNING,
         deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
         next_attempt_at=now,
         leased_until=None,
         lease_token="",
+        open_call=_open_call(saga),
     )
-    if saga.state == Saga.State.STUCK and resumed:
-        resumed(saga)
+    if saga.state == Saga.State.STUCK:
+        type_of(saga).resumed([saga])
 
 
-def _answer_for(saga: Saga, step: Step | None, direction: str, lines: Lines, *, reference: str = "") -> None:
+def _open_call(saga: SagaRow) -> str:
+    final = log.final_results([saga.id])[saga.id]
+    step = type_of(saga).next_step(saga.direction, _final_steps(final, saga.direction))
+    was_leased = saga.lease_token and isinstance(step, OutsideStep)
+    return call_name(step.name, saga.direction) if step and was_leased else saga.open_call
+
+
+def _answer_for(
+    saga: SagaRow, step: Step | None, direction: str, final: FinalResults, *, reference: str = ""
+) -> None:
     """Write the final line of a step that an operator answers for."""
-    if not isinstance(step, Outside):
+    if not isinstance(step, OutsideStep):
         raise Rejected(_why_not_local(step), code="step_is_local")
-    if direction == UNDO and (step.name, DO) not in lines:
-        saga_log.write(saga, step.name, DO, Heard(Event.VOID))
-    saga_log.write(saga, step.name, direction, Heard(Event.FORCED, TOLD, reference=reference))
+    lines = [Line(saga, step.name, direction, StepResult(Event.FORCED, FORCED_DETAIL, reference=reference))]
+    if direction == UNDO and (step.name, DO) not in final:
+        lines.insert(0, Line(saga, step.name, DO, StepResult(Event.VOID)))
+    log.write_lines(lines, at=clock.now())
 
 
-def _assert_reversible(saga: Saga, kind: Kind, lines: Lines) -> None:
+def _assert_reversible(saga: SagaRow, type: SagaType, final: FinalResults) -> None:
     """Raise `Rejected`, with what to do instead, past the point of no return."""
-    reversible = [step.name for step in kind.reversible]
-    is_settled = any(direction == DO and step not in reversible for step, direction in lines)
+    reversible = [step.name for step in type.reversible]
+    is_settled = any(direction == DO and step not in reversible for step, direction in final)
     if reversible and not is_settled and saga.state in UNFINISHED:
         return
     if not reversible:
@@ -163,12 +197,12 @@ def _assert_reversible(saga: Saga, kind: Kind, lines: Lines) -> None:
     raise Rejected(f"This {saga.kind} can't be undone any more; {instead}.", code="saga_not_reversible")
 
 
-def _assert_hanging(saga: Saga, kind: Kind, step: Step | None) -> None:
+def _assert_hanging(saga: SagaRow, type: SagaType, step: Step | None) -> None:
     """Raise `Rejected` unless the step was tried in vain: past the point of no return, until it was stuck."""
-    if not isinstance(step, Outside):
+    if not isinstance(step, OutsideStep):
         raise Rejected(_why_not_local(step), code="step_is_local")
     tried = SagaLog.objects.filter(saga_id=saga.id, step=step.name, direction=DO, attempt__gt=0)
-    if saga.state == Saga.State.STUCK or (step in kind.reversible and tried.exists()):
+    if saga.state == Saga.State.STUCK or (step in type.reversible and tried.exists()):
         return
     raise Rejected(f"{step.name} is still being tried: it isn't stuck.", code="step_not_hanging")
 
@@ -179,17 +213,17 @@ def _why_not_local(step: Step | None) -> str:
     return f"{step.name} is ours to do, and forced its effect would be missing: retry the saga."
 
 
-def _why_not_forward(saga: Saga) -> str:
+def _why_not_forward(saga: SagaRow) -> str:
     if saga.state == Saga.State.COMPENSATED:
         return "The saga is undone, and stays so."
     return "The saga is being undone: retry it, or force its compensation."
 
 
-def _final(lines: Lines, direction: str) -> set[str]:
-    return {step for step, way in lines if way == direction}
+def _final_steps(final: FinalResults, direction: str) -> set[str]:
+    return {step for step, way in final if way == direction}
 
 
-def _note(before: Saga, what: str, reason: str) -> None:
+def _note(before: SagaRow, what: str, reason: str) -> None:
     after = Saga.objects.get(id=before.id)
     journal.note(
         what=what,

@@ -1,0 +1,112 @@
+"""How far the workers are behind: payments are accepted no faster than they are settled.
+
+A new saga waits in the database until a worker leases it. While the oldest has waited longer than
+`MAX_BACKLOG_SECONDS`, requests that would start a saga are held, and refused with `Overloaded` after
+`MAX_HELD_SECONDS`. Without a live worker no request is held: sagas stay in the database until one starts.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import Error
+from structlog import get_logger
+
+from orders.models import Saga
+from orders.saga.definitions import LEASE_SECONDS
+from shop import clock
+from shop.errors import Overloaded
+
+logger = get_logger(__name__)
+# Age of the oldest unleased saga; above it new payments are held.
+MAX_BACKLOG_SECONDS = 0.3
+# How long a request is held before it is refused.
+MAX_HELD_SECONDS = 5.0
+# Between two measurements, which all requests of a process share.
+READ_INTERVAL_SECONDS = 0.05
+# Rows read per measurement, oldest first.
+READ_LIMIT = 50
+
+
+def oldest_waiting_seconds() -> float:
+    """How long the oldest new saga has waited for a live worker; 0 when none waits, or no worker is alive."""
+    now, lease = clock.now(), timedelta(seconds=LEASE_SECONDS)
+    new = Saga.objects.filter(
+        next_attempt_at__gt=now, next_attempt_at__lte=now + lease, lease_token="", attempts=0, open_call=""
+    )
+    times = new.order_by("next_attempt_at").values_list("created_at", "next_attempt_at")[:READ_LIMIT]
+    # The next attempt of any other saga that waits was set after it was created.
+    waiting = [created_at for created_at, due_at in times if due_at and _is_new(created_at, due_at)]
+    is_waited_for = bool(waiting) and _is_worker_alive(now)
+    return (now - min(waiting)).total_seconds() if is_waited_for else 0.0
+
+
+def _is_new(created_at: datetime, due_at: datetime) -> bool:
+    return abs((due_at - created_at).total_seconds() - LEASE_SECONDS) < 0.001
+
+
+def _is_worker_alive(now: datetime) -> bool:
+    """Leases of a live worker are renewed before two thirds of their time are over."""
+    soon = now + timedelta(seconds=LEASE_SECONDS / 4)
+    return Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon).exists()
+
+
+class BacklogGate:
+    """Holds requests while the workers are behind, according to `read`; at most `max_held` at a time."""
+
+    def __init__(self, *, max_held: int, read: Callable[[], float] = oldest_waiting_seconds) -> None:
+        self._read = read
+        self._held = threading.BoundedSemaphore(max_held)
+        self._mutex = threading.Lock()
+        self._waiting_seconds = 0.0
+        self._read_at = float("-inf")
+
+    def wait_for_capacity(self) -> None:
+        """Return once the workers are not behind. Raises `Overloaded` after `MAX_HELD_SECONDS`."""
+        if not self.is_behind():
+            return
+        if not self._held.acquire(blocking=False):
+            raise _overloaded()
+        try:
+            ends_at = time.monotonic() + MAX_HELD_SECONDS
+            while self.is_behind():
+                if time.monotonic() > ends_at:
+                    raise _overloaded()
+                time.sleep(READ_INTERVAL_SECONDS / 2)
+        finally:
+            self._held.release()
+
+    def is_behind(self) -> bool:
+        """By the last measurement; one request at a time makes a new one, the others don't wait for it."""
+        is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
+        if is_old and self._mutex.acquire(blocking=False):
+            try:
+                self._waiting_seconds = self._read()
+            except Error as error:
+                # The order's own transaction reports the database error.
+                logger.info("the backlog can't be read", error=str(error))
+                self._waiting_seconds = 0.0
+            finally:
+                self._read_at = time.monotonic()
+                self._mutex.release()
+        return self._waiting_seconds > MAX_BACKLOG_SECONDS
+
+
+def _overloaded() -> Overloaded:
+    return Overloaded("Payments come faster than they are settled; nothing was done.")
+
+
+# Of a process's threads half may wait for payments to settle; with these a quarter is left for all others.
+_gate = BacklogGate(max_held=max(1, settings.WEB_THREADS // 4))
+
+
+def is_behind() -> bool:
+    """Whether another payment may not be started at once."""
+    return _gate.is_behind()
+
+
+def wait_for_capacity() -> None:
+    """Return once another payment may be started. Raises `Overloaded`."""
+    _gate.wait_for_capacity()

@@ -1,0 +1,194 @@
+"""What a saga is made of: its type, the steps of the type, and the result of one attempt at a step.
+
+All functions of a step take many sagas at once; a single saga is a sequence of one.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from itertools import takewhile
+from typing import Any, Literal
+from uuid import UUID
+
+from django.conf import settings
+
+from orders.models import Saga, SagaLog
+from shop.errors import Rejected
+
+DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
+Event = SagaLog.Event
+# Not final: the step is tried again.
+RETRYABLE = (Event.FAILED, Event.PENDING)
+# Final, and the step has taken effect: it was done, or an operator forced it.
+APPLIED = (Event.DONE, Event.FORCED)
+UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
+
+# A crashed worker delays its sagas by this. Leases are renewed three times as often, so that a step may make
+# any number of calls.
+LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The result of an attempt at a step: `done`, `refused` for good, `failed` this time with its outcome
+    unknown, or `pending` while the other system works on it. `reference` is that system's id of it.
+    """
+
+    event: Event
+    detail: str = ""
+    code: str = ""
+    reference: str = ""
+
+
+# The final result of each step, by step and direction.
+FinalResults = dict[tuple[str, str], StepResult]
+
+
+@dataclass(slots=True, eq=False)
+class SagaRow:
+    """A saga as the engine reads and changes it: columns of its row, and what goes with them.
+
+    `final` are its final results, `parent` the row that its type's `lock` has locked.
+    """
+
+    id: UUID
+    kind: str
+    subject_id: UUID
+    about_id: UUID | None
+    request_id: str
+    state: str
+    direction: str
+    attempts: int
+    failure_code: str
+    failure_detail: str
+    open_call: str
+    lease_token: str
+    leased_until: datetime | None
+    deadline_at: datetime
+    final: FinalResults = field(default_factory=dict)
+    parent: Any = None
+
+
+SAGA_COLUMNS = tuple(one.name for one in fields(SagaRow) if one.name not in ("final", "parent"))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStep:
+    """A step in our own database. `do` and `undo` run in the transaction that logs them, and lock what they
+    change in the project's lock order.
+
+    `do` returns a detail for the log, or the refusal that starts the compensation; it writes nothing for a
+    saga that it refuses. A step without `undo` is the point of no return: it and all after it are only
+    retried. `after_commit` runs once `do` is durable.
+    """
+
+    name: str
+    do: Callable[[Sequence[SagaRow]], Sequence[str | Rejected]]
+    undo: Callable[[Sequence[SagaRow]], Sequence[str]] | None = None
+    after_commit: Callable[[Sequence[SagaRow]], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at an outside step. `is_repeat`: an earlier call may have reached the other system, so look
+    its outcome up first. `is_overdue`: the saga is past its deadline, so start nothing new.
+    """
+
+    saga: SagaRow
+    is_repeat: bool = False
+    is_overdue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideCall:
+    """One exchange with another system for some sagas. `make` blocks, and returns a result for each."""
+
+    sagas: Sequence[SagaRow]
+    make: Callable[[], Sequence[StepResult]]
+
+
+# Reads from the database what the calls need; the calls themselves are made later, without a transaction.
+PrepareCalls = Callable[[Sequence[Attempt]], Sequence[OutsideCall]]
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideStep:
+    """A step at another system, called by a key derived from the saga, outside any transaction.
+
+    `on_result` runs in the transaction that records what `do` came to. At most `max_in_flight` sagas of a
+    process are at this step at a time; further ones are put off. With the pool `event` a call may use the
+    database, and sagas that come within `gather_seconds` share it. An operator who answers for the step
+    has to give a reference where `reference_required` says why.
+    """
+
+    name: str
+    do: PrepareCalls
+    undo: PrepareCalls | None = None
+    on_result: Callable[[SagaRow, StepResult], None] | None = None
+    max_in_flight: int = 192
+    pool: Literal["outside_call", "event"] = "outside_call"
+    gather_seconds: float = 0.0
+    reference_required: str = ""
+
+
+Step = LocalStep | OutsideStep
+
+
+def _nothing(sagas: Sequence[SagaRow]) -> None:
+    """The default of the hooks below."""
+
+
+@dataclass(frozen=True, slots=True)
+class SagaType:
+    """A saga type: its steps and hooks.
+
+    `lock` locks the rows that precede sagas in the lock order, and returns them by the ids of the sagas: of
+    all of them, or with `skip_locked` of those that no other transaction holds. The hooks run in the
+    transaction that changes the saga: `compensated` when it ends undone, `stuck` when it comes to need an
+    operator, `resumed` when an operator sets it going again. These run after the commit: `after_compensated`,
+    and `after_attempt` once an attempt without a final result is recorded.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    # The rows that precede sagas in the lock order.
+    lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
+    compensated: Callable[[Sequence[SagaRow]], None] = _nothing
+    after_compensated: Callable[[Sequence[SagaRow]], None] = _nothing
+    after_attempt: Callable[[Sequence[SagaRow]], None] = _nothing
+    stuck: Callable[[Sequence[SagaRow]], None] = _nothing
+    resumed: Callable[[Sequence[SagaRow]], None] = _nothing
+
+    def step(self, name: str) -> Step:
+        return next(step for step in self.steps if step.name == name)
+
+    # Whether sagas of this type share transactions. Those of different types never do, for the lock order.
+    shares_batches: bool = True
+    # The steps before the point of no return, which is the first step without an undo.
+    reversible: tuple[Step, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        before = tuple(takewhile(lambda step: step.undo is not None, self.steps))
+        object.__setattr__(self, "reversible", before)
+
+    def only_local_from(self, step: Step) -> bool:
+        """Whether the steps left to undo, from this one on, are all local."""
+        return all(isinstance(one, LocalStep) for one in self.steps[: self.steps.index(step) + 1])
+
+    def next_step(self, direction: str, final: Collection[str]) -> Step | None:
+        """The step to do or undo next, when those named `final` are; None when all are."""
+        path = self.steps if direction == DO else self.reversible[::-1]
+        return next((step for step in path if step.name not in final), None)
+
+
+SAGA_TYPES: dict[str, SagaType] = {}
+"""Every saga type by name. Each module that defines one registers it; `orders.saga_types` imports them."""
+
+
+def type_of(saga: SagaRow | Saga) -> SagaType:
+    return SAGA_TYPES[saga.kind]
+
+
+def call_name(step: str, direction: str) -> str:
+    """How `Saga.open_call` names a call of the step."""
+    return f"{step} {direction}"

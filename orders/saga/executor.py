@@ -1,0 +1,488 @@
+"""Executes sagas: their local steps share transactions, outside calls run concurrently.
+
+A process has one executor. It takes whatever has come in meanwhile, new sagas and those whose call has
+returned, and advances them in one transaction (`orders.saga.batch`). The busier it is, the more share a
+batch, so that a saga gets cheaper as they come faster; and a slow call delays its own saga alone. A batch
+that fails is run again one by one.
+
+Everything is bounded: what waits to be taken on, what is leased, the calls of each step, and those of
+recovery, which never take the place of first calls. Whoever hands over more has to wait. What a crash
+leaves is found by `orders.saga.recovery`.
+
+The clock, the pools and the failpoints are arguments: with `SteppedPools` a simulation runs task by task.
+"""
+
+import secrets
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from functools import cache, partial
+from uuid import UUID
+
+from django.db import Error
+from structlog import get_logger
+
+from orders.models import Saga
+from orders.saga import batch, recovery
+from orders.saga.definitions import (
+    DO,
+    LEASE_SECONDS,
+    SAGA_TYPES,
+    UNDO,
+    UNFINISHED,
+    Attempt,
+    Event,
+    OutsideCall,
+    OutsideStep,
+    StepResult,
+    call_name,
+)
+from orders.saga.pools import Pools, ThreadPools, guarded
+from orders.saga.runs import RECOVERY, BatchResult, SagaRun, slot_of
+from shop import clock, transactions
+
+logger = get_logger(__name__)
+# The kinds of batches: of new sagas, and of those that have returned, by direction. Each has a thread, so
+# that none waits for another's; and the slots of runs that are in a batch.
+NEW, RETURNED, SINGLE = "new", "returned", "single"
+# Sagas that wait to be taken on; past it `accept` blocks.
+MAX_QUEUED = 500
+# Sagas at a local step or a first call. Each has a thread to call in, so that none waits with its lease.
+MAX_LEASED = 192
+# Repeated calls and compensations: as many threads, of their own.
+MAX_RECOVERING = 16
+# These use the database: a connection each.
+SINGLE_THREADS = 4
+EVENT_THREADS = 4
+POOL_SIZES = {
+    "batch": 3,
+    "single": SINGLE_THREADS,
+    "outside_call": MAX_LEASED,
+    "recovery": MAX_RECOVERING,
+    "event": EVENT_THREADS,
+    "callback": 1,
+}
+# A batch costs its statements however few share it, so there is some time from one to the next.
+MIN_INTERVAL_SECONDS = {NEW: 0.02, DO: 0.02, UNDO: 0.02}
+# How long an idle executor keeps polling.
+IDLE_SECONDS = 1.0
+# Sagas whose batch of one failed, which are not looked for again.
+FAILED_KEPT = 100
+# Callers of `accept` that wait for the queue at a time: half of a worker's threads.
+MAX_BLOCKED = 8
+# Below the soft time limit of a task.
+ACCEPT_SECONDS = 60.0
+
+
+def _no_failpoint(point: str) -> None:
+    """The default: nothing fails here."""
+
+
+class Executor:
+    """Advances sagas as far as they go; all methods may be called from any thread.
+
+    A worker's also looks for new sagas itself while it works, as many as it has room for: so the broker needs
+    a message only now and then, and what waits waits in the database.
+    """
+
+    def __init__(
+        self,
+        *,
+        pools: Pools,
+        now: Callable[[], datetime] = clock.now,
+        failpoint: Callable[[str], None] = _no_failpoint,
+    ) -> None:
+        self._pools = pools
+        self._polls = False
+        self._now = now
+        self._failpoint = failpoint
+        self._token = secrets.token_hex(8)
+        self._condition = threading.Condition()
+        # All of these with the condition's lock held. A saga has one run at most.
+        self._runs: dict[UUID, SagaRun] = {}
+        self._queued: deque[SagaRun] = deque()
+        self._returned: dict[str, deque[SagaRun]] = {DO: deque(), UNDO: deque()}
+        self._in_flight: dict[SagaRun, str] = {}
+        self._gathering: dict[OutsideStep, list[tuple[SagaRun, Attempt]]] = defaultdict(list)
+        self._due: set[str] = set()
+        self._failed: deque[UUID] = deque(maxlen=FAILED_KEPT)
+        self._blocked = 0
+        self._busy_at = float("-inf")
+
+    # Handing sagas over
+
+    def accept(self, saga_ids: Iterable[UUID], *, seconds: float = ACCEPT_SECONDS) -> None:
+        """Have these sagas advanced as far as they go now; returns when each is leased, or is not to be.
+
+        Blocks while the executor has enough to do, at most `seconds`: the rest is left to recovery.
+        """
+        ends_at = time.monotonic() + seconds
+        runs = []
+        for saga_id in recovery.unleased(list(saga_ids)):
+            run = self._enqueue(saga_id, ends_at)
+            if run is None:
+                logger.warning("sagas left to recovery: too much to do", saga=str(saga_id))
+                break
+            runs.append(run)
+        for run in runs:
+            if not self._pools.wait(run.accepted, ends_at - time.monotonic()):
+                return
+
+    def advance(self, saga_id: UUID, *, seconds: float = ACCEPT_SECONDS) -> str:
+        """Advance one saga as far as it goes now, and return its state; at most `seconds` are waited."""
+        ends_at = time.monotonic() + seconds
+        run = self._enqueue(saga_id, ends_at)
+        if run:
+            self._pools.wait(run.at_rest, ends_at - time.monotonic())
+        return Saga.objects.values_list("state", flat=True).get(id=saga_id)
+
+    def start_polling(self) -> None:
+        """Start polling the database for new sagas."""
+        self._polls = True
+
+    def finish(self, *, seconds: float) -> bool:
+        """Take up no more sagas, and wait until none is in progress, at most so long. Whether none is."""
+        ends_at = time.monotonic() + seconds
+        with self._condition:
+            self._polls = False
+            queued = list(self._queued)
+            self._queued.clear()
+        self._rest(queued)
+        while self._runs and time.monotonic() < ends_at:
+            time.sleep(MIN_INTERVAL_SECONDS[NEW])
+        if self._runs:
+            logger.warning("sagas left to recovery", count=len(self._runs))
+        return not self._runs
+
+    def renew_leases(self) -> None:
+        """Keep the leases of the sagas that are on their way: their calls may take longer than a lease."""
+        soon = self._now() + timedelta(seconds=LEASE_SECONDS * 2 / 3)
+        with self._condition:
+            sagas = [run.saga for run in self._runs.values() if run.saga]
+        ids = [saga.id for saga in sagas if saga.leased_until and saga.leased_until < soon]
+        if ids:
+            transactions.run(partial(self._renew, ids))
+
+    def _renew(self, saga_ids: Sequence[UUID]) -> None:
+        until = self._now() + timedelta(seconds=LEASE_SECONDS)
+        ours = Saga.objects.filter(id__in=saga_ids, lease_token=self._token, state__in=UNFINISHED)
+        # A row that is locked is in a batch, which gives it a lease of its own.
+        free = set(ours.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
+        Saga.objects.filter(id__in=free).update(leased_until=until, next_attempt_at=until)
+        with self._condition:
+            for run in self._runs.values():
+                if run.saga and run.saga_id in free:
+                    run.saga.leased_until = until
+
+    def _enqueue(self, saga_id: UUID, ends_at: float) -> SagaRun | None:
+        """The run of this saga, one that is on its way already or a new one; None when there is no room."""
+        with self._condition:
+            if saga_id not in self._runs and not self._wait_for_queue(ends_at):
+                return None
+            if saga_id in self._runs:
+                self._runs[saga_id].is_found = False
+                return self._runs[saga_id]
+            run = self._runs[saga_id] = SagaRun(saga_id)
+            self._queued.append(run)
+        self._schedule(NEW)
+        return run
+
+    def _wait_for_queue(self, ends_at: float) -> bool:
+        """Wait until the queue has a place, with its lock held; False when it hasn't in time."""
+        if len(self._queued) < MAX_QUEUED:
+            return True
+        # Other tasks of the worker need threads as well.
+        if self._blocked >= MAX_BLOCKED:
+            return False
+        self._blocked += 1
+        try:
+            return self._condition.wait_for(
+                lambda: len(self._queued) < MAX_QUEUED, max(0.0, ends_at - time.monotonic())
+            )
+        finally:
+            self._blocked -= 1
+
+    # Batches
+
+    def _schedule(self, kind: str) -> None:
+        """Schedule a batch of this kind if it has work."""
+        with self._condition:
+            if kind == NEW:
+                has_work = (bool(self._queued) or self._is_polling()) and self._has_capacity()
+            else:
+                has_work = bool(self._returned[kind])
+            if kind in self._due or not has_work:
+                return
+            self._due.add(kind)
+        self._pools.submit("batch", partial(self._run_batch, kind))
+
+    def _is_polling(self) -> bool:
+        """Whether to look for new sagas: there was work within `IDLE_SECONDS`."""
+        return self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
+
+    def _has_capacity(self) -> bool:
+        return self._count_leased() < MAX_LEASED
+
+    def _run_batch(self, kind: str) -> None:
+        """Advance all sagas of this kind that wait: new ones, or those of a direction that have returned."""
+        began_at = time.monotonic()
+        try:
+            runs = self._take_new() if kind == NEW else self._take_returned(kind)
+            if runs:
+                self._busy_at = began_at
+                self._advance_shared(runs, direction=UNDO if kind == UNDO else DO)
+            self._pools.pause(began_at + MIN_INTERVAL_SECONDS[kind] - time.monotonic())
+        finally:
+            with self._condition:
+                self._due.discard(kind)
+            self._schedule(kind)
+
+    def _take_returned(self, direction: str) -> list[SagaRun]:
+        with self._condition:
+            runs = list(self._returned[direction])
+            self._returned[direction].clear()
+        return runs
+
+    def _take_new(self) -> list[SagaRun]:
+        """As many new ones as there is room for."""
+        self._find_new()
+        with self._condition:
+            room = max(0, MAX_LEASED - self._count_leased())
+            runs = [self._queued.popleft() for _ in range(min(len(self._queued), room))]
+            self._in_flight |= dict.fromkeys(runs, NEW)
+            self._condition.notify_all()
+        return runs
+
+    def _find_new(self) -> None:
+        """Take up new sagas that were not handed over, where there is room for more."""
+        with self._condition:
+            room = MAX_LEASED - self._count_leased() - len(self._queued)
+        if room <= 0 or not self._polls:
+            return
+        try:
+            found = recovery.find_new(limit=room)
+        except Error as error:
+            # The batch reports the same error.
+            logger.info("new sagas can't be looked for", error=str(error))
+            return
+        with self._condition:
+            for saga in found:
+                if saga.id not in self._runs and saga.id not in self._failed:
+                    run = self._runs[saga.id] = SagaRun(saga.id, saga, is_found=True)
+                    self._queued.append(run)
+
+    def _count_leased(self) -> int:
+        """Runs that count against `MAX_LEASED`: all but recovery and event-pool steps."""
+        elsewhere = {RECOVERY} | {step.name for step in _outside_steps() if step.pool == "event"}
+        return sum(slot not in elsewhere for slot in self._in_flight.values())
+
+    def _advance_shared(self, runs: Sequence[SagaRun], *, direction: str) -> None:
+        """A batch for each type of saga, and batches of one for those that share none."""
+        unread = {run.saga_id: run for run in runs if run.saga is None}
+        try:
+            kinds = dict(Saga.objects.filter(id__in=unread).values_list("id", "kind")) if unread else {}
+        except Error as error:
+            logger.warning("sagas left to recovery", count=len(runs), error=str(error))
+            self._rest(runs)
+            return
+        by_kind: dict[str, list[SagaRun]] = defaultdict(list)
+        for run in runs:
+            by_kind[run.saga.kind if run.saga else kinds.get(run.saga_id, "")].append(run)
+        for kind, some in by_kind.items():
+            if kind not in SAGA_TYPES:
+                self._rest(some)
+            elif SAGA_TYPES[kind].shares_batches:
+                self._advance(some, direction=direction)
+            else:
+                self._run_individually(some)
+
+    def _advance(self, runs: Sequence[SagaRun], *, direction: str = DO, is_single: bool = False) -> None:
+        """Run a batch and dispatch its runs. A failed batch is rerun one by one."""
+        with ExitStack() as stack:
+            # A run that isn't sent on, because this fails, must not be on its way for ever.
+            stack.callback(self._rest, runs)
+            try:
+                made = batch.advance(
+                    runs,
+                    token=self._token,
+                    clock=self._now,
+                    room=self._room(),
+                    direction=direction,
+                    is_single=is_single,
+                    failpoint=self._failpoint,
+                )
+            except transactions.DatabaseAway as error:
+                # It affects every run of the batch.
+                logger.warning("sagas left to recovery", count=len(runs), error=str(error))
+                return
+            except Exception as error:
+                logger.warning("saga batch failed", count=len(runs), is_single=is_single, exc_info=error)
+                if is_single:
+                    # Found again at once it would fail the next batch; recovery hands it over later.
+                    self._failed.extend(run.saga_id for run in runs)
+                else:
+                    stack.pop_all()
+                    self._run_individually(runs)
+                return
+            stack.pop_all()
+        for run in runs:
+            run.accepted.set()
+        self._send_on(made, is_single=is_single)
+
+    def _send_on(self, made: BatchResult, *, is_single: bool) -> None:
+        """After the commit."""
+        for done, sagas in made.done:
+            if done.after_commit and sagas:
+                self._pools.submit("callback", partial(done.after_commit, sagas))
+        for name, sagas in made.compensated.items():
+            self._pools.submit("callback", partial(SAGA_TYPES[name].after_compensated, sagas))
+        for name, sagas in made.postponed.items():
+            self._pools.submit("callback", partial(SAGA_TYPES[name].after_attempt, sagas))
+        # Another worker is about to take up what was found, and not handed over.
+        self._rest([*made.at_rest, *(run for run in made.locked_elsewhere if run.is_found)])
+        self._run_individually([run for run in made.locked_elsewhere if not run.is_found])
+        if is_single:
+            self._run_individually(made.again)
+        else:
+            self._return(made.again)
+        for (step, direction), some in made.calls.items():
+            self._occupy_slots(step, direction, some)
+            if step.gather_seconds and direction == DO:
+                self._gather(step, some)
+            else:
+                self._prepare_calls(step, direction, some)
+
+    def _run_individually(self, runs: Sequence[SagaRun]) -> None:
+        """Batches of one, beside the shared ones: a lock wait of one delays no other."""
+        with self._condition:
+            self._in_flight |= dict.fromkeys(runs, SINGLE)
+        for run in runs:
+            self._pools.submit("single", partial(self._advance, [run], is_single=True))
+
+    def _return(self, runs: Sequence[SagaRun]) -> None:
+        """Queue these runs for the next batch."""
+        with self._condition:
+            for run in runs:
+                self._in_flight[run] = RETURNED
+                self._returned[run.saga.direction if run.saga else DO].append(run)
+        for kind in (DO, UNDO, NEW):
+            self._schedule(kind)
+
+    def _rest(self, runs: Iterable[SagaRun]) -> None:
+        """Release these runs."""
+        with self._condition:
+            for run in runs:
+                self._in_flight.pop(run, None)
+                self._runs.pop(run.saga_id, None)
+                run.accepted.set()
+                run.at_rest.set()
+        self._schedule(NEW)
+
+    # Calls
+
+    def _room(self) -> dict[str, int]:
+        """How many more calls there may be now of each slot."""
+        with self._condition:
+            taken = Counter(self._in_flight.values())
+        limits = {RECOVERY: MAX_RECOVERING} | {step.name: step.max_in_flight for step in _outside_steps()}
+        return {slot: limit - taken[slot] for slot, limit in limits.items()}
+
+    def _occupy_slots(
+        self, step: OutsideStep, direction: str, some: Sequence[tuple[SagaRun, Attempt]]
+    ) -> None:
+        with self._condition:
+            for run, attempt in some:
+                self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
+        self._schedule(NEW)
+
+    def _gather(self, step: OutsideStep, some: Sequence[tuple[SagaRun, Attempt]]) -> None:
+        """Collect sagas of this step for `gather_seconds`."""
+        with self._condition:
+            is_first = not self._gathering[step]
+            self._gathering[step] += some
+        if is_first:
+            try:
+                self._pools.submit_later(step.gather_seconds, step.pool, partial(self._call_gathered, step))
+            except RuntimeError:
+                # No timer can be started: then nothing is gathered.
+                self._call_gathered(step)
+
+    def _call_gathered(self, step: OutsideStep) -> None:
+        with self._condition:
+            some = self._gathering.pop(step)
+        self._prepare_calls(step, DO, some)
+
+    def _prepare_calls(
+        self, step: OutsideStep, direction: str, some: Sequence[tuple[SagaRun, Attempt]]
+    ) -> None:
+        """Have the calls of these sagas made; where they can't be prepared together, one by one."""
+        prepare = step.do if direction == DO else step.undo
+        assert prepare
+        runs = {run.saga_id: run for run, _ in some}
+        repeats = {attempt.saga.id for _, attempt in some if attempt.is_repeat}
+        try:
+            calls = prepare([attempt for _, attempt in some])
+        except Exception as error:
+            logger.warning("calls could not be prepared", step=step.name, exc_info=error)
+            if len(some) > 1:
+                for one in some:
+                    self._pools.submit("single", partial(self._prepare_calls, step, direction, [one]))
+            else:
+                self._record_failure(step, direction, list(runs.values()), error)
+            return
+        for call in calls:
+            called = [runs[saga.id] for saga in call.sagas]
+            is_repeat = any(saga.id in repeats for saga in call.sagas)
+            pool = "recovery" if slot_of(step, direction, is_repeat=is_repeat) == RECOVERY else step.pool
+            self._pools.submit(pool, partial(self._call, step, direction, call, called))
+
+    def _call(self, step: OutsideStep, direction: str, call: OutsideCall, runs: Sequence[SagaRun]) -> None:
+        name = call_name(step.name, direction)
+        with ExitStack() as stack:
+            stack.callback(self._rest, runs)
+            self._failpoint(f"{name} calling")
+            try:
+                results: Sequence[StepResult] = call.make()
+            except Exception as error:
+                logger.warning("call outside failed", call=name, exc_info=error)
+                results = [_failure(error)] * len(runs)
+            self._failpoint(f"{name} called")
+            for run, result in zip(runs, results, strict=True):
+                run.step, run.direction, run.result = step.name, direction, result
+            stack.pop_all()
+        self._return(runs)
+
+    def _record_failure(
+        self, step: OutsideStep, direction: str, runs: Sequence[SagaRun], error: Exception
+    ) -> None:
+        for run in runs:
+            run.step, run.direction, run.result = step.name, direction, _failure(error)
+        self._return(runs)
+
+
+def _failure(error: Exception) -> StepResult:
+    return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
+
+
+def _outside_steps() -> Iterator[OutsideStep]:
+    for type in SAGA_TYPES.values():
+        for step in type.steps:
+            if isinstance(step, OutsideStep):
+                yield step
+
+
+def _renew_leases(executor: Executor) -> None:
+    while True:
+        time.sleep(LEASE_SECONDS / 3)
+        guarded(executor.renew_leases)
+
+
+@cache
+def process_executor() -> Executor:
+    """This process's executor, made on first use; its leases are renewed for as long as the process lives."""
+    executor = Executor(pools=ThreadPools(POOL_SIZES))
+    threading.Thread(target=_renew_leases, args=[executor], name="saga_leases", daemon=True).start()
+    return executor

@@ -1,0 +1,210 @@
+"""The rows of sagas: how one begins and ends, the final result of each step, and the attempts before it.
+
+A line of the log is written in the transaction of what it reports, and the journal gets a line for it. A
+final line is unique per saga, step and direction, so that its effect happens once. (The barrier is dtm's:
+dtm-labs/client, `dtmcli/barrier.go`.)
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from orders.models import Saga, SagaLog
+from orders.saga.definitions import (
+    DO,
+    LEASE_SECONDS,
+    SAGA_COLUMNS,
+    SAGA_TYPES,
+    UNDO,
+    Event,
+    FinalResults,
+    SagaRow,
+    StepResult,
+)
+from shop import clock, journal, rows
+from shop.journal import Who
+
+
+class LineRow(NamedTuple):
+    """The row of a line of a saga's log."""
+
+    saga_id: UUID
+    step: str
+    direction: str
+    attempt: int
+    event: str
+    detail: str
+    reference: str
+    at: datetime
+
+
+class Line(NamedTuple):
+    """A line to be written: final, or the report of one `attempt` that was not."""
+
+    saga: SagaRow | Saga
+    step: str
+    direction: str
+    result: StepResult
+    attempt: int = 0
+
+
+LINES = rows.Table(SagaLog, LineRow._fields)
+
+
+def new_saga(
+    *,
+    type_name: str,
+    subject_id: UUID,
+    give_up_seconds: float,
+    about_id: UUID | None = None,
+    by: Who | None = None,
+    done: Collection[str] = (),
+    skipped: Collection[str] = (),
+) -> tuple[Saga, list[Line]]:
+    """An unsaved saga with its first lines, for the transaction that starts it and calls `insert_sagas`.
+
+    `about_id` is the order it is for, `by` who asked for it when that isn't `journal.who()`.
+    """
+    now = clock.now()
+    saga = Saga(
+        kind=type_name,
+        subject_id=subject_id,
+        about_id=about_id,
+        request_id=(by or journal.who()).request_id,
+        created_at=now,
+        deadline_at=now + timedelta(seconds=give_up_seconds),
+        # The view enqueues it at once; recovery finds it if that is lost.
+        next_attempt_at=now + timedelta(seconds=LEASE_SECONDS),
+    )
+    events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
+    return saga, [
+        Line(saga, step.name, DO, StepResult(events[step.name]))
+        for step in SAGA_TYPES[type_name].steps
+        if step.name in events
+    ]
+
+
+def insert_sagas(started: Sequence[tuple[Saga, Sequence[Line]]]) -> None:
+    """Write new sagas with their lines: two statements for any number."""
+    rows.insert_objects([saga for saga, _ in started])
+    write_lines([line for _, lines in started for line in lines], at=clock.now())
+
+
+def write_lines(lines: Sequence[Line], *, at: datetime) -> None:
+    """Append these lines, by one statement, and note each in the journal."""
+    if not lines:
+        return
+    rows.insert(LINES, [_row(line, at) for line in lines])
+    journal.note_all([_journal_line(line, at) for line in lines])
+
+
+def read_sagas(saga_ids: Collection[UUID], *, is_locked: bool = False) -> dict[UUID, SagaRow]:
+    """These sagas by id, without their final results; locked if `is_locked`."""
+    read = rows.reader(Saga, SAGA_COLUMNS).rows_of(saga_ids, lock=rows.for_update() if is_locked else "")
+    return {row[0]: SagaRow(*row) for row in read}
+
+
+def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
+    """The final results of these sagas, by saga."""
+    found: dict[UUID, FinalResults] = defaultdict(dict)
+    if not saga_ids:
+        return found
+    cells = rows.Cells()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT saga_id, step, direction, event, detail, reference FROM orders_sagalog"  # noqa: S608 - ids
+            f" WHERE attempt = 0 AND saga_id IN ({cells.listed(saga_ids)})",
+            cells.parameters or None,
+        )
+        for saga_id, step, direction, event, detail, reference in cursor.fetchall():
+            result = StepResult(Event(event), detail, reference=reference)
+            found[saga_id if isinstance(saga_id, UUID) else UUID(saga_id)][step, direction] = result
+    return found
+
+
+def has_attempts(saga: SagaRow, step: str) -> bool:
+    """Whether the step was tried before in the saga's direction, without a final result."""
+    return SagaLog.objects.filter(
+        saga_id=saga.id, step=step, direction=saga.direction, attempt__gt=0
+    ).exists()
+
+
+def acting_for(saga: SagaRow | Saga) -> Who:
+    """The journal's actor: the operator who acts on it, else the system with the saga's request id."""
+    who = journal.who()
+    return who if who.actor == journal.Actor.STAFF else Who(request_id=saga.request_id)
+
+
+def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
+    """Undo the saga from here on, because of `code`; `saga`, which is locked, is changed as well."""
+    saga.direction, saga.failure_code, saga.failure_detail = UNDO, code[:64] or "refused", detail[:255]
+    Saga.objects.filter(id=saga.id).update(
+        direction=UNDO, failure_code=saga.failure_code, failure_detail=saga.failure_detail
+    )
+
+
+def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
+    """End these locked sagas, by one statement."""
+    if sagas:
+        _set(
+            sagas,
+            state=state,
+            ended_at=at,
+            next_attempt_at=None,
+            leased_until=None,
+            lease_token="",
+            open_call="",
+        )
+
+
+def lease(sagas: Sequence[SagaRow], *, token: str, until: datetime, open_call: str) -> None:
+    """Give these locked sagas to the worker of this token; `open_call` names the call it is about to make."""
+    if sagas:
+        _set(sagas, lease_token=token, leased_until=until, next_attempt_at=until, open_call=open_call)
+
+
+def put_off(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> None:
+    """Delay these locked sagas until then, without a lease."""
+    if sagas:
+        _set(sagas, next_attempt_at=until, leased_until=None, lease_token="", open_call=open_call)
+
+
+def _set(sagas: Sequence[SagaRow], **values: str | datetime | None) -> None:
+    """Change these columns of locked rows; the statement goes with the next one, or with COMMIT."""
+    cells = rows.Cells()
+    columns = ", ".join([f"{name} = {cells[value]}" for name, value in values.items()])
+    ids = cells.listed([saga.id for saga in sagas])
+    rows.write(f"UPDATE orders_saga SET {columns} WHERE id IN ({ids})", cells.parameters or None)  # noqa: S608
+
+
+def _row(line: Line, at: datetime) -> LineRow:
+    result = line.result
+    return LineRow(
+        line.saga.id,
+        line.step,
+        line.direction,
+        line.attempt,
+        result.event.value,
+        result.detail[:255],
+        result.reference,
+        at,
+    )
+
+
+def _journal_line(line: Line, at: datetime) -> journal.Line:
+    """Such as `charge_card.done`, and `charge_card.undo.done` when it is undone."""
+    saga, undo = line.saga, ".undo" if line.direction == UNDO else ""
+    return journal.line(
+        what=f"{line.step}{undo}.{line.result.event.value}",
+        subject=f"{saga.kind} {saga.subject_id}",
+        order_id=saga.about_id,
+        detail=line.result.detail,
+        reference=line.result.reference,
+        is_internal=line.attempt > 0,
+        at=at,
+        by=acting_for(saga),
+    )

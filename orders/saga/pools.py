@@ -1,0 +1,92 @@
+"""Where an executor's work runs: threads for each kind of work, or the caller's thread in simulations."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+from django.db import close_old_connections
+from structlog import get_logger
+
+log = get_logger(__name__)
+Task = Callable[[], None]
+
+
+class Pools(Protocol):
+    """Where an executor's work runs, by kind of work."""
+
+    def submit(self, pool: str, task: Task) -> None:
+        """Have the task run in `batch`, `single`, `outside_call`, `recovery`, `event` or `callback`."""
+
+    def submit_later(self, seconds: float, pool: str, task: Task) -> None:
+        """Submit it after `seconds`."""
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, so that more sagas join the next batch."""
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Return once the event is set, at most after `seconds`. Whether it is."""
+
+
+class ThreadPools:
+    """Threads, so many for each kind of work."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self._pools = {
+            name: ThreadPoolExecutor(size, thread_name_prefix=f"saga_{name}") for name, size in sizes.items()
+        }
+
+    def submit(self, pool: str, task: Task) -> None:
+        self._pools[pool].submit(guarded, task)
+
+    def submit_later(self, seconds: float, pool: str, task: Task) -> None:
+        timer = threading.Timer(seconds, partial(self.submit, pool, task))
+        timer.daemon = True
+        timer.start()
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(max(0.0, seconds))
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.wait(max(0.0, seconds))
+
+
+class SteppedPools:
+    """All work in the caller's thread, a task at a time and in order: for simulations and tests."""
+
+    def __init__(self) -> None:
+        self.tasks: deque[tuple[str, Task]] = deque()
+
+    def submit(self, pool: str, task: Task) -> None:
+        self.tasks.append((pool, task))
+
+    def submit_later(self, seconds: float, pool: str, task: Task) -> None:
+        self.submit(pool, task)
+
+    def pause(self, seconds: float) -> None:
+        """No other thread runs."""
+
+    def step(self) -> bool:
+        """Run the next task. False when there is none."""
+        if not self.tasks:
+            return False
+        _, task = self.tasks.popleft()
+        task()
+        return True
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        while self.step():
+            pass
+        return event.is_set()
+
+
+def guarded(task: Task) -> None:
+    """A task in a thread of a pool: its failure is logged, and it keeps no connection that is broken."""
+    try:
+        close_old_connections()
+        task()
+    except Exception:
+        log.exception("saga task failed; recovery retries it")

@@ -1,0 +1,62 @@
+"""Sagas that wait for a worker: new ones, and what a crash, a lost message or a pause left unfinished."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q
+
+from orders.models import Saga
+from orders.saga.definitions import LEASE_SECONDS, SAGA_COLUMNS, SAGA_TYPES, UNFINISHED, SagaRow
+from shop import clock, rows, transactions
+
+
+def find_new(*, limit: int) -> list[SagaRow]:
+    """New sagas that no worker has leased yet, oldest first; types of a newer release are left to that."""
+    now, cells = clock.now(), rows.Cells()
+    # A new saga's next attempt is due a lease after it began; this is the part of the index that has them.
+    later = now + timedelta(seconds=LEASE_SECONDS)
+    reader, types = rows.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {reader.selected} FROM orders_saga WHERE next_attempt_at > {cells[now]}"  # noqa: S608 - instants
+            f" AND next_attempt_at <= {cells[later]} AND lease_token = '' AND attempts = 0"
+            f" AND open_call = '' AND leased_until IS NULL AND kind IN ({types})"
+            f" ORDER BY next_attempt_at LIMIT {limit:d}"
+        )
+        return [SagaRow(*reader.values(row)) for row in cursor.fetchall()]
+
+
+def unleased(saga_ids: Collection[UUID]) -> list[UUID]:
+    """Those of these sagas that are unfinished, and that no worker leases, in the order given."""
+    now = clock.now()
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    found = set(
+        Saga.objects.filter(free, id__in=saga_ids, state__in=UNFINISHED, kind__in=SAGA_TYPES).values_list(
+            "id", flat=True
+        )
+    )
+    return [saga_id for saga_id in saga_ids if saga_id in found]
+
+
+def take_due(*, limit: int) -> list[UUID]:
+    """The unfinished sagas whose next attempt is due and whose lease is over, each once per lease."""
+    now = clock.now()
+    free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    ids = list(
+        Saga.objects.filter(free, next_attempt_at__lte=now, kind__in=SAGA_TYPES)
+        .order_by("next_attempt_at")
+        .values_list("id", flat=True)[:limit]
+    )
+    later = now + timedelta(seconds=LEASE_SECONDS)
+    taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
+    # Executors lock these rows and their index in another order; retried on deadlock.
+    transactions.run(lambda: taken.update(next_attempt_at=later))
+    return ids
+
+
+def make_due(saga_id: UUID) -> None:
+    """Make an unfinished saga due now: for example, a webhook arrived."""
+    unfinished = Saga.objects.filter(id=saga_id, state__in=UNFINISHED)
+    transactions.run(lambda: unfinished.update(next_attempt_at=clock.now()))

@@ -1,0 +1,95 @@
+"""Runs of sagas in an executor, and the result of a batch."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from orders.saga.definitions import (
+    DO,
+    UNDO,
+    Attempt,
+    LocalStep,
+    OutsideStep,
+    SagaRow,
+    SagaType,
+    Step,
+    StepResult,
+)
+
+# The slot of repeated calls and compensations.
+RECOVERY = "recovery"
+
+
+@dataclass(slots=True, eq=False)
+class SagaRun:
+    """A saga on its way through an executor.
+
+    `saga` is as its last batch left it, null before the first. `result` is what a call of
+    `step` in `direction` came to, not recorded yet. `failure` is what a
+    single batch raised, to be recorded as an attempt at whatever the saga is at. `is_found`: the executor
+    found the saga itself.
+    `accepted` is set once its first batch is over, `at_rest` once the executor is done with it for now.
+    """
+
+    saga_id: UUID
+    saga: SagaRow | None = None
+    step: str = ""
+    direction: str = DO
+    result: StepResult | None = None
+    failure: StepResult | None = None
+    is_found: bool = False
+    accepted: threading.Event = field(default_factory=threading.Event)
+    at_rest: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What became of the runs of a batch: those with another batch to come, the calls to make by step and
+    direction, those `locked_elsewhere`, and those `at_rest`. `done` are the local steps that were done,
+    `compensated` the sagas that ended undone, by type, `postponed` those to be retried; `committed` names
+    the final lines that were written, in order.
+    """
+
+    again: list[SagaRun] = field(default_factory=list)
+    calls: dict[tuple[OutsideStep, str], list[tuple[SagaRun, Attempt]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    locked_elsewhere: list[SagaRun] = field(default_factory=list)
+    at_rest: list[SagaRun] = field(default_factory=list)
+    done: list[tuple[LocalStep, list[SagaRow]]] = field(default_factory=list)
+    compensated: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
+    postponed: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
+    committed: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class LockedSaga:
+    """A saga whose row is locked; mutated during the batch."""
+
+    run: SagaRun
+    saga: SagaRow
+    type: SagaType
+    # What its run brought, and the call that it is sent to: the run itself changes after the commit only,
+    # for the transaction may be tried again.
+    step: str
+    direction: str
+    result: StepResult | None
+    failure: StepResult | None
+    is_repeat: bool = False
+
+    @property
+    def next_step(self) -> Step | None:
+        direction = self.saga.direction
+        return self.type.next_step(direction, [step for step, way in self.saga.final if way == direction])
+
+
+Room = Mapping[str, int]
+"""How many more calls may be made now, by `slot_of`."""
+
+
+def slot_of(step: OutsideStep, direction: str, *, is_repeat: bool) -> str:
+    """The slots that a call takes one of: repeats and compensations never take those of first calls."""
+    is_recovery = step.pool == "outside_call" and (is_repeat or direction == UNDO)
+    return RECOVERY if is_recovery else step.name

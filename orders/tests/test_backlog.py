@@ -1,0 +1,151 @@
+"""Accepting slows down to what the workers settle: nothing waits long for a live worker."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Saga
+from orders.saga import backlog, batch, log, recovery
+from orders.saga.backlog import BacklogGate
+from orders.saga.definitions import LEASE_SECONDS
+from orders.saga.runs import SagaRun
+from orders.tests import buying
+from shop import clock, transactions
+from shop.errors import Overloaded
+from shop.tests.clients import client_of
+from shop.tests.racing import wait_until
+
+
+def waiting(*, seconds: float, **more: Any) -> Saga:
+    """A new saga that has waited for a worker for so long."""
+    row, lines = log.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
+    ago = timedelta(seconds=seconds)
+    row.created_at -= ago
+    row.next_attempt_at -= ago
+    for name, value in more.items():
+        setattr(row, name, value)
+    transactions.run(lambda: log.insert_sagas([(row, lines)]))
+    return row
+
+
+def a_live_worker() -> None:
+    """It has a lease that it renews."""
+    until = clock.now() + timedelta(seconds=LEASE_SECONDS)
+    waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)
+
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_the_oldest_saga_that_waits_for_a_live_worker_is_what_counts() -> None:
+    a_live_worker()
+    for seconds in (1, 3, 2):
+        waiting(seconds=seconds)
+    assert 3 <= backlog.oldest_waiting_seconds() < 4
+
+
+def test_what_waits_for_a_retry_or_for_a_dead_worker_does_not_count() -> None:
+    a_live_worker()
+    waiting(seconds=3, attempts=1)
+    waiting(seconds=3, next_attempt_at=clock.now() + timedelta(seconds=5))
+    waiting(seconds=LEASE_SECONDS + 3)
+    assert backlog.oldest_waiting_seconds() == 0
+
+
+def test_without_a_live_worker_nothing_is_held_up() -> None:
+    waiting(seconds=3)
+    half = clock.now() + timedelta(seconds=LEASE_SECONDS / 5)
+    waiting(seconds=5, lease_token="dead", leased_until=half, next_attempt_at=half)
+    assert backlog.oldest_waiting_seconds() == 0
+
+
+def test_a_request_waits_until_the_workers_have_caught_up() -> None:
+    seconds = [9.0]
+    gate = BacklogGate(max_held=2, read=lambda: seconds[0])
+    request = threading.Thread(target=gate.wait_for_capacity)
+    request.start()
+    request.join(0.3)
+    assert request.is_alive()
+    seconds[0] = 0.0
+    request.join(5)
+    assert not request.is_alive()
+
+
+def test_who_finds_no_place_to_wait_or_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "MAX_HELD_SECONDS", 0.3)
+    gate = BacklogGate(max_held=1, read=lambda: 9.0)
+    refused: list[Overloaded] = []
+
+    def ask() -> None:
+        try:
+            gate.wait_for_capacity()
+        except Overloaded as error:
+            refused.append(error)
+
+    first = threading.Thread(target=ask)
+    first.start()
+    wait_until(lambda: gate._held._value == 0)
+    ask()
+    assert len(refused) == 1
+    first.join(5)
+    assert len(refused) == 2
+
+
+def test_an_order_that_is_paid_at_once_is_held_up_and_one_that_is_not_goes_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise Overloaded("Too much.")
+
+    monkeypatch.setattr(backlog, "is_behind", lambda: True)
+    monkeypatch.setattr(backlog, "wait_for_capacity", refuse)
+    api, product = client_of(buying.account()), ProductFactory.create(on_hand=5)
+    body = {"items": [{"product": product.id, "quantity": 1}]}
+    assert api.post("/orders", body, key="a").status_code == 201
+    for path, asked in (
+        ("/orders", body | {"payment": {"token": "tok_ok"}}),
+        ("/payments", {"order": str(Order.objects.get().id), "token": "tok_ok"}),
+        ("/wallet/top-ups", {"amount": 5, "token": "tok_ok"}),
+    ):
+        answer = api.post(path, asked, key="b")
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert answer["Retry-After"]
+    assert not Saga.objects.exists()
+
+
+def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts no payment; 503 would say that nothing was done."""
+    api, product = client_of(buying.account()), ProductFactory.create(on_hand=5)
+    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    order = api.post("/orders", body, key="a").json()
+    buying.settle_everything()
+    gate = BacklogGate(max_held=1, read=lambda: 9.0)
+    monkeypatch.setattr(backlog, "_gate", gate)
+    again = api.post("/orders", body, key="a")
+    assert (again.status_code, again.json()["id"], again["Idempotency-Replayed"]) == (
+        201,
+        order["id"],
+        "true",
+    )
+    reused = api.post("/orders", body | {"points_amount": 1}, key="a")
+    assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_a_saga_that_was_put_off_is_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was found again at once, over and over, and hid the new ones that waited."""
+    a_live_worker()
+    product = ProductFactory.create(on_hand=5)
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    assert placed.started
+    run = SagaRun(placed.started.saga.id)
+    batch.advance([run], token="one", clock=clock.now, room={}, failpoint=lambda point: None)
+    saga = Saga.objects.get(id=run.saga_id)
+    assert (saga.lease_token, saga.attempts) == ("", 0)
+    assert recovery.find_new(limit=10) == []
+    assert backlog.oldest_waiting_seconds() == 0
+    Saga.objects.filter(id=run.saga_id).update(next_attempt_at=clock.now())
+    assert recovery.take_due(limit=10) == [run.saga_id]

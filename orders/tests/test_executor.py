@@ -1,0 +1,338 @@
+"""The executor with its threads: sagas share batches, none waits for another's call, all is bounded."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from inventory.tests.factories import ProductFactory
+from orders.deciding import Placed
+from orders.models import Order, Saga
+from orders.saga import batch, executor, runs
+from orders.saga.definitions import SAGA_TYPES, Event, OutsideCall, OutsideStep, StepResult
+from orders.saga.executor import POOL_SIZES, Executor
+from orders.saga.pools import ThreadPools
+from orders.saga.runs import BatchResult, SagaRun
+from orders.tests import buying
+from orders.tests.test_crashes import Killed
+from payments import ledger
+from payments.models import LedgerAccount
+from shop import clock
+from shop.models import JournalLine
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import holding
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROOM = {"charge_card": 99, "transmit": 99, runs.RECOVERY: 99}
+
+
+@pytest.fixture
+def threaded() -> Iterator[Executor]:
+    made = Executor(pools=ThreadPools(POOL_SIZES))
+    yield made
+    # What is still on its way would stand in the way of the next test.
+    assert made.finish(seconds=20)
+
+
+def bought(*tokens: str, points: int = 300) -> list[Placed]:
+    """Orders of one product by so many cards: each with a coupon, points and a card."""
+    product = ProductFactory.create(on_hand=100, price=1_000)
+    placed = []
+    for token in tokens:
+        buyer = buying.account(points=points)
+        coupon = buying.coupon_of(buyer.id, discount_value=100).code
+        placed.append(buying.place(buyer.id, {product: 1}, coupon=coupon, points=points, token=token))
+    return placed
+
+
+def saga_ids(placed: Sequence[Placed]) -> list[UUID]:
+    return [one.started.saga.id for one in placed if one.started]
+
+
+def ended(placed: Sequence[Placed]) -> list[str]:
+    """The orders' states, once all their sagas have ended."""
+    wait_until(lambda: not Saga.objects.filter(id__in=saga_ids(placed), ended_at=None).exists(), seconds=30)
+    return [buying.state_of(one.order.id) for one in placed]
+
+
+def one_batch(placed: Sequence[Placed]) -> BatchResult:
+    return batch.advance(
+        [SagaRun(saga_id) for saga_id in saga_ids(placed)],
+        token="one",
+        clock=clock.now,
+        room=ROOM,
+        failpoint=lambda point: None,
+    )
+
+
+def test_each_of_many_comes_to_the_end_that_its_card_has_for_it(threaded: Executor) -> None:
+    placed = bought("tok_ok", "tok_declined", "tok_ok", "tok_insufficient_funds", "tok_ok")
+    threaded.accept(saga_ids(placed))
+    assert ended(placed) == ["paid", "payment_failed", "paid", "payment_failed", "paid"]
+    assert buying.broken_laws() == []
+
+
+def test_a_slow_card_delays_its_own_order_alone(threaded: Executor) -> None:
+    placed = bought("tok_slow", "tok_ok", "tok_ok")
+    threaded.accept(saga_ids(placed))
+    assert ended(placed[1:]) == ["paid", "paid"]
+    assert buying.state_of(placed[0].order.id) == Order.Status.PAYING
+    assert ended(placed) == ["paid"] * 3
+    assert buying.broken_laws() == []
+
+
+def test_an_order_whose_points_were_spent_meanwhile_is_refused_alone(threaded: Executor) -> None:
+    placed = bought("tok_ok", "tok_ok", "tok_ok")
+    spender = placed[1].order.account_id
+    LedgerAccount.objects.filter(id=spender).update(balance_amount=299)
+    threaded.accept(saga_ids(placed))
+    assert ended(placed) == ["paid", "payment_failed", "paid"]
+    assert ledger.balance_amount(spender) == 299
+
+
+def test_orders_that_cost_nothing_or_points_alone_are_paid_too(threaded: Executor) -> None:
+    product = ProductFactory.create(on_hand=9, price=100)
+    gift, buyer = ProductFactory.create(on_hand=9, price=0), buying.account(points=100)
+    placed = [
+        buying.place(buyer.id, {product: 1}, points=100, token=""),
+        buying.place(buying.account().id, {gift: 1}, token=""),
+    ]
+    threaded.accept(saga_ids(placed))
+    assert ended(placed) == ["paid", "paid"]
+    assert buying.broken_laws() == []
+
+
+def test_one_that_cannot_be_settled_fails_no_other_of_its_batch(threaded: Executor) -> None:
+    placed = bought("tok_ok", "tok_ok", "tok_ok")
+    # As nothing in the shop does: its saga must not end as if the order were paid.
+    Order.objects.filter(id=placed[1].order.id).update(status=Order.Status.EXPIRED)
+    threaded.accept(saga_ids(placed))
+    assert ended([placed[0], placed[2]]) == ["paid", "paid"]
+    assert buying.state_of(placed[1].order.id) == Order.Status.EXPIRED
+    wait_until(lambda: Saga.objects.get(id=saga_ids(placed)[1]).attempts == 1)
+    assert Saga.objects.get(id=saga_ids(placed)[1]).log.filter(step="charge_card", event="done").exists()
+
+
+def test_a_batch_takes_as_many_statements_for_ten_as_for_two() -> None:
+    counts = []
+    for count in (2, 10):
+        placed = bought(*["tok_ok"] * count)
+        with CaptureQueriesContext(connection) as captured:
+            one_batch(placed)
+        counts.append(len(captured))
+    assert counts[0] == counts[1]
+
+
+def test_each_line_of_a_batch_names_the_request_that_began_it(threaded: Executor) -> None:
+    placed = bought("tok_ok", "tok_ok")
+    for number, saga_id in enumerate(saga_ids(placed)):
+        Saga.objects.filter(id=saga_id).update(request_id=f"request-{number}")
+    threaded.accept(saga_ids(placed))
+    assert ended(placed) == ["paid", "paid"]
+    for number, one in enumerate(placed):
+        lines = JournalLine.objects.filter(order_id=one.order.id, at__gt=one.order.placed_at)
+        since = lines.exclude(what__in=["order.placed", "coupon.held"]).exclude(request_id="")
+        assert set(since.values_list("request_id", flat=True)) == {f"request-{number}"}
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["batch begins", "batch decided", "batch committed", "charge_card do calling", "charge_card do called"],
+)
+@pytest.mark.parametrize("passed", [0, 1])
+def test_an_executor_that_dies_at_any_point_is_made_good(point: str, passed: int) -> None:
+    placed, left = bought("tok_ok", "tok_ok", "tok_declined"), [passed]
+
+    def die(at: str) -> None:
+        if at.startswith(point):
+            left[0] -= 1
+        if left[0] < 0:
+            raise Killed(at)
+
+    dying = Executor(pools=ThreadPools(POOL_SIZES), failpoint=die)
+    dying.accept(saga_ids(placed))
+    assert dying.finish(seconds=20)
+    buying.settle_everything()
+    assert ended(placed) == ["paid", "paid", "payment_failed"]
+    assert buying.broken_laws() == []
+
+
+def test_a_row_that_another_transaction_keeps_locked_delays_no_other_saga(threaded: Executor) -> None:
+    placed = bought("tok_ok", "tok_ok", "tok_ok")
+    held = placed[1].order.id
+    with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", str(held)):
+        started_at = time.monotonic()
+        threaded.accept(saga_ids(placed))
+        assert ended([placed[0], placed[2]]) == ["paid", "paid"]
+        # Not even for the time that a lock is waited for.
+        assert time.monotonic() - started_at < 4
+    assert ended(placed) == ["paid"] * 3
+    assert buying.broken_laws() == []
+
+
+# Bounds
+
+
+class Blocked:
+    """A step whose calls wait until they are let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+        self.is_over = threading.Event()
+        self.started: list[UUID] = []
+        purchase = SAGA_TYPES["purchase"]
+        steps = [
+            OutsideStep(one.name, do=self.do, undo=one.undo, pool=one.pool, max_in_flight=one.max_in_flight)
+            if isinstance(one, OutsideStep) and one.name == step
+            else one
+            for one in purchase.steps
+        ]
+        replaced = dataclasses.replace(purchase, steps=tuple(steps))
+        monkeypatch.setitem(SAGA_TYPES, "purchase", replaced)
+
+    def do(self, attempts: Sequence[Any]) -> list[OutsideCall]:
+        return [OutsideCall([one.saga], lambda one=one: [self.make(one.saga.id)]) for one in attempts]
+
+    def make(self, saga_id: UUID) -> StepResult:
+        self.started.append(saga_id)
+        assert self.is_over.wait(30)
+        return StepResult(Event.DONE, reference="ch_blocked")
+
+
+def test_no_more_sagas_are_leased_than_can_be_called(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "MAX_LEASED", 3)
+    blocked = Blocked(monkeypatch, "charge_card")
+    placed = bought(*["tok_ok"] * 6)
+    threaded.accept(saga_ids(placed), seconds=1)
+    assert Saga.objects.exclude(lease_token="").count() == 3
+    wait_until(lambda: len(blocked.started) == 3)
+    blocked.is_over.set()
+    assert set(ended(placed)) == {"paid"}
+
+
+def test_whoever_hands_over_more_than_there_is_room_for_has_to_wait(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Today's intake was unbounded, and a task was done after a second whatever the backlog."""
+    monkeypatch.setattr(executor, "MAX_LEASED", 2)
+    monkeypatch.setattr(executor, "MAX_QUEUED", 2)
+    blocked = Blocked(monkeypatch, "charge_card")
+    placed = bought(*["tok_ok"] * 8)
+    message = threading.Thread(target=threaded.accept, args=[saga_ids(placed)])
+    message.start()
+    wait_until(lambda: len(blocked.started) == 2)
+    message.join(1.5)
+    assert message.is_alive()
+    assert len(threaded._queued) <= 2
+    blocked.is_over.set()
+    message.join(20)
+    assert not message.is_alive()
+    assert set(ended(placed)) == {"paid"}
+
+
+def test_what_finds_no_room_in_time_is_left_to_recovery(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "MAX_LEASED", 1)
+    monkeypatch.setattr(executor, "MAX_QUEUED", 1)
+    blocked = Blocked(monkeypatch, "charge_card")
+    placed = bought(*["tok_ok"] * 4)
+    threaded.accept(saga_ids(placed), seconds=0.5)
+    blocked.is_over.set()
+    assert threaded.finish(seconds=20)
+    left = Saga.objects.filter(id__in=saga_ids(placed), ended_at=None)
+    # What still waits when the executor finishes has no lease either.
+    assert left.count() == 3
+    assert all(saga.next_attempt_at and not saga.lease_token for saga in left)
+
+
+def test_a_slow_data_platform_takes_no_room_of_payments(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers nothing for as long as it likes: as many as one likes are paid meanwhile."""
+    monkeypatch.setattr(executor, "MAX_LEASED", 2)
+    blocked = Blocked(monkeypatch, "transmit")
+    placed = bought(*["tok_ok"] * 8)
+    threaded.accept(saga_ids(placed))
+    wait_until(lambda: {buying.state_of(one.order.id) for one in placed} == {"paid"})
+    assert Saga.objects.filter(ended_at=None).count() == 8
+    blocked.is_over.set()
+    assert set(ended(placed)) == {"paid"}
+
+
+def test_repeated_calls_take_no_room_of_first_ones(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "MAX_RECOVERING", 2)
+    blocked = Blocked(monkeypatch, "charge_card")
+    placed = bought(*["tok_ok"] * 4)
+    Saga.objects.update(open_call="charge_card do")
+    threaded.accept(saga_ids(placed))
+    wait_until(lambda: len(blocked.started) == 2)
+    put_off = Saga.objects.filter(lease_token="")
+    assert put_off.count() == 2
+    assert not put_off.exclude(attempts=0).exists()
+    fresh = bought("tok_ok", "tok_ok", "tok_ok")
+    threaded.accept(saga_ids(fresh))
+    wait_until(lambda: len(blocked.started) == 5)
+    blocked.is_over.set()
+    assert set(ended(fresh)) == {"paid"}
+    buying.settle_everything()
+    assert set(ended(placed)) == {"paid"}
+
+
+def test_a_message_is_done_once_its_sagas_have_leases(threaded: Executor) -> None:
+    placed = bought("tok_slow")
+    threaded.accept(saga_ids(placed))
+    assert buying.state_of(placed[0].order.id) == Order.Status.PAYING
+    assert Saga.objects.get().leased_until
+    assert ended(placed) == ["paid"]
+
+
+def test_a_saga_that_is_handed_over_again_and_again_has_one_run(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = Blocked(monkeypatch, "charge_card")
+    placed = bought("tok_ok", "tok_ok")
+    for _ in range(3):
+        threaded.accept(saga_ids(placed))
+    wait_until(lambda: len(blocked.started) == 2)
+    assert len(threaded._runs) == 2
+    blocked.is_over.set()
+    assert ended(placed) == ["paid", "paid"]
+    assert len(blocked.started) == 2
+
+
+def test_before_a_stop_those_on_their_way_arrive(threaded: Executor) -> None:
+    placed = bought("tok_slow", "tok_ok", "tok_declined")
+    threaded.accept(saga_ids(placed))
+    assert not threaded.finish(seconds=0)
+    assert threaded.finish(seconds=30)
+    assert not Saga.objects.filter(ended_at=None).exists()
+
+
+def test_a_call_longer_than_the_lease_keeps_it(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    """Two workers took it from each other for ever: 48 calls, nothing recorded."""
+    monkeypatch.setattr(batch, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(executor, "LEASE_SECONDS", 1.0)
+    blocked = Blocked(monkeypatch, "charge_card")
+    placed = bought("tok_ok")
+    threaded.accept(saga_ids(placed))
+    other = Executor(pools=ThreadPools(POOL_SIZES))
+    for _ in range(8):
+        time.sleep(0.25)
+        threaded.renew_leases()
+        other.accept(saga_ids(placed))
+    assert len(blocked.started) == 1
+    blocked.is_over.set()
+    assert ended(placed) == ["paid"]

@@ -1,0 +1,182 @@
+"""What fails within a batch, or finds no free slot, comes to rest, is counted, and costs no other saga."""
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from inventory.tests.factories import ProductFactory
+from orders import answers, purchase, top_ups
+from orders.models import Order, Saga
+from orders.saga import batch, executor, log
+from orders.saga.definitions import SAGA_TYPES
+from orders.saga.executor import Executor
+from orders.saga.pools import SteppedPools
+from orders.tests import buying
+from orders.tests.test_executor import Blocked, bought, ended, saga_ids, threaded
+from shop import clock, transactions
+from shop.idempotency import Keyed, key_hash
+from shop.models import JournalLine
+from shop.tests.racing import wait_until
+
+__all__ = ["threaded"]
+pytestmark = pytest.mark.django_db(transaction=True)
+MOST_TASKS = 100
+
+
+def explode(*_: Any, **__: Any) -> None:
+    raise RuntimeError("a row of the stock is bad")
+
+
+def advanced(*ids: UUID) -> int:
+    """How many tasks an executor of its own needs until these sagas are at rest; `MOST_TASKS` for no end."""
+    pools = SteppedPools()
+    own = Executor(pools=pools)
+    for saga_id in ids:
+        own._enqueue(saga_id, ends_at=1e18)
+    count = 0
+    while count < MOST_TASKS and pools.step():
+        count += 1
+    return count
+
+
+def replaced(monkeypatch: pytest.MonkeyPatch, step: str, **changes: Any) -> None:
+    """The purchase with a step of it changed."""
+    purchase_type = SAGA_TYPES["purchase"]
+    steps = tuple(
+        dataclasses.replace(one, **changes) if one.name == step else one for one in purchase_type.steps
+    )
+    monkeypatch.setitem(SAGA_TYPES, "purchase", dataclasses.replace(purchase_type, steps=steps))
+
+
+def batches_counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all batches from now on."""
+    sizes: list[int] = []
+    advance: Callable[..., Any] = batch.advance
+    monkeypatch.setattr(
+        batch, "advance", lambda runs, **more: sizes.append(len(runs)) or advance(runs, **more)
+    )
+    return sizes
+
+
+def for_a_while(seconds: float) -> None:
+    """Time passes, in which something must not happen again and again."""
+    threading.Event().wait(seconds)
+
+
+def test_a_compensation_that_raises_is_an_attempt_and_comes_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was tried for ever without a pause, and kept its lease from every operator."""
+    placed = bought("tok_declined")
+    with monkeypatch.context() as patched:
+        patched.setattr(purchase.reservations, "release", explode)
+        assert advanced(*saga_ids(placed)) < MOST_TASKS
+        saga = Saga.objects.get()
+        assert (saga.attempts, saga.lease_token, saga.state) == (1, "", "running")
+        assert "stock is bad" in saga.last_error
+        Saga.objects.update(deadline_at=clock.now())
+        assert advanced(saga.id) < MOST_TASKS
+        assert Saga.objects.get().state == "stuck"
+    buying.settle_everything()
+    assert ended(placed) == ["payment_failed"]
+    assert buying.broken_laws() == []
+
+
+def test_an_overdue_order_that_can_not_be_compensated_comes_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=100)
+    placed = buying.place(buyer.id, {product: 1}, points=100, token="")
+    Saga.objects.update(deadline_at=clock.now() - timedelta(seconds=1))
+    monkeypatch.setattr(purchase.reservations, "release", explode)
+    assert advanced(*saga_ids([placed])) < MOST_TASKS
+    assert Saga.objects.get().attempts == 1
+
+
+def test_a_result_whose_recording_raises_counts_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = bought("tok_declined")
+    replaced(monkeypatch, "charge_card", on_result=explode)
+    for _ in range(3):
+        assert advanced(*saga_ids(placed)) < MOST_TASKS
+        Saga.objects.update(leased_until=clock.now())
+    assert Saga.objects.get().attempts >= 2
+
+
+def test_a_saga_whose_payment_is_missing_comes_to_rest() -> None:
+    row, lines = log.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
+    transactions.run(lambda: log.insert_sagas([(row, lines)]))
+    assert advanced(row.id) < MOST_TASKS
+    assert Saga.objects.get().attempts == 1
+
+
+def test_what_finds_no_slot_is_put_off_once_and_not_found_again(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = Blocked(monkeypatch, "transmit")
+    replaced(monkeypatch, "transmit", max_in_flight=1)
+    placed = bought(*["tok_ok"] * 4)
+    threaded.start_polling()
+    threaded.accept(saga_ids(placed))
+    wait_until(lambda: {buying.state_of(one.order.id) for one in placed} == {Order.Status.PAID})
+    sizes = batches_counted(monkeypatch)
+    for_a_while(2)
+    assert len(sizes) < 5
+    blocked.is_over.set()
+
+
+def test_a_full_executor_does_not_spin(threaded: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ran 30,000 empty batches a second while all slow calls waited for the gateway."""
+    monkeypatch.setattr(executor, "MAX_LEASED", 1)
+    blocked = Blocked(monkeypatch, "charge_card")
+    placed = bought(*["tok_ok"] * 3)
+    message = threading.Thread(target=threaded.accept, args=[saga_ids(placed)])
+    message.start()
+    wait_until(lambda: len(blocked.started) == 1)
+    for_a_while(executor.IDLE_SECONDS + 0.5)
+    taken, take = [0], threaded._take_new
+
+    def counted() -> Any:
+        taken[0] += 1
+        return take()
+
+    monkeypatch.setattr(threaded, "_take_new", counted)
+    for_a_while(1)
+    most = taken[0]
+    blocked.is_over.set()
+    message.join()
+    assert set(ended(placed)) == {"paid"}
+    assert most <= 75
+
+
+def test_an_executor_that_finishes_takes_up_no_more(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = Blocked(monkeypatch, "charge_card")
+    placed = bought("tok_ok")
+    threaded.start_polling()
+    threaded.accept(saga_ids(placed))
+    wait_until(lambda: len(blocked.started) == 1)
+    stopping = threading.Thread(target=threaded.finish, kwargs={"seconds": 5})
+    stopping.start()
+    bought("tok_ok", "tok_ok")
+    for_a_while(0.5)
+    started = len(blocked.started)
+    blocked.is_over.set()
+    stopping.join()
+    assert started == 1
+
+
+def test_each_wallet_line_of_a_batch_names_the_request_that_began_its_top_up() -> None:
+    started = []
+    for number in range(2):
+        buyer = buying.account()
+        keyed = Keyed(buyer.id, key_hash(str(uuid4())), "as asked", answers.later)
+        begun = top_ups.start(account_id=buyer.id, amount=100, token="tok_ok", keyed=keyed)
+        assert isinstance(begun, top_ups.StartedTopUp)
+        Saga.objects.filter(id=begun.saga_id).update(request_id=f"request-{number}")
+        started.append((buyer.id, begun.saga_id))
+    advanced(*(saga_id for _, saga_id in started))
+    for number, (user_id, _) in enumerate(started):
+        line = JournalLine.objects.get(what="points.top_up", subject=f"wallet {user_id}")
+        assert line.request_id == f"request-{number}"
