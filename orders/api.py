@@ -29,7 +29,7 @@ from orders.bodies import (
     refund_body,
 )
 from orders.deciding import Wish
-from orders.looking import Begin, IsEnough, Read, is_settled
+from orders.looking import Begin, IsAttempted, Read, never
 from orders.models import Order, Refund
 from orders.saga import backlog
 from payments.api import ListPayments
@@ -250,7 +250,7 @@ class TopUps(View):
             begun,
             begin,
             seconds=settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS,
-            is_enough=lambda answer: is_settled(answer) or top_ups.is_attempted(payment.id),
+            is_attempted=lambda: top_ups.is_attempted(payment.id),
         )
 
 
@@ -314,7 +314,7 @@ def _begun(
     begin: Begin,
     *,
     seconds: float | None = None,
-    is_enough: IsEnough = is_settled,
+    is_attempted: IsAttempted = never,
 ) -> HttpResponse:
     """The answer of a call whose payment is durable: `begun` while the database can't tell more.
 
@@ -325,7 +325,8 @@ def _begun(
         seconds = preferences.wait_seconds(request.header("Prefer"))
     try:
         told = (
-            looking.look(call, subject_id, read, seconds=seconds, begin=begin, is_enough=is_enough) or begun
+            looking.look(call, subject_id, read, seconds=seconds, begin=begin, is_attempted=is_attempted)
+            or begun
         )
     except (DatabaseFailure, Unavailable) as error:
         log.warning("a payment has begun, and can't be looked at", subject=str(subject_id), error=str(error))

@@ -17,12 +17,13 @@ Read = Callable[[Sequence[UUID]], Mapping[UUID, Answer]]
 """The answers about these orders, or payments, as they stand."""
 Begin = Callable[[], None]
 """Has a worker advance a payment."""
-IsEnough = Callable[[Answer], bool]
-"""Whether to wait no longer, with this answer."""
+IsAttempted = Callable[[], bool]
+"""Whether the payment was attempted, where an answer that isn't settled is enough then."""
 
 
-def is_settled(answer: Answer) -> bool:
-    return answer.status != OPEN
+def never() -> bool:
+    """The default: only a settled answer ends the wait."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def look(
     *,
     seconds: float,
     begin: Begin | None = None,
-    is_enough: IsEnough = is_settled,
+    is_attempted: IsAttempted = never,
 ) -> Answer | None:
     """The answer as it stands, after a wait of at most so many seconds; once settled it is fixed for good.
 
@@ -51,8 +52,10 @@ def look(
     answers: list[Answer] = []
 
     def is_over() -> bool:
+        # Asked first: the answer then shows at least that attempt.
+        is_enough = is_attempted()
         answers.append(_lane.submit(_Look(call, subject_id, read)))
-        return is_enough(answers[-1])
+        return is_enough or answers[-1].status != OPEN
 
     if seconds:
         wakeups.wait(str(subject_id), is_settled=is_over, seconds=seconds, begin=begin)
