@@ -26,6 +26,8 @@ IDLE_SECONDS = 30.0
 _mutex = threading.Lock()
 _waiting: dict[str, set[threading.Event]] = defaultdict(set)
 _listener: threading.Thread | None = None
+# All requests that sleep in a process's threads, here or for other reasons: a quarter is left for the others.
+sleeping = threading.BoundedSemaphore(max(1, settings.WEB_THREADS * 3 // 4))
 # Waiting buyers hold at most half of a process's threads, so that they never starve the others.
 _places = threading.BoundedSemaphore(settings.WEB_THREADS // 2)
 
@@ -46,8 +48,14 @@ def wait(
     if not _places.acquire(blocking=False):
         return _told_at_once(is_settled, begin)
     try:
-        with _registered(name) as event:
-            return _told_at_once(is_settled, begin) or _woken(event, is_settled, time.monotonic() + seconds)
+        if not sleeping.acquire(blocking=False):
+            return _told_at_once(is_settled, begin)
+        try:
+            with _registered(name) as event:
+                ends_at = time.monotonic() + seconds
+                return _told_at_once(is_settled, begin) or _woken(event, is_settled, ends_at)
+        finally:
+            sleeping.release()
     finally:
         _places.release()
 

@@ -10,18 +10,17 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import Error
 from structlog import get_logger
 
 from orders.models import Saga
 from orders.saga.definitions import LEASE_SECONDS
-from shop import clock
+from shop import clock, wakeups
 from shop.errors import Overloaded
 
 logger = get_logger(__name__)
 # Age of the oldest unleased saga; above it new payments are held.
-MAX_BACKLOG_SECONDS = 0.3
+MAX_BACKLOG_SECONDS = 1.5
 # How long a request is held before it is refused.
 MAX_HELD_SECONDS = 5.0
 # Between two measurements, which all requests of a process share.
@@ -54,11 +53,13 @@ def _is_worker_alive(now: datetime) -> bool:
 
 
 class BacklogGate:
-    """Holds requests while the workers are behind, according to `read`; at most `max_held` at a time."""
+    """Holds requests while the workers are behind, according to `read`; `held` bounds how many."""
 
-    def __init__(self, *, max_held: int, read: Callable[[], float] = oldest_waiting_seconds) -> None:
+    def __init__(
+        self, *, held: threading.BoundedSemaphore, read: Callable[[], float] = oldest_waiting_seconds
+    ) -> None:
         self._read = read
-        self._held = threading.BoundedSemaphore(max_held)
+        self._held = held
         self._mutex = threading.Lock()
         self._waiting_seconds = 0.0
         self._read_at = float("-inf")
@@ -98,8 +99,8 @@ def _overloaded() -> Overloaded:
     return Overloaded("Payments come faster than they are settled; nothing was done.")
 
 
-# Of a process's threads half may wait for payments to settle; with these a quarter is left for all others.
-_gate = BacklogGate(max_held=max(1, settings.WEB_THREADS // 4))
+# With the requests that wait for payments to settle, three quarters of a process's threads at most.
+_gate = BacklogGate(held=wakeups.sleeping)
 
 
 def is_behind() -> bool:

@@ -14,7 +14,7 @@ from orders.saga.backlog import BacklogGate
 from orders.saga.definitions import LEASE_SECONDS
 from orders.saga.runs import SagaRun
 from orders.tests import buying
-from shop import clock, transactions
+from shop import clock, transactions, wakeups
 from shop.errors import Overloaded
 from shop.tests.clients import client_of
 from shop.tests.racing import wait_until
@@ -65,7 +65,7 @@ def test_without_a_live_worker_nothing_is_held_up() -> None:
 
 def test_a_request_waits_until_the_workers_have_caught_up() -> None:
     seconds = [9.0]
-    gate = BacklogGate(max_held=2, read=lambda: seconds[0])
+    gate = BacklogGate(held=threading.BoundedSemaphore(2), read=lambda: seconds[0])
     request = threading.Thread(target=gate.wait_for_capacity)
     request.start()
     request.join(0.3)
@@ -77,7 +77,7 @@ def test_a_request_waits_until_the_workers_have_caught_up() -> None:
 
 def test_who_finds_no_place_to_wait_or_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MAX_HELD_SECONDS", 0.3)
-    gate = BacklogGate(max_held=1, read=lambda: 9.0)
+    gate = BacklogGate(held=threading.BoundedSemaphore(1), read=lambda: 9.0)
     refused: list[Overloaded] = []
 
     def ask() -> None:
@@ -123,7 +123,7 @@ def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch
     body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
     order = api.post("/orders", body, key="a").json()
     buying.settle_everything()
-    gate = BacklogGate(max_held=1, read=lambda: 9.0)
+    gate = BacklogGate(held=threading.BoundedSemaphore(1), read=lambda: 9.0)
     monkeypatch.setattr(backlog, "_gate", gate)
     again = api.post("/orders", body, key="a")
     assert (again.status_code, again.json()["id"], again["Idempotency-Replayed"]) == (
@@ -149,3 +149,18 @@ def test_a_saga_that_was_put_off_is_not_new(monkeypatch: pytest.MonkeyPatch) -> 
     assert backlog.oldest_waiting_seconds() == 0
     Saga.objects.filter(id=run.saga_id).update(next_attempt_at=clock.now())
     assert recovery.take_due(limit=10) == [run.saga_id]
+
+
+def test_requests_that_wait_and_those_that_are_held_leave_a_quarter_of_the_threads(settings: Any) -> None:
+    """Half might wait and three quarters be held: more than there are."""
+    assert backlog._gate._held is wakeups.sleeping
+    assert wakeups.sleeping._initial_value <= settings.WEB_THREADS * 3 // 4
+    taken = [wakeups.sleeping.acquire(blocking=False) for _ in range(wakeups.sleeping._initial_value)]
+    try:
+        assert all(taken)
+        answers: list[bool] = []
+        assert not wakeups.wait("x", is_settled=lambda: answers.append(True) or False, seconds=30)
+        assert answers == [True]
+    finally:
+        for _ in taken:
+            wakeups.sleeping.release()
