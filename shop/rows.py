@@ -21,6 +21,8 @@ Value = str | int | datetime | UUID | None
 # ASCII less the quote, the backslash and the per cent sign.
 PLAIN = re.compile(r"[ !\"#$&(-\[\]-~]*")
 Row = TypeVar("Row", bound=Model)
+Converters = list[tuple[int, Callable[..., Any], Any]]
+"""Index, function and column of each conversion that turns a row's values into those of the ORM."""
 
 
 class Table:
@@ -152,14 +154,7 @@ class Reader:
         columns = [fields[name].get_col(model._meta.db_table) for name in names]
         self.table = model._meta.db_table
         self.selected = ", ".join([connection.ops.quote_name(str(fields[name].column)) for name in names])
-        self._converters = [
-            (index, convert, column)
-            for index, column in enumerate(columns)
-            for convert in (
-                *connection.ops.get_db_converters(column),
-                *column.get_db_converters(connection),
-            )
-        ]
+        self._converters = _converters_of(columns)
 
     def rows_of(self, ids: Iterable[Value], *, column: str = "id", lock: str = "") -> list[list[Any]]:
         """The rows with these values in a column, in the order of ids; `lock` ends the statement, such as
@@ -178,10 +173,7 @@ class Reader:
 
     def values(self, row: Sequence[Any]) -> list[Any]:
         """The values of a row."""
-        values = list(row)
-        for index, convert, column in self._converters:
-            values[index] = convert(values[index], column, connection)
-        return values
+        return _converted(row, self._converters)
 
 
 @lru_cache(maxsize=64)
@@ -197,14 +189,11 @@ class Columns(Generic[Row]):
     model: type[Row]
     names: list[str]
     selected: str
-    converters: list[tuple[int, Callable[..., Any], Any]]
+    converters: Converters
 
     def made_of(self, row: Sequence[Any]) -> Row:
         """The object that these values say, which are in the order of `selected`."""
-        values = list(row)
-        for index, convert, column in self.converters:
-            values[index] = convert(values[index], column, connection)
-        return self.model.from_db(connection.alias, self.names, values)
+        return self.model.from_db(connection.alias, self.names, _converted(row, self.converters))
 
 
 @lru_cache(maxsize=64)
@@ -217,12 +206,20 @@ def columns_of(model: type[Row], *, alias: str) -> Columns[Row]:
         model=model,
         names=[field.attname for field in fields],
         selected=", ".join(f"{alias}.{quoted(str(field.column))}" for field in fields),
-        converters=[
-            (index, convert, column)
-            for index, column in enumerate(columns)
-            for convert in (
-                *connection.ops.get_db_converters(column),
-                *column.get_db_converters(connection),
-            )
-        ],
+        converters=_converters_of(columns),
     )
+
+
+def _converters_of(columns: Sequence[Any]) -> Converters:
+    return [
+        (index, convert, column)
+        for index, column in enumerate(columns)
+        for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection))
+    ]
+
+
+def _converted(row: Sequence[Any], converters: Converters) -> list[Any]:
+    values = list(row)
+    for index, convert, column in converters:
+        values[index] = convert(values[index], column, connection)
+    return values

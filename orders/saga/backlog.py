@@ -24,7 +24,7 @@ MAX_BACKLOG_SECONDS = 1.5
 # How long a request is held before it is refused.
 MAX_HELD_SECONDS = 5.0
 # Between two measurements, which all requests of a process share.
-READ_INTERVAL_SECONDS = 0.05
+READ_INTERVAL_SECONDS = 0.2
 # Rows read per measurement, oldest first.
 READ_LIMIT = 50
 

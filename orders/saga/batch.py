@@ -89,7 +89,7 @@ def advance(
         if failed is None or failed.failure:
             raise
         logger.warning("saga step failed", saga=str(failed.saga_id), exc_info=error)
-        failed.failure = _failure(error)
+        failed.failure = refusal_or_failure(error)
         return BatchResult(again=[failed])
     for one in locked:
         run = one.run
@@ -100,10 +100,15 @@ def advance(
     return made
 
 
-def _failure(error: Exception) -> StepResult:
-    """What a step raised: a refusal, or an unexpected failure."""
+def refusal_or_failure(error: Exception) -> StepResult:
+    """What a local step raised: a refusal, or an unexpected failure."""
     if isinstance(error, Rejected | Invalid | NotFound):
         return StepResult(Event.REFUSED, error.detail, code=error.code)
+    return failure(error)
+
+
+def failure(error: Exception) -> StepResult:
+    """An unexpected failure, which decides nothing."""
     return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
 

@@ -34,7 +34,6 @@ from orders.saga.definitions import (
     UNDO,
     UNFINISHED,
     Attempt,
-    Event,
     OutsideCall,
     OutsideStep,
     StepResult,
@@ -211,7 +210,7 @@ class Executor:
         """Schedule a batch of this kind if it has work."""
         with self._condition:
             if kind == NEW:
-                has_work = (bool(self._queued) or self._is_polling()) and self._has_capacity()
+                has_work = (bool(self._queued) or self._is_polling()) and self._room_for_new() > 0
             else:
                 has_work = bool(self._returned[kind])
             if kind in self._due or not has_work:
@@ -222,9 +221,6 @@ class Executor:
     def _is_polling(self) -> bool:
         """Whether to look for new sagas: there was work within `IDLE_SECONDS`."""
         return self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
-
-    def _has_capacity(self) -> bool:
-        return self._count_leased() < MAX_LEASED
 
     def _run_batch(self, kind: str) -> None:
         """Advance all sagas of this kind that wait: new ones, or those of a direction that have returned."""
@@ -250,8 +246,8 @@ class Executor:
         """As many new ones as there is room for."""
         self._find_new()
         with self._condition:
-            room = max(0, MAX_LEASED - self._count_leased())
-            runs = [self._queued.popleft() for _ in range(min(len(self._queued), room))]
+            count = max(0, min(len(self._queued), self._room_for_new()))
+            runs = [self._queued.popleft() for _ in range(count)]
             self._in_flight |= dict.fromkeys(runs, NEW)
             self._condition.notify_all()
         return runs
@@ -259,7 +255,7 @@ class Executor:
     def _find_new(self) -> None:
         """Take up new sagas that were not handed over, where there is room for more."""
         with self._condition:
-            room = MAX_LEASED - self._count_leased() - len(self._queued)
+            room = self._room_for_new() - len(self._queued)
         if room <= 0 or not self._polls:
             return
         try:
@@ -274,10 +270,10 @@ class Executor:
                     run = self._runs[saga.id] = SagaRun(saga.id, saga, is_found=True)
                     self._queued.append(run)
 
-    def _count_leased(self) -> int:
-        """Runs that count against `MAX_LEASED`: all but recovery and event-pool steps."""
-        elsewhere = {RECOVERY} | {step.name for step in _outside_steps() if step.pool == "event"}
-        return sum(slot not in elsewhere for slot in self._in_flight.values())
+    def _room_for_new(self) -> int:
+        """How many more may be leased: all but those in recovery and in event-pool steps count."""
+        uncounted = _uncounted_slots()
+        return MAX_LEASED - sum(slot not in uncounted for slot in self._in_flight.values())
 
     def _advance_shared(self, runs: Sequence[SagaRun], *, direction: str) -> None:
         """A batch for each type of saga, and batches of one for those that share none."""
@@ -431,7 +427,7 @@ class Executor:
                 for one in some:
                     self._pools.submit("single", partial(self._prepare_calls, step, direction, [one]))
             else:
-                self._record_failure(step, direction, list(runs.values()), error)
+                self._return_results(step, direction, list(runs.values()), [batch.failure(error)] * len(runs))
             return
         for call in calls:
             called = [runs[saga.id] for saga in call.sagas]
@@ -448,23 +444,18 @@ class Executor:
                 results: Sequence[StepResult] = call.make()
             except Exception as error:
                 logger.warning("call outside failed", call=name, exc_info=error)
-                results = [_failure(error)] * len(runs)
+                results = [batch.failure(error)] * len(runs)
             self._failpoint(f"{name} called")
-            for run, result in zip(runs, results, strict=True):
-                run.step, run.direction, run.result = step.name, direction, result
+            self._return_results(step, direction, runs, results)
             stack.pop_all()
-        self._return(runs)
 
-    def _record_failure(
-        self, step: OutsideStep, direction: str, runs: Sequence[SagaRun], error: Exception
+    def _return_results(
+        self, step: OutsideStep, direction: str, runs: Sequence[SagaRun], results: Sequence[StepResult]
     ) -> None:
-        for run in runs:
-            run.step, run.direction, run.result = step.name, direction, _failure(error)
+        """Queue these runs for the next batch, which records what their calls came to."""
+        for run, result in zip(runs, results, strict=True):
+            run.step, run.direction, run.result = step.name, direction, result
         self._return(runs)
-
-
-def _failure(error: Exception) -> StepResult:
-    return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
 
 def _outside_steps() -> Iterator[OutsideStep]:
@@ -472,6 +463,10 @@ def _outside_steps() -> Iterator[OutsideStep]:
         for step in type.steps:
             if isinstance(step, OutsideStep):
                 yield step
+
+
+def _uncounted_slots() -> set[str]:
+    return {RECOVERY} | {step.name for step in _outside_steps() if step.pool == "event"}
 
 
 def _renew_leases(executor: Executor) -> None:
