@@ -22,8 +22,8 @@ log = get_logger(__name__)
 THREADS = 4
 # What a process holds at most; past it the sweeper is the quicker way.
 MAX_WAITING = 1_000
-# A message costs as much as the work of several orders, and who receives one looks for what has come since.
-PAUSE_SECONDS = 0.2
+# A message costs as much as the work of several orders, and a worker that receives one polls for more.
+PAUSE_SECONDS = 0.5
 
 _threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="queueing")
 _mutex = threading.Lock()

@@ -66,8 +66,8 @@ POOL_SIZES = {
 }
 # A batch costs its statements however few share it, so there is some time from one to the next.
 MIN_INTERVAL_SECONDS = {NEW: 0.02, DO: 0.02, UNDO: 0.02}
-# How long an idle executor keeps polling.
-IDLE_SECONDS = 1.0
+# How long an idle executor keeps polling: longer than the pause between two messages.
+IDLE_SECONDS = 2.0
 # Sagas whose batch of one failed, which are not looked for again.
 FAILED_KEPT = 100
 # Callers of `accept` that wait for the queue at a time: half of a worker's threads.
