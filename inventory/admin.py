@@ -24,7 +24,7 @@ from inventory.adjusting import LARGEST_DELTA
 from inventory.bodies import SKU_PATTERN
 from inventory.models import Product, StockMovement
 from shop.errors import FirstcomeError
-from shop.operators import ReadOnly
+from shop.operators import OwnTransactions, ReadOnly
 from shop.reading import LARGEST_AMOUNT
 
 UPLOAD_GONE = "The file is not here any more: it was imported, or is on another server. Upload it again."
@@ -80,7 +80,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Product)
-class ProductAdmin(ImportMixin, ModelAdmin):
+class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
     form = ProductForm
     import_form_class = ImportForm
     resource_classes = [stock_uploads.Delivery]

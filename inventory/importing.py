@@ -89,7 +89,7 @@ def receive(
         return imported
 
     try:
-        return transactions.run(work)
+        return transactions.run(work, transactions.ONCE)
     except _TakenBack as rehearsal:
         return rehearsal.imported
     except IntegrityError as error:

@@ -176,7 +176,8 @@ def _whose_turn_it_is(lines: Sequence[_Line]) -> list[_Line]:
         elif order_id in blocked:
             waiting.add(id)
     if waiting:
-        transactions.run(partial(_put_off, [line for line in lines if line.id in waiting]))
+        later = [line for line in lines if line.id in waiting]
+        transactions.run(partial(_put_off, later), transactions.REPEATABLE)
     return [line for line in lines if line.id not in waiting]
 
 
@@ -208,7 +209,7 @@ def _push(lines: Sequence[_Line]) -> _Outcome:
         outcome.fail(lines, verdict.error)
     else:
         outcome = _push_one_by_one(lines)
-    transactions.run(partial(_record, outcome))
+    transactions.run(partial(_record, outcome), transactions.REPEATABLE)
     for line, error in outcome.dead:
         log.error("event is dead: see replay_events", event_id=event_id(line.id), what=line.what, error=error)
     return outcome

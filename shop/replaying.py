@@ -23,7 +23,7 @@ def replay(ids: Collection[int]) -> list[int]:
     """Queue these dead events again, to be tried at once; returns the ids of those that were dead."""
     wanted, replayed = sorted(ids), []
     for start in range(0, len(wanted), AT_ONCE):
-        replayed += transactions.run(partial(_replay, wanted[start : start + AT_ONCE]))
+        replayed += transactions.run(partial(_replay, wanted[start : start + AT_ONCE]), transactions.ONCE)
     return replayed
 
 

@@ -137,13 +137,15 @@ def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
     def live(order: UUID, index: int) -> None:
         chosen = products[index % 5 :] + products[: index % 5]
         lines = [Line(product.id, 1 + index % 3) for product in chosen]
-        transactions.run(lambda: reserve(*lines))
+        transactions.run(lambda: reserve(*lines), transactions.KEYED)
         if index % 3 == 0:
-            transactions.run(lambda: reservations.release(lines[::-1]))
+            transactions.run(lambda: reservations.release(lines[::-1]), transactions.KEYED)
             return
-        transactions.run(lambda: reservations.sell({order: lines}))
+        transactions.run(lambda: reservations.sell({order: lines}), transactions.KEYED)
         if index % 3 == 1:
-            transactions.run(lambda: reservations.put_back({order: lines[::-1]}, "refund"))
+            transactions.run(
+                lambda: reservations.put_back({order: lines[::-1]}, "refund"), transactions.KEYED
+            )
 
     outcomes = race([partial(live, order, index) for index, order in enumerate(orders)])
     assert outcomes == [None] * 60

@@ -64,7 +64,9 @@ def pay(product: Product) -> Callable[[], Any]:
 def put_back(product: Product) -> Callable[[], Any]:
     order = buying.drive(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
     lines = purchase.lines_of(order.id)
-    return lambda: transactions.run(lambda: reservations.put_back({order.id: lines}, "wrong colour"))
+    return lambda: transactions.run(
+        lambda: reservations.put_back({order.id: lines}, "wrong colour"), transactions.KEYED
+    )
 
 
 def adjust(product: Product) -> Callable[[], Any]:

@@ -45,7 +45,7 @@ def seed_people() -> None:
     _make(BUYER, BUYER_PASSWORD)
     _make(STAFF, STAFF_PASSWORD, is_staff=True, is_superuser=True)
     buyer = User.objects.get(username=BUYER).pk
-    transactions.run(lambda: ledger.bulk_open_wallets([buyer], POINTS_AMOUNT))
+    transactions.run(lambda: ledger.bulk_open_wallets([buyer], POINTS_AMOUNT), transactions.REPEATABLE)
 
 
 def seed_users(count: int, progress: Progress) -> None:
@@ -53,7 +53,7 @@ def seed_users(count: int, progress: Progress) -> None:
     # One hash for all: hashing is slow by design, and these passwords are no secret.
     password = make_password(BUYER_PASSWORD)
     for names in _chunks(_usernames(count)):
-        transactions.run(partial(_open_accounts, names, password))
+        transactions.run(partial(_open_accounts, names, password), transactions.REPEATABLE)
         progress(len(names))
 
 

@@ -57,7 +57,7 @@ def note(*whats: str, order_id: UUID | None = None) -> list[str]:
                 what=what, subject="test", order_id=order_id, after={"order": str(order_id)}, is_outgoing=True
             )
 
-    transactions.run(work)
+    transactions.run(work, transactions.KEYED)
     lines = JournalLine.objects.order_by("-id")[: len(whats)]
     return [outbox.event_id(line.pk) for line in reversed(lines)]
 
