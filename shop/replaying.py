@@ -38,7 +38,7 @@ def _replay(ids: Collection[int]) -> list[int]:
     for line in buried:
         journal.note(
             what="event.replayed",
-            subject=f"event {outbox.event_id(line.pk)}",
+            subject=f"event {outbox.event_id(line)}",
             order_id=line.order_id,
             before={"delivery": DEAD, "error": line.last_error},
             after={"delivery": QUEUED},
