@@ -1,5 +1,7 @@
 """`stock.low`: told once each time what is available falls to the threshold, and never otherwise."""
 
+from uuid import uuid4
+
 import pytest
 
 from inventory import adjusting, importing, products, reservations
@@ -24,7 +26,7 @@ def reserve(product: Product, quantity: int) -> None:
         reservations.take(stock, [Line(product.id, quantity)])
         reservations.save(stock)
 
-    transactions.run(work, transactions.KEYED)
+    transactions.run_or_savepoint(work, transactions.KEYED)
 
 
 def release(product: Product, quantity: int) -> None:
@@ -85,7 +87,8 @@ def test_a_delivery_and_a_return_never_make_the_stock_low():
     transactions.run(
         lambda: reservations.put_back({order: [Line(product.id, 1)]}, "refund"), transactions.KEYED
     )
-    importing.receive([Row(line=1, sku=product.sku, name=None, price=None, quantity=2)], reason="delivery")
+    row = Row(line=1, sku=product.sku, name=None, price=None, quantity=2)
+    importing.receive([row], delivery_id=uuid4(), reason="delivery")
     assert told() == []
 
 

@@ -217,7 +217,7 @@ def test_adjusting_without_the_lock_loses_what_others_did():
 
     assert race([receive_naively] * 2) == [None] * 2
     assert levels_of(product) == (15, 0)
-    assert [(one.law, one.holds) for one in audit.audit()] == [("L4", True), ("L5", False)]
+    assert [one.law for one in audit.audit() if not one.holds] == ["L5"]
 
 
 def test_a_refused_reservation_leaves_no_lock_behind():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -79,7 +80,7 @@ def receive(product: Product) -> Callable[[], Any]:
 
 def bring_in(product: Product) -> Callable[[], Any]:
     row = Row(line=1, sku=product.sku, name=None, price=None, quantity=2)
-    return lambda: importing.receive([row], reason="delivery")
+    return lambda: importing.receive([row], delivery_id=uuid4(), reason="delivery")
 
 
 CASES = {

@@ -10,6 +10,7 @@ from functools import partial
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
+from uuid_utils.compat import uuid7
 
 from coupons import campaigns, partners, pool
 from coupons.campaigns import Terms
@@ -61,7 +62,8 @@ def seed_products(count: int, stock: int, progress: Progress) -> None:
     """`DEMO-0001` and so on, each with so many units on hand."""
     wanted = [_row(number, stock) for number in range(1, count + 1)]
     known = set(Product.objects.filter(sku__startswith="DEMO-").values_list("sku", flat=True))
-    importing.receive([row for row in wanted if row.sku not in known], reason="Demo stock")
+    missing = [row for row in wanted if row.sku not in known]
+    importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
     progress(count)
 
 
