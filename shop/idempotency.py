@@ -231,7 +231,7 @@ def _fix(answers: Sequence[tuple[Keyed, Answer]]) -> int:
 
 
 def register_unsettled(find: FindUnsettled) -> None:
-    """Have `find` say which of these references are orders or payments that had not settled at an instant."""
+    """Have `find` say which of these references are orders, payments or refunds not settled at an instant."""
     _finders_of_unsettled.append(find)
 
 
