@@ -128,7 +128,9 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
         try:
             response: HttpResponse = super().process_import(request, **kwargs)
         except FileNotFoundError:
-            self._say_what_became_of(request, stock_uploads.find(request.POST.get("import_file_name", "")))
+            self._say_what_became_of(
+                request, stock_uploads.read_delivery_of(request.POST.get("import_file_name", ""))
+            )
             return redirect("admin:inventory_product_import")
         except Unavailable as error:
             self.message_user(request, f"{error.detail} Confirm again to go on.", level=messages.ERROR)

@@ -104,7 +104,7 @@ def receive(
     return _imported(delivery, is_repeat=is_repeat)
 
 
-def find(delivery_id: UUID) -> Delivery | None:
+def read_delivery(delivery_id: UUID) -> Delivery | None:
     """How far a delivery is; None before its first row was written."""
     return Delivery.objects.filter(pk=delivery_id).first()
 

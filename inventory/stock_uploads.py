@@ -57,10 +57,10 @@ def delivery_id(name: str) -> UUID:
         raise FileNotFoundError(name) from None
 
 
-def find(name: str) -> Delivery | None:
+def read_delivery_of(name: str) -> Delivery | None:
     """What has been imported of the upload with this name; None for nothing."""
     try:
-        return importing.find(delivery_id(name))
+        return importing.read_delivery(delivery_id(name))
     except FileNotFoundError:
         return None
 
