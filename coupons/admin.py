@@ -22,7 +22,7 @@ from coupons import campaigns, codes, issuing, partners, pool, voiding
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.errors import FirstcomeError
-from shop.operators import ReadOnly
+from shop.operators import OwnTransactions, ReadOnly
 
 MOST_CODES_AT_ONCE = 100_000
 COLOURS = {
@@ -103,7 +103,7 @@ class VoidForm(BaseDialogForm):
 
 
 @admin.register(Campaign)
-class CampaignAdmin(ModelAdmin):
+class CampaignAdmin(ModelAdmin, OwnTransactions):
     form = CampaignForm
     list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
     list_filter = ["strategy", "code_source", "opens_at"]

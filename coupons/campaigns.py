@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from django.db.models import Q, QuerySet
 
@@ -45,11 +45,11 @@ def create(**terms: Unpack[Terms]) -> Campaign:
 
     Raises `Invalid` with every field that is wrong.
     """
-    campaign = Campaign(**{"opens_at": clock.now(), **terms})
+    given: Any = {"opens_at": clock.now(), **terms}
+    campaign = Campaign(**given)
     faults = [*_faults_of_strategy(campaign.strategy), *_faults_of_partner(campaign.partner)]
     _check([*_faults(campaign), *faults])
-    transactions.run(lambda: campaign.save(force_insert=True))
-    return campaign
+    return transactions.run(lambda: Campaign.objects.create(**given), transactions.ONCE)
 
 
 def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
@@ -75,7 +75,7 @@ def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
         campaign.save(update_fields=[*changed, "version"])
         return campaign
 
-    campaign = transactions.run(work)
+    campaign = transactions.run(work, transactions.ONCE)
     reopening.terms_changed(campaign_id=campaign_id)
     return campaign
 

@@ -63,7 +63,7 @@ def _count_attempt(confirming: Confirming) -> bool:
     The first to ask needs no note: while there is none, they are the only one who may have asked.
     """
     there = Confirmation.objects.filter(pk=confirming.key, is_cancelled=False)
-    return bool(transactions.run(lambda: there.update(attempts=F("attempts") + 1)))
+    return bool(transactions.run(lambda: there.update(attempts=F("attempts") + 1), transactions.REPEATABLE))
 
 
 def _settled_meanwhile(confirming: Confirming) -> Issued:

@@ -75,7 +75,7 @@ def _claim() -> list[Case]:
         Confirmation.objects.bulk_update(rows, ["attempts", "next_attempt_at"])
         return rows
 
-    rows = transactions.run(work)
+    rows = transactions.run(work, transactions.REPEATABLE)
     campaigns = Campaign.objects.in_bulk({row.campaign_id for row in rows})
     too_old = now - timedelta(seconds=settings.PARTNER_GIVE_UP_SECONDS)
     return [
@@ -132,7 +132,7 @@ def _asked(case: Case, question: Callable[[Partner], Said]) -> Said | None:
 def _give_up(case: Case) -> bool:
     """Have it confirmed by nobody any more; False when somebody has settled it."""
     there = Confirmation.objects.filter(pk=case.slot.key)
-    is_there = bool(transactions.run(lambda: there.update(is_cancelled=True)))
+    is_there = bool(transactions.run(lambda: there.update(is_cancelled=True), transactions.REPEATABLE))
     if is_there:
         log.warning(
             "a partner didn't confirm a coupon in time", partner=case.slot.partner, code=case.slot.code

@@ -77,7 +77,7 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
         raise _exists(to)
     unchanged = PoolCode.objects.filter(pk=row.pk, code=code, status=PoolCode.Status.AVAILABLE)
     try:
-        renamed = transactions.run(lambda: unchanged.update(code=to))
+        renamed = transactions.run(lambda: unchanged.update(code=to), transactions.ONCE)
     except IntegrityError:
         raise _exists(to) from None
     if not renamed:
@@ -155,11 +155,9 @@ def _make_chunk(campaign_id: int, count: int) -> int:
     if _taken(codes, by=(Coupon, Confirmation)):
         return 0
     try:
-        transactions.run(lambda: _write(campaign_id, codes))
+        transactions.run(lambda: _write(campaign_id, codes), transactions.ONCE)
     except IntegrityError:
-        # All are there when the answer to a commit was lost, and the chunk was tried once more.
-        is_written = PoolCode.objects.filter(campaign_id=campaign_id, code__in=codes).count() == count
-        return count if is_written else 0
+        return 0
     return count
 
 
@@ -184,10 +182,10 @@ def _settled(work: Callable[[], T]) -> T:
     """Run `work`; when somebody else adds the same code at once, look again and see it taken."""
     for _ in range(ATTEMPTS - 1):
         try:
-            return transactions.run(work)
+            return transactions.run(work, transactions.ONCE)
         except IntegrityError as error:
             log.info("two added the same code, looking again", error=str(error)[:200])
-    return transactions.run(work)
+    return transactions.run(work, transactions.ONCE)
 
 
 def _taken(codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation)) -> set[str]:

@@ -34,7 +34,7 @@ def settle(*, campaign_id: int, places: Sequence[Place]) -> set[UUID]:
     whose partner doesn't answer goes on waiting with its slot. Raises `Unavailable` without the database.
     """
     try:
-        taken, early = transactions.run(lambda: _decide(campaign_id, places))
+        taken, early = transactions.run(lambda: _decide(campaign_id, places), transactions.KEYED)
     except (DataError, IntegrityError) as error:
         if len(places) == 1:
             _give_up(places[0], error)
@@ -45,7 +45,7 @@ def settle(*, campaign_id: int, places: Sequence[Place]) -> set[UUID]:
         return early
     outcomes = _partner_told(taken, by={place.ticket_id: place.by for place in places})
     told = {id: outcome for id, outcome in outcomes.items() if not _may_wait(outcome)}
-    transactions.run(lambda: tickets.settle(told))
+    transactions.run(lambda: tickets.settle(told), transactions.REPEATABLE)
     return early | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
 
 
@@ -108,4 +108,4 @@ def _give_up(place: Place, error: DatabaseError) -> None:
         "a ticket can't be served", ticket=str(place.ticket_id), account=place.user_id, error=str(error)
     )
     refusal = Rejected("No coupon can be written for this account.", code="failed")
-    transactions.run(lambda: tickets.settle({place.ticket_id: refusal}))
+    transactions.run(lambda: tickets.settle({place.ticket_id: refusal}), transactions.REPEATABLE)

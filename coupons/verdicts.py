@@ -92,7 +92,7 @@ def settle(heard: Sequence[Heard]) -> int:
 
 def _settle(campaign_id: int, heard: Sequence[Heard]) -> int:
     try:
-        outcomes = transactions.run(lambda: _write(campaign_id, heard))
+        outcomes = transactions.run(lambda: _write(campaign_id, heard), transactions.KEYED)
     except IntegrityError as error:
         # One that can't be written must not keep the others.
         if len(heard) > 1:

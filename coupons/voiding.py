@@ -26,7 +26,7 @@ def void(*, code: str, reason: str) -> Coupon:
             )
         return is_voided
 
-    is_voided = transactions.run(work)
+    is_voided = transactions.run(work, transactions.ONCE)
     coupon = Coupon.objects.select_related("campaign").filter(code=code).first()
     if coupon is None:
         raise NotFound(f"There is no coupon {code}.")

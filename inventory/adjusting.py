@@ -46,7 +46,7 @@ def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str)
         movements.note(movement)
         return movement
 
-    return transactions.run(move)
+    return transactions.run_or_savepoint(move, transactions.ONCE)
 
 
 def _insist_on_bounds(delta: int) -> None:

@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from import_export.admin import ImportMixin
 from unfold.admin import ModelAdmin
@@ -18,16 +19,20 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
+from uuid_utils.compat import uuid7
 
-from inventory import adjusting, products, stock_uploads
+from inventory import adjusting, bodies, products, stock_uploads
 from inventory.adjusting import LARGEST_DELTA
 from inventory.bodies import SKU_PATTERN
-from inventory.models import Product, StockMovement
-from shop.errors import FirstcomeError
-from shop.operators import ReadOnly
+from inventory.models import Delivery, Product, StockMovement
+from shop import idempotency, json_bodies
+from shop.errors import FirstcomeError, Unavailable
+from shop.idempotency import Answer, Keyed, Replay
+from shop.operators import OwnTransactions, ReadOnly
 from shop.reading import LARGEST_AMOUNT
 
-UPLOAD_GONE = "The file is not here any more: it was imported, or is on another server. Upload it again."
+UPLOAD_GONE = "The file is not here, and nothing of it was imported. Upload it again."
+UPLOAD_ELSEWHERE = "is not here: confirm it where it was uploaded, and don't upload it again."
 
 
 class ProductForm(forms.ModelForm):
@@ -64,6 +69,8 @@ class MoveStockForm(BaseDialogForm):
         min_value=-LARGEST_DELTA, max_value=LARGEST_DELTA, widget=UnfoldAdminIntegerFieldWidget
     )
     reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+    # Made with the form, so that the form sent twice moves once.
+    movement_id = forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -80,10 +87,10 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Product)
-class ProductAdmin(ImportMixin, ModelAdmin):
+class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
     form = ProductForm
     import_form_class = ImportForm
-    resource_classes = [stock_uploads.Delivery]
+    resource_classes = [stock_uploads.DeliveryFile]
     tmp_storage_class = stock_uploads.KeptUpload
     # Movements and journal tell who brought what in.
     skip_admin_log = True
@@ -111,12 +118,36 @@ class ProductAdmin(ImportMixin, ModelAdmin):
         needed = ["inventory.add_product", "inventory.change_product", "inventory.add_stockmovement"]
         return request.user.has_perms(needed)
 
+    def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        """Once it is confirmed, the delivery that the file is."""
+        name = kwargs["form"].cleaned_data.get("import_file_name")
+        known: dict[str, Any] = super().get_import_data_kwargs(**kwargs)
+        return known | ({"delivery_id": stock_uploads.delivery_id(name)} if name else {})
+
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
-            return super().process_import(request, **kwargs)
+            response: HttpResponse = super().process_import(request, **kwargs)
         except FileNotFoundError:
-            self.message_user(request, UPLOAD_GONE, level=messages.ERROR)
+            self._say_what_became_of(
+                request, stock_uploads.read_delivery_of(request.POST.get("import_file_name", ""))
+            )
             return redirect("admin:inventory_product_import")
+        except Unavailable as error:
+            self.message_user(request, f"{error.detail} Confirm again to go on.", level=messages.ERROR)
+            page = {"title": "Import", "confirm_form": self.create_confirm_form(request), "opts": self.opts}
+            context = self.admin_site.each_context(request) | page
+            return TemplateResponse(request, [self.import_template_name], context)
+        return response
+
+    def _say_what_became_of(self, request: HttpRequest, delivery: Delivery | None) -> None:
+        """The file of a confirmed delivery is gone."""
+        if delivery is None:
+            self.message_user(request, UPLOAD_GONE, level=messages.ERROR)
+        elif delivery.finished_at is None:
+            progress = f"{delivery.rows_done} of {delivery.rows_total} rows of this delivery are in; its file"
+            self.message_user(request, f"{progress} {UPLOAD_ELSEWHERE}", level=messages.ERROR)
+        else:
+            self.message_user(request, f"This delivery is in: {delivery.received} units received.")
 
     def process_result(self, result: stock_uploads.Delivered, request: HttpRequest) -> HttpResponse:
         """Things may have changed since the preview: then nothing was imported, and this says why."""
@@ -129,7 +160,8 @@ class ProductAdmin(ImportMixin, ModelAdmin):
     def add_success_message(self, result: stock_uploads.Delivered, request: HttpRequest) -> None:
         done = result.imported
         products_told = f"{done.created} products created, {done.changed} changed"
-        self.message_user(request, f"{products_told}, {done.received} units received.")
+        repeated = " All of it was in before; nothing came in again." if done.is_repeat else ""
+        self.message_user(request, f"{products_told}, {done.received} units received.{repeated}")
 
     @admin.display(description="available")
     def available(self, product: Product) -> int | str:
@@ -168,10 +200,12 @@ class ProductAdmin(ImportMixin, ModelAdmin):
         },
     )
     def move_stock(self, request: HttpRequest, form: MoveStockForm, object_id: str) -> HttpResponse:
-        asked = form.cleaned_data
         try:
-            movement = _move(int(object_id), asked["kind"], asked["delta"], asked["reason"])
-            self.message_user(request, f"On hand: {movement.on_hand_after} ({movement.delta:+d}).")
+            moved = _move_once(request, int(object_id), form.cleaned_data)
+            if isinstance(moved, Replay):
+                self.message_user(request, "This was moved before; nothing was moved again.")
+            else:
+                self.message_user(request, f"On hand: {moved.on_hand_after} ({moved.delta:+d}).")
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         # The dialog is a fragment of the page: this has the browser load the whole page again.
@@ -186,6 +220,28 @@ class StockMovementAdmin(ReadOnly, ModelAdmin):
     list_filter = ["kind", "at"]
     search_fields = ["product__sku", "reason"]
     ordering = ["-id"]
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnly, ModelAdmin):
+    """How far each is: one that is not finished goes on when it is run, or confirmed, again."""
+
+    list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
+    list_filter = [("finished_at", admin.EmptyFieldListFilter), "started_at"]
+    search_fields = ["=id", "reason"]
+    ordering = ["-started_at"]
+
+
+def _move_once(request: HttpRequest, product_id: int, asked: dict[str, Any]) -> StockMovement | Replay:
+    """Move stock as the form asks, under the form's id."""
+    kind, delta, reason = asked["kind"], asked["delta"], asked["reason"]
+    call = Keyed(
+        account_id=int(str(request.user.pk)),
+        key_hash=idempotency.key_hash(f"move stock {asked['movement_id']}"),
+        fingerprint=idempotency.key_hash(f"{product_id} {kind} {delta} {reason}"),
+        answer=lambda movement: Answer(201, json_bodies.dump(bodies.movement_body(movement))),
+    )
+    return idempotency.once(call, lambda: _move(product_id, kind, delta, reason))
 
 
 def _move(product_id: int, kind: str, delta: int, reason: str) -> StockMovement:

@@ -7,11 +7,16 @@ class InventoryConfig(AppConfig):
     name = "inventory"
 
     def ready(self) -> None:
-        from inventory import healing
+        from inventory import healing, importing
         from shop import gauges
 
         gauges.register(
             "firstcome_stock_mirror_drift",
             help="Products that the last sweep found wrong in the mirror of stock.",
             read=healing.drift,
+        )
+        gauges.register(
+            "firstcome_deliveries_unfinished",
+            help="Deliveries that have begun and are not all in: run again with their ids they go on.",
+            read=importing.unfinished_count,
         )

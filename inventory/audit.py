@@ -1,15 +1,15 @@
-"""The audit of stock: L4, and the half of L5 that needs no orders."""
+"""The audit of stock: L4, the half of L5 that needs no orders, and L8 for deliveries, whose ids are keys."""
 
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from inventory.models import Product
+from inventory.models import Delivery, Product, StockMovement
 from shop.auditing import OFFENDERS_TOLD, LawReport, report
 
 
 def audit() -> list[LawReport]:
     """Each law of stock, checked over all products by the database itself."""
-    return [reserved_is_within_on_hand(), on_hand_is_the_sum_of_movements()]
+    return [reserved_is_within_on_hand(), on_hand_is_the_sum_of_movements(), each_delivery_came_in_once()]
 
 
 def reserved_is_within_on_hand() -> LawReport:
@@ -26,6 +26,17 @@ def on_hand_is_the_sum_of_movements() -> LawReport:
     moved = Product.objects.annotate(moved=Coalesce(Sum("movements__delta"), 0))
     broken = moved.exclude(on_hand=F("moved"))
     return report("L5", Product.objects.count(), _told(broken))
+
+
+def each_delivery_came_in_once() -> LawReport:
+    """L8 for deliveries: what was moved under an id is what came in under it. Offenders are their ids.
+
+    One statement sees both sides at one moment, and goes through the movements once.
+    """
+    moved = StockMovement.objects.filter(delivery__isnull=False).values("delivery_id", "delivery__received")
+    broken = moved.annotate(moved=Sum("delta")).exclude(moved=F("delivery__received")).order_by("delivery_id")
+    offenders = broken.values_list("delivery_id", flat=True)[:OFFENDERS_TOLD]
+    return report("L8", Delivery.objects.count(), offenders)
 
 
 def _told(products: "QuerySet[Product]") -> "QuerySet[Product, int]":

@@ -43,6 +43,37 @@ class Product(models.Model):
         return self.on_hand - self.reserved
 
 
+class Delivery(models.Model):
+    """Rows of stock that come in together, under an id made before the first of them is written.
+
+    They are written chunk by chunk, in the order of their skus; `rows_done` is how far that is.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    fingerprint = ExactCharField(max_length=64, help_text="Of its rows, for the id to stand for these alone.")
+    reason = models.CharField(max_length=255, blank=True)
+    rows_total = models.PositiveIntegerField()
+    rows_done = models.PositiveIntegerField(default=0)
+    created = models.PositiveIntegerField(default=0, help_text="Products that were new.")
+    changed = models.PositiveIntegerField(default=0, help_text="Products that took another name or price.")
+    received = models.PositiveBigIntegerField(default=0, help_text="Units that came in.")
+    started_at = CreatedAtField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(finished_at__isnull=True, rows_done__lt=F("rows_total"))
+                | Q(finished_at__isnull=False, rows_done=F("rows_total")),
+                name="inventory_delivery_finished_when_all_rows_are_done",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class StockMovement(models.Model):
     """One change of what is on hand: appended, never changed."""
 
@@ -58,6 +89,16 @@ class StockMovement(models.Model):
     on_hand_after = models.BigIntegerField()
     order = models.ForeignKey(
         "orders.Order", null=True, blank=True, on_delete=models.PROTECT, related_name="stock_movements"
+    )
+    # Neither index nor foreign key: most movements are sales, which would pay for both.
+    delivery = models.ForeignKey(
+        Delivery,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        db_index=False,
+        db_constraint=False,
+        related_name="movements",
     )
     reason = models.CharField(max_length=255, blank=True)
     at = models.DateTimeField()

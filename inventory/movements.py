@@ -19,6 +19,7 @@ class MovementRow(NamedTuple):
     order_id: UUID | None
     reason: str
     at: datetime
+    delivery_id: UUID | None = None
 
 
 MOVEMENTS_PER_STATEMENT = 1_000
@@ -42,6 +43,7 @@ def note(movement: StockMovement | MovementRow) -> None:
         before={"on_hand": movement.on_hand_after - movement.delta},
         after={"on_hand": movement.on_hand_after},
         detail=movement.reason,
+        reference=f"delivery {movement.delivery_id}" if movement.delivery_id else "",
         is_internal=movement.order_id is not None,
         at=movement.at,
     )

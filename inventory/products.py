@@ -145,7 +145,7 @@ def _visible(*, include_inactive: bool) -> "QuerySet[Product]":
 def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
     """Do it in one transaction; that the sku is free is for the constraint to say, not for a look ahead."""
     try:
-        return transactions.run(work)
+        return transactions.run(work, transactions.ONCE)
     except IntegrityError:
         if sku is None or not Product.objects.filter(sku=sku).exists():
             raise

@@ -1,14 +1,14 @@
 """Operators bring stock in by a CSV file: shown line by line first, and written once they confirm.
 
 django-import-export gives the pages. What a file says, and what becomes of it, is for the same functions as
-ever (`stock_files`, `importing`): all or nothing, with movements and journal, each bad line named.
+ever (`stock_files`, `importing`): nothing while a line is bad, each named; with movements and journal.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+from uuid import UUID
 
 import tablib
 from django.core.exceptions import ValidationError
@@ -17,43 +17,52 @@ from import_export.formats.base_formats import CSV
 from import_export.resources import Resource
 from import_export.results import Result, RowResult
 from import_export.tmp_storages import TempFolderStorage
+from uuid_utils.compat import uuid7
 
 from inventory import importing, stock_files
 from inventory.importing import Imported, Receipt
-from shop.errors import FirstcomeError, Invalid
+from inventory.models import Delivery
+from shop.errors import FirstcomeError, Invalid, Rejected
 
 SHOWN = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
+
+
+PREFIX = "firstcome-delivery-"
 
 
 class KeptUpload(TempFolderStorage):
     """An upload between its preview and its confirmation, in the machine's folder for such things.
 
-    Every import is a delivery: whoever confirms takes the file away first, so a second press finds nothing.
+    Its name is the delivery's id, which the page sends along: confirmed again it is the same delivery.
     """
 
-    prefix, taken = "firstcome-delivery-", ".taken"
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._is_confirmed = bool(self.name)
-
     def save(self, data: bytes) -> None:
-        with NamedTemporaryFile(prefix=self.prefix, delete=False) as file:
-            file.write(data)
-        self.name = file.name
+        self.name = f"{PREFIX}{uuid7()}"
+        path = Path(self.get_full_path())
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(data)
 
     def read(self) -> str:
-        if self._is_confirmed:
-            self._take()
-        return super().read()
-
-    def _take(self) -> None:
         """Raises `FileNotFoundError` when it is gone, or was never one of ours."""
-        if not Path(self.name).name.startswith(self.prefix):
-            raise FileNotFoundError(self.name)
-        path = Path(self.get_full_path())
-        self.name = f"{path.name}{self.taken}"
-        path.rename(self.get_full_path())
+        delivery_id(self.name)
+        text: str = super().read()
+        return text
+
+
+def delivery_id(name: str) -> UUID:
+    """The delivery whose upload has this name. Raises `FileNotFoundError` for a name of another form."""
+    try:
+        return UUID(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else UUID("")
+    except ValueError:
+        raise FileNotFoundError(name) from None
+
+
+def read_delivery_of(name: str) -> Delivery | None:
+    """What has been imported of the upload with this name; None for nothing."""
+    try:
+        return importing.read_delivery(delivery_id(name))
+    except FileNotFoundError:
+        return None
 
 
 class StockFile(CSV):
@@ -69,7 +78,7 @@ class Delivered(Result):
     imported: Imported = Imported()
 
 
-class Delivery(Resource):
+class DeliveryFile(Resource):
     """A file of stock that came in."""
 
     sku, name, price, quantity, low_stock_threshold = (
@@ -81,22 +90,28 @@ class Delivery(Resource):
         return "delivery"
 
     def import_data(
-        self, dataset: tablib.Dataset, dry_run: bool = False, file_name: str = "", **_: Any
+        self,
+        dataset: tablib.Dataset,
+        dry_run: bool = False,
+        file_name: str = "",
+        delivery_id: UUID | None = None,
+        **_: Any,
     ) -> Delivered:
-        """Do what the file says, or with `dry_run` only find out what that would come to."""
+        """Do what the file says, or with `dry_run` only find out what that would come to.
+
+        Raises `Unavailable` with the delivery perhaps half in: the same id goes on.
+        """
         result = Delivered()
         try:
             rows = stock_files.read(dataset[0][0].splitlines(keepends=True))
-            imported = importing.receive(rows, reason=f"import {file_name}"[:255], is_dry_run=dry_run)
-        except FirstcomeError as error:
+            if dry_run:
+                _show(result, importing.preview(rows))
+            else:
+                assert delivery_id
+                reason = f"import {file_name}"[:255]
+                result.imported = importing.receive(rows, delivery_id=delivery_id, reason=reason)
+        except (Invalid, Rejected) as error:
             _refuse(result, error)
-            return result
-        result.diff_headers, result.imported = SHOWN, imported
-        for receipt in imported.receipts:
-            row = _row(receipt)
-            result.append_row_result(row)
-            result.increment_row_result_total(row)
-        result.total_rows = len(imported.receipts)
         return result
 
 
@@ -108,6 +123,15 @@ def told(result: Result) -> list[str]:
         for field, details in row.error_dict.items()
         for detail in details
     ]
+
+
+def _show(result: Delivered, imported: Imported) -> None:
+    result.diff_headers, result.imported = SHOWN, imported
+    for receipt in imported.receipts:
+        row = _row(receipt)
+        result.append_row_result(row)
+        result.increment_row_result_total(row)
+    result.total_rows = len(imported.receipts)
 
 
 def _refuse(result: Result, error: FirstcomeError) -> None:

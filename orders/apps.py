@@ -7,11 +7,12 @@ class OrdersConfig(AppConfig):
     name = "orders"
 
     def ready(self) -> None:
-        from orders import saga_types
+        from orders import refunding, saga_types
         from orders.saga import status
-        from shop import gauges
+        from shop import gauges, idempotency
 
         assert saga_types.NAMES, "importing them registers them"
+        idempotency.register_unsettled(refunding.unsettled)
 
         gauges.register(
             "firstcome_sagas_stuck",

@@ -81,19 +81,19 @@ def together(wishes: Sequence[Wish]) -> list[Outcome]:
 
 def _decided(wishes: Sequence[Wish]) -> list[Outcome]:
     try:
-        return transactions.run(lambda: decide(wishes, reading=STOCK_LOCKED))
+        return transactions.run(lambda: decide(wishes, reading=STOCK_LOCKED), transactions.KEYED)
     except transactions.ChangedMeanwhile:
         # Somebody elsewhere took one of the coupons.
-        return transactions.run(lambda: decide(wishes, reading=LOCKED))
+        return transactions.run(lambda: decide(wishes, reading=LOCKED), transactions.KEYED)
 
 
 def alone(wish: Wish, *, reading: Reading) -> Placed | Replay:
     """Decide one order in a transaction of its own; raises its refusal, and what `decide` raises."""
     try:
-        [outcome] = transactions.run(lambda: decide([wish], reading=reading))
+        [outcome] = transactions.run(lambda: decide([wish], reading=reading), transactions.KEYED)
     except IntegrityError:
         # A call with the same key slipped in between the look and the insert: look again.
-        [outcome] = transactions.run(lambda: decide([wish], reading=reading))
+        [outcome] = transactions.run(lambda: decide([wish], reading=reading), transactions.KEYED)
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome

@@ -22,7 +22,7 @@ def cancel(*, order_id: UUID, account_id: int | None) -> Order:
     `account_id` None is staff, who may cancel anybody's. Durable when it returns. Raises `NotFound` and
     `Rejected` `order_not_cancellable`.
     """
-    return transactions.run(lambda: _cancel(order_id, account_id))
+    return transactions.run(lambda: _cancel(order_id, account_id), transactions.REPEATABLE)
 
 
 def expire_due() -> int:
@@ -36,7 +36,7 @@ def expire_due() -> int:
         )
         if not ids:
             return ended
-        ended += transactions.run(partial(_expire, ids))
+        ended += transactions.run(partial(_expire, ids), transactions.REPEATABLE)
 
 
 def is_lapsed(order: Order | NewOrder) -> bool:

@@ -4,8 +4,9 @@ What is promised counts as taken at once, so refunds that run side by side never
 paid. The saga of `orders.giving_back` then keeps the promise; it may take long, and it never breaks it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -49,6 +50,12 @@ def begin(
         return _write(order, refund, refund_lines)
 
     return idempotency.once(keyed, promise, reference=lambda begun: begun.refund.id)
+
+
+def unsettled(references: Collection[UUID], at: datetime) -> set[UUID]:
+    """Which of these are refunds that had not settled at that instant."""
+    refunds = Refund.objects.filter(id__in=references).exclude(settled_at__lte=at)
+    return set(refunds.values_list("id", flat=True))
 
 
 def _lock(order_id: UUID) -> Order:

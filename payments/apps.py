@@ -11,9 +11,10 @@ class PaymentsConfig(AppConfig):
     name = "payments"
 
     def ready(self) -> None:
-        from payments import reconciling, webhooks
-        from shop import gauges
+        from payments import paying, reconciling, webhooks
+        from shop import gauges, idempotency
 
+        idempotency.register_unsettled(paying.unsettled)
         post_migrate.connect(open_shop_accounts, sender=self)
         gauges.register(
             "firstcome_webhooks_unhandled",

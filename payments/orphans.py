@@ -23,13 +23,13 @@ def give_back(*, charge_reference: str, amount: int, payment: Payment | None) ->
     ended without it, if any knows of it. Call it outside any transaction.
     """
     # First that it came: should this process die over the refund, `given_back` notes the rest.
-    transactions.run(lambda: _note(LATE, charge_reference, amount, payment))
+    transactions.run(lambda: _note(LATE, charge_reference, amount, payment), transactions.KEYED)
     refunded = gateway().refund(
         key=f"orphan-{charge_reference}", charge_reference=charge_reference, amount=amount
     )
     is_done = refunded.status == "succeeded"
     if is_done:
-        transactions.run(lambda: _note(LATE_REFUNDED, charge_reference, amount, payment))
+        transactions.run(lambda: _note(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED)
     log.error(
         "a charge that nobody should have paid",
         charge=charge_reference,
@@ -46,7 +46,7 @@ def given_back(*, charge_reference: str, payment: Payment) -> None:
     line = _lines(LATE, charge_reference, payment).first()
     if line and line.after:
         amount = line.after["amount"]
-        transactions.run(lambda: _note(LATE_REFUNDED, charge_reference, amount, payment))
+        transactions.run(lambda: _note(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED)
 
 
 def _note(what: str, charge_reference: str, amount: int, payment: Payment | None) -> None:

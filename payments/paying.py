@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from uuid_utils.compat import uuid7
 
 from payments.models import Payment
@@ -134,6 +134,13 @@ def mark_failed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bo
 def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
     """Its charge succeeded and was given back, because of `code`."""
     return _settle(payment_id, to=Status.REVERSED, at=at, failure_code=code, failure_detail=detail[:255])
+
+
+def unsettled(references: Collection[UUID], at: datetime) -> set[UUID]:
+    """Which of these orders and payments had a payment that had not settled at that instant."""
+    rows = Payment.objects.filter(Q(id__in=references) | Q(order_id__in=references))
+    open_then = rows.exclude(settled_at__lte=at).values_list("id", "order_id")
+    return {id for pair in open_then for id in pair if id} & set(references)
 
 
 def card_left_amount(order_id: UUID) -> int:

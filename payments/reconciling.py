@@ -56,7 +56,7 @@ def reconcile(
     except Unavailable as error:
         run.unread = error.detail[:255]
     run.checked, run.ended_at = count.charges, clock.now()
-    transactions.run(run.save)
+    transactions.run(run.save, transactions.REPEATABLE)
     _raise_alarm(run)
     return run
 
@@ -96,7 +96,7 @@ def age_seconds() -> float | None:
 def sweep() -> int:
     """Forget the comparisons of long ago. Returns how many."""
     old = Reconciliation.objects.filter(started_at__lt=clock.now() - KEPT)
-    return transactions.run(old.delete)[0]
+    return transactions.run(old.delete, transactions.REPEATABLE)[0]
 
 
 def _raise_alarm(run: Reconciliation) -> None:

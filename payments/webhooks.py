@@ -37,7 +37,7 @@ def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEve
     if told is None:
         log.warning("webhook that is no event", gateway=gateway, size=len(body))
         return None
-    return transactions.run(lambda: _stored(gateway, told, now))
+    return transactions.run(lambda: _stored(gateway, told, now), transactions.KEYED)
 
 
 def due(*, limit: int) -> list[int]:
@@ -51,7 +51,7 @@ def due(*, limit: int) -> list[int]:
     later = now + timedelta(seconds=TAKEN_SECONDS)
     told = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Whoever handles one comes to the same rows and their index from the other side: that may deadlock.
-    transactions.run(lambda: told.update(next_attempt_at=later))
+    transactions.run(lambda: told.update(next_attempt_at=later), transactions.REPEATABLE)
     return ids
 
 
@@ -80,7 +80,7 @@ def sweep() -> int:
     """Forget the events that were handled and came long ago, the oldest first. Returns how many."""
     gone = 0
     while bite := _forgettable():
-        transactions.run(WebhookEvent.objects.filter(id__in=bite).delete)
+        transactions.run(WebhookEvent.objects.filter(id__in=bite).delete, transactions.REPEATABLE)
         gone += len(bite)
     return gone
 
@@ -110,4 +110,4 @@ def _stored(gateway: str, told: GatewayEvent, now: datetime) -> WebhookEvent:
 def _change(event: WebhookEvent, **fields: object) -> None:
     """Two who work on one event do no harm; the first to finish it has the last word."""
     rows = WebhookEvent.objects.filter(id=event.id, handled_at__isnull=True)
-    transactions.run(lambda: rows.update(**fields))
+    transactions.run(lambda: rows.update(**fields), transactions.REPEATABLE)

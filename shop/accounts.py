@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Container
 
 from django.contrib.auth import authenticate
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -29,15 +30,18 @@ def register(*, username: str, email: str, password: str) -> User:
     Raises `Invalid` with every wrong field, or with the code `taken` when the name is somebody's: the
     unique constraint decides, so of two who ask at once one gets it.
     """
-    username = User.normalize_username(username)
-    user = User(username=username, email=User.objects.normalize_email(email))
-    _check(user, password)
-    user.set_password(password)
+    given = {
+        "username": User.normalize_username(username),
+        "email": User.objects.normalize_email(email),
+    }
+    _check(User(**given), password)
+    password_hash = make_password(password)
     try:
-        transactions.run(lambda: user.save(force_insert=True))
+        return transactions.run(
+            lambda: User.objects.create(**given, password=password_hash), transactions.ONCE
+        )
     except IntegrityError:
         raise invalid_field("username", "taken", "Somebody else has this username.") from None
-    return user
 
 
 def sign_in(*, username: str, password: str) -> User:
@@ -58,7 +62,7 @@ def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> 
     """
     ids = [id for id in account_ids if id not in keeping]
     chosen = User.objects.filter(pk__in=ids, is_active=True)
-    return transactions.run(lambda: chosen.update(is_active=False))
+    return transactions.run(lambda: chosen.update(is_active=False), transactions.ONCE)
 
 
 def known_as(username: str) -> str:

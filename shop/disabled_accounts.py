@@ -32,6 +32,8 @@ class _Known:
 
 NOTHING = _Known(frozenset(), float("-inf"))
 _known = NOTHING
+# Whether the last read failed: an outage is logged when it begins and when it ends, not once a request.
+_is_failing = False
 _mutex = threading.Lock()
 
 
@@ -62,18 +64,30 @@ def _reread(known: _Known) -> _Known:
             return _known
         return _read()
     except DatabaseError as error:
-        log.warning("disabled accounts not read", error=str(error)[:200])
+        _note_failure(error)
         return _young_enough(_known)
     finally:
         _mutex.release()
 
 
 def _read() -> _Known:
-    global _known
+    """With the mutex held."""
+    global _known, _is_failing
     started_at = time.monotonic()
     disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
     _known = _Known(frozenset(disabled), started_at)
+    if _is_failing:
+        log.info("disabled accounts are read again")
+    _is_failing = False
     return _known
+
+
+def _note_failure(error: DatabaseError) -> None:
+    """With the mutex held."""
+    global _is_failing
+    if not _is_failing:
+        log.warning("disabled accounts not read", error=str(error)[:200])
+    _is_failing = True
 
 
 def _young_enough(known: _Known) -> _Known:

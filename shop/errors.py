@@ -99,7 +99,7 @@ class SignatureInvalid(FirstcomeError):
 
 
 class Unavailable(FirstcomeError):
-    """Nothing was done, and it passes by itself."""
+    """It passes by itself. Nothing was done, unless the detail says that this is not known."""
 
     code = "unavailable"
     title = "Temporarily unavailable"

@@ -32,6 +32,10 @@ PENDING = object()
 ABREAST = 2
 
 
+def _in_one_transaction(work: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    return transactions.run_or_savepoint(work, transactions.KEYED)
+
+
 class _Waiter(Generic[Request]):
     """One request in line. `wake` is a lock used as a signal: half the price of an Event.
 
@@ -63,8 +67,8 @@ class Lane(Generic[Request, Outcome]):
 
     `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for
     each, in the same order; an outcome that is an exception is raised to its caller alone. It may run
-    more than once for the same requests, so it must be safe to repeat. A lane that only reads needs no
-    transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own.
+    more than once for the same requests, so it must find what it did for them. A lane that only reads needs
+    no transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own.
     Some batches are so quick that hardly anybody would share one: `pace_seconds` is what each begins after
     the last one at least. Where requests come in bursts a leader waits `linger_seconds` for the rest of its
     burst.
@@ -79,7 +83,7 @@ class Lane(Generic[Request, Outcome]):
         wait_seconds: float = WAIT_SECONDS,
         pace_seconds: float = 0.0,
         linger_seconds: float = 0.0,
-        run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run,
+        run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = _in_one_transaction,
     ) -> None:
         self._decide = decide
         self._max_batch = max_batch
@@ -216,9 +220,9 @@ class Lane(Generic[Request, Outcome]):
         outcomes: Sequence[Any]
         try:
             outcomes = self._run(lambda: self._decided(requests))
-        except transactions.DatabaseAway as error:
+        except (transactions.DatabaseAway, transactions.OutcomeUnknown) as error:
             # For everybody, so there is nobody to save by going on.
-            outcomes = [transactions.DatabaseAway(error.detail) for _ in batch]
+            outcomes = [type(error)(error.detail) for _ in batch]
         except Exception as error:
             # Another process's row may have slipped in between the look and the insert: look again.
             if len(batch) > 1 or isinstance(error, IntegrityError):

@@ -9,7 +9,8 @@ a cache would cost each first call a round trip to save a replay less than one.
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from shop.models import IdempotencyKey
 
 T = TypeVar("T")
 SWEEP_BATCH = 1_000
+FindUnsettled = Callable[[Collection[UUID], datetime], set[UUID]]
+_finders_of_unsettled: list[FindUnsettled] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +110,17 @@ def seen(calls: Sequence[Keyed]) -> dict[tuple[int, str], IdempotencyKey]:
     Take the contended locks first: READ COMMITTED then shows what was committed while waiting for them.
     What is past the retention is forgotten on the way, so that its key is free again.
     """
-    kept, forgotten, oldest_kept = {}, [], _oldest_kept()
+    kept: dict[tuple[int, str], IdempotencyKey] = {}
+    old: list[IdempotencyKey] = []
+    oldest_kept = _oldest_kept()
     for row in _found({call.name for call in calls}):
         if row.created_at > oldest_kept:
             kept[row.account_id, row.key_hash] = row
         else:
-            forgotten.append(row.pk)
-    if forgotten:
-        IdempotencyKey.objects.filter(pk__in=forgotten).delete()
+            old.append(row)
+    if old:
+        forgotten = _forget(old)
+        kept |= {(row.account_id, row.key_hash): row for row in old if row.pk not in forgotten}
     return kept
 
 
@@ -182,7 +188,7 @@ def once(
         return outcome
 
     try:
-        return transactions.run(first_time)
+        return transactions.run(first_time, transactions.KEYED)
     except (IntegrityError, Invalid, NotFound, Rejected):
         # Another call with this key was faster, and perhaps took what this one was refused; if there was
         # none, the error is real.
@@ -224,14 +230,37 @@ def _fix(answers: Sequence[tuple[Keyed, Answer]]) -> int:
         return int(cursor.rowcount)
 
 
+def register_unsettled(find: FindUnsettled) -> None:
+    """Have `find` say which of these references are orders, payments or refunds not settled at an instant."""
+    _finders_of_unsettled.append(find)
+
+
 def sweep() -> int:
-    """Delete the keys past the retention, in small bites. Returns how many went."""
-    old = IdempotencyKey.objects.filter(created_at__lte=_oldest_kept()).values_list("pk", flat=True)
-    gone = 0
-    while bite := list(old[:SWEEP_BATCH]):
-        transactions.run(IdempotencyKey.objects.filter(pk__in=bite).delete)
-        gone += len(bite)
-    return gone
+    """Forget the keys that are past the retention, in small bites. Returns how many went."""
+    gone, last_at, last_id = 0, datetime.min.replace(tzinfo=UTC), 0
+    while True:
+        old = IdempotencyKey.objects.filter(created_at__lte=_oldest_kept(), created_at__gte=last_at)
+        rest = old.exclude(created_at=last_at, pk__lte=last_id).order_by("created_at", "pk")
+        bite = list(rest[:SWEEP_BATCH])
+        if not bite:
+            return gone
+        gone += len(transactions.run(partial(_forget, bite), transactions.REPEATABLE))
+        last_at, last_id = bite[-1].created_at, bite[-1].pk
+
+
+def _forget(old: Sequence[IdempotencyKey]) -> set[int]:
+    """Delete those of these old keys whose answer has been final for the whole retention. Returns their ids.
+
+    What a key has started may settle long after, or not yet: until it is told, a repeat must find the key, or
+    it would place a second order.
+    """
+    references = {row.reference for row in old if row.reference}
+    unsettled: set[UUID | None] = set()
+    for find in _finders_of_unsettled if references else ():
+        unsettled |= find(references, _oldest_kept())
+    forgotten = {row.pk for row in old if row.reference not in unsettled}
+    IdempotencyKey.objects.filter(pk__in=forgotten).delete()
+    return forgotten
 
 
 def _reused() -> KeyReused:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Required, TypedDict, Unpack
 from uuid import UUID
 
 import orjson
+from uuid_utils.compat import uuid7
 
 from shop import clock, rows, transactions
 from shop.models import JournalLine
@@ -43,6 +44,7 @@ class Line(NamedTuple):
     is_internal: bool
     delivery: str
     next_attempt_at: datetime | None
+    event_id: UUID | None
     attempts: int = 0
     last_error: str = ""
 
@@ -165,6 +167,7 @@ def line(
         is_internal,
         QUEUED if is_outgoing else "",
         (due_at or at) if is_outgoing else None,
+        uuid7() if is_outgoing else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What every app stands on: the idempotency keys, and the journal."""
+"""What every app stands on: the idempotency keys, the marks of transactions, and the journal."""
 
 from django.conf import settings
 from django.db import models
@@ -36,6 +36,16 @@ class IdempotencyKey(models.Model):
         ]
 
 
+class CommittedTransaction(models.Model):
+    """The mark of a transaction that is to be done once: there is one exactly if it has committed."""
+
+    id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class JournalLine(models.Model):
     """One thing that money, stock or coupons went through: who, what, before and after. Appended only.
 
@@ -66,6 +76,7 @@ class JournalLine(models.Model):
     after = models.JSONField(null=True, blank=True)
     detail = models.CharField(max_length=255, blank=True)
     reference = models.CharField(max_length=96, blank=True, help_text="The outside system's name for it.")
+    event_id = models.UUIDField(null=True, blank=True, help_text="Of an event: its name outside.")
     is_internal = models.BooleanField(default=False, help_text="For staff only.")
     delivery = models.CharField(max_length=10, choices=Delivery.choices, blank=True)
     attempts = models.PositiveIntegerField(default=0)

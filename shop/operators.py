@@ -3,8 +3,11 @@
 from typing import Any
 
 from django import forms
+from django.contrib import admin
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_protect
 from unfold.forms import AuthenticationForm
 
 from shop import accounts, addresses, throttling
@@ -22,6 +25,26 @@ class ReadOnly:
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+class OwnTransactions(admin.ModelAdmin):
+    """Pages that write by domain functions, whose transactions are durable and tried again; name it last.
+
+    Django's page is one transaction, in which they would be savepoints: a lost answer to its COMMIT would be
+    an error, and operators would do again what was done.
+    """
+
+    @method_decorator(csrf_protect)
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """As Django's, but for the transaction."""
+        response: HttpResponse = self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+        return response
 
 
 class SignInForm(AuthenticationForm):

@@ -53,6 +53,7 @@ class _Line(NamedTuple):
     attempts: int
     next_attempt_at: datetime | None
     last_error: str
+    event_id: UUID | None
 
 
 @dataclass(slots=True)
@@ -79,9 +80,13 @@ class _Outcome:
                 self.failed.append(line)
 
 
-def event_id(pk: int) -> str:
-    """What an event is called outside."""
-    return f"evt_{pk}"
+def event_id(line: _Line | JournalLine) -> str:
+    """The id by which an event is known outside, for good.
+
+    It is not the row's: a server that is promoted without the last commits gives their numbers away again,
+    and receivers would drop the new events as known. Events from before there were such ids keep the row's.
+    """
+    return str(line.event_id) if line.event_id else f"evt_{line.id}"
 
 
 def deliver_due() -> int:
@@ -125,7 +130,7 @@ def _ready(lines: Sequence[_Line], errors: dict[UUID, str]) -> list[_Line]:
         if line.delivery == DEAD:
             dead.add(line.order_id)
             if line.order_id and line.order_id not in begun:
-                errors[line.order_id] = f"{event_id(line.id)} is dead: {line.last_error}"
+                errors[line.order_id] = f"{event_id(line)} is dead: {line.last_error}"
         elif line.order_id not in dead:
             ready[line.id] = line
         begun.add(line.order_id)
@@ -176,7 +181,8 @@ def _whose_turn_it_is(lines: Sequence[_Line]) -> list[_Line]:
         elif order_id in blocked:
             waiting.add(id)
     if waiting:
-        transactions.run(partial(_put_off, [line for line in lines if line.id in waiting]))
+        later = [line for line in lines if line.id in waiting]
+        transactions.run(partial(_put_off, later), transactions.REPEATABLE)
     return [line for line in lines if line.id not in waiting]
 
 
@@ -208,9 +214,9 @@ def _push(lines: Sequence[_Line]) -> _Outcome:
         outcome.fail(lines, verdict.error)
     else:
         outcome = _push_one_by_one(lines)
-    transactions.run(partial(_record, outcome))
+    transactions.run(partial(_record, outcome), transactions.REPEATABLE)
     for line, error in outcome.dead:
-        log.error("event is dead: see replay_events", event_id=event_id(line.id), what=line.what, error=error)
+        log.error("event is dead: see replay_events", event_id=event_id(line), what=line.what, error=error)
     return outcome
 
 
@@ -239,7 +245,7 @@ def _push_one_by_one(lines: Sequence[_Line]) -> _Outcome:
 
 def _event(line: _Line) -> dict[str, Any]:
     return {
-        "id": event_id(line.id),
+        "id": event_id(line),
         "type": line.what,
         "occurred_at": line.at,
         "data": line.after or {},

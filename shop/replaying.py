@@ -23,7 +23,7 @@ def replay(ids: Collection[int]) -> list[int]:
     """Queue these dead events again, to be tried at once; returns the ids of those that were dead."""
     wanted, replayed = sorted(ids), []
     for start in range(0, len(wanted), AT_ONCE):
-        replayed += transactions.run(partial(_replay, wanted[start : start + AT_ONCE]))
+        replayed += transactions.run(partial(_replay, wanted[start : start + AT_ONCE]), transactions.ONCE)
     return replayed
 
 
@@ -38,7 +38,7 @@ def _replay(ids: Collection[int]) -> list[int]:
     for line in buried:
         journal.note(
             what="event.replayed",
-            subject=f"event {outbox.event_id(line.pk)}",
+            subject=f"event {outbox.event_id(line)}",
             order_id=line.order_id,
             before={"delivery": DEAD, "error": line.last_error},
             after={"delivery": QUEUED},

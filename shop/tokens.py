@@ -155,7 +155,7 @@ def rotate(raw: str) -> Pair:
             raise TokenInvalid
         return pair_for(user)
 
-    return transactions.run(rotated)
+    return transactions.run(rotated, transactions.ONCE)
 
 
 def revoke(raw: str, *, account_id: int) -> None:
@@ -166,7 +166,7 @@ def revoke(raw: str, *, account_id: int) -> None:
     token = _verified(raw)
     if _account_id(token) != account_id:
         raise TokenInvalid
-    transactions.run(lambda: _use_up(token))
+    transactions.run(lambda: _use_up(token), transactions.REPEATABLE)
 
 
 def sweep() -> int:

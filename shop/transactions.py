@@ -9,17 +9,41 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from enum import Enum
+from typing import Any, Generic, TypeVar
 
 from django.db import Error as DatabaseFailure
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from structlog import get_logger
+from uuid_utils.compat import uuid7
 
+from shop import commit_marks
 from shop.errors import Unavailable
+
+
+class Effect(Enum):
+    """What a second run of the same work does, should the first one have committed after all.
+
+    The answer to a COMMIT can be lost, and then nothing tells whether it was done. `REPEATABLE` work leaves
+    the same rows as before and returns the same. `KEYED` work looks for what was done under a key that was
+    made before the transaction, and returns that. `ONCE` is for all other work, which a repeat would do
+    again, or find to be impossible: `run` recognises an attempt of it that has committed.
+    """
+
+    REPEATABLE = "repeatable"
+    KEYED = "keyed"
+    ONCE = "once"
+
+
+REPEATABLE, KEYED, ONCE = Effect
 
 
 class DatabaseAway(Unavailable):
     """The database can't be reached: nobody's request can be decided."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The answer to a COMMIT was lost, and nothing told since whether it was done."""
 
 
 class ChangedMeanwhile(RuntimeError):
@@ -30,16 +54,23 @@ T = TypeVar("T")
 log = get_logger(__name__)
 
 DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ = 1213, 1205, 1020
-CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ}
+# Two members of a cluster changed the same row; this one's transaction was rolled back at its COMMIT.
+ROLLED_BACK_AT_COMMIT = 3101
+CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ, ROLLED_BACK_AT_COMMIT}
 # Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
-# shutdown in progress, killed, too many connections.
-LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031}
+# shutdown in progress, killed, too many connections; packets that could not be read or written.
+LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
+# What a server of a cluster says that is not the primary any more, or not yet: read-only (1290, 1836),
+# offline (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own. The next
+# connection leads to the primary.
+NOT_PRIMARY = {1290, 1836, 3032, 3100, 3169, 3781, 3782, 3783, 4094}
 ATTEMPTS = 4
 BACKOFF_SECONDS = 0.05
 # Past these no further attempt starts. A lock that somebody keeps is waited for twice (5 s each) rather
 # than four times; a database that lets a connection wait (2 s each) is told to be away, not waited for.
 CONFLICT_BUDGET_SECONDS = 6.0
 LOST_BUDGET_SECONDS = 1.5
+NOT_KNOWN = "It is not known whether this was done; look, or ask again with the same key."
 
 Gathered = dict[Callable[[Sequence[Any]], None], list[Any]]
 
@@ -48,6 +79,7 @@ class _Open(threading.local):
     """What the transaction that `run` has open in this thread is to write before it commits."""
 
     gathered: Gathered | None = None
+    is_at_commit = False
 
 
 _open = _Open()
@@ -61,25 +93,37 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection went away, or could not be had."""
+    """Whether the connection went away or could not be had, or leads to a server that is not the primary."""
     return isinstance(error, InterfaceError) or (
         isinstance(error, OperationalError)
-        and (_number(error) in LOST or error.args == ("unable to open database file",))
+        and (_number(error) in LOST | NOT_PRIMARY or error.args == ("unable to open database file",))
     )
 
 
-def run(work: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
+def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
-    Conflicts and lost connections are retried with full jitter, so `work` must be safe to repeat: a
-    connection lost during COMMIT, or what goes with it, may have committed, or may yet. Inside somebody's
-    transaction it runs once, as a savepoint of it. Raises `Unavailable` when the database stays away or the
-    conflicts don't end.
+    Conflicts and lost connections are retried with full jitter. A connection that is lost during COMMIT, or
+    what goes with it, may have committed, or may yet: `effect` says what a repeat of the work does then.
+    Raises `DatabaseAway` when the database stays away, `Unavailable` when the conflicts don't end, and
+    `OutcomeUnknown` instead of that where a COMMIT may have been done. Inside another transaction it raises
+    `TransactionManagementError`: what it returned would not be durable.
     """
+    if _is_in_transaction():
+        raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")
     if connection.in_atomic_block:
-        with savepoint() if _open.gathered is not None else _atomic():
+        # The transaction of a test.
+        with _atomic():
             return work()
-    return _tried(_in_transaction, work, attempts)
+    return _Attempts(work, effect).first_success(attempts)
+
+
+def run_or_savepoint(work: Callable[[], T], effect: Effect) -> T:
+    """The same outside a transaction; inside one, run `work` once, as a savepoint that lasts if that does."""
+    if not _is_in_transaction():
+        return run(work, effect)
+    with savepoint() if _open.gathered is not None else _atomic():
+        return work()
 
 
 def read(work: Callable[[], T]) -> T:
@@ -87,7 +131,7 @@ def read(work: Callable[[], T]) -> T:
 
     Lost connections are retried as by `run`. Raises `Unavailable` when the database stays away.
     """
-    return work() if connection.in_atomic_block else _tried(as_it_is, work, ATTEMPTS)
+    return work() if connection.in_atomic_block else _Reads(work, REPEATABLE).first_success(ATTEMPTS)
 
 
 def as_it_is(work: Callable[[], T]) -> T:
@@ -95,22 +139,79 @@ def as_it_is(work: Callable[[], T]) -> T:
     return work()
 
 
-def _in_transaction(work: Callable[[], T]) -> T:
-    with _atomic():
-        return work()
+class _Attempts(Generic[T]):
+    """The attempts at one piece of work, up to the first that the database doesn't turn away."""
 
+    def __init__(self, work: Callable[[], T], effect: Effect) -> None:
+        self._work = work
+        self._mark = uuid7() if effect is ONCE else None
+        # The results of attempts whose COMMIT got no answer, the last one's at the end.
+        self._in_doubt: list[T] = []
 
-def _tried(attempt_at: Callable[[Callable[[], T]], T], work: Callable[[], T], attempts: int) -> T:
-    """The work's result, from the first attempt that the database doesn't turn away."""
-    started_at = time.monotonic()
-    for attempt in range(1, attempts + 1):
+    def first_success(self, attempts: int) -> T:
+        started_at = time.monotonic()
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._attempt()
+            except DatabaseFailure as error:
+                elapsed = time.monotonic() - started_at
+                self._give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
+                time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _attempt(self) -> T:
+        results: list[T] = []
+        _open.is_at_commit = False
         try:
-            return attempt_at(work)
+            with _atomic():
+                if self._has_committed():
+                    return self._in_doubt[-1]
+                results.append(self._work())
         except DatabaseFailure as error:
-            elapsed = time.monotonic() - started_at
-            _give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
-            time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))
-    raise AssertionError("the last attempt returns or raises")
+            if _open.is_at_commit and is_lost(error):
+                self._in_doubt += results
+            raise
+        return results[0]
+
+    def _has_committed(self) -> bool:
+        """Whether the last attempt in doubt has committed; else mark this one.
+
+        The marks of all attempts are the same row. So this waits for an attempt whose transaction is open
+        still, and one whose COMMIT arrives later than this can't commit any more.
+        """
+        if self._mark is None:
+            return False
+        if not self._in_doubt:
+            commit_marks.write(self._mark)
+            return False
+        try:
+            with transaction.atomic():
+                commit_marks.write_now(self._mark)
+        except IntegrityError:
+            return True
+        return False
+
+    def _give_up_or_prepare(self, error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
+        """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
+        if is_lost(error):
+            connection.close()
+            if is_last or elapsed > LOST_BUDGET_SECONDS:
+                detail = NOT_KNOWN if self._in_doubt else "The database can't be reached; ask again."
+                raise DatabaseAway(detail) from error
+        elif not is_conflict(error):
+            raise error
+        elif is_last or elapsed > CONFLICT_BUDGET_SECONDS:
+            if self._in_doubt:
+                raise OutcomeUnknown(NOT_KNOWN) from error
+            raise Unavailable("Too many others change the same rows; nothing was done.") from error
+        log.info("transaction retried", error=str(error)[:200])
+
+
+class _Reads(_Attempts[T]):
+    """Attempts without a transaction."""
+
+    def _attempt(self) -> T:
+        return self._work()
 
 
 def gather(write: Callable[[Sequence[T]], None], item: T) -> None:
@@ -150,12 +251,16 @@ def assert_inside() -> None:
 
 
 def assert_outside() -> None:
-    """Raise inside a transaction: nothing that waits for a network may hold locks meanwhile.
-
-    The transaction that Django's `TestCase` wraps around a test doesn't count.
-    """
-    if not all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
+    """Raise inside a transaction: nothing that waits for a network may hold locks meanwhile."""
+    if _is_in_transaction():
         raise transaction.TransactionManagementError("No network inside a transaction.")
+
+
+def _is_in_transaction() -> bool:
+    """Whether a transaction is open. That which Django's `TestCase` wraps around a test doesn't count."""
+    return connection.in_atomic_block and not all(
+        getattr(block, "_from_testcase", False) for block in connection.atomic_blocks
+    )
 
 
 @contextmanager
@@ -168,21 +273,9 @@ def _atomic() -> Iterator[None]:
             for write, items in _open.gathered.items():
                 if items:
                     write(items)
+            _open.is_at_commit = True
         finally:
             _open.gathered = None
-
-
-def _give_up_or_prepare(error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
-    """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
-    if is_lost(error):
-        connection.close()
-        if is_last or elapsed > LOST_BUDGET_SECONDS:
-            raise DatabaseAway("The database can't be reached; ask again.") from error
-    elif not is_conflict(error):
-        raise error
-    elif is_last or elapsed > CONFLICT_BUDGET_SECONDS:
-        raise Unavailable("Too many others change the same rows; nothing was done.") from error
-    log.info("transaction retried", error=str(error)[:200])
 
 
 def _number(error: BaseException) -> int | None:

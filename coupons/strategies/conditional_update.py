@@ -29,11 +29,11 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
     asker = Asker(user_id)
     with _admission(campaign_id).place():
         try:
-            outcome = transactions.run(lambda: _decided(campaign_id, asker))
+            outcome = transactions.run(lambda: _decided(campaign_id, asker), transactions.KEYED)
         except IntegrityError:
             # The account asked twice at once: the unique key has refused the second, whose count is rolled
             # back with it, and who looks again finds the first's. What else is wrong is wrong again.
-            outcome = transactions.run(lambda: _decided(campaign_id, asker))
+            outcome = transactions.run(lambda: _decided(campaign_id, asker), transactions.KEYED)
     return granting.told(outcome)
 
 

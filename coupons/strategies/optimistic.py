@@ -30,7 +30,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
     """Try until the campaign stays as it was read, from the look to the write."""
     asker = Asker(user_id)
     outcome = optimistic.until_unchanged(
-        lambda: transactions.run(lambda: _decided(campaign_id, asker)),
+        lambda: transactions.run(lambda: _decided(campaign_id, asker), transactions.KEYED),
         admission=_admission(campaign_id),
         retries=RETRIES,
         wanted="this campaign's coupons",

@@ -21,7 +21,9 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
     """Wait for a place at the campaign's row, lock it, and be granted alone."""
     with _admission(campaign_id).place():
         asker = Asker(user_id)
-        outcome = transactions.run(lambda: granting.grant(campaign_id=campaign_id, askers=[asker])[0])
+        [outcome] = transactions.run(
+            lambda: granting.grant(campaign_id=campaign_id, askers=[asker]), transactions.KEYED
+        )
     return granting.told(outcome)
 
 

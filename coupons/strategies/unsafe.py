@@ -49,5 +49,5 @@ def _write(campaign: Campaign, coupon: Coupon) -> Issued:
     coupon.save(force_insert=True)
     if campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_issued([coupon.code])
-    transactions.run(lambda: slots.note([(coupon, journal.who())]))
+    transactions.run(lambda: slots.note([(coupon, journal.who())]), transactions.ONCE)
     return Issued(coupon, is_new=True)

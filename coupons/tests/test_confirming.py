@@ -62,7 +62,7 @@ def as_if_long_ago(**columns: Any) -> None:
     """Have every confirmation due for the sweeper; past the time to give up if it says so."""
     taken_at = columns.pop("taken_at", None)
     due = {"next_attempt_at": "2026-01-01T00:00:00Z", **columns}
-    transactions.run(lambda: Confirmation.objects.update(**due))
+    transactions.run(lambda: Confirmation.objects.update(**due), transactions.KEYED)
     if taken_at:
         Confirmation.objects.update(taken_at=taken_at)
 

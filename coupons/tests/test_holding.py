@@ -45,7 +45,7 @@ def hold(code: str, order_id: UUID) -> UUID:
         holding.hold({coupon: order_id})
         return order_id
 
-    return transactions.run(work)
+    return transactions.run(work, transactions.KEYED)
 
 
 @pytest.mark.django_db
@@ -253,7 +253,7 @@ def test_orders_that_want_and_give_back_coupons_in_any_order_never_see_a_deadloc
             holding.hold(dict(zip(free, unused, strict=False)))
             return holding.give_back(order)
 
-        return transactions.run(work, attempts=1)
+        return transactions.run(work, transactions.KEYED, attempts=1)
 
     calls = [partial(all_of_them, codes, orders), partial(all_of_them, codes[::-1], orders[::-1])]
     outcomes = race(calls * 10)

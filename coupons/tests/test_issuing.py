@@ -45,7 +45,7 @@ def refusal(campaign_id: int, account_id: int) -> str:
 def statements(work: Any) -> list[str]:
     """The statements that read or write rows; savepoints are the test's."""
     with CaptureQueriesContext(connection) as captured:
-        transactions.run(work)
+        transactions.run(work, transactions.KEYED)
     return [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
 
 
@@ -199,7 +199,8 @@ def test_a_batch_decides_in_the_order_of_its_askers() -> None:
     outcomes = transactions.run(
         lambda: granting.grant(
             campaign_id=campaign.pk, askers=[Asker(id) for id in (second, first, second, third)]
-        )
+        ),
+        transactions.KEYED,
     )
 
     kinds = [outcome.is_new if isinstance(outcome, Issued) else outcome.code for outcome in outcomes]

@@ -89,7 +89,7 @@ def test_a_campaign_that_is_not_there_is_not_locked() -> None:
 
 
 def locked_and_seen(campaign: Campaign, user_ids: list[int]) -> tuple[Campaign, dict[int, Coupon]]:
-    return transactions.run(lambda: locking.lock(campaign.pk, user_ids))
+    return transactions.run(lambda: locking.lock(campaign.pk, user_ids), transactions.KEYED)
 
 
 def write_on(other: Any, coupon: Coupon) -> None:

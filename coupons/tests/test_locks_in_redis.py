@@ -101,7 +101,7 @@ def test_under_a_lock_that_is_believed_the_law_breaks(is_guarded: bool, laws: li
             as_read = Campaign.objects.get(pk=campaign.pk)
             pause()
             decide = partial(granting.decide, as_read, [Asker(user_id)], if_unchanged=is_guarded)
-            return transactions.run(decide)
+            return transactions.run(decide, transactions.KEYED)
 
     paused = in_background(partial(write, first, lambda: (has_read.set(), other_has_written.wait(10))))
     assert has_read.wait(10)

@@ -123,12 +123,12 @@ def test_a_coupons_way_through_orders_is_noted_with_what_it_was_before() -> None
         holding.take(held, order_id=order_id, by=buyer)
         holding.hold({held: order_id})
 
-    transactions.run(partial(hold, first))
-    transactions.run(lambda: holding.give_back([first]))
-    transactions.run(lambda: holding.give_back([first]))
-    transactions.run(partial(hold, second))
-    transactions.run(lambda: holding.redeem([second]))
-    transactions.run(lambda: holding.give_back_redeemed(second, now=coupon.issued_at))
+    transactions.run(partial(hold, first), transactions.KEYED)
+    transactions.run(lambda: holding.give_back([first]), transactions.KEYED)
+    transactions.run(lambda: holding.give_back([first]), transactions.KEYED)
+    transactions.run(partial(hold, second), transactions.KEYED)
+    transactions.run(lambda: holding.redeem([second]), transactions.KEYED)
+    transactions.run(lambda: holding.give_back_redeemed(second, now=coupon.issued_at), transactions.KEYED)
 
     noted = JournalLine.objects.exclude(what="coupon.issued").order_by("id")
     assert [(line.what, line.order_id, line.before, line.after) for line in noted] == [

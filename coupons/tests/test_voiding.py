@@ -68,7 +68,7 @@ def test_voiding_and_holding_at_once_one_wins() -> None:
                 holding.hold({found: order})
                 return "held"
 
-            return transactions.run(work)
+            return transactions.run(work, transactions.KEYED)
 
         def void(code: str = coupon.code) -> str:
             return voiding.void(code=code, reason="A mistake.").status

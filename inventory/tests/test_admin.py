@@ -1,3 +1,6 @@
+import re
+from uuid import uuid4
+
 import pytest
 from django.test import Client
 
@@ -20,7 +23,14 @@ def page_of(product: Product) -> str:
 
 
 def move(client: Client, product: Product, **asked: object):
-    form = {"_form_submitted": "on", "kind": "adjusted", "delta": 1, "reason": "count"} | asked
+    form = {
+        "_form_submitted": "on",
+        "kind": "adjusted",
+        "delta": 1,
+        "reason": "count",
+        "movement_id": uuid4(),
+    }
+    form |= asked
     return client.post(f"{page_of(product)}/move_stock/", form)
 
 
@@ -136,3 +146,26 @@ def test_nothing_is_deleted_and_movements_are_only_read(operator):
     assert operator.post("/admin/inventory/stockmovement/add/", {}).status_code == 403
     change = operator.post(f"/admin/inventory/stockmovement/{movement.pk}/change/", {"delta": 9})
     assert change.status_code == 403
+
+
+def test_a_form_that_is_sent_twice_moves_stock_once(operator):
+    """The answer to the first was lost on its way to the browser."""
+    product, movement_id = ProductFactory.create(on_hand=5), uuid4()
+    for _ in range(2):
+        assert move(operator, product, kind="received", delta=100, movement_id=movement_id).status_code == 200
+    product.refresh_from_db()
+    assert product.on_hand == 105
+    told = operator.get(f"{page_of(product)}/change/").content.decode()
+    assert "This was moved before; nothing was moved again." in told
+    move(operator, product, kind="received", delta=100)
+    product.refresh_from_db()
+    assert product.on_hand == 205
+
+
+def test_each_form_has_an_id_of_its_own(operator):
+    page = f"{page_of(ProductFactory.create())}/move_stock/"
+    ids = {
+        re.search(r'name="movement_id" value="([0-9a-f-]{36})"', operator.get(page).content.decode())[1]
+        for _ in range(2)
+    }
+    assert len(ids) == 2

@@ -1,7 +1,10 @@
+from uuid import uuid4
+
 import pytest
 from django.db import connection
 
-from inventory import adjusting, audit
+from inventory import adjusting, audit, importing
+from inventory.importing import Row
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 
@@ -16,7 +19,7 @@ def test_stock_that_only_moved_by_movements_is_clean():
     product, _ = ProductFactory.create(on_hand=10), ProductFactory.create()
     adjusting.adjust(product_id=product.id, delta=-3, reason="broken")
     adjusting.receive(product_id=product.id, quantity=5, reason="delivery 7")
-    assert reports() == {"L4": (True, 2, []), "L5": (True, 2, [])}
+    assert reports() == {"L4": (True, 2, []), "L5": (True, 2, []), "L8": (True, 0, [])}
 
 
 def test_stock_without_a_movement_and_movements_without_stock_are_found():
@@ -29,6 +32,17 @@ def test_stock_without_a_movement_and_movements_without_stock_are_found():
     StockMovement.objects.filter(product=bare).delete()
     assert reports()["L5"] == (False, 4, [str(grown.id), str(moved.id), str(bare.id)])
     assert reports()["L4"] == (True, 4, [])
+
+
+def test_a_delivery_that_came_in_twice_is_found():
+    """5 and 100 were 205, each movement with its line: no law saw it."""
+    rows, delivery_id = [Row(line=0, sku="TEA", name="Tea", price=1, quantity=100)], uuid4()
+    importing.receive(rows, delivery_id=delivery_id, reason="delivery")
+    importing.receive(rows, delivery_id=uuid4(), reason="another")
+    assert reports()["L8"] == (True, 2, [])
+    StockMovement.objects.update(delivery=delivery_id)
+    assert reports()["L8"] == (False, 2, [str(delivery_id)])
+    assert reports()["L5"] == (True, 1, [])
 
 
 @pytest.mark.django_db(transaction=True)

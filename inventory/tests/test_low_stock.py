@@ -1,5 +1,7 @@
 """`stock.low`: told once each time what is available falls to the threshold, and never otherwise."""
 
+from uuid import uuid4
+
 import pytest
 
 from inventory import adjusting, importing, products, reservations
@@ -24,11 +26,11 @@ def reserve(product: Product, quantity: int) -> None:
         reservations.take(stock, [Line(product.id, quantity)])
         reservations.save(stock)
 
-    transactions.run(work)
+    transactions.run_or_savepoint(work, transactions.KEYED)
 
 
 def release(product: Product, quantity: int) -> None:
-    transactions.run(lambda: reservations.release([Line(product.id, quantity)]))
+    transactions.run(lambda: reservations.release([Line(product.id, quantity)]), transactions.KEYED)
 
 
 def told() -> list[int]:
@@ -76,14 +78,17 @@ def test_adjusting_down_tells_and_up_does_not():
 def test_selling_what_was_reserved_changes_nothing_of_what_is_available():
     product, order = product_of(10, 4), OrderFactory.create().pk
     reserve(product, 5)
-    transactions.run(lambda: reservations.sell({order: [Line(product.id, 5)]}))
+    transactions.run(lambda: reservations.sell({order: [Line(product.id, 5)]}), transactions.KEYED)
     assert told() == []
 
 
 def test_a_delivery_and_a_return_never_make_the_stock_low():
     product, order = product_of(0, 4), OrderFactory.create().pk
-    transactions.run(lambda: reservations.put_back({order: [Line(product.id, 1)]}, "refund"))
-    importing.receive([Row(line=1, sku=product.sku, name=None, price=None, quantity=2)], reason="delivery")
+    transactions.run(
+        lambda: reservations.put_back({order: [Line(product.id, 1)]}, "refund"), transactions.KEYED
+    )
+    row = Row(line=1, sku=product.sku, name=None, price=None, quantity=2)
+    importing.receive([row], delivery_id=uuid4(), reason="delivery")
     assert told() == []
 
 
@@ -113,5 +118,5 @@ def test_a_refused_or_undone_reservation_tells_nobody():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        transactions.run(fail)
+        transactions.run(fail, transactions.KEYED)
     assert told() == []

@@ -45,7 +45,7 @@ def reserve(product: Product, quantity: int) -> None:
         reservations.take(stock, [Line(product.id, quantity)])
         reservations.save(stock)
 
-    transactions.run(work)
+    transactions.run(work, transactions.KEYED)
 
 
 def tamper(product: Product, **values: int) -> None:
@@ -102,11 +102,13 @@ def test_every_change_of_stock_is_shown_once_it_is_committed():
     order = OrderFactory.create().pk
     reserve(product, 4)
     assert shown(product) == (6, 1, 0)
-    transactions.run(lambda: reservations.release([Line(product.id, 1)]))
+    transactions.run(lambda: reservations.release([Line(product.id, 1)]), transactions.KEYED)
     assert shown(product) == (7, 2, 0)
-    transactions.run(lambda: reservations.sell({order: [Line(product.id, 3)]}))
+    transactions.run(lambda: reservations.sell({order: [Line(product.id, 3)]}), transactions.KEYED)
     assert shown(product) == (7, 3, 0)
-    transactions.run(lambda: reservations.put_back({order: [Line(product.id, 2)]}, "refund"))
+    transactions.run(
+        lambda: reservations.put_back({order: [Line(product.id, 2)]}, "refund"), transactions.KEYED
+    )
     assert shown(product) == (9, 4, 0)
     adjusting.adjust(product_id=product.id, delta=-5, reason="broken")
     assert shown(product) == (4, 5, 0)
@@ -127,7 +129,7 @@ def test_a_change_that_is_rolled_back_is_never_shown():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        transactions.run(fail)
+        transactions.run(fail, transactions.KEYED)
     assert not redis.client().exists(mirror.key(product.id))
 
 

@@ -137,13 +137,15 @@ def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
     def live(order: UUID, index: int) -> None:
         chosen = products[index % 5 :] + products[: index % 5]
         lines = [Line(product.id, 1 + index % 3) for product in chosen]
-        transactions.run(lambda: reserve(*lines))
+        transactions.run(lambda: reserve(*lines), transactions.KEYED)
         if index % 3 == 0:
-            transactions.run(lambda: reservations.release(lines[::-1]))
+            transactions.run(lambda: reservations.release(lines[::-1]), transactions.KEYED)
             return
-        transactions.run(lambda: reservations.sell({order: lines}))
+        transactions.run(lambda: reservations.sell({order: lines}), transactions.KEYED)
         if index % 3 == 1:
-            transactions.run(lambda: reservations.put_back({order: lines[::-1]}, "refund"))
+            transactions.run(
+                lambda: reservations.put_back({order: lines[::-1]}, "refund"), transactions.KEYED
+            )
 
     outcomes = race([partial(live, order, index) for index, order in enumerate(orders)])
     assert outcomes == [None] * 60
@@ -215,7 +217,7 @@ def test_adjusting_without_the_lock_loses_what_others_did():
 
     assert race([receive_naively] * 2) == [None] * 2
     assert levels_of(product) == (15, 0)
-    assert [(one.law, one.holds) for one in audit.audit()] == [("L4", True), ("L5", False)]
+    assert [one.law for one in audit.audit() if not one.holds] == ["L5"]
 
 
 def test_a_refused_reservation_leaves_no_lock_behind():

@@ -1,17 +1,21 @@
 import time
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from io import StringIO
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from inventory import audit, importing
 from inventory.importing import Imported, Row
-from inventory.models import Product, StockMovement
+from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
+from shop.tests.outages import database_away
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +37,11 @@ def seed(*arguments: str) -> str:
     out = StringIO()
     call_command("seed_stock", *arguments, stdout=out)
     return out.getvalue()
+
+
+def deliver(rows: Sequence[Row], **options: Any) -> Imported:
+    """Import the rows as a delivery of their own, unless it is named."""
+    return importing.receive(rows, **{"delivery_id": uuid4(), "reason": "delivery"} | options)
 
 
 def refusal(*arguments: str) -> list[str]:
@@ -65,6 +74,29 @@ def test_every_run_is_a_delivery(csv_file):
     assert products() == [("CUP", "Cup", 1, 0), ("TEA", "Tea", 1, 6)]
     afters = StockMovement.objects.order_by("id").values_list("on_hand_after", flat=True)
     assert list(afters) == [3, 6]
+
+
+def test_a_delivery_that_is_run_again_by_its_id_arrives_once(csv_file):
+    file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
+    assert seed(file, "--delivery", delivery) == "1 products created, 0 changed, 3 units received.\n"
+    assert seed(file, "--delivery", delivery) == (
+        "It was in before, nothing came in again: 1 products created, 0 changed, 3 units received.\n"
+    )
+    assert products() == [("TEA", "Tea", 1, 3)]
+
+
+def test_the_id_of_a_delivery_is_told_before_its_first_row_is_written(csv_file):
+    error = StringIO()
+    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
+    call_command("seed_stock", file, stdout=StringIO(), stderr=error)
+    assert f"Delivery {Delivery.objects.get().pk};" in error.getvalue()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_delivery_that_the_database_left_half_in_names_the_way_on(csv_file):
+    file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
+    with database_away(), pytest.raises(CommandError, match=f"go on with --delivery {delivery}"):
+        seed(file, "--delivery", delivery)
 
 
 def test_a_dry_run_tells_what_each_line_would_do_and_writes_nothing(csv_file):
@@ -223,18 +255,18 @@ def test_10_000_lines_are_imported_in_bounded_time_and_memory(csv_file):
 
 def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_queries):
     rows = [Row(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(500)]
-    with django_assert_max_num_queries(12):
-        importing.receive(rows, reason="delivery")
+    with django_assert_max_num_queries(18):
+        deliver(rows)
     renamed = [replace(row, name="Other", low_stock_threshold=3) for row in rows]
-    with django_assert_max_num_queries(12):
-        importing.receive(renamed, reason="delivery")
+    with django_assert_max_num_queries(18):
+        deliver(renamed)
     assert set(Product.objects.values_list("version", flat=True)) == {3}
 
 
 def test_a_large_import_goes_chunk_by_chunk_and_tells_how_far_it_is():
     rows = [Row(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(1_200)]
     heard: list[int] = []
-    imported = importing.receive(rows, reason="delivery", on_progress=heard.append)
+    imported = deliver(rows, on_progress=heard.append)
     assert imported == Imported(created=1_200, changed=0, received=1_200)
     assert heard == [500, 1_000, 1_200]
     assert all(one.holds for one in audit.audit())
@@ -243,9 +275,9 @@ def test_a_large_import_goes_chunk_by_chunk_and_tells_how_far_it_is():
 @pytest.mark.django_db(transaction=True)
 def test_imports_of_the_same_products_in_opposite_order_all_arrive():
     rows = [Row(line=n, sku=f"S{n}", name="Product", price=n, quantity=1) for n in range(40)]
-    importing.receive(rows, reason="first")
+    deliver(rows)
     forth, back = rows, list(reversed(rows))
-    outcomes = race([partial(importing.receive, rows, reason="race") for rows in [forth, back] * 6])
+    outcomes = race([partial(deliver, rows) for rows in [forth, back] * 6])
     assert outcomes == [Imported(created=0, changed=0, received=40)] * 12
     assert set(Product.objects.values_list("on_hand", flat=True)) == {13}
     assert all(one.holds for one in audit.audit())

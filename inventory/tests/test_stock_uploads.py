@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from inventory import audit
-from inventory.models import Product, StockMovement
+from inventory import audit, importing, stock_uploads
+from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.transactions import DatabaseAway
 
 pytestmark = pytest.mark.django_db
 IMPORT = "/admin/inventory/product/import/"
@@ -44,6 +46,11 @@ def confirm(client: Client, preview: Any, **changed: str) -> Any:
     form = preview.context["confirm_form"]
     sent = {name: form[name].value() or "" for name in form.fields}
     return client.post(CONFIRM, sent | changed, follow=True)
+
+
+def kept_file(preview: Any) -> Path:
+    """Where the upload waits for its confirmation."""
+    return Path(tempfile.gettempdir()) / preview.context["confirm_form"]["import_file_name"].value()
 
 
 def rows_of(preview: Any) -> list[tuple[str, list[str]]]:
@@ -121,7 +128,7 @@ def test_a_file_larger_than_a_body_of_the_api_may_be_comes_in(operator):
 
 def test_a_preview_whose_file_is_gone_is_told_and_imports_nothing(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,1\n")
-    Path(preview.context["confirm_form"]["import_file_name"].value()).unlink()
+    kept_file(preview).unlink()
     assert "Upload it again" in text_of(confirm(operator, preview))
     assert not Product.objects.exists()
 
@@ -129,8 +136,55 @@ def test_a_preview_whose_file_is_gone_is_told_and_imports_nothing(operator):
 def test_a_delivery_that_is_confirmed_twice_arrives_once(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
     confirm(operator, preview)
-    assert "Upload it again" in text_of(confirm(operator, preview))
+    assert "This delivery is in: 3 units received." in text_of(confirm(operator, preview))
     assert Product.objects.get().on_hand == 3
+
+
+def test_a_delivery_whose_confirmation_was_interrupted_goes_on_when_it_is_confirmed_again(
+    operator, monkeypatch
+):
+    """It was said to be gone: staff uploaded it again, and it came in twice."""
+    monkeypatch.setattr(importing, "ROWS_AT_ONCE", 1)
+    preview = upload(operator, f"{HEADER}CUP,Cup,1,3\nTEA,Tea,1,3\n")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(
+            importing, "_receive_next_chunk", once_and_then_away(importing._receive_next_chunk)
+        )
+        away = confirm(operator, preview)
+    assert "Confirm again to go on" in text_of(away)
+    assert "6 units received" in text_of(confirm(operator, away))
+    assert set(Product.objects.values_list("on_hand", flat=True)) == {3}
+
+
+def once_and_then_away(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The database goes away after the first chunk."""
+    is_done: list[bool] = []
+
+    def chunk(*arguments: Any) -> Any:
+        if is_done:
+            raise DatabaseAway("The database can't be reached; ask again.")
+        is_done.append(True)
+        return work(*arguments)
+
+    return chunk
+
+
+def test_a_delivery_that_is_half_in_and_whose_file_is_elsewhere_is_not_to_be_uploaded_again(operator):
+    preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
+    kept = kept_file(preview)
+    kept.unlink()
+    Delivery.objects.create(id=stock_uploads.delivery_id(kept.name), rows_total=2, rows_done=1)
+    told = text_of(confirm(operator, preview))
+    assert "1 of 2 rows of this delivery are in" in told
+    assert "Upload it again" not in told
+
+
+def test_deliveries_are_listed(operator):
+    confirm(operator, upload(operator, f"{HEADER}TEA,Tea,1,3\n"))
+    for address in ("", "?finished_at__isempty=0", f"{Delivery.objects.get().pk}/change/"):
+        page = operator.get(f"/admin/inventory/delivery/{address}")
+        assert page.status_code == 200
+        assert str(Delivery.objects.get().pk) in text_of(page)
 
 
 def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
@@ -146,8 +200,7 @@ def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
 
 def test_what_changed_since_the_preview_is_told_and_nothing_is_imported(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
-    kept = Path(preview.context["confirm_form"]["import_file_name"].value())
-    kept.write_text(f"{HEADER}TEA,Tea,many,3\n")
+    kept_file(preview).write_text(f"{HEADER}TEA,Tea,many,3\n")
     assert "Nothing was imported. Line 2: price:" in text_of(confirm(operator, preview))
     assert not Product.objects.exists()
 

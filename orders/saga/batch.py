@@ -80,7 +80,7 @@ def advance(
 
     failpoint("batch begins")
     try:
-        locked = transactions.run(work)
+        locked = transactions.run(work, transactions.KEYED)
     except transactions.DatabaseAway:
         raise
     except Exception as error:

@@ -163,7 +163,7 @@ class Executor:
             sagas = [run.saga for run in self._runs.values() if run.saga]
         ids = [saga.id for saga in sagas if saga.leased_until and saga.leased_until < soon]
         if ids:
-            transactions.run(partial(self._renew, ids))
+            transactions.run(partial(self._renew, ids), transactions.REPEATABLE)
 
     def _renew(self, saga_ids: Sequence[UUID]) -> None:
         until = self._now() + timedelta(seconds=LEASE_SECONDS)

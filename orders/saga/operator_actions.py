@@ -131,7 +131,7 @@ def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Who) -> S
 
     deadline = time.monotonic() + WAIT_SECONDS
     with journal.acting(by):
-        while (decided := transactions.run(work)) is None:
+        while (decided := transactions.run(work, transactions.ONCE)) is None:
             if time.monotonic() > deadline:
                 raise Unavailable("A worker is at this saga; try again in some seconds.", retry_after=5)
             # No notification says when a lease ends.

@@ -52,11 +52,11 @@ def take_due(*, limit: int) -> list[UUID]:
     later = now + timedelta(seconds=LEASE_SECONDS)
     taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Executors lock these rows and their index in another order; retried on deadlock.
-    transactions.run(lambda: taken.update(next_attempt_at=later))
+    transactions.run(lambda: taken.update(next_attempt_at=later), transactions.REPEATABLE)
     return ids
 
 
 def make_due(saga_id: UUID) -> None:
     """Make an unfinished saga due now: for example, a webhook arrived."""
     unfinished = Saga.objects.filter(id=saga_id, state__in=UNFINISHED)
-    transactions.run(lambda: unfinished.update(next_attempt_at=clock.now()))
+    transactions.run(lambda: unfinished.update(next_attempt_at=clock.now()), transactions.REPEATABLE)

@@ -28,7 +28,7 @@ def waiting(*, seconds: float, **more: Any) -> Saga:
     row.next_attempt_at -= ago
     for name, value in more.items():
         setattr(row, name, value)
-    transactions.run(lambda: log.insert_sagas([(row, lines)]))
+    transactions.run(lambda: log.insert_sagas([(row, lines)]), transactions.KEYED)
     return row
 
 

@@ -106,7 +106,7 @@ def started(*, type_name: str = "test", give_up_seconds: float = 60, done: Seque
     row, lines = log.new_saga(
         type_name=type_name, subject_id=uuid4(), give_up_seconds=give_up_seconds, done=done
     )
-    transactions.run(lambda: log.insert_sagas([(row, lines)]))
+    transactions.run(lambda: log.insert_sagas([(row, lines)]), transactions.KEYED)
     return row
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -64,7 +65,9 @@ def pay(product: Product) -> Callable[[], Any]:
 def put_back(product: Product) -> Callable[[], Any]:
     order = buying.drive(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
     lines = purchase.lines_of(order.id)
-    return lambda: transactions.run(lambda: reservations.put_back({order.id: lines}, "wrong colour"))
+    return lambda: transactions.run(
+        lambda: reservations.put_back({order.id: lines}, "wrong colour"), transactions.KEYED
+    )
 
 
 def adjust(product: Product) -> Callable[[], Any]:
@@ -77,7 +80,7 @@ def receive(product: Product) -> Callable[[], Any]:
 
 def bring_in(product: Product) -> Callable[[], Any]:
     row = Row(line=1, sku=product.sku, name=None, price=None, quantity=2)
-    return lambda: importing.receive([row], reason="delivery")
+    return lambda: importing.receive([row], delivery_id=uuid4(), reason="delivery")
 
 
 CASES = {

@@ -105,12 +105,12 @@ def test_a_dead_event_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
     settings.DATA_PLATFORM_URL = right
     Saga.objects.update(leased_until=None)
     assert stepping.advance(Saga.objects.get().id) == "running"
-    assert Saga.objects.get().last_error == f"evt_{paid.pk} is dead: HTTP 422"
+    assert Saga.objects.get().last_error == f"{paid.event_id} is dead: HTTP 422"
     assert [broken.law for broken in buying.broken_laws()] == ["L12"]
 
     replaying.replay([paid.pk])
     buying.settle_everything()
-    assert heard(own_data_platform) == [f"evt_{paid.pk}"]
+    assert heard(own_data_platform) == [str(paid.event_id)]
     assert buying.broken_laws() == []
     assert line("event.replayed").order_id == order.id
 

@@ -33,7 +33,7 @@ def kinds(outcomes: Iterable[Any]) -> Counter[str]:
 
 def hold(order_id: UUID, user_id: int, amount: int) -> Callable[[], Transfer | None]:
     return lambda: transactions.run(
-        lambda: sales.hold_points(order_id=order_id, user_id=user_id, amount=amount)
+        lambda: sales.hold_points(order_id=order_id, user_id=user_id, amount=amount), transactions.KEYED
     )
 
 
@@ -133,7 +133,8 @@ def test_50_grants_by_one_reference_are_one() -> None:
     outcomes = race(
         [
             lambda: transactions.run(
-                lambda: ledger.grant(user_id=user_id, amount=100, reason="once", reference="one")
+                lambda: ledger.grant(user_id=user_id, amount=100, reason="once", reference="one"),
+                transactions.KEYED,
             )
         ]
         * 50
@@ -152,7 +153,8 @@ def test_a_sale_that_touches_no_wallet_is_settled_once_by_30() -> None:
     outcomes = race(
         [
             lambda: transactions.run(
-                lambda: sales.settle_sale(order_id=order_id, points_amount=0, card_amount=500)
+                lambda: sales.settle_sale(order_id=order_id, points_amount=0, card_amount=500),
+                transactions.KEYED,
             )
         ]
         * 30

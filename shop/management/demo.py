@@ -10,6 +10,7 @@ from functools import partial
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
+from uuid_utils.compat import uuid7
 
 from coupons import campaigns, partners, pool
 from coupons.campaigns import Terms
@@ -45,7 +46,7 @@ def seed_people() -> None:
     _make(BUYER, BUYER_PASSWORD)
     _make(STAFF, STAFF_PASSWORD, is_staff=True, is_superuser=True)
     buyer = User.objects.get(username=BUYER).pk
-    transactions.run(lambda: ledger.bulk_open_wallets([buyer], POINTS_AMOUNT))
+    transactions.run(lambda: ledger.bulk_open_wallets([buyer], POINTS_AMOUNT), transactions.REPEATABLE)
 
 
 def seed_users(count: int, progress: Progress) -> None:
@@ -53,7 +54,7 @@ def seed_users(count: int, progress: Progress) -> None:
     # One hash for all: hashing is slow by design, and these passwords are no secret.
     password = make_password(BUYER_PASSWORD)
     for names in _chunks(_usernames(count)):
-        transactions.run(partial(_open_accounts, names, password))
+        transactions.run(partial(_open_accounts, names, password), transactions.REPEATABLE)
         progress(len(names))
 
 
@@ -61,7 +62,8 @@ def seed_products(count: int, stock: int, progress: Progress) -> None:
     """`DEMO-0001` and so on, each with so many units on hand."""
     wanted = [_row(number, stock) for number in range(1, count + 1)]
     known = set(Product.objects.filter(sku__startswith="DEMO-").values_list("sku", flat=True))
-    importing.receive([row for row in wanted if row.sku not in known], reason="Demo stock")
+    missing = [row for row in wanted if row.sku not in known]
+    importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
     progress(count)
 
 

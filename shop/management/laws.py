@@ -34,7 +34,7 @@ LAWS = {
 Audit = Callable[[], list[LawReport]]
 AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
     (coupons.audit, ("L1", "L2", "L3", "L6")),
-    (inventory.audit, ("L4", "L5")),
+    (inventory.audit, ("L4", "L5", "L8")),
     (payments.audit, ("L7",)),
     (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12")),
 )

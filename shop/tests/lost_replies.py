@@ -1,65 +1,96 @@
-"""A database whose reply to a COMMIT is lost on the way: what it did is done, and nobody is told."""
+"""A database whose reply to a COMMIT is lost on the way: what it did is done, and the client doesn't know."""
 
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.db import connection, connections
 
 
+@dataclass
+class _Relay:
+    """Passes on what is said, but for the reply to the first COMMIT."""
+
+    server: str
+    # Called with the client gone and the COMMIT on its way still.
+    before_commit: Callable[[], None] | None
+    # What the client hears instead of the reply; nothing: its connection breaks.
+    instead: bytes
+    # Whether no client gets through any more, once the reply is lost.
+    is_the_end: bool
+    is_lost: threading.Event = field(default_factory=threading.Event)
+
+    def serve(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                if self.is_the_end and self.is_lost.is_set():
+                    client.close()
+                    continue
+                upstream = socket.socket(socket.AF_UNIX)
+                upstream.connect(self.server)
+                commits = threading.Event()
+                for way in (self._to_server, self._to_client):
+                    threading.Thread(target=way, args=(client, upstream, commits), daemon=True).start()
+
+    def _to_server(self, client: socket.socket, upstream: socket.socket, commits: threading.Event) -> None:
+        with contextlib.suppress(OSError), upstream:
+            while data := client.recv(65536):
+                if data.endswith(b"COMMIT"):
+                    commits.set()
+                    if self.before_commit and not self.is_lost.is_set():
+                        self.is_lost.set()
+                        client.shutdown(socket.SHUT_RDWR)
+                        self.before_commit()
+                upstream.sendall(data)
+
+    def _to_client(self, client: socket.socket, upstream: socket.socket, commits: threading.Event) -> None:
+        with contextlib.suppress(OSError), client:
+            while data := upstream.recv(65536):
+                if not commits.is_set() or self.is_lost.is_set():
+                    client.sendall(data)
+                    continue
+                self.is_lost.set()
+                if not self.instead:
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
+                client.sendall(self.instead)
+
+
 @contextlib.contextmanager
-def losing_reply_to_commit(folder: Path) -> Iterator[threading.Event]:
+def losing_reply_to_commit(
+    folder: Path,
+    *,
+    before_commit: Callable[[], None] | None = None,
+    instead: bytes = b"",
+    is_the_end: bool = False,
+) -> Iterator[threading.Event]:
     """New connections of this process pass a relay that breaks off after the first COMMIT.
 
-    The event is set once that has happened; from then on the relay loses nothing.
+    The event is set once that has happened; from then on the relay loses nothing, or with `is_the_end` lets
+    nothing through. With `before_commit` the connection breaks first, and the COMMIT arrives after that
+    returned. With `instead` the connection stays, and this is the reply.
     """
     options = connection.settings_dict["OPTIONS"]
-    server = options["unix_socket"]
+    relay = _Relay(options["unix_socket"], before_commit, instead, is_the_end)
     address = str(folder / "relay.sock")
-    is_lost = threading.Event()
     connections.close_all()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
-        threading.Thread(target=_serve, args=(listener, server, is_lost), daemon=True).start()
+        threading.Thread(target=relay.serve, args=(listener,), daemon=True).start()
         options["unix_socket"] = address
         try:
-            yield is_lost
+            yield relay.is_lost
         finally:
             connections.close_all()
-            options["unix_socket"] = server
+            options["unix_socket"] = relay.server
 
 
-def _serve(listener: socket.socket, server: str, is_lost: threading.Event) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            client, _ = listener.accept()
-            upstream = socket.socket(socket.AF_UNIX)
-            upstream.connect(server)
-            commits = threading.Event()
-            threading.Thread(target=_to_server, args=(client, upstream, commits), daemon=True).start()
-            threading.Thread(
-                target=_to_client, args=(client, upstream, commits, is_lost), daemon=True
-            ).start()
-
-
-def _to_server(client: socket.socket, upstream: socket.socket, commits: threading.Event) -> None:
-    with contextlib.suppress(OSError), upstream:
-        while data := client.recv(65536):
-            if data.endswith(b"COMMIT"):
-                commits.set()
-            upstream.sendall(data)
-
-
-def _to_client(
-    client: socket.socket, upstream: socket.socket, commits: threading.Event, is_lost: threading.Event
-) -> None:
-    with contextlib.suppress(OSError), client:
-        while data := upstream.recv(65536):
-            if commits.is_set() and not is_lost.is_set():
-                is_lost.set()
-                client.shutdown(socket.SHUT_RDWR)
-                return
-            client.sendall(data)
+def error_packet(number: int) -> bytes:
+    """A server's reply that a statement failed with this error."""
+    body = b"\xff" + number.to_bytes(2, "little") + b"#HY000" + b"made up"
+    return len(body).to_bytes(3, "little") + b"\x01" + body

@@ -1,7 +1,6 @@
 """A data platform of the test run's own, its book empty at the start of each test that asks for it.
 
-The events of every test database are called `evt_1` and so on: in a book that they shared each would pass
-for a repeat of another's. Import `data_platform_process` and `own_data_platform` from here.
+Import `data_platform_process` and `own_data_platform` from here.
 """
 
 import os

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from structlog.testing import capture_logs
 
 from shop import disabled_accounts, tokens
 from shop.disabled_accounts import OLDEST_SECONDS, REREAD_SECONDS
@@ -118,6 +119,29 @@ def test_with_the_database_away_what_is_known_is_used_for_four_seconds_and_no_lo
         with pytest.raises(DatabaseAway):
             disabled_accounts.is_disabled(account.pk)
     assert disabled_accounts.is_disabled(account.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outage_is_logged_once_and_not_by_each_of_7000_requests() -> None:
+    account = AccountFactory()
+
+    def fail(times: int) -> None:
+        with database_away():
+            for _ in range(times):
+                with pytest.raises(DatabaseAway):
+                    disabled_accounts.is_disabled(account.pk)
+
+    with capture_logs() as logged:
+        disabled_accounts.forget()
+        fail(20)
+        disabled_accounts.is_disabled(account.pk)
+        disabled_accounts.forget()
+        fail(20)
+    assert [line["log_level"] for line in logged if "disabled accounts" in line["event"]] == [
+        "warning",
+        "info",
+        "warning",
+    ]
 
 
 @pytest.mark.django_db(transaction=True)

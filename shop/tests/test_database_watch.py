@@ -31,7 +31,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def look() -> None:
-    transactions.run(lambda: ask(connection, "SELECT 1"))
+    transactions.run(lambda: ask(connection, "SELECT 1"), transactions.KEYED)
 
 
 def is_away() -> None:

@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as draw
@@ -15,8 +16,10 @@ from hypothesis import strategies as draw
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
 from shop.group_commit import PENDING, Lane, _Waiter
 from shop.tests import tally
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
+from shop.transactions import OutcomeUnknown
 
 KINDS = ("counted", "refused", "raising", "repeating")
 names = draw.lists(draw.sampled_from(KINDS), min_size=1, max_size=12).map(
@@ -498,6 +501,34 @@ def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> 
         assert isinstance(unlucky.result(), Unavailable)
     assert batches == [["before", "unlucky", "after"]] * 4 + [["before"]] + [["unlucky"]] * 4 + [["after"]]
     assert tally.entries() == {"before": 1, "after": 2}
+
+
+def test_a_batch_whose_commit_may_have_been_done_is_not_said_to_have_come_to_nothing(
+    counting: None, tmp_path: Path
+) -> None:
+    """Run one by one its members would conflict as well, and hear that nothing was done."""
+    batches: list[list[str]] = []
+    gate = Gate(lambda requests: [0 for _ in requests])
+
+    def decide(requests: Sequence[str]) -> Sequence[Any]:
+        if not gate.is_open.is_set():
+            gate(requests)
+            raise ValueError("nothing to commit")
+        batches.append(list(requests))
+        if len(batches) > 1:
+            raise OperationalError(1213, "made up")
+        return tally.count(requests)
+
+    lane: Lane[str, int] = Lane(decide)
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        with led_by(lane, gate):
+            members = submit_in_order(lane, ["one", "two"])
+        outcomes = [member.result() for member in members]
+        assert is_lost.is_set()
+    assert all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes)
+    assert len({id(outcome) for outcome in outcomes}) == 2, "each raises its own"
+    assert batches == [["one", "two"]] * 4
+    assert tally.entries() == {"one": 1, "two": 2}
 
 
 @contextmanager

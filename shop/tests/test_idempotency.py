@@ -50,7 +50,7 @@ def answer_with(position: int) -> Answer:
 
 def settled(call: Keyed, position: int) -> Answer:
     """What the call is told whose payment settled so."""
-    [told] = transactions.run(lambda: idempotency.settle([(call, answer_with(position))]))
+    [told] = transactions.run(lambda: idempotency.settle([(call, answer_with(position))]), transactions.KEYED)
     return told
 
 

@@ -41,7 +41,8 @@ def test_a_line_is_kept_as_it_was_noted() -> None:
             is_outgoing=True,
             at=AT,
             by=Who(actor=Actor.STAFF, id=7, name=AWKWARD, request_id="r-1"),
-        )
+        ),
+        transactions.KEYED,
     )
     line = JournalLine.objects.get()
     assert (line.at, line.what, line.subject, line.order_id) == (AT, "test.noted", AWKWARD, order_id)
@@ -55,7 +56,7 @@ def test_a_line_is_kept_as_it_was_noted() -> None:
 
 
 def test_what_is_not_said_is_empty() -> None:
-    transactions.run(note)
+    transactions.run(note, transactions.KEYED)
     line = JournalLine.objects.get()
     assert (line.order_id, line.before, line.after, line.actor_id) == (None, None, None, None)
     assert (line.actor, line.actor_name, line.request_id) == ("system", "", "")
@@ -70,7 +71,7 @@ def test_many_lines_are_a_statement_a_thousand_in_the_order_in_which_they_were_n
     count: int, statements: int
 ) -> None:
     with CaptureQueriesContext(connection) as captured:
-        transactions.run(lambda: [note(f"test.{number}") for number in range(count)])
+        transactions.run(lambda: [note(f"test.{number}") for number in range(count)], transactions.KEYED)
 
     assert len([query for query in captured if "shop_journalline" in query["sql"]]) == statements
     assert noted() == [f"test.{number}" for number in range(count)]
@@ -82,10 +83,10 @@ def test_what_is_rolled_back_was_never_noted() -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        transactions.run(work)
+        transactions.run(work, transactions.KEYED)
     with pytest.raises(RuntimeError), transaction.atomic():
         work()
-    transactions.run(lambda: note("test.kept"))
+    transactions.run(lambda: note("test.kept"), transactions.KEYED)
     assert noted() == ["test.kept"]
 
 
@@ -97,7 +98,7 @@ def test_a_part_that_failed_alone_is_not_noted() -> None:
             raise RuntimeError
         note("test.after")
 
-    transactions.run(work)
+    transactions.run(work, transactions.KEYED)
     assert noted() == ["test.before", "test.after"]
 
 
@@ -110,7 +111,7 @@ def test_work_that_is_tried_again_is_noted_once() -> None:
         if len(attempts) < 3:
             raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
 
-    transactions.run(work)
+    transactions.run(work, transactions.KEYED)
     assert noted() == ["test.attempt.3"]
 
 
@@ -122,7 +123,7 @@ def test_a_line_that_can_not_be_written_takes_its_effect_with_it() -> None:
         note("x" * 65)
 
     with pytest.raises(Exception, match="what"):
-        transactions.run(work)
+        transactions.run(work, transactions.KEYED)
     assert noted() == []
 
 
@@ -134,7 +135,7 @@ def test_who_acts_is_whoever_is_known_to() -> None:
         with journal.acting(Who(Actor.STAFF, 1)):
             assert journal.who() == Who(Actor.STAFF, 1)
         assert journal.who() == Who(Actor.ACCOUNT, 7, "", "r-1")
-        transactions.run(note)
+        transactions.run(note, transactions.KEYED)
     assert journal.who() == journal.SYSTEM
     assert JournalLine.objects.filter(actor="account", actor_id=7, request_id="r-1").count() == 1
 

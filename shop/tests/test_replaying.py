@@ -1,7 +1,7 @@
 """Dead events as operators see them: listed, and replayed by command and from the journal's page."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -23,7 +23,9 @@ def line(**fields: Any) -> JournalLine:
 
 
 def dead(**fields: Any) -> JournalLine:
-    return line(delivery="dead", attempts=7, last_error="HTTP 422 no", **fields)
+    return line(
+        **{"delivery": "dead", "attempts": 7, "last_error": "HTTP 422 no", "event_id": uuid4()} | fields
+    )
 
 
 def client_of(user: User) -> Client:
@@ -42,7 +44,7 @@ def shown(page: Any) -> list[int]:
 
 def test_dead_events_are_listed() -> None:
     assert run("replay_events") == (0, "No event is dead.\n")
-    first, order_id = dead(), uuid4()
+    first, order_id = dead(event_id=None), uuid4()
     second = dead(what="order.refunded", order_id=order_id)
     line(delivery="")
 
@@ -50,18 +52,18 @@ def test_dead_events_are_listed() -> None:
 
     assert code == 0
     rows = told.splitlines()
-    assert [row.split()[0] for row in rows] == [f"evt_{first.pk}", f"evt_{second.pk}"]
+    assert [row.split()[0] for row in rows] == [f"evt_{first.pk}", str(second.event_id)]
     assert rows[0].endswith("order.paid  order X: HTTP 422 no")
     _, listed = run_json("replay_events")
     assert listed["replayed"] == []
     assert [(one["id"], one["order"], one["attempts"]) for one in listed["dead"]] == [
         (f"evt_{first.pk}", None, 7),
-        (f"evt_{second.pk}", str(order_id), 7),
+        (str(second.event_id), str(order_id), 7),
     ]
 
 
 def test_some_or_all_are_replayed() -> None:
-    first, second, third = dead(), dead(), dead()
+    first, second, third = dead(event_id=None), dead(), dead(event_id=None)
 
     assert run("replay_events", f"evt_{first.pk}") == (
         0,
@@ -69,15 +71,22 @@ def test_some_or_all_are_replayed() -> None:
     )
     assert set(JournalLine.objects.filter(delivery="dead")) == {second, third}
     code, told = run_json("replay_events", "--all")
-    assert (code, told["replayed"], told["dead"]) == (0, [f"evt_{second.pk}", f"evt_{third.pk}"], [])
+    assert (code, told["replayed"], told["dead"]) == (0, [str(second.event_id), f"evt_{third.pk}"], [])
     queued = JournalLine.objects.filter(delivery="queued", attempts=0, next_attempt_at__lte=timezone.now())
     assert set(queued) == {first, second, third}
     assert JournalLine.objects.filter(what="event.replayed", actor="system").count() == 3
 
 
-@pytest.mark.parametrize("arguments", [["evt_1"], ["--all", "evt_1"], ["order.paid"]])
+def test_an_event_is_replayed_by_its_id() -> None:
+    wanted, other = dead(), dead()
+    code, _ = run("replay_events", str(wanted.event_id))
+    assert code == 0
+    assert list(JournalLine.objects.filter(delivery="dead")) == [other]
+
+
+@pytest.mark.parametrize("arguments", [["evt_1"], ["--all", "evt_1"], ["order.paid"], [str(UUID(int=1))]])
 def test_what_can_not_be_replayed_is_named_and_nothing_is(arguments: list[str]) -> None:
-    kept = dead(id=1_000_000)
+    kept = dead(id=1_000_000, event_id=None)
     with pytest.raises(CommandError):
         run("replay_events", *arguments, *(["evt_1000000"] if arguments == ["evt_1"] else []))
     kept.refresh_from_db()

@@ -147,7 +147,7 @@ def test_what_failed_before_a_savepoint_is_not_taken_for_its_own(counting: None)
             write("three", 3)
 
     with pytest.raises(transaction.TransactionManagementError):
-        transactions.run(work)
+        transactions.run(work, transactions.KEYED)
     assert tally.entries() == {}
 
 
@@ -177,7 +177,7 @@ def test_and_the_work_is_done_again_by_another_connection(counting: None) -> Non
         if len(attempts) == 1:
             kill(attempts[0])
 
-    transactions.run(work)
+    transactions.run(work, transactions.KEYED)
 
     assert len(set(attempts)) == 2
     assert tally.entries() == {"one": 1}

@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import Progress
+from uuid_utils.compat import uuid7
 
 from inventory import importing, stock_files
 from inventory.importing import Imported, Receipt
 from inventory.stock_files import Contents
-from shop.errors import FirstcomeError, Invalid
+from shop.errors import FirstcomeError, Invalid, Unavailable
 
 ERRORS_SHOWN = 50
 EPILOG = """
@@ -21,12 +23,14 @@ The file's first line is sku,name,price,quantity (UTF-8; prices in the currency'
 name low_stock_threshold as well, where an empty cell means never.
 A product that is missing is created; one that exists takes the line's name and price. The quantity is
 received: it is added to what is on hand. So every run is a delivery, and the same file run twice arrives
-twice; --dry-run tells line by line what would happen. One bad line, and nothing is imported.
+twice, unless it is run with the id of the first: --delivery goes on where a run was interrupted, and does
+nothing more when all of it is in. --dry-run tells line by line what would happen. One bad line, and nothing
+is imported; what is good comes in by 500 lines at a time, while orders go on.
 """
 
 
 class Command(BaseCommand):
-    help = "Create products and receive stock, all or nothing."
+    help = "Create products and receive stock: nothing of a file with a bad line, and each delivery once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = EPILOG
@@ -37,27 +41,47 @@ class Command(BaseCommand):
         parser.add_argument("--name", help="the sku's name, if it is new or has changed")
         parser.add_argument("--price", help="the sku's price, if it is new or has changed")
         parser.add_argument(
+            "--delivery", type=UUID, metavar="ID", help="go on with the delivery that was interrupted"
+        )
+        parser.add_argument(
             "--dry-run", action="store_true", help="tell what each line would do, and change nothing"
         )
 
-    def handle(self, *, file: Path | None, dry_run: bool, **options: Any) -> None:
+    def handle(self, *, file: Path | None, dry_run: bool, delivery: UUID | None, **options: Any) -> None:
         given = {name: options[name] for name in stock_files.COLUMNS}
         with _told_by_line():
             contents = _contents(file, given)
-            if contents.errors and not dry_run:
+            if dry_run:
+                self._rehearse(contents)
+            elif contents.errors:
                 raise stock_files.invalid(contents.errors)
-            reason = f"seed_stock {file.name}"[:255] if file else "seed_stock"
-            with _progress(len(contents.rows)) as on_progress:
-                imported = importing.receive(
-                    contents.rows, reason=reason, is_dry_run=dry_run, on_progress=on_progress
-                )
-        if dry_run:
-            self.stdout.write("".join(f"{line}\n" for line in _rehearsed(imported, contents)), ending="")
+            else:
+                reason = f"seed_stock {file.name}"[:255] if file else "seed_stock"
+                self._receive(contents, delivery or uuid7(), reason)
+
+    def _rehearse(self, contents: Contents) -> None:
+        imported = importing.preview(contents.rows)
+        self.stdout.write("".join(f"{line}\n" for line in _rehearsed(imported, contents)), ending="")
         if contents.errors:
             wrong = len({error["line"] for error in contents.errors})
             told = "1 line is" if wrong == 1 else f"{wrong} lines are"
             raise CommandError(f"Dry run: {told} wrong, so nothing would be imported.")
-        self.stdout.write(_summary(imported, is_dry_run=dry_run))
+        self.stdout.write(f"Dry run, nothing was written: {_summary(imported)}")
+
+    def _receive(self, contents: Contents, delivery_id: UUID, reason: str) -> None:
+        # Told before: a run that is killed leaves no word.
+        self.stderr.write(f"Delivery {delivery_id}; should this be interrupted, go on with --delivery.")
+        try:
+            with _progress(len(contents.rows)) as on_progress:
+                imported = importing.receive(
+                    contents.rows, delivery_id=delivery_id, reason=reason, on_progress=on_progress
+                )
+        except Unavailable as error:
+            raise CommandError(
+                f"{error.detail} The delivery may be half in: go on with --delivery {delivery_id}."
+            ) from None
+        before = "It was in before, nothing came in again: " if imported.is_repeat else ""
+        self.stdout.write(f"{before}{_summary(imported)}")
 
 
 def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
@@ -126,7 +150,6 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _summary(imported: Imported, *, is_dry_run: bool) -> str:
-    start = "Dry run, nothing was written: " if is_dry_run else ""
+def _summary(imported: Imported) -> str:
     products = f"{imported.created} products created, {imported.changed} changed"
-    return f"{start}{products}, {imported.received} units received."
+    return f"{products}, {imported.received} units received."

@@ -1,0 +1,93 @@
+"""What staff do to campaigns, coupons and codes when the answer to its COMMIT is lost: once, and told so."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from coupons import campaigns, pool, voiding
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.tests.factories import CampaignFactory, coupon_of
+from shop.models import JournalLine
+from shop.tests.factories import SuperuserFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    made: Campaign = CampaignFactory.create(code_source="pool")
+    pool.add(campaign_id=made.pk, codes=["ONE", "TWO"])
+    return made
+
+
+@pytest.fixture
+def coupon(campaign: Campaign) -> Coupon:
+    return coupon_of(campaign)
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client()
+    client.force_login(SuperuserFactory.create())
+    return client
+
+
+@pytest.fixture
+def _loss(coupon: Coupon, operator: Client, tmp_path: Path) -> Iterator[None]:
+    """The answer to the test's first COMMIT is lost, with a campaign and a coupon there before."""
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        yield
+        assert is_lost.is_set()
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_campaign_that_was_made_is_given_and_there_is_one() -> None:
+    made = campaigns.create(name="Drop", quantity=10, discount_type="amount", discount_value=1_000)
+    assert Campaign.objects.get(name="Drop").pk == made.pk
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_campaign_that_was_changed_counts_one_change(campaign: Campaign) -> None:
+    before = Campaign.objects.get(pk=campaign.pk).version
+    assert campaigns.change(campaign_id=campaign.pk, name="Other").name == "Other"
+    assert Campaign.objects.get(pk=campaign.pk).version == before + 1
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_coupon_that_was_made_void_is_not_said_to_be_unvoidable(coupon: Coupon) -> None:
+    assert voiding.void(code=coupon.code, reason="A mistake.").status == "void"
+    assert JournalLine.objects.filter(what="coupon.void").count() == 1
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_code_that_was_renamed_is_not_said_to_have_just_been_renamed(campaign: Campaign) -> None:
+    assert pool.rename(campaign_id=campaign.pk, code="TWO", to="THREE").code == "THREE"
+    assert PoolCode.objects.filter(code="THREE").exists()
+
+
+@pytest.mark.usefixtures("_loss")
+def test_codes_that_were_added_are_not_said_to_be_skipped(campaign: Campaign) -> None:
+    added = pool.add(campaign_id=campaign.pk, codes=["FOUR", "FIVE"])
+    assert (added.added, added.skipped, added.total) == (2, [], 4)
+
+
+@pytest.mark.usefixtures("_loss")
+def test_codes_that_were_generated_are_counted(campaign: Campaign) -> None:
+    made = pool.generate(campaign_id=campaign.pk, count=3)
+    assert (made.added, made.total) == (3, 5)
+    assert PoolCode.objects.filter(campaign=campaign).count() == 5
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_campaign_that_was_made_on_the_operators_page_is_there_once(operator: Client) -> None:
+    """The page was one transaction of Django's: a lost answer was an error, and the next try a second one."""
+    terms = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
+    given = {"strategy": "group_commit", "code_source": "generated", "min_order_amount": 0}
+    opening = {"opens_at_0": "2026-11-21", "opens_at_1": "12:00:00", "coupon_valid_for_days": 30}
+    done = operator.post(reverse("admin:coupons_campaign_add"), terms | given | opening)
+    assert done.status_code == 302, done.context["adminform"].form.errors
+    assert Campaign.objects.filter(name="Drop").count() == 1

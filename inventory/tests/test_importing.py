@@ -1,0 +1,197 @@
+"""Deliveries: each comes in once, chunk by chunk, goes on where it ended, and stops no sale."""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+
+from inventory import audit, importing
+from inventory.importing import Imported, Row
+from inventory.models import Delivery, Product, StockMovement
+from inventory.tests.factories import ProductFactory
+from shop import gauges, transactions
+from shop.errors import Rejected
+from shop.models import JournalLine
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask, holding
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LOCK = "SELECT id FROM inventory_product WHERE sku = %s FOR UPDATE"
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "ROWS_AT_ONCE", 2)
+
+
+def rows_of(*skus: str, quantity: int = 100) -> list[Row]:
+    return [
+        Row(line=line, sku=sku, name=sku.lower(), price=1, quantity=quantity)
+        for line, sku in enumerate(skus, start=2)
+    ]
+
+
+def deliver(rows: Sequence[Row], delivery_id: UUID, **options: Any) -> Imported:
+    return importing.receive(rows, delivery_id=delivery_id, reason="delivery", **options)
+
+
+def on_hand() -> dict[str, int]:
+    return dict(Product.objects.values_list("sku", "on_hand"))
+
+
+class Interrupted(Exception):
+    """What ends a run after some of its chunks."""
+
+
+def interrupt_after(rows: int) -> Callable[[int], None]:
+    def end(done: int) -> None:
+        if done >= rows:
+            raise Interrupted
+
+    return end
+
+
+def test_5_and_100_are_105_though_the_answer_to_a_commit_was_lost(tmp_path: Path) -> None:
+    """They became 205, and no law saw it."""
+    ProductFactory.create(sku="TEA", on_hand=5)
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        importing.receive(rows_of("TEA"), delivery_id=uuid4(), reason="delivery")
+        assert is_lost.is_set()
+    assert on_hand() == {"TEA": 105}
+
+
+@pytest.mark.parametrize("lost_commit", [1, 2, 3])
+def test_whichever_chunks_answer_is_lost_each_row_comes_in_once(tmp_path: Path, lost_commit: int) -> None:
+    """The first COMMIT is that of the delivery's row."""
+    delivery_id, rows = uuid4(), rows_of("A", "B", "C")
+    if lost_commit > 1:
+        with pytest.raises(Interrupted):
+            deliver(rows, delivery_id, on_progress=interrupt_after(2 * (lost_commit - 1) - 1))
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        assert deliver(rows, delivery_id).received == 300
+        assert is_lost.is_set()
+    assert on_hand() == {"A": 100, "B": 100, "C": 100}
+    assert StockMovement.objects.count() == 3
+    assert all(one.holds for one in audit.audit())
+
+
+def test_a_delivery_that_was_interrupted_goes_on_where_it_ended() -> None:
+    delivery_id, rows = uuid4(), rows_of("A", "B", "C", "D", "E")
+    with pytest.raises(Interrupted):
+        deliver(rows, delivery_id, on_progress=interrupt_after(2))
+    assert on_hand() == {"A": 100, "B": 100}
+    assert importing.unfinished_count() == 1
+    assert b"firstcome_deliveries_unfinished 1.0" in gauges.exposition()
+
+    heard: list[int] = []
+    assert deliver(rows, delivery_id, on_progress=heard.append) == Imported(5, 0, 500)
+    assert heard == [4, 5]
+    assert set(on_hand().values()) == {100}
+    assert importing.unfinished_count() == 0
+    assert all(one.holds for one in audit.audit())
+
+
+def test_a_delivery_that_is_in_is_not_brought_in_again() -> None:
+    delivery_id, rows = uuid4(), rows_of("A", "B", "C")
+    deliver(rows, delivery_id)
+    assert deliver(rows, delivery_id) == Imported(3, 0, 300, is_repeat=True)
+    assert deliver(list(reversed(rows)), delivery_id).is_repeat
+    assert on_hand() == {"A": 100, "B": 100, "C": 100}
+
+
+def test_a_deliverys_id_with_other_rows_is_refused() -> None:
+    delivery_id = uuid4()
+    deliver(rows_of("A"), delivery_id)
+    with pytest.raises(Rejected) as refused:
+        deliver(rows_of("A", quantity=1), delivery_id)
+    assert refused.value.code == "delivery_id_reused"
+    assert on_hand() == {"A": 100}
+
+
+def test_one_delivery_by_many_at_once_comes_in_once() -> None:
+    delivery_id, rows = uuid4(), rows_of(*"ABCDEFG")
+    outcomes = race([partial(deliver, rows, delivery_id)] * 8)
+    assert {(one.created, one.received) for one in outcomes} == {(7, 700)}
+    assert set(on_hand().values()) == {100}
+    assert StockMovement.objects.count() == 7
+
+
+def test_without_the_delivery_as_a_key_every_run_adds() -> None:
+    """The naive twin: a run with an id of its own is another delivery."""
+    rows = rows_of("A")
+    race([lambda: deliver(rows, uuid4()) for _ in range(4)])
+    assert on_hand() == {"A": 400}
+
+
+def test_a_product_that_is_created_meanwhile_is_a_known_one() -> None:
+    """Its row is there, not committed yet, when the import has found none."""
+    insert = (
+        "INSERT INTO inventory_product (sku, name, price, on_hand, reserved, is_active, version, created_at)"
+        " VALUES ('A', 'theirs', 7, 0, 0, 1, 0, UTC_TIMESTAMP(6))"
+    )
+    results: list[Any] = []
+    with holding(insert) as other:
+        thread = threading.Thread(
+            target=lambda: results.extend(race([lambda: deliver(rows_of("A"), uuid4())]))
+        )
+        thread.start()
+        wait_until(lambda: is_waiting("INSERT INTO `inventory_product`%"))
+        other.commit()
+        thread.join(30)
+    assert results == [Imported(created=0, changed=1, received=100)]
+    assert on_hand() == {"A": 100}
+
+
+def is_waiting(statement: str) -> bool:
+    with another_connection() as other:
+        running = "SELECT 1 FROM information_schema.processlist WHERE info LIKE %s AND id <> CONNECTION_ID()"
+        return bool(ask(other, running, statement))
+
+
+def test_while_a_chunk_waits_the_stock_of_those_before_it_is_free_to_be_sold() -> None:
+    """All of an import was one transaction: each product stayed locked until the last one was in."""
+    for sku in "ABC":
+        ProductFactory.create(sku=sku, on_hand=5)
+    rows = rows_of(*"ABC")
+    with holding(LOCK, "C"):
+        thread = threading.Thread(target=lambda: race([lambda: deliver(rows, uuid4())]))
+        thread.start()
+        wait_until(lambda: Delivery.objects.filter(rows_done=2).exists())
+        wait_until(lambda: is_waiting("SELECT%inventory_product%FOR UPDATE"))
+        with another_connection() as buyer:
+            ask(buyer, "SET SESSION innodb_lock_wait_timeout = 1")
+            assert ask(buyer, LOCK, "A")
+    thread.join(30)
+    assert set(on_hand().values()) == {105}
+
+
+def test_a_preview_neither_waits_for_locks_nor_holds_any() -> None:
+    """It did all of the import and took it back: the preview of a file froze sales."""
+    ProductFactory.create(sku="A", on_hand=5)
+    with holding(LOCK, "A"):
+        ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
+        seen = importing.preview(rows_of("A", "B"))
+    assert (seen.created, seen.changed, seen.received) == (1, 1, 200)
+    assert [receipt.on_hand_after for receipt in seen.receipts] == [105, 100]
+    assert on_hand() == {"A": 5}
+    assert not Delivery.objects.exists()
+
+
+def test_the_journal_names_the_delivery() -> None:
+    delivery_id = uuid4()
+    deliver(rows_of("A"), delivery_id)
+    assert JournalLine.objects.get(what="stock.received").reference == f"delivery {delivery_id}"
+
+
+def test_a_database_that_goes_away_leaves_what_is_in_and_the_id_goes_on(tmp_path: Path) -> None:
+    delivery_id, rows = uuid4(), rows_of("A", "B", "C")
+    with losing_reply_to_commit(tmp_path, is_the_end=True), pytest.raises(transactions.DatabaseAway):
+        deliver(rows, delivery_id)
+    assert deliver(rows, delivery_id).received == 300
+    assert set(on_hand().values()) == {100}

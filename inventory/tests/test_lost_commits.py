@@ -1,0 +1,55 @@
+"""Products and stock when the answer to a COMMIT is lost: 5 + 100 is 105, however often it is tried."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inventory import adjusting, audit, products
+from inventory.models import Product, StockMovement
+from inventory.tests.factories import ProductFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def product() -> Product:
+    made: Product = ProductFactory.create(sku="TEA", price=7, on_hand=5)
+    return made
+
+
+@pytest.fixture
+def _loss(product: Product, tmp_path: Path) -> Iterator[None]:
+    """The answer to the test's first COMMIT is lost, with a product there before."""
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        yield
+        assert is_lost.is_set()
+    assert all(one.holds for one in audit.audit())
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_product_that_was_made_is_given_and_its_sku_is_not_said_to_be_taken() -> None:
+    made = products.create(sku="CUP", name="Cup", price=9)
+    assert Product.objects.get(sku="CUP").pk == made.pk
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_product_that_was_changed_counts_one_change(product: Product) -> None:
+    changed = products.change(product_id=product.pk, price=8)
+    assert (changed.price, changed.version) == (8, product.version + 1)
+    assert Product.objects.get(pk=product.pk).version == product.version + 1
+
+
+@pytest.mark.usefixtures("_loss")
+def test_goods_that_came_in_come_in_once(product: Product) -> None:
+    moved = adjusting.receive(product_id=product.pk, quantity=100, reason="delivery")
+    assert moved.on_hand_after == 105
+    assert Product.objects.get(pk=product.pk).on_hand == 105
+    assert StockMovement.objects.filter(reason="delivery").count() == 1
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_count_is_corrected_once(product: Product) -> None:
+    assert adjusting.adjust(product_id=product.pk, delta=-3, reason="broken").on_hand_after == 2
+    assert Product.objects.get(pk=product.pk).on_hand == 2

@@ -1,0 +1,98 @@
+"""A key is kept for as long as what it started is open, and its retention counts from the end of that."""
+
+from datetime import timedelta
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+
+from inventory.models import Product
+from inventory.reservations import Line
+from inventory.tests.factories import ProductFactory
+from orders import answers, checkout, refunding
+from orders.deciding import Placed
+from orders.models import Order, Refund
+from orders.refunding import Begun
+from orders.tests import buying
+from payments.models import Payment
+from shop import clock, idempotency
+from shop.idempotency import Keyed, Replay
+from shop.models import IdempotencyKey
+from shop.tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def product() -> Product:
+    made: Product = ProductFactory.create(on_hand=9)
+    return made
+
+
+def ask(buyer: User, product: Product) -> Placed | Replay:
+    """The same call each time."""
+    return checkout.place(buying.wish(buyer.pk, {product: 1}, token="tok_ok", key="same"))
+
+
+def grow_old(settings: LazySettings, *, payments_too: bool = False) -> None:
+    age = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS + 1)
+    for key in IdempotencyKey.objects.all():
+        IdempotencyKey.objects.filter(pk=key.pk).update(created_at=key.created_at - age)
+    for payment in Payment.objects.filter(settled_at__isnull=False) if payments_too else ():
+        Payment.objects.filter(pk=payment.pk).update(settled_at=payment.settled_at - age)
+
+
+def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_second_order_is_placed(
+    product: Product, settings: LazySettings
+) -> None:
+    buyer = buying.account()
+    placed = ask(buyer, product)
+    assert isinstance(placed, Placed)
+    grow_old(settings)
+    assert idempotency.sweep() == 0
+    again = ask(buyer, product)
+    assert isinstance(again, Replay)
+    assert again.reference == placed.order.id
+
+    buying.drive(placed)
+    assert idempotency.sweep() == 0, "it settled a moment ago: the answer is still to be asked for"
+    assert isinstance(ask(buyer, product), Replay)
+    assert Order.objects.count() == 1
+
+
+def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not_promised_twice(
+    product: Product, settings: LazySettings
+) -> None:
+    order = buying.drive(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
+    staff = AccountFactory.create(is_staff=True)
+    keyed = Keyed(staff.pk, idempotency.key_hash("same"), "one of two", answers.of_begun_refund)
+
+    def refund() -> Begun | Replay:
+        lines = [Line(product_id=product.pk, quantity=1)]
+        return refunding.begin(order_id=order.pk, wanted=lines, reason="broken", restock=True, keyed=keyed)
+
+    begun = refund()
+    assert isinstance(begun, Begun)
+    grow_old(settings)
+    idempotency.sweep()
+    assert isinstance(refund(), Replay)
+    buying.give_back(begun)
+    grow_old(settings)
+    Refund.objects.update(settled_at=clock.now() - timedelta(days=2))
+    idempotency.sweep()
+    assert isinstance(refund(), Begun)
+
+
+def test_a_key_is_forgotten_a_day_after_its_payment_has_settled(
+    product: Product, settings: LazySettings
+) -> None:
+    buyer = buying.account()
+    placed = ask(buyer, product)
+    assert isinstance(placed, Placed)
+    buying.drive(placed)
+    grow_old(settings, payments_too=True)
+    assert isinstance(ask(buyer, product), Placed)
+    assert idempotency.sweep() == 0
+    grow_old(settings)
+    Payment.objects.filter(settled_at__isnull=True).delete()
+    assert idempotency.sweep() == 1

@@ -1,0 +1,67 @@
+"""What becomes of accounts and tokens when the answer to a COMMIT is lost: done once, and said to be done."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+
+from shop import accounts, commit_marks, replaying, tokens
+from shop.models import CommittedTransaction, JournalLine
+from shop.tests.factories import PASSWORD, AccountFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def account() -> User:
+    return AccountFactory.create()
+
+
+@pytest.fixture
+def dead_event() -> JournalLine:
+    return JournalLine.objects.create(
+        at="2026-11-21T12:00:00Z", actor="system", what="order.paid", subject="order 1", delivery="dead"
+    )
+
+
+@pytest.fixture
+def _loss(account: User, dead_event: JournalLine, tmp_path: Path) -> Iterator[None]:
+    """The answer to the test's first COMMIT is lost; it asks for this last, so its rows are there."""
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        yield
+        assert is_lost.is_set()
+
+
+@pytest.mark.usefixtures("_loss")
+def test_who_registers_is_not_told_that_somebody_else_has_the_name() -> None:
+    made = accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
+    assert User.objects.get(username="ada").pk == made.pk
+    assert accounts.sign_in(username="ada", password=PASSWORD) == made
+
+
+@pytest.mark.usefixtures("_loss")
+def test_a_refresh_token_that_was_used_up_gives_its_pair_and_nobody_is_signed_out(account: User) -> None:
+    pair = tokens.rotate(tokens.pair_for(account).refresh)
+    assert tokens.rotate(pair.refresh)
+
+
+@pytest.mark.usefixtures("_loss")
+def test_accounts_that_were_disabled_are_counted(account: User) -> None:
+    assert accounts.disable(account_ids=[account.pk], keeping=[]) == 1
+
+
+@pytest.mark.usefixtures("_loss")
+def test_dead_events_that_were_queued_again_are_told_and_noted_once(dead_event: JournalLine) -> None:
+    assert replaying.replay([dead_event.pk]) == [dead_event.pk]
+    assert JournalLine.objects.filter(what="event.replayed").count() == 1
+
+
+def test_marks_are_kept_for_a_day() -> None:
+    accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
+    assert commit_marks.sweep() == 0
+    mark = CommittedTransaction.objects.get()
+    CommittedTransaction.objects.update(at=mark.at - timedelta(hours=25))
+    assert commit_marks.sweep() == 1
