@@ -25,6 +25,11 @@ RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
 
 
+def is_superuser(request: HttpRequest) -> bool:
+    """Whether the page is open to a superuser whose account is not disabled."""
+    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):
     """Accounts are disabled, never deleted: orders and entries speak of them."""
@@ -48,11 +53,11 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers hand out rights; or who may change accounts could make themselves superuser."""
         own = super().get_readonly_fields(request, obj)
-        return own if request.user.is_superuser else (*own, *RIGHTS)
+        return own if is_superuser(request) else (*own, *RIGHTS)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Superusers are changed by superusers, their passwords included."""
-        if obj is not None and obj.is_superuser and not request.user.is_superuser:
+        """Only superusers change staff accounts: a colleague's password comes with the colleague's rights."""
+        if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
             return False
         return super().has_change_permission(request, obj)
 
@@ -62,7 +67,16 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    """Sets of rights."""
+    """Sets of rights. Only superusers touch them: members could give themselves every right."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_superuser(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return is_superuser(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return is_superuser(request)
 
 
 @admin.register(IdempotencyKey)
