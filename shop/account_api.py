@@ -18,6 +18,7 @@ from shop.account_bodies import (
 from shop.calls import Request, Response, View
 from shop.permissions import account_id
 from shop.reading import read
+from shop.token_signatures import TokenInvalid
 
 
 class ForAnybody(View):
@@ -47,7 +48,7 @@ class OwnAccount(View):
         """Who the access token speaks for."""
         user = User.objects.filter(pk=account_id(request)).first()
         if user is None:
-            raise tokens.TokenInvalid
+            raise TokenInvalid
         return Response(_account(user) | {"is_staff": user.is_staff})
 
 
@@ -77,7 +78,10 @@ class Refresh(ForAnybody):
         responses={200: TokensBody} | schema.refusals({401: ["token_invalid"]}),
     )
     def post(self, request: Request) -> Response:
-        """Refresh tokens rotate: each is good for one use."""
+        """Refresh tokens rotate: each is good for one use.
+
+        A used one is refused; more than 10 s after its use it also ends all tokens of its sign-in.
+        """
         return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
 
 
@@ -86,7 +90,7 @@ class SignOut(View):
         summary="Have a refresh token refused from now on", request=RefreshInput, responses={204: None}
     )
     def post(self, request: Request) -> Response:
-        """For one's own refresh token; repeating it is fine."""
+        """For one's own refresh token, and all of the same sign-in; repeating it is fine."""
         tokens.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))
         return Response(status=204)
 
