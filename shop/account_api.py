@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 
-from shop import accounts, addresses, schema, throttling, tokens
+from shop import accounts, addresses, schema, sign_ins, throttling, tokens
 from shop.account_bodies import (
     AccountBody,
     OwnAccountBody,
@@ -35,9 +35,9 @@ class Users(ForAnybody):
         responses={201: AccountBody} | schema.refusals({429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """60 an hour and address."""
+        """60 an hour and address; of IPv6 the first 64 bits count."""
         asked = read(RegisterInput, request)
-        throttling.check([(throttling.REGISTRATIONS, addresses.of(request))])
+        throttling.check([(throttling.REGISTRATIONS, throttling.network(addresses.of(request)))])
         user = accounts.register(username=asked.username, email=asked.email, password=asked.password)
         return Response(_account(user), status=201)
 
@@ -59,15 +59,15 @@ class SignIn(ForAnybody):
         responses={200: TokensBody} | schema.refusals({401: ["invalid_credentials"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """10 attempts a minute and username, 60 a minute and address."""
+        """10 attempts a minute and username from an address, 60 a minute and address.
+
+        Attempts from many addresses at one username are limited only where they are over 100 a minute, and
+        not for addresses that have signed in to it lately. Of IPv6 the first 64 bits count.
+        """
         asked = read(SignInInput, request)
-        throttling.check(
-            [
-                (throttling.SIGN_INS_OF_NAME, accounts.known_as(asked.username)),
-                (throttling.SIGN_INS_FROM_ADDRESS, addresses.of(request)),
-            ]
+        user = sign_ins.sign_in(
+            username=asked.username, password=asked.password, address=addresses.of(request)
         )
-        user = accounts.sign_in(username=asked.username, password=asked.password)
         return Response(asdict(tokens.pair_for(user)))
 
 

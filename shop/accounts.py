@@ -1,8 +1,9 @@
-"""Accounts: registering, and signing in by name and password."""
+"""Accounts: registering, whether a password is right, disabling."""
 
 from collections.abc import Callable, Collection, Container
 
-from django.contrib.auth import authenticate
+from django.conf import settings
+from django.contrib import auth
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -10,7 +11,16 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 
 from shop import transactions
+from shop.admission import Admission
 from shop.errors import Invalid, NotAuthenticated, invalid_field
+
+# A hash takes a third of a second of a processor, for anybody who asks: more at once than these would take
+# processors and threads from those who buy.
+HASHES_AT_ONCE = 2
+HASHES_IN_LINE = max(2, settings.WEB_THREADS // 4)
+_hashing = Admission(
+    name="a password's check", at_the_row=HASHES_AT_ONCE, in_line=HASHES_IN_LINE, wait_seconds=5.0
+)
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -27,12 +37,14 @@ def register(*, username: str, email: str, password: str) -> User:
     """Make an account.
 
     Raises `Invalid` with every wrong field, or with the code `taken` when the name is somebody's: the
-    unique constraint decides, so of two who ask at once one gets it.
+    unique constraint decides, so of two who ask at once one gets it. Raises `Overloaded` while too many
+    passwords are hashed.
     """
     username = User.normalize_username(username)
     user = User(username=username, email=User.objects.normalize_email(email))
     _check(user, password)
-    user.set_password(password)
+    with _hashing.place():
+        user.set_password(password)
     try:
         transactions.run(lambda: user.save(force_insert=True))
     except IntegrityError:
@@ -40,12 +52,14 @@ def register(*, username: str, email: str, password: str) -> User:
     return user
 
 
-def sign_in(*, username: str, password: str) -> User:
-    """The active account of this name and password. Raises `InvalidCredentials`.
+def authenticate(*, username: str, password: str) -> User:
+    """The active account of this name and password.
 
-    Takes as long for a name that nobody has: Django hashes the password all the same.
+    Takes as long for a name that nobody has: Django hashes the password all the same. Raises
+    `InvalidCredentials`, and `Overloaded` while too many passwords are hashed.
     """
-    user = authenticate(username=User.normalize_username(username), password=password)
+    with _hashing.place():
+        user = auth.authenticate(username=User.normalize_username(username), password=password)
     if not isinstance(user, User):
         raise InvalidCredentials
     return user
@@ -61,11 +75,15 @@ def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> 
     return transactions.run(lambda: chosen.update(is_active=False))
 
 
-def known_as(username: str) -> str:
-    """One word for all spellings of a name that the database takes for the same account."""
+def id_of(username: str) -> int | None:
+    """The account of this name, however it is spelt; None for a name that nobody has."""
     name = User.normalize_username(username)
-    account_id = User.objects.filter(username=name).values_list("pk", flat=True).first()
-    return str(account_id) if account_id else name.casefold()
+    return User.objects.filter(username=name).values_list("pk", flat=True).first()
+
+
+def subject(account_id: int) -> str:
+    """The account as the subject of a journal line."""
+    return f"account {account_id}"
 
 
 def _check(user: User, password: str) -> None:

@@ -7,8 +7,9 @@ from django.db.models import Model
 from django.http import HttpRequest
 from unfold.forms import AuthenticationForm
 
-from shop import accounts, addresses, throttling
-from shop.errors import Throttled
+from shop import addresses, sign_ins
+from shop.accounts import InvalidCredentials
+from shop.errors import Throttled, Unavailable
 
 
 class ReadOnly:
@@ -25,20 +26,20 @@ class ReadOnly:
 
 
 class SignInForm(AuthenticationForm):
-    """The admin's sign-in shares the API's windows: guessing is no easier here."""
+    """The admin's sign-in is the API's, with its windows and journal lines: guessing is no easier here."""
 
     def clean(self) -> dict[str, Any]:
-        name = accounts.known_as(self.cleaned_data.get("username", ""))
+        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         assert self.request is not None
-        attempts = [
-            (throttling.SIGN_INS_OF_NAME, name),
-            (throttling.SIGN_INS_FROM_ADDRESS, addresses.of(self.request)),
-        ]
-        try:
-            throttling.check(attempts)
-        except Throttled as error:
-            raise forms.ValidationError(
-                f"Too many attempts; try again in {error.retry_after} s.", code=error.code
-            ) from None
-        cleaned: dict[str, Any] = super().clean()
-        return cleaned
+        if username and password:
+            address = addresses.of(self.request)
+            try:
+                self.user_cache = sign_ins.sign_in(
+                    username=username, password=password, address=address, is_operator=True
+                )
+            except InvalidCredentials:
+                raise self.get_invalid_login_error() from None
+            except (Throttled, Unavailable) as error:
+                detail = f"{error.detail} Try again in {error.retry_after} s."
+                raise forms.ValidationError(detail, code=error.code) from None
+        return self.cleaned_data

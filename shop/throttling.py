@@ -1,4 +1,4 @@
-"""How often somebody may try: sliding windows, exact in Redis, per process in memory while it is away.
+"""How often something may be tried: sliding windows, exact in Redis, per process in memory while it is away.
 
 One Lua script looks at all of an attempt's windows and counts it in all or none, so that attempts at the
 same moment can't slip through together. A refused attempt counts nothing.
@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
 
 from redis import Redis
 
@@ -28,8 +29,6 @@ class Limit:
     seconds: int
 
 
-SIGN_INS_OF_NAME = Limit("sign-ins-of-name", times=10, seconds=60)
-SIGN_INS_FROM_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 REGISTRATIONS = Limit("registrations-from-address", times=60, seconds=3600)
 LONGEST_SECONDS = 3600
 
@@ -72,6 +71,15 @@ def check(attempts: Sequence[Attempt]) -> None:
         seconds = _wait_by_memory(keys, time.monotonic())
     if seconds > 0:
         raise Throttled("Too many attempts; wait a while.", retry_after=math.ceil(seconds))
+
+
+def network(address: str) -> str:
+    """Whom an address stands for: a subscriber has a whole /64 of IPv6 to choose from, and one of IPv4."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    return str(IPv6Network((known.packed[:8] + bytes(8), 64))) if known.version == 6 else address
 
 
 def forget() -> None:

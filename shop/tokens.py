@@ -17,7 +17,8 @@ from django.contrib.auth.models import User
 from prometheus_client import Counter
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from shop import clock, journal, token_signatures, transactions
+from shop import accounts, clock, journal, token_signatures, transactions
+from shop.journal import Actor, Who
 from shop.token_signatures import TokenInvalid
 
 ACCESS_LIFETIME = timedelta(minutes=15)
@@ -196,10 +197,11 @@ def _end_family_if_stolen(claims: Mapping[str, Any]) -> None:
         REUSED.inc()
         journal.note(
             what="account.refresh_token_reused",
-            subject=f"account {_account_id(claims)}",
+            subject=accounts.subject(_account_id(claims)),
             after={"used_at": used_at.isoformat()},
             detail="A used refresh token came again: it may be stolen, so its sign-in has ended.",
             is_internal=True,
+            by=Who(Actor.ANON, request_id=journal.who().request_id),
         )
 
 
