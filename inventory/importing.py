@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError
 
-from inventory import levels, movements
+from inventory import levels, movements, product_journal
 from inventory.levels import Change
 from inventory.models import Product, StockMovement
 from inventory.movements import MovementRow
 from inventory.products import KEEP, Keep
-from shop import clock, transactions
+from shop import clock, journal, transactions
 from shop.errors import Invalid, Rejected
 
 T = TypeVar("T")
@@ -157,6 +157,11 @@ def _receive_chunk(rows: Mapping[int, Row], made: Collection[str], reason: str) 
     products = levels.lock(rows)
     changes = {id: _take_over(product, rows[id]) for id, product in products.items()}
     _save([products[id] for id, differences in changes.items() if differences])
+    new = [id for id, row in rows.items() if row.sku in made]
+    journal.note_all(product_journal.created(products[id]) for id in new)
+    journal.note_all(
+        product_journal.changed(id, differences) for id, differences in changes.items() if differences
+    )
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
     levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
     now = clock.now()

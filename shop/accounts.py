@@ -1,6 +1,7 @@
 """Accounts: registering, whether a password is right, disabling."""
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Mapping
+from typing import Any
 
 from django.conf import settings
 from django.contrib import auth
@@ -10,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 
-from shop import transactions
+from shop import journal, transactions
 from shop.admission import Admission
 from shop.errors import Invalid, NotAuthenticated, invalid_field
 
@@ -70,9 +71,25 @@ def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> 
 
     Returns how many were active until now.
     """
-    ids = [id for id in account_ids if id not in keeping]
-    chosen = User.objects.filter(pk__in=ids, is_active=True)
-    return transactions.run(lambda: chosen.update(is_active=False))
+    chosen = User.objects.filter(pk__in=[id for id in account_ids if id not in keeping], is_active=True)
+
+    def disabled() -> int:
+        ids = list(chosen.select_for_update().order_by("pk").values_list("pk", flat=True))
+        User.objects.filter(pk__in=ids).update(is_active=False)
+        for id in ids:
+            note("changed", id, before={"is_active": True}, after={"is_active": False})
+        return len(ids)
+
+    return transactions.run(disabled)
+
+
+def note(
+    what: str, account_id: int, *, before: Mapping[str, Any] | None = None, after: Mapping[str, Any]
+) -> None:
+    """Note in the journal what was done to an account, in the transaction that does it."""
+    journal.note(
+        what=f"account.{what}", subject=subject(account_id), before=before, after=after, is_internal=True
+    )
 
 
 def id_of(username: str) -> int | None:

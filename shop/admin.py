@@ -12,12 +12,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
-from shop import accounts, replaying
+from shop import accounts, journal, journal_filters, replaying, transactions
 from shop.models import IdempotencyKey, JournalLine
-from shop.operators import ReadOnly
+from shop.operators import NotedChanges, PasswordForm, ReadOnly
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -31,12 +31,14 @@ def is_superuser(request: HttpRequest) -> bool:
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
     """Accounts are disabled, never deleted: orders and entries speak of them."""
+
+    subject = "account"
 
     form = UserChangeForm
     add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
+    change_password_form = PasswordForm
     list_display = ["username", "email", "is_active", "is_staff", "date_joined"]
     actions = ["disable"]
     show_full_result_count = False
@@ -66,8 +68,10 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(NotedChanges, DjangoGroupAdmin, ModelAdmin):
     """Sets of rights. Only superusers touch them: members could give themselves every right."""
+
+    subject = "group"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)
@@ -77,6 +81,26 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         return is_superuser(request)
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        self.delete_queryset(request, Group.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Group]") -> None:
+        """Note what the groups were, and whose."""
+
+        def deleted() -> None:
+            for group in queryset.select_for_update():
+                rights = sorted(map(str, group.permissions.all()))
+                members = sorted(group.user_set.values_list("pk", flat=True))
+                journal.note(
+                    what="group.deleted",
+                    subject=f"group {group.pk}",
+                    before={"name": group.name, "permissions": rights, "members": members},
+                    is_internal=True,
+                )
+            queryset.delete()
+
+        transactions.run(deleted)
 
 
 @admin.register(IdempotencyKey)
@@ -91,13 +115,22 @@ class IdempotencyKeyAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(JournalLine)
 class JournalLineAdmin(ReadOnly, ModelAdmin):
-    """The journal, newest first. It is long: what narrows it down are exact words that an index knows."""
+    """The journal, newest first. It is long: what narrows it down are words that an index knows."""
 
     list_display = ["at", "what", "subject", "who", "order_id", "told", "detail"]
-    list_filter = ["delivery", "actor", "at"]
+    list_filter = [
+        journal_filters.ByActor,
+        journal_filters.ByWhat,
+        journal_filters.Since,
+        journal_filters.Before,
+        "actor",
+        "delivery",
+    ]
+    list_filter_submit = True
     search_fields = ["subject", "order_id"]
     search_help_text = (
-        "An order's id, or a subject as it is written: `coupon CODE`, `product 7`, `wallet 42`."
+        "An order's id, or a subject as it is written: `account 42`, `campaign 3`, `coupon CODE`, "
+        "`group 2`, `product 7`, `wallet 42`."
     )
     ordering = ["-id"]
     actions = ["replay"]

@@ -3,11 +3,15 @@
 from typing import Any
 
 from django import forms
-from django.db.models import Model
-from django.http import HttpRequest
-from unfold.forms import AuthenticationForm
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.contrib.auth.views import PasswordChangeView
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import reverse_lazy
+from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm
 
-from shop import addresses, sign_ins
+from shop import accounts, addresses, journal, sign_ins, transactions
 from shop.accounts import InvalidCredentials
 from shop.errors import Throttled, Unavailable
 
@@ -43,3 +47,62 @@ class SignInForm(AuthenticationForm):
                 detail = f"{error.detail} Try again in {error.retry_after} s."
                 raise forms.ValidationError(detail, code=error.code) from None
         return self.cleaned_data
+
+
+class NotedPassword:
+    """A form that sets a password, and notes in the journal that it did."""
+
+    def save(self, commit: bool = True) -> User:
+        def saved() -> User:
+            user: User = super(NotedPassword, self).save(commit)  # type: ignore[misc]
+            accounts.note("password_changed", user.pk, after={"has_password": user.has_usable_password()})
+            return user
+
+        return transactions.run(saved)
+
+
+class PasswordForm(NotedPassword, AdminPasswordChangeForm):
+    """Somebody else's password."""
+
+
+class OwnPasswordForm(NotedPassword, AdminOwnPasswordChangeForm):
+    """One's own password."""
+
+
+def change_own_password(request: HttpRequest) -> HttpResponseBase:
+    """The page of the admin's site, whose form can't be chosen there."""
+    view = PasswordChangeView.as_view(
+        form_class=OwnPasswordForm,
+        success_url=reverse_lazy("admin:password_change_done"),
+        extra_context=admin.site.each_context(request),
+    )
+    return view(request)
+
+
+class NotedChanges:
+    """Pages that note in the journal what they make and change: before, after, and who is signed in."""
+
+    subject: str
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Called when all is saved, in the same transaction."""
+        super().save_related(request, form, formsets, change)  # type: ignore[misc]
+        fields = {field.name for field in form.instance._meta.get_fields()} - {"password"}
+        after = {name: _plain(form.cleaned_data[name]) for name in form.changed_data if name in fields}
+        before = {name: _plain(form.initial.get(name)) for name in after}
+        changed = [name for name in after if after[name] != before[name]]
+        if changed:
+            journal.note(
+                what=f"{self.subject}.{'changed' if change else 'created'}",
+                subject=f"{self.subject} {form.instance.pk}",
+                before={name: before[name] for name in changed} if change else None,
+                after={name: after[name] for name in changed},
+                is_internal=True,
+            )
+
+
+def _plain(value: Any) -> Any:
+    """A form's value as JSON has it: rows by their names."""
+    if isinstance(value, list | QuerySet):
+        return sorted(str(row) for row in value)
+    return str(value) if isinstance(value, Model) else value

@@ -13,7 +13,9 @@ from rich.progress import Progress
 from inventory import importing, stock_files
 from inventory.importing import Imported, Receipt
 from inventory.stock_files import Contents
+from shop import journal
 from shop.errors import FirstcomeError, Invalid
+from shop.management import shell
 
 ERRORS_SHOWN = 50
 EPILOG = """
@@ -47,7 +49,7 @@ class Command(BaseCommand):
             if contents.errors and not dry_run:
                 raise stock_files.invalid(contents.errors)
             reason = f"seed_stock {file.name}"[:255] if file else "seed_stock"
-            with _progress(len(contents.rows)) as on_progress:
+            with journal.acting(shell.operator()), _progress(len(contents.rows)) as on_progress:
                 imported = importing.receive(
                     contents.rows, reason=reason, is_dry_run=dry_run, on_progress=on_progress
                 )
