@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import jwt
 import pytest
-from django.conf import settings
+from django.conf import LazySettings, settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import connection
@@ -154,6 +154,20 @@ def test_a_refresh_token_does_not_outlive_a_change_of_the_password() -> None:
 
     assert refreshed(refresh) is None
     assert refreshed(tokens.pair_for(account).refresh)
+
+
+@pytest.mark.django_db
+def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(settings: LazySettings) -> None:
+    account = AccountFactory(password=make_password(PASSWORD))
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.ScryptPasswordHasher",
+        *settings.PASSWORD_HASHERS,
+    ]
+
+    pair = client_of().post("/auth/token", {"username": account.username, "password": PASSWORD}).json()
+
+    assert User.objects.get(pk=account.pk).password.startswith("scrypt")
+    assert refreshed(pair["refresh"])
 
 
 @pytest.mark.django_db
