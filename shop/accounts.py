@@ -15,8 +15,8 @@ from shop import journal, transactions
 from shop.admission import Admission
 from shop.errors import Invalid, NotAuthenticated, invalid_field
 
-# A hash takes a third of a second of a processor, for anybody who asks: more at once than these would take
-# processors and threads from those who buy.
+# Every sign-in and registration costs a hash, a third of a second of a processor. More at once than these
+# would leave buyers neither processors nor threads.
 HASHES_AT_ONCE = 2
 HASHES_IN_LINE = max(2, settings.WEB_THREADS // 4)
 _hashing = Admission(
@@ -56,7 +56,7 @@ def register(*, username: str, email: str, password: str) -> User:
 def authenticate(*, username: str, password: str) -> User:
     """The active account of this name and password.
 
-    Takes as long for a name that nobody has: Django hashes the password all the same. Raises
+    Takes as long for an unknown name: Django hashes the password all the same. Raises
     `InvalidCredentials`, and `Overloaded` while too many passwords are hashed.
     """
     with _hashing.place():
@@ -77,13 +77,13 @@ def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> 
         ids = list(chosen.select_for_update().order_by("pk").values_list("pk", flat=True))
         User.objects.filter(pk__in=ids).update(is_active=False)
         for id in ids:
-            note("changed", id, before={"is_active": True}, after={"is_active": False})
+            note_change("changed", id, before={"is_active": True}, after={"is_active": False})
         return len(ids)
 
     return transactions.run(disabled)
 
 
-def note(
+def note_change(
     what: str, account_id: int, *, before: Mapping[str, Any] | None = None, after: Mapping[str, Any]
 ) -> None:
     """Note in the journal what was done to an account, in the transaction that does it."""
@@ -93,7 +93,7 @@ def note(
 
 
 def id_of(username: str) -> int | None:
-    """The account of this name, however it is spelt; None for a name that nobody has."""
+    """The account of this name, however it is spelt; None for an unknown name."""
     name = User.normalize_username(username)
     return User.objects.filter(username=name).values_list("pk", flat=True).first()
 

@@ -1,4 +1,4 @@
-"""What operators narrow the journal's page down by, each by an index: who acted, what happened, and when."""
+"""Filters of the journal's page, each with an index: the actor, what happened, and when."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Lines = QuerySet[JournalLine]
 
 
 class ByActor(TextFilter):
-    """An account by its name or number; where there is none, who ran a command in a shell by that name."""
+    """An account by its name or number; an unknown name is taken for a shell's user, who ran a command."""
 
     title = "actor (name or number)"
     parameter_name = "by"

@@ -47,7 +47,7 @@ class JournalLine(models.Model):
         ACCOUNT = "account"
         STAFF = "staff"
         SYSTEM = "system"
-        ANON = "anon", "somebody who is not signed in"
+        ANON = "anon", "not signed in"
 
     class Delivery(models.TextChoices):
         QUEUED = "queued"

@@ -55,18 +55,20 @@ class NotedPassword:
     def save(self, commit: bool = True) -> User:
         def saved() -> User:
             user: User = super(NotedPassword, self).save(commit)  # type: ignore[misc]
-            accounts.note("password_changed", user.pk, after={"has_password": user.has_usable_password()})
+            accounts.note_change(
+                "password_changed", user.pk, after={"has_password": user.has_usable_password()}
+            )
             return user
 
         return transactions.run(saved)
 
 
 class PasswordForm(NotedPassword, AdminPasswordChangeForm):
-    """Somebody else's password."""
+    """Sets the password of another account."""
 
 
 class OwnPasswordForm(NotedPassword, AdminOwnPasswordChangeForm):
-    """One's own password."""
+    """Sets the operator's own password."""
 
 
 def change_own_password(request: HttpRequest) -> HttpResponseBase:
@@ -80,7 +82,7 @@ def change_own_password(request: HttpRequest) -> HttpResponseBase:
 
 
 class NotedChanges:
-    """Pages that note in the journal what they make and change: before, after, and who is signed in."""
+    """Pages that note in the journal what they make and change: before, after, and the operator."""
 
     subject: str
 

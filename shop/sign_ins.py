@@ -21,7 +21,7 @@ from shop.throttling import Limit
 OF_NAME_FROM_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, seconds=60)
 FROM_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 OF_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
-# Anybody may fail to sign in: past these a failure leaves no line, and is only counted.
+# Any client may fail to sign in: past these limits a failure leaves no line, and is only counted.
 NOTED_OF_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
 NOTED_FROM_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
 NOTED_IN_ALL = Limit("failures-noted", times=600, seconds=3600)
@@ -98,7 +98,7 @@ def _note_success(user: User, address: str) -> None:
 def _note_failure(name: str, account_id: int | None, address: str) -> None:
     """Note it, or count it where there are many: the next line that is written says how many were left out.
 
-    A name that nobody has is not written down, for people type their password there.
+    An unknown name is not written down, because people type their password there.
     """
     global _unnoted
     network = throttling.network(address)

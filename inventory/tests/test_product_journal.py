@@ -1,4 +1,4 @@
-"""Who made a product or changed its price, by whatever way, is in the journal with what it was before."""
+"""Each way to make a product or change its price leaves a line: before, after, and the actor."""
 
 import getpass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Commands in a shell: who runs them, for the journal."""
+"""The user of the shell that a command runs in, as an actor in the journal."""
 
 import getpass
 
@@ -14,5 +14,5 @@ def user_name() -> str:
 
 
 def operator() -> Who:
-    """The shell's user as the one who acts."""
+    """The shell's user as an actor."""
     return Who(actor=Actor.STAFF, name=user_name()[:150])

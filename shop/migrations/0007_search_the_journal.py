@@ -1,4 +1,4 @@
-"""What operators search the journal by: who acted, what happened, and when; subjects and orders have indexes.
+"""Indexes for operators' searches of the journal by actor, by what happened and by time.
 
 Made in place, while the shop sells: some 10 s each for each million lines.
 """
@@ -9,7 +9,7 @@ ACTORS = [
     ("account", "Account"),
     ("staff", "Staff"),
     ("system", "System"),
-    ("anon", "somebody who is not signed in"),
+    ("anon", "not signed in"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Operators find what they look for in the journal: by who acted, what happened, about what, and when."""
+"""Operators search the journal by actor, by what happened, by subject and by time."""
 
 from datetime import timedelta
 from urllib.parse import urlencode
