@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -15,7 +16,7 @@ from unfold.decorators import display
 from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
-from shop import accounts, journal, journal_filters, replaying, transactions
+from shop import accounts, journal, journal_filters, replaying
 from shop.models import IdempotencyKey, JournalLine
 from shop.operators import NotedChanges, PasswordForm, ReadOnly
 
@@ -85,22 +86,19 @@ class GroupAdmin(NotedChanges, DjangoGroupAdmin, ModelAdmin):
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
         self.delete_queryset(request, Group.objects.filter(pk=obj.pk))
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Group]") -> None:
         """Note what the groups were, and whose."""
-
-        def deleted() -> None:
-            for group in queryset.select_for_update():
-                rights = sorted(map(str, group.permissions.all()))
-                members = sorted(group.user_set.values_list("pk", flat=True))
-                journal.note(
-                    what="group.deleted",
-                    subject=f"group {group.pk}",
-                    before={"name": group.name, "permissions": rights, "members": members},
-                    is_internal=True,
-                )
-            queryset.delete()
-
-        transactions.run(deleted)
+        for group in queryset.select_for_update():
+            rights = sorted(map(str, group.permissions.all()))
+            members = sorted(group.user_set.values_list("pk", flat=True))
+            journal.note(
+                what="group.deleted",
+                subject=f"group {group.pk}",
+                before={"name": group.name, "permissions": rights, "members": members},
+                is_internal=True,
+            )
+        queryset.delete()
 
 
 @admin.register(IdempotencyKey)

@@ -6,12 +6,13 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse_lazy
 from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm
 
-from shop import accounts, addresses, journal, sign_ins, transactions
+from shop import accounts, addresses, journal, sign_ins
 from shop.accounts import InvalidCredentials
 from shop.errors import Throttled, Unavailable
 
@@ -52,15 +53,11 @@ class SignInForm(AuthenticationForm):
 class NotedPassword:
     """A form that sets a password, and notes in the journal that it did."""
 
+    @transaction.atomic
     def save(self, commit: bool = True) -> User:
-        def saved() -> User:
-            user: User = super(NotedPassword, self).save(commit)  # type: ignore[misc]
-            accounts.note_change(
-                "password_changed", user.pk, after={"has_password": user.has_usable_password()}
-            )
-            return user
-
-        return transactions.run(saved)
+        user: User = super().save(commit)  # type: ignore[misc]
+        accounts.note_change("password_changed", user.pk, after={"has_password": user.has_usable_password()})
+        return user
 
 
 class PasswordForm(NotedPassword, AdminPasswordChangeForm):
