@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from coupons import issuing
 from coupons.partners import patience
 from payments.gateways import breaking
-from shop import clock, data_platform, disabled_accounts, throttling
+from shop import clock, data_platform, disabled_accounts, sign_ins, throttling
 from shop import redis as shop_redis
 
 
@@ -50,6 +50,7 @@ def _forgetful_process() -> None:
     clock.follow_host()
     disabled_accounts.forget()
     throttling.forget()
+    sign_ins.forget()
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()

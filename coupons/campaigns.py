@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 
 from coupons import issuing, partners, reopening
 from coupons.models import Campaign
-from shop import clock, transactions
+from shop import clock, journal, transactions
 from shop.errors import Invalid, NotFound, Rejected
 
 
@@ -29,6 +29,7 @@ class Terms(TypedDict, total=False):
     coupon_valid_for_days: int
 
 
+TERMS = tuple(Terms.__annotations__)
 # Coupons that people hold draw on these: once there is one, they stay.
 FIXED_ONCE_ISSUED = (
     "code_source",
@@ -49,7 +50,13 @@ def create(**terms: Unpack[Terms]) -> Campaign:
     campaign = Campaign(**given)
     faults = [*_faults_of_strategy(campaign.strategy), *_faults_of_partner(campaign.partner)]
     _check([*_faults(campaign), *faults])
-    return transactions.run(lambda: Campaign.objects.create(**given), transactions.ONCE)
+
+    def insert() -> Campaign:
+        created = Campaign.objects.create(**given)
+        _note("campaign.created", created, after={name: getattr(created, name) for name in TERMS})
+        return created
+
+    return transactions.run(insert, transactions.ONCE)
 
 
 def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
@@ -65,6 +72,7 @@ def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
         campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
         changed = {name: value for name, value in terms.items() if value != getattr(campaign, name)}
         _require_changeable(campaign, changed)
+        before = {name: getattr(campaign, name) for name in changed}
         for name, value in changed.items():
             setattr(campaign, name, value)
         # What it had before it may keep, also where it can't be given to another.
@@ -73,6 +81,8 @@ def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
         _check([*_faults(campaign), *strategy_faults, *partner_faults])
         campaign.version += 1
         campaign.save(update_fields=[*changed, "version"])
+        if changed:
+            _note("campaign.changed", campaign, before=before, after=changed)
         return campaign
 
     campaign = transactions.run(work, transactions.ONCE)
@@ -93,6 +103,12 @@ def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
     if include_closed:
         return Campaign.objects.all()
     return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=clock.now()))
+
+
+def _note(
+    what: str, campaign: Campaign, *, after: dict[str, object], before: dict[str, object] | None = None
+) -> None:
+    journal.note(what=what, subject=f"campaign {campaign.pk}", before=before, after=after)
 
 
 def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:

@@ -6,7 +6,7 @@ far it is stands in its row, so the same id goes on where an earlier run ended, 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -15,12 +15,12 @@ from uuid import UUID
 from django.db import IntegrityError
 from structlog import get_logger
 
-from inventory import levels, movements
+from inventory import levels, movements, product_journal
 from inventory.levels import Change
 from inventory.models import Delivery, Product, StockMovement
 from inventory.movements import MovementRow
 from inventory.products import KEEP, Keep
-from shop import clock, transactions
+from shop import clock, journal, transactions
 from shop.errors import Invalid, Rejected
 
 T = TypeVar("T")
@@ -194,7 +194,7 @@ def _receive_chunk(delivery_id: UUID, rows: Sequence[Row]) -> Delivery:
     Product.objects.bulk_create([_product(row) for row in chunk if row.sku not in known])
     by_sku = {row.sku: row for row in chunk}
     ids = Product.objects.filter(sku__in=by_sku).values_list("id", "sku")
-    changed = _change({id: by_sku[sku] for id, sku in ids}, delivery)
+    changed = _change({id: by_sku[sku] for id, sku in ids}, delivery, known=known)
     delivery.created += len(chunk) - len(known)
     delivery.changed += changed
     delivery.received += sum(row.quantity for row in chunk)
@@ -210,11 +210,16 @@ def _product(row: Row) -> Product:
     return Product(sku=row.sku, name=row.name, price=row.price, low_stock_threshold=threshold)
 
 
-def _change(rows: Mapping[int, Row], delivery: Delivery) -> int:
+def _change(rows: Mapping[int, Row], delivery: Delivery, *, known: Container[str]) -> int:
     """Lock the products, change what the rows say otherwise, add the quantities. Returns how many changed."""
     products = levels.lock(rows)
-    changed = [product for id, product in products.items() if _take_over(product, rows[id])]
-    _save(changed)
+    taken_over = ((id, _take_over(product, rows[id])) for id, product in products.items())
+    changes = {id: differences for id, differences in taken_over if differences}
+    _save([products[id] for id in changes])
+    journal.note_all(
+        product_journal.created(product) for product in products.values() if product.sku not in known
+    )
+    journal.note_all(product_journal.changed(id, differences) for id, differences in changes.items())
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
     levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
     now = clock.now()
@@ -233,7 +238,7 @@ def _change(rows: Mapping[int, Row], delivery: Delivery) -> int:
             for id, quantity in arrived.items()
         ]
     )
-    return len(changed)
+    return len(changes)
 
 
 def _take_over(product: Product, row: Row) -> dict[str, tuple[Any, Any]]:

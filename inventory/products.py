@@ -8,9 +8,9 @@ from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 
-from inventory import levels
+from inventory import levels, product_journal
 from inventory.models import Product
-from shop import transactions
+from shop import journal, transactions
 from shop.errors import NotFound, Rejected
 
 
@@ -65,13 +65,15 @@ def create(
     """
 
     def insert() -> Product:
-        return Product.objects.create(
+        product = Product.objects.create(
             sku=sku,
             name=name,
             price=price,
             is_active=is_active,
             low_stock_threshold=low_stock_threshold,
         )
+        journal.note_all([product_journal.created(product)])
+        return product
 
     return _with_unique_sku(insert, sku)
 
@@ -99,8 +101,14 @@ def change(
         product = lock(product_id)
         if not changes:
             return product
+        before = {field: getattr(product, field) for field in changes}
         for field, value in changes.items():
             setattr(product, field, value)
+        differing = {
+            field: (before[field], value) for field, value in changes.items() if before[field] != value
+        }
+        if differing:
+            journal.note_all([product_journal.changed(product_id, differing)])
         # An order that priced the product without a lock has to look again.
         product.version += 1
         product.save(update_fields=[*changes, "version"])

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 
-from shop import accounts, addresses, schema, throttling, tokens
+from shop import accounts, addresses, schema, sign_ins, throttling, tokens
 from shop.account_bodies import (
     AccountBody,
     OwnAccountBody,
@@ -18,6 +18,7 @@ from shop.account_bodies import (
 from shop.calls import Request, Response, View
 from shop.permissions import account_id
 from shop.reading import read
+from shop.token_signatures import TokenInvalid
 
 
 class ForAnybody(View):
@@ -34,9 +35,9 @@ class Users(ForAnybody):
         responses={201: AccountBody} | schema.refusals({429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """60 an hour and address."""
+        """60 an hour and address; of IPv6 the first 64 bits count."""
         asked = read(RegisterInput, request)
-        throttling.check([(throttling.REGISTRATIONS, addresses.of(request))])
+        throttling.check([(throttling.REGISTRATIONS, throttling.network(addresses.of(request)))])
         user = accounts.register(username=asked.username, email=asked.email, password=asked.password)
         return Response(_account(user), status=201)
 
@@ -47,7 +48,7 @@ class OwnAccount(View):
         """Who the access token speaks for."""
         user = User.objects.filter(pk=account_id(request)).first()
         if user is None:
-            raise tokens.TokenInvalid
+            raise TokenInvalid
         return Response(_account(user) | {"is_staff": user.is_staff})
 
 
@@ -58,15 +59,15 @@ class SignIn(ForAnybody):
         responses={200: TokensBody} | schema.refusals({401: ["invalid_credentials"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """10 attempts a minute and username, 60 a minute and address."""
+        """10 attempts a minute and username from an address, 60 a minute and address.
+
+        Attempts from many addresses at one username are limited only where they are over 100 a minute, and
+        not for addresses that have signed in to it lately. Of IPv6 the first 64 bits count.
+        """
         asked = read(SignInInput, request)
-        throttling.check(
-            [
-                (throttling.SIGN_INS_OF_NAME, accounts.known_as(asked.username)),
-                (throttling.SIGN_INS_FROM_ADDRESS, addresses.of(request)),
-            ]
+        user = sign_ins.sign_in(
+            username=asked.username, password=asked.password, address=addresses.of(request)
         )
-        user = accounts.sign_in(username=asked.username, password=asked.password)
         return Response(asdict(tokens.pair_for(user)))
 
 
@@ -77,7 +78,10 @@ class Refresh(ForAnybody):
         responses={200: TokensBody} | schema.refusals({401: ["token_invalid"]}),
     )
     def post(self, request: Request) -> Response:
-        """Refresh tokens rotate: each is good for one use."""
+        """Refresh tokens rotate: each is good for one use.
+
+        A used one is refused; more than 10 s after its use it also ends all tokens of its sign-in.
+        """
         return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
 
 
@@ -86,7 +90,7 @@ class SignOut(View):
         summary="Have a refresh token refused from now on", request=RefreshInput, responses={204: None}
     )
     def post(self, request: Request) -> Response:
-        """For one's own refresh token; repeating it is fine."""
+        """For one's own refresh token, and all of the same sign-in; repeating it is fine."""
         tokens.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))
         return Response(status=204)
 

@@ -1,8 +1,10 @@
-"""Accounts: registering, and signing in by name and password."""
+"""Accounts: registering, whether a password is right, disabling."""
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Mapping
+from typing import Any
 
-from django.contrib.auth import authenticate
+from django.conf import settings
+from django.contrib import auth
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
@@ -10,8 +12,17 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 
-from shop import transactions
+from shop import journal, transactions
+from shop.admission import Admission
 from shop.errors import Invalid, NotAuthenticated, invalid_field
+
+# Every sign-in and registration costs a hash, a third of a second of a processor. More at once than these
+# would leave buyers neither processors nor threads.
+HASHES_AT_ONCE = 2
+HASHES_IN_LINE = max(2, settings.WEB_THREADS // 4)
+_hashing = Admission(
+    name="a password's check", at_the_row=HASHES_AT_ONCE, in_line=HASHES_IN_LINE, wait_seconds=5.0
+)
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -28,14 +39,16 @@ def register(*, username: str, email: str, password: str) -> User:
     """Make an account.
 
     Raises `Invalid` with every wrong field, or with the code `taken` when the name is somebody's: the
-    unique constraint decides, so of two who ask at once one gets it.
+    unique constraint decides, so of two who ask at once one gets it. Raises `Overloaded` while too many
+    passwords are hashed.
     """
     given = {
         "username": User.normalize_username(username),
         "email": User.objects.normalize_email(email),
     }
     _check(User(**given), password)
-    password_hash = make_password(password)
+    with _hashing.place():
+        password_hash = make_password(password)
     try:
         return transactions.run(
             lambda: User.objects.create(**given, password=password_hash), transactions.ONCE
@@ -44,12 +57,14 @@ def register(*, username: str, email: str, password: str) -> User:
         raise invalid_field("username", "taken", "Somebody else has this username.") from None
 
 
-def sign_in(*, username: str, password: str) -> User:
-    """The active account of this name and password. Raises `InvalidCredentials`.
+def authenticate(*, username: str, password: str) -> User:
+    """The active account of this name and password.
 
-    Takes as long for a name that nobody has: Django hashes the password all the same.
+    Takes as long for an unknown name: Django hashes the password all the same. Raises
+    `InvalidCredentials`, and `Overloaded` while too many passwords are hashed.
     """
-    user = authenticate(username=User.normalize_username(username), password=password)
+    with _hashing.place():
+        user = auth.authenticate(username=User.normalize_username(username), password=password)
     if not isinstance(user, User):
         raise InvalidCredentials
     return user
@@ -60,16 +75,36 @@ def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> 
 
     Returns how many were active until now.
     """
-    ids = [id for id in account_ids if id not in keeping]
-    chosen = User.objects.filter(pk__in=ids, is_active=True)
-    return transactions.run(lambda: chosen.update(is_active=False), transactions.ONCE)
+    chosen = User.objects.filter(pk__in=[id for id in account_ids if id not in keeping], is_active=True)
+
+    def disabled() -> int:
+        ids = list(chosen.select_for_update().order_by("pk").values_list("pk", flat=True))
+        User.objects.filter(pk__in=ids).update(is_active=False)
+        for id in ids:
+            note_change("changed", id, before={"is_active": True}, after={"is_active": False})
+        return len(ids)
+
+    return transactions.run(disabled, transactions.ONCE)
 
 
-def known_as(username: str) -> str:
-    """One word for all spellings of a name that the database takes for the same account."""
+def note_change(
+    what: str, account_id: int, *, before: Mapping[str, Any] | None = None, after: Mapping[str, Any]
+) -> None:
+    """Note in the journal what was done to an account, in the transaction that does it."""
+    journal.note(
+        what=f"account.{what}", subject=subject(account_id), before=before, after=after, is_internal=True
+    )
+
+
+def id_of(username: str) -> int | None:
+    """The account of this name, however it is spelt; None for an unknown name."""
     name = User.normalize_username(username)
-    account_id = User.objects.filter(username=name).values_list("pk", flat=True).first()
-    return str(account_id) if account_id else name.casefold()
+    return User.objects.filter(username=name).values_list("pk", flat=True).first()
+
+
+def subject(account_id: int) -> str:
+    """The account as the subject of a journal line."""
+    return f"account {account_id}"
 
 
 def _check(user: User, password: str) -> None:

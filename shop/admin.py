@@ -8,16 +8,17 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
-from shop import accounts, replaying
+from shop import accounts, journal, journal_filters, replaying
 from shop.models import IdempotencyKey, JournalLine
-from shop.operators import ReadOnly
+from shop.operators import NotedChanges, PasswordForm, ReadOnly
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -25,13 +26,20 @@ RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
 
 
+def is_superuser(request: HttpRequest) -> bool:
+    """Whether the page is open to a superuser whose account is not disabled."""
+    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
     """Accounts are disabled, never deleted: orders and entries speak of them."""
+
+    subject = "account"
 
     form = UserChangeForm
     add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
+    change_password_form = PasswordForm
     list_display = ["username", "email", "is_active", "is_staff", "date_joined"]
     actions = ["disable"]
     show_full_result_count = False
@@ -48,11 +56,11 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers hand out rights; or who may change accounts could make themselves superuser."""
         own = super().get_readonly_fields(request, obj)
-        return own if request.user.is_superuser else (*own, *RIGHTS)
+        return own if is_superuser(request) else (*own, *RIGHTS)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Superusers are changed by superusers, their passwords included."""
-        if obj is not None and obj.is_superuser and not request.user.is_superuser:
+        """Only superusers change staff accounts: a colleague's password comes with the colleague's rights."""
+        if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
             return False
         return super().has_change_permission(request, obj)
 
@@ -61,8 +69,36 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    """Sets of rights."""
+class GroupAdmin(NotedChanges, DjangoGroupAdmin, ModelAdmin):
+    """Sets of rights. Only superusers touch them: members could give themselves every right."""
+
+    subject = "group"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_superuser(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return is_superuser(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return is_superuser(request)
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        self.delete_queryset(request, Group.objects.filter(pk=obj.pk))
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Group]") -> None:
+        """Note what the groups were, and whose."""
+        for group in queryset.select_for_update():
+            rights = sorted(map(str, group.permissions.all()))
+            members = sorted(group.user_set.values_list("pk", flat=True))
+            journal.note(
+                what="group.deleted",
+                subject=f"group {group.pk}",
+                before={"name": group.name, "permissions": rights, "members": members},
+                is_internal=True,
+            )
+        queryset.delete()
 
 
 @admin.register(IdempotencyKey)
@@ -77,13 +113,22 @@ class IdempotencyKeyAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(JournalLine)
 class JournalLineAdmin(ReadOnly, ModelAdmin):
-    """The journal, newest first. It is long: what narrows it down are exact words that an index knows."""
+    """The journal, newest first. It is long: what narrows it down are words that an index knows."""
 
     list_display = ["at", "what", "subject", "who", "order_id", "told", "detail"]
-    list_filter = ["delivery", "actor", "at"]
+    list_filter = [
+        journal_filters.ByActor,
+        journal_filters.ByWhat,
+        journal_filters.Since,
+        journal_filters.Before,
+        "actor",
+        "delivery",
+    ]
+    list_filter_submit = True
     search_fields = ["subject", "order_id"]
     search_help_text = (
-        "An order's id, or a subject as it is written: `coupon CODE`, `product 7`, `wallet 42`."
+        "An order's id, or a subject as it is written: `account 42`, `campaign 3`, `coupon CODE`, "
+        "`group 2`, `product 7`, `wallet 42`."
     )
     ordering = ["-id"]
     actions = ["replay"]

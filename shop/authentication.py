@@ -5,7 +5,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from shop import disabled_accounts, journal, tokens
-from shop.tokens import Account, TokenInvalid
+from shop.token_signatures import TokenInvalid
+from shop.tokens import Account
 
 
 class BearerToken(BaseAuthentication):

@@ -1,7 +1,8 @@
 """Reading one setting: the environment's word, checked, or one line that says what is wrong with it."""
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,9 @@ STRIPES_OWN_UNITS = {"ISK", "UGX"}
 """Without a minor unit in ISO 4217, and yet in hundredths at Stripe."""
 STRIPE_REMEMBERS_SECONDS = 82_800
 """An hour less than the day that Stripe keeps idempotency keys for."""
+SIGNING_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+SHORTEST_SIGNING_KEY = 32
+"""HMAC with SHA-256 wants a key that is no shorter than its result (RFC 7518)."""
 
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
@@ -73,6 +77,32 @@ def database(name: str, default: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
     found: dict[str, Any] = env.db(name, default=default)
     return found
+
+
+def signing_keys(entries: Sequence[str], secret_key: str) -> tuple[tuple[str, str], ...]:
+    """The ids and keys of the entries of TOKEN_SIGNING_KEYS.
+
+    `SECRET_KEY` stands for that setting: the key of tokens that name none, whose id is empty.
+    """
+    keys = [("", secret_key) if entry == "SECRET_KEY" else _signing_key(entry) for entry in entries]
+    if len({key_id for key_id, _ in keys}) < len(keys) or not keys:
+        raise ImproperlyConfigured("TOKEN_SIGNING_KEYS must name one or more keys, each id once.")
+    return tuple(keys)
+
+
+def _signing_key(entry: str) -> tuple[str, str]:
+    """What is wrong with an entry is said without the key, for messages end in logs."""
+    key_id, _, key = entry.partition(":")
+    if not SIGNING_KEY_ID.fullmatch(key_id):
+        raise ImproperlyConfigured(
+            "TOKEN_SIGNING_KEYS has an entry that is neither `SECRET_KEY` nor `id:key`; "
+            "an id is 1 to 32 letters, digits, `.`, `_` and `-`."
+        )
+    if len(key) < SHORTEST_SIGNING_KEY:
+        raise ImproperlyConfigured(
+            f"TOKEN_SIGNING_KEYS: the key {key_id} must have {SHORTEST_SIGNING_KEY} characters or more."
+        )
+    return key_id, key
 
 
 def usable_with_stripe(api_key: str, *, currency: str, give_up_seconds: int) -> None:

@@ -57,6 +57,7 @@ class JournalLine(models.Model):
         ACCOUNT = "account"
         STAFF = "staff"
         SYSTEM = "system"
+        ANON = "anon", "not signed in"
 
     class Delivery(models.TextChoices):
         QUEUED = "queued"
@@ -101,6 +102,10 @@ class JournalLine(models.Model):
             models.Index(fields=["order_id", "what"], name="shop_journalline_of_order_what"),
             models.Index(fields=["subject", "id"], name="shop_journalline_of_subject"),
             models.Index(fields=["delivery", "next_attempt_at"], name="shop_journalline_by_delivery"),
+            # What operators search by; the pages show the newest first.
+            models.Index(fields=["actor_id", "id"], name="shop_journalline_of_actor"),
+            models.Index(fields=["what", "id"], name="shop_journalline_of_what"),
+            models.Index(fields=["at"], name="shop_journalline_by_instant"),
         ]
 
     def __str__(self) -> str:

@@ -4,14 +4,19 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.models import User
+from django.contrib.auth.views import PasswordChangeView
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
-from unfold.forms import AuthenticationForm
+from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm
 
-from shop import accounts, addresses, throttling
-from shop.errors import Throttled
+from shop import accounts, addresses, journal, sign_ins
+from shop.accounts import InvalidCredentials
+from shop.errors import Throttled, Unavailable
 
 
 class ReadOnly:
@@ -48,20 +53,77 @@ class OwnTransactions(admin.ModelAdmin):
 
 
 class SignInForm(AuthenticationForm):
-    """The admin's sign-in shares the API's windows: guessing is no easier here."""
+    """The admin's sign-in is the API's, with its windows and journal lines: guessing is no easier here."""
 
     def clean(self) -> dict[str, Any]:
-        name = accounts.known_as(self.cleaned_data.get("username", ""))
+        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         assert self.request is not None
-        attempts = [
-            (throttling.SIGN_INS_OF_NAME, name),
-            (throttling.SIGN_INS_FROM_ADDRESS, addresses.of(self.request)),
-        ]
-        try:
-            throttling.check(attempts)
-        except Throttled as error:
-            raise forms.ValidationError(
-                f"Too many attempts; try again in {error.retry_after} s.", code=error.code
-            ) from None
-        cleaned: dict[str, Any] = super().clean()
-        return cleaned
+        if username and password:
+            address = addresses.of(self.request)
+            try:
+                self.user_cache = sign_ins.sign_in(
+                    username=username, password=password, address=address, is_operator=True
+                )
+            except InvalidCredentials:
+                raise self.get_invalid_login_error() from None
+            except (Throttled, Unavailable) as error:
+                detail = f"{error.detail} Try again in {error.retry_after} s."
+                raise forms.ValidationError(detail, code=error.code) from None
+        return self.cleaned_data
+
+
+class NotedPassword:
+    """A form that sets a password, and notes in the journal that it did."""
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> User:
+        user: User = super().save(commit)  # type: ignore[misc]
+        accounts.note_change("password_changed", user.pk, after={"has_password": user.has_usable_password()})
+        return user
+
+
+class PasswordForm(NotedPassword, AdminPasswordChangeForm):
+    """Sets the password of another account."""
+
+
+class OwnPasswordForm(NotedPassword, AdminOwnPasswordChangeForm):
+    """Sets the operator's own password."""
+
+
+def change_own_password(request: HttpRequest) -> HttpResponseBase:
+    """The page of the admin's site, whose form can't be chosen there."""
+    view = PasswordChangeView.as_view(
+        form_class=OwnPasswordForm,
+        success_url=reverse_lazy("admin:password_change_done"),
+        extra_context=admin.site.each_context(request),
+    )
+    return view(request)
+
+
+class NotedChanges:
+    """Pages that note in the journal what they make and change: before, after, and the operator."""
+
+    subject: str
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Called when all is saved, in the same transaction."""
+        super().save_related(request, form, formsets, change)  # type: ignore[misc]
+        fields = {field.name for field in form.instance._meta.get_fields()} - {"password"}
+        after = {name: _plain(form.cleaned_data[name]) for name in form.changed_data if name in fields}
+        before = {name: _plain(form.initial.get(name)) for name in after}
+        changed = [name for name in after if after[name] != before[name]]
+        if changed:
+            journal.note(
+                what=f"{self.subject}.{'changed' if change else 'created'}",
+                subject=f"{self.subject} {form.instance.pk}",
+                before={name: before[name] for name in changed} if change else None,
+                after={name: after[name] for name in changed},
+                is_internal=True,
+            )
+
+
+def _plain(value: Any) -> Any:
+    """A form's value as JSON has it: rows by their names."""
+    if isinstance(value, list | QuerySet):
+        return sorted(str(row) for row in value)
+    return str(value) if isinstance(value, Model) else value

@@ -1,7 +1,5 @@
 """Every setting, read from environment variables (and `.env`), checked at start."""
 
-from datetime import timedelta
-
 from shop import logs
 from shop.configuration import (
     BASE_DIR,
@@ -14,6 +12,7 @@ from shop.configuration import (
     flag,
     number,
     one_of,
+    signing_keys,
     usable_with_stripe,
 )
 
@@ -21,6 +20,8 @@ from shop.configuration import (
 DEBUG = flag("DEBUG")
 LAB = flag("LAB")
 SECRET_KEY = env.str("SECRET_KEY", default="only-for-debug-" * 4 if DEBUG else env.NOTSET)
+# Of access and refresh tokens: the first signs, all are good.
+TOKEN_SIGNING_KEYS = signing_keys(env.list("TOKEN_SIGNING_KEYS", default=[]) or ["SECRET_KEY"], SECRET_KEY)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, least=0)
@@ -37,6 +38,7 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "unfold.contrib.import_export",
     "import_export",
     "django.contrib.admin",
@@ -204,14 +206,6 @@ REST_FRAMEWORK = {
 }
 MAX_BODY_BYTES = 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
-SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
-    "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
-    "ROTATE_REFRESH_TOKENS": True,
-    "BLACKLIST_AFTER_ROTATION": True,
-    "UPDATE_LAST_LOGIN": False,
-    "SIGNING_KEY": SECRET_KEY,
-}
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -1,4 +1,4 @@
-"""How often somebody may try: sliding windows, exact in Redis, per process in memory while it is away.
+"""How often something may be tried: sliding windows, exact in Redis, per process in memory while it is away.
 
 One Lua script looks at all of an attempt's windows and counts it in all or none, so that attempts at the
 same moment can't slip through together. A refused attempt counts nothing.
@@ -11,7 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import IPv6Network, ip_address
 
 from redis import Redis
 
@@ -28,10 +29,7 @@ class Limit:
     seconds: int
 
 
-SIGN_INS_OF_NAME = Limit("sign-ins-of-name", times=10, seconds=60)
-SIGN_INS_FROM_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 REGISTRATIONS = Limit("registrations-from-address", times=60, seconds=3600)
-LONGEST_SECONDS = 3600
 
 # The windows are sorted sets of attempts by time. The reply is the wait in microseconds, 0 for "go on".
 COUNT = """
@@ -56,12 +54,22 @@ end
 return 0
 """
 # In memory an attack may fill this many windows within their time; then the next ones are refused, for
-# forgetting the oldest would unthrottle them.
+# forgetting some would unthrottle those.
 MOST_WINDOWS = 10_000
 
 Attempt = tuple[Limit, str]
 _mutex = threading.Lock()
-_windows: dict[str, deque[float]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Attempts in memory, by time, and the seconds for which each counts."""
+
+    seconds: int
+    attempts: deque[float] = field(default_factory=deque)
+
+
+_windows: dict[str, _Window] = {}
 
 
 def check(attempts: Sequence[Attempt]) -> None:
@@ -72,6 +80,15 @@ def check(attempts: Sequence[Attempt]) -> None:
         seconds = _wait_by_memory(keys, time.monotonic())
     if seconds > 0:
         raise Throttled("Too many attempts; wait a while.", retry_after=math.ceil(seconds))
+
+
+def network(address: str) -> str:
+    """Whom an address stands for: a subscriber has a whole /64 of IPv6 to choose from, and one of IPv4."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    return str(IPv6Network((known.packed[:8] + bytes(8), 64))) if known.version == 6 else address
 
 
 def forget() -> None:
@@ -96,8 +113,8 @@ def _wait_by_memory(keys: dict[str, Limit], now: float) -> float:
         wait = max(_wait(key, limit, now) for key, limit in keys.items())
         if wait > 0:
             return wait
-        for key in keys:
-            _windows.setdefault(key, deque()).append(now)
+        for key, limit in keys.items():
+            _windows.setdefault(key, _Window(limit.seconds)).attempts.append(now)
         return 0.0
 
 
@@ -106,16 +123,17 @@ def _wait(key: str, limit: Limit, now: float) -> float:
     window = _windows.get(key)
     if window is None:
         return 0.0 if _has_room(now) else float(limit.seconds)
-    while window and window[0] <= now - limit.seconds:
-        window.popleft()
-    return window[0] + limit.seconds - now if len(window) >= limit.times else 0.0
+    attempts = window.attempts
+    while attempts and attempts[0] <= now - limit.seconds:
+        attempts.popleft()
+    return attempts[0] + limit.seconds - now if len(attempts) >= limit.times else 0.0
 
 
 def _has_room(now: float) -> bool:
-    """Whether another window fits; those that nobody used for an hour make room."""
+    """Whether another window fits; those in which nothing counts any more make room."""
     if len(_windows) < MOST_WINDOWS:
         return True
-    oldest = now - LONGEST_SECONDS
-    for key in [key for key, window in _windows.items() if not window or window[-1] <= oldest]:
-        del _windows[key]
+    for key, window in list(_windows.items()):
+        if not window.attempts or window.attempts[-1] <= now - window.seconds:
+            del _windows[key]
     return len(_windows) < MOST_WINDOWS

@@ -1,40 +1,37 @@
-"""Access and refresh tokens: JSON Web Tokens behind one module, the only one that knows simplejwt.
+"""Access and refresh tokens of accounts; the only module that knows simplejwt, whose blacklist it keeps.
 
 An access token tells all that a call needs, so it is verified without the database. A refresh token is
-good for one use: using it up inserts its line in the blacklist, and the unique key there decides who was
-first.
+good for one use: using it up inserts its line in the blacklist, and the unique key there decides which use
+was first. All refresh tokens that follow from one sign-in are a family. A token that is used again after its
+successor was given out may be stolen, so the family ends: its id is put on the blacklist as well.
 """
 
-import hmac
-from base64 import urlsafe_b64decode
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
-import orjson
-from django.conf import settings
 from django.contrib.auth.models import User
-from rest_framework_simplejwt.exceptions import TokenError
-from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
-from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
+from prometheus_client import Counter
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from shop import clock, transactions
-from shop.errors import NotAuthenticated
+from shop import accounts, clock, journal, token_signatures, transactions
+from shop.journal import Actor, Who
+from shop.token_signatures import TokenInvalid
 
+ACCESS_LIFETIME = timedelta(minutes=15)
+REFRESH_LIFETIME = timedelta(days=14)
+# A client that lost the answer repeats at once, and two tabs of a browser refresh in the same moment: that is
+# refused, and yet no sign of a thief.
+REUSE_GRACE = timedelta(seconds=10)
 SWEEP_BATCH = 1_000
-ACCOUNT, STAFF = "user_id", "staff"
-# {"alg":"HS256","typ":"JWT"}, as simplejwt writes it.
-HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
-
-
-class TokenInvalid(NotAuthenticated):
-    """The token is forged, expired, used up, of the wrong kind, or its account is disabled."""
-
-    code = "token_invalid"
-    title = "Token not valid"
-
-    def __init__(self) -> None:
-        super().__init__("The token is not valid, or not any more; sign in again.")
+ACCOUNT, STAFF, FAMILY, CREDENTIAL = "user_id", "staff", "family", "credential"
+REUSED = Counter(
+    "firstcome_refresh_tokens_reused",
+    "Used refresh tokens that came again later, which ended all tokens of their sign-in.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,107 +63,65 @@ class Pair:
     refresh: str
 
 
-class _Refresh(RefreshToken):
-    """Verified without a look at the blacklist: `_use_up` asks it, and exactly."""
-
-    def check_blacklist(self) -> None:
-        """Leave the answer to the insert: a look now could be outdated by then."""
+def access_for(user: User, *, lifetime: timedelta = ACCESS_LIFETIME) -> str:
+    """An access token of the account, good for `lifetime`."""
+    return token_signatures.sign(_claims("access", user, lifetime) | {STAFF: user.is_staff})
 
 
-def access_for(user: User, *, lifetime: timedelta | None = None) -> str:
-    """An access token of the account, good for `lifetime` (15 minutes)."""
-    token = AccessToken()
-    token[ACCOUNT] = str(user.pk)
-    token[STAFF] = user.is_staff
-    _set_times(token, lifetime)
-    return str(token)
+def pair_for(user: User, *, family: str | None = None) -> Pair:
+    """A fresh access and refresh token, of a new family unless one is given.
 
-
-def pair_for(user: User) -> Pair:
-    """A fresh access and refresh token. Writes nothing: only used refresh tokens are kept."""
-    refresh = _Refresh()
-    refresh[ACCOUNT] = str(user.pk)
-    _set_times(refresh)
-    return Pair(access=access_for(user), refresh=str(refresh))
-
-
-def _set_times(token: Token, lifetime: timedelta | None = None) -> None:
-    """By the clock of all processes; simplejwt goes by the host's."""
-    issued_at = clock.now()
-    token.set_iat(at_time=issued_at)
-    token.set_exp(from_time=issued_at, lifetime=lifetime)
+    Writes nothing: only used refresh tokens are kept.
+    """
+    own = {FAMILY: family or uuid4().hex, CREDENTIAL: _credential(user)}
+    refresh = token_signatures.sign(_claims("refresh", user, REFRESH_LIFETIME) | own)
+    return Pair(access=access_for(user), refresh=refresh)
 
 
 def read_access(raw: str) -> Account:
     """The account an access token speaks for, without a query. Raises `TokenInvalid`."""
-    claims = signed_claims(raw)
-    is_access = claims.get("token_type") == "access" and "jti" in claims
-    if not is_access or not _is_good_now(claims.get("exp")):
-        raise TokenInvalid
+    claims = _claims_of("access", raw)
     return Account(id=_account_id(claims), is_staff=claims.get(STAFF) is True)
-
-
-def signed_claims(raw: str) -> dict[str, Any]:
-    """What the token claims, once its signature is found to be ours. Raises `TokenInvalid`.
-
-    Every call needs this, and PyJWT takes ten times as long for it. We sign all our tokens in the same way,
-    so the header is compared rather than believed; what it says of algorithms is never looked at.
-    """
-    signed, _, signature = raw.rpartition(".")
-    header, _, payload = signed.partition(".")
-    if header != HEADER:
-        raise TokenInvalid
-    try:
-        expected = hmac.digest(_signing_key(), signed.encode("ascii"), "sha256")
-        if not hmac.compare_digest(expected, _decoded(signature)):
-            raise TokenInvalid
-        claims = orjson.loads(_decoded(payload))
-    except ValueError:
-        raise TokenInvalid from None
-    if not isinstance(claims, dict):
-        raise TokenInvalid
-    return claims
-
-
-def _decoded(segment: str) -> bytes:
-    return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-
-
-def _signing_key() -> bytes:
-    key: str = settings.SIMPLE_JWT["SIGNING_KEY"]
-    return key.encode()
-
-
-def _is_good_now(expires_at: Any) -> bool:
-    return isinstance(expires_at, int | float) and clock.now().timestamp() < expires_at
 
 
 def rotate(raw: str) -> Pair:
     """Use a refresh token up and give the next pair.
 
-    Of any number of uses, at once or later, one succeeds. Raises `TokenInvalid`, also for an account
-    that is disabled or gone.
+    Of any number of uses, at once or later, one succeeds; one that comes later than `REUSE_GRACE` ends the
+    family. Raises `TokenInvalid`, also for an account that is disabled or gone, that is another one under the
+    same number, or whose password has changed since, and for a family that has ended.
     """
-    token = _verified(raw)
+    claims = _claims_of("refresh", raw)
 
-    def rotated() -> Pair:
-        user = User.objects.filter(pk=_account_id(token), is_active=True).first()
-        if user is None or not _use_up(token):
-            raise TokenInvalid
-        return pair_for(user)
+    def rotated() -> Pair | None:
+        user = User.objects.filter(pk=_account_id(claims), is_active=True).first()
+        if user is None or not _still_good(claims, user):
+            return None
+        if _use_up(claims):
+            return pair_for(user, family=claims.get(FAMILY))
+        _end_family_if_stolen(claims)
+        return None
 
-    return transactions.run(rotated, transactions.ONCE)
+    pair = transactions.run(rotated, transactions.ONCE)
+    if pair is None:
+        raise TokenInvalid
+    return pair
 
 
 def revoke(raw: str, *, account_id: int) -> None:
-    """Refuse the account's refresh token from now on; again is the same.
+    """Refuse the account's refresh token and those of its family from now on; again is the same.
 
     Raises `TokenInvalid` for what is no refresh token of this account.
     """
-    token = _verified(raw)
-    if _account_id(token) != account_id:
+    claims = _claims_of("refresh", raw)
+    if _account_id(claims) != account_id:
         raise TokenInvalid
-    transactions.run(lambda: _use_up(token), transactions.REPEATABLE)
+
+    def revoked() -> None:
+        _use_up(claims)
+        _end_family(claims)
+
+    transactions.run(revoked, transactions.REPEATABLE)
 
 
 def sweep() -> int:
@@ -181,28 +136,83 @@ def sweep() -> int:
         gone += len(some)
 
 
-def _verified(raw: str) -> _Refresh:
-    """The refresh token, once its signature is found to be ours and it has not expired by the clock."""
-    signed_claims(raw)
-    try:
-        # With `verify=True` simplejwt compares with the host's clock.
-        token = _Refresh(raw, verify=False)  # type: ignore[arg-type]
-        token.current_time = clock.now()
-        token.verify()
-    except TokenError:
-        raise TokenInvalid from None
-    return token
+def _claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
+    """What every token claims; dated by the clock of all processes."""
+    issued_at = clock.now()
+    return {
+        "token_type": kind,
+        "exp": int((issued_at + lifetime).timestamp()),
+        "iat": int(issued_at.timestamp()),
+        "jti": uuid4().hex,
+        ACCOUNT: str(user.pk),
+    }
 
 
-def _account_id(token: Any) -> int:
+def _claims_of(kind: str, raw: str) -> dict[str, Any]:
+    """What a token of this kind claims. Raises `TokenInvalid`."""
+    claims = token_signatures.verified_claims(raw)
+    if claims.get("token_type") != kind or not isinstance(claims.get("jti"), str):
+        raise TokenInvalid
+    return claims
+
+
+def _account_id(claims: Mapping[str, Any]) -> int:
     try:
-        return int(token[ACCOUNT])
+        return int(claims[ACCOUNT])
     except (KeyError, TypeError, ValueError):
         raise TokenInvalid from None
 
 
-def _use_up(token: _Refresh) -> bool:
+def _credential(user: User) -> str:
+    """A fingerprint of the account's password as it is kept.
+
+    Its salt is random, so no two accounts share one, not even two that got the same number, as may happen
+    when a replica is promoted that lacks the last commits; and each new password has a new one.
+    """
+    return hashlib.sha256(f"{user.pk}:{user.password}".encode()).hexdigest()[:32]
+
+
+def _still_good(claims: Mapping[str, Any], user: User) -> bool:
+    """Whether the token is of this account with this password, and its family has not ended.
+
+    Tokens of the release before this one tell neither; the last of them expires `REFRESH_LIFETIME` after it.
+    """
+    if CREDENTIAL not in claims:
+        return True
+    has_ended = BlacklistedToken.objects.filter(token__jti=claims[FAMILY]).exists()
+    return claims[CREDENTIAL] == _credential(user) and not has_ended
+
+
+def _use_up(claims: Mapping[str, Any]) -> bool:
     """Whether this call was the one that used it up."""
-    # simplejwt's annotation says that it gives the row; it gives what get_or_create does.
-    answered: Any = token.blacklist()
-    return bool(answered[1])
+    return _blacklist(claims["jti"], expires_at=datetime.fromtimestamp(claims["exp"], UTC))
+
+
+def _end_family_if_stolen(claims: Mapping[str, Any]) -> None:
+    """End the family of a token that was used up a while ago, and note it: it may have been stolen."""
+    used_at = OutstandingToken.objects.values_list("created_at", flat=True).get(jti=claims["jti"])
+    if FAMILY not in claims or used_at is None or clock.now() - used_at <= REUSE_GRACE:
+        return
+    if _end_family(claims):
+        REUSED.inc()
+        journal.note(
+            what="account.refresh_token_reused",
+            subject=accounts.subject(_account_id(claims)),
+            after={"used_at": used_at.isoformat()},
+            detail="A used refresh token came again: it may be stolen, so its sign-in has ended.",
+            is_internal=True,
+            by=Who(Actor.ANON, request_id=journal.who().request_id),
+        )
+
+
+def _end_family(claims: Mapping[str, Any]) -> bool:
+    """Whether this call was the one that ended it."""
+    return FAMILY in claims and _blacklist(claims[FAMILY], expires_at=clock.now() + REFRESH_LIFETIME)
+
+
+def _blacklist(id: str, *, expires_at: datetime) -> bool:
+    """Refuse the token or family of this id until it would expire. Whether this call was the first."""
+    times = {"created_at": clock.now(), "expires_at": expires_at}
+    token, _ = OutstandingToken.objects.get_or_create(jti=id, defaults=times)
+    _, is_first = BlacklistedToken.objects.get_or_create(token=token)
+    return is_first

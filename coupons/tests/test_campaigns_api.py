@@ -9,6 +9,7 @@ from django.utils import timezone
 from coupons import pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
+from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -311,3 +312,22 @@ def test_staff_rename_available_codes(staff: Api) -> None:
     assert told(staff.patch(f"{path}/FIRST", {"code": "LAST"})) == (409, "code_issued")
     assert faults(staff.patch(f"{path}/NEW", {"code": "a b"})) == [("code", "string_pattern_mismatch")]
     assert faults(staff.patch(f"{path}/NEW", {})) == [("code", "required")]
+
+
+def test_who_made_a_campaign_and_who_changed_it_is_noted() -> None:
+    maker, changer = SuperuserFactory.create(), SuperuserFactory.create()
+    made = client_of(maker).post("/campaigns", NEW).json()
+    client_of(changer).patch(f"/campaigns/{made['id']}", {"quantity": 1_000, "name": "Drop"})
+    client_of(changer).patch(f"/campaigns/{made['id']}", {"name": "Drop"})
+    client_of(changer).patch(f"/campaigns/{made['id']}", {"quantity": 0})
+
+    [created, changed] = JournalLine.objects.order_by("id")
+    assert (created.what, created.subject) == ("campaign.created", f"campaign {made['id']}")
+    assert (created.actor, created.actor_id, created.before) == ("staff", maker.pk, None)
+    assert created.after["quantity"] == 10 and created.after["discount_value"] == 1_000
+    assert (changed.what, changed.subject) == ("campaign.changed", f"campaign {made['id']}")
+    assert (changed.actor_id, changed.before, changed.after) == (
+        changer.pk,
+        {"quantity": 10},
+        {"quantity": 1_000},
+    )

@@ -1,6 +1,5 @@
 """What the commands on sagas have in common: who runs them and why, and one line for a refusal."""
 
-import getpass
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +11,15 @@ from orders.models import Saga
 from orders.saga import status
 from shop.errors import FirstcomeError
 from shop.journal import Actor, Who
+from shop.management import shell
 
 
 def add_arguments(parser: CommandParser) -> None:
     """`--reason` and `--by`, which the journal keeps."""
     parser.add_argument("--reason", required=True, help="why, in 255 characters at most: it is kept")
-    parser.add_argument("--by", default=_name(), help="who does it; else the name you are signed in by")
+    parser.add_argument(
+        "--by", default=shell.user_name(), help="who does it; else the name you are signed in by"
+    )
 
 
 def by(name: str) -> Who:
@@ -42,10 +44,3 @@ def saga_id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is no saga's id: give a UUID that list_sagas shows") from None
-
-
-def _name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""

@@ -12,7 +12,17 @@ FEWEST_CHARACTERS = 10
 
 
 def examine() -> list[Finding]:
-    return [debug(), secret_key(), event_secret(), webhook_secret(), hosts(), lab(), migrations(), *demo()]
+    return [
+        debug(),
+        secret_key(),
+        signing_keys(),
+        event_secret(),
+        webhook_secret(),
+        hosts(),
+        lab(),
+        migrations(),
+        *demo(),
+    ]
 
 
 def debug() -> Finding:
@@ -35,6 +45,21 @@ def secret_key() -> Finding:
             "Who guesses it can sign in as anybody: set it to 50 random characters, and keep it secret.",
         )
     return ok("SECRET_KEY", f"{len(key)} characters")
+
+
+def signing_keys() -> Finding:
+    """Which key signs tokens, and which are good as well; `SECRET_KEY` is looked at on its own."""
+    name, keys = "TOKEN_SIGNING_KEYS", settings.TOKEN_SIGNING_KEYS
+    weak = [key_id for key_id, key in keys if key_id and len(set(key)) < FEWEST_CHARACTERS]
+    if weak:
+        advice = "Tokens of such a key can be forged for any account: take it away at once, and make another."
+        return danger(name, f"guessable: {', '.join(weak)}", advice)
+    first, *others = (key_id or "SECRET_KEY" for key_id, _ in keys)
+    found = f"{first} signs" + (f"; good as well: {', '.join(others)}" if others else "")
+    if first == "SECRET_KEY":
+        advice = "Give tokens a key of their own, which can be changed without signing anybody out: "
+        return warning(name, found, f"{advice}docs/operations.md, Tokens and their keys, has the steps.")
+    return ok(name, found)
 
 
 def event_secret() -> Finding:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -142,6 +142,59 @@ def test_only_superusers_touch_superusers() -> None:
     assert (changed.status_code, password.status_code) == (403, 403)
     superuser.refresh_from_db()
     assert superuser.is_active and superuser.check_password(PASSWORD)
+
+
+@pytest.mark.django_db
+def test_staff_do_not_take_over_a_more_powerful_colleague_by_setting_their_password() -> None:
+    client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE, "auth.view_user"]))
+    colleague = AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
+
+    changed = client.post(page_of(colleague), {"username": "gone", "is_active": ""})
+    password = client.post(
+        reverse("admin:auth_user_password_change", args=[colleague.pk]),
+        {"password1": PASSWORD + "8", "password2": PASSWORD + "8", "usable_password": "true"},
+    )
+    client.post(
+        reverse("admin:auth_user_changelist"), {"action": "disable", "_selected_action": [colleague.pk]}
+    )
+
+    assert (changed.status_code, password.status_code) == (403, 403)
+    colleague.refresh_from_db()
+    assert colleague.is_active and colleague.check_password(PASSWORD)
+
+
+@pytest.mark.django_db
+def test_staff_do_not_raise_their_own_rights_by_the_page_of_their_group() -> None:
+    group = Group.objects.create(name="warehouse")
+    rights = ["auth.add_group", "auth.change_group", "auth.delete_group", "auth.view_group"]
+    member = AccountFactory(is_staff=True, permissions=rights)
+    member.groups.add(group)
+    client = signed_in(member)
+    everything = list(Permission.objects.values_list("pk", flat=True))
+
+    changed = client.post(
+        reverse("admin:auth_group_change", args=[group.pk]), {"name": "warehouse", "permissions": everything}
+    )
+    added = client.post(reverse("admin:auth_group_add"), {"name": "more", "permissions": everything})
+    deleted = client.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+
+    assert [changed.status_code, added.status_code, deleted.status_code] == [403, 403, 403]
+    assert [group.name for group in Group.objects.all()] == ["warehouse"]
+    assert not group.permissions.exists()
+
+
+@pytest.mark.django_db
+def test_superusers_change_groups() -> None:
+    group = Group.objects.create(name="warehouse")
+    right = Permission.objects.get(codename="view_product")
+
+    changed = signed_in(SuperuserFactory()).post(
+        reverse("admin:auth_group_change", args=[group.pk]), {"name": "stores", "permissions": [right.pk]}
+    )
+
+    assert changed.status_code == 302
+    group.refresh_from_db()
+    assert (group.name, list(group.permissions.all())) == ("stores", [right])
 
 
 @pytest.mark.django_db

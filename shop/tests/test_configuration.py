@@ -34,3 +34,29 @@ def test_what_is_not_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None
     assert configuration.number("WEB_THREADS", 64, least=2) == 64
     assert configuration.flag("LAB") is False
     assert configuration.address("REDIS_URL", "redis://here", configuration.REDIS) == "redis://here"
+
+
+def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:
+    keys = configuration.signing_keys([f"2026-11:{'k:' * 16}", "SECRET_KEY"], "secret")
+
+    assert keys == (("2026-11", "k:" * 16), ("", "secret"))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        ["2026-11"],
+        [":" + "k" * 32],
+        ["a b:" + "k" * 32],
+        ["x" * 33 + ":" + "k" * 32],
+        ["2026-11:short"],
+        ["SECRET_KEY", "SECRET_KEY"],
+        ["2026-11:" + "k" * 32, "2026-11:" + "l" * 32],
+    ],
+    ids=str,
+)
+def test_a_signing_key_that_can_not_be_meant_stops_the_start_and_is_not_shown(entries: list[str]) -> None:
+    with pytest.raises(ImproperlyConfigured, match="TOKEN_SIGNING_KEYS") as refused:
+        configuration.signing_keys(entries, "secret")
+    assert "kkk" not in str(refused.value) and "short" not in str(refused.value)

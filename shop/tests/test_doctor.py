@@ -99,6 +99,9 @@ def test_what_is_wrong_with_our_own_connections_is_seen(statement: str, undo: st
             cursor.execute(undo)
 
 
+STRONG = ("2026-11", "0123456789abcdef" * 4)
+
+
 @pytest.mark.parametrize(
     ("changed", "check", "level"),
     [
@@ -245,6 +248,10 @@ def test_a_host_whose_clock_is_slow_sees_the_database_ahead(monkeypatch: pytest.
         ({"SECRET_KEY": "aB3$x" * 5}, "SECRET_KEY", "danger"),
         ({"SECRET_KEY": "only-for-debug-" * 4}, "SECRET_KEY", "danger"),
         ({"SECRET_KEY": "0123456789abcdef" * 4}, "SECRET_KEY", "ok"),
+        ({"TOKEN_SIGNING_KEYS": (("", "s" * 50),)}, "TOKEN_SIGNING_KEYS", "warning"),
+        ({"TOKEN_SIGNING_KEYS": (("", "s" * 50), STRONG)}, "TOKEN_SIGNING_KEYS", "warning"),
+        ({"TOKEN_SIGNING_KEYS": (STRONG, ("", "s" * 50))}, "TOKEN_SIGNING_KEYS", "ok"),
+        ({"TOKEN_SIGNING_KEYS": (STRONG, ("old", "o" * 50))}, "TOKEN_SIGNING_KEYS", "danger"),
         ({"ALLOWED_HOSTS": ["shop.example", "*"]}, "ALLOWED_HOSTS", "warning"),
         ({"LAB": True}, "LAB", "warning"),
         ({"DEBUG": True}, "DEBUG", "danger"),

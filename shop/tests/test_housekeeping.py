@@ -8,14 +8,13 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from shop import housekeeping, redis, throttling, tokens
+from shop import housekeeping, redis, sign_ins, throttling, tokens
 from shop.celery import app
 from shop.errors import Throttled
 from shop.models import IdempotencyKey
 from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
-from shop.throttling import SIGN_INS_OF_NAME
 
 
 def leave_something_to_sweep() -> None:
@@ -75,11 +74,11 @@ def test_our_keys_are_dropped_from_redis_and_nobody_elses() -> None:
 @pytest.mark.django_db
 def test_guessers_are_not_let_go_on() -> None:
     for _ in range(10):
-        throttling.check([(SIGN_INS_OF_NAME, "ada")])
+        throttling.check([(sign_ins.OF_NAME_FROM_ADDRESS, "ada")])
 
     assert run_json("rebuild_redis") == (0, {"dropped": 0})
     with pytest.raises(Throttled):
-        throttling.check([(SIGN_INS_OF_NAME, "ada")])
+        throttling.check([(sign_ins.OF_NAME_FROM_ADDRESS, "ada")])
 
 
 def test_a_redis_that_is_down_is_told_in_a_sentence(own_redis: OwnRedis) -> None:

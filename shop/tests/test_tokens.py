@@ -1,22 +1,37 @@
-"""Refresh tokens are good for one use; access tokens speak for nobody else."""
+"""Refresh tokens are good for one use, and end with their sign-in; access tokens speak for one account."""
 
 import threading
 from datetime import timedelta
 
 import jwt
 import pytest
-from django.conf import settings
+from django.conf import LazySettings, settings
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
+from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
-from rest_framework_simplejwt.tokens import RefreshToken
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from shop import tokens
+from shop import clock, tokens
+from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.racing import race
-from shop.tokens import Pair, TokenInvalid
+from shop.token_signatures import TokenInvalid
+from shop.tokens import REUSE_GRACE, Pair
+
+LATER = REUSE_GRACE + timedelta(seconds=1)
+
+
+def refreshed(refresh: str) -> str | None:
+    """The next refresh token, or None where this one is refused."""
+    answer = client_of().post("/auth/refresh", {"refresh": refresh})
+    if answer.status_code == 200:
+        return str(answer.json()["refresh"])
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    return None
 
 
 def forged(**changes: object) -> str:
@@ -131,6 +146,94 @@ def test_the_refresh_token_of_an_account_that_ended_is_refused(fate: str) -> Non
 
 
 @pytest.mark.django_db
+def test_a_refresh_token_does_not_outlive_a_change_of_the_password() -> None:
+    account = AccountFactory()
+    refresh = tokens.pair_for(account).refresh
+    account.set_password(PASSWORD + "8")
+    account.save()
+
+    assert refreshed(refresh) is None
+    assert refreshed(tokens.pair_for(account).refresh)
+
+
+@pytest.mark.django_db
+def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(settings: LazySettings) -> None:
+    account = AccountFactory(password=make_password(PASSWORD))
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.ScryptPasswordHasher",
+        *settings.PASSWORD_HASHERS,
+    ]
+
+    pair = client_of().post("/auth/token", {"username": account.username, "password": PASSWORD}).json()
+
+    assert User.objects.get(pk=account.pk).password.startswith("scrypt")
+    assert refreshed(pair["refresh"])
+
+
+@pytest.mark.django_db
+def test_the_next_account_with_a_number_that_a_failover_gave_out_twice_is_not_taken_over() -> None:
+    lost = AccountFactory()
+    refresh = tokens.pair_for(lost).refresh
+    number = lost.pk
+    lost.delete()
+    following = AccountFactory(pk=number, username="somebody-else", password=make_password(PASSWORD))
+
+    assert refreshed(refresh) is None
+    assert refreshed(tokens.pair_for(following).refresh)
+
+
+@pytest.mark.django_db
+def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever() -> None:
+    account = AccountFactory()
+    stolen = tokens.pair_for(account).refresh
+    of_the_thief = refreshed(stolen)
+    assert of_the_thief
+
+    with clock.shifted(by=LATER):
+        assert refreshed(stolen) is None
+        assert refreshed(of_the_thief) is None
+        assert refreshed(stolen) is None
+
+    line = JournalLine.objects.get(what="account.refresh_token_reused")
+    assert (line.subject, line.is_internal) == (f"account {account.pk}", True)
+
+
+@pytest.mark.django_db
+def test_a_thief_who_comes_second_ends_the_sign_in_as_well() -> None:
+    stolen = tokens.pair_for(AccountFactory()).refresh
+    first = refreshed(stolen)
+    assert first
+    second = refreshed(first)
+    assert second
+
+    with clock.shifted(by=LATER):
+        assert refreshed(stolen) is None
+        assert refreshed(second) is None
+
+
+@pytest.mark.django_db
+def test_a_client_that_repeats_at_once_does_not_end_its_sign_in() -> None:
+    refresh = tokens.pair_for(AccountFactory()).refresh
+    following = refreshed(refresh)
+    assert following
+
+    assert refreshed(refresh) is None
+    assert refreshed(following)
+    assert not JournalLine.objects.exists()
+
+
+@pytest.mark.django_db
+def test_other_sign_ins_of_the_account_go_on() -> None:
+    account = AccountFactory()
+    stolen, other = tokens.pair_for(account).refresh, tokens.pair_for(account).refresh
+    assert refreshed(stolen)
+
+    with clock.shifted(by=LATER):
+        assert refreshed(stolen) is None
+        assert refreshed(other)
+
+
+@pytest.mark.django_db
 def test_an_access_token_refreshes_nothing() -> None:
     refused = client_of().post("/auth/refresh", {"refresh": tokens.access_for(AccountFactory())})
 
@@ -146,6 +249,45 @@ def test_signing_out_ends_the_refresh_token_and_may_be_repeated() -> None:
     assert api.post("/auth/logout", {"refresh": refresh}).status_code == 204
     assert api.post("/auth/logout", {"refresh": refresh}).status_code == 204
     assert client_of().post("/auth/refresh", {"refresh": refresh}).json()["code"] == "token_invalid"
+
+
+@pytest.mark.django_db
+def test_signing_out_ends_what_followed_from_the_token() -> None:
+    account = AccountFactory()
+    copied = tokens.pair_for(account).refresh
+    of_the_thief = refreshed(copied)
+    assert of_the_thief
+
+    assert client_of(account).post("/auth/logout", {"refresh": copied}).status_code == 204
+
+    assert refreshed(of_the_thief) is None
+
+
+@pytest.mark.django_db
+def test_tokens_of_the_previous_release_are_good_until_they_expire() -> None:
+    """As simplejwt made them: signed with `SECRET_KEY`, without the key's id, a family or a credential."""
+    account = AccountFactory()
+    access, refresh = AccessToken(), RefreshToken()
+    for token in (access, refresh):
+        token["user_id"] = str(account.pk)
+
+    assert tokens.read_access(str(access)).id == account.pk
+    assert refreshed(str(refresh))
+    assert refreshed(str(refresh)) is None
+
+
+@pytest.mark.django_db
+def test_the_previous_release_takes_the_tokens_of_this_one_while_it_is_replaced() -> None:
+    """Both run for a while: without keys of their own, tokens look as they did."""
+    account = AccountFactory()
+    pair = tokens.pair_for(account)
+    used = tokens.pair_for(account).refresh
+    assert refreshed(used)
+
+    assert AccessToken(pair.access)["user_id"] == str(account.pk)
+    assert RefreshToken(pair.refresh)["user_id"] == str(account.pk)
+    with pytest.raises(TokenError, match="blacklisted"):
+        RefreshToken(used)
 
 
 @pytest.mark.django_db

@@ -15,7 +15,9 @@ from uuid_utils.compat import uuid7
 from inventory import importing, stock_files
 from inventory.importing import Imported, Receipt
 from inventory.stock_files import Contents
+from shop import journal
 from shop.errors import FirstcomeError, Invalid, Unavailable
+from shop.management import shell
 
 ERRORS_SHOWN = 50
 EPILOG = """
@@ -72,7 +74,7 @@ class Command(BaseCommand):
         # Told before: a run that is killed leaves no word.
         self.stderr.write(f"Delivery {delivery_id}; should this be interrupted, go on with --delivery.")
         try:
-            with _progress(len(contents.rows)) as on_progress:
+            with journal.acting(shell.operator()), _progress(len(contents.rows)) as on_progress:
                 imported = importing.receive(
                     contents.rows, delivery_id=delivery_id, reason=reason, on_progress=on_progress
                 )

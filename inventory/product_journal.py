@@ -1,0 +1,26 @@
+"""The journal's lines of products made and changed: what they were, what they are, and at whose hands."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from inventory.models import Product
+from shop import journal
+from shop.journal import Line
+
+TERMS = ("sku", "name", "price", "is_active", "low_stock_threshold")
+
+
+def created(product: Product) -> Line:
+    """The line of a new product, to be noted in the transaction that makes it."""
+    after = {name: getattr(product, name) for name in TERMS}
+    return journal.line(what="product.created", subject=f"product {product.pk}", after=after)
+
+
+def changed(product_id: int, changes: Mapping[str, tuple[Any, Any]]) -> Line:
+    """The line of a product whose fields were one thing and are another."""
+    return journal.line(
+        what="product.changed",
+        subject=f"product {product_id}",
+        before={name: before for name, (before, _) in changes.items()},
+        after={name: after for name, (_, after) in changes.items()},
+    )

@@ -1,0 +1,107 @@
+"""Each way to make a product or change its price leaves a line: before, after, and the actor."""
+
+import getpass
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.test import Client
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from shop.models import JournalLine
+from shop.tests.clients import client_of
+from shop.tests.factories import SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+HEADER = "sku,name,price,quantity\n"
+
+
+def lines(what: str) -> list[JournalLine]:
+    return list(JournalLine.objects.filter(what=what).order_by("id"))
+
+
+def changed() -> JournalLine:
+    [line] = lines("product.changed")
+    return line
+
+
+def operator_of(user: Any) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_a_price_changed_by_a_call_is_noted_with_what_it_was_and_the_caller() -> None:
+    product, staff = ProductFactory.create(price=4_500), SuperuserFactory.create()
+
+    client_of(staff).patch(f"/products/{product.pk}", {"price": 45, "name": product.name})
+
+    line = changed()
+    assert (line.subject, line.before, line.after) == (
+        f"product {product.pk}",
+        {"price": 4_500},
+        {"price": 45},
+    )
+    assert (line.actor, line.actor_id) == ("staff", staff.pk)
+
+
+def test_a_price_changed_on_the_operators_page_is_noted_with_the_operator() -> None:
+    product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
+    form = {"sku": "TEA", "name": "Tea", "price": 45, "is_active": "on"}
+
+    operator_of(staff).post(f"/admin/inventory/product/{product.pk}/change/", form)
+
+    line = changed()
+    assert (line.before, line.after) == ({"price": 4_500}, {"price": 45})
+    assert (line.actor, line.actor_id, line.actor_name) == ("staff", staff.pk, staff.username)
+
+
+def test_a_price_changed_by_an_upload_is_noted_once_it_is_confirmed() -> None:
+    product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
+    client = operator_of(staff)
+    text = f"{HEADER}TEA,Tea,45,1\nCUP,Cup,900,0\n"
+    file = SimpleUploadedFile("prices.csv", text.encode(), content_type="text/csv")
+    preview = client.post("/admin/inventory/product/import/", {"import_file": file, "format": "0"})
+    assert not lines("product.changed") and not lines("product.created")
+
+    form = preview.context["confirm_form"].initial
+    client.post("/admin/inventory/product/process_import/", form)
+
+    line = changed()
+    assert (line.subject, line.before, line.after) == (
+        f"product {product.pk}",
+        {"price": 4_500},
+        {"price": 45},
+    )
+    assert line.actor_id == staff.pk
+    [cup] = [line for line in lines("product.created") if line.actor_id == staff.pk]
+    assert cup.subject == f"product {Product.objects.get(sku='CUP').pk}"
+    assert cup.after == {
+        "sku": "CUP",
+        "name": "Cup",
+        "price": 900,
+        "is_active": True,
+        "low_stock_threshold": None,
+    }
+
+
+def test_a_price_changed_by_the_command_is_noted_with_the_shells_user() -> None:
+    ProductFactory.create(sku="TEA", price=4_500)
+
+    call_command("seed_stock", "--sku", "TEA", "--quantity", "0", "--price", "45")
+
+    line = changed()
+    assert (line.before, line.after) == ({"price": 4_500}, {"price": 45})
+    assert (line.actor, line.actor_name) == ("staff", getpass.getuser())
+
+
+def test_what_changes_nothing_or_is_refused_leaves_no_line() -> None:
+    product, other = ProductFactory.create(price=4_500), ProductFactory.create()
+    staff = client_of(SuperuserFactory.create())
+
+    assert staff.patch(f"/products/{product.pk}", {"price": 4_500}).status_code == 200
+    assert staff.patch(f"/products/{product.pk}", {"price": 1, "sku": other.sku}).status_code == 409
+
+    assert not lines("product.changed")

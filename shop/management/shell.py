@@ -1,0 +1,18 @@
+"""The user of the shell that a command runs in, as an actor in the journal."""
+
+import getpass
+
+from shop.journal import Actor, Who
+
+
+def user_name() -> str:
+    """The name that the shell's user is signed in by; empty where the system knows none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def operator() -> Who:
+    """The shell's user as an actor."""
+    return Who(actor=Actor.STAFF, name=user_name()[:150])

@@ -1,0 +1,123 @@
+"""Signing in by name and password: throttled, at most so many hashes at once, and noted in the journal.
+
+Attempts are counted tightly by name and address together, and by address, but only loosely by name: ten
+wrong passwords from elsewhere must not lock an account's owner out. Where so many addresses guess at a name
+that even the loose window is full, those that have signed in to the account lately are still let in.
+"""
+
+import threading
+from datetime import timedelta
+
+from django.contrib.auth.models import User
+from prometheus_client import Counter
+
+from shop import accounts, clock, journal, throttling, transactions
+from shop.accounts import InvalidCredentials
+from shop.errors import Overloaded, Throttled
+from shop.journal import Actor, Who
+from shop.models import JournalLine
+from shop.throttling import Limit
+
+OF_NAME_FROM_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, seconds=60)
+FROM_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
+OF_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
+# Any client may fail to sign in: past these limits a failure leaves no line, and is only counted.
+NOTED_OF_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
+NOTED_FROM_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
+NOTED_IN_ALL = Limit("failures-noted", times=600, seconds=3600)
+LATELY = timedelta(days=30)
+SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
+MOST_EARLIER_SIGN_INS = 50
+SIGN_INS = Counter("firstcome_sign_ins", "Attempts to sign in, by what came of them.", ["result"])
+
+_mutex = threading.Lock()
+_unnoted = 0
+
+
+def sign_in(*, username: str, password: str, address: str, is_operator: bool = False) -> User:
+    """The active account of this name and password; with `is_operator` that of a member of staff.
+
+    Durable in the journal when it returns. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
+    """
+    account_id = accounts.id_of(username)
+    try:
+        _throttle(_name(account_id, username), account_id, throttling.network(address))
+        user = accounts.authenticate(username=username, password=password)
+        if is_operator and not user.is_staff:
+            raise InvalidCredentials
+    except Throttled:
+        SIGN_INS.labels("throttled").inc()
+        raise
+    except Overloaded:
+        SIGN_INS.labels("overloaded").inc()
+        raise
+    except InvalidCredentials:
+        SIGN_INS.labels("failed").inc()
+        _note_failure(_name(account_id, username), account_id, address)
+        raise
+    SIGN_INS.labels("signed_in").inc()
+    _note_success(user, address)
+    return user
+
+
+def forget() -> None:
+    """Forget the failures that left no line (tests)."""
+    global _unnoted
+    _unnoted = 0
+
+
+def _name(account_id: int | None, username: str) -> str:
+    """One word for all spellings of a name that the database takes for the same account."""
+    return f"name {username.casefold()}" if account_id is None else accounts.subject(account_id)
+
+
+def _throttle(name: str, account_id: int | None, network: str) -> None:
+    throttling.check([(OF_NAME_FROM_ADDRESS, f"{name} from {network}"), (FROM_ADDRESS, network)])
+    try:
+        throttling.check([(OF_NAME, name)])
+    except Throttled:
+        if account_id is None or not _has_signed_in_lately(account_id, network):
+            raise
+
+
+def _has_signed_in_lately(account_id: int, network: str) -> bool:
+    """Whether the journal has a sign-in to this account from this network."""
+    lines = JournalLine.objects.filter(
+        subject=accounts.subject(account_id), what=SIGNED_IN, at__gte=clock.now() - LATELY
+    )
+    earlier = lines.order_by("-id").values_list("after", flat=True)[:MOST_EARLIER_SIGN_INS]
+    return any(throttling.network(after["address"]) == network for after in earlier if after)
+
+
+def _note_success(user: User, address: str) -> None:
+    actor = Actor.STAFF if user.is_staff else Actor.ACCOUNT
+    by = Who(actor, user.pk, user.get_username(), journal.who().request_id)
+    _note(what=SIGNED_IN, about=accounts.subject(user.pk), after={"address": address}, by=by)
+
+
+def _note_failure(name: str, account_id: int | None, address: str) -> None:
+    """Note it, or count it where there are many: the next line that is written says how many were left out.
+
+    An unknown name is not written down, because people type their password there.
+    """
+    global _unnoted
+    network = throttling.network(address)
+    limits = [(NOTED_OF_NAME, name), (NOTED_FROM_ADDRESS, network), (NOTED_IN_ALL, "all")]
+    try:
+        throttling.check(limits)
+    except Throttled:
+        with _mutex:
+            _unnoted += 1
+        return
+    with _mutex:
+        unnoted, _unnoted = _unnoted, 0
+    about = "account unknown" if account_id is None else accounts.subject(account_id)
+    by = Who(Actor.ANON, request_id=journal.who().request_id)
+    _note(what=FAILED, about=about, after={"address": address, "failures_without_a_line": unnoted}, by=by)
+
+
+def _note(*, what: str, about: str, after: dict[str, str | int], by: Who) -> None:
+    transactions.run(
+        lambda: journal.note(what=what, subject=about, after=after, by=by, is_internal=True),
+        transactions.ONCE,
+    )

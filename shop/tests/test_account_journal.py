@@ -1,0 +1,139 @@
+"""What operators do to accounts and groups is in the journal."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from shop.models import JournalLine
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.test_admin import filled_in, page_of, signed_in
+
+pytestmark = pytest.mark.django_db
+NEW_PASSWORD = PASSWORD + "8"
+
+
+def noted() -> list[tuple[str, str, Any, Any]]:
+    lines = JournalLine.objects.exclude(what="account.signed_in").order_by("id")
+    return [(line.what, line.subject, line.before, line.after) for line in lines]
+
+
+@pytest.fixture
+def operator() -> User:
+    return SuperuserFactory(username="olga")
+
+
+def test_who_changed_an_account_is_noted_with_what_it_was(operator: User) -> None:
+    ada = AccountFactory(username="ada", email="ada@example.com")
+    group = Group.objects.create(name="warehouse")
+    client = signed_in(operator)
+
+    client.post(
+        page_of(ada),
+        filled_in(client.get(page_of(ada)), email="new@example.com", is_staff="on", groups=[group.pk]),
+    )
+
+    line = JournalLine.objects.get()
+    assert (line.what, line.subject, line.is_internal) == ("account.changed", f"account {ada.pk}", True)
+    assert line.before == {"email": "ada@example.com", "is_staff": False, "groups": []}
+    assert line.after == {"email": "new@example.com", "is_staff": True, "groups": ["warehouse"]}
+    assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.pk, "olga")
+
+
+def test_who_disabled_accounts_is_noted_for_each(operator: User) -> None:
+    ada, bob, gone = AccountFactory(), AccountFactory(), AccountFactory(is_active=False)
+
+    signed_in(operator).post(
+        reverse("admin:auth_user_changelist"),
+        {"action": "disable", "_selected_action": [ada.pk, bob.pk, gone.pk, operator.pk]},
+    )
+
+    was, became = {"is_active": True}, {"is_active": False}
+    assert noted() == [
+        ("account.changed", f"account {ada.pk}", was, became),
+        ("account.changed", f"account {bob.pk}", was, became),
+    ]
+    assert {line.actor_id for line in JournalLine.objects.all()} == {operator.pk}
+
+
+def test_who_made_an_account_and_set_its_password_is_noted_and_the_password_is_not(operator: User) -> None:
+    client = signed_in(operator)
+    client.post(
+        reverse("admin:auth_user_add"),
+        {"username": "ada", "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"},
+    )
+    ada = User.objects.get(username="ada")
+
+    client.post(
+        reverse("admin:auth_user_password_change", args=[ada.pk]),
+        {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"},
+    )
+
+    assert noted() == [
+        ("account.created", f"account {ada.pk}", None, {"username": "ada"}),
+        ("account.password_changed", f"account {ada.pk}", None, {"has_password": True}),
+    ]
+    ada.refresh_from_db()
+    assert ada.check_password(NEW_PASSWORD)
+    assert not [line for line in JournalLine.objects.values() if PASSWORD in str(line)]
+
+
+def test_an_operators_own_new_password_is_noted(operator: User) -> None:
+    client = Client()
+    client.force_login(operator)
+    page = reverse("admin:password_change")
+    assert client.get(page).status_code == 200
+
+    changed = client.post(
+        page, {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    )
+
+    assert changed.status_code == 302 and changed["Location"] == reverse("admin:password_change_done")
+    operator.refresh_from_db()
+    assert operator.check_password(NEW_PASSWORD)
+    assert noted() == [("account.password_changed", f"account {operator.pk}", None, {"has_password": True})]
+    assert client.get(reverse("admin:index")).status_code == 200
+
+
+def test_the_page_of_ones_own_password_is_for_operators() -> None:
+    client = Client()
+    client.force_login(AccountFactory())
+
+    assert "/admin/login/" in client.get(reverse("admin:password_change"))["Location"]
+
+
+def test_who_changed_the_rights_of_a_group_is_noted(operator: User) -> None:
+    member = AccountFactory()
+    right = Permission.objects.get(codename="view_product")
+    client = signed_in(operator)
+    client.post(reverse("admin:auth_group_add"), {"name": "stores"})
+    group = Group.objects.get()
+    member.groups.add(group)
+    client.post(
+        reverse("admin:auth_group_change", args=[group.pk]), {"name": "stores", "permissions": [right.pk]}
+    )
+    client.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+
+    subject = f"group {group.pk}"
+    assert noted() == [
+        ("group.created", subject, None, {"name": "stores"}),
+        ("group.changed", subject, {"permissions": []}, {"permissions": [str(right)]}),
+        (
+            "group.deleted",
+            subject,
+            {"name": "stores", "permissions": [str(right)], "members": [member.pk]},
+            None,
+        ),
+    ]
+    assert not Group.objects.exists()
+
+
+def test_a_page_that_changes_nothing_leaves_no_line(operator: User) -> None:
+    ada = AccountFactory()
+    client = signed_in(operator)
+
+    assert client.post(page_of(ada), filled_in(client.get(page_of(ada)))).status_code == 302
+
+    assert noted() == []

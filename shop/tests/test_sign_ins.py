@@ -1,0 +1,255 @@
+"""Signing in: guessing is slow and locks nobody out, hashing is bounded, and all of it is noted."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.test import Client
+from django.urls import reverse
+
+from shop import accounts
+from shop.models import JournalLine
+from shop.tests.factories import PASSWORD, AccountFactory
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+
+HERE = "192.0.2.1"
+
+
+def sign_in(name: str, address: str = HERE, password: str = "wrong") -> Any:
+    return Client(REMOTE_ADDR=address).post(
+        "/api/v1/auth/token", {"username": name, "password": password}, content_type="application/json"
+    )
+
+
+def register(name: str, address: str = HERE) -> Any:
+    body = {"username": name, "email": "ada@example.com", "password": PASSWORD}
+    return Client(REMOTE_ADDR=address).post("/api/v1/users", body, content_type="application/json")
+
+
+def guess(name: str, *, times: int, addresses: int) -> list[int]:
+    """Wrong passwords, each address its share of them."""
+    return [sign_in(name, address=f"198.51.100.{number % addresses}").status_code for number in range(times)]
+
+
+@pytest.mark.django_db
+def test_the_eleventh_sign_in_of_a_name_from_an_address_is_refused_whatever_the_password() -> None:
+    AccountFactory(username="ada")
+    statuses = [sign_in("ada").status_code for _ in range(10)]
+    refused = sign_in("ada", password=PASSWORD)
+
+    assert statuses == [401] * 10
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "throttled"
+    assert int(refused.headers["Retry-After"]) in range(1, 61)
+    assert sign_in("bob").status_code == 401
+
+
+@pytest.mark.django_db
+def test_ten_wrong_passwords_a_minute_from_elsewhere_lock_nobody_out() -> None:
+    AccountFactory(username="ada")
+
+    assert guess("ada", times=20, addresses=1) == [401] * 10 + [429] * 10
+    assert guess("ada", times=40, addresses=9)[-1] == 401
+
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.django_db
+def test_guesses_from_ever_new_addresses_are_throttled_and_lock_out_no_address_that_signed_in_lately() -> (
+    None
+):
+    AccountFactory(username="ada")
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+    statuses = guess("ada", times=110, addresses=11)
+
+    assert Counter(statuses) == {401: 99, 429: 11}
+    assert sign_in("ada", address="203.0.113.9", password=PASSWORD).status_code == 429
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.django_db
+def test_other_spellings_of_a_name_are_the_same_name() -> None:
+    AccountFactory(username="ada")
+    spellings = ["ada", "ADA", "Ada", "aDa", "adA"]
+
+    statuses = [sign_in(spelling).status_code for spelling in spellings * 3]
+
+    assert statuses == [401] * 10 + [429] * 5
+
+
+@pytest.mark.django_db
+def test_a_name_that_is_the_number_of_an_account_locks_nobody_out() -> None:
+    ada = AccountFactory(username="ada")
+
+    assert {sign_in(str(ada.pk)).status_code for _ in range(11)} == {401, 429}
+
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.django_db
+def test_the_sixty_first_sign_in_from_an_address_is_refused() -> None:
+    statuses = [sign_in(f"somebody-{number}").status_code for number in range(61)]
+
+    assert statuses == [401] * 60 + [429]
+    assert sign_in("somebody-61", address="192.0.2.2").status_code == 401
+
+
+@pytest.mark.django_db
+def test_a_subscriber_with_a_64_of_ipv6_has_the_sign_ins_of_one_address() -> None:
+    statuses = [sign_in(f"somebody-{n}", address=f"2001:db8::{n:x}").status_code for n in range(61)]
+
+    assert statuses == [401] * 60 + [429]
+    assert sign_in("somebody-61", address="2001:db8:0:1::1").status_code == 401
+
+
+@pytest.mark.django_db
+def test_signing_in_works_while_redis_is_away_and_is_still_throttled(own_redis: OwnRedis) -> None:
+    AccountFactory(username="ada")
+    own_redis.stop()
+
+    statuses = [sign_in("ada", password=PASSWORD).status_code for _ in range(11)]
+
+    assert statuses == [200] * 10 + [429]
+
+
+@pytest.mark.django_db
+def test_the_sixty_first_registration_from_an_address_is_refused() -> None:
+    for number in range(60):
+        assert register(f"ada-{number}").status_code == 201
+
+    refused = register("one-more")
+
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) in range(3000, 3601)
+
+
+@pytest.mark.django_db
+def test_a_subscriber_with_a_64_of_ipv6_registers_no_300_accounts() -> None:
+    statuses = [register(f"ada-{n}", address=f"2001:db8::{n:x}").status_code for n in range(65)]
+
+    assert statuses == [201] * 60 + [429] * 5
+
+
+@pytest.mark.django_db
+def test_signing_in_is_noted_with_the_account_and_its_address() -> None:
+    ada = AccountFactory(username="ada")
+
+    sign_in("ada", password=PASSWORD)
+
+    line = JournalLine.objects.get()
+    assert (line.what, line.subject, line.is_internal) == ("account.signed_in", f"account {ada.pk}", True)
+    assert (line.actor, line.actor_id, line.actor_name) == ("account", ada.pk, "ada")
+    assert line.after == {"address": HERE}
+    assert line.request_id
+
+
+@pytest.mark.django_db
+def test_a_failed_sign_in_is_noted_with_its_address_and_no_name_that_may_be_a_password() -> None:
+    ada = AccountFactory(username="ada")
+
+    sign_in("ada")
+    sign_in("hunter2")
+
+    [of_ada, of_nobody] = JournalLine.objects.order_by("id")
+    for line, subject in ((of_ada, f"account {ada.pk}"), (of_nobody, "account unknown")):
+        assert (line.what, line.subject) == ("account.sign_in_failed", subject)
+        assert (line.actor, line.actor_id, line.is_internal) == ("anon", None, True)
+        assert line.after == {"address": HERE, "failures_without_a_line": 0}
+    assert "hunter2" not in str(list(JournalLine.objects.values()))
+
+
+@pytest.mark.django_db
+def test_a_client_that_nobody_knows_can_not_fill_the_database_with_failed_sign_ins() -> None:
+    for number in range(50):
+        assert sign_in(f"somebody-{number}").status_code == 401
+    assert JournalLine.objects.count() == 20
+
+    sign_in("ada", address="192.0.2.2")
+
+    assert JournalLine.objects.latest("id").after == {"address": "192.0.2.2", "failures_without_a_line": 30}
+
+
+@pytest.mark.django_db
+def test_the_operators_pages_are_closed_to_customers_with_a_right_password_and_say_so_in_the_journal() -> (
+    None
+):
+    ada = AccountFactory(username="ada")
+
+    page = Client(REMOTE_ADDR=HERE).post(reverse("admin:login"), {"username": "ada", "password": PASSWORD})
+
+    assert page.status_code == 200 and b"staff account" in page.content
+    line = JournalLine.objects.get()
+    assert (line.what, line.subject) == ("account.sign_in_failed", f"account {ada.pk}")
+
+
+class HeldHasher(MD5PasswordHasher):
+    """A hash that takes until the gate is opened."""
+
+    algorithm = "held"
+    gate = threading.Event()
+    running = 0
+    most = 0
+    mutex = threading.Lock()
+
+    def encode(self, password: str, salt: str) -> str:
+        with self.mutex:
+            type(self).running += 1
+            type(self).most = max(self.most, self.running)
+        assert self.gate.wait(30)
+        with self.mutex:
+            type(self).running -= 1
+        return super().encode(password, salt)
+
+
+@pytest.fixture
+def held_hashes(settings: LazySettings) -> Iterator[type[HeldHasher]]:
+    settings.PASSWORD_HASHERS = [f"{__name__}.HeldHasher"]
+    HeldHasher.running = HeldHasher.most = 0
+    HeldHasher.gate.clear()
+    yield HeldHasher
+    HeldHasher.gate.set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
+    held_hashes: type[HeldHasher],
+) -> None:
+    room = accounts.HASHES_AT_ONCE + accounts.HASHES_IN_LINE
+    refused: list[Any] = []
+
+    def attempt(number: int) -> int:
+        answer = sign_in(f"somebody-{number}", address=f"198.51.100.{number}")
+        if answer.status_code == 503:
+            refused.append(answer)
+            if len(refused) == 10:
+                held_hashes.gate.set()
+        return int(answer.status_code)
+
+    outcomes = race([lambda number=number: attempt(number) for number in range(room + 10)])
+
+    assert Counter(outcomes) == {401: room, 503: 10}
+    assert held_hashes.most == accounts.HASHES_AT_ONCE
+    assert {(answer.json()["code"], answer.headers["Retry-After"]) for answer in refused} == {
+        ("overloaded", "1")
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_registering_waits_in_the_same_line(held_hashes: type[HeldHasher]) -> None:
+    def open_the_gate() -> None:
+        wait_until(lambda: held_hashes.running == accounts.HASHES_AT_ONCE, seconds=20)
+        held_hashes.gate.set()
+
+    registrations = [
+        lambda number=number: register(f"ada-{number}").status_code
+        for number in range(accounts.HASHES_AT_ONCE + 2)
+    ]
+
+    assert race([open_the_gate, *registrations])[1:] == [201] * len(registrations)
+    assert held_hashes.most == accounts.HASHES_AT_ONCE
