@@ -95,7 +95,7 @@ def rows(**columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def declare_members(code: str, **members: dict[str, Any]) -> None:
-    """Say which further members the problems with this code have, each by its schema."""
+    """Say which further members the problems with this code have, each by its schema and description."""
     _members[code] = members
 
 
@@ -112,7 +112,7 @@ def problem_with(codes: Sequence[str]) -> dict[str, Any]:
     members: dict[str, list[dict[str, Any]]] = {}
     for code in sorted(codes):
         for name, member in _members.get(code, {}).items():
-            described = f"With `{code}`: {member.get('description', 'what it is about.')}"
+            described = f"With `{code}`: {member['description']}"
             members.setdefault(name, []).append(member | {"description": described})
     properties: dict[str, Any] = {"code": {"type": "string", "enum": sorted(codes)}}
     for name, several in members.items():
