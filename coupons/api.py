@@ -3,10 +3,10 @@
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import bodies, campaigns, issuing, listing, pool, tickets, voiding
+from coupons import bodies, campaigns, examples, issuing, listing, pool, tickets, voiding
 from coupons.models import QueueTicket
 from coupons.slots import Issued, Queued
 from shop import schema
@@ -170,11 +170,20 @@ class Coupons(View):
 
     @extend_schema(
         summary="Get one's coupon of a campaign",
-        description="Staff may name the `user` who gets it. A campaign with the strategy `queue` answers 202 "
-        "with a ticket, and the same one until it is settled.",
+        description="Staff may name the `user` who gets it; an account that doesn't exist or is disabled is "
+        "404 `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one "
+        "until it is settled; after it `failed`, with a new one at the end of the line. Before it opens a "
+        "campaign gives neither coupons nor tickets, and `Retry-After` says when it does. A pool with fewer "
+        "codes than the campaign's `quantity` is `sold_out` with its last code.",
         parameters=[schema.LOCATION, TICKET_LOCATION, LOOK_AGAIN_AFTER],
         request=bodies.IssueCouponInput,
-        responses={201: bodies.CouponBody, 200: bodies.CouponBody, 202: bodies.TicketBody} | ISSUING_REFUSALS,
+        responses={
+            201: OpenApiResponse(bodies.CouponBody, description="The account's coupon, issued by this call."),
+            200: OpenApiResponse(bodies.CouponBody, description="The coupon that the account had before."),
+            202: OpenApiResponse(bodies.TicketBody, description="The account's place in the line."),
+        }
+        | ISSUING_REFUSALS,
+        examples=examples.ISSUING,
     )
     def post(self, request: Request) -> Response:
         if _names_somebody(request):

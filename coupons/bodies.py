@@ -7,12 +7,12 @@ from uuid import UUID
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from coupons import codes
+from coupons import codes, holding
 from coupons.campaigns import Terms
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from coupons.pool import Added
 from coupons.slots import Queued
-from shop import clock
+from shop import clock, schema
 from shop.reading import Amount, Id, Input, Instant, PositiveAmount, Query, Words
 
 MOST_COUPONS = 10**9
@@ -40,6 +40,10 @@ Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
 Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
 Partner = Annotated[str, Field(min_length=1, max_length=64)]
 GivenCode = Annotated[str, Field(pattern=codes.GIVEN_PATTERN)]
+schema.declare_members(
+    "coupon_not_usable",
+    reason={"type": "string", "enum": sorted(holding.REASONS), "description": "what is in its way."},
+)
 
 DISCOUNT_COLUMNS = {
     "type": "discount_type",
@@ -141,6 +145,12 @@ class DiscountBody(BaseModel):
 
 
 class CampaignBody(BaseModel):
+    """`remaining` is how many can still be issued; from a pool that is no more than it has codes.
+
+    So a campaign whose pool is smaller than its `quantity` is `sold_out` with its last code, and open again
+    once codes are added.
+    """
+
     id: int
     name: str
     strategy: StrategyName
@@ -168,7 +178,10 @@ class CouponBody(BaseModel):
 
 
 class TicketBody(BaseModel):
-    """`ahead` is how many wait before it; `coupon` is what it led to."""
+    """`ahead` is how many wait before it; `coupon` is what it led to.
+
+    It is `failed` when the campaign closed meanwhile or its partner refused; then the account may ask again.
+    """
 
     id: UUID
     campaign: int

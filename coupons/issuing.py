@@ -10,7 +10,6 @@ import time
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError
-from django.db.models import QuerySet
 from structlog import get_logger
 
 from coupons import confirming, granting, looking, tickets
@@ -112,7 +111,7 @@ def _issued(strategy: Strategy, campaign_id: int, user_id: int) -> Issued | Queu
         raise
     except IntegrityError as error:
         # Strategies don't look whether the account is there: its foreign key does, for nothing.
-        _require(User.objects.filter(pk=user_id))
+        _require_account(user_id)
         log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
         raise Rejected(
             "Somebody else was faster; nothing was done.", code="conflict", retry_after=1
@@ -124,7 +123,7 @@ def issue_to(*, campaign_id: int, user_id: int) -> Issued | Queued:
 
     Raises what `issue` raises; an account that is disabled counts as one that doesn't exist.
     """
-    _require(User.objects.filter(pk=user_id, is_active=True))
+    _require_account(user_id, is_active=True)
     return issue(campaign_id=campaign_id, user_id=user_id)
 
 
@@ -166,6 +165,6 @@ def _read_strategy_and_partner(campaign_id: int) -> tuple[str, str]:
     return found
 
 
-def _require(accounts: "QuerySet[User]") -> None:
-    if not accounts.exists():
-        raise NotFound("There is no such active account.")
+def _require_account(user_id: int, **conditions: bool) -> None:
+    if not User.objects.filter(pk=user_id, **conditions).exists():
+        raise NotFound(f"There is no active account {user_id}.")

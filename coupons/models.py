@@ -85,9 +85,16 @@ class Campaign(models.Model):
         return self.name
 
     @property
+    def capacity(self) -> int:
+        """How many coupons it can ever give: each takes a code of its pool for good, if it has a pool."""
+        if self.code_source == self.CodeSource.POOL:
+            return min(self.quantity, self.codes_added)
+        return self.quantity
+
+    @property
     def remaining(self) -> int:
-        """How many are left to issue."""
-        return self.quantity - self.issued - self.confirming
+        """How many are left to issue: of a pool, no more than it has codes for."""
+        return self.capacity - self.issued - self.confirming
 
     @property
     def validity(self) -> timedelta:

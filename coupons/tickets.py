@@ -13,7 +13,6 @@ from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
 
 from coupons import granting
 from coupons.granting import Outcome
-from coupons.in_redis import sold_out
 from coupons.in_redis.line import Place
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.slots import Asker, Confirming, Issued, Queued
@@ -43,15 +42,13 @@ def look(campaign_id: int, askers: Sequence[Asker]) -> list[Seen | FirstcomeErro
     had = granting.had_before(campaign, user_ids)
     waiting = _waiting_of(campaign, user_ids)
     newcomers = user_ids - had.keys() - waiting.keys()
-    is_empty = bool(newcomers) and sold_out.gives_nothing(campaign)
     free = Free(campaign, _last_waiting(campaign_id) if newcomers else 0)
 
     def found(user_id: int) -> Seen | FirstcomeError:
         thing, ticket = had.get(user_id), waiting.get(user_id)
         if thing and (isinstance(thing, Coupon) or not ticket):
             return granting.owed(campaign, thing)
-        refusal = granting.refusal(campaign, now) or (granting.sold_out(campaign) if is_empty else None)
-        return ticket or refusal or free
+        return ticket or granting.refusal(campaign, now) or free
 
     return [found(asker.user_id) for asker in askers]
 

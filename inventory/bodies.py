@@ -11,6 +11,7 @@ from inventory import products
 from inventory.adjusting import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
+from shop import schema
 from shop.reading import Amount, Input, Query, Words
 
 
@@ -23,6 +24,15 @@ def _not_zero(delta: int) -> int:
 # Printable ASCII without spaces: a name that machines compare and people can type.
 SKU_PATTERN = r"^[!-~]+$"
 Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
+schema.declare_members(
+    "insufficient_stock",
+    items=schema.rows(product=schema.INTEGER, requested=schema.INTEGER, available=schema.INTEGER)
+    | {"description": "each product that is short."},
+)
+schema.declare_members(
+    "product_not_found",
+    products={"type": "array", "items": schema.INTEGER, "description": "those that are not for sale."},
+)
 MovementKind = Literal["received", "adjusted", "sold", "returned"]
 Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]
 Delta = Annotated[

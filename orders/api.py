@@ -8,11 +8,23 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from structlog import get_logger
 
 from inventory.reservations import Line
-from orders import answers, checkout, ending, finding, looking, paying, refunding, tasks, timeline, top_ups
+from orders import (
+    answers,
+    checkout,
+    ending,
+    examples,
+    finding,
+    looking,
+    paying,
+    refunding,
+    tasks,
+    timeline,
+    top_ups,
+)
 from orders.bodies import (
     ItemInput,
     OrderBody,
@@ -82,10 +94,20 @@ class Orders(View):
     @extend_schema(
         request=PlaceOrderInput,
         parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
-        responses={201: OrderBody, 202: OrderBody} | schema.refusals(PLACING),
+        responses={
+            201: OpenApiResponse(OrderBody, description="It awaits payment; or with `payment` it is paid."),
+            202: OpenApiResponse(OrderBody, description="It is being paid."),
+        }
+        | schema.refusals(PLACING | {400: ["invalid"]}),
+        examples=examples.PLACING,
     )
     def post(self, request: Request) -> HttpResponse:
-        """Place an order; with `payment` it is paid at once."""
+        """Place an order; with `payment` it is paid at once.
+
+        `payment: {}` is for orders that points cover: 400 `invalid` at `payment.token` where they don't, and
+        409 `insufficient_points` where the wallet doesn't hold them. A card token that the gateway doesn't
+        know is a declined payment: 402 with the `failure.code` `unknown_token`.
+        """
         call = keyed_calls.keyed(request, answers.of_placed)
         asked = read(PlaceOrderInput, request)
         wish = Wish(
@@ -160,9 +182,18 @@ class OrderRefunds(View):
                 409: ["idempotency_key_in_flight", "nothing_to_refund", "refund_exceeds_order"],
             }
         ),
+        examples=examples.REFUNDING,
     )
     def post(self, request: Request, order_id: UUID) -> HttpResponse:
-        """Give back some of a paid order, or all that is left of it (staff)."""
+        """Give back some of a paid order, or all that is left of it (staff).
+
+        Units give back their price less their share of the line's discount: n of q units together have the
+        n/q of it, rounded down, so what the units of a line give back doesn't depend on how they are cut up.
+        Points are given back in the proportion that they paid, rounded down, and the last refund gives back
+        all that is left of both. While the order is `refunding` another refund may take what those under way
+        leave. An order that is not paid is 409 `nothing_to_refund`; a product of which less is left, or none
+        because it is not in the order, is 409 `refund_exceeds_order`.
+        """
         staff_may(request, "orders.add_refund")
         call = keyed_calls.keyed(request, answers.of_begun_refund)
         asked = read(RefundInput, request)
@@ -182,7 +213,10 @@ class Payments(ListPayments):
     @extend_schema(
         request=PayInput,
         parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
-        responses={201: PaymentBody, 202: PaymentBody}
+        responses={
+            201: OpenApiResponse(PaymentBody, description="It is paid."),
+            202: OpenApiResponse(PaymentBody, description="It is being paid."),
+        }
         | schema.refusals(
             {
                 402: ["payment_declined"],
@@ -191,9 +225,13 @@ class Payments(ListPayments):
                 503: ["overloaded", "unavailable"],
             }
         ),
+        examples=examples.PAYING,
     )
     def post(self, request: Request) -> HttpResponse:
-        """Pay an order that awaits payment."""
+        """Pay one's own order that awaits payment.
+
+        Somebody else's is 404 `not_found` for staff too, who may see it and cancel it, but not pay it.
+        """
         call = keyed_calls.keyed(request, answers.later)
         asked = read(PayInput, request)
         _wait_for_capacity(call)
@@ -214,7 +252,10 @@ class TopUps(View):
     @extend_schema(
         request=TopUpInput,
         parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
-        responses={201: PaymentBody, 202: PaymentBody}
+        responses={
+            201: OpenApiResponse(PaymentBody, description="The payment, `succeeded`: the points are there."),
+            202: OpenApiResponse(PaymentBody, description="The payment, `pending` or `in_doubt`."),
+        }
         | schema.refusals(
             {
                 402: ["payment_declined"],
@@ -222,9 +263,14 @@ class TopUps(View):
                 503: ["overloaded", "unavailable"],
             }
         ),
+        examples=examples.TOPPING_UP,
     )
     def post(self, request: Request) -> HttpResponse:
-        """Buy points by card; 202 while the gateway's answer is not known."""
+        """Buy points by card; 202 while the gateway's answer is not known.
+
+        Both 201 and 202 have the payment as their body and `Location`: `card_amount` is what is charged, and
+        `order` is null. Without `Prefer` the answer comes after the first attempt at the gateway.
+        """
         call = keyed_calls.keyed(request, answers.later)
         asked = read(TopUpInput, request)
         _wait_for_capacity(call)
@@ -239,7 +285,7 @@ class TopUps(View):
         payment = outcome.payment
         begin = partial(queueing.enqueue_together, tasks.advance, str(outcome.saga_id))
         begun = answers.of_payment(payment)
-        if "wait" in (request.header("Prefer") or ""):
+        if preferences.wait_seconds(request.header("Prefer")) is not None:
             return _begun(request, call, payment.id, _payment_answers, begun, begin)
         # Without a preference a top-up waits for one attempt at the gateway.
         return _begun(
@@ -299,7 +345,7 @@ def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -> Http
     if replay.answer:
         return keyed_calls.respond(replay.answer, is_replay=True)
     assert replay.reference
-    seconds = preferences.wait_seconds(request.header("Prefer"))
+    seconds = preferences.wait_seconds(request.header("Prefer")) or 0
     told = looking.look(call, replay.reference, read, seconds=seconds)
     assert told
     return keyed_calls.respond(told, is_replay=True)
@@ -322,7 +368,7 @@ def _begun(
     answers 503: that would say that nothing was done, and it is done, and goes on.
     """
     if seconds is None:
-        seconds = preferences.wait_seconds(request.header("Prefer"))
+        seconds = preferences.wait_seconds(request.header("Prefer")) or 0
     try:
         told = (
             looking.look(call, subject_id, read, seconds=seconds, begin=begin, is_attempted=is_attempted)

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from orders import ending
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.writing import NewLine, NewOrder
+from shop import schema
 from shop.models import JournalLine
 from shop.reading import Amount, Id, Input, Query, Uuid, Words
 
@@ -20,6 +21,23 @@ OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
 ]
 RefundStatus = Literal["pending", "succeeded", "stuck"]
+schema.declare_members(
+    "refund_exceeds_order",
+    items=schema.rows(product=schema.INTEGER, requested=schema.INTEGER, refundable=schema.INTEGER)
+    | {"description": "each product of which less is left; 0 of one that is not in the order."},
+)
+schema.declare_members(
+    "payment_declined",
+    order={"type": "string", "format": "uuid", "description": "the order; a top-up has none."},
+    payment={"type": "string", "format": "uuid", "description": "the payment, unless an order is placed."},
+    failure={
+        "type": "object",
+        "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
+        "required": ["code", "detail"],
+        "description": "why, as the order and the payment show it; the code is the gateway's: "
+        "`card_declined`, `insufficient_funds`, or `unknown_token` for a card that it does not know.",
+    },
+)
 
 
 class ItemInput(Input):

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.conf import settings
 
 from inventory.reservations import Line
-from orders import amounts, giving_back, telling, transitions
+from orders import amounts, ending, giving_back, telling, transitions
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.saga import log
 from payments import paying
@@ -88,7 +88,8 @@ def _counts(
 def _why_nothing(order: Order) -> str:
     if order.status in transitions.PAID:
         return "All of the order is refunded already, or about to be."
-    return f"The order is not paid: it is {order.status}."
+    status = Order.Status.EXPIRED if ending.is_lapsed(order) else order.status
+    return f"The order is not paid: it is {status}."
 
 
 def _priced(

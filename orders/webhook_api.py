@@ -9,9 +9,13 @@ from payments.bodies import ReceivedBody
 from shop import queueing, schema
 from shop.calls import Request, Response, View
 
+DATED = "`t` may be five minutes ago or, for clocks differ, five minutes ahead; beyond that it is refused."
 SIGNATURES = [
     OpenApiParameter(
-        name, str, OpenApiParameter.HEADER, description=f"{whose}: `t=<unix seconds>,v1=<hex HMAC-SHA256>`."
+        name,
+        str,
+        OpenApiParameter.HEADER,
+        description=f"{whose}: `t=<unix seconds>,v1=<hex HMAC-SHA256>`. {DATED}",
     )
     for name, whose in {"Firstcome-Signature": "The simulator's", "Stripe-Signature": "Stripe's"}.items()
 ]
@@ -32,6 +36,7 @@ class Webhooks(View):
         """Signed over the very bytes.
 
         Whatever is signed is 200: an event seen before, one of an unknown type, and what is no event at all.
+        When an event says it was created is no matter.
         """
         event = webhooks.take(gateway=gateway, headers=request.headers, body=request.body)
         if event and event.handled_at is None:

@@ -69,6 +69,9 @@ class Throttled(FirstcomeError):
     code = "throttled"
     title = "Too many requests"
 
+    def __init__(self, detail: str, *, retry_after: int, **extra: Any) -> None:
+        super().__init__(detail, retry_after=retry_after, **extra)
+
 
 class PaymentDeclined(FirstcomeError):
     """The payment was refused for good. `order` or `payment` names what it was for."""

@@ -7,14 +7,19 @@
 )
 ```
 What every call may meet (401, malformed bodies, 503, and the refusals of a missing or reused idempotency
-key) is added by `shop.schema_generation`.
+key) is added by `shop.schema_generation`. Further members of a problem belong to its code, wherever it is
+refused with: an app declares them once, by `declare_members`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+import orjson
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel, ConfigDict
+
+from shop import json_bodies, problems
+from shop.errors import FirstcomeError
 
 Row = TypeVar("Row")
 PROBLEM_TYPE = "application/problem+json"
@@ -77,6 +82,23 @@ LOCATION = OpenApiParameter(
 )
 
 
+INTEGER = {"type": "integer"}
+_members: dict[str, Mapping[str, dict[str, Any]]] = {}
+
+
+def rows(**columns: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list of objects that have just these members."""
+    return {
+        "type": "array",
+        "items": {"type": "object", "properties": columns, "required": list(columns)},
+    }
+
+
+def declare_members(code: str, **members: dict[str, Any]) -> None:
+    """Say which further members the problems with this code have, each by its schema and description."""
+    _members[code] = members
+
+
 def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
     """The problems that a view refuses with, by status, for `extend_schema(responses=...)`."""
     return {
@@ -86,12 +108,43 @@ def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenAp
 
 
 def problem_with(codes: Sequence[str]) -> dict[str, Any]:
-    """The schema of a problem that has one of these codes."""
+    """The schema of a problem that has one of these codes, with the further members of each."""
+    members: dict[str, list[dict[str, Any]]] = {}
+    for code in sorted(codes):
+        for name, member in _members.get(code, {}).items():
+            described = f"With `{code}`: {member['description']}"
+            members.setdefault(name, []).append(member | {"description": described})
+    properties: dict[str, Any] = {"code": {"type": "string", "enum": sorted(codes)}}
+    for name, several in members.items():
+        properties[name] = several[0] if len(several) == 1 else {"anyOf": several}
     return {
         "allOf": [{"$ref": "#/components/schemas/Problem"}],
         "type": "object",
-        "properties": {"code": {"type": "string", "enum": sorted(codes)}},
+        "properties": properties,
     }
+
+
+def refused(name: str, error: FirstcomeError) -> OpenApiExample:
+    """An example of a refusal, as `shop.problems` answers with it."""
+    response = problems.of(error)
+    return OpenApiExample(
+        name,
+        value=orjson.loads(response.content),
+        media_type=PROBLEM_TYPE,
+        status_codes=[str(response.status_code)],
+        response_only=True,
+    )
+
+
+def answered(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
+    """An example of an answer with this body."""
+    return OpenApiExample(
+        name,
+        value=orjson.loads(json_bodies.dump(body)),
+        media_type="application/json",
+        status_codes=[str(status)],
+        response_only=True,
+    )
 
 
 def told(codes: Sequence[str]) -> str:

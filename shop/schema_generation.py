@@ -8,7 +8,15 @@ from drf_spectacular.openapi import AutoSchema
 
 from shop import schema
 
-RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds until it is worth asking again."}
+RETRY_AFTER = {
+    "schema": {"type": "integer"},
+    "description": "Seconds until it is worth asking again.",
+    "required": True,
+}
+RETRY_AFTER_409 = {
+    "schema": {"type": "integer"},
+    "description": "Seconds until it is worth asking again, where it passes by itself.",
+}
 REPLAYED = {
     "schema": {"type": "string", "enum": ["true"]},
     "description": "This is the recorded answer of an earlier call with the key.",
@@ -76,15 +84,17 @@ def _add(responses: Any, status: int, codes: list[str]) -> None:
     content = response.setdefault("content", {})
     known = content.get(schema.PROBLEM_TYPE, {}).get("schema", {}).get("properties", {}).get("code", {})
     together = sorted({*known.get("enum", []), *codes})
-    content[schema.PROBLEM_TYPE] = {"schema": schema.problem_with(together)}
+    content.setdefault(schema.PROBLEM_TYPE, {})["schema"] = schema.problem_with(together)
     response["description"] = schema.told(together)
 
 
 def _add_headers(operation: Any) -> None:
     for status, response in operation["responses"].items():
         headers = response.get("headers", {})
-        if status in {"409", "429", "503"}:
+        if status in {"429", "503"}:
             headers["Retry-After"] = RETRY_AFTER
+        if status == "409":
+            headers["Retry-After"] = RETRY_AFTER_409
         if status == "401":
             headers["WWW-Authenticate"] = CHALLENGE
         if _is_keyed(operation) and status in {"200", "201", "202", "402"}:

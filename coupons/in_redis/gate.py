@@ -207,13 +207,6 @@ def number_in_flight(client: Redis, campaign_id: int) -> int:
     return int(client.hlen(_in_flight(campaign_id)))
 
 
-def places(campaign: Campaign) -> int:
-    """How many slots the campaign can ever give: each takes a code of its pool for good, if it has one."""
-    if campaign.code_source == Campaign.CodeSource.POOL:
-        return min(campaign.quantity, campaign.codes_added)
-    return campaign.quantity
-
-
 def _told(answer: Any) -> list[str]:
     return [part.decode() for part in answer]
 
@@ -222,7 +215,7 @@ def _told_of(campaign: Campaign) -> list[int | str]:
     """The terms as the scripts take them, after how long they are kept."""
     closes = "" if campaign.closes_at is None else _milliseconds(campaign.closes_at)
     opens = _milliseconds(campaign.opens_at)
-    return [seconds_kept(campaign), campaign.version, places(campaign), opens, closes]
+    return [seconds_kept(campaign), campaign.version, campaign.capacity, opens, closes]
 
 
 def _shown(campaign: Campaign) -> list[int | str]:

@@ -13,7 +13,7 @@ from typing import Any
 from redis import Redis
 
 from coupons.in_redis.keys import key
-from coupons.models import Campaign, PoolCode
+from coupons.models import Campaign
 from shop import clock, redis
 
 SECONDS = 1.0
@@ -78,16 +78,6 @@ def forget() -> None:
     _seen.clear()
 
 
-def gives_nothing(campaign: Campaign) -> bool:
-    """Whether the campaign, as it was read, has no slot left, or its pool has no code for one."""
-    if campaign.remaining <= 0:
-        return True
-    if campaign.code_source == Campaign.CodeSource.GENERATED:
-        return False
-    available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
-    return not available.exists()
-
-
 def _seen_again(seen: _Seen) -> Campaign | None:
     """The campaign, if another thread or process has seen it sold out meanwhile, or else this one does."""
     now = time.monotonic()
@@ -104,7 +94,7 @@ def _look(campaign_id: int) -> Campaign | None:
     """The campaign, remembered, if it has nothing to give; it is forgotten if it has."""
     looked_at, looked_at_by_the_clock = time.monotonic(), clock.now().timestamp()
     campaign = Campaign.objects.filter(pk=campaign_id).first()
-    if campaign is None or not gives_nothing(campaign):
+    if campaign is None or campaign.remaining > 0:
         _seen.pop(campaign_id, None)
         return None
     _remember(campaign, until=looked_at + SECONDS)

@@ -247,7 +247,7 @@ def test_no_more_campaigns_are_remembered_than_there_is_room_for(monkeypatch: py
 def test_a_code_that_somebody_has_already_is_refused_as_a_conflict(account_id: int) -> None:
     """A coupon bears a code of the pool, which nothing here would do: the unique key is the judge."""
     taken = issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id).coupon.code
-    campaign = CampaignFactory.create(code_source="pool")
+    campaign = CampaignFactory.create(code_source="pool", codes_added=1)
     PoolCode.objects.create(campaign=campaign, code=taken, added_at=timezone.now())
 
     assert refusal(campaign.pk, account_id) == "conflict"

@@ -14,13 +14,15 @@ from payments.models import WebhookEvent
 from shop.json_bodies import dump
 
 
-def body_of(*, type: str = "charge.succeeded", key: str = "", id: str = "", **data: Any) -> bytes:
-    """The body of an event, of an id of its own unless one is given."""
+def body_of(
+    *, type: str = "charge.succeeded", key: str = "", id: str = "", created_at: str = "", **data: Any
+) -> bytes:
+    """The body of an event, of an id of its own and of now unless others are given."""
     return dump(
         {
             "id": id or f"evt_{uuid4().hex}",
             "type": type,
-            "created_at": timezone.now(),
+            "created_at": created_at or timezone.now(),
             "data": {"key": key, "charge": "ch_told", "order": None, "amount": 1, "currency": "KRW"} | data,
         }
     )

@@ -82,9 +82,13 @@ def test_every_constraint_is_named_once_where_it_belongs():
     assert named == constraints
 
 
-def test_every_race_is_there():
-    tests = [code.split("::") for code in _code(DOCS / "laws.md") if "::test_" in code]
-    assert len(tests) > 20
+def test_every_law_names_its_races():
+    assert len([code for code in _code(DOCS / "laws.md") if "::test_" in code]) > 20
+
+
+@every_page
+def test_every_test_that_is_named_is_there(page: Path):
+    tests = [code.split("::") for code in _code(page) if re.fullmatch(r"\S+\.py::test_\w+", code)]
     assert [f"{path}::{name}" for path, name in tests if name not in _functions(path)] == []
 
 

@@ -305,6 +305,21 @@ def test_pages_walk_the_whole_book_oldest_first(tmp_path: Path) -> None:
         assert gateway.get("/charges", limit=25)[1]["next"] is None
 
 
+def test_pages_of_a_filtered_list_go_on_after_the_id_in_next_and_end_with_what_was_added(
+    gateway: Simulator, key: str
+) -> None:
+    order = str(uuid.uuid4())
+    made = [charge(gateway, f"{key}-{number}", "tok_ok", order=order)[1] for number in range(3)]
+    charge(gateway, f"{key}-of-another", "tok_ok", order=str(uuid.uuid4()))
+
+    status, first = gateway.get("/charges", order=order, limit=2)
+    made.append(charge(gateway, f"{key}-later", "tok_ok", order=order)[1])
+    rest = gateway.get("/charges", order=order, limit=2, after=first["next"])[1]
+
+    assert (status, first) == (200, {"results": made[:2], "next": made[1]["id"]})
+    assert rest == {"results": made[2:], "next": None}
+
+
 def test_who_asks_for_no_pages_gets_the_whole_book(tmp_path: Path) -> None:
     with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
         with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book, book:

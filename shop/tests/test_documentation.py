@@ -9,6 +9,9 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
+from jsonschema import Draft202012Validator
+
+from shop import schema
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -132,6 +135,65 @@ def test_cancelling_tells_what_a_body_may_be_refused_for_though_it_takes_no_fiel
 @pytest.mark.parametrize("path", ["products", "campaigns"])
 def test_what_is_made_is_told_with_its_address(document: Any, path: str) -> None:
     assert "Location" in document["paths"][f"/api/v1/{path}"]["post"]["responses"]["201"]["headers"]
+
+
+def responses(document: Any) -> list[tuple[str, str, Any]]:
+    return [
+        (name, status, response)
+        for name, operation in operations(document)
+        for status, response in operation["responses"].items()
+    ]
+
+
+def test_every_example_fits_its_schema_and_the_status_that_it_is_told_of(document: Any) -> None:
+    checked = 0
+    for name, status, response in responses(document):
+        for content in response.get("content", {}).values():
+            validator = Draft202012Validator(content["schema"] | {"components": document["components"]})
+            for example in content.get("examples", {}).values():
+                assert [error.message for error in validator.iter_errors(example["value"])] == [], name
+                if "urn:firstcome" in str(example):
+                    assert str(example["value"]["status"]) == status, name
+                checked += 1
+    assert checked >= 17
+
+
+def test_every_429_and_503_is_told_to_say_when_to_ask_again_and_a_409_where_it_passes(document: Any) -> None:
+    told = {
+        (status, response["headers"]["Retry-After"].get("required", False))
+        for _, status, response in responses(document)
+        if status in {"409", "429", "503"}
+    }
+
+    assert told == {("409", False), ("429", True), ("503", True)}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "member", "of"),
+    [
+        ("/orders", 402, "failure", {"code", "detail"}),
+        ("/wallet/top-ups", 402, "failure", {"code", "detail"}),
+        ("/orders", 409, "items", {"product", "requested", "available"}),
+        ("/orders/{order_id}/refunds", 409, "items", {"product", "requested", "refundable"}),
+        ("/products/{product_id}/stock-adjustments", 409, "items", {"product", "requested", "available"}),
+    ],
+)
+def test_the_further_members_of_a_problem_are_told_wherever_its_code_is(
+    document: Any, path: str, status: int, member: str, of: set[str]
+) -> None:
+    response = document["paths"][f"/api/v1{path}"]["post"]["responses"][str(status)]
+    told = response["content"]["application/problem+json"]["schema"]["properties"][member]
+
+    assert told["description"].startswith("With `")
+    assert set(told.get("items", told)["properties"]) == of
+
+
+def test_codes_that_share_a_member_are_told_as_alternatives() -> None:
+    codes = ["insufficient_stock", "refund_exceeds_order"]
+
+    told = schema.problem_with(codes)["properties"]["items"]["anyOf"]
+
+    assert [one["description"].split("`")[1] for one in told] == codes
 
 
 def test_the_lab_is_no_part_of_the_contract(document: Any) -> None:

@@ -50,13 +50,16 @@ def test_a_wait_is_found_among_other_preferences(prefer: str) -> None:
         'foo="a, wait=5',
         'wait=" 5"',
         'wait="5',
-        "wait=0, wait=5",
         "wait=\u0665",
         ",;=,",
     ],
 )
 def test_what_is_no_wait_is_ignored(prefer: str | None) -> None:
-    assert wait_seconds(prefer) == 0
+    assert wait_seconds(prefer) is None
+
+
+def test_a_wait_of_nothing_is_a_wait_and_the_first_one_counts() -> None:
+    assert wait_seconds("wait=0, wait=5") == 0
 
 
 @pytest.mark.parametrize("seconds", ["30", "31", "60", "100", "9" * 5_000])

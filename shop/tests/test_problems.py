@@ -161,8 +161,11 @@ def test_nobody_is_asked_to_sign_in_for_a_method_that_is_not_there(path: str) ->
     assert "GET" in response.headers["Allow"]
 
 
-def test_outside_rest_framework_methods_are_refused_the_same_way() -> None:
-    response = Client().post("/healthz")
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_outside_rest_framework_methods_are_refused_the_same_way_whatever_token_comes_with_them(
+    path: str,
+) -> None:
+    response = Client(enforce_csrf_checks=True).post(path)
 
     assert_problem(response, 405, "method_not_allowed")
     assert response.headers["Allow"] == "GET, HEAD"

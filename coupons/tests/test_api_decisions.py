@@ -1,0 +1,159 @@
+"""What the contract leaves open about campaigns and coupons, as docs/api-decisions.md decides it."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from coupons import campaigns, issuing, pool, serving
+from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.tests.factories import CampaignFactory
+from coupons.tests.laws import broken
+from coupons.tests.own_partner import NAME, partner_that
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+EVERY_STRATEGY = pytest.mark.parametrize("strategy", sorted(issuing.STRATEGIES.keys() - issuing.LAB_ONLY))
+
+
+@pytest.fixture
+def account() -> User:
+    return AccountFactory.create()
+
+
+@pytest.fixture
+def user(account: User) -> Api:
+    return client_of(account)
+
+
+@pytest.fixture
+def staff() -> Api:
+    return client_of(SuperuserFactory.create())
+
+
+def ask(api: Api, campaign: Campaign, **more: int) -> Any:
+    return api.post("/coupons", {"campaign": campaign.pk} | more)
+
+
+def refused(response: Any) -> tuple[int, str]:
+    assert response["Content-Type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
+
+
+def shown(campaign: Campaign) -> tuple[str, int, int]:
+    """What everybody sees of the campaign: its status, and how many are issued and remain."""
+    body = client_of().get(f"/campaigns/{campaign.pk}").json()
+    return body["status"], body["issued"], body["remaining"]
+
+
+@EVERY_STRATEGY
+def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(
+    strategy: str, user: Api, staff: Api
+) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=5)
+    pool.generate(campaign_id=campaign.pk, count=1)
+    assert shown(campaign) == ("open", 0, 1)
+
+    ask(user, campaign)
+    serving.serve_once()
+
+    assert refused(ask(staff, campaign)) == (409, "sold_out")
+    assert shown(campaign) == ("sold_out", 1, 0)
+    assert broken() == {}
+
+
+@EVERY_STRATEGY
+def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(
+    strategy: str, user: Api, staff: Api
+) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=2)
+    assert refused(ask(user, campaign)) == (409, "sold_out")
+    assert shown(campaign) == ("sold_out", 0, 0)
+
+    assert staff.post(f"/campaigns/{campaign.pk}/codes", {"count": 9}).status_code == 201
+
+    assert shown(campaign) == ("open", 0, 2)
+    assert ask(user, campaign).status_code == (202 if strategy == "queue" else 201)
+    serving.serve_once()
+    assert shown(campaign) == ("open", 1, 1)
+    assert broken() == {}
+
+
+def test_a_void_code_of_a_pool_is_not_given_again_and_does_not_count_as_remaining(
+    user: Api, staff: Api
+) -> None:
+    campaign = CampaignFactory.create(code_source="pool", quantity=5)
+    pool.generate(campaign_id=campaign.pk, count=2)
+    code = ask(user, campaign).json()["code"]
+
+    assert staff.post(f"/coupons/{code}/void", {"reason": "stolen"}).status_code == 200
+
+    assert shown(campaign) == ("open", 1, 1)
+    assert ask(staff, campaign).status_code == 201
+    assert shown(campaign) == ("sold_out", 2, 0)
+
+
+def test_staff_who_issue_to_an_account_that_does_not_exist_get_404_and_take_no_coupon(staff: Api) -> None:
+    campaign = CampaignFactory.create()
+    disabled = AccountFactory.create(is_active=False)
+
+    for user_id in (10**9, disabled.pk):
+        answer = ask(staff, campaign, user=user_id)
+        assert refused(answer) == (404, "not_found")
+        assert answer.json()["detail"] == f"There is no active account {user_id}."
+    assert refused(staff.post("/coupons", {"campaign": 10**9, "user": 10**9})) == (404, "not_found")
+    assert shown(campaign) == ("open", 0, 100)
+
+
+@EVERY_STRATEGY
+def test_a_campaign_asked_before_it_opens_is_409_with_the_seconds_until_then_and_gives_no_ticket(
+    strategy: str, user: Api
+) -> None:
+    source = "pool" if strategy == "code_pool" else "generated"
+    opens_at = timezone.now() + timedelta(hours=1)
+    campaign = CampaignFactory.create(strategy=strategy, code_source=source, opens_at=opens_at)
+
+    answer = ask(user, campaign)
+
+    assert refused(answer) == (409, "campaign_not_open")
+    assert 3_500 < int(answer["Retry-After"]) <= 3_600
+    assert not QueueTicket.objects.exists()
+    assert not Coupon.objects.exists()
+
+
+def test_asking_again_after_a_ticket_failed_draws_a_new_one_at_the_end_of_the_line(
+    user: Api, account: User, tmp_path: Path, settings: LazySettings
+) -> None:
+    campaign = CampaignFactory.create(strategy="queue", partner=NAME)
+    with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
+        failed = ask(user, campaign)
+        serving.serve_once()
+    assert user.get(failed["Location"]).json() == failed.json() | {"status": "failed"}
+    with partner_that(folder=tmp_path, settings=settings):
+        assert ask(client_of(AccountFactory.create()), campaign).json()["ahead"] == 0
+
+        again = ask(user, campaign)
+
+        assert (again.status_code, again.json()["status"], again.json()["ahead"]) == (202, "waiting", 1)
+        assert again["Location"] != failed["Location"]
+        serving.serve_once()
+    assert user.get(again["Location"]).json()["status"] == "issued"
+    assert user.get(failed["Location"]).json()["status"] == "failed"
+    assert ask(user, campaign).status_code == 200
+    assert broken() == {}
+
+
+def test_asking_again_after_a_ticket_failed_is_refused_while_the_campaign_gives_nothing(user: Api) -> None:
+    campaign = CampaignFactory.create(strategy="queue")
+    failed = ask(user, campaign)
+    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
+    serving.serve_once()
+
+    assert user.get(failed["Location"]).json()["status"] == "failed"
+    assert refused(ask(user, campaign)) == (409, "campaign_closed")
+    assert QueueTicket.objects.count() == 1

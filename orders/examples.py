@@ -1,0 +1,90 @@
+"""Examples of answers about orders and money, for the OpenAPI document: the situations clients ask about."""
+
+from shop import schema
+from shop.errors import NotFound, PaymentDeclined, Rejected, invalid_field
+
+ORDER_ID = "0199c1f0-0000-7000-8000-000000000001"
+PAYMENT_ID = "0199c1f0-0000-7000-8000-000000000002"
+REFUND_ID = "0199c1f0-0000-7000-8000-000000000003"
+NOON = "2026-11-20T12:00:00.000000Z"
+TOP_UP = {
+    "id": PAYMENT_ID,
+    "order": None,
+    "status": "succeeded",
+    "points_amount": 0,
+    "card_amount": 5000,
+    "failure": None,
+    "created_at": NOON,
+}
+# The first of three units at 333 in an order of 899: 100 less by a coupon, 200 paid by points.
+REFUND = {
+    "id": REFUND_ID,
+    "order": ORDER_ID,
+    "status": "pending",
+    "amount": 300,
+    "points_amount": 66,
+    "card_amount": 234,
+    "items": [{"product": 7, "quantity": 1}],
+    "reason": "It came broken.",
+    "restock": True,
+    "created_at": NOON,
+}
+CARD_DECLINED = {"code": "card_declined", "detail": "The card was declined."}
+UNKNOWN_TOKEN = {
+    "code": "unknown_token",
+    "detail": "The gateway did not take this card; nothing was charged.",
+}
+CARD_NEEDED = "A card is needed for what points don't cover."
+
+PLACING = [
+    schema.refused(
+        "An empty payment and too few points",
+        invalid_field("payment.token", "required", CARD_NEEDED),
+    ),
+    schema.refused(
+        "More points than the wallet holds",
+        Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points"),
+    ),
+    schema.refused(
+        "A product that is short",
+        Rejected(
+            "Not enough in stock: product 7 (2 left).",
+            code="insufficient_stock",
+            items=[{"product": 7, "requested": 3, "available": 2}],
+        ),
+    ),
+    schema.refused(
+        "An unknown card token",
+        PaymentDeclined(UNKNOWN_TOKEN["detail"], failure=UNKNOWN_TOKEN, order=ORDER_ID),
+    ),
+]
+PAYING = [
+    schema.refused(
+        "A declined card",
+        PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, order=ORDER_ID, payment=PAYMENT_ID),
+    ),
+    schema.refused("The order of another account", NotFound("There is no such order.")),
+]
+TOPPING_UP = [
+    schema.answered("Charged and credited", 201, TOP_UP),
+    schema.answered("Not known yet", 202, TOP_UP | {"status": "in_doubt"}),
+    schema.refused(
+        "A declined card",
+        PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, payment=PAYMENT_ID),
+    ),
+]
+REFUNDING = [
+    schema.answered("One of three units", 202, REFUND),
+    schema.refused(
+        "An order that is not paid",
+        Rejected("The order is not paid: it is awaiting_payment.", code="nothing_to_refund"),
+    ),
+    schema.refused(
+        "A product that is not in the order",
+        Rejected(
+            "More is asked back than is left of the order.",
+            code="refund_exceeds_order",
+            items=[{"product": 8, "requested": 1, "refundable": 0}],
+        ),
+    ),
+]

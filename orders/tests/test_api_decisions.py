@@ -1,0 +1,216 @@
+"""What the contract leaves open about orders and money, as docs/api-decisions.md decides it."""
+
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Refund
+from orders.tests import buying
+from payments.models import Payment, WebhookEvent
+from payments.tests import events
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WEBHOOK = "/api/v1/webhooks/simulator"
+BROKEN = {"reason": "It came broken."}
+
+
+@pytest.fixture
+def buyer() -> Any:
+    return buying.account(points=1_000)
+
+
+@pytest.fixture
+def api(buyer: Any) -> Api:
+    return client_of(buyer)
+
+
+@pytest.fixture
+def staff() -> Api:
+    return client_of(SuperuserFactory.create())
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=9, price=333)
+
+
+def items(product: Product, quantity: int) -> dict[str, Any]:
+    return {"items": [{"product": product.id, "quantity": quantity}]}
+
+
+def refused(response: Any) -> tuple[int, str]:
+    assert response["Content-Type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
+
+
+def paid(buyer: Any, quantities: dict[Product, int], **wanted: Any) -> str:
+    """The refunds' path of an order that is paid."""
+    return f"/orders/{buying.drive(buying.place(buyer.id, quantities, token='tok_ok', **wanted)).id}/refunds"
+
+
+def amounts(refund: Any) -> tuple[int, int, int]:
+    return refund["amount"], refund["points_amount"], refund["card_amount"]
+
+
+def available(product: Product) -> int:
+    found: int = client_of().get(f"/products/{product.id}").json()["available"]
+    return found
+
+
+# Refunds
+
+
+def test_units_of_a_line_give_back_their_price_less_their_share_of_the_discount_and_the_last_one_the_rest(
+    buyer: Any, staff: Api, product: Product
+) -> None:
+    """Three at 333 less 100 are 899: 200 by points, 699 by card."""
+    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    path = paid(buyer, {product: 3}, coupon=coupon, points=200)
+
+    one, another, last = (staff.post(path, BROKEN | items(product, 1), key=key).json() for key in "abc")
+
+    # The shares of 100 are 33, 33 and 34; points are 200/899 of each amount, and at last what is left.
+    assert [amounts(one), amounts(another), amounts(last)] == [(300, 66, 234), (300, 66, 234), (299, 68, 231)]
+    buying.settle_everything()
+    order = staff.get(path.removesuffix("/refunds")).json()
+    assert (order["status"], order["refunded_amount"]) == ("refunded", 899)
+    assert buying.broken_laws() == []
+
+
+def test_two_units_at_once_give_back_what_they_give_back_one_by_one(
+    buyer: Any, staff: Api, product: Product
+) -> None:
+    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    path = paid(buyer, {product: 3}, coupon=coupon)
+
+    two = staff.post(path, BROKEN | items(product, 2), key="a").json()
+    rest = staff.post(path, BROKEN, key="b").json()
+
+    assert (two["amount"], rest["amount"]) == (600, 299)
+
+
+def test_a_refund_of_a_product_that_is_not_in_the_order_is_409_and_names_it_with_nothing_refundable(
+    buyer: Any, staff: Api, product: Product
+) -> None:
+    other = ProductFactory.create(on_hand=1)
+    path = paid(buyer, {product: 1})
+
+    answer = staff.post(path, BROKEN | items(other, 1), key="a")
+
+    assert refused(answer) == (409, "refund_exceeds_order")
+    assert answer.json()["items"] == [{"product": other.id, "requested": 1, "refundable": 0}]
+    assert not Refund.objects.exists()
+    assert staff.post(path, BROKEN, key="a").status_code == 202
+
+
+@pytest.mark.parametrize("status", ["awaiting_payment", "paying", "payment_failed", "cancelled", "expired"])
+def test_a_refund_of_an_order_that_is_not_paid_is_409_and_says_what_it_is(
+    status: str, buyer: Any, staff: Api, api: Api, product: Product, settings: LazySettings
+) -> None:
+    settings.ORDER_HOLD_SECONDS = 0 if status == "expired" else settings.ORDER_HOLD_SECONDS
+    token = {"paying": "tok_ok", "payment_failed": "tok_declined"}.get(status)
+    placed = buying.place(buyer.id, {product: 1}, token=token)
+    if status == "payment_failed":
+        buying.drive(placed)
+    if status == "cancelled":
+        api.post(f"/orders/{placed.order.id}/cancel")
+
+    answer = staff.post(f"/orders/{placed.order.id}/refunds", BROKEN, key="a")
+
+    assert refused(answer) == (409, "nothing_to_refund")
+    assert answer.json()["detail"] == f"The order is not paid: it is {status}."
+    assert not Refund.objects.exists()
+
+
+def test_while_a_refund_is_under_way_another_may_take_what_the_first_leaves(
+    buyer: Any, staff: Api, product: Product
+) -> None:
+    path = paid(buyer, {product: 3})
+    assert staff.post(path, BROKEN | items(product, 2), key="a").status_code == 202
+    assert staff.get(path.removesuffix("/refunds")).json()["status"] == "refunding"
+
+    too_many = staff.post(path, BROKEN | items(product, 2), key="b")
+    one = staff.post(path, BROKEN | items(product, 1), key="b")
+    all_that_is_left = staff.post(path, BROKEN, key="c")
+
+    assert refused(too_many) == (409, "refund_exceeds_order")
+    assert too_many.json()["items"] == [{"product": product.id, "requested": 2, "refundable": 1}]
+    assert (one.status_code, one.json()["amount"]) == (202, 333)
+    assert refused(all_that_is_left) == (409, "nothing_to_refund")
+    buying.settle_everything()
+    assert staff.get(path.removesuffix("/refunds")).json()["status"] == "refunded"
+    assert buying.broken_laws() == []
+
+
+def test_a_top_up_that_would_not_wait_is_202_at_once(api: Api) -> None:
+    answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a", Prefer="wait=0")
+
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+
+
+# Payments and points
+
+
+@pytest.mark.parametrize("points", [{}, {"points_amount": 300}], ids=["none", "too few"])
+def test_an_empty_payment_whose_points_do_not_cover_the_order_is_400_and_asks_for_a_card(
+    points: dict[str, int], api: Api, product: Product
+) -> None:
+    answer = api.post("/orders", items(product, 1) | points | {"payment": {}}, key="a")
+
+    assert refused(answer) == (400, "invalid")
+    assert [(one["field"], one["code"]) for one in answer.json()["errors"]] == [("payment.token", "required")]
+    assert not Order.objects.exists()
+    assert available(product) == 9
+    assert api.post("/orders", items(product, 1), key="a").status_code == 201
+
+
+def test_an_empty_payment_whose_points_the_wallet_does_not_hold_is_409(api: Api, product: Product) -> None:
+    body = items(product, 4) | {"points_amount": 4 * 333, "payment": {}}
+
+    assert refused(api.post("/orders", body, key="a")) == (409, "insufficient_points")
+    assert not Order.objects.exists()
+    assert available(product) == 9
+
+
+def test_staff_who_pay_somebody_elses_order_get_404_and_the_owner_can_still_pay_it(
+    buyer: Any, api: Api, staff: Api, product: Product
+) -> None:
+    order_id = str(buying.place(buyer.id, {product: 1}).order.id)
+    body = {"order": order_id, "token": "tok_ok"}
+    assert staff.get(f"/orders/{order_id}").status_code == 200
+
+    assert refused(staff.post("/payments", body, key="a")) == (404, "not_found")
+
+    assert api.get(f"/orders/{order_id}").json()["status"] == "awaiting_payment"
+    assert not Payment.objects.exists()
+    assert api.post("/payments", body, key="a").status_code == 202
+
+
+# Webhooks
+
+
+def received(*, seconds_ahead: int, **event: Any) -> Any:
+    body = events.body_of(**event)
+    signed = events.signed(body, seconds_ago=-seconds_ahead)
+    return Client().generic("POST", WEBHOOK, body, content_type="application/json", headers=signed)
+
+
+def test_a_webhook_signed_up_to_five_minutes_in_the_future_is_taken_for_clocks_differ() -> None:
+    assert received(seconds_ahead=290).status_code == 200
+    assert WebhookEvent.objects.count() == 1
+
+
+def test_a_webhook_signed_further_in_the_future_is_400_or_it_could_be_replayed_until_then() -> None:
+    assert refused(received(seconds_ahead=310)) == (400, "signature_invalid")
+    assert not WebhookEvent.objects.exists()
+
+
+def test_when_an_event_says_it_was_created_is_no_matter_for_only_the_signature_is_dated() -> None:
+    assert received(seconds_ahead=0, created_at="2999-01-01T00:00:00Z").status_code == 200
+    assert WebhookEvent.objects.count() == 1
