@@ -1,7 +1,6 @@
 """An update migrates while the old processes serve: their code has to work on the new schema."""
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ import pytest
 
 from scripts.tests import old_stack, previous_release
 from scripts.tests.old_stack import OldStack
+from scripts.tests.simulator import wait_until
 
-REFUNDED_WITHIN = 20
 OFFER = {"quantity": 10, "discount": {"type": "amount", "value": 100}}
 
 
@@ -35,17 +34,14 @@ def place(old: OldStack) -> Any:
 def pay(old: OldStack) -> Any:
     order = place(old)
     payment = {"order": order["id"], "token": "tok_ok"}
-    assert expect(201, old.call("POST", "/api/v1/payments", payment, wait=4))["status"] == "succeeded"
+    assert expect(201, old.call("POST", "/api/v1/payments", payment, wait=10))["status"] == "succeeded"
     return order
 
 
 def refund(old: OldStack) -> None:
     refunds = f"/api/v1/orders/{pay(old)['id']}/refunds"
     expect(202, old.call("POST", refunds, {"reason": "broken"}, as_staff=True))
-    deadline = time.monotonic() + REFUNDED_WITHIN
-    while expect(200, old.call("GET", refunds))["results"][0]["status"] != "succeeded":
-        assert time.monotonic() < deadline, "the refund is still pending"
-        time.sleep(0.1)
+    wait_until(lambda: expect(200, old.call("GET", refunds))["results"][0]["status"] == "succeeded")
 
 
 def receive_stock(old: OldStack) -> None:
@@ -70,9 +66,13 @@ def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old: O
     succeed(old.manage("shell", "-c", its_own))
 
 
-@pytest.mark.parametrize("use", [issue, place, pay, refund, receive_stock], ids=lambda use: use.__name__)
-def test_the_previous_release_works_on_the_schema_of_this_one(old: OldStack, use: Callable[[OldStack], Any]):
-    use(old)
+@pytest.mark.parametrize(
+    "must_work", [issue, place, pay, refund, receive_stock], ids=lambda flow: flow.__name__
+)
+def test_the_previous_release_works_on_the_schema_of_this_one(
+    old: OldStack, must_work: Callable[[OldStack], Any]
+):
+    must_work(old)
 
 
 def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old: OldStack):
@@ -82,7 +82,7 @@ def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old: OldS
 
 
 @pytest.mark.parametrize(
-    ("use", "table"),
+    ("must_work", "table"),
     [
         (issue, "coupons_coupon"),
         (place, "orders_order"),
@@ -93,12 +93,12 @@ def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old: OldS
     ids=lambda part: getattr(part, "__name__", part),
 )
 def test_a_new_column_without_a_default_in_the_database_breaks_it_and_one_with_it_does_not(
-    old: OldStack, use: Callable[[OldStack], Any], table: str
+    old: OldStack, must_work: Callable[[OldStack], Any], table: str
 ):
     with old_stack.added_column(table, "INT NOT NULL DEFAULT 0"):
-        use(old)
+        must_work(old)
     with old_stack.added_column(table, "INT NOT NULL"), pytest.raises(AssertionError):
-        use(old)
+        must_work(old)
 
 
 def test_a_checkout_without_the_commit_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
