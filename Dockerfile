@@ -1,5 +1,5 @@
 # Built in two stages: the first compiles mysqlclient, the second runs without a compiler and without root.
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11.15-slim-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends default-libmysqlclient-dev gcc libc6-dev pkg-config
 COPY requirements.txt .
@@ -7,11 +7,11 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --require-hashes \
         --only-binary :all: --no-binary mysqlclient -r requirements.txt
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.15-slim-bookworm
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libmariadb3 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --no-create-home firstcome
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin firstcome
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
     MALLOC_ARENA_MAX=2 \
@@ -31,4 +31,4 @@ RUN DEBUG=1 python manage.py collectstatic --no-input
 USER firstcome
 EXPOSE 8000
 # A shell for the two settings, replaced by the server so that it hears SIGTERM.
-CMD ["sh", "-c", "exec python -m shop.web_server shop.wsgi:application --interface wsgi --no-ws --host 0.0.0.0 --port 8000 --workers ${WEB_WORKERS:-2} --blocking-threads ${WEB_THREADS:-64} --backlog 10240 --backpressure 10000 --blocking-threads-idle-timeout 600 --respawn-failed-workers --workers-kill-timeout 10 --static-path-route /static --static-path-mount /app/static"]
+CMD ["sh", "-c", "exec python -m shop.web_server shop.wsgi:application --interface wsgi --no-ws --host 0.0.0.0 --port 8000 --workers ${WEB_WORKERS:-2} --blocking-threads ${WEB_THREADS:-64} --backlog 10240 --backpressure 10000 --blocking-threads-idle-timeout 600 --respawn-failed-workers --workers-kill-timeout 35 --static-path-route /static --static-path-mount /app/static"]

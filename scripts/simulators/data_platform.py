@@ -136,6 +136,7 @@ def main() -> None:
     process.serve(
         application(platform.routes(), largest_body=LARGEST_BODY),
         name="data_platform",
+        host=asked.host,
         port=asked.port,
         book=book,
         on_start=lambda: None,

@@ -4,7 +4,8 @@ python -m scripts.simulators.gateway --port 8001 --book var/gateway.sqlite3 --la
 
 `POST /latency {"ms": 2600}` makes every call slow while the process runs: charges, cancels, refunds and the
 lists of one key take so long until `DELETE /latency`, or until the process ends. Lists without a key and the
-summary stay quick, for they are read by audits. The control calls come over loopback, as all calls do.
+summary stay quick, for they are read by audits. The control calls need no secret, as no call does:
+it listens on loopback unless `--host` says otherwise.
 """
 
 import argparse
@@ -224,7 +225,12 @@ def main() -> None:
     sender = webhooks.Sender(book, url=asked.webhook_url, secret=secret) if asked.webhook_url else None
     gateway = Gateway(book, latency_ms=asked.latency_ms, sender=sender)
     process.serve(
-        application(gateway.routes()), name="gateway", port=asked.port, book=book, on_start=gateway.resume
+        application(gateway.routes()),
+        name="gateway",
+        host=asked.host,
+        port=asked.port,
+        book=book,
+        on_start=gateway.resume,
     )
 
 

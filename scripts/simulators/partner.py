@@ -121,7 +121,12 @@ def main() -> None:
     book = process.open_book("partner", asked.book, registrations.SCHEMA)
     partner = Partner(book, manners)
     process.serve(
-        application(partner.routes()), name="partner", port=asked.port, book=book, on_start=lambda: None
+        application(partner.routes()),
+        name="partner",
+        host=asked.host,
+        port=asked.port,
+        book=book,
+        on_start=lambda: None,
     )
 
 

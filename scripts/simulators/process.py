@@ -1,4 +1,4 @@
-"""One simulator as one process: listens on loopback, says so, and ends within a second when told to."""
+"""One simulator as one process: listens on loopback unless told otherwise, and ends within a second."""
 
 import argparse
 import asyncio
@@ -19,6 +19,7 @@ from scripts.simulators import books
 from scripts.simulators.asgi import Application
 
 HOST = "127.0.0.1"
+"""Where it listens by default: only this machine reaches it."""
 CONNECTIONS = 4096
 """Open connections taken at once; those that wait for a reply that never comes count."""
 GRACE_SECONDS = 0.5
@@ -31,8 +32,12 @@ def arguments(name: str, *, default_port: int) -> argparse.ArgumentParser:
         prog=f"python -m scripts.simulators.{name}", description=f"The {name} simulator."
     )
     parser.add_argument(
-        "--port", type=port, default=default_port, help="the port of 127.0.0.1 to listen on (%(default)s)"
+        "--host",
+        default=HOST,
+        help="the address to listen on (%(default)s); 0.0.0.0 is open to other containers and machines, and "
+        "simulators need no password",
     )
+    parser.add_argument("--port", type=port, default=default_port, help="the port to listen on (%(default)s)")
     parser.add_argument(
         "--book",
         type=Path,
@@ -51,15 +56,21 @@ def open_book(name: str, path: Path, schema: str) -> books.Book:
 
 
 def serve(
-    application: Application, *, name: str, port: int, book: books.Book, on_start: Callable[[], None]
+    application: Application,
+    *,
+    name: str,
+    host: str,
+    port: int,
+    book: books.Book,
+    on_start: Callable[[], None],
 ) -> NoReturn:
     """Serve until SIGTERM or SIGINT, then close the book and end the process with exit code 0.
 
     `on_start` is called in the event loop before the first request. When the port is taken or the server
     fails, the process ends with exit code 1 and one line on stderr.
     """
-    _refuse_taken_port(name, port)
-    error = asyncio.run(_serve_until_told(application, name, port, book, on_start))
+    _refuse_taken_port(name, host, port)
+    error = asyncio.run(_serve_until_told(application, name, (host, port), book, on_start))
     fail(name, f"the server ended ({error}); start it again")
 
 
@@ -69,33 +80,38 @@ def fail(name: str, message: str) -> NoReturn:
     sys.exit(1)
 
 
-def _refuse_taken_port(name: str, port: int) -> None:
+def _refuse_taken_port(name: str, host: str, port: int) -> None:
     """granian shares its port (SO_REUSEPORT) with whoever does the same, so a second simulator would quietly
     get half of the first one's requests. A socket that doesn't share finds out."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
             fail(
                 name,
-                f"can't listen on {HOST}:{port} ({error.strerror}): stop what does, or choose another --port",
+                f"can't listen on {host}:{port} ({error.strerror}): stop what does, or choose another --port",
             )
 
 
 async def _serve_until_told(
-    application: Application, name: str, port: int, book: books.Book, on_start: Callable[[], None]
+    application: Application,
+    name: str,
+    address: tuple[str, int],
+    book: books.Book,
+    on_start: Callable[[], None],
 ) -> BaseException | None:
     """Return only when the server ends without being told to: the error that ended it."""
     told_to_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
-    server = _server(application, port)
+    host, port = address
+    server = _server(application, host, port)
     on_start()
     serving = asyncio.ensure_future(server.serve())
     ending = asyncio.ensure_future(told_to_end.wait())
-    print(f"{name}: listening on http://{HOST}:{port}", flush=True)
+    print(f"{name}: listening on http://{host}:{port}", flush=True)
     await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         return serving.exception()
@@ -106,11 +122,11 @@ async def _serve_until_told(
     os._exit(0)
 
 
-def _server(application: Application, port: int) -> Server:
+def _server(application: Application, host: str, port: int) -> Server:
     """The server, in this process rather than in a worker of its own: kill -9 leaves nothing on the port."""
     return Server(
         application,
-        address=HOST,
+        address=host,
         port=port,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
