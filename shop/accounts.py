@@ -1,6 +1,6 @@
 """Accounts: registering, and signing in by name and password."""
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Iterable
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 
-from shop import transactions
+from shop import rows, transactions
 from shop.errors import Invalid, NotAuthenticated, invalid_field
 
 
@@ -88,3 +88,11 @@ def _errors(field: str, check: Callable[[], None]) -> list[dict[str, str]]:
             for one in error.error_list
         ]
     return []
+
+
+def locked(account_ids: Iterable[int]) -> set[int]:
+    """Those of these accounts that another transaction is changing just now; call it outside any.
+
+    Every row that refers to an account waits for it when it is inserted.
+    """
+    return rows.locked(User, set(account_ids), shared=True)

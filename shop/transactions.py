@@ -22,6 +22,14 @@ class DatabaseAway(Unavailable):
     """The database can't be reached: nobody's request can be decided."""
 
 
+class TooManyConflicts(Unavailable):
+    """The database rolled the work back each time it was tried: nothing was done."""
+
+
+class LockWaitTimeout(TooManyConflicts):
+    """Another transaction kept a row that the work needs locked for the whole lock wait: nothing was done."""
+
+
 class ChangedMeanwhile(RuntimeError):
     """What was read without a lock is not what stands there now: nothing was written, begin again."""
 
@@ -31,6 +39,7 @@ log = get_logger(__name__)
 
 DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ = 1213, 1205, 1020
 CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ}
+SQLITE_LOCKED = ("database is locked",)
 # Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
 # shutdown in progress, killed, too many connections.
 LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031}
@@ -40,6 +49,8 @@ BACKOFF_SECONDS = 0.05
 # than four times; a database that lets a connection wait (2 s each) is told to be away, not waited for.
 CONFLICT_BUDGET_SECONDS = 6.0
 LOST_BUDGET_SECONDS = 1.5
+# Less than one lock wait: for a batch, which goes on without the requests that need the locked row.
+BATCH_CONFLICT_BUDGET_SECONDS = 4.0
 
 Gathered = dict[Callable[[Sequence[Any]], None], list[Any]]
 
@@ -56,7 +67,7 @@ _open = _Open()
 def is_conflict(error: BaseException) -> bool:
     """Whether the database rolled the work back because of other work: try again."""
     return isinstance(error, OperationalError) and (
-        _number(error) in CONFLICTS or error.args == ("database is locked",)
+        _number(error) in CONFLICTS or error.args == SQLITE_LOCKED
     )
 
 
@@ -68,18 +79,24 @@ def is_lost(error: BaseException) -> bool:
     )
 
 
-def run(work: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
+def run(work: Callable[[], T], *, attempts: int = ATTEMPTS, is_batch: bool = False) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
     Conflicts and lost connections are retried with full jitter, so `work` must be safe to repeat: a
     connection lost during COMMIT, or what goes with it, may have committed, or may yet. Inside somebody's
-    transaction it runs once, as a savepoint of it. Raises `Unavailable` when the database stays away or the
-    conflicts don't end.
+    transaction it runs once, as a savepoint of it. A batch sits through one lock wait at most. Raises
+    `DatabaseAway` when the database stays away, `LockWaitTimeout` when a row stays locked, and
+    `TooManyConflicts` when other conflicts don't end.
     """
     if connection.in_atomic_block:
         with savepoint() if _open.gathered is not None else _atomic():
             return work()
-    return _tried(_in_transaction, work, attempts)
+    return _tried(_in_transaction, work, attempts, is_batch=is_batch)
+
+
+def run_batch(work: Callable[[], T]) -> T:
+    """`run` for the work of many requests at once."""
+    return run(work, is_batch=True)
 
 
 def read(work: Callable[[], T]) -> T:
@@ -87,7 +104,7 @@ def read(work: Callable[[], T]) -> T:
 
     Lost connections are retried as by `run`. Raises `Unavailable` when the database stays away.
     """
-    return work() if connection.in_atomic_block else _tried(as_it_is, work, ATTEMPTS)
+    return work() if connection.in_atomic_block else _tried(as_it_is, work)
 
 
 def as_it_is(work: Callable[[], T]) -> T:
@@ -100,7 +117,13 @@ def _in_transaction(work: Callable[[], T]) -> T:
         return work()
 
 
-def _tried(attempt_at: Callable[[Callable[[], T]], T], work: Callable[[], T], attempts: int) -> T:
+def _tried(
+    attempt_at: Callable[[Callable[[], T]], T],
+    work: Callable[[], T],
+    attempts: int = ATTEMPTS,
+    *,
+    is_batch: bool = False,
+) -> T:
     """The work's result, from the first attempt that the database doesn't turn away."""
     started_at = time.monotonic()
     for attempt in range(1, attempts + 1):
@@ -108,7 +131,7 @@ def _tried(attempt_at: Callable[[Callable[[], T]], T], work: Callable[[], T], at
             return attempt_at(work)
         except DatabaseFailure as error:
             elapsed = time.monotonic() - started_at
-            _give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
+            _give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts, is_batch=is_batch)
             time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))
     raise AssertionError("the last attempt returns or raises")
 
@@ -172,7 +195,7 @@ def _atomic() -> Iterator[None]:
             _open.gathered = None
 
 
-def _give_up_or_prepare(error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
+def _give_up_or_prepare(error: DatabaseFailure, *, elapsed: float, is_last: bool, is_batch: bool) -> None:
     """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
     if is_lost(error):
         connection.close()
@@ -180,9 +203,15 @@ def _give_up_or_prepare(error: DatabaseFailure, *, elapsed: float, is_last: bool
             raise DatabaseAway("The database can't be reached; ask again.") from error
     elif not is_conflict(error):
         raise error
-    elif is_last or elapsed > CONFLICT_BUDGET_SECONDS:
-        raise Unavailable("Too many others change the same rows; nothing was done.") from error
+    elif is_last or elapsed > (BATCH_CONFLICT_BUDGET_SECONDS if is_batch else CONFLICT_BUDGET_SECONDS):
+        raise _conflict(error) from error
     log.info("transaction retried", error=str(error)[:200])
+
+
+def _conflict(error: DatabaseFailure) -> TooManyConflicts:
+    if _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED:
+        return LockWaitTimeout("A row that this needs is locked for long; nothing was done.")
+    return TooManyConflicts("Too many others change the same rows; nothing was done.")
 
 
 def _number(error: BaseException) -> int | None:
