@@ -13,7 +13,7 @@ from math import ceil
 from coupons import locking, slots
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.slots import Asker, Chosen, Confirming, Issued
-from shop import clock
+from shop import accounts, clock, rows
 from shop.errors import FirstcomeError, Rejected, Unavailable
 
 Outcome = Issued | Confirming | FirstcomeError
@@ -29,6 +29,14 @@ def grant(*, campaign_id: int, askers: Sequence[Asker], choose: Choose = slots.c
     """
     campaign, coupons = locking.lock(campaign_id, {asker.user_id for asker in askers})
     return decide(campaign, askers, choose=choose, coupons=coupons)
+
+
+def blocked(*, campaign_id: int, askers: Sequence[Asker]) -> list[bool]:
+    """Which of these wait for the campaign, or for their account, that another transaction has locked."""
+    if rows.locked(Campaign, [campaign_id]):
+        return [True] * len(askers)
+    locked = accounts.locked(asker.user_id for asker in askers)
+    return [asker.user_id in locked for asker in askers]
 
 
 def decide(

@@ -117,6 +117,11 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
         coupon.status, coupon.order_id = Coupon.Status.HELD, order_id
 
 
+def locked(codes: Iterable[str]) -> set[str]:
+    """Those of these coupons that another transaction has locked just now; call it outside any."""
+    return rows.locked(Coupon, set(codes), column="code")
+
+
 def give_back(order_ids: Iterable[UUID]) -> int:
     """Let go of the coupons that these orders hold; returns how many. Repeating it does nothing."""
     held = _locked_of(order_ids, Coupon.Status.HELD)

@@ -1,14 +1,16 @@
 """Serving the lines of all campaigns with the strategy `queue`: the work of `manage.py run_issuer`.
 
-A thread for each line waits at its stream, and settles what comes in batches. Any number of issuers may
-run: one has a line's lease, the others wait for it. One that is killed leaves what it had read to the next;
-one that was frozen finds its tickets settled.
+A few threads serve any number of lines: each takes the line that is due for longest, settles a batch of it,
+and puts it back. Lines whose partner is asked have threads of their own, for partners are slow. Any number of
+issuers may run: one has a line's lease, the others wait for it. One that is killed leaves what it had read to
+the next; one that was frozen finds its tickets settled.
 """
 
+import heapq
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from uuid import uuid4
@@ -28,21 +30,96 @@ log = get_logger(__name__)
 BATCH = 256
 # A partner is asked about so many, several at once, before the next are looked at.
 BATCH_WITH_PARTNER = 32
+# How many of each are served at once, a thread and a connection for each; one with a partner has 16 threads
+# more while it asks (`coupons.settling`).
+LINES_AT_ONCE = {BATCH: 8, BATCH_WITH_PARTNER: 2}
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+# How soon an empty line is looked at again where there are more lines than threads.
+IDLE_SECONDS = 0.5
 
 
 class NotYet(Exception):
     """Nobody who is first in line can be served yet: their partner is waited for, and their places kept."""
 
 
-@dataclass(slots=True)
-class _Lines:
-    """Which lines there are to serve, how many at once, and who serves them here."""
+class _Rotation:
+    """Lines that a few threads serve in turn, a batch of so many at a time."""
 
-    stop: threading.Event
-    batches: dict[int, int] = field(default_factory=dict)
-    threads: dict[int, threading.Thread] = field(default_factory=dict)
+    def __init__(self, most: int, stop: threading.Event) -> None:
+        self._most = most
+        self._stop = stop
+        self._issuer = uuid4().hex
+        self._wanted: Collection[int] = ()
+        # All lines that are due at some time, or served now; each is served by one thread.
+        self._known: set[int] = set()
+        self._due: list[tuple[float, int]] = []
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+
+    def follow(self, campaign_ids: Collection[int]) -> None:
+        """Serve these lines from now on, and let go of the others."""
+        with self._changed:
+            self._wanted = campaign_ids
+            for campaign_id in set(campaign_ids) - self._known:
+                self._known.add(campaign_id)
+                heapq.heappush(self._due, (time.monotonic(), campaign_id))
+            self._changed.notify_all()
+        for number in range(len(self._threads), min(len(campaign_ids), LINES_AT_ONCE[self._most])):
+            thread = threading.Thread(target=self._serve, name=f"lines {self._most} {number}")
+            self._threads.append(thread)
+            thread.start()
+
+    def join(self) -> None:
+        """Return once all threads have ended, which `stop` tells them to, and let go of all lines."""
+        with self._changed:
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        for campaign_id in self._known:
+            line.release(campaign_id, issuer=self._issuer)
+
+    def _serve(self) -> None:
+        try:
+            while (campaign_id := self._next()) is not None:
+                if campaign_id in self._wanted:
+                    self._put_back(campaign_id, after=self._serve_batch(campaign_id))
+                else:
+                    line.release(campaign_id, issuer=self._issuer)
+                    self._known.discard(campaign_id)
+        finally:
+            connections.close_all()
+
+    def _next(self) -> int | None:
+        """Wait for the line that is due first, and take it; None when told to stop."""
+        with self._changed:
+            while not self._stop.is_set():
+                wait_seconds = self._due[0][0] - time.monotonic() if self._due else LOOK_SECONDS
+                if wait_seconds <= 0:
+                    return heapq.heappop(self._due)[1]
+                self._changed.wait(min(wait_seconds, LOOK_SECONDS))
+        return None
+
+    def _put_back(self, campaign_id: int, *, after: float) -> None:
+        with self._changed:
+            heapq.heappush(self._due, (time.monotonic() + after, campaign_id))
+            self._changed.notify()
+
+    def _serve_batch(self, campaign_id: int) -> float:
+        """Serve the first of the line. Returns after how many seconds it is due again."""
+        try:
+            served = _tried(partial(_served, campaign_id, issuer=self._issuer, most=self._most))
+        except Exception:
+            # The thread serves other lines as well.
+            log.exception("a line can't be served", campaign=campaign_id)
+            served = None
+        if served is None:
+            return RETRY_SECONDS
+        if not served and len(self._wanted) > LINES_AT_ONCE[self._most]:
+            return IDLE_SECONDS
+        if not served:
+            line.wait(campaign_id)
+        return 0.0
 
 
 def serve(stop: threading.Event, *, looked: Callable[[], None] = lambda: None) -> None:
@@ -50,17 +127,17 @@ def serve(stop: threading.Event, *, looked: Callable[[], None] = lambda: None) -
 
     `looked` hears of each look at which lines there are, every second while all is well.
     """
-    lines = _Lines(stop)
+    rotations = {most: _Rotation(most, stop) for most in LINES_AT_ONCE}
     try:
         while not stop.is_set():
-            if _tried(partial(_look, lines)) is not None:
+            if _tried(partial(_look, rotations)) is not None:
                 looked()
             stop.wait(LOOK_SECONDS)
     finally:
         # Whatever ended this: threads that went on alone would keep a process alive that sees no new line.
         stop.set()
-        for thread in lines.threads.values():
-            thread.join()
+        for rotation in rotations.values():
+            rotation.join()
 
 
 def serve_once() -> int:
@@ -78,15 +155,12 @@ def serve_once() -> int:
     return count
 
 
-def _look(lines: _Lines) -> int:
-    """Look which lines there are, and have a thread serve each that is new. Returns how many there are."""
-    lines.batches = _batches(clock.now())
-    lines.threads = {id: thread for id, thread in lines.threads.items() if thread.is_alive()}
-    for campaign_id in lines.batches.keys() - lines.threads.keys():
-        thread = threading.Thread(target=_serve_line, args=(lines, campaign_id), name=f"line {campaign_id}")
-        lines.threads[campaign_id] = thread
-        thread.start()
-    return len(lines.batches)
+def _look(rotations: Mapping[int, _Rotation]) -> int:
+    """Look which lines there are, and have them served. Returns how many there are."""
+    batches = _batches(clock.now())
+    for most, rotation in rotations.items():
+        rotation.follow({campaign_id for campaign_id, batch in batches.items() if batch == most})
+    return len(batches)
 
 
 def _batches(now: datetime) -> dict[int, int]:
@@ -103,22 +177,6 @@ def _batches(now: datetime) -> dict[int, int]:
         for pk, partner in rows
         if not (partner and patience.is_away(partner))
     }
-
-
-def _serve_line(lines: _Lines, campaign_id: int) -> None:
-    """Serve one line for as long as it is there."""
-    issuer = uuid4().hex
-    log.info("serving a line", campaign=campaign_id)
-    try:
-        while not lines.stop.is_set() and (most := lines.batches.get(campaign_id)):
-            served = _tried(partial(_served, campaign_id, issuer=issuer, most=most))
-            if served is None:
-                lines.stop.wait(RETRY_SECONDS)
-            elif not served:
-                line.wait(campaign_id)
-    finally:
-        line.release(campaign_id, issuer=issuer)
-        connections.close_all()
 
 
 def _served(campaign_id: int, *, issuer: str, most: int) -> int:

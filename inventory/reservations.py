@@ -14,10 +14,10 @@ from uuid import UUID
 
 from inventory import levels, movements
 from inventory.levels import Change
-from inventory.models import StockMovement
+from inventory.models import Product, StockMovement
 from inventory.movements import MovementRow
 from inventory.stock import Stock
-from shop import clock, journal
+from shop import clock, journal, rows
 from shop.errors import NotFound, Rejected
 
 
@@ -37,6 +37,11 @@ def lock(product_ids: Iterable[int]) -> dict[int, Stock]:
 def look(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same without a lock: `save` finds out whether somebody changed them meanwhile."""
     return levels.look(product_ids)
+
+
+def locked(product_ids: Iterable[int]) -> set[int]:
+    """Those of these products that another transaction has locked just now; call it outside any."""
+    return rows.locked(Product, set(product_ids))
 
 
 def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:

@@ -10,7 +10,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
-from orders import saga_pages, tasks
+from orders import ending, saga_pages, tasks
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.saga import operator_actions, status
 from orders.saga_pages import ReasonForm
@@ -53,10 +53,23 @@ class SagaLogInline(ReadOnly, TabularInline):
     ordering = ["at", "id"]
 
 
+class Overdue(admin.SimpleListFilter):
+    """Unpaid orders that should have expired and still hold stock; the journal says why."""
+
+    title = "expiry"
+    parameter_name = "expiry"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("overdue", "Overdue: unpaid, and not expired")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Order]") -> "QuerySet[Order]":
+        return queryset.filter(ending.overdue()) if self.value() == "overdue" else queryset
+
+
 @admin.register(Order)
 class OrderAdmin(ReadOnly, ModelAdmin):
     list_display = ["id", "account", "status", "total_amount", "points_amount", "card_amount", "placed_at"]
-    list_filter = ["status"]
+    list_filter = ["status", Overdue]
     list_select_related = ["account"]
     search_fields = ["id", "account__username", "coupon_code"]
     ordering = ["-id"]

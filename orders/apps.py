@@ -7,7 +7,7 @@ class OrdersConfig(AppConfig):
     name = "orders"
 
     def ready(self) -> None:
-        from orders import refunding, saga_types
+        from orders import ending, refunding, saga_types
         from orders.saga import status
         from shop import gauges, idempotency
 
@@ -19,4 +19,9 @@ class OrdersConfig(AppConfig):
             help="Sagas past their deadline that need an operator.",
             read=status.count_stuck,
             label="kind",
+        )
+        gauges.register(
+            "firstcome_orders_overdue",
+            help="Unpaid orders that should have expired a minute ago, and still hold stock.",
+            read=ending.overdue_count,
         )

@@ -22,7 +22,7 @@ from orders.models import Order
 from orders.purchase import Started
 from orders.writing import NewLine, NewOrder
 from payments import ledger
-from shop import claims, clock, idempotency, journal, transactions
+from shop import accounts, claims, clock, idempotency, journal, transactions
 from shop.errors import FirstcomeError, Rejected, invalid_field
 from shop.idempotency import Answer, Effect, Keyed, Replay
 from shop.journal import Who
@@ -79,12 +79,25 @@ def together(wishes: Sequence[Wish]) -> list[Outcome]:
     return [refusal or next(outcomes) for refusal in refusals]
 
 
+def blocked(wishes: Sequence[Wish]) -> list[bool]:
+    """Which of these need a product, a coupon or an account that another transaction has locked just now."""
+    products = reservations.locked(line.product_id for wish in wishes for line in wish.lines)
+    coupons = holding.locked(wish.coupon_code for wish in wishes if wish.coupon_code)
+    buyers = accounts.locked(wish.account_id for wish in wishes)
+    return [
+        wish.coupon_code in coupons
+        or wish.account_id in buyers
+        or any(line.product_id in products for line in wish.lines)
+        for wish in wishes
+    ]
+
+
 def _decided(wishes: Sequence[Wish]) -> list[Outcome]:
     try:
-        return transactions.run(lambda: decide(wishes, reading=STOCK_LOCKED), transactions.KEYED)
+        return transactions.run_batch(lambda: decide(wishes, reading=STOCK_LOCKED))
     except transactions.ChangedMeanwhile:
         # Somebody elsewhere took one of the coupons.
-        return transactions.run(lambda: decide(wishes, reading=LOCKED), transactions.KEYED)
+        return transactions.run_batch(lambda: decide(wishes, reading=LOCKED))
 
 
 def alone(wish: Wish, *, reading: Reading) -> Placed | Replay:

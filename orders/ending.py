@@ -1,8 +1,13 @@
 """How an unpaid order ends: cancelled by its owner, or expired."""
 
-from collections.abc import Collection, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
+
+from django.db.models import Q
+from structlog import get_logger
 
 from coupons import holding
 from inventory import reservations
@@ -10,10 +15,15 @@ from inventory.reservations import Line
 from orders import telling, transitions
 from orders.models import Order, OrderLine
 from orders.writing import NewOrder
-from shop import clock, transactions
+from shop import clock, journal, rows, transactions
 from shop.errors import NotFound, Rejected
+from shop.models import JournalLine
 
+log = get_logger(__name__)
 EXPIRED_AT_ONCE = 100
+# Long beside the pauses between two passes.
+OVERDUE_AFTER = timedelta(minutes=1)
+CANNOT_EXPIRE = "order.cannot_expire"
 
 
 def cancel(*, order_id: UUID, account_id: int | None) -> Order:
@@ -26,17 +36,25 @@ def cancel(*, order_id: UUID, account_id: int | None) -> Order:
 
 
 def expire_due() -> int:
-    """End the orders whose time to be paid is over. Returns how many."""
-    ended = 0
-    while True:
-        ids = list(
-            Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
-            .order_by("expires_at")
-            .values_list("id", flat=True)[:EXPIRED_AT_ONCE]
-        )
-        if not ids:
-            return ended
-        ended += transactions.run(partial(_expire, ids), transactions.REPEATABLE)
+    """End the orders whose time to be paid is over. Returns how many.
+
+    One that can't be ended keeps its stock and stops no other: it is noted in the journal and tried again by
+    the next call, as is one whose rows stay locked. Raises `Unavailable` without the database.
+    """
+    ended, last = 0, None
+    while due := _due(after=last):
+        last = due[-1]
+        ended += _expire_due([order_id for order_id, _ in due])
+    return ended
+
+
+def overdue() -> Q:
+    """What holds of the unpaid orders that should have expired a while ago."""
+    return Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now() - OVERDUE_AFTER)
+
+
+def overdue_count() -> int:
+    return Order.objects.filter(overdue()).count()
 
 
 def is_lapsed(order: Order | NewOrder) -> bool:
@@ -65,10 +83,77 @@ def _why_not(order: Order) -> str:
     return "The order is over already."
 
 
+def _due(*, after: tuple[UUID, datetime] | None) -> list[tuple[UUID, datetime]]:
+    """The next orders to end, and when they lapsed."""
+    due = Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
+    if after:
+        last_id, lapsed_at = after
+        due = due.filter(Q(expires_at__gt=lapsed_at) | Q(expires_at=lapsed_at, id__gt=last_id))
+    return list(due.order_by("expires_at", "id").values_list("id", "expires_at")[:EXPIRED_AT_ONCE])
+
+
+def _expire_due(order_ids: list[UUID]) -> int:
+    """Expire them together, or if that fails one by one. Returns how many ended."""
+    try:
+        return transactions.run_batch(partial(_expire, order_ids))
+    except transactions.DatabaseAway:
+        raise
+    except transactions.LockWaitTimeout:
+        return _expire_one_by_one(_unblocked(order_ids))
+    except Exception:
+        return _expire_one_by_one(order_ids)
+
+
+def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
+    ended, left = 0, deque(order_ids)
+    while left:
+        order_id = left.popleft()
+        try:
+            ended += transactions.run_batch(partial(_expire, [order_id]))
+        except transactions.DatabaseAway:
+            raise
+        except transactions.LockWaitTimeout:
+            left = deque(_unblocked(left))
+        except transactions.TooManyConflicts:
+            log.info("an order expires later: others change what it holds", order=str(order_id))
+        except Exception as error:
+            if transactions.run(partial(_note_failure, order_id, error), transactions.ONCE):
+                log.exception("an order can't expire, and keeps its stock", order=str(order_id))
+    return ended
+
+
+def _unblocked(order_ids: Collection[UUID]) -> list[UUID]:
+    """Those that no other transaction keeps locked, nor a product or the coupon of theirs."""
+    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id")
+    products = reservations.locked(product_id for _, product_id in lines)
+    codes = dict(Order.objects.filter(id__in=order_ids).values_list("id", "coupon_code"))
+    coupons = holding.locked(filter(None, codes.values()))
+    blocked = rows.locked(Order, order_ids)
+    blocked |= {order_id for order_id, product_id in lines if product_id in products}
+    blocked |= {order_id for order_id, code in codes.items() if code in coupons}
+    if blocked:
+        log.warning("orders expire later: what they hold is locked", orders=len(blocked))
+    return [order_id for order_id in order_ids if order_id not in blocked]
+
+
+def _note_failure(order_id: UUID, error: Exception) -> bool:
+    """Note for operators why the order can't expire; False when it was noted before: each pass tries it."""
+    if JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).exists():
+        return False
+    journal.note(
+        what=CANNOT_EXPIRE,
+        subject=f"order {order_id}",
+        order_id=order_id,
+        detail=f"{type(error).__name__}: {error}",
+        is_internal=True,
+    )
+    return True
+
+
 def _expire(order_ids: Collection[UUID]) -> int:
     """Those of the orders that are still unpaid once their rows are locked."""
-    rows = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
-    lapsed = [order for order in rows if is_lapsed(order)]
+    locked = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
+    lapsed = [order for order in locked if is_lapsed(order)]
     if lapsed:
         _end(lapsed, to=Order.Status.EXPIRED)
     return len(lapsed)
@@ -77,8 +162,8 @@ def _expire(order_ids: Collection[UUID]) -> int:
 def _end(orders: Sequence[Order], *, to: str) -> None:
     """With the orders locked: give back stock and coupons, and say so."""
     order_ids, now = [order.id for order in orders], clock.now()
-    rows = OrderLine.objects.filter(order_id__in=order_ids).values_list("product_id", "quantity")
-    reservations.release([Line(product_id=product_id, quantity=quantity) for product_id, quantity in rows])
+    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("product_id", "quantity")
+    reservations.release([Line(product_id=product_id, quantity=quantity) for product_id, quantity in lines])
     holding.give_back(order_ids)
     transitions.move(order_ids, to=to, ended_at=now)
     for order in orders:

@@ -1,6 +1,6 @@
 """Accounts: registering, whether a password is right, disabling."""
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 
-from shop import journal, transactions
+from shop import journal, rows, transactions
 from shop.admission import Admission
 from shop.errors import Invalid, NotAuthenticated, invalid_field
 
@@ -127,3 +127,11 @@ def _errors(field: str, check: Callable[[], None]) -> list[dict[str, str]]:
             for one in error.error_list
         ]
     return []
+
+
+def locked(account_ids: Iterable[int]) -> set[int]:
+    """Those of these accounts that another transaction is changing just now; call it outside any.
+
+    Every row that refers to an account waits for it when it is inserted.
+    """
+    return rows.locked(User, set(account_ids), shared=True)

@@ -22,6 +22,11 @@ class ShopConfig(AppConfig):
                 clock.measurement_age_seconds,
             ),
             ("firstcome_events_queued", "Events that wait to be delivered.", outbox.queued_count),
+            (
+                "firstcome_events_refused",
+                "Queued events that were refused for good at their last attempt, and will die of it.",
+                outbox.refused_count,
+            ),
             ("firstcome_events_dead", "Events refused for good, or given up.", replaying.dead_count),
             (
                 "firstcome_events_oldest_queued_seconds",

@@ -23,6 +23,7 @@ from redis import Redis
 from redis.exceptions import TimeoutError
 
 from shop import locks, redis, renewing, transactions
+from shop.renewing import Renewal
 
 # Who was not heard of for so long is taken for dead. Shorter than what is left of a lease that is renewed,
 # so that of a process that was killed the lock is not handed to a waiter after its holder.
@@ -150,7 +151,7 @@ def at_turn(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator
     with locks.waiting("fair"):
         _wait(turn, deadline=time.monotonic() + wait_seconds)
     try:
-        with renewing.kept_alive(lambda: _renew(turn)):
+        with renewing.kept_alive(Renewal(RENEW, turn.name, [turn.token, locks.LEASE_MILLISECONDS])):
             yield
     finally:
         locks.released("fair", was_held=_leave(turn))
@@ -212,9 +213,3 @@ def _leave(turn: Turn) -> bool | None:
     turn.has_left = True
     arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS]
     return redis.attempt(lambda client: bool(client.eval(LEAVE, 4, *turn.keys, *arguments)), otherwise=None)
-
-
-def _renew(turn: Turn) -> None:
-    redis.attempt(
-        lambda client: client.eval(RENEW, 1, turn.name, turn.token, locks.LEASE_MILLISECONDS), otherwise=None
-    )

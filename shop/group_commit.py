@@ -5,17 +5,23 @@ transaction, commits, hands each its own outcome and passes the lead on. One hot
 and one flush per batch rather than per request. The idea is InnoDB's group commit and flat combining
 (Hendler, Incze, Shavit, Tzafrir, SPAA 2010), moved up to where the business decides.
 
-It knows nothing of coupons or orders: a lane is a function `Sequence[request] -> Sequence[outcome]`.
+It knows nothing of coupons or orders: a lane is a function `Sequence[request] -> Sequence[outcome]`. A batch
+that fails is split only where one of its requests may be to blame. When a row stays locked its owner says
+which requests need it: these fail, and the others go on.
 """
 
 import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from copy import copy
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from django.db import IntegrityError, connection
+from prometheus_client import Counter
+from structlog import get_logger
 
 from shop import transactions
 from shop.errors import Overloaded, Unavailable
@@ -23,6 +29,10 @@ from shop.errors import Overloaded, Unavailable
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 
+log = get_logger(__name__)
+BLOCKED = Counter(
+    "firstcome_requests_blocked", "Requests refused because another transaction kept a row of theirs locked."
+)
 MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
@@ -30,10 +40,13 @@ PENDING = object()
 # How many of a batch are woken at once; each wakes another on its way out. Woken all at once they would
 # crowd before the interpreter's lock, the next leader among them, and twice as much time went into that.
 ABREAST = 2
-
-
-def _in_one_transaction(work: Callable[[], Sequence[Any]]) -> Sequence[Any]:
-    return transactions.run_or_savepoint(work, transactions.KEYED)
+# A request counts as blocked when its rows are locked each time of so many: rows that others lock for some
+# milliseconds at a time are not to blame.
+PROBES = 3
+PROBE_PAUSE_SECONDS = 0.05
+# For so long after a lock wait that ran out batches are probed before they are decided: clients repeat what
+# failed, and each repetition would stop the lane for another lock wait.
+WARY_SECONDS = 30.0
 
 
 class _Waiter(Generic[Request]):
@@ -68,7 +81,9 @@ class Lane(Generic[Request, Outcome]):
     `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for
     each, in the same order; an outcome that is an exception is raised to its caller alone. It may run
     more than once for the same requests, so it must find what it did for them. A lane that only reads needs
-    no transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own.
+    no transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own,
+    by `transactions.run_batch`. `blocked` says of each request whether another transaction keeps a row of it
+    locked; without it all of a batch count as needing the locked row.
     Some batches are so quick that hardly anybody would share one: `pace_seconds` is what each begins after
     the last one at least. Where requests come in bursts a leader waits `linger_seconds` for the rest of its
     burst.
@@ -83,9 +98,12 @@ class Lane(Generic[Request, Outcome]):
         wait_seconds: float = WAIT_SECONDS,
         pace_seconds: float = 0.0,
         linger_seconds: float = 0.0,
-        run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = _in_one_transaction,
+        run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run_batch,
+        blocked: Callable[[Sequence[Request]], Sequence[bool]] | None = None,
     ) -> None:
         self._decide = decide
+        self._blocked = blocked
+        self._wary_until = float("-inf")
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._wait_seconds = wait_seconds
@@ -214,22 +232,47 @@ class Lane(Generic[Request, Outcome]):
                 waiter.is_taken = True
             return batch
 
-    def _settle(self, batch: Sequence[_Waiter[Request]]) -> None:
-        """All in one transaction; if that fails, one by one, so that a bad one fails alone."""
+    def _settle(self, batch: Sequence[_Waiter[Request]], *, is_again: bool = False) -> None:
+        """All in one transaction; if one of them may be to blame that it fails, one by one."""
+        if time.monotonic() < self._wary_until and not is_again:
+            batch = self._refuse_blocked(batch)
         requests = [waiter.request for waiter in batch]
-        outcomes: Sequence[Any]
         try:
-            outcomes = self._run(lambda: self._decided(requests))
-        except (transactions.DatabaseAway, transactions.OutcomeUnknown) as error:
-            # For everybody, so there is nobody to save by going on.
-            outcomes = [type(error)(error.detail) for _ in batch]
+            outcomes: Sequence[Any] = self._run(lambda: self._decided(requests)) if batch else []
         except Exception as error:
-            # Another process's row may have slipped in between the look and the insert: look again.
-            if len(batch) > 1 or isinstance(error, IntegrityError):
+            if isinstance(error, transactions.LockWaitTimeout) and self._blocked and not is_again:
+                self._wary_until = time.monotonic() + WARY_SECONDS
+                self._settle(self._refuse_blocked(batch), is_again=True)
+                return
+            if _may_be_ones_fault(error, size=len(batch)):
                 self._settle_one_by_one(batch)
                 return
-            outcomes = [error]
+            outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
         self._tell(batch, outcomes)
+
+    def _refuse_blocked(self, batch: Collection[_Waiter[Request]]) -> list[_Waiter[Request]]:
+        """Refuse those whose rows another transaction keeps locked; returns the others."""
+        blocked = self._probe(batch)
+        if blocked:
+            log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))
+            BLOCKED.inc(len(blocked))
+            self._tell(blocked, [_locked() for _ in blocked])
+        return [waiter for waiter in batch if waiter.outcome is PENDING]
+
+    def _probe(self, batch: Collection[_Waiter[Request]]) -> list[_Waiter[Request]]:
+        """Those whose rows are locked each time that their owner is asked."""
+        suspects = list(batch) if self._blocked else []
+        for probe in range(PROBES):
+            if not (suspects and self._blocked):
+                break
+            if probe:
+                time.sleep(PROBE_PAUSE_SECONDS)
+            try:
+                verdicts = transactions.read(partial(self._blocked, [one.request for one in suspects]))
+            except Unavailable:
+                return []  # deciding finds out that the database is away, and says so
+            suspects = [one for one, is_blocked in zip(suspects, verdicts, strict=True) if is_blocked]
+        return suspects
 
     def _tell(self, batch: Sequence[_Waiter[Request]], outcomes: Sequence[Any]) -> None:
         """Give all of them their outcomes at once, and wake the first."""
@@ -253,9 +296,15 @@ class Lane(Generic[Request, Outcome]):
             waiter.follower.signal()
 
     def _settle_one_by_one(self, batch: Sequence[_Waiter[Request]]) -> None:
-        for waiter in batch:
-            if not waiter.has_left:
-                waiter.settle(self._decided_alone(waiter.request))
+        left = deque(batch)
+        while left:
+            waiter = left.popleft()
+            if waiter.has_left:
+                continue
+            outcome = self._decided_alone(waiter.request)
+            waiter.settle(outcome)
+            if isinstance(outcome, transactions.LockWaitTimeout):
+                left = deque(self._refuse_blocked(left))
 
     def _decided_alone(self, request: Request) -> Any:
         try:
@@ -268,6 +317,21 @@ class Lane(Generic[Request, Outcome]):
         if len(outcomes) != len(requests):
             raise RuntimeError(f"{len(requests)} requests got {len(outcomes)} outcomes")
         return outcomes
+
+
+def _may_be_ones_fault(error: Exception, *, size: int) -> bool:
+    """Whether deciding the requests one by one may save some of them.
+
+    What is away is away for all. Of a single request another process's row may have slipped in between the
+    look and the insert: then it looks again.
+    """
+    if isinstance(error, Unavailable) and type(error) is not transactions.TooManyConflicts:
+        return False
+    return size > 1 or isinstance(error, IntegrityError)
+
+
+def _locked() -> transactions.LockWaitTimeout:
+    return transactions.LockWaitTimeout("A row that this request needs is locked for long; nothing was done.")
 
 
 def _unknown() -> Unavailable:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shop import locks, redis, renewing
+from shop.renewing import Renewal
 
 # Renewed once a second; who was killed keeps others from the work for so long.
 SECONDS = 5
@@ -25,11 +26,8 @@ def had(name: str) -> Iterator[bool]:
         yield False
         return
 
-    def renew() -> None:
-        redis.attempt(lambda client: client.eval(RENEW, 1, name, token, SECONDS), otherwise=0)
-
     try:
-        with renewing.kept_alive(renew):
+        with renewing.kept_alive(Renewal(RENEW, name, [token, SECONDS])):
             yield True
     finally:
         redis.attempt(lambda client: client.eval(locks.RELEASE, 1, name, token), otherwise=0)

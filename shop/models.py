@@ -84,6 +84,9 @@ class JournalLine(models.Model):
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     delivered_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=255, blank=True)
+    refused_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it is refused for good, with the same answer each time."
+    )
 
     class Meta:
         constraints = [

@@ -1,14 +1,16 @@
 """The outbox: the journal's outgoing lines are events, delivered to the data platform.
 
 Each at least once, and an order's in their order: an event goes only when all earlier ones of its order
-are delivered, or go before it in the same batch. A dead one holds back those after it until it is
-replayed. The receiver drops by its id what comes again, so two relays at once are wasteful, never wrong; a
-lease keeps the waste small. What is sent is marked once and never claimed before, event by event: that took
+are delivered, or go before it in the same batch. One that is refused for good is offered again by itself, and
+dead when the same was answered for long enough; it holds back those after it until it is replayed. The
+receiver drops by its id what comes again, so two relays at once are wasteful, never wrong; a lease keeps the
+waste small. What is sent is marked once and never claimed before, event by event: that took
 more of the database than writing it.
 """
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -54,17 +56,20 @@ class _Line(NamedTuple):
     next_attempt_at: datetime | None
     last_error: str
     event_id: UUID | None
+    refused_at: datetime | None
 
 
 @dataclass(slots=True)
 class _Outcome:
     """What became of a batch, line by line. What is in none of these was not sent.
 
-    `is_in_vain` when the data platform is away, or fails. `has_woken` when others waited for these.
+    `refused` were refused for good with this answer, and are tried again until that has lasted. `is_in_vain`
+    when the data platform is away, or fails. `has_woken` when others waited for these.
     """
 
     taken: list[_Line] = field(default_factory=list)
     failed: list[_Line] = field(default_factory=list)
+    refused: list[tuple[_Line, str]] = field(default_factory=list)
     dead: list[tuple[_Line, str]] = field(default_factory=list)
     error: str = ""
     is_in_vain: bool = False
@@ -78,6 +83,19 @@ class _Outcome:
                 self.dead.append((line, f"given up: {error}"))
             else:
                 self.failed.append(line)
+
+    def refuse(self, line: _Line, error: str) -> None:
+        """This one was refused for good; it is dead when the same was answered for long enough."""
+        self.error = error
+        since = _refused_since(line, error) or clock.now()
+        if (clock.now() - since).total_seconds() >= settings.EVENT_REFUSED_SECONDS:
+            self.dead.append((line, error))
+        else:
+            self.refused.append((line, error))
+
+    def not_taken(self) -> list[_Line]:
+        """Those that were sent and not taken."""
+        return [*self.failed, *(line for line, _ in (*self.refused, *self.dead))]
 
 
 def event_id(line: _Line | JournalLine) -> str:
@@ -114,9 +132,10 @@ def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
     while lines := _read(_unsent(set(order_ids) - errors.keys())):
         ready = _ready(lines, errors)
         outcome = _push(ready) if ready else _Outcome()
-        sent_in_vain = [*outcome.failed, *(line for line, _ in outcome.dead)]
         taken = {line.id for line in outcome.taken}
-        held_up = [line for line in ready if line.id not in taken] if outcome.is_in_vain else sent_in_vain
+        held_up = (
+            [line for line in ready if line.id not in taken] if outcome.is_in_vain else outcome.not_taken()
+        )
         errors |= {line.order_id: outcome.error for line in held_up if line.order_id}
     return errors
 
@@ -139,6 +158,11 @@ def _ready(lines: Sequence[_Line], errors: dict[UUID, str]) -> list[_Line]:
 
 def queued_count() -> int:
     return JournalLine.objects.filter(delivery=QUEUED).count()
+
+
+def refused_count() -> int:
+    """How many queued events were refused for good at their last attempt."""
+    return JournalLine.objects.filter(delivery=QUEUED, refused_at__isnull=False).count()
 
 
 def oldest_age_seconds() -> float:
@@ -205,27 +229,40 @@ def _read(lines: "QuerySet[JournalLine]") -> list[_Line]:
 
 
 def _push(lines: Sequence[_Line]) -> _Outcome:
-    """Send the batch, one by one if something in it is refused, and write down what became of it."""
-    verdict = data_platform.send([_event(line) for line in lines])
-    outcome = _Outcome()
-    if not verdict.error:
-        outcome.taken = list(lines)
-    elif not verdict.is_final:
-        outcome.fail(lines, verdict.error)
-    else:
-        outcome = _push_one_by_one(lines)
+    """Send the batch, one by one if something in it is refused, and write down what became of it.
+
+    What was refused before goes one by one after the others, with what follows it in its order.
+    """
+    suspects = {line.order_id or line.id for line in lines if line.refused_at}
+    outcome = _push_together([line for line in lines if (line.order_id or line.id) not in suspects])
+    if not outcome.is_in_vain:
+        _push_one_by_one([line for line in lines if (line.order_id or line.id) in suspects], outcome)
     transactions.run(partial(_record, outcome), transactions.REPEATABLE)
+    if outcome.refused:
+        log.warning("events are refused; tried again", events=len(outcome.refused), error=outcome.error)
     for line, error in outcome.dead:
         log.error("event is dead: see replay_events", event_id=event_id(line), what=line.what, error=error)
     return outcome
 
 
-def _push_one_by_one(lines: Sequence[_Line]) -> _Outcome:
+def _push_together(lines: Sequence[_Line]) -> _Outcome:
+    outcome = _Outcome()
+    verdict = data_platform.send([_event(line) for line in lines]) if lines else data_platform.Verdict()
+    if not verdict.error:
+        outcome.taken = list(lines)
+    elif not verdict.is_final:
+        outcome.fail(lines, verdict.error)
+    else:
+        _push_one_by_one(lines, outcome)
+    return outcome
+
+
+def _push_one_by_one(lines: Sequence[_Line], outcome: _Outcome) -> None:
     """Find what is refused for good, until an attempt is in vain. What comes after it in its order waits.
 
     It ends in time, however slow the answers.
     """
-    outcome, ends_at = _Outcome(), time.monotonic() + PASS_SECONDS
+    ends_at = time.monotonic() + PASS_SECONDS
     blocked: set[UUID] = set()
     for line in lines:
         if line.order_id in blocked or time.monotonic() > ends_at:
@@ -235,12 +272,10 @@ def _push_one_by_one(lines: Sequence[_Line]) -> _Outcome:
             outcome.taken.append(line)
         elif not verdict.is_final:
             outcome.fail([line], verdict.error)
-            return outcome
+            return
         else:
-            outcome.error = verdict.error
-            outcome.dead.append((line, verdict.error))
+            outcome.refuse(line, verdict.error)
             blocked |= {line.order_id} if line.order_id else set()
-    return outcome
 
 
 def _event(line: _Line) -> dict[str, Any]:
@@ -265,6 +300,11 @@ def _record(outcome: _Outcome) -> None:
         )
     for attempts, some in groupby(sorted(outcome.failed, key=_attempts), key=_attempts):
         _postpone(some, attempts + 1, outcome.error)
+    alike: dict[tuple[int, str, datetime], list[_Line]] = defaultdict(list)
+    for line, error in outcome.refused:
+        alike[line.attempts + 1, error, _refused_since(line, error) or now].append(line)
+    for (attempts, error, since), lines in alike.items():
+        _postpone(lines, attempts, error, refused_at=since)
 
 
 def _wake(delivered: Sequence[_Line]) -> bool:
@@ -274,13 +314,22 @@ def _wake(delivered: Sequence[_Line]) -> bool:
     return bool(order_ids) and behind.update(next_attempt_at=clock.now()) > 0
 
 
-def _postpone(lines: Iterable[_Line], attempts: int, error: str) -> None:
+def _postpone(
+    lines: Iterable[_Line], attempts: int, error: str, *, refused_at: datetime | None = None
+) -> None:
     """Try again later."""
     _rows(lines).filter(delivery=QUEUED).update(
         attempts=attempts,
         last_error=error[:255],
+        refused_at=refused_at,
         next_attempt_at=clock.now() + timedelta(seconds=backoff.pause_seconds(attempts)),
     )
+
+
+def _refused_since(line: _Line, error: str) -> datetime | None:
+    """Since when the line is refused with this answer's status: its text may name the request."""
+    is_same = line.last_error.split()[:2] == error.split()[:2]
+    return line.refused_at if is_same else None
 
 
 def _is_late(line: _Line) -> bool:

@@ -1,30 +1,44 @@
-"""Leases that are renewed while they are needed: one thread a process, for all of them, once a second.
+"""Leases in Redis that are renewed while they are needed: one thread a process, once a second.
 
-A process that is paused renews nothing, and one that was killed neither: that is what a lease is for.
+All are renewed by one round trip, so that any number of them takes no longer than one. A process that is
+paused renews nothing, and one that was killed neither: that is what a lease is for.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
+from redis import Redis
 from structlog import get_logger
+
+from shop import redis
 
 log = get_logger(__name__)
 EVERY_SECONDS = 1.0
 
+
+class Renewal(NamedTuple):
+    """The script that renews a lease, with the lease's key and the script's arguments."""
+
+    script: str
+    key: str
+    arguments: Sequence[str | int]
+
+
 _mutex = threading.Lock()
-_kept: dict[object, Callable[[], object]] = {}
+_kept: dict[object, Renewal] = {}
 _thread: threading.Thread | None = None
 
 
 @contextmanager
-def kept_alive(renew: Callable[[], object]) -> Iterator[None]:
-    """Call `renew` once a second while the block runs; it answers quickly, and may be called once more."""
+def kept_alive(renewal: Renewal) -> Iterator[None]:
+    """Renew the lease once a second while the block runs; once more may follow."""
     entry = object()
     _start()
     with _mutex:
-        _kept[entry] = renew
+        _kept[entry] = renewal
     try:
         yield
     finally:
@@ -45,12 +59,28 @@ def _start() -> None:
 
 def _renew() -> None:
     while True:
-        time.sleep(EVERY_SECONDS)
-        with _mutex:
-            due = list(_kept.values())
-        for renew in due:
-            try:
-                renew()
-            except Exception:
-                # The others' leases must not end with this one.
-                log.exception("a lease could not be renewed")
+        began_at = time.monotonic()
+        try:
+            _renew_all()
+        except Exception:
+            # The leases of the next second must not end with this one's.
+            log.exception("leases could not be renewed")
+        time.sleep(max(0.0, began_at + EVERY_SECONDS - time.monotonic()))
+
+
+def _renew_all() -> None:
+    with _mutex:
+        renewals = list(_kept.values())
+    if renewals:
+        redis.attempt(lambda client: _send(client, renewals), otherwise=None)
+
+
+def _send(client: Redis, renewals: Sequence[Renewal]) -> None:
+    with client.pipeline(transaction=False) as pipeline:
+        for renewal in renewals:
+            pipeline.eval(renewal.script, 1, renewal.key, *renewal.arguments)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            # The others are renewed all the same.
+            log.warning("a lease could not be renewed", error=str(reply))

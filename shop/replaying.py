@@ -33,7 +33,7 @@ def _replay(ids: Collection[int]) -> list[int]:
     rows = JournalLine.objects.select_for_update().filter(id__in=there).order_by("id")
     buried = [line for line in rows if line.delivery == DEAD]
     JournalLine.objects.filter(id__in=[line.pk for line in buried]).update(
-        delivery=QUEUED, attempts=0, next_attempt_at=clock.now()
+        delivery=QUEUED, attempts=0, next_attempt_at=clock.now(), refused_at=None
     )
     for line in buried:
         journal.note(

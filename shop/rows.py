@@ -5,7 +5,7 @@ constraints. The statements run on MySQL, MariaDB and SQLite alike.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import AutoField, Model
 
 Value = str | int | datetime | UUID | None
@@ -96,6 +96,30 @@ def for_update(*, skip_locked: bool = False) -> str:
     if not connection.features.has_select_for_update:
         return ""
     return f" {connection.ops.for_update_sql(skip_locked=skip_locked)}"
+
+
+def locked(
+    model: type[Model], values: Collection[Value], *, column: str = "id", shared: bool = False
+) -> set[Any]:
+    """Which of these values of a column stand in rows that another transaction has locked just now.
+
+    With `shared` only rows that another transaction may be changing: what a foreign key's check waits for.
+    Call it outside any transaction; it locks the others for no longer than its statement.
+    """
+    if not (values and connection.features.has_select_for_update_skip_locked):
+        return set()
+    found = reader(model, (column,))
+    with transaction.atomic():
+        free = {value for [value] in found.rows_of(values, column=column, lock=_skip_locked(shared=shared))}
+    there = {value for [value] in found.rows_of(values, column=column)}
+    return there - free
+
+
+def _skip_locked(*, shared: bool) -> str:
+    if not shared:
+        return for_update(skip_locked=True)
+    is_mariadb = getattr(connection, "mysql_is_mariadb", False)
+    return f" {'LOCK IN SHARE MODE' if is_mariadb else 'FOR SHARE'} SKIP LOCKED"
 
 
 def whole_numbers(numbers: Iterable[int]) -> str:

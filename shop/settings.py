@@ -251,6 +251,7 @@ EVENT_SECRET = env.str("EVENT_SECRET", default="")
 # SQLite takes no more conditions in a statement than some hundreds.
 EVENTS_AT_ONCE = number("EVENTS_AT_ONCE", 500, least=1, most=500)
 EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
+EVENT_REFUSED_SECONDS = number("EVENT_REFUSED_SECONDS", 3600, least=0)
 WEBHOOK_SECRET_SIMULATOR = env.str("WEBHOOK_SECRET_SIMULATOR", default="")
 WEBHOOK_SECRET_STRIPE = env.str("WEBHOOK_SECRET_STRIPE", default="")
 STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")

@@ -46,6 +46,14 @@ class OutcomeUnknown(Unavailable):
     """The answer to a COMMIT was lost, and nothing told since whether it was done."""
 
 
+class TooManyConflicts(Unavailable):
+    """The database rolled the work back each time it was tried: nothing was done."""
+
+
+class LockWaitTimeout(TooManyConflicts):
+    """Another transaction kept a row that the work needs locked for the whole lock wait: nothing was done."""
+
+
 class ChangedMeanwhile(RuntimeError):
     """What was read without a lock is not what stands there now: nothing was written, begin again."""
 
@@ -57,6 +65,7 @@ DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ = 1213, 1205, 1020
 # Two members of a cluster changed the same row; this one's transaction was rolled back at its COMMIT.
 ROLLED_BACK_AT_COMMIT = 3101
 CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ, ROLLED_BACK_AT_COMMIT}
+SQLITE_LOCKED = ("database is locked",)
 # Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
 # shutdown in progress, killed, too many connections; packets that could not be read or written.
 LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
@@ -70,6 +79,8 @@ BACKOFF_SECONDS = 0.05
 # than four times; a database that lets a connection wait (2 s each) is told to be away, not waited for.
 CONFLICT_BUDGET_SECONDS = 6.0
 LOST_BUDGET_SECONDS = 1.5
+# Less than one lock wait: for a batch, which goes on without the requests that need the locked row.
+BATCH_CONFLICT_BUDGET_SECONDS = 4.0
 NOT_KNOWN = "It is not known whether this was done; look, or ask again with the same key."
 
 Gathered = dict[Callable[[Sequence[Any]], None], list[Any]]
@@ -88,7 +99,7 @@ _open = _Open()
 def is_conflict(error: BaseException) -> bool:
     """Whether the database rolled the work back because of other work: try again."""
     return isinstance(error, OperationalError) and (
-        _number(error) in CONFLICTS or error.args == ("database is locked",)
+        _number(error) in CONFLICTS or error.args == SQLITE_LOCKED
     )
 
 
@@ -100,14 +111,15 @@ def is_lost(error: BaseException) -> bool:
     )
 
 
-def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS) -> T:
+def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_batch: bool = False) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
     Conflicts and lost connections are retried with full jitter. A connection that is lost during COMMIT, or
     what goes with it, may have committed, or may yet: `effect` says what a repeat of the work does then.
-    Raises `DatabaseAway` when the database stays away, `Unavailable` when the conflicts don't end, and
-    `OutcomeUnknown` instead of that where a COMMIT may have been done. Inside another transaction it raises
-    `TransactionManagementError`: what it returned would not be durable.
+    A batch sits through one lock wait at most. Raises `DatabaseAway` when the database stays away,
+    `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other conflicts don't end, and
+    `OutcomeUnknown` instead of these two where a COMMIT may have been done. Inside another transaction it
+    raises `TransactionManagementError`: what it returned would not be durable.
     """
     if _is_in_transaction():
         raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")
@@ -115,13 +127,18 @@ def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS) -> T
         # The transaction of a test.
         with _atomic():
             return work()
-    return _Attempts(work, effect).first_success(attempts)
+    return _Attempts(work, effect, is_batch=is_batch).first_success(attempts)
 
 
-def run_or_savepoint(work: Callable[[], T], effect: Effect) -> T:
-    """The same outside a transaction; inside one, run `work` once, as a savepoint that lasts if that does."""
+def run_batch(work: Callable[[], T]) -> T:
+    """`run_or_savepoint` for the work of many requests at once, each of which finds what it did before."""
+    return run_or_savepoint(work, KEYED, is_batch=True)
+
+
+def run_or_savepoint(work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> T:
+    """`run` outside a transaction; inside one, run `work` once, as a savepoint that lasts if that does."""
     if not _is_in_transaction():
-        return run(work, effect)
+        return run(work, effect, is_batch=is_batch)
     with savepoint() if _open.gathered is not None else _atomic():
         return work()
 
@@ -142,8 +159,9 @@ def as_it_is(work: Callable[[], T]) -> T:
 class _Attempts(Generic[T]):
     """The attempts at one piece of work, up to the first that the database doesn't turn away."""
 
-    def __init__(self, work: Callable[[], T], effect: Effect) -> None:
+    def __init__(self, work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> None:
         self._work = work
+        self._conflict_budget_seconds = BATCH_CONFLICT_BUDGET_SECONDS if is_batch else CONFLICT_BUDGET_SECONDS
         self._mark = uuid7() if effect is ONCE else None
         # The results of attempts whose COMMIT got no answer, the last one's at the end.
         self._in_doubt: list[T] = []
@@ -200,10 +218,8 @@ class _Attempts(Generic[T]):
                 raise DatabaseAway(detail) from error
         elif not is_conflict(error):
             raise error
-        elif is_last or elapsed > CONFLICT_BUDGET_SECONDS:
-            if self._in_doubt:
-                raise OutcomeUnknown(NOT_KNOWN) from error
-            raise Unavailable("Too many others change the same rows; nothing was done.") from error
+        elif is_last or elapsed > self._conflict_budget_seconds:
+            raise OutcomeUnknown(NOT_KNOWN) if self._in_doubt else _conflict(error) from error
         log.info("transaction retried", error=str(error)[:200])
 
 
@@ -276,6 +292,12 @@ def _atomic() -> Iterator[None]:
             _open.is_at_commit = True
         finally:
             _open.gathered = None
+
+
+def _conflict(error: DatabaseFailure) -> TooManyConflicts:
+    if _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED:
+        return LockWaitTimeout("A row that this needs is locked for long; nothing was done.")
+    return TooManyConflicts("Too many others change the same rows; nothing was done.")
 
 
 def _number(error: BaseException) -> int | None:

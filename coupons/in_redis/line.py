@@ -9,7 +9,6 @@ stream that is missing says so. What stands here twice, or was settled long ago,
 """
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,8 +31,7 @@ LEASE_MILLISECONDS = 5_000
 # Below the client's patience with an answer.
 WAIT_MILLISECONDS = 500
 # Of one process: each has a connection of its pool, and a call that finds none left looks like an outage.
-WAITS_AT_ONCE = CALLS_AT_ONCE = 64
-_waits = threading.BoundedSemaphore(WAITS_AT_ONCE)
+CALLS_AT_ONCE = 64
 _calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 
 # A number below one that waits: Redis came back with old data, and would let newcomers overtake.
@@ -195,19 +193,13 @@ def read(campaign_id: int, *, issuer: str, most: int) -> list[Entry]:
 
 
 def wait(campaign_id: int) -> None:
-    """Return when somebody stands in the line, or after half a second: always then where too many wait."""
-    if not _waits.acquire(blocking=False):
-        time.sleep(WAIT_MILLISECONDS / 1000)
-        return
+    """Return when somebody stands in the line, or after half a second."""
     stream = key(campaign_id, STREAM)
 
     def look(client: Redis) -> Any:
         return client.xread({stream: "0"}, count=1, block=WAIT_MILLISECONDS)
 
-    try:
-        redis.attempt(look, otherwise=None)
-    finally:
-        _waits.release()
+    redis.attempt(look, otherwise=None)
 
 
 def leave(campaign_id: int, entries: Sequence[Entry]) -> None:

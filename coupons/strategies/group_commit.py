@@ -25,5 +25,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
 @lru_cache(maxsize=LANES)
 def _lane(campaign_id: int) -> Lane[Asker, Issued | Confirming]:
     return Lane(
-        lambda askers: granting.grant(campaign_id=campaign_id, askers=askers), pace_seconds=PACE_SECONDS
+        lambda askers: granting.grant(campaign_id=campaign_id, askers=askers),
+        pace_seconds=PACE_SECONDS,
+        blocked=lambda askers: granting.blocked(campaign_id=campaign_id, askers=askers),
     )

@@ -1,25 +1,30 @@
 """The line of `queue` and who keeps their place in it: a partner that is away, a Redis with old data."""
 
+import socket
 import threading
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
+from django.utils import timezone
 from redis import Redis
 
 from coupons import issuing, serving
 from coupons.in_redis import line
-from coupons.models import Campaign, QueueTicket
+from coupons.in_redis.keys import key
+from coupons.models import Campaign, Confirmation, QueueTicket
 from coupons.partners import patience
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken
 from coupons.tests.own_partner import GOOD
 from scripts import ports
 from scripts.tests.simulator import running
-from shop.errors import Unavailable
-from shop.tests.racing import race
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import another_connection
+from shop.tests.second_connection import ask as ask_database
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,23 +96,72 @@ def test_an_issuer_that_cannot_look_any_more_ends_with_all_its_lines() -> None:
     with pytest.raises(OSError, match="no such folder"):
         serving.serve(threading.Event(), looked=fail_once_served)
 
-    assert not [thread for thread in threading.enumerate() if thread.name == f"line {campaign.pk}"]
+    assert serving_threads() == 0
 
 
-def test_more_lines_than_there_are_connections_for_keep_nobody_from_redis() -> None:
-    def serve(number: int) -> list[str]:
-        """As an issuer's thread does whose line is not there: it hears so, and waits."""
-        heard = []
-        for _ in range(4):
-            with pytest.raises((line.Lost, Unavailable)) as told:
-                line.read(number, issuer="any", most=1)
-            heard.append(told.typename)
-            line.wait(number)
-        return heard
+def serving_threads() -> int:
+    return sum(thread.name.startswith("lines ") for thread in threading.enumerate())
 
-    heard = race([partial(serve, number) for number in range(300)])
 
-    assert heard == [["Lost"] * 4] * 300
+@contextmanager
+def issuer() -> Iterator[None]:
+    """One that serves all lines, in this process."""
+    stop = threading.Event()
+    serves = in_background(lambda: serving.serve(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        serves.result(timeout=20)
+
+
+def test_any_number_of_lines_is_served_by_a_few_threads_and_connections() -> None:
+    lines = [line_of() for _ in range(60)]
+    first, second = accounts(2)
+    for campaign in lines:
+        ask(campaign, [first])
+    before = database_connections()
+    with issuer():
+        wait_until(lambda: all(statuses(campaign) == ["issued"] for campaign in lines))
+        assert serving_threads() == serving.LINES_AT_ONCE[serving.BATCH]
+        assert database_connections() - before <= serving.LINES_AT_ONCE[serving.BATCH] + 1
+        for campaign in lines:
+            ask(campaign, [second])
+        wait_until(lambda: all(statuses(campaign) == ["issued"] * 2 for campaign in lines))
+    assert serving_threads() == 0
+    assert broken() == {}
+
+
+def test_lines_whose_partner_takes_its_time_keep_no_other_line_waiting(settings: LazySettings) -> None:
+    with socket.create_server((ports.HOST, 0)) as silent:
+        settings.PARTNER_URL = f"http://{ports.HOST}:{silent.getsockname()[1]}"
+        settings.PARTNER_TIMEOUT_SECONDS = 4.0
+        slow = [line_of(partner="convenience_store") for _ in range(12)]
+        [user_id] = accounts(1)
+        for campaign in slow:
+            ask(campaign, [user_id])
+        with issuer():
+            wait_until(lambda: Confirmation.objects.exists())
+            quick = line_of()
+            ask(quick, [user_id])
+            wait_until(lambda: statuses(quick) == ["issued"], seconds=3)
+
+
+def test_a_line_that_is_closed_is_let_go_for_another_issuer(redis_server: Redis) -> None:
+    campaign = line_of()
+    ask(campaign, accounts(1))
+    lease = key(campaign.pk, line.LEASE)
+    with issuer():
+        wait_until(lambda: statuses(campaign) == ["issued"])
+        wait_until(lambda: bool(redis_server.exists(lease)))
+        Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())
+        wait_until(lambda: not redis_server.exists(lease), seconds=4)
+
+
+def database_connections() -> int:
+    with another_connection() as other:
+        statement = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
+        return int(ask_database(other, statement)[0][0])
 
 
 def line_of(**terms: object) -> Campaign:

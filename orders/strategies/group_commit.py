@@ -15,7 +15,9 @@ from shop.idempotency import Replay
 # Longer than batches take on a busy machine, and less than the second within which twins are told.
 LONG_SECONDS = 0.5
 
-_lane: Lane[Wish, Placed | Replay] = Lane(deciding.together, run=transactions.as_it_is)
+_lane: Lane[Wish, Placed | Replay] = Lane(
+    deciding.together, run=transactions.as_it_is, blocked=deciding.blocked
+)
 
 
 def place(wish: Wish) -> Placed | Replay:

@@ -11,7 +11,11 @@ LATE_SECONDS = 600
 def examine() -> list[Finding]:
     """A database that is away is told by its own finding."""
     try:
-        return [dead(replaying.dead_count()), waiting(outbox.queued_count(), outbox.oldest_age_seconds())]
+        return [
+            dead(replaying.dead_count()),
+            refused(outbox.refused_count()),
+            waiting(outbox.queued_count(), outbox.oldest_age_seconds()),
+        ]
     except Error:
         return []
 
@@ -25,6 +29,17 @@ def dead(count: int) -> Finding:
             "`manage.py replay_events`, put it right, and replay them.",
         )
     return ok("dead events", "none")
+
+
+def refused(count: int) -> Finding:
+    if count:
+        return warning(
+            "refused events",
+            f"{count} are refused for good, and tried again for EVENT_REFUSED_SECONDS",
+            "Look at the answer in the journal (Event: queued) and at DATA_PLATFORM_URL: a wrong route "
+            "answers 404 to all. Put right in time, they are delivered; after that they are dead.",
+        )
+    return ok("refused events", "none")
 
 
 def waiting(count: int, oldest_seconds: float) -> Finding:

@@ -58,6 +58,7 @@ class _Cursor(Cursor):
 
 class DatabaseWrapper(base.DatabaseWrapper):
     _used_at = 0.0
+    _watch: watch.Watch
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -66,10 +67,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: Mapping[str, Any]) -> Connection:
         """A watched connection. Raises an error of lost connections at once while the server hangs."""
         self._ahead.clear()
-        keeper = watch.of(conn_params)
-        keeper.refuse_while_hung()
+        self._watch = watch.of(conn_params)
+        self._watch.refuse_while_hung()
         connection: Connection = super().get_new_connection(conn_params)
-        keeper.add(connection)
+        self._watch.add(connection)
         return connection
 
     def create_cursor(self, name: str | None = None) -> base.CursorWrapper:
@@ -108,7 +109,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _commit(self) -> None:
         if self._ahead == [BEGIN]:
             self._ahead.clear()
-        elif self._ahead:
+        elif self.connection is not None:
+            with self._watch.committing(self.connection):
+                self._send_commit()
+
+    def _send_commit(self) -> None:
+        if self._ahead:
             # By the connection that began: `cursor()` might open another, which has nothing to commit.
             told = debug_transaction(self, "COMMIT")
             with told, self.wrap_database_errors, closing(self.create_cursor()) as cursor:

@@ -1,16 +1,18 @@
 """A server that hangs, noticed within seconds: so that nobody waits for an answer that won't come.
 
 A slow statement is let be: it may wait for a lock or for the disk, and its connection has a read timeout of
-its own. But a server that doesn't even answer a ping answers nobody: a frozen machine, a network that
-swallows what it is given. Then the sockets of this process's connections are shut down, so that whoever
+its own. But a server that leaves two pings in a row unanswered answers nobody: a frozen machine, a network
+that swallows what it is given. Then the sockets of this process's connections are shut down, so that whoever
 reads from one is told at once that it is lost, and new connections are refused here until it answers again.
+A connection in COMMIT may finish: it is shut down only when the server stays away as long as requests wait.
 """
 
 import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
@@ -20,10 +22,15 @@ from structlog import get_logger
 
 log = get_logger(__name__)
 PERIOD_SECONDS = 1.0
-# The client library counts whole seconds. Whoever takes most of them without an answer hangs; whoever
-# refuses sooner is down, and every connection finds that out by itself.
+# The client library counts whole seconds. A ping that fails after most of them wasn't answered; one that is
+# refused sooner finds the server down, and every connection finds that out by itself.
 PATIENCE_SECONDS = 2
-HUNG_SECONDS = 1.5
+# One ping may get lost: the next one follows at once, by a new connection.
+CONFIRMING_SECONDS = 1
+MOST_OF = 0.75
+UNANSWERED_PINGS = 2
+# What a COMMIT came to is not known once its connection is shut down. Requests wait that long for their turn.
+COMMIT_SECONDS = 10.0
 LOST = 2013
 
 _mutex = threading.Lock()
@@ -41,13 +48,19 @@ class Watch:
     """One server, asked every second by a thread of its own while this process has connections to it."""
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
-        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), PATIENCE_SECONDS)
         ours = {name: value for name, value in parameters.items() if name not in ("database", "init_command")}
-        self._parameters = ours | timeouts
+        self._parameters = ours
         self._mutex = threading.Lock()
         self._descriptors: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
+        self._committing: set[Connection] = set()
         self._thread: threading.Thread | None = None
-        self._is_hung = False
+        self._unanswered = 0
+        self._silent_since = 0.0
+        self._are_commits_shut = False
+
+    @property
+    def _is_hung(self) -> bool:
+        return self._unanswered >= UNANSWERED_PINGS
 
     def refuse_while_hung(self) -> None:
         """Raise what a connection that broke raises, rather than let the caller find out in seconds."""
@@ -65,6 +78,16 @@ class Watch:
                 self._thread = threading.Thread(target=self._keep, name="database watch", daemon=True)
                 self._thread.start()
 
+    @contextmanager
+    def committing(self, connection: Connection) -> Iterator[None]:
+        """Let the COMMIT that the block sends by this connection finish, unless the server stays away."""
+        with self._mutex:
+            self._committing.add(connection)
+        try:
+            yield
+        finally:
+            self._committing.discard(connection)
+
     def _is_kept(self) -> bool:
         """Whether the thread is there; a fork takes none along."""
         return self._thread is not None and self._thread.is_alive()
@@ -73,7 +96,8 @@ class Watch:
         own: Connection | None = None
         while self._is_needed():
             own = self._ask(own)
-            time.sleep(PERIOD_SECONDS)
+            if self._is_hung or not self._unanswered:
+                time.sleep(PERIOD_SECONDS)
         if own:
             own.close()
 
@@ -86,30 +110,55 @@ class Watch:
 
     def _ask(self, own: Connection | None) -> Connection | None:
         """Ping over the watch's own connection, and return it if the server answered."""
-        started_at = time.monotonic()
+        patience = CONFIRMING_SECONDS if self._unanswered else PATIENCE_SECONDS
+        began_at = time.monotonic()
         try:
-            own = own or MySQLdb.connect(**self._parameters)
+            own = own or self._connect(patience)
             own.ping()
         except MySQLdb.Error as error:
-            self._judge(time.monotonic() - started_at, error)
+            self._judge(error, began_at=began_at, patience=patience)
             return None
         if self._is_hung:
             log.warning("the database answers again")
-        self._is_hung = False
-        return own
+        self._note_answer()
+        if patience == PATIENCE_SECONDS:
+            return own
+        own.close()
+        return None
 
-    def _judge(self, seconds: float, error: MySQLdb.Error) -> None:
-        is_hung, self._is_hung = self._is_hung, seconds >= HUNG_SECONDS
-        if self._is_hung and not is_hung:
+    def _connect(self, patience: int) -> Connection:
+        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), patience)
+        return MySQLdb.connect(**self._parameters | timeouts)
+
+    def _note_answer(self) -> None:
+        self._unanswered, self._are_commits_shut = 0, False
+
+    def _judge(self, error: MySQLdb.Error, *, began_at: float, patience: int) -> None:
+        if time.monotonic() - began_at < MOST_OF * patience:
+            self._note_answer()
+            return
+        if not self._unanswered:
+            self._silent_since = began_at
+        self._unanswered += 1
+        if self._unanswered == UNANSWERED_PINGS:
             log.error("the database hangs; letting go of its connections", error=str(error))
-            self._shut_down_connections()
+            self._shut_down_connections(in_commit=False)
+        if self._is_hung and self._is_late() and not self._are_commits_shut:
+            log.error("the database hangs; letting go of connections in COMMIT", error=str(error))
+            self._shut_down_connections(in_commit=True)
+            self._are_commits_shut = True
 
-    def _shut_down_connections(self) -> None:
+    def _is_late(self) -> bool:
+        """Whether the server has been silent for longer than a COMMIT is waited for."""
+        return time.monotonic() - self._silent_since > COMMIT_SECONDS
+
+    def _shut_down_connections(self, *, in_commit: bool) -> None:
         with self._mutex:
             # While the list holds the connections none is collected, and no descriptor of theirs closed.
-            for _, descriptor in list(self._descriptors.items()):
-                with socket.socket(fileno=os.dup(descriptor)) as line:
-                    _shut_down(line)
+            for connection, descriptor in list(self._descriptors.items()):
+                if (connection in self._committing) == in_commit:
+                    with socket.socket(fileno=os.dup(descriptor)) as line:
+                        _shut_down(line)
 
 
 def _shut_down(line: socket.socket) -> None:

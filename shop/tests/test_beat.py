@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import redis as redis_client
 from django.db import connection
 from django.utils import timezone
 
+from payments.models import Reconciliation
 from scripts import ports
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory
@@ -22,11 +24,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def beat(folder: Path, broker_url: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Celery beat as it is run, ten times as fast."""
+def beat(folder: Path, broker_url: str, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Celery beat as it is run, ten times as fast. `settings` are environment variables."""
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     command = [sys.executable, "-m", "celery", "-A", "shop", "beat", "--schedule", str(folder / "schedule")]
-    environment = os.environ | {"DATABASE_URL": url, "BROKER_URL": broker_url, "SWEEP_SECONDS": "0.5"}
+    environment = (
+        os.environ | {"DATABASE_URL": url, "BROKER_URL": broker_url, "SWEEP_SECONDS": "0.5"} | settings
+    )
     with subprocess.Popen([*command, "--pidfile="], env=environment) as process:
         try:
             yield process
@@ -81,3 +85,23 @@ def test_beat_works_by_itself_while_the_broker_is_away_and_then_no_more(
         own_redis.start()
         wait_until(lambda: bool(task_names(client)))
         assert process.poll() is None
+
+
+def test_while_the_broker_is_away_books_that_take_long_to_compare_keep_nothing_from_being_swept(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server((ports.HOST, 0)) as silent:
+        silent.settimeout(30)
+        gateway = {
+            "GATEWAY_URL": f"http://{ports.HOST}:{silent.getsockname()[1]}",
+            "GATEWAY_TIMEOUT_SECONDS": "60",
+            "RECONCILE_SECONDS": "1",
+        }
+        with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0", **gateway) as process:
+            asked, _ = silent.accept()
+            with asked:
+                for _ in range(3):
+                    leave_something_to_sweep()
+                    wait_until(is_swept, seconds=10)
+                assert process.poll() is None
+                assert Reconciliation.objects.count() == 1, "one at a time"

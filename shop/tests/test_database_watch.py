@@ -9,10 +9,13 @@ from django.db import OperationalError, close_old_connections, connection
 from django.test import Client
 
 from shop import transactions
+from shop.errors import Unavailable
 from shop.mysql import watch
+from shop.tests import tally
 from shop.tests.hung_server import Relay, relayed
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask
+from shop.tests.waiting import in_background, waiting_at
 
 REFUSED = 2002
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,3 +99,55 @@ def test_a_server_that_refuses_is_down_and_never_counts_as_hung(relay: Relay) ->
         with pytest.raises(OperationalError) as refused:
             connection.ensure_connection()
         assert refused.value.args[0] == REFUSED
+
+
+def watched() -> watch.Watch:
+    """The watch of the server that new connections of this process go to."""
+    return watch.of(connection.get_connection_params())
+
+
+def test_one_ping_that_gets_no_answer_costs_nobody_a_connection(relay: Relay) -> None:
+    asleep = in_background(lambda: ask(connection, "SELECT SLEEP(5)"))
+    wait_until(lambda: waiting_at("SELECT SLEEP(5)") == 1)
+    relay.freeze()
+    wait_until(lambda: watched()._unanswered == 1)
+    relay.thaw()
+    assert asleep.result() == [(0,)]
+    wait_until(lambda: watched()._unanswered == 0)
+
+
+def test_a_commit_may_finish_while_all_other_connections_are_let_go(counting: None, relay: Relay) -> None:
+    attempts: list[int] = []
+
+    def count_and_freeze() -> list[int | Exception]:
+        attempts.append(1)
+        outcomes = tally.count(["one"])
+        relay.freeze()
+        return outcomes
+
+    look()
+    committing = in_background(lambda: transactions.run(count_and_freeze, transactions.REPEATABLE))
+    wait_until(lambda: watched()._is_hung)
+    is_away()
+    assert not committing.done()
+    relay.thaw()
+    assert committing.result() == [1]
+    assert attempts == [1], "and not once more"
+    connection.close()
+    wait_until(answers)
+    assert tally.entries() == {"one": 1}
+
+
+def test_a_commit_is_let_go_too_when_the_server_stays_away(
+    counting: None, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "COMMIT_SECONDS", 3.0)
+
+    def count_and_freeze() -> list[int | Exception]:
+        outcomes = tally.count(["one"])
+        relay.freeze()
+        return outcomes
+
+    committing = in_background(lambda: transactions.run(count_and_freeze, transactions.REPEATABLE))
+    with pytest.raises(Unavailable):
+        committing.result(timeout=10)

@@ -275,17 +275,22 @@ def test_settings_that_open_doors_are_told(
 
 @pytest.mark.django_db
 def test_events_that_reach_nobody_are_told() -> None:
-    assert levels(events.examine()) == {"dead events": "ok", "queued events": "ok"}
+    assert levels(events.examine()) == {
+        "dead events": "ok",
+        "refused events": "ok",
+        "queued events": "ok",
+    }
     long_ago = timezone.now() - timedelta(hours=1)
     line = {"at": long_ago, "actor": "system", "what": "order.paid", "subject": "test"}
     JournalLine.objects.create(**line, delivery="dead")
-    JournalLine.objects.create(**line, delivery="queued", next_attempt_at=long_ago)
+    JournalLine.objects.create(**line, delivery="queued", next_attempt_at=long_ago, refused_at=long_ago)
 
-    found = events.examine()
+    dead, refused, queued = events.examine()
 
-    assert levels(found) == {"dead events": "warning", "queued events": "warning"}
-    assert found[0].found.startswith("1 ") and "replay_events" in found[0].advice
-    assert found[1].found.startswith("1, the oldest for 3,6")
+    assert {dead.level, refused.level, queued.level} == {"warning"}
+    assert dead.found.startswith("1 ") and "replay_events" in dead.advice
+    assert refused.found.startswith("1 ") and "DATA_PLATFORM_URL" in refused.advice
+    assert queued.found.startswith("1, the oldest for 3,6")
 
 
 @pytest.mark.django_db

@@ -1,8 +1,14 @@
 """A lease on work that is wasteful to do twice: one at a time, and everybody while Redis is away."""
 
+from contextlib import ExitStack
+
+from django.conf import LazySettings
+from redis import Redis
+
 from shop import lease, redis
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
+from shop.tests.slow_redis import answering_late
 
 __all__ = ["own_redis"]
 NAME = "firstcome:{test}:lease"
@@ -41,3 +47,19 @@ def test_without_redis_everybody_has_it(own_redis: OwnRedis) -> None:
     own_redis.stop()
     with lease.had(NAME) as first, lease.had(NAME) as second:
         assert first and second
+
+
+def test_twenty_leases_outlive_a_redis_that_takes_its_time_to_answer(
+    own_redis: OwnRedis, settings: LazySettings
+) -> None:
+    """One after the other they took six seconds, more than a lease lasts."""
+    names = [f"{NAME}-{number}" for number in range(20)]
+    directly = Redis.from_url(own_redis.url)
+    with answering_late(own_redis, seconds=0.3) as address, ExitStack() as leases:
+        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": address}}
+        for name in names:
+            assert leases.enter_context(lease.had(name))
+        for name in names:
+            directly.pexpire(name, 3_500)
+        wait_until(lambda: all(directly.pttl(name) > 3_500 for name in names), seconds=3.4)
+        assert directly.exists(*names) == len(names)

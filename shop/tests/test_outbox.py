@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from scripts.tests.simulator import Simulator
 from shop import journal, outbox, redis, replaying, transactions
+from shop.doctor import events as doctor_of_events
 from shop.models import JournalLine
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.own_data_platform import (
@@ -283,6 +284,13 @@ def test_while_nobody_answers_one_batch_is_tried_and_no_more(settings: LazySetti
     assert JournalLine.objects.filter(attempts=1).count() == settings.EVENTS_AT_ONCE
 
 
+@pytest.fixture
+def impatient(settings: LazySettings) -> None:
+    """What is refused for good is dead at once."""
+    settings.EVENT_REFUSED_SECONDS = 0
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.LogCaptureFixture) -> None:
     before, [poison], after = note("test.a", "test.b"), note(REFUSED), note("test.c", "test.d")
     assert outbox.deliver_due() == 4
@@ -294,6 +302,7 @@ def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.
     assert outbox.deliver_due() == 0
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_dead_event_holds_back_its_order_until_it_is_replayed(
     own_data_platform: Simulator, settings: LazySettings, tmp_path: Path
 ) -> None:
@@ -321,6 +330,7 @@ def test_a_dead_event_holds_back_its_order_until_it_is_replayed(
     assert noted.before["delivery"] == "dead" and noted.is_internal
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_poison_event_in_a_batch_holds_back_only_what_follows_it(own_data_platform: Simulator) -> None:
     order_id = uuid4()
     first, poison, last = note("order.paid", REFUSED, "order.refunded", order_id=order_id)
@@ -328,6 +338,78 @@ def test_a_poison_event_in_a_batch_holds_back_only_what_follows_it(own_data_plat
     outbox.deliver_due()
     assert heard(own_data_platform) == [first, *other]
     assert [line(event).delivery for event in (first, poison, last)] == ["delivered", "dead", "queued"]
+
+
+def levels() -> dict[str, str]:
+    return {finding.check: finding.level for finding in doctor_of_events.examine()}
+
+
+def refused_for(seconds: float) -> None:
+    """Let what is refused have been so for this long, and be due."""
+    now = timezone.now()
+    JournalLine.objects.filter(refused_at__isnull=False).update(
+        refused_at=now - timedelta(seconds=seconds), next_attempt_at=now
+    )
+
+
+def test_a_misrouted_404_kills_no_event_and_all_arrive_once_the_route_is_right(
+    own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    order_id = uuid4()
+    events = [*note("order.paid", "order.refunded", order_id=order_id), *note(*["test.happened"] * 50)]
+    right = settings.DATA_PLATFORM_URL
+    settings.DATA_PLATFORM_URL = f"{right}/a/wrong/route"
+    assert outbox.deliver_due() == 0
+    assert outbox.deliver(order_id).startswith("HTTP 404")
+    assert set(deliveries()) == {"queued"}
+    assert outbox.refused_count() == 51, "and one waits for the one before it"
+    assert levels()["refused events"] == "warning"
+
+    settings.DATA_PLATFORM_URL = right
+    refused_for(settings.EVENT_REFUSED_SECONDS - 10)
+    while outbox.deliver_due():
+        make_due(*events)
+    assert sorted(heard(own_data_platform)) == sorted(events)
+    assert heard_of(own_data_platform, order_id) == events[:2]
+    assert outbox.refused_count() == 0
+
+
+def test_an_event_is_dead_once_it_was_refused_with_the_same_answer_for_long_enough(
+    own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    [poison], others = note(REFUSED), note("test.a", "test.b")
+    assert outbox.deliver_due() == 2
+    assert (line(poison).delivery, line(poison).attempts) == ("queued", 1)
+
+    refused_for(settings.EVENT_REFUSED_SECONDS - 10)
+    more = note("test.c")
+    assert outbox.deliver_due() == 1, "what is refused keeps nothing else"
+    assert line(poison).delivery == "queued"
+
+    refused_for(settings.EVENT_REFUSED_SECONDS)
+    assert outbox.deliver_due() == 0
+    assert line(poison).delivery == "dead"
+    assert line(poison).last_error.startswith("HTTP 422")
+    assert heard(own_data_platform) == [*others, *more]
+
+
+def test_another_answer_begins_the_time_anew(own_data_platform: Simulator, settings: LazySettings) -> None:
+    [poison] = note(REFUSED)
+    outbox.deliver_due()
+    refused_for(settings.EVENT_REFUSED_SECONDS)
+    right = settings.DATA_PLATFORM_URL
+    settings.DATA_PLATFORM_URL = f"{right}/a/wrong/route"
+    outbox.deliver_due()
+    assert line(poison).delivery == "queued"
+
+    refused_for(settings.EVENT_REFUSED_SECONDS)
+    settings.DATA_PLATFORM_URL = NOWHERE
+    outbox.deliver_due()
+    assert line(poison).refused_at is None, "no answer is no refusal"
+    settings.DATA_PLATFORM_URL = right
+    make_due(poison)
+    outbox.deliver_due()
+    assert line(poison).delivery == "queued"
 
 
 def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
@@ -410,6 +492,7 @@ def test_nothing_is_told_inside_a_transaction(own_data_platform: Simulator) -> N
     assert heard(own_data_platform) == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_gauges_say_what_waits_and_what_is_dead(own_data_platform: Simulator, settings: LazySettings) -> None:
     assert (outbox.queued_count(), replaying.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
     note(REFUSED)

@@ -1,0 +1,26 @@
+"""Unpaid orders that keep their stock though their time is over, as the doctor finds them."""
+
+from django.db import Error
+
+from orders import ending
+from shop.doctor.findings import Finding, ok, warning
+
+
+def examine() -> list[Finding]:
+    """A database that is away is a finding of its own."""
+    try:
+        return [overdue(ending.overdue_count())]
+    except Error:
+        return []
+
+
+def overdue(count: int) -> Finding:
+    if count:
+        return warning(
+            "overdue orders",
+            f"{count} unpaid orders have not expired in time, and hold stock",
+            "Look whether beat and a worker run. If so, the admin lists them (Orders, by expiry: overdue), "
+            f"and the journal has the reason of each that can't expire (`{ending.CANNOT_EXPIRE}`): put it "
+            "right, and they expire within seconds.",
+        )
+    return ok("overdue orders", "none")

@@ -1,0 +1,162 @@
+"""A row that another transaction keeps locked fails the requests that need it, and no others of the lane."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from django.db import connection, models
+
+from shop import group_commit, rows, transactions
+from shop.errors import Unavailable
+from shop.group_commit import Lane
+from shop.tests import tally
+from shop.tests.second_connection import ask, holding
+from shop.tests.test_group_commit import Gate, led_by, submit_in_order
+
+# `innodb_lock_wait_timeout`, and what the batch, its probes and its second attempt take besides.
+ONE_LOCK_WAIT = 5.0
+SOON = 2.0
+
+
+class Row(models.Model):
+    """The tally's row, as `rows.locked` wants it; its table is made by the tally."""
+
+    id = models.IntegerField(primary_key=True)
+
+    class Meta:
+        app_label = "tally"
+        managed = False
+        db_table = "tally"
+
+
+def lock_all(wanted: Sequence[int]) -> list[int | Exception]:
+    """Decide by locking each request's own row."""
+    for row in wanted:
+        ask(connection, tally.LOCK, row)
+    return list(wanted)
+
+
+def blocked(wanted: Sequence[int]) -> list[bool]:
+    locked = rows.locked(Row, set(wanted))
+    return [row in locked for row in wanted]
+
+
+def submitted(lane: Lane[int, int], gate: Gate, wanted: Sequence[int]) -> list[Any]:
+    """What became of these, which share a batch."""
+    with led_by(lane, gate, tally.OTHER):
+        batch = submit_in_order(lane, wanted)
+    return [one.result() for one in batch]
+
+
+def first_through(gate: Gate, decide: Callable[[Sequence[int]], Sequence[Any]]) -> Lane[int, int]:
+    """A lane whose first batch stops at the gate."""
+    return Lane(
+        lambda wanted: decide(wanted) if gate.is_open.is_set() else gate(wanted),
+        blocked=blocked,
+        wait_seconds=60,
+    )
+
+
+def test_a_locked_row_fails_the_requests_that_need_it_after_one_lock_wait_and_the_others_go_on(
+    counting: None,
+) -> None:
+    gate = Gate(list)
+    lane = first_through(gate, lock_all)
+    with holding(tally.LOCK, tally.HOT):
+        began_at = time.monotonic()
+        outcomes = submitted(lane, gate, [tally.HOT, *[tally.OTHER] * 6, tally.HOT])
+        seconds = time.monotonic() - began_at
+    assert outcomes[1:-1] == [tally.OTHER] * 6
+    for refused in (outcomes[0], outcomes[-1]):
+        assert isinstance(refused, transactions.LockWaitTimeout)
+        assert (refused.code, refused.retry_after) == ("unavailable", 1)
+    assert outcomes[0] is not outcomes[-1]
+    assert seconds < ONE_LOCK_WAIT + SOON
+
+
+def test_what_is_repeated_while_the_row_stays_locked_stops_the_lane_no_second_time(counting: None) -> None:
+    gate = Gate(list)
+    lane = first_through(gate, lock_all)
+    with holding(tally.LOCK, tally.HOT):
+        submitted(lane, gate, [tally.HOT, tally.OTHER])
+        began_at = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(transactions.LockWaitTimeout):
+                lane.submit(tally.HOT)
+            assert lane.submit(tally.OTHER) == tally.OTHER
+        assert time.monotonic() - began_at < SOON
+    assert lane.submit(tally.HOT) == tally.HOT
+
+
+def test_a_lane_whose_owner_knows_no_rows_fails_the_batch_after_one_lock_wait(counting: None) -> None:
+    gate = Gate(list)
+    batches: list[Sequence[int]] = []
+
+    def decide(wanted: Sequence[int]) -> Sequence[Any]:
+        if not gate.is_open.is_set():
+            return gate(wanted)
+        batches.append(wanted)
+        return lock_all(wanted)
+
+    lane: Lane[int, int] = Lane(decide, wait_seconds=60)
+    with holding(tally.LOCK, tally.HOT):
+        outcomes = submitted(lane, gate, [tally.HOT] * 4)
+    assert all(isinstance(outcome, transactions.LockWaitTimeout) for outcome in outcomes)
+    assert len(batches) == 1, "not one by one, each for another lock wait"
+
+
+def test_what_is_away_for_all_is_not_asked_again_for_each(counting: None) -> None:
+    gate = Gate(list)
+    batches: list[Sequence[int]] = []
+
+    def decide(wanted: Sequence[int]) -> Sequence[Any]:
+        if not gate.is_open.is_set():
+            return gate(wanted)
+        batches.append(wanted)
+        raise Unavailable("Redis is away.")
+
+    outcomes = submitted(Lane(decide), gate, [tally.OTHER] * 5)
+    assert [(type(outcome), outcome.args) for outcome in outcomes] == [(Unavailable, ("Redis is away.",))] * 5
+    assert len({id(outcome) for outcome in outcomes}) == 5
+    assert [len(batch) for batch in batches] == [5]
+
+
+def test_a_poisonous_request_beside_a_locked_row_costs_one_lock_wait_more_at_most(counting: None) -> None:
+    gate = Gate(list)
+
+    def decide(wanted: Sequence[int]) -> list[int | Exception]:
+        if 3 in wanted:
+            raise ValueError(3)
+        return lock_all(wanted)
+
+    lane = first_through(gate, decide)
+    with holding(tally.LOCK, tally.HOT):
+        began_at = time.monotonic()
+        outcomes = submitted(lane, gate, [tally.OTHER, 3, *[tally.HOT] * 5, tally.OTHER])
+        seconds = time.monotonic() - began_at
+    assert (outcomes[0], outcomes[-1]) == (tally.OTHER, tally.OTHER)
+    assert isinstance(outcomes[1], ValueError)
+    assert all(isinstance(outcome, transactions.LockWaitTimeout) for outcome in outcomes[2:-1])
+    assert seconds < ONE_LOCK_WAIT + SOON
+
+
+def test_a_request_is_refused_only_if_its_row_is_locked_each_time_that_is_asked(
+    counting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of a hot product are locked by other processes time and again."""
+    monkeypatch.setattr(group_commit, "PROBE_PAUSE_SECONDS", 0.0)
+    answers = iter([[True, True], [False, True], [True]])
+    lane: Lane[int, int] = Lane(list, blocked=lambda wanted: next(answers))
+    waiters = [group_commit._Waiter(tally.HOT), group_commit._Waiter(tally.OTHER)]
+    assert lane._refuse_blocked(waiters) == [waiters[0]]
+
+
+def test_missing_rows_are_not_locked_ones(counting: None) -> None:
+    with holding(tally.LOCK, tally.HOT):
+        assert rows.locked(Row, [tally.HOT, tally.OTHER, 99]) == {tally.HOT}
+        assert rows.locked(Row, [tally.HOT], shared=True) == {tally.HOT}
+    with holding("SELECT value FROM tally WHERE id = %s LOCK IN SHARE MODE", tally.HOT):
+        assert rows.locked(Row, [tally.HOT]) == {tally.HOT}
+        assert rows.locked(Row, [tally.HOT], shared=True) == set()
+    assert rows.locked(Row, []) == set()
