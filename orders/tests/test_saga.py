@@ -494,9 +494,9 @@ def test_a_lost_answer_to_commit_does_nothing_twice(world: World, monkeypatch: p
     """The transaction is run again, although it was committed."""
     run, committed = transactions.run, []
 
-    def lose_answer(work: Callable[[], Any], **more: Any) -> Any:
-        committed.append(run(work, **more))
-        return run(work, **more)
+    def lose_answer(work: Callable[[], Any], effect: transactions.Effect) -> Any:
+        committed.append(run(work, effect))
+        return run(work, effect)
 
     row = started()
     with monkeypatch.context() as patched:
