@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from unfold.forms import AuthenticationForm
 
 from shop import accounts, addresses, throttling
+from shop.addresses import AddressUnknown
 from shop.errors import Throttled
 
 
@@ -30,12 +31,14 @@ class SignInForm(AuthenticationForm):
     def clean(self) -> dict[str, Any]:
         name = accounts.known_as(self.cleaned_data.get("username", ""))
         assert self.request is not None
-        attempts = [
-            (throttling.SIGN_INS_OF_NAME, name),
-            (throttling.SIGN_INS_FROM_ADDRESS, addresses.of(self.request)),
-        ]
         try:
+            attempts = [
+                (throttling.SIGN_INS_OF_NAME, name),
+                (throttling.SIGN_INS_FROM_ADDRESS, addresses.of(self.request)),
+            ]
             throttling.check(attempts)
+        except AddressUnknown as error:
+            raise forms.ValidationError(error.detail, code=error.code) from None
         except Throttled as error:
             raise forms.ValidationError(
                 f"Too many attempts; try again in {error.retry_after} s.", code=error.code
