@@ -14,13 +14,16 @@ from shop.configuration import (
     flag,
     number,
     one_of,
+    secret_key,
     usable_with_stripe,
 )
 
 # What this process is
 DEBUG = flag("DEBUG")
 LAB = flag("LAB")
-SECRET_KEY = env.str("SECRET_KEY", default="only-for-debug-" * 4 if DEBUG else env.NOTSET)
+# `make run` and `make manage` say by this where their state is; no other way of starting does.
+IS_MAKE_RUN = bool(env.str("FIRSTCOME_VAR", default=""))
+SECRET_KEY = secret_key(is_debug=DEBUG)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, least=0)
