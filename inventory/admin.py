@@ -27,7 +27,10 @@ from shop.errors import FirstcomeError
 from shop.operators import ReadOnly
 from shop.reading import LARGEST_AMOUNT
 
-UPLOAD_GONE = "The file is not here any more: it was imported, or is on another server. Upload it again."
+UPLOAD_GONE = (
+    "The file is not here any more: it was imported, kept for an hour in vain, or is on another server. "
+    "Upload it again."
+)
 
 
 class ProductForm(forms.ModelForm):

@@ -18,7 +18,7 @@ from import_export.resources import Resource
 from import_export.results import Result, RowResult
 from import_export.tmp_storages import TempFolderStorage
 
-from inventory import importing, stock_files
+from inventory import importing, kept_uploads, stock_files
 from inventory.importing import Imported, Receipt
 from shop.errors import FirstcomeError, Invalid
 
@@ -31,13 +31,15 @@ class KeptUpload(TempFolderStorage):
     Every import is a delivery: whoever confirms takes the file away first, so a second press finds nothing.
     """
 
-    prefix, taken = "firstcome-delivery-", ".taken"
+    prefix, taken = kept_uploads.PREFIX, ".taken"
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._is_confirmed = bool(self.name)
 
     def save(self, data: bytes) -> None:
+        # Here as well as in the sweep, which doesn't see the folder of another container.
+        kept_uploads.clear()
         with NamedTemporaryFile(prefix=self.prefix, delete=False) as file:
             file.write(data)
         self.name = file.name

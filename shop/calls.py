@@ -18,7 +18,7 @@ from django.urls import ResolverMatch, get_resolver
 from rest_framework import exceptions
 from rest_framework.views import APIView
 
-from shop import authentication, json_bodies, problems
+from shop import authentication, json_bodies, problems, whole_bodies
 from shop.tokens import Account
 
 NOT_READ = object()
@@ -40,9 +40,15 @@ if settings.HTTPS:
 
 
 def straight(handler: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """A middleware that takes calls of the API straight to their view, and hands on what isn't one."""
+    """A middleware that takes calls of the API straight to their view, and hands on what isn't one.
+
+    A request whose body was not taken goes no further.
+    """
 
     def answered(request: HttpRequest) -> HttpResponse:
+        refusal = request.META.get(whole_bodies.REFUSED)
+        if refusal is not None:
+            return problems.of(refusal)
         return _answer(request) if request.path_info.startswith(PATH) else handler(request)
 
     return answered

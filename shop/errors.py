@@ -70,6 +70,13 @@ class Throttled(FirstcomeError):
     title = "Too many requests"
 
 
+class BodyIncomplete(FirstcomeError):
+    """The request's body took too long, or its sender broke off; nothing was done."""
+
+    code = "request_timeout"
+    title = "Request timeout"
+
+
 class PaymentDeclined(FirstcomeError):
     """The payment was refused for good. `order` or `payment` names what it was for."""
 

@@ -18,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.urls import get_resolver  # noqa: E402
 
-from shop import calls, clock, problems, processors  # noqa: E402
+from shop import calls, clock, problems, processors, slow_bodies  # noqa: E402
 from shop.whole_bodies import read_first  # noqa: E402
 
 
@@ -82,6 +82,7 @@ class Handler(WSGIHandler):
 # Before anything is served: it ends a process whose host's clock is wrong.
 clock.start()
 application = read_first(Handler())
+slow_bodies.watch()
 
 # Views are loaded now rather than by the first request. What is loaded stays: looking through all of it for
 # garbage stopped the process for 50 ms each time, with rows locked.
