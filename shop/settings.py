@@ -1,6 +1,7 @@
 """Every setting, read from environment variables (and `.env`), checked at start."""
 
 from datetime import timedelta
+from typing import Any
 
 from shop import logs
 from shop.configuration import (
@@ -214,7 +215,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 UPLOADS = {"/admin/inventory/product/import/": 8 * 2**20}
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = max(UPLOADS.values())
-SIMPLE_JWT = {
+SIMPLE_JWT: dict[str, Any] = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
     "ROTATE_REFRESH_TOKENS": True,

@@ -23,6 +23,7 @@ from django.conf import settings
 from shop import slow_bodies
 from shop.errors import BodyIncomplete, FirstcomeError, Overloaded
 from shop.json_bodies import TooLarge
+from shop.slow_bodies import Caller
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
@@ -33,15 +34,15 @@ UPLOAD = "firstcome.upload"
 PLACE_SECONDS = 0.25
 """For a place among those that read: bodies that are there take microseconds."""
 
-_places = threading.BoundedSemaphore(slow_bodies.MOST)
+PAUSE_SECONDS = 0.005
 
 
 class Upload(BytesIO):
     """The body of an upload: empty until it is known to come from staff, and is fetched."""
 
-    def __init__(self, environ: dict[str, Any], length: int) -> None:
+    def __init__(self, source: Any, length: int, caller: Caller) -> None:
         super().__init__()
-        self._environ, self._input, self._length = environ, environ["wsgi.input"], length
+        self._source, self._length, self._caller = source, length, caller
 
     def fetch(self) -> None:
         """Read all of it. Raises `Overloaded`, `BodyIncomplete`."""
@@ -49,7 +50,7 @@ class Upload(BytesIO):
         # While it reads, this thread works on nothing.
         worked_on = slow_bodies.handling.pop(thread)
         try:
-            self.write(_read(self._environ, self._input, self._length, is_declared=True))
+            self.write(_read(self._source, self._length, self._caller, is_declared=True))
         finally:
             slow_bodies.handling[thread] = worked_on
         self.seek(0)
@@ -59,13 +60,14 @@ def read_first(application: Application) -> Application:
     """The application, with every body of an allowed length at hand before it begins."""
 
     def served(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        caller = environ.get("REMOTE_ADDR", ""), environ.get("SERVER_PORT", "")
         try:
-            _take(environ)
+            _take(environ, caller)
         except (FirstcomeError, TooLarge) as error:
             environ[REFUSED] = error
             environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(), "0"
         thread = threading.get_ident()
-        slow_bodies.handling[thread] = _caller(environ), time.monotonic()
+        slow_bodies.handling[thread] = caller, time.monotonic()
         try:
             return application(environ, start_response)
         finally:
@@ -74,7 +76,7 @@ def read_first(application: Application) -> Application:
     return served
 
 
-def _take(environ: dict[str, Any]) -> None:
+def _take(environ: dict[str, Any], caller: Caller) -> None:
     """Put the body into the environment. Raises `TooLarge`, `Overloaded`, `BodyIncomplete`."""
     declared, most = environ.get("CONTENT_LENGTH"), settings.MAX_BODY_BYTES
     if declared:
@@ -83,45 +85,48 @@ def _take(environ: dict[str, Any]) -> None:
         may_have_body = environ.get("wsgi.input_terminated") and environ["REQUEST_METHOD"] in WITH_BODY
         length = most + 1 if may_have_body else 0
     if declared and length > most:
-        _leave_to_staff(environ, length)
+        _leave_to_staff(environ, length, caller)
     elif length:
-        body = _read(environ, environ["wsgi.input"], length, is_declared=bool(declared))
+        body = _read(environ["wsgi.input"], length, caller, is_declared=bool(declared))
         if len(body) > most:
             raise TooLarge
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(body), declared or str(len(body))
 
 
-def _leave_to_staff(environ: dict[str, Any], length: int) -> None:
+def _leave_to_staff(environ: dict[str, Any], length: int, caller: Caller) -> None:
     """Leave an upload unread, or raise `TooLarge` where none may be as large."""
     most = settings.UPLOADS.get(environ["PATH_INFO"], 0)
     if length > most:
         raise TooLarge(f"The upload is larger than {most // 2**20} MiB." if most else None)
-    environ[UPLOAD] = environ["wsgi.input"] = Upload(environ, length)
+    environ[UPLOAD] = environ["wsgi.input"] = Upload(environ["wsgi.input"], length, caller)
 
 
-def _read(environ: dict[str, Any], input: Any, length: int, *, is_declared: bool) -> bytes:
+def _read(source: Any, length: int, caller: Caller, *, is_declared: bool) -> bytes:
     """Read so much, or all there is where the length was not declared."""
-    if not (_places.acquire(blocking=False) or _wait_for_place()):
+    reading = slow_bodies.reading
+    # Two threads that look at once may both go on: the bound need not be exact, and a lock costs every call.
+    if len(reading) >= slow_bodies.MOST and not _is_place_soon():
         raise Overloaded("Too many bodies are on their way here; nothing was done.")
     thread, began_at = threading.get_ident(), time.monotonic()
-    slow_bodies.reading[thread] = _caller(environ), began_at
+    reading[thread] = caller, began_at
     try:
-        body: bytes = input.read(length)
+        body: bytes = source.read(length)
     finally:
-        del slow_bodies.reading[thread]
-        _places.release()
-    is_late = time.monotonic() - began_at >= slow_bodies.BODY_SECONDS
-    if len(body) < length and (is_declared or is_late):
+        del reading[thread]
+    # In chunks, nothing tells one that was ended from a whole one: slow ones are not taken.
+    is_slow = time.monotonic() - began_at >= slow_bodies.CROWDED_SECONDS
+    if len(body) < length and (is_declared or is_slow):
         raise BodyIncomplete("The request's body did not arrive in time, or not whole; nothing was done.")
     return body
 
 
-def _wait_for_place() -> bool:
-    """Whether one became free soon; not waited for while all are taken by bodies that are slow already."""
-    before = time.monotonic() - PLACE_SECONDS
-    are_slow = all(began_at < before for _, began_at in list(slow_bodies.reading.values()))
-    return not are_slow and _places.acquire(timeout=PLACE_SECONDS)
-
-
-def _caller(environ: dict[str, Any]) -> slow_bodies.Caller:
-    return environ.get("REMOTE_ADDR", ""), environ.get("SERVER_PORT", "")
+def _is_place_soon() -> bool:
+    """Whether a place becomes free soon: never while all are taken by bodies that are slow already."""
+    deadline = time.monotonic() + PLACE_SECONDS
+    while len(slow_bodies.reading) >= slow_bodies.MOST:
+        now = time.monotonic()
+        times = [began_at for _, began_at in list(slow_bodies.reading.values())]
+        if now > deadline or all(now - began_at > PLACE_SECONDS for began_at in times):
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True
