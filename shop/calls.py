@@ -35,6 +35,10 @@ HEADERS = [
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("X-Frame-Options", "DENY"),
 ]
+# What is an account's own, its tokens among it, stays out of every cache: whatever is asked for with a token,
+# and whatever is not only read.
+PUBLIC_METHODS = {"GET", "HEAD"}
+NOT_STORED = ("Cache-Control", "no-store")
 if settings.HTTPS:
     HEADERS.append(("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"))
 
