@@ -31,7 +31,10 @@ from shop.idempotency import Answer, Keyed, Replay
 from shop.operators import OwnTransactions, ReadOnly
 from shop.reading import LARGEST_AMOUNT
 
-UPLOAD_GONE = "The file is not here, and nothing of it was imported. Upload it again."
+UPLOAD_GONE = (
+    "The file is not here, and nothing of it was imported: it was kept for an hour, or is on another server. "
+    "Upload it again."
+)
 UPLOAD_ELSEWHERE = "is not here: confirm it where it was uploaded, and don't upload it again."
 
 

@@ -19,15 +19,12 @@ from import_export.results import Result, RowResult
 from import_export.tmp_storages import TempFolderStorage
 from uuid_utils.compat import uuid7
 
-from inventory import importing, stock_files
+from inventory import importing, kept_uploads, stock_files
 from inventory.importing import Imported, Receipt
 from inventory.models import Delivery
 from shop.errors import FirstcomeError, Invalid, Rejected
 
 SHOWN = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
-
-
-PREFIX = "firstcome-delivery-"
 
 
 class KeptUpload(TempFolderStorage):
@@ -37,7 +34,9 @@ class KeptUpload(TempFolderStorage):
     """
 
     def save(self, data: bytes) -> None:
-        self.name = f"{PREFIX}{uuid7()}"
+        # Here as well as in the sweep, which doesn't see the folder of another container.
+        kept_uploads.clear()
+        self.name = f"{kept_uploads.PREFIX}{uuid7()}"
         path = Path(self.get_full_path())
         path.touch(mode=0o600, exist_ok=False)
         path.write_bytes(data)
@@ -51,8 +50,10 @@ class KeptUpload(TempFolderStorage):
 
 def delivery_id(name: str) -> UUID:
     """The delivery whose upload has this name. Raises `FileNotFoundError` for a name of another form."""
+    if not name.startswith(kept_uploads.PREFIX):
+        raise FileNotFoundError(name)
     try:
-        return UUID(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else UUID("")
+        return UUID(name.removeprefix(kept_uploads.PREFIX))
     except ValueError:
         raise FileNotFoundError(name) from None
 

@@ -2,10 +2,14 @@
 
 from celery import shared_task
 
-from inventory import healing
+from inventory import healing, kept_uploads
 
 
 @shared_task(name="inventory.sweep")
 def sweep() -> int:
-    """Put the mirror of stock right, where there is one. Returns how many products were wrong in it."""
+    """Put the mirror of stock right, where there is one, and clear uploads that were never confirmed.
+
+    Returns how many products were wrong in the mirror.
+    """
+    kept_uploads.clear()
     return healing.heal()

@@ -7,6 +7,7 @@ class ShopConfig(AppConfig):
     name = "shop"
 
     def ready(self) -> None:
+        from shop import checks as _checks  # noqa: F401 - registers them
         from shop import clock, gauges, outbox, replaying
 
         for name, help, read in (

@@ -18,7 +18,7 @@ from django.urls import ResolverMatch, get_resolver
 from rest_framework import exceptions
 from rest_framework.views import APIView
 
-from shop import authentication, json_bodies, problems
+from shop import authentication, json_bodies, problems, whole_bodies
 from shop.tokens import Account
 
 NOT_READ = object()
@@ -35,14 +35,24 @@ HEADERS = [
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("X-Frame-Options", "DENY"),
 ]
+# What is an account's own, its tokens among it, stays out of every cache: whatever is asked for with a token,
+# and whatever is not only read.
+PUBLIC_METHODS = {"GET", "HEAD"}
+NOT_STORED = ("Cache-Control", "no-store")
 if settings.HTTPS:
     HEADERS.append(("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"))
 
 
 def straight(handler: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """A middleware that takes calls of the API straight to their view, and hands on what isn't one."""
+    """A middleware that takes calls of the API straight to their view, and hands on what isn't one.
+
+    A request whose body was not taken goes no further.
+    """
 
     def answered(request: HttpRequest) -> HttpResponse:
+        refusal = request.META.get(whole_bodies.REFUSED)
+        if refusal is not None:
+            return problems.of(refusal)
         return _answer(request) if request.path_info.startswith(PATH) else handler(request)
 
     return answered

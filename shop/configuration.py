@@ -24,6 +24,19 @@ SIGNING_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 SHORTEST_SIGNING_KEY = 32
 """HMAC with SHA-256 wants a key that is no shorter than its result (RFC 7518)."""
 
+SHORTEST_SECRET_KEY = 50
+FEWEST_CHARACTERS = 10
+DEBUG_SECRET_KEY = "only-for-debug-" * 4
+KNOWN_SECRET_KEYS = (
+    "only-for-debug",
+    "django-insecure-",
+    "changeme",
+    "change-me",
+    "replace-me",
+    "your-secret-key",
+)
+"""How keys begin that stand in documentation, templates and this repository."""
+
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
@@ -68,6 +81,29 @@ def address(name: str, default: str, schemes: tuple[str, ...]) -> str:
         known = ", ".join(f"{one}://" for one in schemes)
         raise ImproperlyConfigured(f"{name} is {value!r}: it must be an address that begins with {known}.")
     return value
+
+
+def secret_key(*, is_debug: bool) -> str:
+    """`SECRET_KEY`, which signs tokens and sessions; only with `DEBUG` may it be one that can be guessed."""
+    key: str = env.str("SECRET_KEY", default=DEBUG_SECRET_KEY if is_debug else env.NOTSET)
+    weakness = weakness_of(key)
+    if weakness and not is_debug:
+        raise ImproperlyConfigured(
+            f"SECRET_KEY {weakness}: a token for any account could be forged. Set it to the output of "
+            'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+        )
+    return key
+
+
+def weakness_of(key: str) -> str:
+    """What makes this a secret key that can be guessed; nothing when it is a good one."""
+    if key.lower().startswith(KNOWN_SECRET_KEYS):
+        return "is a known default"
+    if len(key) < SHORTEST_SECRET_KEY:
+        return f"has {len(key)} characters, fewer than {SHORTEST_SECRET_KEY}"
+    if len(set(key)) < FEWEST_CHARACTERS:
+        return f"has {len(set(key))} different characters, fewer than {FEWEST_CHARACTERS}"
+    return ""
 
 
 def database(name: str, default: str) -> dict[str, Any]:

@@ -73,6 +73,13 @@ class Throttled(FirstcomeError):
         super().__init__(detail, retry_after=retry_after, **extra)
 
 
+class BodyIncomplete(FirstcomeError):
+    """The request's body took too long, or its sender broke off; nothing was done."""
+
+    code = "request_timeout"
+    title = "Request timeout"
+
+
 class PaymentDeclined(FirstcomeError):
     """The payment was refused for good. `order` or `payment` names what it was for."""
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from uuid_utils import uuid7
 
-from shop import journal, logs, problems
+from shop import journal, json_bodies, logs, problems, whole_bodies
+from shop.errors import FirstcomeError
 from shop.journal import Who
+from shop.whole_bodies import Upload
 
 Handler = Callable[[HttpRequest], HttpResponse]
 GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -58,3 +60,21 @@ def operators(handler: Handler) -> Handler:
         return handler(request)
 
     return identified
+
+
+def uploads_of_staff(handler: Handler) -> Handler:
+    """Take a body that only staff may send from staff alone; from others it is too large, and is not read."""
+
+    def checked(request: HttpRequest) -> HttpResponse:
+        upload: Upload | None = request.META.get(whole_bodies.UPLOAD)
+        if upload is None:
+            return handler(request)
+        if not (request.user.is_active and request.user.is_staff):
+            return problems.of(json_bodies.TooLarge())
+        try:
+            upload.fetch()
+        except FirstcomeError as error:
+            return problems.of(error)
+        return handler(request)
+
+    return checked

@@ -16,6 +16,7 @@ from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, Au
 
 from shop import accounts, addresses, journal, sign_ins
 from shop.accounts import InvalidCredentials
+from shop.addresses import AddressUnknown
 from shop.errors import Throttled, Unavailable
 
 
@@ -59,11 +60,13 @@ class SignInForm(AuthenticationForm):
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         assert self.request is not None
         if username and password:
-            address = addresses.of(self.request)
             try:
+                address = addresses.of(self.request)
                 self.user_cache = sign_ins.sign_in(
                     username=username, password=password, address=address, is_operator=True
                 )
+            except AddressUnknown as error:
+                raise forms.ValidationError(error.detail, code=error.code) from None
             except InvalidCredentials:
                 raise self.get_invalid_login_error() from None
             except (Throttled, Unavailable) as error:

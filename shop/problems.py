@@ -21,6 +21,7 @@ STATUS: dict[type[errors.FirstcomeError], int] = {
     errors.NotAllowed: 403,
     errors.NotAuthenticated: 401,
     errors.Throttled: 429,
+    errors.BodyIncomplete: 408,
     errors.PaymentDeclined: 402,
     errors.KeyReused: 422,
     errors.SignatureInvalid: 400,

@@ -68,6 +68,8 @@ def _generic(path: str, operation: Any) -> dict[int, list[str]]:
         codes[404] = ["not_found"]
     if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
         codes[400] = ["invalid"]
+    if "requestBody" in operation:
+        codes |= {408: ["request_timeout"], 503: ["overloaded", "unavailable"]}
     if _is_signed(operation):
         codes[413] = ["too_large"]
     elif "requestBody" in operation:

@@ -12,6 +12,7 @@ from shop.configuration import (
     flag,
     number,
     one_of,
+    secret_key,
     signing_keys,
     usable_with_stripe,
 )
@@ -19,7 +20,9 @@ from shop.configuration import (
 # What this process is
 DEBUG = flag("DEBUG")
 LAB = flag("LAB")
-SECRET_KEY = env.str("SECRET_KEY", default="only-for-debug-" * 4 if DEBUG else env.NOTSET)
+# `make run` and `make manage` say by this where their state is; no other way of starting does.
+IS_MAKE_RUN = bool(env.str("FIRSTCOME_VAR", default=""))
+SECRET_KEY = secret_key(is_debug=DEBUG)
 # Of access and refresh tokens: the first signs, all are good.
 TOKEN_SIGNING_KEYS = signing_keys(env.list("TOKEN_SIGNING_KEYS", default=[]) or ["SECRET_KEY"], SECRET_KEY)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -69,6 +72,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Before anything reads the body, as the check of CSRF tokens does.
+    "shop.middleware.uploads_of_staff",
     "shop.middleware.operators",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -206,6 +211,11 @@ REST_FRAMEWORK = {
 }
 MAX_BODY_BYTES = 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+# Pages on which staff may send more, and how much. It is kept in memory: nothing that is sent comes on disk
+# before a view decides so.
+UPLOADS = {"/admin/inventory/product/import/": 8 * 2**20}
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = max(UPLOADS.values())
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

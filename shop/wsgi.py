@@ -18,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.urls import get_resolver  # noqa: E402
 
-from shop import calls, clock, problems, processors  # noqa: E402
+from shop import calls, checks, clock, problems, processors, slow_bodies  # noqa: E402
 from shop.whole_bodies import read_first  # noqa: E402
 
 
@@ -75,6 +75,8 @@ class Handler(WSGIHandler):
         finally:
             connection.look_after()
         headers = [*response.items(), *calls.HEADERS]
+        if "HTTP_AUTHORIZATION" in environ or environ["REQUEST_METHOD"] not in calls.PUBLIC_METHODS:
+            headers.append(calls.NOT_STORED)
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
         return [response.content]
 
@@ -82,10 +84,12 @@ class Handler(WSGIHandler):
 # Before anything is served: it ends a process whose host's clock is wrong.
 clock.start()
 application = read_first(Handler())
+slow_bodies.watch()
 
 # Views are loaded now rather than by the first request. What is loaded stays: looking through all of it for
 # garbage stopped the process for 50 ms each time, with rows locked.
 _ = get_resolver().url_patterns
+checks.refuse_what_is_ignored()
 gc.collect()
 gc.freeze()
 gc.set_threshold(10_000)

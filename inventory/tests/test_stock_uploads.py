@@ -1,7 +1,9 @@
 """Bringing stock in by a CSV file on the operators' pages: upload, look, confirm."""
 
+import os
 import re
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -11,7 +13,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from inventory import audit, importing, stock_uploads
+from inventory import audit, importing, stock_uploads, tasks
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
@@ -214,3 +216,31 @@ def test_importing_needs_the_permissions_of_all_that_it_does():
         assert client.get(IMPORT).status_code == 403
         assert client.post(CONFIRM, {}).status_code == 403
         assert IMPORT not in client.get("/admin/inventory/product/").content.decode()
+
+
+def deliveries() -> list[Path]:
+    return sorted(Path(tempfile.gettempdir()).glob("firstcome-delivery-*"))
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+@pytest.mark.parametrize("clear", [lambda operator: tasks.sweep(), lambda operator: upload(operator, HEADER)])
+def test_an_upload_that_nobody_confirms_is_cleared_after_an_hour_and_no_sooner(operator, clear):
+    """By the sweep, and by the next upload: the sweep of another container doesn't see this folder."""
+    for _ in range(3):
+        upload(operator, f"{HEADER}TEA,Green tea,4500,10\n")
+    old, taken, young = deliveries()
+    age(old, 3_601)
+    age(young, 3_500)
+    taken = taken.rename(f"{taken}.taken")
+    age(taken, 3_601)
+    other = Path(tempfile.gettempdir()) / "of-somebody-else"
+    other.touch()
+    age(other, 10_000)
+
+    clear(operator)
+
+    assert (old.exists(), taken.exists(), young.exists(), other.exists()) == (False, False, True, True)

@@ -205,3 +205,19 @@ def test_a_body_that_is_signed_and_no_event_says_nothing(event: Any) -> None:
 )
 def test_a_body_that_is_signed_and_no_json_says_nothing(body: bytes) -> None:
     assert heard(body, sign(body)) is None
+
+
+def test_a_header_longer_than_a_signature_needs_is_refused_and_not_cut() -> None:
+    body = orjson.dumps(EVENT)
+
+    with pytest.raises(SignatureInvalid):
+        read(body, sign(body) + ",v0=" + "0" * 4_096)
+
+
+@pytest.mark.parametrize("secret", [" ", "\t\n"])
+def test_a_secret_of_blanks_is_no_secret(secret: str, settings: LazySettings) -> None:
+    settings.WEBHOOK_SECRET_SIMULATOR = secret
+    body = orjson.dumps(EVENT)
+
+    with pytest.raises(SignatureInvalid):
+        read(body, sign(body, secret=secret))

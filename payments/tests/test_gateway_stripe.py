@@ -303,3 +303,14 @@ def test_what_is_not_signed_with_the_secret_is_refused(settings: LazySettings) -
     settings.WEBHOOK_SECRET_STRIPE = ""
     with pytest.raises(SignatureInvalid):
         gateway().event(headers=headers, body=body, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "padding", ["," * 4_200, "," + "x" * 5_000 + ","], ids=["short parts", "one long part"]
+)
+def test_an_old_event_is_not_replayed_behind_a_padded_header_with_a_fresh_time(padding: str) -> None:
+    headers, body = signed(EVENT, at=NOW - timedelta(days=1))
+    replayed = f" t={int(NOW.timestamp())}{padding}{headers['stripe-signature']}"
+
+    with pytest.raises(SignatureInvalid):
+        gateway().event(headers={"stripe-signature": replayed}, body=body, now=NOW)

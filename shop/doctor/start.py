@@ -4,11 +4,8 @@ from django.conf import settings
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from shop import demo_accounts
+from shop import configuration, demo_accounts
 from shop.doctor.findings import Finding, danger, ok, warning
-
-SHORTEST_KEY = 50
-FEWEST_CHARACTERS = 10
 
 
 def examine() -> list[Finding]:
@@ -37,11 +34,11 @@ def debug() -> Finding:
 
 def secret_key() -> Finding:
     key = settings.SECRET_KEY
-    is_weak = len(key) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS or key.startswith("only-for-debug")
-    if is_weak:
+    weakness = configuration.weakness_of(key)
+    if weakness:
         return danger(
             "SECRET_KEY",
-            f"{len(key)} characters, guessable",
+            weakness,
             "Who guesses it can sign in as anybody: set it to 50 random characters, and keep it secret.",
         )
     return ok("SECRET_KEY", f"{len(key)} characters")
@@ -50,7 +47,7 @@ def secret_key() -> Finding:
 def signing_keys() -> Finding:
     """Which key signs tokens, and which are good as well; `SECRET_KEY` is looked at on its own."""
     name, keys = "TOKEN_SIGNING_KEYS", settings.TOKEN_SIGNING_KEYS
-    weak = [key_id for key_id, key in keys if key_id and len(set(key)) < FEWEST_CHARACTERS]
+    weak = [key_id for key_id, key in keys if key_id and len(set(key)) < configuration.FEWEST_CHARACTERS]
     if weak:
         advice = "Tokens of such a key can be forged for any account: take it away at once, and make another."
         return danger(name, f"guessable: {', '.join(weak)}", advice)
@@ -114,9 +111,12 @@ def migrations() -> Finding:
 def demo() -> list[Finding]:
     """The demo's accounts are for looking at the shop; a database that is away is told elsewhere."""
     try:
-        names = demo_accounts.open_to_anybody()
+        names, superusers = demo_accounts.open_to_anybody(), demo_accounts.superusers_open_to_anybody()
     except Error:
         return []
+    if superusers and not settings.IS_MAKE_RUN:
+        advice = "Their passwords are public, and they may do anything: disable these accounts at once."
+        return [danger("demo accounts", f"superusers: {', '.join(superusers)}", advice)]
     if names:
         advice = "Where customers come in, disable these accounts: everybody knows their passwords."
         return [warning("demo accounts", ", ".join(names), advice)]

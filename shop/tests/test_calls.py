@@ -34,6 +34,7 @@ def call(
 ) -> tuple[str, dict[str, str], bytes]:
     """One request through the handler that the server runs: status, headers and body."""
     heard: list[Any] = []
+    signed_in = {"HTTP_AUTHORIZATION": f"Bearer {access}"} if access else {}
     answer = application(
         {
             "REQUEST_METHOD": "POST",
@@ -43,12 +44,12 @@ def call(
             "SERVER_NAME": "127.0.0.1",
             "SERVER_PORT": "8000",
             "HTTP_HOST": "127.0.0.1:8000",
-            "HTTP_AUTHORIZATION": f"Bearer {access}",
             "CONTENT_TYPE": "application/json",
             "CONTENT_LENGTH": str(len(body)),
             "wsgi.input": BytesIO(body),
             "wsgi.url_scheme": "http",
         }
+        | signed_in
         | environ,
         lambda status, headers: heard.extend((status, dict(headers))),
     )
@@ -199,3 +200,27 @@ def test_a_connection_that_breaks_within_a_transaction_is_told_as_lost() -> None
             ask(other, "KILL %s", number)
         asked("SELECT 1")
     assert transactions.is_lost(lost.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_signed_in", "is_own"),
+    [
+        ("GET", "/api/v1/wallet", True, True),
+        ("GET", "/api/v1/orders", True, True),
+        ("GET", "/api/v1/coupons", True, True),
+        ("GET", "/api/v1/users/me", True, True),
+        ("POST", "/api/v1/auth/token", False, True),
+        ("POST", "/api/v1/auth/refresh", False, True),
+        ("POST", "/api/v1/orders", True, True),
+        ("GET", "/api/v1/products", False, False),
+        ("GET", "/api/v1/campaigns", False, False),
+    ],
+)
+def test_what_is_an_accounts_own_is_kept_in_no_cache(
+    access: str, method: str, path: str, is_signed_in: bool, is_own: bool
+) -> None:
+    signed_in = {"HTTP_AUTHORIZATION": f"Bearer {access}"} if is_signed_in else {}
+    status, headers, _ = call(path, REQUEST_METHOD=method, **signed_in)
+
+    assert not status.startswith("5")
+    assert headers.get("Cache-Control") == ("no-store" if is_own else None)

@@ -1,8 +1,14 @@
 """Settings that can't be meant stop the start, in one line that names them."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from scripts import places
 from shop import configuration
 
 
@@ -60,3 +66,40 @@ def test_a_signing_key_that_can_not_be_meant_stops_the_start_and_is_not_shown(en
     with pytest.raises(ImproperlyConfigured, match="TOKEN_SIGNING_KEYS") as refused:
         configuration.signing_keys(entries, "secret")
     assert "kkk" not in str(refused.value) and "short" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "weakness"),
+    [
+        ("changeme", "a known default"),
+        ("changeme" * 10, "a known default"),
+        ("django-insecure-0123456789abcdefghijklmnopqrstuvwxyz0123456789", "a known default"),
+        ("only-for-debug-" * 4, "a known default"),
+        ("", "0 characters"),
+        ("aB3$xK9!" * 6 + "q", "49 characters"),
+        ("k" * 100, "1 different characters"),
+    ],
+)
+def test_a_secret_key_that_can_be_guessed_starts_nothing_but_debug(
+    key: str, weakness: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", key)
+    with pytest.raises(ImproperlyConfigured, match=weakness):
+        configuration.secret_key(is_debug=False)
+    assert configuration.secret_key(is_debug=True) == key
+
+
+def test_a_process_with_the_key_changeme_does_not_start() -> None:
+    started = subprocess.run(
+        [sys.executable, "-c", "import django; django.setup()"],
+        env=os.environ | {"SECRET_KEY": "changeme", "DEBUG": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert started.returncode == 1
+    assert "SECRET_KEY is a known default" in started.stderr
+
+
+def test_make_run_generates_a_secret_key_that_starts(tmp_path: Path) -> None:
+    assert configuration.weakness_of(places.secret(tmp_path, "secret-key")) == ""

@@ -319,6 +319,20 @@ def test_accounts_whose_passwords_everybody_knows_are_named() -> None:
     assert levels(start.demo()) == {"demo accounts": "ok"}
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("is_make_run", "level"), [(False, "danger"), (True, "warning")])
+def test_a_demo_superuser_is_a_danger_wherever_make_run_did_not_make_it(
+    settings: LazySettings, is_make_run: bool, level: str
+) -> None:
+    settings.IS_MAKE_RUN = is_make_run
+    User.objects.create_superuser("staff", password="staff-pass-2026")
+    assert levels(start.demo()) == {"demo accounts": level}
+    assert "staff" in start.demo()[0].found
+
+    User.objects.update(is_active=False)
+    assert levels(start.demo()) == {"demo accounts": "ok"}
+
+
 def test_no_finding_of_danger_or_warning_is_without_advice(settings: LazySettings) -> None:
     settings.DEBUG = settings.LAB = True
     settings.CACHES = {

@@ -1,0 +1,123 @@
+"""What calls of the API would silently ignore is refused at the start.
+
+`shop.calls` takes calls past the middlewares that only pages need, and past most of what REST framework's own
+dispatch does. A throttle on a view, or a middleware for every request, would look right there and do nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.views import APIView
+
+from shop import authentication, calls, json_bodies
+
+STRAIGHT = "shop.calls.straight"
+FOR_PAGES_ONLY = {
+    "shop.middleware.problems_everywhere",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "shop.middleware.uploads_of_staff",
+    "shop.middleware.operators",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+}
+"""Middlewares that calls of the API do without; any other stands before `shop.calls.straight`."""
+
+ALLOWED: dict[str, tuple[Sequence[Any], ...]] = {
+    "throttle_classes": ([],),
+    "parser_classes": ([JSONParser],),
+    "renderer_classes": ([JSONRenderer],),
+    "authentication_classes": ([authentication.BearerToken], []),
+}
+"""What a view may say of itself, because it comes to that anyway."""
+
+NEVER_CALLED = (
+    "initial",
+    "initialize_request",
+    "finalize_response",
+    "handle_exception",
+    "check_throttles",
+    "check_permissions",
+    "perform_authentication",
+    "perform_content_negotiation",
+    "determine_version",
+    "get_throttles",
+    "get_parsers",
+    "get_renderers",
+    "get_permissions",
+    "get_authenticators",
+)
+"""Methods of REST framework's dispatch."""
+
+
+@register("firstcome")
+def ignored(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
+    """What calls of the API would ignore, as Django's system checks tell it."""
+    return [*_middlewares(settings.MIDDLEWARE), *_views()]
+
+
+def refuse_what_is_ignored() -> None:
+    """Return when a web process may serve. Raises `ImproperlyConfigured`."""
+    wrong = ignored()
+    if wrong:
+        raise ImproperlyConfigured(" ".join(f"{message.msg} {message.hint}" for message in wrong))
+
+
+def _middlewares(names: Sequence[str]) -> Iterator[CheckMessage]:
+    if STRAIGHT not in names:
+        yield Error(f"MIDDLEWARE lacks {STRAIGHT}.", hint="Calls of the API need it.", id="shop.E001")
+        return
+    for name in names[names.index(STRAIGHT) + 1 :]:
+        if name not in FOR_PAGES_ONLY:
+            yield Error(
+                f"MIDDLEWARE has {name}, which calls of the API don't pass.",
+                hint=f"Put it before {STRAIGHT}, or name it in shop.checks.FOR_PAGES_ONLY.",
+                id="shop.E002",
+            )
+
+
+def _views() -> Iterator[CheckMessage]:
+    for path, callback in _api(get_resolver().url_patterns, ""):
+        view = getattr(callback, "view_class", None)
+        if view is None or not issubclass(view, calls.View):
+            yield Error(
+                f"The view at {path} is no shop.calls.View.",
+                hint="Middlewares for pages, as the one against forged forms, don't guard it.",
+                id="shop.E003",
+            )
+        else:
+            yield from _view(path, view)
+
+
+def _view(path: str, view: type[APIView]) -> Iterator[CheckMessage]:
+    differing = [name for name, allowed in ALLOWED.items() if list(getattr(view, name)) not in allowed]
+    if view.content_negotiation_class is not json_bodies.AlwaysJSON:
+        differing.append("content_negotiation_class")
+    if view.versioning_class is not None:
+        differing.append("versioning_class")
+    differing += [name for name in NEVER_CALLED if getattr(view, name) is not getattr(calls.View, name)]
+    for name in differing:
+        yield Error(
+            f"{view.__name__} at {path} has its own {name}, which shop.calls ignores.",
+            hint="Do in the view's method what it is for, or teach shop.calls.",
+            id="shop.E004",
+        )
+
+
+def _api(patterns: Sequence[URLPattern | URLResolver], before: str) -> Iterator[tuple[str, Any]]:
+    """The path and the view of each address of the API."""
+    for pattern in patterns:
+        path = f"{before}/{pattern.pattern}".replace("//", "/")
+        if isinstance(pattern, URLResolver):
+            yield from _api(pattern.url_patterns, path)
+        elif path.startswith(calls.PATH):
+            yield path, pattern.callback
