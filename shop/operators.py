@@ -14,7 +14,7 @@ from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, Au
 
 from shop import accounts, addresses, journal, sign_ins
 from shop.accounts import InvalidCredentials
-from shop.errors import Throttled, Unavailable
+from shop.errors import FirstcomeError
 
 
 class ReadOnly:
@@ -37,16 +37,16 @@ class SignInForm(AuthenticationForm):
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         assert self.request is not None
         if username and password:
-            address = addresses.of(self.request)
             try:
+                address = addresses.of(self.request)
                 self.user_cache = sign_ins.sign_in(
                     username=username, password=password, address=address, is_operator=True
                 )
             except InvalidCredentials:
                 raise self.get_invalid_login_error() from None
-            except (Throttled, Unavailable) as error:
-                detail = f"{error.detail} Try again in {error.retry_after} s."
-                raise forms.ValidationError(detail, code=error.code) from None
+            except FirstcomeError as error:
+                when = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
+                raise forms.ValidationError(f"{error.detail}{when}", code=error.code) from None
         return self.cleaned_data
 
 
