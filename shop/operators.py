@@ -16,8 +16,7 @@ from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, Au
 
 from shop import accounts, addresses, journal, sign_ins
 from shop.accounts import InvalidCredentials
-from shop.addresses import AddressUnknown
-from shop.errors import Throttled, Unavailable
+from shop.errors import FirstcomeError
 
 
 class ReadOnly:
@@ -65,13 +64,11 @@ class SignInForm(AuthenticationForm):
                 self.user_cache = sign_ins.sign_in(
                     username=username, password=password, address=address, is_operator=True
                 )
-            except AddressUnknown as error:
-                raise forms.ValidationError(error.detail, code=error.code) from None
             except InvalidCredentials:
                 raise self.get_invalid_login_error() from None
-            except (Throttled, Unavailable) as error:
-                detail = f"{error.detail} Try again in {error.retry_after} s."
-                raise forms.ValidationError(detail, code=error.code) from None
+            except FirstcomeError as error:
+                when = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
+                raise forms.ValidationError(f"{error.detail}{when}", code=error.code) from None
         return self.cleaned_data
 
 
