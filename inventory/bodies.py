@@ -25,6 +25,7 @@ SKU_PATTERN = r"^[!-~]+$"
 Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
 MovementKind = Literal["received", "adjusted", "sold", "returned"]
 Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]
+Limit = Annotated[int, Field(ge=1, le=products.LARGEST_LIMIT)]
 Delta = Annotated[
     int,
     Field(ge=-LARGEST_DELTA, le=LARGEST_DELTA, json_schema_extra={"not": {"const": 0}}),
@@ -38,16 +39,18 @@ class CreateProductInput(Input):
     price: Amount
     is_active: bool = True
     low_stock_threshold: Threshold | None = None
+    limit_per_account: Limit | None = None
 
 
 class ChangeProductInput(Input):
-    """Only what is given changes; a threshold is taken away again on the operators' page."""
+    """Only what is given changes; a threshold or a limit is removed on the operators' page."""
 
     sku: Sku | None = None
     name: Words | None = None
     price: Amount | None = None
     is_active: bool | None = None
     low_stock_threshold: Threshold | None = None
+    limit_per_account: Limit | None = None
 
 
 class AdjustStockInput(Input):
@@ -68,6 +71,7 @@ class ProductBody(BaseModel):
     available: int
     availability: Availability
     is_active: bool
+    limit_per_account: int | None
 
 
 class StockBody(BaseModel):
@@ -95,6 +99,7 @@ def product_body(product: Product) -> dict[str, Any]:
         "available": product.available,
         "availability": products.availability(product),
         "is_active": product.is_active,
+        "limit_per_account": product.limit_per_account,
     }
 
 

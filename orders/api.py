@@ -54,6 +54,8 @@ PLACING = {
         "idempotency_key_in_flight",
         "insufficient_points",
         "insufficient_stock",
+        "purchase_limit_reached",
+        "too_many_open_orders",
     ],
     402: ["payment_declined"],
     503: ["overloaded", "unavailable"],
