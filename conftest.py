@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from coupons import issuing
 from coupons.partners import patience
 from payments.gateways import breaking
-from shop import clock, data_platform, disabled_accounts, throttling
+from shop import clock, data_platform, declines, disabled_accounts, rate_limits, throttling
 from shop import redis as shop_redis
 
 
@@ -50,6 +50,8 @@ def _forgetful_process() -> None:
     clock.follow_host()
     disabled_accounts.forget()
     throttling.forget()
+    rate_limits.forget()
+    declines.forget()
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()
