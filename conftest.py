@@ -10,7 +10,15 @@ from django.conf import LazySettings
 from coupons import issuing
 from coupons.partners import patience
 from payments.gateways import breaking
-from shop import clock, data_platform, disabled_accounts, sign_ins, throttling
+from shop import (
+    clock,
+    data_platform,
+    declines,
+    disabled_accounts,
+    rate_limits,
+    sign_ins,
+    throttling,
+)
 from shop import redis as shop_redis
 
 
@@ -51,6 +59,8 @@ def _forgetful_process() -> None:
     disabled_accounts.forget()
     throttling.forget()
     sign_ins.forget()
+    rate_limits.forget()
+    declines.forget()
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()

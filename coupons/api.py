@@ -9,7 +9,7 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from coupons import bodies, campaigns, examples, issuing, listing, pool, tickets, voiding
 from coupons.models import QueueTicket
 from coupons.slots import Issued, Queued
-from shop import schema
+from shop import rate_limits, schema
 from shop.calls import Request, Response, View
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
@@ -29,6 +29,7 @@ ISSUING_REFUSALS = schema.refusals(
             "lock_not_acquired",
             "strategy_not_available",
         ],
+        429: ["throttled"],
         502: ["partner_failed"],
         503: ["overloaded", "unavailable"],
     }
@@ -189,6 +190,8 @@ class Coupons(View):
         if _names_somebody(request):
             staff_may(request, "coupons.add_coupon")
         asked = read(bodies.IssueCouponInput, request)
+        if not request.user.is_staff:
+            rate_limits.COUPONS.count(_caller(request))
         if asked.user is None:
             return _issued(request, issuing.issue(campaign_id=asked.campaign, user_id=_caller(request)))
         return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))

@@ -55,9 +55,17 @@ class ProductForm(forms.ModelForm):
         help_text="Tell when no more than this is available; empty: never.",
     )
 
+    limit_per_account = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=products.LARGEST_LIMIT,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="The most units that one account may have in open and paid orders; empty: no limit.",
+    )
+
     class Meta:
         model = Product
-        fields = ["sku", "name", "price", "is_active", "low_stock_threshold"]
+        fields = ["sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account"]
 
 
 class MoveStockForm(BaseDialogForm):
@@ -107,6 +115,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
         "reserved",
         "available",
         "low_stock_threshold",
+        "limit_per_account",
         "state",
     ]
     list_filter = [StateFilter]

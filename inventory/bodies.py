@@ -35,6 +35,7 @@ schema.declare_members(
 )
 MovementKind = Literal["received", "adjusted", "sold", "returned"]
 Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]
+Limit = Annotated[int, Field(ge=1, le=products.LARGEST_LIMIT)]
 Delta = Annotated[
     int,
     Field(ge=-LARGEST_DELTA, le=LARGEST_DELTA, json_schema_extra={"not": {"const": 0}}),
@@ -48,16 +49,18 @@ class CreateProductInput(Input):
     price: Amount
     is_active: bool = True
     low_stock_threshold: Threshold | None = None
+    limit_per_account: Limit | None = None
 
 
 class ChangeProductInput(Input):
-    """Only what is given changes; a threshold is taken away again on the operators' page."""
+    """Only what is given changes; a threshold or a limit is removed on the operators' page."""
 
     sku: Sku | None = None
     name: Words | None = None
     price: Amount | None = None
     is_active: bool | None = None
     low_stock_threshold: Threshold | None = None
+    limit_per_account: Limit | None = None
 
 
 class AdjustStockInput(Input):
@@ -78,6 +81,7 @@ class ProductBody(BaseModel):
     available: int
     availability: Availability
     is_active: bool
+    limit_per_account: int | None
 
 
 class StockBody(BaseModel):
@@ -105,6 +109,7 @@ def product_body(product: Product) -> dict[str, Any]:
         "available": product.available,
         "availability": products.availability(product),
         "is_active": product.is_active,
+        "limit_per_account": product.limit_per_account,
     }
 
 

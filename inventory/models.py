@@ -21,6 +21,11 @@ class Product(models.Model):
     low_stock_threshold = models.PositiveIntegerField(
         null=True, blank=True, help_text="Tell `stock.low` when no more than this is available; empty: never."
     )
+    limit_per_account = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="The most units that one account may have in open and paid orders; empty: no limit.",
+    )
     version = models.PositiveBigIntegerField(default=0, help_text="Counts changes of the stock.")
     created_at = CreatedAtField()
 
@@ -28,6 +33,10 @@ class Product(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),
             models.CheckConstraint(condition=Q(price__gte=0), name="inventory_product_price_not_negative"),
+            models.CheckConstraint(
+                condition=Q(limit_per_account__isnull=True) | Q(limit_per_account__gte=1),
+                name="inventory_product_limit_per_account_positive",
+            ),
             models.CheckConstraint(
                 condition=Q(reserved__gte=0, reserved__lte=F("on_hand")),
                 name="inventory_product_reserved_within_on_hand",

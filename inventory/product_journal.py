@@ -7,7 +7,7 @@ from inventory.models import Product
 from shop import journal
 from shop.journal import Line
 
-TERMS = ("sku", "name", "price", "is_active", "low_stock_threshold")
+TERMS = ("sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account")
 
 
 def created(product: Product) -> Line:

@@ -31,6 +31,7 @@ class Keep(Enum):
 KEEP: Final = Keep.KEEP
 # Nobody counts further, and every database can.
 LARGEST_THRESHOLD = 10**9
+LARGEST_LIMIT = 10**9
 INACTIVE = "inactive"
 WITH_AVAILABILITY = {
     Availability.AVAILABLE: Q(on_hand__gt=F("reserved")),
@@ -57,11 +58,18 @@ def state(product: Product) -> str:
 
 
 def create(
-    *, sku: str, name: str, price: int, is_active: bool = True, low_stock_threshold: int | None = None
+    *,
+    sku: str,
+    name: str,
+    price: int,
+    is_active: bool = True,
+    low_stock_threshold: int | None = None,
+    limit_per_account: int | None = None,
 ) -> Product:
     """Add a product with nothing in stock; `price` is in minor units. Raises `Rejected` `sku_exists`.
 
     `stock.low` is told when what is available falls to the threshold or below; None: never.
+    `limit_per_account` is the most units that one account may have in open and paid orders; None: any number.
     """
 
     def insert() -> Product:
@@ -71,6 +79,7 @@ def create(
             price=price,
             is_active=is_active,
             low_stock_threshold=low_stock_threshold,
+            limit_per_account=limit_per_account,
         )
         journal.note_all([product_journal.created(product)])
         return product
@@ -86,16 +95,20 @@ def change(
     price: int | None = None,
     is_active: bool | None = None,
     low_stock_threshold: int | Keep | None = KEEP,
+    limit_per_account: int | Keep | None = KEEP,
 ) -> Product:
     """Change what is given, and nothing of the stock; orders keep the name and price they were placed at.
 
     A threshold of None is one: never tell that the stock is low. A new threshold tells of falls to come.
+    A limit of None is one as well: any number. A new limit binds orders placed from then on.
     Raises `NotFound`, and `Rejected` `sku_exists`.
     """
     given = {"sku": sku, "name": name, "price": price, "is_active": is_active}
     changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
     if low_stock_threshold is not KEEP:
         changes["low_stock_threshold"] = low_stock_threshold
+    if limit_per_account is not KEEP:
+        changes["limit_per_account"] = limit_per_account
 
     def update() -> Product:
         product = lock(product_id)
@@ -109,7 +122,7 @@ def change(
         }
         if differing:
             journal.note_all([product_journal.changed(product_id, differing)])
-        # An order that priced the product without a lock has to look again.
+        # An order that read price or limit without a lock has to read them again.
         product.version += 1
         product.save(update_fields=[*changes, "version"])
         levels.publish_once_committed([product])

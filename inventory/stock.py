@@ -18,6 +18,7 @@ class Stock:
     reserved: int
     is_active: bool
     low_stock_threshold: int | None
+    limit_per_account: int | None
     version: int
     newly_reserved: int = 0
 

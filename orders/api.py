@@ -1,6 +1,6 @@
 """The calls on orders, and those that pay."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, get_args
 from uuid import UUID
@@ -47,12 +47,13 @@ from orders.saga import backlog
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
-from shop import idempotency, journal, keyed_calls, preferences, queueing, schema
+from shop import declines, idempotency, journal, keyed_calls, preferences, queueing, rate_limits, schema
 from shop.calls import Request, Response, View
-from shop.errors import NotAuthenticated, Unavailable
+from shop.errors import NotAuthenticated, Throttled, Unavailable
 from shop.idempotency import Answer, Keyed, Replay
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
+from shop.rate_limits import RateLimit
 from shop.reading import Nothing, read, read_query
 
 log = get_logger(__name__)
@@ -66,8 +67,11 @@ PLACING = {
         "idempotency_key_in_flight",
         "insufficient_points",
         "insufficient_stock",
+        "purchase_limit_reached",
+        "too_many_open_orders",
     ],
     402: ["payment_declined"],
+    429: ["throttled"],
     503: ["overloaded", "unavailable"],
 }
 
@@ -119,9 +123,13 @@ class Orders(View):
             keyed=call,
             by=journal.who(),
         )
-        if asked.payment:
-            _wait_for_capacity(call)
-        outcome = keyed_calls.perform_together(call, lambda: checkout.place(wish))
+
+        def place() -> Any:
+            if asked.payment:
+                _wait_for_capacity(call)
+            return keyed_calls.perform_together(call, lambda: checkout.place(wish))
+
+        outcome = _counted(request, call, rate_limits.ORDERS, place, is_charged=bool(wish.token))
         if isinstance(outcome, Replay):
             return _replayed(request, call, outcome, _order_answers)
         if outcome.answer:
@@ -222,6 +230,7 @@ class Payments(ListPayments):
                 402: ["payment_declined"],
                 404: ["not_found"],
                 409: ["idempotency_key_in_flight", "insufficient_points", "order_not_payable"],
+                429: ["throttled"],
                 503: ["overloaded", "unavailable"],
             }
         ),
@@ -234,13 +243,17 @@ class Payments(ListPayments):
         """
         call = keyed_calls.keyed(request, answers.later)
         asked = read(PayInput, request)
-        _wait_for_capacity(call)
-        outcome = keyed_calls.perform(
-            call,
-            lambda: paying.pay(
-                account_id=call.account_id, order_id=asked.order, token=asked.token, keyed=call
-            ),
-        )
+
+        def pay() -> Any:
+            _wait_for_capacity(call)
+            return keyed_calls.perform(
+                call,
+                lambda: paying.pay(
+                    account_id=call.account_id, order_id=asked.order, token=asked.token, keyed=call
+                ),
+            )
+
+        outcome = _counted(request, call, rate_limits.PAYMENTS, pay, is_charged=bool(asked.token))
         if isinstance(outcome, Replay):
             return _replayed(request, call, outcome, _payment_answers)
         payment = outcome.started.payment
@@ -260,6 +273,7 @@ class TopUps(View):
             {
                 402: ["payment_declined"],
                 409: ["idempotency_key_in_flight"],
+                429: ["throttled"],
                 503: ["overloaded", "unavailable"],
             }
         ),
@@ -273,13 +287,17 @@ class TopUps(View):
         """
         call = keyed_calls.keyed(request, answers.later)
         asked = read(TopUpInput, request)
-        _wait_for_capacity(call)
-        outcome = keyed_calls.perform(
-            call,
-            lambda: top_ups.start(
-                account_id=call.account_id, amount=asked.amount, token=asked.token, keyed=call
-            ),
-        )
+
+        def start() -> Any:
+            _wait_for_capacity(call)
+            return keyed_calls.perform(
+                call,
+                lambda: top_ups.start(
+                    account_id=call.account_id, amount=asked.amount, token=asked.token, keyed=call
+                ),
+            )
+
+        outcome = _counted(request, call, rate_limits.TOP_UPS, start, is_charged=True)
         if isinstance(outcome, Replay):
             return _replayed(request, call, outcome, _payment_answers)
         payment = outcome.payment
@@ -307,6 +325,27 @@ def _wait_for_capacity(call: Keyed) -> None:
     """
     if backlog.is_behind() and idempotency.find(call) is None:
         backlog.wait_for_capacity()
+
+
+def _counted(
+    request: Request, call: Keyed, limit: RateLimit, work: Callable[[], Any], *, is_charged: bool
+) -> Any:
+    """The outcome of `work`, counted as a call of the account; staff and repeats are not.
+
+    Raises `Throttled` when the account made too many of these calls, or, where a card is charged, when too
+    many of its payments were declined; a repeat is answered all the same.
+    """
+    if request.user.is_staff:
+        return work()
+    try:
+        if is_charged:
+            declines.require_few(call.account_id)
+        return limit.counted(call.account_id, work)
+    except Throttled:
+        known = idempotency.find(call)
+        if known is None:
+            raise
+        return known
 
 
 def _whose(request: Request, permission: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The laws that orders know of: L5's reserved half, L6, and L8 to L12. Set-based: one query a check."""
+"""The laws that orders know of: L5's reserved half, L6, and L8 to L13. Set-based: one query a check."""
 
 from datetime import timedelta
 from typing import Any
@@ -46,6 +46,19 @@ LEFT JOIN (
 WHERE product.reserved <> COALESCE(held.quantity, 0)
 LIMIT %s
 """
+# An order placed without a limit allows any number, whatever the limits of the others.
+OVER_LIMIT = """
+SELECT placed.account_id, line.product_id
+FROM orders_orderline AS line JOIN orders_order AS placed ON placed.id = line.order_id
+WHERE line.limit_per_account IS NOT NULL AND placed.status IN ({statuses})
+GROUP BY placed.account_id, line.product_id
+HAVING SUM(line.quantity - line.refunded_quantity) > MAX(line.limit_per_account) AND NOT EXISTS (
+    SELECT 1 FROM orders_order AS other JOIN orders_orderline AS free ON free.order_id = other.id
+    WHERE other.account_id = placed.account_id AND other.status IN ({statuses})
+    AND free.product_id = line.product_id AND free.limit_per_account IS NULL
+)
+LIMIT %s
+"""
 
 
 def audit() -> list[LawReport]:
@@ -59,6 +72,7 @@ def audit() -> list[LawReport]:
         late_sagas_are_stuck(),
         ended_orders_hold_nothing(),
         paid_orders_were_told(),
+        accounts_are_within_their_limits(),
     ]
 
 
@@ -229,6 +243,17 @@ def paid_orders_were_told() -> LawReport:
     )
     paid = Order.objects.filter(status__in=PAID)
     return report("L12", paid.count(), _told(paid.exclude(Exists(told) | Exists(answered_for)), "id"))
+
+
+def accounts_are_within_their_limits() -> LawReport:
+    """Of each account and product, the units of orders that all were placed under a limit."""
+    statuses = OPEN + PAID
+    statement = OVER_LIMIT.format(statuses=", ".join(["%s"] * len(statuses)))
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*statuses, *statuses, OFFENDERS_TOLD])
+        offenders = [f"account {account}, product {product}" for account, product in cursor.fetchall()]
+    checked = OrderLine.objects.filter(limit_per_account__isnull=False).count()
+    return report("L13", checked, offenders)
 
 
 def _told(rows: "QuerySet[Any, Any]", name: str) -> list[str]:

@@ -25,7 +25,7 @@ from payments import paying
 from payments.gateways import gateway
 from payments.gateways.contract import Verdict
 from payments.paying import Chargeable
-from shop import clock
+from shop import clock, declines
 
 NAME = "charge_card"
 REFUNDED = "refunded"
@@ -85,6 +85,12 @@ def mark_ended(sagas: Sequence[SagaRow]) -> None:
         is_charged = charge_reference(saga) or (undone and undone.detail == REFUNDED)
         end = paying.mark_reversed if is_charged else paying.mark_failed
         end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=clock.now())
+
+
+def count_declines(sagas: Sequence[SagaRow]) -> None:
+    """Count the payments of these compensated sagas that the gateway declined, each for its account."""
+    charged = [(saga, saga.final.get((NAME, DO))) for saga in sagas]
+    declines.count([saga.parent.account_id for saga, one in charged if one and one.event == Event.REFUSED])
 
 
 STEP = OutsideStep(

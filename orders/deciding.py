@@ -17,7 +17,8 @@ from coupons.models import Coupon
 from inventory import reservations
 from inventory.reservations import Line
 from inventory.stock import Stock
-from orders import amounts, purchase, writing
+from orders import amounts, limits, purchase, writing
+from orders.limits import Holdings
 from orders.models import Order
 from orders.purchase import Started
 from orders.writing import NewLine, NewOrder
@@ -121,6 +122,9 @@ def decide(wishes: Sequence[Wish], *, reading: Reading = LOCKED) -> list[Outcome
     stock = reservations.lock(product_ids) if reading.stock else reservations.look(product_ids)
     codes = {wish.coupon_code for wish in wishes if wish.coupon_code}
     coupons = holding.usable(codes) if reading.coupons else holding.look(codes)
+    # After the stock, whose lock or version makes it exact. Before the keys: what a twin that was faster
+    # holds must not refuse its repeat.
+    holdings = limits.read_holdings([(wish.account_id, wish.lines) for wish in wishes], stock)
     seen = idempotency.seen([wish.keyed for wish in wishes])
     spenders = {wish.account_id for wish in wishes if wish.points_amount}
     balances = ledger.balances(spenders) if spenders else {}
@@ -134,7 +138,7 @@ def decide(wishes: Sequence[Wish], *, reading: Reading = LOCKED) -> list[Outcome
         elif name in effects:
             outcomes.append(effects[name].told(wish.keyed))
         else:
-            outcome = _decide_one(wish, stock, coupons, balances, now)
+            outcome = _decide_one(wish, stock, holdings, coupons, balances, now)
             outcomes.append(outcome)
             if isinstance(outcome, Placed):
                 effects[name] = Effect(wish.keyed, outcome, reference=outcome.order.id)
@@ -146,17 +150,20 @@ def decide(wishes: Sequence[Wish], *, reading: Reading = LOCKED) -> list[Outcome
 def _decide_one(
     wish: Wish,
     stock: dict[int, Stock],
+    holdings: Holdings,
     coupons: dict[str, Coupon],
     balances: dict[int, int],
     now: datetime,
 ) -> Placed | FirstcomeError:
     try:
         reservations.check(stock, wish.lines)
+        limits.check(holdings[wish.account_id], wish.lines, stock)
         placed = _priced(wish, stock, coupons, now)
         _check_means(wish, placed.order, balances)
     except FirstcomeError as error:
         return error
     reservations.take_checked(stock, wish.lines)
+    limits.add(holdings[wish.account_id], wish.lines)
     if wish.coupon_code:
         holding.take(coupons[wish.coupon_code], order_id=placed.order.id, by=wish.by)
     _note(placed.order, wish, stock)
@@ -201,6 +208,7 @@ def _priced(wish: Wish, stock: dict[int, Stock], coupons: dict[str, Coupon], now
         total_amount=total_amount,
         currency=settings.CURRENCY,
         coupon_code=wish.coupon_code,
+        units=sum([line.quantity for line in wish.lines]),
         placed_at=now,
         expires_at=now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
     )
@@ -214,6 +222,7 @@ def _priced(wish: Wish, stock: dict[int, Stock], coupons: dict[str, Coupon], now
             unit_price=stock[line.product_id].price,
             line_amount=line_amount,
             discount_amount=share,
+            limit_per_account=stock[line.product_id].limit_per_account,
         )
         for line, line_amount, share in zip(
             wish.lines, line_amounts, amounts.shares(discount_amount, line_amounts), strict=True

@@ -36,6 +36,9 @@ class Order(models.Model):
     refunded_amount = models.PositiveBigIntegerField(default=0)
     currency = models.CharField(max_length=3)
     coupon_code = ExactCharField(max_length=64, blank=True)
+    # Null in rows of a release that doesn't know of it. Without the check that a positive field brings, as
+    # MySQL would copy the whole table to add it.
+    units = models.IntegerField(null=True, blank=True, help_text="Of all its lines together.")
     placed_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True, blank=True)
@@ -66,6 +69,8 @@ class Order(models.Model):
         ]
         indexes = [
             models.Index(fields=["account", "id"], name="orders_order_of_account"),
+            # What an account holds unpaid is read from this index alone.
+            models.Index(fields=["account", "status", "units"], name="orders_order_holds_of_account"),
             models.Index(fields=["status", "expires_at"], name="orders_order_by_expiry"),
         ]
 
@@ -86,6 +91,10 @@ class OrderLine(models.Model):
     discount_amount = models.PositiveBigIntegerField(default=0)
     refunded_quantity = models.PositiveIntegerField(
         default=0, help_text="Of the quantity: given back, or about to be."
+    )
+    # No positive field, as above.
+    limit_per_account = models.IntegerField(
+        null=True, blank=True, help_text="The product's limit when the order was placed; empty: none."
     )
 
     class Meta:

@@ -198,6 +198,12 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     charging.mark_ended(sagas)
 
 
+def _follow_failure(sagas: Sequence[SagaRow]) -> None:
+    """Count what was declined before its buyer learns of it and tries again."""
+    charging.count_declines(sagas)
+    _notify_settled(sagas)
+
+
 def _notify_settled(sagas: Sequence[SagaRow]) -> None:
     """Wake the requests that wait for these orders or their payments."""
     wakeups.announce(*map(str, _order_ids(sagas)), *(str(saga.subject_id) for saga in sagas))
@@ -221,6 +227,6 @@ SAGA_TYPES[NAME] = SagaType(
     ),
     lock=_lock,
     compensated=_mark_failed,
-    after_compensated=_notify_settled,
+    after_compensated=_follow_failure,
     stuck=charging.mark_stuck,
 )

@@ -64,6 +64,12 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return [f"{payment.card_amount} points credited" for payment in payments]
 
 
+def _follow_failure(sagas: Sequence[SagaRow]) -> None:
+    """Count what was declined before its buyer learns of it and tries again."""
+    charging.count_declines(sagas)
+    _notify(sagas)
+
+
 def _notify(sagas: Sequence[SagaRow]) -> None:
     """Wake the requests that wait for these payments, be it for a first attempt."""
     wakeups.announce(*(str(saga.subject_id) for saga in sagas))
@@ -74,7 +80,7 @@ SAGA_TYPES[NAME] = SagaType(
     steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=_notify)),
     lock=_lock,
     compensated=charging.mark_ended,
-    after_compensated=_notify,
+    after_compensated=_follow_failure,
     after_attempt=_notify,
     stuck=charging.mark_stuck,
 )

@@ -22,6 +22,7 @@ class NewOrder(NamedTuple):
     total_amount: int
     currency: str
     coupon_code: str
+    units: int | None
     placed_at: datetime
     expires_at: datetime
     paid_at: datetime | None = None
@@ -41,6 +42,7 @@ class NewLine(NamedTuple):
     unit_price: int
     line_amount: int
     discount_amount: int
+    limit_per_account: int | None
     refunded_quantity: int = 0
 
 

@@ -15,6 +15,10 @@ READY_SECONDS = 240
 """The first run makes a database and seeds it, on a machine that may be slow and busy."""
 STOP_SECONDS = 20
 MANAGE_SECONDS = 300
+NO_RATES = dict.fromkeys(
+    ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES"), ""
+)
+"""For loads in which a few accounts call as often as many would."""
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 """What an outer make would tell the inner one."""
 

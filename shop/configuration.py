@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -36,6 +36,19 @@ KNOWN_SECRET_KEYS = (
     "your-secret-key",
 )
 """How keys begin that stand in documentation, templates and this repository."""
+
+WINDOWS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+"""The units of a rate's window, in seconds."""
+MOST_TIMES = 10_000
+"""A window keeps the instant of each of its calls."""
+
+
+class Rate(NamedTuple):
+    """At most so many times within any window of so many seconds."""
+
+    times: int
+    seconds: int
+
 
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
@@ -69,6 +82,20 @@ def number(name: str, default: Number, *, least: float, most: float = math.inf) 
     if value > most:
         raise ImproperlyConfigured(f"{name} is {value}: it must be {most:g} or less.")
     return value
+
+
+def rate(name: str, default: str) -> Rate | None:
+    """A rate such as `60/m` or `10/10m`: so many times within a window; None where it is empty."""
+    value: str = env.str(name, default=default)
+    if not value:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,3})?([smhd])", value)
+    if found is None or int(found[1]) > MOST_TIMES:
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}: say how often in which time, such as 60/m, 10/10m or 5/h, "
+            f"{MOST_TIMES} times at most; empty: no limit."
+        )
+    return Rate(int(found[1]), int(found[2] or 1) * WINDOWS[found[3]])
 
 
 def address(name: str, default: str, schemes: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from shop.configuration import (
     flag,
     number,
     one_of,
+    rate,
     secret_key,
     signing_keys,
     usable_with_stripe,
@@ -248,6 +249,13 @@ ORDER_HOLD_SECONDS = number("ORDER_HOLD_SECONDS", 900, least=0)
 IDEMPOTENCY_LEASE_SECONDS = number("IDEMPOTENCY_LEASE_SECONDS", 30, least=1)
 IDEMPOTENCY_RETENTION_SECONDS = number("IDEMPOTENCY_RETENTION_SECONDS", 86400, least=1)
 INVENTORY_STRATEGY = one_of("INVENTORY_STRATEGY", "group_commit", "pessimistic", "optimistic", "redis_gate")
+OPEN_UNITS_PER_ACCOUNT = number("OPEN_UNITS_PER_ACCOUNT", 1000, least=1)
+OPEN_ORDERS_PER_ACCOUNT = number("OPEN_ORDERS_PER_ACCOUNT", 20, least=1)
+RATE_COUPONS = rate("RATE_COUPONS", "120/m")
+RATE_ORDERS = rate("RATE_ORDERS", "60/m")
+RATE_PAYMENTS = rate("RATE_PAYMENTS", "60/m")
+RATE_TOP_UPS = rate("RATE_TOP_UPS", "20/m")
+RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
 PARTNER_URL = address("PARTNER_URL", "", WEB)
 PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", 1.0, least=0.1)
 PARTNER_GIVE_UP_SECONDS = number("PARTNER_GIVE_UP_SECONDS", 60, least=1)

@@ -138,6 +138,15 @@ def test_a_threshold_is_set_and_taken_away_on_the_page(operator):
         assert product.low_stock_threshold == kept
 
 
+def test_a_limit_per_account_is_set_and_removed_on_the_page(operator):
+    product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
+    form = {"sku": "TEA-1", "name": "Tea", "price": 900, "is_active": "on"}
+    for given, kept in (("5", 5), ("0", 5), ("", None)):
+        operator.post(f"{page_of(product)}/change/", form | {"limit_per_account": given})
+        product.refresh_from_db()
+        assert product.limit_per_account == kept
+
+
 def test_nothing_is_deleted_and_movements_are_only_read(operator):
     product = ProductFactory.create(on_hand=5)
     movement = StockMovementFactory.create()

@@ -53,6 +53,7 @@ def test_a_product_shows_the_contracts_fields(anon):
         "available": 3,
         "availability": "available",
         "is_active": True,
+        "limit_per_account": None,
     }
     assert anon.get(f"/products/{product.id}").json() == expected
     assert anon.get("/products").json() == {"results": [expected], "next": None, "previous": None}
@@ -155,6 +156,21 @@ def test_staff_set_a_threshold_and_the_product_is_shown_as_ever(staff):
         assert product.low_stock_threshold == kept
 
 
+def test_staff_set_a_limit_per_account_and_everybody_sees_it(staff, anon):
+    made = staff.post("/products", {"sku": "TEA-1", "name": "Tea", "price": 1, "limit_per_account": 2})
+    assert made.json()["limit_per_account"] == 2
+    path = f"/products/{made.json()['id']}"
+    for sent, kept in (
+        ({"limit_per_account": 5}, 5),
+        ({"price": 2}, 5),
+        ({"limit_per_account": None}, 5),
+    ):
+        assert staff.patch(path, sent).json()["limit_per_account"] == kept
+    assert anon.get(path).json()["limit_per_account"] == 5
+    other = staff.post("/products", {"sku": "TEA-2", "name": "Tea", "price": 1})
+    assert other.json()["limit_per_account"] is None
+
+
 GOOD_PRODUCT = {"sku": "TEA-1", "name": "Tea", "price": 1}
 
 
@@ -179,6 +195,9 @@ GOOD_PRODUCT = {"sku": "TEA-1", "name": "Tea", "price": 1}
         ({"low_stock_threshold": -1}, "low_stock_threshold"),
         ({"low_stock_threshold": 10**9 + 1}, "low_stock_threshold"),
         ({"low_stock_threshold": "5"}, "low_stock_threshold"),
+        ({"limit_per_account": 0}, "limit_per_account"),
+        ({"limit_per_account": 10**9 + 1}, "limit_per_account"),
+        ({"limit_per_account": "5"}, "limit_per_account"),
         ({"on_hand": 5}, "on_hand"),
         ({"id": 5}, "id"),
     ],

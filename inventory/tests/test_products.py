@@ -65,6 +65,16 @@ def test_a_price_below_zero_is_refused_by_the_database():
     assert not Product.objects.exists()
 
 
+def test_a_limit_of_nothing_is_refused_by_the_database():
+    with pytest.raises(DatabaseError, match="limit_per_account_positive"), transaction.atomic():
+        ProductFactory.create(limit_per_account=0)
+
+
+def test_a_change_of_the_limit_counts_as_a_change_of_the_stocks_version():
+    product = ProductFactory.create()
+    assert products.change(product_id=product.id, limit_per_account=2).version == product.version + 1
+
+
 def test_inactive_products_are_found_only_when_included():
     ProductFactory.create(sku="ON")
     inactive = ProductFactory.create(sku="OFF", is_active=False)

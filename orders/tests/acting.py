@@ -38,10 +38,10 @@ def keyed(account_id: int) -> Keyed:
 
 
 def open_shop(shop: Shop) -> None:
-    """Three products, and two buyers with points."""
-    for price, on_hand in ((500, 12), (333, 20), (1_000, 8)):
-        row = ProductFactory.create(price=price, on_hand=on_hand)
-        shop.products.append(things.Product(row.id, price, on_hand))
+    """Three products, one of them with a limit per account, and two buyers with points."""
+    for price, on_hand, limit in ((500, 12, None), (333, 20, 4), (1_000, 8, None)):
+        row = ProductFactory.create(price=price, on_hand=on_hand, limit_per_account=limit)
+        shop.products.append(things.Product(row.id, price, on_hand, limit))
     shop.wallets = {buying.account(points=1_000).id: 1_000 for _ in range(2)}
 
 

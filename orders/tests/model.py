@@ -38,6 +38,8 @@ class Shop:
         items_amount = sum(product.price * count for product, count in order.counts.items())
         if any(count > product.available for product, count in order.counts.items()):
             return "insufficient_stock"
+        if any(self._is_over_limit(order.account_id, *line) for line in order.counts.items()):
+            return "purchase_limit_reached"
         if order.coupon and not self._is_usable(order.coupon, order.account_id, items_amount):
             return "coupon_not_usable"
         order.total_amount = items_amount - (
@@ -48,6 +50,17 @@ class Shop:
         if order.points_amount > self.wallets[order.account_id]:
             return "insufficient_points"
         return "invalid" if order.token == "" and order.card_amount else ""
+
+    def _is_over_limit(self, account_id: int, product: Product, count: int) -> bool:
+        """Whether the account would have more of the product than it may: unpaid, or paid and kept."""
+        holding = [
+            order
+            for order in self.orders
+            if order.account_id == account_id
+            and (order.is_open or order.status in ("paid", "refunding", "refunded"))
+        ]
+        held = sum(order.left().get(product, 0) for order in holding)
+        return product.limit_per_account is not None and held + count > product.limit_per_account
 
     @staticmethod
     def _is_usable(coupon: Coupon, account_id: int, items_amount: int) -> bool:

@@ -80,6 +80,11 @@ def _never_told(paid: Order, ended: Order) -> None:
     told.update(delivery="dead", delivered_at=None, next_attempt_at=None)
 
 
+def _pass_the_limit(paid: Order, ended: Order) -> None:
+    """All of its units were paid under a limit that is smaller."""
+    paid.lines.update(limit_per_account=1, quantity=2, line_amount=10_000)
+
+
 def _never_noted(paid: Order, ended: Order) -> None:
     JournalLine.objects.filter(order_id=paid.id, what="order.paid").delete()
 
@@ -96,6 +101,7 @@ DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
     ("L11", _keep_points),
     ("L12", _never_told),
     ("L12", _never_noted),
+    ("L13", _pass_the_limit),
 ]
 
 

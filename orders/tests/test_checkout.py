@@ -20,9 +20,16 @@ def decide(*wishes: Wish) -> list[Outcome]:
     return deciding.together(wishes)
 
 
-def statements(count: int, *, token: str | None = None, coupon: bool = False, points: int = 0) -> int:
+def statements(
+    count: int,
+    *,
+    token: str | None = None,
+    coupon: bool = False,
+    points: int = 0,
+    limit: int | None = None,
+) -> int:
     """How many statements a batch of so many orders of three lines costs, BEGIN and COMMIT not counted."""
-    products = ProductFactory.create_batch(30, on_hand=count, price=1_000)
+    products = ProductFactory.create_batch(30, on_hand=count, price=1_000, limit_per_account=limit)
     wishes = []
     for index in range(count):
         buyer, some = buying.account(points=points), products[index % 28 :][:3]
@@ -34,15 +41,20 @@ def statements(count: int, *, token: str | None = None, coupon: bool = False, po
     return sum("SAVEPOINT" not in query["sql"] for query in captured)
 
 
-def test_orders_cost_seven_statements_whatever_their_number() -> None:
-    assert [statements(count) for count in (1, 10, 100)] == [7, 7, 7]
+def test_orders_cost_eight_statements_whatever_their_number() -> None:
+    """One of them reads what the buyers hold unpaid."""
+    assert [statements(count) for count in (1, 10, 100)] == [8, 8, 8]
+
+
+def test_products_with_a_limit_cost_one_statement_more_whatever_the_number() -> None:
+    assert [statements(count, limit=5) for count in (1, 10, 100)] == [8 + 1] * 3
 
 
 def test_coupons_cost_two_statements_more_and_points_one_whatever_their_number() -> None:
     """Coupons: found with their campaigns, held. Points: the balances."""
-    assert [statements(count, coupon=True) for count in (1, 10, 100)] == [7 + 2] * 3
-    assert [statements(count, points=100) for count in (1, 10, 100)] == [7 + 1] * 3
-    assert [statements(count, coupon=True, points=100) for count in (1, 10, 100)] == [7 + 2 + 1] * 3
+    assert [statements(count, coupon=True) for count in (1, 10, 100)] == [8 + 2] * 3
+    assert [statements(count, points=100) for count in (1, 10, 100)] == [8 + 1] * 3
+    assert [statements(count, coupon=True, points=100) for count in (1, 10, 100)] == [8 + 2 + 1] * 3
 
 
 def test_paying_at_once_costs_three_more() -> None:

@@ -5,14 +5,19 @@ proves nothing, and one that loses by luck proves it now and then.
 """
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from django.db import OperationalError, transaction
 
+from inventory import reservations
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders import deciding, limits
+from orders.limits import Holdings
 from orders.models import Order
 from orders.tests import buying
+from shop import transactions
 from shop.tests.racing import race
 from shop.transactions import DEADLOCK
 
@@ -79,6 +84,32 @@ def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win() -> No
 
     moves = [lambda: move(Order.Status.CANCELLED), lambda: move(Order.Status.PAYING)]
     assert race(moves) == [True, True]
+
+
+def test_counting_an_accounts_units_before_the_lock_passes_its_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two orders that each counted what the account had before the other was placed."""
+    product, buyer = ProductFactory.create(on_hand=100, limit_per_account=3), buying.account()
+    both_counted = threading.Barrier(2, timeout=10)
+    counted: dict[int, Holdings] = {}
+
+    def place() -> None:
+        wish = buying.wish(buyer.id, {product: 2})
+        stock = reservations.look([product.id])
+        counted[threading.get_ident()] = limits.read_holdings([(buyer.id, wish.lines)], stock)
+        both_counted.wait()
+        transactions.run(lambda: deciding.decide([wish]), transactions.KEYED)
+
+    monkeypatch.setattr(limits, "read_holdings", _earlier(counted, limits.read_holdings))
+    assert race([place] * 2) == [None, None]
+    assert Order.objects.filter(account=buyer).count() == 2
+    assert {report.law for report in buying.broken_laws()} == {"L13"}
+
+
+def _earlier(counted: dict[int, Holdings], read: Callable[..., Holdings]) -> Callable[..., Holdings]:
+    """What the thread counted before, once it has."""
+    return lambda *arguments: counted.get(threading.get_ident()) or read(*arguments)
 
 
 def test_checking_the_balance_before_spending_spends_it_twice() -> None:

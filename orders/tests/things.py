@@ -17,6 +17,7 @@ class Product:
     id: int
     price: int
     on_hand: int
+    limit_per_account: int | None = None
     reserved: int = 0
 
     @property

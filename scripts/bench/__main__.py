@@ -23,6 +23,7 @@ from scripts.bench import (
     at_once,
     auditing,
     growing,
+    limiting,
     loads,
     page,
     paying,
@@ -117,6 +118,8 @@ class Bench:
         self.measured.append(at_once.measure(here))
         self.say("Paid orders …")
         self.measured += paying.rows(list(self.paid(here)))
+        self.say("Limits …")
+        self.measured.append(limiting.measure(here))
         self.say("More and more buyers …")
         self.plotted["buyers"], buyers = growing.by_buyers(here)
         self.measured.append(buyers)

@@ -69,9 +69,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     for process in processes:
         process.start()
     start.wait(START_SECONDS)
-    before = _server()
+    before = server_counters()
     done: list[Done] = [results.get() for _ in processes]
-    after = _server()
+    after = server_counters()
     for process in processes:
         process.join()
     return _summary(done, {name: after[name] - before[name] for name in after})
@@ -139,7 +139,7 @@ def _ask(share: Share, users: Iterator[int], here: threading.Barrier, outcomes: 
     connection.close()
 
 
-def _server() -> dict[str, float]:
+def server_counters() -> dict[str, float]:
     """The database server's own counters, and the CPU time of its process if that is on this machine."""
     from django.db import connection
 
@@ -166,13 +166,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure coupons a second without HTTP.")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--campaign", type=int, required=True)
-    parser.add_argument("--users", type=_range, required=True, metavar="FIRST:LAST")
+    parser.add_argument("--users", type=users_range, required=True, metavar="FIRST:LAST")
     parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--processes", type=int, default=PROCESSES)
     return parser.parse_args()
 
 
-def _range(text: str) -> range:
+def users_range(text: str) -> range:
+    """The ids from `FIRST:LAST`."""
     first, last = map(int, text.split(":"))
     return range(first, last + 1)
 

@@ -118,6 +118,11 @@ ROWS: Mapping[str, Row] = {
         calls="the same with points, coupon and card",
         goals=[Goal(figure=OLDEST_WAITING, below=5)],
     ),
+    "limits": Row(
+        name="limits of an account",
+        calls="what the limits add to a coupon and to an order of 3 lines in a batch of 25, without HTTP",
+        goals=[Goal(figure="coupon_microseconds", below=15), Goal(figure="order_microseconds", below=15)],
+    ),
     "buyers": Row(
         name="more and more buyers",
         calls="the null endpoint, coupons and orders of 3 lines, each by more and more buyers",

@@ -123,11 +123,13 @@ def _words(name: str, number: float) -> str:
         "command_mib": "at most {} MiB",
         "connections": "{} connections",
         "connections_share": "{} of the connections allowed",
+        "coupon_microseconds": "{} µs of processor a coupon",
+        "order_microseconds": "{} µs of processor an order",
     }
     return forms[name].format(said)
 
 
 def _number(name: str, number: float) -> str:
-    if name == OLDEST_WAITING:
+    if name == OLDEST_WAITING or name.endswith("_microseconds"):
         return f"{number:.1f}"
     return f"{number:.2f}" if name in RATIOS or name == "connections_share" else f"{number:,.0f}"

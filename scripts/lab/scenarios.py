@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any, Literal
 
+from scripts import stack
 from scripts.lab import crash, loads
 from scripts.lab.loads import Load
 from scripts.lab.offers import Offer
@@ -69,10 +70,11 @@ class Case:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """What the stack has to be started with."""
+        """What the stack has to be started with: callers who were refused come again without a pause, and
+        what is compared is strategies, so no account is throttled."""
         if self.scenario.sort == "orders":
-            return {"LAB": "1", "INVENTORY_STRATEGY": self.strategy}
-        return {"LAB": "1", "INVENTORY_STRATEGY": DEFAULT_INVENTORY}
+            return {"LAB": "1", "INVENTORY_STRATEGY": self.strategy, **stack.NO_RATES}
+        return {"LAB": "1", "INVENTORY_STRATEGY": DEFAULT_INVENTORY, **stack.NO_RATES}
 
     @property
     def is_control(self) -> bool:

@@ -29,8 +29,15 @@ from scripts.storm.clients import PATIENCE_SECONDS, Buyer, Staff
 from scripts.storm.memory import Account, Shelf, Stage
 from scripts.storm.shop import Shop
 
-SETTINGS = {"PAYMENT_GIVE_UP_SECONDS": "15", "ORDER_HOLD_SECONDS": "20", "IDEMPOTENCY_LEASE_SECONDS": "5"}
-"""Short, so that what is left undone ends while somebody watches."""
+SETTINGS = {
+    "PAYMENT_GIVE_UP_SECONDS": "15",
+    "ORDER_HOLD_SECONDS": "20",
+    "IDEMPOTENCY_LEASE_SECONDS": "5",
+    "OPEN_ORDERS_PER_ACCOUNT": "10000",
+    **stack.NO_RATES,
+}
+"""Short times, so that what is left undone ends while somebody watches; and no limits on how often an account
+calls and what it holds unpaid, for a few accounts buy here for a crowd."""
 BUYERS, ACCOUNTS_EACH = 7, 6
 PRODUCTS, STOCK, PLENTY, COUPONS = 6, 150, 100_000, 30
 """What there is to quarrel over in a minute."""

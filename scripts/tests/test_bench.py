@@ -78,6 +78,8 @@ def test_every_goal_of_the_work_is_there():
         ("coupon", "of_null"): 0.6,
         ("coupon", "of_pessimistic"): 5,
         ("alone", "per_second"): 12_000,
+        ("limits", "coupon_microseconds"): 15,
+        ("limits", "order_microseconds"): 15,
         ("sold_out", "of_null"): 0.85,
         ("same_again", "of_null"): 0.5,
         ("connections", "p95_ms"): 3_000,

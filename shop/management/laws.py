@@ -30,13 +30,14 @@ LAWS = {
     "L10": "no saga is unfinished past its deadline unless visible as stuck",
     "L11": "an order that ended unpaid holds no stock, no coupon, no points",
     "L12": "every paid order's event reached the data platform, or is retried",
+    "L13": "an account's units in open and paid orders are within the largest limit they were placed under",
 }
 Audit = Callable[[], list[LawReport]]
 AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
     (coupons.audit, ("L1", "L2", "L3", "L6")),
     (inventory.audit, ("L4", "L5", "L8")),
     (payments.audit, ("L7",)),
-    (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12")),
+    (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12", "L13")),
 )
 
 

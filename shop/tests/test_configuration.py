@@ -23,6 +23,10 @@ from shop import configuration
         ("EVENTS_AT_ONCE", "501", lambda name: configuration.number(name, 500, least=1, most=500)),
         ("REDIS_URL", "nonsense", lambda name: configuration.address(name, "", configuration.REDIS)),
         ("GATEWAY_URL", "http://", lambda name: configuration.address(name, "", configuration.WEB)),
+        ("RATE_ORDERS", "60", lambda name: configuration.rate(name, "")),
+        ("RATE_ORDERS", "0/m", lambda name: configuration.rate(name, "")),
+        ("RATE_ORDERS", "60/y", lambda name: configuration.rate(name, "")),
+        ("RATE_ORDERS", "10001/h", lambda name: configuration.rate(name, "")),
         ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
     ],
 )
@@ -32,6 +36,17 @@ def test_a_word_that_can_not_be_meant_is_named(
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=name):
         read(name)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("60/m", (60, 60)), ("10/10m", (10, 600)), ("5/h", (5, 3_600)), ("3/2s", (3, 2)), ("", None)],
+)
+def test_a_rate_says_how_often_in_which_time(
+    value: str, read: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATE_ORDERS", value)
+    assert configuration.rate("RATE_ORDERS", "60/m") == read
 
 
 def test_what_is_not_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

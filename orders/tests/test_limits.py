@@ -1,0 +1,241 @@
+"""Purchase limits: what one account may have of a product, and reserve without paying."""
+
+import json
+from collections import Counter
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from inventory import products
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import checkout, deciding, ending
+from orders.deciding import Placed
+from orders.models import Order, OrderLine
+from orders.tests import buying
+from orders.tests.waiting import somebody_waits_at_the_stock
+from shop.errors import FirstcomeError, Rejected
+from shop.idempotency import Replay
+from shop.models import IdempotencyKey
+from shop.tests.clients import client_of
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+from shop.tests.second_process import another_process
+from shop.tests.waiting import in_background
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Orders two of a product for one account, 20 times at once, and tells how often what came of it.
+BUYING_AGAIN = """
+import json
+from collections import Counter
+from functools import partial
+from inventory.models import Product
+from orders import checkout
+from orders.tests import buying
+from shop.tests.racing import race
+
+product = Product.objects.get(id=sys.argv[1])
+wishes = [buying.wish(int(sys.argv[2]), {product: 2}) for _ in range(20)]
+print("ready", flush=True)
+sys.stdin.readline()
+outcomes = race([partial(checkout.place, wish) for wish in wishes])
+print(json.dumps(Counter(getattr(one, "code", type(one).__name__) for one in outcomes)))
+"""
+
+
+@pytest.fixture(params=checkout.STRATEGIES)
+def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
+    settings.INVENTORY_STRATEGY = request.param
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _patience(settings: LazySettings) -> None:
+    """All of these races meet at one row: `optimistic` begins again until it is through."""
+    settings.OPTIMISTIC_RETRIES = 500
+
+
+def refusal(account_id: int, quantities: dict[Product, int], **wanted: Any) -> FirstcomeError:
+    with pytest.raises(FirstcomeError) as raised:
+        checkout.place(buying.wish(account_id, quantities, **wanted))
+    return raised.value
+
+
+def outcomes_of(calls: list[Any]) -> Counter[str]:
+    return Counter(getattr(one, "code", type(one).__name__) for one in race(calls))
+
+
+def test_three_unpaid_orders_of_1000_units_do_not_take_all_3000(settings: LazySettings) -> None:
+    product, buyer = ProductFactory.create(on_hand=3_000), buying.account()
+    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1_000}]}
+    assert api.post("/orders", body, key="first").status_code == 201
+    for key in ("second", "third"):
+        answer = api.post("/orders", body, key=key)
+        assert (answer.status_code, answer.json()["code"]) == (409, "purchase_limit_reached")
+        assert answer.json()["items"] == [{"product": product.id, "limit": 1_000, "held": 1_000}]
+    product.refresh_from_db()
+    assert product.available == 2_000
+    assert not IdempotencyKey.objects.exclude(account=buyer, reference=Order.objects.get().id).exists()
+
+
+def test_units_of_unpaid_orders_count_and_those_of_paid_and_cancelled_ones_do_not(
+    settings: LazySettings,
+) -> None:
+    settings.OPEN_UNITS_PER_ACCOUNT = 3
+    product, other = ProductFactory.create_batch(2, on_hand=20)
+    buyer = buying.account()
+    first = buying.place(buyer.id, {product: 2, other: 1})
+    assert refusal(buyer.id, {product: 2, other: 2}).extra["items"] == [
+        {"product": product.id, "limit": 3, "held": 2}
+    ]
+    buying.place(buyer.id, {other: 2})
+    buying.place(buying.account().id, {product: 2})
+    ending.cancel(order_id=first.order.id, account_id=buyer.id)
+    buying.drive(buying.place(buyer.id, {product: 3}, token="tok_ok"))
+    buying.place(buyer.id, {product: 3})
+
+
+def test_an_account_has_20_unpaid_orders_and_no_more() -> None:
+    product, buyer = ProductFactory.create(on_hand=50), buying.account()
+    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1}]}
+    placed = [api.post("/orders", body, key=f"key-{number}") for number in range(20)]
+    assert {one.status_code for one in placed} == {201}
+    answer = api.post("/orders", body, key="one too many")
+    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_open_orders")
+    assert answer.json()["limit"] == 20
+    assert "Retry-After" not in answer
+    repeated = api.post("/orders", body, key="key-7")
+    assert (repeated.status_code, repeated["Idempotency-Replayed"]) == (201, "true")
+    api.post(f"/orders/{placed[0].json()['id']}/cancel")
+    assert api.post("/orders", body, key="one too many").status_code == 201
+
+
+def test_a_batch_counts_what_it_has_just_placed(settings: LazySettings) -> None:
+    settings.OPEN_ORDERS_PER_ACCOUNT = 2
+    product, buyer = ProductFactory.create(on_hand=9, limit_per_account=3), buying.account()
+    wishes = [buying.wish(buyer.id, {product: 2}), buying.wish(buyer.id, {product: 2})]
+    wishes += [buying.wish(buyer.id, {product: 1}) for _ in range(2)]
+    first, over, second, third = deciding.together(wishes)
+    assert isinstance(first, Placed)
+    assert isinstance(over, Rejected)
+    assert over.extra["items"] == [{"product": product.id, "limit": 3, "held": 2}]
+    assert isinstance(second, Placed)
+    assert isinstance(third, Rejected)
+    assert third.code == "too_many_open_orders"
+
+
+def test_an_account_has_no_more_of_a_product_than_its_limit(strategy: str) -> None:
+    product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
+    assert refusal(buyer.id, {product: 5}).extra["items"] == [{"product": product.id, "limit": 4, "held": 0}]
+    buying.place(buyer.id, {product: 1})
+    paid = buying.drive(buying.place(buyer.id, {product: 3}, token="tok_ok"))
+    assert refusal(buyer.id, {product: 1}).extra["items"] == [{"product": product.id, "limit": 4, "held": 4}]
+    buying.place(buying.account().id, {product: 4})
+    buying.give_back(buying.refund(paid.id, {product: 2}))
+    buying.place(buyer.id, {product: 2})
+    assert refusal(buyer.id, {product: 1}).code == "purchase_limit_reached"
+    assert buying.broken_laws() == []
+
+
+def test_each_line_keeps_the_limit_under_which_it_was_placed() -> None:
+    product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
+    buying.place(buyer.id, {product: 4})
+    products.change(product_id=product.id, limit_per_account=6)
+    buying.place(buyer.id, {product: 2})
+    products.change(product_id=product.id, limit_per_account=1)
+    assert refusal(buyer.id, {product: 1}).extra["items"] == [{"product": product.id, "limit": 1, "held": 6}]
+    assert buying.broken_laws() == []
+    products.change(product_id=product.id, limit_per_account=None)
+    buying.place(buyer.id, {product: 3})
+    kept = OrderLine.objects.order_by("id").values_list("limit_per_account", flat=True)
+    assert list(kept) == [4, 6, None]
+    assert buying.broken_laws() == []
+
+
+def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy: str) -> None:
+    product, buyer = ProductFactory.create(on_hand=100, limit_per_account=7), buying.account()
+    calls = [partial(checkout.place, buying.wish(buyer.id, {product: 2})) for _ in range(40)]
+    assert outcomes_of(calls) == {"Placed": 3, "purchase_limit_reached": 37}
+    assert OrderLine.objects.filter(order__account=buyer).count() == 3
+    assert buying.broken_laws() == []
+
+
+def test_all_strategies_at_once_hold_one_account_to_the_limit(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    first, second = ProductFactory.create_batch(2, on_hand=100, limit_per_account=5)
+    buyer, calls = buying.account(), []
+    for index in range(40):
+        place = list(checkout.STRATEGIES.values())[index % 4]
+        lines = {first: 1, second: 1} if index % 2 else {second: 1, first: 1}
+        calls.append(partial(place, buying.wish(buyer.id, lines)))
+    assert outcomes_of(calls) == {"Placed": 5, "purchase_limit_reached": 35}
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("strategy", checkout.STRATEGIES)
+def test_two_processes_sell_one_account_no_more_than_its_limit(strategy: str) -> None:
+    product, buyer = ProductFactory.create(on_hand=100, limit_per_account=9), buying.account()
+    own = {"INVENTORY_STRATEGY": strategy, "OPTIMISTIC_RETRIES": "500"}
+    with ExitStack() as stack:
+        buyers = [
+            stack.enter_context(another_process(BUYING_AGAIN, str(product.id), str(buyer.id), **own))
+            for _ in range(2)
+        ]
+        for one in buyers:
+            assert one.stdin
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        told = [json.loads(one.communicate(timeout=60)[0].splitlines()[-1]) for one in buyers]
+    assert sum(map(Counter, told), Counter()) == {"Placed": 4, "purchase_limit_reached": 36}
+    assert buying.broken_laws() == []
+
+
+def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy: str) -> None:
+    """The order has read the product, or waits for it, while the limit is changed and committed."""
+    product, buyer = ProductFactory.create(on_hand=9, limit_per_account=5), buying.account()
+    lower = "UPDATE inventory_product SET limit_per_account = 2, version = version + 1 WHERE id = %s"
+    with holding(lower, product.id) as other:
+        outcome = in_background(partial(refusal, buyer.id, {product: 3}))
+        wait_until(somebody_waits_at_the_stock)
+        other.commit()
+    assert outcome.result(10).extra["items"] == [{"product": product.id, "limit": 2, "held": 0}]
+    assert not Order.objects.exists()
+
+
+def test_a_repeat_at_the_limit_is_answered_as_before(strategy: str) -> None:
+    product, buyer = ProductFactory.create(on_hand=9, limit_per_account=2), buying.account()
+    wish = buying.wish(buyer.id, {product: 2})
+    outcomes = race([partial(checkout.place, wish) for _ in range(10)])
+    assert Counter(type(one) for one in outcomes) == {Placed: 1, Replay: 9}
+
+
+def test_a_refusal_leaves_the_gate_its_stock(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    product, buyer = ProductFactory.create(on_hand=3, limit_per_account=1), buying.account()
+    assert refusal(buyer.id, {product: 3}).code == "purchase_limit_reached"
+    buying.place(buyer.id, {product: 1})
+    buying.place(buying.account().id, {product: 1})
+
+
+def test_orders_placed_by_a_release_that_counts_no_units_count_all_the_same(settings: LazySettings) -> None:
+    settings.OPEN_UNITS_PER_ACCOUNT = 5
+    product, buyer = ProductFactory.create(on_hand=20), buying.account()
+    buying.place(buyer.id, {product: 4})
+    Order.objects.update(units=None)
+    assert refusal(buyer.id, {product: 2}).extra["items"] == [{"product": product.id, "limit": 5, "held": 4}]
+    buying.place(buyer.id, {product: 1})
+
+
+def test_paid_orders_of_long_ago_are_read_only_where_a_product_has_a_limit() -> None:
+    free, limited = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9, limit_per_account=2)
+    buyer = buying.account()
+    for product, is_read in ((free, False), (limited, True)):
+        with CaptureQueriesContext(connection) as captured:
+            buying.place(buyer.id, {product: 1})
+        assert any("'paid'" in query["sql"] for query in captured) == is_read

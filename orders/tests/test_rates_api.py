@@ -1,0 +1,155 @@
+"""Calls of an account in a sliding window, over HTTP: what is refused, what is not counted, and for whom."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Saga
+from orders.tests import buying, stepping
+from payments.gateways import gateway
+from payments.models import Payment
+from shop.configuration import Rate
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _three_a_minute(settings: LazySettings) -> None:
+    for name in ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES"):
+        setattr(settings, name, Rate(3, 60))
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=100, price=500)
+
+
+def order_of(product: Product, token: str = "") -> dict[str, Any]:
+    body: dict[str, Any] = {"items": [{"product": product.id, "quantity": 1}]}
+    return body | {"payment": {"token": token}} if token else body
+
+
+def assert_throttled(answer: Any) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
+    assert 1 <= int(answer["Retry-After"]) <= 60
+
+
+def _coupon(api: Api, product: Product, key: str) -> Any:
+    return api.post("/coupons", {"campaign": CampaignFactory.create().id})
+
+
+def _order(api: Api, product: Product, key: str) -> Any:
+    return api.post("/orders", order_of(product), key=key)
+
+
+def _payment(api: Api, product: Product, key: str) -> Any:
+    return api.post("/payments", {"order": str(Order.objects.earliest("id").id), "token": "tok_ok"}, key=key)
+
+
+def _top_up(api: Api, product: Product, key: str) -> Any:
+    return api.post("/wallet/top-ups", {"amount": 100, "token": "tok_ok"}, key=key, Prefer="wait=0")
+
+
+CALLS = pytest.mark.parametrize("call", [_coupon, _order, _payment, _top_up])
+
+
+@CALLS
+def test_the_fourth_call_in_a_minute_is_throttled_and_other_accounts_are_not(
+    call: Callable[[Api, Product, str], Any], product: Product
+) -> None:
+    buyer = buying.account()
+    buying.place(buyer.id, {product: 1})
+    for key in ("a", "b", "c"):
+        assert call(client_of(buyer), product, key).status_code in (201, 202, 409)
+    assert_throttled(call(client_of(buyer), product, "d"))
+    assert call(client_of(buying.account()), product, "d").status_code in (201, 202, 404)
+
+
+@CALLS
+def test_staff_are_not_throttled(call: Callable[[Api, Product, str], Any], product: Product) -> None:
+    staff = SuperuserFactory.create()
+    buying.place(staff.id, {product: 1})
+    assert {call(client_of(staff), product, key).status_code for key in "abcdef"} <= {201, 202, 409}
+
+
+@pytest.mark.parametrize("call", [_order, _payment, _top_up])
+def test_repeats_never_count_and_are_answered_when_the_account_is_throttled(
+    call: Callable[[Api, Product, str], Any], product: Product
+) -> None:
+    buyer = buying.account()
+    if call is _payment:
+        buying.place(buyer.id, {product: 1})
+    api = client_of(buyer)
+    first = call(api, product, "a")
+    for _ in range(5):
+        assert call(api, product, "a")["Idempotency-Replayed"] == "true"
+    for key in ("b", "c"):
+        assert call(api, product, key).status_code != 429
+    assert_throttled(call(api, product, "d"))
+    again = call(api, product, "a")
+    assert (again.status_code, again["Idempotency-Replayed"]) == (first.status_code, "true")
+
+
+def test_a_throttled_order_is_not_recorded_under_its_key(settings: LazySettings, product: Product) -> None:
+    api = client_of(buying.account())
+    for key in ("a", "b", "c"):
+        api.post("/orders", order_of(product), key=key)
+    assert_throttled(api.post("/orders", order_of(product), key="d"))
+    assert Order.objects.count() == 3
+    settings.RATE_ORDERS = None
+    assert api.post("/orders", order_of(product), key="d").status_code == 201
+
+
+def decline(api: Api, product: Product, key: str) -> Any:
+    """An order whose card is refused."""
+    answer = api.post("/orders", order_of(product, "tok_declined"), key=key)
+    stepping.advance(Saga.objects.latest("created_at").id)
+    return answer
+
+
+def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_asked(
+    settings: LazySettings, product: Product
+) -> None:
+    settings.RATE_ORDERS = None
+    buyer = buying.account()
+    api, waiting = client_of(buyer), buying.place(buyer.id, {product: 1}).order
+    for key in ("a", "b", "c"):
+        assert decline(api, product, key).status_code == 202
+    asked = len(list(gateway().charges()))
+    for answer in (
+        api.post("/orders", order_of(product, "tok_ok"), key="d"),
+        api.post("/payments", {"order": str(waiting.id), "token": "tok_ok"}, key="e"),
+        api.post("/wallet/top-ups", {"amount": 100, "token": "tok_ok"}, key="f"),
+    ):
+        assert_throttled(answer)
+    assert (Order.objects.count(), Payment.objects.count()) == (4, 3)
+    assert len(list(gateway().charges())) == asked
+    assert api.post("/orders", order_of(product), key="g").status_code == 201, "to pay later"
+    assert api.post("/orders", order_of(product, "tok_declined"), key="a").status_code == 402, "a repeat"
+    assert (
+        client_of(buying.account()).post("/orders", order_of(product, "tok_ok"), key="d").status_code == 202
+    )
+
+
+def test_declined_top_ups_count_and_cards_without_an_answer_do_not(
+    settings: LazySettings, product: Product
+) -> None:
+    api = client_of(buying.account())
+    settings.PAYMENT_GIVE_UP_SECONDS = 1
+    for key, token in (("a", "tok_declined"), ("b", "tok_insufficient_funds")):
+        answer = api.post("/wallet/top-ups", {"amount": 100, "token": token}, key=key, Prefer="wait=0")
+        assert answer.status_code == 202
+        stepping.advance(Saga.objects.latest("created_at").id)
+    api.post("/orders", order_of(product, "tok_error"), key="c")
+    Saga.objects.filter(ended_at=None).update(deadline_at="2020-01-01T00:00:00Z")
+    buying.settle_everything()
+    assert Order.objects.get().status == "payment_failed"
+    assert decline(api, product, "d").status_code == 202
+    assert_throttled(api.post("/orders", order_of(product, "tok_ok"), key="e"))

@@ -1,0 +1,242 @@
+"""Sliding windows per account: exact in a process, brought together in Redis, bounded in memory."""
+
+import json
+from datetime import timedelta
+from subprocess import Popen
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from shop import clock, declines, rate_limits, redis
+from shop.claims import InFlight
+from shop.configuration import Rate
+from shop.errors import Throttled
+from shop.idempotency import Replay
+from shop.rate_limits import DECLINES, ORDERS, RateLimit
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_process import another_process
+
+__all__ = ["own_redis"]
+
+# Counts calls of account 7 as it is told to, and tells how many passed.
+COUNTING = """
+import json
+from shop.errors import Throttled
+from shop.rate_limits import ORDERS
+print("ready", flush=True)
+for line in sys.stdin:
+    passed = 0
+    for _ in range(int(line)):
+        try:
+            ORDERS.count(7)
+            passed += 1
+        except Throttled:
+            pass
+    print(json.dumps(passed), flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _ten_a_minute(settings: LazySettings) -> None:
+    settings.RATE_ORDERS = Rate(10, 60)
+    settings.RATE_DECLINES = Rate(4, 600)
+
+
+def passed(outcomes: list[Any]) -> int:
+    return sum(outcome is None for outcome in outcomes)
+
+
+def count(times: int, *, account_id: int = 7, limit: RateLimit = ORDERS) -> int:
+    """How many of so many calls passed."""
+    return passed(race([lambda: limit.count(account_id)] * times))
+
+
+def known_to_redis() -> int:
+    """How many calls of account 7 Redis knows of."""
+    return redis.client().strlen("firstcome:{rates}:orders:7") // 8
+
+
+def passed_elsewhere(other: "Popen[str]", times: int) -> int:
+    """How many of so many calls pass in the other process."""
+    assert other.stdin
+    assert other.stdout
+    other.stdin.write(f"{times}\n")
+    other.stdin.flush()
+    return int(json.loads(other.stdout.readline()))
+
+
+def test_of_fifty_calls_at_once_exactly_ten_pass_and_those_of_others_do_too() -> None:
+    assert count(50) == 10
+    assert count(5, account_id=8) == 5
+
+
+def test_the_window_slides_and_retry_after_says_when_there_is_room() -> None:
+    assert count(4) == 4
+    with clock.shifted(by=timedelta(seconds=20)):
+        assert count(20) == 6
+        with pytest.raises(Throttled) as refusal:
+            ORDERS.count(7)
+        assert refusal.value.retry_after in (40, 41)
+    with clock.shifted(by=timedelta(seconds=59)):
+        assert count(1) == 0
+    with clock.shifted(by=timedelta(seconds=61)):
+        assert count(20) == 4, "the first four have left the window, the six after them have not"
+
+
+def test_a_refused_call_counts_nothing() -> None:
+    assert count(10) == 10
+    with clock.shifted(by=timedelta(seconds=59)):
+        assert count(20) == 0
+    with clock.shifted(by=timedelta(seconds=61)):
+        assert count(20) == 10
+
+
+def test_without_a_setting_there_is_no_limit(settings: LazySettings) -> None:
+    settings.RATE_ORDERS = settings.RATE_DECLINES = None
+    assert count(50) == 50
+    declines.count([7] * 50)
+    declines.require_few(7)
+    assert ORDERS.counted(7, lambda: "done") == "done"
+
+
+def test_repeats_are_not_counted_and_failures_are() -> None:
+    replay = Replay(answer=None, reference=None)
+    for _ in range(20):
+        assert ORDERS.counted(7, lambda: replay) == replay
+        with pytest.raises(InFlight):
+            ORDERS.counted(7, _raise(InFlight()))
+    for _ in range(5):
+        ORDERS.counted(7, lambda: "done")
+        with pytest.raises(ValueError, match="wrong"):
+            ORDERS.counted(7, _raise(ValueError("wrong")))
+    with pytest.raises(Throttled):
+        ORDERS.counted(7, lambda: "done")
+
+
+def test_calls_that_are_under_way_take_room() -> None:
+    def nested(depth: int) -> int:
+        return ORDERS.counted(7, lambda: 1 + nested(depth - 1)) if depth else 0
+
+    assert nested(10) == 10
+    with clock.shifted(by=timedelta(seconds=61)), pytest.raises(Throttled) as refusal:
+        nested(11)
+    assert refusal.value.retry_after == 1
+
+
+def test_what_one_process_counted_the_other_knows_when_it_has_counted_too() -> None:
+    with another_process(COUNTING, RATE_ORDERS="10/m") as other:
+        assert passed_elsewhere(other, 6) == 6
+        wait_until(lambda: known_to_redis() == 6)
+        assert count(1) == 1
+        wait_until(lambda: len(ORDERS._windows[7].times) == 7)
+        assert count(20) == 3
+        wait_until(lambda: known_to_redis() == 10)
+        assert passed_elsewhere(other, 1) == 1, "it learns of the others' calls with its own next one"
+        wait_until(lambda: passed_elsewhere(other, 1) == 0)
+
+
+def test_without_redis_each_process_counts_alone_and_sends_it_later(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    assert count(6) == 6
+    rate_limits.bring_together()
+    assert count(20) == 4
+    own_redis.start()
+    redis.reset()
+    rate_limits.bring_together()
+    assert known_to_redis() == 10
+    assert count(20) == 0
+
+
+def test_a_batch_that_is_sent_twice_counts_once() -> None:
+    """As when its answer was lost."""
+    ORDERS.count(7)
+    window = ORDERS._windows[7]
+    for _ in range(3):
+        rate_limits.bring_together()
+        with ORDERS._mutex:
+            ORDERS._put_back([(7, window, window.times.tobytes())])
+    rate_limits.bring_together()
+    assert (len(window.times), known_to_redis()) == (1, 1)
+
+
+def test_what_left_the_window_leaves_redis_too() -> None:
+    count(3)
+    rate_limits.bring_together()
+    with clock.shifted(by=timedelta(seconds=61)):
+        count(2)
+        rate_limits.bring_together()
+    assert known_to_redis() == 2
+    assert 0 < redis.client().ttl("firstcome:{rates}:orders:7") <= 60
+
+
+def test_memory_is_bounded_and_redis_remembers_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "MOST_WINDOWS", 100)
+    assert count(9, account_id=1) == 9
+    rate_limits.bring_together()
+    for account_id in range(2, 150):
+        ORDERS.count(account_id)
+        rate_limits.bring_together()
+        assert len(ORDERS._windows) <= 100
+    assert 1 not in ORDERS._windows
+    ORDERS.count(1)
+    rate_limits.bring_together()
+    assert count(5, account_id=1) == 0
+
+
+def test_too_many_declines_are_known_to_every_process_before_the_next_payment() -> None:
+    declines.require_few(7)
+    with another_process(
+        "from shop import declines\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "declines.count([7])\ndeclines.count([7])\nprint('two', flush=True)\nsys.stdin.readline()\n"
+        "declines.count([7])\ndeclines.count([7])\nprint('four', flush=True)\nsys.stdin.readline()\n",
+        RATE_DECLINES="4/10m",
+    ) as worker:
+        assert worker.stdin
+        assert worker.stdout
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        assert worker.stdout.readline() == "two\n"
+        wait_until(lambda: _is_watched(7))
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        assert worker.stdout.readline() == "four\n"
+        with pytest.raises(Throttled) as refusal:
+            declines.require_few(7)
+    assert 590 <= (refusal.value.retry_after or 0) <= 600
+    declines.require_few(8)
+
+
+def test_without_redis_a_process_knows_the_declines_of_its_own(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    declines.count([7, 7, 7])
+    declines.require_few(7)
+    declines.count([7])
+    with pytest.raises(Throttled):
+        declines.require_few(7)
+
+
+def test_payments_of_accounts_without_declines_cost_no_trip() -> None:
+    DECLINES.add(8)
+    declines.require_few(7)
+    before = _commands()
+    for _ in range(100):
+        declines.require_few(7)
+    assert _commands() - before < 10
+
+
+def _is_watched(account_id: int) -> bool:
+    declines.require_few(account_id)
+    return account_id in declines._watched
+
+
+def _commands() -> int:
+    return int(redis.client().info("stats")["total_commands_processed"])
+
+
+def _raise(error: Exception) -> Any:
+    def work() -> None:
+        raise error
+
+    return work
