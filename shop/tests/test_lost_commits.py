@@ -39,7 +39,7 @@ def _loss(account: User, dead_event: JournalLine, tmp_path: Path) -> Iterator[No
 def test_who_registers_is_not_told_that_somebody_else_has_the_name() -> None:
     made = accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
     assert User.objects.get(username="ada").pk == made.pk
-    assert accounts.sign_in(username="ada", password=PASSWORD) == made
+    assert accounts.authenticate(username="ada", password=PASSWORD) == made
 
 
 @pytest.mark.usefixtures("_loss")
