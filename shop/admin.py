@@ -17,7 +17,7 @@ from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
 from shop import accounts, journal, journal_filters, replaying
-from shop.models import IdempotencyKey, JournalLine
+from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
 from shop.operators import NotedChanges, PasswordForm, ReadOnly
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -108,6 +108,18 @@ class IdempotencyKeyAdmin(ReadOnly, ModelAdmin):
     list_select_related = ["account"]
     search_fields = ["=account__username", "=key_hash"]
     ordering = ["-id"]
+    show_full_result_count = False
+
+
+@admin.register(CommittedTransaction)
+class CommittedTransactionAdmin(ReadOnly, ModelAdmin):
+    """Marks of the last day's transactions that were to be done once."""
+
+    list_display = ["id", "at"]
+    list_filter = ["at"]
+    search_fields = ["=id"]
+    ordering = ["-at"]
+    paginator = InfinitePaginator
     show_full_result_count = False
 
 
