@@ -52,6 +52,8 @@ LOST_BUDGET_SECONDS = 1.5
 # Less than one lock wait: for a batch, which goes on without the requests that need the locked row.
 BATCH_CONFLICT_BUDGET_SECONDS = 4.0
 
+CONFLICTING = "Too many others change the same rows; nothing was done."
+
 Gathered = dict[Callable[[Sequence[Any]], None], list[Any]]
 
 
@@ -209,9 +211,8 @@ def _give_up_or_prepare(error: DatabaseFailure, *, elapsed: float, is_last: bool
 
 
 def _conflict(error: DatabaseFailure) -> TooManyConflicts:
-    if _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED:
-        return LockWaitTimeout("A row that this needs is locked for long; nothing was done.")
-    return TooManyConflicts("Too many others change the same rows; nothing was done.")
+    is_lock_wait = _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
+    return (LockWaitTimeout if is_lock_wait else TooManyConflicts)(CONFLICTING)
 
 
 def _number(error: BaseException) -> int | None:
