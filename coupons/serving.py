@@ -51,9 +51,9 @@ class _Rotation:
         self._stop = stop
         self._issuer = uuid4().hex
         self._wanted: Collection[int] = ()
-        # All lines that are due at some time, or served now; each is served by one thread.
+        # All lines that wait for their turn, each from a moment on, or are served now by one thread.
         self._known: set[int] = set()
-        self._due: list[tuple[float, int]] = []
+        self._deadlines: list[tuple[float, int]] = []
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
 
@@ -63,7 +63,7 @@ class _Rotation:
             self._wanted = campaign_ids
             for campaign_id in set(campaign_ids) - self._known:
                 self._known.add(campaign_id)
-                heapq.heappush(self._due, (time.monotonic(), campaign_id))
+                heapq.heappush(self._deadlines, (time.monotonic(), campaign_id))
             self._changed.notify_all()
         for number in range(len(self._threads), min(len(campaign_ids), LINES_AT_ONCE[self._most])):
             thread = threading.Thread(target=self._serve, name=f"lines {self._most} {number}")
@@ -83,7 +83,7 @@ class _Rotation:
         try:
             while (campaign_id := self._next()) is not None:
                 if campaign_id in self._wanted:
-                    self._put_back(campaign_id, after=self._serve_batch(campaign_id))
+                    self._serve_batch(campaign_id)
                 else:
                     line.release(campaign_id, issuer=self._issuer)
                     self._known.discard(campaign_id)
@@ -94,32 +94,33 @@ class _Rotation:
         """Wait for the line that is due first, and take it; None when told to stop."""
         with self._changed:
             while not self._stop.is_set():
-                wait_seconds = self._due[0][0] - time.monotonic() if self._due else LOOK_SECONDS
+                wait_seconds = self._deadlines[0][0] - time.monotonic() if self._deadlines else LOOK_SECONDS
                 if wait_seconds <= 0:
-                    return heapq.heappop(self._due)[1]
+                    return heapq.heappop(self._deadlines)[1]
                 self._changed.wait(min(wait_seconds, LOOK_SECONDS))
         return None
 
-    def _put_back(self, campaign_id: int, *, after: float) -> None:
+    def _put_back(self, campaign_id: int, *, pause_seconds: float) -> None:
         with self._changed:
-            heapq.heappush(self._due, (time.monotonic() + after, campaign_id))
+            heapq.heappush(self._deadlines, (time.monotonic() + pause_seconds, campaign_id))
             self._changed.notify()
 
-    def _serve_batch(self, campaign_id: int) -> float:
-        """Serve the first of the line. Returns after how many seconds it is due again."""
+    def _serve_batch(self, campaign_id: int) -> None:
+        """Serve the first of the line, and put it back to be served again."""
         try:
             served = _tried(partial(_served, campaign_id, issuer=self._issuer, most=self._most))
         except Exception:
             # The thread serves other lines as well.
             log.exception("a line can't be served", campaign=campaign_id)
             served = None
+        pause_seconds = 0.0
         if served is None:
-            return RETRY_SECONDS
-        if not served and len(self._wanted) > LINES_AT_ONCE[self._most]:
-            return IDLE_SECONDS
-        if not served:
+            pause_seconds = RETRY_SECONDS
+        elif not served and len(self._wanted) > LINES_AT_ONCE[self._most]:
+            pause_seconds = IDLE_SECONDS
+        elif not served:
             line.wait(campaign_id)
-        return 0.0
+        self._put_back(campaign_id, pause_seconds=pause_seconds)
 
 
 def serve(stop: threading.Event, *, looked: Callable[[], None] = lambda: None) -> None:

@@ -124,7 +124,7 @@ def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
 
 def _unblocked(order_ids: Collection[UUID]) -> list[UUID]:
     """Those that no other transaction keeps locked, nor a product or the coupon of theirs."""
-    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id")
+    lines = list(OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id"))
     products = reservations.locked(product_id for _, product_id in lines)
     codes = dict(Order.objects.filter(id__in=order_ids).values_list("id", "coupon_code"))
     coupons = holding.locked(filter(None, codes.values()))

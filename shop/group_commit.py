@@ -331,7 +331,7 @@ def _may_be_ones_fault(error: Exception, *, size: int) -> bool:
 
 
 def _locked() -> transactions.LockWaitTimeout:
-    return transactions.LockWaitTimeout("A row that this request needs is locked for long; nothing was done.")
+    return transactions.LockWaitTimeout(transactions.CONFLICTING)
 
 
 def _unknown() -> Unavailable:

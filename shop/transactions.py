@@ -83,6 +83,8 @@ LOST_BUDGET_SECONDS = 1.5
 BATCH_CONFLICT_BUDGET_SECONDS = 4.0
 NOT_KNOWN = "It is not known whether this was done; look, or ask again with the same key."
 
+CONFLICTING = "Too many others change the same rows; nothing was done."
+
 Gathered = dict[Callable[[Sequence[Any]], None], list[Any]]
 
 
@@ -295,9 +297,8 @@ def _atomic() -> Iterator[None]:
 
 
 def _conflict(error: DatabaseFailure) -> TooManyConflicts:
-    if _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED:
-        return LockWaitTimeout("A row that this needs is locked for long; nothing was done.")
-    return TooManyConflicts("Too many others change the same rows; nothing was done.")
+    is_lock_wait = _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
+    return (LockWaitTimeout if is_lock_wait else TooManyConflicts)(CONFLICTING)
 
 
 def _number(error: BaseException) -> int | None:

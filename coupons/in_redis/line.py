@@ -193,7 +193,7 @@ def read(campaign_id: int, *, issuer: str, most: int) -> list[Entry]:
 
 
 def wait(campaign_id: int) -> None:
-    """Return when somebody stands in the line, or after half a second."""
+    """Return when a ticket stands in the line, or after half a second."""
     stream = key(campaign_id, STREAM)
 
     def look(client: Redis) -> Any:

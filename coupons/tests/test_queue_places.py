@@ -145,6 +145,7 @@ def test_lines_whose_partner_takes_its_time_keep_no_other_line_waiting(settings:
             quick = line_of()
             ask(quick, [user_id])
             wait_until(lambda: statuses(quick) == ["issued"], seconds=3)
+            assert {status for campaign in slow for status in statuses(campaign)} == {"waiting"}
 
 
 def test_a_line_that_is_closed_is_let_go_for_another_issuer(redis_server: Redis) -> None:
@@ -156,6 +157,7 @@ def test_a_line_that_is_closed_is_let_go_for_another_issuer(redis_server: Redis)
         wait_until(lambda: bool(redis_server.exists(lease)))
         Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())
         wait_until(lambda: not redis_server.exists(lease), seconds=4)
+        assert line.read(campaign.pk, issuer="another", most=1) == []
 
 
 def database_connections() -> int:

@@ -1,4 +1,4 @@
-"""Rows that another transaction keeps locked: who needs them is refused, and the checkout goes on."""
+"""Rows that another transaction keeps locked: orders that need them are refused, and the checkout goes on."""
 
 import time
 from typing import Any
@@ -60,7 +60,7 @@ def test_one_locked_product_stops_no_order_of_another_for_longer_than_a_lock_wai
         assert [is_refused(outcome) for outcome in outcomes] == [True, False] * 12
         outcomes, seconds = placed_at_once((buyers[0], locked, ""), (buyers[1], free, ""))
         assert [is_refused(outcome) for outcome in outcomes] == [True, False]
-        assert seconds < 2, "clients that repeat what was refused stop nobody either"
+        assert seconds < 2, "a repeated order of the locked product does not stop the lane again"
     assert Product.objects.get(pk=free.pk).reserved == 13
     assert buying.place(buyers[0], {locked: 1})
     assert buying.broken_laws() == []

@@ -2,8 +2,8 @@
 
 A slow statement is let be: it may wait for a lock or for the disk, and its connection has a read timeout of
 its own. But a server that leaves two pings in a row unanswered answers nobody: a frozen machine, a network
-that swallows what it is given. Then the sockets of this process's connections are shut down, so that whoever
-reads from one is told at once that it is lost, and new connections are refused here until it answers again.
+that swallows what it is given. Then the sockets of this process's connections are shut down, so that threads
+that read from one learn at once that it is lost, and new connections are refused here until it answers again.
 A connection in COMMIT may finish: it is shut down only when the server stays away as long as requests wait.
 """
 

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 from scripts import ports
@@ -30,5 +29,5 @@ def _serve(listener: socket.socket, port: int, seconds: float) -> None:
 def _pass_on(source: socket.socket, target: socket.socket, pause: float) -> None:
     with contextlib.suppress(OSError), target:
         while data := source.recv(65536):
-            time.sleep(pause)
+            threading.Event().wait(pause)
             target.sendall(data)

@@ -45,12 +45,12 @@ def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
 
 
 def dripping(data: bytes) -> Talk:
-    """Sends one byte after the other, slower than anybody allows for all of them."""
+    """Sends one byte after the other; all of them take longer than is allowed."""
 
     def drip(line: socket.socket) -> None:
         for byte in data:
             line.sendall(bytes([byte]))
-            time.sleep(DRIP_SECONDS)
+            threading.Event().wait(DRIP_SECONDS)
 
     return drip
 
