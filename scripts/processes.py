@@ -33,6 +33,8 @@ def _web(instance: Instance, environment: Mapping[str, str]) -> Command:
         # Open keep-alive connections count against the backpressure, and those past it wait unseen: each
         # process takes 10,000, however unevenly they come.
         *("--backlog", "10240", "--backpressure", "10000"),
+        # For the head of a request; its body has as long (`shop.slow_bodies`).
+        *("--http1-header-read-timeout", "10000"),
         # A lull ends no thread: each has a connection to the database, which the next burst wants.
         *("--blocking-threads-idle-timeout", "600"),
         *("--respawn-failed-workers", "--respawn-interval", "0.5", "--workers-kill-timeout", "4"),

@@ -16,6 +16,7 @@ def examine() -> list[Finding]:
         event_secret(),
         webhook_secret(),
         hosts(),
+        proxies(),
         lab(),
         migrations(),
         *demo(),
@@ -86,6 +87,17 @@ def hosts() -> Finding:
             "ALLOWED_HOSTS", named, "Name the hosts: any other would be put into the links of answers."
         )
     return ok("ALLOWED_HOSTS", named)
+
+
+def proxies() -> Finding:
+    count = settings.TRUSTED_PROXIES
+    if settings.HTTPS and count < 1:
+        advice = (
+            "HTTPS=1 says that a proxy is in front: set TRUSTED_PROXIES to how many there are, or clients "
+            "share its address and its limits. Proxies must drop headers whose names have underscores."
+        )
+        return warning("TRUSTED_PROXIES", count, advice)
+    return ok("TRUSTED_PROXIES", count)
 
 
 def lab() -> Finding:
