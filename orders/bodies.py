@@ -27,6 +27,14 @@ schema.declare_members(
     | {"description": "each product of which less is left; 0 of one that is not in the order."},
 )
 schema.declare_members(
+    "purchase_limit_reached",
+    items=schema.rows(product=schema.INTEGER, limit=schema.INTEGER, held=schema.INTEGER)
+    | {"description": "each product whose limit the order would pass, and what the account holds of it."},
+)
+schema.declare_members(
+    "too_many_open_orders", limit=schema.INTEGER | {"description": "the most unpaid orders of an account."}
+)
+schema.declare_members(
     "payment_declined",
     order={"type": "string", "format": "uuid", "description": "the order; a top-up has none."},
     payment={"type": "string", "format": "uuid", "description": "the payment, unless an order is placed."},
