@@ -1,5 +1,6 @@
 # Built in two stages: the first compiles mysqlclient, the second runs without a compiler and without root.
-FROM python:3.11-slim-bookworm AS build
+ARG PYTHON=python:3.11-slim-bookworm
+FROM ${PYTHON} AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends default-libmysqlclient-dev gcc libc6-dev pkg-config
 COPY requirements.txt .
@@ -7,7 +8,7 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --require-hashes \
         --only-binary :all: --no-binary mysqlclient -r requirements.txt
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libmariadb3 \
     && rm -rf /var/lib/apt/lists/* \

@@ -102,6 +102,28 @@ def test_waiting_clients_are_answered_before_web_is_killed_on_stop():
     assert _seconds(SERVICES["web"]["stop_grace_period"]) >= answered_for + 5
 
 
+def test_every_image_from_outside_has_an_exact_version():
+    """A tag such as 8.4 is another image next month, which was never tested."""
+    exact = yaml.safe_load((DOCKER / "exact_versions.yml").read_text())["services"]
+    named = {name: one["image"] for name, one in (SERVICES | exact).items() if "image" in one}
+    assert {name for name, one in SERVICES.items() if one["image"] != "firstcome"} == named.keys() - {*OURS}
+    outside = [image for image in named.values() if image != "firstcome"]
+    outside.append(exact["migrate"]["build"]["args"]["PYTHON"])
+    assert len(outside) == 6
+    assert [image for image in outside if not re.search(r":v?\d+\.\d+\.\d+(-|$)", image)] == []
+
+
+def test_an_exact_version_is_of_the_line_that_the_compose_file_names():
+    exact = yaml.safe_load((DOCKER / "exact_versions.yml").read_text())["services"]
+    pairs = [(SERVICES[name]["image"], one["image"]) for name, one in exact.items() if "image" in one]
+    [base] = re.findall(r"^ARG PYTHON=(\S+)", DOCKERFILE, flags=re.MULTILINE)
+    pairs.append((base, exact["migrate"]["build"]["args"]["PYTHON"]))
+    for line, version in pairs:
+        name, _, tag = line.partition(":")
+        number, _, variant = tag.partition("-")
+        assert re.fullmatch(rf"{name}:{re.escape(number)}\.\d+(-{variant})?", version), version
+
+
 def test_the_image_is_built_and_exported_once():
     assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate"]
     assert {SERVICES[name]["image"] for name in OURS} == {"firstcome"}
