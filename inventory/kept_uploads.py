@@ -1,10 +1,11 @@
 """Uploads of stock that are never confirmed, cleared from the machine's folder for temporary files."""
 
 import tempfile
-import time
 from pathlib import Path
 
 from structlog import get_logger
+
+from shop import clock
 
 log = get_logger(__name__)
 PREFIX = "firstcome-delivery-"
@@ -14,16 +15,16 @@ KEPT_SECONDS = 3_600
 
 def clear() -> int:
     """Delete the uploads in this machine's folder that have not been confirmed in time. Returns how many."""
-    before = time.time() - KEPT_SECONDS
-    gone = [path for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if _is_older(path, before)]
+    deadline = clock.now().timestamp() - KEPT_SECONDS
+    gone = [path for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if _is_older(path, deadline)]
     for path in gone:
         path.unlink(missing_ok=True)
         log.info("an upload that was never confirmed is cleared", file=path.name)
     return len(gone)
 
 
-def _is_older(path: Path, before: float) -> bool:
+def _is_older(path: Path, deadline: float) -> bool:
     try:
-        return path.lstat().st_mtime < before
+        return path.lstat().st_mtime < deadline
     except FileNotFoundError:  # confirmed meanwhile
         return False

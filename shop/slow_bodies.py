@@ -46,6 +46,9 @@ Caller = tuple[str, str]
 ended = Counter("firstcome_slow_bodies", "Connections ended because a request's body took too long.")
 
 
+Since = dict[tuple[int, int, bool], float]
+"""When connections were first seen as they are: by their inode and state."""
+
 reading: dict[int, tuple[Caller, float]] = {}
 """The threads that wait for a body: for which caller, and since when."""
 handling: dict[int, tuple[Caller, float]] = {}
@@ -59,24 +62,24 @@ def watch() -> None:
 
 
 def _watch() -> None:
-    unanswered: dict[tuple[int, int], float] = {}
+    unanswered: Since = {}
     while True:
         time.sleep(LOOK_SECONDS)
         suspicious = _callers(reading, SUSPICIOUS_SECONDS)
         unanswered = _look(unanswered, suspicious) if suspicious else {}
 
 
-def _look(known: dict[tuple[int, int], float], suspicious: set[Caller]) -> dict[tuple[int, int], float]:
+def _look(known: Since, suspicious: set[Caller]) -> Since:
     """Since when each connection of these callers is unanswered; those that are so for too long are ended."""
     seconds = CROWDED_SECONDS if len(reading) >= MOST else BODY_SECONDS
     late = _callers(reading, seconds) - _callers(handling, seconds - SUSPICIOUS_SECONDS)
     now, unanswered = time.monotonic(), {}
     for inode, caller, connection in _connections(suspicious):
         with connection:
-            acknowledged = _acknowledged_if_unanswered(connection)
-            if acknowledged is None:
+            state = _state(connection)
+            if state is None:
                 continue
-            name = inode, acknowledged
+            name = inode, *state
             unanswered[name] = known.get(name, now)
             if caller in late and now - unanswered[name] >= seconds - SUSPICIOUS_SECONDS - LOOK_SECONDS:
                 _end(connection, caller)
@@ -125,8 +128,12 @@ def _caller(connection: socket.socket) -> Caller:
     return (str(peer[0]), str(own[1])) if isinstance(peer, tuple) else ("", "")
 
 
-def _acknowledged_if_unanswered(connection: socket.socket) -> int | None:
-    """How much of what was sent has arrived, if something was received since; else None."""
+def _state(connection: socket.socket) -> tuple[int, bool] | None:
+    """What stays the same while a connection is unanswered, or idle; None for one that is neither.
+
+    One whose next request came before the last answer went looks idle, so idle ones count too: closing one
+    of these does what a keep-alive's time limit does.
+    """
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
     except OSError:
@@ -135,5 +142,6 @@ def _acknowledged_if_unanswered(connection: socket.socket) -> int | None:
         return None
     sent_ago, received_ago = TIMES.unpack_from(info, TIMES_AT)
     [acknowledged] = ACKNOWLEDGED.unpack_from(info, ACKNOWLEDGED_AT)
-    # Equal counts, for these are milliseconds: the next request may come in that of the last answer.
-    return int(acknowledged) if received_ago <= sent_ago else None
+    is_unanswered = received_ago <= sent_ago
+    is_idle = min(sent_ago, received_ago) >= SUSPICIOUS_SECONDS * 1_000
+    return (acknowledged, is_unanswered) if is_unanswered or is_idle else None

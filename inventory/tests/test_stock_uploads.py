@@ -228,7 +228,7 @@ def age(path: Path, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("clear", [lambda operator: tasks.sweep(), lambda operator: upload(operator, HEADER)])
-def test_an_upload_that_nobody_confirms_is_cleared_after_an_hour_and_no_sooner(operator, clear):
+def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operator, clear):
     """By the sweep, and by the next upload: the sweep of another container doesn't see this folder."""
     for _ in range(3):
         upload(operator, f"{HEADER}TEA,Green tea,4500,10\n")

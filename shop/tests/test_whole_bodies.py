@@ -1,5 +1,6 @@
 """Bodies before anything is decided: how large, from whom, and for how long they are waited for."""
 
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -188,13 +189,24 @@ def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(live_web: str) ->
         assert answer_on(connection) == (408, "request_timeout")
 
 
-def test_idle_connections_outlast_the_end_of_a_slow_body(tmp_path: Path) -> None:
-    """Nor is any other connection of the process ended: to the database, to Redis, of callers who wait."""
-    with web(tmp_path, WEB_THREADS="4") as address, connect(address) as idle:
-        idle.sendall(b"GET /api/v1/products HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert answer_on(idle)[0] == 200
-        with slow_call(address, "Content-Length: 1000") as connection:
-            time.sleep(0.05)
-            assert answer_on(connection) == (408, "request_timeout")
-        idle.sendall(b"GET /api/v1/products HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert answer_on(idle)[0] == 200
+READ = b"GET /api/v1/products HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def test_a_slow_body_behind_an_answered_request_is_ended_too(tmp_path: Path) -> None:
+    """Its head came before the answer went, so the connection looks answered."""
+    with web(tmp_path, WEB_THREADS="4") as address, connect(address) as connection:
+        connection.sendall(READ + head_of("POST", "/api/v1/auth/token", "Content-Length: 1000") + b"{")
+        assert answer_on(connection)[0] == 200
+        assert answer_on(connection) == (408, "request_timeout")
+
+
+def test_connections_in_use_outlast_the_end_of_a_slow_body(tmp_path: Path) -> None:
+    """Those to the database and to Redis as well, or the calls on these would fail."""
+    with web(tmp_path, WEB_THREADS="4") as address, connect(address) as used, connect(address) as slow:
+        slow.sendall(head_of("POST", "/api/v1/auth/token", "Content-Length: 1000") + b"{")
+        while not select.select([slow], [], [], 0.5)[0]:
+            used.sendall(READ)
+            assert answer_on(used)[0] == 200
+        assert answer_on(slow) == (408, "request_timeout")
+        used.sendall(READ)
+        assert answer_on(used)[0] == 200
