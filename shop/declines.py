@@ -44,8 +44,6 @@ def count(account_ids: Collection[int]) -> None:
 
 def require_few(account_id: int) -> None:
     """Raise `Throttled` if too many payments of the account were declined of late."""
-    if DECLINES.rate is None:
-        return
     if time.monotonic() - _read_at >= REREAD_SECONDS:
         _reread()
     if account_id in _watched:
@@ -73,12 +71,14 @@ def _reread() -> None:
     if not _mutex.acquire(blocking=False):
         return
     try:
+        _read_at = time.monotonic()
+        if DECLINES.rate is None:
+            return
         now = clock.now().timestamp()
-        told: bytes | None = redis.attempt(
+        ids: bytes | None = redis.attempt(
             lambda client: client.eval(READ, 1, WATCHED, now, MOST_WATCHED), otherwise=None
         )
-        if told is not None:
-            _watched = frozenset(map(int, told.split()))
-        _read_at = time.monotonic()
+        if ids is not None:
+            _watched = frozenset(map(int, ids.split()))
     finally:
         _mutex.release()

@@ -142,8 +142,9 @@ class RateLimit:
 
     def require_room(self, account_id: int) -> None:
         """Raise `Throttled` if the account's window is full; counts nothing."""
-        rate, window = self.rate, self._windows.get(account_id)
-        if rate and window:
+        window = self._windows.get(account_id)
+        rate = self.rate if window else None
+        if window and rate:
             with self._mutex:
                 self._require_room(window, rate, clock.now().timestamp())
 

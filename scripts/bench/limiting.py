@@ -25,12 +25,12 @@ def measure(stage: Stage) -> Measured:
     )
     if ran.returncode != 0:
         raise SetupError(f"limits_alone ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    told = json.loads(ran.stdout)
+    measured = json.loads(ran.stdout)
     return Measured(
         row="limits",
-        figures={f"{name}_microseconds": one["python"] for name, one in told.items()},
+        figures={f"{name}_microseconds": one["python"] for name, one in measured.items()},
         says="; ".join(
             f"of {name}s {one['redis']:.1f} µs more in Redis and {one['database']:.1f} in MariaDB"
-            for name, one in told.items()
+            for name, one in measured.items()
         ),
     )

@@ -70,8 +70,8 @@ class Case:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """What the stack has to be started with: callers who were refused come again without a pause, and
-        what is compared is strategies, so no account is throttled."""
+        """What the stack has to be started with. No account is throttled: callers that are refused come again
+        without a pause, and strategies are compared here, not limits."""
         if self.scenario.sort == "orders":
             return {"LAB": "1", "INVENTORY_STRATEGY": self.strategy, **stack.NO_RATES}
         return {"LAB": "1", "INVENTORY_STRATEGY": DEFAULT_INVENTORY, **stack.NO_RATES}
