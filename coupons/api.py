@@ -1,5 +1,6 @@
 """The HTTP edge of campaigns and coupons."""
 
+from functools import partial
 from uuid import UUID
 
 from django.urls import reverse
@@ -190,11 +191,13 @@ class Coupons(View):
         if _names_somebody(request):
             staff_may(request, "coupons.add_coupon")
         asked = read(bodies.IssueCouponInput, request)
-        if not request.user.is_staff:
-            rate_limits.COUPONS.count(_caller(request))
-        if asked.user is None:
-            return _issued(request, issuing.issue(campaign_id=asked.campaign, user_id=_caller(request)))
-        return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
+        if asked.user is not None:
+            return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
+        caller = _caller(request)
+        issue = partial(issuing.issue, campaign_id=asked.campaign, user_id=caller)
+        return _issued(
+            request, issue() if request.user.is_staff else rate_limits.COUPONS.counted(caller, issue)
+        )
 
 
 class OneCoupon(View):

@@ -22,7 +22,7 @@ from structlog import get_logger
 from shop import clock, redis
 from shop.claims import InFlight
 from shop.configuration import Rate
-from shop.errors import Throttled
+from shop.errors import Throttled, Unavailable
 from shop.idempotency import Replay
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class RateLimit:
             self._add(account_id, window, now)
 
     def counted(self, account_id: int, work: Callable[[], T]) -> T:
-        """The outcome of `work`, counted as one call whatever it comes to, unless it repeats an earlier one.
+        """The outcome of `work`, counted as one call but for repeats and where the shop is unavailable.
 
         Raises `Throttled` before any work is done, and what `work` raises.
         """
@@ -121,18 +121,18 @@ class RateLimit:
             window = self._window(account_id)
             self._require_room(window, rate, now)
             window.held += 1
-        is_repeat = False
+        is_counted = True
         try:
             outcome = work()
-            is_repeat = isinstance(outcome, Replay)
+            is_counted = not isinstance(outcome, Replay)
             return outcome
-        except InFlight:
-            is_repeat = True
+        except (InFlight, Unavailable):
+            is_counted = False
             raise
         finally:
             with self._mutex:
                 window.held -= 1
-                if not is_repeat:
+                if is_counted:
                     self._add(account_id, window, now)
 
     def add(self, account_id: int) -> None:

@@ -65,7 +65,7 @@ def _coupons(users: range, calls: int) -> Callable[[], None]:
 
     def count() -> None:
         for number in range(calls):
-            rate_limits.COUPONS.count(users[number % len(users)])
+            rate_limits.COUPONS.counted(users[number % len(users)], _nothing)
             if number % GATHERED == GATHERED - 1:
                 rate_limits.bring_together()
 
@@ -86,15 +86,12 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
         for number in range(orders)
     ]
 
-    def nothing() -> None:
-        """Where the order would be placed."""
-
     def check() -> None:
         for start in range(0, orders, BATCH):
             batch = wanted[start : start + BATCH]
             for account_id, _ in batch:
                 declines.require_few(account_id)
-                rate_limits.ORDERS.counted(account_id, nothing)
+                rate_limits.ORDERS.counted(account_id, _nothing)
             holdings = limits.read_holdings(batch, stock)
             for account_id, lines in batch:
                 limits.check(holdings[account_id], lines, stock)
@@ -103,6 +100,10 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
                 rate_limits.bring_together()
 
     return check
+
+
+def _nothing() -> None:
+    """Where the work of the call would be done."""
 
 
 if __name__ == "__main__":

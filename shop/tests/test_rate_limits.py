@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from shop import clock, declines, rate_limits, redis
 from shop.claims import InFlight
 from shop.configuration import Rate
-from shop.errors import Throttled
+from shop.errors import Throttled, Unavailable
 from shop.idempotency import Replay
 from shop.rate_limits import DECLINES, ORDERS, RateLimit
 from shop.tests.outages import OwnRedis, own_redis
@@ -101,12 +101,14 @@ def test_without_a_setting_there_is_no_limit(settings: LazySettings) -> None:
     assert ORDERS.counted(7, lambda: "done") == "done"
 
 
-def test_repeats_are_not_counted_and_failures_are() -> None:
+def test_repeats_and_calls_that_find_the_shop_unavailable_are_not_counted_and_failures_are() -> None:
     replay = Replay(answer=None, reference=None)
     for _ in range(20):
         assert ORDERS.counted(7, lambda: replay) == replay
         with pytest.raises(InFlight):
             ORDERS.counted(7, _raise(InFlight()))
+        with pytest.raises(Unavailable):
+            ORDERS.counted(7, _raise(Unavailable("Redis is away.")))
     for _ in range(5):
         ORDERS.counted(7, lambda: "done")
         with pytest.raises(ValueError, match="wrong"):
