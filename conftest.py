@@ -17,6 +17,7 @@ from shop import (
     disabled_accounts,
     rate_limits,
     sign_ins,
+    stuck_rows,
     throttling,
 )
 from shop import redis as shop_redis
@@ -59,6 +60,7 @@ def _forgetful_process() -> None:
     disabled_accounts.forget()
     throttling.forget()
     sign_ins.forget()
+    stuck_rows.forget()
     rate_limits.forget()
     declines.forget()
     shop_redis.reset()

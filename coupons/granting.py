@@ -13,8 +13,9 @@ from math import ceil
 from coupons import locking, slots
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.slots import Asker, Chosen, Confirming, Issued
-from shop import accounts, clock, rows
+from shop import accounts, clock
 from shop.errors import FirstcomeError, Rejected, Unavailable
+from shop.stuck_rows import Row
 
 Outcome = Issued | Confirming | FirstcomeError
 Choose = Callable[[Campaign, Sequence[Asker]], Chosen]
@@ -31,12 +32,9 @@ def grant(*, campaign_id: int, askers: Sequence[Asker], choose: Choose = slots.c
     return decide(campaign, askers, choose=choose, coupons=coupons)
 
 
-def blocked(*, campaign_id: int, askers: Sequence[Asker]) -> list[bool]:
-    """Which of these wait for the campaign, or for their account, that another transaction has locked."""
-    if rows.locked(Campaign, [campaign_id]):
-        return [True] * len(askers)
-    locked = accounts.locked(asker.user_id for asker in askers)
-    return [asker.user_id in locked for asker in askers]
+def locked_rows(campaign_id: int, asker: Asker) -> list[Row]:
+    """The rows that issuing locks, which others may keep locked."""
+    return [Row(Campaign, campaign_id), accounts.referenced_row(asker.user_id)]
 
 
 def decide(

@@ -15,6 +15,7 @@ from coupons.models import Campaign, Coupon
 from shop import journal, rows, transactions
 from shop.errors import Rejected
 from shop.journal import Who
+from shop.stuck_rows import Row
 
 # Written here, for orders come by the few: the ORM takes longer to compile one than the database to run it.
 FIND = """
@@ -115,6 +116,11 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
         raise transactions.ChangedMeanwhile("coupons to hold are not issued, or not any more")
     for coupon, order_id in orders.items():
         coupon.status, coupon.order_id = Coupon.Status.HELD, order_id
+
+
+def locked_row(code: str) -> Row:
+    """The row that holding the coupon of this code locks."""
+    return Row(Coupon, code, column="code")
 
 
 def locked(codes: Iterable[str]) -> set[str]:

@@ -19,6 +19,7 @@ from inventory.movements import MovementRow
 from inventory.stock import Stock
 from shop import clock, journal, rows
 from shop.errors import NotFound, Rejected
+from shop.stuck_rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ def lock(product_ids: Iterable[int]) -> dict[int, Stock]:
 def look(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same without a lock: `save` finds out whether somebody changed them meanwhile."""
     return levels.look(product_ids)
+
+
+def locked_row(product_id: int) -> Row:
+    """The row that reserving the product locks."""
+    return Row(Product, product_id)
 
 
 def locked(product_ids: Iterable[int]) -> set[int]:

@@ -4,7 +4,7 @@ All lines or none, and exactly the stock there is. Every strategy ends here; the
 transaction, and in whether what it reads is locked. Locks are taken in the project's one order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,6 +27,7 @@ from shop import accounts, claims, clock, idempotency, journal, transactions
 from shop.errors import FirstcomeError, Rejected, invalid_field
 from shop.idempotency import Answer, Effect, Keyed, Replay
 from shop.journal import Who
+from shop.stuck_rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,13 @@ def together(wishes: Sequence[Wish]) -> list[Outcome]:
     return [refusal or next(outcomes) for refusal in refusals]
 
 
-def blocked(wishes: Sequence[Wish]) -> list[bool]:
-    """Which of these need a product, a coupon or an account that another transaction has locked just now."""
-    products = reservations.locked(line.product_id for wish in wishes for line in wish.lines)
-    coupons = holding.locked(wish.coupon_code for wish in wishes if wish.coupon_code)
-    buyers = accounts.locked(wish.account_id for wish in wishes)
-    return [
-        wish.coupon_code in coupons
-        or wish.account_id in buyers
-        or any(line.product_id in products for line in wish.lines)
-        for wish in wishes
-    ]
+def locked_rows(wish: Wish) -> Iterator[Row]:
+    """The rows that the order's transaction locks, which others may keep locked."""
+    for line in wish.lines:
+        yield reservations.locked_row(line.product_id)
+    if wish.coupon_code:
+        yield holding.locked_row(wish.coupon_code)
+    yield accounts.referenced_row(wish.account_id)
 
 
 def _decided(wishes: Sequence[Wish]) -> list[Outcome]:

@@ -1,6 +1,6 @@
 """Accounts: registering, whether a password is right, disabling."""
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -12,9 +12,10 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 
-from shop import journal, rows, transactions
+from shop import journal, transactions
 from shop.admission import Admission
 from shop.errors import Invalid, NotAuthenticated, invalid_field
+from shop.stuck_rows import Row
 
 # Every sign-in and registration costs a hash, a third of a second of a processor. More at once than these
 # would leave buyers neither processors nor threads.
@@ -129,9 +130,6 @@ def _errors(field: str, check: Callable[[], None]) -> list[dict[str, str]]:
     return []
 
 
-def locked(account_ids: Iterable[int]) -> set[int]:
-    """Those of these accounts that another transaction is changing just now; call it outside any.
-
-    Every row that refers to an account waits for it when it is inserted.
-    """
-    return rows.locked(User, set(account_ids), shared=True)
+def referenced_row(account_id: int) -> Row:
+    """The account's row, which every row that refers to it waits for when it is inserted."""
+    return Row(User, account_id, is_shared=True)

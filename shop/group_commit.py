@@ -6,25 +6,25 @@ and one flush per batch rather than per request. The idea is InnoDB's group comm
 (Hendler, Incze, Shavit, Tzafrir, SPAA 2010), moved up to where the business decides.
 
 It knows nothing of coupons or orders: a lane is a function `Sequence[request] -> Sequence[outcome]`. A batch
-that fails is split only where one of its requests may be to blame. When a row stays locked its owner says
-which requests need it: these fail, and the others go on.
+that fails is split only where one of its requests may be to blame. When a row stays locked the requests that
+need it fail, and the others go on (`shop.stuck_rows`).
 """
 
 import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from django.db import IntegrityError, connection
 from prometheus_client import Counter
 from structlog import get_logger
 
-from shop import transactions
+from shop import stuck_rows, transactions
 from shop.errors import Overloaded, Unavailable
+from shop.stuck_rows import Row
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
@@ -40,13 +40,6 @@ PENDING = object()
 # How many of a batch are woken at once; each wakes another on its way out. Woken all at once they would
 # crowd before the interpreter's lock, the next leader among them, and twice as much time went into that.
 ABREAST = 2
-# A request counts as blocked when its rows are locked each time of so many: rows that others lock for some
-# milliseconds at a time are not to blame.
-PROBES = 3
-PROBE_PAUSE_SECONDS = 0.05
-# For so long after a lock wait that ran out batches are probed before they are decided: clients repeat what
-# failed, and each repetition would stop the lane for another lock wait.
-WARY_SECONDS = 30.0
 
 
 class _Waiter(Generic[Request]):
@@ -82,8 +75,8 @@ class Lane(Generic[Request, Outcome]):
     each, in the same order; an outcome that is an exception is raised to its caller alone. It may run
     more than once for the same requests, so it must find what it did for them. A lane that only reads needs
     no transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own,
-    by `transactions.run_batch`. `blocked` says of each request whether another transaction keeps a row of it
-    locked; without it all of a batch count as needing the locked row.
+    by `transactions.run_batch`. `rows_of` names the rows that a request locks; without it all of a batch
+    count as needing a row that stays locked.
     Some batches are so quick that hardly anybody would share one: `pace_seconds` is what each begins after
     the last one at least. Where requests come in bursts a leader waits `linger_seconds` for the rest of its
     burst.
@@ -99,11 +92,10 @@ class Lane(Generic[Request, Outcome]):
         pace_seconds: float = 0.0,
         linger_seconds: float = 0.0,
         run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run_batch,
-        blocked: Callable[[Sequence[Request]], Sequence[bool]] | None = None,
+        rows_of: Callable[[Request], Iterable[Row]] | None = None,
     ) -> None:
         self._decide = decide
-        self._blocked = blocked
-        self._wary_until = float("-inf")
+        self._rows_of = rows_of
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._wait_seconds = wait_seconds
@@ -234,15 +226,14 @@ class Lane(Generic[Request, Outcome]):
 
     def _settle(self, batch: Sequence[_Waiter[Request]], *, is_again: bool = False) -> None:
         """All in one transaction; if one of them may be to blame that it fails, one by one."""
-        if time.monotonic() < self._wary_until and not is_again:
-            batch = self._refuse_blocked(batch)
+        if stuck_rows.are_there() and not is_again:
+            batch = self._refuse_blocked(batch, stuck_rows.known)
         requests = [waiter.request for waiter in batch]
         try:
             outcomes: Sequence[Any] = self._run(lambda: self._decided(requests)) if batch else []
         except Exception as error:
-            if isinstance(error, transactions.LockWaitTimeout) and self._blocked and not is_again:
-                self._wary_until = time.monotonic() + WARY_SECONDS
-                self._settle(self._refuse_blocked(batch), is_again=True)
+            if isinstance(error, transactions.LockWaitTimeout) and self._rows_of and not is_again:
+                self._settle(self._refuse_blocked(batch, stuck_rows.find), is_again=True)
                 return
             if _may_be_ones_fault(error, size=len(batch)):
                 self._settle_one_by_one(batch)
@@ -250,29 +241,20 @@ class Lane(Generic[Request, Outcome]):
             outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
         self._tell(batch, outcomes)
 
-    def _refuse_blocked(self, batch: Collection[_Waiter[Request]]) -> list[_Waiter[Request]]:
-        """Refuse those whose rows another transaction keeps locked; returns the others."""
-        blocked = self._probe(batch)
+    def _refuse_blocked(
+        self, batch: Collection[_Waiter[Request]], find_stuck: Callable[[Collection[Row]], Collection[Row]]
+    ) -> Sequence[_Waiter[Request]]:
+        """Refuse those that need a row which another transaction keeps locked; returns the others."""
+        if not self._rows_of:
+            return list(batch)
+        needed = {waiter: frozenset(self._rows_of(waiter.request)) for waiter in batch}
+        stuck = find_stuck(frozenset().union(*needed.values()))
+        blocked = [waiter for waiter, rows in needed.items() if not rows.isdisjoint(stuck)]
         if blocked:
             log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))
             BLOCKED.inc(len(blocked))
             self._tell(blocked, [_locked() for _ in blocked])
         return [waiter for waiter in batch if waiter.outcome is PENDING]
-
-    def _probe(self, batch: Collection[_Waiter[Request]]) -> list[_Waiter[Request]]:
-        """Those whose rows are locked each time that their owner is asked."""
-        suspects = list(batch) if self._blocked else []
-        for probe in range(PROBES):
-            if not (suspects and self._blocked):
-                break
-            if probe:
-                time.sleep(PROBE_PAUSE_SECONDS)
-            try:
-                verdicts = transactions.read(partial(self._blocked, [one.request for one in suspects]))
-            except Unavailable:
-                return []  # deciding finds out that the database is away, and says so
-            suspects = [one for one, is_blocked in zip(suspects, verdicts, strict=True) if is_blocked]
-        return suspects
 
     def _tell(self, batch: Sequence[_Waiter[Request]], outcomes: Sequence[Any]) -> None:
         """Give all of them their outcomes at once, and wake the first."""
@@ -304,7 +286,7 @@ class Lane(Generic[Request, Outcome]):
             outcome = self._decided_alone(waiter.request)
             waiter.settle(outcome)
             if isinstance(outcome, transactions.LockWaitTimeout):
-                left = deque(self._refuse_blocked(left))
+                left = deque(self._refuse_blocked(left, stuck_rows.find))
 
     def _decided_alone(self, request: Request) -> Any:
         try:

@@ -110,16 +110,20 @@ def locked(
         return set()
     found = reader(model, (column,))
     with transaction.atomic():
-        free = {value for [value] in found.rows_of(values, column=column, lock=_skip_locked(shared=shared))}
+        free = {value for [value] in found.rows_of(values, column=column, lock=_skipping(shared=shared))}
     there = {value for [value] in found.rows_of(values, column=column)}
     return there - free
 
 
-def _skip_locked(*, shared: bool) -> str:
+def lock(*, shared: bool) -> str:
+    """What makes a SELECT lock the rows that it reads; with `shared` as a foreign key's check does."""
     if not shared:
-        return for_update(skip_locked=True)
-    is_mariadb = getattr(connection, "mysql_is_mariadb", False)
-    return f" {'LOCK IN SHARE MODE' if is_mariadb else 'FOR SHARE'} SKIP LOCKED"
+        return for_update()
+    return " LOCK IN SHARE MODE" if getattr(connection, "mysql_is_mariadb", False) else " FOR SHARE"
+
+
+def _skipping(*, shared: bool) -> str:
+    return f"{lock(shared=shared)} SKIP LOCKED"
 
 
 def whole_numbers(numbers: Iterable[int]) -> str:

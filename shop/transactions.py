@@ -113,6 +113,13 @@ def is_lost(error: BaseException) -> bool:
     )
 
 
+def is_lock_wait(error: BaseException) -> bool:
+    """Whether a lock was not given in time."""
+    return isinstance(error, OperationalError) and (
+        _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
+    )
+
+
 def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_batch: bool = False) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
@@ -297,8 +304,7 @@ def _atomic() -> Iterator[None]:
 
 
 def _conflict(error: DatabaseFailure) -> TooManyConflicts:
-    is_lock_wait = _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
-    return (LockWaitTimeout if is_lock_wait else TooManyConflicts)(CONFLICTING)
+    return (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICTING)
 
 
 def _number(error: BaseException) -> int | None:

@@ -27,5 +27,5 @@ def _lane(campaign_id: int) -> Lane[Asker, Issued | Confirming]:
     return Lane(
         lambda askers: granting.grant(campaign_id=campaign_id, askers=askers),
         pace_seconds=PACE_SECONDS,
-        blocked=lambda askers: granting.blocked(campaign_id=campaign_id, askers=askers),
+        rows_of=lambda asker: granting.locked_rows(campaign_id, asker),
     )

@@ -16,7 +16,7 @@ from shop.idempotency import Replay
 LONG_SECONDS = 0.5
 
 _lane: Lane[Wish, Placed | Replay] = Lane(
-    deciding.together, run=transactions.as_it_is, blocked=deciding.blocked
+    deciding.together, run=transactions.as_it_is, rows_of=deciding.locked_rows
 )
 
 

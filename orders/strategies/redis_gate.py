@@ -57,4 +57,4 @@ def _passage(wish: Wish) -> Passage:
     )
 
 
-_lane: Lane[Wish, Placed | Replay] = Lane(_decide, blocked=deciding.blocked)
+_lane: Lane[Wish, Placed | Replay] = Lane(_decide, rows_of=deciding.locked_rows)

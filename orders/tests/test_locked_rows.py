@@ -11,11 +11,10 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from orders.strategies import group_commit
 from orders.tests import buying
-from shop import transactions
+from shop import stuck_rows, transactions
 from shop.tests.factories import AccountFactory
-from shop.tests.racing import race
+from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,13 +23,6 @@ ONE_LOCK_WAIT = 5.0
 LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 LOCK_COUPON = "SELECT id FROM coupons_coupon WHERE id = %s FOR UPDATE"
 LOCK_ACCOUNT = "SELECT id FROM auth_user WHERE id = %s FOR UPDATE"
-
-
-@pytest.fixture(autouse=True)
-def _trusting_lane() -> Any:
-    """A lane that remembers a lock wait probes its batches; the next test's has seen none."""
-    yield
-    group_commit._lane._wary_until = float("-inf")
 
 
 def placed_at_once(*wanted: tuple[int, Product, str]) -> tuple[list[Any], float]:
@@ -62,6 +54,7 @@ def test_one_locked_product_stops_no_order_of_another_for_longer_than_a_lock_wai
         assert [is_refused(outcome) for outcome in outcomes] == [True, False]
         assert seconds < 2, "a repeated order of the locked product does not stop the lane again"
     assert Product.objects.get(pk=free.pk).reserved == 13
+    wait_until(lambda: not stuck_rows.are_there())
     assert buying.place(buyers[0], {locked: 1})
     assert buying.broken_laws() == []
 

@@ -1,5 +1,6 @@
 """A row that another transaction keeps locked fails the requests that need it, and no others of the lane."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 from django.db import connection, models
 
-from shop import group_commit, rows, transactions
+from shop import rows, stuck_rows, transactions
 from shop.errors import Unavailable
 from shop.group_commit import Lane
 from shop.tests import tally
+from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
 from shop.tests.test_group_commit import Gate, led_by, submit_in_order
 
@@ -37,9 +39,8 @@ def lock_all(wanted: Sequence[int]) -> list[int | Exception]:
     return list(wanted)
 
 
-def blocked(wanted: Sequence[int]) -> list[bool]:
-    locked = rows.locked(Row, set(wanted))
-    return [row in locked for row in wanted]
+def row_of(wanted: int) -> list[stuck_rows.Row]:
+    return [stuck_rows.Row(Row, wanted)]
 
 
 def submitted(lane: Lane[int, int], gate: Gate, wanted: Sequence[int]) -> list[Any]:
@@ -53,7 +54,7 @@ def first_through(gate: Gate, decide: Callable[[Sequence[int]], Sequence[Any]]) 
     """A lane whose first batch stops at the gate."""
     return Lane(
         lambda wanted: decide(wanted) if gate.is_open.is_set() else gate(wanted),
-        blocked=blocked,
+        rows_of=row_of,
         wait_seconds=60,
     )
 
@@ -86,6 +87,7 @@ def test_what_is_repeated_while_the_row_stays_locked_stops_the_lane_no_second_ti
                 lane.submit(tally.HOT)
             assert lane.submit(tally.OTHER) == tally.OTHER
         assert time.monotonic() - began_at < SOON
+    wait_until(lambda: not stuck_rows.are_there())
     assert lane.submit(tally.HOT) == tally.HOT
 
 
@@ -141,15 +143,39 @@ def test_a_poisonous_request_beside_a_locked_row_costs_one_lock_wait_more_at_mos
     assert seconds < ONE_LOCK_WAIT + SOON
 
 
-def test_a_request_is_refused_only_if_its_row_is_locked_each_time_that_is_asked(
-    counting: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rows of a hot product are locked by other processes time and again."""
-    monkeypatch.setattr(group_commit, "PROBE_PAUSE_SECONDS", 0.0)
-    answers = iter([[True, True], [False, True], [True]])
-    lane: Lane[int, int] = Lane(list, blocked=lambda wanted: next(answers))
-    waiters = [group_commit._Waiter(tally.HOT), group_commit._Waiter(tally.OTHER)]
-    assert lane._refuse_blocked(waiters) == [waiters[0]]
+def test_a_row_that_others_take_again_and_again_is_not_stuck(counting: None) -> None:
+    """Rows of a hot product are locked at almost any instant, by other processes' batches of 20 ms each."""
+    over = threading.Event()
+
+    def take_again_and_again() -> None:
+        while not over.is_set():
+            with holding(tally.LOCK, tally.HOT):
+                over.wait(0.02)
+
+    others = [threading.Thread(target=take_again_and_again) for _ in range(3)]
+    for other in others:
+        other.start()
+    try:
+        wanted = {stuck_rows.Row(Row, tally.HOT)}
+        wait_until(lambda: bool(rows.locked(Row, [tally.HOT])))
+        assert [stuck_rows.find(wanted) for _ in range(10)] == [set()] * 10
+        lane: Lane[int, int] = Lane(lock_all, rows_of=row_of)
+        assert [lane.submit(tally.HOT) for _ in range(10)] == [tally.HOT] * 10
+    finally:
+        over.set()
+        for other in others:
+            other.join()
+
+
+def test_a_stuck_row_is_forgotten_as_soon_as_it_is_free(counting: None) -> None:
+    wanted = {stuck_rows.Row(Row, tally.HOT), stuck_rows.Row(Row, tally.OTHER)}
+    with holding(tally.LOCK, tally.HOT):
+        assert stuck_rows.find(wanted) == {stuck_rows.Row(Row, tally.HOT)}
+        assert stuck_rows.known(wanted) == {stuck_rows.Row(Row, tally.HOT)}
+    began_at = time.monotonic()
+    wait_until(lambda: not stuck_rows.are_there())
+    assert time.monotonic() - began_at < SOON
+    assert ask(connection, "SELECT @@innodb_lock_wait_timeout") == [(ONE_LOCK_WAIT,)]
 
 
 def test_missing_rows_are_not_locked_ones(counting: None) -> None:
