@@ -6,8 +6,8 @@ and one flush per batch rather than per request. The idea is InnoDB's group comm
 (Hendler, Incze, Shavit, Tzafrir, SPAA 2010), moved up to where the business decides.
 
 It knows nothing of coupons or orders: a lane is a function `Sequence[request] -> Sequence[outcome]`. A batch
-that fails is split only where one of its requests may be to blame. When a row stays locked its owner says
-which requests need it: these fail, and the others go on.
+that fails is split only where one of its requests may be to blame. When a row stays locked the lane's
+`blocked` finds the requests that need it: these fail, and the others go on.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ PROBES = 3
 PROBE_PAUSE_SECONDS = 0.05
 # For so long after a lock wait that ran out batches are probed before they are decided: clients repeat what
 # failed, and each repetition would stop the lane for another lock wait.
-WARY_SECONDS = 30.0
+PROBE_AFTER_LOCK_WAIT_SECONDS = 30.0
 
 
 class _Waiter(Generic[Request]):
@@ -241,7 +241,7 @@ class Lane(Generic[Request, Outcome]):
             outcomes: Sequence[Any] = self._run(lambda: self._decided(requests)) if batch else []
         except Exception as error:
             if isinstance(error, transactions.LockWaitTimeout) and self._blocked and not is_again:
-                self._wary_until = time.monotonic() + WARY_SECONDS
+                self._wary_until = time.monotonic() + PROBE_AFTER_LOCK_WAIT_SECONDS
                 self._settle(self._refuse_blocked(batch), is_again=True)
                 return
             if _may_be_ones_fault(error, size=len(batch)):
@@ -260,7 +260,7 @@ class Lane(Generic[Request, Outcome]):
         return [waiter for waiter in batch if waiter.outcome is PENDING]
 
     def _probe(self, batch: Collection[_Waiter[Request]]) -> list[_Waiter[Request]]:
-        """Those whose rows are locked each time that their owner is asked."""
+        """Those whose rows `blocked` finds locked at each probe."""
         suspects = list(batch) if self._blocked else []
         for probe in range(PROBES):
             if not (suspects and self._blocked):
