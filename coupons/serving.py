@@ -71,7 +71,7 @@ class _Rotation:
             thread.start()
 
     def join(self) -> None:
-        """Return once all threads have ended, which `stop` tells them to, and let go of all lines."""
+        """Return once all threads have ended, after `stop` was set, and let go of all lines."""
         with self._changed:
             self._changed.notify_all()
         for thread in self._threads:
@@ -91,7 +91,7 @@ class _Rotation:
             connections.close_all()
 
     def _next(self) -> int | None:
-        """Wait for the line that is due first, and take it; None when told to stop."""
+        """Wait for the line that is due first, and take it; None once `stop` is set."""
         with self._changed:
             while not self._stop.is_set():
                 wait_seconds = self._deadlines[0][0] - time.monotonic() if self._deadlines else LOOK_SECONDS

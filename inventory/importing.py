@@ -1,4 +1,4 @@
-"""Importing stock in bulk: missing products are made, known ones take the file's word, goods received.
+"""Importing stock in bulk: new products are made, existing ones are updated from the file, goods received.
 
 A delivery has an id that is made before its first row is written. It is written chunk by chunk, each in a
 transaction that locks the delivery first and then its own products: orders wait for one chunk at most. How
@@ -71,7 +71,7 @@ class Imported:
 
 
 def preview(rows: Sequence[Row]) -> Imported:
-    """What importing these rows would come to by now. Reads without locks, so nothing waits for it.
+    """What importing these rows would change now. Reads without locks, so nothing waits for it.
 
     Raises `Invalid` as `receive` does.
     """

@@ -1,4 +1,4 @@
-"""The journal's lines of products made and changed: what they were, what they are, and at whose hands."""
+"""The journal's lines of products made and changed: what they were, what they are, and by which actor."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The laws that orders know of: L5's reserved half, L6, and L8 to L13. Set-based: one query a check."""
+"""The laws that orders know of: halves of L5 and L6, L8 for keys, L9 to L13. Set-based: one query a check."""
 
 from datetime import timedelta
 from typing import Any

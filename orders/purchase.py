@@ -199,7 +199,7 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
 
 
 def _follow_failure(sagas: Sequence[SagaRow]) -> None:
-    """Count what was declined before its buyer learns of it and tries again."""
+    """Count declined payments before the result is returned: the next attempt is checked against them."""
     charging.count_declines(sagas)
     _notify_settled(sagas)
 

@@ -65,7 +65,7 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 
 def _follow_failure(sagas: Sequence[SagaRow]) -> None:
-    """Count what was declined before its buyer learns of it and tries again."""
+    """Count declined payments before the result is returned: the next attempt is checked against them."""
     charging.count_declines(sagas)
     _notify(sagas)
 

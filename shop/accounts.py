@@ -40,7 +40,7 @@ def register(*, username: str, email: str, password: str) -> User:
     """Make an account.
 
     Raises `Invalid` with every wrong field, or with the code `taken` when the name is somebody's: the
-    unique constraint decides, so of two who ask at once one gets it. Raises `Overloaded` while too many
+    unique constraint decides, so of two requests at once one succeeds. Raises `Overloaded` while too many
     passwords are hashed.
     """
     given = {

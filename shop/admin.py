@@ -125,7 +125,7 @@ class CommittedTransactionAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(JournalLine)
 class JournalLineAdmin(ReadOnly, ModelAdmin):
-    """The journal, newest first. It is long: what narrows it down are words that an index knows."""
+    """The journal, newest first. It is long: it is narrowed down by indexed fields."""
 
     list_display = ["at", "what", "subject", "who", "order_id", "told", "detail"]
     list_filter = [

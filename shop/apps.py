@@ -25,7 +25,7 @@ class ShopConfig(AppConfig):
             ("firstcome_events_queued", "Events that wait to be delivered.", outbox.queued_count),
             (
                 "firstcome_events_refused",
-                "Queued events that were refused for good at their last attempt, and will die of it.",
+                "Queued events that were refused at their last attempt, and will become dead letters.",
                 outbox.refused_count,
             ),
             ("firstcome_events_dead", "Events refused for good, or given up.", replaying.dead_count),

@@ -1,4 +1,4 @@
-"""What calls of the API would silently ignore is refused at the start.
+"""System checks: settings that API dispatch ignores stop the process at its start.
 
 `shop.calls` takes calls past the middlewares that only pages need, and past most of what REST framework's own
 dispatch does. A throttle on a view, or a middleware for every request, would look right there and do nothing.
@@ -61,7 +61,7 @@ NEVER_CALLED = (
 
 @register("firstcome")
 def ignored(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
-    """What calls of the API would ignore, as Django's system checks tell it."""
+    """What calls of the API would ignore, as errors of Django's system checks."""
     return [*_middlewares(settings.MIDDLEWARE), *_views()]
 
 

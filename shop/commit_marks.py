@@ -1,4 +1,4 @@
-"""Marks of transactions that are to be done once: found, they tell that a COMMIT without an answer was done.
+"""Marks of transactions that are to be done once: a stored mark proves that the COMMIT succeeded.
 
 The idea is Oracle's Transaction Guard: a transaction writes an id that was made before it, under a unique
 key.

@@ -22,7 +22,7 @@ STRIPE_REMEMBERS_SECONDS = 82_800
 """An hour less than the day that Stripe keeps idempotency keys for."""
 SIGNING_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 SHORTEST_SIGNING_KEY = 32
-"""HMAC with SHA-256 wants a key that is no shorter than its result (RFC 7518)."""
+"""HMAC with SHA-256 needs a key that is no shorter than its result (RFC 7518)."""
 
 SHORTEST_SECRET_KEY = 50
 FEWEST_CHARACTERS = 10

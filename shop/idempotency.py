@@ -251,8 +251,8 @@ def sweep() -> int:
 def _forget(old: Sequence[IdempotencyKey]) -> set[int]:
     """Delete those of these old keys whose answer has been final for the whole retention. Returns their ids.
 
-    What a key has started may settle long after, or not yet: until it is told, a repeat must find the key, or
-    it would place a second order.
+    What a key has started may settle long after, or not yet: until that is final, a repeat must find the key,
+    or it would place a second order.
     """
     references = {row.reference for row in old if row.reference}
     unsettled: set[UUID | None] = set()

@@ -16,7 +16,7 @@ Lines = QuerySet[JournalLine]
 
 
 class ByActor(TextFilter):
-    """An account by its name or number; an unknown name is taken for a shell's user, who ran a command."""
+    """An account by its name or number; an unknown name is matched against OS users of commands."""
 
     title = "actor (name or number)"
     parameter_name = "by"

@@ -63,8 +63,8 @@ class _Line(NamedTuple):
 class _Outcome:
     """What became of a batch, line by line. What is in none of these was not sent.
 
-    `refused` were refused for good with this answer, and are tried again until that has lasted. `is_in_vain`
-    when the data platform is away, or fails. `has_woken` when others waited for these.
+    `refused` were refused for good with this answer, and are tried again until EVENT_REFUSED_SECONDS pass.
+    `is_in_vain` when the data platform is away, or fails. `has_woken` when others waited for these.
     """
 
     taken: list[_Line] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """How often an account may call: sliding windows, counted in each process and brought together in Redis.
 
 A call is counted in memory, without a round trip. A thread sends what is new to Redis and takes back what all
-processes counted, many accounts by one script; so a process learns of the others' calls at most 250 ms late,
+processes counted, many accounts by one script; so a process counts the others' calls at most 250 ms late,
 and an account may make a few calls too many meanwhile. While Redis is away each process counts alone, and
 what it counted is sent later.
 """
@@ -290,7 +290,7 @@ def _keep_together() -> None:
     while True:
         _wanted.wait()
         time.sleep(GATHER_SECONDS)
-        # Before the exchange: what is counted during it wants the next one.
+        # Before the exchange: what is counted during it needs the next one.
         _wanted.clear()
         try:
             bring_together()

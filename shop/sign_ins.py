@@ -67,7 +67,7 @@ def forget() -> None:
 
 
 def _name(account_id: int | None, username: str) -> str:
-    """One word for all spellings of a name that the database takes for the same account."""
+    """The canonical key of a username: one for all spellings that the database takes for the same account."""
     return f"name {username.casefold()}" if account_id is None else accounts.subject(account_id)
 
 
@@ -81,7 +81,7 @@ def _throttle(name: str, account_id: int | None, network: str) -> None:
 
 
 def _has_signed_in_lately(account_id: int, network: str) -> bool:
-    """Whether the journal has a sign-in to this account from this network."""
+    """Whether one of the account's last sign-ins in the journal came from this network."""
     lines = JournalLine.objects.filter(
         subject=accounts.subject(account_id), what=SIGNED_IN, at__gte=clock.now() - LATELY
     )

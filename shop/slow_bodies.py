@@ -30,7 +30,7 @@ BODY_SECONDS = 10.0
 CROWDED_SECONDS = 2.5
 """The same, while no more threads may read."""
 MOST = max(1, settings.WEB_THREADS * 3 // 4)
-"""Threads that may read bodies at once; the others go on with what has none."""
+"""Threads that may read bodies at once; the rest serve requests without bodies."""
 SUSPICIOUS_SECONDS = 1.0
 """From then on connections are looked at; until then a body costs nothing but its entry in a table."""
 LOOK_SECONDS = 0.25

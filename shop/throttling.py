@@ -83,7 +83,7 @@ def check(attempts: Sequence[Attempt]) -> None:
 
 
 def network(address: str) -> str:
-    """Whom an address stands for: a subscriber has a whole /64 of IPv6 to choose from, and one of IPv4."""
+    """The network of an address, limited as one: a subscriber has a whole /64 of IPv6, and one IPv4."""
     try:
         known = ip_address(address)
     except ValueError:

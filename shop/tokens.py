@@ -175,7 +175,7 @@ def _credential(user: User) -> str:
 def _still_good(claims: Mapping[str, Any], user: User) -> bool:
     """Whether the token is of this account with this password, and its family has not ended.
 
-    Tokens of the release before this one tell neither; the last of them expires `REFRESH_LIFETIME` after it.
+    Tokens of the release before this one have neither claim; the last expires `REFRESH_LIFETIME` after it.
     """
     if CREDENTIAL not in claims:
         return True

@@ -24,7 +24,7 @@ from shop.errors import Unavailable
 class Effect(Enum):
     """What a second run of the same work does, should the first one have committed after all.
 
-    The answer to a COMMIT can be lost, and then nothing tells whether it was done. `REPEATABLE` work leaves
+    The answer to a COMMIT can be lost: then it is unknown whether it committed. `REPEATABLE` work leaves
     the same rows as before and returns the same. `KEYED` work looks for what was done under a key that was
     made before the transaction, and returns that. `ONCE` is for all other work, which a repeat would do
     again, or find to be impossible: `run` recognises an attempt of it that has committed.
@@ -43,7 +43,7 @@ class DatabaseAway(Unavailable):
 
 
 class OutcomeUnknown(Unavailable):
-    """The answer to a COMMIT was lost, and nothing told since whether it was done."""
+    """The answer to a COMMIT was lost, and it is unknown whether it committed."""
 
 
 class TooManyConflicts(Unavailable):
@@ -106,7 +106,7 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection went away or could not be had, or leads to a server that is not the primary."""
+    """Whether the connection went away, could not be opened, or leads to a server that is not the primary."""
     return isinstance(error, InterfaceError) or (
         isinstance(error, OperationalError)
         and (_number(error) in LOST | NOT_PRIMARY or error.args == ("unable to open database file",))
@@ -125,7 +125,7 @@ def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_b
 
     Conflicts and lost connections are retried with full jitter. A connection that is lost during COMMIT, or
     what goes with it, may have committed, or may yet: `effect` says what a repeat of the work does then.
-    A batch sits through one lock wait at most. Raises `DatabaseAway` when the database stays away,
+    A batch waits for at most one lock timeout. Raises `DatabaseAway` when the database stays away,
     `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other conflicts don't end, and
     `OutcomeUnknown` instead of these two where a COMMIT may have been done. Inside another transaction it
     raises `TransactionManagementError`: what it returned would not be durable.

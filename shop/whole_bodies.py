@@ -113,7 +113,7 @@ def _read(source: Any, length: int, caller: Caller, *, is_declared: bool) -> byt
         body: bytes = source.read(length)
     finally:
         del reading[thread]
-    # In chunks, nothing tells one that was ended from a whole one: slow ones are not taken.
+    # In chunks, one that was ended can't be distinguished from a whole one: slow ones are not taken.
     is_slow = time.monotonic() - began_at >= slow_bodies.CROWDED_SECONDS
     if len(body) < length and (is_declared or is_slow):
         raise BodyIncomplete("The request's body did not arrive in time, or not whole; nothing was done.")

@@ -1,4 +1,4 @@
-"""One simulator as one process: listens on loopback unless told otherwise, and ends within a second."""
+"""One simulator as one process: listens on loopback without `--host`, and ends within a second."""
 
 import argparse
 import asyncio

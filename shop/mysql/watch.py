@@ -1,9 +1,9 @@
-"""A server that hangs, noticed within seconds: so that nobody waits for an answer that won't come.
+"""Notices a server that hangs within seconds, so that requests fail fast.
 
-A slow statement is let be: it may wait for a lock or for the disk, and its connection has a read timeout of
-its own. But a server that leaves two pings in a row unanswered answers nobody: a frozen machine, a network
-that swallows what it is given. Then the sockets of this process's connections are shut down, so that threads
-that read from one learn at once that it is lost, and new connections are refused here until it answers again.
+A slow statement is not interrupted: it may wait for a lock or for the disk, and its connection has a read
+timeout of its own. But a server that leaves two pings in a row unanswered is unresponsive: a frozen machine,
+a network that drops packets. Then the sockets of this process's connections are shut down, so that threads
+that read from one fail at once, and new connections are refused here until the server answers again.
 A connection in COMMIT may finish: it is shut down only when the server stays away as long as requests wait.
 """
 

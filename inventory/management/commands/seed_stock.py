@@ -26,7 +26,7 @@ name low_stock_threshold as well, where an empty cell means never.
 A product that is missing is created; one that exists takes the line's name and price. The quantity is
 received: it is added to what is on hand. So every run is a delivery, and the same file run twice arrives
 twice, unless it is run with the id of the first: --delivery goes on where a run was interrupted, and does
-nothing more when all of it is in. --dry-run tells line by line what would happen. One bad line, and nothing
+nothing more when all of it is in. --dry-run shows line by line what would happen. One bad line, and nothing
 is imported; what is good comes in by 500 lines at a time, while orders go on.
 """
 
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Dry run, nothing was written: {_summary(imported)}")
 
     def _receive(self, contents: Contents, delivery_id: UUID, reason: str) -> None:
-        # Told before: a run that is killed leaves no word.
+        # Printed first, since a killed run prints nothing.
         self.stderr.write(f"Delivery {delivery_id}; should this be interrupted, go on with --delivery.")
         try:
             with journal.acting(shell.operator()), _progress(len(contents.rows)) as on_progress:
