@@ -15,7 +15,8 @@ from shop import clock
 def main() -> None:
     django.setup()
     clock.refuse_skewed_host()
-    os.execv(sys.executable, [sys.executable, "-m", "granian", *sys.argv[1:]])
+    # By HTTP/2 one connection could hold every thread that reads a body, and granian frees none of them.
+    os.execv(sys.executable, [sys.executable, "-m", "granian", "--http", "1", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
