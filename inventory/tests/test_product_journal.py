@@ -84,6 +84,7 @@ def test_a_price_changed_by_an_upload_is_noted_once_it_is_confirmed() -> None:
         "price": 900,
         "is_active": True,
         "low_stock_threshold": None,
+        "limit_per_account": None,
     }
 
 
