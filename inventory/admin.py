@@ -234,12 +234,26 @@ class StockMovementAdmin(ReadOnly, ModelAdmin):
     ordering = ["-id"]
 
 
+class ProgressFilter(admin.SimpleListFilter):
+    """Whether all of a delivery is in."""
+
+    title, parameter_name = "progress", "progress"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("unfinished", "Unfinished"), ("finished", "Finished")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Delivery]") -> "QuerySet[Delivery]":
+        is_unfinished = {"unfinished": True, "finished": False}.get(self.value() or "")
+        return queryset if is_unfinished is None else queryset.filter(finished_at__isnull=is_unfinished)
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnly, ModelAdmin):
     """How far each is: one that is not finished goes on when it is run, or confirmed, again."""
 
     list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
-    list_filter = [("finished_at", admin.EmptyFieldListFilter), "started_at"]
+    readonly_fields = ["started_at"]
+    list_filter = [ProgressFilter, "started_at"]
     search_fields = ["=id", "reason"]
     ordering = ["-started_at"]
 

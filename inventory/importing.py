@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import IntegrityError
+from django.db.models import QuerySet
 from structlog import get_logger
 
 from inventory import levels, movements, product_journal
@@ -109,9 +110,13 @@ def read_delivery(delivery_id: UUID) -> Delivery | None:
     return Delivery.objects.filter(pk=delivery_id).first()
 
 
+def unfinished() -> QuerySet[Delivery]:
+    """The deliveries that have begun and are not all in, the oldest first: each waits to be run again."""
+    return Delivery.objects.filter(finished_at__isnull=True).order_by("started_at")
+
+
 def unfinished_count() -> int:
-    """How many deliveries have begun and are not all in: each waits to be run again with its id."""
-    return Delivery.objects.filter(finished_at__isnull=True).count()
+    return unfinished().count()
 
 
 def _imported(delivery: Delivery, *, is_repeat: bool) -> Imported:

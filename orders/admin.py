@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
@@ -38,6 +39,7 @@ class OrderLineInline(ReadOnly, TabularInline):
 class RefundInline(ReadOnly, TabularInline):
     model = Refund
     fields = ["id", "status", "amount", "points_amount", "card_amount", "reason", "created_at"]
+    readonly_fields = ["id"]
     ordering = ["id"]
     show_change_link = True
 
@@ -68,13 +70,34 @@ class Overdue(admin.SimpleListFilter):
 
 @admin.register(Order)
 class OrderAdmin(ReadOnly, ModelAdmin):
-    list_display = ["id", "account", "status", "total_amount", "points_amount", "card_amount", "placed_at"]
+    list_display = [
+        "id",
+        "account",
+        "status",
+        "total_amount",
+        "points_amount",
+        "card_amount",
+        "placed_at",
+        "expires_at",
+    ]
+    readonly_fields = ["cannot_expire", "journal"]
     list_filter = ["status", Overdue]
     list_select_related = ["account"]
     search_fields = ["id", "account__username", "coupon_code"]
     ordering = ["-id"]
     inlines = [OrderLineInline, RefundInline]
     show_full_result_count = False
+
+    @display(description="why it can't expire")
+    def cannot_expire(self, order: Order) -> str:
+        """Of an unpaid one past its time; the last reason that was noted."""
+        line = ending.last_failure(order.pk) if ending.is_lapsed(order) else None
+        return f"{line.at:%Y-%m-%d %H:%M:%S} {line.detail}" if line else ""
+
+    @display(description="journal")
+    def journal(self, order: Order) -> str:
+        page = reverse("admin:shop_journalline_changelist")
+        return format_html('<a href="{}?q={}" class="underline">What happened to it</a>', page, order.pk)
 
 
 @admin.register(OrderLine)

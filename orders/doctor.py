@@ -20,7 +20,9 @@ def overdue(count: int) -> Finding:
             "overdue orders",
             f"{count} unpaid orders have not expired in time, and hold stock",
             "Look whether beat and a worker run. If so, the admin lists them (Orders, by expiry: overdue), "
-            f"and the journal has the reason of each that can't expire (`{ending.CANNOT_EXPIRE}`): put it "
-            "right, and they expire within seconds.",
+            f"and the page of each has the journal's reason (`{ending.CANNOT_EXPIRE}`): put it right, and "
+            "they expire within seconds. Without a reason there, another transaction keeps rows locked: "
+            "the workers' log says `orders expire later: what they hold is locked`; find that transaction "
+            "in information_schema.innodb_trx, and end it by KILL.",
         )
     return ok("overdue orders", "none")

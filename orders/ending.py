@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from structlog import get_logger
 
 from coupons import holding
@@ -24,6 +24,9 @@ EXPIRED_AT_ONCE = 100
 # Long beside the pauses between two passes.
 OVERDUE_AFTER = timedelta(minutes=1)
 CANNOT_EXPIRE = "order.cannot_expire"
+# Each pass tries again: errors that differ each time must not fill the journal.
+NOTED_WITHIN = timedelta(hours=1)
+MOST_NOTED = 3
 
 
 def cancel(*, order_id: UUID, account_id: int | None) -> Order:
@@ -39,7 +42,8 @@ def expire_due() -> int:
     """End the orders whose time to be paid is over. Returns how many.
 
     One that can't be ended keeps its stock and stops no other: it is noted in the journal and tried again by
-    the next call, as is one whose rows stay locked. Raises `Unavailable` without the database.
+    the next call. So is, without a note, one whose rows stay locked or whose outcome is unknown. Raises
+    `Unavailable` without the database.
     """
     ended, last = 0, None
     while due := _due(after=last):
@@ -55,6 +59,11 @@ def overdue() -> Q:
 
 def overdue_count() -> int:
     return Order.objects.filter(overdue()).count()
+
+
+def last_failure(order_id: UUID) -> JournalLine | None:
+    """The last noted reason why the order can't expire."""
+    return _failures(order_id).first()
 
 
 def is_lapsed(order: Order | NewOrder) -> bool:
@@ -100,6 +109,9 @@ def _expire_due(order_ids: list[UUID]) -> int:
         raise
     except transactions.LockWaitTimeout:
         return _expire_one_by_one(_unblocked(order_ids))
+    except transactions.OutcomeUnknown:
+        log.warning("orders may have expired: the next pass finds out", orders=len(order_ids))
+        return 0
     except Exception:
         return _expire_one_by_one(order_ids)
 
@@ -116,6 +128,8 @@ def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
             left = deque(_unblocked(left))
         except transactions.TooManyConflicts:
             log.info("an order expires later: others change what it holds", order=str(order_id))
+        except transactions.OutcomeUnknown:
+            log.warning("an order may have expired: the next pass finds out", order=str(order_id))
         except Exception as error:
             if transactions.run(partial(_note_failure, order_id, error), transactions.ONCE):
                 log.exception("an order can't expire, and keeps its stock", order=str(order_id))
@@ -137,17 +151,30 @@ def _unblocked(order_ids: Collection[UUID]) -> list[UUID]:
 
 
 def _note_failure(order_id: UUID, error: Exception) -> bool:
-    """Note for operators why the order can't expire; False when it was noted before: each pass tries it."""
-    if JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).exists():
+    """Note for operators why the order can't expire; False for what they know, as each pass tries it."""
+    detail = f"{type(error).__name__}: {error}"[: journal.LONGEST_DETAIL]
+    if _is_noted(order_id, detail):
         return False
     journal.note(
         what=CANNOT_EXPIRE,
         subject=f"order {order_id}",
         order_id=order_id,
-        detail=f"{type(error).__name__}: {error}",
+        detail=detail,
         is_internal=True,
     )
     return True
+
+
+def _is_noted(order_id: UUID, detail: str) -> bool:
+    """Whether it is the last noted, or was noted lately, or as much was noted lately as there may be."""
+    lines = list(_failures(order_id).values_list("detail", "at")[:MOST_NOTED])
+    lately = [known for known, at in lines if at > clock.now() - NOTED_WITHIN]
+    return detail in lately or len(lately) == MOST_NOTED or (bool(lines) and lines[0][0] == detail)
+
+
+def _failures(order_id: UUID) -> QuerySet[JournalLine]:
+    """The newest first."""
+    return JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).order_by("-id")
 
 
 def _expire(order_ids: Collection[UUID]) -> int:

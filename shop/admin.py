@@ -43,6 +43,7 @@ class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
     list_display = ["username", "email", "is_active", "is_staff", "date_joined"]
     actions = ["disable"]
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     @admin.action(description="Disable the selected accounts", permissions=["change"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
@@ -133,15 +134,12 @@ class JournalLineAdmin(ReadOnly, ModelAdmin):
         journal_filters.ByWhat,
         journal_filters.Since,
         journal_filters.Before,
-        "actor",
-        "delivery",
+        ("actor", journal_filters.KindOfActor),
+        ("delivery", journal_filters.EventDelivery),
     ]
     list_filter_submit = True
     search_fields = ["subject", "order_id"]
-    search_help_text = (
-        "An order's id, or a subject as it is written: `account 42`, `campaign 3`, `coupon CODE`, "
-        "`group 2`, `product 7`, `wallet 42`."
-    )
+    search_help_text = "An order's id, or a subject: product 7"
     ordering = ["-id"]
     actions = ["replay"]
     paginator = InfinitePaginator
@@ -149,7 +147,7 @@ class JournalLineAdmin(ReadOnly, ModelAdmin):
 
     @display(description="by")
     def who(self, line: JournalLine) -> str:
-        return f"{line.actor} {line.actor_name or line.actor_id or ''}".strip()
+        return f"{line.get_actor_display()} {line.actor_name or line.actor_id or ''}".strip()
 
     @display(description="event", label={"dead": "danger", "queued": "warning"})
     def told(self, line: JournalLine) -> str:

@@ -23,6 +23,7 @@ from shop.models import JournalLine
 Actor = JournalLine.Actor
 
 LINES_PER_STATEMENT = 1_000
+LONGEST_DETAIL = 255
 QUEUED = JournalLine.Delivery.QUEUED.value
 
 
@@ -162,7 +163,7 @@ def line(
         order_id,
         _json(before),
         _json(after),
-        detail[:255],
+        detail[:LONGEST_DETAIL],
         reference,
         is_internal,
         QUEUED if is_outgoing else "",

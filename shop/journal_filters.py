@@ -1,7 +1,12 @@
 """Filters of the journal's page, each with an index: the actor, what happened, and when."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from django.contrib import messages
+from django.contrib.admin import ChoicesFieldListFilter
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_date, parse_datetime
@@ -15,52 +20,92 @@ from shop.models import JournalLine
 Lines = QuerySet[JournalLine]
 
 
-class ByActor(TextFilter):
+class WordFilter(TextFilter):
+    """A field to write in, under its title as it stands."""
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        name = self.parameter_name
+        yield {"form": self.form_class(name=name, label=self.title, data={name: self.value()})}
+
+    def queryset(self, request: HttpRequest, lines: Lines) -> Lines:
+        word = (self.value() or "").strip()
+        return self.narrow(request, lines, word) if word else lines
+
+    def narrow(self, request: HttpRequest, lines: Lines, word: str) -> Lines:
+        """The lines that the word, which is not empty, stands for."""
+        raise NotImplementedError
+
+
+class ByActor(WordFilter):
     """An account by its name or number; an unknown name is matched against OS users of commands."""
 
-    title = "actor (name or number)"
+    title = "Actor: name or number of an account"
     parameter_name = "by"
 
-    def queryset(self, request: HttpRequest, lines: Lines) -> Lines:
-        word = (self.value() or "").strip()
-        if not word:
-            return lines
-        account_id = accounts.id_of(word) or (int(word) if word.isdecimal() and len(word) < 19 else None)
-        if account_id is None:
-            return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
-        return lines.filter(actor_id=account_id)
+    def narrow(self, request: HttpRequest, lines: Lines, word: str) -> Lines:
+        account_id = accounts.id_of(word) or _number_of_account(word)
+        if account_id is not None:
+            return lines.filter(actor_id=account_id)
+        messages.warning(
+            request,
+            f"No account has the name or number “{word}”. Listed is what a user of this name has done on a "
+            "server's command line.",
+        )
+        return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
 
 
-class ByWhat(TextFilter):
+class ByWhat(WordFilter):
     """What happened, or how it begins: `product.` for all that was done to products."""
 
-    title = "what happened"
+    title = "What happened: order.paid, or order. for all of orders"
     parameter_name = "happened"
 
-    def queryset(self, request: HttpRequest, lines: Lines) -> Lines:
-        word = (self.value() or "").strip()
-        return lines.filter(what__startswith=word) if word else lines
+    def narrow(self, request: HttpRequest, lines: Lines, word: str) -> Lines:
+        return lines.filter(what__startswith=word)
 
 
-class Since(TextFilter):
-    """A day or an instant, UTC; nothing at all for what is neither."""
+class Since(WordFilter):
+    """A day or an instant, UTC; what is neither narrows nothing down, and a message says so."""
 
-    title = "since (2026-11-21, or 2026-11-21 14:30)"
+    title = "Since: 2026-11-21, or 2026-11-21 14:30 (UTC)"
     parameter_name = "since"
     lookup = "at__gte"
 
-    def queryset(self, request: HttpRequest, lines: Lines) -> Lines:
-        text = (self.value() or "").strip()
-        if not text:
-            return lines
-        instant = _instant(text)
-        return lines.none() if instant is None else lines.filter(**{self.lookup: instant})
+    def narrow(self, request: HttpRequest, lines: Lines, word: str) -> Lines:
+        instant = _instant(word)
+        if instant is not None:
+            return lines.filter(**{self.lookup: instant})
+        messages.warning(
+            request,
+            f"“{word}” is not understood as a time, and was left out of the search: write 2026-11-21 or "
+            "2026-11-21 14:30.",
+        )
+        return lines
 
 
 class Before(Since):
-    title = "before"
+    title = "Before: a day or an instant, as above"
     parameter_name = "before"
     lookup = "at__lt"
+
+
+class KindOfActor(ChoicesFieldListFilter):
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.title = "kind of actor"
+
+
+class EventDelivery(ChoicesFieldListFilter):
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.title = "delivery of the event"
+
+
+def _number_of_account(word: str) -> int | None:
+    """The account's number, if there is such an account."""
+    if not word.isdecimal() or len(word) >= 19:
+        return None
+    return User.objects.filter(pk=int(word)).values_list("pk", flat=True).first()
 
 
 def _instant(text: str) -> Any:

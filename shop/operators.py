@@ -22,6 +22,9 @@ from shop.errors import FirstcomeError
 class ReadOnly:
     """Neither added nor changed nor deleted by hand."""
 
+    # These tables are long, and the count beside each choice of a filter would read all of them.
+    show_facets = admin.ShowFacets.NEVER
+
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 

@@ -103,6 +103,8 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "LOGIN": {"form": "shop.operators.SignInForm"},
 }
+# The admin's is the only page to sign in on.
+LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "var" / "static"))
 LANGUAGE_CODE = "en"

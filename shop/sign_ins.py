@@ -92,7 +92,7 @@ def _has_signed_in_lately(account_id: int, network: str) -> bool:
 def _note_success(user: User, address: str) -> None:
     actor = Actor.STAFF if user.is_staff else Actor.ACCOUNT
     by = Who(actor, user.pk, user.get_username(), journal.who().request_id)
-    _note(what=SIGNED_IN, about=accounts.subject(user.pk), after={"address": address}, by=by)
+    _note(SIGNED_IN, accounts.subject(user.pk), by, address=address)
 
 
 def _note_failure(name: str, account_id: int | None, address: str) -> None:
@@ -113,11 +113,15 @@ def _note_failure(name: str, account_id: int | None, address: str) -> None:
         unnoted, _unnoted = _unnoted, 0
     about = "account unknown" if account_id is None else accounts.subject(account_id)
     by = Who(Actor.ANON, request_id=journal.who().request_id)
-    _note(what=FAILED, about=about, after={"address": address, "failures_without_a_line": unnoted}, by=by)
+    _note(FAILED, about, by, address=address, failures_without_a_line=unnoted)
 
 
-def _note(*, what: str, about: str, after: dict[str, str | int], by: Who) -> None:
+def _note(what: str, about: str, by: Who, *, address: str, **after: int) -> None:
+    """The address is told in words as well, for the journal's list."""
+    known = {"address": address, **after}
     transactions.run(
-        lambda: journal.note(what=what, subject=about, after=after, by=by, is_internal=True),
+        lambda: journal.note(
+            what=what, subject=about, after=known, detail=f"from {address}", by=by, is_internal=True
+        ),
         transactions.ONCE,
     )

@@ -9,14 +9,16 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
-from inventory import audit, importing
+from inventory import audit, doctor, importing
 from inventory.importing import Imported, Row
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop import gauges, transactions
 from shop.errors import Rejected
 from shop.models import JournalLine
+from shop.tests.commands import run
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
@@ -95,6 +97,26 @@ def test_a_delivery_that_was_interrupted_goes_on_where_it_ended() -> None:
     assert set(on_hand().values()) == {100}
     assert importing.unfinished_count() == 0
     assert all(one.holds for one in audit.audit())
+
+
+def test_the_doctor_names_an_interrupted_delivery_and_the_command_that_goes_on_with_it(
+    tmp_path: Path,
+) -> None:
+    delivery_id, file = uuid4(), tmp_path / "delivery.csv"
+    file.write_text("sku,name,price,quantity\nA,a,1,100\nB,b,1,100\nC,c,1,100\n")
+    with pytest.raises(Interrupted):
+        deliver(rows_of("A", "B", "C"), delivery_id, on_progress=interrupt_after(2))
+    assert "unfinished deliveries: none" in run("doctor")[1], "it may be at work still"
+
+    Delivery.objects.update(started_at=timezone.now() - doctor.UNFINISHED_AFTER)
+    told = run("doctor")[1]
+    assert "warning  unfinished deliveries: 1 began more than 10 minutes ago" in told
+    assert f"{delivery_id} (delivery), 2 of 3 rows" in told
+    assert "seed_stock FILE --delivery ID" in told
+
+    run("seed_stock", str(file), "--delivery", str(delivery_id))
+    assert set(on_hand().values()) == {100}
+    assert [finding.level for finding in doctor.examine()] == ["ok"]
 
 
 def test_a_delivery_that_is_in_is_not_brought_in_again() -> None:

@@ -10,8 +10,10 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from uuid_utils.compat import uuid7
 
 from inventory import audit, importing, stock_uploads, tasks
 from inventory.models import Delivery, Product, StockMovement
@@ -31,12 +33,6 @@ def operator() -> Client:
     client = Client()
     client.force_login(SuperuserFactory.create(username="ada"))
     return client
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Uploads that nobody confirms stay behind: here, and go with the test."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def upload(client: Client, text: str, *, name: str = "delivery.csv") -> Any:
@@ -181,12 +177,17 @@ def test_a_delivery_that_is_half_in_and_whose_file_is_elsewhere_is_not_to_be_upl
     assert "Upload it again" not in told
 
 
-def test_deliveries_are_listed(operator):
+def test_deliveries_are_listed_by_whether_all_of_them_is_in(operator):
     confirm(operator, upload(operator, f"{HEADER}TEA,Tea,1,3\n"))
-    for address in ("", "?finished_at__isempty=0", f"{Delivery.objects.get().pk}/change/"):
-        page = operator.get(f"/admin/inventory/delivery/{address}")
-        assert page.status_code == 200
-        assert str(Delivery.objects.get().pk) in text_of(page)
+    finished = Delivery.objects.get()
+    unfinished = Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)
+    for progress, listed in (("finished", [finished]), ("unfinished", [unfinished])):
+        page = operator.get("/admin/inventory/delivery/", {"progress": progress})
+        assert list(page.context["cl"].result_list) == listed
+        assert "By progress" in text_of(page)
+    page = text_of(operator.get(f"/admin/inventory/delivery/{finished.pk}/change/"))
+    assert str(finished.pk) in page
+    assert "Started at" in page
 
 
 def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
@@ -220,6 +221,11 @@ def test_importing_needs_the_permissions_of_all_that_it_does():
 
 def deliveries() -> list[Path]:
     return sorted(Path(tempfile.gettempdir()).glob("firstcome-delivery-*"))
+
+
+def test_no_test_leaves_an_upload_in_the_working_folder():
+    """It did where no folder for temporary files could be used, and the file was committed."""
+    assert list(settings.BASE_DIR.glob("firstcome-delivery-*")) == []
 
 
 def age(path: Path, seconds: float) -> None:

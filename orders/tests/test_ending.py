@@ -1,10 +1,15 @@
 """Cancelling and expiring: what an unpaid order held is free again, once."""
 
 import logging
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -16,7 +21,9 @@ from orders.models import Order
 from orders.tests import buying
 from shop import gauges
 from shop.models import JournalLine
-from shop.tests.second_connection import holding
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import ask, holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ONE_LOCK_WAIT = 5.0
@@ -84,6 +91,86 @@ def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_exp
     assert buying.broken_laws() == []
 
 
+@contextmanager
+def orders_refused(reason: str) -> Iterator[None]:
+    """The database refuses every change of an order."""
+    ask(
+        connection,
+        "CREATE TRIGGER order_refused BEFORE UPDATE ON orders_order FOR EACH ROW "
+        "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = %s",
+        reason,
+    )
+    try:
+        yield
+    finally:
+        ask(connection, "DROP TRIGGER order_refused")
+
+
+def noted_of(order: Order) -> list[str]:
+    lines = JournalLine.objects.filter(order_id=order.id, what="order.cannot_expire").order_by("id")
+    return list(lines.values_list("detail", flat=True))
+
+
+def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal() -> None:
+    product = ProductFactory.create(on_hand=5)
+    order = buying.place(buying.account().id, {product: 2}).order
+    lapse(order)
+
+    with orders_refused("the disk is full"):
+        ending.expire_due()
+    Product.objects.update(reserved=1)
+    for _ in range(2):
+        ending.expire_due()
+
+    first, second = noted_of(order)
+    assert "the disk is full" in first
+    assert "reserved_within_on_hand" in second
+
+
+def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal() -> None:
+    order = buying.place(buying.account().id, {ProductFactory.create(on_hand=5): 2}).order
+    lapse(order)
+
+    for reason in ["one", "two", "one", "two"]:
+        with orders_refused(reason):
+            ending.expire_due()
+    assert len(noted_of(order)) == 2
+    for reason in ["three", "four", "five"]:
+        with orders_refused(reason):
+            ending.expire_due()
+    assert len(noted_of(order)) == ending.MOST_NOTED
+
+    JournalLine.objects.update(at=timezone.now() - ending.NOTED_WITHIN)
+    with orders_refused("six"):
+        ending.expire_due()
+    assert "six" in noted_of(order)[-1]
+
+
+@pytest.mark.parametrize("is_one_by_one", [False, True])
+def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(
+    is_one_by_one: bool, tmp_path: Path
+) -> None:
+    """The reply to its COMMIT is lost, and the COMMIT arrives only once the attempts have ended."""
+    buyer = buying.account()
+    order = buying.place(buyer.id, {ProductFactory.create(on_hand=5): 1}).order
+    lapse(order)
+    wrong = ProductFactory.create(on_hand=5)
+    if is_one_by_one:
+        lapse(buying.place(buyer.id, {wrong: 2}).order)
+        Product.objects.filter(pk=wrong.pk).update(reserved=1)
+    has_ended = threading.Event()
+
+    with losing_reply_to_commit(tmp_path, before_commit=lambda: has_ended.wait(30)) as is_lost:
+        began_at = time.monotonic()
+        ended = ending.expire_due()
+        assert time.monotonic() - began_at < ONE_LOCK_WAIT + 2
+        has_ended.set()
+        assert is_lost.is_set()
+
+    assert (ended, noted_of(order)) == (0, [])
+    wait_until(lambda: buying.state_of(order.id) == "expired")
+
+
 def test_orders_of_a_product_that_is_locked_for_long_expire_later_and_the_others_now() -> None:
     buyer = buying.account()
     locked, free = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9)
@@ -123,3 +210,20 @@ def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(
     ending.expire_due()
     assert [finding.level for finding in doctor.examine()] == ["ok"]
     assert b"firstcome_orders_overdue 0.0" in gauges.exposition()
+
+
+def test_the_page_of_an_order_that_cannot_expire_says_why_and_leads_to_its_journal(
+    admin_client: Client,
+) -> None:
+    product = ProductFactory.create(on_hand=5)
+    order = buying.place(buying.account().id, {product: 2}).order
+    lapse(order)
+    Product.objects.update(reserved=1)
+    ending.expire_due()
+
+    page = admin_client.get(f"/admin/orders/order/{order.id}/change/").content.decode()
+    assert "reserved_within_on_hand" in page
+    journal = f"/admin/shop/journalline/?q={order.id}"
+    assert journal in page
+    assert "order.cannot_expire" in admin_client.get(journal).content.decode()
+    assert "column-expires_at" in admin_client.get("/admin/orders/order/").content.decode()

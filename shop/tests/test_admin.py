@@ -240,3 +240,23 @@ def test_the_right_password_opens_the_admin() -> None:
 
     assert opened.status_code == 302
     assert opened.headers["Location"] == "/admin/"
+
+
+@pytest.mark.django_db
+def test_signing_in_without_saying_where_to_leads_to_the_admins_front_page() -> None:
+    SuperuserFactory(username="ada")
+
+    opened = Client().post(reverse("admin:login"), {"username": "ada", "password": PASSWORD}, follow=True)
+
+    assert opened.redirect_chain == [("/admin/", 302)]
+    assert opened.status_code == 200
+
+
+@pytest.mark.django_db
+def test_no_list_of_a_long_table_counts_its_rows_for_each_choice_of_a_filter() -> None:
+    client = signed_in(SuperuserFactory())
+    for model, pages in admin.site._registry.items():
+        if pages.show_full_result_count:
+            continue
+        page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        assert not client.get(page, {"_facets": "True"}).context["cl"].add_facets, model

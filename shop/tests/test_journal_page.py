@@ -1,10 +1,13 @@
 """Operators search the journal by actor, by what happened, by subject and by time."""
 
+import re
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -43,11 +46,20 @@ def _lines(operator: User) -> None:
         )
 
 
-def found(operator: User, **asked: object) -> list[str]:
+def page_of(operator: User, **asked: object) -> Any:
     page = reverse("admin:shop_journalline_changelist")
     answer = signed_in(operator).get(f"{page}?{urlencode(asked)}")
     assert answer.status_code == 200
-    return sorted(line.detail for line in answer.context["cl"].result_list)
+    return answer
+
+
+def found(operator: User, **asked: object) -> list[str]:
+    return sorted(line.detail for line in page_of(operator, **asked).context["cl"].result_list)
+
+
+def said(operator: User, **asked: object) -> list[str]:
+    """The page's messages."""
+    return [str(message) for message in page_of(operator, **asked).context["messages"]]
 
 
 def test_the_journal_is_searched_by_actor(operator: User) -> None:
@@ -73,8 +85,43 @@ def test_the_journal_is_searched_by_date(operator: User) -> None:
     assert found(operator, since=day) == ["line 0", "line 2"]
     assert found(operator, before=f"{day} 12:30") == ["line 1", "line 3"]
     assert found(operator, since=f"{day}T00:00:00Z", by="olga") == ["line 0"]
-    assert found(operator, since="yesterday") == []
-    assert found(operator, since="2026-13-45") == []
+
+
+def test_a_time_that_is_not_understood_is_said_to_be_so_and_empties_no_list(operator: User) -> None:
+    for asked in ({"since": "yesterday"}, {"before": "2026-13-45"}):
+        [warning] = said(operator, **asked)
+        [word] = asked.values()
+        assert f"“{word}” is not understood as a time" in warning
+        assert len(found(operator, **asked)) == 4
+    assert said(operator, since="2026-11-21", before="2026-11-21 14:30") == []
+
+
+def test_an_actor_that_no_account_is_is_said_to_be_unknown(operator: User) -> None:
+    for word in ("nobody", "99999999", "9" * 30):
+        [warning] = said(operator, by=word)
+        assert f"No account has the name or number “{word}”" in warning
+    assert said(operator, by="olga") == said(operator, by=operator.pk) == []
+
+
+def test_each_filter_of_the_journal_has_a_title_of_its_own_that_reads(operator: User) -> None:
+    page = re.sub(r"\s+", " ", page_of(operator).content.decode())
+    for title in ("Actor: name", "What happened: ", "Since: 20", "Before: a day"):
+        assert title in page
+    assert "By since" not in page and "By before" not in page and "By actor" not in page
+    assert "By kind of actor" in page and "By delivery of the event" in page
+
+
+def test_a_failed_sign_in_shows_its_address_in_the_list_and_an_actor_that_was_not_signed_in(
+    operator: User,
+) -> None:
+    Client(REMOTE_ADDR="192.0.2.7").post(
+        "/api/v1/auth/token", {"username": "ada", "password": "wrong"}, content_type="application/json"
+    )
+
+    page = page_of(operator, happened="account.sign_in_failed")
+    assert "from 192.0.2.7" in page.content.decode()
+    listed = page.context["cl"]
+    assert [listed.model_admin.who(line) for line in listed.result_list] == ["not signed in"]
 
 
 def test_the_journal_is_searched_by_all_of_it_together(operator: User) -> None:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.markup import escape
 
+from inventory import doctor as inventory_doctor
 from orders import doctor as orders_doctor
 from shop import doctor
 from shop.doctor.findings import Finding
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, json: bool, **_: Any) -> None:
-        findings = [*doctor.examine(), *orders_doctor.examine()]
+        findings = [*doctor.examine(), *orders_doctor.examine(), *inventory_doctor.examine()]
         if json:
             self.stdout.write(_as_json(findings))
         else:

@@ -1,0 +1,12 @@
+"""What the tests of stock share."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Uploads that are never confirmed are left in the test's own folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -1,0 +1,90 @@
+"""Operators' pages of single rows: the page of one row of every model opens."""
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from coupons.models import Campaign, Confirmation, QueueTicket
+from coupons.tests.factories import campaign_with_codes, coupon_of
+from inventory.models import Delivery
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
+from payments.models import Reconciliation, WebhookEvent
+from payments.tests.factories import PaymentFactory, wallet
+from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def _a_row_of_every_model() -> None:
+    now, account = timezone.now(), AccountFactory.create()
+    Group.objects.create(name="warehouse")
+    CommittedTransaction.objects.create(id=uuid7(), at=now)
+    IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
+    JournalLine.objects.create(at=now, actor="system", what="product.changed", subject="product 7")
+    Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)
+    Reconciliation.objects.create(started_at=now, ended_at=now, checked=1, differences=0, refunded=0)
+    WebhookEvent.objects.create(gateway="simulator", event_id="1", received_at=now, handled_at=now)
+    wallet(points=5)
+    _fill_coupons()
+    _fill_orders(PaymentFactory.create().order)
+
+
+def _fill_coupons() -> None:
+    now = timezone.now()
+    campaign = campaign_with_codes(Campaign.CodeSource.POOL)
+    coupon_of(campaign)
+    Confirmation.objects.create(
+        campaign=campaign, account=AccountFactory.create(), code="C-1", taken_at=now, next_attempt_at=now
+    )
+    QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), number=1, created_at=now)
+
+
+def _fill_orders(order: Order) -> None:
+    now = timezone.now()
+    line = OrderLine.objects.create(
+        order=order,
+        product=ProductFactory.create(on_hand=1),
+        sku="TEA",
+        name="Tea",
+        quantity=1,
+        unit_price=500,
+        line_amount=500,
+    )
+    refund = Refund.objects.create(
+        order=order, amount=500, points_amount=0, card_amount=500, reason="It came broken.", created_at=now
+    )
+    RefundLine.objects.create(refund=refund, line=line, quantity=1, amount=500)
+    saga = Saga.objects.create(
+        kind="refund",
+        subject_id=refund.pk,
+        about_id=order.pk,
+        next_attempt_at=now,
+        deadline_at=now,
+        created_at=now,
+    )
+    SagaLog.objects.create(saga=saga, step="refund_card", direction="do", event="failed", attempt=1, at=now)
+
+
+@pytest.mark.usefixtures("_a_row_of_every_model")
+def test_the_page_of_one_row_of_every_model_opens() -> None:
+    client = Client(raise_request_exception=False)
+    client.force_login(SuperuserFactory.create())
+
+    statuses = {model.__name__: _status_of_page(client, model) for model in admin.site._registry}
+
+    assert {name: status for name, status in statuses.items() if status != 200} == {}
+
+
+def _status_of_page(client: Client, model: type[Model]) -> int:
+    row = model._default_manager.first()
+    assert row is not None, f"the fixture makes no row of {model}"
+    view = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
+    return client.get(reverse(view, args=[row.pk])).status_code
