@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
 
-from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
@@ -12,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 
-from shop import journal, transactions
+from shop import journal, threads, transactions
 from shop.admission import Admission
 from shop.errors import Invalid, NotAuthenticated, invalid_field
 from shop.stuck_rows import Row
@@ -20,7 +19,7 @@ from shop.stuck_rows import Row
 # Every sign-in and registration costs a hash, a third of a second of a processor. More at once than these
 # would leave buyers neither processors nor threads.
 HASHES_AT_ONCE = 2
-HASHES_IN_LINE = max(2, settings.WEB_THREADS // 4)
+HASHES_IN_LINE = threads.OURS.hashing - HASHES_AT_ONCE
 _hashing = Admission(
     name="a password's check", at_the_row=HASHES_AT_ONCE, in_line=HASHES_IN_LINE, wait_seconds=5.0
 )

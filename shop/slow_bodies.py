@@ -20,16 +20,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from django.conf import settings
 from prometheus_client import Counter
 from structlog import get_logger
+
+from shop import threads
 
 log = get_logger(__name__)
 BODY_SECONDS = 10.0
 """For a whole body."""
 CROWDED_SECONDS = 2.5
 """The same, while no more threads may read."""
-MOST = max(1, settings.WEB_THREADS * 3 // 4)
+MOST = threads.OURS.reading
 """Threads that may read bodies at once; the rest serve requests without bodies."""
 SUSPICIOUS_SECONDS = 1.0
 """From then on connections are looked at; until then a body costs nothing but its entry in a table."""

@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from django.conf import settings
 from redis.exceptions import RedisError
 from structlog import get_logger
 
-from shop import redis
+from shop import redis, threads
 
 log = get_logger(__name__)
 CHANNEL = "firstcome:settled"
@@ -26,10 +25,8 @@ IDLE_SECONDS = 30.0
 _mutex = threading.Lock()
 _waiting: dict[str, set[threading.Event]] = defaultdict(set)
 _listener: threading.Thread | None = None
-# All requests that sleep in a process's threads, here or for other reasons: a quarter is left for the others.
-sleeping = threading.BoundedSemaphore(max(1, settings.WEB_THREADS * 3 // 4))
-# Waiting buyers hold at most half of a process's threads, so that they never starve the others.
-_places = threading.BoundedSemaphore(settings.WEB_THREADS // 2)
+# All requests that sleep in a process's threads, here or for other reasons: half of them at most.
+sleeping = threading.BoundedSemaphore(threads.OURS.sleeping)
 
 
 def announce(*names: str) -> None:
@@ -41,23 +38,18 @@ def announce(*names: str) -> None:
 def wait(
     name: str, *, is_settled: Callable[[], bool], seconds: float, begin: Callable[[], None] | None = None
 ) -> bool:
-    """Wait until `is_settled()`, at most `seconds`; at once False when half of the threads wait already.
+    """Wait until `is_settled()`, at most `seconds`; at once False when as many sleep as may.
 
     With `begin`, which sets going what settles it, nobody looks before it is announced, or for a while.
     """
-    if not _places.acquire(blocking=False):
+    if not sleeping.acquire(blocking=False):
         return _told_at_once(is_settled, begin)
     try:
-        if not sleeping.acquire(blocking=False):
-            return _told_at_once(is_settled, begin)
-        try:
-            with _registered(name) as event:
-                ends_at = time.monotonic() + seconds
-                return _told_at_once(is_settled, begin) or _woken(event, is_settled, ends_at)
-        finally:
-            sleeping.release()
+        with _registered(name) as event:
+            ends_at = time.monotonic() + seconds
+            return _told_at_once(is_settled, begin) or _woken(event, is_settled, ends_at)
     finally:
-        _places.release()
+        sleeping.release()
 
 
 def _told_at_once(is_settled: Callable[[], bool], begin: Callable[[], None] | None) -> bool:

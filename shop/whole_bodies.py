@@ -5,8 +5,8 @@ still sending; that client then sees a broken pipe instead of the answer. And bo
 takes for empty, because WSGI tells it no length: where the server marks the end they are given the one they
 have, up to one byte past what is allowed (django ticket 35838).
 
-granian's `wsgi.input` blocks its thread until the client has sent enough, for ever if need be. So a quarter
-of the threads is kept free of bodies, and `shop.slow_bodies` ends what takes too long.
+granian's `wsgi.input` blocks its thread until the client has sent enough, for ever if need be. So bodies
+hold a quarter of the threads at most (`shop.threads`), and `shop.slow_bodies` ends what takes too long.
 
 A body that is refused is left unread, and the request goes on with the refusal in its environment:
 `shop.calls` answers by it, before anything else looks at the request.

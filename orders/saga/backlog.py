@@ -99,7 +99,7 @@ def _overloaded() -> Overloaded:
     return Overloaded("Payments come faster than they are settled; nothing was done.")
 
 
-# With the requests that wait for payments to settle, three quarters of a process's threads at most.
+# With the requests that wait for payments to settle, half of a process's threads at most.
 _gate = BacklogGate(held=wakeups.sleeping)
 
 

@@ -1,0 +1,22 @@
+"""What clients can hold of a process's threads."""
+
+import pytest
+from django.conf import settings
+
+from shop import accounts, slow_bodies, threads, wakeups
+
+
+@pytest.mark.parametrize("count", [4, 16, 64])
+def test_bodies_waits_and_hashes_together_leave_an_eighth_of_the_threads(count: int) -> None:
+    shares = threads.shares(count)
+    assert sum(shares) <= count - max(1, count // 8)
+    assert 1 <= shares.reading <= max(1, count // 4)
+    assert 0 <= shares.sleeping <= count // 2
+
+
+def test_these_bounds_are_in_force() -> None:
+    hashing = accounts.HASHES_AT_ONCE + accounts.HASHES_IN_LINE
+    in_force = slow_bodies.MOST, wakeups.sleeping._initial_value, hashing
+    assert in_force == threads.shares(settings.WEB_THREADS)
+    assert sum(in_force) < settings.WEB_THREADS
+    assert accounts.HASHES_IN_LINE >= 2
