@@ -14,7 +14,7 @@ from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts import ports
 from shop.auditing import LawReport, merged, report
 from shop.management import laws
-from shop.management.commands.audit import patience
+from shop.mysql.patience import patience
 from shop.tests.commands import run, run_json
 
 __all__ = ["gateway_process", "own_gateway"]
@@ -44,7 +44,7 @@ def test_an_audit_waits_for_statements_that_a_request_would_not() -> None:
     connection.close()
     options["read_timeout"] = 1
     try:
-        with patience():
+        with patience(connection):
             _slow_statement()
         with pytest.raises(OperationalError):
             _slow_statement()

@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -14,10 +12,9 @@ from rich.table import Table
 
 from shop.auditing import LawReport
 from shop.management import laws
+from shop.mysql.patience import patience
 
 OFFENDERS_SHOWN = 10
-PATIENCE_SECONDS = 3_600
-"""For one statement: no caller waits for an audit, and big tables on a busy machine take their time."""
 
 
 class Command(BaseCommand):
@@ -29,7 +26,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, json: bool, **_: Any) -> None:
-        with patience():
+        with patience(connection):
             reports = laws.audit() if connection.in_atomic_block else laws.audit_abreast()
         if json:
             self.stdout.write(_as_json(reports))
@@ -47,23 +44,6 @@ class Command(BaseCommand):
             console.print(*lines, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
         if not broken:
             console.print("Every law holds.")
-
-
-@contextmanager
-def patience() -> Iterator[None]:
-    """Statements may take longer than `DATABASE_READ_TIMEOUT_SECONDS`, on a new connection."""
-    if connection.vendor != "mysql" or connection.in_atomic_block:
-        yield
-        return
-    options = connection.settings_dict["OPTIONS"]
-    usual = options.get("read_timeout")
-    connection.close()
-    try:
-        options["read_timeout"] = PATIENCE_SECONDS
-        yield
-    finally:
-        connection.close()
-        options["read_timeout"] = usual
 
 
 def _table(reports: list[LawReport]) -> Table:

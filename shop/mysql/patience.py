@@ -1,0 +1,26 @@
+"""Statements that take minutes: no request waits for them, and a timeout would only lose their answer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+SECONDS = 3_600
+"""For one statement: big tables on a busy machine take their time."""
+
+
+@contextmanager
+def patience(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Statements may take longer than `DATABASE_READ_TIMEOUT_SECONDS`, on a new connection."""
+    if connection.vendor != "mysql" or connection.in_atomic_block:
+        yield
+        return
+    options = connection.settings_dict["OPTIONS"]
+    usual = options.get("read_timeout")
+    connection.close()
+    try:
+        options["read_timeout"] = SECONDS
+        yield
+    finally:
+        connection.close()
+        options["read_timeout"] = usual
