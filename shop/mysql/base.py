@@ -17,6 +17,7 @@ from MySQLdb.connections import Connection
 from MySQLdb.cursors import Cursor
 
 from shop.mysql import watch
+from shop.mysql.schema import DatabaseSchemaEditor
 
 RESTED_SECONDS = 1.0
 BEGIN = b"BEGIN"
@@ -57,6 +58,7 @@ class _Cursor(Cursor):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    SchemaEditorClass = DatabaseSchemaEditor
     _used_at = 0.0
     _watch: watch.Watch
 
