@@ -37,6 +37,7 @@ class WalletEntries(View):
 class Grants(View):
     @extend_schema(
         summary="Give an account points (staff)",
+        description="An account that doesn't exist or is disabled is 404 `not_found`.",
         parameters=[schema.IDEMPOTENCY_KEY],
         request=bodies.GrantInput,
         responses={201: bodies.EntryBody} | schema.refusals({403: ["permission_denied"], 404: ["not_found"]}),

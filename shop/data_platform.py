@@ -3,16 +3,15 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import urllib3
 from django.conf import settings
 
-from shop import clock, transactions
+from shop import clock, exchanging, transactions
 from shop.breaker import Breaker
+from shop.exchanging import Endless, Silence
 
 SECONDS = 3.0
 # Of an answer that says why not: enough to be told to an operator.
@@ -21,7 +20,6 @@ READ_OF_AN_ANSWER = 1_000
 PASSING = {401, 403, 408, 425, 429}
 
 _breaker = Breaker()
-_pool = urllib3.PoolManager(maxsize=16, retries=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ def send(events: Sequence[dict[str, Any]]) -> Verdict:
         return Verdict("no answer a moment ago, so not asked")
     try:
         verdict = _send(events)
-    except urllib3.exceptions.HTTPError as error:
+    except (Silence, Endless) as error:
         verdict = Verdict(f"no answer: {error}")
         if _has_kept_waiting(error):
             _breaker.failed()
@@ -53,10 +51,9 @@ def send(events: Sequence[dict[str, Any]]) -> Verdict:
     return verdict
 
 
-def _has_kept_waiting(error: urllib3.exceptions.HTTPError) -> bool:
-    """A connection that is refused is a time-out by its class only."""
-    is_refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-    return isinstance(error, urllib3.exceptions.TimeoutError) and not is_refused
+def _has_kept_waiting(error: Silence | Endless) -> bool:
+    """Whether it took the time that it had; a connection that is refused or breaks off takes none."""
+    return isinstance(error, Endless) or isinstance(error.__cause__, TimeoutError)
 
 
 def reset() -> None:
@@ -67,21 +64,13 @@ def reset() -> None:
 def _send(events: Sequence[dict[str, Any]]) -> Verdict:
     body = orjson.dumps({"events": events}, option=orjson.OPT_UTC_Z)
     headers = {"Content-Type": "application/json"} | _signature(body)
-    response = _pool.request(
-        "POST",
-        f"{settings.DATA_PLATFORM_URL}/events",
-        body=body,
-        headers=headers,
-        timeout=urllib3.Timeout(total=SECONDS),
-        preload_content=False,
-    )
-    # An answer that isn't read to its end closes its connection instead of going back to the pool.
-    with closing(response):
-        said = response.read(READ_OF_AN_ANSWER, decode_content=False).decode(errors="replace")
-    if 200 <= response.status < 300:
+    url = f"{settings.DATA_PLATFORM_URL}/events"
+    reply = exchanging.exchange("POST", url, headers=headers, body=body, seconds=SECONDS)
+    if 200 <= reply.status < 300:
         return Verdict()
-    is_final = 400 <= response.status < 500 and response.status not in PASSING
-    return Verdict(f"HTTP {response.status} {said}", is_final=is_final)
+    said = reply.body[:READ_OF_AN_ANSWER].decode(errors="replace")
+    is_final = 400 <= reply.status < 500 and reply.status not in PASSING
+    return Verdict(f"HTTP {reply.status} {said}", is_final=is_final)
 
 
 def _signature(body: bytes) -> dict[str, str]:

@@ -1,8 +1,24 @@
 """What piles up at the edge, and is swept away once nobody needs it."""
 
+from structlog import get_logger
+
 from shop import commit_marks, idempotency, tokens
+
+log = get_logger(__name__)
 
 
 def sweep() -> int:
-    """Forget old idempotency keys, used refresh tokens and marks of transactions. Returns how many."""
-    return idempotency.sweep() + tokens.sweep() + commit_marks.sweep()
+    """Forget old idempotency keys, used refresh tokens and marks of transactions. Returns how many.
+
+    Each is swept whatever becomes of the others; the first error is raised at the end.
+    """
+    gone, errors = 0, list[Exception]()
+    for one in (idempotency, tokens, commit_marks):
+        try:
+            gone += one.sweep()
+        except Exception as error:
+            log.exception("not swept", what=one.__name__)
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return gone

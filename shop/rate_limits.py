@@ -28,6 +28,8 @@ from shop.idempotency import Replay
 T = TypeVar("T")
 log = get_logger(__name__)
 THROTTLED = Counter("firstcome_throttled", "Calls refused because an account made too many.", ["limit"])
+# How far the clocks of processes may be apart. What is later was counted before the clock went back.
+LARGEST_LEAD_SECONDS = 1.0
 # With the trip to Redis less than the 250 ms that the shop promises.
 GATHER_SECONDS = 0.2
 ACCOUNTS_PER_TRIP = 500
@@ -37,19 +39,32 @@ MOST_WINDOWS = 50_000
 # A window is a string of instants, eight bytes each. An instant that is there already is not added again, so
 # that a batch whose answer was lost may be sent twice. All accounts come in one string and go back in one, as
 # the client takes longer over each argument than over all else. So the script makes the names of the keys;
-# their hash tag has them in one place of a Redis Cluster.
+# their hash tag has them in one place of a Redis Cluster. Instants of the future go, as old ones do.
 MERGE = """
-local horizon, milliseconds, batch = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local horizon, latest, milliseconds, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local windows, at = {}, 1
+local function counts(instants, at)
+  local instant = struct.unpack('<d', instants, at)
+  return horizon < instant and instant <= latest
+end
+local function counting(instants)
+  local from = 1
+  while from <= #instants and not counts(instants, from) do from = from + 8 end
+  instants = string.sub(instants, from)
+  if instants == '' or counts(instants, #instants - 7) then return instants end
+  local kept = {}
+  for at = 1, #instants, 8 do
+    if counts(instants, at) then kept[#kept + 1] = string.sub(instants, at, at + 7) end
+  end
+  return table.concat(kept)
+end
 while at <= #batch do
   local account, size = struct.unpack('<I8I4', batch, at)
   local name, ends = KEYS[1] .. string.format('%.0f', account), at + 12 + size
-  local window, from = redis.call('GET', name) or '', 1
-  while from <= #window and struct.unpack('<d', window, from) <= horizon do from = from + 8 end
-  window = string.sub(window, from)
+  local window = counting(redis.call('GET', name) or '')
   for fresh = at + 12, ends - 1, 8 do
     local instant = string.sub(batch, fresh, fresh + 7)
-    if not string.find(window, instant, 1, true) then window = window .. instant end
+    if counts(batch, fresh) and not string.find(window, instant, 1, true) then window = window .. instant end
   end
   if size > 0 then redis.call('SET', name, window, 'PX', milliseconds) end
   windows[#windows + 1] = struct.pack('<I4', #window) .. window
@@ -73,13 +88,22 @@ class _Window:
         self.unsent = 0
         self.held = 0
 
-    def forget_until(self, horizon: float) -> None:
+    def forget_but(self, horizon: float, latest: float) -> None:
+        """Forget the instants until the horizon and those after the latest, as far as an end shows them."""
         times, gone = self.times, 0
-        while gone < len(times) and times[gone] <= horizon:
+        while gone < len(times) and not horizon < times[gone] <= latest:
             gone += 1
         if gone:
             del times[:gone]
             self.unsent = min(self.unsent, len(times))
+        if times and not horizon < times[-1] <= latest:
+            self.forget_all_but(horizon, latest)
+
+    def forget_all_but(self, horizon: float, latest: float) -> None:
+        """Forget them wherever they stand."""
+        fresh = self.times[-self.unsent :] if self.unsent else ()
+        self.unsent = sum(horizon < instant <= latest for instant in fresh)
+        self.times = array("d", [instant for instant in self.times if horizon < instant <= latest])
 
 
 class RateLimit:
@@ -191,7 +215,11 @@ class RateLimit:
             del self._windows[id]
 
     def _require_room(self, window: _Window, rate: Rate, now: float) -> None:
-        window.forget_until(now - rate.seconds)
+        horizon, latest = now - rate.seconds, now + LARGEST_LEAD_SECONDS
+        window.forget_but(horizon, latest)
+        if len(window.times) + window.held < rate.times:
+            return
+        window.forget_all_but(horizon, latest)
         over = len(window.times) + window.held - rate.times
         if over < 0:
             return
@@ -213,7 +241,8 @@ class RateLimit:
     def _exchange(self, batch: Sequence[tuple[int, _Window, bytes]], rate: Rate) -> None:
         sent = b"".join([SENT.pack(account_id, len(times)) + times for account_id, _, times in batch])
         prefix = f"firstcome:{{rates}}:{self.name}:"
-        window = clock.now().timestamp() - rate.seconds, rate.seconds * 1000
+        now = clock.now().timestamp()
+        window = now - rate.seconds, now + LARGEST_LEAD_SECONDS, rate.seconds * 1000
         reply: bytes | None = redis.attempt(
             lambda client: client.eval(MERGE, 1, prefix, *window, sent), otherwise=None
         )

@@ -19,6 +19,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from shop import accounts, clock, journal, token_signatures, transactions
 from shop.journal import Actor, Who
+from shop.models import JournalLine
 from shop.token_signatures import TokenInvalid
 
 ACCESS_LIFETIME = timedelta(minutes=15)
@@ -98,7 +99,7 @@ def rotate(raw: str) -> Pair:
         if user is None or not _still_good(claims, user):
             return None
         if _use_up(claims):
-            return pair_for(user, family=claims.get(FAMILY))
+            return pair_for(user, family=_family(claims))
         _end_family_if_stolen(claims)
         return None
 
@@ -172,15 +173,25 @@ def _credential(user: User) -> str:
     return hashlib.sha256(f"{user.pk}:{user.password}".encode()).hexdigest()[:32]
 
 
+def _family(claims: Mapping[str, Any]) -> str:
+    """The token's family. Tokens of the release before this one name none: each begins one of its own."""
+    family: str = claims.get(FAMILY) or hashlib.sha256(f"family of {claims['jti']}".encode()).hexdigest()[:32]
+    return family
+
+
 def _still_good(claims: Mapping[str, Any], user: User) -> bool:
     """Whether the token is of this account with this password, and its family has not ended.
 
-    Tokens of the release before this one have neither claim; the last expires `REFRESH_LIFETIME` after it.
+    Tokens of the release before this one have neither claim, so the journal says whether the password has changed since;
+    the last of them expires `REFRESH_LIFETIME` after it.
     """
-    if CREDENTIAL not in claims:
-        return True
-    has_ended = BlacklistedToken.objects.filter(token__jti=claims[FAMILY]).exists()
-    return claims[CREDENTIAL] == _credential(user) and not has_ended
+    if BlacklistedToken.objects.filter(token__jti=_family(claims)).exists():
+        return False
+    if CREDENTIAL in claims:
+        return bool(claims[CREDENTIAL] == _credential(user))
+    issued_at = datetime.fromtimestamp(claims["iat"], UTC)
+    changes = JournalLine.objects.filter(subject=accounts.subject(user.pk), what="account.password_changed")
+    return not changes.filter(at__gte=issued_at).exists()
 
 
 def _use_up(claims: Mapping[str, Any]) -> bool:
@@ -191,7 +202,7 @@ def _use_up(claims: Mapping[str, Any]) -> bool:
 def _end_family_if_stolen(claims: Mapping[str, Any]) -> None:
     """End the family of a token that was used up a while ago, and note it: it may have been stolen."""
     used_at = OutstandingToken.objects.values_list("created_at", flat=True).get(jti=claims["jti"])
-    if FAMILY not in claims or used_at is None or clock.now() - used_at <= REUSE_GRACE:
+    if used_at is None or clock.now() - used_at <= REUSE_GRACE:
         return
     if _end_family(claims):
         REUSED.inc()
@@ -207,7 +218,7 @@ def _end_family_if_stolen(claims: Mapping[str, Any]) -> None:
 
 def _end_family(claims: Mapping[str, Any]) -> bool:
     """Whether this call was the one that ended it."""
-    return FAMILY in claims and _blacklist(claims[FAMILY], expires_at=clock.now() + REFRESH_LIFETIME)
+    return _blacklist(_family(claims), expires_at=clock.now() + REFRESH_LIFETIME)
 
 
 def _blacklist(id: str, *, expires_at: datetime) -> bool:

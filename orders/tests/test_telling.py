@@ -140,7 +140,7 @@ def test_buyers_of_one_batch_each_have_their_own_name_and_request_on_record(prod
             assert noted.request_id == f"request-of-{buyer.id}"
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("mortal_worker")
 def test_what_a_worker_does_is_the_systems_for_the_request_that_began_it(product: Product) -> None:
     buyer = buying.account(points=500)
     body = {

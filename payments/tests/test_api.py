@@ -134,6 +134,18 @@ def test_a_grant_to_nobody_is_not_found() -> None:
     assert not Transfer.objects.exists()
 
 
+def test_a_grant_to_an_account_that_is_disabled_is_not_found_and_what_was_granted_is_replayed() -> None:
+    account, staff = AccountFactory.create(), client_of(granting_staff())
+    body = {"user": account.id, "amount": 30, "reason": "x"}
+    granted = staff.post("/wallet/grants", body, key="one")
+    User.objects.filter(id=account.id).update(is_active=False)
+
+    assert_refused(staff.post("/wallet/grants", body, key="two"), 404, "not_found")
+    assert ledger.balance_amount(account.id) == 30
+    again = staff.post("/wallet/grants", body, key="one")
+    assert (again.status_code, again.content) == (201, granted.content)
+
+
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
+from scripts import ports
 from shop import data_platform
 from shop.breaker import Breaker
 from shop.data_platform import Verdict
@@ -22,7 +24,7 @@ class Receiver(BaseHTTPRequestHandler):
     """Answers every POST with one status and text, and keeps what came."""
 
     protocol_version = "HTTP/1.1"
-    status, text, pause_seconds = 202, b"{}", 0.0
+    status, text, pause_seconds, drip_seconds = 202, b"{}", 0.0, 0.0
     came: list[tuple[dict[str, str], bytes]]
     connections: set[tuple[str, int]]
 
@@ -31,10 +33,17 @@ class Receiver(BaseHTTPRequestHandler):
         self.came.append((dict(self.headers), body))
         self.connections.add(self.client_address)
         threading.Event().wait(self.pause_seconds)
+        if self.drip_seconds:
+            self.drip(b"HTTP/1.1 202 Accepted\r\nX-Long: " + b"x" * 100)
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(self.text)))
         self.end_headers()
         self.wfile.write(self.text)
+
+    def drip(self, data: bytes) -> None:
+        for byte in data:
+            self.wfile.write(bytes([byte]))
+            threading.Event().wait(self.drip_seconds)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
@@ -90,8 +99,34 @@ def test_who_does_not_answer_in_time_is_not_waited_for(
     assert time.monotonic() - started_at < 2
 
 
-def test_an_endless_answer_is_cut_short(receiver: type[Receiver]) -> None:
+def test_a_platform_that_drips_holds_a_batch_no_longer_than_a_silent_one(
+    receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes soon, and all of them take 6 s."""
+    monkeypatch.setattr(data_platform, "SECONDS", 0.3)
+    monkeypatch.setattr(data_platform, "_breaker", Breaker(seconds=60))
+    receiver.drip_seconds = 0.05
+    started_at = time.monotonic()
+    verdicts = [data_platform.send([EVENT]) for _ in range(3)]
+    assert time.monotonic() - started_at < 2
+    assert all(verdict.error.startswith("no answer") and not verdict.is_final for verdict in verdicts)
+    assert len(receiver.came) == 1, "once it has kept a batch waiting, it is not asked for a while"
+
+
+def test_an_answer_without_end_is_in_vain_and_ends(receiver: type[Receiver]) -> None:
     receiver.status, receiver.text = 500, b"x" * 5_000_000
+    assert data_platform.send([EVENT]) == Verdict("no answer: an answer without end")
+
+
+def test_a_platform_that_is_down_is_asked_each_time(settings: LazySettings) -> None:
+    """A connection that is refused keeps no batch waiting."""
+    with socket.create_server((ports.HOST, 0)) as taken:
+        settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{taken.getsockname()[1]}"
+    assert [data_platform.send([EVENT]) for _ in range(2)] == [Verdict("no answer: no connection")] * 2
+
+
+def test_of_a_long_answer_the_beginning_is_kept(receiver: type[Receiver]) -> None:
+    receiver.status, receiver.text = 500, b"x" * 50_000
     assert data_platform.send([EVENT]) == Verdict(f"HTTP 500 {'x' * data_platform.READ_OF_AN_ANSWER}")
 
 

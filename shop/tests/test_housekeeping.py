@@ -5,13 +5,15 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 from django.core.management.base import CommandError
+from django.db import DatabaseError, connection
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+from structlog.testing import capture_logs
 
-from shop import housekeeping, redis, sign_ins, throttling, tokens
+from shop import commit_marks, housekeeping, redis, sign_ins, throttling, tokens
 from shop.celery import app
 from shop.errors import Throttled
-from shop.models import IdempotencyKey
+from shop.models import CommittedTransaction, IdempotencyKey
 from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
@@ -39,6 +41,28 @@ def test_what_nobody_needs_is_swept_away() -> None:
     assert housekeeping.sweep() == 2
     assert housekeeping.sweep() == 0
     assert list(IdempotencyKey.objects.values_list("key_hash", flat=True)) == ["1" * 64]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_keys_that_can_not_be_swept_keep_no_token_and_no_mark_from_being_swept() -> None:
+    leave_something_to_sweep()
+    CommittedTransaction.objects.update(at=timezone.now() - 2 * commit_marks.KEPT)
+    assert CommittedTransaction.objects.exists()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER no_sweep BEFORE DELETE ON shop_idempotencykey FOR EACH ROW "
+            "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'one bad row'"
+        )
+        try:
+            with capture_logs() as logged, pytest.raises(DatabaseError, match="one bad row"):
+                housekeeping.sweep()
+        finally:
+            cursor.execute("DROP TRIGGER no_sweep")
+
+    assert not OutstandingToken.objects.exists()
+    assert not CommittedTransaction.objects.exists()
+    assert IdempotencyKey.objects.count() == 2
+    assert [(line["event"], line["what"]) for line in logged] == [("not swept", "shop.idempotency")]
 
 
 @pytest.mark.django_db

@@ -173,6 +173,51 @@ def test_what_left_the_window_leaves_redis_too() -> None:
     assert 0 < redis.client().ttl("firstcome:{rates}:orders:7") <= 60
 
 
+def test_when_the_clock_goes_back_an_account_at_its_limit_is_not_refused_until_it_catches_up() -> None:
+    """As after a failover to a server whose clock is 15 minutes behind."""
+    with clock.shifted(by=timedelta(minutes=15)):
+        assert count(20) == 10
+        rate_limits.bring_together()
+    assert count(20) == 10
+    with pytest.raises(Throttled) as refusal:
+        ORDERS.count(7)
+    assert 55 <= (refusal.value.retry_after or 0) <= 60
+
+
+def test_a_fresh_process_takes_no_instants_of_the_future_from_redis() -> None:
+    with clock.shifted(by=timedelta(minutes=15)):
+        assert count(10) == 10
+        rate_limits.bring_together()
+    ORDERS.forget()
+    ORDERS.read(7)
+    assert count(4) == 4
+    rate_limits.bring_together()
+    assert known_to_redis() == 4
+
+
+def test_what_was_counted_before_the_clock_went_back_is_not_sent_after_it() -> None:
+    with clock.shifted(by=timedelta(minutes=15)):
+        ORDERS.add(7)
+    ORDERS.add(7)
+    rate_limits.bring_together()
+    assert known_to_redis() == 1
+
+
+def test_an_instant_of_the_future_is_forgotten_wherever_it_stands_in_the_window(
+    settings: LazySettings,
+) -> None:
+    """The clock goes back by less than the window, so what was counted earlier still stands before it."""
+    settings.RATE_ORDERS = Rate(4, 3600)
+    with clock.shifted(by=-timedelta(minutes=20)):
+        ORDERS.add(7)
+    with clock.shifted(by=timedelta(minutes=15)):
+        ORDERS.add(7)
+    ORDERS.add(7)
+    assert count(5) == 2
+    rate_limits.bring_together()
+    assert known_to_redis() == 4
+
+
 def test_memory_is_bounded_and_redis_remembers_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MOST_WINDOWS", 100)
     assert count(9, account_id=1) == 9

@@ -14,7 +14,7 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from shop import clock, tokens
+from shop import accounts, clock, tokens
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory
@@ -274,6 +274,36 @@ def test_tokens_of_the_previous_release_are_good_until_they_expire() -> None:
     assert tokens.read_access(str(access)).id == account.pk
     assert refreshed(str(refresh))
     assert refreshed(str(refresh)) is None
+
+
+def token_of_the_previous_release(account: User) -> str:
+    refresh = RefreshToken()
+    refresh["user_id"] = str(account.pk)
+    return str(refresh)
+
+
+@pytest.mark.django_db
+def test_a_refresh_token_of_the_previous_release_does_not_outlive_a_new_password() -> None:
+    account, other = AccountFactory(), AccountFactory()
+    stolen, of_another = token_of_the_previous_release(account), token_of_the_previous_release(other)
+    accounts.note_change("password_changed", account.pk, after={"has_password": True})
+
+    assert refreshed(stolen) is None
+    assert refreshed(of_another)
+    with clock.shifted(by=LATER):
+        signed_in_since = tokens.pair_for(account).refresh
+        assert refreshed(signed_in_since)
+
+
+@pytest.mark.django_db
+def test_what_follows_from_a_token_of_the_previous_release_ends_when_it_comes_again() -> None:
+    stolen = token_of_the_previous_release(AccountFactory())
+    of_the_thief = refreshed(stolen)
+    assert of_the_thief
+
+    with clock.shifted(by=LATER):
+        assert refreshed(stolen) is None
+        assert refreshed(of_the_thief) is None
 
 
 @pytest.mark.django_db
