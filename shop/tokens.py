@@ -182,8 +182,8 @@ def _family(claims: Mapping[str, Any]) -> str:
 def _still_good(claims: Mapping[str, Any], user: User) -> bool:
     """Whether the token is of this account with this password, and its family has not ended.
 
-    Tokens of the release before this one have neither claim, so the journal says whether the password has changed since;
-    the last of them expires `REFRESH_LIFETIME` after it.
+    Tokens of the release before this one have neither claim, so the journal says whether the password has
+    changed since; the last of them expires `REFRESH_LIFETIME` after it.
     """
     if BlacklistedToken.objects.filter(token__jti=_family(claims)).exists():
         return False
