@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -127,8 +128,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
         return [stock_uploads.StockFile]
 
     def has_import_permission(self, request: HttpRequest) -> bool:
-        needed = ["inventory.add_product", "inventory.change_product", "inventory.add_stockmovement"]
-        return request.user.has_perms(needed)
+        return request.user.has_perms(settings.STOCK_IMPORT.permissions)
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         """Once it is confirmed, the delivery that the file is."""
