@@ -136,6 +136,13 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
         known: dict[str, Any] = super().get_import_data_kwargs(**kwargs)
         return known | ({"delivery_id": stock_uploads.delivery_id(name)} if name else {})
 
+    def import_action(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        response: TemplateResponse = super().import_action(request, **kwargs)
+        page = response.context_data or {}
+        if "confirm_form" in page:
+            self.message_user(request, page["result"].summary(), level=messages.INFO)
+        return response
+
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
             response: HttpResponse = super().process_import(request, **kwargs)
