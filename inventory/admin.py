@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -127,14 +128,20 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
         return [stock_uploads.StockFile]
 
     def has_import_permission(self, request: HttpRequest) -> bool:
-        needed = ["inventory.add_product", "inventory.change_product", "inventory.add_stockmovement"]
-        return request.user.has_perms(needed)
+        return request.user.has_perms(settings.STOCK_IMPORT.permissions)
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         """Once it is confirmed, the delivery that the file is."""
         name = kwargs["form"].cleaned_data.get("import_file_name")
         known: dict[str, Any] = super().get_import_data_kwargs(**kwargs)
         return known | ({"delivery_id": stock_uploads.delivery_id(name)} if name else {})
+
+    def import_action(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        response: TemplateResponse = super().import_action(request, **kwargs)
+        page = response.context_data or {}
+        if "confirm_form" in page:
+            self.message_user(request, page["result"].summary(), level=messages.INFO)
+        return response
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:

@@ -1,4 +1,6 @@
-"""Operators bring stock in by a CSV file: shown line by line first, and written once they confirm.
+"""Operators bring stock in by a CSV file: looked at first, and written once they confirm.
+
+The page shows the first rows, and what the whole file comes to: all of it is checked, and all comes in.
 
 django-import-export gives the pages. What a file says, and what becomes of it, is for the same functions as
 ever (`stock_files`, `importing`): nothing while a line is bad, each named; with movements and journal.
@@ -6,6 +8,8 @@ ever (`stock_files`, `importing`): nothing while a line is bad, each named; with
 
 from collections import defaultdict
 from collections.abc import Sequence
+from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +27,11 @@ from inventory import importing, kept_uploads, stock_files
 from inventory.importing import Imported, Receipt
 from inventory.models import Delivery
 from shop.errors import FirstcomeError, Invalid, Rejected
+
+MOST_LINES = 20_000
+"""Below a file's first. All of them are in memory at once, for every upload that is looked at."""
+ROWS_SHOWN = 200
+"""Of what a file would do, or of what is wrong in it: a page of all lines took hundreds of MiB."""
 
 SHOWN = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
 
@@ -78,6 +87,17 @@ class Delivered(Result):
 
     imported: Imported = Imported()
 
+    def summary(self) -> str:
+        """All that would come in, shown or not."""
+        come = self.imported
+        told = (
+            f"{self.total_rows} rows: {come.created} products are new, {come.changed} change, "
+            f"{come.received} units come in."
+        )
+        more = self.total_rows - len(self.rows)
+        hidden = f" The first {len(self.rows)} are shown; {more} more are not, and come in with them."
+        return told + hidden if more else told
+
 
 class DeliveryFile(Resource):
     """A file of stock that came in."""
@@ -104,7 +124,7 @@ class DeliveryFile(Resource):
         """
         result = Delivered()
         try:
-            rows = stock_files.read(dataset[0][0].splitlines(keepends=True))
+            rows = stock_files.read(_lines(dataset[0][0]))
             if dry_run:
                 _show(result, importing.preview(rows))
             else:
@@ -126,12 +146,24 @@ def told(result: Result) -> list[str]:
     ]
 
 
+def _lines(text: str) -> list[str]:
+    """The lines of a file, with their ends. Raises `Invalid` for too many, before anything looks at them."""
+    lines = list(islice(StringIO(text, newline=""), MOST_LINES + 2))
+    if len(lines) > MOST_LINES + 1:
+        raise Invalid(
+            f"The file has more than {MOST_LINES} lines below its first, and this page takes no more. "
+            "Split it, or bring it in by the command seed_stock, which has no such limit.",
+            errors=[],
+        )
+    return lines
+
+
 def _show(result: Delivered, imported: Imported) -> None:
     result.diff_headers, result.imported = SHOWN, imported
     for receipt in imported.receipts:
-        row = _row(receipt)
-        result.append_row_result(row)
-        result.increment_row_result_total(row)
+        result.totals[_kind(receipt)] += 1
+    for receipt in imported.receipts[:ROWS_SHOWN]:
+        result.append_row_result(_row(receipt))
     result.total_rows = len(imported.receipts)
 
 
@@ -141,17 +173,24 @@ def _refuse(result: Result, error: FirstcomeError) -> None:
     by_line: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for one in wrong or [{"line": 0, "field": "", "detail": error.detail}]:
         by_line[one["line"]][one["field"] or "file"].append(one["detail"])
-    for line, details in by_line.items():
+    for line, details in islice(by_line.items(), ROWS_SHOWN):
         result.append_invalid_row(line, {}, ValidationError(dict(details)))
+    if len(by_line) > ROWS_SHOWN:
+        more = f"{len(by_line) - ROWS_SHOWN} more lines are wrong."
+        result.append_invalid_row(0, {}, ValidationError({"file": [more]}))
 
 
 def _row(receipt: Receipt) -> RowResult:
     row = RowResult()
+    row.import_type, row.diff = _kind(receipt), _cells(receipt)
+    return row
+
+
+def _kind(receipt: Receipt) -> str:
     has_effect = receipt.changes or receipt.row.quantity
     known = RowResult.IMPORT_TYPE_UPDATE if has_effect else RowResult.IMPORT_TYPE_SKIP
-    row.import_type = RowResult.IMPORT_TYPE_NEW if receipt.is_new else known
-    row.diff = _cells(receipt)
-    return row
+    kind: str = RowResult.IMPORT_TYPE_NEW if receipt.is_new else known
+    return kind
 
 
 def _cells(receipt: Receipt) -> Sequence[str]:

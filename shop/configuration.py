@@ -43,6 +43,14 @@ MOST_TIMES = 10_000
 """A window keeps the instant of each of its calls."""
 
 
+class UploadPage(NamedTuple):
+    """A page of the operators that takes larger bodies, from staff with all of these permissions."""
+
+    path: str
+    most_bytes: int
+    permissions: tuple[str, ...]
+
+
 class Rate(NamedTuple):
     """At most so many times within any window of so many seconds."""
 

@@ -1,13 +1,14 @@
 """What every request passes: an id for its logs, and problem+json where Django would answer HTML."""
 
 import re
+import threading
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from uuid_utils import uuid7
 
 from shop import journal, json_bodies, logs, problems, whole_bodies
-from shop.errors import FirstcomeError
+from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.journal import Who
 from shop.whole_bodies import Upload
 
@@ -15,6 +16,9 @@ Handler = Callable[[HttpRequest], HttpResponse]
 GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Pages for people; everything else is for programs.
 PAGES = ("/admin", "/api/docs", "/static")
+UPLOADS_HELD = 2
+uploads_held = threading.BoundedSemaphore(UPLOADS_HELD)
+"""Places for uploads in this process's memory: from before a body is read until its answer is there."""
 
 
 def request_id(handler: Handler) -> Handler:
@@ -63,7 +67,10 @@ def operators(handler: Handler) -> Handler:
 
 
 def uploads_of_staff(handler: Handler) -> Handler:
-    """Take a body that only staff may send from staff alone; from others it is too large, and is not read."""
+    """Take an upload from staff who may send it there, and a few at a time; any other is not read.
+
+    From who isn't staff it is too large, as it is on any other page.
+    """
 
     def checked(request: HttpRequest) -> HttpResponse:
         upload: Upload | None = request.META.get(whole_bodies.UPLOAD)
@@ -71,10 +78,16 @@ def uploads_of_staff(handler: Handler) -> Handler:
             return handler(request)
         if not (request.user.is_active and request.user.is_staff):
             return problems.of(json_bodies.TooLarge())
+        if not request.user.has_perms(upload.page.permissions):
+            return problems.of(NotAllowed("This account may not do that."))
+        if not uploads_held.acquire(blocking=False):
+            return problems.of(Overloaded("Other uploads are being worked on; nothing was done. Try again."))
         try:
             upload.fetch()
+            return handler(request)
         except FirstcomeError as error:
             return problems.of(error)
-        return handler(request)
+        finally:
+            uploads_held.release()
 
     return checked

@@ -6,6 +6,7 @@ from shop.configuration import (
     BROKERS,
     REDIS,
     WEB,
+    UploadPage,
     address,
     database,
     env,
@@ -214,11 +215,16 @@ REST_FRAMEWORK = {
 }
 MAX_BODY_BYTES = 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
-# Pages on which staff may send more, and how much. It is kept in memory: nothing that is sent comes on disk
-# before a view decides so.
-UPLOADS = {"/admin/inventory/product/import/": 8 * 2**20}
+# Pages on which staff may send more, how much, and the permissions that the page asks for as well. It is kept
+# in memory: nothing that is sent comes on disk before a view decides so.
+STOCK_IMPORT = UploadPage(
+    path="/admin/inventory/product/import/",
+    most_bytes=8 * 2**20,
+    permissions=("inventory.add_product", "inventory.change_product", "inventory.add_stockmovement"),
+)
+UPLOADS = {page.path: page for page in (STOCK_IMPORT,)}
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
-FILE_UPLOAD_MAX_MEMORY_SIZE = max(UPLOADS.values())
+FILE_UPLOAD_MAX_MEMORY_SIZE = max(page.most_bytes for page in UPLOADS.values())
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

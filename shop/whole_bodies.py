@@ -21,6 +21,7 @@ from typing import Any
 from django.conf import settings
 
 from shop import slow_bodies
+from shop.configuration import UploadPage
 from shop.errors import BodyIncomplete, FirstcomeError, Overloaded
 from shop.json_bodies import TooLarge
 from shop.slow_bodies import Caller
@@ -30,7 +31,7 @@ WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
 REFUSED = "firstcome.refused"
 """In the environment of a request whose body is not taken: the error to answer by."""
 UPLOAD = "firstcome.upload"
-"""In the environment of a request whose body is read once it is known to come from staff."""
+"""In the environment of a request whose body is read once it is known to come from staff who may send it."""
 PLACE_SECONDS = 0.25
 """For a place among those that read: bodies that are there take microseconds."""
 
@@ -38,10 +39,11 @@ PAUSE_SECONDS = 0.005
 
 
 class Upload(BytesIO):
-    """The body of an upload: empty until it is known to come from staff, and is fetched."""
+    """The body of an upload: empty until it is known to come from staff who may send it, and is fetched."""
 
-    def __init__(self, source: Any, length: int, caller: Caller) -> None:
+    def __init__(self, page: UploadPage, source: Any, length: int, caller: Caller) -> None:
         super().__init__()
+        self.page = page
         self._source, self._length, self._caller = source, length, caller
 
     def fetch(self) -> None:
@@ -95,10 +97,12 @@ def _take(environ: dict[str, Any], caller: Caller) -> None:
 
 def _leave_to_staff(environ: dict[str, Any], length: int, caller: Caller) -> None:
     """Leave an upload unread, or raise `TooLarge` where none may be as large."""
-    most = settings.UPLOADS.get(environ["PATH_INFO"], 0)
-    if length > most:
-        raise TooLarge(f"The upload is larger than {most // 2**20} MiB." if most else None)
-    environ[UPLOAD] = environ["wsgi.input"] = Upload(environ["wsgi.input"], length, caller)
+    page = settings.UPLOADS.get(environ["PATH_INFO"])
+    if page is None:
+        raise TooLarge
+    if length > page.most_bytes:
+        raise TooLarge(f"The upload is larger than {page.most_bytes // 2**20} MiB.")
+    environ[UPLOAD] = environ["wsgi.input"] = Upload(page, environ["wsgi.input"], length, caller)
 
 
 def _read(source: Any, length: int, caller: Caller, *, is_declared: bool) -> bytes:

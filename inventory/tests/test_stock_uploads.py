@@ -124,6 +124,49 @@ def test_a_file_larger_than_a_body_of_the_api_may_be_comes_in(operator):
     assert Product.objects.count() == 1_200
 
 
+def test_a_long_file_is_shown_by_its_first_rows_and_its_totals_and_comes_in_whole(operator):
+    """Its page had a row for every line: 158 MiB for a file of 0.5 MiB."""
+    ProductFactory.create(sku="S4999", name="Old", price=1)
+    ProductFactory.create(sku="S4998", name="P", price=1)
+    lines = "".join(f"S{number},P,1,{0 if number == 4_998 else 2}\n" for number in range(5_000))
+    preview = upload(operator, HEADER + lines)
+    assert [diff[1] for _, diff in rows_of(preview)] == [f"S{number}" for number in range(200)]
+    assert "5000 rows: 4998 products are new, 1 change, 9998 units come in." in text_of(preview)
+    assert "The first 200 are shown; 4800 more are not, and come in with them." in text_of(preview)
+    result = preview.context["result"]
+    counted = {kind: count for kind, count in result.totals.items() if count}
+    assert (counted, result.total_rows) == ({"new": 4_998, "update": 1, "skip": 1}, 5_000)
+    assert len(preview.content) < 2 * 2**20
+
+    done = confirm(operator, preview)
+    assert "4998 products created, 1 changed, 9998 units received." in text_of(done)
+    assert Product.objects.count() == 5_000
+
+
+def test_a_short_file_is_summed_up_and_nothing_of_it_is_hidden(operator):
+    told = text_of(upload(operator, f"{HEADER}TEA,Tea,1,3\n"))
+    assert "1 rows: 1 products are new, 0 change, 3 units come in." in told
+    assert "are shown" not in told
+
+
+def test_of_many_bad_lines_the_first_are_named_and_the_others_counted(operator):
+    preview = upload(operator, HEADER + "".join(f"S{number},P,many,1\n" for number in range(1_000)))
+    wrong = preview.context["result"].invalid_rows
+    assert [row.number for row in wrong] == [*range(2, 202), 0]
+    assert wrong[-1].error_dict == {"file": ["800 more lines are wrong."]}
+    assert "confirm_form" not in preview.context
+
+
+def test_a_file_of_too_many_lines_is_refused_before_they_are_read(operator, monkeypatch):
+    most = HEADER + "".join(f"S{number},P,1,1\n" for number in range(20_000))
+    assert "confirm_form" in upload(operator, most).context
+    monkeypatch.setattr(stock_uploads.stock_files, "read", None)
+    refused = upload(operator, f"{most}MORE,P,1,1\n")
+    assert "confirm_form" not in refused.context
+    assert "more than 20000 lines below its first" in text_of(refused)
+    assert "seed_stock, which has no such limit" in text_of(refused)
+
+
 def test_a_preview_whose_file_is_gone_is_told_and_imports_nothing(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,1\n")
     kept_file(preview).unlink()

@@ -13,11 +13,12 @@ from scripts import children, ports
 
 
 @contextmanager
-def web(folder: Path, **settings: str) -> Iterator[str]:
+def web(folder: Path, *, workers: int = 2, **settings: str) -> Iterator[str]:
     """The address of a running server; it sees what is committed. `settings` are environment variables."""
     port = ports.free()
     command = [sys.executable, "-m", "shop.web_server", "shop.wsgi:application", "--interface", "wsgi"]
-    command += ["--host", ports.HOST, "--port", str(port), "--workers", "2", "--blocking-threads", "4"]
+    command += ["--host", ports.HOST, "--port", str(port)]
+    command += ["--workers", str(workers), "--blocking-threads", "4"]
     # Less than `children.stop` waits: a worker that doesn't end would outlive its master.
     command += ["--workers-kill-timeout", "4"]
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()

@@ -1,9 +1,11 @@
 """Bodies before anything is decided: how large, from whom, and for how long they are waited for."""
 
+import itertools
 import select
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,10 +13,12 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 import urllib3
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from shop.tests.factories import SuperuserFactory
+from shop.middleware import UPLOADS_HELD
+from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.live import web
 from shop.tests.racing import wait_until
 
@@ -130,6 +134,39 @@ def test_only_staff_may_upload_more_and_nothing_of_others_comes_on_disk(
         assert [path.stat().st_size < 100 for path in own_folder.iterdir()] == [True]
         too_large = upload(address, multipart(8 * 2**20), cookies=session_of(staff))
         assert (too_large.status, too_large.json()["detail"]) == (413, "The upload is larger than 8 MiB.")
+
+
+def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload_is_read(
+    live_web: str,
+) -> None:
+    needed = settings.UPLOADS[IMPORT].permissions
+    for held in [(), *itertools.combinations(needed, len(needed) - 1)]:
+        cookies = session_of(AccountFactory.create(is_staff=True, permissions=held))
+        with connect(live_web) as connection:
+            connection.sendall(head_of("POST", IMPORT, f"Content-Length: {2**20}", cookies=cookies))
+            assert answer_on(connection) == (403, "permission_denied"), held
+
+
+def test_a_process_holds_two_uploads_at_once_and_refuses_the_next_before_it_is_read(tmp_path: Path) -> None:
+    cookies, body = session_of(SuperuserFactory.create()), multipart(2**20)
+    head = head_of("POST", IMPORT, f"Content-Length: {len(body)}", cookies=cookies)
+    with web(tmp_path, workers=1) as address, ExitStack() as closing:
+        connections = [closing.enter_context(connect(address)) for _ in range(8)]
+        for connection in connections:
+            connection.sendall(head)
+
+        def answered() -> list[socket.socket]:
+            return select.select(connections, [], [], 0)[0]
+
+        wait_until(lambda: len(answered()) == 8 - UPLOADS_HELD, seconds=8)
+        refused = answered()
+        assert {answer_on(connection) for connection in refused} == {(503, "overloaded")}
+        taken = [connection for connection in connections if connection not in refused]
+        for connection in taken:
+            connection.sendall(body)
+        assert [answer_on(connection)[0] for connection in taken] == [200, 200]
+        # Their places are free again.
+        assert upload(address, body, cookies=cookies).status == 200
 
 
 def slow_call(address: str, *lines: str) -> socket.socket:
