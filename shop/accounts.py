@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
 
-from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
@@ -12,18 +11,10 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 
-from shop import journal, transactions
-from shop.admission import Admission
+from shop import hashing, journal, transactions
 from shop.errors import Invalid, NotAuthenticated, invalid_field
+from shop.hashing import Standing
 from shop.stuck_rows import Row
-
-# Every sign-in and registration costs a hash, a third of a second of a processor. More at once than these
-# would leave buyers neither processors nor threads.
-HASHES_AT_ONCE = 2
-HASHES_IN_LINE = max(2, settings.WEB_THREADS // 4)
-_hashing = Admission(
-    name="a password's check", at_the_row=HASHES_AT_ONCE, in_line=HASHES_IN_LINE, wait_seconds=5.0
-)
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -36,8 +27,8 @@ class InvalidCredentials(NotAuthenticated):
         super().__init__("No account has this username and password.")
 
 
-def register(*, username: str, email: str, password: str) -> User:
-    """Make an account.
+def register(*, username: str, email: str, password: str, network: str) -> User:
+    """Make an account, for somebody from this network.
 
     Raises `Invalid` with every wrong field, or with the code `taken` when the name is somebody's: the
     unique constraint decides, so of two who ask at once one gets it. Raises `Overloaded` while too many
@@ -48,7 +39,7 @@ def register(*, username: str, email: str, password: str) -> User:
         "email": User.objects.normalize_email(email),
     }
     _check(User(**given), password)
-    with _hashing.place():
+    with hashing.place(network):
         password_hash = make_password(password)
     try:
         return transactions.run(
@@ -58,13 +49,13 @@ def register(*, username: str, email: str, password: str) -> User:
         raise invalid_field("username", "taken", "Somebody else has this username.") from None
 
 
-def authenticate(*, username: str, password: str) -> User:
-    """The active account of this name and password.
+def authenticate(*, username: str, password: str, network: str, standing: Callable[[], Standing]) -> User:
+    """The active account of this name and password; `standing` is asked only where many wait.
 
     Takes as long for an unknown name: Django hashes the password all the same. Raises
     `InvalidCredentials`, and `Overloaded` while too many passwords are hashed.
     """
-    with _hashing.place():
+    with hashing.place(network, standing):
         user = auth.authenticate(username=User.normalize_username(username), password=password)
     if not isinstance(user, User):
         raise InvalidCredentials
@@ -101,6 +92,10 @@ def id_of(username: str) -> int | None:
     """The account of this name, however it is spelt; None for an unknown name."""
     name = User.normalize_username(username)
     return User.objects.filter(username=name).values_list("pk", flat=True).first()
+
+
+def is_staff(account_id: int) -> bool:
+    return User.objects.filter(pk=account_id, is_staff=True).exists()
 
 
 def subject(account_id: int) -> str:

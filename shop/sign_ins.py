@@ -2,7 +2,8 @@
 
 Attempts are counted tightly by name and address together, and by address, but only loosely by name: ten
 wrong passwords from elsewhere must not lock an account's owner out. Where so many addresses guess at a name
-that even the loose window is full, those that have signed in to the account lately are still let in.
+that even the loose window is full, those that have signed in to the account lately are still let in. For them
+a part of the line before the hashes is kept, too.
 """
 
 import threading
@@ -14,6 +15,7 @@ from prometheus_client import Counter
 from shop import accounts, clock, journal, throttling, transactions
 from shop.accounts import InvalidCredentials
 from shop.errors import Overloaded, Throttled
+from shop.hashing import Standing
 from shop.journal import Actor, Who
 from shop.models import JournalLine
 from shop.throttling import Limit
@@ -39,10 +41,15 @@ def sign_in(*, username: str, password: str, address: str, is_operator: bool = F
 
     Durable in the journal when it returns. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
     """
-    account_id = accounts.id_of(username)
+    account_id, network = accounts.id_of(username), throttling.network(address)
     try:
-        _throttle(_name(account_id, username), account_id, throttling.network(address))
-        user = accounts.authenticate(username=username, password=password)
+        _throttle(_name(account_id, username), account_id, network)
+        user = accounts.authenticate(
+            username=username,
+            password=password,
+            network=network,
+            standing=lambda: _standing(account_id, network),
+        )
         if is_operator and not user.is_staff:
             raise InvalidCredentials
     except Throttled:
@@ -87,6 +94,13 @@ def _has_signed_in_lately(account_id: int, network: str) -> bool:
     )
     earlier = lines.order_by("-id").values_list("after", flat=True)[:MOST_EARLIER_SIGN_INS]
     return any(throttling.network(after["address"]) == network for after in earlier if after)
+
+
+def _standing(account_id: int | None, network: str) -> Standing:
+    """How well the one who signs in to this account from this network is known."""
+    if account_id is None or not _has_signed_in_lately(account_id, network):
+        return Standing.STRANGER
+    return Standing.OPERATOR if accounts.is_staff(account_id) else Standing.KNOWN
 
 
 def _note_success(user: User, address: str) -> None:
