@@ -62,6 +62,13 @@ def authenticate(*, username: str, password: str, network: str, standing: Callab
     return user
 
 
+def check_password(account: User, password: str) -> None:
+    """Raise `InvalidCredentials` when one who is signed in gave a wrong password; or `Overloaded`."""
+    with hashing.place(subject(account.pk), lambda: Standing.OPERATOR):
+        if not account.check_password(password):
+            raise InvalidCredentials
+
+
 def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> int:
     """Disable these accounts, but for those to be kept; their tokens die within five seconds.
 

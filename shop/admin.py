@@ -13,12 +13,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.forms import UserChangeForm, UserCreationForm
+from unfold.forms import UserChangeForm
 from unfold.paginator import InfinitePaginator
 
 from shop import accounts, journal, journal_filters, replaying
 from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
-from shop.operators import NotedChanges, PasswordForm, ReadOnly
+from shop.operators import AccountForm, NotedChanges, PasswordForm, ReadOnly
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -38,7 +38,7 @@ class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
     subject = "account"
 
     form = UserChangeForm
-    add_form = UserCreationForm
+    add_form = AccountForm
     change_password_form = PasswordForm
     list_display = ["username", "email", "is_active", "is_staff", "date_joined"]
     actions = ["disable"]

@@ -23,10 +23,12 @@ from shop.throttling import Limit
 OF_NAME_FROM_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, seconds=60)
 FROM_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 OF_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
+OWN_PASSWORD = Limit("own-password-of-account", times=10, seconds=60)
 # Any client may fail to sign in: past these limits a failure leaves no line, and is only counted.
 NOTED_OF_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
 NOTED_FROM_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
 NOTED_IN_ALL = Limit("failures-noted", times=600, seconds=3600)
+OLD_PASSWORD_WRONG = "account.old_password_wrong"
 LATELY = timedelta(days=30)
 SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
 MOST_EARLIER_SIGN_INS = 50
@@ -65,6 +67,21 @@ def sign_in(*, username: str, password: str, address: str, is_operator: bool = F
     SIGN_INS.labels("signed_in").inc()
     _note_success(user, address)
     return user
+
+
+def check_own_password(*, account: User, password: str, address: str) -> None:
+    """Whether the operator who is signed in knows the own password: a session that was stolen does not.
+
+    Counted by account. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
+    """
+    throttling.check([(OWN_PASSWORD, accounts.subject(account.pk))])
+    try:
+        accounts.check_password(account, password)
+    except InvalidCredentials:
+        _note_failure(
+            accounts.subject(account.pk), account.pk, address, what=OLD_PASSWORD_WRONG, by=journal.who()
+        )
+        raise
 
 
 def forget() -> None:
@@ -109,7 +126,9 @@ def _note_success(user: User, address: str) -> None:
     _note(what=SIGNED_IN, about=accounts.subject(user.pk), after={"address": address}, by=by)
 
 
-def _note_failure(name: str, account_id: int | None, address: str) -> None:
+def _note_failure(
+    name: str, account_id: int | None, address: str, *, what: str = FAILED, by: Who | None = None
+) -> None:
     """Note it, or count it where there are many: the next line that is written says how many were left out.
 
     An unknown name is not written down, because people type their password there.
@@ -126,8 +145,8 @@ def _note_failure(name: str, account_id: int | None, address: str) -> None:
     with _mutex:
         unnoted, _unnoted = _unnoted, 0
     about = "account unknown" if account_id is None else accounts.subject(account_id)
-    by = Who(Actor.ANON, request_id=journal.who().request_id)
-    _note(what=FAILED, about=about, after={"address": address, "failures_without_a_line": unnoted}, by=by)
+    by = by or Who(Actor.ANON, request_id=journal.who().request_id)
+    _note(what=what, about=about, after={"address": address, "failures_without_a_line": unnoted}, by=by)
 
 
 def _note(*, what: str, about: str, after: dict[str, str | int], by: Who) -> None:
