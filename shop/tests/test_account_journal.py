@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from shop import hashing, sign_ins, throttling
@@ -194,3 +196,17 @@ def test_operators_pages_hash_within_the_bounded_places(
 def own_password(client: Client, *, old: str) -> str:
     sent = {"old_password": old, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
     return client.post(reverse("admin:password_change"), sent).content.decode()
+
+
+def test_all_accounts_are_disabled_in_batches(operator: User) -> None:
+    User.objects.bulk_create(AccountFactory.build_batch(450))
+    with CaptureQueriesContext(connection) as queries:
+        signed_in(operator).post(
+            reverse("admin:auth_user_changelist"),
+            {"action": "disable", "_selected_action": [operator.pk], "select_across": "1"},
+        )
+
+    assert list(User.objects.filter(is_active=True)) == [operator]
+    locking = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
+    assert [sql.count(",") < 250 for sql in locking if "auth_user" in sql] == [True] * 3
+    assert len(noted()) == 450
