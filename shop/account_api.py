@@ -37,8 +37,11 @@ class Users(ForAnybody):
     def post(self, request: Request) -> Response:
         """60 an hour and address; of IPv6 the first 64 bits count."""
         asked = read(RegisterInput, request)
-        throttling.check([(throttling.REGISTRATIONS, throttling.network(addresses.of(request)))])
-        user = accounts.register(username=asked.username, email=asked.email, password=asked.password)
+        network = throttling.network(addresses.of(request))
+        throttling.check([(throttling.REGISTRATIONS, network)])
+        user = accounts.register(
+            username=asked.username, email=asked.email, password=asked.password, network=network
+        )
         return Response(_account(user), status=201)
 
 

@@ -11,18 +11,10 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
 
-from shop import journal, threads, transactions
-from shop.admission import Admission
+from shop import hashing, journal, transactions
 from shop.errors import Invalid, NotAuthenticated, invalid_field
+from shop.hashing import Standing
 from shop.stuck_rows import Row
-
-# Every sign-in and registration costs a hash, a third of a second of a processor. More at once than these
-# would leave buyers neither processors nor threads.
-HASHES_AT_ONCE = 2
-HASHES_IN_LINE = threads.OURS.hashing - HASHES_AT_ONCE
-_hashing = Admission(
-    name="a password's check", at_the_row=HASHES_AT_ONCE, in_line=HASHES_IN_LINE, wait_seconds=5.0
-)
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -35,8 +27,8 @@ class InvalidCredentials(NotAuthenticated):
         super().__init__("No account has this username and password.")
 
 
-def register(*, username: str, email: str, password: str) -> User:
-    """Make an account.
+def register(*, username: str, email: str, password: str, network: str) -> User:
+    """Make an account, for somebody from this network.
 
     Raises `Invalid` with every wrong field, or with the code `taken` when the name is somebody's: the
     unique constraint decides, so of two requests at once one succeeds. Raises `Overloaded` while too many
@@ -47,7 +39,7 @@ def register(*, username: str, email: str, password: str) -> User:
         "email": User.objects.normalize_email(email),
     }
     _check(User(**given), password)
-    with _hashing.place():
+    with hashing.place(network):
         password_hash = make_password(password)
     try:
         return transactions.run(
@@ -57,17 +49,24 @@ def register(*, username: str, email: str, password: str) -> User:
         raise invalid_field("username", "taken", "Somebody else has this username.") from None
 
 
-def authenticate(*, username: str, password: str) -> User:
-    """The active account of this name and password.
+def authenticate(*, username: str, password: str, network: str, standing: Callable[[], Standing]) -> User:
+    """The active account of this name and password; `standing` is asked only where many wait.
 
     Takes as long for an unknown name: Django hashes the password all the same. Raises
     `InvalidCredentials`, and `Overloaded` while too many passwords are hashed.
     """
-    with _hashing.place():
+    with hashing.place(network, standing):
         user = auth.authenticate(username=User.normalize_username(username), password=password)
     if not isinstance(user, User):
         raise InvalidCredentials
     return user
+
+
+def check_password(account: User, password: str) -> None:
+    """Raise `InvalidCredentials` when one who is signed in gave a wrong password; or `Overloaded`."""
+    with hashing.place(subject(account.pk), lambda: Standing.OPERATOR):
+        if not account.check_password(password):
+            raise InvalidCredentials
 
 
 def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> int:
@@ -100,6 +99,10 @@ def id_of(username: str) -> int | None:
     """The account of this name, however it is spelt; None for an unknown name."""
     name = User.normalize_username(username)
     return User.objects.filter(username=name).values_list("pk", flat=True).first()
+
+
+def is_staff(account_id: int) -> bool:
+    return User.objects.filter(pk=account_id, is_staff=True).exists()
 
 
 def subject(account_id: int) -> str:

@@ -13,14 +13,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.forms import UserChangeForm, UserCreationForm
+from unfold.forms import UserChangeForm
 from unfold.paginator import InfinitePaginator
 
 from shop import accounts, journal, journal_filters, replaying
 from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
-from shop.operators import NotedChanges, PasswordForm, ReadOnly
+from shop.operators import AccountForm, NotedChanges, PasswordForm, ReadOnly
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+DISABLED_TOGETHER = 200
 
 # Used refresh tokens are for programs to refuse, not for people to read; unfold styles only its own.
 admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
@@ -38,7 +39,7 @@ class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
     subject = "account"
 
     form = UserChangeForm
-    add_form = UserCreationForm
+    add_form = AccountForm
     change_password_form = PasswordForm
     list_display = ["username", "email", "is_active", "is_staff", "date_joined"]
     actions = ["disable"]
@@ -47,11 +48,14 @@ class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
 
     @admin.action(description="Disable the selected accounts", permissions=["change"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
-        mine = [user.pk for user in selected if self.has_change_permission(request, user)]
-        disabled = accounts.disable(account_ids=mine, keeping={request.user.pk})
+        """In batches, each durable by itself: all accounts may be selected."""
+        seen, disabled, last = 0, 0, 0
+        while users := list(selected.filter(pk__gt=last).order_by("pk")[:DISABLED_TOGETHER]):
+            mine = [user.pk for user in users if self.has_change_permission(request, user)]
+            disabled += accounts.disable(account_ids=mine, keeping={request.user.pk})
+            seen, last = seen + len(users), users[-1].pk
         self.message_user(request, f"{disabled} disabled: their tokens are refused within five seconds.")
-        if disabled < len(selected):
-            left = len(selected) - disabled
+        if left := seen - disabled:
             self.message_user(request, f"{left} left as they were.", level=messages.WARNING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:

@@ -1,9 +1,12 @@
 """What operators' pages have in common: rows nobody edits, and a sign-in that is throttled as any other."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
 from django.db import transaction
@@ -12,11 +15,17 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
-from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm
+from unfold.forms import (
+    AdminOwnPasswordChangeForm,
+    AdminPasswordChangeForm,
+    AuthenticationForm,
+    UserCreationForm,
+)
 
-from shop import accounts, addresses, journal, sign_ins
+from shop import accounts, addresses, hashing, journal, sign_ins
 from shop.accounts import InvalidCredentials
 from shop.errors import FirstcomeError
+from shop.hashing import Standing
 
 
 class ReadOnly:
@@ -63,19 +72,44 @@ class SignInForm(AuthenticationForm):
         assert self.request is not None
         if username and password:
             try:
-                address = addresses.of(self.request)
-                self.user_cache = sign_ins.sign_in(
-                    username=username, password=password, address=address, is_operator=True
-                )
+                with _refusals_as_errors():
+                    address = addresses.of(self.request)
+                    self.user_cache = sign_ins.sign_in(
+                        username=username, password=password, address=address, is_operator=True
+                    )
             except InvalidCredentials:
                 raise self.get_invalid_login_error() from None
-            except FirstcomeError as error:
-                when = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
-                raise forms.ValidationError(f"{error.detail}{when}", code=error.code) from None
         return self.cleaned_data
 
 
-class NotedPassword:
+class BoundedHash:
+    """A form that sets a password: its hash has a place in the line, and a full line is the form's error."""
+
+    password_field = "password1"
+    _hash: str | None = None
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean()  # type: ignore[misc]
+        password = self.cleaned_data.get(self.password_field)  # type: ignore[attr-defined]
+        if password and not self.errors:  # type: ignore[attr-defined]
+            try:
+                with _refusals_as_errors(), hashing.place(_operator(), lambda: Standing.OPERATOR):
+                    self._hash = make_password(password)
+            except forms.ValidationError as error:
+                self.add_error(self.password_field, error)  # type: ignore[attr-defined]
+        return cleaned
+
+    def set_password_and_save(self, user: User, *args: Any, commit: bool = True, **kwargs: Any) -> User:
+        if self._hash is None or self.cleaned_data.get("set_usable_password") is False:  # type: ignore[attr-defined]
+            unset: User = super().set_password_and_save(user, *args, commit=commit, **kwargs)  # type: ignore[misc]
+            return unset
+        user.password = self._hash
+        if commit:
+            user.save()
+        return user
+
+
+class NotedPassword(BoundedHash):
     """A form that sets a password, and notes in the journal that it did."""
 
     @transaction.atomic
@@ -85,22 +119,62 @@ class NotedPassword:
         return user
 
 
+class AccountForm(BoundedHash, UserCreationForm):
+    """Makes an account."""
+
+
 class PasswordForm(NotedPassword, AdminPasswordChangeForm):
     """Sets the password of another account."""
 
 
 class OwnPasswordForm(NotedPassword, AdminOwnPasswordChangeForm):
-    """Sets the operator's own password."""
+    """Sets the operator's own password; guessing the old one is as slow as by signing in."""
+
+    password_field = "new_password1"
+
+    def __init__(self, *args: Any, address: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._address = address
+
+    def clean_old_password(self) -> str:
+        password: str = self.cleaned_data["old_password"]
+        try:
+            with _refusals_as_errors():
+                sign_ins.check_own_password(account=self.user, password=password, address=self._address)
+        except InvalidCredentials:
+            wrong = self.error_messages["password_incorrect"]
+            raise forms.ValidationError(wrong, code="password_incorrect") from None
+        return password
+
+
+class OwnPasswordPage(PasswordChangeView):
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return super().get_form_kwargs() | {"address": addresses.of(self.request)}
 
 
 def change_own_password(request: HttpRequest) -> HttpResponseBase:
     """The page of the admin's site, whose form can't be chosen there."""
-    view = PasswordChangeView.as_view(
-        form_class=OwnPasswordForm,
-        success_url=reverse_lazy("admin:password_change_done"),
-        extra_context=admin.site.each_context(request),
-    )
-    return view(request)
+    return OwnPasswordPage.as_view(extra_context=admin.site.each_context(request))(request)
+
+
+@contextmanager
+def _refusals_as_errors() -> Iterator[None]:
+    """What the shop refuses is told in the form, but for a wrong password, which forms tell themselves."""
+    try:
+        yield
+    except InvalidCredentials:
+        raise
+    except FirstcomeError as error:
+        when = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
+        raise forms.ValidationError(f"{error.detail}{when}", code=error.code) from None
+
+
+def _operator() -> str:
+    """Whose places for hashing those of an operators' page are."""
+    return accounts.subject(journal.who().id or 0)
 
 
 class NotedChanges:

@@ -2,7 +2,8 @@
 
 Attempts are counted tightly by name and address together, and by address, but only loosely by name: ten
 wrong passwords from elsewhere must not lock an account's owner out. Where so many addresses guess at a name
-that even the loose window is full, those that have signed in to the account lately are still let in.
+that even the loose window is full, those that have signed in to the account lately are still let in. For them
+a part of the line before the hashes is kept, too.
 """
 
 import threading
@@ -14,6 +15,7 @@ from prometheus_client import Counter
 from shop import accounts, clock, journal, throttling, transactions
 from shop.accounts import InvalidCredentials
 from shop.errors import Overloaded, Throttled
+from shop.hashing import Standing
 from shop.journal import Actor, Who
 from shop.models import JournalLine
 from shop.throttling import Limit
@@ -21,10 +23,12 @@ from shop.throttling import Limit
 OF_NAME_FROM_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, seconds=60)
 FROM_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 OF_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
+OWN_PASSWORD = Limit("own-password-of-account", times=10, seconds=60)
 # Any client may fail to sign in: past these limits a failure leaves no line, and is only counted.
 NOTED_OF_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
 NOTED_FROM_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
 NOTED_IN_ALL = Limit("failures-noted", times=600, seconds=3600)
+OLD_PASSWORD_WRONG = "account.old_password_wrong"
 LATELY = timedelta(days=30)
 SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
 MOST_EARLIER_SIGN_INS = 50
@@ -39,10 +43,15 @@ def sign_in(*, username: str, password: str, address: str, is_operator: bool = F
 
     Durable in the journal when it returns. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
     """
-    account_id = accounts.id_of(username)
+    account_id, network = accounts.id_of(username), throttling.network(address)
     try:
-        _throttle(_name(account_id, username), account_id, throttling.network(address))
-        user = accounts.authenticate(username=username, password=password)
+        _throttle(_name(account_id, username), account_id, network)
+        user = accounts.authenticate(
+            username=username,
+            password=password,
+            network=network,
+            standing=lambda: _standing(account_id, network),
+        )
         if is_operator and not user.is_staff:
             raise InvalidCredentials
     except Throttled:
@@ -58,6 +67,21 @@ def sign_in(*, username: str, password: str, address: str, is_operator: bool = F
     SIGN_INS.labels("signed_in").inc()
     _note_success(user, address)
     return user
+
+
+def check_own_password(*, account: User, password: str, address: str) -> None:
+    """Whether the operator who is signed in knows the own password: a session that was stolen does not.
+
+    Counted by account. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
+    """
+    throttling.check([(OWN_PASSWORD, accounts.subject(account.pk))])
+    try:
+        accounts.check_password(account, password)
+    except InvalidCredentials:
+        _note_failure(
+            accounts.subject(account.pk), account.pk, address, what=OLD_PASSWORD_WRONG, by=journal.who()
+        )
+        raise
 
 
 def forget() -> None:
@@ -89,13 +113,22 @@ def _has_signed_in_lately(account_id: int, network: str) -> bool:
     return any(throttling.network(after["address"]) == network for after in earlier if after)
 
 
+def _standing(account_id: int | None, network: str) -> Standing:
+    """How well the one who signs in to this account from this network is known."""
+    if account_id is None or not _has_signed_in_lately(account_id, network):
+        return Standing.STRANGER
+    return Standing.OPERATOR if accounts.is_staff(account_id) else Standing.KNOWN
+
+
 def _note_success(user: User, address: str) -> None:
     actor = Actor.STAFF if user.is_staff else Actor.ACCOUNT
     by = Who(actor, user.pk, user.get_username(), journal.who().request_id)
     _note(SIGNED_IN, accounts.subject(user.pk), by, address=address)
 
 
-def _note_failure(name: str, account_id: int | None, address: str) -> None:
+def _note_failure(
+    name: str, account_id: int | None, address: str, *, what: str = FAILED, by: Who | None = None
+) -> None:
     """Note it, or count it where there are many: the next line that is written says how many were left out.
 
     An unknown name is not written down, because people type their password there.
@@ -112,8 +145,8 @@ def _note_failure(name: str, account_id: int | None, address: str) -> None:
     with _mutex:
         unnoted, _unnoted = _unnoted, 0
     about = "account unknown" if account_id is None else accounts.subject(account_id)
-    by = Who(Actor.ANON, request_id=journal.who().request_id)
-    _note(FAILED, about, by, address=address, failures_without_a_line=unnoted)
+    by = by or Who(Actor.ANON, request_id=journal.who().request_id)
+    _note(what, about, by, address=address, failures_without_a_line=unnoted)
 
 
 def _note(what: str, about: str, by: Who, *, address: str, **after: int) -> None:

@@ -4,9 +4,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from shop import hashing, sign_ins, throttling
+from shop import redis as shop_redis
+from shop.accounts import InvalidCredentials
 from shop.models import JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.test_admin import filled_in, page_of, signed_in
@@ -137,3 +142,71 @@ def test_a_page_that_changes_nothing_leaves_no_line(operator: User) -> None:
     assert client.post(page_of(ada), filled_in(client.get(page_of(ada)))).status_code == 302
 
     assert noted() == []
+
+
+def test_the_old_password_is_guessed_ten_times_a_minute_and_the_journal_knows(operator: User) -> None:
+    client = signed_in(operator)
+
+    pages = [own_password(client, old="wrong") for _ in range(10)]
+    refused = own_password(client, old=PASSWORD)
+
+    assert all("entered incorrectly" in page for page in pages)
+    assert "Too many attempts" in refused
+    operator.refresh_from_db()
+    assert operator.check_password(PASSWORD)
+    lines = list(JournalLine.objects.all())
+    assert {(line.what, line.subject, line.is_internal) for line in lines} == {
+        ("account.old_password_wrong", f"account {operator.pk}", True)
+    }
+    assert {(line.actor, line.actor_id, len(lines)) for line in lines} == {("staff", operator.pk, 10)}
+    assert lines[0].after == {"address": "127.0.0.1", "failures_without_a_line": 0}
+
+
+def test_wrong_old_passwords_do_not_fill_the_journal(operator: User) -> None:
+    client = signed_in(operator)
+    for _ in range(3):
+        throttling.forget()
+        for _ in range(10):
+            with pytest.raises(InvalidCredentials):
+                sign_ins.check_own_password(account=operator, password="wrong", address="192.0.2.1")
+        shop_redis.attempt(lambda redis: redis.delete(*redis.keys("*own-password*")), otherwise=None)
+
+    assert own_password(client, old="wrong")
+    assert JournalLine.objects.count() == 20
+
+
+def test_operators_pages_hash_within_the_bounded_places(
+    operator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, client = AccountFactory(), signed_in(operator)
+    monkeypatch.setattr(hashing, "OF_ONE", 0)
+    both = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+
+    pages = [
+        own_password(client, old=PASSWORD),
+        client.post(reverse("admin:auth_user_password_change", args=[ada.pk]), both).content.decode(),
+        client.post(reverse("admin:auth_user_add"), {"username": "bob"} | both).content.decode(),
+    ]
+
+    assert ["Too many passwords are being checked" in page for page in pages] == [True] * 3
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD) and not User.objects.filter(username="bob").exists()
+
+
+def own_password(client: Client, *, old: str) -> str:
+    sent = {"old_password": old, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    return client.post(reverse("admin:password_change"), sent).content.decode()
+
+
+def test_all_accounts_are_disabled_in_batches(operator: User) -> None:
+    User.objects.bulk_create(AccountFactory.build_batch(450))
+    with CaptureQueriesContext(connection) as queries:
+        signed_in(operator).post(
+            reverse("admin:auth_user_changelist"),
+            {"action": "disable", "_selected_action": [operator.pk], "select_across": "1"},
+        )
+
+    assert list(User.objects.filter(is_active=True)) == [operator]
+    locking = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
+    assert [sql.count(",") < 250 for sql in locking if "auth_user" in sql] == [True] * 3
+    assert len(noted()) == 450

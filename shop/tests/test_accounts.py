@@ -81,10 +81,10 @@ def test_a_taken_name_is_told_as_the_fields_error() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_of_eight_who_want_a_name_at_once_one_gets_it() -> None:
-    def register() -> User:
-        return accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
+    def register(network: str) -> User:
+        return accounts.register(username="ada", email="ada@example.com", password=PASSWORD, network=network)
 
-    outcomes = race([register] * 8)
+    outcomes = race([lambda number=number: register(f"192.0.2.{number}") for number in range(8)])
 
     assert User.objects.filter(username="ada").count() == 1
     refused = [outcome for outcome in outcomes if isinstance(outcome, Invalid)]

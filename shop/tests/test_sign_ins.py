@@ -2,7 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from django.test import Client
 from django.urls import reverse
 
-from shop import accounts
+from shop import hashing, sign_ins
+from shop.hashing import Standing
 from shop.models import JournalLine
-from shop.tests.factories import PASSWORD, AccountFactory
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 
@@ -208,8 +211,10 @@ class HeldHasher(MD5PasswordHasher):
 
 
 @pytest.fixture
-def held_hashes(settings: LazySettings) -> Iterator[type[HeldHasher]]:
-    settings.PASSWORD_HASHERS = [f"{__name__}.HeldHasher"]
+def held_hashes(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[HeldHasher]]:
+    monkeypatch.setattr(hashing, "WAIT_SECONDS", 30.0)
+    hashed_password()
+    settings.PASSWORD_HASHERS = [f"{__name__}.HeldHasher", *settings.PASSWORD_HASHERS]
     HeldHasher.running = HeldHasher.most = 0
     HeldHasher.gate.clear()
     yield HeldHasher
@@ -220,7 +225,7 @@ def held_hashes(settings: LazySettings) -> Iterator[type[HeldHasher]]:
 def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
     held_hashes: type[HeldHasher],
 ) -> None:
-    room = accounts.HASHES_AT_ONCE + accounts.HASHES_IN_LINE
+    room = hashing.ROOM[Standing.STRANGER]
     refused: list[Any] = []
 
     def attempt(number: int) -> int:
@@ -234,7 +239,7 @@ def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
     outcomes = race([lambda number=number: attempt(number) for number in range(room + 10)])
 
     assert Counter(outcomes) == {401: room, 503: 10}
-    assert held_hashes.most == accounts.HASHES_AT_ONCE
+    assert held_hashes.most == hashing.AT_ONCE
     assert {(answer.json()["code"], answer.headers["Retry-After"]) for answer in refused} == {
         ("overloaded", "1")
     }
@@ -243,13 +248,109 @@ def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
 @pytest.mark.django_db(transaction=True)
 def test_registering_waits_in_the_same_line(held_hashes: type[HeldHasher]) -> None:
     def open_the_gate() -> None:
-        wait_until(lambda: held_hashes.running == accounts.HASHES_AT_ONCE, seconds=20)
+        wait_until(lambda: held_hashes.running == hashing.AT_ONCE, seconds=20)
         held_hashes.gate.set()
 
     registrations = [
-        lambda number=number: register(f"ada-{number}").status_code
-        for number in range(accounts.HASHES_AT_ONCE + 2)
+        lambda number=number: register(f"ada-{number}", address=f"198.51.100.{number}").status_code
+        for number in range(hashing.AT_ONCE + 2)
     ]
 
     assert race([open_the_gate, *registrations])[1:] == [201] * len(registrations)
-    assert held_hashes.most == accounts.HASHES_AT_ONCE
+    assert held_hashes.most == hashing.AT_ONCE
+
+
+@contextmanager
+def crowd(held_hashes: type[HeldHasher], calls: Sequence[Callable[[], Any]]) -> Iterator[Future[list[int]]]:
+    """More calls that hash and wait until the gate is opened, all of them in line."""
+    full = hashing.inside() + len(calls)
+    with ThreadPoolExecutor(1) as pool:
+        statuses = pool.submit(lambda: race([lambda call=call: call().status_code for call in calls]))
+        try:
+            wait_until(lambda: hashing.inside() == full, seconds=20)
+            yield statuses
+        finally:
+            held_hashes.gate.set()
+
+
+def strangers(number: int) -> list[Callable[[], Any]]:
+    """Guesses at names that nobody has, two from each address."""
+    return [lambda n=n: sign_in(f"somebody-{n}", address=f"198.51.100.{n // 2}") for n in range(number)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_address_has_two_places_in_the_line_and_a_64_of_ipv6_too(held_hashes: type[HeldHasher]) -> None:
+    calls = [
+        lambda: sign_in("ada"),
+        lambda: register("bob"),
+        lambda: sign_in("ada", address="2001:db8::1"),
+        lambda: sign_in("ada", address="2001:db8::2"),
+    ]
+    with crowd(held_hashes, calls) as statuses:
+        refused = [sign_in("cyd"), register("cyd"), sign_in("cyd", address="2001:db8::3")]
+        held_hashes.gate.set()
+        assert Counter(statuses.result()) == {401: 3, 201: 1}
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [(503, "overloaded")] * 3
+    assert [answer.headers["Retry-After"] for answer in refused] == ["1"] * 3
+    assert sign_in("cyd").status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("factory", [AccountFactory, SuperuserFactory])
+def test_many_addresses_that_guess_keep_nobody_out_who_signed_in_lately(
+    factory: type[AccountFactory], held_hashes: type[HeldHasher]
+) -> None:
+    factory(username="ada")
+    held_hashes.gate.set()
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+    held_hashes.gate.clear()
+
+    with crowd(held_hashes, strangers(hashing.ROOM[Standing.STRANGER])) as guesses:
+        assert sign_in("ada", address="203.0.113.9", password=PASSWORD).status_code == 503
+        with crowd(held_hashes, [lambda: sign_in("ada", password=PASSWORD)]) as owners:
+            held_hashes.gate.set()
+            assert owners.result() == [200]
+        assert set(guesses.result()) == {401}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_accounts_of_ones_own_do_not_fill_the_operators_part_of_the_line(
+    held_hashes: type[HeldHasher],
+) -> None:
+    SuperuserFactory(username="olga")
+    held_hashes.gate.set()
+    assert sign_in("olga", password=PASSWORD).status_code == 200
+    known = [f"ada-{n}" for n in range(hashing.ROOM[Standing.KNOWN])]
+    for n, name in enumerate(known):
+        AccountFactory(username=name)
+        assert sign_in(name, address=f"198.51.100.{n // 2}", password=PASSWORD).status_code == 200
+    held_hashes.gate.clear()
+
+    attack = [lambda n=n: sign_in(known[n], address=f"198.51.100.{n // 2}") for n in range(len(known))]
+    with crowd(held_hashes, attack):
+        AccountFactory(username="eve")
+        assert sign_in("eve", address="203.0.113.9").status_code == 503
+        with crowd(held_hashes, [lambda: sign_in("olga", password=PASSWORD)]) as operators:
+            held_hashes.gate.set()
+            assert operators.result() == [200]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_known_is_asked_only_when_the_line_is_half_full(
+    held_hashes: type[HeldHasher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ada = AccountFactory(username="ada")
+    monkeypatch.setattr(
+        sign_ins, "_has_signed_in_lately", lambda account_id, _: bool(asked.append(account_id))
+    )
+    held_hashes.gate.set()
+    sign_in("ada")
+    assert asked == []
+    held_hashes.gate.clear()
+
+    with crowd(held_hashes, strangers(hashing.ROOM[Standing.STRANGER])):
+        assert sign_in("ada").status_code == 503
+        assert sign_in("ada", address="198.51.100.0").status_code == 503
+    assert asked == [ada.pk]
