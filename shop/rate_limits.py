@@ -140,13 +140,13 @@ class RateLimit:
         with self._mutex:
             self._add(account_id, self._window(account_id), clock.now().timestamp())
 
-    def require_room(self, account_id: int) -> None:
-        """Raise `Throttled` if the account's window is full; counts nothing."""
-        window = self._windows.get(account_id)
+    def require_room(self, account_id: int, *, besides: int = 0) -> None:
+        """Raise `Throttled` if the account's window is full, with so many besides; counts nothing."""
+        window = self._windows.get(account_id) or (_Window() if besides else None)
         rate = self.rate if window else None
         if window and rate:
             with self._mutex:
-                self._require_room(window, rate, clock.now().timestamp())
+                self._require_room(window, rate, clock.now().timestamp(), besides)
 
     def is_half_full(self, account_id: int) -> bool:
         """Whether the account has used half of what it may, or more."""
@@ -190,9 +190,9 @@ class RateLimit:
         for id in list(islice(idle, MOST_WINDOWS // 10)):
             del self._windows[id]
 
-    def _require_room(self, window: _Window, rate: Rate, now: float) -> None:
+    def _require_room(self, window: _Window, rate: Rate, now: float, besides: int = 0) -> None:
         window.forget_until(now - rate.seconds)
-        over = len(window.times) + window.held - rate.times
+        over = len(window.times) + window.held + besides - rate.times
         if over < 0:
             return
         THROTTLED.labels(limit=self.name).inc()
