@@ -9,6 +9,7 @@ from django.conf import LazySettings
 
 from coupons import issuing
 from coupons.partners import patience
+from orders import card_limits
 from payments.gateways import breaking
 from shop import (
     clock,
@@ -63,6 +64,7 @@ def _forgetful_process() -> None:
     stuck_rows.forget()
     rate_limits.forget()
     declines.forget()
+    card_limits.forget()
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()

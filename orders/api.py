@@ -14,6 +14,7 @@ from structlog import get_logger
 from inventory.reservations import Line
 from orders import (
     answers,
+    card_limits,
     checkout,
     ending,
     examples,
@@ -47,7 +48,7 @@ from orders.saga import backlog
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
-from shop import declines, idempotency, journal, keyed_calls, preferences, queueing, rate_limits, schema
+from shop import idempotency, journal, keyed_calls, preferences, queueing, rate_limits, schema
 from shop.calls import Request, Response, View
 from shop.errors import NotAuthenticated, Throttled, Unavailable
 from shop.idempotency import Answer, Keyed, Replay
@@ -333,13 +334,13 @@ def _counted(
     """The outcome of `work`, counted as a call of the account; staff and repeats are not.
 
     Raises `Throttled` when the account made too many of these calls, or, where a card is charged, when too
-    many of its payments were declined; a repeat is answered all the same.
+    many of its payments were declined or may yet be; a repeat is answered all the same.
     """
     if request.user.is_staff:
         return work()
     try:
         if is_charged:
-            declines.require_few(call.account_id)
+            return card_limits.counted(call.account_id, lambda: limit.counted(call.account_id, work))
         return limit.counted(call.account_id, work)
     except Throttled:
         known = idempotency.find(call)

@@ -16,7 +16,7 @@ READY_SECONDS = 240
 STOP_SECONDS = 20
 MANAGE_SECONDS = 300
 NO_RATES = dict.fromkeys(
-    ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES"), ""
+    ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES", "RATE_REFRESHES"), ""
 )
 """For loads in which a few accounts call as often as many would."""
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")

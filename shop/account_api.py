@@ -78,12 +78,13 @@ class Refresh(ForAnybody):
     @extend_schema(
         summary="Use a refresh token up for a new pair",
         request=RefreshInput,
-        responses={200: TokensBody} | schema.refusals({401: ["token_invalid"]}),
+        responses={200: TokensBody} | schema.refusals({401: ["token_invalid"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
         """Refresh tokens rotate: each is good for one use.
 
         A used one is refused; more than 10 s after its use it also ends all tokens of its sign-in.
+        60 a minute and account; a token that came with a call too many is as good as before.
         """
         return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
 

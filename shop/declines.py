@@ -51,6 +51,11 @@ def require_few(account_id: int) -> None:
     DECLINES.require_room(account_id)
 
 
+def is_watched(account_id: int) -> bool:
+    """Whether the account had half of its declines or more when this process last looked."""
+    return account_id in _watched
+
+
 def forget() -> None:
     """Forget what this process knows (tests)."""
     global _watched, _read_at

@@ -164,13 +164,13 @@ class RateLimit:
         with self._mutex:
             self._add(account_id, self._window(account_id), clock.now().timestamp())
 
-    def require_room(self, account_id: int) -> None:
-        """Raise `Throttled` if the account's window is full; counts nothing."""
-        window = self._windows.get(account_id)
+    def require_room(self, account_id: int, *, besides: int = 0) -> None:
+        """Raise `Throttled` if the account's window is full, with so many besides; counts nothing."""
+        window = self._windows.get(account_id) or (_Window() if besides else None)
         rate = self.rate if window else None
         if window and rate:
             with self._mutex:
-                self._require_room(window, rate, clock.now().timestamp())
+                self._require_room(window, rate, clock.now().timestamp(), besides)
 
     def is_half_full(self, account_id: int) -> bool:
         """Whether the account has used half of what it may, or more."""
@@ -214,13 +214,13 @@ class RateLimit:
         for id in list(islice(idle, MOST_WINDOWS // 10)):
             del self._windows[id]
 
-    def _require_room(self, window: _Window, rate: Rate, now: float) -> None:
+    def _require_room(self, window: _Window, rate: Rate, now: float, besides: int = 0) -> None:
         horizon, latest = now - rate.seconds, now + LARGEST_LEAD_SECONDS
         window.forget_but(horizon, latest)
-        if len(window.times) + window.held < rate.times:
+        if len(window.times) + window.held + besides < rate.times:
             return
         window.forget_all_but(horizon, latest)
-        over = len(window.times) + window.held - rate.times
+        over = len(window.times) + window.held + besides - rate.times
         if over < 0:
             return
         THROTTLED.labels(limit=self.name).inc()
@@ -283,7 +283,8 @@ ORDERS = RateLimit("orders", "RATE_ORDERS")
 PAYMENTS = RateLimit("payments", "RATE_PAYMENTS")
 TOP_UPS = RateLimit("top-ups", "RATE_TOP_UPS")
 DECLINES = RateLimit("declines", "RATE_DECLINES")
-LIMITS = (COUPONS, ORDERS, PAYMENTS, TOP_UPS, DECLINES)
+REFRESHES = RateLimit("refreshes", "RATE_REFRESHES")
+LIMITS = (COUPONS, ORDERS, PAYMENTS, TOP_UPS, DECLINES, REFRESHES)
 
 _wanted = threading.Event()
 _start_mutex = threading.Lock()

@@ -17,7 +17,7 @@ from django.contrib.auth.models import User
 from prometheus_client import Counter
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from shop import accounts, clock, journal, token_signatures, transactions
+from shop import accounts, clock, journal, rate_limits, token_signatures, transactions
 from shop.journal import Actor, Who
 from shop.models import JournalLine
 from shop.token_signatures import TokenInvalid
@@ -91,8 +91,10 @@ def rotate(raw: str) -> Pair:
     Of any number of uses, at once or later, one succeeds; one that comes later than `REUSE_GRACE` ends the
     family. Raises `TokenInvalid`, also for an account that is disabled or gone, that is another one under the
     same number, or whose password has changed since, and for a family that has ended.
+    Raises `Throttled`, and then the token is as good as before.
     """
     claims = _claims_of("refresh", raw)
+    rate_limits.REFRESHES.count(_account_id(claims))
 
     def rotated() -> Pair | None:
         user = User.objects.filter(pk=_account_id(claims), is_active=True).first()

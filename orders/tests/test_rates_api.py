@@ -1,21 +1,27 @@
 """Calls of an account in a sliding window, over HTTP: what is refused, what is not counted, and for whom."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders import card_limits
 from orders.models import Order, Saga
 from orders.tests import buying, stepping
 from payments.gateways import gateway
 from payments.models import Payment
+from shop import clock, redis
 from shop.configuration import Rate
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
+from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,9 +42,9 @@ def order_of(product: Product, token: str = "") -> dict[str, Any]:
     return body | {"payment": {"token": token}} if token else body
 
 
-def assert_throttled(answer: Any) -> None:
+def assert_throttled(answer: Any, *, seconds: int = 60) -> None:
     assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
-    assert 1 <= int(answer["Retry-After"]) <= 60
+    assert 1 <= int(answer["Retry-After"]) <= seconds
 
 
 def _coupon(api: Api, product: Product, key: str) -> Any:
@@ -136,6 +142,95 @@ def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_asked(
     assert (
         client_of(buying.account()).post("/orders", order_of(product, "tok_ok"), key="d").status_code == 202
     )
+
+
+def test_of_sixty_payments_at_once_no_more_begin_than_may_be_declined(
+    settings: LazySettings, product: Product
+) -> None:
+    settings.RATE_ORDERS = settings.RATE_TOP_UPS = None
+    settings.RATE_DECLINES = Rate(10, 600)
+    buyer = buying.account()
+
+    def order(key: str) -> Any:
+        return client_of(buyer).post("/orders", order_of(product, "tok_declined"), key=key)
+
+    def top_up(key: str) -> Any:
+        body = {"amount": 100, "token": "tok_declined"}
+        return client_of(buyer).post("/wallet/top-ups", body, key=key, Prefer="wait=0")
+
+    answers = race(
+        [partial(order, f"o{n}") for n in range(30)] + [partial(top_up, f"t{n}") for n in range(30)]
+    )
+    begun = [one for one in answers if one.status_code == 202]
+    for answer in answers:
+        if answer not in begun:
+            assert_throttled(answer, seconds=600)
+    assert 0 < len(begun) <= 10
+    assert Payment.objects.count() == len(begun)
+    # One after the other, so that none counts twice.
+    for n in range(10 - len(begun)):
+        assert order(f"later {n}").status_code == 202
+    assert_throttled(order("eleventh"), seconds=600)
+    assert_throttled(top_up("eleventh top-up"), seconds=600)
+    for saga in Saga.objects.filter(ended_at=None):
+        stepping.advance(saga.id)
+    assert_throttled(order("after the declines"), seconds=600)
+    assert Payment.objects.filter(status="failed").count() == 10
+
+
+def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(
+    settings: LazySettings, product: Product
+) -> None:
+    settings.RATE_ORDERS = None
+    api = client_of(buying.account())
+    for round in range(2):
+        for n in range(3):
+            answer = api.post("/orders", order_of(product, "tok_ok"), key=f"{round} {n}")
+            assert answer.status_code == 202
+        assert_throttled(api.post("/orders", order_of(product, "tok_ok"), key="too many"))
+        if round == 0:
+            buying.settle_everything()
+    Payment.objects.filter(status="pending").update(created_at="2020-01-01T00:00:00Z")
+    assert api.post("/orders", order_of(product, "tok_ok"), key="in the end").status_code == 202
+
+
+def test_places_that_other_processes_took_count_too(settings: LazySettings, product: Product) -> None:
+    settings.RATE_ORDERS = None
+    buyer = buying.account()
+    api, places = client_of(buyer), f"{card_limits.PLACES}{buyer.id}"
+    soon = clock.now().timestamp() + 30
+    redis.client().zadd(places, {"a": soon, "b": soon, "of a process that died": soon - 60})
+    assert api.post("/orders", order_of(product, "tok_ok"), key="a").status_code == 202
+    assert_throttled(api.post("/orders", order_of(product, "tok_ok"), key="b"))
+    assert set(redis.client().zrange(places, 0, -1)) == {b"a", b"b"}
+    assert api.post("/orders", order_of(product), key="c").status_code == 201, "to pay later"
+
+
+def test_an_account_that_pays_now_and_then_is_not_asked_about(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch, product: Product
+) -> None:
+    settings.RATE_DECLINES = Rate(10, 600)
+    asked: list[int] = []
+    monkeypatch.setattr(card_limits, "unsettled", lambda account_id, rate: asked.append(account_id) or 0)
+    buyer = buying.account()
+    for key in ("a", "b"):
+        assert client_of(buyer).post("/orders", order_of(product, "tok_ok"), key=key).status_code == 202
+    assert not asked
+    client_of(buyer).post("/orders", order_of(product, "tok_ok"), key="c")
+    assert asked == [buyer.id]
+
+
+def test_unsettled_payments_are_found_by_an_index(settings: LazySettings, product: Product) -> None:
+    settings.RATE_ORDERS = None
+    buyer = buying.account()
+    assert client_of(buyer).post("/orders", order_of(product, "tok_ok"), key="a").status_code == 202
+    with CaptureQueriesContext(connection) as queries:
+        assert card_limits.unsettled(buyer.id, Rate(3, 60)) == 1
+    (query,) = queries.captured_queries
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {query['sql']}")
+        plan = dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+    assert "payments_payment_of_account" in plan["possible_keys"]
 
 
 def test_declined_top_ups_count_and_cards_without_an_answer_do_not(

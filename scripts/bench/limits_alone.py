@@ -14,6 +14,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 from scripts.bench.issuing_alone import server_counters, users_range
 
@@ -76,8 +77,8 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
     from inventory import reservations
     from inventory.models import Product
     from inventory.reservations import Line
-    from orders import limits
-    from shop import declines, rate_limits
+    from orders import card_limits, limits
+    from shop import rate_limits
 
     product_ids = list(Product.objects.values_list("id", flat=True))
     stock = reservations.look(product_ids)
@@ -90,8 +91,8 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
         for start in range(0, orders, BATCH):
             batch = wanted[start : start + BATCH]
             for account_id, _ in batch:
-                declines.require_few(account_id)
-                rate_limits.ORDERS.counted(account_id, _nothing)
+                count = partial(rate_limits.ORDERS.counted, account_id, _nothing)
+                card_limits.counted(account_id, count)
             holdings = limits.read_holdings(batch, stock)
             for account_id, lines in batch:
                 limits.check(holdings[account_id], lines, stock)

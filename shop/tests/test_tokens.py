@@ -15,6 +15,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from shop import accounts, clock, tokens
+from shop.configuration import Rate
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory
@@ -318,6 +319,39 @@ def test_the_previous_release_takes_the_tokens_of_this_one_while_it_is_replaced(
     assert RefreshToken(pair.refresh)["user_id"] == str(account.pk)
     with pytest.raises(TokenError, match="blacklisted"):
         RefreshToken(used)
+
+
+@pytest.mark.django_db
+def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_still_good(
+    settings: LazySettings,
+) -> None:
+    settings.RATE_REFRESHES = Rate(3, 60)
+    account = AccountFactory()
+    refresh = tokens.pair_for(account).refresh
+    for _ in range(3):
+        following = refreshed(refresh)
+        assert following
+        refresh = following
+    rows = OutstandingToken.objects.count()
+
+    for again in (refresh, tokens.pair_for(account).refresh):
+        refused = client_of().post("/auth/refresh", {"refresh": again})
+        assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
+        assert 1 <= int(refused["Retry-After"]) <= 60
+    assert OutstandingToken.objects.count() == rows
+    assert refreshed(tokens.pair_for(AccountFactory()).refresh), "of another account"
+    with clock.shifted(by=timedelta(seconds=61)):
+        assert refreshed(refresh)
+
+
+@pytest.mark.django_db
+def test_a_forged_refresh_token_uses_up_nobody_s_refreshes(settings: LazySettings) -> None:
+    settings.RATE_REFRESHES = Rate(1, 60)
+    account = AccountFactory()
+    for _ in range(3):
+        assert refreshed(forged(token_type="refresh", user_id=str(account.pk), key="k" * 64)) is None
+
+    assert refreshed(tokens.pair_for(account).refresh)
 
 
 @pytest.mark.django_db

@@ -1,0 +1,126 @@
+"""Cards that an account tries at once: its payments that may yet be declined count with those that were.
+
+Only the gateway's answer makes a declined payment, so many that begin together would all find none. An
+account that begins few payments by card is never asked about. Once it has begun more than a share of the
+rate, or has half of its declines, its unsettled payments are read from the database, its declines from
+Redis, and a place taken in Redis stands for each payment that is being begun and is in no table yet.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from django.conf import settings
+
+from payments.models import Payment
+from shop import clock, declines, redis
+from shop.configuration import Rate
+from shop.rate_limits import DECLINES
+
+T = TypeVar("T")
+UNSETTLED = (Payment.Status.PENDING, Payment.Status.IN_DOUBT)
+# Of the rate: so few payments an account begins in each process, within the window, before anybody asks.
+UNASKED_SHARE = 4
+MOST_ACCOUNTS = 50_000
+# A process that died leaves its places: longer than any call takes to begin a payment.
+PLACE_SECONDS = 30
+PLACES = "firstcome:{rates}:cards:"
+TAKE = """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+local others = redis.call('ZCARD', KEYS[1])
+if others < tonumber(ARGV[2]) then
+  redis.call('ZADD', KEYS[1], ARGV[1] + ARGV[3], ARGV[4])
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+return others
+"""
+
+_mutex = threading.Lock()
+_under_way: dict[int, int] = {}
+# What accounts began since `_since`, and in the stretch of time before it.
+_begun: dict[int, int] = {}
+_begun_before: dict[int, int] = {}
+_since = float("-inf")
+
+
+def counted(account_id: int, work: Callable[[], T]) -> T:
+    """The outcome of `work`, which begins a payment by card and is durable when it returns.
+
+    Raises `Throttled`, before any work is done, when so many of the account's payments were declined or may
+    yet be that one more could pass the rate.
+    """
+    declines.require_few(account_id)
+    rate = DECLINES.rate
+    if rate is None:
+        return work()
+    with _mutex:
+        if time.monotonic() - _since >= rate.seconds or len(_begun) >= MOST_ACCOUNTS:
+            _age()
+        begun = _begun[account_id] = _begun.get(account_id, 0) + 1
+        others = _under_way.get(account_id, 0)
+        if others >= rate.times:
+            DECLINES.require_room(account_id, besides=others)
+        _under_way[account_id] = others + 1
+    begun += _begun_before.get(account_id, 0)
+    try:
+        if begun > rate.times // UNASKED_SHARE or declines.is_watched(account_id):
+            return _asked(account_id, rate, others, work)
+        return work()
+    finally:
+        with _mutex:
+            left = _under_way.pop(account_id) - 1
+            if left:
+                _under_way[account_id] = left
+
+
+def unsettled(account_id: int, rate: Rate) -> int:
+    """How many payments by card of the account may yet be declined.
+
+    Not those that are long overdue: they wait for an operator, and may wait for days.
+    """
+    seconds = max(rate.seconds, settings.PAYMENT_GIVE_UP_SECONDS)
+    since = clock.now() - timedelta(seconds=seconds)
+    payments = Payment.objects.filter(account_id=account_id, id__gte=_first_id(time.time() - seconds))
+    return payments.filter(status__in=UNSETTLED, card_amount__gt=0, created_at__gte=since).count()
+
+
+def forget() -> None:
+    """Forget what this process knows (tests)."""
+    global _since
+    with _mutex:
+        _begun.clear()
+        _begun_before.clear()
+        _since = float("-inf")
+
+
+def _age() -> None:
+    """Begin the next stretch of time, and forget the one before the last."""
+    global _begun, _begun_before, _since
+    _begun, _begun_before, _since = {}, _begun, time.monotonic()
+
+
+def _asked(account_id: int, rate: Rate, others: int, work: Callable[[], T]) -> T:
+    """The outcome of `work`, if all that is known of the account leaves room for it.
+
+    The place comes first, then the payments, then the declines: what moves on meanwhile counts twice, never
+    not at all.
+    """
+    key, place, now = f"{PLACES}{account_id}", uuid4().hex, clock.now().timestamp()
+    elsewhere: int = redis.attempt(
+        lambda client: client.eval(TAKE, 1, key, now, rate.times, PLACE_SECONDS, place), otherwise=0
+    )
+    try:
+        besides = max(others, elsewhere) + unsettled(account_id, rate)
+        DECLINES.read(account_id)
+        DECLINES.require_room(account_id, besides=besides)
+        return work()
+    finally:
+        redis.attempt(lambda client: client.zrem(key, place), otherwise=0)
+
+
+def _first_id(at: float) -> UUID:
+    """The least id of a payment that began then: ids are UUIDv7, so an index has them by time."""
+    return UUID(int=(int(at * 1000) << 80) | (7 << 76) | (2 << 62))
