@@ -7,8 +7,13 @@ take, from an address whose bodies are late, is one that is waited for. Its read
 goes on with what there is, and the client gets an answer.
 
 A request that is still being worked on looks the same from outside. While one from the same address has been
-worked on for as long, nothing is shut: the bound on threads that read holds meanwhile. On other systems than
-Linux that bound is all there is.
+worked on for as long, nothing is shut: the bound on threads that read holds meanwhile. So does one that waits
+for a free thread: nothing is shut while all are busy, and the time that counts begins anew then.
+
+How a connection looks is up to clients, which may take earlier answers a little at a time. So once a thread
+has read for twice as long as a body may take, all connections from its caller's address end, whatever they
+look like; but not behind proxies, whose address is everybody's. On other systems than Linux the bound is all
+there is.
 """
 
 import os
@@ -20,6 +25,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.conf import settings
 from prometheus_client import Counter
 from structlog import get_logger
 
@@ -72,11 +78,17 @@ def _watch() -> None:
 
 def _look(known: Since, suspicious: set[Caller]) -> Since:
     """Since when each connection of these callers is unanswered; those that are so for too long are ended."""
+    if len(reading) + len(handling) >= settings.WEB_THREADS:
+        return {}  # requests that wait for a thread are in no table
+    overdue = set() if settings.TRUSTED_PROXIES else _callers(reading, 2 * BODY_SECONDS)
     seconds = CROWDED_SECONDS if len(reading) >= MOST else BODY_SECONDS
     late = _callers(reading, seconds) - _callers(handling, seconds - SUSPICIOUS_SECONDS)
     now, unanswered = time.monotonic(), {}
     for inode, caller, connection in _connections(suspicious):
         with connection:
+            if caller in overdue:
+                _end(connection, caller)
+                continue
             state = _state(connection)
             if state is None:
                 continue
