@@ -17,6 +17,7 @@ from coupons.slots import Confirming
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, asking_by, told
+from shop import stuck_rows
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
@@ -73,6 +74,7 @@ def test_a_row_that_somebody_keeps_for_good_is_told_clearly_and_nothing_is_done(
     assert answer.json()["code"] == "unavailable"
     assert answer.json()["detail"] == "Too many others change the same rows; nothing was done."
     assert positions(campaign) == []
+    wait_until(lambda: not stuck_rows.are_there())
     assert asks().status_code == 201
 
 
