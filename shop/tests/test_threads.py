@@ -3,7 +3,7 @@
 import pytest
 from django.conf import settings
 
-from shop import accounts, slow_bodies, threads, wakeups
+from shop import hashing, slow_bodies, threads, wakeups
 
 
 @pytest.mark.parametrize("count", [4, 16, 64])
@@ -15,8 +15,8 @@ def test_bodies_waits_and_hashes_together_leave_an_eighth_of_the_threads(count: 
 
 
 def test_these_bounds_are_in_force() -> None:
-    hashing = accounts.HASHES_AT_ONCE + accounts.HASHES_IN_LINE
-    in_force = slow_bodies.MOST, wakeups.sleeping._initial_value, hashing
+    hashed = hashing.AT_ONCE + hashing.IN_LINE
+    in_force = slow_bodies.MOST, wakeups.sleeping._initial_value, hashed
     assert in_force == threads.shares(settings.WEB_THREADS)
     assert sum(in_force) < settings.WEB_THREADS
-    assert accounts.HASHES_IN_LINE >= 2
+    assert hashing.IN_LINE >= 2
