@@ -111,3 +111,6 @@ def test_a_checkout_without_the_commit_says_so(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="is missing here"):
         previous_release.migrations(project=tmp_path)
+    (tmp_path / ".git" / "shallow").write_text(f"{previous_release.commit()}\n")
+    with pytest.raises(pytest.skip.Exception, match="is missing here"):
+        previous_release.migrations(project=tmp_path)
