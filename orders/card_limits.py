@@ -9,7 +9,7 @@ Redis, and a place taken in Redis stands for each payment that is being begun an
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -27,6 +27,8 @@ UNASKED_SHARE = 4
 MOST_ACCOUNTS = 50_000
 # A process that died leaves its places: longer than any call takes to begin a payment.
 PLACE_SECONDS = 30
+# Ids are made by the hosts' clocks, and only narrow down what is read.
+CLOCKS_MAY_DIFFER = timedelta(hours=1)
 PLACES = "firstcome:{rates}:cards:"
 TAKE = """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
@@ -40,10 +42,10 @@ return others
 
 _mutex = threading.Lock()
 _under_way: dict[int, int] = {}
-# What accounts began since `_since`, and in the stretch of time before it.
+# What accounts began since `_began_at`, and in the stretch of time before it.
 _begun: dict[int, int] = {}
 _begun_before: dict[int, int] = {}
-_since = float("-inf")
+_began_at = float("-inf")
 
 
 def counted(account_id: int, work: Callable[[], T]) -> T:
@@ -57,7 +59,7 @@ def counted(account_id: int, work: Callable[[], T]) -> T:
     if rate is None:
         return work()
     with _mutex:
-        if time.monotonic() - _since >= rate.seconds or len(_begun) >= MOST_ACCOUNTS:
+        if time.monotonic() - _began_at >= rate.seconds or len(_begun) >= MOST_ACCOUNTS:
             _age()
         begun = _begun[account_id] = _begun.get(account_id, 0) + 1
         others = _under_way.get(account_id, 0)
@@ -83,23 +85,23 @@ def unsettled(account_id: int, rate: Rate) -> int:
     """
     seconds = max(rate.seconds, settings.PAYMENT_GIVE_UP_SECONDS)
     since = clock.now() - timedelta(seconds=seconds)
-    payments = Payment.objects.filter(account_id=account_id, id__gte=_first_id(time.time() - seconds))
+    payments = Payment.objects.filter(account_id=account_id, id__gte=_first_id(since - CLOCKS_MAY_DIFFER))
     return payments.filter(status__in=UNSETTLED, card_amount__gt=0, created_at__gte=since).count()
 
 
 def forget() -> None:
     """Forget what this process knows (tests)."""
-    global _since
+    global _began_at
     with _mutex:
         _begun.clear()
         _begun_before.clear()
-        _since = float("-inf")
+        _began_at = float("-inf")
 
 
 def _age() -> None:
     """Begin the next stretch of time, and forget the one before the last."""
-    global _begun, _begun_before, _since
-    _begun, _begun_before, _since = {}, _begun, time.monotonic()
+    global _begun, _begun_before, _began_at
+    _begun, _begun_before, _began_at = {}, _begun, time.monotonic()
 
 
 def _asked(account_id: int, rate: Rate, others: int, work: Callable[[], T]) -> T:
@@ -121,6 +123,7 @@ def _asked(account_id: int, rate: Rate, others: int, work: Callable[[], T]) -> T
         redis.attempt(lambda client: client.zrem(key, place), otherwise=0)
 
 
-def _first_id(at: float) -> UUID:
+def _first_id(at: datetime) -> UUID:
     """The least id of a payment that began then: ids are UUIDv7, so an index has them by time."""
-    return UUID(int=(int(at * 1000) << 80) | (7 << 76) | (2 << 62))
+    milliseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))

@@ -19,6 +19,7 @@ TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed",
 MOMENTS = {
     "coupons/issuing.py": {"_remembered"},
     "inventory/healing.py": {"now", "long_ago", "drift", "found"},
+    "orders/card_limits.py": {"_began_at"},
     "orders/saga/backlog.py": {"_read_at"},
     "orders/saga/executor.py": {"_busy_at", "ends_at"},
 }
