@@ -123,11 +123,6 @@ def locked_row(code: str) -> Row:
     return Row(Coupon, code, column="code")
 
 
-def locked(codes: Iterable[str]) -> set[str]:
-    """Those of these coupons that another transaction has locked just now; call it outside any."""
-    return rows.locked(Coupon, set(codes), column="code")
-
-
 def give_back(order_ids: Iterable[UUID]) -> int:
     """Let go of the coupons that these orders hold; returns how many. Repeating it does nothing."""
     held = _locked_of(order_ids, Coupon.Status.HELD)

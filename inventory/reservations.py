@@ -17,7 +17,7 @@ from inventory.levels import Change
 from inventory.models import Product, StockMovement
 from inventory.movements import MovementRow
 from inventory.stock import Stock
-from shop import clock, journal, rows
+from shop import clock, journal
 from shop.errors import NotFound, Rejected
 from shop.stuck_rows import Row
 
@@ -43,11 +43,6 @@ def look(product_ids: Iterable[int]) -> dict[int, Stock]:
 def locked_row(product_id: int) -> Row:
     """The row that reserving the product locks."""
     return Row(Product, product_id)
-
-
-def locked(product_ids: Iterable[int]) -> set[int]:
-    """Those of these products that another transaction has locked just now; call it outside any."""
-    return rows.locked(Product, set(product_ids))
 
 
 def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:

@@ -15,9 +15,10 @@ from inventory.reservations import Line
 from orders import telling, transitions
 from orders.models import Order, OrderLine
 from orders.writing import NewOrder
-from shop import clock, journal, rows, transactions
+from shop import clock, journal, stuck_rows, transactions
 from shop.errors import NotFound, Rejected
 from shop.models import JournalLine
+from shop.stuck_rows import Row
 
 log = get_logger(__name__)
 EXPIRED_AT_ONCE = 100
@@ -138,16 +139,18 @@ def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
 
 def _unblocked(order_ids: Collection[UUID]) -> list[UUID]:
     """Those that no other transaction keeps locked, nor a product or the coupon of theirs."""
-    lines = list(OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id"))
-    products = reservations.locked(product_id for _, product_id in lines)
-    codes = dict(Order.objects.filter(id__in=order_ids).values_list("id", "coupon_code"))
-    coupons = holding.locked(filter(None, codes.values()))
-    blocked = rows.locked(Order, order_ids)
-    blocked |= {order_id for order_id, product_id in lines if product_id in products}
-    blocked |= {order_id for order_id, code in codes.items() if code in coupons}
-    if blocked:
-        log.warning("orders expire later: what they hold is locked", orders=len(blocked))
-    return [order_id for order_id in order_ids if order_id not in blocked]
+    needed = {order_id: {Row(Order, order_id)} for order_id in order_ids}
+    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id")
+    for order_id, product_id in lines:
+        needed[order_id].add(reservations.locked_row(product_id))
+    for order_id, code in Order.objects.filter(id__in=order_ids).values_list("id", "coupon_code"):
+        if code:
+            needed[order_id].add(holding.locked_row(code))
+    in_use = set(stuck_rows.in_use(set().union(*needed.values())))
+    unblocked = [order_id for order_id in order_ids if needed[order_id].isdisjoint(in_use)]
+    if len(unblocked) < len(needed):
+        log.warning("orders expire later: what they hold is locked", orders=len(needed) - len(unblocked))
+    return unblocked
 
 
 def _note_failure(order_id: UUID, error: Exception) -> bool:

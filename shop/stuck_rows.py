@@ -55,9 +55,9 @@ def find(wanted: Collection[Row]) -> set[Row]:
 
     Takes `BUDGET_SECONDS` and one wait at most. Without the database none is found.
     """
-    in_use, stuck, unsure = _in_use(wanted), set(), set()
+    suspects, stuck, unsure = in_use(wanted), set(), set()
     deadline = time.monotonic() + BUDGET_SECONDS
-    for row in in_use:
+    for row in suspects:
         if time.monotonic() > deadline:
             unsure.add(row)
         elif not _comes_free(row):
@@ -74,8 +74,11 @@ def forget() -> None:
         _stuck.clear()
 
 
-def _in_use(wanted: Collection[Row]) -> list[Row]:
-    """Those that another transaction has locked at this instant."""
+def in_use(wanted: Collection[Row]) -> list[Row]:
+    """Those of these rows that another transaction has locked at this instant; without the database none.
+
+    Call it outside any transaction.
+    """
     alike: dict[tuple[type[models.Model], str, bool], set[Any]] = defaultdict(set)
     for row in wanted:
         alike[row.model, row.column, row.is_shared].add(row.value)

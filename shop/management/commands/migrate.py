@@ -11,12 +11,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 
+from shop import transactions
 from shop.mysql.patience import patience
 
 LOCK_WAIT_SECONDS = 5
 PAUSE_SECONDS = 5
 ATTEMPTS = 4
-LOCK_WAIT_TIMEOUT = 1205
 
 
 class Command(migrate.Command):
@@ -48,7 +48,7 @@ class Command(migrate.Command):
                 super().handle(*arguments, **options)
                 return
             except OperationalError as error:
-                if error.args[0] != LOCK_WAIT_TIMEOUT:
+                if error.args[0] != transactions.LOCK_WAIT:
                     raise
                 if not left:
                     raise CommandError(_blocked(attempts)) from error
