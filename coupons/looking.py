@@ -6,12 +6,12 @@ from functools import lru_cache
 from coupons import granting, locking
 from coupons.models import Campaign, Confirmation, Coupon
 from shop import transactions
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 
 # As many as `group_commit` has.
-LANES = 1_024
+BATCHERS = 1_024
 # A look takes a millisecond, in which few others come.
-PACE_SECONDS = 0.01
+MIN_INTERVAL_SECONDS = 0.01
 
 Seen = tuple[Campaign, Coupon | Confirmation | None]
 
@@ -21,13 +21,15 @@ def look(*, campaign_id: int, user_id: int) -> Seen:
 
     Raises `Campaign.DoesNotExist`, `Overloaded`, `Unavailable`.
     """
-    return _lane(campaign_id).submit(user_id)
+    return batcher(campaign_id).submit(user_id)
 
 
-@lru_cache(maxsize=LANES)
-def _lane(campaign_id: int) -> Lane[int, Seen]:
-    return Lane(
-        lambda user_ids: _look(campaign_id, user_ids), run=transactions.read, pace_seconds=PACE_SECONDS
+@lru_cache(maxsize=BATCHERS)
+def batcher(campaign_id: int) -> Batcher[int, Seen]:
+    return Batcher(
+        lambda user_ids: _look(campaign_id, user_ids),
+        run=transactions.read,
+        min_interval_seconds=MIN_INTERVAL_SECONDS,
     )
 
 

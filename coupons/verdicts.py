@@ -19,11 +19,11 @@ from coupons.models import Campaign, Confirmation, Coupon
 from coupons.slots import Confirming, Issued
 from shop import clock, journal, transactions
 from shop.errors import FirstcomeError, PartnerFailed, Unavailable
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 from shop.journal import Who
 
 log = get_logger(__name__)
-LANES = 1_024
+BATCHERS = 1_024
 
 
 class Verdict(Enum):
@@ -56,7 +56,7 @@ def confirm(confirming: Confirming) -> Issued:
 
     Raises `Unavailable` when the slot was given up meanwhile, and `PartnerFailed` when it is gone.
     """
-    outcome = _lane(confirming.campaign_id).submit(Heard(confirming, Verdict.AGREED))
+    outcome = _batcher(confirming.campaign_id).submit(Heard(confirming, Verdict.AGREED))
     if isinstance(outcome, GivenBack):
         raise refused()
     return outcome
@@ -70,7 +70,7 @@ def give_back(confirming: Confirming, *, is_unsent: bool = False) -> Issued | No
     `PartnerFailed` when it was given back before.
     """
     verdict = Verdict.UNSENT if is_unsent else Verdict.REFUSED
-    outcome = _lane(confirming.campaign_id).submit(Heard(confirming, verdict))
+    outcome = _batcher(confirming.campaign_id).submit(Heard(confirming, verdict))
     if isinstance(outcome, Issued):
         return outcome
     reopening.slot_came_back(
@@ -114,13 +114,13 @@ def refused() -> PartnerFailed:
     return PartnerFailed("The partner refused this coupon; nothing was issued.")
 
 
-@lru_cache(maxsize=LANES)
-def _lane(campaign_id: int) -> Lane[Heard, Issued | GivenBack]:
-    return Lane(lambda heard: _write(campaign_id, heard))
+@lru_cache(maxsize=BATCHERS)
+def _batcher(campaign_id: int) -> Batcher[Heard, Issued | GivenBack]:
+    return Batcher(lambda heard: _write(campaign_id, heard))
 
 
 def _write(campaign_id: int, heard: Sequence[Heard]) -> list[Outcome]:
-    """Write what was heard of a campaign's slots, in this order, inside the lane's transaction."""
+    """Write what was heard of a campaign's slots, in this order, inside the batcher's transaction."""
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     awaited = _locked({one.confirming.key for one in heard})
     settled: dict[UUID, Heard] = {}

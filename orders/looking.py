@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shop import idempotency, wakeups
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 from shop.idempotency import Answer, Keyed
 
 OPEN = 202
@@ -54,7 +54,7 @@ def look(
     def is_over() -> bool:
         # Asked first: the answer then shows at least that attempt.
         is_enough = is_attempted()
-        answers.append(_lane.submit(_Look(call, subject_id, read)))
+        answers.append(_batcher.submit(_Look(call, subject_id, read)))
         return is_enough or answers[-1].status != OPEN
 
     if seconds:
@@ -80,4 +80,4 @@ def _answers(looks: Sequence[_Look]) -> list[Answer]:
 
 # Requests are woken together, by the batch that settles what they wait for.
 LINGER_SECONDS = 0.002
-_lane: Lane[_Look, Answer] = Lane(_answers, linger_seconds=LINGER_SECONDS)
+_batcher: Batcher[_Look, Answer] = Batcher(_answers, linger_seconds=LINGER_SECONDS)

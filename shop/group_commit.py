@@ -1,30 +1,34 @@
 """Group commit: requests that arrive while a transaction is open wait for the next one, and share it.
 
-The first to arrive at an idle lane leads: it takes everybody who waits, decides for all in one
-transaction, commits, hands each its own outcome and passes the lead on. One hot row then costs one lock
-and one flush per batch rather than per request. The idea is InnoDB's group commit and flat combining
-(Hendler, Incze, Shavit, Tzafrir, SPAA 2010), moved up to where the business decides.
+A batcher is a queue of requests and a function `Sequence[request] -> Sequence[outcome]`; it knows nothing of
+coupons or orders. The first request that enters an idle batcher has a thread of a bounded pool lead it. The
+leader takes all that wait, decides them in one transaction, commits, hands each its own outcome and takes the
+next batch, until none waits. One hot row then costs one lock and one flush per batch rather than per request.
+The idea is InnoDB's group commit and flat combining (Hendler, Incze, Shavit, Tzafrir, SPAA 2010), moved up to
+where the business decides.
 
-It knows nothing of coupons or orders: a lane is a function `Sequence[request] -> Sequence[outcome]`. A batch
-that fails is split only where one of its requests may be to blame. When a row stays locked the requests that
-need it fail, and the others go on (`shop.stuck_rows`).
+A batch that fails is split only where one of its requests may be to blame. When a row stays locked the
+requests that need it fail, and the others go on (`shop.stuck_rows`).
 """
 
-import contextlib
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from django.db import IntegrityError, connection
 from prometheus_client import Counter
 from structlog import get_logger
 
-from shop import stuck_rows, transactions
+from shop import stuck_rows, threads, transactions
 from shop.errors import Overloaded, Unavailable
 from shop.stuck_rows import Row
+from shop.thread_pool import ThreadPool, look_after_connection
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
@@ -36,50 +40,47 @@ BLOCKED = Counter(
 MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
-PENDING = object()
-# How many of a batch are woken at once; each wakes another on its way out. Woken all at once they would
-# crowd before the interpreter's lock, the next leader among them, and twice as much time went into that.
-ABREAST = 2
+# How often deadlines are looked at, at least.
+LOOK_SECONDS = 0.25
+# A batcher waits there once at most, so their number bounds it.
+LEADERS = ThreadPool("batch-leader", threads=threads.OURS.leading, max_waiting=sys.maxsize)
 
 
-class _Waiter(Generic[Request]):
-    """One request in line. `wake` is a lock used as a signal: half the price of an Event.
+class _Entry(Generic[Request]):
+    """A request in a batcher, and what its outcome is passed to; None once that was done."""
 
-    Once it has its outcome it wakes `follower`. Nobody counts on one that `is_gone` for that.
-    """
+    __slots__ = ("entered_at", "on_result", "request")
 
-    __slots__ = ("follower", "has_left", "is_gone", "is_taken", "outcome", "request", "wake")
-
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, on_result: Callable[[Any], None]) -> None:
         self.request = request
-        self.outcome: Any = PENDING
-        self.is_taken = self.has_left = self.is_gone = False
-        self.follower: _Waiter[Request] | None = None
-        self.wake = threading.Lock()
-        self.wake.acquire()
-
-    def signal(self) -> None:
-        """Have it look again. Signals don't add up: one that is not heeded yet is enough."""
-        with contextlib.suppress(RuntimeError):
-            self.wake.release()
-
-    def settle(self, outcome: Any) -> None:
-        self.outcome = outcome
-        self.signal()
+        self.on_result: Callable[[Any], None] | None = on_result
+        self.entered_at = time.monotonic()
 
 
-class Lane(Generic[Request, Outcome]):
-    """One line of requests that are decided together.
+class _Lead(Generic[Request]):
+    """One leader's time at a batcher, and the batch that it decides, if any."""
+
+    __slots__ = ("batch", "since")
+
+    def __init__(self) -> None:
+        self.batch: Sequence[_Entry[Request]] = ()
+        self.since = time.monotonic()
+
+
+class Batcher(Generic[Request, Outcome]):
+    """A queue of requests that are decided together.
 
     `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for
-    each, in the same order; an outcome that is an exception is raised to its caller alone. It may run
-    more than once for the same requests, so it must find what it did for them. A lane that only reads needs
+    each, in the same order; an outcome that is an exception is for its request alone. It may run
+    more than once for the same requests, so it must find what it did for them. It runs in another thread than
+    the caller's, with nothing of the caller's context. A batcher that only reads needs
     no transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own,
     by `transactions.run_batch`. `rows_of` names the rows that a request locks; without it all of a batch
     count as needing a row that stays locked.
-    Some batches are so quick that hardly anybody would share one: `pace_seconds` is what each begins after
-    the last one at least. Where requests come in bursts a leader waits `linger_seconds` for the rest of its
-    burst.
+
+    A request waits at most `wait_seconds` for its turn, and as long again for its outcome. Where batches are
+    so quick that few requests would share one, `min_interval_seconds` is the least time between the
+    beginnings of two. Where requests come in bursts a leader waits `linger_seconds` for the rest of a burst.
     """
 
     def __init__(
@@ -89,216 +90,251 @@ class Lane(Generic[Request, Outcome]):
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
         wait_seconds: float = WAIT_SECONDS,
-        pace_seconds: float = 0.0,
+        min_interval_seconds: float = 0.0,
         linger_seconds: float = 0.0,
         run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run_batch,
         rows_of: Callable[[Request], Iterable[Row]] | None = None,
     ) -> None:
+        self.look_seconds = min(wait_seconds / 4, LOOK_SECONDS)
         self._decide = decide
         self._rows_of = rows_of
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._wait_seconds = wait_seconds
-        self._pace_seconds = pace_seconds
+        self._min_interval_seconds = min_interval_seconds
         self._linger_seconds = linger_seconds
         self._began_at = float("-inf")
         self._run = run
         self._mutex = threading.Lock()
-        self._line: deque[_Waiter[Request]] = deque()
-        self._leader: _Waiter[Request] | None = None
-        self._led_since = 0.0
+        # A queue that isn't empty has a lead.
+        self._queue: deque[_Entry[Request]] = deque()
+        self._lead: _Lead[Request] | None = None
+
+    def enter(self, request: Request, on_result: Callable[[Outcome | Exception], None]) -> None:
+        """Have the request decided, and its outcome, once committed, passed to `on_result`; never blocks.
+
+        `on_result` is called exactly once, in another thread, and must be quick. Errors are passed as well:
+        what the outcome is if that is an exception, `Overloaded` when the wait ran out before the request's
+        turn, and `Unavailable` when its batch doesn't come back in time: then the outcome is unknown, and
+        asking again with the same key or account tells it. Raises `Overloaded` when the queue is full.
+        """
+        with self._mutex:
+            if len(self._queue) >= self._max_waiting:
+                raise Overloaded("Too many requests are waiting; nothing was done.")
+            self._queue.append(_Entry(request, on_result))
+            if self._lead is None:
+                try:
+                    self._start_lead()
+                except Overloaded:
+                    self._queue.pop()
+                    raise
 
     def submit(self, request: Request) -> Outcome:
         """Have the request decided, and return its outcome once that is committed.
 
         Inside a transaction of the caller's it is decided alone, at once, and is as durable as that
-        transaction. Raises what the outcome raises; `Overloaded` when the line is full or the wait ran
-        out before the request's turn; `Unavailable` when its batch doesn't come back in time: then the
-        outcome is unknown, and asking again with the same key or account tells it.
+        transaction. Raises what `enter` raises or would pass on.
         """
         if connection.in_atomic_block:
-            return _result(self._run(lambda: self._decided([request]))[0])
-        waiter = _Waiter(request)
-        self._join(waiter)
-        try:
-            self._wait(waiter)
-            if self._leader is waiter:
-                self._lead(waiter)
-        finally:
-            # Whatever happens to this thread, the others are woken, and the lead goes on.
-            self._wake_follower(waiter)
-            self._leave(waiter)
-        return _result(waiter.outcome)
+            return _unwrap(self._run(lambda: self._decide_all([request]))[0])
+        results: SimpleQueue[Outcome | Exception] = SimpleQueue()
+        self.enter(request, results.put)
+        return _unwrap(results.get())
 
     def busy_seconds(self) -> float:
-        """For how long the one who leads now has done so; 0 while nobody does."""
-        return time.monotonic() - self._led_since if self._leader else 0.0
+        """For how long the current batch, or the wait for a leader, has lasted; 0 while there is none."""
+        lead = self._lead
+        return time.monotonic() - lead.since if lead else 0.0
 
-    def _join(self, waiter: _Waiter[Request]) -> None:
-        with self._mutex:
-            if len(self._line) >= self._max_waiting:
-                raise Overloaded("Too many requests are waiting; nothing was done.")
-            self._line.append(waiter)
-            if self._leader is None:
-                self._give_lead_to(waiter)
-            else:
-                self._replace_dead_leader()
+    def is_busy(self) -> bool:
+        """Whether requests wait or are decided."""
+        return self._lead is not None
 
-    def _wait(self, waiter: _Waiter[Request]) -> None:
-        """Return once it leads or has its outcome; at most `wait_seconds` for its turn and as long after."""
-        if self._is_called(waiter):
-            return
-        if self._leave(waiter):
-            raise Overloaded("The request waited too long for its turn; nothing was done.")
-        if not self._is_called(waiter):
-            waiter.has_left = True
-            raise _unknown()
+    def end_overdue(self) -> None:
+        """Answer the requests whose time is over.
 
-    def _is_called(self, waiter: _Waiter[Request]) -> bool:
-        """Wait until it leads or has its outcome; False when `wait_seconds` were not enough."""
-        deadline = time.monotonic() + self._wait_seconds
-        while self._leader is not waiter and waiter.outcome is PENDING:
-            if not waiter.wake.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                return False
-        return True
-
-    def _leave(self, waiter: _Waiter[Request]) -> bool:
-        """Step out of line, and pass the lead on. True when nobody had taken the request: it is not done."""
-        if waiter.has_left or (waiter.is_taken and self._leader is not waiter):
-            return False
-        with self._mutex:
-            if not waiter.is_taken:
-                self._line.remove(waiter)
-                waiter.has_left = True
-            if self._leader is waiter:
-                self._give_lead_to(self._line[0] if self._line else None)
-            else:
-                self._replace_dead_leader()
-            return waiter.has_left
-
-    def _give_lead_to(self, waiter: _Waiter[Request] | None) -> None:
-        """With the mutex held. Nobody leads an empty line."""
-        self._leader = waiter
-        self._led_since = time.monotonic()
-        if waiter:
-            waiter.signal()
-
-    def _replace_dead_leader(self) -> None:
-        """With the mutex held: a lead older than a whole wait is taken for dead.
-
-        If it is only slow there are two leaders for a batch: slower, not wrong, for the database decides.
+        A leader whose batch takes longer than a whole wait is taken for dead. If it is only slow there are
+        two leaders for a while: slower, not wrong, for the database decides.
         """
-        is_dead = time.monotonic() - self._led_since >= self._wait_seconds
-        others = (waiter for waiter in self._line if waiter is not self._leader)
-        if is_dead and (successor := next(others, None)):
-            if self._leader:
-                self._leader.is_gone = True
-            self._give_lead_to(successor)
+        now = time.monotonic()
+        late: list[_Entry[Request]] = []
+        lost: Sequence[_Entry[Request]] = ()
+        with self._mutex:
+            while self._queue and now - self._queue[0].entered_at >= self._wait_seconds:
+                late.append(self._queue.popleft())
+            if self._lead and self._lead.batch and now - self._lead.since >= self._wait_seconds:
+                lost = self._lead.batch
+                self._replace_lead()
+        self._answer(late, [_late() for _ in late])
+        self._answer(lost, [_unknown() for _ in lost])
 
-    def _lead(self, leader: _Waiter[Request]) -> None:
-        """Decide batches up to that of its own request: the first, unless it follows a dead leader."""
-        self._keep_pace()
-        while batch := self._take_batch(leader):
-            try:
-                self._settle(batch)
-            finally:
-                for waiter in batch:
-                    if waiter.outcome is PENDING:
-                        waiter.settle(_unknown())
+    def _start_lead(self) -> None:
+        """With the mutex held: have a thread of the pool lead. Raises `Overloaded` if it has no thread."""
+        lead: _Lead[Request] = _Lead()
+        LEADERS.start(partial(self._run_lead, lead))
+        self._lead = lead
+        _overdue_watch.add(self)
 
-    def _keep_pace(self) -> None:
-        """Let others join where batches follow each other; who comes to an idle lane doesn't wait."""
+    def _replace_lead(self) -> None:
+        """With the mutex held: the leader of now takes no more requests; another does, if any wait."""
+        self._lead = None
+        if self._queue:
+            self._start_lead()
+
+    def _run_lead(self, lead: _Lead[Request]) -> None:
+        """Decide batch after batch until none waits, or another leader has taken over."""
+        try:
+            while batch := self._take_batch(lead):
+                self._decide_batch(batch)
+                lead.batch, lead.since = (), time.monotonic()
+                look_after_connection()
+                if LEADERS.waiting():
+                    # Other batchers have waited for a leader: they go first.
+                    LEADERS.start(partial(self._run_lead, lead))
+                    return
+        except BaseException:
+            with self._mutex:
+                if self._lead is lead:
+                    self._replace_lead()
+            self._answer(lead.batch, [_unknown() for _ in lead.batch])
+            raise
+
+    def _take_batch(self, lead: _Lead[Request]) -> Sequence[_Entry[Request]]:
+        """The next requests of the queue; none once the lead is over."""
+        if self._linger_seconds or self._min_interval_seconds:
+            with self._mutex:
+                if self._is_over(lead):
+                    return ()
+            self._keep_interval()
+        with self._mutex:
+            if self._is_over(lead):
+                return ()
+            lead.batch = [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
+            lead.since = time.monotonic()
+            return lead.batch
+
+    def _is_over(self, lead: _Lead[Request]) -> bool:
+        """With the mutex held: whether the lead was replaced or no request waits, which ends it."""
+        if self._lead is lead and not self._queue:
+            self._lead = None
+        return self._lead is not lead
+
+    def _keep_interval(self) -> None:
+        """Let other requests join where batches follow each other; an idle batcher's first doesn't wait."""
         if self._linger_seconds:
             time.sleep(self._linger_seconds)
-        if self._pace_seconds:
-            time.sleep(max(0.0, self._began_at + self._pace_seconds - time.monotonic()))
+        if self._min_interval_seconds:
+            time.sleep(max(0.0, self._began_at + self._min_interval_seconds - time.monotonic()))
             self._began_at = time.monotonic()
 
-    def _take_batch(self, leader: _Waiter[Request]) -> list[_Waiter[Request]]:
-        """The next in line; nobody once the leader's own request is taken."""
-        with self._mutex:
-            if leader.is_taken:
-                return []
-            batch = [self._line.popleft() for _ in range(min(self._max_batch, len(self._line)))]
-            for waiter in batch:
-                waiter.is_taken = True
-            return batch
-
-    def _settle(self, batch: Sequence[_Waiter[Request]], *, is_again: bool = False) -> None:
+    def _decide_batch(self, batch: Sequence[_Entry[Request]], *, is_again: bool = False) -> None:
         """All in one transaction; if one of them may be to blame that it fails, one by one."""
         if stuck_rows.are_there() and not is_again:
             batch = self._refuse_blocked(batch, stuck_rows.known)
-        requests = [waiter.request for waiter in batch]
+        requests = [entry.request for entry in batch]
         try:
-            outcomes: Sequence[Any] = self._run(lambda: self._decided(requests)) if batch else []
+            outcomes: Sequence[Any] = self._run(lambda: self._decide_all(requests)) if batch else []
         except Exception as error:
             if isinstance(error, transactions.LockWaitTimeout) and self._rows_of and not is_again:
-                self._settle(self._refuse_blocked(batch, stuck_rows.find), is_again=True)
+                self._decide_batch(self._refuse_blocked(batch, stuck_rows.find), is_again=True)
                 return
             if _may_be_ones_fault(error, size=len(batch)):
-                self._settle_one_by_one(batch)
+                self._decide_one_by_one(batch)
                 return
             outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
-        self._tell(batch, outcomes)
+        self._answer(batch, outcomes)
 
     def _refuse_blocked(
-        self, batch: Collection[_Waiter[Request]], find_stuck: Callable[[Collection[Row]], Collection[Row]]
-    ) -> Sequence[_Waiter[Request]]:
+        self, batch: Collection[_Entry[Request]], find_stuck: Callable[[Collection[Row]], Collection[Row]]
+    ) -> Sequence[_Entry[Request]]:
         """Refuse those that need a row which another transaction keeps locked; returns the others."""
         if not self._rows_of:
             return list(batch)
-        needed = {waiter: frozenset(self._rows_of(waiter.request)) for waiter in batch}
+        needed = {entry: frozenset(self._rows_of(entry.request)) for entry in batch}
         stuck = find_stuck(frozenset().union(*needed.values()))
-        blocked = [waiter for waiter, rows in needed.items() if not rows.isdisjoint(stuck)]
+        blocked = [entry for entry, rows in needed.items() if not rows.isdisjoint(stuck)]
         if blocked:
             log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))
             BLOCKED.inc(len(blocked))
-            self._tell(blocked, [_locked() for _ in blocked])
-        return [waiter for waiter in batch if waiter.outcome is PENDING]
+            self._answer(blocked, [_locked() for _ in blocked])
+        return [entry for entry in batch if entry.on_result]
 
-    def _tell(self, batch: Sequence[_Waiter[Request]], outcomes: Sequence[Any]) -> None:
-        """Give all of them their outcomes at once, and wake the first."""
-        with self._mutex:
-            gone = [waiter for waiter in batch if waiter.is_gone]
-            here = [waiter for waiter in batch if not waiter.is_gone]
-            for waiter, follower in zip(here, here[ABREAST:], strict=False):
-                waiter.follower = follower
-            # From the back: who sees an outcome, unsignalled, wakes a follower that sees its own.
-            for waiter, outcome in zip(reversed(batch), reversed(outcomes), strict=True):
-                waiter.outcome = outcome
-        for waiter in (*here[:ABREAST], *gone):
-            waiter.signal()
-
-    def _wake_follower(self, waiter: _Waiter[Request]) -> None:
-        if waiter.outcome is PENDING:
-            # It goes without: whoever tells its batch must not count on it any more.
-            with self._mutex:
-                waiter.is_gone = waiter.outcome is PENDING
-        if waiter.follower:
-            waiter.follower.signal()
-
-    def _settle_one_by_one(self, batch: Sequence[_Waiter[Request]]) -> None:
+    def _decide_one_by_one(self, batch: Sequence[_Entry[Request]]) -> None:
         left = deque(batch)
         while left:
-            waiter = left.popleft()
-            if waiter.has_left:
+            entry = left.popleft()
+            if not entry.on_result:
                 continue
-            outcome = self._decided_alone(waiter.request)
-            waiter.settle(outcome)
+            outcome = self._decide_alone(entry.request)
+            self._answer([entry], [outcome])
             if isinstance(outcome, transactions.LockWaitTimeout):
                 left = deque(self._refuse_blocked(left, stuck_rows.find))
 
-    def _decided_alone(self, request: Request) -> Any:
+    def _decide_alone(self, request: Request) -> Any:
         try:
-            return self._run(lambda: self._decided([request]))[0]
+            return self._run(lambda: self._decide_all([request]))[0]
         except Exception as error:
             return error
 
-    def _decided(self, requests: Sequence[Request]) -> Sequence[Any]:
+    def _decide_all(self, requests: Sequence[Request]) -> Sequence[Any]:
         outcomes = self._decide(requests)
         if len(outcomes) != len(requests):
             raise RuntimeError(f"{len(requests)} requests got {len(outcomes)} outcomes")
         return outcomes
+
+    def _answer(self, entries: Sequence[_Entry[Request]], outcomes: Sequence[Any]) -> None:
+        """Pass each entry its outcome, in order, unless it has had one."""
+        due = []
+        with self._mutex:
+            for entry, outcome in zip(entries, outcomes, strict=True):
+                if entry.on_result:
+                    due.append((entry.on_result, outcome))
+                    entry.on_result = None
+        for on_result, outcome in due:
+            try:
+                on_result(outcome)
+            except BaseException:
+                # Whatever it was, the others of the batch get their outcomes.
+                log.exception("the outcome of a request could not be passed on")
+
+
+class _OverdueWatch:
+    """The thread that ends what takes too long in busy batchers; it sleeps while none is busy."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._busy: set[Batcher[Any, Any]] = set()
+        self._wake = threading.Event()
+        self._look_seconds: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def add(self, batcher: Batcher[Any, Any]) -> None:
+        """Look at this batcher's deadlines until it is idle."""
+        with self._mutex:
+            self._busy.add(batcher)
+            if not self._thread:
+                self._thread = threading.Thread(target=self._watch, name="overdue-batches", daemon=True)
+                self._thread.start()
+            elif self._look_seconds is None or batcher.look_seconds < self._look_seconds:
+                self._look_seconds = batcher.look_seconds
+                self._wake.set()
+
+    def _watch(self) -> None:
+        while True:
+            with self._mutex:
+                self._busy = {batcher for batcher in self._busy if batcher.is_busy()}
+                busy = list(self._busy)
+                self._look_seconds = min((batcher.look_seconds for batcher in busy), default=None)
+            self._wake.wait(self._look_seconds)
+            self._wake.clear()
+            for batcher in busy:
+                try:
+                    batcher.end_overdue()
+                except Exception:
+                    log.exception("the deadlines of a batcher could not be kept")
+
+
+_overdue_watch = _OverdueWatch()
 
 
 def _may_be_ones_fault(error: Exception, *, size: int) -> bool:
@@ -316,13 +352,15 @@ def _locked() -> transactions.LockWaitTimeout:
     return transactions.LockWaitTimeout(transactions.CONFLICTING)
 
 
+def _late() -> Overloaded:
+    return Overloaded("The request waited too long for its turn; nothing was done.")
+
+
 def _unknown() -> Unavailable:
     return Unavailable("The outcome is not known yet; ask again with the same key or account.")
 
 
-def _result(outcome: Any) -> Any:
-    if outcome is PENDING:
-        raise _unknown()
+def _unwrap(outcome: Any) -> Any:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

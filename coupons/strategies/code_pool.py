@@ -1,6 +1,6 @@
 """`code_pool`: codes are made ahead, listed in Redis, and each asker takes the next one from there.
 
-How: `LMOVE` into a list of what is in flight; the lane's leader locks the campaign and the batch's codes,
+How: `LMOVE` into a list of what is in flight; the batcher's leader locks the campaign and the batch's codes,
 and gives those that the database calls available; the caller acknowledges after the commit, the sweeper
 puts back what the dead took. Who brings nothing, or a code that is given, gets the pool's oldest instead.
 Promises: exact, a code once, none lost; positions in order of arrival within a process. Without Redis it
@@ -22,10 +22,10 @@ from coupons.models import Campaign
 from coupons.slots import Asker, Chosen, Confirming, Issued
 from shop import clock
 from shop.errors import Overloaded, Rejected
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 
 # As many as `group_commit` has.
-LANES = 1_024
+BATCHERS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Bringer:
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
-    """Take a code, bring it to the campaign's lane, and say then whether it is spent.
+    """Take a code, bring it to the campaign's batcher, and say then whether it is spent.
 
     Raises `Unavailable` without Redis. When the outcome isn't known, the code stays in flight.
     """
@@ -46,7 +46,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
         return looked
     code = code_list.take(looked, user_id=user_id)
     try:
-        outcome = _lane(campaign_id).submit(Bringer(Asker(user_id), code))
+        outcome = _batcher(campaign_id).submit(Bringer(Asker(user_id), code))
     except (Rejected, Overloaded, IntegrityError):
         _settle(campaign_id, user_id, code, is_spent=False)
         raise
@@ -64,10 +64,10 @@ def _settle(campaign_id: int, user_id: int, code: str | None, *, is_spent: bool)
         code_list.settle(campaign_id, user_id=user_id, code=code, is_spent=is_spent)
 
 
-@lru_cache(maxsize=LANES)
-def _looks(campaign_id: int) -> Lane[int, Issued | Confirming | Campaign]:
+@lru_cache(maxsize=BATCHERS)
+def _looks(campaign_id: int) -> Batcher[int, Issued | Confirming | Campaign]:
     """Who has something of the campaign already, or can't have anything, takes no code: asked together."""
-    return Lane(lambda user_ids: _look(campaign_id, user_ids))
+    return Batcher(lambda user_ids: _look(campaign_id, user_ids))
 
 
 def _look(campaign_id: int, user_ids: Sequence[int]) -> list[Outcome | Campaign]:
@@ -78,9 +78,9 @@ def _look(campaign_id: int, user_ids: Sequence[int]) -> list[Outcome | Campaign]
     return [granting.owed_or_refused(campaign, had.get(user_id), now) or campaign for user_id in user_ids]
 
 
-@lru_cache(maxsize=LANES)
-def _lane(campaign_id: int) -> Lane[Bringer, Issued | Confirming]:
-    return Lane(lambda bringers: _grant(campaign_id, bringers))
+@lru_cache(maxsize=BATCHERS)
+def _batcher(campaign_id: int) -> Batcher[Bringer, Issued | Confirming]:
+    return Batcher(lambda bringers: _grant(campaign_id, bringers))
 
 
 def _grant(campaign_id: int, bringers: Sequence[Bringer]) -> list[Outcome]:

@@ -19,7 +19,7 @@ from coupons.models import QueueTicket
 from coupons.slots import Asker, Confirming, Issued, Queued
 from shop import clock
 from shop.errors import Unavailable
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 
 CAMPAIGNS = 1_024
 ATTEMPTS = 3
@@ -59,11 +59,11 @@ def _drawn(free: tickets.Free, new: Place) -> Place:
 
 
 @lru_cache(maxsize=CAMPAIGNS)
-def _looking(campaign_id: int) -> Lane[Asker, tickets.Seen]:
+def _looking(campaign_id: int) -> Batcher[Asker, tickets.Seen]:
     """Who has what, read for all who ask at once."""
-    return Lane(lambda askers: tickets.look(campaign_id, askers))
+    return Batcher(lambda askers: tickets.look(campaign_id, askers))
 
 
 @lru_cache(maxsize=CAMPAIGNS)
-def _writing(campaign_id: int) -> Lane[Place, Queued]:
-    return Lane(lambda places: tickets.write(campaign_id, places))
+def _writing(campaign_id: int) -> Batcher[Place, Queued]:
+    return Batcher(lambda places: tickets.write(campaign_id, places))

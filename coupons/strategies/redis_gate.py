@@ -3,7 +3,7 @@
 How: members and who is in flight are counted in Redis; whoever is admitted is written by group commit, and is
 then a member. What is refused, fails or dies on the way gives its place back, the dead's by the next sweep.
 Promises: exact, for the gate may refuse and never grant; without Redis 503, flushed it fills itself again.
-Order: positions follow the numbers of admission within a batch; whoever took longer from the gate to the lane
+Order: positions follow the numbers of admission within a batch; what comes later from the gate to the batcher
 is a batch later, and batches of several processes come as the database lets them.
 Choose it: when far more ask than there is, and even the last moment's refusals have to be cheap. Others pay
 two calls to Redis for it; and who is refused while others are in flight may see one of those fail.
@@ -23,9 +23,9 @@ from coupons.models import Campaign
 from coupons.slots import Asker, Confirming, Issued
 from shop import clock
 from shop.errors import Unavailable
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 
-LANES = 1_024
+BATCHERS = 1_024
 # How often to ask again when the gate knew nothing: somebody may be dropping it at this moment.
 LOOKS = 3
 
@@ -39,7 +39,7 @@ class Comer:
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
-    """Pass the gate and join the campaign's lane, or be told at the gate."""
+    """Pass the gate and join the campaign's batcher, or be told at the gate."""
     try:
         verdict = _ask(campaign_id, user_id)
     except Unavailable as away:
@@ -49,7 +49,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
         if outcome is not None:
             return granting.told(outcome)
     try:
-        return _lane(campaign_id).submit(Comer(Asker(user_id), verdict))
+        return _batcher(campaign_id).submit(Comer(Asker(user_id), verdict))
     except BaseException:
         if verdict.ticket:
             gate.give_back(campaign_id=campaign_id, tickets={user_id: verdict.ticket})
@@ -104,6 +104,6 @@ def _decide(campaign_id: int, comers: Sequence[Comer]) -> list[Outcome]:
     return [outcome for _, outcome in decided]
 
 
-@lru_cache(maxsize=LANES)
-def _lane(campaign_id: int) -> Lane[Comer, Issued | Confirming]:
-    return Lane(lambda comers: _decide(campaign_id, comers))
+@lru_cache(maxsize=BATCHERS)
+def _batcher(campaign_id: int) -> Batcher[Comer, Issued | Confirming]:
+    return Batcher(lambda comers: _decide(campaign_id, comers))

@@ -32,13 +32,13 @@ def lines(what: str = "coupon.issued") -> list[JournalLine]:
 
 def in_one_batch(campaign: Campaign, calls: Sequence[Any]) -> list[Any]:
     """The outcomes of calls that wait behind the first, and are decided together once that is done."""
-    lane = group_commit._lane(campaign.pk)
+    batcher = group_commit.batcher(campaign.pk)
     with ThreadPoolExecutor(2) as pool:
         with keeping("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk):
             first = pool.submit(race, calls[:1])
-            wait_until(lambda: lane._leader is not None and not lane._line)
+            wait_until(lambda: batcher._lead is not None and not batcher._queue)
             others = pool.submit(race, calls[1:])
-            wait_until(lambda: len(lane._line) == len(calls) - 1)
+            wait_until(lambda: len(batcher._queue) == len(calls) - 1)
         return [*first.result(), *others.result()]
 
 

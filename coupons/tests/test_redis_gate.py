@@ -200,13 +200,13 @@ def test_an_account_that_asks_again_while_it_is_in_flight_takes_one_place() -> N
 def test_positions_of_a_batch_follow_the_numbers_of_admission() -> None:
     campaign, [first, *others] = gated(), accounts(41)
     gate_filling.fill(campaign_id=campaign.pk)
-    lane = redis_gate._lane(campaign.pk)
+    batcher = redis_gate._batcher(campaign.pk)
 
     with holding(KEEP, campaign.pk):
         leader = in_background(lambda: issue(campaign, first))
         wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
         followers = in_background(lambda: race(asking(campaign.pk, others)))
-        wait_until(lambda: len(lane._line) == len(others))
+        wait_until(lambda: len(batcher._queue) == len(others))
         admitted = {id: int(ticket.partition(":")[0]) for id, ticket in tickets(campaign).items()}
     leader.result()
     followers.result()

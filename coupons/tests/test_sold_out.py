@@ -203,7 +203,7 @@ def test_those_who_ask_at_once_are_refused_by_few_looks(monkeypatch: pytest.Monk
         first = in_background(partial(asked, campaign.pk, everyone[0]))
         wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
         crowd = [in_background(partial(asked, campaign.pk, user_id)) for user_id in everyone[1:]]
-        wait_until(lambda: len(looking._lane(campaign.pk)._line) == len(crowd))
+        wait_until(lambda: len(looking.batcher(campaign.pk)._queue) == len(crowd))
         ask(other, "UNLOCK TABLES")
     outcomes = [one.result(SOON) for one in (first, *crowd)]
 

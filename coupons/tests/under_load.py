@@ -37,7 +37,7 @@ RECOVERY_SECONDS = 20.0
 LAST_SECONDS = 90.0
 """Until everybody has been told what they have, on a machine that has other things to do."""
 PATIENCE_SECONDS = 15.0
-"""No asking takes longer: the lock strategies and lanes wait 10 s, a database's lock 5 s."""
+"""No asking takes longer: the lock strategies and batchers wait 10 s, a database's lock 5 s."""
 SERVANTS: dict[str, list[str]] = {"queue": ["manage.py", "run_issuer"]}
 """Processes that a strategy doesn't work without."""
 NEED_NO_REDIS = {"group_commit", "pessimistic", "optimistic", "conditional_update", "unsafe"}

@@ -1,6 +1,6 @@
 """`group_commit`: orders that arrive while a transaction is open share the next one. The default.
 
-How: one lane a process; its leader locks the products of all that wait, in the order of ids, and decides
+How: one batcher a process; its leader locks the products of all that wait, in the order of ids, and decides
 them in order of arrival: one lock, one flush and the same few statements for any number.
 Promises: exact stock; first come, first served within a process; needs no Redis.
 Choose it: unless you know better. The hotter the sale, the cheaper each order.
@@ -9,22 +9,22 @@ Choose it: unless you know better. The hotter the sale, the cheaper each order.
 from orders import deciding
 from orders.deciding import Placed, Wish
 from shop import claims, transactions
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 from shop.idempotency import Replay
 
 # Longer than batches take on a busy machine, and less than the second within which twins are told.
 LONG_SECONDS = 0.5
 
-_lane: Lane[Wish, Placed | Replay] = Lane(
+BATCHER: Batcher[Wish, Placed | Replay] = Batcher(
     deciding.together, run=transactions.as_it_is, rows_of=deciding.locked_rows
 )
 
 
 def place(wish: Wish) -> Placed | Replay:
-    """Join the lane, and return with the order's outcome.
+    """Join the batcher, and return with the order's outcome.
 
-    Its batch takes its claim with all others; where the lane stands still it takes it alone, and at once.
+    Its batch takes its claim with all others; where the batcher stands still it takes it alone, and at once.
     """
-    if _lane.busy_seconds() > LONG_SECONDS:
+    if BATCHER.busy_seconds() > LONG_SECONDS:
         claims.require(wish.keyed.claim)
-    return _lane.submit(wish)
+    return BATCHER.submit(wish)

@@ -15,7 +15,7 @@ from inventory.mirror import Passage
 from orders import deciding
 from orders.deciding import Outcome, Placed, Wish
 from shop import claims, idempotency
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 from shop.idempotency import Replay
 
 
@@ -31,7 +31,7 @@ def place(wish: Wish) -> Placed | Replay:
             return known
         raise reservations.insufficient(short)
     try:
-        return _lane.submit(wish)
+        return _batcher.submit(wish)
     except BaseException:
         mirror.settle([passage])
         raise
@@ -57,4 +57,4 @@ def _passage(wish: Wish) -> Passage:
     )
 
 
-_lane: Lane[Wish, Placed | Replay] = Lane(_decide, rows_of=deciding.locked_rows)
+_batcher: Batcher[Wish, Placed | Replay] = Batcher(_decide, rows_of=deciding.locked_rows)

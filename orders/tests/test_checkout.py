@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 def decide(*wishes: Wish) -> list[Outcome]:
-    """One batch, as the lane would decide it."""
+    """One batch, as the batcher would decide it."""
     return deciding.together(wishes)
 
 

@@ -52,7 +52,7 @@ def test_one_locked_product_stops_no_order_of_another_for_longer_than_a_lock_wai
         assert [is_refused(outcome) for outcome in outcomes] == [True, False] * 12
         outcomes, seconds = placed_at_once((buyers[0], locked, ""), (buyers[1], free, ""))
         assert [is_refused(outcome) for outcome in outcomes] == [True, False]
-        assert seconds < 2, "a repeated order of the locked product does not stop the lane again"
+        assert seconds < 2, "a repeated order of the locked product does not stop the batcher again"
     assert Product.objects.get(pk=free.pk).reserved == 13
     wait_until(lambda: not stuck_rows.are_there())
     assert buying.place(buyers[0], {locked: 1})

@@ -29,7 +29,7 @@ from orders.tests.waiting import somebody_waits_at_the_stock
 from shop import claims, idempotency, redis
 from shop.admission import Admission
 from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 from shop.idempotency import Replay
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.clients import client_of
@@ -299,7 +299,7 @@ def test_where_the_lane_stands_still_whose_twin_is_in_flight_elsewhere_is_told_s
     body = {"items": [{"product": product.id, "quantity": 1}]}
     with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
         other = in_background(lambda: client_of(buying.account()).post("/orders", body, key="key"))
-        wait_until(lambda: group_commit._lane.busy_seconds() > group_commit.LONG_SECONDS)
+        wait_until(lambda: group_commit.BATCHER.busy_seconds() > group_commit.LONG_SECONDS)
         began_at = time.monotonic()
         refusal = client_of(twin).post("/orders", body, key="key")
         took = time.monotonic() - began_at
@@ -315,7 +315,7 @@ def test_a_full_lane_gives_the_gate_its_stock_back(
     settings.INVENTORY_STRATEGY = "redis_gate"
     product = ProductFactory.create(on_hand=1)
     with monkeypatch.context() as narrow:
-        narrow.setattr(redis_gate, "_lane", Lane(redis_gate._decide, max_waiting=0))
+        narrow.setattr(redis_gate, "_batcher", Batcher(redis_gate._decide, max_waiting=0))
         with pytest.raises(Overloaded):
             buying.place(buying.account().id, {product: 1})
     buying.place(buying.account().id, {product: 1})

@@ -123,12 +123,12 @@ def test_buyers_of_one_batch_each_have_their_own_name_and_request_on_record(prod
         body = {"items": [{"product": product.id, "quantity": 1}], "coupon": coupons[buyer.id]}
         return client_of(buyer).post("/orders", body, key="a", **{"X-Request-ID": f"request-of-{buyer.id}"})
 
-    lane = group_commit._lane
+    batcher = group_commit.BATCHER
     with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
         first = in_background(partial(race, [partial(order, buyers[0])]))
         wait_until(somebody_waits_at_the_stock)
         others = in_background(partial(race, [partial(order, buyer) for buyer in buyers[1:]]))
-        wait_until(lambda: len(lane._line) == len(buyers) - 1)
+        wait_until(lambda: len(batcher._queue) == len(buyers) - 1)
     assert [answer.status_code for answer in [*first.result(), *others.result()]] == [201] * 12
 
     assert len(set(JournalLine.objects.filter(what="order.placed").values_list("at", flat=True))) == 2

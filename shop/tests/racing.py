@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connections
 
-# Longer than a lane's wait and a transaction's retries together, so that only a hang is told as one.
+# Longer than a batcher's wait and a transaction's retries together, so that only a hang is told as one.
 TIMEOUT_SECONDS = 60.0
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as draw
 
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
-from shop.group_commit import PENDING, Lane, _Waiter
+from shop.group_commit import PENDING, Batcher, _Waiter
 from shop.tests import tally
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
@@ -28,7 +28,7 @@ names = draw.lists(draw.sampled_from(KINDS), min_size=1, max_size=12).map(
 # Each example is a race on the real database: fewer of them, and as long as they take.
 races = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 HOT = (tally.LOCK, tally.HOT)
-# Answers that come once a lock is released or an error has passed on: noticed well before a lane's wait ends.
+# Outcomes that come once a lock is released or an error has passed on: well before a batcher's wait ends.
 SOON = 5.0
 
 
@@ -50,15 +50,15 @@ class Gate:
 class Submission(threading.Thread):
     """A request that is on its way."""
 
-    def __init__(self, lane: Lane[Any, Any], request: Any) -> None:
+    def __init__(self, batcher: Batcher[Any, Any], request: Any) -> None:
         super().__init__(daemon=True)
-        self.lane, self.request, self.outcome, self.seconds = lane, request, None, 0.0
+        self.batcher, self.request, self.outcome, self.seconds = batcher, request, None, 0.0
         self.start()
 
     def run(self) -> None:
         started_at = time.monotonic()
         try:
-            self.outcome = self.lane.submit(self.request)
+            self.outcome = self.batcher.submit(self.request)
         except BaseException as error:
             self.outcome = error
         finally:
@@ -71,20 +71,20 @@ class Submission(threading.Thread):
         return self.outcome
 
 
-def submit_in_order(lane: Lane[Any, Any], requests: Sequence[Any]) -> list[Submission]:
+def submit_in_order(batcher: Batcher[Any, Any], requests: Sequence[Any]) -> list[Submission]:
     """Submit one after another, each once the one before it stands in line."""
     submissions = []
     for request in requests:
-        length = len(lane._line)
-        submissions.append(Submission(lane, request))
-        wait_until(lambda length=length: len(lane._line) > length)
+        length = len(batcher._queue)
+        submissions.append(Submission(batcher, request))
+        wait_until(lambda length=length: len(batcher._queue) > length)
     return submissions
 
 
 @contextmanager
-def led_by(lane: Lane[Any, Any], gate: Gate, request: Any = "leading") -> Iterator[Submission]:
+def led_by(batcher: Batcher[Any, Any], gate: Gate, request: Any = "leading") -> Iterator[Submission]:
     """While this lasts, the leader's transaction stays open and everybody else waits in line."""
-    leader = Submission(lane, request)
+    leader = Submission(batcher, request)
     wait_until(lambda: len(gate.batches) == 1)
     try:
         yield leader
@@ -99,8 +99,8 @@ def test_each_request_gets_its_own_outcome_and_a_poisonous_one_fails_alone(
     counting: None, names: list[str], max_batch: int
 ) -> None:
     tally.reset()
-    lane = Lane(tally.count, max_batch=max_batch)
-    outcomes = dict(zip(names, race([lambda name=name: lane.submit(name) for name in names]), strict=True))
+    batcher = Batcher(tally.count, max_batch=max_batch)
+    outcomes = dict(zip(names, race([lambda name=name: batcher.submit(name) for name in names]), strict=True))
     wrong = {name: outcome for name, outcome in outcomes.items() if not is_due(name, outcome)}
     assert wrong == {}
     accepted = {name: outcome for name, outcome in outcomes.items() if name.startswith("counted")}
@@ -127,9 +127,9 @@ def test_arrival_order_is_decision_order_and_batches_are_bounded(
 ) -> None:
     tally.reset()
     gate = Gate()
-    lane = Lane(gate, max_batch=max_batch)
-    with led_by(lane, gate) as leader:
-        followers = submit_in_order(lane, [f"follower-{number}" for number in range(size)])
+    batcher = Batcher(gate, max_batch=max_batch)
+    with led_by(batcher, gate) as leader:
+        followers = submit_in_order(batcher, [f"follower-{number}" for number in range(size)])
     assert [one.result() for one in [leader, *followers]] == list(range(1, size + 2))
     assert [name for batch in gate.batches for name in batch] == [
         "leading",
@@ -145,7 +145,7 @@ def expected_sizes(size: int, max_batch: int) -> list[int]:
 def test_a_batch_is_one_transaction(counting: None) -> None:
     statements: list[str] = []
     gate = Gate()
-    lane = Lane(gate)
+    batcher = Batcher(gate)
 
     class Watched(Submission):
         def run(self) -> None:
@@ -153,10 +153,10 @@ def test_a_batch_is_one_transaction(counting: None) -> None:
                 super().run()
             statements.extend(query["sql"] for query in captured)
 
-    leader = Watched(lane, "leading")
+    leader = Watched(batcher, "leading")
     wait_until(lambda: len(gate.batches) == 1)
-    followers = [Watched(lane, f"follower-{number}") for number in range(9)]
-    wait_until(lambda: len(lane._line) == 9)
+    followers = [Watched(batcher, f"follower-{number}") for number in range(9)]
+    wait_until(lambda: len(batcher._queue) == 9)
     gate.is_open.set()
     for one in [leader, *followers]:
         assert isinstance(one.result(), int)
@@ -168,11 +168,11 @@ def test_a_batch_is_one_transaction(counting: None) -> None:
 def test_nobody_is_answered_before_the_commit_and_everybody_right_after(counting: None) -> None:
     first, second = Gate(), Gate()
     gates = iter([first, second])
-    lane: Lane[str, int] = Lane(lambda requests: next(gates)(requests))
-    with led_by(lane, first):
-        submit_in_order(lane, ["follower-1", "follower-2"])
+    batcher: Batcher[str, int] = Batcher(lambda requests: next(gates)(requests))
+    with led_by(batcher, first):
+        submit_in_order(batcher, ["follower-1", "follower-2"])
     wait_until(lambda: len(second.batches) == 1)
-    third = Submission(lane, "follower-3")
+    third = Submission(batcher, "follower-3")
     # The second batch is written but not committed.
     assert set(tally.entries()) == {"leading"}
     assert third.is_alive()
@@ -180,10 +180,10 @@ def test_nobody_is_answered_before_the_commit_and_everybody_right_after(counting
 
 
 def test_a_follower_that_has_its_outcome_sees_its_row_on_its_own_connection(counting: None) -> None:
-    lane = Lane(tally.count)
+    batcher = Batcher(tally.count)
 
     def submit_and_look(name: str) -> tuple[int, list[Any]]:
-        position = lane.submit(name)
+        position = batcher.submit(name)
         return position, ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
 
     results = race([lambda name=f"name-{number}": submit_and_look(name) for number in range(24)])
@@ -197,10 +197,10 @@ def test_64_threads_count_exactly_and_share_transactions(counting: None) -> None
         batches.append(len(requests))
         return tally.count(requests)
 
-    lane = Lane(decide)
+    batcher = Batcher(decide)
 
     def submit_five(racer: int) -> list[int]:
-        return [lane.submit(f"{racer}-{turn}") for turn in range(5)]
+        return [batcher.submit(f"{racer}-{turn}") for turn in range(5)]
 
     positions = [p for five in race([lambda r=r: submit_five(r) for r in range(64)]) for p in five]
     assert sorted(positions) == list(range(1, 321))
@@ -224,21 +224,21 @@ def test_without_a_lock_the_same_count_loses(counting: None) -> None:
 
 def test_a_full_line_refuses_at_once(counting: None) -> None:
     gate = Gate()
-    lane = Lane(gate, max_waiting=2)
-    with led_by(lane, gate) as leader:
-        waiting = submit_in_order(lane, ["second", "third"])
-        refused = Submission(lane, "fourth")
+    batcher = Batcher(gate, max_waiting=2)
+    with led_by(batcher, gate) as leader:
+        waiting = submit_in_order(batcher, ["second", "third"])
+        refused = Submission(batcher, "fourth")
         assert isinstance(refused.result(within=SOON), Overloaded)
     assert [one.result() for one in [leader, *waiting]] == [1, 2, 3]
     assert "fourth" not in tally.entries()
 
 
 def test_whoever_waits_too_long_for_a_turn_is_refused_and_nothing_is_done(counting: None) -> None:
-    lane = Lane(tally.count, wait_seconds=0.5, max_batch=1)
+    batcher = Batcher(tally.count, wait_seconds=0.5, max_batch=1)
     with holding(*HOT):
-        leader = Submission(lane, "leading")
-        wait_until(lambda: lane._leader is not None and not lane._line)
-        follower = Submission(lane, "follower")
+        leader = Submission(batcher, "leading")
+        wait_until(lambda: batcher._lead is not None and not batcher._queue)
+        follower = Submission(batcher, "follower")
         assert isinstance(follower.result(within=SOON), Overloaded)
         assert follower.seconds < 1.5
     assert leader.result() == 1
@@ -249,37 +249,37 @@ def test_a_batch_whose_members_gave_up_or_died_is_told_without_waiting_for_them(
     """Each wakes another, and two of them in a row are not there to do so."""
     first, second = Gate(lambda requests: requests), Gate(lambda requests: requests)
     gates = iter([first, second])
-    lane: Lane[str, str] = Lane(lambda requests: next(gates)(requests))
-    with led_by(lane, first):
+    batcher: Batcher[str, str] = Batcher(lambda requests: next(gates)(requests))
+    with led_by(batcher, first):
         names = ["heir", "second", "killed", "given up", "fifth", "sixth", "seventh", "eighth"]
-        batch = submit_in_order(lane, names)
-        waiters = list(lane._line)
+        batch = submit_in_order(batcher, names)
+        waiters = list(batcher._queue)
     wait_until(lambda: len(second.batches) == 1)
     kill(batch[2])
     waiters[2].signal()
     waiters[3].has_left = True
-    give_up(lane, waiters[3])
+    give_up(batcher, waiters[3])
     assert isinstance(batch[2].result(within=SOON), SystemExit)
     second.is_open.set()
     answers = [one.result(within=SOON) for one in batch]
     assert [answer for answer in answers if isinstance(answer, str)] == [
         name for name in names if name != "killed"
     ]
-    assert (lane._leader, list(lane._line)) == (None, [])
+    assert (batcher._leader, list(batcher._queue)) == (None, [])
 
 
-def give_up(lane: Lane[Any, Any], waiter: _Waiter[Any]) -> None:
+def give_up(batcher: Batcher[Any, Any], waiter: _Waiter[Any]) -> None:
     """What a thread does that goes before its batch is told."""
-    lane._wake_follower(waiter)
+    batcher._wake_follower(waiter)
     assert waiter.is_gone
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 64])
 def test_all_of_a_batch_are_woken_though_few_at_once(counting: None, size: int) -> None:
     gate = Gate(lambda requests: requests)
-    lane: Lane[int, int] = Lane(gate)
-    with led_by(lane, gate):
-        followers = submit_in_order(lane, range(size))
+    batcher: Batcher[int, int] = Batcher(gate)
+    with led_by(batcher, gate):
+        followers = submit_in_order(batcher, range(size))
     assert [one.result(within=SOON) for one in followers] == list(range(size))
     assert [len(batch) for batch in gate.batches] == [1, size]
 
@@ -296,9 +296,9 @@ def test_when_the_leader_is_interrupted_its_batch_is_told_and_the_next_goes_on(
             raise death()
         return outcomes
 
-    lane = Lane(decide, max_batch=2)
-    with led_by(lane, gate):
-        dying, beside, after = submit_in_order(lane, ["dying", "beside", "after"])
+    batcher = Batcher(decide, max_batch=2)
+    with led_by(batcher, gate):
+        dying, beside, after = submit_in_order(batcher, ["dying", "beside", "after"])
     assert isinstance(dying.result(within=SOON), death)
     assert isinstance(beside.result(within=SOON), Unavailable)
     assert after.result(within=SOON) == 2
@@ -307,9 +307,9 @@ def test_when_the_leader_is_interrupted_its_batch_is_told_and_the_next_goes_on(
 
 def test_a_waiter_that_is_killed_before_it_can_lead_passes_the_lead_on(counting: None) -> None:
     gate = Gate()
-    lane = Lane(gate)
-    with led_by(lane, gate):
-        killed, after = submit_in_order(lane, ["killed", "after"])
+    batcher = Batcher(gate)
+    with led_by(batcher, gate):
+        killed, after = submit_in_order(batcher, ["killed", "after"])
         kill(killed)
     assert isinstance(killed.result(within=SOON), SystemExit)
     assert after.result(within=SOON) == 2
@@ -326,12 +326,12 @@ def kill(thread: threading.Thread) -> None:
 
 
 def test_a_lead_that_nobody_takes_up_is_taken_over_with_its_request(counting: None) -> None:
-    lane: Lane[str, int] = Lane(tally.count, wait_seconds=0.5)
+    batcher: Batcher[str, int] = Batcher(tally.count, wait_seconds=0.5)
     gone: _Waiter[str] = _Waiter("gone")
-    lane._join(gone)
-    first = Submission(lane, "first")
+    batcher._join(gone)
+    first = Submission(batcher, "first")
     assert isinstance(first.result(within=SOON), Overloaded)
-    assert Submission(lane, "second").result(within=SOON) == 2
+    assert Submission(batcher, "second").result(within=SOON) == 2
     assert tally.entries() == {"gone": 1, "second": 2}
 
 
@@ -346,19 +346,19 @@ def test_nobody_waits_forever_for_a_leader_that_hangs(counting: None) -> None:
         return rows
 
     gate = Gate(lock)
-    lane = Lane(gate, wait_seconds=0.6, max_batch=2)
+    batcher = Batcher(gate, wait_seconds=0.6, max_batch=2)
     with holding(*HOT):
-        with led_by(lane, gate, tally.OTHER):
-            hanging, beside, after = submit_in_order(lane, [tally.HOT, tally.OTHER, tally.OTHER])
+        with led_by(batcher, gate, tally.OTHER):
+            hanging, beside, after = submit_in_order(batcher, [tally.HOT, tally.OTHER, tally.OTHER])
         unknown = beside.result(within=SOON)
         assert isinstance(unknown, Unavailable)
         assert not isinstance(unknown, Overloaded)
         assert isinstance(after.result(within=SOON), Overloaded)
-        assert Submission(lane, tally.OTHER).result(within=SOON) == tally.OTHER
+        assert Submission(batcher, tally.OTHER).result(within=SOON) == tally.OTHER
         assert hanging.is_alive()
     assert hanging.result() == tally.HOT
-    assert Submission(lane, tally.HOT).result(within=SOON) == tally.HOT
-    assert (lane._leader, list(lane._line)) == (None, [])
+    assert Submission(batcher, tally.HOT).result(within=SOON) == tally.HOT
+    assert (batcher._leader, list(batcher._queue)) == (None, [])
 
 
 def test_when_a_dead_lead_is_taken_over_the_old_leader_comes_back_to_a_lane_with_one_leader(
@@ -366,15 +366,15 @@ def test_when_a_dead_lead_is_taken_over_the_old_leader_comes_back_to_a_lane_with
 ) -> None:
     first, second, third = (Gate(lambda requests: requests) for _ in range(3))
     gates = iter([first, second, third])
-    lane: Lane[str, str] = Lane(lambda requests: next(gates)(requests), wait_seconds=0.5)
-    with led_by(lane, first, "slow") as slow:
-        assert isinstance(Submission(lane, "refused").result(within=SOON), Overloaded)
-        heir = Submission(lane, "heir")
+    batcher: Batcher[str, str] = Batcher(lambda requests: next(gates)(requests), wait_seconds=0.5)
+    with led_by(batcher, first, "slow") as slow:
+        assert isinstance(Submission(batcher, "refused").result(within=SOON), Overloaded)
+        heir = Submission(batcher, "heir")
         wait_until(lambda: second.batches == [["heir"]])
-        waiting = submit_in_order(lane, ["waiting"])[0]
+        waiting = submit_in_order(batcher, ["waiting"])[0]
     assert slow.result(within=SOON) == "slow"
     # The heir still leads: the one who came back must not hand its lead to a third.
-    assert (len(lane._line), third.batches) == (1, [])
+    assert (len(batcher._queue), third.batches) == (1, [])
     second.is_open.set()
     third.is_open.set()
     assert heir.result(within=SOON) == "heir"
@@ -390,9 +390,9 @@ def test_whoever_gave_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(co
             raise ValueError("not together")
         return {"leading": first, "slow": alone}.get(requests[0], tally.count)(requests)
 
-    lane: Lane[str, int] = Lane(decide, wait_seconds=0.3)
-    with led_by(lane, first):
-        slow, given_up = submit_in_order(lane, ["slow", "given up"])
+    batcher: Batcher[str, int] = Batcher(decide, wait_seconds=0.3)
+    with led_by(batcher, first):
+        slow, given_up = submit_in_order(batcher, ["slow", "given up"])
     assert isinstance(given_up.result(within=SOON), Unavailable)
     assert alone.batches == [["slow"]]
     alone.is_open.set()
@@ -402,37 +402,39 @@ def test_whoever_gave_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(co
 
 def test_inside_a_transaction_it_is_decided_at_once_and_belongs_to_it(counting: None) -> None:
     gate = Gate()
-    lane = Lane(gate)
+    batcher = Batcher(gate)
     gate.is_open.set()
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        assert lane.submit("first") == 1
-        assert lane.submit("second") == 2
+        assert batcher.submit("first") == 1
+        assert batcher.submit("second") == 2
         raise ZeroDivisionError
     assert gate.batches == [["first"], ["second"]]
     assert tally.entries() == {}
 
 
 def test_inside_a_transaction_a_failure_leaves_the_rest_of_it_whole(counting: None) -> None:
-    lane = Lane(tally.count)
+    batcher = Batcher(tally.count)
     with transaction.atomic():
-        assert lane.submit("first") == 1
+        assert batcher.submit("first") == 1
         for name, error in (
             ("repeating", IntegrityError),
             ("raising", ValueError),
             ("refused", FirstcomeError),
         ):
             with pytest.raises(error):
-                lane.submit(name)
-        assert lane.submit("second") == 2
+                batcher.submit(name)
+        assert batcher.submit("second") == 2
     assert tally.entries() == {"first": 1, "second": 2}
 
 
 def test_inside_a_transaction_nobody_waits_for_the_lane(counting: None) -> None:
     gate = Gate(lambda requests: requests)
-    lane: Lane[str, str] = Lane(lambda requests: gate(requests) if "leading" in requests else requests)
-    with led_by(lane, gate) as leader:
+    batcher: Batcher[str, str] = Batcher(
+        lambda requests: gate(requests) if "leading" in requests else requests
+    )
+    with led_by(batcher, gate) as leader:
         with transaction.atomic():
-            assert lane.submit("inside") == "inside"
+            assert batcher.submit("inside") == "inside"
         assert leader.is_alive()
     assert leader.result() == "leading"
 
@@ -440,10 +442,10 @@ def test_inside_a_transaction_nobody_waits_for_the_lane(counting: None) -> None:
 @pytest.mark.django_db
 def test_it_works_within_a_test_case(tally_tables: None) -> None:
     tally.reset()
-    lane = Lane(tally.count)
-    assert [lane.submit("first"), lane.submit("second")] == [1, 2]
+    batcher = Batcher(tally.count)
+    assert [batcher.submit("first"), batcher.submit("second")] == [1, 2]
     with pytest.raises(IntegrityError):
-        lane.submit("repeating")
+        batcher.submit("repeating")
     assert ask(connection, "SELECT COUNT(*) FROM tally_entry WHERE name <> %s", tally.TAKEN) == [(2,)]
 
 
@@ -462,12 +464,12 @@ def test_a_deadlocked_batch_is_tried_again_as_a_whole(counting: None) -> None:
         ask(connection, tally.LOCK, tally.OTHER)
         return outcomes
 
-    lane: Lane[str, int] = Lane(decide)
+    batcher: Batcher[str, int] = Batcher(decide)
     with another_connection() as other:
         other.set_autocommit(False)
         ask(other, tally.LOCK, tally.OTHER)
-        with led_by(lane, gate):
-            followers = submit_in_order(lane, ["first", "second", "third"])
+        with led_by(batcher, gate):
+            followers = submit_in_order(batcher, ["first", "second", "third"])
         assert has_hot.wait(10)
         make_heavy(other)
         ask(other, tally.LOCK, tally.HOT)
@@ -493,10 +495,10 @@ def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> 
         batches.append(list(requests))
         return tally.count(requests)
 
-    lane: Lane[str, int] = Lane(decide)
+    batcher: Batcher[str, int] = Batcher(decide)
     with deadlock_for("unlucky"):
-        with led_by(lane, gate):
-            before, unlucky, after = submit_in_order(lane, ["before", "unlucky", "after"])
+        with led_by(batcher, gate):
+            before, unlucky, after = submit_in_order(batcher, ["before", "unlucky", "after"])
         assert (before.result(), after.result()) == (1, 2)
         assert isinstance(unlucky.result(), Unavailable)
     assert batches == [["before", "unlucky", "after"]] * 4 + [["before"]] + [["unlucky"]] * 4 + [["after"]]
@@ -519,10 +521,10 @@ def test_a_batch_whose_commit_may_have_been_done_is_not_said_to_have_come_to_not
             raise OperationalError(1213, "made up")
         return tally.count(requests)
 
-    lane: Lane[str, int] = Lane(decide)
+    batcher: Batcher[str, int] = Batcher(decide)
     with losing_reply_to_commit(tmp_path) as is_lost:
-        with led_by(lane, gate):
-            members = submit_in_order(lane, ["one", "two"])
+        with led_by(batcher, gate):
+            members = submit_in_order(batcher, ["one", "two"])
         outcomes = [member.result() for member in members]
         assert is_lost.is_set()
     assert all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes)
@@ -554,27 +556,29 @@ def test_a_decision_that_forgets_somebody_is_an_error_and_writes_nothing(
         return outcomes
 
     with pytest.raises(RuntimeError, match="1 requests got"):
-        Lane(decide).submit("first")
+        Batcher(decide).submit("first")
     assert tally.entries() == {}
 
 
 def test_batches_of_a_lane_with_a_pace_begin_that_long_after_one_another() -> None:
-    """And who comes to an idle lane doesn't wait."""
+    """And who comes to an idle batcher doesn't wait."""
     began: list[float] = []
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
         began.append(time.monotonic())
         return requests
 
-    lane = Lane(decide, pace_seconds=0.3, run=lambda work: work())
-    outcomes = race([lambda number=number: [lane.submit(number) for _ in range(3)] for number in range(20)])
+    batcher = Batcher(decide, min_interval_seconds=0.3, run=lambda work: work())
+    outcomes = race(
+        [lambda number=number: [batcher.submit(number) for _ in range(3)] for number in range(20)]
+    )
 
     assert outcomes == [[number] * 3 for number in range(20)]
     assert all(later - earlier >= 0.3 for earlier, later in itertools.pairwise(began))
     assert len(began) <= 6, "nearly all share a batch with others"
     wait_until(lambda: time.monotonic() - began[-1] > 0.3)
     started_at = time.monotonic()
-    lane.submit(1)
+    batcher.submit(1)
     assert time.monotonic() - started_at < 0.2
 
 
@@ -597,10 +601,10 @@ def slowly(outcomes: Iterator[int]) -> Iterator[int]:
 def test_who_wakes_by_chance_while_outcomes_are_handed_out_wakes_nobody_too_early() -> None:
     """A follower that was woken before it had its outcome slept on until its wait was over."""
     gate = Gate(Slowly)
-    lane = Lane(gate, wait_seconds=20.0, run=lambda work: work())
-    with led_by(lane, gate, 0):
-        followers = submit_in_order(lane, range(1, 13))
-        first = lane._line[0]
+    batcher = Batcher(gate, wait_seconds=20.0, run=lambda work: work())
+    with led_by(batcher, gate, 0):
+        followers = submit_in_order(batcher, range(1, 13))
+        first = batcher._queue[0]
     started_at = time.monotonic()
     while first.outcome is PENDING:
         first.signal()

@@ -1,4 +1,4 @@
-"""A row that another transaction keeps locked fails the requests that need it, and no others of the lane."""
+"""A row that another transaction keeps locked fails the requests that need it, and none of the others."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from django.db import connection, models
 
 from shop import rows, stuck_rows, transactions
 from shop.errors import Unavailable
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 from shop.tests import tally
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
@@ -43,16 +43,16 @@ def row_of(wanted: int) -> list[stuck_rows.Row]:
     return [stuck_rows.Row(Row, wanted)]
 
 
-def submitted(lane: Lane[int, int], gate: Gate, wanted: Sequence[int]) -> list[Any]:
+def submitted(batcher: Batcher[int, int], gate: Gate, wanted: Sequence[int]) -> list[Any]:
     """What became of these, which share a batch."""
-    with led_by(lane, gate, tally.OTHER):
-        batch = submit_in_order(lane, wanted)
+    with led_by(batcher, gate, tally.OTHER):
+        batch = submit_in_order(batcher, wanted)
     return [one.result() for one in batch]
 
 
-def first_through(gate: Gate, decide: Callable[[Sequence[int]], Sequence[Any]]) -> Lane[int, int]:
-    """A lane whose first batch stops at the gate."""
-    return Lane(
+def first_through(gate: Gate, decide: Callable[[Sequence[int]], Sequence[Any]]) -> Batcher[int, int]:
+    """A batcher whose first batch stops at the gate."""
+    return Batcher(
         lambda wanted: decide(wanted) if gate.is_open.is_set() else gate(wanted),
         rows_of=row_of,
         wait_seconds=60,
@@ -63,10 +63,10 @@ def test_a_locked_row_fails_the_requests_that_need_it_after_one_lock_wait_and_th
     counting: None,
 ) -> None:
     gate = Gate(list)
-    lane = first_through(gate, lock_all)
+    batcher = first_through(gate, lock_all)
     with holding(tally.LOCK, tally.HOT):
         began_at = time.monotonic()
-        outcomes = submitted(lane, gate, [tally.HOT, *[tally.OTHER] * 6, tally.HOT])
+        outcomes = submitted(batcher, gate, [tally.HOT, *[tally.OTHER] * 6, tally.HOT])
         seconds = time.monotonic() - began_at
     assert outcomes[1:-1] == [tally.OTHER] * 6
     for refused in (outcomes[0], outcomes[-1]):
@@ -78,17 +78,17 @@ def test_a_locked_row_fails_the_requests_that_need_it_after_one_lock_wait_and_th
 
 def test_what_is_repeated_while_the_row_stays_locked_stops_the_lane_no_second_time(counting: None) -> None:
     gate = Gate(list)
-    lane = first_through(gate, lock_all)
+    batcher = first_through(gate, lock_all)
     with holding(tally.LOCK, tally.HOT):
-        submitted(lane, gate, [tally.HOT, tally.OTHER])
+        submitted(batcher, gate, [tally.HOT, tally.OTHER])
         began_at = time.monotonic()
         for _ in range(3):
             with pytest.raises(transactions.LockWaitTimeout):
-                lane.submit(tally.HOT)
-            assert lane.submit(tally.OTHER) == tally.OTHER
+                batcher.submit(tally.HOT)
+            assert batcher.submit(tally.OTHER) == tally.OTHER
         assert time.monotonic() - began_at < SOON
     wait_until(lambda: not stuck_rows.are_there())
-    assert lane.submit(tally.HOT) == tally.HOT
+    assert batcher.submit(tally.HOT) == tally.HOT
 
 
 def test_a_lane_whose_owner_knows_no_rows_fails_the_batch_after_one_lock_wait(counting: None) -> None:
@@ -101,9 +101,9 @@ def test_a_lane_whose_owner_knows_no_rows_fails_the_batch_after_one_lock_wait(co
         batches.append(wanted)
         return lock_all(wanted)
 
-    lane: Lane[int, int] = Lane(decide, wait_seconds=60)
+    batcher: Batcher[int, int] = Batcher(decide, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
-        outcomes = submitted(lane, gate, [tally.HOT] * 4)
+        outcomes = submitted(batcher, gate, [tally.HOT] * 4)
     assert all(isinstance(outcome, transactions.LockWaitTimeout) for outcome in outcomes)
     assert len(batches) == 1, "not one by one, each for another lock wait"
 
@@ -118,7 +118,7 @@ def test_what_is_away_for_all_is_not_asked_again_for_each(counting: None) -> Non
         batches.append(wanted)
         raise Unavailable("Redis is away.")
 
-    outcomes = submitted(Lane(decide), gate, [tally.OTHER] * 5)
+    outcomes = submitted(Batcher(decide), gate, [tally.OTHER] * 5)
     assert [(type(outcome), outcome.args) for outcome in outcomes] == [(Unavailable, ("Redis is away.",))] * 5
     assert len({id(outcome) for outcome in outcomes}) == 5
     assert [len(batch) for batch in batches] == [5]
@@ -132,10 +132,10 @@ def test_a_poisonous_request_beside_a_locked_row_costs_one_lock_wait_more_at_mos
             raise ValueError(3)
         return lock_all(wanted)
 
-    lane = first_through(gate, decide)
+    batcher = first_through(gate, decide)
     with holding(tally.LOCK, tally.HOT):
         began_at = time.monotonic()
-        outcomes = submitted(lane, gate, [tally.OTHER, 3, *[tally.HOT] * 5, tally.OTHER])
+        outcomes = submitted(batcher, gate, [tally.OTHER, 3, *[tally.HOT] * 5, tally.OTHER])
         seconds = time.monotonic() - began_at
     assert (outcomes[0], outcomes[-1]) == (tally.OTHER, tally.OTHER)
     assert isinstance(outcomes[1], ValueError)
@@ -159,8 +159,8 @@ def test_a_row_that_others_take_again_and_again_is_not_stuck(counting: None) -> 
         wanted = {stuck_rows.Row(Row, tally.HOT)}
         wait_until(lambda: bool(rows.locked(Row, [tally.HOT])))
         assert [stuck_rows.find(wanted) for _ in range(10)] == [set()] * 10
-        lane: Lane[int, int] = Lane(lock_all, rows_of=row_of)
-        assert [lane.submit(tally.HOT) for _ in range(10)] == [tally.HOT] * 10
+        batcher: Batcher[int, int] = Batcher(lock_all, rows_of=row_of)
+        assert [batcher.submit(tally.HOT) for _ in range(10)] == [tally.HOT] * 10
     finally:
         over.set()
         for other in others:

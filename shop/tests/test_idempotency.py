@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from shop import idempotency, transactions
 from shop.errors import FirstcomeError, KeyReused, Rejected
-from shop.group_commit import Lane
+from shop.group_commit import Batcher
 from shop.idempotency import Answer, Effect, Keyed, Replay
 from shop.models import IdempotencyKey
 from shop.tests import tally
@@ -263,15 +263,18 @@ def decide(calls: Sequence[tuple[Keyed, str]]) -> list[Any]:
 
 
 def test_a_batch_settles_its_keys_whoever_else_is_in_it_or_in_another_process(racing_account_id: int) -> None:
-    """Two lanes stand for two processes; each key comes with the same body from both, and with another."""
-    lanes: list[Lane[Any, Any]] = [Lane(decide), Lane(decide)]
+    """Two batchers stand for two processes; each key comes with the same body from both, and with another."""
+    batchers: list[Batcher[Any, Any]] = [Batcher(decide), Batcher(decide)]
     calls = [
-        (lanes[twin % 2], keyed(racing_account_id, f"key-{number}", body=body), f"{number}-{body}-{twin}")
+        (batchers[twin % 2], keyed(racing_account_id, f"key-{number}", body=body), f"{number}-{body}-{twin}")
         for number in range(8)
         for body, twin in [("body", 0), ("body", 1), ("body", 2), ("other", 3)]
     ]
     results = race(
-        [lambda lane=lane, call=call, name=name: lane.submit((call, name)) for lane, call, name in calls]
+        [
+            lambda batcher=batcher, call=call, name=name: batcher.submit((call, name))
+            for batcher, call, name in calls
+        ]
     )
     for number in range(8):
         told = results[4 * number : 4 * number + 4]
@@ -309,8 +312,8 @@ def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(racing_accou
         return [row]
 
     def submit(row: int, body: str) -> Any:
-        lane: Lane[Any, Any] = Lane(decide_without_lock)
-        return lane.submit((keyed(racing_account_id, body=body), row))
+        batcher: Batcher[Any, Any] = Batcher(decide_without_lock)
+        return batcher.submit((keyed(racing_account_id, body=body), row))
 
     results = race([lambda: submit(tally.HOT, "body"), lambda: submit(tally.OTHER, "other")])
     assert sorted(map(kind, results)) == ["body", "reused"]
