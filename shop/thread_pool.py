@@ -9,6 +9,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from contextvars import Context
+from weakref import WeakSet
 
 from django.db import connection, connections
 from structlog import get_logger
@@ -31,12 +32,16 @@ class _Work:
 
 
 class _Thread:
-    """A thread of the pool with its work; None while it is idle. `wake` is a lock used as a signal."""
+    """A thread of the pool with its work; None while it is idle. `wake` is a lock used as a signal.
 
-    __slots__ = ("wake", "work")
+    Once it is not wanted any more it ends rather than being idle.
+    """
+
+    __slots__ = ("is_wanted", "wake", "work")
 
     def __init__(self, work: _Work) -> None:
         self.work: _Work | None = work
+        self.is_wanted = True
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -57,7 +62,7 @@ class ThreadPool:
         self._idle_seconds = idle_seconds
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
-        self._threads = 0
+        self._threads: set[_Thread] = set()
         # The thread that was busy last is the next to work: its connection and its caches are warm.
         self._idle: list[_Thread] = []
         # While a work is ready no thread is idle.
@@ -67,6 +72,7 @@ class ThreadPool:
         self._held_count = 0
         self._of_group: Counter[Hashable] = Counter()
         self._of_owner: Counter[Hashable] = Counter()
+        _pools.add(self)
 
     def start(
         self, work: Callable[[], None], *, group: Hashable | None = None, owner: int | None = None
@@ -80,7 +86,7 @@ class ThreadPool:
         made = _Work(work, group, owner)
         with self._mutex:
             is_held = group is not None and self._of_group[group] >= self._max_of_group
-            has_place = not is_held and (self._idle or self._threads < self._max_threads)
+            has_place = not is_held and (self._idle or len(self._threads) < self._max_threads)
             if not has_place and self.waiting() >= self._max_waiting:
                 raise Overloaded("Too many requests are waiting; nothing was done.")
             if owner is not None:
@@ -99,11 +105,20 @@ class ThreadPool:
 
     def busy(self) -> int:
         """How many threads work."""
-        return self._threads - len(self._idle)
+        return len(self._threads) - len(self._idle)
 
     def waiting(self) -> int:
         """How many works wait for a thread, or for their group's turn."""
         return len(self._ready) + self._held_count
+
+    def renew_threads(self) -> None:
+        """Have each thread end once it has no work, and close its connection; later works get new ones."""
+        with self._mutex:
+            for thread in self._threads:
+                thread.is_wanted = False
+            for thread in self._idle:
+                thread.wake.release()
+            self._idle.clear()
 
     def _hand_over(self, work: _Work) -> _Thread | None:
         """With the mutex held: give the work to an idle thread, or have it wait.
@@ -114,9 +129,10 @@ class ThreadPool:
             thread = self._idle.pop()
             thread.work = work
             thread.wake.release()
-        elif self._threads < self._max_threads:
-            self._threads += 1
-            return _Thread(work)
+        elif len(self._threads) < self._max_threads:
+            thread = _Thread(work)
+            self._threads.add(thread)
+            return thread
         else:
             self._ready.append(work)
         return None
@@ -128,8 +144,8 @@ class ThreadPool:
         except RuntimeError as error:
             log.error("a thread could not be started", pool=self._name, error=str(error))
             with self._mutex:
-                self._threads -= 1
-                if self._threads == 0:
+                self._threads.remove(thread)
+                if not self._threads:
                     self._release(work)
                     raise Overloaded("No thread could be started; nothing was done.") from error
                 if self._idle:
@@ -164,8 +180,8 @@ class ThreadPool:
         """Give back what the thread's work held, and take the next work, if one is ready."""
         with self._mutex:
             self._release(thread.work)
-            thread.work = self._ready.popleft() if self._ready else None
-            if thread.work is None:
+            thread.work = self._ready.popleft() if self._ready and thread.is_wanted else None
+            if thread.work is None and thread.is_wanted:
                 self._idle.append(thread)
 
     def _release(self, work: _Work | None) -> None:
@@ -185,13 +201,13 @@ class ThreadPool:
             _count_down(self._of_group, work.group)
 
     def _await_work(self, thread: _Thread) -> _Work | None:
-        """The next work that is handed to an idle thread; None once it was idle for too long."""
-        if not thread.wake.acquire(timeout=self._idle_seconds):
+        """The next work that is handed to an idle thread; None where it is to end."""
+        if thread.is_wanted and not thread.wake.acquire(timeout=self._idle_seconds):
             with self._mutex:
-                if thread.work is None:
+                if thread in self._idle:
                     self._idle.remove(thread)
                     return None
-            # Handed over in this very moment.
+            # Woken in this very moment.
             thread.wake.acquire()
         return thread.work
 
@@ -201,11 +217,20 @@ class ThreadPool:
             self._release(thread.work)
             if thread in self._idle:
                 self._idle.remove(thread)
-            self._threads -= 1
+            self._threads.remove(thread)
             work = self._ready.popleft() if self._ready else None
             successor = self._hand_over(work) if work else None
         if work and successor:
             self._launch(successor, work)
+
+
+_pools: WeakSet[ThreadPool] = WeakSet()
+
+
+def renew_threads() -> None:
+    """Have the threads of all pools open new connections, where the database is another one now (tests)."""
+    for pool in list(_pools):
+        pool.renew_threads()
 
 
 def look_after_connection() -> None:

@@ -33,6 +33,7 @@ from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.second_process import another_process
+from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
 __all__ = ["own_redis"]
@@ -115,17 +116,17 @@ def test_refusals_of_a_full_campaign_only_look_whether_the_account_has_its_coupo
     campaign, [owner, late] = gated(quantity=1), accounts(2)
     issue(campaign, owner)
 
-    with CaptureQueriesContext(connection) as at_the_gate:
+    with captured_statements() as at_the_gate:
         assert refusal(campaign, late) == "sold_out"
     with pytest.raises(FirstcomeError):
         issue(campaign, late)
-    with CaptureQueriesContext(connection) as once_known, pytest.raises(FirstcomeError):
+    with captured_statements() as once_known, pytest.raises(FirstcomeError):
         issue(campaign, late)
 
-    assert [query["sql"].split()[0] for query in at_the_gate] == ["SELECT", "SELECT"]
-    assert not any("FOR UPDATE" in query["sql"] for query in at_the_gate)
+    assert [statement.split()[0] for statement in at_the_gate] == ["SELECT", "SELECT"]
+    assert not any("FOR UPDATE" in statement for statement in at_the_gate)
     assert len(once_known) == 1
-    assert "coupons_coupon" in once_known[0]["sql"]
+    assert "coupons_coupon" in once_known[0]
 
 
 def test_a_campaign_that_is_not_open_refuses_at_the_gate_and_takes_no_place() -> None:

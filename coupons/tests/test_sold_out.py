@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from django.db import connection
 from django.db.models import F
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import campaigns, issuing, looking, pool, verdicts
@@ -31,6 +29,7 @@ from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
 from shop.tests.second_process import another_process, heard
+from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
 __all__ = ["own_redis"]
@@ -70,10 +69,15 @@ def full_campaign(owner: int, **columns: Any) -> Campaign:
 
 def asked(campaign_id: int, user_id: int) -> Told:
     """What came of one asking, and the statements that it took, each by its first word and its table's."""
-    with CaptureQueriesContext(connection) as captured:
-        outcome = outcome_of(*asking(campaign_id, [user_id]))
-    [word] = told([outcome])
-    return word, [_in_short(query["sql"]) for query in captured]
+    with captured_statements() as captured:
+        word = told_word(campaign_id, user_id)
+    return word, [_in_short(statement) for statement in captured]
+
+
+def told_word(campaign_id: int, user_id: int) -> str:
+    """What came of one asking."""
+    [word] = told([outcome_of(*asking(campaign_id, [user_id]))])
+    return word
 
 
 def _in_short(statement: str) -> str:
@@ -157,10 +161,11 @@ def test_when_the_second_is_over_one_looks_for_all_who_ask_at_once(
     forgotten_after(OVER_A_SECOND)
     monkeypatch.setattr(sold_out, "SECONDS", 60.0)
 
-    outcomes = race([partial(asked, campaign.pk, user_id) for user_id in everyone])
+    with captured_statements() as captured:
+        words = race([partial(told_word, campaign.pk, user_id) for user_id in everyone])
 
-    statements = [statement for _, made in outcomes for statement in made]
-    assert {word for word, _ in outcomes} == {"sold_out"}
+    statements = [_in_short(statement) for statement in captured]
+    assert set(words) == {"sold_out"}
     assert statements.count("SELECT campaign") == 1
     assert set(statements) == {"SELECT campaign", OWN_COUPON}
 
@@ -199,16 +204,19 @@ def test_those_who_ask_at_once_are_refused_by_few_looks(monkeypatch: pytest.Monk
     owner, *everyone = accounts(65)
     campaign = full_campaign(owner)
     seen_sold_out(campaign, everyone[0])
-    with holding("LOCK TABLES coupons_coupon WRITE, coupons_campaign WRITE") as other:
-        first = in_background(partial(asked, campaign.pk, everyone[0]))
+    with (
+        captured_statements() as captured,
+        holding("LOCK TABLES coupons_coupon WRITE, coupons_campaign WRITE") as other,
+    ):
+        first = in_background(partial(told_word, campaign.pk, everyone[0]))
         wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
-        crowd = [in_background(partial(asked, campaign.pk, user_id)) for user_id in everyone[1:]]
+        crowd = [in_background(partial(told_word, campaign.pk, user_id)) for user_id in everyone[1:]]
         wait_until(lambda: len(looking.batcher(campaign.pk)._queue) == len(crowd))
         ask(other, "UNLOCK TABLES")
-    outcomes = [one.result(SOON) for one in (first, *crowd)]
+        words = [one.result(SOON) for one in (first, *crowd)]
 
-    assert {word for word, _ in outcomes} == {"sold_out"}
-    assert [statement for _, made in outcomes for statement in made] == [OWN_COUPON] * 2
+    assert set(words) == {"sold_out"}
+    assert [_in_short(statement) for statement in captured].count(OWN_COUPON) == 2
 
 
 def test_a_sold_out_campaign_that_closes_says_so(askers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,7 +293,7 @@ def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobod
     assert levels_of(product) == (9, 6)
 
 
-def test_where_the_lane_stands_still_whose_twin_is_in_flight_elsewhere_is_told_so_within_a_second() -> None:
+def test_where_the_batcher_stands_still_a_key_in_flight_elsewhere_is_refused_within_a_second() -> None:
     product, twin = ProductFactory.create(on_hand=9), buying.account()
     assert claims.take([claims.of(twin.id, idempotency.key_hash("key"))]) == [True]
     body = {"items": [{"product": product.id, "quantity": 1}]}
@@ -309,7 +309,7 @@ def test_where_the_lane_stands_still_whose_twin_is_in_flight_elsewhere_is_told_s
     assert other.result(10).status_code == 201
 
 
-def test_a_full_lane_gives_the_gate_its_stock_back(
+def test_a_full_batcher_gives_the_gate_its_stock_back(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from django.db import connection, connections
 
+from shop import thread_pool
+
 
 class Relay:
     """Passes everything on, until it is frozen; thawed, it goes on where it was."""
@@ -67,9 +69,11 @@ def relayed(folder: Path) -> Iterator[Relay]:
     connections.close_all()
     relay = Relay(address, server)
     options["unix_socket"] = str(address)
+    thread_pool.renew_threads()
     try:
         yield relay
     finally:
         relay.close()
         connections.close_all()
         options["unix_socket"] = server
+        thread_pool.renew_threads()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from django.db import connection, connections
 
+from shop import thread_pool
+
 
 @dataclass
 class _Relay:
@@ -83,11 +85,13 @@ def losing_reply_to_commit(
         listener.listen()
         threading.Thread(target=relay.serve, args=(listener,), daemon=True).start()
         options["unix_socket"] = address
+        thread_pool.renew_threads()
         try:
             yield relay.is_lost
         finally:
             connections.close_all()
             options["unix_socket"] = relay.server
+            thread_pool.renew_threads()
 
 
 def error_packet(number: int) -> bytes:

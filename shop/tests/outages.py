@@ -13,7 +13,7 @@ from django.db import connection, connections
 
 from scripts import children, ports
 from scripts.mariadb import SEARCH_PATH
-from shop import redis
+from shop import redis, thread_pool
 
 
 class OwnRedis:
@@ -61,11 +61,13 @@ def database_away() -> Iterator[None]:
     connections.close_all()
     options = {name: value for name, value in known["OPTIONS"].items() if name != "unix_socket"}
     settings.update(HOST=ports.HOST, PORT=str(ports.free()), OPTIONS=options)
+    thread_pool.renew_threads()
     try:
         yield
     finally:
         connections.close_all()
         settings.update(known)
+        thread_pool.renew_threads()
 
 
 @pytest.fixture

@@ -1,25 +1,31 @@
-import ctypes
+import asyncio
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from random import Random
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
-from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as draw
 
+from shop import group_commit, journal
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
-from shop.group_commit import PENDING, Batcher, _Waiter
+from shop.group_commit import LEADERS, Batcher
+from shop.journal import Who
 from shop.tests import tally
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
-from shop.transactions import OutcomeUnknown
+from shop.tests.statements import captured_statements
+from shop.tests.waiting import waiting_at
+from shop.thread_pool import ThreadPool
+from shop.transactions import OutcomeUnknown, as_it_is
 
 KINDS = ("counted", "refused", "raising", "repeating")
 names = draw.lists(draw.sampled_from(KINDS), min_size=1, max_size=12).map(
@@ -72,7 +78,7 @@ class Submission(threading.Thread):
 
 
 def submit_in_order(batcher: Batcher[Any, Any], requests: Sequence[Any]) -> list[Submission]:
-    """Submit one after another, each once the one before it stands in line."""
+    """Submit one after another, each once the one before it is in the queue."""
     submissions = []
     for request in requests:
         length = len(batcher._queue)
@@ -83,7 +89,7 @@ def submit_in_order(batcher: Batcher[Any, Any], requests: Sequence[Any]) -> list
 
 @contextmanager
 def led_by(batcher: Batcher[Any, Any], gate: Gate, request: Any = "leading") -> Iterator[Submission]:
-    """While this lasts, the leader's transaction stays open and everybody else waits in line."""
+    """While this lasts, the leader's transaction stays open and later requests wait in the queue."""
     leader = Submission(batcher, request)
     wait_until(lambda: len(gate.batches) == 1)
     try:
@@ -143,29 +149,19 @@ def expected_sizes(size: int, max_batch: int) -> list[int]:
 
 
 def test_a_batch_is_one_transaction(counting: None) -> None:
-    statements: list[str] = []
     gate = Gate()
     batcher = Batcher(gate)
-
-    class Watched(Submission):
-        def run(self) -> None:
-            with CaptureQueriesContext(connection) as captured:
-                super().run()
-            statements.extend(query["sql"] for query in captured)
-
-    leader = Watched(batcher, "leading")
-    wait_until(lambda: len(gate.batches) == 1)
-    followers = [Watched(batcher, f"follower-{number}") for number in range(9)]
-    wait_until(lambda: len(batcher._queue) == 9)
-    gate.is_open.set()
-    for one in [leader, *followers]:
-        assert isinstance(one.result(), int)
+    with captured_statements() as statements:
+        with led_by(batcher, gate) as leader:
+            followers = submit_in_order(batcher, [f"follower-{number}" for number in range(9)])
+        for one in [leader, *followers]:
+            assert isinstance(one.result(), int)
     assert [len(batch) for batch in gate.batches] == [1, 9]
     assert statements.count("COMMIT") == 2
     assert sum(statement.startswith("UPDATE") for statement in statements) == 2
 
 
-def test_nobody_is_answered_before_the_commit_and_everybody_right_after(counting: None) -> None:
+def test_no_request_is_answered_before_the_commit(counting: None) -> None:
     first, second = Gate(), Gate()
     gates = iter([first, second])
     batcher: Batcher[str, int] = Batcher(lambda requests: next(gates)(requests))
@@ -222,7 +218,7 @@ def test_without_a_lock_the_same_count_loses(counting: None) -> None:
     assert tally.counted() == 1
 
 
-def test_a_full_line_refuses_at_once(counting: None) -> None:
+def test_a_full_queue_refuses_at_once(counting: None) -> None:
     gate = Gate()
     batcher = Batcher(gate, max_waiting=2)
     with led_by(batcher, gate) as leader:
@@ -233,59 +229,27 @@ def test_a_full_line_refuses_at_once(counting: None) -> None:
     assert "fourth" not in tally.entries()
 
 
-def test_whoever_waits_too_long_for_a_turn_is_refused_and_nothing_is_done(counting: None) -> None:
-    batcher = Batcher(tally.count, wait_seconds=0.5, max_batch=1)
-    with holding(*HOT):
-        leader = Submission(batcher, "leading")
-        wait_until(lambda: batcher._lead is not None and not batcher._queue)
-        follower = Submission(batcher, "follower")
-        assert isinstance(follower.result(within=SOON), Overloaded)
-        assert follower.seconds < 1.5
-    assert leader.result() == 1
-    assert tally.entries() == {"leading": 1}
+def test_what_waits_too_long_for_its_turn_is_refused_and_nothing_is_done(counting: None) -> None:
+    def decide(requests: Sequence[str]) -> Sequence[Any]:
+        time.sleep(1.4)
+        return tally.count(requests)
+
+    batcher: Batcher[str, int] = Batcher(decide, wait_seconds=2.0, max_batch=1)
+    results: SimpleQueue[Any] = SimpleQueue()
+    for name in ("first", "second", "third"):
+        batcher.enter(name, results.put)
+    first, third, second = (results.get(timeout=SOON) for _ in range(3))
+    assert (first, second) == (1, 2)
+    assert isinstance(third, Overloaded)
+    assert tally.entries() == {"first": 1, "second": 2}
 
 
-def test_a_batch_whose_members_gave_up_or_died_is_told_without_waiting_for_them(counting: None) -> None:
-    """Each wakes another, and two of them in a row are not there to do so."""
-    first, second = Gate(lambda requests: requests), Gate(lambda requests: requests)
-    gates = iter([first, second])
-    batcher: Batcher[str, str] = Batcher(lambda requests: next(gates)(requests))
-    with led_by(batcher, first):
-        names = ["heir", "second", "killed", "given up", "fifth", "sixth", "seventh", "eighth"]
-        batch = submit_in_order(batcher, names)
-        waiters = list(batcher._queue)
-    wait_until(lambda: len(second.batches) == 1)
-    kill(batch[2])
-    waiters[2].signal()
-    waiters[3].has_left = True
-    give_up(batcher, waiters[3])
-    assert isinstance(batch[2].result(within=SOON), SystemExit)
-    second.is_open.set()
-    answers = [one.result(within=SOON) for one in batch]
-    assert [answer for answer in answers if isinstance(answer, str)] == [
-        name for name in names if name != "killed"
-    ]
-    assert (batcher._leader, list(batcher._queue)) == (None, [])
-
-
-def give_up(batcher: Batcher[Any, Any], waiter: _Waiter[Any]) -> None:
-    """What a thread does that goes before its batch is told."""
-    batcher._wake_follower(waiter)
-    assert waiter.is_gone
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 64])
-def test_all_of_a_batch_are_woken_though_few_at_once(counting: None, size: int) -> None:
-    gate = Gate(lambda requests: requests)
-    batcher: Batcher[int, int] = Batcher(gate)
-    with led_by(batcher, gate):
-        followers = submit_in_order(batcher, range(size))
-    assert [one.result(within=SOON) for one in followers] == list(range(size))
-    assert [len(batch) for batch in gate.batches] == [1, size]
+def is_unknown(outcome: Any) -> bool:
+    return isinstance(outcome, Unavailable) and not isinstance(outcome, Overloaded)
 
 
 @pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_when_the_leader_is_interrupted_its_batch_is_told_and_the_next_goes_on(
+def test_when_the_leader_dies_its_batch_is_answered_and_the_next_goes_on(
     counting: None, death: type[BaseException]
 ) -> None:
     gate = Gate()
@@ -299,43 +263,13 @@ def test_when_the_leader_is_interrupted_its_batch_is_told_and_the_next_goes_on(
     batcher = Batcher(decide, max_batch=2)
     with led_by(batcher, gate):
         dying, beside, after = submit_in_order(batcher, ["dying", "beside", "after"])
-    assert isinstance(dying.result(within=SOON), death)
-    assert isinstance(beside.result(within=SOON), Unavailable)
+    assert is_unknown(dying.result(within=SOON))
+    assert is_unknown(beside.result(within=SOON))
     assert after.result(within=SOON) == 2
     assert tally.entries() == {"leading": 1, "after": 2}
 
 
-def test_a_waiter_that_is_killed_before_it_can_lead_passes_the_lead_on(counting: None) -> None:
-    gate = Gate()
-    batcher = Batcher(gate)
-    with led_by(batcher, gate):
-        killed, after = submit_in_order(batcher, ["killed", "after"])
-        kill(killed)
-    assert isinstance(killed.result(within=SOON), SystemExit)
-    assert after.result(within=SOON) == 2
-    assert tally.entries() == {"leading": 1, "after": 2}
-
-
-def kill(thread: threading.Thread) -> None:
-    """Raise in the thread as soon as it runs again: here, when it is woken to lead."""
-    assert thread.ident is not None
-    changed = ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
-    )
-    assert changed == 1
-
-
-def test_a_lead_that_nobody_takes_up_is_taken_over_with_its_request(counting: None) -> None:
-    batcher: Batcher[str, int] = Batcher(tally.count, wait_seconds=0.5)
-    gone: _Waiter[str] = _Waiter("gone")
-    batcher._join(gone)
-    first = Submission(batcher, "first")
-    assert isinstance(first.result(within=SOON), Overloaded)
-    assert Submission(batcher, "second").result(within=SOON) == 2
-    assert tally.entries() == {"gone": 1, "second": 2}
-
-
-def test_nobody_waits_forever_for_a_leader_that_hangs(counting: None) -> None:
+def test_no_request_waits_forever_for_a_leader_that_hangs(counting: None) -> None:
     """The leader and its batch wait for a row that another client keeps; later requests don't need it."""
     started: list[Sequence[int]] = []
 
@@ -350,30 +284,28 @@ def test_nobody_waits_forever_for_a_leader_that_hangs(counting: None) -> None:
     with holding(*HOT):
         with led_by(batcher, gate, tally.OTHER):
             hanging, beside, after = submit_in_order(batcher, [tally.HOT, tally.OTHER, tally.OTHER])
-        unknown = beside.result(within=SOON)
-        assert isinstance(unknown, Unavailable)
-        assert not isinstance(unknown, Overloaded)
+        assert is_unknown(hanging.result(within=SOON))
+        assert is_unknown(beside.result(within=SOON))
         assert isinstance(after.result(within=SOON), Overloaded)
         assert Submission(batcher, tally.OTHER).result(within=SOON) == tally.OTHER
-        assert hanging.is_alive()
-    assert hanging.result() == tally.HOT
     assert Submission(batcher, tally.HOT).result(within=SOON) == tally.HOT
-    assert (batcher._leader, list(batcher._queue)) == (None, [])
+    wait_until(lambda: not batcher.is_busy())
 
 
-def test_when_a_dead_lead_is_taken_over_the_old_leader_comes_back_to_a_lane_with_one_leader(
+def test_a_leader_that_was_taken_for_dead_takes_no_further_batch(
     counting: None,
 ) -> None:
     first, second, third = (Gate(lambda requests: requests) for _ in range(3))
     gates = iter([first, second, third])
-    batcher: Batcher[str, str] = Batcher(lambda requests: next(gates)(requests), wait_seconds=0.5)
+    batcher: Batcher[str, str] = Batcher(lambda requests: next(gates)(requests), wait_seconds=1.5)
     with led_by(batcher, first, "slow") as slow:
-        assert isinstance(Submission(batcher, "refused").result(within=SOON), Overloaded)
+        assert is_unknown(slow.result(within=SOON))
         heir = Submission(batcher, "heir")
         wait_until(lambda: second.batches == [["heir"]])
         waiting = submit_in_order(batcher, ["waiting"])[0]
-    assert slow.result(within=SOON) == "slow"
-    # The heir still leads: the one who came back must not hand its lead to a third.
+        assert LEADERS.busy() == 2
+    # The second leader still leads: the first one, back from its batch, must not take the next.
+    wait_until(lambda: LEADERS.busy() == 1)
     assert (len(batcher._queue), third.batches) == (1, [])
     second.is_open.set()
     third.is_open.set()
@@ -381,7 +313,7 @@ def test_when_a_dead_lead_is_taken_over_the_old_leader_comes_back_to_a_lane_with
     assert waiting.result(within=SOON) == "waiting"
 
 
-def test_whoever_gave_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(counting: None) -> None:
+def test_what_was_given_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(counting: None) -> None:
     first = Gate(lambda requests: requests)
     alone = Gate(tally.count)
 
@@ -393,10 +325,11 @@ def test_whoever_gave_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(co
     batcher: Batcher[str, int] = Batcher(decide, wait_seconds=0.3)
     with led_by(batcher, first):
         slow, given_up = submit_in_order(batcher, ["slow", "given up"])
-    assert isinstance(given_up.result(within=SOON), Unavailable)
+    assert is_unknown(slow.result(within=SOON))
+    assert is_unknown(given_up.result(within=SOON))
     assert alone.batches == [["slow"]]
     alone.is_open.set()
-    assert slow.result() == 1
+    wait_until(lambda: LEADERS.busy() == 0)
     assert tally.entries() == {"slow": 1}
 
 
@@ -427,7 +360,7 @@ def test_inside_a_transaction_a_failure_leaves_the_rest_of_it_whole(counting: No
     assert tally.entries() == {"first": 1, "second": 2}
 
 
-def test_inside_a_transaction_nobody_waits_for_the_lane(counting: None) -> None:
+def test_inside_a_transaction_no_request_waits_for_the_batcher(counting: None) -> None:
     gate = Gate(lambda requests: requests)
     batcher: Batcher[str, str] = Batcher(
         lambda requests: gate(requests) if "leading" in requests else requests
@@ -560,15 +493,17 @@ def test_a_decision_that_forgets_somebody_is_an_error_and_writes_nothing(
     assert tally.entries() == {}
 
 
-def test_batches_of_a_lane_with_a_pace_begin_that_long_after_one_another() -> None:
-    """And who comes to an idle batcher doesn't wait."""
+def test_batches_of_a_batcher_with_an_interval_begin_that_long_after_one_another(
+    transactional_db: None,
+) -> None:
+    """And a request that enters an idle batcher doesn't wait."""
     began: list[float] = []
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
         began.append(time.monotonic())
         return requests
 
-    batcher = Batcher(decide, min_interval_seconds=0.3, run=lambda work: work())
+    batcher = Batcher(decide, min_interval_seconds=0.3, run=as_it_is)
     outcomes = race(
         [lambda number=number: [batcher.submit(number) for _ in range(3)] for number in range(20)]
     )
@@ -582,31 +517,159 @@ def test_batches_of_a_lane_with_a_pace_begin_that_long_after_one_another() -> No
     assert time.monotonic() - started_at < 0.2
 
 
-class Slowly(list[int]):
-    """Outcomes that take their time to be handed out."""
+def test_a_leader_that_lingers_takes_the_rest_of_the_burst(transactional_db: None) -> None:
+    batches: list[list[int]] = []
 
-    def __iter__(self) -> Iterator[int]:
-        return slowly(super().__iter__())
+    def decide(requests: Sequence[int]) -> Sequence[int]:
+        batches.append(list(requests))
+        return requests
 
-    def __reversed__(self) -> Iterator[int]:
-        return slowly(super().__reversed__())
-
-
-def slowly(outcomes: Iterator[int]) -> Iterator[int]:
-    for outcome in outcomes:
+    batcher = Batcher(decide, linger_seconds=0.3, run=as_it_is)
+    results: SimpleQueue[Any] = SimpleQueue()
+    for number in range(3):
+        batcher.enter(number, results.put)
         time.sleep(0.02)
-        yield outcome
+    assert [results.get(timeout=SOON) for _ in range(3)] == [0, 1, 2]
+    assert batches == [[0, 1, 2]]
 
 
-def test_who_wakes_by_chance_while_outcomes_are_handed_out_wakes_nobody_too_early() -> None:
-    """A follower that was woken before it had its outcome slept on until its wait was over."""
-    gate = Gate(Slowly)
-    batcher = Batcher(gate, wait_seconds=20.0, run=lambda work: work())
+def test_a_batch_knows_nothing_of_the_context_that_its_requests_come_from(transactional_db: None) -> None:
+    seen: list[Who] = []
+
+    def decide(requests: Sequence[int]) -> Sequence[int]:
+        seen.append(journal.who())
+        journal.identify(account_id=1, is_staff=True)
+        return requests
+
+    batcher: Batcher[int, int] = Batcher(decide, run=as_it_is)
+    for account_id in (7, 8):
+        with journal.acting(Who(journal.Actor.ACCOUNT, account_id)):
+            batcher.submit(1)
+            wait_until(lambda: not batcher.is_busy())
+    assert seen == [journal.SYSTEM] * 2
+
+
+def test_an_outcome_that_cannot_be_passed_on_costs_the_others_nothing(transactional_db: None) -> None:
+    gate = Gate(list)
+    batcher: Batcher[int, int] = Batcher(gate, run=as_it_is)
+    results: SimpleQueue[Any] = SimpleQueue()
+
+    def refuse(outcome: Any) -> None:
+        results.put("refused")
+        raise SystemExit
+
     with led_by(batcher, gate, 0):
-        followers = submit_in_order(batcher, range(1, 13))
-        first = batcher._queue[0]
-    started_at = time.monotonic()
-    while first.outcome is PENDING:
-        first.signal()
-    assert [one.result() for one in followers] == list(range(1, 13))
-    assert time.monotonic() - started_at < SOON
+        for number, on_result in enumerate((refuse, results.put, refuse, results.put)):
+            batcher.enter(number, on_result)
+    assert [results.get(timeout=SOON) for _ in range(4)] == ["refused", 1, "refused", 3]
+    assert batcher.submit(4) == 4
+
+
+def test_coroutines_of_one_loop_share_batches(transactional_db: None) -> None:
+    batches: list[int] = []
+
+    def decide(requests: Sequence[int]) -> Sequence[int | Exception]:
+        batches.append(len(requests))
+        return [Rejected("odd") if request % 2 else request for request in requests]
+
+    batcher: Batcher[int, int] = Batcher(decide, run=as_it_is)
+
+    async def enter(number: int) -> Any:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        batcher.enter(number, lambda outcome: loop.call_soon_threadsafe(future.set_result, outcome))
+        return await future
+
+    async def enter_many() -> list[Any]:
+        return await asyncio.gather(*map(enter, range(100)))
+
+    outcomes = asyncio.run(enter_many())
+    assert outcomes[::2] == list(range(0, 100, 2))
+    assert all(isinstance(outcome, Rejected) for outcome in outcomes[1::2])
+    assert sum(batches) == 100
+    assert len(batches) < 50
+
+
+def test_each_request_has_one_result_where_outcomes_and_deadlines_race(transactional_db: None) -> None:
+    """Batches take about as long as their deadlines."""
+    wait_seconds = 0.05
+    random = Random(14)
+
+    def decide(requests: Sequence[int]) -> Sequence[int]:
+        time.sleep(random.uniform(0.5, 1.5) * wait_seconds)
+        return requests
+
+    batcher: Batcher[int, int] = Batcher(decide, wait_seconds=wait_seconds, run=as_it_is)
+    results: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+    numbers = range(300)
+    for number in numbers:
+        batcher.enter(number, lambda outcome, number=number: results.put((number, outcome)))
+        time.sleep(0.003)
+    wait_until(lambda: not batcher.is_busy() and LEADERS.busy() == 0)
+    answered = [results.get_nowait() for _ in numbers]
+    assert results.empty()
+    assert sorted(number for number, _ in answered) == list(numbers)
+    assert all(outcome == number or isinstance(outcome, Unavailable) for number, outcome in answered)
+    assert any(outcome == number for number, outcome in answered)
+    assert any(is_unknown(outcome) for _, outcome in answered)
+
+
+def test_a_batch_that_waits_for_a_row_stops_no_other_batcher(counting: None) -> None:
+    def lock(rows: Sequence[int]) -> Sequence[int]:
+        for row in rows:
+            ask(connection, tally.LOCK, row)
+        return rows
+
+    stuck: Batcher[int, int] = Batcher(lock)
+    others: list[Batcher[int, int]] = [Batcher(list) for _ in range(19)]
+    with holding(*HOT):
+        waiting = Submission(stuck, tally.HOT)
+        wait_until(lambda: waiting_at(f"{tally.LOCK.partition('%')[0]}%") == 1)
+        began_at = time.monotonic()
+        outcomes = race(
+            [lambda one=one, number=number: one.submit(number) for one in others for number in (1, 2, 3)]
+        )
+        assert outcomes == [1, 2, 3] * 19
+        assert time.monotonic() - began_at < 2.0
+        assert waiting.is_alive()
+    assert waiting.result() == tally.HOT
+
+
+def test_more_hot_batchers_than_leaders_take_turns(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "LEADERS", ThreadPool("one", threads=1, max_waiting=100))
+    gate = Gate(list)
+    hot: list[Batcher[int, int]] = [Batcher(gate, max_batch=1, run=as_it_is) for _ in range(3)]
+    results: SimpleQueue[Any] = SimpleQueue()
+    for number, batcher in enumerate(hot):
+        for _ in range(5):
+            batcher.enter(number, results.put)
+    gate.is_open.set()
+    assert [results.get(timeout=SOON) for _ in range(15)] == [0, 1, 2] * 5
+
+
+def test_idle_batchers_hold_no_leader_and_their_deadlines_need_no_looks(transactional_db: None) -> None:
+    batchers: list[Batcher[int, int]] = [Batcher(list, run=as_it_is) for _ in range(10)]
+    race([lambda batcher=batcher: batcher.submit(1) for batcher in batchers])
+    wait_until(lambda: LEADERS.busy() == 0)
+    assert not any(batcher.is_busy() for batcher in batchers)
+    wait_until(lambda: group_commit._overdue_watch._look_seconds is None)
+
+
+def test_where_no_leader_can_be_started_a_request_is_refused_and_not_kept(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[int] = []
+
+    def decide(requests: Sequence[int]) -> Sequence[int]:
+        decided.extend(requests)
+        return requests
+
+    batcher: Batcher[int, int] = Batcher(decide, run=as_it_is)
+    with monkeypatch.context() as narrow:
+        narrow.setattr(group_commit, "LEADERS", ThreadPool("none", threads=0, max_waiting=0))
+        with pytest.raises(Overloaded):
+            batcher.submit(1)
+    assert batcher.submit(2) == 2
+    assert decided == [2]

@@ -1,0 +1,318 @@
+"""The pool's bounds, its turns, and the connections of its threads."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from shop import thread_pool
+from shop.errors import Overloaded
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask
+from shop.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
+
+# Works without a database too: a pool's thread looks after its connection, which the test's mark allows.
+pytestmark = pytest.mark.django_db(transaction=True)
+SOON = 5.0
+
+
+class Held:
+    """Works that stop until they are let go, and remember the order in which they began."""
+
+    def __init__(self) -> None:
+        self.began: list[Any] = []
+        self.go = threading.Event()
+
+    def work(self, name: Any) -> Callable[[], None]:
+        def run() -> None:
+            self.began.append(name)
+            assert self.go.wait(60), "the work was never let go"
+
+        return run
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    thread_pool.renew_threads()
+    wait_until(lambda: names_of_threads() == [])
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    made = Held()
+    yield made
+    made.go.set()
+
+
+def pool_of(threads: int, *, max_waiting: int = 10_000, idle_seconds: float = 60.0) -> ThreadPool:
+    return ThreadPool("test-pool", threads=threads, max_waiting=max_waiting, idle_seconds=idle_seconds)
+
+
+def names_of_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("test-pool-")]
+
+
+def drained(pool: ThreadPool) -> bool:
+    return pool.busy() == 0 and pool.waiting() == 0
+
+
+def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held: Held) -> None:
+    pool = pool_of(2)
+    assert (pool.busy(), names_of_threads()) == (0, [])
+    for number in range(5):
+        pool.start(held.work(number))
+    wait_until(lambda: held.began == [0, 1])
+    assert (pool.busy(), pool.waiting(), len(names_of_threads())) == (2, 3, 2)
+    held.go.set()
+    wait_until(lambda: drained(pool))
+    assert held.began == [0, 1, 2, 3, 4]
+
+
+def test_an_idle_thread_is_used_again() -> None:
+    pool, used = pool_of(8), SimpleQueue[int]()
+    for _ in range(20):
+        pool.start(lambda: used.put(threading.get_ident()))
+        wait_until(lambda: drained(pool))
+    assert len({used.get() for _ in range(20)}) == 1
+
+
+def test_past_the_bound_a_work_is_refused_at_once(held: Held) -> None:
+    pool = pool_of(1, max_waiting=1)
+    pool.start(held.work("runs"))
+    pool.start(held.work("waits"))
+    with pytest.raises(Overloaded):
+        pool.start(held.work("refused"))
+    held.go.set()
+    wait_until(lambda: drained(pool))
+    pool.start(held.work("later"))
+    wait_until(lambda: held.began == ["runs", "waits", "later"])
+
+
+def test_without_room_to_wait_a_work_runs_where_a_thread_is_free(held: Held) -> None:
+    pool = pool_of(2, max_waiting=0)
+    pool.start(held.work(1))
+    pool.start(held.work(2))
+    with pytest.raises(Overloaded):
+        pool.start(held.work(3))
+
+
+def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> None:
+    pool, quick = pool_of(4), SimpleQueue[str]()
+    for number in range(6):
+        pool.start(held.work(number), group="slow")
+    for number in range(3):
+        pool.start(lambda number=number: quick.put(f"other {number}"), group="quick")
+    pool.start(lambda: quick.put("of none"))
+    assert {quick.get(timeout=SOON) for _ in range(4)} == {"other 0", "other 1", "other 2", "of none"}
+    assert held.began == [0, 1]
+    wait_until(lambda: (pool.busy(), pool.waiting()) == (2, 4))
+    held.go.set()
+    wait_until(lambda: drained(pool))
+    assert held.began == [0, 1, 2, 3, 4, 5]
+    assert not pool._of_group and not pool._held
+
+
+def test_a_group_has_one_thread_at_least(held: Held) -> None:
+    pool = pool_of(1)
+    pool.start(held.work(1), group="only")
+    wait_until(lambda: held.began == [1])
+
+
+def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held) -> None:
+    pool = pool_of(2)
+    for number in range(MOST_OF_ONE_OWNER):
+        pool.start(held.work(number), owner=7, group=number % 3)
+    with pytest.raises(Overloaded):
+        pool.start(held.work("too many"), owner=7)
+    pool.start(held.work("another's"), owner=8)
+    held.go.set()
+    wait_until(lambda: drained(pool))
+    assert not pool._of_owner
+    pool.start(held.work("again"), owner=7)
+    wait_until(lambda: held.began[-1] == "again")
+
+
+def test_a_refused_work_is_counted_nowhere(held: Held) -> None:
+    pool = pool_of(1, max_waiting=0)
+    pool.start(held.work(1))
+    for _ in range(MOST_OF_ONE_OWNER + 1):
+        with pytest.raises(Overloaded):
+            pool.start(held.work(2), owner=7, group="refused")
+    held.go.set()
+    wait_until(lambda: drained(pool))
+    assert not pool._of_owner and not pool._of_group
+    pool.start(lambda: None, owner=7, group="refused")
+
+
+def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start() -> None:
+    pool, done = pool_of(4, idle_seconds=0.001), SimpleQueue[tuple[int, int]]()
+    mutex, running, highest = threading.Lock(), [0] * 3, [0] * 3
+
+    def work(racer: int, number: int) -> None:
+        group = number % 3
+        with mutex:
+            running[group] += 1
+            highest[group] = max(highest[group], running[group])
+        if number % 7 == 0:
+            time.sleep(0.001)
+        with mutex:
+            running[group] -= 1
+        done.put((racer, number))
+
+    def start_many(racer: int) -> None:
+        for number in range(300):
+            pool.start(lambda number=number: work(racer, number), group=number % 3)
+            if number % 50 == 0:
+                time.sleep(0.003)
+
+    assert race([lambda racer=racer: start_many(racer) for racer in range(8)]) == [None] * 8
+    wait_until(lambda: drained(pool))
+    assert {done.get_nowait() for _ in range(2_400)} == {(r, n) for r in range(8) for n in range(300)}
+    assert max(highest) <= 2
+    assert not pool._of_group and not pool._held and pool._held_count == 0
+    wait_until(lambda: names_of_threads() == [])
+
+
+def test_a_work_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    pool, used = pool_of(1), SimpleQueue[int]()
+
+    def fail() -> None:
+        used.put(threading.get_ident())
+        raise ValueError("made up")
+
+    pool.start(fail, group="g", owner=7)
+    pool.start(lambda: used.put(threading.get_ident()), group="g")
+    assert used.get(timeout=SOON) == used.get(timeout=SOON)
+    wait_until(lambda: drained(pool))
+    assert not pool._of_group and not pool._of_owner
+    assert "work in a thread failed" in caplog.text
+
+
+@pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_thread_that_dies_is_replaced(held: Held, death: type[BaseException]) -> None:
+    pool, used = pool_of(2), SimpleQueue[str]()
+    dying = threading.Event()
+
+    def die() -> None:
+        used.put(threading.current_thread().name)
+        dying.wait(60)
+        raise death
+
+    for _ in range(2):
+        pool.start(die, group="dying", owner=7)
+    pool.start(lambda: used.put(threading.current_thread().name), group="waiting")
+    dying.set()
+    assert len({used.get(timeout=SOON) for _ in range(3)}) > 1
+    wait_until(lambda: drained(pool))
+    assert not pool._of_group and not pool._of_owner
+    pool.start(held.work("later"), group="dying", owner=7)
+    wait_until(lambda: held.began == ["later"])
+
+
+def test_where_no_thread_can_be_started_a_work_waits_for_one_that_runs_or_is_refused(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(3)
+    pool.start(held.work("runs"))
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("test-pool"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool.start(held.work("waits"))
+    assert (pool.busy(), pool.waiting()) == (1, 1)
+    empty = pool_of(1)
+    with pytest.raises(Overloaded):
+        empty.start(held.work("refused"), group="g", owner=7)
+    assert not empty._of_group and not empty._of_owner
+    held.go.set()
+    wait_until(lambda: held.began == ["runs", "waits"])
+
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+def test_nothing_that_a_work_sets_in_its_context_reaches_the_next() -> None:
+    pool, seen = pool_of(1), SimpleQueue[str]()
+
+    def work() -> None:
+        seen.put(variable.get())
+        variable.set("set by a work")
+
+    variable.set("set by the caller")
+    for _ in range(2):
+        pool.start(work)
+    assert [seen.get(timeout=SOON) for _ in range(2)] == ["unset", "unset"]
+
+
+def connection_id() -> int:
+    [[number]] = ask(connection, "SELECT CONNECTION_ID()")
+    return int(number)
+
+
+def is_connected(number: int) -> bool:
+    with another_connection() as other:
+        return bool(ask(other, "SELECT 1 FROM information_schema.processlist WHERE id = %s", number))
+
+
+def connection_of_next_work(pool: ThreadPool) -> int:
+    numbers = SimpleQueue[int]()
+    pool.start(lambda: numbers.put(connection_id()))
+    return numbers.get(timeout=SOON)
+
+
+def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends() -> None:
+    pool = pool_of(1, idle_seconds=0.5)
+    number = connection_of_next_work(pool)
+    assert connection_of_next_work(pool) == number
+    assert is_connected(number)
+    wait_until(lambda: names_of_threads() == [])
+    wait_until(lambda: not is_connected(number))
+    assert connection_of_next_work(pool) != number
+
+
+def test_a_connection_that_was_killed_while_its_thread_rested_is_replaced() -> None:
+    pool = pool_of(1)
+    number = connection_of_next_work(pool)
+    with another_connection() as other:
+        ask(other, "KILL CONNECTION %s", number)
+    over = time.monotonic() + 1.1
+    wait_until(lambda: time.monotonic() > over)
+    assert connection_of_next_work(pool) != number
+
+
+def test_a_connection_that_breaks_during_a_work_is_not_used_by_the_next() -> None:
+    pool = pool_of(1)
+    numbers = SimpleQueue[int]()
+
+    def lose_connection() -> None:
+        number = connection_id()
+        with another_connection() as other:
+            ask(other, "KILL CONNECTION %s", number)
+        numbers.put(number)
+        ask(connection, "SELECT 1")
+
+    pool.start(lose_connection)
+    number = numbers.get(timeout=SOON)
+    wait_until(lambda: drained(pool))
+    assert connection_of_next_work(pool) != number
+
+
+def test_renewed_threads_have_new_connections_and_those_at_work_end_after_it(held: Held) -> None:
+    pool = pool_of(2)
+    before = {connection_of_next_work(pool)}
+    pool.start(held.work("at work"))
+    before.add(connection_of_next_work(pool))
+    pool.renew_threads()
+    assert connection_of_next_work(pool) not in before
+    held.go.set()
+    wait_until(lambda: not any(map(is_connected, before)))
