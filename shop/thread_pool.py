@@ -32,15 +32,17 @@ class _Work:
 
 
 class _Thread:
-    """A thread of the pool with its work; None while it is idle. `wake` is a lock used as a signal.
+    """A thread of the pool with its work, if any. `wake` is a lock used as a signal.
 
-    Once it is not wanted any more it ends rather than being idle.
+    It is coming once it was woken or made, until it looks for work. Once it is not wanted any more it ends
+    rather than being idle.
     """
 
-    __slots__ = ("is_wanted", "wake", "work")
+    __slots__ = ("is_coming", "is_wanted", "wake", "work")
 
-    def __init__(self, work: _Work) -> None:
-        self.work: _Work | None = work
+    def __init__(self) -> None:
+        self.work: _Work | None = None
+        self.is_coming = False
         self.is_wanted = True
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -63,10 +65,12 @@ class ThreadPool:
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
         self._threads: set[_Thread] = set()
-        # The thread that was busy last is the next to work: its connection and its caches are warm.
+        # The thread that was busy last is the next to be woken: its connection and its caches are warm.
         self._idle: list[_Thread] = []
-        # While a work is ready no thread is idle.
+        # While a work is ready and a thread is idle another one is coming, and wakes the next when it takes a
+        # work. Works that are quick are done by few threads then: each wake costs more than a small work.
         self._ready: deque[_Work] = deque()
+        self._coming = 0
         # Works whose group has its share of the threads, and how many works of each group have a place.
         self._held: dict[Hashable, deque[_Work]] = {}
         self._held_count = 0
@@ -86,8 +90,7 @@ class ThreadPool:
         made = _Work(work, group, owner)
         with self._mutex:
             is_held = group is not None and self._of_group[group] >= self._max_of_group
-            has_place = not is_held and (self._idle or len(self._threads) < self._max_threads)
-            if not has_place and self.waiting() >= self._max_waiting:
+            if (is_held or not self._has_place()) and self.waiting() >= self._max_waiting:
                 raise Overloaded("Too many requests are waiting; nothing was done.")
             if owner is not None:
                 if self._of_owner[owner] >= MOST_OF_ONE_OWNER:
@@ -99,9 +102,14 @@ class ThreadPool:
                 return
             if group is not None:
                 self._of_group[group] += 1
-            thread = self._hand_over(made)
-        if thread:
-            self._launch(thread, made)
+            self._ready.append(made)
+            thread = self._attend()
+        if thread and not self._launch(thread):
+            with self._mutex:
+                if not self._threads and made in self._ready:
+                    self._ready.remove(made)
+                    self._release(made)
+                    raise Overloaded("No thread could be started; nothing was done.")
 
     def busy(self) -> int:
         """How many threads work."""
@@ -109,7 +117,7 @@ class ThreadPool:
 
     def waiting(self) -> int:
         """How many works wait for a thread, or for their group's turn."""
-        return len(self._ready) + self._held_count
+        return max(0, len(self._ready) - len(self._idle) - self._coming) + self._held_count
 
     def renew_threads(self) -> None:
         """Have each thread end once it has no work, and close its connection; later works get new ones."""
@@ -120,44 +128,51 @@ class ThreadPool:
                 thread.wake.release()
             self._idle.clear()
 
-    def _hand_over(self, work: _Work) -> _Thread | None:
-        """With the mutex held: give the work to an idle thread, or have it wait.
+    def _has_place(self) -> bool:
+        """With the mutex held: whether one more work would have a thread at once."""
+        free = len(self._idle) + self._coming + self._max_threads - len(self._threads)
+        return len(self._ready) < free
 
-        Returns a new thread where there may be one more: the caller launches it, without the mutex.
+    def _attend(self) -> _Thread | None:
+        """With the mutex held: have one more thread come where works are ready and no thread is coming.
+
+        Returns a new thread where too few are idle: the caller launches it, without the mutex.
         """
-        if self._idle:
-            thread = self._idle.pop()
-            thread.work = work
-            thread.wake.release()
-        elif len(self._threads) < self._max_threads:
-            thread = _Thread(work)
-            self._threads.add(thread)
-            return thread
-        else:
-            self._ready.append(work)
+        if len(self._ready) > len(self._idle) + self._coming and len(self._threads) < self._max_threads:
+            made = _Thread()
+            self._threads.add(made)
+            self._expect(made)
+            return made
+        self._wake_idle()
         return None
 
-    def _launch(self, thread: _Thread, work: _Work) -> None:
+    def _wake_idle(self) -> None:
+        if self._ready and self._idle and not self._coming:
+            thread = self._idle.pop()
+            self._expect(thread)
+            thread.wake.release()
+
+    def _expect(self, thread: _Thread) -> None:
+        thread.is_coming = True
+        self._coming += 1
+
+    def _launch(self, thread: _Thread) -> bool:
+        """Start a new thread; False where the system has none."""
         name = f"{self._name}-{next(self._numbers)}"
         try:
             threading.Thread(target=self._run, args=(thread,), name=name, daemon=True).start()
         except RuntimeError as error:
             log.error("a thread could not be started", pool=self._name, error=str(error))
             with self._mutex:
-                self._threads.remove(thread)
-                if not self._threads:
-                    self._release(work)
-                    raise Overloaded("No thread could be started; nothing was done.") from error
-                if self._idle:
-                    self._hand_over(work)
-                else:
-                    self._ready.append(work)
+                self._forget(thread)
+                self._wake_idle()
+            return False
+        return True
 
     def _run(self, thread: _Thread) -> None:
         try:
-            while work := thread.work or self._await_work(thread):
-                self._run_work(work)
-                self._finish(thread)
+            while self._take_work(thread):
+                self._run_work(thread)
         except BaseException:
             log.exception("a thread died", pool=self._name)
         finally:
@@ -166,23 +181,68 @@ class ThreadPool:
             finally:
                 self._leave(thread)
 
-    def _run_work(self, work: _Work) -> None:
+    def _run_work(self, thread: _Thread) -> None:
         try:
             try:
-                # Nothing that a work sets in its context reaches the next one.
-                Context().run(work.function)
+                if thread.work:
+                    # Nothing that a work sets in its context reaches the next one.
+                    Context().run(thread.work.function)
             finally:
                 look_after_connection()
         except Exception:
             log.exception("work in a thread failed", pool=self._name)
 
-    def _finish(self, thread: _Thread) -> None:
-        """Give back what the thread's work held, and take the next work, if one is ready."""
-        with self._mutex:
-            self._release(thread.work)
-            thread.work = self._ready.popleft() if self._ready and thread.is_wanted else None
-            if thread.work is None and thread.is_wanted:
+    def _take_work(self, thread: _Thread) -> bool:
+        """Give back what the thread's work held, and take the next one; False where the thread is to end."""
+        while True:
+            with self._mutex:
+                self._release(thread.work)
+                thread.work = None
+                self._arrive(thread)
+                if not thread.is_wanted:
+                    return False
+                if self._ready:
+                    thread.work = self._ready.popleft()
+                    successor = self._attend()
+                    break
                 self._idle.append(thread)
+            if not self._is_woken(thread):
+                return False
+        if successor:
+            self._launch(successor)
+        return True
+
+    def _is_woken(self, thread: _Thread) -> bool:
+        """Whether an idle thread is woken before it was idle for too long."""
+        if not thread.wake.acquire(timeout=self._idle_seconds):
+            with self._mutex:
+                if thread in self._idle:
+                    self._idle.remove(thread)
+                    return False
+            # Woken in this very moment.
+            thread.wake.acquire()
+        return True
+
+    def _arrive(self, thread: _Thread) -> None:
+        if thread.is_coming:
+            thread.is_coming = False
+            self._coming -= 1
+
+    def _leave(self, thread: _Thread) -> None:
+        """Free the place of a thread that ends; another takes it where works are ready."""
+        with self._mutex:
+            self._forget(thread)
+            successor = self._attend()
+        if successor:
+            self._launch(successor)
+
+    def _forget(self, thread: _Thread) -> None:
+        """With the mutex held: count the thread no more."""
+        self._release(thread.work)
+        self._arrive(thread)
+        if thread in self._idle:
+            self._idle.remove(thread)
+        self._threads.remove(thread)
 
     def _release(self, work: _Work | None) -> None:
         """With the mutex held: count the work no more; a held work of its group is ready in its place."""
@@ -199,29 +259,6 @@ class ThreadPool:
                 del self._held[work.group]
         else:
             _count_down(self._of_group, work.group)
-
-    def _await_work(self, thread: _Thread) -> _Work | None:
-        """The next work that is handed to an idle thread; None where it is to end."""
-        if thread.is_wanted and not thread.wake.acquire(timeout=self._idle_seconds):
-            with self._mutex:
-                if thread in self._idle:
-                    self._idle.remove(thread)
-                    return None
-            # Woken in this very moment.
-            thread.wake.acquire()
-        return thread.work
-
-    def _leave(self, thread: _Thread) -> None:
-        """Free the place of a thread that ends; another takes it where works are ready."""
-        with self._mutex:
-            self._release(thread.work)
-            if thread in self._idle:
-                self._idle.remove(thread)
-            self._threads.remove(thread)
-            work = self._ready.popleft() if self._ready else None
-            successor = self._hand_over(work) if work else None
-        if work and successor:
-            self._launch(successor, work)
 
 
 _pools: WeakSet[ThreadPool] = WeakSet()

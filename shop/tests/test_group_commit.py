@@ -230,18 +230,25 @@ def test_a_full_queue_refuses_at_once(counting: None) -> None:
 
 
 def test_what_waits_too_long_for_its_turn_is_refused_and_nothing_is_done(counting: None) -> None:
-    def decide(requests: Sequence[str]) -> Sequence[Any]:
-        time.sleep(1.4)
-        return tally.count(requests)
-
-    batcher: Batcher[str, int] = Batcher(decide, wait_seconds=2.0, max_batch=1)
+    first, second = Gate(), Gate()
+    gates = iter([first, second])
+    batcher: Batcher[str, int] = Batcher(
+        lambda requests: next(gates)(requests), wait_seconds=2.0, max_batch=1
+    )
     results: SimpleQueue[Any] = SimpleQueue()
     for name in ("first", "second", "third"):
         batcher.enter(name, results.put)
-    first, third, second = (results.get(timeout=SOON) for _ in range(3))
-    assert (first, second) == (1, 2)
-    assert isinstance(third, Overloaded)
+    pass_seconds(1.0)
+    first.is_open.set()
+    assert results.get(timeout=SOON) == 1
+    assert isinstance(results.get(timeout=SOON), Overloaded)
+    second.is_open.set()
+    assert results.get(timeout=SOON) == 2
     assert tally.entries() == {"first": 1, "second": 2}
+
+
+def pass_seconds(seconds: float) -> None:
+    threading.Event().wait(seconds)
 
 
 def is_unknown(outcome: Any) -> bool:
@@ -528,7 +535,7 @@ def test_a_leader_that_lingers_takes_the_rest_of_the_burst(transactional_db: Non
     results: SimpleQueue[Any] = SimpleQueue()
     for number in range(3):
         batcher.enter(number, results.put)
-        time.sleep(0.02)
+        pass_seconds(0.02)
     assert [results.get(timeout=SOON) for _ in range(3)] == [0, 1, 2]
     assert batches == [[0, 1, 2]]
 
@@ -596,7 +603,7 @@ def test_each_request_has_one_result_where_outcomes_and_deadlines_race(transacti
     random = Random(14)
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
-        time.sleep(random.uniform(0.5, 1.5) * wait_seconds)
+        pass_seconds(random.uniform(0.5, 1.5) * wait_seconds)
         return requests
 
     batcher: Batcher[int, int] = Batcher(decide, wait_seconds=wait_seconds, run=as_it_is)
@@ -604,7 +611,7 @@ def test_each_request_has_one_result_where_outcomes_and_deadlines_race(transacti
     numbers = range(300)
     for number in numbers:
         batcher.enter(number, lambda outcome, number=number: results.put((number, outcome)))
-        time.sleep(0.003)
+        pass_seconds(0.003)
     wait_until(lambda: not batcher.is_busy() and LEADERS.busy() == 0)
     answered = [results.get_nowait() for _ in numbers]
     assert results.empty()

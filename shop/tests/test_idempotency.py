@@ -295,7 +295,7 @@ def position(told: Any) -> bytes:
 
 
 def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(racing_account_id: int) -> None:
-    """Lanes over different rows share no lock, so both find the key new: one insert is refused."""
+    """Batchers over different rows share no lock, so both find the key new: one insert is refused."""
     both_have_looked = threading.Barrier(2, timeout=10)
     looked = threading.local()
 

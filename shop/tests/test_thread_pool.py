@@ -39,8 +39,7 @@ class Held:
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
     yield
-    thread_pool.renew_threads()
-    wait_until(lambda: names_of_threads() == [])
+    wait_until(lambda: thread_pool.renew_threads() or names_of_threads() == [])
 
 
 @pytest.fixture
@@ -121,7 +120,9 @@ def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> Non
 def test_a_group_has_one_thread_at_least(held: Held) -> None:
     pool = pool_of(1)
     pool.start(held.work(1), group="only")
+    pool.start(held.work(2), group="only")
     wait_until(lambda: held.began == [1])
+    assert (pool.busy(), pool.waiting()) == (1, 1)
 
 
 def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held) -> None:
@@ -152,6 +153,7 @@ def test_a_refused_work_is_counted_nowhere(held: Held) -> None:
 
 def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start() -> None:
     pool, done = pool_of(4, idle_seconds=0.001), SimpleQueue[tuple[int, int]]()
+    pause = threading.Event()
     mutex, running, highest = threading.Lock(), [0] * 3, [0] * 3
 
     def work(racer: int, number: int) -> None:
@@ -160,7 +162,7 @@ def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start() -> Non
             running[group] += 1
             highest[group] = max(highest[group], running[group])
         if number % 7 == 0:
-            time.sleep(0.001)
+            pause.wait(0.001)
         with mutex:
             running[group] -= 1
         done.put((racer, number))
@@ -169,7 +171,7 @@ def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start() -> Non
         for number in range(300):
             pool.start(lambda number=number: work(racer, number), group=number % 3)
             if number % 50 == 0:
-                time.sleep(0.003)
+                pause.wait(0.003)
 
     assert race([lambda racer=racer: start_many(racer) for racer in range(8)]) == [None] * 8
     wait_until(lambda: drained(pool))
