@@ -4,9 +4,9 @@ The codes made here can't be guessed: 55 random bits in Crockford's base32, whic
 taken for digits, and a check character that catches a mistyped one. The database's unique keys see to it
 that no code is given twice; with 55 bits they will hardly ever have to.
 
-Two characters before them say the hour, over again every 1,024 hours. So codes of an hour are neighbours in the
-indexes of coupons and of the journal, whose pages there stay in memory: random from the first character on,
-each new code would need a page of its own from the disk.
+Two characters before them give the hour, and repeat every 1,024 hours. So codes of one hour are adjacent in
+the indexes of coupons and of the journal, on a few pages that stay in memory. Random from its first character
+on, each new code would need a page of its own from the disk.
 """
 
 import secrets
@@ -34,7 +34,7 @@ def make() -> str:
 def make_several(count: int) -> list[str]:
     """That many new codes, from one draw of random bytes: five bits of each make a character."""
     drawn = secrets.token_bytes(RANDOM_CHARACTERS * count).translate(CHARACTERS).decode()
-    # The host's clock will do: one that is wrong costs nothing but neighbours.
+    # The host's clock will do: where it is wrong, these codes lie on other pages than those of the hour.
     hour = hour_characters(time.time())
     bodies = [
         hour + drawn[start : start + RANDOM_CHARACTERS] for start in range(0, len(drawn), RANDOM_CHARACTERS)
@@ -43,7 +43,7 @@ def make_several(count: int) -> list[str]:
 
 
 def hour_characters(seconds: float) -> str:
-    """The two characters of the hour that is so many seconds after the epoch, in the order of the hours."""
+    """The hour at these seconds since the epoch, as two characters that sort as hours do until they repeat."""
     high, low = divmod(int(seconds // HOUR_SECONDS), len(ALPHABET))
     return ALPHABET[high % len(ALPHABET)] + ALPHABET[low]
 

@@ -29,9 +29,9 @@ def test_every_place_of_a_code_behind_the_hour_is_random() -> None:
         assert {code[place] for code in made} == set(codes.ALPHABET)
 
 
-def test_codes_of_an_hour_are_neighbours_and_those_of_the_next_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_of_an_hour_begin_alike_and_the_next_hours_sort_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     hours = [codes.hour_characters(NOON + seconds) for seconds in (0, 3_599, 3_600)]
-    monkeypatch.setattr(codes.time, "time", lambda: NOON + 60)
+    monkeypatch.setattr("coupons.codes.time.time", lambda: NOON + 60)
 
     made = codes.make_several(100)
 
@@ -39,7 +39,7 @@ def test_codes_of_an_hour_are_neighbours_and_those_of_the_next_follow(monkeypatc
     assert {code[:HOUR_CHARACTERS] for code in made} == {hours[0]}
 
 
-def test_the_hours_characters_come_over_again_after_all_1024_were_there() -> None:
+def test_the_characters_of_the_hour_repeat_after_1024_hours() -> None:
     hours = [codes.hour_characters(NOON + 3_600 * number) for number in range(1_025)]
 
     assert len(set(hours)) == 1_024
