@@ -43,7 +43,7 @@ def make_several(count: int) -> list[str]:
 
 
 def hour_characters(seconds: float) -> str:
-    """The hour at these seconds since the epoch, as two characters that sort as hours do until they repeat."""
+    """The hour of these seconds since the epoch: two characters that sort as hours do, until they repeat."""
     high, low = divmod(int(seconds // HOUR_SECONDS), len(ALPHABET))
     return ALPHABET[high % len(ALPHABET)] + ALPHABET[low]
 
