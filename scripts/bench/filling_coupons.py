@@ -7,12 +7,13 @@ from django.utils import timezone
 
 from coupons.models import Campaign
 
-# Sixty random bits, as spread over their index as real codes.
+# Codes of 14 characters, as spread over their index as real ones that were issued hour after hour for weeks.
 ISSUE = """
 INSERT INTO coupons_coupon (campaign_id, account_id, code, position, status, void_reason, issued_at,
                             expires_at)
 SELECT %(campaign)s, account_id,
-       LPAD(CONV(LEFT(MD5(CONCAT(%(campaign)s, ' ', number, ' ', UUID())), 15), 16, 32), 12, '0'),
+       CONCAT(LPAD(CONV(LEFT(MD5(CONCAT(%(campaign)s, ' ', number, ' ', UUID())), 15), 16, 32), 12, '0'),
+              LPAD(MOD(number, 100), 2, '0')),
        number, 'issued', '', %(now)s, %(now)s + INTERVAL 30 DAY
 FROM filling_account WHERE number BETWEEN %(first)s AND %(last)s
 """
