@@ -82,7 +82,8 @@ def against_circumstances(report: Report) -> str:
         f"{size['paid_seconds']} s one of paid orders that waits and {size['accepted_seconds']} s one that "
         f"doesn't, {report['seconds'] / 60:.0f} minutes in all.\nThe number is the median of the rounds, of "
         '"oldest waiting", "answered 503" and "a web process" the largest;\nin brackets the lowest and the '
-        "highest. µs are processor time a request, of paid orders an order until it is settled."
+        "highest. µs are processor time a request, of paid orders an order until it is settled,\n"
+        "of buyers who wait a second of waiting."
     )
 
 

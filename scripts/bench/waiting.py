@@ -10,9 +10,9 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scripts import backlog, database, load, process_identity
@@ -41,12 +41,13 @@ LEASED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Waited:
-    """`at_once` buyers waited when `kib` of the web processes above their idle memory and `cores` were
-    measured; `null_p95_ms` of null calls beside them. `answers` has one for each order that was sent."""
+    """`at_once` buyers waited when `kib` of the web processes above their idle memory and `cores` of each
+    process were measured; `null_p95_ms` of null calls beside them. `answers` has one for each order that was
+    sent."""
 
     at_once: int
     kib: float
-    cores: float
+    cores: Mapping[str, float]
     null_p95_ms: float
     answers: Sequence[Answer]
     seconds: float
@@ -68,12 +69,16 @@ def measure(stage: Stage) -> Run:
     told = Told(refused=number - len(waited.answers), answers=waited.answers, seconds=waited.seconds)
     return Run(
         row=WAITING,
-        figures=at_once.figures(told, expected=(201, 202)),
+        figures=replace(
+            at_once.figures(told, expected=(201, 202)),
+            microseconds={name: 1e6 * ratio(used, waited.at_once) for name, used in waited.cores.items()},
+        ),
+        per="a second of waiting",
         findings=list(findings(waited, placed=orders.placed, paid=orders.paid)),
         others={
             WAITING: waited.at_once,
             WAITING_KIB: ratio(waited.kib, waited.at_once),
-            WAITING_CORES: waited.cores,
+            WAITING_CORES: sum(waited.cores.values()),
             NULL_WAITING: ratio(waited.null_p95_ms, null_alone_ms),
             "answered_201": statuses[201],
             "answered_202": statuses[202],
@@ -157,7 +162,7 @@ async def _wait(stage: Stage, requests: Sequence[bytes], began_at: datetime) -> 
     return Waited(
         at_once=min(waiting, placed),
         kib=kib,
-        cores=sum(after[name] - before[name] for name in after) / seconds,
+        cores={name: (after[name] - before[name]) / seconds for name in after},
         null_p95_ms=null_p95_ms,
         answers=answers,
         seconds=time.monotonic() - sending_at,

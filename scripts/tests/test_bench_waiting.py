@@ -126,7 +126,7 @@ def test_memory_is_that_of_the_load_and_not_of_the_time_before(worker):
 
 def waited(*statuses: int) -> Waited:
     answers = [Answer(status=status, says_when=False, seconds=1) for status in statuses]
-    return Waited(at_once=2, kib=50, cores=0.05, null_p95_ms=5, answers=answers, seconds=20)
+    return Waited(at_once=2, kib=50, cores={"web": 0.05}, null_p95_ms=5, answers=answers, seconds=20)
 
 
 @pytest.mark.parametrize(
