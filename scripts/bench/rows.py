@@ -69,12 +69,12 @@ def _against(
     own: Sequence[Goal] = (),
 ) -> list[Goal]:
     """`figure`, a rate, and p95 as ratios to the other commit, the memory of a web process, and `own`."""
-    goals = [PEAK_GOAL, *own]
-    if p95 is not None:
-        goals.insert(0, Goal(figure=P95, below=p95, of_other=True))
+    goals = []
     if least is not None:
-        goals.insert(0, Goal(figure=figure, least=least, of_other=True))
-    return goals
+        goals.append(Goal(figure=figure, least=least, of_other=True))
+    if p95 is not None:
+        goals.append(Goal(figure=P95, below=p95, of_other=True))
+    return [*goals, PEAK_GOAL, *own]
 
 
 ROWS: Mapping[str, Row] = {

@@ -33,7 +33,7 @@ IDLE_SECONDS = 3
 """Over which the processor time of waiting is measured."""
 NULL_SECONDS, NULL_VUS, NULL_ACCOUNTS = 2, 4, 1_000
 ANSWER_SECONDS = WAIT_SECONDS + 15
-LEASE_SECONDS = 30
+UNLEASED_SECONDS = 30
 LEASED = (
     "SELECT COUNT(*) FROM orders_saga WHERE next_attempt_at IS NOT NULL AND leased_until > UTC_TIMESTAMP(6)"
 )
@@ -50,6 +50,7 @@ class Waited:
     cores: Mapping[str, float]
     null_p95_ms: float
     answers: Sequence[Answer]
+    refused: int
     seconds: float
 
 
@@ -66,7 +67,7 @@ def measure(stage: Stage) -> Run:
     orders = paying.count_orders(stage, began_at)
     null_alone_ms = (alone_before_ms + _null_p95_ms(stage)) / 2
     statuses = Counter(answer.status for answer in waited.answers)
-    told = Told(refused=number - len(waited.answers), answers=waited.answers, seconds=waited.seconds)
+    told = Told(refused=waited.refused, answers=waited.answers, seconds=waited.seconds)
     return Run(
         row=WAITING,
         figures=replace(
@@ -96,6 +97,8 @@ def row(run: Run) -> Measured:
 def findings(waited: Waited, *, placed: int, paid: int) -> Iterator[str]:
     """What must not be, however few wait at once."""
     others = Counter(answer.status for answer in waited.answers if answer.status not in (201, 202))
+    if waited.refused:
+        yield f"waiting: {waited.refused} connections were refused"
     if lost := others.pop(0, 0):
         yield f"waiting: {lost} buyers were left without an answer"
     if others:
@@ -119,52 +122,58 @@ def stopped_worker(instance: Instance) -> Iterator[None]:
 
 
 async def send_paced(
-    callers: Sequence[Caller],
+    port: int,
     requests: Sequence[bytes],
     count_placed: Callable[[], int],
     *,
     within_seconds: float = PLACING_SECONDS,
-) -> int:
-    """Send each request on its connection, at most `UNPLACED` more than there are orders, and return once
-    every order is placed or the time is over; how many were sent."""
+) -> tuple[list[Caller], int]:
+    """Send each request on a connection of its own, at most `UNPLACED` more than there are orders, and return
+    once every order is placed or the time is over: those that were sent, and how many were not accepted.
+
+    A connection is opened for its request at once: the server closes those without one.
+    """
     ends_at = time.monotonic() + within_seconds
-    sent = placed = 0
-    while (sent < len(callers) or placed < sent) and time.monotonic() < ends_at:
+    callers: list[Caller] = []
+    begun = placed = 0
+    while (begun < len(requests) or placed < len(callers)) and time.monotonic() < ends_at:
         placed = await asyncio.to_thread(count_placed)
-        upto = min(placed + UNPLACED, len(callers))
-        for index in range(sent, upto):
-            callers[index].ask(requests[index])
+        next_requests = requests[begun : placed + UNPLACED]
+        opened = await connections.open_all(port, len(next_requests))
+        for caller, request in zip(opened, next_requests, strict=False):
+            caller.ask(request)
             await asyncio.sleep(0)  # so that answers are seen when they come
-        sent = max(sent, upto)
+        begun += len(next_requests)
+        callers += opened
         await asyncio.sleep(POLL_SECONDS)
-    return sent
+    return callers, begun - len(callers)
 
 
 async def _wait(stage: Stage, requests: Sequence[bytes], began_at: datetime) -> Waited:
     instance = stage.instance
     web = process_identity.group_of(instance.run, "web")
     idle_kib = watching.shared_out_kib(web)
-    callers = await connections.open_all(instance.port, len(requests))
     with stopped_worker(instance):
         await asyncio.to_thread(_wait_until_unleased, instance)
         sending_at = time.monotonic()
-        sent = await send_paced(callers, requests, lambda: paying.count_unfinished(stage, began_at))
+        callers, refused = await send_paced(
+            instance.port, requests, lambda: paying.count_unfinished(stage, began_at)
+        )
         before, measured_at = processor.spent(instance), time.monotonic()
         await asyncio.sleep(IDLE_SECONDS)
         after, seconds = processor.spent(instance), time.monotonic() - measured_at
         kib = watching.shared_out_kib(web) - idle_kib
-        waiting = sum(not caller.answered.done() for caller in callers[:sent])
+        waiting = sum(not caller.answered.done() for caller in callers)
         placed = await asyncio.to_thread(paying.count_unfinished, stage, began_at)
         null_p95_ms = await asyncio.to_thread(_null_p95_ms, stage)
-    answers = await connections.read_answers(callers[:sent], within_seconds=ANSWER_SECONDS)
-    for caller in callers[sent:]:
-        caller.close()
+    answers = await connections.read_answers(callers, within_seconds=ANSWER_SECONDS)
     return Waited(
         at_once=min(waiting, placed),
         kib=kib,
         cores={name: (after[name] - before[name]) / seconds for name in after},
         null_p95_ms=null_p95_ms,
         answers=answers,
+        refused=refused,
         seconds=time.monotonic() - sending_at,
     )
 
@@ -203,6 +212,6 @@ def _null_p95_ms(stage: Stage) -> float:
 
 def _wait_until_unleased(instance: Instance) -> None:
     """Return when no saga has a live lease: until then payments are refused that a worker is too slow for."""
-    ends_at = time.monotonic() + LEASE_SECONDS
+    ends_at = time.monotonic() + UNLEASED_SECONDS
     while database.rows(instance, LEASED)[0][0] and time.monotonic() < ends_at:
         time.sleep(0.2)

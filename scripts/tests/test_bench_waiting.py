@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -37,37 +38,45 @@ class Shop:
         writer.write(PAID)
         writer.close()
 
-    async def open(self, number: int) -> tuple[asyncio.Server, list[connections.Caller]]:
-        server = await asyncio.start_server(self.serve, ports.HOST, 0, backlog=number)
-        return server, await connections.open_all(server.sockets[0].getsockname()[1], number)
+    async def open(self) -> tuple[asyncio.Server, int]:
+        """The server, and its port."""
+        server = await asyncio.start_server(self.serve, ports.HOST, 0, backlog=1_000)
+        return server, server.sockets[0].getsockname()[1]
 
 
 def test_all_wait_at_once_and_are_answered_when_their_payments_settle():
     async def load(number: int = 900) -> tuple[int, int, list[Answer]]:
         shop = Shop()
-        server, callers = await shop.open(number)
-        sent = await waiting.send_paced(callers, [REQUEST] * number, lambda: shop.placed)
+        server, port = await shop.open()
+        callers, refused = await waiting.send_paced(port, [REQUEST] * number, lambda: shop.placed)
         unanswered = sum(not caller.answered.done() for caller in callers)
         shop.settled.set()
         answers = await connections.read_answers(callers, within_seconds=10)
         server.close()
-        return sent, unanswered, answers
+        return refused, unanswered, answers
 
-    sent, unanswered, answers = asyncio.run(load())
-    assert (sent, unanswered) == (900, 900)
+    refused, unanswered, answers = asyncio.run(load())
+    assert (refused, unanswered) == (0, 900)
     assert [answer.status for answer in answers] == [201] * 900
+
+
+def test_connections_that_are_not_accepted_are_counted():
+    with socket.socket() as taken:
+        taken.bind((ports.HOST, 0))  # and doesn't listen
+        port = taken.getsockname()[1]
+        sent = asyncio.run(waiting.send_paced(port, [REQUEST] * 5, lambda: 0, within_seconds=0.2))
+    assert sent == ([], 5)
 
 
 def test_no_more_orders_are_under_way_than_the_shop_can_take_up():
     async def load(number: int) -> tuple[int, int, int]:
         shop = Shop()
-        server, callers = await shop.open(number)
-        requests = [REQUEST] * number
-        sent = await waiting.send_paced(callers, requests, lambda: 0, within_seconds=0.5)
+        server, port = await shop.open()
+        callers, _ = await waiting.send_paced(port, [REQUEST] * number, lambda: 0, within_seconds=1)
         placed = shop.placed
-        answers = await connections.read_answers(callers[:sent], within_seconds=0.1)
+        answers = await connections.read_answers(callers, within_seconds=0.1)
         server.close()
-        return sent, placed, sum(answer.status == 0 for answer in answers)
+        return len(callers), placed, sum(answer.status == 0 for answer in answers)
 
     few = waiting.UNPLACED
     assert asyncio.run(load(few + 50)) == (few, few, few)
@@ -124,15 +133,23 @@ def test_memory_is_that_of_the_load_and_not_of_the_time_before(worker):
     assert watching.shared_out_kib([2**22 + 1]) == 0
 
 
-def waited(*statuses: int) -> Waited:
-    answers = [Answer(status=status, says_when=False, seconds=1) for status in statuses]
-    return Waited(at_once=2, kib=50, cores={"web": 0.05}, null_p95_ms=5, answers=answers, seconds=20)
+def waited(*statuses: int, refused: int = 0) -> Waited:
+    return Waited(
+        at_once=2,
+        kib=50,
+        cores={"web": 0.05},
+        null_p95_ms=5,
+        answers=[Answer(status=status, says_when=False, seconds=1) for status in statuses],
+        refused=refused,
+        seconds=20,
+    )
 
 
 @pytest.mark.parametrize(
     ("came", "placed", "paid", "says"),
     [
         (waited(201, 201, 202), 3, 3, ""),
+        (waited(201, 201, 202, refused=1), 3, 3, "1 connections were refused"),
         (waited(201, 202, 0), 3, 3, "1 buyers were left without an answer"),
         (waited(201, 202, 503), 2, 2, "other than 201 and 202: 1 x 503"),
         (waited(201, 202, 202), 2, 2, "3 orders were answered, 2 are placed"),
