@@ -134,7 +134,7 @@ class Comparison:
     def measure(self, mine: Stage, theirs: Stage) -> None:
         """The rounds of all rows but of those who wait, which are measured once, after the others."""
         several = [row for row in self.rows if row != WAITING]
-        for number in range(1, self.size.rounds + 1):
+        for number in range(1, self.size.rounds + 1 if several else 1):
             self.say(f"Round {number} of {self.size.rounds} …")
             for row in several:
                 self.measure_row(row, mine, theirs, other_first=number % 2 == 0)
