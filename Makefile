@@ -33,9 +33,9 @@ smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.smoke --db "$(DB)"
 
-bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (paid orders beside that one)
+bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,orders
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)"
+	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)"
 
 lab: ## every strategy side by side by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench

@@ -72,10 +72,10 @@ function signedIn(number) {
   return { Authorization: users[number % users.length].bearer };
 }
 
-// What POSTs a text to that path as the account whose turn it is; an answer of another status than
+// What sends a text to that path as the account whose turn it is; an answer of another status than
 // `expected` counts as an error. With `pausesIfOverloaded` a 503 `overloaded` is counted by itself as well, and
 // its buyer makes a pause of Retry-After.
-export function asking(path, expected, { pausesIfOverloaded = false } = {}) {
+export function asking(path, expected, { method = "POST", pausesIfOverloaded = false } = {}) {
   const url = `${URL}/api/v1${path}`;
   const responseCallback = http.expectedStatuses(expected);
   return (body, headers = {}) => {
@@ -88,7 +88,7 @@ export function asking(path, expected, { pausesIfOverloaded = false } = {}) {
     if (pausesIfOverloaded) {
       params.responseType = "text"; // its code is in the body
     }
-    const response = http.post(url, body, params);
+    const response = http.request(method, url, body, params);
     if (response.status !== expected) {
       others[response.status]?.add(1);
     }

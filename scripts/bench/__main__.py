@@ -1,9 +1,9 @@
 """`make bench`: what the shop does a second on a fresh MariaDB stack, beside what it does doing nothing.
 
 Boots a stack of its own on free ports, seeds it, measures every row, audits, prints one table, and writes
-docs/bench.json and docs/performance.md. It fails when a ratio is below its goal, a law is broken, a request
-isn't answered as it should be, or the shop counts otherwise than its callers. With a commit to compare with,
-only paid orders are measured, beside that commit (`scripts.bench.against`).
+docs/bench.json and docs/performance.md. It fails when coupons slow down as the table fills, a law is broken,
+a request isn't answered as it should be, or the shop counts otherwise than its callers. With a commit to
+compare with, the loads are measured beside that commit and judged by their ratios (`scripts.bench.against`).
 """
 
 import argparse
@@ -27,11 +27,13 @@ from scripts.bench import (
     loads,
     page,
     paying,
+    plain_calls,
     plots,
     results,
     sizes,
     stage,
     table,
+    waiting,
     watching,
 )
 from scripts.bench.measured import Measured, Run, single, summed_up
@@ -48,8 +50,11 @@ NOISY = "This was a quick run: its ratios are noisy, and one that is just missed
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the shop on MariaDB.")
     parser.add_argument("--quick", default="", help="1: two minutes instead of twenty")
-    parser.add_argument("--against", default="", help="a commit: paid orders alone, beside that one")
+    parser.add_argument("--against", default="", help="a commit: the loads beside those of that one")
+    parser.add_argument("--rows", default="", help="with a commit: only these rows, separated by commas")
     arguments = parser.parse_args()
+    if arguments.rows and not arguments.against:
+        parser.error("ROWS goes with AGAINST")
     is_quick = arguments.quick in {"1", "yes", "true"}
     children.hear_stop_signals()
     # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
@@ -57,7 +62,7 @@ def main() -> int:
     try:
         if arguments.against:
             size = sizes.AGAINST_QUICK if is_quick else sizes.AGAINST_FULL
-            return against.run(arguments.against, size, home)
+            return against.run(arguments.against, size, home, arguments.rows)
         size = sizes.QUICK if is_quick else sizes.FULL
         port = str(ports.free(instances.PORTS))
         bench = Bench(instances.choose(home=home, port=port, database="mariadb"), size)
@@ -112,10 +117,11 @@ class Bench:
         runs = list(self.rounds(here))
         self.measured += summed_up(runs)
         self.say("Crowds …")
-        self.measured.append(single(loads.crowd(here)))
-        self.measured.append(single(loads.hot_orders(here, row="hot_crowd", vus=self.size.hot_vus)))
+        self.measured += [single(load(here)) for load in (loads.crowd, loads.many_buyers, loads.hot_crowd)]
+        self.say("Lists, and calls of staff …")
+        self.measured += [single(load(here)) for load in plain_calls.LOADS.values()]
         self.say(f"{self.size.connections:,} open connections …")
-        self.measured.append(at_once.measure(here))
+        self.measured.append(single(at_once.measure(here)))
         self.say("Paid orders …")
         self.measured += paying.rows(list(self.paid(here)))
         self.say("Limits …")
@@ -125,6 +131,8 @@ class Bench:
         self.measured.append(buyers)
         self.plotted["tables"], growth = growing.by_table(here, growing.step(coupons, runs), self.say)
         self.measured += [growth, watching.web_and_database(self.instance)]
+        self.say(f"{self.size.waiting:,} buyers who wait …")
+        self.measured.append(waiting.row(waiting.measure(here)))
         self.say("Auditing …")
         self.measured.append(auditing.measure(here))
 
@@ -135,7 +143,7 @@ class Bench:
             yield loads.null(here)
             coupons = loads.coupons(here)
             yield coupons
-            yield loads.coupons(here, row="pessimistic", strategy="pessimistic")
+            yield loads.pessimistic(here)
             yield loads.null(here)
             yield loads.sold_out(here)
             yield loads.null(here)

@@ -1,4 +1,4 @@
-"""`make bench AGAINST=<commit>`: paid orders of this commit beside another one, in one run.
+"""`make bench AGAINST=<commit>`: the loads of this commit beside those of another one, in one run.
 
 Both stacks stay up, each run by its own code on ports, state and a MariaDB of its own. Loads and measuring
 code are this commit's for both. Rounds alternate between the stacks: only one is under load at a time, and
@@ -7,15 +7,17 @@ the next load starts only after the backlog of the one before is worked off.
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from scripts import backlog, circumstances, machine, places, ports, stack
+from scripts import backlog, circumstances, machine, places, ports, process_identity, stack
 from scripts import instance as instances
 from scripts.bench import (
+    at_once,
     comparison,
     comparison_table,
     loads,
@@ -23,15 +25,19 @@ from scripts.bench import (
     page,
     paying,
     pinning,
+    plain_calls,
+    processor,
     results,
     sizes,
     stage,
+    waiting,
+    watching,
 )
 from scripts.bench.comparison import OTHER, THIS, Round
 from scripts.bench.measured import Run
 from scripts.bench.other_commit import Commit
-from scripts.bench.paying import PaidLoad
 from scripts.bench.results import Report
+from scripts.bench.rows import COMPARED, PEAK, PROCESSOR, WAITING
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
 from scripts.instance import Instance
@@ -39,39 +45,59 @@ from scripts.setup_error import SetupError
 
 WARM_UP_SECONDS = 2
 """The first request of each thread opens its connection."""
+LOADS: Mapping[str, Callable[[Stage], Run]] = {
+    "null": loads.null,
+    "coupon": loads.coupons,
+    "buyers_1000": loads.many_buyers,
+    "pessimistic": loads.pessimistic,
+    "sold_out": loads.sold_out,
+    "same_again": loads.same_again,
+    "connections": at_once.measure,
+    "crowd": loads.crowd,
+    "orders": loads.orders,
+    "hot_orders": loads.hot_orders,
+    "hot_crowd": loads.hot_crowd,
+    **plain_calls.LOADS,
+    **{row: partial(paying.measure, load=load) for row, load in paying.LOADS.items()},
+    WAITING: waiting.measure,
+}
 
 
 class Comparison:
     """One run: both stacks, and the rounds measured so far."""
 
-    def __init__(self, commit: Commit, size: Size, home: Path) -> None:
+    def __init__(self, commit: Commit, size: Size, home: Path, rows: Sequence[str] = COMPARED) -> None:
         self.commit = commit
         self.size = size
+        self.rows = rows
         self.home = home
         self.rounds: list[Round] = []
         self.began_at = time.monotonic()
         self.load_before = machine.load_average()
 
     def run(self) -> int:
-        """Measure, write the results down, print them; the exit code. Raises SetupError."""
-        report = self.report()
-        results.write(report, file=results.AGAINST_FILE)
-        if self.size.name == sizes.FULL.name:
-            page.write_against(report)
+        """Measure, write the results of all rows down, print them; the exit code. Raises SetupError, having
+        printed what was measured."""
+        try:
+            report = self.report()
+        except BaseException:
+            print(f"\n{comparison_table.printed(comparison.rows(self.rounds))}\n", flush=True)
+            raise
+        if list(self.rows) == COMPARED:
+            results.write(report, file=results.AGAINST_FILE)
+            if self.size.name == sizes.FULL.name:
+                page.write_against(report)
         return conclude(report)
 
     def report(self) -> Report:
         self.say(f"Checking out {self.commit.name} ({self.commit.short}) …")
-        with other_commit.checked_out(self.commit, self.home / "checkout") as folder:
-            this, other = self.instances(folder)
-            with (
-                self.running("the stack of this commit", this) as mine,
-                self.running(f"the stack of {self.commit.short}", other) as theirs,
-            ):
-                for number in range(1, self.size.rounds + 1):
-                    self.say(f"Round {number} of {self.size.rounds} …")
-                    self.measure(mine, theirs)
-                found = circumstances.of(this, load_before=self.load_before)
+        with (
+            other_commit.checked_out(self.commit, self.home / "checkout") as folder,
+            self.running("the stack of this commit", THIS, places.PROJECT) as mine,
+            self.running(f"the stack of {self.commit.short}", OTHER, folder) as theirs,
+        ):
+            self.measure(mine, theirs)
+            found = circumstances.of(mine.instance, load_before=self.load_before)
         return {
             "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             **found,
@@ -82,20 +108,17 @@ class Comparison:
             "rows": comparison.rows(self.rounds),
         }
 
-    def instances(self, folder: Path) -> tuple[Instance, Instance]:
-        """This project and the checkout, each with ports and a folder of its own."""
-        first = ports.free(2 * instances.PORTS)
-        this = self.instance(THIS, first, places.PROJECT)
-        return this, self.instance(OTHER, first + instances.PORTS, folder)
-
-    def instance(self, name: str, port: int, project: Path) -> Instance:
-        home = places.private_folder(self.home / name)
-        return instances.choose(home=home, port=str(port), database="mariadb", project=project)
+    def instance(self, side: str, project: Path) -> Instance:
+        """An instance of that code with a folder of its own, on ports that are free now."""
+        home = places.private_folder(self.home / side)
+        port = str(ports.free(instances.PORTS))
+        return instances.choose(home=home, port=port, database="mariadb", project=project)
 
     @contextmanager
-    def running(self, name: str, instance: Instance) -> Iterator[Stage]:
-        """That stack, seeded and warm, until the block ends."""
+    def running(self, name: str, side: str, project: Path) -> Iterator[Stage]:
+        """A stack of that code, seeded and warm, until the block ends."""
         self.say(f"Starting and seeding {name} …")
+        instance = self.instance(side, project)
         with ExitStack() as opened:
             try:
                 opened.enter_context(stack.running(instance, **stage.SETTINGS))
@@ -109,32 +132,61 @@ class Comparison:
             yield here
 
     def measure(self, mine: Stage, theirs: Stage) -> None:
-        """A round: each load on this stack, then on the other."""
-        for load in paying.LOADS.values():
-            this, other = (measure_alone(here, load, before=[mine, theirs]) for here in (mine, theirs))
-            self.rounds.append(Round(this=this, other=other))
-            self.say(comparison.progress(self.rounds[-1]))
+        """The rounds of all rows but of those who wait, which are measured once, after the others."""
+        several = [row for row in self.rows if row != WAITING]
+        for number in range(1, self.size.rounds + 1 if several else 1):
+            self.say(f"Round {number} of {self.size.rounds} …")
+            for row in several:
+                self.measure_row(row, mine, theirs, other_first=number % 2 == 0)
+        if WAITING in self.rows:
+            self.say(f"{self.size.waiting:,} buyers who wait …")
+            self.measure_row(WAITING, mine, theirs)
+
+    def measure_row(self, row: str, mine: Stage, theirs: Stage, *, other_first: bool = False) -> None:
+        """The row on both stacks. The order changes from round to round, so that a drift of the machine
+        favours neither."""
+        both = [mine, theirs]
+        first, second = (measure_alone(here, row, both) for here in (both[::-1] if other_first else both))
+        this, other = (second, first) if other_first else (first, second)
+        self.rounds.append(Round(this=this, other=other))
+        self.say(comparison.progress(self.rounds[-1]))
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began_at:5.0f} s  {text}", flush=True)
 
 
-def measure_alone(here: Stage, load: PaidLoad, *, before: Sequence[Stage]) -> Run:
+def measure_alone(here: Stage, row: str, stages: Sequence[Stage]) -> Run:
     """Run the load once none of these stacks has anything left of an earlier one."""
     findings = []
-    for one in before:
+    for one in stages:
         backlog.wait_until_worked_off(one.instance)
         events, sagas = backlog.left(one.instance)
         if events + sagas > backlog.FEW:
-            findings.append(f"{load.row}: began beside a backlog of {events} events and {sagas} sagas")
-    run = paying.measure(here, load)
-    return replace(run, findings=[*findings, *run.findings])
+            findings.append(f"{row}: began beside a backlog of {events} events and {sagas} sagas")
+    web = process_identity.group_of(here.instance.run, "web")
+    watching.forget_peaks(web)
+    run = LOADS[row](here)
+    spent = run.figures.microseconds
+    cost = {
+        PEAK: max(watching.peak_mib(web).values(), default=0),
+        PROCESSOR: sum(spent[name] for name in processor.NAMES if name in spent),
+    }
+    return replace(run, findings=[*findings, *run.findings], others={**run.others, **cost})
 
 
-def run(name: str, size: Size, home: Path) -> int:
+def choose_rows(words: str) -> Sequence[str]:
+    """The rows that these words name, separated by commas, in their own order; all without a word. Raises
+    SetupError."""
+    chosen = [word.strip() for word in words.split(",") if word.strip()]
+    if unknown := [word for word in chosen if word not in COMPARED]:
+        raise SetupError(f"ROWS={','.join(unknown)} is not compared: choose from {','.join(COMPARED)}")
+    return [row for row in COMPARED if row in chosen or not chosen]
+
+
+def run(name: str, size: Size, home: Path, rows: str = "") -> int:
     """Compare with the commit of that name; the exit code. What can't be done is reported in one line."""
     try:
-        return Comparison(other_commit.find(name), size, home).run()
+        return Comparison(other_commit.find(name), size, home, choose_rows(rows)).run()
     except (SetupError, OSError) as error:
         print(f"bench: failed: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
         return 1
@@ -150,5 +202,5 @@ def conclude(report: Report) -> int:
 
 
 def _last_line(error: SetupError) -> str:
-    """The end of the log that the error shows: there the reason stands."""
-    return [line for line in str(error).splitlines() if line.strip()][-1]
+    """The end of the log that the error shows, before make's own line: there the reason stands."""
+    return [line for line in str(error).splitlines() if line.strip() and not line.startswith("make")][-1]

@@ -1,15 +1,17 @@
 """The row of open connections: all wait with one request each, and half as many coupons as they are."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 
-from scripts.bench import connections
+from scripts.bench import connections, processor
 from scripts.bench.connections import Told
-from scripts.bench.measured import Measured
+from scripts.bench.measured import Run
 from scripts.bench.stage import Stage
+from scripts.load import Figures
 
 
-def measure(stage: Stage) -> Measured:
+def measure(stage: Stage) -> Run:
     """Everybody has to be answered, and exactly as many coupons given as there are."""
     wanted = stage.size.connections
     number = connections.allowed(wanted)
@@ -20,21 +22,36 @@ def measure(stage: Stage) -> Measured:
         connections.request("/api/v1/coupons", body, access=user["access"])
         for user in stage.staff.users[:number]
     ]
+    before = processor.spent(stage.instance)
     told = connections.open_and_ask(stage.instance.port, asked)
+    after = processor.spent(stage.instance)
     issued = stage.staff.call("GET", f"/campaigns/{campaign}")["issued"]
     statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(told.statuses.items()))
     fewer = f"; this process may open no more than {number:,} of {wanted:,}" if number < wanted else ""
-    return Measured(
+    return Run(
         row="connections",
-        figures={
-            "connections": number,
-            "p50_ms": told.percentile_ms(0.5),
-            "p95_ms": told.percentile_ms(0.95),
-            "max_ms": told.percentile_ms(1),
-            "seconds": told.opening_seconds,
-        },
+        figures=replace(
+            figures(told, expected=(201, 409)),
+            microseconds=processor.each(before, after, requests=len(told.answers)),
+        ),
         findings=list(findings(told, quantity=quantity, issued=issued)),
+        others={"connections": number},
         says=f"{statuses}{fewer}",
+    )
+
+
+def figures(told: Told, *, expected: Collection[int]) -> Figures:
+    """The answers as the figures of a load; those of other statuses are errors."""
+    others = {status: count for status, count in told.statuses.items() if status not in expected}
+    return Figures(
+        seconds=told.seconds,
+        requests=len(told.answers),
+        errors=sum(others.values()),
+        statuses={str(status): count for status, count in others.items()},
+        p50_ms=told.percentile_ms(0.5),
+        p95_ms=told.percentile_ms(0.95),
+        max_ms=told.percentile_ms(1),
+        k6_cores=0,
     )
 
 

@@ -1,31 +1,32 @@
-"""Paid orders of two commits side by side: the figures of each, their ratios by round, and the goals."""
+"""The loads of two commits side by side: the figures of each, their ratios by round, and the goals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from scripts.bench import processor
 from scripts.bench.measured import Run, median_microseconds, ratio
 from scripts.bench.paying import LOADS
-from scripts.bench.rows import OLDEST_WAITING, ROWS, SETTLED
+from scripts.bench.rows import (
+    COMPARED,
+    NULL_WAITING,
+    OLDEST_WAITING,
+    P95,
+    PEAK,
+    PER_SECOND,
+    PROCESSOR,
+    ROWS,
+    SETTLED,
+    WAITING,
+    WAITING_CORES,
+    WAITING_KIB,
+    Goal,
+)
 
 THIS, OTHER = "this", "other"
 Compared = dict[str, Any]
 """A row as docs/bench-against.json has it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """A bound of the ratio this / other, or of this commit's own figure."""
-
-    of_ratio: bool
-    least: float | None = None
-    below: float | None = None
-
-    def is_met(self, number: float) -> bool:
-        if self.least is not None:
-            return number >= self.least
-        return self.below is not None and number < self.below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,27 +36,30 @@ class Figure:
 
     name: str
     label: str
-    goal: Goal | None = None
     digits: int = 0
     is_longest: bool = False
 
 
-WAITING = (
-    Figure(name="per_second", label="paid a second", goal=Goal(of_ratio=True, least=2)),
-    Figure(name="p95_ms", label="p95, ms", goal=Goal(of_ratio=True, below=0.7)),
-)
-NOT_WAITING = (
-    Figure(name="per_second", label="accepted a second"),
-    Figure(name=SETTLED, label="settled a second", goal=Goal(of_ratio=True, least=1.7)),
-    Figure(name="p95_ms", label="p95, ms"),
-    Figure(
-        name=OLDEST_WAITING,
-        label="oldest waiting, s",
-        goal=Goal(of_ratio=False, below=5),
-        digits=1,
-        is_longest=True,
-    ),
+RATE_AND_P95 = (Figure(name=PER_SECOND, label="answers a second"), Figure(name=P95, label="p95, ms"))
+PAID_AND_P95 = (Figure(name=PER_SECOND, label="paid a second"), Figure(name=P95, label="p95, ms"))
+ACCEPTED = (
+    Figure(name=PER_SECOND, label="accepted a second"),
+    Figure(name=SETTLED, label="settled a second"),
+    Figure(name=P95, label="p95, ms"),
+    Figure(name=OLDEST_WAITING, label="oldest waiting, s", digits=1, is_longest=True),
     Figure(name="overloaded", label="answered 503", is_longest=True),
+)
+COST = (
+    Figure(name=PROCESSOR, label="processor, µs each"),
+    Figure(name=PEAK, label="a web process, MiB", is_longest=True),
+)
+WAITERS = (
+    Figure(name=WAITING, label="waiting at once"),
+    Figure(name=WAITING_KIB, label="KiB of web each", digits=1),
+    Figure(name=WAITING_CORES, label="cores meanwhile", digits=3),
+    Figure(name=NULL_WAITING, label="null p95 / alone", digits=2),
+    Figure(name="answered_201", label="answered 201"),
+    Figure(name="answered_202", label="answered 202"),
 )
 
 
@@ -68,12 +72,17 @@ class Round:
 
 
 def figures_of(row: str) -> Sequence[Figure]:
-    return WAITING if LOADS[row].waits else NOT_WAITING
+    """What a row is compared in."""
+    if row == WAITING:
+        return WAITERS
+    if row not in LOADS:
+        return (*RATE_AND_P95, *COST)
+    return (*(PAID_AND_P95 if LOADS[row].waits else ACCEPTED), *COST)
 
 
 def rows(rounds: Sequence[Round]) -> list[Compared]:
-    """A row for each load, in the order of the loads."""
-    by_row = {row: [one for one in rounds if one.this.row == row] for row in LOADS}
+    """A row for each load, in the order of the rows."""
+    by_row = {row: [one for one in rounds if one.this.row == row] for row in COMPARED}
     return [compare(row, mine) for row, mine in by_row.items() if mine]
 
 
@@ -82,8 +91,8 @@ def compare(row: str, rounds: Sequence[Round]) -> Compared:
     this, other = [one.this for one in rounds], [one.other for one in rounds]
     return {
         "row": row,
-        "name": ROWS[row].name.removeprefix("paid orders, "),
-        "figures": [_compare_figure(figure, this, other) for figure in figures_of(row)],
+        "name": ROWS[row].name,
+        "figures": [_compare_figure(figure, row, this, other) for figure in figures_of(row)],
         "microseconds": {THIS: _microseconds(this), OTHER: _microseconds(other)},
         "findings": [
             f"{name} commit, {finding}"
@@ -118,19 +127,19 @@ def failures(compared: Sequence[Compared]) -> list[str]:
 def goal_text(goal: Mapping[str, Any]) -> str:
     """The bound in words: of a ratio with a sign for times."""
     sign, bound = ("≥", goal["least"]) if goal["least"] is not None else ("<", goal["below"])
-    return f"{sign} {bound:g}{' ×' if goal['of_ratio'] else ''}"
+    return f"{sign} {bound:g}{' ×' if goal['of_other'] else ''}"
 
 
 def _judged(figure: Compared) -> str:
-    if figure["goal"]["of_ratio"]:
+    if figure["goal"]["of_other"]:
         return f"{figure['ratio']['value']:.2f} ×"
     return f"{figure[THIS]['value']:,.{figure['digits']}f}"
 
 
-def _compare_figure(figure: Figure, this: Sequence[Run], other: Sequence[Run]) -> Compared:
+def _compare_figure(figure: Figure, row: str, this: Sequence[Run], other: Sequence[Run]) -> Compared:
     mine, theirs = ([_number(run, figure.name) for run in runs] for runs in (this, other))
     ratios = [ratio(a, b) for a, b in zip(mine, theirs, strict=True)]
-    told: Compared = {
+    compared: Compared = {
         "figure": figure.name,
         "label": figure.label,
         "digits": figure.digits,
@@ -140,15 +149,18 @@ def _compare_figure(figure: Figure, this: Sequence[Run], other: Sequence[Run]) -
         "ratio": None if figure.is_longest else _summary(ratios, figure),
         "goal": None,
     }
-    if figure.goal:
-        number = (told["ratio"] if figure.goal.of_ratio else told[THIS])["value"]
-        told["goal"] = {
-            "least": figure.goal.least,
-            "below": figure.goal.below,
-            "of_ratio": figure.goal.of_ratio,
-            "is_met": figure.goal.is_met(number),
-        }
-    return told
+    goal = next((goal for goal in ROWS[row].against if goal.figure == figure.name), None)
+    return compared | {"goal": _judge(goal, compared)} if goal else compared
+
+
+def _judge(goal: Goal, compared: Compared) -> Compared:
+    number = compared["ratio" if goal.of_other else THIS]["value"]
+    return {
+        "least": goal.least,
+        "below": goal.below,
+        "of_other": goal.of_other,
+        "is_met": goal.is_met(number),
+    }
 
 
 def _summary(numbers: Sequence[float], figure: Figure) -> dict[str, Any]:
@@ -166,4 +178,5 @@ def _number(run: Run, name: str) -> float:
 
 
 def _microseconds(runs: Sequence[Run]) -> Mapping[str, int]:
-    return {name: round(number) for name, number in median_microseconds(runs).items()}
+    medians = median_microseconds(runs)
+    return {name: round(medians[name]) for name in processor.NAMES if name in medians}

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.bench.comparison import OTHER, THIS, Compared, goal_text
+from scripts.bench.measured import ratio
 
-HEADER = ("paid orders", "figure", "this", "other", "this / other", "goal", "met")
+HEADER = ("work", "figure", "this", "other", "this / other", "goal", "met")
 
 
 def lines(rows: Sequence[Compared]) -> Iterator[Sequence[str]]:
@@ -26,17 +27,20 @@ def lines(rows: Sequence[Compared]) -> Iterator[Sequence[str]]:
             name = ""
         this, other = row["microseconds"][THIS], row["microseconds"][OTHER]
         for process in this:
-            yield "", f"{process}, µs an order", f"{this[process]:,}", f"{other[process]:,}", "", "", ""
+            quotient = f"{ratio(this[process], other[process]):.2f}"
+            yield "", f"{process}, µs each", f"{this[process]:,}", f"{other[process]:,}", quotient, "", ""
 
 
 def printed(rows: Sequence[Compared]) -> str:
-    """For a terminal."""
+    """For a terminal, the name of each row above its figures."""
     cells = [HEADER, *lines(rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    )
+    widths = [max(len(line[column]) for line in cells) for column in range(1, len(HEADER))]
+    printed = []
+    for name, *figures in cells:
+        padded = (cell.ljust(width) for cell, width in zip(figures, widths, strict=True))
+        printed += [name] if name else []
+        printed.append(f"  {'  '.join(padded)}".rstrip())
+    return "\n".join(printed)
 
 
 def markdown(rows: Sequence[Compared]) -> str:

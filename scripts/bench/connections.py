@@ -31,11 +31,12 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What came of it: how many connections were not accepted, and every answer of the others."""
+    """What came of it: how many connections were not accepted, and every answer of the others; `seconds` from
+    the first request to the last answer."""
 
     refused: int
     answers: Sequence[Answer]
-    opening_seconds: float
+    seconds: float
 
     @property
     def statuses(self) -> Mapping[int, int]:
@@ -57,10 +58,11 @@ def allowed(wanted: int) -> int:
     return min(wanted, possible - BESIDE)
 
 
-def request(path: str, body: str, *, access: str) -> bytes:
+def request(path: str, body: str, *, access: str, headers: Mapping[str, str] | None = None) -> bytes:
     """A POST as its bytes on the wire."""
+    others = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {ports.HOST}\r\nAuthorization: Bearer {access}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {ports.HOST}\r\nAuthorization: Bearer {access}\r\n{others}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return (head + body).encode()
@@ -72,27 +74,34 @@ def open_and_ask(port: int, requests: Sequence[bytes]) -> Told:
 
 
 async def _open_and_ask(port: int, requests: Sequence[bytes]) -> Told:
+    callers = await open_all(port, len(requests))
     began_at = time.monotonic()
-    callers = [_Caller() for _ in requests]
-    free = asyncio.Semaphore(AT_ONCE)
-    await asyncio.gather(*(_open(caller, port, free) for caller in callers))
-    opened_at = time.monotonic()
-    asking = [(caller, asked) for caller, asked in zip(callers, requests, strict=True) if caller.transport]
-    for caller, asked in asking:
+    for caller, asked in zip(callers, requests, strict=False):
         caller.ask(asked)
         await asyncio.sleep(0)  # so that answers are seen when they come
-    if asking:
-        await asyncio.wait([caller.answered for caller, _ in asking], timeout=ANSWER_SECONDS)
-    for caller, _ in asking:
+    answers = await read_answers(callers, within_seconds=ANSWER_SECONDS)
+    seconds = time.monotonic() - began_at
+    return Told(refused=len(requests) - len(callers), answers=answers, seconds=seconds)
+
+
+async def open_all(port: int, number: int) -> list["Caller"]:
+    """So many connections on loopback, without those that are not accepted."""
+    callers = [Caller() for _ in range(number)]
+    free = asyncio.Semaphore(AT_ONCE)
+    await asyncio.gather(*(_open(caller, port, free) for caller in callers))
+    return [caller for caller in callers if caller.transport]
+
+
+async def read_answers(callers: Sequence["Caller"], *, within_seconds: float) -> list[Answer]:
+    """The answer to each caller, and every connection closed; without one in that time its status is 0."""
+    if callers:
+        await asyncio.wait([caller.answered for caller in callers], timeout=within_seconds)
+    for caller in callers:
         caller.close()
-    return Told(
-        refused=len(requests) - len(asking),
-        answers=[caller.answered.result() for caller, _ in asking],
-        opening_seconds=opened_at - began_at,
-    )
+    return [caller.answered.result() for caller in callers]
 
 
-async def _open(caller: "_Caller", port: int, free: asyncio.Semaphore) -> None:
+async def _open(caller: "Caller", port: int, free: asyncio.Semaphore) -> None:
     """Leaves the caller without a transport where the connection is not accepted."""
     loop = asyncio.get_running_loop()
     async with free:
@@ -102,7 +111,7 @@ async def _open(caller: "_Caller", port: int, free: asyncio.Semaphore) -> None:
             caller.transport = None
 
 
-class _Caller(asyncio.Protocol):
+class Caller(asyncio.Protocol):
     """One connection with one request on it."""
 
     def __init__(self) -> None:

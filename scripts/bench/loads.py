@@ -1,6 +1,7 @@
 """The loads of k6: each runs once, and compares what the shop counts with what k6 was answered."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from scripts import database
 from scripts.bench import sizes
@@ -14,7 +15,7 @@ ORDERS = "SELECT COUNT(*) FROM orders_order"
 def null(stage: Stage, *, seconds: int = 0, vus: int = sizes.VUS) -> Run:
     """The ceiling. It makes nothing, so there is nothing to count."""
     figures = stage.ask("null", seconds=seconds or stage.size.seconds, vus=vus, CAMPAIGN=1)
-    return Run(row="null", figures=figures, findings=list(_errors("null", figures)))
+    return checked("null", figures)
 
 
 def coupons(
@@ -32,8 +33,7 @@ def coupons(
         "coupons", seconds=seconds or stage.size.seconds, vus=vus, CAMPAIGN=campaign, PAUSE=pause
     )
     issued = stage.staff.call("GET", f"/campaigns/{campaign}")["issued"]
-    findings = [*_errors(row, figures), *_miscounted(row, figures, issued)]
-    return Run(row=row, figures=figures, findings=findings, campaign=campaign)
+    return replace(checked(row, figures, issued), campaign=campaign)
 
 
 def sold_out(stage: Stage) -> Run:
@@ -48,8 +48,19 @@ def sold_out(stage: Stage) -> Run:
     return Run(row="sold_out", figures=figures, findings=findings)
 
 
-def same_again(stage: Stage, before: Run) -> Run:
-    """Everybody who got a coupon in the run before asks for it again, and again."""
+def pessimistic(stage: Stage) -> Run:
+    """Coupons without group commit."""
+    return coupons(stage, row="pessimistic", strategy="pessimistic")
+
+
+def many_buyers(stage: Stage) -> Run:
+    """Coupons by very many buyers without a rest."""
+    return coupons(stage, row="buyers_1000", vus=stage.size.hot_vus)
+
+
+def same_again(stage: Stage, before: Run | None = None) -> Run:
+    """Every account that got a coupon in the run before asks for it again, and again."""
+    before = before or coupons(stage)
     figures = stage.ask(
         "coupons",
         seconds=stage.size.seconds,
@@ -86,19 +97,31 @@ def hot_orders(stage: Stage, *, row: str = "hot_orders", vus: int = sizes.VUS) -
     return _orders(stage, row, seconds=0, vus=vus, ORDER_LINES=1, PRODUCTS=stage.hot_product)
 
 
+def hot_crowd(stage: Stage) -> Run:
+    """The same by very many buyers."""
+    return hot_orders(stage, row="hot_crowd", vus=stage.size.hot_vus)
+
+
 def _orders(stage: Stage, row: str, *, seconds: int, vus: int, **settings: object) -> Run:
-    before = _count_orders(stage)
+    before = count_orders(stage)
     figures = stage.ask(
         "orders", seconds=seconds or stage.size.seconds, vus=vus, RUN=f"bench-{before}", **settings
     )
-    placed = _count_orders(stage) - before
-    return Run(
-        row=row, figures=figures, findings=[*_errors(row, figures), *_miscounted(row, figures, placed)]
-    )
+    placed = count_orders(stage) - before
+    return checked(row, figures, placed)
 
 
-def _count_orders(stage: Stage) -> int:
+def count_orders(stage: Stage) -> int:
+    """How many orders there are, of whatever status."""
     return int(database.rows(stage.instance, ORDERS)[0][0])
+
+
+def checked(row: str, figures: Figures, made: int | None = None) -> Run:
+    """The run, with what is wrong with its answers; `made` is the number of rows that they made."""
+    findings = list(_errors(row, figures))
+    if made is not None:
+        findings += _miscounted(row, figures, made)
+    return Run(row=row, figures=figures, findings=findings)
 
 
 def _errors(row: str, figures: Figures) -> Iterator[str]:

@@ -13,7 +13,8 @@ NULL, COUPON, PESSIMISTIC = "null", "coupon", "pessimistic"
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One run of k6 for a row; `findings` say what it found that must not be, `others` are figures that k6
-    doesn't know. `per` is what the microseconds of processor are counted for."""
+    doesn't know, `says` what else there is to say. `per` is what the microseconds of processor are counted
+    for."""
 
     row: str
     figures: Figures
@@ -21,6 +22,7 @@ class Run:
     campaign: int = 0
     others: Mapping[str, float] = field(default_factory=dict)
     per: str = "a request"
+    says: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +42,13 @@ def summed_up(runs: Sequence[Run]) -> list[Measured]:
     return [_row(name, runs) for name in dict.fromkeys(run.row for run in runs)]
 
 
-def single(run: Run, **others: float) -> Measured:
+def single(run: Run) -> Measured:
     """A row that was measured once."""
     return Measured(
-        row=run.row, figures=_of_k6(run.figures) | others, findings=run.findings, says=_processor([run])
+        row=run.row,
+        figures=_of_k6(run.figures) | dict(run.others),
+        findings=run.findings,
+        says="; ".join(filter(None, [run.says, _processor([run])])),
     )
 
 

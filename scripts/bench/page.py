@@ -78,10 +78,12 @@ def against_circumstances(report: Report) -> str:
         f"{report['commit']}{changed}, other is {against['commit']}.\n"
         f"{told['cores']} cores of {told['processor']}, {told['memory_gib']} GB, {told['system']}; "
         f"load average {told['load_before']:.1f} before.\n{versions}.\n"
-        f"{size['rounds']} rounds, this and other in turn, "
-        f"{size['paid_seconds']} s a load that waits and {size['accepted_seconds']} s one that doesn't, "
-        f"{report['seconds'] / 60:.0f} minutes in all.\nThe number is the median of the rounds, of "
-        '"oldest waiting" and "answered 503" the largest;\nin brackets the lowest and the highest.'
+        f"{size['rounds']} rounds, this and other in turn, {size['seconds']} s a load, "
+        f"{size['paid_seconds']} s one of paid orders that waits and {size['accepted_seconds']} s one that "
+        f"doesn't, {report['seconds'] / 60:.0f} minutes in all.\nThe number is the median of the rounds, of "
+        '"oldest waiting", "answered 503" and "a web process" the largest;\nin brackets the lowest and the '
+        "highest. µs are processor time a request, of paid orders an order until it is settled,\n"
+        "of buyers who wait a second of waiting."
     )
 
 

@@ -94,10 +94,10 @@ def measure(stage: Stage, load: PaidLoad) -> Run:
     before = processor.spent(stage.instance)
     with saga_sampling.oldest_waiting(stage.instance) as oldest:
         figures = stage.ask("paid", seconds=load.seconds(stage.size), vus=load.buyers, **settings)
-        backlog_size = _unfinished(stage, began_at)
-        _wait_until_settled(stage, began_at)
+        backlog_size = count_unfinished(stage, began_at)
+        wait_until_settled(stage, began_at)
     after = processor.spent(stage.instance)
-    orders = Orders(**database.row(stage.instance, PLACED, began_at))
+    orders = count_orders(stage, began_at)
     spent = processor.each(before, after, requests=orders.placed)
     of_k6 = 1e6 * figures.k6_cores * figures.seconds / max(orders.placed, 1)
     return Run(
@@ -198,12 +198,18 @@ def _settings(stage: Stage, load: PaidLoad) -> dict[str, object]:
     return settings
 
 
-def _wait_until_settled(stage: Stage, began_at: datetime) -> None:
+def count_orders(stage: Stage, began_at: datetime) -> Orders:
+    """The orders placed since then."""
+    return Orders(**database.row(stage.instance, PLACED, began_at))
+
+
+def wait_until_settled(stage: Stage, began_at: datetime) -> None:
     """Return when no saga that began since is running, or that takes too long."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    while _unfinished(stage, began_at) and time.monotonic() < deadline:
+    while count_unfinished(stage, began_at) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
 
 
-def _unfinished(stage: Stage, began_at: datetime) -> int:
+def count_unfinished(stage: Stage, began_at: datetime) -> int:
+    """Sagas that began since then and run."""
     return int(database.rows(stage.instance, UNFINISHED, began_at)[0][0])

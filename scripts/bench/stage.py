@@ -19,6 +19,8 @@ SETTINGS = {
     "GATEWAY_LATENCY_MS": "20",
     # What is placed here and not paid stays: letting thousands of orders go would slow the next rows down.
     "ORDER_HOLD_SECONDS": "86400",
+    # Payments wait for a worker that is stopped, and are settled when it goes on.
+    "PAYMENT_GIVE_UP_SECONDS": "600",
     # So accounts come to have more unpaid orders than they usually may.
     "OPEN_ORDERS_PER_ACCOUNT": "1000",
 }

@@ -4,11 +4,36 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts.bench.rows import OLDEST_WAITING, RATIOS, ROWS, SETTLED, Goal
+from scripts.bench.rows import (
+    OF_NULL,
+    OF_PESSIMISTIC,
+    OLDEST_WAITING,
+    P95,
+    PEAK,
+    PER_SECOND,
+    RATIOS,
+    ROWS,
+    SETTLED,
+    WAITING,
+    WAITING_CORES,
+    WAITING_KIB,
+    Goal,
+)
 
 Told = Mapping[str, Any]
 """A row as docs/bench.json has it."""
-BESIDE = ("connections", "per_second", SETTLED, "p50_ms", "p95_ms", "max_ms", "of_null", "command_mib")
+BESIDE = (
+    "connections",
+    WAITING,
+    PER_SECOND,
+    SETTLED,
+    "p50_ms",
+    P95,
+    "max_ms",
+    OF_NULL,
+    OF_PESSIMISTIC,
+    "command_mib",
+)
 """What is told of a row where it has it, beside what there is a goal for."""
 WIDEST = 62
 """Characters of a figure in a terminal."""
@@ -112,16 +137,19 @@ def _words(name: str, number: float) -> str:
     if name in RATIOS:
         return f"{said} × {RATIOS[name]}"
     forms = {
-        "per_second": "{}/s",
+        PER_SECOND: "{}/s",
         SETTLED: "{}/s settled",
         OLDEST_WAITING: "oldest waiting {} s",
         "p50_ms": "p50 {} ms",
-        "p95_ms": "p95 {} ms",
+        P95: "p95 {} ms",
         "max_ms": "longest {} ms",
         "seconds": "{} s",
-        "peak_mib": "at most {} MiB each",
+        PEAK: "at most {} MiB each",
         "command_mib": "at most {} MiB",
         "connections": "{} connections",
+        WAITING: "{} wait at once",
+        WAITING_KIB: "{} KiB of the web processes each",
+        WAITING_CORES: "{} of a core while they wait",
         "connections_share": "{} of the connections allowed",
         "coupon_microseconds": "{} µs of processor a coupon",
         "order_microseconds": "{} µs of processor an order",
@@ -130,6 +158,7 @@ def _words(name: str, number: float) -> str:
 
 
 def _number(name: str, number: float) -> str:
-    if name == OLDEST_WAITING or name.endswith("_microseconds"):
+    if name in {OLDEST_WAITING, WAITING_KIB} or name.endswith("_microseconds"):
         return f"{number:.1f}"
-    return f"{number:.2f}" if name in RATIOS or name == "connections_share" else f"{number:,.0f}"
+    is_share = name in RATIOS or name in {"connections_share", WAITING_CORES}
+    return f"{number:.2f}" if is_share else f"{number:,.0f}"

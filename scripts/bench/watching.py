@@ -1,5 +1,6 @@
 """What the stack held at most while it was measured: memory of its processes, connections to its database."""
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -44,8 +45,20 @@ def web_and_database(instance: Instance) -> Measured:
     )
 
 
+def forget_peaks(pids: Iterable[int]) -> None:
+    """Have the kernel count the most memory of each of these processes from now on, where it allows that."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def shared_out_kib(pids: Iterable[int]) -> float:
+    """The memory of these processes; a page that several of them hold counts once."""
+    return sum(_shared_out_kib(pid) for pid in pids)
+
+
 def peak_mib(pids: Iterable[int]) -> Mapping[int, float]:
-    """The most memory that each of these processes has held so far, as far as they still live."""
+    """The most memory that each of these processes has held, as far as they still live."""
     found = {pid: _peak_mib(pid) for pid in pids}
     return {pid: peak for pid, peak in found.items() if peak}
 
@@ -89,3 +102,12 @@ def _peak_mib(pid: int) -> float:
         return 0
     marks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(marks[0]) / 1024 if marks else 0
+
+
+def _shared_out_kib(pid: int) -> float:
+    """The process's share of what it holds (PSS); 0 where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(float(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -80,6 +80,11 @@ def test_each_asks_once(serving):
     assert 0 < told.percentile_ms(0.5) <= told.percentile_ms(1)
 
 
+def test_a_request_has_its_own_headers():
+    asked = request("/api/v1/orders", "{}", access="one", headers={"Prefer": "wait=30"})
+    assert b"\r\nPrefer: wait=30\r\n" in asked.partition(b"\r\n\r\n")[0]
+
+
 def test_nobody_asks_before_all_are_open():
     """The listen queue holds one more than its length: with one accepted, one is outside until another is."""
     number = connections.AT_ONCE + 3
