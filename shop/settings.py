@@ -39,6 +39,8 @@ if HTTPS:
 WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
 WEB_THREADS = number("WEB_THREADS", 64, least=2)
 WEB_OWN_PROCESSOR = flag("WEB_OWN_PROCESSOR")
+# Open at once, from one IPv4 address or IPv6 /64, in each web process; where no proxy is in front.
+CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 INSTALLED_APPS = [

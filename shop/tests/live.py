@@ -1,4 +1,4 @@
-"""A web server for tests: granian as it is run, on the test's database and Redis."""
+"""A web server for tests: as it is run, on the test's database and Redis."""
 
 import os
 import sys
@@ -13,14 +13,15 @@ from scripts import children, ports
 
 
 @contextmanager
-def web(folder: Path, *, workers: int = 2, **settings: str) -> Iterator[str]:
+def web(
+    folder: Path, *, workers: int = 2, application: str = "shop.asgi:application", **settings: str
+) -> Iterator[str]:
     """The address of a running server; it sees what is committed. `settings` are environment variables."""
     port = ports.free()
-    command = [sys.executable, "-m", "shop.web_server", "shop.wsgi:application", "--interface", "wsgi"]
-    command += ["--host", ports.HOST, "--port", str(port)]
-    command += ["--workers", str(workers), "--blocking-threads", "4"]
-    # Less than `children.stop` waits: a worker that doesn't end would outlive its master.
-    command += ["--workers-kill-timeout", "4"]
+    command = [sys.executable, "-m", "shop.web_server", "--application", application]
+    command += ["--host", ports.HOST, "--port", str(port), "--workers", str(workers)]
+    # Less than `children.stop` waits: a worker that doesn't end would outlive the server.
+    command += ["--stop-seconds", "4"]
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     log = folder / "web.log"
     child = children.start(command, log=log, environment=os.environ | {"DATABASE_URL": url} | settings)
