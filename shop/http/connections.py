@@ -1,7 +1,7 @@
-"""The open connections of a process: those that may have to be closed, by reason, and their number per address.
+"""The open connections of a process: which may have to be closed, and how many an address has.
 
-Each table is in the order of its times, because all entries of a table have the same time to live. So one sweep
-a second reads overdue entries only, and no request sets a timer.
+Each table is in the order of its times, because all entries of a table have the same time to live. So one
+sweep a second reads overdue entries only, and no request sets a timer.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from shop import throttling
 HEAD_SECONDS = 10.0
 """For a request's head, from its first byte; for the first of a connection from its opening."""
 IDLE_SECONDS = 75.0
-"""Between two requests. Longer than proxies keep their connections (nginx and AWS 60 s), so that the proxy closes
-first: a request that meets the server's own closing gets no response."""
+"""Between two requests. Longer than proxies keep their connections (nginx and AWS 60 s), so that the proxy
+closes first: a request that meets the server's own closing gets no response."""
 STOPPING_IDLE_SECONDS = 0.5
 """The same for a server that stops: the requests that are on their way still arrive."""
 LINGER_SECONDS = 5.0
@@ -59,7 +59,7 @@ class Connections(ServerState):
         self._by_network: dict[str, int] = {}
 
     def admit(self, address: str) -> str | None:
-        """Count one more connection from the address: the network it counts for, or "" where it does not count.
+        """Count one more connection from the address: the network it counts for, "" where it does not count.
 
         None where there are too many. At the limit of all connections the longest idle one is closed.
         """

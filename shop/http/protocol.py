@@ -74,8 +74,8 @@ class Exchange(RequestResponseCycle):
         return message
 
     async def send(self, message: ASGISendEvent) -> None:
-        # The client may be sending its body, or wait for `100 Continue` and never send it: nothing says where its
-        # next request would begin.
+        # The client may be sending its body, or wait for `100 Continue` and never send it: nothing says where
+        # its next request would begin.
         if self.more_body and not self.response_started:
             self.keep_alive = False
         await super().send(message)
@@ -92,6 +92,21 @@ class Exchange(RequestResponseCycle):
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
+    # Beside uvicorn's attributes, whose dictionary is shared by all connections only while it is small.
+    __slots__ = (
+        "chunk_bytes",
+        "framing_bytes",
+        "head_bytes",
+        "is_chunk_of_head",
+        "is_cut",
+        "is_deaf",
+        "lingering_bytes",
+        "network",
+        "reads",
+        "refusal",
+        "running",
+        "sender",
+    )
     server_state: Connections
     cycle: Exchange
 
