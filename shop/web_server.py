@@ -18,7 +18,6 @@ import sys
 import django
 
 APPLICATION = "shop.asgi:application"
-BACKLOG = 10_240
 MOST_OPEN_FILES = 2**20
 STOP_SECONDS = 35
 """Longer than the longest `Prefer: wait`, which is 30 s."""
@@ -62,7 +61,7 @@ def _options() -> argparse.Namespace:
         "--stop-seconds",
         type=int,
         default=STOP_SECONDS,
-        help="how long requests under way may go on once the server is told to end (%(default)s)",
+        help="within which the server ends once it is told to; requests have a second less (%(default)s)",
     )
     parser.add_argument("--application", default=APPLICATION, help=argparse.SUPPRESS)
     parser.add_argument("--places", help=argparse.SUPPRESS)
@@ -70,14 +69,20 @@ def _options() -> argparse.Namespace:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, or the end of the process with exit code 1 and one line."""
+    """A socket at that address, or the end of the process with exit code 1 and one line.
+
+    Workers listen when they serve. Until then clients are refused, instead of waiting for nothing.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener.bind((host, port))
     except OSError as error:
         sys.exit(
             f"web: can't listen on {host}:{port} ({error.strerror}): stop what does, or choose another port"
         )
+    return listener
 
 
 def _allow_many_connections() -> None:

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 
+BACKLOG = 10_240
 LEAD = 2
 """Connections that a worker may have more than another, and one for every fifty."""
 PAUSE_SECONDS = 0.005
@@ -73,6 +74,7 @@ class Acceptor:
 
     def start(self) -> None:
         self._listener.setblocking(False)
+        self._listener.listen(BACKLOG)
         self._publish()
         self._loop.add_reader(self._listener, self._take_in_turn)
 

@@ -196,6 +196,7 @@ class Protocol(HttpToolsProtocol):
         self.server_state.heads.pop(self, None)
         if self.chunk_bytes + self.head_bytes > TARGET_BYTES:
             self._require_small_head()
+        url = httptools.parse_url(self.url)
         self.reads = "body"
         self.framing_bytes = 0
         version = self.parser.get_http_version()
@@ -203,7 +204,6 @@ class Protocol(HttpToolsProtocol):
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = url.path

@@ -13,8 +13,6 @@ from structlog import get_logger
 from shop.http.acceptor import Counts
 
 log = get_logger(__name__)
-KILL_SECONDS = 0.5
-"""For a worker to end once its time to stop is over."""
 RESPAWN_SECONDS = 0.5
 """Between two starts of a worker."""
 LOOK_SECONDS = 0.1
@@ -61,7 +59,7 @@ class Supervisor:
     ) -> None:
         """`command` starts a worker; it is given `--places` besides."""
         self._listener, self._command = listener, command
-        self._wanted, self._stop_seconds = workers, stop_seconds + KILL_SECONDS
+        self._wanted, self._stop_seconds = workers, stop_seconds
         # Each worker may have a replacement that starts.
         self._counts_file = Counts.create(slots=2 * workers)
         self._counts = Counts(self._counts_file)

@@ -17,6 +17,8 @@ from shop.http.supervisor import READY
 OPEN_FILES_FOR_CONNECTIONS = 0.9
 """Of all; the rest is for the database, Redis and logs."""
 SWEEP_SECONDS_AT_STOP = 0.1
+END_SECONDS = 1
+"""Of the time to stop: for the process to end once its requests have been answered."""
 before_stop: list[Callable[[], None]] = []
 """Called in the event loop of a worker that begins to stop, to end what waits."""
 
@@ -46,7 +48,7 @@ class Places:
 
 
 def serve(application: str, places: Places, *, stop_seconds: int) -> None:
-    """Serve in this process until it is told to end; requests under way may go on for so long then."""
+    """Serve in this process until it is told to end; it ends within that time, requests under way or not."""
     config = uvicorn.Config(
         application,
         interface="asgi3",
@@ -58,7 +60,7 @@ def serve(application: str, places: Places, *, stop_seconds: int) -> None:
         server_header=False,
         proxy_headers=False,
         log_config=None,
-        timeout_graceful_shutdown=stop_seconds,
+        timeout_graceful_shutdown=max(stop_seconds - END_SECONDS, 1),
     )
     config.load()
     Server(config, places).run()
