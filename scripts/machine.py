@@ -41,7 +41,7 @@ def today() -> str:
 def versions() -> dict[str, str]:
     """Of what does the work; the servers tell theirs themselves."""
     return {"Python": platform.python_version()} | {
-        name: metadata.version(name) for name in ("Django", "granian", "k6")
+        name: metadata.version(name) for name in ("Django", "uvicorn", "k6")
     }
 
 

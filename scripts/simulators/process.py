@@ -68,7 +68,7 @@ def serve(
     `on_start` is called in the event loop before the first request. When the port is taken or the server
     fails, the process ends with exit code 1 and one line on stderr.
     """
-    listener = _listen(name, host, port)
+    listener = _bind(name, host, port)
     try:
         _Server(application, name=name, book=book, on_start=on_start).run([listener])
     except Exception as error:
@@ -82,9 +82,13 @@ def fail(name: str, message: str) -> NoReturn:
     sys.exit(1)
 
 
-def _listen(name: str, host: str, port: int) -> socket.socket:
+def _bind(name: str, host: str, port: int) -> socket.socket:
+    """A socket that is not listened on yet."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        return socket.create_server((host, port), backlog=BACKLOG)
+        listener.bind((host, port))
+        return listener
     except OSError as error:
         fail(
             name,
@@ -118,9 +122,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_start()
+        for listener in sockets or []:
+            host, port = listener.getsockname()
+            print(f"{self._name}: listening on http://{host}:{port}", flush=True)
         await super().startup(sockets)
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        print(f"{self._name}: listening on http://{host}:{port}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the process once the requests under way are answered, or their time is over."""

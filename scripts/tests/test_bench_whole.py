@@ -52,7 +52,7 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     assert all(figures[row]["of_null"] > 0 for row in ("paid_card", "paid"))
     assert all(figures[row]["settled_per_second"] > 0 for row in ("accepted_card", "accepted"))
     assert figures["coupon"]["of_pessimistic"] > 0 and figures["growth"]["of_empty"] > 0
-    assert {"Python", "Django", "granian", "MariaDB", "Redis", "k6"} <= report["circumstances"][
+    assert {"Python", "Django", "uvicorn", "MariaDB", "Redis", "k6"} <= report["circumstances"][
         "versions"
     ].keys()
     assert "in web" in next(row["says"] for row in report["rows"] if row["row"] == "coupon")

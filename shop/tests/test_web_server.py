@@ -37,7 +37,7 @@ def workers_of(pid: int) -> set[int]:
 def small(folder: Path, *, workers: int = 2) -> Iterator[Served]:
     """A server of the small application, all of whose workers serve."""
     with serving(folder, workers=workers, application=SMALL) as server:
-        wait_until(lambda: len(answering(server.address)) == workers, seconds=20)
+        wait_until(lambda: len(answering(server.address)) == workers, seconds=40)
         yield server
 
 
@@ -54,7 +54,7 @@ def is_refused(address: str) -> bool:
     return False
 
 
-def test_a_client_of_http_2_is_refused(tmp_path: Path) -> None:
+def test_a_client_of_http_2_whose_bodies_nothing_could_end_is_not_served(tmp_path: Path) -> None:
     with small(tmp_path, workers=1) as server:
         where = urlsplit(server.address)
         with socket.create_connection((str(where.hostname), where.port or 0), timeout=10) as connection:
@@ -70,11 +70,11 @@ def test_a_stop_answers_what_waits_and_takes_nothing_new(tmp_path: Path) -> None
             one.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(0.3)
         server.child.terminate()
-        wait_until(lambda: is_refused(server.address), seconds=1.5)
+        wait_until(lambda: is_refused(server.address), seconds=5)
         answers = [answer_on(one) for one in waiting]
         assert {(answer.status, answer.headers["Connection"]) for answer in answers} == {(200, "close")}
         assert idle.recv(1) == b""
-        assert server.child.wait(timeout=3) == 0
+        assert server.child.wait(timeout=10) == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -85,8 +85,8 @@ def test_what_still_waits_when_the_time_is_over_is_answered_503(tmp_path: Path, 
         began_at = time.monotonic()
         server.child.terminate()
         assert answer_on(waiting).status == 503
-        assert server.child.wait(timeout=2) == 0
-        assert time.monotonic() - began_at < 5
+        assert server.child.wait(timeout=10) == 0
+        assert 2.5 < time.monotonic() - began_at < 8
 
 
 def test_a_killed_worker_is_replaced_and_no_client_is_refused_meanwhile(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_a_killed_worker_is_replaced_and_no_client_is_refused_meanwhile(tmp_path
         os.kill(killed, signal.SIGKILL)
         answered = answering(server.address, times=100)
         assert killed not in answered
-        wait_until(lambda: len(workers_of(server.child.pid) - {killed}) == 2, seconds=1.5)
+        wait_until(lambda: len(workers_of(server.child.pid) - {killed}) == 2, seconds=5)
         [new] = workers_of(server.child.pid) - before
-        wait_until(lambda: answering(server.address)[new] > 0, seconds=20)
+        wait_until(lambda: answering(server.address)[new] > 0, seconds=40)
 
 
 def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path)
             try:
                 server.child.send_signal(signal.SIGHUP)
                 wait_until(
-                    lambda: len(now := workers_of(server.child.pid)) == 2 and not now & before, seconds=40
+                    lambda: len(now := workers_of(server.child.pid)) == 2 and not now & before, seconds=90
                 )
                 time.sleep(0.5)
             finally:
@@ -132,12 +132,12 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     with small(tmp_path) as server:
         workers = workers_of(server.child.pid)
         with connect(server.address) as waiting:
-            waiting.sendall(b"GET /wait/1 HTTP/1.1\r\nHost: a\r\n\r\n")
+            waiting.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
             time.sleep(0.3)
             server.child.kill()
-            wait_until(lambda: is_refused(server.address), seconds=1)
+            wait_until(lambda: is_refused(server.address), seconds=5)
             assert answer_on(waiting).status == 200
-        wait_until(lambda: not any(is_alive(pid) for pid in workers), seconds=5)
+        wait_until(lambda: not any(is_alive(pid) for pid in workers), seconds=10)
 
 
 def is_alive(pid: int) -> bool:
@@ -184,8 +184,8 @@ def test_connections_are_spread_over_the_workers(tmp_path: Path, opening: str) -
         shares = Counter(int(answer_on(one).body) for one in connections)
         for one in connections:
             one.close()
-    # On a machine that is busy otherwise a worker may have to take more than its share.
-    assert len(shares) == 2 and max(shares.values()) <= 75
+    # A worker without a processor leaves its share to the other. Left to the event loop, it was often 100 to 0.
+    assert len(shares) == 2 and min(shares.values()) >= 10
 
 
 def on_threads(function: Callable[[], socket.socket], *, times: int) -> list[socket.socket]:
