@@ -184,7 +184,7 @@ def test_connections_are_spread_over_the_workers(tmp_path: Path, opening: str) -
         shares = Counter(int(answer_on(one).body) for one in connections)
         for one in connections:
             one.close()
-    # A worker without a processor leaves its share to the other. Left to the event loop, it was often 100 to 0.
+    # A worker without a processor leaves its share to the other. Without our acceptor, 100 to 0 is common.
     assert len(shares) == 2 and min(shares.values()) >= 10
 
 
