@@ -88,7 +88,7 @@ class Connections(ServerState):
     def sweep(self, now: float) -> None:
         """Close what is overdue at this moment of the loop's time."""
         for connection in _overdue(self.heads, now - HEAD_SECONDS):
-            closed.labels("late head").inc()
+            closed.labels("late_head").inc()
             connection.refuse_late_head()
         for connection in _overdue(self.idle, now - self._idle_seconds()):
             connection.close()
@@ -101,7 +101,7 @@ class Connections(ServerState):
             elif bytes_now < bytes_before and not connection.transport.is_closing():
                 self.unsent[connection] = now, bytes_now
             elif now - since > UNSENT_SECONDS:
-                closed.labels("slow reader").inc()
+                closed.labels("slow_reader").inc()
                 connection.transport.abort()
 
     def _idle_seconds(self) -> float:
@@ -111,7 +111,7 @@ class Connections(ServerState):
         """Whether there was an idle connection to close."""
         for connection in self.idle:
             del self.idle[connection]
-            closed.labels("open files").inc()
+            closed.labels("open_files").inc()
             connection.close()
             return True
         return False

@@ -140,7 +140,7 @@ class Protocol(HttpToolsProtocol):
             transport.write(refusals.CROWDED)
             self.close()
         else:
-            self.server_state.heads[self] = self.loop.time()
+            self._await_first_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.forget(self, self.network or "")
@@ -279,7 +279,7 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         elif self.reads == "nothing" and self not in state.lingering:
             state.heads.pop(self, None)
-            state.idle[self] = self.loop.time()
+            self._await_first_request()
 
     def refuse_late_head(self) -> None:
         if self.reads == "head":
@@ -313,6 +313,12 @@ class Protocol(HttpToolsProtocol):
             rest = data[upgrade.args[0] :]
             if rest:
                 self._feed(rest)
+
+    def _await_first_request(self) -> None:
+        """A server that stops waits for it as for any other, which is not long."""
+        state = self.server_state
+        awaiting = state.idle if state.is_stopping else state.heads
+        awaiting[self] = self.loop.time()
 
     def _await_head(self) -> None:
         """A head has begun, and is not whole."""
