@@ -39,6 +39,9 @@ class Connection(Protocol):
     def close(self) -> None:
         """Close as soon as everything is sent."""
 
+    def cut_off(self) -> None:
+        """Close at once, whatever is not sent."""
+
 
 class Connections(ServerState):
     """The connections of this process, and the tables of those that the next sweeps look at."""
@@ -102,7 +105,7 @@ class Connections(ServerState):
                 self.unsent[connection] = now, bytes_now
             elif now - since > UNSENT_SECONDS:
                 closed.labels("slow_reader").inc()
-                connection.transport.abort()
+                connection.cut_off()
 
     def _idle_seconds(self) -> float:
         return STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS

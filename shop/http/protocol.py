@@ -5,6 +5,8 @@ response; and a client that is still sending when its connection closes gets to 
 """
 
 import asyncio
+import socket
+import struct
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -27,6 +29,8 @@ FRAMING_BYTES = 2**20
 LINGER_BYTES = 8 * 2**20
 """What a client may go on sending once it has its response."""
 
+RESET = struct.pack("ii", 1, 0)
+"""For `SO_LINGER`: closing ends the connection at once."""
 DISCONNECTED: ASGIReceiveEvent = {"type": "http.disconnect"}
 
 
@@ -290,6 +294,11 @@ class Protocol(HttpToolsProtocol):
     def close(self) -> None:
         self.transport.close()
         self._watch_sending()
+
+    def cut_off(self) -> None:
+        # Or the system would keep its part of the response for as long as the client reads nothing.
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.transport.abort()
 
     def end_after_response(self) -> None:
         """Close; a client that is still sending may read its response before."""

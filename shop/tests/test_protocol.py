@@ -1,6 +1,7 @@
 """Connections of HTTP/1.1: what is answered, what is refused, and what is closed after how long."""
 
 import os
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -293,7 +294,7 @@ class Transport:
     """A connection's, of a client that reads as much as `taken` says."""
 
     def __init__(self, unsent: int = 0, *, is_closing: bool = False) -> None:
-        self.unsent, self._is_closing, self.is_aborted = unsent, is_closing, False
+        self.unsent, self._is_closing = unsent, is_closing
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
@@ -301,22 +302,22 @@ class Transport:
     def is_closing(self) -> bool:
         return self._is_closing
 
-    def abort(self) -> None:
-        self.is_aborted = True
-
 
 class Connected:
     """A connection, as the tables know it."""
 
     def __init__(self, unsent: int = 0, *, is_closing: bool = False) -> None:
         self.transport = Transport(unsent, is_closing=is_closing)
-        self.is_closed = False
+        self.is_closed = self.is_cut_off = False
 
     def refuse_late_head(self) -> None:
         self.is_closed = True
 
     def close(self) -> None:
         self.is_closed = True
+
+    def cut_off(self) -> None:
+        self.is_cut_off = True
 
 
 def test_a_reader_that_takes_nothing_for_30_seconds_is_cut_off() -> None:
@@ -328,18 +329,33 @@ def test_a_reader_that_takes_nothing_for_30_seconds_is_cut_off() -> None:
         slow.transport.unsent -= 1
         closing.transport.unsent -= 1
         table.sweep(float(second))
-    assert [one.transport.is_aborted for one in (stalled, slow, closing)] == [True, False, True]
+    assert [one.is_cut_off for one in (stalled, slow, closing)] == [True, False, True]
     slow.transport.unsent = 0
     table.sweep(40.0)
     assert slow not in table.unsent
 
 
+def test_a_reader_that_takes_nothing_is_disconnected_for_good(small_web: str) -> None:
+    """Also from the system's own buffer."""
+    with stalled_reader(small_web) as connection:
+        connection.sendall(b"GET /large/30000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        states, began_at = select.poll(), time.monotonic()
+        states.register(connection, select.POLLERR | select.POLLHUP)
+        assert states.poll((connections.UNSENT_SECONDS + 10) * 1000)
+        assert time.monotonic() - began_at > connections.UNSENT_SECONDS - 1
+
+
+def stalled_reader(address: str) -> socket.socket:
+    """A connection whose client has room for little."""
+    connection, split = socket.socket(), urlsplit(address)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((str(split.hostname), int(split.port or 0)))
+    return connection
+
+
 def test_a_client_that_pipelines_and_reads_nothing_holds_a_response_or_two(small_web: str) -> None:
     large = b"GET /large/1000000 HTTP/1.1\r\nHost: a\r\n\r\n"
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        split = urlsplit(small_web)
-        connection.connect((str(split.hostname), int(split.port or 0)))
+    with stalled_reader(small_web) as connection:
         before = memory_of(small_web)
         connection.sendall(large * 60)
         time.sleep(1)
