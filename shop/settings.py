@@ -1,5 +1,7 @@
 """Every setting, read from environment variables (and `.env`), checked at start."""
 
+import warnings
+
 from shop import logs
 from shop.configuration import (
     BASE_DIR,
@@ -111,7 +113,8 @@ UNFOLD = {
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "var" / "static"))
-# WhiteNoise reads what is there when a process starts.
+# WhiteNoise reads what is there when a process starts; where nothing was collected, it need not say so.
+warnings.filterwarnings("ignore", "No directory at", UserWarning)
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = WHITENOISE_ALLOW_ALL_ORIGINS = False
 WHITENOISE_MAX_AGE = 24 * 3600
 LANGUAGE_CODE = "en"
