@@ -31,5 +31,5 @@ COPY orders orders
 RUN DEBUG=1 python manage.py collectstatic --no-input
 USER firstcome
 EXPOSE 8000
-# A shell for the two settings, replaced by the server so that it hears SIGTERM.
-CMD ["sh", "-c", "exec python -m shop.web_server shop.wsgi:application --interface wsgi --no-ws --host 0.0.0.0 --port 8000 --workers ${WEB_WORKERS:-2} --blocking-threads ${WEB_THREADS:-64} --backlog 10240 --backpressure 10000 --http1-header-read-timeout 10000 --blocking-threads-idle-timeout 600 --respawn-failed-workers --workers-kill-timeout 35 --static-path-route /static --static-path-mount /app/static"]
+# A shell for the setting, replaced by the server so that it gets SIGTERM.
+CMD ["sh", "-c", "exec python -m shop.web_server --host 0.0.0.0 --port 8000 --workers ${WEB_WORKERS:-2} --stop-seconds 35"]

@@ -27,18 +27,9 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
 
 def _web(instance: Instance, environment: Mapping[str, str]) -> Command:
     return [
-        *_python("shop.web_server", "shop.wsgi:application", "--interface", "wsgi", "--no-ws"),
-        *("--host", ports.HOST, "--port", str(instance.port)),
-        *("--workers", environment["WEB_WORKERS"], "--blocking-threads", environment["WEB_THREADS"]),
-        # Open keep-alive connections count against the backpressure, and those past it wait unseen: each
-        # process takes 10,000, however unevenly they come.
-        *("--backlog", "10240", "--backpressure", "10000"),
-        # For the head of a request; its body has as long (`shop.slow_bodies`).
-        *("--http1-header-read-timeout", "10000"),
-        # A lull ends no thread: each has a connection to the database, which the next burst wants.
-        *("--blocking-threads-idle-timeout", "600"),
-        *("--respawn-failed-workers", "--respawn-interval", "0.5", "--workers-kill-timeout", "4"),
-        *("--static-path-route", "/static", "--static-path-mount", environment["STATIC_ROOT"]),
+        *_python("shop.web_server", "--host", ports.HOST, "--port", str(instance.port)),
+        # Less than supervisor waits (`supervision.STOP_SECONDS`).
+        *("--workers", environment["WEB_WORKERS"], "--stop-seconds", "4"),
     ]
 
 

@@ -21,6 +21,7 @@ STRAIGHT = "shop.calls.straight"
 FOR_PAGES_ONLY = {
     "shop.middleware.problems_everywhere",
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -1,5 +1,7 @@
 """Every setting, read from environment variables (and `.env`), checked at start."""
 
+import warnings
+
 from shop import logs
 from shop.configuration import (
     BASE_DIR,
@@ -39,6 +41,8 @@ if HTTPS:
 WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
 WEB_THREADS = number("WEB_THREADS", 64, least=2)
 WEB_OWN_PROCESSOR = flag("WEB_OWN_PROCESSOR")
+# Open at once, from one IPv4 address or IPv6 /64, in each web process; where no proxy is in front.
+CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 INSTALLED_APPS = [
@@ -70,6 +74,7 @@ MIDDLEWARE = [
     "shop.calls.straight",
     "shop.middleware.problems_everywhere",
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -108,6 +113,10 @@ UNFOLD = {
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "var" / "static"))
+# WhiteNoise reads what is there when a process starts; where nothing was collected, it need not say so.
+warnings.filterwarnings("ignore", "No directory at", UserWarning)
+WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = WHITENOISE_ALLOW_ALL_ORIGINS = False
+WHITENOISE_MAX_AGE = 24 * 3600
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

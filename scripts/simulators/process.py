@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import signal
 import socket
 import sqlite3
 import sys
@@ -11,17 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from granian.constants import HTTPModes, Interfaces
-from granian.log import LogLevels
-from granian.server.embed import Server
+import uvicorn
 
 from scripts.simulators import books
 from scripts.simulators.asgi import Application
 
 HOST = "127.0.0.1"
 """Where it listens by default: only this machine reaches it."""
-CONNECTIONS = 4096
-"""Open connections taken at once; those that wait for a reply that never comes count."""
+BACKLOG = 4096
+"""Connections that may wait to be taken."""
+IDLE_SECONDS = 3600
+"""Between two requests of a connection: the shop's calls are to find it open."""
 GRACE_SECONDS = 0.5
 """How long requests under way may go on once the process is told to end."""
 
@@ -69,9 +68,12 @@ def serve(
     `on_start` is called in the event loop before the first request. When the port is taken or the server
     fails, the process ends with exit code 1 and one line on stderr.
     """
-    _refuse_taken_port(name, host, port)
-    error = asyncio.run(_serve_until_told(application, name, (host, port), book, on_start))
-    fail(name, f"the server ended ({error}); start it again")
+    listener = _bind(name, host, port)
+    try:
+        _Server(application, name=name, book=book, on_start=on_start).run([listener])
+    except Exception as error:
+        fail(name, f"the server ended ({error}); start it again")
+    fail(name, "the server ended; start it again")
 
 
 def fail(name: str, message: str) -> NoReturn:
@@ -80,61 +82,61 @@ def fail(name: str, message: str) -> NoReturn:
     sys.exit(1)
 
 
-def _refuse_taken_port(name: str, host: str, port: int) -> None:
-    """granian shares its port (SO_REUSEPORT) with whoever does the same, so a second simulator would quietly
-    get half of the first one's requests. A socket that doesn't share finds out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except OSError as error:
-            fail(
-                name,
-                f"can't listen on {host}:{port} ({error.strerror}): stop what does, or choose another --port",
-            )
+def _bind(name: str, host: str, port: int) -> socket.socket:
+    """A socket that is not listened on yet."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        return listener
+    except OSError as error:
+        fail(
+            name,
+            f"can't listen on {host}:{port} ({error.strerror}): stop what does, or choose another --port",
+        )
 
 
-async def _serve_until_told(
-    application: Application,
-    name: str,
-    address: tuple[str, int],
-    book: books.Book,
-    on_start: Callable[[], None],
-) -> BaseException | None:
-    """Return only when the server ends without being told to: the error that ended it."""
-    told_to_end = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
-    host, port = address
-    server = _server(application, host, port)
-    on_start()
-    serving = asyncio.ensure_future(server.serve())
-    ending = asyncio.ensure_future(told_to_end.wait())
-    print(f"{name}: listening on http://{host}:{port}", flush=True)
-    await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        return serving.exception()
-    server.stop()
-    await asyncio.wait({serving}, timeout=GRACE_SECONDS)
-    book.close()
-    # Not by unwinding: that would answer 500 to those who wait for a reply that never comes.
-    os._exit(0)
-
-
-def _server(application: Application, host: str, port: int) -> Server:
+class _Server(uvicorn.Server):
     """The server, in this process rather than in a worker of its own: kill -9 leaves nothing on the port."""
-    return Server(
-        application,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=CONNECTIONS,
-        backpressure=CONNECTIONS,
-        log_level=LogLevels.error,
-    )
+
+    def __init__(
+        self, application: Application, *, name: str, book: books.Book, on_start: Callable[[], None]
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                interface="asgi3",
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                log_level="error",
+                proxy_headers=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=IDLE_SECONDS,
+            )
+        )
+        self._name, self._book, self._on_start = name, book, on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_start()
+        for listener in sockets or []:
+            host, port = listener.getsockname()
+            print(f"{self._name}: listening on http://{host}:{port}", flush=True)
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the process once the requests under way are answered, or their time is over."""
+        for server in self.servers:
+            server.close()
+        if self.server_state.tasks:
+            await asyncio.wait({*self.server_state.tasks}, timeout=GRACE_SECONDS)
+            await asyncio.sleep(0)  # in which the last response is sent
+        self._book.close()
+        # Not by unwinding: that would answer 500 to those who wait for a reply that never comes.
+        os._exit(0)
 
 
 def port(text: str) -> int:

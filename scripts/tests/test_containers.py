@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from orders.saga import executor
 from scripts import places, settings_file
 from shop import gauges, preferences
+from shop.http import worker
 
 DOCKER = places.PROJECT / "scripts" / "docker"
 TEXT = (places.PROJECT / "docker-compose.yml").read_text()
@@ -96,8 +97,8 @@ def test_redis_wants_a_password_and_every_client_has_it():
 
 
 def test_waiting_clients_are_answered_before_web_is_killed_on_stop():
-    """granian's own time was 10 s, and so was Compose's: web ended with 137, and clients got no answer."""
-    answered_for = int(re.findall(r"--workers-kill-timeout (\d+)", DOCKERFILE)[0])
+    """Compose's own time is 10 s: web ended with 137, and clients got no answer."""
+    answered_for = int(re.findall(r"--stop-seconds (\d+)", DOCKERFILE)[0]) - worker.END_SECONDS
     assert answered_for > preferences.LONGEST_WAIT_SECONDS
     assert _seconds(SERVICES["web"]["stop_grace_period"]) >= answered_for + 5
 

@@ -1,10 +1,13 @@
-"""A web server for tests: granian as it is run, on the test's database and Redis."""
+"""A web server for tests: as it is run, on the test's database and Redis."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import connection
@@ -12,22 +15,43 @@ from django.db import connection
 from scripts import children, ports
 
 
+@dataclass(frozen=True)
+class Served:
+    """A running server: where it answers, and its process."""
+
+    address: str
+    child: "subprocess.Popen[bytes]"
+
+
 @contextmanager
-def web(folder: Path, *, workers: int = 2, **settings: str) -> Iterator[str]:
-    """The address of a running server; it sees what is committed. `settings` are environment variables."""
+def web(folder: Path, **settings: Any) -> Iterator[str]:
+    """The address of a running server; it sees what is committed. `settings` are as of `serving`."""
+    with serving(folder, **settings) as server:
+        yield server.address
+
+
+@contextmanager
+def serving(
+    folder: Path,
+    *,
+    workers: int = 2,
+    application: str = "shop.asgi:application",
+    host: str = ports.HOST,
+    **settings: str,
+) -> Iterator[Served]:
+    """A running server; it sees what is committed. `settings` are environment variables."""
     port = ports.free()
-    command = [sys.executable, "-m", "shop.web_server", "shop.wsgi:application", "--interface", "wsgi"]
-    command += ["--host", ports.HOST, "--port", str(port)]
-    command += ["--workers", str(workers), "--blocking-threads", "4"]
-    # Less than `children.stop` waits: a worker that doesn't end would outlive its master.
-    command += ["--workers-kill-timeout", "4"]
+    command = [sys.executable, "-m", "shop.web_server", "--application", application]
+    command += ["--host", host, "--port", str(port), "--workers", str(workers)]
+    # Less than `children.stop` waits: a worker that doesn't end would outlive the server.
+    command += ["--stop-seconds", "4"]
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     log = folder / "web.log"
     child = children.start(command, log=log, environment=os.environ | {"DATABASE_URL": url} | settings)
     try:
         children.wait_until(
-            lambda: ports.answers((ports.HOST, port)), name="web", child=child, log=log, within_seconds=60
+            lambda: ports.answers((host, port)), name="web", child=child, log=log, within_seconds=60
         )
-        yield f"http://{ports.HOST}:{port}"
+        yield Served(f"http://{host}:{port}", child)
     finally:
         children.stop(child)

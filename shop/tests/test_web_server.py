@@ -1,22 +1,193 @@
-"""How the web server is started."""
+"""How the web server starts, stops, and keeps its workers."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import urllib3
 
-from shop.tests.live import web
+from scripts import places, ports
+from shop.tests.live import Served, serving
+from shop.tests.racing import wait_until
+from shop.tests.test_protocol import GET, SMALL, answer_on, connect, exchange
 
 # What opens a connection of HTTP/2 by prior knowledge: the preface, and an empty SETTINGS frame.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
+pytestmark = pytest.mark.django_db(transaction=True)
 
-@pytest.mark.django_db(transaction=True)
+
+def workers_of(pid: int) -> set[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return {int(word) for word in found.stdout.split()}
+
+
+@contextmanager
+def small(folder: Path, *, workers: int = 2) -> Iterator[Served]:
+    """A server of the small application, all of whose workers serve."""
+    with serving(folder, workers=workers, application=SMALL) as server:
+        wait_until(lambda: len(answering(server.address)) == workers, seconds=40)
+        yield server
+
+
+def answering(address: str, times: int = 30) -> Counter[int]:
+    """Which processes answer, each time on a new connection."""
+    return Counter(int(exchange(address, GET)[1]) for _ in range(times))
+
+
+def is_refused(address: str) -> bool:
+    try:
+        connect(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_a_client_of_http_2_whose_bodies_nothing_could_end_is_not_served(tmp_path: Path) -> None:
-    with web(tmp_path) as address:
-        where = urlsplit(address)
+    with small(tmp_path, workers=1) as server:
+        where = urlsplit(server.address)
         with socket.create_connection((str(where.hostname), where.port or 0), timeout=10) as connection:
             connection.sendall(PREFACE)
-            answer = connection.recv(1024)
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+            assert connection.recv(1024).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_stop_answers_what_waits_and_takes_nothing_new(tmp_path: Path) -> None:
+    with small(tmp_path) as server:
+        waiting = [connect(server.address) for _ in range(20)]
+        idle = connect(server.address)
+        for one in waiting:
+            one.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.3)
+        server.child.terminate()
+        wait_until(lambda: is_refused(server.address), seconds=5)
+        answers = [answer_on(one) for one in waiting]
+        assert {(answer.status, answer.headers["Connection"]) for answer in answers} == {(200, "close")}
+        assert idle.recv(1) == b""
+        assert server.child.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_still_waits_when_the_time_is_over_is_answered_503(tmp_path: Path, workers: int) -> None:
+    with small(tmp_path, workers=workers) as server, connect(server.address) as waiting:
+        waiting.sendall(b"GET /wait/60 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.3)
+        began_at = time.monotonic()
+        server.child.terminate()
+        assert answer_on(waiting).status == 503
+        assert server.child.wait(timeout=10) == 0
+        assert 2.5 < time.monotonic() - began_at < 8
+
+
+def test_a_killed_worker_is_replaced_and_no_client_is_refused_meanwhile(tmp_path: Path) -> None:
+    with small(tmp_path) as server:
+        before = workers_of(server.child.pid)
+        killed = min(before)
+        os.kill(killed, signal.SIGKILL)
+        answered = answering(server.address, times=100)
+        assert killed not in answered
+        wait_until(lambda: len(workers_of(server.child.pid) - {killed}) == 2, seconds=5)
+        [new] = workers_of(server.child.pid) - before
+        wait_until(lambda: answering(server.address)[new] > 0, seconds=40)
+
+
+def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path) -> None:
+    with small(tmp_path) as server:
+        before, stop = workers_of(server.child.pid), threading.Event()
+
+        def keep_asking() -> Counter[int]:
+            """On a connection that is kept while the server keeps it."""
+            pool, seen = urllib3.PoolManager(maxsize=1), Counter[int]()
+            while not stop.is_set():
+                answer = pool.request("GET", f"{server.address}/wait/0.01", retries=False)
+                assert answer.status == 200
+                seen[int(answer.data)] += 1
+            return seen
+
+        with ThreadPoolExecutor(8) as threads:
+            asking = [threads.submit(keep_asking) for _ in range(8)]
+            try:
+                server.child.send_signal(signal.SIGHUP)
+                wait_until(
+                    lambda: len(now := workers_of(server.child.pid)) == 2 and not now & before, seconds=90
+                )
+                time.sleep(0.5)
+            finally:
+                stop.set()
+            seen = sum((one.result() for one in asking), Counter[int]())
+        assert set(seen) >= before | workers_of(server.child.pid)
+
+
+def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    with small(tmp_path) as server:
+        workers = workers_of(server.child.pid)
+        with connect(server.address) as waiting:
+            waiting.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.3)
+            server.child.kill()
+            wait_until(lambda: is_refused(server.address), seconds=5)
+            assert answer_on(waiting).status == 200
+        wait_until(lambda: not any(is_alive(pid) for pid in workers), seconds=10)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def run(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "shop.web_server", *words],
+        cwd=places.PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_server_whose_workers_cannot_start_ends() -> None:
+    ended = run("--port", str(ports.free()), "--application", "shop.tests.small_application:nothing")
+    assert ended.returncode > 0
+    assert "nothing" in ended.stderr + ended.stdout
+
+
+def test_a_port_that_is_taken_is_named_in_one_line(tmp_path: Path) -> None:
+    with small(tmp_path, workers=1) as server:
+        port = str(urlsplit(server.address).port)
+        ended = run("--port", port)
+        assert ended.returncode == 1
+        [line] = ended.stderr.splitlines()
+        assert f":{port}" in line and "in use" in line
+
+
+@pytest.mark.parametrize("opening", ["at once", "one by one"])
+def test_connections_are_spread_over_the_workers(tmp_path: Path, opening: str) -> None:
+    with small(tmp_path) as server:
+        if opening == "at once":
+            connections = on_threads(lambda: connect(server.address), times=100)
+        else:
+            connections = [connect(server.address) for _ in range(100)]
+        for one in connections:
+            one.sendall(GET)
+        shares = Counter(int(answer_on(one).body) for one in connections)
+        for one in connections:
+            one.close()
+    # A worker without a processor leaves its share to the other. Without our acceptor, 100 to 0 is common.
+    assert len(shares) == 2 and min(shares.values()) >= 10
+
+
+def on_threads(function: Callable[[], socket.socket], *, times: int) -> list[socket.socket]:
+    with ThreadPoolExecutor(times) as threads:
+        return [future.result() for future in [threads.submit(function) for _ in range(times)]]

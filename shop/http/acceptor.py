@@ -1,0 +1,125 @@
+"""Taking new connections from the socket that all workers share, evenly.
+
+Left to the event loop, the worker that wakes first takes every connection of a burst: of 100 opened at once
+one of two workers got up to 100. So each publishes how many it has, and one that is ahead leaves a new one to
+the others for some milliseconds; if they don't take it, being busy, it does.
+"""
+
+import asyncio
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+BACKLOG = 10_240
+LEAD = 2
+"""Connections that a worker may have more than another, and one for every fifty."""
+PAUSE_SECONDS = 0.005
+NO_FILE_SECONDS = 0.1
+"""Before the next attempt when the process may open no more files."""
+AT_STOP = 1024
+"""Connections, at most, that have waited when the worker stops taking any."""
+_NUMBER = struct.Struct("=q")
+_ABSENT = -1
+
+
+class Counts:
+    """How many connections each worker has, in memory that all share. A worker has a slot."""
+
+    def __init__(self, descriptor: int) -> None:
+        """`descriptor` is of a file in memory, made by `create`."""
+        self._memory = mmap.mmap(descriptor, 0)
+
+    @staticmethod
+    def create(slots: int) -> int:
+        """A descriptor of a new one, in which no worker is there."""
+        descriptor = os.memfd_create("connections")
+        os.write(descriptor, _NUMBER.pack(_ABSENT) * slots)
+        return descriptor
+
+    def publish(self, slot: int, count: int) -> None:
+        _NUMBER.pack_into(self._memory, slot * _NUMBER.size, count)
+
+    def withdraw(self, slot: int) -> None:
+        """The worker takes no connections any more."""
+        self.publish(slot, _ABSENT)
+
+    def lowest(self) -> int:
+        """Of all workers that take connections; one has to."""
+        return min(count for (count,) in _NUMBER.iter_unpack(self._memory[:]) if count != _ABSENT)
+
+    def free_slot(self, taken: Iterator[int]) -> int:
+        """The first that is not taken."""
+        return min(set(range(len(self._memory) // _NUMBER.size)) - set(taken))
+
+
+class Acceptor:
+    """Takes connections for one worker."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        *,
+        counts: Counts,
+        slot: int,
+        open_connections: Callable[[], int],
+    ) -> None:
+        self._listener, self._protocol = listener, protocol
+        self._counts, self._slot, self._open_connections = counts, slot, open_connections
+        self._loop = asyncio.get_running_loop()
+        self._accepted: set[asyncio.Task[object]] = set()
+        self._is_closed = False
+
+    def start(self) -> None:
+        self._listener.setblocking(False)
+        self._listener.listen(BACKLOG)
+        self._publish()
+        self._loop.add_reader(self._listener, self._take_in_turn)
+
+    def close(self) -> None:
+        """Take what has waited until now, and no more."""
+        self._is_closed = True
+        self._loop.remove_reader(self._listener)
+        self._counts.withdraw(self._slot)
+        for _ in range(AT_STOP):
+            if not self._take_one():
+                break
+
+    def _take_in_turn(self) -> None:
+        count, lowest = self._publish(), self._counts.lowest()
+        if count > lowest + LEAD + lowest // 50:
+            self._pause(PAUSE_SECONDS)
+        else:
+            self._take_one()
+
+    def _take_left(self) -> None:
+        """Go on after a pause."""
+        if not self._is_closed:
+            self._loop.add_reader(self._listener, self._take_in_turn)
+            self._take_one()
+
+    def _take_one(self) -> bool:
+        """Whether there was one."""
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError:
+            self._pause(NO_FILE_SECONDS)
+            return False
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection))
+        self._accepted.add(task)
+        task.add_done_callback(self._accepted.discard)
+        return True
+
+    def _pause(self, seconds: float) -> None:
+        if not self._is_closed:
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(seconds, self._take_left)
+
+    def _publish(self) -> int:
+        count = self._open_connections() + len(self._accepted)
+        self._counts.publish(self._slot, count)
+        return count

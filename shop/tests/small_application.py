@@ -1,0 +1,34 @@
+"""A small ASGI application, to test the server without the shop."""
+
+import asyncio
+import os
+from typing import Any
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """`/echo` answers the body, `/early` before it came, `/wait/2.5` after 2.5 s, `/large/9` with 9 bytes."""
+    path, _, seconds = scope["path"].removeprefix("/").partition("/")
+    if path == "fail":
+        raise ValueError("as asked for")
+    status, body = 200, b"%d" % os.getpid()
+    if path == "wait":
+        await asyncio.sleep(float(seconds))
+    if path == "early":
+        status = 413
+    else:
+        received = b""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                status = 408
+                break
+            received += message["body"]
+            if not message["more_body"]:
+                break
+        if path == "echo" and status == 200:
+            body = received
+    if path == "large":
+        body = b"x" * int(seconds)
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,432 @@
+"""Connections of HTTP/1.1: what is answered, what is refused, and what is closed after how long."""
+
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
+from http.client import parse_headers
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+import pytest
+
+from shop.http import connections, protocol
+from shop.http.connections import Connections
+from shop.tests.live import web
+
+SMALL = "shop.tests.small_application:application"
+GET = b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def small_web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with web(tmp_path_factory.mktemp("small"), workers=1, application=SMALL) as address:
+        yield address
+
+
+def connect(address: str, *, timeout: float = 20) -> socket.socket:
+    split = urlsplit(address)
+    return socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=timeout)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Message
+    body: bytes
+
+
+def answer_on(connection: socket.socket, *, has_body: bool = True) -> Answer:
+    """One response, and no byte of what follows."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        part = connection.recv(1)
+        assert part, f"closed after {head!r}"
+        head += part
+    line, _, rest = head.partition(b"\r\n")
+    headers, body = parse_headers(BytesIO(rest)), b""
+    while has_body and len(body) < int(headers["Content-Length"]):
+        body += connection.recv(int(headers["Content-Length"]) - len(body))
+    return Answer(int(line.split()[1]), headers, body)
+
+
+def status_on(connection: socket.socket) -> int:
+    return answer_on(connection).status
+
+
+def problem_on(connection: socket.socket) -> tuple[int, str]:
+    """The status and the problem's code, once it is sure that the connection closes."""
+    answer = answer_on(connection)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Connection"] == "close" and "Server" not in answer.headers
+    problem = orjson.loads(answer.body)
+    assert problem["status"] == answer.status
+    assert problem["type"] == f"urn:firstcome:problem:{problem['code']}"
+    assert is_closed(connection)
+    return answer.status, problem["code"]
+
+
+def is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def exchange(address: str, *parts: bytes) -> tuple[int, bytes]:
+    with connect(address) as connection:
+        for part in parts:
+            connection.sendall(part)
+        answer = answer_on(connection)
+        return answer.status, answer.body
+
+
+def test_bodies_come_whole_with_a_length_or_in_chunks(small_web: str) -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\n"
+    assert exchange(small_web, head + b"Content-Length: 5\r\n\r\nhello") == (200, b"hello")
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert exchange(small_web, chunked, b"2\r\nhe\r\n", b"3;ext=1\r\nllo\r\n0\r\nTrailer: x\r\n\r\n") == (
+        200,
+        b"hello",
+    )
+
+
+def test_absolute_targets_and_head_and_http_1_0_are_served(small_web: str) -> None:
+    assert exchange(small_web, b"GET http://elsewhere/large/3 HTTP/1.1\r\nHost: a\r\n\r\n") == (200, b"xxx")
+    with connect(small_web) as connection:
+        connection.sendall(b"HEAD /large/3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = answer_on(connection, has_body=False)
+        assert (answer.status, answer.headers["Content-Length"]) == (200, "3")
+        connection.sendall(b"GET /large/3 HTTP/1.0\r\n\r\n")
+        answer = answer_on(connection)
+        assert (answer.status, answer.body, answer.headers["Connection"]) == (200, b"xxx", "close")
+        assert "Server" not in answer.headers
+        assert is_closed(connection)
+
+
+def test_a_client_that_waits_to_be_told_to_continue_is_told_so_once_its_body_is_wanted(
+    small_web: str,
+) -> None:
+    head = b" HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    with connect(small_web) as connection:
+        connection.sendall(b"POST /echo" + head)
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"hello")
+        assert answer_on(connection).body == b"hello"
+        # Refused before, it may send the body or not: the next request could not be told from it.
+        connection.sendall(b"POST /early" + head)
+        answer = answer_on(connection)
+        assert (answer.status, answer.headers["Connection"]) == (413, "close")
+        assert is_closed(connection)
+
+
+def test_pipelined_requests_are_answered_in_order_and_a_bad_one_after_them(small_web: str) -> None:
+    waits = b"GET /wait/0.3 HTTP/1.1\r\nHost: a\r\n\r\n"
+    echo = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    with connect(small_web) as connection:
+        connection.sendall(waits + echo + b"GET bad\r\n\r\n")
+        assert [status_on(connection), answer_on(connection).body] == [200, b"abc"]
+        assert problem_on(connection) == (400, "invalid")
+
+
+def test_requests_pipelined_without_end_are_taken_a_few_at_a_time(small_web: str) -> None:
+    """A chunk that the socket gives at once can hold thousands."""
+    with connect(small_web) as connection:
+        connection.sendall(b"GET /wait/0.3 HTTP/1.1\r\nHost: a\r\n\r\n" + GET * 5_000)
+        received = b""
+        while part := connection.recv(2**16):
+            received += part
+    assert received.count(b"HTTP/1.1 200 OK") == protocol.PIPELINED + 1
+    assert received.count(b"connection: close") == 1
+
+
+def test_a_client_that_closes_its_sending_side_gets_its_response(small_web: str) -> None:
+    for path, status in (("/wait/0.2", 200), ("/echo", 200)):
+        with connect(small_web) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            connection.shutdown(socket.SHUT_WR)
+            assert status_on(connection) == status
+            assert is_closed(connection)
+
+
+def test_an_application_learns_that_a_body_breaks_off_and_may_still_answer(small_web: str) -> None:
+    with connect(small_web) as connection:
+        connection.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
+        connection.shutdown(socket.SHUT_WR)
+        assert status_on(connection) == 408
+        assert is_closed(connection)
+
+
+@pytest.mark.parametrize("size", [2**16, 6 * 2**20])
+def test_a_response_before_the_body_is_whole_reaches_a_client_that_still_sends(
+    small_web: str, size: int
+) -> None:
+    with connect(small_web) as connection:
+        connection.sendall(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        connection.sendall(b"x" * size)
+        answer = answer_on(connection)
+        assert answer.status == 413
+        # Whether all of it came before the response was made is a matter of chance.
+        assert answer.headers["Connection"] != "close" or is_closed(connection)
+
+
+def test_a_client_that_goes_on_sending_without_end_is_closed(small_web: str) -> None:
+    began_at = time.monotonic()
+    with connect(small_web) as connection:
+        connection.sendall(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+        with pytest.raises(OSError):
+            while True:
+                connection.sendall(b"x" * 2**16)
+    assert time.monotonic() - began_at < connections.LINGER_SECONDS
+
+
+BAD = [
+    b"nonsense\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+    b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+]
+
+
+@pytest.mark.parametrize("request_bytes", BAD)
+def test_what_is_no_http_is_refused_by_a_problem(small_web: str, request_bytes: bytes) -> None:
+    with connect(small_web) as connection:
+        connection.sendall(request_bytes)
+        assert problem_on(connection) == (400, "invalid")
+
+
+LONG = [
+    (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    (b"GET /" + b"x" * 30_000, 414),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 17_000) + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 3_000 + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 5_000, 431),
+    (GET + b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 3_000 + b"\r\n", 431),
+]
+
+
+@pytest.mark.parametrize(("request_bytes", "status"), LONG)
+def test_heads_are_bounded(small_web: str, request_bytes: bytes, status: int) -> None:
+    with connect(small_web) as connection:
+        connection.sendall(request_bytes)
+        if request_bytes.startswith(GET):
+            assert status_on(connection) == 200
+        assert problem_on(connection) == (status, "too_large")
+
+
+def test_large_heads_and_many_small_requests_at_once_are_served(small_web: str) -> None:
+    large = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 15_000) + b"\r\n"
+    body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
+    with connect(small_web) as connection:
+        connection.sendall(large[:10_000])
+        time.sleep(0.05)
+        connection.sendall(large[10_000:] + body + large)
+        assert [status_on(connection) for _ in range(3)] == [200] * 3
+
+
+def test_the_framing_of_chunks_is_bounded_too(small_web: str) -> None:
+    """Extensions and trailers are no body, which the application counts."""
+    with connect(small_web) as connection:
+        connection.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with pytest.raises(OSError):
+            for _ in range(100):
+                connection.sendall(b"1;" + b"x" * 2**17 + b"\r\na\r\n")
+                time.sleep(0.01)
+            connection.recv(1)
+            connection.sendall(b"x" * 2**20)
+
+
+def test_an_application_that_fails_is_answered_for_by_a_problem(small_web: str) -> None:
+    with connect(small_web) as connection:
+        connection.sendall(b"GET /fail HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert problem_on(connection) == (500, "internal_error")
+
+
+def test_an_upgrade_is_not_made_and_the_request_is_served(small_web: str) -> None:
+    upgrading = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
+    with connect(small_web) as connection:
+        connection.sendall(upgrading + GET)
+        assert [status_on(connection) for _ in range(2)] == [200, 200]
+
+
+def seconds_until_closed(connection: socket.socket, dripping: bytes) -> tuple[float, bytes]:
+    """Until the server closes, while a byte is sent each half second; and what it sent."""
+    began_at, received = time.monotonic(), b""
+    connection.settimeout(0.5)
+    while time.monotonic() - began_at < 25:
+        try:
+            connection.sendall(dripping)
+            part = connection.recv(2**16)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+        received += part
+        if not part:
+            break
+    return time.monotonic() - began_at, received
+
+
+def test_a_head_has_ten_seconds_from_its_first_byte_however_it_trickles(small_web: str) -> None:
+    with connect(small_web) as first, connect(small_web) as second, connect(small_web) as silent:
+        first.sendall(b"GET / HTTP/1.1\r\nA: ")
+        second.sendall(GET)
+        assert status_on(second) == 200
+        second.sendall(b"GET / HTTP/1.1\r\nA: ")
+        seconds, received = seconds_until_closed(first, b"x")
+        assert connections.HEAD_SECONDS - 1 < seconds < connections.HEAD_SECONDS + 3
+        assert b"408 Request Timeout" in received and b"request_timeout" in received
+        assert problem_on(second) == (408, "request_timeout")
+        # Of no request there is nothing to say.
+        assert silent.recv(100) == b""
+
+
+class Transport:
+    """A connection's, of a client that reads as much as `taken` says."""
+
+    def __init__(self, unsent: int = 0, *, is_closing: bool = False) -> None:
+        self.unsent, self._is_closing = unsent, is_closing
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+
+class Connected:
+    """A connection, as the tables know it."""
+
+    def __init__(self, unsent: int = 0, *, is_closing: bool = False) -> None:
+        self.transport = Transport(unsent, is_closing=is_closing)
+        self.is_closed = self.is_cut_off = False
+
+    def refuse_late_head(self) -> None:
+        self.is_closed = True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def cut_off(self) -> None:
+        self.is_cut_off = True
+
+
+def test_a_reader_that_takes_nothing_for_30_seconds_is_cut_off() -> None:
+    table = Connections(most=9, most_per_address=9)
+    stalled, slow, closing = Connected(1000), Connected(1000), Connected(1000, is_closing=True)
+    for one in (stalled, slow, closing):
+        table.unsent[one] = 0.0, 1000
+    for second in range(1, 32):
+        slow.transport.unsent -= 1
+        closing.transport.unsent -= 1
+        table.sweep(float(second))
+    assert [one.is_cut_off for one in (stalled, slow, closing)] == [True, False, True]
+    slow.transport.unsent = 0
+    table.sweep(40.0)
+    assert slow not in table.unsent
+
+
+def test_a_reader_that_takes_nothing_is_disconnected_for_good(small_web: str) -> None:
+    """Also from the system's own buffer."""
+    with stalled_reader(small_web) as connection:
+        connection.sendall(b"GET /large/30000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        states, began_at = select.poll(), time.monotonic()
+        states.register(connection, select.POLLERR | select.POLLHUP)
+        assert states.poll((connections.UNSENT_SECONDS + 10) * 1000)
+        assert time.monotonic() - began_at > connections.UNSENT_SECONDS - 1
+
+
+def stalled_reader(address: str) -> socket.socket:
+    """A connection whose client has room for little."""
+    connection, split = socket.socket(), urlsplit(address)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((str(split.hostname), int(split.port or 0)))
+    return connection
+
+
+def test_a_client_that_pipelines_and_reads_nothing_holds_a_response_or_two(small_web: str) -> None:
+    large = b"GET /large/1000000 HTTP/1.1\r\nHost: a\r\n\r\n"
+    with stalled_reader(small_web) as connection:
+        before = memory_of(small_web)
+        connection.sendall(large * 60)
+        time.sleep(1)
+        assert memory_of(small_web) - before < 20 * 2**20
+
+
+def memory_of(address: str) -> int:
+    """Bytes that the server's process has resident."""
+    pid = int(exchange(address, GET)[1])
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_connections_are_counted_by_network_unless_they_come_from_this_machine() -> None:
+    table = Connections(most=100, most_per_address=2)
+    same = ["2001:db8::1", "2001:db8::2"]
+    assert [table.admit(address) for address in same] == ["2001:db8::/64"] * 2
+    assert table.admit("2001:db8::3") is None
+    assert table.admit("2001:db8:0:1::3") == "2001:db8:0:1::/64"
+    assert [table.admit("192.0.2.1"), table.admit("::ffff:192.0.2.1")] == ["192.0.2.1"] * 2
+    assert table.admit("192.0.2.1") is None
+    assert [table.admit(local) for local in ("127.0.0.1", "::1", "::ffff:127.0.0.9")] == [""] * 3
+    table.forget(Connected(), "192.0.2.1")
+    assert table.admit("192.0.2.1") == "192.0.2.1"
+    assert Connections(most=1, most_per_address=None).admit("192.0.2.1") == ""
+
+
+def test_at_the_limit_of_open_files_the_longest_idle_connection_goes_first() -> None:
+    table = Connections(most=2, most_per_address=None)
+    old, new = Connected(), Connected()
+    table.connections.update({old, new})
+    table.idle.update({old: 1.0, new: 2.0})
+    assert table.admit("192.0.2.1") == ""
+    assert [old.is_closed, new.is_closed] == [True, False]
+    assert table.admit("192.0.2.1") == ""
+    assert table.admit("192.0.2.1") is None
+
+
+def test_idle_connections_outlast_a_proxys() -> None:
+    table = Connections(most=9, most_per_address=9)
+    idle = Connected()
+    table.idle[idle] = 0.0
+    table.sweep(74.0)
+    assert not idle.is_closed
+    table.sweep(75.0)
+    assert idle.is_closed and not table.idle
+
+
+def own_address() -> str | None:
+    """This machine's address that is not loopback, where it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+def test_too_many_connections_from_one_address_are_answered_503_and_closed(tmp_path: Path) -> None:
+    own = own_address()
+    if own is None:
+        pytest.skip("this machine has no address but loopback")
+    settings = {"CONNECTIONS_PER_ADDRESS": "3", "ALLOWED_HOSTS": own}
+    with web(tmp_path, workers=1, application=SMALL, host=own, **settings) as address:
+        kept = [connect(address) for _ in range(3)]
+        for one in kept:
+            one.sendall(GET)
+            assert status_on(one) == 200
+        with connect(address) as refused:
+            assert problem_on(refused) == (503, "overloaded")
+        kept.pop().close()
+        time.sleep(0.2)
+        assert exchange(address, GET)[0] == 200
+        for one in kept:
+            one.close()
