@@ -3,15 +3,18 @@
 from functools import partial
 from uuid import UUID
 
+from django.db import IntegrityError
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import bodies, campaigns, examples, issuing, listing, pool, tickets, voiding
+from coupons import bodies, campaigns, confirming, examples, issuing, listing, pool, tickets, voiding
 from coupons.models import QueueTicket
-from coupons.slots import Issued, Queued
-from shop import rate_limits, schema
+from coupons.slots import Confirming, Issued, Queued
+from shop import preferences, rate_limits, schema, wakeups
 from shop.calls import Request, Response, View
+from shop.errors import Overloaded, Rejected
+from shop.event_loop import LOOK_UPS, decided, in_thread
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
 from shop.reading import read, read_query
@@ -187,17 +190,15 @@ class Coupons(View):
         | ISSUING_REFUSALS,
         examples=examples.ISSUING,
     )
-    def post(self, request: Request) -> Response:
+    async def post(self, request: Request) -> Response:
         if _names_somebody(request):
-            staff_may(request, "coupons.add_coupon")
-        asked = read(bodies.IssueCouponInput, request)
-        if asked.user is not None:
-            return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
-        caller = _caller(request)
-        issue = partial(issuing.issue, campaign_id=asked.campaign, user_id=caller)
-        return _issued(
-            request, issue() if request.user.is_staff else rate_limits.COUPONS.counted(caller, issue)
-        )
+            return await in_thread(_issued_by_staff, request, group="staff")
+        asked, caller = read(bodies.IssueCouponInput, request), _caller(request)
+        if request.user.is_staff:
+            return _issued(request, await _issue(asked.campaign, caller))
+        with rate_limits.COUPONS.counting(caller):
+            issued = await _issue(asked.campaign, caller)
+        return _issued(request, issued)
 
 
 class OneCoupon(View):
@@ -214,13 +215,26 @@ class OneCoupon(View):
 class OneQueueTicket(View):
     @extend_schema(
         summary="One's place in the line of a campaign",
-        description="One's own; staff see everybody's. It waits, or is settled for good.",
-        parameters=[WAIT],
+        description="One's own; staff see everybody's. It waits, or is settled for good. With "
+        "`Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
+        parameters=[schema.PREFER_WAIT, WAIT],
         responses=bodies.TicketBody,
     )
-    def get(self, request: Request, ticket_id: UUID) -> Response:
-        sees_all = is_staff_with(request, "coupons.view_queueticket")
-        queued = tickets.get(ticket_id=ticket_id, owner_id=None if sees_all else _caller(request))
+    async def get(self, request: Request, ticket_id: UUID) -> Response:
+        caller = _caller(request)
+        sees_all = request.user.is_staff and await in_thread(
+            is_staff_with, request, "coupons.view_queueticket", group="staff"
+        )
+        queued = tickets.require_owner(await decided(tickets.READER, ticket_id), None if sees_all else caller)
+        seconds = preferences.wait_seconds(request.header("Prefer"))
+        if seconds and _is_waiting(queued):
+
+            async def is_settled() -> bool:
+                nonlocal queued
+                queued = await decided(tickets.READER, ticket_id)
+                return not _is_waiting(queued)
+
+            await wakeups.wait(str(ticket_id), is_settled=is_settled, seconds=seconds, owner=caller)
         return Response(bodies.ticket_body(queued), headers=_pause(queued))
 
 
@@ -237,6 +251,38 @@ class VoidCoupon(View):
         return Response(bodies.coupon_body(voiding.void(code=code, reason=asked.reason)))
 
 
+def _issued_by_staff(request: Request) -> Response:
+    staff_may(request, "coupons.add_coupon")
+    asked = read(bodies.IssueCouponInput, request)
+    assert asked.user is not None
+    return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
+
+
+async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
+    """`issuing.issue` by the campaign's batcher where that needs nothing else, or else in a thread."""
+    if issuing.is_renewal_due(campaign_id):
+        await in_thread(issuing.renew, campaign_id, pool=LOOK_UPS)
+    batched, has_slot = issuing.batched(campaign_id), False
+    if batched:
+        try:
+            outcome = await decided(batched.batcher(), batched.request(user_id))
+        except (Rejected, IntegrityError) as error:
+            refusal = partial(issuing.refusal_of, error, campaign_id=campaign_id, user_id=user_id)
+            raise await in_thread(refusal, owner=user_id) from error
+        result = batched.result(user_id, outcome)
+        if result:
+            return result
+        # The campaign was given a partner a moment ago.
+        has_slot = isinstance(outcome, Confirming)
+    issue = partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
+    try:
+        return await in_thread(issue, group=("campaign", campaign_id), owner=user_id)
+    except Overloaded as error:
+        if has_slot:
+            raise confirming.unknown() from error
+        raise
+
+
 def _issued(request: Request, issued: Issued | Queued) -> Response:
     if isinstance(issued, Queued):
         return _queued(issued)
@@ -249,9 +295,13 @@ def _queued(queued: Queued) -> Response:
     return Response(bodies.ticket_body(queued), status=202, headers={"Location": address} | _pause(queued))
 
 
+def _is_waiting(queued: Queued) -> bool:
+    return bool(queued.ticket.status == QueueTicket.Status.WAITING)
+
+
 def _pause(queued: Queued) -> dict[str, str]:
     """When to look again: later the more wait before it, for each look costs the line its speed."""
-    if queued.ticket.status != QueueTicket.Status.WAITING:
+    if not _is_waiting(queued):
         return {}
     return {"Retry-After": str(min(MOST_SECONDS, 1 + queued.ahead // TICKETS_A_SECOND))}
 

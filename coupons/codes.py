@@ -10,7 +10,8 @@ on, each new code would need a page of its own from the disk.
 """
 
 import secrets
-import time
+
+from shop import clock
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_CHARACTERS = 11
@@ -34,8 +35,7 @@ def make() -> str:
 def make_several(count: int) -> list[str]:
     """That many new codes, from one draw of random bytes: five bits of each make a character."""
     drawn = secrets.token_bytes(RANDOM_CHARACTERS * count).translate(CHARACTERS).decode()
-    # The host's clock will do: where it is wrong, these codes lie on other pages than those of the hour.
-    hour = hour_characters(time.time())
+    hour = hour_characters(clock.now().timestamp())
     bodies = [
         hour + drawn[start : start + RANDOM_CHARACTERS] for start in range(0, len(drawn), RANDOM_CHARACTERS)
     ]

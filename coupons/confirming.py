@@ -36,7 +36,7 @@ def ask(confirming: Confirming) -> Issued:
     if answer is Said.REGISTERED:
         return verdicts.confirm(confirming)
     if isinstance(answer, NoAnswer) or (isinstance(answer, NotReached) and not confirming.is_new):
-        raise _unknown() from answer
+        raise unknown() from answer
     issued = verdicts.give_back(confirming, is_unsent=isinstance(answer, NotReached))
     if issued is None:
         if isinstance(answer, NotReached):
@@ -74,8 +74,9 @@ def _settled_meanwhile(confirming: Confirming) -> Issued:
         outcome = granting.told(granting.given_before(had))
         assert isinstance(outcome, Issued)
         return outcome
-    raise _unknown() if had else verdicts.refused()
+    raise unknown() if had else verdicts.refused()
 
 
-def _unknown() -> Unavailable:
+def unknown() -> Unavailable:
+    """The refusal of a request that has its slot, while it is not known what the partner says of it."""
     return Unavailable("The partner has not answered; the coupon is kept meanwhile. Ask again.")

@@ -6,6 +6,8 @@ decided in one place, `coupons.granting`, and written in one, `coupons.slots`.
 """
 
 import time
+from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -16,7 +18,7 @@ from coupons import confirming, granting, looking, tickets
 from coupons.in_redis import sold_out
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import patience
-from coupons.slots import Confirming, Issued, Queued
+from coupons.slots import Asker, Confirming, Issued, Queued
 from coupons.strategies import (
     Strategy,
     code_pool,
@@ -32,6 +34,7 @@ from coupons.strategies import (
 )
 from shop import clock
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
+from shop.group_commit import Batcher
 
 log = get_logger(__name__)
 
@@ -48,6 +51,8 @@ STRATEGIES: dict[str, Strategy] = {
     "unsafe": unsafe.issue,
 }
 LAB_ONLY = {"unsafe"}
+STRATEGY = "group_commit"
+"""The one whose requests need nothing but their batch."""
 
 # What a process remembers of a campaign, to find the strategy without a query for each request. The
 # strategy reads the campaign itself again, so a stale entry costs a refusal or a slower way, no law.
@@ -81,6 +86,58 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     return _issued(STRATEGIES[strategy], campaign_id, user_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """How a request is decided without a query of its own: in a batch, or in a shared look once sold out."""
+
+    campaign_id: int
+    full: Campaign | None
+
+    def batcher(self) -> Batcher[Any, Any]:
+        """The batcher that takes `request`."""
+        return looking.batcher(self.campaign_id) if self.full else group_commit.batcher(self.campaign_id)
+
+    def request(self, user_id: int) -> Any:
+        return user_id if self.full else Asker(user_id)
+
+    def result(self, user_id: int, outcome: Any) -> Issued | Queued | None:
+        """What the account gets; None where only `issue` can tell. Raises the refusal."""
+        if self.full is None:
+            return None if isinstance(outcome, Confirming) else outcome
+        seen, had = outcome
+        if seen.version != self.full.version or seen.strategy != STRATEGY or isinstance(had, Confirmation):
+            return None
+        return _had_before(seen, user_id, had)
+
+
+def is_renewal_due(campaign_id: int) -> bool:
+    """Whether this request should `renew`; until it has, the others of this loop go by what is known."""
+    strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
+    now = time.monotonic()
+    if strategy != STRATEGY or partner or good_until > now:
+        return False
+    _remembered[campaign_id] = (strategy, partner, now + REMEMBER_SECONDS)
+    return True
+
+
+def renew(campaign_id: int) -> None:
+    """Read again what is remembered of the campaign. Raises `NotFound`."""
+    name, partner = _read_strategy_and_partner(campaign_id)
+    _remembered[campaign_id] = (name, partner, time.monotonic() + REMEMBER_SECONDS)
+
+
+def batched(campaign_id: int) -> Batched | None:
+    """How a request for this campaign is decided by a batcher, from what is remembered; it touches nothing.
+
+    None where `issue` has to look something up, or to ask a partner, or the strategy decides alone.
+    """
+    strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
+    if strategy != STRATEGY or partner or good_until <= time.monotonic():
+        return None
+    full, needs_look = sold_out.known_at_once(campaign_id)
+    return None if needs_look else Batched(campaign_id, full)
+
+
 def _had_before(
     campaign: Campaign,
     user_id: int,
@@ -105,17 +162,21 @@ def _confirmed(outcome: Issued | Confirming | Queued) -> Issued | Queued:
 def _issued(strategy: Strategy, campaign_id: int, user_id: int) -> Issued | Queued:
     try:
         return _confirmed(strategy(campaign_id=campaign_id, user_id=user_id))
-    except Rejected as refusal:
-        if refusal.code == "sold_out":
+    except (Rejected, IntegrityError) as error:
+        raise refusal_of(error, campaign_id=campaign_id, user_id=user_id) from error
+
+
+def refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: int) -> FirstcomeError:
+    """The refusal that an error of a strategy stands for; what it shows of the campaign is remembered."""
+    if isinstance(error, Rejected):
+        if error.code == "sold_out":
             sold_out.look(campaign_id)
-        raise
-    except IntegrityError as error:
-        # Strategies don't look whether the account is there: its foreign key does, for nothing.
-        _require_account(user_id)
-        log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
-        raise Rejected(
-            "Somebody else was faster; nothing was done.", code="conflict", retry_after=1
-        ) from error
+        return error
+    # Strategies don't look whether the account is there: its foreign key does, for nothing.
+    if not _is_account(user_id):
+        return _no_account(user_id)
+    log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
+    return Rejected("Another request was faster; nothing was done.", code="conflict", retry_after=1)
 
 
 def issue_to(*, campaign_id: int, user_id: int) -> Issued | Queued:
@@ -123,7 +184,8 @@ def issue_to(*, campaign_id: int, user_id: int) -> Issued | Queued:
 
     Raises what `issue` raises; an account that is disabled counts as one that doesn't exist.
     """
-    _require_account(user_id, is_active=True)
+    if not _is_account(user_id, is_active=True):
+        raise _no_account(user_id)
     return issue(campaign_id=campaign_id, user_id=user_id)
 
 
@@ -165,6 +227,9 @@ def _read_strategy_and_partner(campaign_id: int) -> tuple[str, str]:
     return found
 
 
-def _require_account(user_id: int, **conditions: bool) -> None:
-    if not User.objects.filter(pk=user_id, **conditions).exists():
-        raise NotFound(f"There is no active account {user_id}.")
+def _is_account(user_id: int, **conditions: bool) -> bool:
+    return User.objects.filter(pk=user_id, **conditions).exists()
+
+
+def _no_account(user_id: int) -> NotFound:
+    return NotFound(f"There is no active account {user_id}.")

@@ -18,7 +18,7 @@ from coupons.in_redis.line import Place
 from coupons.models import Campaign, QueueTicket
 from coupons.partners.contract import NotReached
 from coupons.slots import Asker, Confirming, Issued
-from shop import journal, transactions
+from shop import journal, transactions, wakeups
 from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
 from shop.journal import Who
 
@@ -42,11 +42,18 @@ def settle(*, campaign_id: int, places: Sequence[Place]) -> set[UUID]:
         staying = [settle(campaign_id=campaign_id, places=[place]) for place in places]
         return set[UUID]().union(*staying)
     if not taken:
+        _announce(places)
         return early
     outcomes = _partner_told(taken, by={place.ticket_id: place.by for place in places})
     told = {id: outcome for id, outcome in outcomes.items() if not _may_wait(outcome)}
     transactions.run(lambda: tickets.settle(told), transactions.REPEATABLE)
+    _announce(places)
     return early | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
+
+
+def _announce(places: Sequence[Place]) -> None:
+    """Wake the requests that wait for these tickets; each looks what its ticket has become."""
+    wakeups.announce(*(str(place.ticket_id) for place in places))
 
 
 def _decide(campaign_id: int, places: Sequence[Place]) -> tuple[dict[UUID, Confirming], set[UUID]]:
@@ -109,3 +116,4 @@ def _give_up(place: Place, error: DatabaseError) -> None:
     )
     refusal = Rejected("No coupon can be written for this account.", code="failed")
     transactions.run(lambda: tickets.settle({place.ticket_id: refusal}), transactions.REPEATABLE)
+    _announce([place])

@@ -18,6 +18,7 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.slots import Asker, Confirming, Issued, Queued
 from shop import clock, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
+from shop.group_commit import Batcher
 
 Status = QueueTicket.Status
 # So many of the first who wait are counted one by one; after them numbers follow without gaps.
@@ -109,16 +110,30 @@ def settle(outcomes: Mapping[UUID, Outcome]) -> None:
         issued.update(status=Status.ISSUED, coupon=Subquery(coupon.values("pk")))
 
 
-def get(*, ticket_id: UUID, owner_id: int | None) -> Queued:
-    """One ticket of the owner's, or of anybody's without one. Raises `NotFound`."""
-    tickets = QueueTicket.objects.select_related("coupon__campaign").filter(pk=ticket_id)
-    if owner_id is not None:
-        tickets = tickets.filter(account_id=owner_id)
-    ticket = tickets.first()
-    if ticket is None:
-        raise NotFound(f"There is no queue ticket {ticket_id}.")
-    is_waiting = ticket.status == Status.WAITING
-    return _queued(ticket, _first_numbers(ticket.campaign_id) if is_waiting else [])
+def require_owner(queued: Queued, owner_id: int | None) -> Queued:
+    """The ticket, if it is this account's; with None anyone's. Raises `NotFound`."""
+    if owner_id not in (None, queued.ticket.account_id):
+        raise _not_found(queued.ticket.pk)
+    return queued
+
+
+def _read(ticket_ids: Sequence[UUID]) -> list[Queued | NotFound]:
+    """These tickets as they stand, by two statements and one more for each campaign that has some waiting."""
+    found = QueueTicket.objects.select_related("coupon__campaign").in_bulk(ticket_ids)
+    campaigns = {ticket.campaign_id for ticket in found.values() if ticket.status == Status.WAITING}
+    numbers = {campaign_id: _first_numbers(campaign_id) for campaign_id in campaigns}
+    return [
+        _queued(found[id], numbers.get(found[id].campaign_id, ())) if id in found else _not_found(id)
+        for id in ticket_ids
+    ]
+
+
+def _not_found(ticket_id: UUID) -> NotFound:
+    return NotFound(f"There is no queue ticket {ticket_id}.")
+
+
+READER: Batcher[UUID, Queued] = Batcher(_read, run=transactions.read)
+"""Tickets that are looked at together are read together."""
 
 
 def waiting_at(campaign_id: int | OuterRef) -> "QuerySet[QueueTicket]":

@@ -1,6 +1,5 @@
 """The HTTP edge of products and stock."""
 
-from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
@@ -84,7 +83,7 @@ class StockAdjustments(View):
         | STAFF_ONLY
         | schema.refusals({409: ["insufficient_stock"]}),
     )
-    def post(self, request: Request, product_id: int) -> HttpResponse:
+    def post(self, request: Request, product_id: int) -> Response:
         staff_may(request, "inventory.add_stockmovement")
         call = keyed_calls.keyed(request, _created)
         asked = read(bodies.AdjustStockInput, request)

@@ -80,4 +80,4 @@ def _declined(code: str, detail: str, *, order: str | None = None, payment: str 
         failure={"code": code, "detail": detail},
         **{name: value for name, value in about.items() if value},
     )
-    return Answer(402, problem.content)
+    return Answer(402, problem.body)

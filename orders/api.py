@@ -1,13 +1,13 @@
 """The calls on orders, and those that pay."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
-from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from structlog import get_logger
 
@@ -45,12 +45,14 @@ from orders.deciding import Wish
 from orders.looking import Begin, IsAttempted, Read, never
 from orders.models import Order, Refund
 from orders.saga import backlog
+from orders.strategies.group_commit import LONG_SECONDS
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
-from shop import idempotency, journal, keyed_calls, preferences, queueing, rate_limits, schema
+from shop import claims, journal, keyed_calls, preferences, queueing, rate_limits, schema
 from shop.calls import Request, Response, View
-from shop.errors import NotAuthenticated, Throttled, Unavailable
+from shop.errors import NotAuthenticated, Overloaded, Throttled, Unavailable
+from shop.event_loop import decided, in_thread
 from shop.idempotency import Answer, Keyed, Replay
 from shop.paging import page
 from shop.permissions import is_staff_with, staff_may
@@ -106,13 +108,16 @@ class Orders(View):
         | schema.refusals(PLACING | {400: ["invalid"]}),
         examples=examples.PLACING,
     )
-    def post(self, request: Request) -> HttpResponse:
+    async def post(self, request: Request) -> Response:
         """Place an order; with `payment` it is paid at once.
 
         `payment: {}` is for orders that points cover: 400 `invalid` at `payment.token` where they don't, and
         409 `insufficient_points` where the wallet doesn't hold them. A card token that the gateway doesn't
         know is a declined payment: 402 with the `failure.code` `unknown_token`.
         """
+        return await _answered(await self._start(request))
+
+    async def _start(self, request: Request) -> "Response | _Begun":
         call = keyed_calls.keyed(request, answers.of_placed)
         asked = read(PlaceOrderInput, request)
         wish = Wish(
@@ -125,19 +130,25 @@ class Orders(View):
             by=journal.who(),
         )
 
-        def place() -> Any:
+        async def place() -> Any:
             if asked.payment:
-                _wait_for_capacity(call)
-            return keyed_calls.perform_together(call, lambda: checkout.place(wish))
+                await _wait_for_capacity(call)
+            return await keyed_calls.perform_together(call, lambda: _placed(wish))
 
-        outcome = _counted(request, call, rate_limits.ORDERS, place, is_charged=bool(wish.token))
+        outcome = await _counted(request, call, rate_limits.ORDERS, place, is_charged=bool(wish.token))
         if isinstance(outcome, Replay):
-            return _replayed(request, call, outcome, _order_answers)
+            return await _replayed(request, call, outcome, _order_answers)
         if outcome.answer:
             return keyed_calls.respond(outcome.answer, is_replay=False)
         assert outcome.started
-        begin = partial(queueing.enqueue_together, tasks.advance, str(outcome.started.saga.id))
-        return _begun(request, call, outcome.order.id, _order_answers, answers.of_begun(outcome), begin)
+        return _Begun(
+            call,
+            outcome.order.id,
+            _order_answers,
+            answers.of_begun(outcome),
+            begin=partial(queueing.enqueue_together, tasks.advance, str(outcome.started.saga.id)),
+            seconds=_preferred_seconds(request) or 0,
+        )
 
 
 class OneOrder(View):
@@ -193,7 +204,7 @@ class OrderRefunds(View):
         ),
         examples=examples.REFUNDING,
     )
-    def post(self, request: Request, order_id: UUID) -> HttpResponse:
+    def post(self, request: Request, order_id: UUID) -> Response:
         """Give back some of a paid order, or all that is left of it (staff).
 
         Units give back their price less their share of the line's discount: n of q units together have the
@@ -237,29 +248,38 @@ class Payments(ListPayments):
         ),
         examples=examples.PAYING,
     )
-    def post(self, request: Request) -> HttpResponse:
+    async def post(self, request: Request) -> Response:
         """Pay one's own order that awaits payment.
 
         Somebody else's is 404 `not_found` for staff too, who may see it and cancel it, but not pay it.
         """
+        return await _answered(await self._start(request))
+
+    async def _start(self, request: Request) -> "Response | _Begun":
         call = keyed_calls.keyed(request, answers.later)
         asked = read(PayInput, request)
 
-        def pay() -> Any:
-            _wait_for_capacity(call)
-            return keyed_calls.perform(
+        async def pay() -> Any:
+            await _wait_for_capacity(call)
+            return await keyed_calls.perform_in_thread(
                 call,
                 lambda: paying.pay(
                     account_id=call.account_id, order_id=asked.order, token=asked.token, keyed=call
                 ),
             )
 
-        outcome = _counted(request, call, rate_limits.PAYMENTS, pay, is_charged=bool(asked.token))
+        outcome = await _counted(request, call, rate_limits.PAYMENTS, pay, is_charged=bool(asked.token))
         if isinstance(outcome, Replay):
-            return _replayed(request, call, outcome, _payment_answers)
+            return await _replayed(request, call, outcome, _payment_answers)
         payment = outcome.started.payment
-        begin = partial(queueing.enqueue_together, tasks.advance, str(outcome.started.saga.id))
-        return _begun(request, call, payment.id, _payment_answers, answers.of_payment(payment), begin)
+        return _Begun(
+            call,
+            payment.id,
+            _payment_answers,
+            answers.of_payment(payment),
+            begin=partial(queueing.enqueue_together, tasks.advance, str(outcome.started.saga.id)),
+            seconds=_preferred_seconds(request) or 0,
+        )
 
 
 class TopUps(View):
@@ -280,56 +300,83 @@ class TopUps(View):
         ),
         examples=examples.TOPPING_UP,
     )
-    def post(self, request: Request) -> HttpResponse:
+    async def post(self, request: Request) -> Response:
         """Buy points by card; 202 while the gateway's answer is not known.
 
         Both 201 and 202 have the payment as their body and `Location`: `card_amount` is what is charged, and
         `order` is null. Without `Prefer` the answer comes after the first attempt at the gateway.
         """
+        return await _answered(await self._start(request))
+
+    async def _start(self, request: Request) -> "Response | _Begun":
         call = keyed_calls.keyed(request, answers.later)
         asked = read(TopUpInput, request)
 
-        def start() -> Any:
-            _wait_for_capacity(call)
-            return keyed_calls.perform(
+        async def start() -> Any:
+            await _wait_for_capacity(call)
+            return await keyed_calls.perform_in_thread(
                 call,
                 lambda: top_ups.start(
                     account_id=call.account_id, amount=asked.amount, token=asked.token, keyed=call
                 ),
             )
 
-        outcome = _counted(request, call, rate_limits.TOP_UPS, start, is_charged=True)
+        outcome = await _counted(request, call, rate_limits.TOP_UPS, start, is_charged=True)
         if isinstance(outcome, Replay):
-            return _replayed(request, call, outcome, _payment_answers)
-        payment = outcome.payment
-        begin = partial(queueing.enqueue_together, tasks.advance, str(outcome.saga_id))
-        begun = answers.of_payment(payment)
-        if preferences.wait_seconds(request.header("Prefer")) is not None:
-            return _begun(request, call, payment.id, _payment_answers, begun, begin)
-        # Without a preference a top-up waits for one attempt at the gateway.
-        return _begun(
-            request,
+            return await _replayed(request, call, outcome, _payment_answers)
+        seconds, payment_id = _preferred_seconds(request), outcome.payment.id
+        begun = _Begun(
             call,
-            payment.id,
+            payment_id,
             _payment_answers,
+            answers.of_payment(outcome.payment),
+            begin=partial(queueing.enqueue_together, tasks.advance, str(outcome.saga_id)),
+            seconds=seconds or 0,
+        )
+        if seconds is not None:
+            return begun
+        # Without a preference a top-up waits for one attempt at the gateway.
+        return replace(
             begun,
-            begin,
             seconds=settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS,
-            is_attempted=lambda: top_ups.is_attempted(payment.id),
+            is_attempted=lambda: in_thread(top_ups.is_attempted, payment_id),
         )
 
 
-def _wait_for_capacity(call: Keyed) -> None:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A call whose payment is durable, and all that its answer needs: what waits for it keeps no more."""
+
+    call: Keyed
+    subject_id: UUID
+    read: Read
+    answer: Answer
+    begin: Begin
+    seconds: float
+    is_attempted: IsAttempted = never
+
+
+async def _placed(wish: Wish) -> Any:
+    """Place an order in the batch of this process, or in a thread where the strategy in force needs one."""
+    batcher = checkout.batcher()
+    if batcher is None:
+        return await in_thread(checkout.place, wish, group="place", owner=wish.account_id)
+    if batcher.busy_seconds() > LONG_SECONDS:
+        await in_thread(claims.require, wish.keyed.claim, owner=wish.account_id)
+    return await decided(batcher, wish)
+
+
+async def _wait_for_capacity(call: Keyed) -> None:
     """Hold a call that starts a payment while the workers are behind; a repeat starts none.
 
     Raises `Overloaded` and `KeyReused`.
     """
-    if backlog.is_behind() and idempotency.find(call) is None:
-        backlog.wait_for_capacity()
+    if await backlog.is_behind() and await keyed_calls.find(call) is None:
+        await backlog.wait_for_capacity()
 
 
-def _counted(
-    request: Request, call: Keyed, limit: RateLimit, work: Callable[[], Any], *, is_charged: bool
+async def _counted(
+    request: Request, call: Keyed, limit: RateLimit, work: Callable[[], Awaitable[Any]], *, is_charged: bool
 ) -> Any:
     """The outcome of `work`, counted as a call of the account; staff and repeats are not.
 
@@ -337,13 +384,17 @@ def _counted(
     many of its payments were declined or may yet be; a repeat is answered all the same.
     """
     if request.user.is_staff:
-        return work()
+        return await work()
+
+    async def counted() -> Any:
+        with limit.counting(call.account_id) as counting:
+            counting.outcome = await work()
+        return counting.outcome
+
     try:
-        if is_charged:
-            return card_limits.counted(call.account_id, lambda: limit.counted(call.account_id, work))
-        return limit.counted(call.account_id, work)
+        return await (card_limits.counted(call.account_id, counted) if is_charged else counted())
     except Throttled:
-        known = idempotency.find(call)
+        known = await keyed_calls.find(call)
         if known is None:
             raise
         return known
@@ -381,40 +432,44 @@ def _payment_answers(payment_ids: Sequence[UUID]) -> dict[UUID, Answer]:
     return {payment.id: answers.of_payment(payment) for payment in payments}
 
 
-def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -> HttpResponse:
+async def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -> Response:
     if replay.answer:
         return keyed_calls.respond(replay.answer, is_replay=True)
     assert replay.reference
-    seconds = preferences.wait_seconds(request.header("Prefer")) or 0
-    told = looking.look(call, replay.reference, read, seconds=seconds)
+    try:
+        told = await looking.look(call, replay.reference, read, seconds=_preferred_seconds(request) or 0)
+    except Overloaded as error:
+        # Which says that nothing was done.
+        raise Unavailable("This was begun before; it can't be looked at just now. Ask again.") from error
     assert told
     return keyed_calls.respond(told, is_replay=True)
 
 
-def _begun(
-    request: Request,
-    call: Keyed,
-    subject_id: UUID,
-    read: Read,
-    begun: Answer,
-    begin: Begin,
-    *,
-    seconds: float | None = None,
-    is_attempted: IsAttempted = never,
-) -> HttpResponse:
-    """The answer of a call whose payment is durable: `begun` while the database can't tell more.
+def _preferred_seconds(request: Request) -> int | None:
+    """How long the caller would wait, if they say."""
+    return preferences.wait_seconds(request.header("Prefer"))
 
-    `begin` has it advanced by a worker. It waits for so many seconds, else as the caller prefers. It never
-    answers 503: that would say that nothing was done, and it is done, and goes on.
+
+async def _answered(begun: "Response | _Begun") -> Response:
+    """The response, after the wait for a payment that has begun: its first answer while that is all there is.
+
+    Its `begin` has a worker advance it. It never answers 503: that would say that nothing was done, and it is
+    done, and goes on.
     """
-    if seconds is None:
-        seconds = preferences.wait_seconds(request.header("Prefer")) or 0
+    if isinstance(begun, Response):
+        return begun
     try:
-        told = (
-            looking.look(call, subject_id, read, seconds=seconds, begin=begin, is_attempted=is_attempted)
-            or begun
+        told = await looking.look(
+            begun.call,
+            begun.subject_id,
+            begun.read,
+            seconds=begun.seconds,
+            begin=begun.begin,
+            is_attempted=begun.is_attempted,
         )
     except (DatabaseFailure, Unavailable) as error:
-        log.warning("a payment has begun, and can't be looked at", subject=str(subject_id), error=str(error))
-        told = begun
-    return keyed_calls.respond(told, is_replay=False)
+        log.warning(
+            "a payment has begun, and can't be looked at", subject=str(begun.subject_id), error=str(error)
+        )
+        told = None
+    return keyed_calls.respond(told or begun.answer, is_replay=False)

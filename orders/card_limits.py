@@ -8,8 +8,9 @@ Redis, and a place taken in Redis stands for each payment that is being begun an
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -18,6 +19,7 @@ from django.conf import settings
 from payments.models import Payment
 from shop import clock, declines, redis
 from shop.configuration import Rate
+from shop.event_loop import LOOK_UPS, in_thread, soon
 from shop.rate_limits import DECLINES
 
 T = TypeVar("T")
@@ -48,16 +50,18 @@ _begun_before: dict[int, int] = {}
 _began_at = float("-inf")
 
 
-def counted(account_id: int, work: Callable[[], T]) -> T:
+async def counted(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
     """The outcome of `work`, which begins a payment by card and is durable when it returns.
 
     Raises `Throttled`, before any work is done, when so many of the account's payments were declined or may
     yet be that one more could pass the rate.
     """
-    declines.require_few(account_id)
+    if declines.needs_reading(account_id):
+        await in_thread(declines.require_few, account_id, owner=account_id, pool=LOOK_UPS)
+    DECLINES.require_room(account_id)
     rate = DECLINES.rate
     if rate is None:
-        return work()
+        return await work()
     with _mutex:
         if time.monotonic() - _began_at >= rate.seconds or len(_begun) >= MOST_ACCOUNTS:
             _age()
@@ -69,8 +73,8 @@ def counted(account_id: int, work: Callable[[], T]) -> T:
     begun += _begun_before.get(account_id, 0)
     try:
         if begun > rate.times // UNASKED_SHARE or declines.is_watched(account_id):
-            return _asked(account_id, rate, others, work)
-        return work()
+            return await _asked(account_id, rate, others, work)
+        return await work()
     finally:
         with _mutex:
             left = _under_way.pop(account_id) - 1
@@ -104,23 +108,33 @@ def _age() -> None:
     _begun, _begun_before, _began_at = {}, _begun, time.monotonic()
 
 
-def _asked(account_id: int, rate: Rate, others: int, work: Callable[[], T]) -> T:
-    """The outcome of `work`, if all that is known of the account leaves room for it.
+async def _asked(account_id: int, rate: Rate, others: int, work: Callable[[], Awaitable[T]]) -> T:
+    """The outcome of `work`, if all that is known of the account leaves room for it."""
+    key, place = f"{PLACES}{account_id}", uuid4().hex
+    try:
+        await in_thread(_require_room, account_id, rate, others, key, place, owner=account_id)
+        return await work()
+    finally:
+        soon(partial(_leave, key, place))
+
+
+def _require_room(account_id: int, rate: Rate, others: int, key: str, place: str) -> None:
+    """Take a place, or raise `Throttled`.
 
     The place comes first, then the payments, then the declines: what moves on meanwhile counts twice, never
     not at all.
     """
-    key, place, now = f"{PLACES}{account_id}", uuid4().hex, clock.now().timestamp()
+    now = clock.now().timestamp()
     elsewhere: int = redis.attempt(
         lambda client: client.eval(TAKE, 1, key, now, rate.times, PLACE_SECONDS, place), otherwise=0
     )
-    try:
-        besides = max(others, elsewhere) + unsettled(account_id, rate)
-        DECLINES.read(account_id)
-        DECLINES.require_room(account_id, besides=besides)
-        return work()
-    finally:
-        redis.attempt(lambda client: client.zrem(key, place), otherwise=0)
+    besides = max(others, elsewhere) + unsettled(account_id, rate)
+    DECLINES.read(account_id)
+    DECLINES.require_room(account_id, besides=besides)
+
+
+def _leave(key: str, place: str) -> None:
+    redis.attempt(lambda client: client.zrem(key, place), otherwise=0)
 
 
 def _first_id(at: datetime) -> UUID:

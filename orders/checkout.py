@@ -8,6 +8,7 @@ from django.conf import settings
 
 from orders.deciding import Placed, Wish
 from orders.strategies import Strategy, group_commit, optimistic, pessimistic, redis_gate
+from shop.group_commit import Batcher
 from shop.idempotency import Replay
 
 STRATEGIES: dict[str, Strategy] = {
@@ -22,8 +23,13 @@ def place(wish: Wish) -> Placed | Replay:
     """Place an order: its stock is reserved, its coupon held, its answer recorded under its key.
 
     Durable when it returns; repeating the key gives a `Replay`. The call's claim, if it has one, is taken.
-    Raises `InFlight` while a twin has it elsewhere, `NotFound` `product_not_found`, `Rejected`
+    Raises `InFlight` while a duplicate has it elsewhere, `NotFound` `product_not_found`, `Rejected`
     `insufficient_stock`, `coupon_not_usable`, `insufficient_points` or `conflict`, `Invalid` when the points
     exceed the total or a card is missing, `KeyReused`, `Overloaded`, `Unavailable`.
     """
     return STRATEGIES[settings.INVENTORY_STRATEGY](wish)
+
+
+def batcher() -> Batcher[Wish, Placed | Replay] | None:
+    """The batcher that a request may enter without a thread of its own; None where `place` does more."""
+    return group_commit.BATCHER if settings.INVENTORY_STRATEGY == "group_commit" else None

@@ -3,11 +3,12 @@
 Who waits is woken when it has settled (`shop.wakeups`), by the dozen as it settles by the dozen.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from shop import idempotency, wakeups
+from shop.event_loop import decided
 from shop.group_commit import Batcher
 from shop.idempotency import Answer, Keyed
 
@@ -17,11 +18,11 @@ Read = Callable[[Sequence[UUID]], Mapping[UUID, Answer]]
 """The answers about these orders, or payments, as they stand."""
 Begin = Callable[[], None]
 """Has a worker advance a payment."""
-IsAttempted = Callable[[], bool]
+IsAttempted = Callable[[], Awaitable[bool]]
 """Whether the payment was attempted, where an answer that isn't settled is enough then."""
 
 
-def never() -> bool:
+async def never() -> bool:
     """The default: only a settled answer ends the wait."""
     return False
 
@@ -35,7 +36,7 @@ class _Look:
     read: Read
 
 
-def look(
+async def look(
     call: Keyed,
     subject_id: UUID,
     read: Read,
@@ -51,18 +52,20 @@ def look(
     """
     answers: list[Answer] = []
 
-    def is_over() -> bool:
+    async def is_over() -> bool:
         # Asked first: the answer then shows at least that attempt.
-        is_enough = is_attempted()
-        answers.append(_batcher.submit(_Look(call, subject_id, read)))
+        is_enough = await is_attempted()
+        answers.append(await decided(_batcher, _Look(call, subject_id, read)))
         return is_enough or answers[-1].status != OPEN
 
     if seconds:
-        wakeups.wait(str(subject_id), is_settled=is_over, seconds=seconds, begin=begin)
+        await wakeups.wait(
+            str(subject_id), is_settled=is_over, seconds=seconds, begin=begin, owner=call.account_id
+        )
     elif begin:
         begin()
     else:
-        is_over()
+        await is_over()
     return answers[-1] if answers else None
 
 

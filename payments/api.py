@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from payments import bodies, finding, granting, ledger
@@ -42,7 +41,7 @@ class Grants(View):
         request=bodies.GrantInput,
         responses={201: bodies.EntryBody} | schema.refusals({403: ["permission_denied"], 404: ["not_found"]}),
     )
-    def post(self, request: Request) -> HttpResponse:
+    def post(self, request: Request) -> Response:
         staff_may(request, "payments.add_transfer")
         call = keyed_calls.keyed(request, _granted)
         asked = read(bodies.GrantInput, request)

@@ -40,10 +40,13 @@ def of(request: HttpRequest | Request) -> str:
     Raises `AddressUnknown` when one of these n is missing or no address: the proxy's own address in its place
     would be shared by all clients, and mean nothing.
     """
-    peer = str(request.META.get("REMOTE_ADDR", ""))
+    if isinstance(request, Request):
+        peer, forwarded = request.peer, request.header("X-Forwarded-For") or ""
+    else:
+        peer, forwarded = request.META.get("REMOTE_ADDR", ""), request.META.get(FORWARDED, "")
     if settings.TRUSTED_PROXIES < 1:
         return _plain(peer) or peer
-    hops = str(request.META.get(FORWARDED, "")).split(",")[-settings.TRUSTED_PROXIES :]
+    hops = forwarded.split(",")[-settings.TRUSTED_PROXIES :]
     appended = [_plain(hop) for hop in hops]
     if len(appended) < settings.TRUSTED_PROXIES or not all(appended):
         raise AddressUnknown

@@ -1,7 +1,8 @@
 """System checks: settings that API dispatch ignores stop the process at its start.
 
-`shop.calls` takes calls past the middlewares that only pages need, and past most of what REST framework's own
-dispatch does. A throttle on a view, or a middleware for every request, would look right there and do nothing.
+The web server's calls of the API pass no middleware, and `shop.calls` leaves out most of what REST
+framework's own dispatch does. A throttle on a view, or a middleware for every request, would look right there
+and do nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,10 @@ FOR_PAGES_ONLY = {
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 }
-"""Middlewares that calls of the API do without; any other stands before `shop.calls.straight`."""
+"""Middlewares that calls of the API do without."""
+
+DONE_BY_CALLS = {"shop.counting.Requests", "shop.middleware.request_id", STRAIGHT}
+"""Middlewares whose work `shop.calls` does for the web server's calls."""
 
 ALLOWED: dict[str, tuple[Sequence[Any], ...]] = {
     "throttle_classes": ([],),
@@ -75,13 +79,13 @@ def refuse_what_is_ignored() -> None:
 
 def _middlewares(names: Sequence[str]) -> Iterator[CheckMessage]:
     if STRAIGHT not in names:
-        yield Error(f"MIDDLEWARE lacks {STRAIGHT}.", hint="Calls of the API need it.", id="shop.E001")
-        return
-    for name in names[names.index(STRAIGHT) + 1 :]:
-        if name not in FOR_PAGES_ONLY:
+        hint = "Calls that Django's test client and runserver make need it."
+        yield Error(f"MIDDLEWARE lacks {STRAIGHT}.", hint=hint, id="shop.E001")
+    for name in names:
+        if name not in FOR_PAGES_ONLY | DONE_BY_CALLS:
             yield Error(
                 f"MIDDLEWARE has {name}, which calls of the API don't pass.",
-                hint=f"Put it before {STRAIGHT}, or name it in shop.checks.FOR_PAGES_ONLY.",
+                hint="Do in shop.calls what it is for, or name it in shop.checks.FOR_PAGES_ONLY.",
                 id="shop.E002",
             )
 

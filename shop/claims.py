@@ -1,4 +1,4 @@
-"""Claims on idempotency keys in Redis, under a lease: a twin in another process finds its first in flight.
+"""Claims on idempotency keys in Redis, under a lease: a duplicate elsewhere finds the first in flight.
 
 The calls of a batch share one way to Redis, and what has ended by then is let go on it too. Without Redis a
 claim counts as had, and the database has the last word.
@@ -92,7 +92,7 @@ def require(claim: Claim | None) -> None:
 
 
 def let_go_later(claim: Claim) -> None:
-    """Let go of it on the next way to Redis: for a call whose answer every twin finds recorded."""
+    """Let go of it on the next way to Redis: for a call whose answer every duplicate finds recorded."""
     _ended.append(claim)
 
 

@@ -25,14 +25,19 @@ class Requests:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began_at = time.perf_counter()
         response = self._handler(request)
-        view = request.resolver_match.view_name if request.resolver_match else "<unnamed view>"
-        method = request.method if request.method in METHODS else "<invalid method>"
-        _responses(view, method, response.status_code).inc()
-        _seconds(view, method).observe(time.perf_counter() - began_at)
+        view = request.resolver_match.view_name if request.resolver_match else ""
+        count(view, request.method, response.status_code, time.perf_counter() - began_at)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
         _metrics().exceptions_by_type.labels(type=type(exception).__name__).inc()
+
+
+def count(view: str, method: str | None, status: int, seconds: float) -> None:
+    """Count a request that was answered so, after so many seconds."""
+    view, method = view or "<unnamed view>", method if method in METHODS else "<invalid method>"
+    _responses(view, method, status).inc()
+    _seconds(view, method).observe(seconds)
 
 
 @lru_cache

@@ -42,6 +42,11 @@ def count(account_ids: Collection[int]) -> None:
         redis.attempt(lambda client: _watch(client, until, now), otherwise=None)
 
 
+def needs_reading(account_id: int) -> bool:
+    """Whether `require_few` would ask Redis now: about this account, or which accounts are watched."""
+    return account_id in _watched or (time.monotonic() - _read_at >= REREAD_SECONDS and not _mutex.locked())
+
+
 def require_few(account_id: int) -> None:
     """Raise `Throttled` if too many payments of the account were declined of late."""
     if time.monotonic() - _read_at >= REREAD_SECONDS:

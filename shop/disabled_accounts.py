@@ -4,14 +4,19 @@ Access tokens are verified without a query; what they can't tell is that the acc
 Each process keeps the set of disabled accounts, and the first request past its age reads it anew.
 """
 
+import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 from structlog import get_logger
 
+from shop import transactions
+from shop.group_commit import Batcher
+from shop.thread_pool import ThreadPool
 from shop.transactions import DatabaseAway
 
 log = get_logger(__name__)
@@ -42,10 +47,42 @@ def is_disabled(account_id: int) -> bool:
 
     Raises `DatabaseAway` when that can't be told.
     """
+    refresh()
+    return is_known_as_disabled(account_id)
+
+
+def is_known_as_disabled(account_id: int) -> bool:
+    """The same without a query, for an event loop: where `is_refresh_due`, ask the `REFRESHER` first."""
+    return account_id in _young_enough(_known).ids
+
+
+def is_refresh_due() -> bool:
+    """Whether this request should refresh what is known; one at a time, unless it is too old to go by."""
+    age = _known.age()
+    return age >= OLDEST_SECONDS or (age >= REREAD_SECONDS and not REFRESHER.is_busy())
+
+
+def refresh() -> None:
+    """Read the set anew, if it is due. Raises `DatabaseAway` when that fails and the last one is too old."""
     known = _known
     if known.age() >= REREAD_SECONDS:
-        known = _reread(known)
-    return account_id in known.ids
+        _reread(known)
+
+
+def _refresh_for(requests: Sequence[None]) -> Sequence[None]:
+    refresh()
+    return requests
+
+
+# In a thread of its own: calls whose views or batches are slow must not hold up all others at their sign-in.
+REFRESHER: Batcher[None, None] = Batcher(
+    _refresh_for,
+    run=transactions.as_it_is,
+    max_batch=sys.maxsize,
+    wait_seconds=OLDEST_SECONDS,
+    leaders=ThreadPool("disabled-accounts", threads=1, max_waiting=sys.maxsize),
+)
+"""Requests that need a refresh at once share it. Raises what `refresh` and `Batcher.submit` raise."""
 
 
 def forget() -> None:

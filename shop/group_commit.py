@@ -81,6 +81,7 @@ class Batcher(Generic[Request, Outcome]):
     A request waits at most `wait_seconds` for its turn, and as long again for its outcome. Where batches are
     so quick that few requests would share one, `min_interval_seconds` is the least time between the
     beginnings of two. Where requests come in bursts a leader waits `linger_seconds` for the rest of a burst.
+    `leaders` is for a batcher that must not wait for others: a pool of its own.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Batcher(Generic[Request, Outcome]):
         linger_seconds: float = 0.0,
         run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run_batch,
         rows_of: Callable[[Request], Iterable[Row]] | None = None,
+        leaders: ThreadPool | None = None,
     ) -> None:
         self.look_seconds = min(wait_seconds / 4, LOOK_SECONDS)
         self._decide = decide
@@ -105,6 +107,7 @@ class Batcher(Generic[Request, Outcome]):
         self._linger_seconds = linger_seconds
         self._began_at = float("-inf")
         self._run = run
+        self._own_leaders = leaders
         self._mutex = threading.Lock()
         # A queue that isn't empty has a lead.
         self._queue: deque[_Entry[Request]] = deque()
@@ -168,10 +171,13 @@ class Batcher(Generic[Request, Outcome]):
         self._answer(late, [_late() for _ in late])
         self._answer(lost, [_unknown() for _ in lost])
 
+    def _leaders(self) -> ThreadPool:
+        return self._own_leaders or LEADERS
+
     def _start_lead(self) -> None:
         """With the mutex held: have a thread of the pool lead. Raises `Overloaded` if it has no thread."""
         lead: _Lead[Request] = _Lead()
-        LEADERS.start(partial(self._run_lead, lead))
+        self._leaders().start(partial(self._run_lead, lead))
         self._lead = lead
         _overdue_watch.add(self)
 
@@ -188,9 +194,9 @@ class Batcher(Generic[Request, Outcome]):
                 self._decide_batch(batch)
                 lead.batch, lead.since = (), time.monotonic()
                 look_after_connection()
-                if LEADERS.waiting():
+                if self._leaders().waiting():
                     # Other batchers have waited for a leader: they go first.
-                    LEADERS.start(partial(self._run_lead, lead))
+                    self._leaders().start(partial(self._run_lead, lead))
                     return
         except BaseException:
             with self._mutex:

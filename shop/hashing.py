@@ -18,7 +18,7 @@ from shop import threads
 from shop.errors import Overloaded
 
 # More at once than these would leave buyers neither processors nor threads.
-AT_ONCE = 2
+AT_ONCE = min(2, threads.OURS.hashing)
 IN_LINE = threads.OURS.hashing - AT_ONCE
 OF_ONE = 2
 WAIT_SECONDS = 5.0

@@ -153,13 +153,16 @@ def told(row: IdempotencyKey, again: Keyed) -> Replay | KeyReused:
 
 def find(call: Keyed) -> Replay | None:
     """What is recorded for this call. Raises `KeyReused` when the key came with another request."""
-    row = seen([call]).get(call.name)
-    if row is None:
-        return None
-    known = told(row, call)
+    [known] = find_all([call])
     if isinstance(known, KeyReused):
         raise known
     return known
+
+
+def find_all(calls: Sequence[Keyed]) -> list[Replay | KeyReused | None]:
+    """What is recorded for each of these calls, by one statement."""
+    found = seen(calls)
+    return [told(found[call.name], call) if call.name in found else None for call in calls]
 
 
 def record(effects: Sequence[Effect]) -> None:

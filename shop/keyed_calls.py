@@ -1,26 +1,28 @@
 """Keyed calls at the edge: the `Idempotency-Key` header, calls in flight, and replays.
 
-A call in flight is claimed in this process and in Redis, under a lease: a twin that arrives meanwhile
-waits up to a second for the first's answer. Work that is decided in batches takes its claims by the batch,
-all others take one of their own. Without Redis the claim knows this process only, and the
-database's locks and unique constraint do the rest.
+A call in flight is claimed in this process and in Redis, under a lease. A duplicate, of the same account and
+key, that arrives meanwhile waits up to a second for the first's answer. Work that is decided in batches takes
+its claims by the batch, all other work takes one of its own. Without Redis the claim knows this process only,
+and the database's locks and unique constraint do the rest.
 """
 
 import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import orjson
-from django.http import HttpResponse
 
-from shop import claims, idempotency
-from shop.calls import Request
+from shop import claims, event_loop, idempotency, transactions
+from shop.calls import Request, Response
 from shop.claims import Claim, InFlight
-from shop.errors import Invalid
+from shop.errors import Invalid, Overloaded
+from shop.event_loop import Signal, decided, in_thread
+from shop.group_commit import Batcher
+from shop.http.responses import JSON, PROBLEM
 from shop.idempotency import Answer, Keyed, Replay
 from shop.permissions import account_id
 
@@ -29,7 +31,10 @@ PATIENCE_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.2
 
 _mutex = threading.Lock()
-_running: dict[tuple[int, str], threading.Event] = {}
+# One account may send a crowd of duplicates: a look-up for each would take more threads than it may hold.
+_finder: Batcher[Keyed, Replay | None] = Batcher(idempotency.find_all, run=transactions.read)
+# The calls that run in this process, with the duplicates of each that wait for it here.
+_running: dict[tuple[int, str], set[Signal]] = {}
 
 
 def keyed(request: Request, answer: Callable[[Any], Answer | None]) -> Keyed:
@@ -48,37 +53,45 @@ def keyed(request: Request, answer: Callable[[Any], Answer | None]) -> Keyed:
 
 
 def perform(call: Keyed, work: Callable[[], Any]) -> Any:
-    """The outcome of `work`, or the `Replay` of a twin that was first.
+    """The outcome of `work`, or the `Replay` of a duplicate that was first; it blocks, for plain views.
 
-    Raises what `work` raises, `KeyReused`, and 409 `idempotency_key_in_flight` when the twin takes
+    Raises what `work` raises, `KeyReused`, and 409 `idempotency_key_in_flight` when the duplicate takes
     longer than a second.
     """
+    return event_loop.run(perform_in_thread(call, work))
+
+
+async def perform_in_thread(call: Keyed, work: Callable[[], Any]) -> Any:
+    """The same for views that are coroutines, with the work in a thread of the pool."""
     claim = _claim(call)
 
     def claimed() -> Any:
         claims.require(claim)
         return work()
 
-    return _performed(call, claim, claimed)
+    return await _performed(call, claim, lambda: in_thread(claimed, owner=call.account_id))
 
 
-def perform_together(call: Keyed, work: Callable[[], Any]) -> Any:
-    """The same for work that takes the call's claim itself, with those of others; it raises `InFlight`."""
-    return _performed(call, _claim(call), work)
+async def perform_together(call: Keyed, work: Callable[[], Awaitable[Any]]) -> Any:
+    """The same for work that is a coroutine and takes the call's claim itself, with those of its batch.
+
+    The work raises `InFlight` where the claim is another's: then it waits here, as duplicates do.
+    """
+    return await _performed(call, _claim(call), work)
 
 
 def _claim(call: Keyed) -> Claim:
     return call.claim or claims.of(call.account_id, call.key_hash)
 
 
-def _performed(call: Keyed, claim: Claim, work: Callable[[], Any]) -> Any:
+async def _performed(call: Keyed, claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
     deadline, pause = time.monotonic() + PATIENCE_SECONDS, SHORTEST_PAUSE_SECONDS
     while True:
         if _begin(call.name):
             with suppress(InFlight):
-                return _first(call.name, claim, work)
-        _wait_for_twin(call.name, seconds=pause)
-        known = idempotency.find(call)
+                return await _first(call.name, claim, work)
+        await _wait_for_duplicate(call.name, seconds=pause)
+        known = await find(call)
         if known:
             return known
         if time.monotonic() > deadline:
@@ -86,18 +99,26 @@ def _performed(call: Keyed, claim: Claim, work: Callable[[], Any]) -> Any:
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def respond(answer: Answer, *, is_replay: bool) -> HttpResponse:
+async def find(call: Keyed) -> Replay | None:
+    """What is recorded for the call; calls that ask together are read together.
+
+    Raises `KeyReused`, and what `Batcher.submit` raises.
+    """
+    return await decided(_finder, call)
+
+
+def respond(answer: Answer, *, is_replay: bool) -> Response:
     """The answer as a response; a repeated one says so."""
-    content_type = "application/problem+json" if answer.status >= 400 else "application/json; charset=utf-8"
-    response = HttpResponse(answer.body, status=answer.status, content_type=content_type)
+    headers = {}
     if answer.location:
-        response["Location"] = answer.location
+        headers["Location"] = answer.location
     if is_replay:
-        response["Idempotency-Replayed"] = "true"
-    return response
+        headers["Idempotency-Replayed"] = "true"
+    content_type = PROBLEM if answer.status >= 400 else JSON
+    return Response.of_bytes(answer.body, answer.status, content_type, headers)
 
 
-def respond_recorded(call: Keyed, outcome: Any) -> HttpResponse:
+def respond_recorded(call: Keyed, outcome: Any) -> Response:
     """The response of a call that is recorded at once: its own answer, or the replayed one."""
     if isinstance(outcome, Replay):
         assert outcome.answer is not None
@@ -108,49 +129,62 @@ def respond_recorded(call: Keyed, outcome: Any) -> HttpResponse:
 
 
 def _begin(name: tuple[int, str]) -> bool:
-    """Whether this call is the one with the key that runs in this process; False while a twin does."""
+    """Whether this call is the one with the key that runs in this process; False while a duplicate does."""
     with _mutex:
         if name in _running:
             return False
-        _running[name] = threading.Event()
+        _running[name] = set()
         return True
 
 
-def _first(name: tuple[int, str], claim: Claim, work: Callable[[], Any]) -> Any:
+async def _first(name: tuple[int, str], claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
     """Do the work, and let its claim go.
 
-    What was done is recorded, so that twins need no hurry to learn that it has ended: others who are on
-    their way let go of it. What failed may be tried again at once, anywhere.
+    What was done is recorded, and duplicates find it: so its claim goes with the next call of Redis, and in a
+    call of its own only when no other keyed call runs here. What failed may be tried again at once, anywhere:
+    its claim goes before the answer.
     """
     is_done, is_had = False, True
     try:
-        outcome = work()
+        outcome = await work()
         is_done = True
         return outcome
     except InFlight:
-        # Nothing to let go of: and it may be had the next time, while somebody is on the way to let go of it.
+        # The claim is another call's. To let go of it late could end our own, which we may have by then.
         is_had = False
         raise
     finally:
         if is_had:
             claims.let_go_later(claim)
         is_last = _end(name)
-        if is_last or not is_done:
-            claims.let_go()
+        if not is_done:
+            with suppress(Overloaded):
+                await in_thread(claims.let_go)
+        elif is_last:
+            event_loop.soon(claims.let_go)
 
 
 def _end(name: tuple[int, str]) -> bool:
-    """Wake the twins that wait here. Whether no keyed call runs here any more."""
+    """Wake the duplicates that wait here. Whether no keyed call runs here any more."""
     with _mutex:
-        _running.pop(name).set()
-        return not _running
+        duplicates = _running.pop(name)
+        is_last = not _running
+    for signal in duplicates:
+        signal.set()
+    return is_last
 
 
-def _wait_for_twin(name: tuple[int, str], *, seconds: float) -> None:
-    """Wait until the twin that runs here is done, at most `seconds`: it may run in another process."""
+async def _wait_for_duplicate(name: tuple[int, str], *, seconds: float) -> None:
+    """Wait until the duplicate that runs here is done, at most `seconds`: it may run in another process."""
+    signal = Signal()
     with _mutex:
-        twin = _running.get(name)
-    (twin or threading.Event()).wait(seconds)
+        waiting = _running.get(name)
+        if waiting is not None:
+            waiting.add(signal)
+    await signal.wait(seconds)
+    if waiting is not None:
+        with _mutex:
+            waiting.discard(signal)
 
 
 def _key(header: str | None) -> str:

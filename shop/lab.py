@@ -20,7 +20,7 @@ class NullInput(Input):
 
 class NullCoupon(View):
     @extend_schema(exclude=True)
-    def post(self, request: Request) -> Response:
+    async def post(self, request: Request) -> Response:
         """Answer in the shape of a coupon, having done nothing. There only with `LAB=1`."""
         if not settings.LAB:
             raise Http404

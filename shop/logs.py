@@ -1,12 +1,15 @@
 """Logs: one JSON object a line on standard error, each with the request's id."""
 
 import logging
+import re
 import sys
 from contextvars import ContextVar
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+from uuid_utils import uuid7
 
+GOOD_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -23,6 +26,11 @@ SHARED: list[Processor] = [
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+def name_of_request(given: str | None) -> str:
+    """The caller's `X-Request-ID` where it is sane, else a new one."""
+    return given if given and GOOD_NAME.fullmatch(given) else str(uuid7())
 
 
 class naming:  # noqa: N801 - reads as a word: `with logs.naming(...)`

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
 
 from shop import addresses, gauges, problems
-from shop.errors import NotAllowed, NotAuthenticated
+from shop.errors import FirstcomeError, NotAllowed, NotAuthenticated
 
 
 @csrf_exempt
@@ -21,8 +21,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
         answer.content += gauges.exposition()
         return answer
     if settings.METRICS_TOKEN:
-        return problems.of(NotAuthenticated("Metrics want `Authorization: Bearer METRICS_TOKEN`."))
-    return problems.of(NotAllowed("Metrics are for this machine; METRICS_TOKEN opens them to others."))
+        refusal: FirstcomeError = NotAuthenticated("Metrics want `Authorization: Bearer METRICS_TOKEN`.")
+    else:
+        refusal = NotAllowed("Metrics are for this machine; METRICS_TOKEN opens them to others.")
+    return problems.of(refusal).for_django()
 
 
 def _has_token(request: HttpRequest) -> bool:

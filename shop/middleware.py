@@ -1,19 +1,16 @@
 """What every request passes: an id for its logs, and problem+json where Django would answer HTML."""
 
-import re
 import threading
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
-from uuid_utils import uuid7
 
-from shop import journal, json_bodies, logs, problems, whole_bodies
+from shop import journal, json_bodies, logs, problems
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
+from shop.http.uploads import UPLOAD, Upload
 from shop.journal import Who
-from shop.whole_bodies import Upload
 
 Handler = Callable[[HttpRequest], HttpResponse]
-GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Pages for people; everything else is for programs.
 PAGES = ("/admin", "/api/docs", "/static")
 UPLOADS_HELD = 2
@@ -25,8 +22,7 @@ def request_id(handler: Handler) -> Handler:
     """Name each request, by the caller's `X-Request-ID` where it is sane, in logs and in the answer."""
 
     def named(request: HttpRequest) -> HttpResponse:
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        name = given if GOOD_ID.fullmatch(given) else str(uuid7())
+        name = logs.name_of_request(request.META.get("HTTP_X_REQUEST_ID"))
         with logs.naming(name), journal.acting(Who(request_id=name)):
             response = handler(request)
         response["X-Request-ID"] = name
@@ -50,7 +46,7 @@ def problems_everywhere(handler: Handler) -> Handler:
             code.get(response.status_code, "internal_error"),
             response.reason_phrase + ".",
             headers=allowed,
-        )
+        ).for_django()
 
     return answered
 
@@ -73,20 +69,21 @@ def uploads_of_staff(handler: Handler) -> Handler:
     """
 
     def checked(request: HttpRequest) -> HttpResponse:
-        upload: Upload | None = request.META.get(whole_bodies.UPLOAD)
+        upload: Upload | None = request.META.get(UPLOAD)
         if upload is None:
             return handler(request)
         if not (request.user.is_active and request.user.is_staff):
-            return problems.of(json_bodies.TooLarge())
+            return problems.of(json_bodies.TooLarge()).for_django()
         if not request.user.has_perms(upload.page.permissions):
-            return problems.of(NotAllowed("This account may not do that."))
+            return problems.of(NotAllowed("This account may not do that.")).for_django()
         if not uploads_held.acquire(blocking=False):
-            return problems.of(Overloaded("Other uploads are being worked on; nothing was done. Try again."))
+            busy = Overloaded("Other uploads are being worked on; nothing was done. Try again.")
+            return problems.of(busy).for_django()
         try:
             upload.fetch()
             return handler(request)
         except FirstcomeError as error:
-            return problems.of(error)
+            return problems.of(error).for_django()
         finally:
             uploads_held.release()
 

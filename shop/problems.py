@@ -1,7 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457): the one place where errors become HTTP."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
@@ -11,6 +11,7 @@ from rest_framework import exceptions
 from structlog import get_logger
 
 from shop import errors, json_bodies, transactions
+from shop.http.responses import PROBLEM, Response
 
 log = get_logger(__name__)
 
@@ -51,7 +52,7 @@ def problem(
     title: str = "",
     headers: Mapping[str, str] | None = None,
     **extra: Any,
-) -> HttpResponse:
+) -> Response:
     """One problem as a response. `type` is `about:blank`'s better sister: a URN that names the code."""
     body = {
         "type": f"urn:firstcome:problem:{code}",
@@ -61,15 +62,10 @@ def problem(
         "code": code,
         **extra,
     }
-    return HttpResponse(
-        json_bodies.dump(body),
-        status=status,
-        content_type="application/problem+json",
-        headers=dict(headers or {}),
-    )
+    return Response.of_bytes(json_bodies.dump(body), status, PROBLEM, headers)
 
 
-def of(error: Exception) -> HttpResponse:
+def of(error: Exception) -> Response:
     """The problem that an error is; an error that nobody foresaw is logged and told as 500."""
     match error:
         case errors.FirstcomeError():
@@ -90,38 +86,42 @@ def of(error: Exception) -> HttpResponse:
     return problem(500, "internal_error", "Something went wrong here. It has been logged.")
 
 
-def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """REST framework's exception handler. A method that isn't there is 405 even to who isn't signed in."""
-    method, allowed = context["request"].method, context["view"].allowed_methods
+def handle(error: Exception, method: str, allowed: Sequence[str]) -> Response:
+    """The problem of a call. A method that isn't there is 405 even to who isn't signed in."""
     if isinstance(error, exceptions.NotAuthenticated) and method not in allowed:
         error = exceptions.MethodNotAllowed(method)
     response = of(error)
     if response.status_code == 405:
-        response["Allow"] = ", ".join(allowed)
+        response.headers["Allow"] = ", ".join(allowed)
     return response
 
 
+def handle_in_rest_framework(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """REST framework's exception handler, for its own pages."""
+    return handle(error, context["request"].method, context["view"].allowed_methods).for_django()
+
+
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(404, "not_found", "There is nothing at this address.")
+    return problem(404, "not_found", "There is nothing at this address.").for_django()
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Outside REST framework; Django is still handling the error, and has logged it."""
     error = sys.exception()
     if isinstance(error, DatabaseFailure) and transactions.is_lost(error):
-        return of(error)
-    return problem(500, "internal_error", "Something went wrong here. It has been logged.")
+        return of(error).for_django()
+    return problem(500, "internal_error", "Something went wrong here. It has been logged.").for_django()
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(400, "invalid", "The request can't be understood.")
+    return problem(400, "invalid", "The request can't be understood.").for_django()
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(403, "permission_denied", "This account may not do that.")
+    return problem(403, "permission_denied", "This account may not do that.").for_django()
 
 
-def _ours(error: errors.FirstcomeError) -> HttpResponse:
+def _ours(error: errors.FirstcomeError) -> Response:
     status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if status == 401:
@@ -136,7 +136,7 @@ def _ours(error: errors.FirstcomeError) -> HttpResponse:
     )
 
 
-def _of_rest_framework(error: exceptions.APIException) -> HttpResponse:
+def _of_rest_framework(error: exceptions.APIException) -> Response:
     code = {
         "authentication_failed": "token_invalid",
         "parse_error": "malformed_json",

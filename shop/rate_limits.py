@@ -11,9 +11,11 @@ import struct
 import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any
 
 from django.conf import settings
 from prometheus_client import Counter
@@ -25,7 +27,6 @@ from shop.configuration import Rate
 from shop.errors import Throttled, Unavailable
 from shop.idempotency import Replay
 
-T = TypeVar("T")
 log = get_logger(__name__)
 THROTTLED = Counter("firstcome_throttled", "Calls refused because an account made too many.", ["limit"])
 # How far the clocks of processes may be apart. What is later was counted before the clock went back.
@@ -106,6 +107,13 @@ class _Window:
         self.times = array("d", [instant for instant in self.times if horizon < instant <= latest])
 
 
+@dataclass(slots=True)
+class Counting:
+    """A call that is being counted, and what came of it."""
+
+    outcome: Any = None
+
+
 class RateLimit:
     """At most so many calls of an account within any window of time, as the setting says; None: no limit."""
 
@@ -132,14 +140,16 @@ class RateLimit:
             self._require_room(window, rate, now)
             self._add(account_id, window, now)
 
-    def counted(self, account_id: int, work: Callable[[], T]) -> T:
-        """The outcome of `work`, counted as one call but for repeats and where the shop is unavailable.
+    @contextmanager
+    def counting(self, account_id: int) -> Iterator["Counting"]:
+        """Count the block as one call, but for repeats and where the shop is unavailable.
 
-        Raises `Throttled` before any work is done, and what `work` raises.
+        The block says by `Counting.outcome` what came of it. Raises `Throttled` before it begins.
         """
-        rate = self.rate
+        counting, rate = Counting(), self.rate
         if rate is None:
-            return work()
+            yield counting
+            return
         now = clock.now().timestamp()
         with self._mutex:
             window = self._window(account_id)
@@ -147,9 +157,8 @@ class RateLimit:
             window.held += 1
         is_counted = True
         try:
-            outcome = work()
-            is_counted = not isinstance(outcome, Replay)
-            return outcome
+            yield counting
+            is_counted = not isinstance(counting.outcome, Replay)
         except (InFlight, Unavailable):
             is_counted = False
             raise

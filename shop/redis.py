@@ -5,6 +5,7 @@ redis-py retries by default, which repeats calls that must not be repeated (redi
 pool in settings is made without retries.
 """
 
+from asyncio import _get_running_loop as running_loop
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -21,7 +22,9 @@ _breaker = Breaker()
 
 
 def client() -> Redis:
-    """The process's pooled client."""
+    """The process's pooled client. On an event loop, which it would block, it raises `RuntimeError`."""
+    if running_loop() is not None:
+        raise RuntimeError("Redis is called on an event loop: call it by shop.event_loop.in_thread.")
     connection: Redis = get_redis_connection("default")
     return connection
 

@@ -129,7 +129,7 @@ def refused(name: str, error: FirstcomeError) -> OpenApiExample:
     response = problems.of(error)
     return OpenApiExample(
         name,
-        value=orjson.loads(response.content),
+        value=orjson.loads(response.body),
         media_type=PROBLEM_TYPE,
         status_codes=[str(response.status_code)],
         response_only=True,

@@ -40,6 +40,7 @@ if HTTPS:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
 WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
 WEB_THREADS = number("WEB_THREADS", 64, least=2)
+WAITING_REQUESTS = number("WAITING_REQUESTS", 20_000, least=0)
 WEB_OWN_PROCESSOR = flag("WEB_OWN_PROCESSOR")
 # Open at once, from one IPv4 address or IPv6 /64, in each web process; where no proxy is in front.
 CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
@@ -70,7 +71,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "shop.counting.Requests",
     "shop.middleware.request_id",
-    # Calls of the API go to their view from here, past what only pages need.
+    # The calls that Django's test client and `runserver` make of the API go to their view from here.
     "shop.calls.straight",
     "shop.middleware.problems_everywhere",
     "django.middleware.security.SecurityMiddleware",
@@ -86,7 +87,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "shop.urls"
-WSGI_APPLICATION = "shop.wsgi.application"
+ASGI_APPLICATION = "shop.asgi.application"
 APPEND_SLASH = False
 TEMPLATES = [
     {
@@ -219,7 +220,7 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.json_bodies.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "shop.schema_generation.Operations",
     "DEFAULT_VERSIONING_CLASS": None,
-    "EXCEPTION_HANDLER": "shop.problems.handle",
+    "EXCEPTION_HANDLER": "shop.problems.handle_in_rest_framework",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 MAX_BODY_BYTES = 64 * 1024

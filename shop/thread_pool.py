@@ -51,7 +51,8 @@ class _Thread:
 class ThreadPool:
     """At most `threads` threads, made when they are needed, that end after `idle_seconds` without work.
 
-    At most `max_waiting` works wait for a thread.
+    At most `max_waiting` works wait for a thread, of one group half as many: a slow group leaves room to wait
+    for all others.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ThreadPool:
         self._max_threads = threads
         self._max_of_group = max(1, threads // 2)
         self._max_waiting = max_waiting
+        self._max_held_of_group = -(-max_waiting // 2)
         self._idle_seconds = idle_seconds
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
@@ -92,6 +94,8 @@ class ThreadPool:
             is_held = group is not None and self._of_group[group] >= self._max_of_group
             if (is_held or not self._has_place()) and self.waiting() >= self._max_waiting:
                 raise Overloaded("Too many requests are waiting; nothing was done.")
+            if is_held and len(self._held.get(group, ())) >= self._max_held_of_group:
+                raise Overloaded("Too many requests like this one are waiting; nothing was done.")
             if owner is not None:
                 if self._of_owner[owner] >= MOST_OF_ONE_OWNER:
                     raise Overloaded("Too many requests of this account are under way; nothing was done.")
@@ -112,7 +116,7 @@ class ThreadPool:
                     raise Overloaded("No thread could be started; nothing was done.")
 
     def busy(self) -> int:
-        """How many threads work."""
+        """How many threads are not idle, those that just begin or end among them (tests)."""
         return len(self._threads) - len(self._idle)
 
     def waiting(self) -> int:

@@ -1,9 +1,8 @@
 """How the threads of a web process are shared out; each keeps a database connection.
 
-A quarter leads batches (`shop.group_commit`), the others run calls. Bodies on their way, requests that sleep
-until something settles or the workers catch up, and passwords that are hashed or wait for it each have a
-bound of their own. All of them together leave an eighth of the threads free, at least one, for requests that
-only want an answer, such as /healthz. That takes four threads or more.
+A quarter leads batches (`shop.group_commit`), the others run calls and pages (`shop.event_loop`). Whatever
+only waits holds none. Passwords that are hashed or wait for it have a bound of their own, and leave an eighth
+of the threads, at least one of those that run calls. That takes four threads or more.
 """
 
 from typing import NamedTuple
@@ -19,20 +18,16 @@ class Shares(NamedTuple):
     calling: int
     """By calls: the others."""
     hashing: int
-    """By passwords, those in line included: an eighth; of few threads 4, or 2."""
-    reading: int
-    """By bodies: a quarter."""
-    sleeping: int
-    """By requests that sleep: a half, or what the others leave of it; none of four threads."""
+    """Of those that run calls, by passwords, those in line included: an eighth; of few threads 4, or 1."""
 
 
 def shares(threads: int) -> Shares:
     """The bounds for a process of so many threads, 2 or more."""
-    reading, eighth = max(1, threads // 4), max(1, threads // 8)
-    hashing = max(4 if threads >= 16 else 2, eighth)
-    sleeping = min(threads // 2, threads - reading - hashing - eighth)
+    eighth = max(1, threads // 8)
     leading = min(max(2, threads // 4), threads - 1)
-    return Shares(leading, threads - leading, hashing, reading, max(0, sleeping))
+    calling = threads - leading
+    hashing = min(max(4, eighth), calling - eighth) if threads >= 16 else min(2, calling - eighth)
+    return Shares(leading, calling, max(1, hashing))
 
 
 OURS = shares(settings.WEB_THREADS)

@@ -20,7 +20,7 @@ import django
 APPLICATION = "shop.asgi:application"
 MOST_OPEN_FILES = 2**20
 STOP_SECONDS = 35
-"""Longer than the longest `Prefer: wait`, which is 30 s."""
+"""For all that is under way: what waits is answered at once, other requests have a second less."""
 
 
 def main() -> None:

@@ -41,11 +41,10 @@ def known(campaign_id: int) -> Campaign | None:
 
     None for a campaign that may have something to give, or of which nothing is known.
     """
+    campaign, needs_look = known_at_once(campaign_id)
     seen = _seen.get(campaign_id)
-    if seen is None or time.monotonic() > seen.until + SECONDS_OF_INTEREST:
-        return None
-    if time.monotonic() < seen.until:
-        return seen.campaign
+    if seen is None or not needs_look:
+        return campaign
     # Who waited for another thread's look so long goes the way of one who knows nothing.
     if not seen.looking.acquire(timeout=SECONDS):
         return None
@@ -53,6 +52,14 @@ def known(campaign_id: int) -> Campaign | None:
         return _seen_again(seen) if _seen.get(campaign_id) is seen else None
     finally:
         seen.looking.release()
+
+
+def known_at_once(campaign_id: int) -> tuple[Campaign | None, bool]:
+    """What `known` says of the campaign if it needs no look in Redis or the database, and whether it does."""
+    seen, now = _seen.get(campaign_id), time.monotonic()
+    if seen is None or now > seen.until + SECONDS_OF_INTEREST:
+        return None, False
+    return (seen.campaign, False) if now < seen.until else (None, True)
 
 
 def look(campaign_id: int) -> None:

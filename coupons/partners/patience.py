@@ -1,4 +1,4 @@
-"""How long a process waits for partners: never with more than half of its threads, nor for one who is away.
+"""How long a process waits for partners: with half of its threads for calls, and not for one who is away.
 
 So a partner that hangs costs the campaigns that need it, and nobody else.
 """
@@ -13,6 +13,7 @@ from structlog import get_logger
 
 from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner
+from shop import threads
 from shop.circuit import Circuit
 from shop.errors import Unavailable
 
@@ -83,4 +84,4 @@ def _circuit(name: str) -> Circuit:
 
 @lru_cache
 def _places() -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore(max(1, settings.WEB_THREADS // 2))
+    return threading.BoundedSemaphore(max(1, threads.shares(settings.WEB_THREADS).calling // 2))

@@ -258,7 +258,7 @@ def test_staff_add_codes_and_see_the_pool(staff: Api) -> None:
         ("C", "available", None),
     ]
     assert set(rows[0]) == {"code", "status", "position", "added_at"}
-    assert [len(row["code"]) for row in rows[3:]] == [12, 12]
+    assert [len(row["code"]) for row in rows[3:]] == [14, 14]
     assert [row["code"] for row in staff.get(f"{path}?status=void").json()["results"]] == ["B"]
     assert len(staff.get(f"{path}?status=available").json()["results"]) == 3
     assert faults(staff.get(f"{path}?status=lost")) == [("status", "literal_error")]

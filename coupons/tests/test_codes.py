@@ -1,6 +1,7 @@
 """Codes: of the right shape, not guessable, and mistypings don't pass."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,7 @@ def test_every_place_of_a_code_behind_the_hour_is_random() -> None:
 
 def test_codes_of_an_hour_begin_alike_and_the_next_hours_sort_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     hours = [codes.hour_characters(NOON + seconds) for seconds in (0, 3_599, 3_600)]
-    monkeypatch.setattr("coupons.codes.time.time", lambda: NOON + 60)
+    monkeypatch.setattr(codes.clock, "now", lambda: datetime.fromtimestamp(NOON + 60, UTC))
 
     made = codes.make_several(100)
 

@@ -46,7 +46,7 @@ def test_the_line_is_served_in_its_order_and_the_rest_find_it_sold_out() -> None
 
     assert serving.serve_once() == 5
 
-    settled = [tickets.get(ticket_id=one.ticket.pk, owner_id=None) for one in queued]
+    settled = [tickets.READER.submit(one.ticket.pk) for one in queued]
     assert [one.ticket.status for one in settled] == ["issued"] * 3 + ["sold_out"] * 2
     assert [one.ticket.coupon and one.ticket.coupon.position for one in settled] == [1, 2, 3, None, None]
     assert {one.ahead for one in settled} == {0}
@@ -70,7 +70,7 @@ def test_a_ticket_waits_while_the_partner_is_told_to_forget_an_earlier_slot() ->
 
     serving.serve_once()
 
-    assert tickets.get(ticket_id=queued.ticket.pk, owner_id=None).ticket.status == "waiting"
+    assert tickets.READER.submit(queued.ticket.pk).ticket.status == "waiting"
 
 
 def test_once_served_the_coupon_is_answered_or_that_it_is_sold_out() -> None:
@@ -129,7 +129,7 @@ def test_an_account_that_does_not_exist_gets_none_and_the_line_goes_on() -> None
     serving.serve_once()
 
     assert QueueTicket.objects.get().status == "issued"
-    assert tickets.get(ticket_id=queued.ticket.pk, owner_id=account_id).ticket.coupon
+    assert tickets.READER.submit(queued.ticket.pk).ticket.coupon
     assert serving.serve_once() == 0
 
 
@@ -172,7 +172,7 @@ def test_a_line_is_served_to_its_end_when_the_strategy_changes() -> None:
     assert serving.serve_once() == 2
 
     assert isinstance(given, Issued)
-    settled = tickets.get(ticket_id=queued[1].ticket.pk, owner_id=second).ticket
+    settled = tickets.READER.submit(queued[1].ticket.pk).ticket
     assert settled.coupon and settled.coupon.code == given.coupon.code
     assert status_of(queued[0]) == "issued"
     assert positions(campaign) == [1, 2]

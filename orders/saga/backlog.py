@@ -15,7 +15,7 @@ from structlog import get_logger
 
 from orders.models import Saga
 from orders.saga.definitions import LEASE_SECONDS
-from shop import clock, wakeups
+from shop import clock, event_loop
 from shop.errors import Overloaded
 
 logger = get_logger(__name__)
@@ -23,6 +23,8 @@ logger = get_logger(__name__)
 MAX_BACKLOG_SECONDS = 1.5
 # How long a request is held before it is refused.
 MAX_HELD_SECONDS = 5.0
+# Requests of a process that are held at once; they hold no thread.
+MOST_HELD = 5_000
 # Between two measurements, which all requests of a process share.
 READ_INTERVAL_SECONDS = 0.2
 # Rows read per measurement, oldest first.
@@ -53,61 +55,67 @@ def _is_worker_alive(now: datetime) -> bool:
 
 
 class BacklogGate:
-    """Holds requests while the workers are behind, according to `read`; `held` bounds how many."""
+    """Holds requests while the workers are behind, according to `read`; at most `most_held` of them."""
 
     def __init__(
-        self, *, held: threading.BoundedSemaphore, read: Callable[[], float] = oldest_waiting_seconds
+        self, *, most_held: int = MOST_HELD, read: Callable[[], float] = oldest_waiting_seconds
     ) -> None:
         self._read = read
-        self._held = held
+        self._most_held = most_held
+        self._held = 0
         self._mutex = threading.Lock()
         self._waiting_seconds = 0.0
         self._read_at = float("-inf")
 
-    def wait_for_capacity(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Return once the workers are not behind. Raises `Overloaded` after `MAX_HELD_SECONDS`."""
-        if not self.is_behind():
+        if not await self.is_behind():
             return
-        if not self._held.acquire(blocking=False):
+        if self._held >= self._most_held:
             raise _overloaded()
+        self._held += 1
         try:
             ends_at = time.monotonic() + MAX_HELD_SECONDS
-            while self.is_behind():
+            while await self.is_behind():
                 if time.monotonic() > ends_at:
                     raise _overloaded()
-                time.sleep(READ_INTERVAL_SECONDS / 2)
+                await event_loop.sleep(READ_INTERVAL_SECONDS / 2)
         finally:
-            self._held.release()
+            self._held -= 1
 
-    def is_behind(self) -> bool:
+    async def is_behind(self) -> bool:
         """By the last measurement; one request at a time makes a new one, the others don't wait for it."""
         is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
         if is_old and self._mutex.acquire(blocking=False):
             try:
-                self._waiting_seconds = self._read()
-            except Error as error:
-                # The order's own transaction reports the database error.
-                logger.info("the backlog can't be read", error=str(error))
-                self._waiting_seconds = 0.0
+                await event_loop.in_thread(self._measure, pool=event_loop.LOOK_UPS)
             finally:
-                self._read_at = time.monotonic()
                 self._mutex.release()
         return self._waiting_seconds > MAX_BACKLOG_SECONDS
+
+    def _measure(self) -> None:
+        try:
+            self._waiting_seconds = self._read()
+        except Error as error:
+            # The order's own transaction reports the database error.
+            logger.info("the backlog can't be read", error=str(error))
+            self._waiting_seconds = 0.0
+        finally:
+            self._read_at = time.monotonic()
 
 
 def _overloaded() -> Overloaded:
     return Overloaded("Payments come faster than they are settled; nothing was done.")
 
 
-# With the requests that wait for payments to settle, half of a process's threads at most.
-_gate = BacklogGate(held=wakeups.sleeping)
+_gate = BacklogGate()
 
 
-def is_behind() -> bool:
+async def is_behind() -> bool:
     """Whether another payment may not be started at once."""
-    return _gate.is_behind()
+    return await _gate.is_behind()
 
 
-def wait_for_capacity() -> None:
+async def wait_for_capacity() -> None:
     """Return once another payment may be started. Raises `Overloaded`."""
-    _gate.wait_for_capacity()
+    await _gate.wait_for_capacity()

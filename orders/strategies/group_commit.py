@@ -12,7 +12,7 @@ from shop import claims, transactions
 from shop.group_commit import Batcher
 from shop.idempotency import Replay
 
-# Longer than batches take on a busy machine, and less than the second within which twins are told.
+# Longer than batches take on a busy machine, and less than the second that duplicates wait.
 LONG_SECONDS = 0.5
 
 BATCHER: Batcher[Wish, Placed | Replay] = Batcher(

@@ -21,7 +21,7 @@ from shop.idempotency import Replay
 
 def place(wish: Wish) -> Placed | Replay:
     """Pass the gate, or be told what is short; a call that came before is answered as before."""
-    # Before the gate, at which twins count as one.
+    # Before the gate, at which duplicates count as one.
     claims.require(wish.keyed.claim)
     passage = _passage(wish)
     short = mirror.admit(passage)

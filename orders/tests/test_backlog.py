@@ -1,7 +1,10 @@
 """Accepting slows down to what the workers settle: nothing waits long for a live worker."""
 
+import asyncio
 import threading
+import time
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +17,7 @@ from orders.saga.backlog import BacklogGate
 from orders.saga.definitions import LEASE_SECONDS
 from orders.saga.runs import SagaRun
 from orders.tests import buying
-from shop import clock, transactions, wakeups
+from shop import clock, event_loop, transactions
 from shop.errors import Overloaded
 from shop.tests.clients import client_of
 from shop.tests.racing import wait_until
@@ -65,8 +68,8 @@ def test_without_a_live_worker_nothing_is_held_up() -> None:
 
 def test_a_request_waits_until_the_workers_have_caught_up() -> None:
     seconds = [9.0]
-    gate = BacklogGate(held=threading.BoundedSemaphore(2), read=lambda: seconds[0])
-    request = threading.Thread(target=gate.wait_for_capacity)
+    gate = BacklogGate(most_held=2, read=lambda: seconds[0])
+    request = threading.Thread(target=lambda: event_loop.run(gate.wait_for_capacity()))
     request.start()
     request.join(0.3)
     assert request.is_alive()
@@ -77,18 +80,18 @@ def test_a_request_waits_until_the_workers_have_caught_up() -> None:
 
 def test_who_finds_no_place_to_wait_or_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MAX_HELD_SECONDS", 0.3)
-    gate = BacklogGate(held=threading.BoundedSemaphore(1), read=lambda: 9.0)
+    gate = BacklogGate(most_held=1, read=lambda: 9.0)
     refused: list[Overloaded] = []
 
     def ask() -> None:
         try:
-            gate.wait_for_capacity()
+            event_loop.run(gate.wait_for_capacity())
         except Overloaded as error:
             refused.append(error)
 
     first = threading.Thread(target=ask)
     first.start()
-    wait_until(lambda: gate._held._value == 0)
+    wait_until(lambda: gate._held == 1)
     ask()
     assert len(refused) == 1
     first.join(5)
@@ -98,10 +101,13 @@ def test_who_finds_no_place_to_wait_or_waits_too_long_is_refused(monkeypatch: py
 def test_an_order_that_is_paid_at_once_is_held_up_and_one_that_is_not_goes_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse() -> None:
+    async def is_behind() -> bool:
+        return True
+
+    async def refuse() -> None:
         raise Overloaded("Too much.")
 
-    monkeypatch.setattr(backlog, "is_behind", lambda: True)
+    monkeypatch.setattr(backlog, "is_behind", is_behind)
     monkeypatch.setattr(backlog, "wait_for_capacity", refuse)
     api, product = client_of(buying.account()), ProductFactory.create(on_hand=5)
     body = {"items": [{"product": product.id, "quantity": 1}]}
@@ -123,7 +129,7 @@ def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch
     body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
     order = api.post("/orders", body, key="a").json()
     buying.settle_everything()
-    gate = BacklogGate(held=threading.BoundedSemaphore(1), read=lambda: 9.0)
+    gate = BacklogGate(most_held=1, read=lambda: 9.0)
     monkeypatch.setattr(backlog, "_gate", gate)
     again = api.post("/orders", body, key="a")
     assert (again.status_code, again.json()["id"], again["Idempotency-Replayed"]) == (
@@ -151,16 +157,49 @@ def test_a_saga_that_was_put_off_is_not_new(monkeypatch: pytest.MonkeyPatch) -> 
     assert recovery.take_due(limit=10) == [run.saga_id]
 
 
-def test_requests_that_wait_and_those_that_are_held_leave_half_of_the_threads(settings: Any) -> None:
-    """Half might wait and three quarters be held: more than there are."""
-    assert backlog._gate._held is wakeups.sleeping
-    assert wakeups.sleeping._initial_value <= settings.WEB_THREADS // 2
-    taken = [wakeups.sleeping.acquire(blocking=False) for _ in range(wakeups.sleeping._initial_value)]
-    try:
-        assert all(taken)
-        answers: list[bool] = []
-        assert not wakeups.wait("x", is_settled=lambda: answers.append(True) or False, seconds=30)
-        assert answers == [True]
-    finally:
-        for _ in taken:
-            wakeups.sleeping.release()
+def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_measurements() -> None:
+    measured: list[float] = []
+
+    def measure() -> float:
+        measured.append(time.monotonic())
+        return 9.0 if len(measured) < 4 else 0.0
+
+    gate = BacklogGate(most_held=1_000, read=measure)
+
+    async def all_wait() -> tuple[int, int]:
+        # Until the first measurement is known no request is held.
+        assert await gate.is_behind()
+        waits = [asyncio.create_task(gate.wait_for_capacity()) for _ in range(1_000)]
+        while gate._held < 1_000:
+            await asyncio.sleep(0.01)
+        busy = event_loop.POOL.busy() + event_loop.POOL.waiting()
+        with pytest.raises(Overloaded):
+            await gate.wait_for_capacity()
+        await asyncio.gather(*waits)
+        return busy, gate._held
+
+    busy, held = asyncio.run(all_wait())
+    assert (busy <= 1, held) == (True, 0)
+    assert len(measured) == 4
+    assert all(after - before > backlog.READ_INTERVAL_SECONDS for before, after in pairwise(measured))
+
+
+def test_a_measurement_that_takes_long_holds_up_no_other_request() -> None:
+    measuring, may_end = threading.Event(), threading.Event()
+
+    def measure() -> float:
+        measuring.set()
+        may_end.wait(10)
+        return 9.0
+
+    gate = BacklogGate(most_held=0, read=measure)
+
+    async def others_pass() -> None:
+        first = asyncio.create_task(gate.wait_for_capacity())
+        await asyncio.to_thread(measuring.wait, 10)
+        await asyncio.wait_for(asyncio.gather(*[gate.wait_for_capacity() for _ in range(100)]), 5)
+        may_end.set()
+        with pytest.raises(Overloaded):
+            await first
+
+    asyncio.run(others_pass())

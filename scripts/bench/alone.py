@@ -1,4 +1,4 @@
-"""The row without HTTP: what issuing itself does a second, called by many threads of two processes."""
+"""The row without HTTP: what issuing itself does a second, by two processes with many requests each."""
 
 import json
 import subprocess
@@ -13,8 +13,7 @@ PATIENCE_SECONDS = 120
 
 
 def measure(stage: Stage) -> Measured:
-    """Call `issuing.issue()` for each account, and count what came of it. It brings as many connections to
-    the database as the web processes do, so they must not have opened theirs yet."""
+    """Ask for a coupon of each account, and count what came of it."""
     campaign = stage.campaign("alone")
     first, last = stage.staff.users[0]["id"], stage.staff.users[-1]["id"]
     told = _run(stage, "--campaign", str(campaign), "--users", f"{first}:{last}")

@@ -1,4 +1,4 @@
-"""Coupons a second without HTTP: `issuing.issue()` called by many threads in several processes.
+"""Coupons a second without HTTP: many requests wait at once on the event loops of several processes.
 
     python -m scripts.bench.issuing_alone --seconds 5 --campaign 7 --users 1:60000
 
@@ -9,17 +9,18 @@ measures who comes back; asked for a campaign that has nothing left, refusals.
 """
 
 import argparse
+import asyncio
 import json
 import multiprocessing
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-THREADS, PROCESSES = 64, 2
+WAITING, PROCESSES = 64, 2
 # A process imports Django and opens its connections before the clock starts.
 START_SECONDS = 60.0
 TICKS_A_SECOND = 100
@@ -34,7 +35,7 @@ class Share:
 
     campaign: int
     users: range
-    threads: int
+    waiting: int
     seconds: float
 
 
@@ -63,7 +64,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         Share(
             campaign=arguments.campaign,
             users=arguments.users[index :: arguments.processes],
-            threads=arguments.threads,
+            waiting=arguments.waiting,
             seconds=arguments.seconds,
         )
         for index in range(arguments.processes)
@@ -97,50 +98,52 @@ def _summary(done: list[Done], server: dict[str, float]) -> dict[str, Any]:
 
 
 def _work(share: Share, start: Any, results: Any) -> None:
-    """One process: open a connection for each thread, wait for the others, and ask."""
+    """One process: open the leader's connection, wait for the others, and ask."""
     import django
+    import uvloop
 
     django.setup()
+    uvloop.run(_ask_all(share, start, results))
+
+
+async def _ask_all(share: Share, start: Any, results: Any) -> None:
     users = iter(share.users)
-    here = threading.Barrier(share.threads + 1)
-    told: list[Counter[str]] = [Counter() for _ in range(share.threads)]
-    threads = [threading.Thread(target=_ask, args=(share, users, here, outcomes)) for outcomes in told]
-    for thread in threads:
-        thread.start()
-    here.wait(START_SECONDS)
+    outcomes: Counter[str] = Counter()
+    # The first request opens the connection of the thread that leads.
+    await _ask(share.campaign, iter([next(users)]), time.monotonic(), outcomes)
     start.wait(START_SECONDS)
     began_at, cpu_began_at = time.monotonic(), time.process_time()
-    here.wait(START_SECONDS)
-    for thread in threads:
-        thread.join()
+    ends_at = began_at + share.seconds
+    await asyncio.gather(*(_ask(share.campaign, users, ends_at, outcomes) for _ in range(share.waiting)))
     results.put(
         Done(
-            outcomes=dict(sum(told, Counter[str]())),
+            outcomes=dict(outcomes),
             seconds=time.monotonic() - began_at,
             cpu_seconds=time.process_time() - cpu_began_at,
         )
     )
 
 
-def _ask(share: Share, users: Iterator[int], here: threading.Barrier, outcomes: Counter[str]) -> None:
-    from django.db import connection
-
+async def _ask(campaign_id: int, users: Iterator[int], ends_at: float, outcomes: Counter[str]) -> None:
+    """Ask for one account after another, as a web process does: by the batcher where that is enough."""
     from coupons import issuing
+    from shop import event_loop
     from shop.errors import FirstcomeError
 
-    connection.ensure_connection()
-    here.wait(START_SECONDS)
-    here.wait(START_SECONDS)
-    ends_at = time.monotonic() + share.seconds
     for user_id in users:
         try:
-            outcome: Any = issuing.issue(campaign_id=share.campaign, user_id=user_id)
-            outcomes["issued" if outcome.is_new else "again"] += 1
+            batched, outcome = issuing.batched(campaign_id), None
+            if batched:
+                decided = await event_loop.decided(batched.batcher(), batched.request(user_id))
+                outcome = batched.result(user_id, decided)
+            if outcome is None:
+                issue = partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
+                outcome = await event_loop.in_thread(issue)
+            outcomes["issued" if getattr(outcome, "is_new", False) else "again"] += 1
         except FirstcomeError as error:
             outcomes[error.code] += 1
         if time.monotonic() > ends_at:
             break
-    connection.close()
 
 
 def server_counters() -> dict[str, float]:
@@ -172,7 +175,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--campaign", type=int, required=True)
     parser.add_argument("--users", type=users_range, required=True, metavar="FIRST:LAST")
-    parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--waiting", type=int, default=WAITING, help="requests of a process at once")
     parser.add_argument("--processes", type=int, default=PROCESSES)
     return parser.parse_args()
 

@@ -66,7 +66,8 @@ def _coupons(users: range, calls: int) -> Callable[[], None]:
 
     def count() -> None:
         for number in range(calls):
-            rate_limits.COUPONS.counted(users[number % len(users)], _nothing)
+            with rate_limits.COUPONS.counting(users[number % len(users)]):
+                pass
             if number % GATHERED == GATHERED - 1:
                 rate_limits.bring_together()
 
@@ -78,7 +79,7 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
     from inventory.models import Product
     from inventory.reservations import Line
     from orders import card_limits, limits
-    from shop import rate_limits
+    from shop import event_loop, rate_limits
 
     product_ids = list(Product.objects.values_list("id", flat=True))
     stock = reservations.look(product_ids)
@@ -87,12 +88,15 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
         for number in range(orders)
     ]
 
+    async def count(account_id: int) -> None:
+        with rate_limits.ORDERS.counting(account_id):
+            pass
+
     def check() -> None:
         for start in range(0, orders, BATCH):
             batch = wanted[start : start + BATCH]
             for account_id, _ in batch:
-                count = partial(rate_limits.ORDERS.counted, account_id, _nothing)
-                card_limits.counted(account_id, count)
+                event_loop.run(card_limits.counted(account_id, partial(count, account_id)))
             holdings = limits.read_holdings(batch, stock)
             for account_id, lines in batch:
                 limits.check(holdings[account_id], lines, stock)
@@ -101,10 +105,6 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
                 rate_limits.bring_together()
 
     return check
-
-
-def _nothing() -> None:
-    """Where the work of the call would be done."""
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "alone": Row(
         name="coupon without HTTP",
-        calls="`issuing.issue()` by 64 threads in each of two processes",
+        calls="issuing by 64 requests at once on the event loop of each of two processes",
         goals=[Goal(figure=PER_SECOND, least=12_000)],
     ),
     "sold_out": Row(

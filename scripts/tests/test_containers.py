@@ -173,6 +173,7 @@ def test_every_setting_it_passes_is_one_of_ours(tmp_path):
     passed = set(SERVICES["web"]["environment"]) - {"PROMETHEUS_MULTIPROC_DIR"}
     assert passed <= settings_file.read(uncommented).keys()
     assert {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY"} <= passed
+    assert {"WEB_WORKERS", "WEB_THREADS", "WAITING_REQUESTS", "CONNECTIONS_PER_ADDRESS"} <= passed
 
 
 def test_nothing_is_published_beyond_loopback():

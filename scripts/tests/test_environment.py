@@ -104,8 +104,10 @@ def test_a_setting_that_is_no_number_is_named(sqlite: Instance, name: str, value
 
 def test_every_numeric_setting_is_looked_at():
     settings = (places.PROJECT / "shop" / "settings.py").read_text()
-    integers = set(re.findall(r"env\.int\(\s*\"([A-Z_]+)\"", settings))
-    floats = set(re.findall(r"env\.float\(\s*\"([A-Z_]+)\"", settings))
+    defaults = dict(re.findall(r"number\(\s*\"([A-Z_]+)\",\s*([\d_.]+)", settings))
+    floats = {name for name, default in defaults.items() if "." in default}
+    integers = defaults.keys() - floats
+    assert integers and floats
     assert integers <= {*environment.INTEGERS, *environment.COUNTS}
     assert floats <= set(environment.NUMBERS)
 

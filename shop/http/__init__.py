@@ -1,1 +1,3 @@
-"""HTTP/1.1 as this server speaks it: uvicorn's protocol with deadlines and bounds."""
+"""HTTP as a web process serves it: uvicorn's protocol with deadlines and bounds, request bodies, the ASGI
+application, and Django's pages behind it.
+"""

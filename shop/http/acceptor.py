@@ -13,9 +13,11 @@ import struct
 from collections.abc import Callable, Iterator
 
 BACKLOG = 10_240
+"""Connections that may wait to be taken; the system may allow fewer (`net.core.somaxconn`)."""
 LEAD = 2
 """Connections that a worker may have more than another, and one for every fifty."""
 PAUSE_SECONDS = 0.005
+"""For which a worker that is ahead leaves new connections to the others."""
 NO_FILE_SECONDS = 0.1
 """Before the next attempt when the process may open no more files."""
 AT_STOP = 1024
@@ -25,7 +27,7 @@ _ABSENT = -1
 
 
 class Counts:
-    """How many connections each worker has, in memory that all share. A worker has a slot."""
+    """How many connections each worker has, in memory that all share. Each worker has a slot of its own."""
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor` is of a file in memory, made by `create`."""
@@ -46,11 +48,11 @@ class Counts:
         self.publish(slot, _ABSENT)
 
     def lowest(self) -> int:
-        """Of all workers that take connections; one has to."""
+        """The least count of a worker that takes connections. Raises `ValueError` where none does."""
         return min(count for (count,) in _NUMBER.iter_unpack(self._memory[:]) if count != _ABSENT)
 
     def free_slot(self, taken: Iterator[int]) -> int:
-        """The first that is not taken."""
+        """The first slot that is not taken. Raises `ValueError` where all are."""
         return min(set(range(len(self._memory) // _NUMBER.size)) - set(taken))
 
 

@@ -15,6 +15,8 @@ from shop import throttling
 
 HEAD_SECONDS = 10.0
 """For a request's head, from its first byte; for the first of a connection from its opening."""
+BODY_SECONDS = 10.0
+"""For the rest of a request's body, from the first chunk of data that does not bring all of it."""
 IDLE_SECONDS = 75.0
 """Between two requests. Longer than proxies keep their connections (nginx and AWS 60 s), so that the proxy
 closes first: a request that meets the server's own closing gets no response."""
@@ -27,6 +29,8 @@ UNSENT_SECONDS = 30.0
 
 closed = Counter("firstcome_connections_closed", "Connections that the server closed early.", ["reason"])
 
+late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their body took too long.")
+
 
 class Connection(Protocol):
     """What the sweep needs to know of a connection."""
@@ -35,6 +39,9 @@ class Connection(Protocol):
 
     def refuse_late_head(self) -> None:
         """Answer 408 where a request has begun, and close."""
+
+    def cut_late_body(self) -> None:
+        """Have the application answer without the rest of the body, and close."""
 
     def close(self) -> None:
         """Close as soon as everything is sent."""
@@ -52,6 +59,8 @@ class Connections(ServerState):
         self.is_stopping = False
         self.heads: dict[Connection, float] = {}
         """Of which a request's head is awaited."""
+        self.bodies: dict[Connection, float] = {}
+        """Of which the rest of a request's body is awaited."""
         self.idle: dict[Connection, float] = {}
         """Between two requests."""
         self.lingering: dict[Connection, float] = {}
@@ -80,6 +89,7 @@ class Connections(ServerState):
     def forget(self, connection: Connection, network: str) -> None:
         """Remove a connection that is closed, and that counted for the network."""
         self.heads.pop(connection, None)
+        self.bodies.pop(connection, None)
         self.idle.pop(connection, None)
         self.lingering.pop(connection, None)
         self.unsent.pop(connection, None)
@@ -93,6 +103,9 @@ class Connections(ServerState):
         for connection in _overdue(self.heads, now - HEAD_SECONDS):
             closed.labels("late_head").inc()
             connection.refuse_late_head()
+        for connection in _overdue(self.bodies, now - BODY_SECONDS):
+            late_bodies.inc()
+            connection.cut_late_body()
         for connection in _overdue(self.idle, now - self._idle_seconds()):
             connection.close()
         for connection in _overdue(self.lingering, now - LINGER_SECONDS):

@@ -2,24 +2,23 @@
 
 from http import HTTPStatus
 
-from django.http import HttpResponse
-
 from shop import problems
-from shop.errors import BodyIncomplete, Overloaded
+from shop.errors import BodyIncomplete, Overloaded, Unavailable
+from shop.http.responses import Response
 
 
-def _whole(response: HttpResponse) -> bytes:
+def _whole(response: Response) -> bytes:
     """The response as it is sent."""
     status = HTTPStatus(response.status_code)
     headers = {
         **response.headers,
-        "Content-Length": str(len(response.content)),
+        "Content-Length": str(len(response.body)),
         "X-Content-Type-Options": "nosniff",
         "Connection": "close",
     }
     lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
     lines += [f"{name.lower()}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.content
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body
 
 
 INVALID = _whole(
@@ -27,7 +26,8 @@ INVALID = _whole(
 )
 LATE = _whole(problems.of(BodyIncomplete("The request's head did not arrive in time; nothing was done.")))
 LONG_TARGET = _whole(problems.problem(414, "too_large", "The request's target is longer than 8 KiB."))
-LARGE_HEAD = _whole(problems.problem(431, "too_large", "The request's headers are larger than 16 KiB."))
+LARGE_HEAD = _whole(problems.problem(431, "too_large", "The request has more than 16 KiB or 128 headers."))
 CROWDED = _whole(problems.of(Overloaded("Too many connections are open; nothing was done. Try again.")))
 FAILED = problems.problem(500, "internal_error", "Something went wrong here. It has been logged.")
-STOPPED = problems.of(Overloaded("The server is stopping; it is not known what was done. Try again."))
+# Not `Overloaded`, which says that nothing was done.
+STOPPED = problems.of(Unavailable("The server is stopping; it is not known what was done. Try again."))

@@ -16,8 +16,7 @@ log = get_logger(__name__)
 RESPAWN_SECONDS = 0.5
 """Between two starts of a worker."""
 LOOK_SECONDS = 0.1
-
-
+"""Between two looks at signals and workers."""
 READY = b"r"
 """What a worker sends by its lifeline when it serves."""
 
@@ -57,7 +56,10 @@ class Supervisor:
     def __init__(
         self, listener: socket.socket, command: Sequence[str], *, workers: int, stop_seconds: float
     ) -> None:
-        """`command` starts a worker; it is given `--places` besides."""
+        """`command` starts a worker; it is given `--places` besides, which `worker.Places.inherited` reads.
+
+        A worker that is told to end has `stop_seconds` for it, and is killed after them.
+        """
         self._listener, self._command = listener, command
         self._wanted, self._stop_seconds = workers, stop_seconds
         # Each worker may have a replacement that starts.
@@ -75,7 +77,9 @@ class Supervisor:
         """Return when all workers have ended: the exit code, which is 0 if it was told to end."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self._received.add(number))
-        self._workers = [self._start() for _ in range(self._wanted)]
+        for _ in range(self._wanted):
+            # One by one, for the next one's slot depends on those before it.
+            self._workers.append(self._start())
         while self._all():
             time.sleep(LOOK_SECONDS)
             self._handle_signals()

@@ -15,8 +15,9 @@ from shop.http.protocol import Protocol
 from shop.http.supervisor import READY
 
 OPEN_FILES_FOR_CONNECTIONS = 0.9
-"""Of all; the rest is for the database, Redis and logs."""
+"""The share of the open files that the system allows; the rest is for the database, Redis and logs."""
 SWEEP_SECONDS_AT_STOP = 0.1
+"""Between two sweeps of connections while the worker stops; a second otherwise."""
 END_SECONDS = 1
 """Of the time to stop: for the process to end once its requests have been answered."""
 before_stop: list[Callable[[], None]] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import urllib3
 from django.db import connection
 
 from scripts import children, ports
@@ -41,6 +42,7 @@ def serving(
 ) -> Iterator[Served]:
     """A running server; it sees what is committed. `settings` are environment variables."""
     port = ports.free()
+    address = f"http://{host}:{port}"
     command = [sys.executable, "-m", "shop.web_server", "--application", application]
     command += ["--host", host, "--port", str(port), "--workers", str(workers)]
     # Less than `children.stop` waits: a worker that doesn't end would outlive the server.
@@ -49,9 +51,17 @@ def serving(
     log = folder / "web.log"
     child = children.start(command, log=log, environment=os.environ | {"DATABASE_URL": url} | settings)
     try:
-        children.wait_until(
-            lambda: ports.answers((host, port)), name="web", child=child, log=log, within_seconds=60
-        )
-        yield Served(f"http://{host}:{port}", child)
+        children.wait_until(lambda: _serves(address), name="web", child=child, log=log, within_seconds=60)
+        yield Served(address, child)
     finally:
         children.stop(child)
+
+
+def _serves(address: str) -> bool:
+    """Whether a worker answers: until one listens, connections are refused."""
+    try:
+        with urllib3.PoolManager(timeout=1, retries=False) as http:
+            http.request("GET", f"{address}/healthz")
+    except urllib3.exceptions.HTTPError:
+        return False
+    return True

@@ -1,10 +1,9 @@
 """Calls of the API go straight to their view, and lose nothing by it."""
 
+import asyncio
 import cProfile
 import gc
 import pstats
-import threading
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -12,48 +11,24 @@ import urllib3
 from django.conf import LazySettings
 from django.db import OperationalError, connection, connections, transaction
 from django.test import Client
-from django.urls import clear_script_prefix
 
-from shop import calls, tokens, transactions
+from shop import calls, event_loop, tokens, transactions
 from shop.mysql.base import RESTED_SECONDS
+from shop.tests.asgi_client import Answer
+from shop.tests.asgi_client import ask as request
+from shop.tests.asgi_client import asked as answered
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
-from shop.wsgi import application
+from shop.thread_pool import ThreadPool
 
-MOST_FUNCTION_CALLS = 350
-"""What a null call takes is 273 (Python 3.11, 2026-11-20); through all that pages need it was 1,893."""
+MOST_FUNCTION_CALLS = 300
+"""What a null call takes is 209, and 54 more of the test's client (Python 3.11, 2026-11-21); through all that
+pages need it was 1,893."""
 
 
 PROCESS = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
-
-
-def call(
-    path: str, *, access: str = "", body: bytes = b"", **environ: Any
-) -> tuple[str, dict[str, str], bytes]:
-    """One request through the handler that the server runs: status, headers and body."""
-    heard: list[Any] = []
-    signed_in = {"HTTP_AUTHORIZATION": f"Bearer {access}"} if access else {}
-    answer = application(
-        {
-            "REQUEST_METHOD": "POST",
-            "PATH_INFO": path,
-            "SCRIPT_NAME": "",
-            "QUERY_STRING": "",
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": "8000",
-            "HTTP_HOST": "127.0.0.1:8000",
-            "CONTENT_TYPE": "application/json",
-            "CONTENT_LENGTH": str(len(body)),
-            "wsgi.input": BytesIO(body),
-            "wsgi.url_scheme": "http",
-        }
-        | signed_in
-        | environ,
-        lambda status, headers: heard.extend((status, dict(headers))),
-    )
-    return heard[0], heard[1], b"".join(answer)
 
 
 @pytest.fixture
@@ -62,38 +37,53 @@ def access(settings: LazySettings, db: None) -> str:
     return tokens.access_for(AccountFactory())
 
 
-def null(access: str, **environ: Any) -> tuple[str, dict[str, str], bytes]:
-    return call("/api/v1/lab/null", access=access, body=b'{"campaign": 7}', **environ)
+NULL = "/api/v1/lab/null"
+
+
+def null(access: str, **about: Any) -> Answer:
+    return answered("POST", NULL, {"campaign": 7}, access=access, **about)
 
 
 def test_a_null_call_stays_short(access: str) -> None:
     """Time differs from second to second; the number of function calls doesn't."""
-    null(access)
-    profile = cProfile.Profile()
-    status, _, _ = profile.runcall(null, access)
 
-    assert status == "200 OK"
-    assert pstats.Stats(profile).total_calls < MOST_FUNCTION_CALLS  # type: ignore[attr-defined]
+    async def profiled() -> tuple[Answer, int]:
+        call = {"body": {"campaign": 7}, "access": access}
+        await request("POST", NULL, **call)
+        profile = cProfile.Profile()
+        with profile:
+            answer = await request("POST", NULL, **call)
+        return answer, pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
+
+    answer, function_calls = asyncio.run(profiled())
+    assert answer.status == 200
+    assert function_calls < MOST_FUNCTION_CALLS
 
 
-def test_a_null_call_asks_the_database_nothing(access: str, django_assert_num_queries: Any) -> None:
-    null(access)
-    with django_assert_num_queries(0):
-        null(access)
+def test_a_null_call_needs_no_thread_once_the_disabled_accounts_are_known(
+    access: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert null(access).status == 200
+    monkeypatch.setattr(ThreadPool, "start", lambda *_, **__: pytest.fail("a thread was asked for"))
+    assert null(access).status == 200
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("under", ["", "/shop"])
-def test_calls_are_answered_wherever_the_application_is_mounted(settings: LazySettings, under: str) -> None:
-    settings.LAB = True
-    try:
-        status, headers, body = null(tokens.access_for(AccountFactory()), SCRIPT_NAME=under)
-    finally:
-        clear_script_prefix()
+def test_calls_are_answered_wherever_the_application_is_mounted(access: str, under: str) -> None:
+    answer = null(access, mount=under)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert b'"campaign":7' in answer.body
+    coupons = answered("GET", "/healthz", mount=under)
+    assert coupons.body == b'{"status":"alive"}'
 
-    assert status == "200 OK"
-    assert headers["Content-Type"] == "application/json; charset=utf-8"
-    assert b'"campaign":7' in body
+
+@pytest.mark.parametrize("under", ["", "/shop"])
+def test_the_test_clients_calls_are_answered_wherever_they_are_mounted(access: str, under: str) -> None:
+    answer = Client(headers={"Authorization": f"Bearer {access}"}).post(
+        NULL, {"campaign": 7}, content_type="application/json", SCRIPT_NAME=under
+    )
+    assert (answer.status_code, answer.json()["campaign"]) == (200, 7)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -104,17 +94,17 @@ def test_calls_bear_the_headers_that_protect_pages(live_web: str) -> None:
         "Cross-Origin-Opener-Policy": "same-origin",
         "X-Frame-Options": "DENY",
     }
-    for path in ("/api/v1/products", "/api/v1/nothing", "/admin/login/"):
+    for path in ("/api/v1/products", "/api/v1/nothing", "/admin/login/", "/healthz"):
         answer = urllib3.request("GET", live_web + path, retries=False)
         assert {name: answer.headers.get(name) for name in wanted} == wanted, path
         assert answer.headers["X-Request-ID"]
 
 
 def test_hosts_are_those_of_the_settings_at_the_time(access: str, settings: LazySettings) -> None:
-    assert null(access, HTTP_HOST="shop.example")[0] == "400 Bad Request"
+    assert null(access, headers={"Host": "shop.example"}).status == 400
     settings.ALLOWED_HOSTS = ["shop.example"]
-    assert null(access, HTTP_HOST="shop.example")[0] == "200 OK"
-    assert null(access)[0] == "400 Bad Request"
+    assert null(access, headers={"Host": "shop.example"}).status == 200
+    assert null(access).status == 400
 
 
 def test_any_number_of_addresses_may_be_asked_for(db: None) -> None:
@@ -127,19 +117,16 @@ def test_what_is_remembered_of_addresses_and_hosts_is_short(access: str) -> None
     """Anybody may send long ones, before they sign in."""
     calls._found.cache_clear()
     calls._is_ours.cache_clear()
-    assert null(access, HTTP_HOST="a" * 1_000)[0] == "400 Bad Request"
-    assert call("/api/v1/coupons/" + "A" * 1_000, access=access, REQUEST_METHOD="GET")[0] == "404 Not Found"
+    assert null(access, headers={"Host": "a" * 1_000}).status == 400
+    assert answered("GET", "/api/v1/coupons/" + "A" * 1_000, access=access).status == 404
     assert (calls._found.cache_info().currsize, calls._is_ours.cache_info().currsize) == (0, 1)
 
 
 def test_a_charset_that_is_none_is_the_callers_mistake(access: str) -> None:
-    answer = call(
-        "/api/v1/products",
-        REQUEST_METHOD="GET",
-        QUERY_STRING="x=1",
-        CONTENT_TYPE="application/json; charset=zlib_codec",
-    )
-    assert (answer[0], answer[1]["Content-Type"]) == ("400 Bad Request", "application/problem+json")
+    headers = {"Content-Type": "application/json; charset=zlib_codec"}
+    answer = null(access, headers=headers)
+    assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json")
+    assert answered("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
 
 
 def test_pages_still_have_their_sessions(db: None) -> None:
@@ -166,23 +153,52 @@ def test_a_connection_that_broke_while_it_rested_is_replaced() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/api/v1/campaigns", "/readyz"])
-def test_a_thread_that_ends_leaves_no_connection_behind(path: str) -> None:
+def test_a_thread_that_ends_leaves_no_connection_behind(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does it wait for the next time that garbage is collected."""
+    monkeypatch.setattr(event_loop, "POOL", ThreadPool("short", threads=1, max_waiting=9, idle_seconds=0.3))
     numbers = []
 
-    def look() -> None:
-        call(path, REQUEST_METHOD="GET")
-        numbers.append(asked("SELECT CONNECTION_ID()"))
+    async def look() -> None:
+        await request("GET", path)
+        numbers.append(await event_loop.in_thread(asked, "SELECT CONNECTION_ID()"))
 
     gc.disable()
     try:
-        thread = threading.Thread(target=look)
-        thread.start()
-        thread.join()
+        asyncio.run(look())
+        assert ask(connection, PROCESS, *numbers)
         wait_until(lambda: not ask(connection, PROCESS, *numbers), seconds=5)
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pool_threads_connection_that_broke_while_it_rested_is_replaced_and_no_call_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_loop, "POOL", ThreadPool("one", threads=1, max_waiting=9))
+
+    async def look() -> None:
+        number = await event_loop.in_thread(asked, "SELECT CONNECTION_ID()")
+        assert await event_loop.in_thread(asked, "SELECT CONNECTION_ID()") == number
+        await event_loop.in_thread(rest)
+        await asyncio.to_thread(kill, number)
+        for path in ("/api/v1/campaigns", "/readyz"):
+            assert (await request("GET", path)).status in (200, 503), path
+        assert (await request("GET", "/api/v1/campaigns")).status == 200
+        assert await event_loop.in_thread(asked, "SELECT CONNECTION_ID()") != number
+
+    asyncio.run(look())
+
+
+def kill(number: int) -> None:
+    with another_connection() as other:
+        ask(other, "KILL %s", number)
+
+
+def rest() -> None:
+    """This thread's connection has rested."""
+    connections["default"]._used_at -= RESTED_SECONDS  # type: ignore[attr-defined]
 
 
 def asked(statement: str) -> Any:
@@ -219,8 +235,7 @@ def test_a_connection_that_breaks_within_a_transaction_is_told_as_lost() -> None
 def test_what_is_an_accounts_own_is_kept_in_no_cache(
     access: str, method: str, path: str, is_signed_in: bool, is_own: bool
 ) -> None:
-    signed_in = {"HTTP_AUTHORIZATION": f"Bearer {access}"} if is_signed_in else {}
-    status, headers, _ = call(path, REQUEST_METHOD=method, **signed_in)
+    answer = answered(method, path, access=access if is_signed_in else "")
 
-    assert not status.startswith("5")
-    assert headers.get("Cache-Control") == ("no-store" if is_own else None)
+    assert answer.status < 500
+    assert answer.headers.get("cache-control") == ("no-store" if is_own else None)

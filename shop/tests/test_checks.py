@@ -72,16 +72,14 @@ def test_a_throttle_for_all_views_fails_at_the_start(
     assert told(view_with(), settings) == ["shop.E004"]
 
 
-@pytest.mark.parametrize(
-    ("place", "wrong"), [(0, []), (2, []), (3, ["shop.E002"]), (99, ["shop.E002"])], ids=str
-)
+@pytest.mark.parametrize("place", [0, 2, 3, 99])
 def test_a_middleware_that_calls_of_the_api_do_not_pass_fails_at_the_start(
-    place: int, wrong: list[str], settings: LazySettings
+    place: int, settings: LazySettings
 ) -> None:
     names = list(settings.MIDDLEWARE)
     names.insert(place, "firewall.middleware.Everywhere")
     settings.MIDDLEWARE = names
-    assert [message.id for message in checks.ignored()] == wrong
+    assert [message.id for message in checks.ignored()] == ["shop.E002"]
 
 
 def test_settings_without_the_way_of_calls_fail_at_the_start(settings: LazySettings) -> None:

@@ -314,7 +314,7 @@ ENTRY_POINTS = {
     "issuer": ["django", "run_issuer"],
     "issuer once": ["django", "run_issuer", "--once"],
     "web": ["shop.web_server", "--workers", "2"],
-    "web worker": ["shop.wsgi"],
+    "web worker": ["shop.asgi"],
 }
 
 

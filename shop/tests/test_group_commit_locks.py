@@ -76,7 +76,7 @@ def test_a_locked_row_fails_the_requests_that_need_it_after_one_lock_wait_and_th
     assert seconds < ONE_LOCK_WAIT + SOON
 
 
-def test_what_is_repeated_while_the_row_stays_locked_stops_the_lane_no_second_time(counting: None) -> None:
+def test_what_is_repeated_while_the_row_stays_locked_stops_the_batcher_no_second_time(counting: None) -> None:
     gate = Gate(list)
     batcher = first_through(gate, lock_all)
     with holding(tally.LOCK, tally.HOT):
@@ -91,7 +91,7 @@ def test_what_is_repeated_while_the_row_stays_locked_stops_the_lane_no_second_ti
     assert batcher.submit(tally.HOT) == tally.HOT
 
 
-def test_a_lane_whose_owner_knows_no_rows_fails_the_batch_after_one_lock_wait(counting: None) -> None:
+def test_a_batcher_whose_owner_knows_no_rows_fails_the_batch_after_one_lock_wait(counting: None) -> None:
     gate = Gate(list)
     batches: list[Sequence[int]] = []
 

@@ -8,7 +8,6 @@ import pytest
 import redis as redis_client
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from django.test import RequestFactory
 
 from shop import idempotency, keyed_calls, redis
 from shop.calls import Request
@@ -57,9 +56,12 @@ def api(tally_tables: None, db: None) -> Api:
 
 
 def parsed(body: bytes, *, key: str | None = "key", method: str = "POST", path: str = "/tally") -> Request:
-    headers = {} if key is None else {"Idempotency-Key": key}
-    asked = RequestFactory().generic(method, path, body, content_type="application/json", headers=headers)
-    return Request(asked, Account(id=1, is_staff=False))
+    fields = {b"content-type": b"application/json"}
+    if key is not None:
+        fields[b"idempotency-key"] = key.encode()
+    request = Request(method, path, fields, body)
+    request.user = Account(id=1, is_staff=False)
+    return request
 
 
 def fingerprint(body: bytes, **about: str) -> str:

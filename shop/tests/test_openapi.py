@@ -10,6 +10,7 @@ import schemathesis
 import yaml
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.test import Client
@@ -30,7 +31,6 @@ from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from shop import tokens
 from shop.tests.factories import SuperuserFactory
-from shop.wsgi import application
 
 # What is there of the contract's tables, and the list of payments that its `?user=` for staff implies.
 CONTRACT = [
@@ -113,7 +113,7 @@ def document() -> Any:
 def api(django_db_blocker: Any) -> Any:
     # The request's start looks after a connection that an earlier test may have left open.
     with django_db_blocker.unblock():
-        return schemathesis.openapi.from_wsgi("/api/schema/", application)
+        return schemathesis.openapi.from_wsgi("/api/schema/", WSGIHandler())
 
 
 @pytest.fixture

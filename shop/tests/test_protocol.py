@@ -211,6 +211,8 @@ LONG = [
     (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 3_000 + b"\r\n", 431),
     (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 5_000, 431),
     (GET + b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 3_000 + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A:\r\n" * 128 + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A:\r\n" * 130, 431),
 ]
 
 
@@ -224,7 +226,7 @@ def test_heads_are_bounded(small_web: str, request_bytes: bytes, status: int) ->
 
 
 def test_large_heads_and_many_small_requests_at_once_are_served(small_web: str) -> None:
-    large = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 15_000) + b"\r\n"
+    large = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 15_000) + b"B:\r\n" * 126 + b"\r\n"
     body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
     with connect(small_web) as connection:
         connection.sendall(large[:10_000])
@@ -256,6 +258,50 @@ def test_an_upgrade_is_not_made_and_the_request_is_served(small_web: str) -> Non
     with connect(small_web) as connection:
         connection.sendall(upgrading + GET)
         assert [status_on(connection) for _ in range(2)] == [200, 200]
+
+
+UPGRADE = b" /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+FRAMED = [
+    (b"Content-Length: %d\r\n\r\n" % len(GET), GET),
+    (b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n%s\r\n0\r\nTrailer: x\r\n\r\n" % (len(GET), GET)),
+]
+
+
+@pytest.mark.parametrize(("framing", "body"), FRAMED)
+@pytest.mark.parametrize("method", [b"POST", b"CONNECT"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_body_of_a_request_for_an_upgrade_is_not_taken_for_the_next_request(
+    small_web: str, method: bytes, framing: bytes, body: bytes, at_once: bool
+) -> None:
+    """A proxy sends the next client's request after it, and that client would get the response too many."""
+    head = method + UPGRADE + framing
+    parts = [head + body + GET + head + body] if at_once else [head, body[:9], body[9:] + GET, head, body]
+    with connect(small_web) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.02)
+        assert answer_on(connection).body == GET
+        assert status_on(connection) == 200
+        assert answer_on(connection).body == GET
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Transfer-Encoding: xchunked", b"Content-Length: 2\r\nTransfer-Encoding: chunked"]
+)
+def test_a_request_for_an_upgrade_whose_body_ends_nowhere_is_refused(small_web: str, framing: bytes) -> None:
+    with connect(small_web) as connection:
+        connection.sendall(b"POST" + UPGRADE + framing + b"\r\n\r\n" + GET)
+        assert problem_on(connection) == (400, "invalid")
+
+
+@pytest.mark.parametrize("before", [b"", GET])
+def test_an_absolute_target_without_a_path_is_the_root(small_web: str, before: bytes) -> None:
+    with connect(small_web) as connection:
+        connection.sendall(before + b"GET http://a?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert [status_on(connection) for _ in range(2 if before else 1)] == [200] * (2 if before else 1)
 
 
 def seconds_until_closed(connection: socket.socket, dripping: bytes) -> tuple[float, bytes]:

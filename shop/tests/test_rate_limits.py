@@ -1,6 +1,7 @@
 """Sliding windows per account: exact in a process, brought together in Redis, bounded in memory."""
 
 import json
+from contextlib import ExitStack
 from datetime import timedelta
 from subprocess import Popen
 from typing import Any
@@ -98,33 +99,42 @@ def test_without_a_setting_there_is_no_limit(settings: LazySettings) -> None:
     assert count(50) == 50
     declines.count([7] * 50)
     declines.require_few(7)
-    assert ORDERS.counted(7, lambda: "done") == "done"
+    with ORDERS.counting(7):
+        pass
+    assert 7 not in ORDERS._windows
 
 
 def test_repeats_and_calls_that_find_the_shop_unavailable_are_not_counted_and_failures_are() -> None:
     replay = Replay(answer=None, reference=None)
     for _ in range(20):
-        assert ORDERS.counted(7, lambda: replay) == replay
-        with pytest.raises(InFlight):
-            ORDERS.counted(7, _raise(InFlight()))
-        with pytest.raises(Unavailable):
-            ORDERS.counted(7, _raise(Unavailable("Redis is away.")))
+        with ORDERS.counting(7) as counting:
+            counting.outcome = replay
+        with pytest.raises(InFlight), ORDERS.counting(7):
+            raise InFlight
+        with pytest.raises(Unavailable), ORDERS.counting(7):
+            raise Unavailable("Redis is away.")
     for _ in range(5):
-        ORDERS.counted(7, lambda: "done")
-        with pytest.raises(ValueError, match="wrong"):
-            ORDERS.counted(7, _raise(ValueError("wrong")))
-    with pytest.raises(Throttled):
-        ORDERS.counted(7, lambda: "done")
+        with ORDERS.counting(7) as counting:
+            counting.outcome = "done"
+        with pytest.raises(ValueError, match="wrong"), ORDERS.counting(7):
+            raise ValueError("wrong")
+    with pytest.raises(Throttled), ORDERS.counting(7):
+        pytest.fail("there was room")
 
 
 def test_calls_that_are_under_way_take_room() -> None:
-    def nested(depth: int) -> int:
-        return ORDERS.counted(7, lambda: 1 + nested(depth - 1)) if depth else 0
+    def under_way(count: int) -> ExitStack:
+        calls = ExitStack()
+        for _ in range(count):
+            calls.enter_context(ORDERS.counting(7))
+        return calls
 
-    assert nested(10) == 10
-    with clock.shifted(by=timedelta(seconds=61)), pytest.raises(Throttled) as refusal:
-        nested(11)
-    assert refusal.value.retry_after == 1
+    with under_way(10):
+        pass
+    with clock.shifted(by=timedelta(seconds=61)), under_way(10):
+        with pytest.raises(Throttled) as refusal, ORDERS.counting(7):
+            pytest.fail("there was room")
+        assert refusal.value.retry_after == 1
 
 
 def test_what_one_process_counted_the_other_knows_when_it_has_counted_too() -> None:
@@ -280,10 +290,3 @@ def _is_watched(account_id: int) -> bool:
 
 def _commands() -> int:
     return int(redis.client().info("stats")["total_commands_processed"])
-
-
-def _raise(error: Exception) -> Any:
-    def work() -> None:
-        raise error
-
-    return work

@@ -1,10 +1,16 @@
 """Files under `/static`: served by WhiteNoise, cached for a day."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
+from django.http import FileResponse, StreamingHttpResponse
 from django.test import Client
+
+from shop.http import pages
+from shop.tests.live import web
+from shop.tests.test_protocol import answer_on, connect
 
 
 @pytest.fixture
@@ -48,3 +54,45 @@ def test_without_a_folder_the_shop_serves_everything_else(tmp_path: Path, settin
     client = Client()
     assert client.get("/static/admin/base.css").status_code == 404
     assert client.get("/healthz").status_code == 200
+
+
+def test_a_large_file_is_sent_as_it_lies_on_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:
+    """A reader that is slow would keep a copy of it for as long as it likes."""
+    path = tmp_path / "large.js"
+    path.write_bytes(b"x" * (pages.CHUNK_BYTES + 1))
+    with closing(FileResponse(path.open("rb"))) as large:
+        body = pages._body(large)
+    assert not isinstance(body, bytes)
+    with body:
+        assert body.fileno() and body.read() == path.read_bytes()
+    path.write_bytes(b"small")
+    with closing(FileResponse(path.open("rb"))) as small:
+        assert pages._body(small) == b"small"
+    with closing(StreamingHttpResponse([b"x", b"y"])) as made:
+        streamed = pages._body(made)
+    assert not isinstance(streamed, bytes)
+    with streamed:
+        assert (pages._size(streamed), streamed.read()) == (2, b"xy")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_large_files_and_parts_of_them_and_none_at_all_come_with_their_length(
+    collected: Path, tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 8_000
+    (collected / "large.bin").write_bytes(content)
+    asked = [
+        (b"GET", b"", 200, content),
+        (b"GET", b"Range: bytes=100-999999\r\n", 206, content[100:1_000_000]),
+        (b"GET", b"Range: bytes=9-5\r\n", 416, b""),
+        (b"POST", b"Content-Length: 0\r\n", 405, b""),
+    ]
+    with web(tmp_path, workers=1, STATIC_ROOT=str(collected.parent)) as address:
+        for version in (b"1.0", b"1.1"):
+            for method, header, status, body in asked:
+                with connect(address) as connection:
+                    line = b"%s /static/admin/large.bin HTTP/%s\r\n" % (method, version)
+                    connection.sendall(line + b"Host: 127.0.0.1\r\n" + header + b"\r\n")
+                    answer = answer_on(connection)
+                    assert (answer.status, answer.body) == (status, body)
+                    assert "Transfer-Encoding" not in answer.headers

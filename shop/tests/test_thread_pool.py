@@ -101,6 +101,22 @@ def test_without_room_to_wait_a_work_runs_where_a_thread_is_free(held: Held) -> 
         pool.start(held.work(3))
 
 
+def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_rest(held: Held) -> None:
+    pool = pool_of(4, max_waiting=10)
+    for number in range(7):
+        pool.start(held.work(number), group="slow")
+    with pytest.raises(Overloaded):
+        pool.start(held.work("refused"), group="slow")
+    for number in range(2 + 5):
+        pool.start(held.work(number))
+    with pytest.raises(Overloaded):
+        pool.start(held.work("refused"))
+    assert pool.waiting() == 10
+    held.go.set()
+    wait_until(lambda: drained(pool))
+    assert len(held.began) == 14
+
+
 def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> None:
     pool, quick = pool_of(4), SimpleQueue[str]()
     for number in range(6):

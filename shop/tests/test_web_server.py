@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import orjson
 import pytest
 import urllib3
 
@@ -84,7 +85,9 @@ def test_what_still_waits_when_the_time_is_over_is_answered_503(tmp_path: Path, 
         time.sleep(0.3)
         began_at = time.monotonic()
         server.child.terminate()
-        assert answer_on(waiting).status == 503
+        answer = answer_on(waiting)
+        # Not `overloaded`, which says that nothing was done.
+        assert (answer.status, orjson.loads(answer.body)["code"]) == (503, "unavailable")
         assert server.child.wait(timeout=10) == 0
         assert 2.5 < time.monotonic() - began_at < 8
 
@@ -186,6 +189,17 @@ def test_connections_are_spread_over_the_workers(tmp_path: Path, opening: str) -
             one.close()
     # A worker without a processor leaves its share to the other. Without our acceptor, 100 to 0 is common.
     assert len(shares) == 2 and min(shares.values()) >= 10
+
+
+def test_each_worker_publishes_its_connections_in_a_slot_of_its_own(tmp_path: Path) -> None:
+    with small(tmp_path, workers=3) as server:
+        slots = [slot_of(pid) for pid in workers_of(server.child.pid)]
+        assert sorted(slots) == [0, 1, 2]
+
+
+def slot_of(worker: int) -> int:
+    words = Path(f"/proc/{worker}/cmdline").read_text().split("\0")
+    return int(words[words.index("--places") + 1].rpartition(",")[2])
 
 
 def on_threads(function: Callable[[], socket.socket], *, times: int) -> list[socket.socket]:

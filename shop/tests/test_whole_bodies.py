@@ -1,5 +1,6 @@
 """Bodies before anything is decided: how large, from whom, and for how long they are waited for."""
 
+import asyncio
 import itertools
 import select
 import socket
@@ -17,7 +18,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from shop.http import bodies
 from shop.middleware import UPLOADS_HELD
+from shop.tests.asgi_client import Answer, ask
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.live import web
 from shop.tests.racing import wait_until
@@ -58,12 +61,18 @@ def connect(address: str) -> socket.socket:
     return socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=30)
 
 
-def head_of(method: str, path: str, *lines: str, cookies: str = "") -> bytes:
+def head_of(
+    method: str,
+    path: str,
+    *lines: str,
+    cookies: str = "",
+    content_type: str = f"multipart/form-data; boundary={BOUNDARY}",
+) -> bytes:
     given = [
         f"{method} {path} HTTP/1.1",
         "Host: 127.0.0.1",
         f"Cookie: csrftoken={CSRF}; {cookies}",
-        f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
+        f"Content-Type: {content_type}",
         *lines,
     ]
     return "\r\n".join(given).encode() + b"\r\n\r\n"
@@ -73,8 +82,9 @@ def answer_on(connection: socket.socket) -> tuple[int, str]:
     """The status and the problem's code; no code where it is none."""
     answer = HTTPResponse(connection)
     answer.begin()
+    body = answer.read()
     is_problem = answer.headers["Content-Type"] == "application/problem+json"
-    return answer.status, orjson.loads(answer.read())["code"] if is_problem else ""
+    return answer.status, orjson.loads(body)["code"] if is_problem else ""
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -172,37 +182,52 @@ def test_a_process_holds_two_uploads_at_once_and_refuses_the_next_before_it_is_r
 def slow_call(address: str, *lines: str) -> socket.socket:
     """A connection that begins to send a body, and doesn't go on."""
     connection = connect(address)
-    connection.sendall(head_of("POST", "/api/v1/auth/token", *lines) + b"{")
+    beginning = b"5\r\n{" if any("chunked" in line for line in lines) else b"{"
+    connection.sendall(head_of("POST", "/api/v1/auth/token", *lines) + beginning)
     return connection
 
 
-def seconds_of_healthz(address: str) -> float:
-    began_at = time.monotonic()
-    assert urllib3.request("GET", f"{address}/healthz", retries=False, timeout=20).status == 200
-    return time.monotonic() - began_at
-
-
-def test_slow_bodies_on_many_connections_do_not_stop_the_shop_and_are_ended(tmp_path: Path) -> None:
-    with web(tmp_path, WEB_THREADS="4") as address:
-        slow = [slow_call(address, "Content-Length: 1000") for _ in range(32)]
-        # Those that have a place dribble on, as slow as their body would take hours.
-        assert max(seconds_of_healthz(address) for _ in range(8)) < 2
+def test_140_slow_senders_hold_no_thread_and_are_ended_after_10_seconds(tmp_path: Path) -> None:
+    with web(tmp_path, workers=1, WEB_THREADS="4") as address, ExitStack() as closing:
         began_at = time.monotonic()
-        answers = [answer_on(connection) for connection in slow]
-        assert time.monotonic() - began_at < 20
-        assert set(answers) == {(408, "request_timeout"), (503, "overloaded")}
-        for connection in slow:
-            connection.close()
+        lengths = itertools.cycle(["Content-Length: 1000", "Transfer-Encoding: chunked"])
+        slow = [closing.enter_context(slow_call(address, next(lengths))) for _ in range(140)]
+        answers = list(calls_meanwhile(address, until=began_at + 6))
+        assert len(answers) > 10
+        assert max(seconds for _, seconds in answers) < 2
+        assert {status for status, _ in answers} <= {200, 401, 429}
+        assert select.select(slow, [], [], 0)[0] == [], "they still have time"
 
-        refused = urllib3.request(
-            "POST", f"{address}/api/v1/auth/token", json={"username": "ada", "password": "x"}, retries=False
+        assert {answer_on(connection) for connection in slow} == {(408, "request_timeout")}
+        assert 10 <= time.monotonic() - began_at < 20
+
+
+def calls_meanwhile(address: str, *, until: float) -> Iterator[tuple[int, float]]:
+    """Status and seconds of calls that need a thread, of one that hashes, and of a page."""
+    paths = itertools.cycle(["/healthz", "/api/v1/products", "/admin/login/", "/api/v1/auth/token"])
+    while time.monotonic() < until:
+        path, began_at = next(paths), time.monotonic()
+        body = {"username": "ada", "password": "x"} if path.endswith("token") else None
+        answer = urllib3.request(
+            "POST" if body else "GET", address + path, json=body, retries=False, timeout=20
         )
-        assert refused.status == 401
+        yield answer.status, time.monotonic() - began_at
 
 
-def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(tmp_path: Path) -> None:
-    # Of fewer threads one may read, and then has less time.
-    with web(tmp_path, WEB_THREADS="8") as address, slow_call(address, "Content-Length: 1000") as connection:
+def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(live_web: str) -> None:
+    body = b'{"username": "ada", "password": "x"}'
+    head = [f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"]
+    for line, parts in zip(head, (body, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)), strict=True):
+        with connect(live_web) as connection:
+            connection.sendall(head_of("POST", "/api/v1/auth/token", line, content_type="application/json"))
+            for at in range(0, len(parts), 9):
+                time.sleep(0.2)
+                connection.sendall(parts[at : at + 9])
+            assert answer_on(connection) == (401, "invalid_credentials")
+
+
+def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(live_web: str) -> None:
+    with slow_call(live_web, "Content-Length: 1000") as connection:
         connection.settimeout(0.2)
         began_at, heard = time.monotonic(), b""
 
@@ -218,7 +243,32 @@ def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(tmp_path: Path
             return b"request_timeout" in heard
 
         wait_until(is_answered, seconds=20)
-        assert b" 408 " in heard and time.monotonic() - began_at > 5
+        assert b" 408 " in heard and time.monotonic() - began_at > 9
+
+
+def test_what_is_on_its_way_of_all_bodies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum of it, for each body may be 64 KiB; what is refused or breaks off counts no more."""
+    monkeypatch.setattr(bodies, "MOST_UNFINISHED_BYTES", 100_000)
+    part = b" " * 30_000
+
+    async def send_three() -> list[Answer]:
+        slow = [
+            asyncio.create_task(ask("POST", "/api/v1/auth/token", parts=[part], is_stalled=True))
+            for _ in range(3)
+        ]
+        await asyncio.sleep(0.1)
+        one_more = await ask("POST", "/api/v1/auth/token", parts=[part, part])
+        small = await ask("POST", "/api/v1/auth/token", parts=[b"{", b"}"])
+        for task in slow:
+            task.cancel()
+        await asyncio.wait(slow)
+        return [one_more, small, await ask("POST", "/api/v1/auth/token", parts=[part, part])]
+
+    one_more, small, later = asyncio.run(send_three())
+    assert (one_more.status, orjson.loads(one_more.body)["code"]) == (503, "overloaded")
+    assert small.status == 400
+    assert later.status == 400
+    assert bodies._unfinished_bytes == 0
 
 
 def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(live_web: str) -> None:
@@ -232,7 +282,7 @@ READ = b"GET /api/v1/products HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 def test_a_slow_body_behind_an_answered_request_is_ended_too(tmp_path: Path) -> None:
     """Its head came before the answer went, so the connection looks answered."""
-    with web(tmp_path, WEB_THREADS="4") as address, connect(address) as connection:
+    with web(tmp_path, workers=1, WEB_THREADS="4") as address, connect(address) as connection:
         connection.sendall(READ + head_of("POST", "/api/v1/auth/token", "Content-Length: 1000") + b"{")
         assert answer_on(connection)[0] == 200
         assert answer_on(connection) == (408, "request_timeout")

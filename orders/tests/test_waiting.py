@@ -1,0 +1,249 @@
+"""Whoever waits for an order holds no thread: many more wait than there are, and all are answered."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from django.conf import LazySettings
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import deciding, looking
+from orders.models import Order
+from orders.strategies import group_commit as batching
+from orders.tests import buying
+from scripts import ports
+from scripts.tests.simulator import Simulator
+from shop import event_loop, queueing, tokens
+from shop.models import IdempotencyKey
+from shop.tests.asgi_client import Answer, ask
+from shop.tests.factories import AccountFactory
+from shop.tests.live import Served, serving
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import holding
+from shop.thread_pool import ThreadPool
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BUYERS = 300
+LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=1_000, price=1_000)
+
+
+def paid_order_of(product: Product) -> dict[str, Any]:
+    return {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+
+
+def order_of(product: Product) -> dict[str, Any]:
+    return {"items": [{"product": product.id, "quantity": 1}]}
+
+
+async def post(access: str, path: str, body: Any, *, key: str = "a", **headers: str) -> Answer:
+    named = {"Idempotency-Key": key} | headers
+    return await ask("POST", f"/api/v1{path}", body, access=access, headers=named)
+
+
+def access_of_buyers(count: int) -> list[str]:
+    return [tokens.access_for(account) for account in AccountFactory.create_batch(count)]
+
+
+class Http:
+    """Calls of a real server, many at once, each on a connection and in a thread of this test."""
+
+    def __init__(self, server: Served, *, most: int) -> None:
+        self._address = server.address
+        self._pool = urllib3.PoolManager(maxsize=most, retries=False, timeout=60)
+        self._threads = ThreadPoolExecutor(max_workers=most)
+
+    def post(self, access: str, path: str, body: Any, *, key: str = "a", **headers: str) -> Any:
+        named = {"Idempotency-Key": key, "Authorization": f"Bearer {access}"} | headers
+        return self._pool.request("POST", f"{self._address}/api/v1{path}", json=body, headers=named)
+
+    def get(self, path: str) -> Any:
+        return self._pool.request("GET", f"{self._address}{path}")
+
+    def soon(self, call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        return self._threads.submit(call, *arguments, **more)
+
+
+@pytest.fixture
+def few_threads(tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator) -> Iterator[Served]:
+    """A server of one process with four threads, whose workers are not there."""
+    with serving(
+        tmp_path,
+        workers=1,
+        WEB_THREADS="4",
+        GATEWAY_URL=f"http://{ports.HOST}:{own_gateway.port}",
+        DATA_PLATFORM_URL=f"http://{ports.HOST}:{own_data_platform.port}",
+    ) as server:
+        yield server
+
+
+def waiting_of(http: Http) -> float:
+    """How many requests wait in the server."""
+    lines = http.get("/metrics").data.decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests "))
+
+
+def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_settled(
+    few_threads: Served, product: Product
+) -> None:
+    http = Http(few_threads, most=BUYERS)
+    body = paid_order_of(product)
+    calls = [
+        http.soon(http.post, access, "/orders", body, Prefer="wait=30") for access in access_of_buyers(BUYERS)
+    ]
+    wait_until(lambda: waiting_of(http) == BUYERS, seconds=25)
+    began_at = time.monotonic()
+    assert [http.get(path).status for path in ("/healthz", "/readyz", "/api/v1/products")] == [200] * 3
+    assert time.monotonic() - began_at < 3
+    buying.settle_everything()
+    settled_at = time.monotonic()
+    answers = [call.result(60) for call in calls]
+    assert time.monotonic() - settled_at < 5
+    assert {(answer.status, answer.json()["status"]) for answer in answers} == {(201, "paid")}
+    assert waiting_of(http) == 0
+    assert buying.broken_laws() == []
+
+
+def test_a_server_that_stops_answers_all_who_wait_at_once(few_threads: Served, product: Product) -> None:
+    http = Http(few_threads, most=60)
+    body = paid_order_of(product)
+    calls = [
+        http.soon(http.post, access, "/orders", body, Prefer="wait=30") for access in access_of_buyers(50)
+    ]
+    wait_until(lambda: waiting_of(http) == 50, seconds=25)
+    stopped_at = time.monotonic()
+    few_threads.child.terminate()
+    answers = [call.result(30) for call in calls]
+    assert time.monotonic() - stopped_at < 4, "less than the server waits before it ends what is under way"
+    assert {(answer.status, answer.json()["status"]) for answer in answers} == {(202, "paying")}
+    buying.settle_everything()
+    assert set(Order.objects.values_list("status", flat=True)) == {"paid"}
+
+
+def test_a_client_that_goes_away_has_its_order_placed_and_a_repeat_replays_it(
+    few_threads: Served, product: Product
+) -> None:
+    http = Http(few_threads, most=4)
+    [access] = access_of_buyers(1)
+    impatient = urllib3.PoolManager(retries=False, timeout=1)
+    headers = {"Idempotency-Key": "a", "Authorization": f"Bearer {access}"}
+    with holding(LOCK, product.id):
+        with pytest.raises(urllib3.exceptions.TimeoutError):
+            impatient.request(
+                "POST", f"{few_threads.address}/api/v1/orders", json=order_of(product), headers=headers
+            )
+        impatient.clear()
+        assert not Order.objects.exists()
+    wait_until(Order.objects.exists)
+    assert IdempotencyKey.objects.filter(status=201).count() == 1
+    again = http.post(access, "/orders", order_of(product))
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
+    assert again.json()["id"] == str(Order.objects.get().id)
+
+
+def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(product: Product) -> None:
+    [access] = access_of_buyers(1)
+
+    async def give_up() -> Answer:
+        call = asyncio.create_task(post(access, "/orders", order_of(product)))
+        while not batching.BATCHER.is_busy():
+            await asyncio.sleep(0.005)
+        call.cancel()
+        await asyncio.wait([call])
+        return await post(access, "/orders", order_of(product))
+
+    answer = asyncio.run(give_up())
+    assert (answer.status, Order.objects.count()) == (201, 1)
+
+
+def test_a_repeat_that_has_no_room_to_look_is_not_told_that_nothing_was_done(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "enqueue_together", lambda task, argument: None)
+    [access] = access_of_buyers(1)
+
+    async def call_twice() -> tuple[Answer, Answer]:
+        first = await post(access, "/orders", paid_order_of(product))
+        monkeypatch.setattr(looking._batcher, "_max_waiting", 0)
+        return first, await post(access, "/orders", paid_order_of(product))
+
+    first, again = asyncio.run(call_twice())
+    assert (first.status, again.status, Order.objects.count()) == (202, 503, 1)
+    assert "unavailable" in again.body.decode()
+    assert "nothing was done" not in again.body.decode()
+
+
+@pytest.fixture
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_loop, "POOL", ThreadPool("few", threads=4, max_waiting=1_000))
+
+
+@pytest.fixture
+def slow_decision(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Orders are decided once this is set."""
+    may_decide, together = threading.Event(), deciding.together
+
+    def decide(wishes: Any) -> Any:
+        may_decide.wait(20)
+        return together(wishes)
+
+    monkeypatch.setattr(batching.BATCHER, "_decide", decide)
+    yield may_decide
+    may_decide.set()
+
+
+def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(
+    four_threads: None, slow_decision: threading.Event, product: Product, settings: LazySettings
+) -> None:
+    settings.RATE_ORDERS = None
+    access, other = access_of_buyers(2)
+
+    async def call_all() -> tuple[Answer, list[Answer], float]:
+        first = asyncio.create_task(post(access, "/orders", order_of(product)))
+        await asyncio.sleep(0.1)
+        twins = [asyncio.create_task(post(access, "/orders", order_of(product))) for _ in range(200)]
+        await asyncio.sleep(0.05)
+        longest = 0.0
+        for _ in range(10):
+            began_at = time.monotonic()
+            assert (await ask("GET", "/api/v1/orders", access=other)).status == 200
+            longest = max(longest, time.monotonic() - began_at)
+        refused = await asyncio.gather(*twins)
+        slow_decision.set()
+        return await first, refused, longest
+
+    first, refused, longest = asyncio.run(call_all())
+    assert first.status == 201
+    assert longest < 1
+    assert {answer.status for answer in refused} == {409}
+    assert all("idempotency_key_in_flight" in answer.body.decode() for answer in refused)
+    assert Order.objects.count() == 1
+
+
+def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_ends(
+    four_threads: None, slow_decision: threading.Event, product: Product, settings: LazySettings
+) -> None:
+    settings.RATE_ORDERS = None
+    [access] = access_of_buyers(1)
+
+    async def call_all() -> list[Answer]:
+        calls = [asyncio.create_task(post(access, "/orders", order_of(product))) for _ in range(100)]
+        await asyncio.sleep(0.5)
+        slow_decision.set()
+        return await asyncio.gather(*calls)
+
+    answers = asyncio.run(call_all())
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.body for answer in answers}) == 1
+    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1

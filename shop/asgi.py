@@ -1,0 +1,32 @@
+"""The web process's entry: what uvicorn serves."""
+
+import gc
+import os
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+django.setup()
+
+from django.conf import settings  # noqa: E402 - Django has to be set up first
+from django.urls import get_resolver  # noqa: E402
+
+from shop import checks, clock, processors, wakeups  # noqa: E402
+from shop.http import worker  # noqa: E402
+from shop.http.application import application  # noqa: E402
+
+__all__ = ["application"]
+
+# Before anything is served: it ends a process whose host's clock is wrong.
+clock.start()
+
+# Views are loaded now rather than by the first request. What is loaded stays: looking through all of it for
+# garbage stopped the process for 50 ms each time, with rows locked.
+_ = get_resolver().url_patterns
+checks.refuse_what_is_ignored()
+worker.before_stop.append(wakeups.stop)
+gc.collect()
+gc.freeze()
+gc.set_threshold(10_000)
+if settings.WEB_OWN_PROCESSOR:
+    processors.keep_to_one()

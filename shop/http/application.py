@@ -1,0 +1,106 @@
+"""The ASGI application: calls of the API by `shop.calls`, on the event loop; all else by Django, in the pool.
+
+`/healthz` is answered by the loop itself: a process whose threads are all busy is alive.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from structlog import get_logger
+
+from shop import calls, counting, logs, problems
+from shop.calls import Request
+from shop.errors import BodyIncomplete, FirstcomeError
+from shop.http import bodies, pages
+from shop.http.bodies import Receive
+from shop.http.pages import Scope, Send
+from shop.http.responses import Response
+from shop.json_bodies import TooLarge
+
+log = get_logger(__name__)
+HEALTH = "/healthz"
+Headers = list[tuple[bytes, bytes]]
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request; refusals, and errors of the API's views, as problems."""
+    if scope["type"] != "http":
+        raise RuntimeError(f"This application serves HTTP, not {scope['type']}.")
+    fields = _fields(scope)
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    try:
+        if path.startswith(calls.PATH):
+            call = await _call(scope, fields, receive)
+            headers = _OWN if calls.protections(call) is calls.HEADERS_OF_OWN else _PUBLIC
+            await _send(send, await calls.answer(call), headers)
+        elif path == HEALTH and scope["method"] in calls.PUBLIC_METHODS:
+            await bodies.read(fields, receive)
+            await _send(send, _alive(scope["method"], fields), _PUBLIC)
+        else:
+            await pages.answer(scope, fields, receive, send)
+    except (FirstcomeError, TooLarge) as refusal:
+        await _send(send, _refused(refusal), _OWN)
+
+
+def _alive(method: str, fields: Mapping[bytes, bytes]) -> Response:
+    """What `shop.health.healthz` answers, named and counted as that is."""
+    name = logs.name_of_request(fields.get(b"x-request-id", b"").decode("latin-1"))
+    counting.count("shop.health.healthz", method, 200, 0.0)
+    return Response({"status": "alive"}, headers={"X-Request-ID": name})
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+
+
+_PUBLIC, _OWN = _encoded(calls.HEADERS), _encoded(calls.HEADERS_OF_OWN)
+
+
+async def _call(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Request:
+    return Request(
+        scope["method"],
+        scope["path"],
+        fields,
+        await bodies.read(fields, receive),
+        query=scope["query_string"],
+        peer=scope["client"][0] if scope.get("client") else "",
+        scheme=scope.get("scheme", "http"),
+        mount=scope.get("root_path", ""),
+    )
+
+
+def _refused(refusal: Exception) -> Response:
+    """The problem of a request that no view got: its body was refused, or a page found no room in the pool.
+
+    Where the body is not whole the connection closes after it, for its rest would be taken for a request.
+    """
+    response = problems.of(refusal)
+    if isinstance(refusal, BodyIncomplete | TooLarge):
+        response.headers["Connection"] = "close"
+    return response
+
+
+async def _send(send: Send, response: Response, headers: Headers) -> None:
+    headers = [*_encoded(response.headers.items()), *headers]
+    if response.status_code != 204:
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _fields(scope: Scope) -> dict[bytes, bytes]:
+    """The headers by name, those that were sent more than once joined."""
+    pairs: list[tuple[bytes, bytes]] = scope["headers"]
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        fields = _joined(pairs)
+    if b"host" not in fields and scope.get("server"):
+        fields[b"host"] = "{}:{}".format(*scope["server"]).encode()
+    return fields
+
+
+def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    fields: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        separator = b"; " if name == b"cookie" else b","
+        fields[name] = fields[name] + separator + value if name in fields else value
+    return fields

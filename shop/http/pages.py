@@ -1,0 +1,168 @@
+"""Django's pages behind ASGI: its own WSGI handler with all middlewares, run in a thread of the pool.
+
+Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
+ticket 33497). Here each thread of the pool keeps one. A page is made as a whole, on disk where it is large,
+before it is sent: a slow reader holds no thread.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, NamedTuple
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+
+from shop import event_loop
+from shop.configuration import UploadPage
+from shop.http import bodies
+from shop.http.bodies import Receive
+from shop.http.uploads import UPLOAD, Upload
+from shop.json_bodies import TooLarge
+
+Scope = Mapping[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+IN_MEMORY_BYTES = 2**20
+CHUNK_BYTES = 256 * 1024
+
+_handler = WSGIHandler()
+
+
+class _Page(NamedTuple):
+    """What a page answers: its body as bytes, or as a file where it was streamed."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes | IO[bytes]
+
+
+async def answer(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+    """Answer a request by Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
+
+    Pages for one address, which is the proxy's where there is one, hold half of the pool's threads at most.
+    """
+    upload = await _upload(scope, fields, receive)
+    body = upload or BytesIO(await bodies.read(fields, receive))
+    peer = scope["client"][0] if scope.get("client") else ""
+    page = await event_loop.in_thread(_made, _environment(scope, fields, body), group=("page", peer))
+    await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
+    if isinstance(page.body, bytes):
+        await send({"type": "http.response.body", "body": page.body})
+        return
+    with page.body as file:
+        while chunk := await event_loop.in_thread(file.read, CHUNK_BYTES):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
+    """The body, unread, where the page takes more than others do. Raises `TooLarge`."""
+    page: UploadPage | None = settings.UPLOADS.get(scope["path"])
+    length = bodies.declared_length(fields)
+    if page is None or length is None or length <= settings.MAX_BODY_BYTES:
+        return None
+    if length > page.most_bytes:
+        raise TooLarge(f"The upload is larger than {page.most_bytes // 2**20} MiB.")
+    return Upload(page, partial(_fetched, asyncio.get_running_loop(), length, receive))
+
+
+def _fetched(loop: asyncio.AbstractEventLoop, length: int, receive: Receive) -> bytes:
+    return asyncio.run_coroutine_threadsafe(bodies.read_upload(length, receive), loop).result()
+
+
+def _made(environment: dict[str, Any]) -> _Page:
+    """The page, in a thread of the pool."""
+    started: list[Any] = []
+
+    def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
+        started.extend((status, headers))
+
+    response = _handler(environment, start)
+    try:
+        body = _body(response)
+    finally:
+        response.close()
+    status, headers = started
+    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if response.status_code not in (204, 304) and not response.has_header("Content-Length"):
+        encoded.append((b"content-length", str(_size(body)).encode()))
+    return _Page(int(status[:3]), encoded, body)
+
+
+def _body(response: Any) -> bytes | IO[bytes]:
+    """What the page says; a large static file as it lies on disk, or slow readers would have a copy each."""
+    if not response.streaming:
+        return b"".join(response)
+    file, length = getattr(response, "file_to_stream", None), int(response.get("Content-Length", -1))
+    if 0 <= length <= CHUNK_BYTES:
+        return b"".join(response)
+    if length < 0 or file is None:
+        return _spooled(response)
+    response._resource_closers.remove(file.close)  # it is closed once it is sent
+    return file
+
+
+def _size(body: bytes | IO[bytes]) -> int:
+    """Its length, which clients of HTTP/1.0 need: they know no chunks."""
+    if isinstance(body, bytes):
+        return len(body)
+    size = body.seek(0, os.SEEK_END)
+    body.seek(0)
+    return size
+
+
+def _spooled(parts: Iterable[bytes]) -> IO[bytes]:
+    file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
+    for part in parts:
+        file.write(part)
+    file.seek(0)
+    return file
+
+
+def _environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO) -> dict[str, Any]:
+    """The request as WSGI has it (PEP 3333).
+
+    A header with an underscore in its name could pass for another: it is left out.
+    """
+    mount = scope.get("root_path", "")
+    host, port = scope.get("server") or ("localhost", 80)
+    peer = scope.get("client") or ("", 0)
+    environment = {
+        f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}": value.decode("latin-1")
+        for name, value in fields.items()
+        if b"_" not in name
+    }
+    length = fields.get(b"content-length", b"").decode("latin-1")
+    return (
+        environment
+        | {
+            "REQUEST_METHOD": scope["method"],
+            "SCRIPT_NAME": _as_latin(mount),
+            "PATH_INFO": _as_latin(scope["path"].removeprefix(mount)),
+            "QUERY_STRING": scope["query_string"].decode("latin-1"),
+            "CONTENT_TYPE": environment.pop("HTTP_CONTENT_TYPE", ""),
+            "CONTENT_LENGTH": length or str(len(body.getbuffer())),
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port or ""),
+            "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+            "REMOTE_ADDR": peer[0],
+            "REMOTE_PORT": str(peer[1]),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": scope.get("scheme", "http"),
+            "wsgi.input": body,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+        }
+        | ({UPLOAD: body} if isinstance(body, Upload) else {})
+    )
+
+
+def _as_latin(text: str) -> str:
+    """Text as WSGI has it: its bytes, each as a character."""
+    return text.encode().decode("latin-1")

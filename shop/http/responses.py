@@ -1,0 +1,47 @@
+"""The response of an API call: a status, headers and bytes, which costs a tenth of Django's to make."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpResponse
+
+from shop import json_bodies
+
+JSON = "application/json; charset=utf-8"
+PROBLEM = "application/problem+json"
+
+
+class Response:
+    """A JSON value as a response; None has no body. `of_bytes` takes a body that is written already."""
+
+    __slots__ = ("body", "headers", "status_code")
+
+    def __init__(self, data: Any = None, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        self.status_code = status
+        self.headers: dict[str, str] = dict(headers) if headers else {}
+        if data is None:
+            self.body = b""
+        else:
+            self.body = json_bodies.dump(data)
+            self.headers["Content-Type"] = JSON
+
+    @classmethod
+    def of_bytes(
+        cls, body: bytes, status: int, content_type: str, headers: Mapping[str, str] | None = None
+    ) -> "Response":
+        """A response whose body is JSON text already."""
+        response = cls(None, status, headers)
+        response.body = body
+        response.headers["Content-Type"] = content_type
+        return response
+
+    def for_django(self) -> HttpResponse:
+        """The same as Django's middlewares and its test client know it."""
+        headers = dict(self.headers)
+        content_type = headers.pop("Content-Type", None)
+        response = HttpResponse(
+            self.body, status=self.status_code, content_type=content_type, headers=headers
+        )
+        if content_type is None:
+            del response["Content-Type"]
+        return response
