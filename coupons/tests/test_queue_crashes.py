@@ -97,7 +97,7 @@ def test_what_a_killed_issuer_had_read_is_taken_up_by_the_next_in_its_order(
     wait_until(lambda: settled(campaign) == 50, seconds=30)
 
     assert order_of_positions(campaign) == [(number, number) for number in range(1, 51)]
-    assert pending(campaign) == 0
+    wait_until(lambda: pending(campaign) == 0, seconds=10)
     assert broken() == {}
 
 

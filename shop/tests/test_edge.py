@@ -210,9 +210,9 @@ def test_nothing_of_limits_and_sign_ins_blocks_the_loop(
     campaign = CampaignFactory.create()
 
     async def call_all() -> None:
-        for _ in range(4):
-            assert (await caller.post("/orders", order_of(product, "tok_ok"))).status in (202, 429)
-        assert told(await caller.post("/orders", order_of(product, "tok_ok"))) == (429, "throttled")
+        # How many of them go through depends on which payments are settled meanwhile.
+        orders = [told(await caller.post("/orders", order_of(product, "tok_ok"))) for _ in range(9)]
+        assert {(202, ""), (429, "throttled")} == set(orders)
         assert told(await caller.post("/wallet/top-ups", {"amount": 5, "token": "x"})) == (429, "throttled")
         disabled_accounts.forget()
         statuses = [(await caller.post("/coupons", {"campaign": campaign.pk})).status for _ in range(5)]
