@@ -267,6 +267,8 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
         try:
             outcome = await decided(batched.batcher(), batched.request(user_id))
         except (Rejected, IntegrityError) as error:
+            if isinstance(error, Rejected) and error.code != "sold_out":
+                raise
             refusal = partial(issuing.refusal_of, error, campaign_id=campaign_id, user_id=user_id)
             raise await in_thread(refusal, owner=user_id) from error
         result = batched.result(user_id, outcome)

@@ -45,7 +45,7 @@ from orders.deciding import Wish
 from orders.looking import Begin, IsAttempted, Read, never
 from orders.models import Order, Refund
 from orders.saga import backlog
-from orders.strategies.group_commit import LONG_SECONDS
+from orders.strategies.group_commit import is_stalled
 from payments.api import ListPayments
 from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
@@ -361,7 +361,7 @@ async def _placed(wish: Wish) -> Any:
     batcher = checkout.batcher()
     if batcher is None:
         return await in_thread(checkout.place, wish, group="place", owner=wish.account_id)
-    if batcher.busy_seconds() > LONG_SECONDS:
+    if is_stalled():
         await in_thread(claims.require, wish.keyed.claim, owner=wish.account_id)
     return await decided(batcher, wish)
 

@@ -174,8 +174,7 @@ class Signal:
     async def wait(self, seconds: float) -> bool:
         """Wait for `set`, at most so many seconds; whether it was set. That ends one wait only."""
         if self._event:
-            self._event.wait(seconds)
-            is_set = self._event.is_set()
+            is_set = self._event.wait(seconds)
             self._event.clear()
             return is_set
         loop = asyncio.get_running_loop()

@@ -20,11 +20,16 @@ BATCHER: Batcher[Wish, Placed | Replay] = Batcher(
 )
 
 
+def is_stalled() -> bool:
+    """Whether the current batch takes so long that a request should take its claim alone, and at once."""
+    return BATCHER.busy_seconds() > LONG_SECONDS
+
+
 def place(wish: Wish) -> Placed | Replay:
     """Join the batcher, and return with the order's outcome.
 
-    Its batch takes its claim with all others; where the batcher stands still it takes it alone, and at once.
+    Its batch takes its claim with all others, unless it `is_stalled`.
     """
-    if BATCHER.busy_seconds() > LONG_SECONDS:
+    if is_stalled():
         claims.require(wish.keyed.claim)
     return BATCHER.submit(wish)
