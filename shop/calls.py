@@ -200,6 +200,12 @@ class Request:
             self._data = json_bodies.read(self.body, self.header("Content-Type") or "")
         return self._data
 
+    def require_few_values(self) -> None:
+        """Raises `Invalid` for a body with more values than any call on the event loop needs."""
+        if json_bodies.has_many_values(self.body) and self.data:
+            detail = "The body has more values than this call can use."
+            raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
+
     def header(self, name: str) -> str | None:
         """The value of a header, None without it."""
         value = self.fields.get(name.lower().encode())
@@ -251,6 +257,7 @@ class View(APIView):
                     raise exceptions.NotAuthenticated
             method = self._method(request)
             if _is_coroutine(method.__func__):
+                request.require_few_values()
                 response: Response = await method(request, **arguments)
                 return response
             call = partial(method, request, **arguments)

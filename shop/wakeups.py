@@ -3,7 +3,7 @@
 What settles a thing announces its name, which is its id; a process learns of announcements elsewhere through
 Redis publish/subscribe, by one listening thread. Messages are lost while that thread has no connection: each
 request that waits then looks again every second by itself, and all look when it is back. While it listens
-they look after 4, 8 and then every 16 s.
+they look after 10 s and then every 20 s.
 """
 
 import threading
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 CHANNEL = "firstcome:settled"
 RECHECK_SECONDS = 1.0
 """Between two looks of a request that waits, while this process does not listen."""
-LISTENING_RECHECK_SECONDS, LONGEST_RECHECK_SECONDS = 4.0, 16.0
+LISTENING_RECHECK_SECONDS, LONGEST_RECHECK_SECONDS = 10.0, 20.0
 """The same while it listens: the first pause, doubled until the longest."""
 MOST_OF_ONE_OWNER = 128
 """Requests of one account that wait in a process: it may send any number, for repeats are not counted."""

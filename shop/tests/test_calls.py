@@ -3,16 +3,18 @@
 import asyncio
 import cProfile
 import gc
+import json
 import pstats
 from typing import Any
 
+import orjson
 import pytest
 import urllib3
 from django.conf import LazySettings
 from django.db import OperationalError, connection, connections, transaction
 from django.test import Client
 
-from shop import calls, event_loop, tokens, transactions
+from shop import calls, event_loop, json_bodies, tokens, transactions
 from shop.mysql.base import RESTED_SECONDS
 from shop.tests.asgi_client import Answer
 from shop.tests.asgi_client import ask as request
@@ -127,6 +129,29 @@ def test_a_charset_that_is_none_is_the_callers_mistake(access: str) -> None:
     answer = null(access, headers=headers)
     assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json")
     assert answered("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/v1/coupons", "/api/v1/orders", "/api/v1/payments", NULL])
+def test_a_body_of_thousands_of_fields_is_refused_without_holding_up_the_event_loop(
+    access: str, path: str
+) -> None:
+    unknown = {f"f{number}": 1 for number in range(5_000)}
+    answer = answered("POST", path, unknown, access=access, headers={"Idempotency-Key": "many"})
+    problem = orjson.loads(answer.body)
+    assert (answer.status, problem["code"]) == (400, "invalid")
+    assert [error["code"] for error in problem["errors"]] == ["too_many_values"]
+
+
+def test_a_large_body_that_is_no_json_is_refused_as_any_other(access: str) -> None:
+    assert orjson.loads(null(access, parts=[b"[" * 5_000]).body)["code"] == "malformed_json"
+    texts = null(access, parts=[b"," * 5_000], headers={"Content-Type": "text/csv"})
+    assert texts.status == 415
+
+
+def test_an_order_of_50_lines_is_no_body_of_too_many_values() -> None:
+    lines = [{"product": number, "quantity": 1_000} for number in range(2**62, 2**62 + 50)]
+    order = {"items": lines, "coupon": "X" * 14, "points_amount": 1, "payment": {"token": "tok_visa"}}
+    assert not json_bodies.has_many_values(json.dumps(order, indent=2).encode())
 
 
 def test_pages_still_have_their_sessions(db: None) -> None:
