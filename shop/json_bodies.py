@@ -11,8 +11,8 @@ from rest_framework.request import Request
 
 # No call of ours takes more than four; what works on bodies by recursion may rely on it.
 DEEPEST = 32
-# An order of 50 lines has some 150 of them. A body beyond that is refused unread where it would be read on the
-# event loop: 64 KiB of unknown fields would hold up every other call for 20 ms.
+# An order of 50 lines has some 150 of them. 64 KiB of unknown fields, read on the event loop, would hold up
+# every other call for 20 ms.
 MOST_SEPARATORS = 500
 MEDIA_TYPE = "application/json"
 
