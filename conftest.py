@@ -7,21 +7,16 @@ import pytest
 import redis
 from django.conf import LazySettings
 
-from coupons import issuing
+from coupons.issuing import issuing
 from coupons.partners import patience
-from orders import card_limits
-from payments.gateways import breaking
-from shop import (
-    clock,
-    data_platform,
-    declines,
-    disabled_accounts,
-    rate_limits,
-    sign_ins,
-    stuck_rows,
-    throttling,
-)
-from shop import redis as shop_redis
+from orders.payment import card_limits, declines
+from payments.gateways import circuit
+from shop import clock
+from shop.accounts import disabled_accounts, sign_ins
+from shop.db import stuck_rows
+from shop.events import data_platform
+from shop.rates import rate_limits, throttling
+from shop.redis import redis_client as shop_redis
 
 
 def pytest_configure() -> None:
@@ -68,7 +63,7 @@ def _forgetful_process() -> None:
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()
-    breaking.forget()
+    circuit.forget()
     patience.forget()
 
 

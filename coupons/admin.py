@@ -18,11 +18,12 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from coupons import campaigns, codes, issuing, partners, pool, voiding
+from coupons import campaigns, codes, partners, pool, voiding
+from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
+from shop.admin_site import OwnTransactions, ReadOnly
 from shop.errors import FirstcomeError
-from shop.operators import OwnTransactions, ReadOnly
 
 MOST_CODES_AT_ONCE = 100_000
 COLOURS = {

@@ -8,19 +8,24 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import bodies, campaigns, confirming, examples, issuing, listing, pool, tickets, voiding
+from coupons import campaigns, examples, listing, pool, schemas, voiding
+from coupons.allocation.writes import Confirming, Issued, Queued
+from coupons.issuing import issuing
 from coupons.models import QueueTicket
-from coupons.slots import Confirming, Issued, Queued
-from shop import preferences, rate_limits, schema, wakeups
-from shop.calls import Request, Response, View
+from coupons.partners import confirming
+from coupons.queue import tickets
+from shop.concurrency.event_loop import LOOK_UPS, decided, in_thread
 from shop.errors import Overloaded, Rejected
-from shop.event_loop import LOOK_UPS, decided, in_thread
-from shop.paging import page
-from shop.permissions import is_staff_with, staff_may
-from shop.reading import read, read_query
+from shop.http import openapi, prefer
+from shop.http.pagination import page
+from shop.http.permissions import is_staff_with, staff_may
+from shop.http.validation import read, read_query
+from shop.http.views import Request, Response, View
+from shop.rates import rate_limits
+from shop.redis import completion_notifications
 
-STAFF_ONLY = schema.refusals({403: ["permission_denied"]})
-ISSUING_REFUSALS = schema.refusals(
+STAFF_ONLY = openapi.refusals({403: ["permission_denied"]})
+ISSUING_REFUSALS = openapi.refusals(
     {
         403: ["permission_denied"],
         404: ["campaign_not_found", "not_found"],
@@ -57,8 +62,8 @@ WAIT = OpenApiParameter(
 )
 # What an issuer settles on a modest machine.
 TICKETS_A_SECOND, MOST_SECONDS = 500, 30
-CAMPAIGN = OpenApiParameter("campaign", schema.POSITIVE)
-USER = OpenApiParameter("user", schema.POSITIVE, description="For staff: whose coupons.")
+CAMPAIGN = OpenApiParameter("campaign", openapi.POSITIVE)
+USER = OpenApiParameter("user", openapi.POSITIVE, description="For staff: whose coupons.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
 POOL_STATUS = OpenApiParameter("status", str, enum=["available", "issued", "void"])
 
@@ -69,23 +74,23 @@ class Campaigns(View):
     @extend_schema(
         summary="Campaigns, newest first",
         description="Scheduled, open and sold out ones; staff see closed ones too.",
-        parameters=schema.PAGING,
-        responses=schema.Page[bodies.CampaignBody],
+        parameters=openapi.PAGING,
+        responses=openapi.Page[schemas.CampaignBody],
     )
     def get(self, request: Request) -> Response:
         shown = campaigns.visible(include_closed=_sees_closed(request))
-        return page(request, shown, bodies.campaign_body)
+        return page(request, shown, schemas.campaign_body)
 
     @extend_schema(
         summary="Create a campaign (staff)",
-        parameters=[schema.LOCATION],
-        request=bodies.CreateCampaignInput,
-        responses={201: bodies.CampaignBody} | STAFF_ONLY,
+        parameters=[openapi.LOCATION],
+        request=schemas.CreateCampaignInput,
+        responses={201: schemas.CampaignBody} | STAFF_ONLY,
     )
     def post(self, request: Request) -> Response:
         staff_may(request, "coupons.add_campaign")
-        campaign = campaigns.create(**bodies.terms(read(bodies.CreateCampaignInput, request)))
-        return _created(request, campaign.pk, bodies.campaign_body(campaign))
+        campaign = campaigns.create(**schemas.terms(read(schemas.CreateCampaignInput, request)))
+        return _created(request, campaign.pk, schemas.campaign_body(campaign))
 
 
 class OneCampaign(View):
@@ -94,84 +99,84 @@ class OneCampaign(View):
     @extend_schema(
         summary="One campaign",
         description="A closed one is there for staff only.",
-        responses=bodies.CampaignBody,
+        responses=schemas.CampaignBody,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
         campaign = campaigns.get(campaign_id=campaign_id, include_closed=_sees_closed(request))
-        return Response(bodies.campaign_body(campaign))
+        return Response(schemas.campaign_body(campaign))
 
     @extend_schema(
         summary="Change a campaign (staff)",
         description="Once a coupon is issued, code source and discount stay as they are.",
-        request=bodies.ChangeCampaignInput,
-        responses={200: bodies.CampaignBody}
+        request=schemas.ChangeCampaignInput,
+        responses={200: schemas.CampaignBody}
         | STAFF_ONLY
-        | schema.refusals({409: ["quantity_below_issued", "campaign_has_coupons"]}),
+        | openapi.refusals({409: ["quantity_below_issued", "campaign_has_coupons"]}),
     )
     def patch(self, request: Request, campaign_id: int) -> Response:
         staff_may(request, "coupons.change_campaign")
-        asked = read(bodies.ChangeCampaignInput, request)
-        campaign = campaigns.change(campaign_id=campaign_id, **bodies.terms(asked))
-        return Response(bodies.campaign_body(campaign))
+        asked = read(schemas.ChangeCampaignInput, request)
+        campaign = campaigns.change(campaign_id=campaign_id, **schemas.terms(asked))
+        return Response(schemas.campaign_body(campaign))
 
 
 class CampaignCodes(View):
     @extend_schema(
         summary="The pool of a campaign, oldest first (staff)",
-        parameters=[POOL_STATUS, *schema.PAGING],
-        responses={200: schema.Page[bodies.PoolCodeBody]} | STAFF_ONLY,
+        parameters=[POOL_STATUS, *openapi.PAGING],
+        responses={200: openapi.Page[schemas.PoolCodeBody]} | STAFF_ONLY,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
         staff_may(request, "coupons.view_poolcode")
-        asked = read_query(bodies.ListCodesQuery, request)
+        asked = read_query(schemas.ListCodesQuery, request)
         rows = pool.listed(campaign_id=campaign_id, status=asked.status)
-        return page(request, rows, bodies.code_body, ordering="id")
+        return page(request, rows, schemas.code_body, ordering="id")
 
     @extend_schema(
         summary="Add codes to the pool of a campaign (staff)",
         description="Codes that exist, in whatever campaign, are skipped: repeating the call is safe.",
-        request=bodies.AddCodesInput,
-        responses={201: bodies.AddedCodesBody} | STAFF_ONLY,
+        request=schemas.AddCodesInput,
+        responses={201: schemas.AddedCodesBody} | STAFF_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
         staff_may(request, "coupons.add_poolcode")
-        asked = read(bodies.AddCodesInput, request)
+        asked = read(schemas.AddCodesInput, request)
         if asked.count is not None:
             added = pool.generate(campaign_id=campaign_id, count=asked.count)
         else:
             added = pool.add(campaign_id=campaign_id, codes=asked.codes or [])
-        return Response(bodies.added_body(added), status=201)
+        return Response(schemas.added_body(added), status=201)
 
 
 class OneCampaignCode(View):
     @extend_schema(
         summary="Rename an available code (staff)",
-        request=bodies.RenameCodeInput,
-        responses={200: bodies.PoolCodeBody}
+        request=schemas.RenameCodeInput,
+        responses={200: schemas.PoolCodeBody}
         | STAFF_ONLY
-        | schema.refusals({409: ["code_issued", "code_exists"]}),
+        | openapi.refusals({409: ["code_issued", "code_exists"]}),
     )
     def patch(self, request: Request, campaign_id: int, code: str) -> Response:
         staff_may(request, "coupons.change_poolcode")
-        asked = read(bodies.RenameCodeInput, request)
-        return Response(bodies.code_body(pool.rename(campaign_id=campaign_id, code=code, to=asked.code)))
+        asked = read(schemas.RenameCodeInput, request)
+        return Response(schemas.code_body(pool.rename(campaign_id=campaign_id, code=code, to=asked.code)))
 
 
 class Coupons(View):
     @extend_schema(
         summary="One's own coupons, newest first",
         description="Staff see everybody's.",
-        parameters=[COUPON_STATUS, CAMPAIGN, USER, *schema.PAGING],
-        responses=schema.Page[bodies.CouponBody],
+        parameters=[COUPON_STATUS, CAMPAIGN, USER, *openapi.PAGING],
+        responses=openapi.Page[schemas.CouponBody],
     )
     def get(self, request: Request) -> Response:
-        asked = read_query(bodies.ListCouponsQuery, request)
+        asked = read_query(schemas.ListCouponsQuery, request)
         coupons = listing.find(
             owner_id=asked.user if _sees_all(request) else _caller(request),
             campaign_id=asked.campaign,
             status=asked.status,
         )
-        return page(request, coupons, bodies.coupon_body)
+        return page(request, coupons, schemas.coupon_body)
 
     @extend_schema(
         summary="Get one's coupon of a campaign",
@@ -180,12 +185,14 @@ class Coupons(View):
         "until it is settled; after it `failed`, with a new one at the end of the line. Before it opens a "
         "campaign gives neither coupons nor tickets, and `Retry-After` says when it does. A pool with fewer "
         "codes than the campaign's `quantity` is `sold_out` with its last code.",
-        parameters=[schema.LOCATION, TICKET_LOCATION, LOOK_AGAIN_AFTER],
-        request=bodies.IssueCouponInput,
+        parameters=[openapi.LOCATION, TICKET_LOCATION, LOOK_AGAIN_AFTER],
+        request=schemas.IssueCouponInput,
         responses={
-            201: OpenApiResponse(bodies.CouponBody, description="The account's coupon, issued by this call."),
-            200: OpenApiResponse(bodies.CouponBody, description="The coupon that the account had before."),
-            202: OpenApiResponse(bodies.TicketBody, description="The account's place in the line."),
+            201: OpenApiResponse(
+                schemas.CouponBody, description="The account's coupon, issued by this call."
+            ),
+            200: OpenApiResponse(schemas.CouponBody, description="The coupon that the account had before."),
+            202: OpenApiResponse(schemas.TicketBody, description="The account's place in the line."),
         }
         | ISSUING_REFUSALS,
         examples=examples.ISSUING,
@@ -193,7 +200,7 @@ class Coupons(View):
     async def post(self, request: Request) -> Response:
         if _names_somebody(request):
             return await in_thread(_issued_by_staff, request, group="staff")
-        asked, caller = read(bodies.IssueCouponInput, request), _caller(request)
+        asked, caller = read(schemas.IssueCouponInput, request), _caller(request)
         if request.user.is_staff:
             return _issued(request, await _issue(asked.campaign, caller))
         with rate_limits.COUPONS.counting(caller):
@@ -205,11 +212,11 @@ class OneCoupon(View):
     @extend_schema(
         summary="One coupon",
         description="One's own; staff see everybody's.",
-        responses=bodies.CouponBody,
+        responses=schemas.CouponBody,
     )
     def get(self, request: Request, code: str) -> Response:
         coupon = listing.get(code=code, owner_id=None if _sees_all(request) else _caller(request))
-        return Response(bodies.coupon_body(coupon))
+        return Response(schemas.coupon_body(coupon))
 
 
 class OneQueueTicket(View):
@@ -217,8 +224,8 @@ class OneQueueTicket(View):
         summary="One's place in the line of a campaign",
         description="One's own; staff see everybody's. It waits, or is settled for good. With "
         "`Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
-        parameters=[schema.PREFER_WAIT, WAIT],
-        responses=bodies.TicketBody,
+        parameters=[openapi.PREFER_WAIT, WAIT],
+        responses=schemas.TicketBody,
     )
     async def get(self, request: Request, ticket_id: UUID) -> Response:
         caller = _caller(request)
@@ -226,7 +233,7 @@ class OneQueueTicket(View):
             is_staff_with, request, "coupons.view_queueticket", group="staff"
         )
         queued = tickets.require_owner(await decided(tickets.READER, ticket_id), None if sees_all else caller)
-        seconds = preferences.wait_seconds(request.header("Prefer"))
+        seconds = prefer.wait_seconds(request.header("Prefer"))
         if seconds and _is_waiting(queued):
 
             async def is_settled() -> bool:
@@ -234,26 +241,28 @@ class OneQueueTicket(View):
                 queued = await decided(tickets.READER, ticket_id)
                 return not _is_waiting(queued)
 
-            await wakeups.wait(str(ticket_id), is_settled=is_settled, seconds=seconds, owner=caller)
-        return Response(bodies.ticket_body(queued), headers=_pause(queued))
+            await completion_notifications.wait(
+                str(ticket_id), is_settled=is_settled, seconds=seconds, owner=caller
+            )
+        return Response(schemas.ticket_body(queued), headers=_pause(queued))
 
 
 class VoidCoupon(View):
     @extend_schema(
         summary="Make a coupon void (staff)",
         description="Its slot is not given out again, and its owner can't have another.",
-        request=bodies.VoidCouponInput,
-        responses={200: bodies.CouponBody} | STAFF_ONLY | schema.refusals({409: ["coupon_not_voidable"]}),
+        request=schemas.VoidCouponInput,
+        responses={200: schemas.CouponBody} | STAFF_ONLY | openapi.refusals({409: ["coupon_not_voidable"]}),
     )
     def post(self, request: Request, code: str) -> Response:
         staff_may(request, "coupons.change_coupon")
-        asked = read(bodies.VoidCouponInput, request)
-        return Response(bodies.coupon_body(voiding.void(code=code, reason=asked.reason)))
+        asked = read(schemas.VoidCouponInput, request)
+        return Response(schemas.coupon_body(voiding.void(code=code, reason=asked.reason)))
 
 
 def _issued_by_staff(request: Request) -> Response:
     staff_may(request, "coupons.add_coupon")
-    asked = read(bodies.IssueCouponInput, request)
+    asked = read(schemas.IssueCouponInput, request)
     assert asked.user is not None
     return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
 
@@ -288,13 +297,13 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
 def _issued(request: Request, issued: Issued | Queued) -> Response:
     if isinstance(issued, Queued):
         return _queued(issued)
-    body = bodies.coupon_body(issued.coupon)
+    body = schemas.coupon_body(issued.coupon)
     return _created(request, issued.coupon.code, body) if issued.is_new else Response(body)
 
 
 def _queued(queued: Queued) -> Response:
     address = reverse("queue-ticket", args=[queued.ticket.pk])
-    return Response(bodies.ticket_body(queued), status=202, headers={"Location": address} | _pause(queued))
+    return Response(schemas.ticket_body(queued), status=202, headers={"Location": address} | _pause(queued))
 
 
 def _is_waiting(queued: Queued) -> bool:

@@ -7,25 +7,26 @@ class CouponsConfig(AppConfig):
     name = "coupons"
 
     def ready(self) -> None:
-        from coupons import following_up, tickets
-        from coupons.in_redis import gate_healing
-        from shop import gauges
+        from coupons.gate import healing
+        from coupons.partners import confirmation_recovery
+        from coupons.queue import tickets
+        from shop.observability import gauges
 
         gauges.register(
             "firstcome_gate_in_flight",
             help="Askers let through the gate of a campaign and not decided yet.",
             label="campaign",
-            read=gate_healing.numbers_in_flight,
+            read=healing.numbers_in_flight,
         )
         gauges.register(
             "firstcome_coupons_confirming",
             help="Coupons whose partner has not answered yet.",
-            read=following_up.waiting,
+            read=confirmation_recovery.waiting,
         )
         gauges.register(
             "firstcome_coupons_confirming_oldest_seconds",
             help="For how long the oldest of them has waited.",
-            read=following_up.oldest_age_seconds,
+            read=confirmation_recovery.oldest_age_seconds,
         )
         gauges.register(
             "firstcome_queue_tickets_waiting",

@@ -10,9 +10,9 @@ from typing import Any
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from coupons import issuing
+from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from shop.auditing import OFFENDERS_TOLD, LawReport, report
+from shop.operations.audit_report import OFFENDERS_TOLD, LawReport, report
 
 # What is broken many times is broken in few campaigns: so many rows are looked at to name them.
 ROWS_LOOKED_AT = 10_000

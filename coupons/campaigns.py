@@ -6,10 +6,13 @@ from typing import Any, TypedDict, Unpack
 
 from django.db.models import Q, QuerySet
 
-from coupons import issuing, partners, reopening
+from coupons import partners, reopening
+from coupons.issuing import issuing
 from coupons.models import Campaign
-from shop import clock, journal, transactions
+from shop import clock
+from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected
+from shop.events import journal
 
 
 class Terms(TypedDict, total=False):

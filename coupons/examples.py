@@ -1,7 +1,7 @@
 """Examples of answers about coupons, for the OpenAPI document: the situations that clients ask about."""
 
-from shop import schema
 from shop.errors import NotFound, Rejected
+from shop.http import openapi
 
 COUPON = {
     "code": "NJBA0R3GG1BX",
@@ -21,9 +21,9 @@ TICKET = {
     "coupon": None,
 }
 ISSUING = [
-    schema.answered("A new coupon", 201, COUPON),
-    schema.answered("A ticket of a queue", 202, TICKET),
-    schema.refused("Before it opens", Rejected("Spring opens at noon.", code="campaign_not_open")),
-    schema.refused("The last code of the pool is issued", Rejected("Spring is sold out.", code="sold_out")),
-    schema.refused("Staff issue to an unknown account", NotFound("There is no active account 42.")),
+    openapi.answered("A new coupon", 201, COUPON),
+    openapi.answered("A ticket of a queue", 202, TICKET),
+    openapi.refused("Before it opens", Rejected("Spring opens at noon.", code="campaign_not_open")),
+    openapi.refused("The last code of the pool is issued", Rejected("Spring is sold out.", code="sold_out")),
+    openapi.refused("Staff issue to an unknown account", NotFound("There is no active account 42.")),
 ]

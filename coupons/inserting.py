@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.db import connection
 
 from coupons.models import Coupon, PoolCode
-from shop import rows
+from shop.db import bulk_sql
 
 
 class NewCoupon(NamedTuple):
@@ -27,7 +27,7 @@ class NewCoupon(NamedTuple):
     expires_at: datetime
 
 
-COUPONS = rows.Table(Coupon, NewCoupon._fields)
+COUPONS = bulk_sql.Table(Coupon, NewCoupon._fields)
 VALUES = attrgetter(*NewCoupon._fields)
 # The drivers make the most of it that their database can take: statements of many rows, or one prepared.
 INSERT_CODE = "INSERT INTO coupons_poolcode (campaign_id, code, status, added_at) VALUES (%s, %s, %s, %s)"
@@ -35,7 +35,7 @@ INSERT_CODE = "INSERT INTO coupons_poolcode (campaign_id, code, status, added_at
 
 def insert(coupons: Iterable[Coupon]) -> None:
     """Write these coupons. Their `pk` stays unset: not all databases tell it."""
-    rows.insert(COUPONS, map(VALUES, coupons))
+    bulk_sql.insert(COUPONS, map(VALUES, coupons))
 
 
 def insert_codes(campaign_id: int, codes: Sequence[str], *, now: datetime) -> None:

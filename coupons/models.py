@@ -19,7 +19,7 @@ class Campaign(models.Model):
 
     `issued` counts them, and is the last position given; `confirming` counts the slots that are taken while
     its partner is asked; `codes_added` counts the codes of its pool. `version` counts changes, for
-    optimistic locks. The names of the strategies: `coupons.issuing`.
+    optimistic locks. The names of the strategies: `coupons.issuing.issuing`.
     """
 
     class CodeSource(models.TextChoices):

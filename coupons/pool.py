@@ -16,7 +16,8 @@ from structlog import get_logger
 from coupons import codes as coupon_codes
 from coupons import inserting, reopening
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from shop import clock, transactions
+from shop import clock
+from shop.db import transactions
 from shop.errors import NotFound, Rejected
 
 T = TypeVar("T")

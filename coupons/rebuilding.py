@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from coupons.in_redis import code_healing
+from coupons.pool_list import healing
 
-REBUILDERS: dict[str, Callable[[], int]] = {"codes_listed": code_healing.rebuild}
+REBUILDERS: dict[str, Callable[[], int]] = {"codes_listed": healing.rebuild}
 
 
 def rebuild() -> dict[str, int]:

@@ -4,25 +4,27 @@ Call these after the commit. They may be lost in a crash: then the flags die wit
 and the sweepers put the rest right.
 """
 
-from coupons.in_redis import code_list, gate, sold_out
+from coupons import sold_out
+from coupons.gate import gate
+from coupons.pool_list import pool_list
 
 
 def slot_came_back(*, campaign_id: int, user_id: int, code: str) -> None:
     """The partner refused the account's slot: it, and its code, are there for others."""
-    code_list.put(campaign_id, code=code)
+    pool_list.put(campaign_id, code=code)
     gate.remove_member(campaign_id=campaign_id, user_id=user_id)
     sold_out.reopen(campaign_id)
 
 
 def terms_changed(*, campaign_id: int) -> None:
     """The campaign's quantity, times or strategy are others now."""
-    code_list.drop(campaign_id)
+    pool_list.drop(campaign_id)
     gate.refresh(campaign_id=campaign_id)
     sold_out.reopen(campaign_id)
 
 
 def codes_added(*, campaign_id: int) -> None:
     """The campaign's pool has new codes."""
-    code_list.look_again(campaign_id)
+    pool_list.look_again(campaign_id)
     gate.refresh(campaign_id=campaign_id)
     sold_out.reopen(campaign_id)

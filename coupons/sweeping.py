@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 
-from coupons import following_up, restoring
-from coupons.in_redis import code_healing, gate_healing
+from coupons.gate import healing as gate_healing
+from coupons.partners import confirmation_recovery
+from coupons.pool_list import healing as pool_healing
+from coupons.queue import recovery
 
 SWEEPERS: list[Callable[[], int]] = [
-    code_healing.sweep,
+    pool_healing.sweep,
     gate_healing.heal,
-    following_up.follow_up,
-    restoring.put_back,
+    confirmation_recovery.follow_up,
+    recovery.put_back,
 ]
 
 

@@ -1,8 +1,10 @@
 """Making a coupon void: it is worth nothing from then on, and its slot is not given out again."""
 
 from coupons.models import Coupon, PoolCode
-from shop import clock, journal, transactions
+from shop import clock
+from shop.db import transactions
 from shop.errors import NotFound, Rejected
+from shop.events import journal
 
 
 def void(*, code: str, reason: str) -> Coupon:

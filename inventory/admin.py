@@ -22,15 +22,17 @@ from unfold.widgets import (
 )
 from uuid_utils.compat import uuid7
 
-from inventory import adjusting, bodies, products, stock_uploads
-from inventory.adjusting import LARGEST_DELTA
-from inventory.bodies import SKU_PATTERN
+from inventory import adjustments, products, schemas
+from inventory.adjustments import LARGEST_DELTA
+from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
-from shop import idempotency, json_bodies
+from inventory.schemas import SKU_PATTERN
+from shop.admin_site import OwnTransactions, ReadOnly
 from shop.errors import FirstcomeError, Unavailable
-from shop.idempotency import Answer, Keyed, Replay
-from shop.operators import OwnTransactions, ReadOnly
-from shop.reading import LARGEST_AMOUNT
+from shop.http import json_format
+from shop.http.validation import LARGEST_AMOUNT
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Answer, Keyed, Replay
 
 UPLOAD_GONE = (
     "The file is not here, and nothing of it was imported: it was kept for an hour, or is on another server. "
@@ -270,14 +272,14 @@ def _move_once(request: HttpRequest, product_id: int, asked: dict[str, Any]) -> 
     kind, delta, reason = asked["kind"], asked["delta"], asked["reason"]
     call = Keyed(
         account_id=int(str(request.user.pk)),
-        key_hash=idempotency.key_hash(f"move stock {asked['movement_id']}"),
-        fingerprint=idempotency.key_hash(f"{product_id} {kind} {delta} {reason}"),
-        answer=lambda movement: Answer(201, json_bodies.dump(bodies.movement_body(movement))),
+        key_hash=recorded_answers.key_hash(f"move stock {asked['movement_id']}"),
+        fingerprint=recorded_answers.key_hash(f"{product_id} {kind} {delta} {reason}"),
+        answer=lambda movement: Answer(201, json_format.dump(schemas.movement_body(movement))),
     )
-    return idempotency.once(call, lambda: _move(product_id, kind, delta, reason))
+    return recorded_answers.once(call, lambda: _move(product_id, kind, delta, reason))
 
 
 def _move(product_id: int, kind: str, delta: int, reason: str) -> StockMovement:
     if kind == StockMovement.Kind.RECEIVED:
-        return adjusting.receive(product_id=product_id, quantity=delta, reason=reason)
-    return adjusting.adjust(product_id=product_id, delta=delta, reason=reason)
+        return adjustments.receive(product_id=product_id, quantity=delta, reason=reason)
+    return adjustments.adjust(product_id=product_id, delta=delta, reason=reason)

@@ -7,8 +7,9 @@ class InventoryConfig(AppConfig):
     name = "inventory"
 
     def ready(self) -> None:
-        from inventory import healing, importing
-        from shop import gauges
+        from inventory.imports import importing
+        from inventory.mirror import healing
+        from shop.observability import gauges
 
         gauges.register(
             "firstcome_stock_mirror_drift",

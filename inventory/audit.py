@@ -4,7 +4,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from inventory.models import Delivery, Product, StockMovement
-from shop.auditing import OFFENDERS_TOLD, LawReport, report
+from shop.operations.audit_report import OFFENDERS_TOLD, LawReport, report
 
 
 def audit() -> list[LawReport]:

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from django.db import Error
 
-from inventory import importing
+from inventory.imports import importing
 from inventory.models import Delivery
 from shop import clock
-from shop.doctor.findings import Finding, ok, warning
+from shop.operations.doctor.findings import Finding, ok, warning
 
 # A run that is still at work writes hundreds of rows a second.
 UNFINISHED_AFTER = timedelta(minutes=10)

@@ -11,10 +11,11 @@ from functools import partial
 
 from django.db import connection, transaction
 
-from inventory import mirror
+from inventory.mirror import mirror
 from inventory.models import Product
 from inventory.stock import COLUMNS, Stock
-from shop import journal, rows, transactions
+from shop.db import bulk_sql, transactions
+from shop.events import journal
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"
@@ -47,7 +48,7 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same as plain rows, for orders: making objects of the model took longer than reading them."""
     transactions.assert_inside()
-    return _stock(product_ids, rows.for_update())
+    return _stock(product_ids, bulk_sql.for_update())
 
 
 def look(product_ids: Iterable[int]) -> dict[int, Stock]:
@@ -56,7 +57,7 @@ def look(product_ids: Iterable[int]) -> dict[int, Stock]:
 
 
 def _stock(product_ids: Iterable[int], for_update: str) -> dict[int, Stock]:
-    ids = rows.whole_numbers(set(product_ids))
+    ids = bulk_sql.whole_numbers(set(product_ids))
     if not ids:
         return {}
     with connection.cursor() as cursor:
@@ -99,11 +100,13 @@ def _write(
     for name in ("on_hand", "reserved"):
         alike = _alike(ids, changes, name).items()
         if alike:
-            cases = "".join(CASE.format(ids=rows.whole_numbers(some), delta=delta) for delta, some in alike)
+            cases = "".join(
+                CASE.format(ids=bulk_sql.whole_numbers(some), delta=delta) for delta, some in alike
+            )
             columns.append(COLUMN.format(name=name, cases=cases))
-    statement = CHANGE.format(columns=", ".join(columns), ids=rows.whole_numbers(ids))
+    statement = CHANGE.format(columns=", ".join(columns), ids=bulk_sql.whole_numbers(ids))
     if is_locked:
-        rows.write(statement)
+        bulk_sql.write(statement)
         return
     statement += UNCHANGED.format(cases="".join(f" WHEN {id:d} THEN {stock[id].version:d}" for id in ids))
     with connection.cursor() as cursor:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from inventory.models import StockMovement
-from shop import journal, rows
+from shop.db import bulk_sql
+from shop.events import journal
 
 
 class MovementRow(NamedTuple):
@@ -23,13 +24,13 @@ class MovementRow(NamedTuple):
 
 
 MOVEMENTS_PER_STATEMENT = 1_000
-MOVEMENTS = rows.Table(StockMovement, MovementRow._fields)
+MOVEMENTS = bulk_sql.Table(StockMovement, MovementRow._fields)
 
 
 def write(movements: Sequence[MovementRow]) -> None:
     """Append these movements to their products' histories, inside the caller's transaction."""
     for start in range(0, len(movements), MOVEMENTS_PER_STATEMENT):
-        rows.insert(MOVEMENTS, movements[start : start + MOVEMENTS_PER_STATEMENT])
+        bulk_sql.insert(MOVEMENTS, movements[start : start + MOVEMENTS_PER_STATEMENT])
     for movement in movements:
         note(movement)
 

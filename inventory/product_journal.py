@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from inventory.models import Product
-from shop import journal
-from shop.journal import Line
+from shop.events import journal
+from shop.events.journal import Line
 
 TERMS = ("sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account")
 

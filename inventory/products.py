@@ -10,8 +10,9 @@ from django.db.models.functions import Lower
 
 from inventory import levels, product_journal
 from inventory.models import Product
-from shop import journal, transactions
+from shop.db import transactions
 from shop.errors import NotFound, Rejected
+from shop.events import journal
 
 
 class Availability(StrEnum):

@@ -17,9 +17,10 @@ from inventory.levels import Change
 from inventory.models import Product, StockMovement
 from inventory.movements import MovementRow
 from inventory.stock import Stock
-from shop import clock, journal
+from shop import clock
+from shop.db.stuck_rows import Row
 from shop.errors import NotFound, Rejected
-from shop.stuck_rows import Row
+from shop.events import journal
 
 
 @dataclass(frozen=True, slots=True)

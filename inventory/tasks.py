@@ -2,7 +2,8 @@
 
 from celery import shared_task
 
-from inventory import healing, kept_uploads
+from inventory.imports import kept_uploads
+from inventory.mirror import healing
 
 
 @shared_task(name="inventory.sweep")

@@ -11,13 +11,14 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
-from orders import ending, saga_pages, tasks
+from orders import cancellation, tasks
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
-from orders.saga import operator_actions, status
-from orders.saga_pages import ReasonForm
-from shop import journal, queueing
+from orders.saga import admin_pages, operator_actions, status
+from orders.saga.admin_pages import ReasonForm
+from shop.admin_site import ReadOnly
 from shop.errors import FirstcomeError
-from shop.operators import ReadOnly
+from shop.events import journal
+from shop.operations import dispatch
 
 # By its method, `has_operate_permission`: a permission named here would be looked up before there are tables.
 OPERATE = ["operate"]
@@ -65,7 +66,7 @@ class Overdue(admin.SimpleListFilter):
         return [("overdue", "Overdue: unpaid, and not expired")]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Order]") -> "QuerySet[Order]":
-        return queryset.filter(ending.overdue()) if self.value() == "overdue" else queryset
+        return queryset.filter(cancellation.overdue()) if self.value() == "overdue" else queryset
 
 
 @admin.register(Order)
@@ -91,7 +92,7 @@ class OrderAdmin(ReadOnly, ModelAdmin):
     @display(description="why it can't expire")
     def cannot_expire(self, order: Order) -> str:
         """Of an unpaid one past its time; the last reason that was noted."""
-        line = ending.last_failure(order.pk) if ending.is_lapsed(order) else None
+        line = cancellation.last_failure(order.pk) if cancellation.is_lapsed(order) else None
         return f"{line.at:%Y-%m-%d %H:%M:%S} {line.detail}" if line else ""
 
     @display(description="journal")
@@ -141,7 +142,7 @@ class SagaAdmin(ReadOnly, ModelAdmin):
     """Sagas are read, and operators step in where one doesn't end by itself (`operator_actions`)."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
-    list_filter = [saga_pages.NeedsOperator, "kind", "state"]
+    list_filter = [admin_pages.NeedsOperator, "kind", "state"]
     list_filter_sheet = False
     search_fields = ["id", "subject_id", "about_id"]
     ordering = ["-id"]
@@ -168,31 +169,31 @@ class SagaAdmin(ReadOnly, ModelAdmin):
         is_over = Saga.objects.filter(id=object_id, ended_at__isnull=False).exists()
         return [] if is_over else super().get_actions_detail(request, object_id)
 
-    @display(description="state", label=saga_pages.STATE_COLOURS)
+    @display(description="state", label=admin_pages.STATE_COLOURS)
     def shown_state(self, saga: Saga) -> str:
         return saga.state
 
     @display(description="at")
     def step(self, saga: Saga) -> str:
-        return saga_pages.step_of(saga)
+        return admin_pages.step_of(saga)
 
     @display(description="order")
     def order(self, saga: Saga) -> str:
-        return saga_pages.order_of(saga)
+        return admin_pages.order_of(saga)
 
     @display(description="who stepped in")
     def operators(self, saga: Saga) -> str:
-        return saga_pages.operators_of(saga)
+        return admin_pages.operators_of(saga)
 
-    @action(description="Retry", icon="refresh", permissions=OPERATE, dialog=saga_pages.RETRY)
+    @action(description="Retry", icon="refresh", permissions=OPERATE, dialog=admin_pages.RETRY)
     def retry(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.retry, object_id, form)
 
-    @action(description="Compensate", icon="undo", permissions=OPERATE, dialog=saga_pages.COMPENSATE)
+    @action(description="Compensate", icon="undo", permissions=OPERATE, dialog=admin_pages.COMPENSATE)
     def compensate(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.force_compensate, object_id, form)
 
-    @action(description="Complete", icon="check", permissions=OPERATE, dialog=saga_pages.COMPLETE)
+    @action(description="Complete", icon="check", permissions=OPERATE, dialog=admin_pages.COMPLETE)
     def complete(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.force_complete, object_id, form)
 
@@ -209,7 +210,7 @@ class SagaAdmin(ReadOnly, ModelAdmin):
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
-            queueing.enqueue(tasks.advance, str(saga.id))
+            dispatch.enqueue(tasks.advance, str(saga.id))
             self.message_user(request, f"Noted: {status.in_words(saga)}")
         # The dialog is a part of the page: what it would swap in is the whole page anew.
         return HttpResponse(headers={"HX-Redirect": reverse("admin:orders_saga_change", args=[object_id])})

@@ -12,21 +12,15 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from structlog import get_logger
 
 from inventory.reservations import Line
-from orders import (
-    answers,
-    card_limits,
-    checkout,
-    ending,
-    examples,
-    finding,
-    looking,
-    paying,
-    refunding,
-    tasks,
-    timeline,
-    top_ups,
-)
-from orders.bodies import (
+from orders import cancellation, examples, responses, selectors, tasks, timeline
+from orders.models import Order, Refund
+from orders.payment import card_limits, paying, payment_status, refunding, top_ups
+from orders.payment.payment_status import Begin, IsAttempted, Read, never
+from orders.placement import checkout
+from orders.placement.decisions import Wish
+from orders.placement.strategies.group_commit import is_stalled
+from orders.saga import backlog
+from orders.schemas import (
     ItemInput,
     OrderBody,
     OrdersQuery,
@@ -41,23 +35,22 @@ from orders.bodies import (
     order_body,
     refund_body,
 )
-from orders.deciding import Wish
-from orders.looking import Begin, IsAttempted, Read, never
-from orders.models import Order, Refund
-from orders.saga import backlog
-from orders.strategies.group_commit import is_stalled
 from payments.api import ListPayments
-from payments.bodies import PaymentBody, TopUpInput
 from payments.models import Payment
-from shop import claims, journal, keyed_calls, preferences, queueing, rate_limits, schema
-from shop.calls import Request, Response, View
+from payments.schemas import PaymentBody, TopUpInput
+from shop.concurrency.event_loop import decided, in_thread
 from shop.errors import NotAuthenticated, Overloaded, Throttled, Unavailable
-from shop.event_loop import decided, in_thread
-from shop.idempotency import Answer, Keyed, Replay
-from shop.paging import page
-from shop.permissions import is_staff_with, staff_may
-from shop.rate_limits import RateLimit
-from shop.reading import Nothing, read, read_query
+from shop.events import journal
+from shop.http import keyed_calls, openapi, prefer
+from shop.http.pagination import page
+from shop.http.permissions import is_staff_with, staff_may
+from shop.http.validation import Nothing, read, read_query
+from shop.http.views import Request, Response, View
+from shop.idempotency import claims
+from shop.idempotency.recorded_answers import Answer, Keyed, Replay
+from shop.operations import dispatch
+from shop.rates import rate_limits
+from shop.rates.rate_limits import RateLimit
 
 log = get_logger(__name__)
 # For a worker to take a payment up and record its first attempt, beside the call itself.
@@ -83,29 +76,29 @@ class Orders(View):
     @extend_schema(
         parameters=[
             OpenApiParameter("status", str, enum=get_args(OrderStatus)),
-            OpenApiParameter("user", schema.POSITIVE, description="Staff: only this account's."),
-            *schema.PAGING,
+            OpenApiParameter("user", openapi.POSITIVE, description="Staff: only this account's."),
+            *openapi.PAGING,
         ],
-        responses={200: schema.Page[OrderBody]},
+        responses={200: openapi.Page[OrderBody]},
     )
     def get(self, request: Request) -> Response:
         """Own orders, newest first; staff see everybody's."""
         asked = read_query(OrdersQuery, request)
-        orders = finding.visible(account_id=_whose(request, "orders.view_order"))
+        orders = selectors.visible(account_id=_whose(request, "orders.view_order"))
         if asked.status:
-            orders = finding.with_status(orders, asked.status)
+            orders = selectors.with_status(orders, asked.status)
         if asked.user:
             orders = orders.filter(account_id=asked.user)
         return page(request, orders, _shown)
 
     @extend_schema(
         request=PlaceOrderInput,
-        parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
+        parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
         responses={
             201: OpenApiResponse(OrderBody, description="It awaits payment; or with `payment` it is paid."),
             202: OpenApiResponse(OrderBody, description="It is being paid."),
         }
-        | schema.refusals(PLACING | {400: ["invalid"]}),
+        | openapi.refusals(PLACING | {400: ["invalid"]}),
         examples=examples.PLACING,
     )
     async def post(self, request: Request) -> Response:
@@ -118,7 +111,7 @@ class Orders(View):
         return await _answered(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _Begun":
-        call = keyed_calls.keyed(request, answers.of_placed)
+        call = keyed_calls.keyed(request, responses.of_placed)
         asked = read(PlaceOrderInput, request)
         wish = Wish(
             account_id=call.account_id,
@@ -145,21 +138,21 @@ class Orders(View):
             call,
             outcome.order.id,
             _order_answers,
-            answers.of_begun(outcome),
-            begin=partial(queueing.enqueue_together, tasks.advance, str(outcome.started.saga.id)),
+            responses.of_begun(outcome),
+            begin=partial(dispatch.enqueue_together, tasks.advance, str(outcome.started.saga.id)),
             seconds=_preferred_seconds(request) or 0,
         )
 
 
 class OneOrder(View):
-    @extend_schema(responses={200: OrderBody} | schema.refusals({404: ["not_found"]}))
+    @extend_schema(responses={200: OrderBody} | openapi.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """One order."""
         return Response(_shown(_found(request, order_id)))
 
 
 class OrderTimeline(View):
-    @extend_schema(responses={200: TimelineBody} | schema.refusals({404: ["not_found"]}))
+    @extend_schema(responses={200: TimelineBody} | openapi.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """Every step and compensation of the order's payment, oldest first."""
         order = _found(request, order_id)
@@ -171,31 +164,31 @@ class OrderTimeline(View):
 class CancelOrder(View):
     @extend_schema(
         request=Nothing,
-        responses={200: OrderBody} | schema.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
+        responses={200: OrderBody} | openapi.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         """Cancel an order that awaits payment; again is the same again."""
         account_id = _whose(request, "orders.change_order")
         read(Nothing, request)
-        ending.cancel(order_id=order_id, account_id=account_id)
-        return Response(_shown(finding.one(order_id=order_id, account_id=account_id)))
+        cancellation.cancel(order_id=order_id, account_id=account_id)
+        return Response(_shown(selectors.one(order_id=order_id, account_id=account_id)))
 
 
 class OrderRefunds(View):
     @extend_schema(
-        parameters=schema.PAGING,
-        responses={200: schema.Page[RefundBody]} | schema.refusals({404: ["not_found"]}),
+        parameters=openapi.PAGING,
+        responses={200: openapi.Page[RefundBody]} | openapi.refusals({404: ["not_found"]}),
     )
     def get(self, request: Request, order_id: UUID) -> Response:
         """The order's refunds, newest first; staff see those of everybody's orders."""
-        found = finding.refunds(order_id=order_id, account_id=_whose(request, "orders.view_refund"))
+        found = selectors.refunds(order_id=order_id, account_id=_whose(request, "orders.view_refund"))
         return page(request, found, _refund_shown)
 
     @extend_schema(
         request=RefundInput,
-        parameters=[schema.IDEMPOTENCY_KEY],
+        parameters=[openapi.IDEMPOTENCY_KEY],
         responses={202: RefundBody}
-        | schema.refusals(
+        | openapi.refusals(
             {
                 403: ["permission_denied"],
                 404: ["not_found"],
@@ -215,7 +208,7 @@ class OrderRefunds(View):
         because it is not in the order, is 409 `refund_exceeds_order`.
         """
         staff_may(request, "orders.add_refund")
-        call = keyed_calls.keyed(request, answers.of_begun_refund)
+        call = keyed_calls.keyed(request, responses.of_begun_refund)
         asked = read(RefundInput, request)
         items = None if asked.items is None else _lines(asked.items)
         outcome = keyed_calls.perform(
@@ -225,19 +218,19 @@ class OrderRefunds(View):
             ),
         )
         if not isinstance(outcome, Replay):
-            queueing.enqueue_together(tasks.advance, str(outcome.saga_id))
+            dispatch.enqueue_together(tasks.advance, str(outcome.saga_id))
         return keyed_calls.respond_recorded(call, outcome)
 
 
 class Payments(ListPayments):
     @extend_schema(
         request=PayInput,
-        parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
+        parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
         responses={
             201: OpenApiResponse(PaymentBody, description="It is paid."),
             202: OpenApiResponse(PaymentBody, description="It is being paid."),
         }
-        | schema.refusals(
+        | openapi.refusals(
             {
                 402: ["payment_declined"],
                 404: ["not_found"],
@@ -256,7 +249,7 @@ class Payments(ListPayments):
         return await _answered(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _Begun":
-        call = keyed_calls.keyed(request, answers.later)
+        call = keyed_calls.keyed(request, responses.later)
         asked = read(PayInput, request)
 
         async def pay() -> Any:
@@ -276,8 +269,8 @@ class Payments(ListPayments):
             call,
             payment.id,
             _payment_answers,
-            answers.of_payment(payment),
-            begin=partial(queueing.enqueue_together, tasks.advance, str(outcome.started.saga.id)),
+            responses.of_payment(payment),
+            begin=partial(dispatch.enqueue_together, tasks.advance, str(outcome.started.saga.id)),
             seconds=_preferred_seconds(request) or 0,
         )
 
@@ -285,12 +278,12 @@ class Payments(ListPayments):
 class TopUps(View):
     @extend_schema(
         request=TopUpInput,
-        parameters=[schema.IDEMPOTENCY_KEY, schema.PREFER_WAIT],
+        parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
         responses={
             201: OpenApiResponse(PaymentBody, description="The payment, `succeeded`: the points are there."),
             202: OpenApiResponse(PaymentBody, description="The payment, `pending` or `in_doubt`."),
         }
-        | schema.refusals(
+        | openapi.refusals(
             {
                 402: ["payment_declined"],
                 409: ["idempotency_key_in_flight"],
@@ -309,7 +302,7 @@ class TopUps(View):
         return await _answered(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _Begun":
-        call = keyed_calls.keyed(request, answers.later)
+        call = keyed_calls.keyed(request, responses.later)
         asked = read(TopUpInput, request)
 
         async def start() -> Any:
@@ -329,8 +322,8 @@ class TopUps(View):
             call,
             payment_id,
             _payment_answers,
-            answers.of_payment(outcome.payment),
-            begin=partial(queueing.enqueue_together, tasks.advance, str(outcome.saga_id)),
+            responses.of_payment(outcome.payment),
+            begin=partial(dispatch.enqueue_together, tasks.advance, str(outcome.saga_id)),
             seconds=seconds or 0,
         )
         if seconds is not None:
@@ -412,7 +405,7 @@ def _lines(items: Sequence[ItemInput | RefundItemInput]) -> tuple[Line, ...]:
 
 
 def _found(request: Request, order_id: UUID) -> Order:
-    return finding.one(order_id=order_id, account_id=_whose(request, "orders.view_order"))
+    return selectors.one(order_id=order_id, account_id=_whose(request, "orders.view_order"))
 
 
 def _shown(order: Order) -> dict[str, Any]:
@@ -424,12 +417,12 @@ def _refund_shown(refund: Refund) -> dict[str, Any]:
 
 
 def _order_answers(order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
-    return {order.id: answers.of_order(order, lines) for order, lines in finding.placed(order_ids)}
+    return {order.id: responses.of_order(order, lines) for order, lines in selectors.placed(order_ids)}
 
 
 def _payment_answers(payment_ids: Sequence[UUID]) -> dict[UUID, Answer]:
     payments = Payment.objects.filter(id__in=payment_ids)
-    return {payment.id: answers.of_payment(payment) for payment in payments}
+    return {payment.id: responses.of_payment(payment) for payment in payments}
 
 
 async def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -> Response:
@@ -437,7 +430,9 @@ async def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -
         return keyed_calls.respond(replay.answer, is_replay=True)
     assert replay.reference
     try:
-        told = await looking.look(call, replay.reference, read, seconds=_preferred_seconds(request) or 0)
+        told = await payment_status.look(
+            call, replay.reference, read, seconds=_preferred_seconds(request) or 0
+        )
     except Overloaded as error:
         # Which says that nothing was done.
         raise Unavailable("This was begun before; it can't be looked at just now. Ask again.") from error
@@ -447,7 +442,7 @@ async def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -
 
 def _preferred_seconds(request: Request) -> int | None:
     """How long the caller would wait, if they say."""
-    return preferences.wait_seconds(request.header("Prefer"))
+    return prefer.wait_seconds(request.header("Prefer"))
 
 
 async def _answered(begun: "Response | _Begun") -> Response:
@@ -459,7 +454,7 @@ async def _answered(begun: "Response | _Begun") -> Response:
     if isinstance(begun, Response):
         return begun
     try:
-        told = await looking.look(
+        told = await payment_status.look(
             begun.call,
             begun.subject_id,
             begun.read,

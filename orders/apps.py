@@ -7,12 +7,14 @@ class OrdersConfig(AppConfig):
     name = "orders"
 
     def ready(self) -> None:
-        from orders import ending, refunding, saga_types
+        from orders import cancellation
+        from orders.payment import refunding, saga_types
         from orders.saga import status
-        from shop import gauges, idempotency
+        from shop.idempotency import recorded_answers
+        from shop.observability import gauges
 
         assert saga_types.NAMES, "importing them registers them"
-        idempotency.register_unsettled(refunding.unsettled)
+        recorded_answers.register_unsettled(refunding.unsettled)
 
         gauges.register(
             "firstcome_sagas_stuck",
@@ -23,5 +25,5 @@ class OrdersConfig(AppConfig):
         gauges.register(
             "firstcome_orders_overdue",
             help="Unpaid orders that should have expired a minute ago, and still hold stock.",
-            read=ending.overdue_count,
+            read=cancellation.overdue_count,
         )

@@ -20,17 +20,17 @@ from django.db.models.functions import Coalesce
 
 from coupons.models import Coupon
 from inventory.models import Product
-from orders import giving_back, purchase, top_ups
-from orders.giving_back import UNSETTLED as UNDER_WAY
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
+from orders.order_states import ENDED, OPEN, PAID
+from orders.payment import purchase, refund_saga, top_ups
+from orders.payment.refund_saga import UNSETTLED as UNDER_WAY
 from orders.saga.definitions import DO, LEASE_SECONDS, Event
-from orders.transitions import ENDED, OPEN, PAID
-from payments import book
 from payments.models import GATEWAY_CLEARING, Entry, Payment, Transfer
-from payments.paying import UNSETTLED
+from payments.payment_states import UNSETTLED
+from payments.reconciliation import comparison
 from shop import clock
-from shop.auditing import OFFENDERS_TOLD, LawReport, report
 from shop.models import IdempotencyKey, JournalLine
+from shop.operations.audit_report import OFFENDERS_TOLD, LawReport, report
 
 # A saga whose worker died at its deadline is tried again once the lease is over.
 GRACE_SECONDS = 6 * LEASE_SECONDS
@@ -113,7 +113,7 @@ def gateway_charged_what_was_paid() -> LawReport:
 
     That the book can't be read is an offence too: then nobody knows.
     """
-    compared = book.compare()
+    compared = comparison.compare()
     return report("L9", compared.checked, [*_payments_that_belie_their_orders(), *compared.offenders])
 
 
@@ -197,7 +197,7 @@ def _lines_that_belie_their_refunds() -> "QuerySet[OrderLine]":
 
 
 def _refunds_that_are_forgotten() -> "QuerySet[Refund]":
-    return Refund.objects.filter(status__in=UNDER_WAY).exclude(Exists(_at_work(giving_back.NAME)))
+    return Refund.objects.filter(status__in=UNDER_WAY).exclude(Exists(_at_work(refund_saga.NAME)))
 
 
 def _at_work(*kinds: str) -> "QuerySet[Saga]":

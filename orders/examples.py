@@ -1,7 +1,7 @@
 """Examples of answers about orders and money, for the OpenAPI document: the situations clients ask about."""
 
-from shop import schema
 from shop.errors import NotFound, PaymentDeclined, Rejected, invalid_field
+from shop.http import openapi
 
 ORDER_ID = "0199c1f0-0000-7000-8000-000000000001"
 PAYMENT_ID = "0199c1f0-0000-7000-8000-000000000002"
@@ -37,15 +37,15 @@ UNKNOWN_TOKEN = {
 CARD_NEEDED = "A card is needed for what points don't cover."
 
 PLACING = [
-    schema.refused(
+    openapi.refused(
         "An empty payment and too few points",
         invalid_field("payment.token", "required", CARD_NEEDED),
     ),
-    schema.refused(
+    openapi.refused(
         "More points than the wallet holds",
         Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points"),
     ),
-    schema.refused(
+    openapi.refused(
         "A product that is short",
         Rejected(
             "Not enough in stock: product 7 (2 left).",
@@ -53,33 +53,33 @@ PLACING = [
             items=[{"product": 7, "requested": 3, "available": 2}],
         ),
     ),
-    schema.refused(
+    openapi.refused(
         "An unknown card token",
         PaymentDeclined(UNKNOWN_TOKEN["detail"], failure=UNKNOWN_TOKEN, order=ORDER_ID),
     ),
 ]
 PAYING = [
-    schema.refused(
+    openapi.refused(
         "A declined card",
         PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, order=ORDER_ID, payment=PAYMENT_ID),
     ),
-    schema.refused("The order of another account", NotFound("There is no such order.")),
+    openapi.refused("The order of another account", NotFound("There is no such order.")),
 ]
 TOPPING_UP = [
-    schema.answered("Charged and credited", 201, TOP_UP),
-    schema.answered("Not known yet", 202, TOP_UP | {"status": "in_doubt"}),
-    schema.refused(
+    openapi.answered("Charged and credited", 201, TOP_UP),
+    openapi.answered("Not known yet", 202, TOP_UP | {"status": "in_doubt"}),
+    openapi.refused(
         "A declined card",
         PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, payment=PAYMENT_ID),
     ),
 ]
 REFUNDING = [
-    schema.answered("One of three units", 202, REFUND),
-    schema.refused(
+    openapi.answered("One of three units", 202, REFUND),
+    openapi.refused(
         "An order that is not paid",
         Rejected("The order is not paid: it is awaiting_payment.", code="nothing_to_refund"),
     ),
-    schema.refused(
+    openapi.refused(
         "A product that is not in the order",
         Rejected(
             "More is asked back than is left of the order.",

@@ -5,10 +5,11 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_init, worker_shutdown
 
-from orders import ending, gateway_events, saga_types
+from orders import cancellation
+from orders.payment import gateway_events, saga_types
 from orders.saga import executor, recovery
 from payments import webhooks
-from shop import queueing
+from shop.operations import dispatch
 
 # The saga types that a worker can advance.
 SAGA_TYPES = saga_types.NAMES
@@ -42,7 +43,7 @@ def advance_due() -> int:
     """Hand out the sagas whose time has come. Returns how many."""
     ids = recovery.take_due(limit=SAGAS_AT_ONCE)
     for start in range(0, len(ids), SAGAS_PER_TASK):
-        queueing.enqueue(advance, *map(str, ids[start : start + SAGAS_PER_TASK]))
+        dispatch.enqueue(advance, *map(str, ids[start : start + SAGAS_PER_TASK]))
     return len(ids)
 
 
@@ -57,11 +58,11 @@ def handle_webhooks_due() -> int:
     """Hand out the events whose time has come. Returns how many."""
     ids = webhooks.due(limit=EVENTS_AT_ONCE)
     for event_id in ids:
-        queueing.enqueue(handle_webhook, event_id)
+        dispatch.enqueue(handle_webhook, event_id)
     return len(ids)
 
 
 @shared_task(name="orders.sweep")
 def sweep() -> int:
     """End the orders whose time to be paid is over. Returns how many."""
-    return ending.expire_due()
+    return cancellation.expire_due()

@@ -5,9 +5,10 @@ from rest_framework.permissions import AllowAny
 
 from orders import tasks
 from payments import webhooks
-from payments.bodies import ReceivedBody
-from shop import queueing, schema
-from shop.calls import Request, Response, View
+from payments.schemas import ReceivedBody
+from shop.http import openapi
+from shop.http.views import Request, Response, View
+from shop.operations import dispatch
 
 DATED = "`t` may be five minutes ago or, for clocks differ, five minutes ahead; beyond that it is refused."
 SIGNATURES = [
@@ -30,7 +31,7 @@ class Webhooks(View):
         summary="Tell what has happened to a charge (gateways)",
         parameters=SIGNATURES,
         request={"application/json": EVENT},
-        responses={200: ReceivedBody} | schema.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
+        responses={200: ReceivedBody} | openapi.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
     )
     def post(self, request: Request, gateway: str) -> Response:
         """Signed over the very bytes.
@@ -40,5 +41,5 @@ class Webhooks(View):
         """
         event = webhooks.take(gateway=gateway, headers=request.headers, body=request.body)
         if event and event.handled_at is None:
-            queueing.enqueue(tasks.handle_webhook, event.id)
+            dispatch.enqueue(tasks.handle_webhook, event.id)
         return Response({"received": True})

@@ -7,7 +7,7 @@ from django.utils.safestring import mark_safe
 from unfold.admin import ModelAdmin, TabularInline
 
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
-from shop.operators import ReadOnly
+from shop.admin_site import ReadOnly
 
 
 class EntryInline(ReadOnly, TabularInline):

@@ -4,50 +4,53 @@ from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
-from payments import bodies, finding, granting, ledger
+from payments import ledger, points_grants, schemas, selectors
 from payments.models import Entry
-from shop import json_bodies, keyed_calls, schema
-from shop.calls import Request, Response, View
-from shop.idempotency import Answer
-from shop.paging import page
-from shop.permissions import is_staff_with, staff_may
-from shop.reading import read, read_query
+from shop.http import json_format, keyed_calls, openapi
+from shop.http.pagination import page
+from shop.http.permissions import is_staff_with, staff_may
+from shop.http.validation import read, read_query
+from shop.http.views import Request, Response, View
+from shop.idempotency.recorded_answers import Answer
 
-USER = OpenApiParameter("user", schema.POSITIVE, description="Staff: only this account's.")
+USER = OpenApiParameter("user", openapi.POSITIVE, description="Staff: only this account's.")
 ORDER = OpenApiParameter("order", UUID, description="Only this order's.")
 
 
 class Wallet(View):
-    @extend_schema(summary="One's points", responses=bodies.WalletBody)
+    @extend_schema(summary="One's points", responses=schemas.WalletBody)
     def get(self, request: Request) -> Response:
-        return Response(bodies.wallet_body(ledger.balance_amount(_caller_id(request))))
+        return Response(schemas.wallet_body(ledger.balance_amount(_caller_id(request))))
 
 
 class WalletEntries(View):
     @extend_schema(
         summary="What came into one's wallet and went out, newest first",
-        parameters=schema.PAGING,
-        responses=schema.Page[bodies.EntryBody],
+        parameters=openapi.PAGING,
+        responses=openapi.Page[schemas.EntryBody],
     )
     def get(self, request: Request) -> Response:
-        return page(request, finding.entries(user_id=_caller_id(request)), bodies.entry_body)
+        return page(request, selectors.entries(user_id=_caller_id(request)), schemas.entry_body)
 
 
 class Grants(View):
     @extend_schema(
         summary="Give an account points (staff)",
         description="An account that doesn't exist or is disabled is 404 `not_found`.",
-        parameters=[schema.IDEMPOTENCY_KEY],
-        request=bodies.GrantInput,
-        responses={201: bodies.EntryBody} | schema.refusals({403: ["permission_denied"], 404: ["not_found"]}),
+        parameters=[openapi.IDEMPOTENCY_KEY],
+        request=schemas.GrantInput,
+        responses={201: schemas.EntryBody}
+        | openapi.refusals({403: ["permission_denied"], 404: ["not_found"]}),
     )
     def post(self, request: Request) -> Response:
         staff_may(request, "payments.add_transfer")
         call = keyed_calls.keyed(request, _granted)
-        asked = read(bodies.GrantInput, request)
+        asked = read(schemas.GrantInput, request)
         outcome = keyed_calls.perform(
             call,
-            lambda: granting.grant(user_id=asked.user, amount=asked.amount, reason=asked.reason, keyed=call),
+            lambda: points_grants.grant(
+                user_id=asked.user, amount=asked.amount, reason=asked.reason, keyed=call
+            ),
         )
         return keyed_calls.respond_recorded(call, outcome)
 
@@ -58,24 +61,24 @@ class ListPayments(View):
     @extend_schema(
         summary="One's payments, newest first",
         description="Staff see everybody's.",
-        parameters=[USER, ORDER, *schema.PAGING],
-        responses=schema.Page[bodies.PaymentBody],
+        parameters=[USER, ORDER, *openapi.PAGING],
+        responses=openapi.Page[schemas.PaymentBody],
     )
     def get(self, request: Request) -> Response:
-        asked = read_query(bodies.FindPaymentsQuery, request)
-        found = finding.payments(account_id=_whose(request), user_id=asked.user, order_id=asked.order)
-        return page(request, found, bodies.payment_body)
+        asked = read_query(schemas.FindPaymentsQuery, request)
+        found = selectors.payments(account_id=_whose(request), user_id=asked.user, order_id=asked.order)
+        return page(request, found, schemas.payment_body)
 
 
 class OnePayment(View):
     @extend_schema(
         summary="One payment",
         description="Staff see everybody's.",
-        responses=bodies.PaymentBody,
+        responses=schemas.PaymentBody,
     )
     def get(self, request: Request, payment_id: UUID) -> Response:
-        found = finding.payment(payment_id=payment_id, account_id=_whose(request))
-        return Response(bodies.payment_body(found))
+        found = selectors.payment(payment_id=payment_id, account_id=_whose(request))
+        return Response(schemas.payment_body(found))
 
 
 def _whose(request: Request) -> int | None:
@@ -91,4 +94,4 @@ def _caller_id(request: Request) -> int:
 
 
 def _granted(entry: Entry) -> Answer:
-    return Answer(status=201, body=json_bodies.dump(bodies.entry_body(entry)))
+    return Answer(status=201, body=json_format.dump(schemas.entry_body(entry)))

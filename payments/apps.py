@@ -11,10 +11,12 @@ class PaymentsConfig(AppConfig):
     name = "payments"
 
     def ready(self) -> None:
-        from payments import paying, reconciling, webhooks
-        from shop import gauges, idempotency
+        from payments import payment_states, webhooks
+        from payments.reconciliation import reconciling
+        from shop.idempotency import recorded_answers
+        from shop.observability import gauges
 
-        idempotency.register_unsettled(paying.unsettled)
+        recorded_answers.register_unsettled(payment_states.unsettled)
         post_migrate.connect(open_shop_accounts, sender=self)
         gauges.register(
             "firstcome_webhooks_unhandled",

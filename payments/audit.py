@@ -1,7 +1,7 @@
 """The law that payments know of by themselves, L7, one set-based query a check.
 
 Each query sees one moment, so transfers that go on meanwhile are never offenders. L9 needs the orders
-too and is theirs to audit, by `payments.book`.
+too and is theirs to audit, by `payments.reconciliation.comparison`.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from payments.models import HOLDING, Entry, LedgerAccount, Transfer
-from shop.auditing import OFFENDERS_TOLD, LawReport, report
+from shop.operations.audit_report import OFFENDERS_TOLD, LawReport, report
 
 
 def audit() -> list[LawReport]:

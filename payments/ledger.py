@@ -24,11 +24,12 @@ from payments.models import (
     Payment,
     Transfer,
 )
-from payments.paying import Payable
+from payments.payment_states import Payable
 from payments.transfers import Proposal
-from shop import clock, transactions
+from shop import clock
+from shop.db import transactions
 from shop.errors import NotFound, Rejected
-from shop.journal import Who
+from shop.events.journal import Who
 
 Kind = Transfer.Kind
 WALLETS_PER_STATEMENT = 1_000

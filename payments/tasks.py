@@ -2,7 +2,8 @@
 
 from celery import shared_task
 
-from payments import reconciling, webhooks
+from payments import webhooks
+from payments.reconciliation import reconciling
 
 
 @shared_task(name="payments.reconcile")

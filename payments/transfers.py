@@ -15,9 +15,11 @@ from uuid import UUID
 from django.db import IntegrityError, connection
 
 from payments.models import Entry, LedgerAccount, Transfer
-from shop import clock, journal, rows, transactions
+from shop import clock
+from shop.db import bulk_sql, transactions
 from shop.errors import Rejected
-from shop.journal import Who
+from shop.events import journal
+from shop.events.journal import Who
 
 # Each row looks through the cases one by one: far more of them would cost their square.
 WALLETS_PER_STATEMENT = 500
@@ -43,8 +45,8 @@ class EntryRow(NamedTuple):
     balance_after_amount: int | None
 
 
-TRANSFERS = rows.Table(Transfer, TransferRow._fields)
-ENTRIES = rows.Table(Entry, EntryRow._fields)
+TRANSFERS = bulk_sql.Table(Transfer, TransferRow._fields)
+ENTRIES = bulk_sql.Table(Entry, EntryRow._fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,19 +132,19 @@ def _lock(wallet_ids: Collection[int]) -> dict[int, int]:
     if not wallet_ids:
         return {}
     # A locking read of a row that is missing locks the gap around it: only rows that are there are asked for.
-    wallets = rows.reader(LedgerAccount, ("id", "balance_amount"))
+    wallets = bulk_sql.reader(LedgerAccount, ("id", "balance_amount"))
     there = [id for id, _ in wallets.rows_of(wallet_ids)]
-    return dict(wallets.rows_of(there, lock=rows.for_update()))
+    return dict(wallets.rows_of(there, lock=bulk_sql.for_update()))
 
 
 def _known(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
     """The transfers that are there already. After the locks: so a twin that held them is seen."""
     if not proposals:
         return {}
-    cells = rows.Cells()
+    cells = bulk_sql.Cells()
     kinds = cells.listed({str(proposal.kind) for proposal in proposals})
     references = cells.listed({proposal.reference for proposal in proposals})
-    columns = rows.columns_of(Transfer, alias="known")
+    columns = bulk_sql.columns_of(Transfer, alias="known")
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {columns.selected} FROM payments_transfer known"  # noqa: S608 - names and values of ours
@@ -187,10 +189,10 @@ def _write(made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: 
     if not made:
         return
     transfers = [one for one, _, _ in made]
-    rows.insert(
+    bulk_sql.insert(
         TRANSFERS, [TransferRow(*(getattr(one, name) for name in TransferRow._fields)) for one in transfers]
     )
-    rows.insert(
+    bulk_sql.insert(
         ENTRIES,
         [
             EntryRow(one.id, id, amount, after.get(id))
@@ -206,9 +208,9 @@ def _write(made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: 
 
 def _set_balances(balances: Mapping[int, int]) -> None:
     cases = " ".join(f"WHEN {id:d} THEN {balance:d}" for id, balance in balances.items())
-    rows.write(
+    bulk_sql.write(
         f"UPDATE {connection.ops.quote_name(LedgerAccount._meta.db_table)}"  # noqa: S608 - numbers
-        f" SET balance_amount = CASE id {cases} END WHERE id IN ({rows.whole_numbers(balances)})"
+        f" SET balance_amount = CASE id {cases} END WHERE id IN ({bulk_sql.whole_numbers(balances)})"
     )
 
 

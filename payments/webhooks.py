@@ -13,8 +13,10 @@ from structlog import get_logger
 from payments import gateways
 from payments.gateways.contract import GatewayEvent
 from payments.models import WebhookEvent
-from shop import backoff, clock, transactions
+from shop import clock
+from shop.db import transactions
 from shop.errors import NotFound
+from shop.outbound import backoff
 
 log = get_logger(__name__)
 # The edge has it handled at once; the sweeper looks after what a crash forgot to enqueue.

@@ -16,9 +16,11 @@ from unfold.decorators import display
 from unfold.forms import UserChangeForm
 from unfold.paginator import InfinitePaginator
 
-from shop import accounts, journal, journal_filters, replaying
+from shop import journal_filters
+from shop.accounts import accounts
+from shop.admin_site import AccountForm, NotedChanges, PasswordForm, ReadOnly
+from shop.events import dead_events, journal
 from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
-from shop.operators import AccountForm, NotedChanges, PasswordForm, ReadOnly
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 DISABLED_TOGETHER = 200
@@ -159,7 +161,7 @@ class JournalLineAdmin(ReadOnly, ModelAdmin):
 
     @admin.action(description="Deliver the selected dead events again", permissions=["replay"])
     def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> None:
-        replayed = replaying.replay(list(selected.values_list("pk", flat=True)))
+        replayed = dead_events.replay(list(selected.values_list("pk", flat=True)))
         self.message_user(request, f"{len(replayed)} queued again: they are delivered within seconds.")
 
     def has_replay_permission(self, request: HttpRequest) -> bool:

@@ -8,7 +8,9 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from shop import checks as _checks  # noqa: F401 - registers them
-        from shop import clock, gauges, outbox, replaying
+        from shop import clock
+        from shop.events import dead_events, outbox
+        from shop.observability import gauges
 
         for name, help, read in (
             # First, for these need no database: what comes after one that fails is left out.
@@ -28,7 +30,7 @@ class ShopConfig(AppConfig):
                 "Queued events that were refused at their last attempt, and will become dead letters.",
                 outbox.refused_count,
             ),
-            ("firstcome_events_dead", "Events refused for good, or given up.", replaying.dead_count),
+            ("firstcome_events_dead", "Events refused for good, or given up.", dead_events.dead_count),
             (
                 "firstcome_events_oldest_queued_seconds",
                 "How long the oldest queued event has waited.",

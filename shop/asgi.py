@@ -11,9 +11,13 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver  # noqa: E402
 
-from shop import checks, clock, processors, wakeups  # noqa: E402
-from shop.http import worker  # noqa: E402
+from shop import (
+    checks,  # noqa: E402
+    clock,  # noqa: E402
+)
 from shop.http.application import application  # noqa: E402
+from shop.redis import completion_notifications  # noqa: E402
+from shop.server import processors, worker  # noqa: E402
 
 __all__ = ["application"]
 
@@ -24,7 +28,7 @@ clock.start()
 # garbage stopped the process for 50 ms each time, with rows locked.
 _ = get_resolver().url_patterns
 checks.refuse_what_is_ignored()
-worker.before_stop.append(wakeups.stop)
+worker.before_stop.append(completion_notifications.stop)
 gc.collect()
 gc.freeze()
 gc.set_threshold(10_000)

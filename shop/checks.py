@@ -1,6 +1,6 @@
 """System checks: settings that API dispatch ignores stop the process at its start.
 
-The web server's calls of the API pass no middleware, and `shop.calls` leaves out most of what REST
+The web server's calls of the API pass no middleware, and `shop.http.views` leaves out most of what REST
 framework's own dispatch does. A throttle on a view, or a middleware for every request, would look right there
 and do nothing.
 """
@@ -16,26 +16,27 @@ from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.views import APIView
 
-from shop import authentication, calls, json_bodies
+from shop.accounts import authentication
+from shop.http import json_format, views
 
-STRAIGHT = "shop.calls.straight"
+STRAIGHT = "shop.http.views.straight"
 FOR_PAGES_ONLY = {
-    "shop.middleware.problems_everywhere",
+    "shop.http.middleware.problems_everywhere",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "shop.middleware.uploads_of_staff",
-    "shop.middleware.operators",
+    "shop.http.middleware.uploads_of_staff",
+    "shop.http.middleware.operators",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 }
 """Middlewares that calls of the API do without."""
 
-DONE_BY_CALLS = {"shop.counting.Requests", "shop.middleware.request_id", STRAIGHT}
-"""Middlewares whose work `shop.calls` does for the web server's calls."""
+DONE_BY_CALLS = {"shop.observability.request_metrics.Requests", "shop.http.middleware.request_id", STRAIGHT}
+"""Middlewares whose work `shop.http.views` does for the web server's calls."""
 
 ALLOWED: dict[str, tuple[Sequence[Any], ...]] = {
     "throttle_classes": ([],),
@@ -85,7 +86,7 @@ def _middlewares(names: Sequence[str]) -> Iterator[CheckMessage]:
         if name not in FOR_PAGES_ONLY | DONE_BY_CALLS:
             yield Error(
                 f"MIDDLEWARE has {name}, which calls of the API don't pass.",
-                hint="Do in shop.calls what it is for, or name it in shop.checks.FOR_PAGES_ONLY.",
+                hint="Do in shop.http.views what it is for, or name it in shop.checks.FOR_PAGES_ONLY.",
                 id="shop.E002",
             )
 
@@ -93,9 +94,9 @@ def _middlewares(names: Sequence[str]) -> Iterator[CheckMessage]:
 def _views() -> Iterator[CheckMessage]:
     for path, callback in _api(get_resolver().url_patterns, ""):
         view = getattr(callback, "view_class", None)
-        if view is None or not issubclass(view, calls.View):
+        if view is None or not issubclass(view, views.View):
             yield Error(
-                f"The view at {path} is no shop.calls.View.",
+                f"The view at {path} is no shop.http.views.View.",
                 hint="Middlewares for pages, as the one against forged forms, don't guard it.",
                 id="shop.E003",
             )
@@ -105,15 +106,15 @@ def _views() -> Iterator[CheckMessage]:
 
 def _view(path: str, view: type[APIView]) -> Iterator[CheckMessage]:
     differing = [name for name, allowed in ALLOWED.items() if list(getattr(view, name)) not in allowed]
-    if view.content_negotiation_class is not json_bodies.AlwaysJSON:
+    if view.content_negotiation_class is not json_format.AlwaysJSON:
         differing.append("content_negotiation_class")
     if view.versioning_class is not None:
         differing.append("versioning_class")
-    differing += [name for name in NEVER_CALLED if getattr(view, name) is not getattr(calls.View, name)]
+    differing += [name for name in NEVER_CALLED if getattr(view, name) is not getattr(views.View, name)]
     for name in differing:
         yield Error(
-            f"{view.__name__} at {path} has its own {name}, which shop.calls ignores.",
-            hint="Do in the view's method what it is for, or teach shop.calls.",
+            f"{view.__name__} at {path} has its own {name}, which shop.http.views ignores.",
+            hint="Do in the view's method what it is for, or teach shop.http.views.",
             id="shop.E004",
         )
 
@@ -124,5 +125,5 @@ def _api(patterns: Sequence[URLPattern | URLResolver], before: str) -> Iterator[
         path = f"{before}/{pattern.pattern}".replace("//", "/")
         if isinstance(pattern, URLResolver):
             yield from _api(pattern.url_patterns, path)
-        elif path.startswith(calls.PATH):
+        elif path.startswith(views.PATH):
             yield path, pattern.callback

@@ -1,7 +1,7 @@
 """What can go wrong, as values with names.
 
 Each error has a stable `code`; programs branch on it, and it never changes within an API version.
-`shop.problems` is the one place that turns them into HTTP.
+`shop.http.problems` is the one place that turns them into HTTP.
 """
 
 from typing import Any

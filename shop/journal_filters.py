@@ -13,8 +13,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import is_naive, make_aware
 from unfold.contrib.filters.admin import TextFilter
 
-from shop import accounts
-from shop.journal import Actor
+from shop.accounts import accounts
+from shop.events.journal import Actor
 from shop.models import JournalLine
 
 Lines = QuerySet[JournalLine]

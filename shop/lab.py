@@ -6,10 +6,11 @@ from django.conf import settings
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 
-from shop import clock, rate_limits
-from shop.calls import Request, Response, View
-from shop.permissions import account_id
-from shop.reading import Id, Input, read
+from shop import clock
+from shop.http.permissions import account_id
+from shop.http.validation import Id, Input, read
+from shop.http.views import Request, Response, View
+from shop.rates import rate_limits
 
 
 class NullInput(Input):

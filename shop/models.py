@@ -49,8 +49,8 @@ class CommittedTransaction(models.Model):
 class JournalLine(models.Model):
     """One thing that money, stock or coupons went through: who, what, before and after. Appended only.
 
-    The lines are also the outbox (`shop.outbox`): one with a `delivery` is an event for the world outside.
-    What is said of its delivery is all that ever changes.
+    The lines are also the outbox (`shop.events.outbox`): one with a `delivery` is an event for the world
+    outside. What is said of its delivery is all that ever changes.
     """
 
     class Actor(models.TextChoices):

@@ -2,7 +2,6 @@
 
 import warnings
 
-from shop import logs
 from shop.configuration import (
     BASE_DIR,
     BROKERS,
@@ -20,6 +19,7 @@ from shop.configuration import (
     signing_keys,
     usable_with_stripe,
 )
+from shop.observability import logs
 
 # What this process is
 DEBUG = flag("DEBUG")
@@ -69,11 +69,11 @@ INSTALLED_APPS = [
     "orders",
 ]
 MIDDLEWARE = [
-    "shop.counting.Requests",
-    "shop.middleware.request_id",
+    "shop.observability.request_metrics.Requests",
+    "shop.http.middleware.request_id",
     # The calls that Django's test client and `runserver` make of the API go to their view from here.
-    "shop.calls.straight",
-    "shop.middleware.problems_everywhere",
+    "shop.http.views.straight",
+    "shop.http.middleware.problems_everywhere",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -81,8 +81,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     # Before anything reads the body, as the check of CSRF tokens does.
-    "shop.middleware.uploads_of_staff",
-    "shop.middleware.operators",
+    "shop.http.middleware.uploads_of_staff",
+    "shop.http.middleware.operators",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -108,7 +108,7 @@ UNFOLD = {
     "SITE_SUBHEADER": "First come, first served",
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
-    "LOGIN": {"form": "shop.operators.SignInForm"},
+    "LOGIN": {"form": "shop.admin_site.SignInForm"},
 }
 # The admin's is the only page to sign in on.
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
@@ -141,7 +141,7 @@ DATABASES = {"default": database("DATABASE_URL", f"sqlite:///{BASE_DIR}/var/firs
 _database = DATABASES["default"]
 _is_mysql = _database["ENGINE"] == "django.db.backends.mysql"
 _database["OPTIONS"] = (MYSQL_OPTIONS if _is_mysql else SQLITE_OPTIONS) | _database.get("OPTIONS", {})
-_database["ENGINE"] = "shop.mysql" if _is_mysql else _database["ENGINE"]
+_database["ENGINE"] = "shop.db.mysql" if _is_mysql else _database["ENGINE"]
 _database["CONN_MAX_AGE"] = number("CONN_MAX_AGE", 60, least=0)
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False
@@ -186,7 +186,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 600,
     "socket_timeout": 2,
     "socket_connect_timeout": 1,
-    # A hand-over that fails is done here instead (`shop.queueing`): kombu would try for six seconds.
+    # A hand-over that fails is done here instead (`shop.operations.dispatch`): kombu tries for six seconds.
     "max_retries": 0,
 }
 SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
@@ -209,18 +209,18 @@ CELERY_BEAT_SCHEDULE = {
         "payments.sweep": 3600.0,
     }.items()
 }
-CELERY_BEAT_SCHEDULER = "shop.beat.Scheduler"
+CELERY_BEAT_SCHEDULER = "shop.operations.beat.Scheduler"
 
 # The API
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["shop.authentication.BearerToken"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["shop.accounts.authentication.BearerToken"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.json_bodies.AlwaysJSON",
-    "DEFAULT_SCHEMA_CLASS": "shop.schema_generation.Operations",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.http.json_format.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "shop.http.openapi_generation.Operations",
     "DEFAULT_VERSIONING_CLASS": None,
-    "EXCEPTION_HANDLER": "shop.problems.handle_in_rest_framework",
+    "EXCEPTION_HANDLER": "shop.http.problems.handle_in_rest_framework",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 MAX_BODY_BYTES = 64 * 1024
@@ -250,7 +250,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": ["shop.schema_generation.add_what_every_call_may_meet"],
+    "POSTPROCESSING_HOOKS": ["shop.http.openapi_generation.add_what_every_call_may_meet"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

@@ -2,7 +2,8 @@
 
 from celery import shared_task
 
-from shop import housekeeping, outbox
+from shop.events import outbox
+from shop.operations import housekeeping
 
 
 @shared_task(name="shop.sweep")

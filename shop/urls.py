@@ -8,7 +8,10 @@ import coupons.urls
 import inventory.urls
 import orders.urls
 import payments.urls
-from shop import account_urls, documentation, health, metrics, operators
+from shop import admin_site
+from shop.accounts_api import urls
+from shop.http import openapi_pages
+from shop.operations import health, metrics
 
 # One flat list, the busiest first: each level and each pattern before the right one costs every call.
 API = [
@@ -16,7 +19,7 @@ API = [
     *orders.urls.urlpatterns,
     *inventory.urls.urlpatterns,
     *payments.urls.urlpatterns,
-    *account_urls.urlpatterns,
+    *urls.urlpatterns,
 ]
 urlpatterns = [
     path("api/v1/", include(API)),
@@ -24,12 +27,12 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),
-    path("admin/password_change/", admin.site.admin_view(operators.change_own_password, cacheable=True)),
+    path("admin/password_change/", admin.site.admin_view(admin_site.change_own_password, cacheable=True)),
     path("admin/", admin.site.urls),
-    path("api/schema/", documentation.document, name="schema"),
-    path("api/docs/", documentation.Pages.as_view()),
+    path("api/schema/", openapi_pages.document, name="schema"),
+    path("api/docs/", openapi_pages.Pages.as_view()),
 ]
-handler400 = "shop.problems.bad_request"
-handler403 = "shop.problems.permission_denied"
-handler404 = "shop.problems.not_found"
-handler500 = "shop.problems.server_error"
+handler400 = "shop.http.problems.bad_request"
+handler403 = "shop.http.problems.permission_denied"
+handler404 = "shop.http.problems.not_found"
+handler500 = "shop.http.problems.server_error"

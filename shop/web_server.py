@@ -32,7 +32,7 @@ def main() -> None:
     django.setup()
     # What the server is made of needs the settings.
     from shop import clock
-    from shop.http import supervisor, worker
+    from shop.server import supervisor, worker
 
     if options.places:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

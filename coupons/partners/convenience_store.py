@@ -11,8 +11,8 @@ from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
-from shop import exchanging
-from shop.exchanging import Endless, NotConnected, Reply, Silence
+from shop.outbound import http_client
+from shop.outbound.http_client import Endless, NotConnected, Reply, Silence
 
 # What each HTTP status may say; anything else is no answer.
 REGISTERED: Mapping[int, Said] = {201: Said.REGISTERED, 409: Said.REFUSED, 410: Said.CANCELLED}
@@ -72,7 +72,7 @@ class ConvenienceStore:
         headers = {} if content is None else {"Content-Type": "application/json"}
         body = None if content is None else orjson.dumps(content)
         try:
-            reply = exchanging.exchange(
+            reply = http_client.exchange(
                 method, self.url + path, headers=headers, body=body, seconds=self.seconds
             )
         except NotConnected as error:

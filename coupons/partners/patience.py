@@ -13,9 +13,9 @@ from structlog import get_logger
 
 from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner
-from shop import threads
-from shop.circuit import Circuit
+from shop.concurrency import thread_budget
 from shop.errors import Unavailable
+from shop.outbound.circuit import Circuit
 
 log = get_logger(__name__)
 # In a row, for single calls are late now and then with nobody away.
@@ -84,4 +84,4 @@ def _circuit(name: str) -> Circuit:
 
 @lru_cache
 def _places() -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore(max(1, threads.shares(settings.WEB_THREADS).calling // 2))
+    return threading.BoundedSemaphore(max(1, thread_budget.shares(settings.WEB_THREADS).calling // 2))

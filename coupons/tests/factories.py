@@ -9,7 +9,8 @@ import factory
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import issuing, pool
+from coupons import pool
+from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from shop.tests.factories import AccountFactory, OrderFactory
 

@@ -6,8 +6,8 @@ from functools import partial
 from itertools import cycle
 from typing import Any
 
-from coupons import issuing
-from coupons.slots import Issued, Queued
+from coupons.allocation.writes import Issued, Queued
+from coupons.issuing import issuing
 from shop.errors import FirstcomeError, Rejected
 
 # Ten seconds each, which is less than a race's time-out together.

@@ -9,8 +9,10 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import campaigns, issuing, pool, serving
+from coupons import campaigns, pool
+from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory
 from coupons.tests.laws import broken
 from coupons.tests.own_partner import NAME, partner_that
@@ -60,7 +62,7 @@ def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(
     assert shown(campaign) == ("open", 0, 1)
 
     ask(user, campaign)
-    serving.serve_once()
+    worker.serve_once()
 
     assert refused(ask(staff, campaign)) == (409, "sold_out")
     assert shown(campaign) == ("sold_out", 1, 0)
@@ -79,7 +81,7 @@ def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(
 
     assert shown(campaign) == ("open", 0, 2)
     assert ask(user, campaign).status_code == (202 if strategy == "queue" else 201)
-    serving.serve_once()
+    worker.serve_once()
     assert shown(campaign) == ("open", 1, 1)
     assert broken() == {}
 
@@ -132,7 +134,7 @@ def test_asking_again_after_a_ticket_failed_draws_a_new_one_at_the_end_of_the_li
     campaign = CampaignFactory.create(strategy="queue", partner=NAME)
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
         failed = ask(user, campaign)
-        serving.serve_once()
+        worker.serve_once()
     assert user.get(failed["Location"]).json() == failed.json() | {"status": "failed"}
     with partner_that(folder=tmp_path, settings=settings):
         assert ask(client_of(AccountFactory.create()), campaign).json()["ahead"] == 0
@@ -141,7 +143,7 @@ def test_asking_again_after_a_ticket_failed_draws_a_new_one_at_the_end_of_the_li
 
         assert (again.status_code, again.json()["status"], again.json()["ahead"]) == (202, "waiting", 1)
         assert again["Location"] != failed["Location"]
-        serving.serve_once()
+        worker.serve_once()
     assert user.get(again["Location"]).json()["status"] == "issued"
     assert user.get(failed["Location"]).json()["status"] == "failed"
     assert ask(user, campaign).status_code == 200
@@ -152,7 +154,7 @@ def test_asking_again_after_a_ticket_failed_is_refused_while_the_campaign_gives_
     campaign = CampaignFactory.create(strategy="queue")
     failed = ask(user, campaign)
     campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
-    serving.serve_once()
+    worker.serve_once()
 
     assert user.get(failed["Location"]).json()["status"] == "failed"
     assert refused(ask(user, campaign)) == (409, "campaign_closed")

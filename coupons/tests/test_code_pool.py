@@ -13,18 +13,21 @@ import pytest
 from django.conf import LazySettings
 from redis import Redis
 
-from coupons import campaigns, issuing, pool, verdicts
-from coupons.in_redis import code_healing, code_list, sold_out
-from coupons.in_redis.keys import key
+from coupons import campaigns, pool, sold_out
+from coupons.allocation.writes import Confirming
+from coupons.issuing import issuing
+from coupons.issuing.strategies import code_pool
 from coupons.models import Campaign, Coupon, PoolCode
-from coupons.slots import Confirming
-from coupons.strategies import code_pool
+from coupons.partners import confirmation
+from coupons.pool_list import healing, pool_list
+from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
 from coupons.tests.own_partner import issued, partner_that, registered
-from shop import rebuilding, redis
 from shop.errors import PartnerFailed, Unavailable
+from shop.operations import redis_rebuild
+from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
@@ -71,7 +74,7 @@ def issue(campaign: Campaign, user_id: int) -> str:
 
 
 def in_flight(campaign: Campaign) -> int:
-    return int(str(redis.client().llen(key(campaign.pk, "codes-in-flight"))))
+    return int(str(redis_client.client().llen(key(campaign.pk, "codes-in-flight"))))
 
 
 def available(campaign: Campaign) -> list[str]:
@@ -159,16 +162,14 @@ def test_without_redis_nothing_is_done_until_it_is_back(own_redis: OwnRedis) -> 
 
     assert not Coupon.objects.exists()
     own_redis.start()
-    redis.reset()
+    redis_client.reset()
     assert issue(campaign, user_id)
 
 
 @pytest.mark.parametrize("trouble", ["flushed", "rebuilt"])
 def test_a_list_that_is_lost_over_and_over_gives_each_code_once(trouble: str, redis_server: Any) -> None:
     campaign = campaign_of(180)
-    lose = (
-        redis_server.flushdb if trouble == "flushed" else lambda: (rebuilding.drop(), code_healing.rebuild())
-    )
+    lose = redis_server.flushdb if trouble == "flushed" else lambda: (redis_rebuild.drop(), healing.rebuild())
 
     with over_and_over(lose):
         outcomes = race(asking(campaign.pk, accounts(250)))
@@ -181,7 +182,7 @@ def test_a_list_that_is_lost_over_and_over_gives_each_code_once(trouble: str, re
 def test_the_sweeper_takes_nothing_from_the_living_however_impatient_it_is() -> None:
     campaign = campaign_of(150)
 
-    with over_and_over(partial(code_healing.sweep, after_seconds=0)):
+    with over_and_over(partial(healing.sweep, after_seconds=0)):
         outcomes = race(asking(campaign.pk, accounts(220)))
 
     assert told(outcomes) == {"new": 150, "sold_out": 70}
@@ -192,7 +193,7 @@ def test_a_list_that_names_codes_twice_and_given_ones_gives_each_once() -> None:
     campaign = campaign_of(60)
     first, listed = issue(campaign, accounts(1)[0]), key(campaign.pk, "codes")
     codes = available(campaign)
-    redis.client().lpush(listed, first, "NONSENSE", *codes[:30])
+    redis_client.client().lpush(listed, first, "NONSENSE", *codes[:30])
 
     outcomes = race(asking(campaign.pk, accounts(80)))
 
@@ -250,13 +251,13 @@ def test_a_partners_refusal_puts_the_code_back_into_the_list() -> None:
     assert isinstance(asked, Confirming)
     assert PoolCode.objects.get().status == "in_flight"
     assert (in_flight(campaign), available(campaign), broken()) == (0, [], {})
-    verdicts.give_back(asked)
-    assert redis.client().lrange(key(campaign.pk, "codes"), 0, -1) == [asked.code.encode()]
+    confirmation.give_back(asked)
+    assert redis_client.client().lrange(key(campaign.pk, "codes"), 0, -1) == [asked.code.encode()]
 
     again = code_pool.issue(campaign_id=campaign.pk, user_id=second)
     assert isinstance(again, Confirming)
     assert (again.code, again.key != asked.key) == (asked.code, True)
-    assert verdicts.confirm(again).coupon.code == asked.code
+    assert confirmation.confirm(again).coupon.code == asked.code
     assert broken() == {}
 
 
@@ -297,8 +298,8 @@ def test_what_a_process_took_that_was_killed_before_its_commit_goes_to_the_next(
         process.kill()
         process.wait()
 
-    assert (in_flight(campaign), code_healing.sweep(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
-    code = code_list.take(campaign, user_id=living)
+    assert (in_flight(campaign), healing.sweep(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
+    code = pool_list.take(campaign, user_id=living)
     assert [code] == available(campaign)
     assert issue(campaign, living) == code
     assert (in_flight(campaign), broken()) == (0, {})
@@ -323,7 +324,7 @@ def test_what_a_process_was_given_that_was_killed_before_it_said_so_is_not_given
         client.client_unpause()
 
     given = Coupon.objects.get().code
-    assert (in_flight(campaign), code_healing.sweep(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
+    assert (in_flight(campaign), healing.sweep(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
     assert issue(campaign, dead) == given
     assert issue(campaign, living) != given
     assert (available(campaign), broken()) == ([], {})

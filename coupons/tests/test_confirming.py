@@ -12,11 +12,12 @@ import pytest
 from django.conf import LazySettings
 from django.db import OperationalError
 
-from coupons import confirming, following_up, issuing, pool, verdicts
-from coupons.issuing import STRATEGIES
+from coupons import pool
+from coupons.allocation.writes import Confirming
+from coupons.issuing import issuing
+from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from coupons.partners import patience
-from coupons.slots import Confirming
+from coupons.partners import confirmation, confirmation_recovery, confirming, patience
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
@@ -30,7 +31,7 @@ from coupons.tests.own_partner import (
 )
 from scripts import ports
 from scripts.tests.simulator import Simulator
-from shop import transactions
+from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
@@ -141,7 +142,7 @@ def test_a_slot_that_comes_back_is_there_although_the_campaign_was_seen_sold_out
     asks = partial(issuing.issue, campaign_id=campaign.pk, user_id=second)
     assert [refusal(asks), refusal(asks)] == ["sold_out", "sold_out"]
 
-    verdicts.give_back(slot)
+    confirmation.give_back(slot)
 
     assert asks().is_new
 
@@ -185,7 +186,7 @@ def test_a_coupon_confirmed_after_its_caller_left_is_theirs_when_they_ask_again(
         wait_until(lambda: bool(registered(late)))
         settings.PARTNER_TIMEOUT_SECONDS = 10.0
         as_if_long_ago()
-        assert following_up.follow_up() == 1
+        assert confirmation_recovery.follow_up() == 1
     found = caller.post("/coupons", {"campaign": campaign.pk})
     assert (found.status_code, found.json()["position"]) == (200, 1)
     assert broken() == {}
@@ -331,7 +332,7 @@ def _sweep_for_a_while() -> None:
     pause = threading.Event()
     for _ in range(20):
         as_if_long_ago()
-        following_up.follow_up()
+        confirmation_recovery.follow_up()
         pause.wait(0.1)
 
 
@@ -341,4 +342,4 @@ def finished(campaign: Campaign) -> None:
     while Confirmation.objects.exists():
         assert time.monotonic() < deadline
         as_if_long_ago()
-        following_up.follow_up()
+        confirmation_recovery.follow_up()

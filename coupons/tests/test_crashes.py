@@ -8,7 +8,8 @@ import pytest
 from django.conf import LazySettings
 from redis import Redis
 
-from coupons import issuing, pool
+from coupons import pool
+from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions

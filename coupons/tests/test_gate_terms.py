@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from coupons import campaigns, issuing
-from coupons.in_redis import gate, gate_healing
+from coupons import campaigns
+from coupons.gate import gate, healing
+from coupons.issuing import issuing
+from coupons.issuing.strategies import redis_gate
 from coupons.models import Campaign
-from coupons.strategies import redis_gate
 from coupons.tests.factories import CampaignFactory, accounts
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,6 +34,6 @@ def test_members_are_kept_for_as_long_as_the_terms_are_shown(redis_server: Any) 
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
     redis_server.expire(gate._members(campaign.pk), 30)  # as a day after the last coupon
 
-    gate_healing.heal()
+    healing.heal()
 
     assert redis_server.ttl(gate._members(campaign.pk)) > redis_server.ttl(gate._terms(campaign.pk))

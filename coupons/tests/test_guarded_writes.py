@@ -12,7 +12,8 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from prometheus_client import REGISTRY
 
-from coupons import issuing, pool
+from coupons import pool
+from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions

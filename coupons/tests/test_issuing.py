@@ -8,12 +8,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import granting, issuing, pool, voiding
+from coupons import pool, voiding
+from coupons.allocation import eligibility
+from coupons.allocation.writes import Asker, Issued
+from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
-from coupons.slots import Asker, Issued
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from shop import transactions
+from shop.db import transactions
 from shop.errors import FirstcomeError
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
@@ -183,11 +185,11 @@ def test_a_batch_takes_as_many_statements_whatever_its_size(code_source: str, mo
     pool.generate(campaign_id=campaign.pk, count=size)
     askers = [Asker(id) for id in accounts(size)]
 
-    made = statements(lambda: granting.grant(campaign_id=campaign.pk, askers=askers))
+    made = statements(lambda: eligibility.grant(campaign_id=campaign.pk, askers=askers))
 
     assert len(made) == most
     assert positions(campaign) == list(range(1, size + 1))
-    assert len(statements(lambda: granting.grant(campaign_id=campaign.pk, askers=askers))) == 1
+    assert len(statements(lambda: eligibility.grant(campaign_id=campaign.pk, askers=askers))) == 1
 
 
 def test_a_batch_decides_in_the_order_of_its_askers() -> None:
@@ -197,7 +199,7 @@ def test_a_batch_decides_in_the_order_of_its_askers() -> None:
     voiding.void(code=voided.code, reason="A mistake.")
 
     outcomes = transactions.run(
-        lambda: granting.grant(
+        lambda: eligibility.grant(
             campaign_id=campaign.pk, askers=[Asker(id) for id in (second, first, second, third)]
         ),
         transactions.KEYED,

@@ -7,11 +7,13 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from coupons import inserting, issuing, locking, slots
+from coupons import inserting
+from coupons.allocation import locking, writes
+from coupons.allocation.writes import Issued
+from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
-from coupons.slots import Issued
 from coupons.tests.factories import CampaignFactory, accounts
-from shop import transactions
+from shop.db import transactions
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask, holding
 from shop.tests.waiting import in_background, waiting_at
@@ -32,7 +34,7 @@ def test_who_waited_for_the_lock_sees_what_was_written_before_it() -> None:
     campaign = CampaignFactory.create()
     both = accounts(2)
     now = timezone.now()
-    coupon = slots.new_coupon(campaign, both[0], "FRESH", 1, now)
+    coupon = writes.new_coupon(campaign, both[0], "FRESH", 1, now)
     with another_connection() as other:
         other.set_autocommit(False)
         ask(other, KEEP, campaign.pk)

@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coupons import granting, issuing
-from coupons.in_redis.keys import key
+from coupons.allocation import eligibility
+from coupons.allocation.writes import Asker
+from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.slots import Asker
+from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
-from shop import fair_lock, locks, spin_lock, transactions
+from shop.db import transactions
 from shop.errors import Unavailable
+from shop.redis import fair_lock, locks, spin_lock
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
@@ -100,7 +102,7 @@ def test_under_a_lock_that_is_believed_the_law_breaks(is_guarded: bool, laws: li
         with spin_lock.held(key(campaign.pk, "spin-lock"), lease_milliseconds=100):
             as_read = Campaign.objects.get(pk=campaign.pk)
             pause()
-            decide = partial(granting.decide, as_read, [Asker(user_id)], if_unchanged=is_guarded)
+            decide = partial(eligibility.decide, as_read, [Asker(user_id)], if_unchanged=is_guarded)
             return transactions.run(decide, transactions.KEYED)
 
     paused = in_background(partial(write, first, lambda: (has_read.set(), other_has_written.wait(10))))

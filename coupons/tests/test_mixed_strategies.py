@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from coupons import campaigns, issuing
+from coupons import campaigns
+from coupons.issuing import issuing
 from coupons.models import PoolCode
 from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions

@@ -10,12 +10,14 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from coupons import holding, issuing
+from coupons import redemption
+from coupons.issuing import issuing
+from coupons.issuing.strategies import group_commit
 from coupons.models import Campaign, Coupon
-from coupons.strategies import group_commit
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
-from shop import journal, transactions
-from shop.journal import Actor, Who
+from shop.db import transactions
+from shop.events import journal
+from shop.events.journal import Actor, Who
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -119,16 +121,16 @@ def test_a_coupons_way_through_orders_is_noted_with_what_it_was_before() -> None
     buyer = Who(Actor.ACCOUNT, coupon.account_id, request_id="r-1")
 
     def hold(order_id: Any) -> None:
-        held = holding.usable([coupon.code])[coupon.code]
-        holding.take(held, order_id=order_id, by=buyer)
-        holding.hold({held: order_id})
+        held = redemption.usable([coupon.code])[coupon.code]
+        redemption.take(held, order_id=order_id, by=buyer)
+        redemption.hold({held: order_id})
 
     transactions.run(partial(hold, first), transactions.KEYED)
-    transactions.run(lambda: holding.give_back([first]), transactions.KEYED)
-    transactions.run(lambda: holding.give_back([first]), transactions.KEYED)
+    transactions.run(lambda: redemption.give_back([first]), transactions.KEYED)
+    transactions.run(lambda: redemption.give_back([first]), transactions.KEYED)
     transactions.run(partial(hold, second), transactions.KEYED)
-    transactions.run(lambda: holding.redeem([second]), transactions.KEYED)
-    transactions.run(lambda: holding.give_back_redeemed(second, now=coupon.issued_at), transactions.KEYED)
+    transactions.run(lambda: redemption.redeem([second]), transactions.KEYED)
+    transactions.run(lambda: redemption.give_back_redeemed(second, now=coupon.issued_at), transactions.KEYED)
 
     noted = JournalLine.objects.exclude(what="coupon.issued").order_by("id")
     assert [(line.what, line.order_id, line.before, line.after) for line in noted] == [

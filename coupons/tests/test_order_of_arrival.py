@@ -11,13 +11,13 @@ from statistics import mean
 import pytest
 from django.db import connection
 
-from coupons import issuing
-from coupons.strategies import fair_lock
+from coupons.issuing import issuing
+from coupons.issuing.strategies import fair_lock
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from shop import fair_lock as line
-from shop import locks, redis
 from shop.errors import Rejected
+from shop.redis import fair_lock as line
+from shop.redis import locks, redis_client
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,7 +77,7 @@ def places_moved(strategy: str, *, seconds_apart: float) -> list[int]:
 def arrive(campaign_id: int, user_id: int, due_at: float) -> tuple[float, int | None]:
     """When the account asked, on a thread that has its connections as a server's have, and its position."""
     connection.ensure_connection()
-    redis.client().ping()
+    redis_client.client().ping()
     threading.Event().wait(max(0.0, due_at - time.monotonic()))
     arrived_at = time.monotonic()
     issued = issuing.issue(campaign_id=campaign_id, user_id=user_id)

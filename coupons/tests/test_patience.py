@@ -4,14 +4,14 @@ import pytest
 from django.conf import LazySettings
 
 from coupons.partners import patience
-from shop import threads
+from shop.concurrency import thread_budget
 
 
 @pytest.mark.parametrize("web_threads", [4, 8, 16, 64])
 def test_partners_leave_half_of_the_threads_that_run_calls(web_threads: int, settings: LazySettings) -> None:
     settings.WEB_THREADS = web_threads
     patience.forget()
-    assert 1 <= patience._places()._initial_value <= threads.shares(web_threads).calling / 2
+    assert 1 <= patience._places()._initial_value <= thread_budget.shares(web_threads).calling / 2
     patience.forget()
 
 

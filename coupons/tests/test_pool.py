@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from coupons import codes, issuing, pool
+from coupons import codes, pool
+from coupons.issuing import issuing
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken

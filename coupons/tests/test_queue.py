@@ -6,10 +6,11 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from coupons import campaigns, issuing, pool, serving, tickets, voiding
-from coupons.in_redis import line
+from coupons import campaigns, pool, voiding
+from coupons.allocation.writes import Issued, Queued
+from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
-from coupons.slots import Issued, Queued
+from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from shop.errors import NotFound, Rejected
@@ -44,7 +45,7 @@ def test_the_line_is_served_in_its_order_and_the_rest_find_it_sold_out() -> None
     campaign = line_of(quantity=3)
     queued = [ask(campaign, account_id) for account_id in accounts(5)]
 
-    assert serving.serve_once() == 5
+    assert worker.serve_once() == 5
 
     settled = [tickets.READER.submit(one.ticket.pk) for one in queued]
     assert [one.ticket.status for one in settled] == ["issued"] * 3 + ["sold_out"] * 2
@@ -68,7 +69,7 @@ def test_a_ticket_waits_while_the_partner_is_told_to_forget_an_earlier_slot() ->
         is_cancelled=True,
     )
 
-    serving.serve_once()
+    worker.serve_once()
 
     assert tickets.READER.submit(queued.ticket.pk).ticket.status == "waiting"
 
@@ -78,7 +79,7 @@ def test_once_served_the_coupon_is_answered_or_that_it_is_sold_out() -> None:
     winner, loser = accounts(2)
     for account_id in (winner, loser):
         ask(campaign, account_id)
-    serving.serve_once()
+    worker.serve_once()
 
     again = issuing.issue(campaign_id=campaign.pk, user_id=winner)
 
@@ -96,7 +97,7 @@ def test_a_pool_that_ran_out_is_sold_out_without_a_ticket() -> None:
     winner, loser = accounts(2)
     for account_id in (winner, loser):
         ask(campaign, account_id)
-    serving.serve_once()
+    worker.serve_once()
 
     with pytest.raises(Rejected) as refused:
         issuing.issue(campaign_id=campaign.pk, user_id=loser)
@@ -126,11 +127,11 @@ def test_an_account_that_does_not_exist_gets_none_and_the_line_goes_on() -> None
     with pytest.raises(NotFound):
         ask(campaign, 999_999_999)
     queued = ask(campaign, account_id)
-    serving.serve_once()
+    worker.serve_once()
 
     assert QueueTicket.objects.get().status == "issued"
     assert tickets.READER.submit(queued.ticket.pk).ticket.coupon
-    assert serving.serve_once() == 0
+    assert worker.serve_once() == 0
 
 
 def test_who_waits_when_it_sells_out_keeps_the_ticket() -> None:
@@ -146,7 +147,7 @@ def test_who_waits_when_it_sells_out_keeps_the_ticket() -> None:
         issuing.issue(campaign_id=campaign.pk, user_id=accounts(1)[0])
 
     assert ask(campaign, waiting).ticket.pk == queued.ticket.pk
-    serving.serve_once()
+    worker.serve_once()
     assert status_of(queued) == "sold_out"
 
 
@@ -155,7 +156,7 @@ def test_a_line_whose_campaign_closed_fails() -> None:
     queued = ask(campaign, *accounts(1))
     campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
 
-    serving.serve_once()
+    worker.serve_once()
 
     assert status_of(queued) == "failed"
     assert not Coupon.objects.exists()
@@ -169,7 +170,7 @@ def test_a_line_is_served_to_its_end_when_the_strategy_changes() -> None:
     issuing.forget()
     given = issuing.issue(campaign_id=campaign.pk, user_id=second)
 
-    assert serving.serve_once() == 2
+    assert worker.serve_once() == 2
 
     assert isinstance(given, Issued)
     settled = tickets.READER.submit(queued[1].ticket.pk).ticket
@@ -183,11 +184,11 @@ def test_after_a_ticket_that_failed_there_is_a_new_one() -> None:
     [account_id] = accounts(1)
     failed = ask(campaign, account_id)
     campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
-    serving.serve_once()
+    worker.serve_once()
     campaigns.change(campaign_id=campaign.pk, closes_at=None)
 
     another = ask(campaign, account_id)
-    serving.serve_once()
+    worker.serve_once()
 
     assert another.ticket.pk != failed.ticket.pk
     assert (status_of(failed), status_of(another)) == ("failed", "issued")
@@ -197,7 +198,7 @@ def test_who_has_a_void_coupon_is_told_so_at_once() -> None:
     campaign = line_of()
     [account_id] = accounts(1)
     ask(campaign, account_id)
-    serving.serve_once()
+    worker.serve_once()
     voiding.void(code=Coupon.objects.get().code, reason="a trial")
 
     with pytest.raises(Rejected) as refused:
@@ -228,9 +229,9 @@ def test_a_line_that_another_issuer_serves_is_left_to_it_and_the_others_are_serv
     taken, free = line_of(), line_of()
     for campaign in (taken, free):
         ask(campaign, accounts(1)[0])
-    assert len(line.read(taken.pk, issuer="another", most=1)) == 1
+    assert len(stream.read(taken.pk, issuer="another", most=1)) == 1
 
-    assert serving.serve_once() == 1
+    assert worker.serve_once() == 1
 
     assert positions(taken) == []
     assert positions(free) == [1]
@@ -244,7 +245,7 @@ def test_the_gauges_tell_who_waits_and_for_how_long() -> None:
 
     assert tickets.count_waiting() == {str(campaign.pk): 2}
     assert 0 < tickets.longest_wait_seconds()[str(campaign.pk)] < 60
-    serving.serve_once()
+    worker.serve_once()
     assert tickets.count_waiting() == tickets.longest_wait_seconds() == {}
 
 

@@ -8,8 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import campaigns, serving
+from coupons import campaigns
 from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken
 from shop.tests.clients import Api, client_of
@@ -59,7 +60,7 @@ def test_a_ticket_waits_and_then_leads_to_a_coupon(user: Api, campaign: Campaign
     waiting = user.get(drawn["Location"])
     assert (waiting.status_code, waiting.json(), waiting["Retry-After"]) == (200, ticket, "1")
 
-    serving.serve_once()
+    worker.serve_once()
     issued = user.get(drawn["Location"])
     again = ask(user, campaign)
 
@@ -85,7 +86,7 @@ def test_the_place_in_line_moves_on(user: Api, campaign: Campaign, staff: Api) -
     last = ask(client_of(AccountFactory.create()), campaign)
 
     assert (drawn.json()["ahead"], last.json()["ahead"]) == (2, 3)
-    serving.serve_once()
+    worker.serve_once()
     settled = user.get(drawn["Location"]).json()
     assert (settled["status"], settled["ahead"], settled["coupon"]) == ("sold_out", 0, None)
     refused = ask(user, campaign)
@@ -98,7 +99,7 @@ def test_a_ticket_whose_campaign_closed_has_failed_and_there_is_no_other(
 ) -> None:
     drawn = ask(user, campaign)
     campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
-    serving.serve_once()
+    worker.serve_once()
 
     assert user.get(drawn["Location"]).json()["status"] == "failed"
     refused = ask(user, campaign)
@@ -131,7 +132,7 @@ def test_staff_without_the_permission_see_only_their_own(campaign: Campaign) -> 
 
 def test_operators_see_the_tickets(campaign: Campaign, client: Any) -> None:
     ask(client_of(AccountFactory.create()), campaign)
-    serving.serve_once()
+    worker.serve_once()
     client.force_login(SuperuserFactory.create())
 
     ticket = QueueTicket.objects.select_related("coupon").get()

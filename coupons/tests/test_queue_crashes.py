@@ -11,10 +11,11 @@ from django.conf import LazySettings
 from django.utils import timezone
 from redis import Redis
 
-from coupons import issuing, restoring, serving, settling, sweeping
-from coupons.in_redis import keys, line
+from coupons import redis_keys, sweeping
+from coupons.allocation.writes import Issued
+from coupons.issuing import issuing
 from coupons.models import Campaign, QueueTicket
-from coupons.slots import Issued
+from coupons.queue import recovery, settlement, stream, worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
@@ -22,8 +23,8 @@ from coupons.tests.own_issuer import OwnIssuer
 from coupons.tests.own_partner import GOOD
 from scripts import ports
 from scripts.tests.simulator import everything, running
-from shop import redis
 from shop.errors import Unavailable
+from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
@@ -119,18 +120,18 @@ def test_several_issuers_at_once_keep_the_order(issuers: Callable[..., OwnIssuer
 def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Redis) -> None:
     campaign = line_of(quantity=3)
     ask_all(campaign, accounts(4), threads=1)
-    asleep = line.read(campaign.pk, issuer="asleep", most=2)
-    redis_server.delete(keys.key(campaign.pk, line.LEASE))
-    awake = line.read(campaign.pk, issuer="awake", most=2)
-    with pytest.raises(line.Taken):
-        line.read(campaign.pk, issuer="asleep", most=2)
-    settling.settle(campaign_id=campaign.pk, places=[entry.place for entry in awake])
-    line.leave(campaign.pk, awake)
+    asleep = stream.read(campaign.pk, issuer="asleep", most=2)
+    redis_server.delete(redis_keys.key(campaign.pk, stream.LEASE))
+    awake = stream.read(campaign.pk, issuer="awake", most=2)
+    with pytest.raises(stream.Taken):
+        stream.read(campaign.pk, issuer="asleep", most=2)
+    settlement.settle(campaign_id=campaign.pk, places=[entry.place for entry in awake])
+    stream.leave(campaign.pk, awake)
 
-    settling.settle(campaign_id=campaign.pk, places=[entry.place for entry in asleep])
-    line.leave(campaign.pk, asleep)
-    line.release(campaign.pk, issuer="awake")
-    serving.serve_once()
+    settlement.settle(campaign_id=campaign.pk, places=[entry.place for entry in asleep])
+    stream.leave(campaign.pk, asleep)
+    stream.release(campaign.pk, issuer="awake")
+    worker.serve_once()
 
     assert [entry.place.number for entry in asleep] == [entry.place.number for entry in awake] == [1, 2]
     assert order_of_positions(campaign) == [(1, 1), (2, 2), (3, 3)]
@@ -141,14 +142,14 @@ def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> 
     """The twin: two read the stream as consumers of one group usually do, and the second is faster."""
     campaign = line_of(quantity=10)
     ask_all(campaign, accounts(4), threads=1)
-    stream = {keys.key(campaign.pk, line.STREAM): ">"}
+    unread = {redis_keys.key(campaign.pk, stream.STREAM): ">"}
     batches = []
     for name in ("slow", "fast"):
-        [(_, entries)] = redis_server.xreadgroup("issuers", name, stream, count=2)
-        batches.append([line._read(fields[b"place"]) for _, fields in entries])
+        [(_, entries)] = redis_server.xreadgroup("issuers", name, unread, count=2)
+        batches.append([stream._read(fields[b"place"]) for _, fields in entries])
 
     for batch in reversed(batches):
-        settling.settle(campaign_id=campaign.pk, places=batch)
+        settlement.settle(campaign_id=campaign.pk, places=batch)
 
     assert order_of_positions(campaign) == [(1, 3), (2, 4), (3, 1), (4, 2)]
 
@@ -188,23 +189,23 @@ def test_a_flushed_line_is_made_anew_in_its_order(redis_server: Redis) -> None:
 
     ask_all(campaign, late, threads=1)
     redis_server.flushdb()
-    assert serving.serve_once() == 5
+    assert worker.serve_once() == 5
 
     assert numbers(campaign) == [1, 2, 3, 4, 5]
     assert order_of_positions(campaign) == [(number, number) for number in range(1, 6)]
 
 
-@pytest.mark.parametrize("lost", [line.COUNTER, line.STREAM, line.WAITING])
+@pytest.mark.parametrize("lost", [stream.COUNTER, stream.STREAM, stream.WAITING])
 def test_whatever_part_of_the_line_is_lost_everybody_is_served_once(redis_server: Redis, lost: str) -> None:
     campaign = line_of(quantity=10)
     early, late = accounts(3), accounts(2)
     ask_all(campaign, early, threads=1)
-    redis_server.delete(keys.key(campaign.pk, lost))
+    redis_server.delete(redis_keys.key(campaign.pk, lost))
 
     ask_all(campaign, [*late, *early], threads=1)
     make_older(campaign)
     sweeping.sweep()
-    serving.serve_once()
+    worker.serve_once()
 
     assert statuses(campaign) == {"issued": 5}
     assert order_of_positions(campaign) == [(number, number) for number in range(1, 6)]
@@ -214,18 +215,18 @@ def test_whatever_part_of_the_line_is_lost_everybody_is_served_once(redis_server
 def test_a_ticket_that_is_in_no_line_is_put_back_by_the_sweeper() -> None:
     campaign = line_of(quantity=10)
     ask_all(campaign, accounts(1))
-    serving.serve_once()
+    worker.serve_once()
     [account_id] = accounts(1)
     stray = QueueTicket.objects.create(
         campaign=campaign, account_id=account_id, number=2, created_at=timezone.now()
     )
-    assert restoring.put_back() == 0, "it may still be on its way"
+    assert recovery.put_back() == 0, "it may still be on its way"
     make_older(campaign)
 
-    assert restoring.put_back() == 1
-    assert restoring.put_back() == 0
+    assert recovery.put_back() == 1
+    assert recovery.put_back() == 0
 
-    serving.serve_once()
+    worker.serve_once()
     stray.refresh_from_db()
     assert stray.status == "issued"
 
@@ -239,7 +240,7 @@ def test_an_asker_who_died_before_the_ticket_was_written_is_served_and_finds_it(
     [outcome] = ask_all(campaign, [account_id])
     assert outcome.ticket.number == 1
     QueueTicket.objects.all().delete()
-    serving.serve_once()
+    worker.serve_once()
 
     assert statuses(campaign) == {"issued": 1}
     [again] = ask_all(campaign, [account_id])
@@ -250,7 +251,7 @@ def test_without_redis_nobody_is_queued_and_it_goes_on_when_it_is_back(own_redis
     campaign = line_of(quantity=10)
     waiting, newcomer = accounts(2)
     stop = threading.Event()
-    serves = in_background(lambda: serving.serve(stop))
+    serves = in_background(lambda: worker.serve(stop))
     try:
         own_redis.stop()
         with pytest.raises(Unavailable):
@@ -365,8 +366,8 @@ def order_of_positions(campaign: Campaign) -> list[tuple[int, int]]:
 
 def pending(campaign: Campaign) -> int:
     """How many an issuer has read and not left."""
-    stream = keys.key(campaign.pk, line.STREAM)
-    told_by_redis: Any = redis.client().xpending(stream, "issuers")
+    stream_key = redis_keys.key(campaign.pk, stream.STREAM)
+    told_by_redis: Any = redis_client.client().xpending(stream_key, "issuers")
     return int(told_by_redis["pending"])
 
 

@@ -11,11 +11,11 @@ from django.conf import LazySettings
 from django.utils import timezone
 from redis import Redis
 
-from coupons import issuing, serving
-from coupons.in_redis import line
-from coupons.in_redis.keys import key
+from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, QueueTicket
 from coupons.partners import patience
+from coupons.queue import stream, worker
+from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken
 from coupons.tests.own_partner import GOOD
@@ -37,12 +37,12 @@ def test_a_partner_that_is_away_costs_nobody_their_place_and_nobody_is_told_sold
     campaign = line_of(quantity=2, partner="convenience_store")
     ask(campaign, accounts(3))
 
-    assert serving.serve_once() == 0
+    assert worker.serve_once() == 0
     ask(campaign, accounts(2))
     assert statuses(campaign) == ["waiting"] * 5
     with running("partner", tmp_path, *GOOD, port=port):
         patience.forget()
-        assert serving.serve_once() == 5
+        assert worker.serve_once() == 5
 
     assert statuses(campaign) == ["issued"] * 2 + ["sold_out"] * 3
     assert broken() == {}
@@ -57,7 +57,7 @@ def test_a_slot_that_the_partner_refuses_goes_to_the_next_in_line(
         campaign = line_of(quantity=3, partner="convenience_store")
         ask(campaign, accounts(30))
 
-        assert serving.serve_once() == 30
+        assert worker.serve_once() == 30
 
     found = statuses(campaign)
     assert found.count("issued") == 3
@@ -78,7 +78,7 @@ def test_a_redis_that_came_back_with_old_data_lets_nobody_overtake_who_waits(red
         redis_server.restore(name, 0, value)
 
     ask(campaign, accounts(2))
-    assert serving.serve_once() == 5
+    assert worker.serve_once() == 5
 
     rows = QueueTicket.objects.filter(campaign=campaign).order_by("number")
     assert list(rows.values_list("number", "coupon__position")) == [(one, one) for one in range(1, 6)]
@@ -94,7 +94,7 @@ def test_an_issuer_that_cannot_look_any_more_ends_with_all_its_lines() -> None:
             raise OSError("no such folder")
 
     with pytest.raises(OSError, match="no such folder"):
-        serving.serve(threading.Event(), looked=fail_once_served)
+        worker.serve(threading.Event(), looked=fail_once_served)
 
     assert serving_threads() == 0
 
@@ -107,7 +107,7 @@ def serving_threads() -> int:
 def issuer() -> Iterator[None]:
     """One that serves all lines, in this process."""
     stop = threading.Event()
-    serves = in_background(lambda: serving.serve(stop))
+    serves = in_background(lambda: worker.serve(stop))
     try:
         yield
     finally:
@@ -123,8 +123,8 @@ def test_any_number_of_lines_is_served_by_a_few_threads_and_connections() -> Non
     before = database_connections()
     with issuer():
         wait_until(lambda: all(statuses(campaign) == ["issued"] for campaign in lines))
-        assert serving_threads() == serving.LINES_AT_ONCE[serving.BATCH]
-        assert database_connections() - before <= serving.LINES_AT_ONCE[serving.BATCH] + 1
+        assert serving_threads() == worker.LINES_AT_ONCE[worker.BATCH]
+        assert database_connections() - before <= worker.LINES_AT_ONCE[worker.BATCH] + 1
         for campaign in lines:
             ask(campaign, [second])
         wait_until(lambda: all(statuses(campaign) == ["issued"] * 2 for campaign in lines))
@@ -151,13 +151,13 @@ def test_lines_whose_partner_takes_its_time_keep_no_other_line_waiting(settings:
 def test_a_line_that_is_closed_is_let_go_for_another_issuer(redis_server: Redis) -> None:
     campaign = line_of()
     ask(campaign, accounts(1))
-    lease = key(campaign.pk, line.LEASE)
+    lease = key(campaign.pk, stream.LEASE)
     with issuer():
         wait_until(lambda: statuses(campaign) == ["issued"])
         wait_until(lambda: bool(redis_server.exists(lease)))
         Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())
         wait_until(lambda: not redis_server.exists(lease), seconds=4)
-        assert line.read(campaign.pk, issuer="another", most=1) == []
+        assert stream.read(campaign.pk, issuer="another", most=1) == []
 
 
 def database_connections() -> int:

@@ -17,16 +17,18 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.crc import key_slot
 
-from coupons import campaigns, issuing, pool, reopening, sweeping
-from coupons.in_redis import gate, gate_filling, gate_healing
+from coupons import campaigns, pool, reopening, sweeping
+from coupons.allocation.writes import Confirming, Issued
+from coupons.gate import filling, gate, healing
+from coupons.issuing import issuing
+from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.slots import Confirming, Issued
-from coupons.strategies import group_commit, redis_gate
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
-from shop import gauges, redis
 from shop.errors import FirstcomeError, NotFound, Unavailable
+from shop.observability import gauges
+from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis, own_redis
@@ -69,17 +71,17 @@ def refusal(campaign: Campaign, user_id: int) -> str:
 
 def counted(campaign: Campaign) -> tuple[int, int]:
     """How many members the gate counts, and how many are in flight."""
-    found = gate.counted(redis.client(), campaign.pk)
+    found = gate.counted(redis_client.client(), campaign.pk)
     assert found is not None
     return found.members, found.in_flight
 
 
 def tickets(campaign: Campaign) -> dict[int, str]:
-    return dict(gate.in_flight(redis.client(), campaign.pk))
+    return dict(gate.in_flight(redis_client.client(), campaign.pk))
 
 
 def members(campaign: Campaign) -> set[int]:
-    return {int(id) for id in redis.client().smembers(gate._members(campaign.pk))}
+    return {int(id) for id in redis_client.client().smembers(gate._members(campaign.pk))}
 
 
 def owners(campaign: Campaign) -> set[int]:
@@ -156,7 +158,7 @@ def test_times_that_change_reach_the_gate_at_once() -> None:
 def test_what_the_database_refuses_is_given_back() -> None:
     campaign, [first, second] = gated(quantity=1), accounts(2)
     issue(gated(), first)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now() - timedelta(seconds=1))
 
     assert refusal(campaign, first) == "campaign_closed"
@@ -179,7 +181,7 @@ def test_a_write_that_fails_gives_its_place_to_the_next_asker() -> None:
 
 def test_a_place_is_given_back_by_its_own_ticket_only() -> None:
     campaign, [asker] = gated(quantity=1), accounts(1)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     old = gate.ask(campaign_id=campaign.pk, user_id=asker)
     gate.give_back(campaign_id=campaign.pk, tickets={asker: old.ticket})
     gate.ask(campaign_id=campaign.pk, user_id=asker)
@@ -190,7 +192,7 @@ def test_a_place_is_given_back_by_its_own_ticket_only() -> None:
 
 def test_an_account_that_asks_again_while_it_is_in_flight_takes_one_place() -> None:
     campaign, [asker] = gated(quantity=5), accounts(1)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
 
     says = [gate.ask(campaign_id=campaign.pk, user_id=asker).says for _ in range(3)]
 
@@ -200,7 +202,7 @@ def test_an_account_that_asks_again_while_it_is_in_flight_takes_one_place() -> N
 
 def test_positions_of_a_batch_follow_the_numbers_of_admission() -> None:
     campaign, [first, *others] = gated(), accounts(41)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     batcher = redis_gate._batcher(campaign.pk)
 
     with holding(KEEP, campaign.pk):
@@ -229,7 +231,7 @@ def test_a_process_killed_in_flight_gives_its_place_back() -> None:
     assert refusal(campaign, late) == "sold_out"
     wait_until(lambda: sweeping.sweep() > 0)
 
-    assert time.monotonic() - began < gate_healing.LATE_SECONDS + 5
+    assert time.monotonic() - began < healing.LATE_SECONDS + 5
     assert counted(campaign) == (0, 0)
     assert issue(campaign, late).is_new
     assert broken() == {}
@@ -237,12 +239,12 @@ def test_a_process_killed_in_flight_gives_its_place_back() -> None:
 
 def test_a_process_that_died_between_its_commit_and_the_news_of_it_has_left_a_member() -> None:
     campaign, [owner, late] = gated(quantity=1), accounts(2)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     gate.ask(campaign_id=campaign.pk, user_id=owner)
     group_commit.issue(campaign_id=campaign.pk, user_id=owner)
     assert counted(campaign) == (0, 1)
 
-    wait_until(lambda: gate_healing.heal() == 1)
+    wait_until(lambda: healing.heal() == 1)
 
     assert counted(campaign) == (1, 0)
     assert not issue(campaign, owner).is_new
@@ -251,22 +253,22 @@ def test_a_process_that_died_between_its_commit_and_the_news_of_it_has_left_a_me
 
 def test_whoever_is_in_flight_and_not_late_is_left_alone() -> None:
     campaign, [asker] = gated(), accounts(1)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     gate.ask(campaign_id=campaign.pk, user_id=asker)
 
-    assert gate_healing.heal() == 0
+    assert healing.heal() == 0
     assert list(tickets(campaign)) == [asker]
 
 
 def test_a_ticket_from_the_future_is_settled_as_well() -> None:
     """Another Redis with another clock wrote it; nobody waits until that time has come."""
     campaign, [asker] = gated(quantity=1), accounts(1)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     tomorrow = int((time.time() + 24 * 3_600) * 1_000)
-    redis.client().hset(gate._in_flight(campaign.pk), "1000000000", f"1:{tomorrow}")
+    redis_client.client().hset(gate._in_flight(campaign.pk), "1000000000", f"1:{tomorrow}")
     assert refusal(campaign, asker) == "sold_out"
 
-    assert gate_healing.heal() == 1
+    assert healing.heal() == 1
 
     assert issue(campaign, asker).is_new
 
@@ -311,7 +313,7 @@ def test_redis_that_goes_while_a_write_is_under_way_costs_nobody_their_coupon(ow
         own_redis.stop()
     assert asked.result().is_new
     own_redis.start()
-    redis.reset()
+    redis_client.reset()
 
     assert not issue(campaign, asker).is_new
     assert refusal(campaign, late) == "sold_out"
@@ -366,15 +368,15 @@ def test_a_change_that_nobody_told_the_gate_reaches_it_by_the_sweep() -> None:
     Campaign.objects.filter(pk=campaign.pk).update(quantity=2, version=F("version") + 1)
     assert refusal(campaign, everyone[1]) == "sold_out"
 
-    assert gate_healing.heal() == 1
+    assert healing.heal() == 1
 
     assert redis_gate.issue(campaign_id=campaign.pk, user_id=everyone[1])
-    assert gate_healing.heal() == 0
+    assert healing.heal() == 0
 
 
 def test_news_that_come_too_late_change_nothing() -> None:
     campaign, [asker] = gated(quantity=2), accounts(1)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     old = Campaign.objects.get(pk=campaign.pk)
     campaigns.change(campaign_id=campaign.pk, quantity=1)
 
@@ -419,7 +421,7 @@ def test_a_slot_that_came_back_unheard_reaches_the_gate_by_the_sweep() -> None:
     refused_by_partner(campaign, confirming)
     assert refusal(campaign, second) == "sold_out"
 
-    assert gate_healing.heal() == 1
+    assert healing.heal() == 1
 
     assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), Confirming)
 
@@ -463,7 +465,7 @@ def test_a_gate_that_lost_members_while_it_was_filled_stays_shut() -> None:
 
 def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_server: Any) -> None:
     campaign, everyone = gated(quantity=3), accounts(5)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     gate.ask(campaign_id=campaign.pk, user_id=everyone[4])
     old = {name: redis_server.dump(name) for name in redis_server.keys("firstcome:{campaign:*")}
     issue_all(campaign, everyone[:2])
@@ -471,9 +473,9 @@ def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_serv
     for name, value in old.items():
         redis_server.restore(name, 0, value)
 
-    assert gate_healing.heal() == 1
+    assert healing.heal() == 1
     assert list(tickets(campaign)) == [everyone[4]]
-    wait_until(lambda: gate_healing.heal() == 1)
+    wait_until(lambda: healing.heal() == 1)
 
     assert not issue(campaign, everyone[0]).is_new
     assert issue(campaign, everyone[2]).is_new
@@ -484,8 +486,8 @@ def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_serv
 def test_whoever_has_a_coupon_gets_it_from_a_gate_that_does_not_know_them() -> None:
     campaign, [owner, other] = gated(quantity=2), accounts(2)
     issue_all(campaign, [owner, other])
-    redis.client().srem(gate._members(campaign.pk), owner)
-    redis.client().sadd(gate._members(campaign.pk), 10**9)
+    redis_client.client().srem(gate._members(campaign.pk), owner)
+    redis_client.client().sadd(gate._members(campaign.pk), 10**9)
     assert gate.ask(campaign_id=campaign.pk, user_id=owner).says == gate.FULL
 
     assert not issue(campaign, owner).is_new
@@ -495,7 +497,7 @@ def test_a_campaign_that_goes_another_way_meanwhile_finds_its_gate_filled_anew()
     campaign, everyone = gated(quantity=3), accounts(4)
     issue(campaign, everyone[0])
     campaigns.change(campaign_id=campaign.pk, strategy="group_commit")
-    assert gate.counted(redis.client(), campaign.pk) is None
+    assert gate.counted(redis_client.client(), campaign.pk) is None
     group_commit.issue(campaign_id=campaign.pk, user_id=everyone[1])
 
     campaigns.change(campaign_id=campaign.pk, strategy="redis_gate")
@@ -519,7 +521,7 @@ def test_keys_share_a_slot_and_go_after_the_campaign_has_closed(redis_server: An
 
 def test_metrics_tell_how_many_are_in_flight(own_redis: OwnRedis) -> None:
     campaign, [asker] = gated(), accounts(1)
-    gate_filling.fill(campaign_id=campaign.pk)
+    filling.fill(campaign_id=campaign.pk)
     gate.ask(campaign_id=campaign.pk, user_id=asker)
     line = f'firstcome_gate_in_flight{{campaign="{campaign.pk}"}} 1.0'
 
@@ -534,7 +536,7 @@ def test_without_redis_there_is_nothing_to_heal(own_redis: OwnRedis) -> None:
 
     with pytest.raises(Unavailable):
         gate.ask(campaign_id=campaign.pk, user_id=asker)
-    assert gate_healing.heal() == 0
+    assert healing.heal() == 0
 
 
 def refused_by_partner(campaign: Campaign, confirming: Confirming) -> None:

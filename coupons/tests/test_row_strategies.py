@@ -12,12 +12,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
-from coupons import issuing
-from coupons.slots import Confirming
+from coupons.allocation.writes import Confirming
+from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, asking_by, told
-from shop import stuck_rows
+from shop.db import stuck_rows
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding

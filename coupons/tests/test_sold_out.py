@@ -14,16 +14,18 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
-from coupons import campaigns, issuing, looking, pool, verdicts
-from coupons.in_redis import sold_out
-from coupons.in_redis.keys import key
+from coupons import campaigns, pool, sold_out
+from coupons.allocation import lookups
+from coupons.allocation.writes import Confirming
+from coupons.issuing import issuing
 from coupons.models import Campaign
-from coupons.slots import Confirming
+from coupons.partners import confirmation
+from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
-from shop import redis
 from shop.errors import FirstcomeError
+from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
@@ -211,7 +213,7 @@ def test_those_who_ask_at_once_are_refused_by_few_looks(monkeypatch: pytest.Monk
         first = in_background(partial(told_word, campaign.pk, everyone[0]))
         wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
         crowd = [in_background(partial(told_word, campaign.pk, user_id)) for user_id in everyone[1:]]
-        wait_until(lambda: len(looking.batcher(campaign.pk)._queue) == len(crowd))
+        wait_until(lambda: len(lookups.batcher(campaign.pk)._queue) == len(crowd))
         ask(other, "UNLOCK TABLES")
         words = [one.result(SOON) for one in (first, *crowd)]
 
@@ -264,10 +266,10 @@ def test_a_slot_that_the_partner_refused_opens_it_at_once(askers: list[int], set
     assert isinstance(slot, Confirming)
     seen_sold_out(campaign, askers[1])
 
-    verdicts.give_back(slot, is_unsent=False)
+    confirmation.give_back(slot, is_unsent=False)
 
     assert sold_out.known(campaign.pk) is None
-    assert not redis.client().exists(key(campaign.pk, "sold-out"))
+    assert not redis_client.client().exists(key(campaign.pk, "sold-out"))
 
 
 def test_another_process_goes_by_the_flag_in_redis_rather_than_looking_itself(askers: list[int]) -> None:
@@ -318,7 +320,7 @@ def test_a_flag_is_believed_no_longer_than_either_clock_says(
     forgotten_after(OVER_A_SECOND)
     version = Campaign.objects.get(pk=campaign.pk).version
     flag = f"{int((time.time() + true_for) * 1000)} {version}"
-    redis.client().set(key(campaign.pk, "sold-out"), flag, px=int(kept_for * 1000))
+    redis_client.client().set(key(campaign.pk, "sold-out"), flag, px=int(kept_for * 1000))
     Campaign.objects.update(quantity=2)
 
     if true_for > 0:

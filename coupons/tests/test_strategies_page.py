@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coupons import issuing
+from coupons.issuing import issuing
 from coupons.tests.under_load import NEED_NO_REDIS
 from scripts import places
 from scripts.lab import results, strategies_page, tables

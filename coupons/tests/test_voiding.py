@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coupons import holding, pool, voiding
+from coupons import pool, redemption, voiding
 from coupons.models import Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
-from shop import transactions
+from shop.db import transactions
 from shop.errors import FirstcomeError
 from shop.tests.racing import race
 
@@ -63,9 +63,9 @@ def test_voiding_and_holding_at_once_one_wins() -> None:
 
         def hold(code: str = coupon.code, owner: int = coupon.account_id, order=order_id) -> str:
             def work() -> str:
-                found = holding.usable([code])[code]
-                holding.discount_amount(found, account_id=owner, items_amount=5_000, now=timezone.now())
-                holding.hold({found: order})
+                found = redemption.usable([code])[code]
+                redemption.discount_amount(found, account_id=owner, items_amount=5_000, now=timezone.now())
+                redemption.hold({found: order})
                 return "held"
 
             return transactions.run(work, transactions.KEYED)

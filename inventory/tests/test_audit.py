@@ -3,8 +3,9 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from inventory import adjusting, audit, importing
-from inventory.importing import Row
+from inventory import adjustments, audit
+from inventory.imports import importing
+from inventory.imports.importing import Row
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 
@@ -17,8 +18,8 @@ def reports() -> dict[str, tuple[bool, int, list[str]]]:
 
 def test_stock_that_only_moved_by_movements_is_clean():
     product, _ = ProductFactory.create(on_hand=10), ProductFactory.create()
-    adjusting.adjust(product_id=product.id, delta=-3, reason="broken")
-    adjusting.receive(product_id=product.id, quantity=5, reason="delivery 7")
+    adjustments.adjust(product_id=product.id, delta=-3, reason="broken")
+    adjustments.receive(product_id=product.id, quantity=5, reason="delivery 7")
     assert reports() == {"L4": (True, 2, []), "L5": (True, 2, []), "L8": (True, 0, [])}
 
 

@@ -11,13 +11,15 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from inventory import audit, doctor, importing
-from inventory.importing import Imported, Row
+from inventory import audit, doctor
+from inventory.imports import importing
+from inventory.imports.importing import Imported, Row
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
-from shop import gauges, transactions
+from shop.db import transactions
 from shop.errors import Rejected
 from shop.models import JournalLine
+from shop.observability import gauges
 from shop.tests.commands import run
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inventory import adjusting, audit, products
+from inventory import adjustments, audit, products
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -43,7 +43,7 @@ def test_a_product_that_was_changed_counts_one_change(product: Product) -> None:
 
 @pytest.mark.usefixtures("_loss")
 def test_goods_that_came_in_come_in_once(product: Product) -> None:
-    moved = adjusting.receive(product_id=product.pk, quantity=100, reason="delivery")
+    moved = adjustments.receive(product_id=product.pk, quantity=100, reason="delivery")
     assert moved.on_hand_after == 105
     assert Product.objects.get(pk=product.pk).on_hand == 105
     assert StockMovement.objects.filter(reason="delivery").count() == 1
@@ -51,5 +51,5 @@ def test_goods_that_came_in_come_in_once(product: Product) -> None:
 
 @pytest.mark.usefixtures("_loss")
 def test_a_count_is_corrected_once(product: Product) -> None:
-    assert adjusting.adjust(product_id=product.pk, delta=-3, reason="broken").on_hand_after == 2
+    assert adjustments.adjust(product_id=product.pk, delta=-3, reason="broken").on_hand_after == 2
     assert Product.objects.get(pk=product.pk).on_hand == 2

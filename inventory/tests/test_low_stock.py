@@ -4,12 +4,13 @@ from uuid import uuid4
 
 import pytest
 
-from inventory import adjusting, importing, products, reservations
-from inventory.importing import Row
+from inventory import adjustments, products, reservations
+from inventory.imports import importing
+from inventory.imports.importing import Row
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from shop import transactions
+from shop.db import transactions
 from shop.models import JournalLine
 from shop.tests.factories import OrderFactory
 
@@ -69,9 +70,9 @@ def test_a_fall_past_the_threshold_is_told_and_another_one_after_it_recovered():
 
 def test_adjusting_down_tells_and_up_does_not():
     product = product_of(10, 4)
-    adjusting.adjust(product_id=product.id, delta=-7, reason="broken")
-    adjusting.adjust(product_id=product.id, delta=1, reason="found")
-    adjusting.receive(product_id=product.id, quantity=1, reason="delivery")
+    adjustments.adjust(product_id=product.id, delta=-7, reason="broken")
+    adjustments.adjust(product_id=product.id, delta=1, reason="found")
+    adjustments.receive(product_id=product.id, quantity=1, reason="delivery")
     assert told() == [3]
 
 

@@ -11,13 +11,16 @@ from django.conf import LazySettings
 from django.core.management import call_command
 from redis.crc import key_slot
 
-from inventory import adjusting, healing, mirror, products, reservations, tasks
-from inventory.healing import IN_FLIGHT_SECONDS, heal
-from inventory.mirror import IN_FLIGHT, Passage, State, admit, publish, settle
+from inventory import adjustments, products, reservations, tasks
+from inventory.mirror import healing, mirror
+from inventory.mirror.healing import IN_FLIGHT_SECONDS, heal
+from inventory.mirror.mirror import IN_FLIGHT, Passage, State, admit, publish, settle
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from shop import gauges, redis, transactions
+from shop.db import transactions
+from shop.observability import gauges
+from shop.redis import redis_client
 from shop.tests.factories import OrderFactory
 from shop.tests.racing import race
 
@@ -35,7 +38,7 @@ def passage(request: str, quantities: Mapping[Product, int]) -> Passage:
 
 def shown(product: Product) -> tuple[int, int, int]:
     """What Redis says: available, version, taken."""
-    entry: Any = redis.client().hmget(mirror.key(product.id), "available", "version", "taken")
+    entry: Any = redis_client.client().hmget(mirror.key(product.id), "available", "version", "taken")
     return tuple(int(value or 0) for value in entry)  # type: ignore[return-value]
 
 
@@ -49,7 +52,7 @@ def reserve(product: Product, quantity: int) -> None:
 
 
 def tamper(product: Product, **values: int) -> None:
-    redis.client().hset(mirror.key(product.id), mapping=values)  # type: ignore[arg-type]
+    redis_client.client().hset(mirror.key(product.id), mapping=values)  # type: ignore[arg-type]
 
 
 def test_all_lines_are_taken_or_none():
@@ -94,7 +97,7 @@ def test_who_looks_late_does_not_count_twice_what_is_in_flight_and_committed():
 def test_what_the_mirror_does_not_know_is_the_databases_to_refuse():
     unknown, inactive = Product(id=10**9), ProductFactory.create(is_active=False)
     assert admit(passage("one", {unknown: 1})) == admit(passage("two", {inactive: 1})) == []
-    assert not redis.client().hlen(IN_FLIGHT)
+    assert not redis_client.client().hlen(IN_FLIGHT)
 
 
 def test_every_change_of_stock_is_shown_once_it_is_committed():
@@ -110,9 +113,9 @@ def test_every_change_of_stock_is_shown_once_it_is_committed():
         lambda: reservations.put_back({order: [Line(product.id, 2)]}, "refund"), transactions.KEYED
     )
     assert shown(product) == (9, 4, 0)
-    adjusting.adjust(product_id=product.id, delta=-5, reason="broken")
+    adjustments.adjust(product_id=product.id, delta=-5, reason="broken")
     assert shown(product) == (4, 5, 0)
-    adjusting.receive(product_id=product.id, quantity=6, reason="delivery")
+    adjustments.receive(product_id=product.id, quantity=6, reason="delivery")
     assert shown(product) == (10, 6, 0)
     products.change(product_id=product.id, is_active=False)
     assert admit(passage("one", {product: 99})) == []
@@ -130,7 +133,7 @@ def test_a_change_that_is_rolled_back_is_never_shown():
 
     with pytest.raises(ZeroDivisionError):
         transactions.run(fail, transactions.KEYED)
-    assert not redis.client().exists(mirror.key(product.id))
+    assert not redis_client.client().exists(mirror.key(product.id))
 
 
 def test_the_newest_version_wins_in_whatever_order_they_come():
@@ -143,18 +146,18 @@ def test_the_newest_version_wins_in_whatever_order_they_come():
 
 def test_other_strategies_leave_redis_alone(settings):
     settings.INVENTORY_STRATEGY = "group_commit"
-    adjusting.receive(product_id=ProductFactory.create().id, quantity=6, reason="delivery")
+    adjustments.receive(product_id=ProductFactory.create().id, quantity=6, reason="delivery")
     assert (tasks.sweep(), healing.drift()) == (0, None)
-    assert redis.client().keys("firstcome:{stock}*") == []
+    assert redis_client.client().keys("firstcome:{stock}*") == []
 
 
 def test_all_keys_live_in_one_slot_of_a_cluster_and_die_in_the_end():
     product = ProductFactory.create(on_hand=9)
     admit(passage("one", {product: 1, ProductFactory.create(on_hand=1): 1}))
-    keys: Any = redis.client().keys("firstcome:{stock}*")
+    keys: Any = redis_client.client().keys("firstcome:{stock}*")
     assert len(keys) == 3
     assert len({key_slot(key) for key in keys}) == 1
-    assert all(0 < redis.client().ttl(key) <= mirror.SECONDS_KEPT for key in keys)
+    assert all(0 < redis_client.client().ttl(key) <= mirror.SECONDS_KEPT for key in keys)
 
 
 def test_what_the_dead_took_is_given_back_and_the_living_are_left_alone():
@@ -202,7 +205,7 @@ def test_a_commit_that_redis_did_not_hear_of_is_found():
 def test_a_mirror_of_nothing_is_dropped():
     publish([State(10**9, 5, 1, True)])
     assert heal() == 1
-    assert not redis.client().exists(mirror.key(10**9))
+    assert not redis_client.client().exists(mirror.key(10**9))
 
 
 def test_a_flushed_mirror_is_loaded_as_it_is_asked_for(redis_server):

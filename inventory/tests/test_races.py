@@ -10,13 +10,14 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError, transaction
 
-from inventory import adjusting, audit, reservations
+from inventory import adjustments, audit, reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from shop import idempotency, transactions
+from shop.db import transactions
 from shop.errors import Rejected
-from shop.idempotency import Answer, Keyed, Replay
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Answer, Keyed, Replay
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -159,7 +160,7 @@ def test_adjustments_against_reservations_never_cut_into_what_is_reserved(reserv
     product = ProductFactory.create(on_hand=60)
 
     def shrink() -> str:
-        adjusting.adjust(product_id=product.id, delta=-1, reason="broken")
+        adjustments.adjust(product_id=product.id, delta=-1, reason="broken")
         return "shrunk"
 
     calls: list[Callable[[], str]] = [shrink, lambda: reserve(Line(product.id, 1))]
@@ -194,9 +195,9 @@ def test_without_any_claim_the_database_alone_lets_one_of_10_equal_calls_through
 
     def adjust() -> StockMovement:
         all_found_no_twin.wait()
-        return adjusting.adjust(product_id=product.id, delta=-5, reason="count")
+        return adjustments.adjust(product_id=product.id, delta=-5, reason="count")
 
-    outcomes = race([lambda: idempotency.once(call, adjust)] * 10)
+    outcomes = race([lambda: recorded_answers.once(call, adjust)] * 10)
     assert Counter(type(one) for one in outcomes) == Counter({StockMovement: 1, Replay: 9})
     assert levels_of(product) == (0, 0)
 

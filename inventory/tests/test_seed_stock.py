@@ -10,8 +10,9 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from inventory import audit, importing
-from inventory.importing import Imported, Row
+from inventory import audit
+from inventory.imports import importing
+from inventory.imports.importing import Imported, Row
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine

@@ -15,12 +15,13 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from uuid_utils.compat import uuid7
 
-from inventory import audit, importing, stock_uploads, tasks
+from inventory import audit, tasks
+from inventory.imports import importing, stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
+from shop.db.transactions import DatabaseAway
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.transactions import DatabaseAway
 
 pytestmark = pytest.mark.django_db
 IMPORT = "/admin/inventory/product/import/"

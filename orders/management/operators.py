@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from orders.models import Saga
 from orders.saga import status
 from shop.errors import FirstcomeError
-from shop.journal import Actor, Who
+from shop.events.journal import Actor, Who
 from shop.management import shell
 
 

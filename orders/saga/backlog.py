@@ -15,7 +15,8 @@ from structlog import get_logger
 
 from orders.models import Saga
 from orders.saga.definitions import LEASE_SECONDS
-from shop import clock, event_loop
+from shop import clock
+from shop.concurrency import event_loop
 from shop.errors import Overloaded
 
 logger = get_logger(__name__)

@@ -39,9 +39,11 @@ from orders.saga.definitions import (
 )
 from orders.saga.log import Line
 from orders.saga.runs import BatchResult, LockedSaga, Room, SagaRun, slot_of
-from shop import backoff, journal, transactions
+from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected
-from shop.journal import Who
+from shop.events import journal
+from shop.events.journal import Who
+from shop.outbound import backoff
 
 logger = get_logger(__name__)
 # Delay before a saga without a free slot is retried.

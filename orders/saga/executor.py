@@ -41,7 +41,8 @@ from orders.saga.definitions import (
 )
 from orders.saga.pools import Pools, ThreadPools, guarded
 from orders.saga.runs import RECOVERY, BatchResult, SagaRun, slot_of
-from shop import clock, transactions
+from shop import clock
+from shop.db import transactions
 
 logger = get_logger(__name__)
 # The kinds of batches: of new sagas, and of those that have returned, by direction. Each has a thread, so

@@ -25,8 +25,10 @@ from orders.saga.definitions import (
     SagaRow,
     StepResult,
 )
-from shop import clock, journal, rows
-from shop.journal import Who
+from shop import clock
+from shop.db import bulk_sql
+from shop.events import journal
+from shop.events.journal import Who
 
 
 class LineRow(NamedTuple):
@@ -52,7 +54,7 @@ class Line(NamedTuple):
     attempt: int = 0
 
 
-LINES = rows.Table(SagaLog, LineRow._fields)
+LINES = bulk_sql.Table(SagaLog, LineRow._fields)
 
 
 def new_saga(
@@ -90,7 +92,7 @@ def new_saga(
 
 def insert_sagas(started: Sequence[tuple[Saga, Sequence[Line]]]) -> None:
     """Write new sagas with their lines: two statements for any number."""
-    rows.insert_objects([saga for saga, _ in started])
+    bulk_sql.insert_objects([saga for saga, _ in started])
     write_lines([line for _, lines in started for line in lines], at=clock.now())
 
 
@@ -98,13 +100,15 @@ def write_lines(lines: Sequence[Line], *, at: datetime) -> None:
     """Append these lines, by one statement, and note each in the journal."""
     if not lines:
         return
-    rows.insert(LINES, [_row(line, at) for line in lines])
+    bulk_sql.insert(LINES, [_row(line, at) for line in lines])
     journal.note_all([_journal_line(line, at) for line in lines])
 
 
 def read_sagas(saga_ids: Collection[UUID], *, is_locked: bool = False) -> dict[UUID, SagaRow]:
     """These sagas by id, without their final results; locked if `is_locked`."""
-    read = rows.reader(Saga, SAGA_COLUMNS).rows_of(saga_ids, lock=rows.for_update() if is_locked else "")
+    read = bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of(
+        saga_ids, lock=bulk_sql.for_update() if is_locked else ""
+    )
     return {row[0]: SagaRow(*row) for row in read}
 
 
@@ -113,7 +117,7 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
     found: dict[UUID, FinalResults] = defaultdict(dict)
     if not saga_ids:
         return found
-    cells = rows.Cells()
+    cells = bulk_sql.Cells()
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT saga_id, step, direction, event, detail, reference FROM orders_sagalog"  # noqa: S608 - ids
@@ -175,10 +179,10 @@ def put_off(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> Non
 
 def _set(sagas: Sequence[SagaRow], **values: str | datetime | None) -> None:
     """Change these columns of locked rows; the statement goes with the next one, or with COMMIT."""
-    cells = rows.Cells()
+    cells = bulk_sql.Cells()
     columns = ", ".join([f"{name} = {cells[value]}" for name, value in values.items()])
     ids = cells.listed([saga.id for saga in sagas])
-    rows.write(f"UPDATE orders_saga SET {columns} WHERE id IN ({ids})", cells.parameters or None)  # noqa: S608
+    bulk_sql.write(f"UPDATE orders_saga SET {columns} WHERE id IN ({ids})", cells.parameters or None)  # noqa: S608
 
 
 def _row(line: Line, at: datetime) -> LineRow:

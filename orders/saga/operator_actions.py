@@ -30,9 +30,11 @@ from orders.saga.definitions import (
     type_of,
 )
 from orders.saga.log import Line
-from shop import clock, journal, transactions
+from shop import clock
+from shop.db import transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
-from shop.journal import Who
+from shop.events import journal
+from shop.events.journal import Who
 
 LONGEST_REASON, LONGEST_REFERENCE = 255, 96
 # What customers see of it; the reason is for operators alone.

@@ -9,15 +9,16 @@ from django.db.models import Q
 
 from orders.models import Saga
 from orders.saga.definitions import LEASE_SECONDS, SAGA_COLUMNS, SAGA_TYPES, UNFINISHED, SagaRow
-from shop import clock, rows, transactions
+from shop import clock
+from shop.db import bulk_sql, transactions
 
 
 def find_new(*, limit: int) -> list[SagaRow]:
     """New sagas that no worker has leased yet, oldest first; types of a newer release are left to that."""
-    now, cells = clock.now(), rows.Cells()
+    now, cells = clock.now(), bulk_sql.Cells()
     # A new saga's next attempt is due a lease after it began; this is the part of the index that has them.
     later = now + timedelta(seconds=LEASE_SECONDS)
-    reader, types = rows.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
+    reader, types = bulk_sql.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {reader.selected} FROM orders_saga WHERE next_attempt_at > {cells[now]}"  # noqa: S608 - instants

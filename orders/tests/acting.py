@@ -7,11 +7,13 @@ from uuid import uuid4
 from django.utils import timezone
 
 from coupons import voiding
-from inventory import adjusting
+from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import answers, checkout, ending, gateway_events, paying, refunding, top_ups
+from orders import cancellation, responses
 from orders.models import Order, Saga
+from orders.payment import gateway_events, paying, refunding, top_ups
+from orders.placement import checkout
 from orders.saga import operator_actions, recovery
 from orders.tests import buying, stepping, things
 from orders.tests.listening import Listener
@@ -19,9 +21,9 @@ from orders.tests.model import Shop
 from payments import webhooks
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
-from shop import journal
 from shop.errors import FirstcomeError
-from shop.idempotency import Keyed, Replay, key_hash
+from shop.events import journal
+from shop.idempotency.recorded_answers import Keyed, Replay, key_hash
 
 
 def outcome(act: Callable[[], Any]) -> Any:
@@ -34,7 +36,7 @@ def outcome(act: Callable[[], Any]) -> Any:
 
 def keyed(account_id: int) -> Keyed:
     """A key that was never used."""
-    return Keyed(account_id, key_hash(str(uuid4())), "as wished", answers.later)
+    return Keyed(account_id, key_hash(str(uuid4())), "as wished", responses.later)
 
 
 def open_shop(shop: Shop) -> None:
@@ -66,7 +68,7 @@ def void_coupon(shop: Shop, coupon: things.Coupon) -> None:
 
 def adjust(shop: Shop, product: things.Product, delta: int) -> None:
     expected = shop.adjust(product, delta)
-    told = outcome(lambda: adjusting.adjust(product_id=product.id, delta=delta, reason="counted"))
+    told = outcome(lambda: adjustments.adjust(product_id=product.id, delta=delta, reason="counted"))
     assert told == expected or not expected
 
 
@@ -110,7 +112,7 @@ def pay(shop: Shop, order: things.Order, token: str) -> None:
 
 def cancel(shop: Shop, order: things.Order) -> None:
     expected = shop.cancel(order)
-    told = outcome(lambda: ending.cancel(order_id=order.id, account_id=order.account_id))
+    told = outcome(lambda: cancellation.cancel(order_id=order.id, account_id=order.account_id))
     assert told == expected if expected else told.status == order.status
 
 
@@ -166,7 +168,7 @@ def sweep(shop: Shop, *, is_later: bool) -> None:
     if is_later:
         Saga.objects.filter(ended_at=None).update(next_attempt_at=now, leased_until=None)
         WebhookEvent.objects.filter(handled_at=None).update(next_attempt_at=now)
-    assert ending.expire_due() == shop.expire()
+    assert cancellation.expire_due() == shop.expire()
     for saga_id in recovery.take_due(limit=100):
         stepping.advance(saga_id)
     for event_id in webhooks.due(limit=100):

@@ -7,21 +7,23 @@ from uuid import UUID, uuid4
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from coupons import issuing
+from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.reservations import Line
-from orders import answers, checkout, refunding
-from orders.deciding import Placed, Wish
+from orders import responses
 from orders.models import Order, Refund, Saga
-from orders.refunding import Begun
+from orders.payment import refunding
+from orders.payment.refunding import Begun
+from orders.placement import checkout
+from orders.placement.decisions import Placed, Wish
 from orders.tests import stepping
 from payments import ledger
-from shop import journal
-from shop.auditing import LawReport
-from shop.idempotency import Keyed, key_hash
+from shop.events import journal
+from shop.idempotency.recorded_answers import Keyed, key_hash
 from shop.management import laws
+from shop.operations.audit_report import LawReport
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 
@@ -55,7 +57,7 @@ def wish(
         account_id=account_id,
         key_hash=key_hash(key or str(uuid4())),
         fingerprint="as wished",
-        answer=answers.of_placed,
+        answer=responses.of_placed,
     )
     lines = tuple(Line(product_id=product.id, quantity=count) for product, count in quantities.items())
     return Wish(
@@ -100,7 +102,7 @@ def refund(
         account_id=AccountFactory.create(is_staff=True).id,
         key_hash=key_hash(str(uuid4())),
         fingerprint="as asked",
-        answer=answers.of_begun_refund,
+        answer=responses.of_begun_refund,
     )
     begun = refunding.begin(
         order_id=order_id,

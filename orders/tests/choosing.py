@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as some
 
-from orders import gateway_events
+from orders.payment import gateway_events
 from orders.tests.things import Order, Refund, Subject
 
 T = TypeVar("T")

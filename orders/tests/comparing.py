@@ -15,7 +15,7 @@ from orders.models import Order, Refund, Saga
 from orders.tests import buying
 from orders.tests.model import Shop
 from payments import ledger
-from payments.gateways import breaking, gateway
+from payments.gateways import circuit, gateway
 from payments.models import HOLDING, Entry, Payment
 from shop.models import JournalLine
 
@@ -24,12 +24,12 @@ from shop.models import JournalLine
 def gateway_at(url: str) -> Iterator[None]:
     """Ask the gateway there, whatever was thought of it so far."""
     before, settings.GATEWAY_URL = settings.GATEWAY_URL, url
-    breaking.forget()
+    circuit.forget()
     try:
         yield
     finally:
         settings.GATEWAY_URL = before
-        breaking.forget()
+        circuit.forget()
 
 
 def assert_sound(shop: Shop) -> None:

@@ -13,11 +13,11 @@ from orders.models import Order, Saga
 from orders.saga import operator_actions
 from orders.saga.definitions import UNDO
 from orders.tests import buying, stepping
-from payments.gateways import breaking
+from payments.gateways import circuit
 from payments.models import Payment
 from scripts import ports
 from shop.errors import FirstcomeError
-from shop.journal import Actor, Who
+from shop.events.journal import Actor, Who
 from shop.models import JournalLine
 
 ADA = Who(actor=Actor.STAFF, name="ada", request_id="request-1")
@@ -35,7 +35,7 @@ class Away:
 
     def back(self) -> None:
         setattr(self._settings, self._setting, self._address)
-        breaking.forget()
+        circuit.forget()
 
 
 @pytest.fixture

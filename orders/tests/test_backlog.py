@@ -17,7 +17,9 @@ from orders.saga.backlog import BacklogGate
 from orders.saga.definitions import LEASE_SECONDS
 from orders.saga.runs import SagaRun
 from orders.tests import buying
-from shop import clock, event_loop, transactions
+from shop import clock
+from shop.concurrency import event_loop
+from shop.db import transactions
 from shop.errors import Overloaded
 from shop.tests.clients import client_of
 from shop.tests.racing import wait_until

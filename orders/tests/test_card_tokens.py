@@ -29,7 +29,7 @@ from payments.tests.own_gateway import empty_book
 from scripts import children, ports
 from scripts.simulators import cards
 from scripts.tests.simulator import Simulator, running
-from shop import tokens
+from shop.accounts import tokens
 from shop.tests import live
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until

@@ -5,19 +5,20 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from inventory.tests.factories import ProductFactory
-from orders import answers, deciding
-from orders.deciding import Outcome, Placed, Wish
+from orders import responses
 from orders.models import Order
+from orders.placement import decisions
+from orders.placement.decisions import Outcome, Placed, Wish
 from orders.tests import buying
 from shop.errors import KeyReused, Rejected
-from shop.idempotency import Keyed, Replay
+from shop.idempotency.recorded_answers import Keyed, Replay
 
 pytestmark = pytest.mark.django_db
 
 
 def decide(*wishes: Wish) -> list[Outcome]:
     """One batch, as the batcher would decide it."""
-    return deciding.together(wishes)
+    return decisions.together(wishes)
 
 
 def statements(
@@ -67,7 +68,7 @@ def test_one_key_twice_in_a_batch_is_one_order() -> None:
     assert isinstance(first, Placed)
     assert isinstance(second, Replay)
     assert second.reference == first.order.id
-    assert second.answer == answers.of_placed(first)
+    assert second.answer == responses.of_placed(first)
     assert Order.objects.count() == 1
 
 
@@ -79,7 +80,7 @@ def test_one_key_with_two_bodies_in_a_batch_is_refused_the_second_time() -> None
         coupon_code="",
         points_amount=0,
         token=None,
-        keyed=Keyed(wish.account_id, wish.keyed.key_hash, "another body", answers.of_placed),
+        keyed=Keyed(wish.account_id, wish.keyed.key_hash, "another body", responses.of_placed),
         by=wish.by,
     )
     first, second = decide(wish, other)

@@ -7,9 +7,9 @@ import pytest
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.deciding import Placed
 from orders.models import Order, Refund, Saga
-from orders.refunding import Begun
+from orders.payment.refunding import Begun
+from orders.placement.decisions import Placed
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway

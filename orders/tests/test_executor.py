@@ -13,8 +13,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from inventory.tests.factories import ProductFactory
-from orders.deciding import Placed
 from orders.models import Order, Saga
+from orders.placement.decisions import Placed
 from orders.saga import batch, executor, runs
 from orders.saga.definitions import SAGA_TYPES, Event, OutsideCall, OutsideStep, StepResult
 from orders.saga.executor import POOL_SIZES, Executor

@@ -10,16 +10,18 @@ from uuid import UUID, uuid4
 import pytest
 
 from inventory.tests.factories import ProductFactory
-from orders import answers, purchase, top_ups
+from orders import responses
 from orders.models import Order, Saga
+from orders.payment import purchase, top_ups
 from orders.saga import batch, executor, log
 from orders.saga.definitions import SAGA_TYPES
 from orders.saga.executor import Executor
 from orders.saga.pools import SteppedPools
 from orders.tests import buying
 from orders.tests.test_executor import Blocked, bought, ended, saga_ids, threaded
-from shop import clock, transactions
-from shop.idempotency import Keyed, key_hash
+from shop import clock
+from shop.db import transactions
+from shop.idempotency.recorded_answers import Keyed, key_hash
 from shop.models import JournalLine
 from shop.tests.racing import wait_until
 
@@ -171,7 +173,7 @@ def test_each_wallet_line_of_a_batch_names_the_request_that_began_its_top_up() -
     started = []
     for number in range(2):
         buyer = buying.account()
-        keyed = Keyed(buyer.id, key_hash(str(uuid4())), "as asked", answers.later)
+        keyed = Keyed(buyer.id, key_hash(str(uuid4())), "as asked", responses.later)
         begun = top_ups.start(account_id=buyer.id, amount=100, token="tok_ok", keyed=keyed)
         assert isinstance(begun, top_ups.StartedTopUp)
         Saga.objects.filter(id=begun.saga_id).update(request_id=f"request-{number}")

@@ -6,7 +6,7 @@ import pytest
 from django.apps import apps
 
 from inventory.tests.factories import ProductFactory
-from orders import ending, timeline
+from orders import cancellation, timeline
 from orders.models import Order, Saga
 from orders.tests import buying
 from shop.models import JournalLine
@@ -30,7 +30,7 @@ def test_an_orders_timeline_is_what_it_would_have_been() -> None:
     for one in placed:
         buying.drive(one)
     orders.append(buying.place(buyer.id, {product: 1}).order)
-    ending.cancel(order_id=orders[-1].id, account_id=buyer.id)
+    cancellation.cancel(order_id=orders[-1].id, account_id=buyer.id)
     buying.settle_everything()
     before = [told(order) for order in orders]
     JournalLine.objects.all().delete()

@@ -14,9 +14,9 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as some
 
 from inventory.tests.factories import ProductFactory
-from orders import gateway_events
-from orders.deciding import Placed
 from orders.models import Order, Saga
+from orders.payment import gateway_events
+from orders.placement.decisions import Placed
 from orders.tests import buying, stepping
 from payments import gateways, webhooks
 from payments.gateways import gateway, simulator

@@ -9,7 +9,7 @@ from orders import tasks
 from orders.models import Order, Saga
 from orders.tests import buying
 from scripts import children
-from shop import queueing
+from shop.operations import dispatch
 from shop.tests.racing import wait_until
 
 
@@ -21,7 +21,7 @@ def test_a_worker_killed_on_the_way_is_made_good(
     product = ProductFactory.create(on_hand=1)
     placed = buying.place(buying.account().id, {product: 1}, token=token)
     assert placed.started
-    queueing.enqueue(tasks.advance, str(placed.started.saga.id))
+    dispatch.enqueue(tasks.advance, str(placed.started.saga.id))
     wait_until(lambda: Saga.objects.exclude(lease_token="", ended_at=None).exists())
     mortal_worker.kill()
     mortal_worker.wait()
@@ -37,7 +37,7 @@ def test_a_worker_killed_on_the_way_of_a_refund_is_made_good(
     product = ProductFactory.create(on_hand=1)
     order = buying.drive(buying.place(buying.account().id, {product: 1}, token="tok_refund_fails"))
     begun = buying.refund(order.id)
-    queueing.enqueue(tasks.advance, str(begun.saga_id))
+    dispatch.enqueue(tasks.advance, str(begun.saga_id))
     wait_until(lambda: Saga.objects.filter(id=begun.saga_id).exclude(lease_token="", attempts=0).exists())
     mortal_worker.kill()
     mortal_worker.wait()
@@ -55,7 +55,7 @@ def test_a_worker_that_is_stopped_lets_those_on_their_way_arrive(
     product = ProductFactory.create(on_hand=1)
     placed = buying.place(buying.account().id, {product: 1}, token="tok_slow")
     assert placed.started
-    queueing.enqueue(tasks.advance, str(placed.started.saga.id))
+    dispatch.enqueue(tasks.advance, str(placed.started.saga.id))
     wait_until(lambda: Saga.objects.exclude(lease_token="").exists())
     children.stop(mortal_worker)
     assert Order.objects.get().status == Order.Status.PAID

@@ -12,13 +12,14 @@ from django.conf import LazySettings
 from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import checkout, deciding, ending
-from orders.deciding import Placed
+from orders import cancellation
 from orders.models import Order, OrderLine
+from orders.placement import checkout, decisions
+from orders.placement.decisions import Placed
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
 from shop.errors import FirstcomeError, Rejected
-from shop.idempotency import Replay
+from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
@@ -95,7 +96,7 @@ def test_units_of_unpaid_orders_count_and_those_of_paid_and_cancelled_ones_do_no
     ]
     buying.place(buyer.id, {other: 2})
     buying.place(buying.account().id, {product: 2})
-    ending.cancel(order_id=first.order.id, account_id=buyer.id)
+    cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
     buying.drive(buying.place(buyer.id, {product: 3}, token="tok_ok"))
     buying.place(buyer.id, {product: 3})
 
@@ -120,7 +121,7 @@ def test_a_batch_counts_what_it_has_just_placed(settings: LazySettings) -> None:
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=3), buying.account()
     wishes = [buying.wish(buyer.id, {product: 2}), buying.wish(buyer.id, {product: 2})]
     wishes += [buying.wish(buyer.id, {product: 1}) for _ in range(2)]
-    first, over, second, third = deciding.together(wishes)
+    first, over, second, third = decisions.together(wishes)
     assert isinstance(first, Placed)
     assert isinstance(over, Rejected)
     assert over.extra["items"] == [{"product": product.id, "limit": 3, "held": 2}]

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from coupons import issuing
+from coupons.issuing import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
-from shop import stuck_rows, transactions
+from shop.db import stuck_rows, transactions
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding

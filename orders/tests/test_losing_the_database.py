@@ -11,7 +11,7 @@ from orders.models import Order, Saga
 from orders.tests import buying
 from payments import ledger
 from payments.models import Payment
-from shop import wakeups
+from shop.redis import completion_notifications
 from shop.tests.clients import client_of
 from shop.tests.hung_server import relayed
 from shop.tests.racing import race, wait_until
@@ -26,7 +26,7 @@ def buyer() -> Any:
 
 def somebody_waits() -> bool:
     """Whether a call of this process waits: then what it began is committed, and it knows that."""
-    return bool(wakeups._waiting)
+    return bool(completion_notifications._waiting)
 
 
 def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Callable[[], bool]) -> Any:

@@ -13,13 +13,13 @@ from django.db import OperationalError, transaction
 from inventory import reservations
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import deciding, limits
-from orders.limits import Holdings
 from orders.models import Order
+from orders.placement import decisions, limits
+from orders.placement.limits import Holdings
 from orders.tests import buying
-from shop import transactions
+from shop.db import transactions
+from shop.db.transactions import DEADLOCK
 from shop.tests.racing import race
-from shop.transactions import DEADLOCK
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,7 +99,7 @@ def test_counting_an_accounts_units_before_the_lock_passes_its_limit(
         stock = reservations.look([product.id])
         counted[threading.get_ident()] = limits.read_holdings([(buyer.id, wish.lines)], stock)
         both_counted.wait()
-        transactions.run(lambda: deciding.decide([wish]), transactions.KEYED)
+        transactions.run(lambda: decisions.decide([wish]), transactions.KEYED)
 
     monkeypatch.setattr(limits, "read_holdings", _earlier(counted, limits.read_holdings))
     assert race([place] * 2) == [None, None]

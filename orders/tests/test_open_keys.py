@@ -9,14 +9,17 @@ from django.contrib.auth.models import User
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import answers, checkout, refunding
-from orders.deciding import Placed
+from orders import responses
 from orders.models import Order, Refund
-from orders.refunding import Begun
+from orders.payment import refunding
+from orders.payment.refunding import Begun
+from orders.placement import checkout
+from orders.placement.decisions import Placed
 from orders.tests import buying
 from payments.models import Payment
-from shop import clock, idempotency
-from shop.idempotency import Keyed, Replay
+from shop import clock
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Keyed, Replay
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory
 
@@ -49,13 +52,13 @@ def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_secon
     placed = ask(buyer, product)
     assert isinstance(placed, Placed)
     grow_old(settings)
-    assert idempotency.sweep() == 0
+    assert recorded_answers.sweep() == 0
     again = ask(buyer, product)
     assert isinstance(again, Replay)
     assert again.reference == placed.order.id
 
     buying.drive(placed)
-    assert idempotency.sweep() == 0, "it settled a moment ago: the answer is still to be asked for"
+    assert recorded_answers.sweep() == 0, "it settled a moment ago: the answer is still to be asked for"
     assert isinstance(ask(buyer, product), Replay)
     assert Order.objects.count() == 1
 
@@ -65,7 +68,7 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
 ) -> None:
     order = buying.drive(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
     staff = AccountFactory.create(is_staff=True)
-    keyed = Keyed(staff.pk, idempotency.key_hash("same"), "one of two", answers.of_begun_refund)
+    keyed = Keyed(staff.pk, recorded_answers.key_hash("same"), "one of two", responses.of_begun_refund)
 
     def refund() -> Begun | Replay:
         lines = [Line(product_id=product.pk, quantity=1)]
@@ -74,12 +77,12 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
     begun = refund()
     assert isinstance(begun, Begun)
     grow_old(settings)
-    idempotency.sweep()
+    recorded_answers.sweep()
     assert isinstance(refund(), Replay)
     buying.give_back(begun)
     grow_old(settings)
     Refund.objects.update(settled_at=clock.now() - timedelta(days=2))
-    idempotency.sweep()
+    recorded_answers.sweep()
     assert isinstance(refund(), Begun)
 
 
@@ -92,7 +95,7 @@ def test_a_key_is_forgotten_a_day_after_its_payment_has_settled(
     buying.drive(placed)
     grow_old(settings, payments_too=True)
     assert isinstance(ask(buyer, product), Placed)
-    assert idempotency.sweep() == 0
+    assert recorded_answers.sweep() == 0
     grow_old(settings)
     Payment.objects.filter(settled_at__isnull=True).delete()
-    assert idempotency.sweep() == 1
+    assert recorded_answers.sweep() == 1

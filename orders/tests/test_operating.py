@@ -6,8 +6,8 @@ from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.models import Product
-from orders import charging
 from orders.models import Saga, SagaLog
+from orders.payment import charging
 from orders.saga import recovery, status
 from orders.saga.definitions import DO, UNDO, Event
 from orders.tests import buying, hanging

@@ -3,15 +3,15 @@
 import pytest
 
 from inventory.models import Product
-from orders import top_ups
 from orders.models import Order, Refund, Saga
+from orders.payment import top_ups
 from orders.tests import buying, hanging, stepping
 from orders.tests.hanging import Away, away, impatient, product
 from payments import ledger
 from payments.gateways import gateway
 from payments.models import Payment
 from shop.errors import FirstcomeError
-from shop.idempotency import Keyed, key_hash
+from shop.idempotency.recorded_answers import Keyed, key_hash
 
 __all__ = ["away", "impatient", "product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]

@@ -8,15 +8,15 @@ from contextlib import ExitStack
 import pytest
 from django.conf import LazySettings
 
-from inventory import healing, mirror
-from inventory.healing import IN_FLIGHT_SECONDS
+from inventory.mirror import healing, mirror
+from inventory.mirror.healing import IN_FLIGHT_SECONDS
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import checkout
 from orders.models import Order
+from orders.placement import checkout
 from orders.tests import buying
-from shop import redis
 from shop.errors import Rejected
+from shop.redis import redis_client
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
 from shop.tests.second_process import another_process
@@ -71,7 +71,7 @@ def test_what_a_killed_process_took_from_the_gate_is_given_back(settings: LazySe
         assert seller.stdin
         seller.stdin.write("go\n")
         seller.stdin.flush()
-        wait_until(lambda: redis.client().hlen(mirror.IN_FLIGHT) == 1)
+        wait_until(lambda: redis_client.client().hlen(mirror.IN_FLIGHT) == 1)
         seller.kill()
         seller.wait()
     with pytest.raises(Rejected):

@@ -15,15 +15,17 @@ from django.utils import timezone
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import checkout, ending, paying
-from orders.answers import later
-from orders.deciding import Placed
+from orders import cancellation
 from orders.models import Order, Saga
+from orders.payment import paying
+from orders.placement import checkout
+from orders.placement.decisions import Placed
+from orders.responses import later
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
-from shop.idempotency import Keyed, Replay, key_hash
+from shop.idempotency.recorded_answers import Keyed, Replay, key_hash
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -137,9 +139,9 @@ def _cancel_pay_expire(chance: random.Random) -> None:
         return paying.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
 
     contestants: dict[str, Callable[[], Any]] = {
-        Order.Status.CANCELLED: lambda: ending.cancel(order_id=order.id, account_id=buyer.id),
+        Order.Status.CANCELLED: lambda: cancellation.cancel(order_id=order.id, account_id=buyer.id),
         Order.Status.PAID: pay,
-        Order.Status.EXPIRED: ending.expire_due,
+        Order.Status.EXPIRED: cancellation.expire_due,
     }
     line_up = chance.sample(list(contestants), k=3)
     outcomes = dict(zip(line_up, race([contestants[name] for name in line_up]), strict=True))

@@ -12,13 +12,14 @@ from django.test.utils import CaptureQueriesContext
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import card_limits
 from orders.models import Order, Saga
+from orders.payment import card_limits
 from orders.tests import buying, stepping
 from payments.gateways import gateway
 from payments.models import Payment
-from shop import clock, redis
+from shop import clock
 from shop.configuration import Rate
+from shop.redis import redis_client
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
@@ -199,10 +200,10 @@ def test_places_that_other_processes_took_count_too(settings: LazySettings, prod
     buyer = buying.account()
     api, places = client_of(buyer), f"{card_limits.PLACES}{buyer.id}"
     soon = clock.now().timestamp() + 30
-    redis.client().zadd(places, {"a": soon, "b": soon, "of a process that died": soon - 60})
+    redis_client.client().zadd(places, {"a": soon, "b": soon, "of a process that died": soon - 60})
     assert api.post("/orders", order_of(product, "tok_ok"), key="a").status_code == 202
     assert_throttled(api.post("/orders", order_of(product, "tok_ok"), key="b"))
-    assert set(redis.client().zrange(places, 0, -1)) == {b"a", b"b"}
+    assert set(redis_client.client().zrange(places, 0, -1)) == {b"a", b"b"}
     assert api.post("/orders", order_of(product), key="c").status_code == 201, "to pay later"
 
 

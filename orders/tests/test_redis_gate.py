@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from inventory import healing, mirror
+from inventory.mirror import healing, mirror
 from inventory.tests.factories import ProductFactory
-from orders import checkout
 from orders.models import Order
+from orders.placement import checkout
 from orders.tests import buying
-from shop import redis
 from shop.models import IdempotencyKey
+from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
@@ -89,7 +89,7 @@ def test_after_any_number_of_orders_nobody_is_left_in_flight_and_nothing_has_dri
     wishes = [buying.wish(buying.account().id, {product: 1}) for _ in range(30)]
     wishes += [buying.wish(buyer.id, {product: 1}, coupon=code) for _ in range(10)]
     race([partial(checkout.place, wish) for wish in wishes])
-    assert not redis.client().hlen(mirror.IN_FLIGHT)
+    assert not redis_client.client().hlen(mirror.IN_FLIGHT)
     assert (healing.heal(), healing.drift()) == (0, 0)
 
 

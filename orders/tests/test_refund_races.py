@@ -14,14 +14,15 @@ from coupons.models import Coupon
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import answers, refunding
+from orders import responses
 from orders.models import Order, Refund, RefundLine, Saga
-from orders.refunding import Begun
+from orders.payment import refunding
+from orders.payment.refunding import Begun
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
-from shop.idempotency import Keyed, Replay, key_hash
+from shop.idempotency.recorded_answers import Keyed, Replay, key_hash
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
@@ -120,7 +121,7 @@ def test_refunds_that_begin_while_others_settle_end_in_one_truth(order: Order, p
 def test_20_calls_with_one_key_are_one_refund(count: int, ends: str, order: Order, product: Product) -> None:
     """Of one unit, which all could have; of all seven, where whoever comes second finds nothing left."""
     staff = AccountFactory.create(is_staff=True)
-    keyed = Keyed(staff.id, key_hash("once"), "as asked", answers.of_begun_refund)
+    keyed = Keyed(staff.id, key_hash("once"), "as asked", responses.of_begun_refund)
 
     def refund() -> Begun | Replay:
         wanted = [Line(product_id=product.id, quantity=count)]

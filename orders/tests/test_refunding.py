@@ -17,9 +17,9 @@ from payments import ledger
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from scripts.tests.simulator import Simulator
-from shop import journal
 from shop.errors import NotFound, Rejected
-from shop.journal import Who
+from shop.events import journal
+from shop.events.journal import Who
 from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db(transaction=True)

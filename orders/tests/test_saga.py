@@ -31,7 +31,8 @@ from orders.saga.definitions import (
 )
 from orders.saga.runs import RECOVERY, BatchResult, SagaRun
 from orders.tests import stepping
-from shop import clock, transactions
+from shop import clock
+from shop.db import transactions
 from shop.errors import Rejected
 from shop.tests.racing import race
 

@@ -6,8 +6,8 @@ import pytest
 from django.conf import LazySettings
 
 from inventory.tests.factories import ProductFactory
-from orders.deciding import Placed
 from orders.models import Order, Saga
+from orders.placement.decisions import Placed
 from orders.tests import buying, stepping
 from orders.tests.test_crashes import Killed
 from payments.gateways import gateway

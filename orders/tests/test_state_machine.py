@@ -25,8 +25,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orders.checkout import Wish
 from orders.models import Saga
+from orders.placement.checkout import Wish
 from orders.tests import acting, comparing
 from orders.tests.choosing import (
     acts,
@@ -43,7 +43,7 @@ from orders.tests.choosing import (
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
 from orders.tests.things import UNKNOWN_FOR_EVER, Coupon, Order, Product, TopUp
-from payments.gateways import breaking
+from payments.gateways import circuit
 from payments.models import WebhookEvent
 from payments.tests.own_gateway import empty_book
 from scripts.tests.simulator import Simulator
@@ -221,7 +221,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.settings.GATEWAY_URL, self.settings.DATA_PLATFORM_URL = self.gateway_url, self.platform_url
-        breaking.forget()
+        circuit.forget()
         if sys.exc_info()[0] is None:
             self._come_to_an_end()
 

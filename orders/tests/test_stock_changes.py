@@ -8,15 +8,18 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from inventory import adjusting, importing, reservations
-from inventory.importing import Row
+from inventory import adjustments, reservations
+from inventory.imports import importing
+from inventory.imports.importing import Row
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
-from orders import checkout, ending, purchase
+from orders import cancellation
 from orders.models import Order
+from orders.payment import purchase
+from orders.placement import checkout
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
-from shop import transactions
+from shop.db import transactions
 from shop.models import JournalLine
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
@@ -43,13 +46,13 @@ def place(product: Product) -> Callable[[], Any]:
 
 def cancel(product: Product) -> Callable[[], Any]:
     order = buying.place(buying.account().id, {product: 2}).order
-    return lambda: ending.cancel(order_id=order.id, account_id=None)
+    return lambda: cancellation.cancel(order_id=order.id, account_id=None)
 
 
 def expire(product: Product) -> Callable[[], Any]:
     order = buying.place(buying.account().id, {product: 2}).order
     Order.objects.filter(id=order.id).update(expires_at=timezone.now())
-    return ending.expire_due
+    return cancellation.expire_due
 
 
 def decline(product: Product) -> Callable[[], Any]:
@@ -71,11 +74,11 @@ def put_back(product: Product) -> Callable[[], Any]:
 
 
 def adjust(product: Product) -> Callable[[], Any]:
-    return lambda: adjusting.adjust(product_id=product.id, delta=-2, reason="broken")
+    return lambda: adjustments.adjust(product_id=product.id, delta=-2, reason="broken")
 
 
 def receive(product: Product) -> Callable[[], Any]:
-    return lambda: adjusting.receive(product_id=product.id, quantity=2, reason="delivery")
+    return lambda: adjustments.receive(product_id=product.id, quantity=2, reason="delivery")
 
 
 def bring_in(product: Product) -> Callable[[], Any]:

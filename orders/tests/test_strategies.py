@@ -17,21 +17,23 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from prometheus_client import REGISTRY
 
-from inventory import adjusting
+from inventory import adjustments
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import checkout, deciding, ending
-from orders.deciding import Placed
+from orders import cancellation
 from orders.models import Order
-from orders.strategies import group_commit, pessimistic, redis_gate
+from orders.placement import checkout, decisions
+from orders.placement.decisions import Placed
+from orders.placement.strategies import group_commit, pessimistic, redis_gate
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
-from shop import claims, idempotency, redis
-from shop.admission import Admission
+from shop.concurrency.concurrency_limit import Admission
+from shop.concurrency.group_commit import Batcher
 from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
-from shop.group_commit import Batcher
-from shop.idempotency import Replay
+from shop.idempotency import claims, recorded_answers
+from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey, JournalLine
+from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.factories import OrderFactory
 from shop.tests.outages import OwnRedis, own_redis
@@ -102,7 +104,7 @@ def test_what_an_order_gives_back_the_next_one_gets_at_once(strategy: str) -> No
     product, buyer = ProductFactory.create(on_hand=2), buying.account()
     order = buying.place(buyer.id, {product: 2}).order
     assert refused(product.id, 1).extra["items"] == [{"product": product.id, "requested": 1, "available": 0}]
-    ending.cancel(order_id=order.id, account_id=buyer.id)
+    cancellation.cancel(order_id=order.id, account_id=buyer.id)
     buying.place(buyer.id, {product: 2})
     assert levels_of(product) == (2, 2)
     assert buying.broken_laws() == []
@@ -111,9 +113,9 @@ def test_what_an_order_gives_back_the_next_one_gets_at_once(strategy: str) -> No
 def test_what_comes_in_can_be_bought_at_once_and_what_is_taken_away_can_not(strategy: str) -> None:
     product = ProductFactory.create()
     assert refused(product.id, 1).code == "insufficient_stock"
-    adjusting.receive(product_id=product.id, quantity=3, reason="delivery")
+    adjustments.receive(product_id=product.id, quantity=3, reason="delivery")
     buying.place(buying.account().id, {product: 1})
-    adjusting.adjust(product_id=product.id, delta=-1, reason="broken")
+    adjustments.adjust(product_id=product.id, delta=-1, reason="broken")
     assert refused(product.id, 2).extra["items"][0]["available"] == 1
 
 
@@ -257,7 +259,7 @@ def test_a_coupon_that_is_taken_elsewhere_after_the_look_is_refused_and_its_neig
     ]
     take = "UPDATE coupons_coupon SET status = 'held', order_id = %s WHERE code = %s"
     with holding(take, elsewhere.pk.hex, coupon.code) as other:
-        batch = in_background(partial(deciding.together, wishes))
+        batch = in_background(partial(decisions.together, wishes))
         wait_until(lambda: waiting_at("%UPDATE coupons_coupon%") == 1)
         other.commit()
         refusal, placed = batch.result(10)
@@ -272,7 +274,7 @@ def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobod
     strategy: str, own_redis: OwnRedis
 ) -> None:
     product, twin = ProductFactory.create(on_hand=9), buying.account()
-    elsewhere = claims.of(twin.id, idempotency.key_hash("key"))
+    elsewhere = claims.of(twin.id, recorded_answers.key_hash("key"))
     assert claims.take([elsewhere]) == [True]
 
     def order(buyer: Any) -> Any:
@@ -287,7 +289,7 @@ def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobod
     assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_in_flight")
     assert refused["Retry-After"] == "1"
     assert levels_of(product) == (9, 5)
-    assert redis.client().keys(f"{claims.NAME}*") == [elsewhere.name.encode()], "its own are let go of"
+    assert redis_client.client().keys(f"{claims.NAME}*") == [elsewhere.name.encode()], "its own are let go of"
     claims.let_go_later(elsewhere)
     claims.let_go()
     assert order(twin).status_code == 201
@@ -296,7 +298,7 @@ def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobod
 
 def test_where_the_batcher_stands_still_a_key_in_flight_elsewhere_is_refused_within_a_second() -> None:
     product, twin = ProductFactory.create(on_hand=9), buying.account()
-    assert claims.take([claims.of(twin.id, idempotency.key_hash("key"))]) == [True]
+    assert claims.take([claims.of(twin.id, recorded_answers.key_hash("key"))]) == [True]
     body = {"items": [{"product": product.id, "quantity": 1}]}
     with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
         other = in_background(lambda: client_of(buying.account()).post("/orders", body, key="key"))

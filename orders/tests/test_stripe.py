@@ -16,16 +16,17 @@ from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
-from orders import answers, gateway_events, tasks, top_ups
-from orders.deciding import Placed
+from orders import responses, tasks
 from orders.models import Order, Saga
+from orders.payment import gateway_events, top_ups
+from orders.placement.decisions import Placed
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
 from payments.models import Payment, WebhookEvent
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
-from shop.idempotency import Keyed, key_hash
+from shop.idempotency.recorded_answers import Keyed, key_hash
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -203,7 +204,7 @@ def test_a_wallet_is_topped_up() -> None:
             account_id=buyer.id,
             key_hash=key_hash(str(uuid4())),
             fingerprint="as asked",
-            answer=answers.later,
+            answer=responses.later,
         )
         started = top_ups.start(account_id=buyer.id, amount=700, token=token, keyed=keyed)
         assert isinstance(started, top_ups.StartedTopUp)

@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import ending
-from orders.deciding import Placed
+from orders import cancellation
 from orders.models import Order, Saga
+from orders.placement.decisions import Placed
 from orders.tests import buying
 from payments.models import Payment
 from shop.tests.clients import client_of
@@ -30,14 +30,14 @@ def bought(token: str | None) -> Placed:
 
 def cancelled() -> Placed:
     placed = bought(None)
-    ending.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+    cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
     return placed
 
 
 def expired() -> Placed:
     placed = bought(None)
     Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now())
-    ending.expire_due()
+    cancellation.expire_due()
     return placed
 
 

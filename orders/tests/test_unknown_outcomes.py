@@ -16,20 +16,22 @@ from django.utils import timezone
 from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import ending, gateway_events, tasks
-from orders.deciding import Placed
+from orders import cancellation, tasks
 from orders.models import Order, Saga
+from orders.payment import gateway_events
+from orders.placement.decisions import Placed
 from orders.tests import buying, stepping
 from orders.tests.conftest import start_worker
 from payments import gateways, ledger
-from payments.gateways import breaking, gateway, simulator
+from payments.gateways import circuit, gateway, simulator
 from payments.gateways.contract import Verdict
 from payments.models import Payment
 from payments.tests import events
 from payments.tests.own_gateway import nobody_there
 from scripts import children
 from scripts.tests.simulator import Simulator
-from shop import gauges, queueing
+from shop.observability import gauges
+from shop.operations import dispatch
 from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,7 +94,7 @@ def test_what_an_order_in_doubt_holds_it_holds_for_as_long(settings: LazySetting
     with nobody_there(settings):
         assert buying.drive(placed).status == "paying"
     Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now() - timedelta(days=1))
-    ending.expire_due()
+    cancellation.expire_due()
     assert payment_of(placed).status == "in_doubt"
     assert Product.objects.get().reserved == 1
     assert Coupon.objects.get().status == "held"
@@ -219,12 +221,12 @@ def frozen(gateway: Simulator) -> Iterator[None]:
 
 @pytest.mark.usefixtures("quick")
 def test_while_the_gateway_hangs_sagas_do_not_and_afterwards_they_go_on(own_gateway: Simulator) -> None:
-    placed = [order("tok_ok") for _ in range(breaking.SILENCES + 5)]
+    placed = [order("tok_ok") for _ in range(circuit.SILENCES + 5)]
     with frozen(own_gateway):
-        for one in placed[: breaking.SILENCES]:
+        for one in placed[: circuit.SILENCES]:
             buying.drive(one)
         started_at = time.monotonic()
-        for one in placed[breaking.SILENCES :]:
+        for one in placed[circuit.SILENCES :]:
             buying.drive(one)
         assert time.monotonic() - started_at < 5 * 0.3
         assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
@@ -243,13 +245,13 @@ def test_a_worker_goes_on_by_itself_when_the_gateway_is_back(own_gateway: Simula
         with frozen(own_gateway):
             placed = [order("tok_ok") for _ in range(30)]
             for one in placed:
-                queueing.enqueue(tasks.advance, str(saga_of(one).id))
+                dispatch.enqueue(tasks.advance, str(saga_of(one).id))
             wait_until(lambda: Saga.objects.filter(attempts__gt=0).count() == 30, seconds=30)
             assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
         wait_until(lambda: _is_paid_after_a_beat(placed), seconds=30)
     finally:
         children.stop(worker)
-    breaking.forget()
+    circuit.forget()
     assert buying.broken_laws() == []
 
 
@@ -261,7 +263,7 @@ def _is_paid_after_a_beat(placed: list[Placed]) -> bool:
 
 def test_a_gateway_whose_process_is_gone_is_the_same(settings: LazySettings) -> None:
     with nobody_there(settings):
-        placed = [order("tok_ok") for _ in range(breaking.SILENCES + 5)]
+        placed = [order("tok_ok") for _ in range(circuit.SILENCES + 5)]
         started_at = time.monotonic()
         for one in placed:
             assert buying.drive(one).status == "paying"

@@ -14,20 +14,23 @@ from django.conf import LazySettings
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import deciding, looking
 from orders.models import Order
-from orders.strategies import group_commit as batching
+from orders.payment import payment_status
+from orders.placement import decisions
+from orders.placement.strategies import group_commit as batching
 from orders.tests import buying
 from scripts import ports
 from scripts.tests.simulator import Simulator
-from shop import event_loop, queueing, tokens
+from shop.accounts import tokens
+from shop.concurrency import event_loop
+from shop.concurrency.thread_pool import ThreadPool
 from shop.models import IdempotencyKey
+from shop.operations import dispatch
 from shop.tests.asgi_client import Answer, ask
 from shop.tests.factories import AccountFactory
 from shop.tests.live import Served, serving
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
-from shop.thread_pool import ThreadPool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BUYERS = 300
@@ -170,12 +173,12 @@ def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(p
 def test_a_repeat_that_has_no_room_to_look_is_not_told_that_nothing_was_done(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queueing, "enqueue_together", lambda task, argument: None)
+    monkeypatch.setattr(dispatch, "enqueue_together", lambda task, argument: None)
     [access] = access_of_buyers(1)
 
     async def call_twice() -> tuple[Answer, Answer]:
         first = await post(access, "/orders", paid_order_of(product))
-        monkeypatch.setattr(looking._batcher, "_max_waiting", 0)
+        monkeypatch.setattr(payment_status._batcher, "_max_waiting", 0)
         return first, await post(access, "/orders", paid_order_of(product))
 
     first, again = asyncio.run(call_twice())
@@ -192,7 +195,7 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def slow_decision(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Orders are decided once this is set."""
-    may_decide, together = threading.Event(), deciding.together
+    may_decide, together = threading.Event(), decisions.together
 
     def decide(wishes: Any) -> Any:
         may_decide.wait(20)

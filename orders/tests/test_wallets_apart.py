@@ -9,8 +9,8 @@ import pytest
 from django.db import connections
 
 from inventory.tests.factories import ProductFactory
-from orders.deciding import Placed
 from orders.models import Order, Saga
+from orders.placement.decisions import Placed
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.models import Entry

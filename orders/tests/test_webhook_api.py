@@ -13,8 +13,9 @@ from django.conf import LazySettings
 from django.test import Client
 
 from inventory.tests.factories import ProductFactory
-from orders import charging, tasks
+from orders import tasks
 from orders.models import SagaLog
+from orders.payment import charging
 from orders.tests import buying
 from orders.tests.conftest import start_worker
 from payments.gateways import gateway
@@ -22,8 +23,8 @@ from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from scripts import children, ports
 from scripts.tests.simulator import running
-from shop import tokens
-from shop.json_bodies import dump
+from shop.accounts import tokens
+from shop.http.json_format import dump
 from shop.tests import live, outages
 from shop.tests.racing import race, wait_until
 

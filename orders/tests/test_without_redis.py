@@ -15,7 +15,7 @@ from orders.models import Order
 from orders.tests import buying
 from scripts import ports
 from scripts.tests.simulator import Simulator
-from shop import tokens
+from shop.accounts import tokens
 from shop.tests import live
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,9 +15,9 @@ from pydantic import (
 from structlog import get_logger
 
 from payments.gateways import events, signatures
-from payments.gateways.asking import Answer, ask
-from payments.gateways.breaking import NoAnswer
+from payments.gateways.circuit import NoAnswer
 from payments.gateways.contract import BookedCharge, GatewayEvent, Verdict
+from payments.gateways.requests import Answer, ask
 from payments.gateways.shapes import Amount, Detail, Reference, Said, Word
 from shop.errors import Unavailable
 

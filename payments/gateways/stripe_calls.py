@@ -12,8 +12,8 @@ from uuid import UUID
 import stripe
 from django.conf import settings
 
-from payments.gateways.asking import exchange
-from payments.gateways.breaking import NoAnswer
+from payments.gateways.circuit import NoAnswer
+from payments.gateways.requests import exchange
 from payments.gateways.stripe_reading import Intent, Refund, must_be_stripes
 
 KEY, ORDER = "firstcome_key", "firstcome_order"

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from payments.gateways.contract import BookedCharge, Status, Verdict
 from payments.gateways.shapes import Amount, Detail, Reference, Said
-from shop.exchanging import Reply
+from shop.outbound.http_client import Reply
 
 DECLINED_DETAIL = "The card was declined."
 REFUND_STATUS: Mapping[str, Status] = {

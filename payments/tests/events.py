@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from payments import webhooks
 from payments.models import WebhookEvent
-from shop.json_bodies import dump
+from shop.http.json_format import dump
 
 
 def body_of(

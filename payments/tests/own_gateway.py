@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from payments.gateways import breaking
+from payments.gateways import circuit
 from scripts import ports
 from scripts.tests.simulator import Simulator, running
 
@@ -63,4 +63,4 @@ def nobody_there(settings: LazySettings) -> Iterator[None]:
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
     yield
     settings.GATEWAY_URL = there
-    breaking.forget()
+    circuit.forget()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from payments import ledger, paying
+from payments import ledger, payment_states
 from payments.models import Payment, Transfer
 from shop.errors import Rejected
 
@@ -51,5 +51,5 @@ def credit_top_up(*, payment_id: UUID, user_id: int, amount: int) -> Transfer:
 
 def mark_succeeded(payment_id: UUID, *, charge_reference: str, at: datetime) -> bool:
     """Whether the payment stands as succeeded now, by this call or an earlier one."""
-    moved = paying.mark_all_succeeded({payment_id: charge_reference}, at=at)
+    moved = payment_states.mark_all_succeeded({payment_id: charge_reference}, at=at)
     return moved == 1 or Payment.objects.filter(id=payment_id, status=Payment.Status.SUCCEEDED).exists()

@@ -10,13 +10,13 @@ from django.utils import timezone
 from payments import audit, ledger
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
-from shop import auditing
+from shop.operations import audit_report
 
 pytestmark = pytest.mark.django_db
 
 
-def verdict() -> auditing.LawReport:
-    [report] = auditing.merged(audit.audit())
+def verdict() -> audit_report.LawReport:
+    [report] = audit_report.merged(audit.audit())
     return report
 
 
@@ -79,7 +79,7 @@ def test_planted_damage_is_found_and_named(damage: Callable[[int], str]) -> None
 
     offender = damage(user_id)
 
-    assert verdict() == auditing.LawReport(
+    assert verdict() == audit_report.LawReport(
         law="L7", holds=False, checked=verdict().checked, offenders=[offender]
     )
 
@@ -89,12 +89,12 @@ def test_books_in_order_are_clean_and_counted() -> None:
     order_id = factories.order(user_id)
     sales.hold_points(order_id=order_id, user_id=user_id, amount=40)
 
-    assert verdict() == auditing.LawReport(law="L7", holds=True, checked=2 + 2 + 1, offenders=[])
+    assert verdict() == audit_report.LawReport(law="L7", holds=True, checked=2 + 2 + 1, offenders=[])
     assert ledger.balances([user_id, empty_id]) == {user_id: 60, empty_id: 0}
 
 
 def test_no_books_at_all_are_clean() -> None:
-    assert verdict() == auditing.LawReport(law="L7", holds=True, checked=0, offenders=[])
+    assert verdict() == audit_report.LawReport(law="L7", holds=True, checked=0, offenders=[])
 
 
 @pytest.mark.django_db(transaction=True)

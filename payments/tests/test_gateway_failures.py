@@ -15,8 +15,8 @@ from payments.gateways import gateway
 from payments.gateways.contract import Verdict
 from payments.tests.talker import Write, http, talking
 from scripts import ports
-from shop import exchanging
 from shop.errors import Unavailable
+from shop.outbound import http_client
 
 CHARGE = {
     "id": "ch_1",
@@ -211,7 +211,7 @@ def test_an_answer_that_drips_is_given_up(settings: LazySettings) -> None:
 
 def test_an_answer_without_end_is_given_up(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 20
-    monkeypatch.setattr(exchanging, "LARGEST_ANSWER", 2**18)
+    monkeypatch.setattr(http_client, "LARGEST_ANSWER", 2**18)
 
     def pour(write: Write) -> None:
         write(b"HTTP/1.1 201 Created\r\n\r\n")

@@ -10,7 +10,7 @@ import pytest
 import stripe
 from django.conf import LazySettings
 
-from payments.gateways import breaking, gateway, stripe_calls
+from payments.gateways import circuit, gateway, stripe_calls
 from payments.gateways.contract import GatewayEvent, Verdict
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
@@ -199,8 +199,8 @@ def test_an_api_key_that_opens_nothing_is_no_verdict(settings: LazySettings) -> 
 def test_a_stripe_that_is_away_is_told_at_once_like_any_gateway(settings: LazySettings) -> None:
     there = settings.STRIPE_API_BASE
     settings.STRIPE_API_BASE = f"http://{ports.HOST}:{ports.free()}"
-    heard = [charge().failure_detail for _ in range(breaking.SILENCES + 1)]
-    assert heard == ["no connection"] * breaking.SILENCES + ["the gateway is away; it is asked again soon"]
+    heard = [charge().failure_detail for _ in range(circuit.SILENCES + 1)]
+    assert heard == ["no connection"] * circuit.SILENCES + ["the gateway is away; it is asked again soon"]
 
     settings.STRIPE_API_BASE = there
     wait_until(lambda: charge().status == "succeeded")

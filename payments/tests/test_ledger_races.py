@@ -10,12 +10,12 @@ import pytest
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from payments import audit, granting, ledger, transfers
+from payments import audit, ledger, points_grants, transfers
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
-from shop import transactions
+from shop.db import transactions
 from shop.errors import Rejected
-from shop.idempotency import Answer, Keyed, key_hash
+from shop.idempotency.recorded_answers import Answer, Keyed, key_hash
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
@@ -214,7 +214,9 @@ def test_the_database_alone_lets_one_of_20_keyed_grants_through() -> None:
     staff_id, user_id = AccountFactory.create().id, factories.wallet()
     keyed = granting_key(staff_id)
 
-    outcomes = race([lambda: granting.grant(user_id=user_id, amount=100, reason="once", keyed=keyed)] * 20)
+    outcomes = race(
+        [lambda: points_grants.grant(user_id=user_id, amount=100, reason="once", keyed=keyed)] * 20
+    )
 
     assert kinds(outcomes) == {"Entry": 1, "Replay": 19}
     assert ledger.balance_amount(user_id) == 100

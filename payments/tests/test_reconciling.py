@@ -12,16 +12,17 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
-from payments import paying, reconciling, tasks
+from payments import payment_states, tasks
 from payments.gateways import gateway
 from payments.models import Payment, Reconciliation
-from payments.reconciling import Fix
+from payments.reconciliation import reconciling
+from payments.reconciliation.reconciling import Fix
 from payments.tests import sales
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
 from scripts.tests.simulator import Simulator
-from shop import gauges
 from shop.models import JournalLine
+from shop.observability import gauges
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +45,7 @@ def late() -> Payment:
     """A payment that was given up, and whose charge came all the same."""
     payment = PaymentFactory.create(card_amount=500)
     with transaction.atomic():
-        assert paying.mark_failed(payment.id, code="gave_up", detail="", at=timezone.now())
+        assert payment_states.mark_failed(payment.id, code="gave_up", detail="", at=timezone.now())
     charged = gateway().charge(
         key=payment.charge_key, token="tok_ok", amount=500, currency="KRW", order_id=payment.order_id
     )
@@ -122,7 +123,7 @@ def test_stripes_book_is_compared_as_well(period: dict[str, datetime]) -> None:
     with transaction.atomic():
         for payment in (paid, refunded):
             sales.mark_succeeded(payment.id, charge_reference=references[payment.id], at=timezone.now())
-        paying.mark_failed(failed.id, code="gave_up", detail="", at=timezone.now())
+        payment_states.mark_failed(failed.id, code="gave_up", detail="", at=timezone.now())
     Payment.objects.filter(id=refunded.id).update(refunded_amount=200)
 
     found = reconciling.reconcile(**period)

@@ -126,8 +126,8 @@ async def _ask_all(share: Share, start: Any, results: Any) -> None:
 
 async def _ask(campaign_id: int, users: Iterator[int], ends_at: float, outcomes: Counter[str]) -> None:
     """Ask for one account after another, as a web process does: by the batcher where that is enough."""
-    from coupons import issuing
-    from shop import event_loop
+    from coupons.issuing import issuing
+    from shop.concurrency import event_loop
     from shop.errors import FirstcomeError
 
     for user_id in users:

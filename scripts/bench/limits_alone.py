@@ -51,9 +51,9 @@ def _of_each(prepare: Prepare, users: range, calls: int) -> dict[str, float]:
 
 
 def _spent() -> dict[str, float]:
-    from shop import redis
+    from shop.redis import redis_client
 
-    used = redis.client().info("cpu")
+    used = redis_client.client().info("cpu")
     return {
         "python": time.process_time(),
         "redis": used["used_cpu_user"] + used["used_cpu_sys"],
@@ -62,7 +62,7 @@ def _spent() -> dict[str, float]:
 
 
 def _coupons(users: range, calls: int) -> Callable[[], None]:
-    from shop import rate_limits
+    from shop.rates import rate_limits
 
     def count() -> None:
         for number in range(calls):
@@ -78,8 +78,10 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
     from inventory import reservations
     from inventory.models import Product
     from inventory.reservations import Line
-    from orders import card_limits, limits
-    from shop import event_loop, rate_limits
+    from orders.payment import card_limits
+    from orders.placement import limits
+    from shop.concurrency import event_loop
+    from shop.rates import rate_limits
 
     product_ids = list(Product.objects.values_list("id", flat=True))
     stock = reservations.look(product_ids)

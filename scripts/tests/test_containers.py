@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry
 
 from orders.saga import executor
 from scripts import places, settings_file
-from shop import gauges, preferences
-from shop.http import worker
+from shop.http import prefer
+from shop.observability import gauges
+from shop.server import worker
 
 DOCKER = places.PROJECT / "scripts" / "docker"
 TEXT = (places.PROJECT / "docker-compose.yml").read_text()
@@ -99,7 +100,7 @@ def test_redis_wants_a_password_and_every_client_has_it():
 def test_waiting_clients_are_answered_before_web_is_killed_on_stop():
     """Compose's own time is 10 s: web ended with 137, and clients got no answer."""
     answered_for = int(re.findall(r"--stop-seconds (\d+)", DOCKERFILE)[0]) - worker.END_SECONDS
-    assert answered_for > preferences.LONGEST_WAIT_SECONDS
+    assert answered_for > prefer.LONGEST_WAIT_SECONDS
     assert _seconds(SERVICES["web"]["stop_grace_period"]) >= answered_for + 5
 
 

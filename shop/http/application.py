@@ -1,4 +1,4 @@
-"""The ASGI application: calls of the API by `shop.calls`, on the event loop; all else by Django, in the pool.
+"""The ASGI application: calls of the API go to `shop.http.views`, all else to Django.
 
 `/healthz` is answered by the loop itself: a process whose threads are all busy is alive.
 """
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 
 from structlog import get_logger
 
-from shop import calls, counting, logs, problems
-from shop.calls import Request
 from shop.errors import BodyIncomplete, FirstcomeError
-from shop.http import bodies, pages
-from shop.http.bodies import Receive
+from shop.http import pages, problems, request_body, views
+from shop.http.json_format import TooLarge
 from shop.http.pages import Scope, Send
+from shop.http.request_body import Receive
 from shop.http.responses import Response
-from shop.json_bodies import TooLarge
+from shop.http.views import Request
+from shop.observability import logs, request_metrics
 
 log = get_logger(__name__)
 HEALTH = "/healthz"
@@ -28,12 +28,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     fields = _fields(scope)
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     try:
-        if path.startswith(calls.PATH):
+        if path.startswith(views.PATH):
             call = await _call(scope, fields, receive)
-            headers = _OWN if calls.protections(call) is calls.HEADERS_OF_OWN else _PUBLIC
-            await _send(send, await calls.answer(call), headers)
-        elif path == HEALTH and scope["method"] in calls.PUBLIC_METHODS:
-            await bodies.read(fields, receive)
+            headers = _OWN if views.protections(call) is views.HEADERS_OF_OWN else _PUBLIC
+            await _send(send, await views.answer(call), headers)
+        elif path == HEALTH and scope["method"] in views.PUBLIC_METHODS:
+            await request_body.read(fields, receive)
             await _send(send, _alive(scope["method"], fields), _PUBLIC)
         else:
             await pages.answer(scope, fields, receive, send)
@@ -42,9 +42,9 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _alive(method: str, fields: Mapping[bytes, bytes]) -> Response:
-    """What `shop.health.healthz` answers, named and counted as that is."""
+    """What `shop.operations.health.healthz` answers, named and counted as that is."""
     name = logs.name_of_request(fields.get(b"x-request-id", b"").decode("latin-1"))
-    counting.count("shop.health.healthz", method, 200, 0.0)
+    request_metrics.count("shop.operations.health.healthz", method, 200, 0.0)
     return Response({"status": "alive"}, headers={"X-Request-ID": name})
 
 
@@ -52,7 +52,7 @@ def _encoded(headers: Iterable[tuple[str, str]]) -> Headers:
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
 
 
-_PUBLIC, _OWN = _encoded(calls.HEADERS), _encoded(calls.HEADERS_OF_OWN)
+_PUBLIC, _OWN = _encoded(views.HEADERS), _encoded(views.HEADERS_OF_OWN)
 
 
 async def _call(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Request:
@@ -60,7 +60,7 @@ async def _call(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -
         scope["method"],
         scope["path"],
         fields,
-        await bodies.read(fields, receive),
+        await request_body.read(fields, receive),
         query=scope["query_string"],
         peer=scope["client"][0] if scope.get("client") else "",
         scheme=scope.get("scheme", "http"),

@@ -17,12 +17,12 @@ from typing import IO, Any, NamedTuple
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 
-from shop import event_loop
+from shop.concurrency import event_loop
 from shop.configuration import UploadPage
-from shop.http import bodies
-from shop.http.bodies import Receive
+from shop.http import request_body
+from shop.http.json_format import TooLarge
+from shop.http.request_body import Receive
 from shop.http.uploads import UPLOAD, Upload
-from shop.json_bodies import TooLarge
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -46,7 +46,7 @@ async def answer(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, 
     Pages for one address, which is the proxy's where there is one, hold half of the pool's threads at most.
     """
     upload = await _upload(scope, fields, receive)
-    body = upload or BytesIO(await bodies.read(fields, receive))
+    body = upload or BytesIO(await request_body.read(fields, receive))
     peer = scope["client"][0] if scope.get("client") else ""
     page = await event_loop.in_thread(_made, _environment(scope, fields, body), group=("page", peer))
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
@@ -62,7 +62,7 @@ async def answer(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, 
 async def _upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
     """The body, unread, where the page takes more than others do. Raises `TooLarge`."""
     page: UploadPage | None = settings.UPLOADS.get(scope["path"])
-    length = bodies.declared_length(fields)
+    length = request_body.declared_length(fields)
     if page is None or length is None or length <= settings.MAX_BODY_BYTES:
         return None
     if length > page.most_bytes:
@@ -71,7 +71,7 @@ async def _upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive)
 
 
 def _fetched(loop: asyncio.AbstractEventLoop, length: int, receive: Receive) -> bytes:
-    return asyncio.run_coroutine_threadsafe(bodies.read_upload(length, receive), loop).result()
+    return asyncio.run_coroutine_threadsafe(request_body.read_upload(length, receive), loop).result()
 
 
 def _made(environment: dict[str, Any]) -> _Page:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
-from shop import json_bodies
+from shop.http import json_format
 
 JSON = "application/json; charset=utf-8"
 PROBLEM = "application/problem+json"
@@ -22,7 +22,7 @@ class Response:
         if data is None:
             self.body = b""
         else:
-            self.body = json_bodies.dump(data)
+            self.body = json_format.dump(data)
             self.headers["Content-Type"] = JSON
 
     @classmethod

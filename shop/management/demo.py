@@ -15,12 +15,14 @@ from uuid_utils.compat import uuid7
 from coupons import campaigns, partners, pool
 from coupons.campaigns import Terms
 from coupons.models import Campaign
-from inventory import importing
-from inventory.importing import Row
+from inventory.imports import importing
+from inventory.imports.importing import Row
 from inventory.models import Product
 from payments import ledger
-from shop import clock, tokens, transactions
-from shop.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
+from shop import clock
+from shop.accounts import tokens
+from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
+from shop.db import transactions
 
 Progress = Callable[[int], None]
 

@@ -13,7 +13,7 @@ from coupons import audit as coupons
 from inventory import audit as inventory
 from orders import audit as orders
 from payments import audit as payments
-from shop.auditing import LawReport, merged
+from shop.operations.audit_report import LawReport, merged
 
 log = get_logger(__name__)
 

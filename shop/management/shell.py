@@ -2,7 +2,7 @@
 
 import getpass
 
-from shop.journal import Actor, Who
+from shop.events.journal import Actor, Who
 
 
 def user_name() -> str:

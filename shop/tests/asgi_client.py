@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from shop.http.application import application
-from shop.json_bodies import dump
+from shop.http.json_format import dump
 
 HOST = "127.0.0.1:8000"
 

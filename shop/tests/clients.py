@@ -6,8 +6,8 @@ from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import Client
 
-from shop import tokens
-from shop.json_bodies import dump
+from shop.accounts import tokens
+from shop.http.json_format import dump
 
 BASE = "/api/v1"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.db import connection, connections
 
-from shop import thread_pool
+from shop.concurrency import thread_pool
 
 
 class Relay:

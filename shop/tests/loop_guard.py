@@ -8,7 +8,7 @@ from typing import Any
 import django.utils.asyncio
 import pytest
 
-from shop import redis
+from shop.redis import redis_client
 
 
 class Blocked(list[str]):
@@ -23,7 +23,7 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> Blocked:
     """
     found = Blocked()
     monkeypatch.setattr(django.utils.asyncio, "get_running_loop", _noting(asyncio.get_running_loop, found))
-    monkeypatch.setattr(redis, "running_loop", _noting(redis.running_loop, found))
+    monkeypatch.setattr(redis_client, "running_loop", _noting(redis_client.running_loop, found))
     sleep = time.sleep
 
     def sleep_elsewhere(seconds: float) -> None:

@@ -13,7 +13,8 @@ from django.db import connection, connections
 
 from scripts import children, ports
 from scripts.mariadb import SEARCH_PATH
-from shop import redis, thread_pool
+from shop.concurrency import thread_pool
+from shop.redis import redis_client
 
 
 class OwnRedis:
@@ -76,6 +77,6 @@ def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
     server = OwnRedis(tmp_path)
     server.start()
     settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": server.url}}
-    redis.reset()
+    redis_client.reset()
     yield server
     server.stop()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from django.db import connection
 
-from shop.idempotency import Keyed
+from shop.idempotency.recorded_answers import Keyed
 
 START = "import sys, django\ndjango.setup()\n"
 # Counts one name within its transaction, and commits once it is let go.

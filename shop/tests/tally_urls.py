@@ -6,11 +6,12 @@ from django.http import HttpResponse
 from django.urls import path
 from rest_framework.permissions import IsAuthenticated
 
-from shop import idempotency, json_bodies, keyed_calls
-from shop.calls import Request, View
 from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
-from shop.idempotency import Answer
-from shop.reading import Input, Words, read
+from shop.http import json_format, keyed_calls
+from shop.http.validation import Input, Words, read
+from shop.http.views import Request, View
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Answer
 from shop.tests import tally
 
 REFUSALS = {
@@ -36,7 +37,7 @@ class CountOne(View):
     def post(self, request: Request) -> HttpResponse:
         asked = read(CountInput, request)
         call = keyed_calls.keyed(request, declined if asked.name == "declined" else counted)
-        outcome = keyed_calls.perform(call, lambda: idempotency.once(call, lambda: count(asked.name)))
+        outcome = keyed_calls.perform(call, lambda: recorded_answers.once(call, lambda: count(asked.name)))
         return keyed_calls.respond_recorded(call, outcome)
 
     put = post
@@ -53,11 +54,11 @@ def count(name: str) -> int:
 
 
 def counted(position: Any) -> Answer:
-    return Answer(201, json_bodies.dump({"position": position, "ticket": "🎟"}), f"/api/v1/tally/{position}")
+    return Answer(201, json_format.dump({"position": position, "ticket": "🎟"}), f"/api/v1/tally/{position}")
 
 
 def declined(position: Any) -> Answer:
-    return Answer(402, json_bodies.dump({"code": "payment_declined", "status": 402}))
+    return Answer(402, json_format.dump({"code": "payment_declined", "status": 402}))
 
 
 urlpatterns = [

@@ -9,10 +9,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from shop import hashing, sign_ins, throttling
-from shop import redis as shop_redis
-from shop.accounts import InvalidCredentials
+from shop.accounts import password_hashing, sign_ins
+from shop.accounts.accounts import InvalidCredentials
 from shop.models import JournalLine
+from shop.rates import throttling
+from shop.redis import redis_client as shop_redis
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.test_admin import filled_in, page_of, signed_in
 
@@ -179,7 +180,7 @@ def test_operators_pages_hash_within_the_bounded_places(
     operator: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, client = AccountFactory(), signed_in(operator)
-    monkeypatch.setattr(hashing, "OF_ONE", 0)
+    monkeypatch.setattr(password_hashing, "OF_ONE", 0)
     both = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
 
     pages = [

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
 
-from shop import accounts
+from shop.accounts import accounts
 from shop.errors import Invalid
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 
-from shop import disabled_accounts
+from shop.accounts import disabled_accounts
 from shop.admin import RIGHTS
 from shop.models import IdempotencyKey
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from shop import throttling
+from shop.rates import throttling
+from shop.rates.throttling import Limit
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD
 from shop.tests.racing import wait_until
-from shop.throttling import Limit
 
 pytestmark = pytest.mark.django_db
 

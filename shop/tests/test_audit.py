@@ -12,9 +12,9 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts import ports
-from shop.auditing import LawReport, merged, report
+from shop.db.mysql.patience import patience
 from shop.management import laws
-from shop.mysql.patience import patience
+from shop.operations.audit_report import LawReport, merged, report
 from shop.tests.commands import run, run_json
 
 __all__ = ["gateway_process", "own_gateway"]

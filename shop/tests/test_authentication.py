@@ -9,13 +9,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
-from shop import disabled_accounts, tokens
-from shop.disabled_accounts import OLDEST_SECONDS, REREAD_SECONDS
+from shop.accounts import disabled_accounts, tokens
+from shop.accounts.disabled_accounts import OLDEST_SECONDS, REREAD_SECONDS
+from shop.db.transactions import DatabaseAway
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
-from shop.transactions import DatabaseAway
 
 
 @pytest.fixture(autouse=True)

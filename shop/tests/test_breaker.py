@@ -1,6 +1,6 @@
 import time
 
-from shop.breaker import Breaker
+from shop.outbound.breaker import Breaker
 from shop.tests.racing import race, wait_until
 
 

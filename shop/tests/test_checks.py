@@ -14,7 +14,7 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from shop import checks
-from shop.calls import View
+from shop.http.views import View
 
 urlpatterns: list[Any] = []
 """Of this module as a URL configuration; each test puts its view there."""

@@ -1,7 +1,8 @@
 """Claims on keys: one call's at a time, many by one way to Redis, and everybody's while it is away."""
 
-from shop import claims, redis
-from shop.claims import InFlight
+from shop.idempotency import claims
+from shop.idempotency.claims import InFlight
+from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
 
 __all__ = ["own_redis"]
@@ -9,7 +10,7 @@ __all__ = ["own_redis"]
 
 def evals() -> int:
     """How many scripts Redis has run."""
-    stats = redis.client().info("commandstats")
+    stats = redis_client.client().info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
 
 
@@ -33,7 +34,7 @@ def test_a_batch_goes_to_redis_once_and_lets_go_of_what_has_ended(own_redis: Own
     before = evals()
     assert all(claims.take([claims.of(2, str(number)) for number in range(50)]))
     assert evals() == before + 1
-    assert len(redis.client().keys()) == 50
+    assert len(redis_client.client().keys()) == 50
 
 
 def test_those_whose_twins_are_in_flight_are_refused_and_nobody_else(own_redis: OwnRedis) -> None:

@@ -22,8 +22,9 @@ from django.utils import timezone
 from structlog.testing import capture_logs
 
 from scripts import places, ports
-from shop import clock, gauges
+from shop import clock
 from shop.clock import Measurement
+from shop.observability import gauges
 from shop.tests.live import web
 from shop.tests.outages import database_away
 from shop.tests.second_connection import another_connection, ask

@@ -13,9 +13,9 @@ from django.conf import LazySettings
 from django.utils import timezone
 
 from scripts import ports
-from shop import data_platform
-from shop.breaker import Breaker
-from shop.data_platform import Verdict
+from shop.events import data_platform
+from shop.events.data_platform import Verdict
+from shop.outbound.breaker import Breaker
 
 EVENT = {"id": "evt_1", "type": "test.happened", "occurred_at": timezone.now(), "data": {"order": None}}
 

@@ -8,9 +8,9 @@ import pytest
 from django.db import OperationalError, close_old_connections, connection
 from django.test import Client
 
-from shop import transactions
+from shop.db import transactions
+from shop.db.mysql import watch
 from shop.errors import Unavailable
-from shop.mysql import watch
 from shop.tests import tally
 from shop.tests.hung_server import Relay, relayed
 from shop.tests.racing import race, wait_until

@@ -12,11 +12,12 @@ from django.db import connection
 from django.utils import timezone
 
 from scripts import ports
-from shop import clock, redis
+from shop import clock
 from shop.celery import app
-from shop.doctor import brokers, clocks, databases, events, redises, start
-from shop.doctor.findings import Finding
 from shop.models import JournalLine
+from shop.operations.doctor import brokers, clocks, databases, events, redises, start
+from shop.operations.doctor.findings import Finding
+from shop.redis import redis_client
 from shop.tests.commands import run, run_json
 from shop.tests.outages import OwnRedis, database_away
 
@@ -161,7 +162,7 @@ def test_more_web_threads_than_connections_are_a_danger(settings: LazySettings) 
 def test_a_redis_that_throws_away_what_it_was_given(
     broker: OwnRedis, policy: str, of_cache: str, of_broker: str
 ) -> None:
-    redis.client().config_set("maxmemory-policy", policy)
+    redis_client.client().config_set("maxmemory-policy", policy)
 
     assert levels(redises.examine())["Redis eviction"] == of_cache
     assert levels(brokers.examine())["broker eviction"] == of_broker
@@ -171,14 +172,14 @@ def test_a_redis_that_throws_away_what_it_was_given(
     ("appended", "saved", "level"), [("no", "", "warning"), ("yes", "", "ok"), ("no", "3600 1", "ok")]
 )
 def test_a_broker_that_forgets_at_a_restart(broker: OwnRedis, appended: str, saved: str, level: str) -> None:
-    redis.client().config_set("appendonly", appended)
-    redis.client().config_set("save", saved)
+    redis_client.client().config_set("appendonly", appended)
+    redis_client.client().config_set("save", saved)
 
     assert levels(brokers.examine())["broker persistence"] == level
 
 
 def test_a_redis_that_keeps_its_settings_to_itself(broker: OwnRedis) -> None:
-    redis.client().execute_command("ACL", "SETUSER", "default", "-config")
+    redis_client.client().execute_command("ACL", "SETUSER", "default", "-config")
 
     assert levels(redises.examine())["Redis eviction"] == "warning"
     assert levels(brokers.examine())["broker persistence"] == "warning"

@@ -20,30 +20,29 @@ from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection, connections
 
-from coupons import issuing, listing, serving
+from coupons import listing
+from coupons.allocation.writes import Issued
+from coupons.issuing import issuing
 from coupons.models import Confirmation, Coupon
-from coupons.slots import Issued
+from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, campaign_with_codes
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import answers, deciding
 from orders import api as orders_api
+from orders import responses
+from orders.placement import decisions
 from orders.tests import buying
-from shop import (
-    disabled_accounts,
-    event_loop,
-    group_commit,
-    journal,
-    logs,
-    queueing,
-    redis,
-    tokens,
-    wakeups,
-)
+from shop.accounts import disabled_accounts, tokens
+from shop.concurrency import event_loop, group_commit
+from shop.concurrency.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
 from shop.configuration import Rate
+from shop.db.mysql.base import RESTED_SECONDS
 from shop.errors import NotFound, Unavailable
+from shop.events import journal
 from shop.models import JournalLine
-from shop.mysql.base import RESTED_SECONDS
+from shop.observability import logs
+from shop.operations import dispatch
+from shop.redis import completion_notifications, redis_client
 from shop.tests import asgi_client, second_connection
 from shop.tests.asgi_client import Answer, ask
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -51,7 +50,6 @@ from shop.tests.loop_guard import Blocked, blocked
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, holding
 from shop.tests.second_process import another_process, heard
-from shop.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
 
 __all__ = ["blocked"]
 
@@ -102,10 +100,10 @@ def product() -> Product:
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is handed to workers stays where it is."""
-    monkeypatch.setattr(queueing, "enqueue_together", lambda task, argument: None)
+    monkeypatch.setattr(dispatch, "enqueue_together", lambda task, argument: None)
 
 
-@pytest.mark.parametrize("access", [User.objects.exists, redis.client, lambda: time.sleep(0)])
+@pytest.mark.parametrize("access", [User.objects.exists, redis_client.client, lambda: time.sleep(0)])
 def test_what_blocks_a_loop_is_noted(blocked: Blocked, access: Callable[[], Any]) -> None:
     async def block() -> None:
         with suppress(SynchronousOnlyOperation, RuntimeError):
@@ -159,8 +157,8 @@ def test_no_strategy_of_coupons_blocks_the_loop(blocked: Blocked, strategy: str)
     callers = [Caller(AccountFactory.create()) for _ in range(3)]
 
     async def call_all() -> set[int]:
-        answers = [await one.post("/coupons", {"campaign": campaign.pk}) for one in callers * 2]
-        return {answer.status for answer in answers}
+        replies = [await one.post("/coupons", {"campaign": campaign.pk}) for one in callers * 2]
+        return {answer.status for answer in replies}
 
     assert asyncio.run(call_all()) <= ({202} if strategy == "queue" else {201, 200})
     assert blocked == []
@@ -236,12 +234,12 @@ def test_nothing_of_a_ticket_blocks_the_loop_and_its_poll_ends_when_it_is_settle
         assert json_of(await caller.get(at))["status"] == "waiting"
         assert json_of(await caller.get(at, Prefer="wait=1"))["status"] == "waiting"
         polls = [asyncio.create_task(caller.get(at, Prefer="wait=20")) for _ in range(20)]
-        while wakeups.waiting() < 20:
+        while completion_notifications.waiting() < 20:
             await asyncio.sleep(0.01)
-        await event_loop.in_thread(serving.serve_once)
+        await event_loop.in_thread(worker.serve_once)
         settled_at = time.monotonic()
-        answers = await asyncio.gather(*polls)
-        assert {json_of(answer)["status"] for answer in answers} == {"issued"}
+        replies = await asyncio.gather(*polls)
+        assert {json_of(answer)["status"] for answer in replies} == {"issued"}
         return time.monotonic() - settled_at
 
     assert asyncio.run(call_all()) < 1
@@ -252,7 +250,7 @@ def test_polls_and_repeats_of_one_account_leave_room_for_others_to_wait(
     caller: Caller, product: Product, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.WAITING_REQUESTS = 10
-    monkeypatch.setattr(wakeups, "MOST_OF_ONE_OWNER", 4)
+    monkeypatch.setattr(completion_notifications, "MOST_OF_ONE_OWNER", 4)
     campaign = CampaignFactory.create(strategy="queue", quantity=2)
     other = Caller(AccountFactory.create())
 
@@ -265,7 +263,7 @@ def test_polls_and_repeats_of_one_account_leave_room_for_others_to_wait(
         repeating = {"Idempotency-Key": "a", "Prefer": "wait=3"}
         repeats = [asyncio.create_task(caller.post("/orders", body, **repeating)) for _ in range(20)]
         await asyncio.sleep(1)
-        assert wakeups.waiting() == 4
+        assert completion_notifications.waiting() == 4
         began_at = time.monotonic()
         assert (await other.post("/orders", body, Prefer="wait=1")).status == 202
         assert time.monotonic() - began_at >= 1, "there was room to wait"
@@ -326,7 +324,7 @@ def order_at_hand(
     """The same of an order."""
     settings.RATE_ORDERS = None
     placed = buying.place(caller.account.pk, {product: 1})
-    done = replace(placed, answer=answers.of_placed(placed)) if placed.answer is None else placed
+    done = replace(placed, answer=responses.of_placed(placed)) if placed.answer is None else placed
     monkeypatch.setattr(orders_api.checkout, "batcher", lambda: AtOnce(lambda wish: done))
     monkeypatch.setattr(event_loop.POOL, "start", lambda *_, **__: None)
     return order_of(product)
@@ -434,9 +432,9 @@ def test_a_campaign_whose_row_is_locked_holds_up_no_other_call(
         return longest, await stuck
 
     with holding(LOCK_CAMPAIGN, locked.pk):
-        longest, answers = asyncio.run(call_all())
+        longest, replies = asyncio.run(call_all())
     assert longest < 2
-    assert {told(answer) for answer in answers} <= {
+    assert {told(answer) for answer in replies} <= {
         (503, "unavailable"),
         (409, "conflict"),
         (503, "overloaded"),
@@ -474,9 +472,9 @@ def test_a_partner_that_takes_long_holds_up_no_other_call(
         may_end.set()
         return longest, await stuck
 
-    longest, answers = asyncio.run(call_all())
+    longest, replies = asyncio.run(call_all())
     assert longest < 2
-    assert {told(answer) for answer in answers} == {(503, "unavailable")}
+    assert {told(answer) for answer in replies} == {(503, "unavailable")}
 
 
 def test_a_slot_that_waits_for_its_partner_is_not_said_to_have_come_to_nothing(
@@ -528,10 +526,10 @@ def test_a_product_whose_row_is_locked_holds_up_other_orders_for_one_lock_wait_a
         return longest, time.monotonic() - order_began_at, await stuck
 
     with holding(LOCK_PRODUCT, locked.pk):
-        longest, order_seconds, answers = asyncio.run(call_all())
+        longest, order_seconds, replies = asyncio.run(call_all())
     assert longest < 2
     assert order_seconds < 9, "one wait for the lock, of 5 s, and what the batch takes again"
-    assert {answer.status for answer in answers} <= {409, 503}
+    assert {answer.status for answer in replies} <= {409, 503}
 
 
 @pytest.mark.parametrize("kind", ["order", "charged order", "coupon"])
@@ -601,8 +599,8 @@ def test_an_account_has_a_bound_on_its_calls_under_way_and_others_go_on(
         may_end.set()
         return await asyncio.gather(*slow)
 
-    answers = asyncio.run(call_all())
-    assert [answer.status for answer in answers].count(404) == MOST_OF_ONE_OWNER
+    replies = asyncio.run(call_all())
+    assert [answer.status for answer in replies].count(404) == MOST_OF_ONE_OWNER
 
 
 def test_a_signed_in_call_that_needs_no_thread_is_answered_while_all_threads_are_busy(
@@ -645,7 +643,7 @@ def test_logs_and_the_journal_name_the_request_in_threads_and_in_batches_and_nev
     callers = [Caller(AccountFactory.create()) for _ in range(40)]
     in_threads: list[tuple[str, Any, int]] = []
     in_batches: list[tuple[str, Any]] = []
-    together, get = deciding.together, listing.get
+    together, get = decisions.together, listing.get
 
     def decide(wishes: Any) -> Any:
         in_batches.append((logs._request_id.get(), journal.who()))

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from shop import event_loop, redis
+from shop.concurrency import event_loop
+from shop.concurrency.event_loop import Signal
+from shop.concurrency.group_commit import Batcher
+from shop.concurrency.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
 from shop.errors import Overloaded, Rejected
-from shop.event_loop import Signal
-from shop.group_commit import Batcher
+from shop.redis import redis_client
 from shop.tests.racing import race, wait_until
-from shop.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
 
 pytestmark = pytest.mark.django_db
 colour: ContextVar[str] = ContextVar("colour", default="none")
@@ -277,11 +278,11 @@ def test_loops_of_several_threads_get_their_own_results() -> None:
 
 def test_redis_on_a_loop_is_refused() -> None:
     async def ask() -> None:
-        redis.attempt(lambda client: client.ping(), otherwise=False)
+        redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
     with pytest.raises(RuntimeError, match="event loop"):
         asyncio.run(ask())
-    assert redis.attempt(lambda client: client.ping(), otherwise=False)
+    assert redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
 
 def test_a_call_that_waits_too_long_for_a_thread_is_not_begun(

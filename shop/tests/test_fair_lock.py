@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from shop import fair_lock, locks, redis
 from shop.errors import Rejected, Unavailable
-from shop.fair_lock import Turn
+from shop.redis import fair_lock, locks, redis_client
+from shop.redis.fair_lock import Turn
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, heard
@@ -66,7 +66,7 @@ def get_and_leave(wait_seconds: float) -> float:
 
 
 def in_line() -> int:
-    return int(redis.client().zcard(f"{NAME}:line"))
+    return int(redis_client.client().zcard(f"{NAME}:line"))
 
 
 def stand_in_line(*, wait_seconds: float = 20.0) -> "Future[float]":
@@ -115,8 +115,8 @@ def test_a_wake_up_that_got_lost_is_found_by_asking() -> None:
     """The lock is handed over, and the wake-up taken away before anybody can hear it."""
     with fair_lock.held(NAME) as turn:
         future = stand_in_line()
-        [second] = redis.client().zrange(f"{NAME}:line", 0, -1)
-        pipeline = redis.client().pipeline(transaction=True)
+        [second] = redis_client.client().zrange(f"{NAME}:line", 0, -1)
+        pipeline = redis_client.client().pipeline(transaction=True)
         pipeline.eval(fair_lock.LEAVE, 4, *turn.keys, turn.token, locks.LEASE_MILLISECONDS)
         pipeline.delete(f"{NAME}:wake:{second.decode()}")
         assert pipeline.execute() == [1, 1]
@@ -128,7 +128,7 @@ def test_the_lease_is_renewed_as_long_as_the_lock_is_held() -> None:
     with fair_lock.held(NAME):
         with pytest.raises(Rejected), fair_lock.held(NAME, wait_seconds=LEASE_SECONDS + 1.5):
             pytest.fail("the lease of somebody who is alive ran out")
-        assert redis.client().pttl(NAME) > 0
+        assert redis_client.client().pttl(NAME) > 0
 
 
 def test_a_holder_that_was_killed_stops_the_others_for_the_rest_of_its_lease() -> None:
@@ -181,23 +181,23 @@ def test_asking_and_leaving_twice_is_the_same_as_once() -> None:
 def test_nothing_of_it_stays_in_redis_for_long() -> None:
     with fair_lock.held(NAME):
         future = stand_in_line()
-        keys = redis.client().keys(f"{NAME}*")
+        keys = redis_client.client().keys(f"{NAME}*")
         assert len(keys) == 4
-        assert all(0 < redis.client().pttl(key) <= fair_lock.KEPT_MILLISECONDS for key in keys)
+        assert all(0 < redis_client.client().pttl(key) <= fair_lock.KEPT_MILLISECONDS for key in keys)
     future.result(10)
-    assert redis.client().keys(f"{NAME}*") == [f"{NAME}:number".encode()]
+    assert redis_client.client().keys(f"{NAME}*") == [f"{NAME}:number".encode()]
 
 
 def test_a_flushed_line_stands_again_in_its_order_and_nobody_hangs(redis_server: Any) -> None:
     before = counted("leases_lost_total")
     with fair_lock.held(NAME) as turn:
         waiting = [stand_in_line() for _ in range(10)]
-        numbers = redis.client().zrange(f"{NAME}:line", 0, -1)
+        numbers = redis_client.client().zrange(f"{NAME}:line", 0, -1)
         redis_server.flushdb()
         # The lock is somebody's again before the first of them asks, so that all of them line up behind.
         assert fair_lock._ask(turn)
         wait_until(lambda: in_line() == 10)
-        assert redis.client().zrange(f"{NAME}:line", 0, -1) == numbers
+        assert redis_client.client().zrange(f"{NAME}:line", 0, -1) == numbers
         redis_server.flushdb()
         flushed_at = time.monotonic()
         ends = [future.result(20) for future in waiting]
@@ -208,7 +208,7 @@ def test_a_flushed_line_stands_again_in_its_order_and_nobody_hangs(redis_server:
 def test_who_was_taken_for_dead_gets_the_old_place_back() -> None:
     holder, silent, other = Turn(NAME), Turn(NAME), Turn(NAME)
     assert [fair_lock._ask(turn) for turn in (holder, silent, other)] == [True, False, False]
-    redis.client().hset(f"{NAME}:alive", silent.token, 0)
+    redis_client.client().hset(f"{NAME}:alive", silent.token, 0)
     fair_lock._leave(holder)
     assert fair_lock._ask(other)
     newcomer = Turn(NAME)

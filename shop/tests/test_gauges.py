@@ -7,7 +7,7 @@ import pytest
 import urllib3
 from django.db import OperationalError
 
-from shop import gauges
+from shop.observability import gauges
 
 
 @pytest.fixture(autouse=True)

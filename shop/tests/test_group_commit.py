@@ -14,18 +14,19 @@ from django.db import IntegrityError, OperationalError, connection, connections,
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as draw
 
-from shop import group_commit, journal
+from shop.concurrency import group_commit
+from shop.concurrency.group_commit import LEADERS, Batcher
+from shop.concurrency.thread_pool import ThreadPool
+from shop.db.transactions import OutcomeUnknown, as_it_is
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
-from shop.group_commit import LEADERS, Batcher
-from shop.journal import Who
+from shop.events import journal
+from shop.events.journal import Who
 from shop.tests import tally
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import waiting_at
-from shop.thread_pool import ThreadPool
-from shop.transactions import OutcomeUnknown, as_it_is
 
 KINDS = ("counted", "refused", "raising", "repeating")
 names = draw.lists(draw.sampled_from(KINDS), min_size=1, max_size=12).map(

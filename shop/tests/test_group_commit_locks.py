@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection, models
 
-from shop import rows, stuck_rows, transactions
+from shop.concurrency.group_commit import Batcher
+from shop.db import bulk_sql, stuck_rows, transactions
 from shop.errors import Unavailable
-from shop.group_commit import Batcher
 from shop.tests import tally
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
@@ -157,7 +157,7 @@ def test_a_row_that_others_take_again_and_again_is_not_stuck(counting: None) -> 
         other.start()
     try:
         wanted = {stuck_rows.Row(Row, tally.HOT)}
-        wait_until(lambda: bool(rows.locked(Row, [tally.HOT])))
+        wait_until(lambda: bool(bulk_sql.locked(Row, [tally.HOT])))
         assert [stuck_rows.find(wanted) for _ in range(10)] == [set()] * 10
         batcher: Batcher[int, int] = Batcher(lock_all, rows_of=row_of)
         assert [batcher.submit(tally.HOT) for _ in range(10)] == [tally.HOT] * 10
@@ -180,9 +180,9 @@ def test_a_stuck_row_is_forgotten_as_soon_as_it_is_free(counting: None) -> None:
 
 def test_missing_rows_are_not_locked_ones(counting: None) -> None:
     with holding(tally.LOCK, tally.HOT):
-        assert rows.locked(Row, [tally.HOT, tally.OTHER, 99]) == {tally.HOT}
-        assert rows.locked(Row, [tally.HOT], shared=True) == {tally.HOT}
+        assert bulk_sql.locked(Row, [tally.HOT, tally.OTHER, 99]) == {tally.HOT}
+        assert bulk_sql.locked(Row, [tally.HOT], shared=True) == {tally.HOT}
     with holding("SELECT value FROM tally WHERE id = %s LOCK IN SHARE MODE", tally.HOT):
-        assert rows.locked(Row, [tally.HOT]) == {tally.HOT}
-        assert rows.locked(Row, [tally.HOT], shared=True) == set()
-    assert rows.locked(Row, []) == set()
+        assert bulk_sql.locked(Row, [tally.HOT]) == {tally.HOT}
+        assert bulk_sql.locked(Row, [tally.HOT], shared=True) == set()
+    assert bulk_sql.locked(Row, []) == set()

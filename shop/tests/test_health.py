@@ -11,8 +11,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from scripts import ports
-from shop import health
 from shop.celery import app
+from shop.operations import health
 from shop.tests.outages import OwnRedis, database_away
 
 

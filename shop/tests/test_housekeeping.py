@@ -10,10 +10,14 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from structlog.testing import capture_logs
 
-from shop import commit_marks, housekeeping, redis, sign_ins, throttling, tokens
+from shop.accounts import sign_ins, tokens
 from shop.celery import app
+from shop.db import commit_marks
 from shop.errors import Throttled
 from shop.models import CommittedTransaction, IdempotencyKey
+from shop.operations import housekeeping
+from shop.rates import throttling
+from shop.redis import redis_client
 from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
@@ -62,7 +66,9 @@ def test_keys_that_can_not_be_swept_keep_no_token_and_no_mark_from_being_swept()
     assert not OutstandingToken.objects.exists()
     assert not CommittedTransaction.objects.exists()
     assert IdempotencyKey.objects.count() == 2
-    assert [(line["event"], line["what"]) for line in logged] == [("not swept", "shop.idempotency")]
+    assert [(line["event"], line["what"]) for line in logged] == [
+        ("not swept", "shop.idempotency.recorded_answers")
+    ]
 
 
 @pytest.mark.django_db
@@ -85,7 +91,7 @@ def test_the_command_does_all_that_beat_has_done() -> None:
 
 @pytest.mark.django_db
 def test_our_keys_are_dropped_from_redis_and_nobody_elses() -> None:
-    client = redis.client()
+    client = redis_client.client()
     for number in range(1_200):
         client.set(f"firstcome:in-flight:1:{number}", "x")
     client.set("celery", "somebody else's")

@@ -8,8 +8,9 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from shop import journal, transactions
-from shop.journal import Actor, Who
+from shop.db import transactions
+from shop.events import journal
+from shop.events.journal import Actor, Who
 from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db(transaction=True)

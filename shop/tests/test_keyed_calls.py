@@ -5,15 +5,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import redis as redis_client
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from redis import Redis
 
-from shop import idempotency, keyed_calls, redis
-from shop.calls import Request
+from shop.accounts.tokens import Account
 from shop.errors import Rejected
-from shop.idempotency import Keyed, Replay
+from shop.http import keyed_calls
+from shop.http.views import Request
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Keyed, Replay
 from shop.models import IdempotencyKey
+from shop.redis import redis_client
 from shop.tests import tally
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -21,7 +24,6 @@ from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import in_flight_elsewhere, let_go
 from shop.tests.tally_urls import REFUSALS, count, counted
-from shop.tokens import Account
 
 pytestmark = pytest.mark.urls("shop.tests.tally_urls")
 REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
@@ -38,7 +40,7 @@ def meanwhile(request: pytest.FixtureRequest, own_redis: OwnRedis) -> Callable[[
 
 
 def flush(server: OwnRedis) -> None:
-    with redis_client.Redis.from_url(server.url) as client:
+    with Redis.from_url(server.url) as client:
         client.flushall()
 
 
@@ -239,11 +241,11 @@ def test_a_repeat_may_be_written_differently(api: Api) -> None:
 
 
 def call_of(account: User, key: str = "key", body: str = "body") -> Keyed:
-    return Keyed(account.id, idempotency.key_hash(key), body, counted)
+    return Keyed(account.id, recorded_answers.key_hash(key), body, counted)
 
 
 def perform(call: Keyed, name: str = "here") -> Any:
-    return keyed_calls.perform(call, lambda: idempotency.once(call, lambda: count(name)))
+    return keyed_calls.perform(call, lambda: recorded_answers.once(call, lambda: count(name)))
 
 
 def test_100_calls_at_once_with_one_key_have_one_effect(account: User, meanwhile: Callable[[], None]) -> None:
@@ -321,8 +323,10 @@ def test_a_twin_is_woken_as_soon_as_the_first_call_has_ended(
 def test_what_a_first_call_has_started_is_told_while_it_still_waits_for_it(
     account: User, meanwhile: Callable[[], None], first_call: Callable[..., threading.Event]
 ) -> None:
-    started = Keyed(account.id, idempotency.key_hash("key"), "body", lambda outcome: None)
-    first_call(lambda: idempotency.once(started, lambda: count("one"), reference=lambda outcome: REFERENCE))
+    started = Keyed(account.id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    first_call(
+        lambda: recorded_answers.once(started, lambda: count("one"), reference=lambda outcome: REFERENCE)
+    )
     meanwhile()
     started_at = time.monotonic()
     assert perform(call_of(account)) == Replay(None, REFERENCE)
@@ -344,7 +348,7 @@ def test_http_says_when_to_ask_again(account: User, first_call: Callable[..., th
 def test_a_claim_is_given_back_even_if_the_work_fails(account: User, own_redis: OwnRedis) -> None:
     with pytest.raises(ValueError):
         perform(call_of(account), "raising")
-    assert redis.client().keys() == []
+    assert redis_client.client().keys() == []
     started_at = time.monotonic()
     assert perform(call_of(account), "one") == 1
     assert time.monotonic() - started_at < 0.5
@@ -352,17 +356,17 @@ def test_a_claim_is_given_back_even_if_the_work_fails(account: User, own_redis: 
 
 def test_a_claim_is_given_back_when_no_other_call_runs(account: User, own_redis: OwnRedis) -> None:
     perform(call_of(account))
-    assert redis.client().keys() == []
+    assert redis_client.client().keys() == []
 
 
 def test_while_others_run_a_claim_is_given_back_on_the_next_ones_way(
     account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
 ) -> None:
     first_call(lambda: None)
-    claims_there = [len(redis.client().keys())]
+    claims_there = [len(redis_client.client().keys())]
     for name in ("second", "third", "fourth"):
         perform(call_of(account, name), name)
-        claims_there.append(len(redis.client().keys()))
+        claims_there.append(len(redis_client.client().keys()))
     assert claims_there == [1, 2, 2, 2]
 
 
@@ -423,7 +427,7 @@ def test_when_the_first_process_is_killed_the_next_call_takes_over_after_the_lea
         with pytest.raises(Rejected) as refused:
             perform(call)
     assert refused.value.code == "idempotency_key_in_flight"
-    assert redis.client().keys() != []
+    assert redis_client.client().keys() != []
     wait_until(lambda: perform_or_none(call) == 1)
     assert perform(call) == Replay(counted(1), None)
     assert tally.entries() == {"here": 1}
@@ -452,5 +456,5 @@ def test_the_lease_of_a_claim_is_the_one_of_the_settings(
     account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
 ) -> None:
     first_call(lambda: None)
-    [name] = redis.client().keys()
-    assert 25_000 < redis.client().pttl(name) <= 30_000
+    [name] = redis_client.client().keys()
+    assert 25_000 < redis_client.client().pttl(name) <= 30_000

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from django.conf import LazySettings
 from redis import Redis
 
-from shop import lease, redis
+from shop.redis import lease, redis_client
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.slow_redis import answering_late
@@ -31,16 +31,16 @@ def test_one_of_many_has_it_and_the_others_are_told_at_once() -> None:
 
 def test_it_is_kept_for_as_long_as_the_work_takes() -> None:
     with lease.had(NAME):
-        redis.client().pexpire(NAME, 3_500)
-        wait_until(lambda: redis.client().pttl(NAME) > 3_500)
-    assert not redis.client().exists(NAME)
+        redis_client.client().pexpire(NAME, 3_500)
+        wait_until(lambda: redis_client.client().pttl(NAME) > 3_500)
+    assert not redis_client.client().exists(NAME)
 
 
 def test_who_lost_it_neither_keeps_nor_frees_anothers() -> None:
     with lease.had(NAME):
-        redis.client().set(NAME, "another's", ex=60)
-    assert redis.client().get(NAME) == b"another's"
-    redis.client().delete(NAME)
+        redis_client.client().set(NAME, "another's", ex=60)
+    assert redis_client.client().get(NAME) == b"another's"
+    redis_client.client().delete(NAME)
 
 
 def test_without_redis_everybody_has_it(own_redis: OwnRedis) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
-from shop import accounts, commit_marks, replaying, tokens
+from shop.accounts import accounts, tokens
+from shop.db import commit_marks
+from shop.events import dead_events
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -55,7 +57,7 @@ def test_accounts_that_were_disabled_are_counted(account: User) -> None:
 
 @pytest.mark.usefixtures("_loss")
 def test_dead_events_that_were_queued_again_are_told_and_noted_once(dead_event: JournalLine) -> None:
-    assert replaying.replay([dead_event.pk]) == [dead_event.pk]
+    assert dead_events.replay([dead_event.pk]) == [dead_event.pk]
     assert JournalLine.objects.filter(what="event.replayed").count() == 1
 
 

@@ -17,9 +17,9 @@ APPS = ("coupons", "inventory", "orders", "payments")
 TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed", "latency", "timeout")
 # And here: moments by other names, and a gauge, which is a float whatever it tells.
 MOMENTS = {
-    "coupons/issuing.py": {"_remembered"},
-    "inventory/healing.py": {"now", "long_ago", "drift", "found"},
-    "orders/card_limits.py": {"_began_at"},
+    "coupons/issuing/issuing.py": {"_remembered"},
+    "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found"},
+    "orders/payment/card_limits.py": {"_began_at"},
     "orders/saga/backlog.py": {"_read_at"},
     "orders/saga/executor.py": {"_busy_at", "ends_at"},
 }

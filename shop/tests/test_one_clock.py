@@ -10,23 +10,25 @@ from uuid import uuid4
 import pytest
 from django.conf import LazySettings
 
-from coupons import issuing
+from coupons.issuing import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import ending
+from orders import cancellation
 from orders.models import Order, Saga
 from orders.saga import recovery, status
 from scripts import places
-from shop import clock, idempotency, tokens
+from shop import clock
+from shop.accounts import tokens
 from shop.errors import FirstcomeError, NotAuthenticated
+from shop.idempotency import recorded_answers
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory, OrderFactory
 
 APPS = ("shop", "coupons", "inventory", "payments", "orders")
 # The clock itself, and what compares a server's clock with the host's.
-ALLOWED = {"shop/clock.py", "shop/doctor/clocks.py"}
+ALLOWED = {"shop/clock.py", "shop/operations/doctor/clocks.py"}
 HOST_CLOCKS = {
     "timezone": {"now", "localtime", "localdate"},
     "datetime": {"now", "utcnow", "today"},
@@ -126,13 +128,13 @@ def test_a_host_15_minutes_ahead_opens_no_campaign_early(host_ahead: None) -> No
 def test_a_host_15_minutes_ahead_expires_no_order(host_ahead: None) -> None:
     order = OrderFactory.create(expires_at=in_minutes(10))
 
-    assert ending.expire_due() == 0
-    assert not ending.is_lapsed(order)
+    assert cancellation.expire_due() == 0
+    assert not cancellation.is_lapsed(order)
     assert Order.objects.get(pk=order.pk).status == Order.Status.AWAITING_PAYMENT
 
     clock.follow_host()
-    assert ending.is_lapsed(order)
-    assert ending.expire_due() == 1
+    assert cancellation.is_lapsed(order)
+    assert cancellation.expire_due() == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -150,11 +152,11 @@ def test_a_host_15_minutes_ahead_takes_no_coupon_for_expired_and_forgets_no_key(
     )
 
     assert coupon.status_at(clock.now()) == Coupon.Status.ISSUED
-    assert idempotency.sweep() == 0
+    assert recorded_answers.sweep() == 0
 
     clock.follow_host()
     assert coupon.status_at(clock.now()) != Coupon.Status.ISSUED
-    assert idempotency.sweep() == 1
+    assert recorded_answers.sweep() == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -23,13 +23,14 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core import NotSet
 from schemathesis.specs.openapi import checks
 
-from coupons import issuing, pool
-from coupons.slots import Queued
+from coupons import pool
+from coupons.allocation.writes import Queued
+from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
-from shop import tokens
+from shop.accounts import tokens
 from shop.tests.factories import SuperuserFactory
 
 # What is there of the contract's tables, and the list of payments that its `?user=` for staff implies.

@@ -14,9 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from scripts.tests.simulator import Simulator
-from shop import journal, outbox, redis, replaying, transactions
-from shop.doctor import events as doctor_of_events
+from shop.db import transactions
+from shop.events import dead_events, journal, outbox
 from shop.models import JournalLine
+from shop.operations.doctor import events as doctor_of_events
+from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.own_data_platform import (
     REFUSED,
@@ -255,7 +257,7 @@ def test_a_relay_that_dies_before_it_wrote_it_down_is_repeated_and_dropped_there
         assert outbox.deliver_due() == 0, "they are the other relay's while its lease lasts"
 
     assert deliveries() == ["queued", "queued"]
-    redis.client().delete(outbox.LEASE)
+    redis_client.client().delete(outbox.LEASE)
     assert outbox.deliver_due() == 2
     assert own_data_platform.get("/summary")[1] == {"events": 2, "repeated": 2}
     assert heard(own_data_platform) == events
@@ -321,8 +323,8 @@ def test_a_dead_event_holds_back_its_order_until_it_is_replayed(
         use(corrected, settings)
         who = journal.Who(actor=journal.Actor.STAFF, id=7, name="ada")
         with journal.acting(who):
-            assert replaying.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
-            assert replaying.replay([line(dead).pk]) == []
+            assert dead_events.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
+            assert dead_events.replay([line(dead).pk]) == []
         assert outbox.deliver_due() == 2
         assert heard(corrected) == [dead, held]
     noted = JournalLine.objects.get(what="event.replayed")
@@ -424,9 +426,9 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
         outbox.deliver_due()
     assert line(event).delivery == "dead"
     assert line(event).last_error.startswith("given up: no answer")
-    assert [dead.pk for dead in replaying.dead()] == [line(event).pk]
+    assert [dead.pk for dead in dead_events.dead()] == [line(event).pk]
 
-    replaying.replay([line(event).pk])
+    dead_events.replay([line(event).pk])
     outbox.deliver_due()
     assert line(event).delivery == "queued", "a replay is worth several attempts, however old the event"
     settings.DATA_PLATFORM_URL = right
@@ -494,16 +496,16 @@ def test_nothing_is_told_inside_a_transaction(own_data_platform: Simulator) -> N
 
 @pytest.mark.usefixtures("impatient")
 def test_gauges_say_what_waits_and_what_is_dead(own_data_platform: Simulator, settings: LazySettings) -> None:
-    assert (outbox.queued_count(), replaying.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
+    assert (outbox.queued_count(), dead_events.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
     note(REFUSED)
     outbox.deliver_due()
     note("test.happened", "test.happened")
     JournalLine.objects.filter(delivery="queued").update(at=timezone.now() - timedelta(minutes=2))
-    assert (outbox.queued_count(), replaying.dead_count()) == (2, 1)
+    assert (outbox.queued_count(), dead_events.dead_count()) == (2, 1)
     assert 120 <= outbox.oldest_age_seconds() < 130
 
 
-@pytest.mark.parametrize("read", [outbox.queued_count, replaying.dead_count, outbox.oldest_age_seconds])
+@pytest.mark.parametrize("read", [outbox.queued_count, dead_events.dead_count, outbox.oldest_age_seconds])
 def test_a_gauge_looks_at_what_waits_and_not_at_the_whole_journal(read: Callable[[], Any]) -> None:
     """It is asked every few seconds, of a table that only grows."""
     note("test.happened")

@@ -8,8 +8,9 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from shop import permissions, tokens
+from shop.accounts import tokens
 from shop.errors import NotAllowed, NotAuthenticated
+from shop.http import permissions
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 PERMISSION = "coupons.change_campaign"

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
-from shop.http import connections, protocol
-from shop.http.connections import Connections
+from shop.server import connections, protocol
+from shop.server.connections import Connections
 from shop.tests.live import web
 
 SMALL = "shop.tests.small_application:application"

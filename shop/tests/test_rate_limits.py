@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from shop import clock, declines, rate_limits, redis
-from shop.claims import InFlight
+from orders.payment import declines
+from shop import clock
 from shop.configuration import Rate
 from shop.errors import Throttled, Unavailable
-from shop.idempotency import Replay
-from shop.rate_limits import DECLINES, ORDERS, RateLimit
+from shop.idempotency.claims import InFlight
+from shop.idempotency.recorded_answers import Replay
+from shop.rates import rate_limits
+from shop.rates.rate_limits import DECLINES, ORDERS, RateLimit
+from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
@@ -25,7 +28,7 @@ __all__ = ["own_redis"]
 COUNTING = """
 import json
 from shop.errors import Throttled
-from shop.rate_limits import ORDERS
+from shop.rates.rate_limits import ORDERS
 print("ready", flush=True)
 for line in sys.stdin:
     passed = 0
@@ -56,7 +59,7 @@ def count(times: int, *, account_id: int = 7, limit: RateLimit = ORDERS) -> int:
 
 def known_to_redis() -> int:
     """How many calls of account 7 Redis knows of."""
-    return redis.client().strlen("firstcome:{rates}:orders:7") // 8
+    return redis_client.client().strlen("firstcome:{rates}:orders:7") // 8
 
 
 def passed_elsewhere(other: "Popen[str]", times: int) -> int:
@@ -155,7 +158,7 @@ def test_without_redis_each_process_counts_alone_and_sends_it_later(own_redis: O
     rate_limits.bring_together()
     assert count(20) == 4
     own_redis.start()
-    redis.reset()
+    redis_client.reset()
     rate_limits.bring_together()
     assert known_to_redis() == 10
     assert count(20) == 0
@@ -180,7 +183,7 @@ def test_what_left_the_window_leaves_redis_too() -> None:
         count(2)
         rate_limits.bring_together()
     assert known_to_redis() == 2
-    assert 0 < redis.client().ttl("firstcome:{rates}:orders:7") <= 60
+    assert 0 < redis_client.client().ttl("firstcome:{rates}:orders:7") <= 60
 
 
 def test_when_the_clock_goes_back_an_account_at_its_limit_is_not_refused_until_it_catches_up() -> None:
@@ -289,4 +292,4 @@ def _is_watched(account_id: int) -> bool:
 
 
 def _commands() -> int:
-    return int(redis.client().info("stats")["total_commands_processed"])
+    return int(redis_client.client().info("stats")["total_commands_processed"])

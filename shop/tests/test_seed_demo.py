@@ -13,7 +13,7 @@ from coupons.models import Campaign, PoolCode
 from inventory.models import Product, StockMovement
 from payments import ledger
 from payments.tests.own_gateway import gateway_process, own_gateway
-from shop import tokens
+from shop.accounts import tokens
 from shop.management import laws
 from shop.tests.clients import Api, client_of
 from shop.tests.commands import run

@@ -13,8 +13,8 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from django.test import Client
 from django.urls import reverse
 
-from shop import hashing, sign_ins
-from shop.hashing import Standing
+from shop.accounts import password_hashing, sign_ins
+from shop.accounts.password_hashing import Standing
 from shop.models import JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
 from shop.tests.outages import OwnRedis
@@ -212,7 +212,7 @@ class HeldHasher(MD5PasswordHasher):
 
 @pytest.fixture
 def held_hashes(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[HeldHasher]]:
-    monkeypatch.setattr(hashing, "WAIT_SECONDS", 30.0)
+    monkeypatch.setattr(password_hashing, "WAIT_SECONDS", 30.0)
     hashed_password()
     settings.PASSWORD_HASHERS = [f"{__name__}.HeldHasher", *settings.PASSWORD_HASHERS]
     HeldHasher.running = HeldHasher.most = 0
@@ -225,7 +225,7 @@ def held_hashes(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iter
 def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
     held_hashes: type[HeldHasher],
 ) -> None:
-    room = hashing.ROOM[Standing.STRANGER]
+    room = password_hashing.ROOM[Standing.STRANGER]
     refused: list[Any] = []
 
     def attempt(number: int) -> int:
@@ -239,7 +239,7 @@ def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
     outcomes = race([lambda number=number: attempt(number) for number in range(room + 10)])
 
     assert Counter(outcomes) == {401: room, 503: 10}
-    assert held_hashes.most == hashing.AT_ONCE
+    assert held_hashes.most == password_hashing.AT_ONCE
     assert {(answer.json()["code"], answer.headers["Retry-After"]) for answer in refused} == {
         ("overloaded", "1")
     }
@@ -248,26 +248,26 @@ def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
 @pytest.mark.django_db(transaction=True)
 def test_registering_waits_in_the_same_line(held_hashes: type[HeldHasher]) -> None:
     def open_the_gate() -> None:
-        wait_until(lambda: held_hashes.running == hashing.AT_ONCE, seconds=20)
+        wait_until(lambda: held_hashes.running == password_hashing.AT_ONCE, seconds=20)
         held_hashes.gate.set()
 
     registrations = [
         lambda number=number: register(f"ada-{number}", address=f"198.51.100.{number}").status_code
-        for number in range(hashing.AT_ONCE + 2)
+        for number in range(password_hashing.AT_ONCE + 2)
     ]
 
     assert race([open_the_gate, *registrations])[1:] == [201] * len(registrations)
-    assert held_hashes.most == hashing.AT_ONCE
+    assert held_hashes.most == password_hashing.AT_ONCE
 
 
 @contextmanager
 def crowd(held_hashes: type[HeldHasher], calls: Sequence[Callable[[], Any]]) -> Iterator[Future[list[int]]]:
     """More calls that hash and wait until the gate is opened, all of them in line."""
-    full = hashing.inside() + len(calls)
+    full = password_hashing.inside() + len(calls)
     with ThreadPoolExecutor(1) as pool:
         statuses = pool.submit(lambda: race([lambda call=call: call().status_code for call in calls]))
         try:
-            wait_until(lambda: hashing.inside() == full, seconds=20)
+            wait_until(lambda: password_hashing.inside() == full, seconds=20)
             yield statuses
         finally:
             held_hashes.gate.set()
@@ -306,7 +306,7 @@ def test_many_addresses_that_guess_keep_nobody_out_who_signed_in_lately(
     assert sign_in("ada", password=PASSWORD).status_code == 200
     held_hashes.gate.clear()
 
-    with crowd(held_hashes, strangers(hashing.ROOM[Standing.STRANGER])) as guesses:
+    with crowd(held_hashes, strangers(password_hashing.ROOM[Standing.STRANGER])) as guesses:
         assert sign_in("ada", address="203.0.113.9", password=PASSWORD).status_code == 503
         with crowd(held_hashes, [lambda: sign_in("ada", password=PASSWORD)]) as owners:
             held_hashes.gate.set()
@@ -321,7 +321,7 @@ def test_accounts_of_ones_own_do_not_fill_the_operators_part_of_the_line(
     SuperuserFactory(username="olga")
     held_hashes.gate.set()
     assert sign_in("olga", password=PASSWORD).status_code == 200
-    known = [f"ada-{n}" for n in range(hashing.ROOM[Standing.KNOWN])]
+    known = [f"ada-{n}" for n in range(password_hashing.ROOM[Standing.KNOWN])]
     for n, name in enumerate(known):
         AccountFactory(username=name)
         assert sign_in(name, address=f"198.51.100.{n // 2}", password=PASSWORD).status_code == 200
@@ -350,7 +350,7 @@ def test_who_is_known_is_asked_only_when_the_line_is_half_full(
     assert asked == []
     held_hashes.gate.clear()
 
-    with crowd(held_hashes, strangers(hashing.ROOM[Standing.STRANGER])):
+    with crowd(held_hashes, strangers(password_hashing.ROOM[Standing.STRANGER])):
         assert sign_in("ada").status_code == 503
         assert sign_in("ada", address="198.51.100.0").status_code == 503
     assert asked == [ada.pk]

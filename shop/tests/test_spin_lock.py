@@ -6,8 +6,8 @@ import pytest
 from django.db import transaction
 from prometheus_client import REGISTRY
 
-from shop import redis, spin_lock
 from shop.errors import Rejected, Unavailable
+from shop.redis import redis_client, spin_lock
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 
@@ -66,8 +66,8 @@ def test_a_lock_whose_lease_ran_out_is_somebody_elses_and_its_release_frees_noth
 
 def test_the_lock_dies_with_its_lease() -> None:
     with spin_lock.held(NAME, lease_milliseconds=5_000):
-        assert 0 < redis.client().pttl(NAME) <= 5_000
-    assert not redis.client().exists(NAME)
+        assert 0 < redis_client.client().pttl(NAME) <= 5_000
+    assert not redis_client.client().exists(NAME)
 
 
 def test_without_redis_nobody_gets_in_until_it_is_back(own_redis: OwnRedis) -> None:

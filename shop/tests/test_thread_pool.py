@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from shop import thread_pool
+from shop.concurrency import thread_pool
+from shop.concurrency.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
 from shop.errors import Overloaded
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask
-from shop.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
 
 # Works without a database too: a pool's thread looks after its connection, which the test's mark allows.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from shop import redis, throttling
 from shop.errors import Throttled
+from shop.rates import throttling
+from shop.rates.throttling import Limit
+from shop.redis import redis_client
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
-from shop.throttling import Limit
 
 SHORT = Limit("short", times=2, seconds=1)
 TEN = Limit("ten", times=10, seconds=60)
@@ -46,7 +47,7 @@ def test_counting_and_then_adding_lets_more_than_ten_pass() -> None:
     looked = threading.Barrier(20, timeout=30)
 
     def check_naively() -> None:
-        client = redis.client()
+        client = redis_client.client()
         count = client.zcard("naive")
         looked.wait()
         if int(str(count)) >= TEN.times:
@@ -63,9 +64,9 @@ def test_without_redis_exactly_ten_of_fifty_pass_too_and_redis_counts_again_when
     assert passed(race([attempt()] * 50)) == 10
 
     own_redis.start()
-    redis.reset()
+    redis_client.reset()
     assert passed(race([attempt()] * 50)) == 10
-    assert redis.client().dbsize() == 1
+    assert redis_client.client().dbsize() == 1
 
 
 def test_a_redis_that_goes_away_between_attempts_unthrottles_nobody(own_redis: OwnRedis) -> None:

@@ -10,8 +10,9 @@ from django.conf import LazySettings
 from django.conf import settings as project_settings
 from django.contrib.auth.models import User
 
-from shop import clock, token_signatures, tokens
-from shop.token_signatures import TokenInvalid, verified_claims
+from shop import clock
+from shop.accounts import token_signatures, tokens
+from shop.accounts.token_signatures import TokenInvalid, verified_claims
 
 OLD, NEW = ("2026-01", "o" * 32), ("2026-11", "n" * 32)
 ADA = User(pk=7)

@@ -14,14 +14,15 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from shop import accounts, clock, tokens
+from shop import clock
+from shop.accounts import accounts, tokens
+from shop.accounts.token_signatures import TokenInvalid
+from shop.accounts.tokens import REUSE_GRACE, Pair
 from shop.configuration import Rate
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.racing import race
-from shop.token_signatures import TokenInvalid
-from shop.tokens import REUSE_GRACE, Pair
 
 LATER = REUSE_GRACE + timedelta(seconds=1)
 

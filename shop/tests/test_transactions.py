@@ -14,7 +14,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
 from scripts import ports
-from shop import transactions
+from shop.db import transactions
 from shop.errors import Rejected, Unavailable
 from shop.tests import tally
 from shop.tests.lost_replies import error_packet, losing_reply_to_commit

@@ -18,8 +18,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from shop.http import bodies
-from shop.middleware import UPLOADS_HELD
+from shop.http import request_body
+from shop.http.middleware import UPLOADS_HELD
 from shop.tests.asgi_client import Answer, ask
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.live import web
@@ -248,7 +248,7 @@ def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(live_web: str)
 
 def test_what_is_on_its_way_of_all_bodies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum of it, for each body may be 64 KiB; what is refused or breaks off counts no more."""
-    monkeypatch.setattr(bodies, "MOST_UNFINISHED_BYTES", 100_000)
+    monkeypatch.setattr(request_body, "MOST_UNFINISHED_BYTES", 100_000)
     part = b" " * 30_000
 
     async def send_three() -> list[Answer]:
@@ -268,7 +268,7 @@ def test_what_is_on_its_way_of_all_bodies_is_bounded(monkeypatch: pytest.MonkeyP
     assert (one_more.status, orjson.loads(one_more.body)["code"]) == (503, "overloaded")
     assert small.status == 400
     assert later.status == 400
-    assert bodies._unfinished_bytes == 0
+    assert request_body._unfinished_bytes == 0
 
 
 def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(live_web: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from coupons import serving
+from coupons.queue import worker
 from shop import clock
 from shop.errors import Unavailable
 
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             self._serve(alive)
             return
         try:
-            served = serving.serve_once()
+            served = worker.serve_once()
         except Unavailable as error:
             raise CommandError(f"{error.detail} Start it, then run this again.") from error
         self.stdout.write(_as_json(served) if json else f"{served:,} tickets served.")
@@ -40,7 +40,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write("Serving the lines; SIGTERM or Ctrl-C ends it after the batch at hand.")
         self.stdout.flush()
-        serving.serve(stop, looked=alive.touch if alive else lambda: None)
+        worker.serve(stop, looked=alive.touch if alive else lambda: None)
 
 
 def _as_json(served: int) -> str:

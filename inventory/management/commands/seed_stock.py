@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import Progress
 from uuid_utils.compat import uuid7
 
-from inventory import importing, stock_files
-from inventory.importing import Imported, Receipt
-from inventory.stock_files import Contents
-from shop import journal
+from inventory.imports import importing, stock_files
+from inventory.imports.importing import Imported, Receipt
+from inventory.imports.stock_files import Contents
 from shop.errors import FirstcomeError, Invalid, Unavailable
+from shop.events import journal
 from shop.management import shell
 
 ERRORS_SHOWN = 50

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from orders.saga import status
 from orders.saga.status import SagaStatus
-from shop.json_bodies import dump
+from shop.http.json_format import dump
 
 
 class Command(BaseCommand):

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from payments import reconciling
 from payments.models import Reconciliation
-from payments.reconciling import Fix
-from shop.json_bodies import dump
+from payments.reconciliation import reconciling
+from payments.reconciliation.reconciling import Fix
+from shop.http.json_format import dump
 
 INSTANT = "an instant such as 2026-11-20 or 2026-11-20T12:30:00+09:00"
 

@@ -10,9 +10,9 @@ from django.db import connection
 from rich.console import Console
 from rich.table import Table
 
-from shop.auditing import LawReport
+from shop.db.mysql.patience import patience
 from shop.management import laws
-from shop.mysql.patience import patience
+from shop.operations.audit_report import LawReport
 
 OFFENDERS_SHOWN = 10
 

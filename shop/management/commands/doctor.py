@@ -11,8 +11,8 @@ from rich.markup import escape
 
 from inventory import doctor as inventory_doctor
 from orders import doctor as orders_doctor
-from shop import doctor
-from shop.doctor.findings import Finding
+from shop.operations import doctor
+from shop.operations.doctor.findings import Finding
 
 SHOWN = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "danger": "[bold red]DANGER [/]"}
 

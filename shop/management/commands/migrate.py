@@ -11,8 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 
-from shop import transactions
-from shop.mysql.patience import patience
+from shop.db import transactions
+from shop.db.mysql.patience import patience
 
 LOCK_WAIT_SECONDS = 5
 PAUSE_SECONDS = 5

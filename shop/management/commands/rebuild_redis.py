@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
 from coupons import rebuilding as coupons
-from inventory import mirror
-from shop import rebuilding
+from inventory.mirror import mirror
+from shop.operations import redis_rebuild
 
 TOLD = {
     "dropped": "keys dropped from Redis",
@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *, json: bool, **_: Any) -> None:
         try:
-            done = {"dropped": rebuilding.drop()} | _made_anew()
+            done = {"dropped": redis_rebuild.drop()} | _made_anew()
         except RedisError as error:
             reason = str(error).rstrip(".")
             raise CommandError(f"Redis can't be rebuilt: {reason}. Start it, then run this again.") from error

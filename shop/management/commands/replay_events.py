@@ -7,8 +7,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shop import outbox, replaying
-from shop.json_bodies import dump
+from shop.events import dead_events, outbox
+from shop.http.json_format import dump
 from shop.models import JournalLine
 
 
@@ -23,10 +23,10 @@ class Command(BaseCommand):
     def handle(self, *, ids: list[str], all: bool, json: bool, **_: Any) -> None:
         if ids and all:
             raise CommandError("Give either ids or --all.")
-        dead = replaying.dead()
+        dead = dead_events.dead()
         _require_dead(set(ids) - {outbox.event_id(line) for line in dead})
         wanted = [line.pk for line in dead if all or outbox.event_id(line) in ids]
-        replayed = replaying.replay(wanted)
+        replayed = dead_events.replay(wanted)
         left = [line for line in dead if line.pk not in replayed]
         if json:
             self.stdout.write(_as_json([line for line in dead if line.pk in replayed], left))

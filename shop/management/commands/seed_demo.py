@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import Progress
 
-from shop.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
-from shop.json_bodies import dump
+from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
+from shop.http.json_format import dump
 from shop.management import demo
 
 LARGEST = {"users": 1_000_000, "products": 9_999, "stock": 1_000_000_000}

@@ -1,0 +1,1 @@
+"""What each request of a campaign gets: decided and written while the campaign's row is locked."""

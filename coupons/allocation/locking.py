@@ -1,0 +1,54 @@
+"""Locking a campaign, and seeing by the same statement what some accounts have of it."""
+
+from collections.abc import Collection
+
+from django.db import connection
+
+from coupons.models import Campaign, Coupon
+from shop.db import bulk_sql, transactions
+
+# The lock is the inner look's alone: an order that holds a coupon keeps nobody from asking for theirs. And
+# coupons are read once the lock is got, so that whoever had it before has written theirs.
+READ = """
+SELECT {campaign}, {coupon} FROM (SELECT * FROM coupons_campaign WHERE id = {id:d}{for_update}) campaign
+LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.account_id IN ({accounts})
+"""
+
+
+def lock(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[int, Coupon]]:
+    """The campaign, locked until the transaction ends, and the coupons of these accounts, by account.
+
+    Raises `Campaign.DoesNotExist`.
+    """
+    transactions.assert_inside()
+    return _read(campaign_id, user_ids, bulk_sql.for_update())
+
+
+def see(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[int, Coupon]]:
+    """The same without a lock, as it was at one instant."""
+    return _read(campaign_id, user_ids, "")
+
+
+def _read(campaign_id: int, user_ids: Collection[int], for_update: str) -> tuple[Campaign, dict[int, Coupon]]:
+    campaigns, coupons = (
+        bulk_sql.columns_of(Campaign, alias="campaign"),
+        bulk_sql.columns_of(Coupon, alias="coupon"),
+    )
+    statement = READ.format(
+        campaign=campaigns.selected,
+        coupon=coupons.selected,
+        id=campaign_id,
+        for_update=for_update,
+        accounts=bulk_sql.whole_numbers(user_ids),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        found = cursor.fetchall()
+    if not found:
+        raise Campaign.DoesNotExist(f"There is no campaign {campaign_id}.")
+    width = len(campaigns.names)
+    campaign = campaigns.made_of(found[0][:width])
+    had = [coupons.made_of(row[width:]) for row in found if row[width] is not None]
+    for coupon in had:
+        coupon.campaign = campaign
+    return campaign, {coupon.account_id: coupon for coupon in had}

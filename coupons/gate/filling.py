@@ -1,0 +1,67 @@
+"""Filling the gate: who has a coupon of the campaign is read from the database, while it goes on issuing.
+
+Whoever commits meanwhile makes their askers members themselves, whether the gate is filled or not, so the
+two together miss nobody. A hundred thousand members are read and told some at a time, in some seconds;
+until the last of them is told the gate knows nothing, and askers go to the database unasked.
+"""
+
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
+
+from coupons.gate import gate
+from coupons.models import Campaign, Confirmation, Coupon
+
+CAMPAIGNS = 1_024
+
+
+def fill(*, campaign_id: int) -> bool:
+    """Fill the gate, and let it decide. False when another thread is at it, or Redis lost it meanwhile."""
+    lock = _filler(campaign_id)
+    if not lock.acquire(blocking=False):
+        return False
+    try:
+        return _fill(Campaign.objects.get(pk=campaign_id))
+    finally:
+        lock.release()
+
+
+def _fill(campaign: Campaign) -> bool:
+    # Confirmations first: one that becomes a coupon meanwhile is seen twice rather than not at all.
+    for user_ids in _being_confirmed(campaign):
+        gate.add_members(campaign, user_ids)
+    number = 0
+    for user_ids in _owners(campaign):
+        gate.add_members(campaign, user_ids)
+        number += len(user_ids)
+    campaign.refresh_from_db()
+    is_open = gate.open(campaign, members=number)
+    # What changed since it was read was told to a gate that was shut; from now on it is told to an open one.
+    gate.refresh(campaign_id=campaign.pk)
+    return is_open
+
+
+def _being_confirmed(campaign: Campaign) -> Iterator[list[int]]:
+    last = 0
+    confirmations = Confirmation.objects.filter(campaign=campaign).order_by("account_id")
+    while user_ids := list(
+        confirmations.filter(account_id__gt=last).values_list("account_id", flat=True)[: gate.AT_ONCE]
+    ):
+        yield user_ids
+        last = user_ids[-1]
+
+
+def _owners(campaign: Campaign) -> Iterator[list[int]]:
+    """By position: what is issued while we read comes after what we have read."""
+    last = 0
+    coupons = Coupon.objects.filter(campaign=campaign).order_by("position")
+    while rows := list(
+        coupons.filter(position__gt=last).values_list("account_id", "position")[: gate.AT_ONCE]
+    ):
+        yield [user_id for user_id, _ in rows]
+        last = rows[-1][1] or 0
+
+
+@lru_cache(maxsize=CAMPAIGNS)
+def _filler(campaign_id: int) -> threading.Lock:
+    return threading.Lock()

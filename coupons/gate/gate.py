@@ -1,0 +1,261 @@
+"""The gate of the strategy `redis_gate`: who is let through to the database, decided by one script.
+
+Three things are kept of a campaign. Its terms: how many places there are, and from when to when. Its
+members: the accounts that have its coupon, or a slot that is being confirmed. And who is in flight: let
+through, and not decided yet, each with a ticket that tells its number and the time of Redis' clock. Terms
+are there only while the members are complete; without terms the gate knows nothing (`gate_filling`).
+
+Members are a set rather than a count, because a set bears being told twice and in any order: what was read
+from the database and what was committed meanwhile simply meet in it. The gate may refuse, never grant. If it
+lets too many through, the database refuses them; what it counts too much is put right by `gate_healing`.
+"""
+
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from redis import Redis
+from redis.client import Pipeline
+
+from coupons.models import Campaign
+from coupons.redis_keys import key, seconds_kept
+from shop.errors import Unavailable
+from shop.redis import redis_client
+
+# Members outlive the terms: they are never complete and gone.
+SECONDS_LONGER = 60
+AT_ONCE = 1_000
+
+ADMITTED, PASSENGER, MEMBER, FULL, NOT_OPEN, UNKNOWN = (
+    "admitted",
+    "passenger",
+    "member",
+    "full",
+    "not open",
+    "unknown",
+)
+
+ADMIT = """
+if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then return {'member'} end
+local terms = redis.call('HMGET', KEYS[1], 'places', 'opens', 'closes')
+if not terms[1] then return {'unknown'} end
+if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return {'passenger'} end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if now < tonumber(terms[2]) or (terms[3] ~= '' and now >= tonumber(terms[3])) then return {'not open'} end
+local taken = redis.call('SCARD', KEYS[2]) + redis.call('HLEN', KEYS[3])
+if taken >= tonumber(terms[1]) then return {'full'} end
+local ticket = string.format('%.0f:%.0f', redis.call('INCR', KEYS[4]), now)
+redis.call('HSET', KEYS[3], ARGV[1], ticket)
+local kept = redis.call('PTTL', KEYS[1])
+if kept > 0 then
+  redis.call('PEXPIRE', KEYS[3], kept)
+  redis.call('PEXPIRE', KEYS[4], kept)
+end
+return {'admitted', ticket}
+"""
+GIVE_BACK = """
+local given_back = 0
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+    given_back = given_back + redis.call('HDEL', KEYS[1], ARGV[i])
+  end
+end
+return given_back
+"""
+SHOW = """
+local shown = redis.call('HMGET', KEYS[1], 'version', 'places', 'opens', 'closes')
+if not shown[1] or tonumber(shown[1]) > tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'places', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[6])
+if shown[2] == ARGV[3] and shown[3] == ARGV[4] and shown[4] == ARGV[5] then return 0 end
+return 1
+"""
+OPEN = """
+if redis.call('SCARD', KEYS[2]) < tonumber(ARGV[6]) then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'places', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says to an asker; who is admitted has a ticket, to give back or to settle."""
+
+    says: str
+    ticket: str = ""
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of admission; whoever has none comes last."""
+        return int(self.ticket.partition(":")[0]) if self.ticket else sys.maxsize
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the gate counts at one moment, and the version of the campaign that its terms are of."""
+
+    version: int
+    members: int
+    in_flight: int
+
+
+def ask(*, campaign_id: int, user_id: int) -> Verdict:
+    """Let the account through, or say why not; asking again takes no second place.
+
+    `ADMITTED` takes a place until `settle` or `give_back`. A `PASSENGER` has another request in flight, and
+    may come along. `UNKNOWN`: the gate wants filling. Raises `Unavailable` without Redis.
+    """
+    keys = [_terms(campaign_id), _members(campaign_id), _in_flight(campaign_id), _numbers(campaign_id)]
+    told = redis_client.attempt(
+        lambda client: _told(client.eval(ADMIT, len(keys), *keys, user_id)), otherwise=None
+    )
+    if told is None:
+        raise Unavailable("This campaign goes through Redis, which is away; nothing was done.")
+    return Verdict(*told)
+
+
+def settle(campaign: Campaign, *, members: Collection[int], refused: Mapping[int, str]) -> None:
+    """Make these accounts members, and give back the tickets of those, by account: call it after the commit.
+
+    `campaign` is the row as it was committed: the gate shows its terms from now on.
+    """
+
+    def call(client: Redis) -> None:
+        with client.pipeline(transaction=True) as pipeline:
+            _queue_members(pipeline, campaign, members)
+            _queue_tickets(pipeline, campaign.pk, refused)
+            pipeline.eval(SHOW, 2, *_shown(campaign))
+            pipeline.execute()
+
+    redis_client.attempt(call, otherwise=None)
+
+
+def give_back(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
+    """Let others have these places, tickets by account. Returns how many were still held."""
+
+    def call(client: Redis) -> int:
+        with client.pipeline(transaction=True) as pipeline:
+            _queue_tickets(pipeline, campaign_id, tickets)
+            return sum(pipeline.execute())
+
+    return redis_client.attempt(call, otherwise=0)
+
+
+def add_members(campaign: Campaign, user_ids: Collection[int]) -> None:
+    """Make these accounts members, of whom none is in flight any more."""
+
+    def call(client: Redis) -> None:
+        with client.pipeline(transaction=True) as pipeline:
+            _queue_members(pipeline, campaign, user_ids)
+            pipeline.execute()
+
+    redis_client.attempt(call, otherwise=None)
+
+
+def remove_member(*, campaign_id: int, user_id: int) -> None:
+    """The account has nothing of the campaign any more: its place is there for others."""
+    redis_client.attempt(lambda client: client.srem(_members(campaign_id), user_id), otherwise=0)
+
+
+def open(campaign: Campaign, *, members: int) -> bool:
+    """Let the gate decide from now on. False when it has lost some of at least so many members meanwhile."""
+    keys, arguments = [_terms(campaign.pk), _members(campaign.pk)], [*_told_of(campaign), members]
+    return bool(redis_client.attempt(lambda client: client.eval(OPEN, 2, *keys, *arguments), otherwise=0))
+
+
+def show(campaign: Campaign) -> bool:
+    """Show the campaign's terms unless newer ones are shown, or none. True when they were others before."""
+    return bool(redis_client.attempt(lambda client: client.eval(SHOW, 2, *_shown(campaign)), otherwise=0))
+
+
+def drop(*, campaign_id: int) -> None:
+    """Forget the terms and the members; who is in flight stays so."""
+    keys = [_terms(campaign_id), _members(campaign_id)]
+    redis_client.attempt(lambda client: client.unlink(*keys), otherwise=0)
+
+
+def refresh(*, campaign_id: int) -> None:
+    """Show the campaign as the database has it now; one with another strategy has no gate."""
+    campaign = Campaign.objects.filter(pk=campaign_id).first()
+    if campaign is not None and campaign.strategy == "redis_gate":
+        show(campaign)
+    else:
+        drop(campaign_id=campaign_id)
+
+
+def counted(client: Redis, campaign_id: int) -> Counted | None:
+    """What the gate counts; None while it knows nothing."""
+    with client.pipeline(transaction=True) as pipeline:
+        pipeline.hget(_terms(campaign_id), "version")
+        pipeline.scard(_members(campaign_id))
+        pipeline.hlen(_in_flight(campaign_id))
+        version, members, in_flight = pipeline.execute()
+    return None if version is None else Counted(int(version), members, in_flight)
+
+
+def in_flight(client: Redis, campaign_id: int) -> Iterator[tuple[int, str]]:
+    """The accounts in flight, and their tickets."""
+    for account, ticket in client.hscan_iter(_in_flight(campaign_id), count=AT_ONCE):
+        yield int(account), ticket.decode()
+
+
+def number_in_flight(client: Redis, campaign_id: int) -> int:
+    return int(client.hlen(_in_flight(campaign_id)))
+
+
+def _told(answer: Any) -> list[str]:
+    return [part.decode() for part in answer]
+
+
+def _told_of(campaign: Campaign) -> list[int | str]:
+    """The terms as the scripts take them, after how long they are kept."""
+    closes = "" if campaign.closes_at is None else _milliseconds(campaign.closes_at)
+    opens = _milliseconds(campaign.opens_at)
+    return [seconds_kept(campaign), campaign.version, campaign.capacity, opens, closes]
+
+
+def _shown(campaign: Campaign) -> list[int | str]:
+    """What `SHOW` takes: its two keys, the terms, and how long the members are kept."""
+    keys = [_terms(campaign.pk), _members(campaign.pk)]
+    return [*keys, *_told_of(campaign), seconds_kept(campaign) + SECONDS_LONGER]
+
+
+def _milliseconds(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def _queue_members(pipeline: Pipeline, campaign: Campaign, user_ids: Collection[int]) -> None:
+    ids = iter(user_ids)
+    while some := list(islice(ids, AT_ONCE)):
+        pipeline.sadd(_members(campaign.pk), *some)
+        pipeline.hdel(_in_flight(campaign.pk), *some)
+    pipeline.expire(_members(campaign.pk), seconds_kept(campaign) + SECONDS_LONGER)
+
+
+def _queue_tickets(pipeline: Pipeline, campaign_id: int, tickets: Mapping[int, str]) -> None:
+    pairs = iter(tickets.items())
+    while some := list(islice(pairs, AT_ONCE)):
+        arguments = [value for pair in some for value in pair]
+        pipeline.eval(GIVE_BACK, 1, _in_flight(campaign_id), *arguments)
+
+
+def _terms(campaign_id: int) -> str:
+    return key(campaign_id, "gate")
+
+
+def _members(campaign_id: int) -> str:
+    return key(campaign_id, "gate:members")
+
+
+def _in_flight(campaign_id: int) -> str:
+    return key(campaign_id, "gate:in-flight")
+
+
+def _numbers(campaign_id: int) -> str:
+    return key(campaign_id, "gate:numbers")

@@ -1,0 +1,1 @@
+"""Issuing coupons: the entry point, and a module for each strategy."""

@@ -1,0 +1,56 @@
+"""`unsafe`: read, decide, write, and no lock at all. The control that must fail; only with LAB=1.
+
+How: what anybody writes first. Two askers read the same count, and both write it plus one.
+Promises: nothing. More coupons than the quantity, a counter that has lost some; positions stay empty.
+Choose it: never, but to see what the others are for.
+"""
+
+from coupons import codes, pool
+from coupons.allocation import eligibility, writes
+from coupons.allocation.writes import Issued
+from coupons.models import Campaign, Coupon, PoolCode
+from shop import clock
+from shop.db import transactions
+from shop.errors import Rejected
+from shop.events import journal
+
+
+def issue(*, campaign_id: int, user_id: int) -> Issued:
+    """Issue as if nobody else were asking."""
+    campaign = Campaign.objects.get(pk=campaign_id)
+    now = clock.now()
+    outcome = _owned(campaign, user_id) or eligibility.refusal(campaign, now)
+    if outcome is None:
+        outcome = _write(campaign, writes.new_coupon(campaign, user_id, _code(campaign), None, now))
+    if isinstance(outcome, Issued):
+        return outcome
+    raise outcome
+
+
+def _owned(campaign: Campaign, user_id: int) -> Issued | Rejected | None:
+    coupon = Coupon.objects.filter(campaign_id=campaign.pk, account_id=user_id).first()
+    if coupon is None:
+        return None
+    coupon.campaign = campaign
+    return eligibility.given_before(coupon)
+
+
+def _code(campaign: Campaign) -> str:
+    """A new code, or the pool's first, which others may be taking as well."""
+    if campaign.code_source == Campaign.CodeSource.GENERATED:
+        return codes.make()
+    available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
+    code = available.order_by("id").values_list("code", flat=True).first()
+    if code is None:
+        raise eligibility.sold_out(campaign)
+    return code
+
+
+def _write(campaign: Campaign, coupon: Coupon) -> Issued:
+    """Four statements, each durable by itself, with a count that may be out of date by now."""
+    Campaign.objects.filter(pk=campaign.pk).update(issued=campaign.issued + 1)
+    coupon.save(force_insert=True)
+    if campaign.code_source == Campaign.CodeSource.POOL:
+        pool.mark_issued([coupon.code])
+    transactions.run(lambda: writes.note([(coupon, journal.who())]), transactions.ONCE)
+    return Issued(coupon, is_new=True)

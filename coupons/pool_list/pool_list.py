@@ -1,0 +1,202 @@
+"""The codes of a campaign's pool as a list in Redis: for each asker the next, taken by `LMOVE`.
+
+A code that is taken is in flight until the database has decided. A record of the account that took it, and
+when, by Redis' clock, lets a repeated request have the same code, and the sweeper give back what the dead
+took. The list is filled in chunks as it runs empty, in the order of the pool; `listed-up-to` is the marker
+that tells a list that is used up from one that was lost.
+
+The list may name a code that is given, or twice the same: whoever brings such a code gets another from the
+database, which alone decides. So every step here may be lost or repeated.
+"""
+
+import threading
+from functools import lru_cache
+from typing import Any
+
+from coupons.models import Campaign, PoolCode
+from coupons.redis_keys import key, seconds_kept
+from shop.errors import Unavailable
+from shop.redis import redis_client
+
+CHUNK = 2_000
+# How often one asker fills a list that others empty meanwhile, before the database is to give the code.
+FILLS = 3
+# How long it is believed that a pool has nothing more to list: who finds the list empty meanwhile won't look.
+NOTHING_MORE_MILLISECONDS = 1_000
+DEAD_AT_ONCE = 500
+# Campaigns whose lists a process fills at once. One more, and two threads may read the same codes.
+LISTS = 1_024
+# Of one process: its pool of connections is bounded, and a call that finds none left looks like an outage.
+CALLS_AT_ONCE = 64
+_calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
+NAMES = (
+    "codes",
+    "codes-in-flight",
+    "codes-takers",
+    "codes-taken-at",
+    "codes-listed-up-to",
+    "codes-nothing-more",
+)
+
+TAKE = """
+local code = redis.call('HGET', KEYS[3], ARGV[1])
+if not code then
+  code = redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
+  if not code then
+    if redis.call('EXISTS', KEYS[6]) == 1 then return {'nothing'} end
+    return {'fill', redis.call('GET', KEYS[5]) or '0'}
+  end
+  redis.call('HSET', KEYS[3], ARGV[1], code)
+end
+redis.call('ZADD', KEYS[4], redis.call('TIME')[1], ARGV[1])
+for i = 1, 5 do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
+return {'code', code}
+"""
+FILL = """
+if (redis.call('GET', KEYS[5]) or '0') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[5], ARGV[2])
+if #ARGV == 4 then redis.call('SET', KEYS[6], 1, 'PX', ARGV[4]) end
+local taken, filled = {}, 0
+for _, code in ipairs(redis.call('HVALS', KEYS[3])) do taken[code] = true end
+for i = 5, #ARGV do
+  if not taken[ARGV[i]] then
+    redis.call('RPUSH', KEYS[1], ARGV[i])
+    filled = filled + 1
+  end
+end
+for i = 1, 5 do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
+return filled
+"""
+# Into the list only if there is one: otherwise it will be read from the database with the others.
+PUT = """
+local function put(code)
+  if redis.call('EXISTS', KEYS[5]) == 0 then return end
+  redis.call('LPUSH', KEYS[1], code)
+  redis.call('EXPIRE', KEYS[1], redis.call('TTL', KEYS[5]))
+  redis.call('DEL', KEYS[6])
+end
+"""
+SETTLE = (
+    PUT
+    + """
+if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('LREM', KEYS[2], 1, ARGV[2])
+if ARGV[3] == 'back' then put(ARGV[2]) end
+return 1
+"""
+)
+PUT_ONE = PUT + "put(ARGV[1])"
+DEAD = """
+local long_ago = redis.call('TIME')[1] - ARGV[1]
+local dead = {}
+for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', long_ago, 'LIMIT', 0, ARGV[2])) do
+  local code = redis.call('HGET', KEYS[3], account)
+  if code then
+    table.insert(dead, account)
+    table.insert(dead, code)
+  else
+    redis.call('ZREM', KEYS[4], account)
+  end
+end
+return dead
+"""
+
+
+def take(campaign: Campaign, *, user_id: int) -> str | None:
+    """The next code, in flight for this account from now on, or the one that is in flight for it already.
+
+    None when the pool has none to list: whether that is all is for the database to say. Say `settle` once it
+    has decided. Raises `Unavailable` without Redis.
+    """
+    code, cursor = _take(campaign, user_id)
+    if cursor is None:
+        return code
+    with _filling(campaign.pk):
+        for _ in range(FILLS):
+            code, cursor = _take(campaign, user_id)
+            if cursor is None:
+                break
+            fill(campaign, after_id=cursor)
+    return code
+
+
+def settle(campaign_id: int, *, user_id: int, code: str, is_spent: bool) -> bool:
+    """The code is spent, or goes back into the list. False when it was settled before, or forgotten."""
+    outcome = "spent" if is_spent else "back"
+    return bool(_call(SETTLE, campaign_id, user_id, code, outcome))
+
+
+def put(campaign_id: int, *, code: str) -> None:
+    """Have a code given that has become available again; it is enough that the database knows."""
+    _call(PUT_ONE, campaign_id, code)
+
+
+def look_again(campaign_id: int) -> None:
+    """The pool has codes that were not there when somebody last looked for more."""
+    nothing_more = key(campaign_id, NAMES[5])
+    redis_client.attempt(lambda client: client.delete(nothing_more), otherwise=0)
+
+
+def drop(campaign_id: int) -> None:
+    """Forget the list, to be read from the database anew; what is in flight stays so."""
+    codes, _, _, _, listed_up_to, nothing_more = _keys(campaign_id)
+    redis_client.attempt(lambda client: client.delete(codes, listed_up_to, nothing_more), otherwise=0)
+
+
+def fill(campaign: Campaign, *, after_id: int) -> int:
+    """List the pool's next available codes, unless somebody else has done it meanwhile. Returns how many."""
+    available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
+    rows = list(available.filter(pk__gt=after_id).order_by("pk").values_list("pk", "code")[:CHUNK])
+    up_to = rows[-1][0] if rows else after_id
+    codes = [code for _, code in rows]
+    arguments: list[str | int] = [after_id, up_to, seconds_kept(campaign), NOTHING_MORE_MILLISECONDS]
+    return int(_call(FILL, campaign.pk, *arguments, *codes) or 0)
+
+
+def dead(campaign_id: int, *, after_seconds: int) -> dict[int, str]:
+    """Codes that were taken so long ago and never settled, by account: some of them, the oldest first."""
+    told = _call(DEAD, campaign_id, after_seconds, DEAD_AT_ONCE) or []
+    words = [word.decode() for word in told]
+    return dict(zip(map(int, words[::2]), words[1::2], strict=True))
+
+
+def is_used_up(campaign_id: int) -> bool:
+    """Whether the list is there, and has nothing, and nobody has anything of it in flight."""
+    codes, in_flight, _, _, listed_up_to, _ = _keys(campaign_id)
+    look = [lambda client: client.exists(listed_up_to), lambda client: client.exists(codes, in_flight)]
+    is_there, has_some = (redis_client.attempt(one, otherwise=0) for one in look)
+    return bool(is_there) and not has_some
+
+
+def _take(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
+    """The code, or else, if the list is to be filled, the id of the last code that was listed."""
+    told = _call(TAKE, campaign.pk, user_id, seconds_kept(campaign))
+    match told:
+        case [b"code", code]:
+            return code.decode(), None
+        case [b"fill", cursor]:
+            return None, int(cursor)
+        case [b"nothing"]:
+            return None, None
+    raise Unavailable("This campaign's codes come from Redis, and it is away; nothing was done.")
+
+
+@lru_cache(maxsize=LISTS)
+def _filling(campaign_id: int) -> threading.Lock:
+    """One thread of a process fills a list, and the others wait for it: they would read the same codes."""
+    return threading.Lock()
+
+
+def _call(script: str, campaign_id: int, *arguments: str | int) -> Any:
+    """What the script says; None when Redis is away."""
+    keys = _keys(campaign_id)
+    with _calls:
+        return redis_client.attempt(
+            lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None
+        )
+
+
+def _keys(campaign_id: int) -> list[str]:
+    return [key(campaign_id, name) for name in NAMES]

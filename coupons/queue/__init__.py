@@ -1,0 +1,1 @@
+"""The strategy `queue`: tickets, the stream in Redis, the worker that serves it, settlement, recovery."""

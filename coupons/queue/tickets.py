@@ -1,0 +1,221 @@
+"""Queue tickets: an account's place in the line of a campaign, as the database keeps it.
+
+A number is drawn in Redis, and durable once its ticket is written here. Tickets are written and settled
+only while the campaign's row is locked, so whoever holds it sees each as it is.
+"""
+
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
+
+from coupons.allocation import eligibility
+from coupons.allocation.eligibility import Outcome
+from coupons.allocation.writes import Asker, Confirming, Issued, Queued
+from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.queue.stream import Place
+from shop import clock
+from shop.concurrency.group_commit import Batcher
+from shop.db import transactions
+from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
+
+Status = QueueTicket.Status
+# So many of the first who wait are counted one by one; after them numbers follow without gaps.
+COUNTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Nothing stands in the way of a ticket of this campaign; `last_number` is the last that waits by now."""
+
+    campaign: Campaign
+    last_number: int
+
+
+Seen = Issued | Confirming | Queued | Free
+
+
+def look(campaign_id: int, askers: Sequence[Asker]) -> list[Seen | FirstcomeError]:
+    """What each of these accounts has of the campaign: a coupon, a waiting ticket, or why it gets neither."""
+    campaign, now = Campaign.objects.get(pk=campaign_id), clock.now()
+    user_ids = {asker.user_id for asker in askers}
+    had = eligibility.had_before(campaign, user_ids)
+    waiting = _waiting_of(campaign, user_ids)
+    newcomers = user_ids - had.keys() - waiting.keys()
+    free = Free(campaign, _last_waiting(campaign_id) if newcomers else 0)
+
+    def found(user_id: int) -> Seen | FirstcomeError:
+        thing, ticket = had.get(user_id), waiting.get(user_id)
+        if thing and (isinstance(thing, Coupon) or not ticket):
+            return eligibility.owed(campaign, thing)
+        return ticket or eligibility.refusal(campaign, now) or free
+
+    return [found(asker.user_id) for asker in askers]
+
+
+def waiting_of(campaign: Campaign, user_id: int) -> Queued | None:
+    """The account's first waiting ticket of the campaign."""
+    return _waiting_of(campaign, [user_id]).get(user_id)
+
+
+def write(campaign_id: int, places: Sequence[Place]) -> list[Queued]:
+    """Write the tickets of these places, unless they are there, inside the caller's transaction.
+
+    One answer for each, as the ticket stands: an issuer may have settled it already.
+    """
+    campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+    written = written_ones(campaign, places)
+    numbers = _first_numbers(campaign_id)
+    return [_queued(written[place.ticket_id], numbers) for place in places]
+
+
+def written_ones(campaign: Campaign, places: Sequence[Place]) -> dict[UUID, QueueTicket]:
+    """The tickets of these places by id, written where they are missing. The campaign is locked."""
+    transactions.assert_inside()
+    rows = QueueTicket.objects.select_related("coupon").filter(pk__in=[one.ticket_id for one in places])
+    written = {ticket.pk: ticket for ticket in rows}
+    fresh = {one.ticket_id: one for one in places if one.ticket_id not in written}
+    tickets = [
+        QueueTicket(
+            id=one.ticket_id,
+            campaign=campaign,
+            account_id=one.user_id,
+            number=one.number,
+            created_at=one.at,
+        )
+        for one in fresh.values()
+    ]
+    QueueTicket.objects.bulk_create(tickets)
+    written |= {ticket.pk: ticket for ticket in tickets}
+    return {pk: _tied(ticket, campaign) for pk, ticket in written.items()}
+
+
+def settle(outcomes: Mapping[UUID, Outcome]) -> None:
+    """Write what became of these waiting tickets.
+
+    One whose partner is still asked, or is being told to forget its slot, goes on waiting.
+    """
+    transactions.assert_inside()
+    ids: dict[Status, list[UUID]] = {}
+    for ticket_id, outcome in outcomes.items():
+        ids.setdefault(_status(outcome), []).append(ticket_id)
+    waiting = QueueTicket.objects.filter(status=Status.WAITING)
+    coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
+    for status in (Status.SOLD_OUT, Status.FAILED):
+        if status in ids:
+            waiting.filter(pk__in=ids[status]).update(status=status)
+    if Status.ISSUED in ids:
+        issued = waiting.filter(pk__in=ids[Status.ISSUED])
+        issued.update(status=Status.ISSUED, coupon=Subquery(coupon.values("pk")))
+
+
+def require_owner(queued: Queued, owner_id: int | None) -> Queued:
+    """The ticket, if it is this account's; with None anyone's. Raises `NotFound`."""
+    if owner_id not in (None, queued.ticket.account_id):
+        raise _not_found(queued.ticket.pk)
+    return queued
+
+
+def _read(ticket_ids: Sequence[UUID]) -> list[Queued | NotFound]:
+    """These tickets as they stand, by two statements and one more for each campaign that has some waiting."""
+    found = QueueTicket.objects.select_related("coupon__campaign").in_bulk(ticket_ids)
+    campaigns = {ticket.campaign_id for ticket in found.values() if ticket.status == Status.WAITING}
+    numbers = {campaign_id: _first_numbers(campaign_id) for campaign_id in campaigns}
+    return [
+        _queued(found[id], numbers.get(found[id].campaign_id, ())) if id in found else _not_found(id)
+        for id in ticket_ids
+    ]
+
+
+def _not_found(ticket_id: UUID) -> NotFound:
+    return NotFound(f"There is no queue ticket {ticket_id}.")
+
+
+READER: Batcher[UUID, Queued] = Batcher(_read, run=transactions.read)
+"""Tickets that are looked at together are read together."""
+
+
+def waiting_at(campaign_id: int | OuterRef) -> "QuerySet[QueueTicket]":
+    """The tickets that wait for the campaign."""
+    return QueueTicket.objects.filter(campaign_id=campaign_id, status=Status.WAITING)
+
+
+def waited_for() -> "QuerySet[Campaign]":
+    """The campaigns for which somebody waits."""
+    return Campaign.objects.filter(Exists(waiting_at(OuterRef("pk"))))
+
+
+def count_waiting() -> dict[str, int]:
+    """How many wait, by campaign."""
+    counted = waiting_at(OuterRef("pk")).order_by().values("campaign").annotate(number=Count("pk"))
+    rows = waited_for().annotate(waiting=Subquery(counted.values("number")))
+    return {str(pk): number or 0 for pk, number in rows.values_list("pk", "waiting")}
+
+
+def longest_wait_seconds() -> dict[str, float]:
+    """For how many seconds the first in line has waited, by campaign."""
+    first = waiting_at(OuterRef("pk")).order_by("number").values("created_at")[:1]
+    now = clock.now()
+    rows = waited_for().annotate(since=Subquery(first)).values_list("pk", "since")
+    return {str(pk): (now - since).total_seconds() for pk, since in rows if since}
+
+
+def last_number(campaign_id: int) -> int:
+    """The greatest number that was drawn and written."""
+    last: int | None = QueueTicket.objects.filter(campaign_id=campaign_id).aggregate(last=Max("number"))[
+        "last"
+    ]
+    return last or 0
+
+
+def _waiting_of(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Queued]:
+    """The first waiting tickets of these accounts."""
+    rows = waiting_at(campaign.pk).filter(account_id__in=user_ids).order_by("-number")
+    first = {ticket.account_id: ticket for ticket in rows}
+    numbers = _first_numbers(campaign.pk) if first else []
+    return {user_id: _queued(_tied(ticket, campaign), numbers) for user_id, ticket in first.items()}
+
+
+def _first_numbers(campaign_id: int) -> list[int]:
+    """The numbers of the first who wait, in order."""
+    numbers = waiting_at(campaign_id).order_by("number").values_list("number", flat=True)
+    return list(numbers[:COUNTED])
+
+
+def _last_waiting(campaign_id: int) -> int:
+    """The greatest number of those who wait; 0 when nobody does."""
+    numbers = waiting_at(campaign_id).order_by("-number").values_list("number", flat=True)
+    return numbers.first() or 0
+
+
+def _queued(ticket: QueueTicket, first_numbers: Sequence[int]) -> Queued:
+    is_waiting = ticket.status == Status.WAITING
+    return Queued(ticket, ahead=_ahead(ticket.number, first_numbers) if is_waiting else 0)
+
+
+def _ahead(number: int, first_numbers: Sequence[int]) -> int:
+    """How many of the waiting come before this number."""
+    if len(first_numbers) < COUNTED or number <= first_numbers[-1]:
+        return bisect_left(first_numbers, number)
+    return COUNTED + number - first_numbers[-1] - 1
+
+
+def _tied(ticket: QueueTicket, campaign: Campaign) -> QueueTicket:
+    """The ticket with its campaign loaded, and its coupon's."""
+    ticket.campaign = campaign
+    if ticket.coupon:
+        ticket.coupon.campaign = campaign
+    return ticket
+
+
+def _status(outcome: Outcome) -> Status:
+    match outcome:
+        case Issued():
+            return Status.ISSUED
+        case Confirming() | Unavailable():
+            return Status.WAITING
+        case Rejected(code="sold_out"):
+            return Status.SOLD_OUT
+    return Status.FAILED

@@ -1,0 +1,288 @@
+"""What goes in and out over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from coupons import codes, redemption
+from coupons.allocation.writes import Queued
+from coupons.campaigns import Terms
+from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
+from coupons.pool import Added
+from shop import clock
+from shop.http import openapi
+from shop.http.validation import Amount, Id, Input, Instant, PositiveAmount, Query, Words
+
+MOST_COUPONS = 10**9
+MOST_CODES_AT_ONCE = 100_000
+
+# The contract's ten; which of them there are here: `coupons.issuing.issuing.available_strategies`.
+StrategyName = Literal[
+    "group_commit",
+    "pessimistic",
+    "optimistic",
+    "conditional_update",
+    "spin_lock",
+    "fair_lock",
+    "redis_gate",
+    "code_pool",
+    "queue",
+    "unsafe",
+]
+DiscountType = Literal["amount", "percent"]
+CodeSource = Literal["generated", "pool"]
+CouponStatus = Literal["issued", "held", "redeemed", "expired", "void"]
+TicketStatus = Literal["waiting", "issued", "sold_out", "failed"]
+PoolStatus = Literal["available", "issued", "void"]
+Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
+Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
+Partner = Annotated[str, Field(min_length=1, max_length=64)]
+GivenCode = Annotated[str, Field(pattern=codes.GIVEN_PATTERN)]
+openapi.declare_members(
+    "coupon_not_usable",
+    reason={"type": "string", "enum": sorted(redemption.REASONS), "description": "what is in its way."},
+)
+
+DISCOUNT_COLUMNS = {
+    "type": "discount_type",
+    "value": "discount_value",
+    "min_order_amount": "min_order_amount",
+    "max_discount_amount": "max_discount_amount",
+}
+
+
+class DiscountInput(Input):
+    """`value` is an amount, or a percentage of 1 to 100."""
+
+    type: DiscountType
+    value: PositiveAmount
+    min_order_amount: Amount = 0
+    max_discount_amount: PositiveAmount | None = None
+
+
+class ChangeDiscountInput(Input):
+    """Only what is given changes."""
+
+    type: DiscountType | None = None
+    value: PositiveAmount | None = None
+    min_order_amount: Amount | None = None
+    max_discount_amount: PositiveAmount | None = None
+
+
+class CreateCampaignInput(Input):
+    """Without `opens_at` it opens at once, without `closes_at` it stays open."""
+
+    name: Words
+    strategy: StrategyName = "group_commit"
+    quantity: Quantity
+    opens_at: Instant | None = None
+    closes_at: Instant | None = None
+    code_source: CodeSource = "generated"
+    partner: Partner | None = None
+    discount: DiscountInput
+    coupon_valid_for_days: Days = 30
+
+
+class ChangeCampaignInput(Input):
+    """Only what is given changes."""
+
+    name: Words | None = None
+    strategy: StrategyName | None = None
+    quantity: Quantity | None = None
+    opens_at: Instant | None = None
+    closes_at: Instant | None = None
+    code_source: CodeSource | None = None
+    partner: Partner | None = None
+    discount: ChangeDiscountInput | None = None
+    coupon_valid_for_days: Days | None = None
+
+
+class IssueCouponInput(Input):
+    """`user` is for staff, who issue to another account."""
+
+    campaign: Id
+    user: Id | None = None
+
+
+class VoidCouponInput(Input):
+    reason: Words
+
+
+class AddCodesInput(Input):
+    """Either the codes themselves, or how many to make."""
+
+    codes: Annotated[list[GivenCode], Field(min_length=1)] | None = None
+    count: Annotated[int, Field(ge=1, le=MOST_CODES_AT_ONCE)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "AddCodesInput":
+        if (self.codes is None) == (self.count is None):
+            raise PydanticCustomError("codes_or_count", "Give either codes or count.")
+        return self
+
+
+class RenameCodeInput(Input):
+    code: GivenCode
+
+
+class ListCouponsQuery(Query):
+    status: CouponStatus | None = None
+    campaign: Id | None = None
+    user: Id | None = None
+
+
+class ListCodesQuery(Query):
+    status: PoolStatus | None = None
+
+
+class DiscountBody(BaseModel):
+    type: DiscountType
+    value: int
+    min_order_amount: int
+    max_discount_amount: int | None
+
+
+class CampaignBody(BaseModel):
+    """`remaining` is how many can still be issued; from a pool that is no more than it has codes.
+
+    So a campaign whose pool is smaller than its `quantity` is `sold_out` with its last code, and open again
+    once codes are added.
+    """
+
+    id: int
+    name: str
+    strategy: StrategyName
+    quantity: int
+    issued: int
+    remaining: int
+    opens_at: datetime
+    closes_at: datetime | None
+    code_source: CodeSource
+    partner: str | None
+    discount: DiscountBody
+    coupon_valid_for_days: int
+    status: Literal["scheduled", "open", "sold_out", "closed"]
+
+
+class CouponBody(BaseModel):
+    code: str
+    campaign: int
+    position: int | None
+    status: CouponStatus
+    discount: DiscountBody
+    issued_at: datetime
+    expires_at: datetime
+    order: UUID | None
+
+
+class TicketBody(BaseModel):
+    """`ahead` is how many wait before it; `coupon` is what it led to.
+
+    It is `failed` when the campaign closed meanwhile or its partner refused; then the account may ask again.
+    """
+
+    id: UUID
+    campaign: int
+    status: TicketStatus
+    ahead: int
+    coupon: CouponBody | None
+
+
+class PoolCodeBody(BaseModel):
+    """`position` is that of the coupon which was issued with the code."""
+
+    code: str
+    status: PoolStatus
+    position: int | None
+    added_at: datetime
+
+
+class AddedCodesBody(BaseModel):
+    """How many were added, the codes that existed, and how many the campaign has had in all."""
+
+    added: int
+    skipped: list[str]
+    total: int
+
+
+def terms(asked: CreateCampaignInput | ChangeCampaignInput) -> Terms:
+    """What was given, by the names of the campaign's columns."""
+    given: dict[str, Any] = asked.model_dump(exclude_unset=True)
+    discount = given.pop("discount", {})
+    columns = {DISCOUNT_COLUMNS[name]: value for name, value in discount.items()}
+    return Terms(**given, **columns)  # type: ignore[typeddict-item]
+
+
+def campaign_body(campaign: Campaign) -> dict[str, Any]:
+    return {
+        "id": campaign.pk,
+        "name": campaign.name,
+        "strategy": campaign.strategy,
+        "quantity": campaign.quantity,
+        "issued": campaign.issued,
+        "remaining": max(0, campaign.remaining),
+        "opens_at": campaign.opens_at,
+        "closes_at": campaign.closes_at,
+        "code_source": campaign.code_source,
+        "partner": campaign.partner or None,
+        "discount": _discount(campaign),
+        "coupon_valid_for_days": campaign.coupon_valid_for_days,
+        "status": campaign.status_at(clock.now()),
+    }
+
+
+def coupon_body(coupon: Coupon) -> dict[str, Any]:
+    """The coupon; have its campaign loaded."""
+    return {
+        "code": coupon.code,
+        "campaign": coupon.campaign_id,
+        "position": coupon.position,
+        "status": coupon.status_at(clock.now()),
+        "discount": _discount(coupon.campaign),
+        "issued_at": coupon.issued_at,
+        "expires_at": coupon.expires_at,
+        "order": coupon.order_id,
+    }
+
+
+def ticket_body(queued: Queued) -> dict[str, Any]:
+    ticket = queued.ticket
+    return {
+        "id": str(ticket.pk),
+        "campaign": ticket.campaign_id,
+        "status": ticket.status,
+        "ahead": queued.ahead,
+        "coupon": coupon_body(ticket.coupon) if ticket.coupon else None,
+    }
+
+
+def code_body(code: PoolCode) -> dict[str, Any]:
+    """The code; have its coupon loaded."""
+    return {
+        "code": code.code,
+        "status": _pool_status(code),
+        "position": code.coupon.position if code.coupon else None,
+        "added_at": code.added_at,
+    }
+
+
+def _pool_status(code: PoolCode) -> str:
+    """As staff see it: a code in flight may yet come back, so it isn't issued."""
+    is_in_flight = code.status == PoolCode.Status.IN_FLIGHT
+    return PoolCode.Status.AVAILABLE if is_in_flight else code.status
+
+
+def added_body(added: Added) -> dict[str, Any]:
+    return {"added": added.added, "skipped": added.skipped, "total": added.total}
+
+
+def _discount(campaign: Campaign) -> dict[str, Any]:
+    return {
+        "type": campaign.discount_type,
+        "value": campaign.discount_value,
+        "min_order_amount": campaign.min_order_amount,
+        "max_discount_amount": campaign.max_discount_amount,
+    }

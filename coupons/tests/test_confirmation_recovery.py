@@ -1,0 +1,411 @@
+"""Following up: callers that died or left, partners that forget, answers that come too late."""
+
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from coupons import partners, pool, sweeping
+from coupons.allocation import writes
+from coupons.allocation.writes import Confirming
+from coupons.issuing import issuing
+from coupons.issuing.issuing import STRATEGIES
+from coupons.models import Campaign, Confirmation, PoolCode
+from coupons.partners import confirmation_recovery, confirming, patience
+from coupons.partners.contract import Partner, Said
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import asking, told
+from coupons.tests.own_partner import (
+    NAME,
+    issued,
+    own_partner,
+    partner_process,
+    partner_that,
+    registered,
+)
+from scripts import ports
+from scripts.tests.simulator import Simulator
+from shop.errors import FirstcomeError, Unavailable
+from shop.observability import gauges
+from shop.tests.racing import race, wait_until
+from shop.tests.second_process import another_process
+from shop.tests.waiting import in_background
+
+__all__ = ["own_partner", "partner_process"]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TAKES_A_SLOT = """
+from coupons.issuing.issuing import STRATEGIES
+STRATEGIES["group_commit"](campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+ASKS_AND_STOPS = """
+from coupons import verdicts
+def stop(slot, **more):
+    print("ready", flush=True)
+    sys.stdin.readline()
+verdicts.confirm = verdicts.give_back = stop
+from coupons import issuing
+issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
+"""
+GIVES_UP_AND_STOPS = """
+from coupons import following_up
+def stop(cases_or_case):
+    print("ready", flush=True)
+    sys.stdin.readline()
+following_up._cancel = stop
+following_up.follow_up()
+"""
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    made = CampaignFactory.create(partner=NAME, code_source="pool", quantity=3)
+    pool.generate(campaign_id=made.pk, count=3)
+    return made
+
+
+@pytest.fixture
+def user_id() -> int:
+    return accounts(1)[0]
+
+
+def slot_of(campaign: Campaign, user_id: int) -> Confirming:
+    """A slot that is taken, and about which nobody has asked the partner yet."""
+    outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
+    assert isinstance(outcome, Confirming)
+    return outcome
+
+
+def let_time_pass(seconds: float) -> None:
+    """Have every slot be taken that much earlier, and due for the sweeper."""
+    Confirmation.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+    for row in Confirmation.objects.all():
+        taken_at = row.taken_at - timedelta(seconds=seconds)
+        Confirmation.objects.filter(pk=row.pk).update(taken_at=taken_at)
+
+
+def sweep_later(seconds: float = 0) -> int:
+    let_time_pass(seconds)
+    return confirmation_recovery.follow_up()
+
+
+def codes_by_status() -> dict[str, int]:
+    statuses = PoolCode.objects.values_list("status", flat=True)
+    return {status: list(statuses).count(status) for status in set(statuses)}
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=10)
+
+
+@contextmanager
+def nobody_there(settings: LazySettings) -> Iterator[None]:
+    """Where the partner was nobody answers, until the block ends."""
+    there = settings.PARTNER_URL
+    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
+    yield
+    settings.PARTNER_URL = there
+    patience.forget()
+
+
+def test_a_process_killed_between_commit_and_question_leaves_a_slot_that_is_confirmed(
+    campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
+) -> None:
+    with another_process(TAKES_A_SLOT, str(campaign.pk), str(user_id)) as process:
+        kill(process)
+    assert registered(own_partner) == []
+    assert codes_by_status() == {"available": 2, "in_flight": 1}
+    assert broken() == {}
+
+    row = Confirmation.objects.get()
+    assert row.next_attempt_at - row.taken_at == timedelta(seconds=writes.CALLERS_SECONDS)
+    assert sweep_later() == 1
+
+    assert told([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"again": 1}
+    assert registered(own_partner) == issued()
+    assert broken() == {}
+
+
+def test_a_process_killed_between_question_and_writing_leaves_a_slot_that_is_confirmed(
+    campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
+) -> None:
+    with another_process(
+        ASKS_AND_STOPS, str(campaign.pk), str(user_id), PARTNER_URL=settings.PARTNER_URL
+    ) as process:
+        kill(process)
+    assert len(registered(own_partner)) == 1
+    assert issued() == []
+
+    # Whoever is back before the sweeper has it at once, by the same key.
+    assert told([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
+    assert sweep_later() == 0
+    assert registered(own_partner) == issued()
+    assert own_partner.get("/registrations")[1]["results"][0]["asked"] == 2
+    assert broken() == {}
+
+
+def test_a_process_killed_with_a_refusal_in_hand_leaves_a_slot_that_goes_back(
+    campaign: Campaign, user_id: int, settings: LazySettings, tmp_path: Path
+) -> None:
+    with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
+        with another_process(
+            ASKS_AND_STOPS, str(campaign.pk), str(user_id), PARTNER_URL=settings.PARTNER_URL
+        ) as process:
+            kill(process)
+        assert codes_by_status() == {"available": 2, "in_flight": 1}
+        assert sweep_later() == 1
+    assert codes_by_status() == {"available": 3}
+    assert not Confirmation.objects.exists()
+    assert broken() == {}
+
+
+def test_a_sweeper_killed_between_giving_up_and_telling_the_partner_is_followed_by_the_next(
+    campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
+) -> None:
+    slot = slot_of(campaign, user_id)
+    let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
+    with another_process(GIVES_UP_AND_STOPS, PARTNER_URL=settings.PARTNER_URL) as process:
+        kill(process)
+    assert Confirmation.objects.get().is_cancelled
+    with pytest.raises(Unavailable):
+        confirming.ask(slot)
+    with pytest.raises(Unavailable):
+        issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+
+    # The first of them had asked by a key that was being given up, and the partner has it registered.
+    assert sweep_later() == 1
+    assert (registered(own_partner), issued()) == ([], [])
+    assert codes_by_status() == {"available": 3}
+    assert told([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
+    assert registered(own_partner) == issued()
+    assert broken() == {}
+
+
+def test_a_registration_that_lands_after_giving_up_is_barred(
+    campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
+) -> None:
+    slot = slot_of(campaign, user_id)
+    assert sweep_later(settings.PARTNER_GIVE_UP_SECONDS + 1) == 1
+
+    with pytest.raises(FirstcomeError) as refused:
+        confirming.ask(slot)
+
+    assert refused.value.code == "partner_failed"
+    assert (registered(own_partner), issued()) == ([], [])
+    assert codes_by_status() == {"available": 3}
+    assert broken() == {}
+
+
+class Pausing:
+    """The partner, whose answer to a registration is held until it is let go."""
+
+    def __init__(self, partner: Partner) -> None:
+        self.partner = partner
+        self.has_registered, self.may_answer = threading.Event(), threading.Event()
+
+    def register(self, key: UUID, code: str) -> Said:
+        said = self.partner.register(key, code)
+        self.has_registered.set()
+        assert self.may_answer.wait(20)
+        return said
+
+    def find(self, key: UUID) -> Said:
+        """As of before the registration: it was on its way."""
+        return Said.UNKNOWN
+
+    def cancel(self, key: UUID) -> Said:
+        return self.partner.cancel(key)
+
+
+@pytest.fixture
+def pausing(own_partner: Simulator, monkeypatch: pytest.MonkeyPatch) -> Pausing:
+    partner = partners.named(NAME)
+    assert partner
+    slow = Pausing(partner)
+    monkeypatch.setitem(partners.PARTNERS, NAME, lambda: slow)
+    return slow
+
+
+def test_who_hears_yes_of_a_slot_that_is_given_up_gets_no_coupon(
+    campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings, pausing: Pausing
+) -> None:
+    asking_for_it = in_background(asking(campaign.pk, [user_id])[0])
+    assert pausing.has_registered.wait(10)
+    assert sweep_later(settings.PARTNER_GIVE_UP_SECONDS + 1) == 1
+    pausing.may_answer.set()
+
+    with pytest.raises(FirstcomeError) as refused:
+        asking_for_it.result(timeout=20)
+    assert refused.value.code == "partner_failed"
+    assert (registered(own_partner), issued()) == ([], [])
+    assert broken() == {}
+
+
+def test_telling_the_partner_first_would_leave_a_coupon_that_it_does_not_know(
+    campaign: Campaign, user_id: int, own_partner: Simulator, pausing: Pausing
+) -> None:
+    """The twin: the partner is told to forget the key, and a crash comes before we wrote that down."""
+    asking_for_it = in_background(asking(campaign.pk, [user_id])[0])
+    assert pausing.has_registered.wait(10)
+    partners_own = pausing.partner
+    assert partners_own.cancel(Confirmation.objects.get().key) is Said.CANCELLED
+    pausing.may_answer.set()
+
+    assert asking_for_it.result(timeout=20).is_new
+    assert registered(own_partner) != issued()
+
+
+def test_what_the_partner_never_heard_of_is_registered_by_the_sweeper(
+    campaign: Campaign, user_id: int, settings: LazySettings, tmp_path: Path
+) -> None:
+    with partner_that("--lost-rate", "1", folder=tmp_path, settings=settings) as losing:
+        settings.PARTNER_TIMEOUT_SECONDS = 0.3
+        assert told([*race(asking(campaign.pk, [user_id]))]) == {"unavailable": 1}
+        assert sweep_later() == 0
+        assert registered(losing) == []
+    with partner_that(folder=tmp_path, settings=settings) as mended:
+        assert sweep_later() == 1
+        assert registered(mended) == issued() != []
+    assert positions(campaign) == [1]
+    assert broken() == {}
+
+
+def test_callers_and_sweepers_at_once_make_one_coupon_of_each_slot(
+    own_partner: Simulator, settings: LazySettings
+) -> None:
+    campaign = CampaignFactory.create(partner=NAME, code_source="pool", quantity=40)
+    pool.generate(campaign_id=campaign.pk, count=40)
+    everyone = accounts(40)
+    with nobody_there(settings):
+        taken = [slot_of(campaign, user_id) for user_id in everyone]
+    let_time_pass(0)
+
+    sweepers = [confirmation_recovery.follow_up] * 4
+    outcomes = race([*asking(campaign.pk, everyone), *asking(campaign.pk, everyone), *sweepers])
+
+    counted = told(outcomes[:80])
+    assert set(counted) <= {"new", "again", "unavailable"}, counted
+    assert counted["new"] + sum(outcomes[80:]) >= 40
+    sweep_later()
+    assert len(taken) == 40
+    assert positions(campaign) == list(range(1, 41))
+    assert registered(own_partner) == issued()
+    assert broken() == {}
+
+
+def test_a_partner_that_is_away_costs_a_sweep_little_and_nobody_their_slot(
+    own_partner: Simulator, settings: LazySettings
+) -> None:
+    campaign = CampaignFactory.create(partner=NAME, quantity=200)
+    taken = race([lambda id=id: slot_of(campaign, id) for id in accounts(200)])
+    assert len(taken) == 200
+    with hanging_partner(settings):
+        let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
+        began = time.monotonic()
+        assert sweeping.sweep() == 0
+        assert time.monotonic() - began < confirmation_recovery.SECONDS + 5
+        assert not Confirmation.objects.filter(is_cancelled=True).exists()
+        assert not Confirmation.objects.filter(attempts=0).exists()
+        assert confirmation_recovery.follow_up() == 0, "nothing is due"
+    patience.forget()
+    Confirmation.objects.update(taken_at=timezone.now())
+    assert sweep_later() == 200
+    assert registered(own_partner) == issued()
+    assert broken() == {}
+
+
+def test_a_hanging_partner_keeps_few_threads_and_those_not_for_long(
+    own_partner: Simulator, settings: LazySettings
+) -> None:
+    """60 ask at once, 3 may wait: each is told within the time-out and the wait for a place."""
+    settings.WEB_THREADS, settings.PARTNER_TIMEOUT_SECONDS = 8, 0.5
+    patience.forget()
+    campaign = CampaignFactory.create(partner=NAME, quantity=100)
+    with hanging_partner(settings) as connected:
+        began = time.monotonic()
+        outcomes = race(asking(campaign.pk, accounts(60)))
+        assert time.monotonic() - began < 10
+        assert set(told(outcomes)) <= {"unavailable", "partner_failed"}
+        # One that was just given up may still be counted beside the next; without a limit it would be 60.
+        assert connected() <= 2 * 3
+    assert broken() == {}
+
+
+def test_while_one_tries_whether_a_partner_is_back_nobody_else_takes_a_slot(
+    own_partner: Simulator, settings: LazySettings
+) -> None:
+    campaign = CampaignFactory.create(partner=NAME, quantity=100)
+    with hanging_partner(settings):
+        settings.PARTNER_TIMEOUT_SECONDS = 0.2
+        race(asking(campaign.pk, accounts(patience.FAILURES)))
+        assert patience.is_away(NAME)
+        wait_until(lambda: not patience.is_away(NAME))
+        settings.PARTNER_TIMEOUT_SECONDS = 10.0
+        trying = in_background(asking(campaign.pk, accounts(1))[0])
+        wait_until(lambda: Confirmation.objects.count() == patience.FAILURES + 1)
+        wait_until(lambda: patience.is_away(NAME), seconds=5)
+
+        assert told(race(asking(campaign.pk, accounts(20)))) == {"unavailable": 20}
+
+        assert Confirmation.objects.count() == patience.FAILURES + 1
+        settings.PARTNER_TIMEOUT_SECONDS = 0.2
+    assert isinstance(trying.exception(20), Unavailable)
+    assert broken() == {}
+
+
+@contextmanager
+def hanging_partner(settings: LazySettings) -> Iterator[Any]:
+    """A partner that takes connections and says nothing. Yields how many it had at once, at most."""
+    there = settings.PARTNER_URL
+    with socket.create_server((ports.HOST, 0), backlog=1_000) as server:
+        settings.PARTNER_URL = f"http://{ports.HOST}:{server.getsockname()[1]}"
+        open_now: set[socket.socket] = set()
+        most = [0]
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                open_now.add(client)
+                most[0] = max(most[0], len(open_now))
+                threading.Thread(target=keep, args=[client], daemon=True).start()
+
+        def keep(client: socket.socket) -> None:
+            # A reset by the shop, which leaves when its time is over, is an end as any other.
+            with suppress(OSError):
+                while client.recv(4096):
+                    pass
+            open_now.discard(client)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield lambda: most[0]
+        server.shutdown(socket.SHUT_RDWR)
+    settings.PARTNER_URL = there
+    patience.forget()
+
+
+def test_what_waits_is_told_in_metrics(campaign: Campaign, user_id: int, own_partner: Simulator) -> None:
+    slot_of(campaign, user_id)
+    let_time_pass(100)
+
+    lines = dict(line.rsplit(" ", 1) for line in gauges.exposition().decode().splitlines() if line[0] != "#")
+
+    assert float(lines["firstcome_coupons_confirming"]) == 1
+    assert 100 <= float(lines["firstcome_coupons_confirming_oldest_seconds"]) < 200

@@ -1,0 +1,201 @@
+"""The list of a pool's codes in a real Redis: taken once, filled once, settled once, healed."""
+
+from typing import Any
+
+import pytest
+from redis.crc import key_slot
+
+from coupons import pool, rebuilding, reopening
+from coupons.models import Campaign, PoolCode
+from coupons.pool_list import healing, pool_list
+from coupons.redis_keys import key
+from coupons.tests.factories import CampaignFactory
+from shop.redis import redis_client
+from shop.tests.commands import run, run_json
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(strategy="code_pool", code_source="pool", quantity=1_000)
+
+
+def add(campaign: Campaign, *codes: str) -> None:
+    pool.add(campaign_id=campaign.pk, codes=codes)
+
+
+def take(campaign: Campaign, user_id: int) -> str | None:
+    return pool_list.take(campaign, user_id=user_id)
+
+
+def settle(campaign: Campaign, user_id: int, code: str, *, is_spent: bool) -> bool:
+    return pool_list.settle(campaign.pk, user_id=user_id, code=code, is_spent=is_spent)
+
+
+def shown(campaign: Campaign, name: str = "codes") -> list[str]:
+    codes: Any = redis_client.client().lrange(key(campaign.pk, name), 0, -1)
+    return [code.decode() for code in codes]
+
+
+def make_available(campaign: Campaign, status: str, code: str) -> None:
+    PoolCode.objects.filter(campaign=campaign, code=code).update(status=status)
+
+
+def test_codes_are_taken_in_the_order_of_the_pool_and_stay_in_flight_until_settled(
+    campaign: Campaign,
+) -> None:
+    add(campaign, "A", "B", "C")
+
+    assert [take(campaign, user_id) for user_id in (1, 2, 3, 4)] == ["A", "B", "C", None]
+    assert shown(campaign, "codes-in-flight") == ["A", "B", "C"]
+    assert settle(campaign, 1, "A", is_spent=True)
+    assert settle(campaign, 2, "B", is_spent=False)
+    assert (shown(campaign), shown(campaign, "codes-in-flight")) == (["B"], ["C"])
+    assert take(campaign, 5) == "B"
+
+
+def test_what_is_settled_twice_is_settled_once(campaign: Campaign) -> None:
+    add(campaign, "A")
+    take(campaign, 1)
+
+    assert [settle(campaign, 1, "A", is_spent=False) for _ in range(3)] == [True, False, False]
+    assert shown(campaign) == ["A"]
+    assert take(campaign, 2) == "A"
+    assert not settle(campaign, 1, "A", is_spent=True)
+    assert shown(campaign, "codes-in-flight") == ["A"]
+
+
+def test_an_account_that_asks_50_times_at_once_holds_one_code(campaign: Campaign) -> None:
+    add(campaign, "A", "B", "C")
+
+    assert set(race([lambda: take(campaign, 1)] * 50)) == {"A"}
+    assert shown(campaign) == ["B", "C"]
+
+
+def test_a_list_that_many_fill_at_once_has_each_code_once(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_list, "CHUNK", 7)
+    pool.generate(campaign_id=campaign.pk, count=100)
+    fillers = [lambda: pool_list.fill(campaign, after_id=0)] * 20
+
+    filled = race(fillers)
+    taken = race([lambda user_id=user_id: take(campaign, user_id) for user_id in range(120)])
+
+    assert sorted(filled) == [0] * 19 + [7]
+    given = [code for code in taken if code is not None]
+    assert len(set(given)) == len(given) == 100
+
+
+def test_a_list_filled_without_looking_at_its_marker_has_codes_twice(campaign: Campaign) -> None:
+    """The naive twin: whoever finds it empty lists what the database says is available."""
+    add(campaign, "A", "B")
+    listing = key(campaign.pk, "codes")
+
+    for _ in range(2):
+        redis_client.client().rpush(listing, *campaign.pool.order_by("pk").values_list("code", flat=True))
+
+    assert [take(campaign, user_id) for user_id in range(4)] == ["A", "B", "A", "B"]
+
+
+def test_an_empty_list_is_looked_after_once_a_second_and_at_once_when_codes_were_added(
+    campaign: Campaign, django_assert_num_queries: Any
+) -> None:
+    assert take(campaign, 1) is None
+    with django_assert_num_queries(0):
+        assert take(campaign, 1) is None
+    add(campaign, "A")
+    assert take(campaign, 1) == "A"
+
+
+def test_a_list_that_redis_lost_is_read_again_without_what_is_given(
+    campaign: Campaign, redis_server: Any
+) -> None:
+    add(campaign, "A", "B", "C")
+    take(campaign, 1)
+    make_available(campaign, "in_flight", "A")
+    redis_server.flushdb()
+
+    assert [take(campaign, user_id) for user_id in (2, 3, 4)] == ["B", "C", None]
+
+
+def test_what_comes_back_goes_first_where_there_is_a_list(campaign: Campaign) -> None:
+    add(campaign, "A", "B")
+    reopening.slot_came_back(campaign_id=campaign.pk, user_id=1, code="A")
+    assert shown(campaign) == []
+
+    take(campaign, 1)
+    reopening.slot_came_back(campaign_id=campaign.pk, user_id=1, code="A")
+    assert shown(campaign) == ["A", "B"]
+
+
+def test_what_the_dead_took_goes_back_and_what_they_were_given_does_not(campaign: Campaign) -> None:
+    add(campaign, "A", "B", "C")
+    before = healing.GIVEN_BACK._value.get()
+    for user_id in (1, 2):
+        take(campaign, user_id)
+    make_available(campaign, "in_flight", "A")
+
+    assert healing.sweep() == 0
+    assert shown(campaign, "codes-in-flight") == ["A", "B"]
+    assert healing.sweep(after_seconds=0) == 2
+    assert (shown(campaign), shown(campaign, "codes-in-flight")) == (["B", "C"], [])
+    assert healing.GIVEN_BACK._value.get() - before == 1
+
+
+def test_a_list_that_lost_a_code_is_begun_anew(campaign: Campaign) -> None:
+    add(campaign, "A")
+    take(campaign, 1)
+    redis_client.client().delete(key(campaign.pk, "codes-in-flight"), key(campaign.pk, "codes-takers"))
+    assert take(campaign, 2) is None
+
+    healing.sweep()
+
+    assert take(campaign, 2) == "A"
+
+
+def test_a_list_that_is_only_used_up_is_left_alone(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(campaign, "A")
+    take(campaign, 1)
+    make_available(campaign, "in_flight", "A")
+    settle(campaign, 1, "A", is_spent=True)
+
+    healing.sweep()
+
+    assert redis_client.client().exists(key(campaign.pk, "codes-listed-up-to"))
+
+
+def test_rebuild_redis_lists_the_codes_of_open_campaigns_anew(campaign: Campaign) -> None:
+    add(campaign, "A", "B", "C")
+    closed = CampaignFactory.create(strategy="code_pool", code_source="pool", closed=True)
+    CampaignFactory.create(code_source="pool")
+    redis_client.client().rpush(key(campaign.pk, "codes"), "NONSENSE")
+
+    assert run_json("rebuild_redis") == (0, {"dropped": 1, "codes_listed": 3})
+    assert shown(campaign) == ["A", "B", "C"]
+    assert run("rebuild_redis") == (0, "2 keys dropped from Redis. 3 codes listed anew.\n")
+    assert shown(closed) == []
+
+
+def test_what_is_in_flight_is_not_listed_by_a_rebuild(campaign: Campaign) -> None:
+    add(campaign, "A", "B")
+    take(campaign, 1)
+
+    assert rebuilding.rebuild() == {"codes_listed": 1}
+    assert shown(campaign) == ["B"]
+
+
+def test_all_keys_of_a_list_live_in_one_slot_of_a_cluster_and_die_in_the_end(campaign: Campaign) -> None:
+    add(campaign, "A", "B")
+    take(campaign, 1)
+    pool_list.fill(campaign, after_id=10**9)
+
+    keys: Any = redis_client.client().keys("firstcome:*codes*")
+
+    assert len(keys) == 5
+    assert len({key_slot(one) for one in keys}) == 1
+    assert all(0 < redis_client.client().ttl(one) <= 24 * 3600 for one in keys)

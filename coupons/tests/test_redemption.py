@@ -1,0 +1,267 @@
+"""Coupons in orders: what they take off, and that one order at most has each."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from threading import Barrier
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.db.transaction import TransactionManagementError
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from coupons import redemption
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.tests.laws import broken
+from shop.db import transactions
+from shop.errors import Rejected
+from shop.tests.racing import race
+
+NOW = timezone.now()
+
+
+def take_off(coupon: Coupon | None, items_amount: int, **asked: Any) -> int:
+    owner = asked.pop("account_id", coupon.account_id if coupon else 1)
+    return redemption.discount_amount(coupon, account_id=owner, items_amount=items_amount, now=NOW, **asked)
+
+
+def reason(coupon: Coupon | None, items_amount: int = 10_000, **asked: Any) -> str:
+    with pytest.raises(Rejected) as refused:
+        take_off(coupon, items_amount, **asked)
+    assert refused.value.code == "coupon_not_usable"
+    return str(refused.value.extra["reason"])
+
+
+def hold(code: str, order_id: UUID) -> UUID:
+    """What placing an order does with its coupon."""
+
+    def work() -> UUID:
+        coupon = redemption.usable([code])[code]
+        redemption.discount_amount(
+            coupon, account_id=coupon.account_id, items_amount=5_000, now=timezone.now()
+        )
+        redemption.hold({coupon: order_id})
+        return order_id
+
+    return transactions.run(work, transactions.KEYED)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("terms", "items_amount", "expected"),
+    [
+        ({"discount_type": "amount", "discount_value": 1_000}, 5_000, 1_000),
+        ({"discount_type": "amount", "discount_value": 1_000}, 1_000, 1_000),
+        ({"discount_type": "amount", "discount_value": 1_000}, 999, 999),
+        ({"discount_type": "amount", "discount_value": 1_000}, 0, 0),
+        ({"discount_type": "amount", "discount_value": 1_000, "max_discount_amount": 600}, 5_000, 600),
+        ({"discount_type": "percent", "discount_value": 10}, 5_000, 500),
+        ({"discount_type": "percent", "discount_value": 10}, 5_009, 500),
+        ({"discount_type": "percent", "discount_value": 33}, 100, 33),
+        ({"discount_type": "percent", "discount_value": 33}, 2, 0),
+        ({"discount_type": "percent", "discount_value": 100}, 5_009, 5_009),
+        ({"discount_type": "percent", "discount_value": 50, "max_discount_amount": 700}, 1_399, 699),
+        ({"discount_type": "percent", "discount_value": 50, "max_discount_amount": 700}, 9_999, 700),
+        ({"discount_type": "percent", "discount_value": 29}, 10**17 + 3, 29 * 10**15),
+        ({"min_order_amount": 5_000}, 5_000, 1_000),
+    ],
+)
+def test_what_a_coupon_takes_off(terms: dict[str, Any], items_amount: int, expected: int) -> None:
+    coupon = coupon_of(CampaignFactory.create(**terms))
+
+    amount = take_off(coupon, items_amount)
+
+    assert amount == expected
+    assert isinstance(amount, int)
+
+
+@pytest.mark.django_db
+def test_why_a_coupon_is_not_usable() -> None:
+    campaign = CampaignFactory.create(min_order_amount=5_000)
+    first, second = order_ids(2)
+
+    assert reason(None) == "not_found"
+    assert reason(coupon_of(campaign), account_id=10**9) == "not_found"
+    assert reason(coupon_of(campaign, status="held", order_id=first)) == "held"
+    assert reason(coupon_of(campaign, status="redeemed", order_id=second)) == "redeemed"
+    assert reason(coupon_of(campaign, status="void")) == "void"
+    assert reason(coupon_of(campaign, expires_at=NOW)) == "expired"
+    assert reason(coupon_of(campaign), items_amount=4_999) == "below_minimum"
+    assert reason(coupon_of(campaign, status="void"), account_id=10**9) == "not_found"
+    assert take_off(coupon_of(campaign, expires_at=NOW + timedelta(microseconds=1)), 5_000) == 1_000
+
+
+@pytest.mark.django_db
+def test_usable_coupons_come_by_their_codes_with_their_campaigns() -> None:
+    one, other = coupon_of(CampaignFactory.create()), coupon_of(CampaignFactory.create())
+
+    with CaptureQueriesContext(connection) as captured:
+        found = redemption.usable([one.code, other.code, "NONE"])
+        assert {code: coupon.campaign.name for code, coupon in found.items()} == {
+            one.code: one.campaign.name,
+            other.code: other.campaign.name,
+        }
+
+    assert len(captured) == 2
+    assert redemption.usable([]) == {}
+
+
+@pytest.mark.django_db
+def test_any_number_is_held_by_one_statement_and_seen_held_at_once() -> None:
+    campaign = CampaignFactory.create()
+    orders = order_ids(20)
+    codes = [coupon_of(campaign).code for _ in orders]
+    found = redemption.usable(codes)
+    wanted = dict(zip((found[code] for code in codes), orders, strict=True))
+
+    with CaptureQueriesContext(connection) as captured:
+        redemption.hold(wanted)
+
+    assert len(captured) == 1
+    assert reason(found[codes[0]]) == "held"
+    rows = Coupon.objects.filter(status="held").values_list("code", "order_id")
+    assert dict(rows) == dict(zip(codes, orders, strict=True))
+    assert broken() == {}
+
+
+@pytest.mark.django_db
+def test_a_coupon_that_is_not_issued_any_more_is_not_held() -> None:
+    coupon = coupon_of(CampaignFactory.create(), status="void")
+
+    with pytest.raises(RuntimeError):
+        redemption.hold({coupon: order_ids(1)[0]})
+
+
+@pytest.mark.django_db
+def test_held_coupons_are_given_back_once() -> None:
+    campaign = CampaignFactory.create()
+    orders = order_ids(3)
+    codes = [coupon_of(campaign).code for _ in orders]
+    for code, order_id in zip(codes, orders, strict=True):
+        hold(code, order_id)
+
+    assert redemption.give_back(orders[:2]) == 2
+    assert redemption.give_back(orders[:2]) == 0
+    assert redemption.redeem(orders[:2]) == 0
+    assert list(Coupon.objects.order_by("pk").values_list("status", "order_id")) == [
+        ("issued", None),
+        ("issued", None),
+        ("held", orders[2]),
+    ]
+    assert broken() == {}
+
+
+@pytest.mark.django_db
+def test_held_coupons_are_redeemed_once_and_stay_so() -> None:
+    order_id = order_ids(1)[0]
+    code = coupon_of(CampaignFactory.create()).code
+    hold(code, order_id)
+
+    assert redemption.redeem([order_id]) == 1
+    assert redemption.redeem([order_id]) == 0
+    assert redemption.give_back([order_id]) == 0
+    assert Coupon.objects.get().status == "redeemed"
+    assert broken() == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
+def test_a_refunded_coupon_is_given_back_unless_it_expired(left: timedelta, status: str) -> None:
+    order_id = order_ids(1)[0]
+    coupon = coupon_of(CampaignFactory.create())
+    hold(coupon.code, order_id)
+    redemption.redeem([order_id])
+    now: datetime = coupon.expires_at - left
+
+    given_back = [redemption.give_back_redeemed(order_id, now=now) for _ in range(2)]
+
+    assert given_back == [1 if status == "issued" else 0, 0]
+    assert Coupon.objects.get().status == status
+    assert broken() == {}
+
+
+@pytest.mark.django_db
+def test_an_order_without_a_coupon_costs_one_statement() -> None:
+    with CaptureQueriesContext(connection) as captured:
+        assert redemption.give_back(order_ids(1)[:0]) == 0
+        assert redemption.redeem([UUID(int=1), UUID(int=2)]) == 0
+
+    assert len([query for query in captured if "coupons_coupon" in query["sql"]]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_insists_on_a_transaction() -> None:
+    for call in (
+        lambda: redemption.usable(["A"]),
+        lambda: redemption.hold({}),
+        lambda: redemption.give_back([]),
+        lambda: redemption.redeem([]),
+        lambda: redemption.give_back_redeemed(UUID(int=1), now=NOW),
+    ):
+        with pytest.raises(TransactionManagementError):
+            call()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_40_orders_gets_the_coupon_when_all_want_it_at_once() -> None:
+    code = coupon_of(CampaignFactory.create()).code
+    orders = order_ids(40)
+
+    outcomes = race([partial(hold, code, order_id) for order_id in orders])
+
+    winners = [one for one in outcomes if isinstance(one, UUID)]
+    reasons = [one.extra["reason"] for one in outcomes if isinstance(one, Rejected)]
+    assert winners == [Coupon.objects.get().order_id]
+    assert reasons == ["held"] * 39
+    assert broken() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_lock_an_order_loses_the_coupon_that_it_was_told_it_has() -> None:
+    """The twin: all look at the coupon before any of them takes it."""
+    code = coupon_of(CampaignFactory.create()).code
+    orders = order_ids(10)
+
+    def read_then_write(order_id: UUID) -> UUID:
+        coupon = Coupon.objects.select_related("campaign").get(code=code)
+        redemption.discount_amount(
+            coupon, account_id=coupon.account_id, items_amount=5_000, now=timezone.now()
+        )
+        everybody_has_read.wait()
+        Coupon.objects.filter(pk=coupon.pk).update(status="held", order_id=order_id)
+        return order_id
+
+    everybody_has_read = Barrier(len(orders), timeout=30)
+    outcomes = race([partial(read_then_write, order_id) for order_id in orders])
+
+    assert outcomes == list(orders)
+    assert Coupon.objects.filter(order_id__in=orders).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_orders_that_want_and_give_back_coupons_in_any_order_never_see_a_deadlock() -> None:
+    campaign = CampaignFactory.create()
+    orders = order_ids(6)
+    codes = [coupon_of(campaign).code for _ in orders]
+
+    def all_of_them(chosen: Sequence[str], order: Sequence[UUID]) -> int:
+        def work() -> int:
+            found = redemption.usable(chosen)
+            free = [found[code] for code in chosen if found[code].status == "issued"]
+            used = set(Coupon.objects.filter(order__isnull=False).values_list("order_id", flat=True))
+            unused = [order_id for order_id in order if order_id not in used]
+            redemption.hold(dict(zip(free, unused, strict=False)))
+            return redemption.give_back(order)
+
+        return transactions.run(work, transactions.KEYED, attempts=1)
+
+    calls = [partial(all_of_them, codes, orders), partial(all_of_them, codes[::-1], orders[::-1])]
+    outcomes = race(calls * 10)
+
+    assert all(isinstance(one, int) for one in outcomes), outcomes
+    assert not Coupon.objects.exclude(status="issued").exists()
+    assert broken() == {}

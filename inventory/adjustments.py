@@ -1,0 +1,65 @@
+"""Staff change what is on hand: goods that came in, and counts that turned out wrong."""
+
+from inventory import levels, movements, products
+from inventory.levels import Change
+from inventory.models import StockMovement
+from shop import clock
+from shop.db import transactions
+from shop.errors import Rejected, invalid_field
+
+# Far beyond any warehouse; a BIGINT holds nine milliards of such steps.
+LARGEST_DELTA = 10**9
+
+
+def receive(*, product_id: int, quantity: int, reason: str) -> StockMovement:
+    """Put goods that came in on the shelf. Raises `NotFound`, and `Invalid` unless `quantity` is positive."""
+    if quantity < 1:
+        raise invalid_field("quantity", "too_small", "What comes in must be at least 1.")
+    return _move(product_id=product_id, kind=StockMovement.Kind.RECEIVED, delta=quantity, reason=reason)
+
+
+def adjust(*, product_id: int, delta: int, reason: str) -> StockMovement:
+    """Correct what is on hand by `delta`, up or down, and return the movement that says so.
+
+    Durable when it returns, unless the caller has a transaction open. Not safe to repeat by itself: wrap
+    it in `idempotency.once`. Raises `NotFound`; `Invalid` for a delta of 0 or beyond the bounds;
+    `Rejected` `insufficient_stock` when it would cut into what is reserved or below zero.
+    """
+    return _move(product_id=product_id, kind=StockMovement.Kind.ADJUSTED, delta=delta, reason=reason)
+
+
+def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str) -> StockMovement:
+    _insist_on_bounds(delta)
+
+    def move() -> StockMovement:
+        product = products.lock(product_id)
+        if product.available + delta < 0:
+            raise _short(product_id, requested=-delta, available=product.available)
+        levels.change({product_id: product}, {product_id: Change(on_hand=delta)})
+        movement = StockMovement.objects.create(
+            product=product,
+            kind=kind,
+            delta=delta,
+            on_hand_after=product.on_hand,
+            reason=reason,
+            at=clock.now(),
+        )
+        movements.note(movement)
+        return movement
+
+    return transactions.run_or_savepoint(move, transactions.ONCE)
+
+
+def _insist_on_bounds(delta: int) -> None:
+    if delta == 0:
+        raise invalid_field("delta", "zero", "A delta of 0 changes nothing.")
+    if abs(delta) > LARGEST_DELTA:
+        raise invalid_field("delta", "out_of_bounds", f"At most {LARGEST_DELTA} at a time.")
+
+
+def _short(product_id: int, *, requested: int, available: int) -> Rejected:
+    return Rejected(
+        f"Only {available} can be taken: the rest is reserved by open orders, or isn't there.",
+        code="insufficient_stock",
+        items=[{"product": product_id, "requested": requested, "available": available}],
+    )

@@ -1,0 +1,276 @@
+"""Importing stock in bulk: new products are made, existing ones are updated from the file, goods received.
+
+A delivery has an id that is made before its first row is written. It is written chunk by chunk, each in a
+transaction that locks the delivery first and then its own products: orders wait for one chunk at most. How
+far it is stands in its row, so the same id goes on where an earlier run ended, and nothing comes in twice.
+"""
+
+import hashlib
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.db.models import QuerySet
+from structlog import get_logger
+
+from inventory import levels, movements, product_journal
+from inventory.levels import Change
+from inventory.models import Delivery, Product, StockMovement
+from inventory.movements import MovementRow
+from inventory.products import KEEP, Keep
+from shop import clock
+from shop.db import transactions
+from shop.errors import Invalid, Rejected
+from shop.events import journal
+
+T = TypeVar("T")
+log = get_logger(__name__)
+LARGEST_QUANTITY = 10**9
+ROWS_AT_ONCE = 500
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """So many of a product came in. Without name and price it must exist, and keeps its own.
+
+    `line` is where the row stands in its file, 0 for one that isn't from a file. A threshold of None is
+    one: never.
+    """
+
+    line: int
+    sku: str
+    name: str | None
+    price: int | None
+    quantity: int
+    low_stock_threshold: int | Keep | None = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What would become of one row. `changes` are by field: what it was, and what it would be."""
+
+    row: Row
+    is_new: bool
+    changes: dict[str, tuple[Any, Any]]
+    on_hand_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How many products were created, how many changed, how many units came in.
+
+    `is_repeat` where all of the delivery had come in before. A preview has a receipt for each row.
+    """
+
+    created: int = 0
+    changed: int = 0
+    received: int = 0
+    is_repeat: bool = False
+    receipts: Sequence[Receipt] = field(default=(), compare=False)
+
+
+def preview(rows: Sequence[Row]) -> Imported:
+    """What importing these rows would change now. Reads without locks, so nothing waits for it.
+
+    Raises `Invalid` as `receive` does.
+    """
+    return transactions.read(lambda: _preview(rows))
+
+
+def receive(
+    rows: Sequence[Row],
+    *,
+    delivery_id: UUID,
+    reason: str,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Imported:
+    """Import the rows, whose skus differ. Their quantities are added to what is on hand, once per delivery.
+
+    Durable when it returns, and chunk by chunk before: run again with the same id and rows it goes on where
+    it ended. `on_progress` gets how many rows are done. Raises `Invalid` with `errors`, before anything is
+    written, for rows of unknown products that lack a name or price; `Rejected` `delivery_id_reused` when the
+    id came with other rows.
+    """
+    if not rows:
+        return Imported()
+    ordered = sorted(rows, key=lambda row: row.sku)
+    transactions.read(lambda: _refuse_nameless(ordered, _known(ordered)))
+    delivery = transactions.run(partial(_begin, delivery_id, ordered, reason), transactions.KEYED)
+    is_repeat = delivery.finished_at is not None
+    while delivery.finished_at is None:
+        delivery = _receive_next_chunk(delivery_id, ordered)
+        on_progress(delivery.rows_done)
+    return _imported(delivery, is_repeat=is_repeat)
+
+
+def read_delivery(delivery_id: UUID) -> Delivery | None:
+    """How far a delivery is; None before its first row was written."""
+    return Delivery.objects.filter(pk=delivery_id).first()
+
+
+def unfinished() -> QuerySet[Delivery]:
+    """The deliveries that have begun and are not all in, the oldest first: each waits to be run again."""
+    return Delivery.objects.filter(finished_at__isnull=True).order_by("started_at")
+
+
+def unfinished_count() -> int:
+    return unfinished().count()
+
+
+def _imported(delivery: Delivery, *, is_repeat: bool) -> Imported:
+    return Imported(delivery.created, delivery.changed, delivery.received, is_repeat)
+
+
+def _preview(rows: Sequence[Row]) -> Imported:
+    known = _known(rows)
+    _refuse_nameless(rows, known)
+    receipts = []
+    for row in rows:
+        product = known.get(row.sku) or _product(row)
+        changes = _take_over(product, row)
+        receipts.append(Receipt(row, row.sku not in known, changes, product.on_hand + row.quantity))
+    return Imported(
+        created=sum(receipt.is_new for receipt in receipts),
+        changed=sum(bool(receipt.changes) for receipt in receipts),
+        received=sum(row.quantity for row in rows),
+        receipts=receipts,
+    )
+
+
+def _known(rows: Sequence[Row]) -> dict[str, Product]:
+    """The products that exist, by their skus."""
+    return {
+        product.sku: product
+        for chunk in _chunks([row.sku for row in rows])
+        for product in Product.objects.filter(sku__in=chunk)
+    }
+
+
+def _refuse_nameless(rows: Sequence[Row], known: Mapping[str, Product]) -> None:
+    nameless = [row for row in rows if row.sku not in known and (row.name is None or row.price is None)]
+    if nameless:
+        detail = "there is no such product; a new one needs a name and a price"
+        raise Invalid(
+            "Nothing was imported; put these right first.",
+            errors=[
+                {"line": row.line, "field": "sku", "code": "unknown", "detail": f"{row.sku}: {detail}"}
+                for row in sorted(nameless, key=lambda row: row.line)
+            ],
+        )
+
+
+def _begin(delivery_id: UUID, rows: Sequence[Row], reason: str) -> Delivery:
+    """The delivery's row, made unless it is there."""
+    fingerprint = hashlib.sha256(repr([astuple(row)[1:] for row in rows]).encode()).hexdigest()
+    delivery, _ = Delivery.objects.get_or_create(
+        id=delivery_id, defaults={"fingerprint": fingerprint, "reason": reason, "rows_total": len(rows)}
+    )
+    if delivery.fingerprint != fingerprint:
+        raise Rejected(
+            f"Delivery {delivery_id} was begun with other rows; nothing was imported now.",
+            code="delivery_id_reused",
+        )
+    return delivery
+
+
+def _receive_next_chunk(delivery_id: UUID, rows: Sequence[Row]) -> Delivery:
+    """Write the delivery's next chunk, whichever that is by now, and return the delivery as it is then."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return transactions.run(partial(_receive_chunk, delivery_id, rows), transactions.KEYED)
+        except IntegrityError as error:
+            # One of the new products was created meanwhile: now it is a known one.
+            log.info(
+                "a chunk of a delivery is tried again", delivery=str(delivery_id), error=str(error)[:200]
+            )
+    return transactions.run(partial(_receive_chunk, delivery_id, rows), transactions.KEYED)
+
+
+def _receive_chunk(delivery_id: UUID, rows: Sequence[Row]) -> Delivery:
+    delivery = Delivery.objects.select_for_update().get(pk=delivery_id)
+    chunk = rows[delivery.rows_done : delivery.rows_done + ROWS_AT_ONCE]
+    if not chunk:
+        return delivery
+    known = _known(chunk)
+    _refuse_nameless(chunk, known)
+    # In the order of skus, so that two imports can't deadlock.
+    Product.objects.bulk_create([_product(row) for row in chunk if row.sku not in known])
+    by_sku = {row.sku: row for row in chunk}
+    ids = Product.objects.filter(sku__in=by_sku).values_list("id", "sku")
+    changed = _change({id: by_sku[sku] for id, sku in ids}, delivery, known=known)
+    delivery.created += len(chunk) - len(known)
+    delivery.changed += changed
+    delivery.received += sum(row.quantity for row in chunk)
+    delivery.rows_done += len(chunk)
+    delivery.finished_at = clock.now() if delivery.rows_done == len(rows) else None
+    delivery.save()
+    return delivery
+
+
+def _product(row: Row) -> Product:
+    assert row.name is not None and row.price is not None
+    threshold = None if row.low_stock_threshold is KEEP else row.low_stock_threshold
+    return Product(sku=row.sku, name=row.name, price=row.price, low_stock_threshold=threshold)
+
+
+def _change(rows: Mapping[int, Row], delivery: Delivery, *, known: Container[str]) -> int:
+    """Lock the products, change what the rows say otherwise, add the quantities. Returns how many changed."""
+    products = levels.lock(rows)
+    taken_over = ((id, _take_over(product, rows[id])) for id, product in products.items())
+    changes = {id: differences for id, differences in taken_over if differences}
+    _save([products[id] for id in changes])
+    journal.note_all(
+        product_journal.created(product) for product in products.values() if product.sku not in known
+    )
+    journal.note_all(product_journal.changed(id, differences) for id, differences in changes.items())
+    arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
+    levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
+    now = clock.now()
+    movements.write(
+        [
+            MovementRow(
+                id,
+                StockMovement.Kind.RECEIVED.value,
+                quantity,
+                on_hand_after=products[id].on_hand,
+                order_id=None,
+                reason=delivery.reason,
+                at=now,
+                delivery_id=delivery.pk,
+            )
+            for id, quantity in arrived.items()
+        ]
+    )
+    return len(changes)
+
+
+def _take_over(product: Product, row: Row) -> dict[str, tuple[Any, Any]]:
+    """Give the product what the row says, and return what that changed."""
+    said = {"name": row.name, "price": row.price}
+    given: dict[str, Any] = {field: value for field, value in said.items() if value is not None}
+    if row.low_stock_threshold is not KEEP:
+        given["low_stock_threshold"] = row.low_stock_threshold
+    changes = {}
+    for name, value in given.items():
+        before = getattr(product, name)
+        if before != value:
+            setattr(product, name, value)
+            changes[name] = (before, value)
+    return changes
+
+
+def _save(changed: Sequence[Product]) -> None:
+    """Write what was taken over, as `products.change` would."""
+    for product in changed:
+        product.version += 1
+    Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
+    levels.publish_once_committed(changed)
+
+
+def _chunks(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(things), ROWS_AT_ONCE):
+        yield things[start : start + ROWS_AT_ONCE]

@@ -1,0 +1,107 @@
+"""Healing the mirror of stock: what the dead took is given back, and what drifted is put right.
+
+It drifts when Redis was away at a commit, came back with old data, or lost some of it.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from redis import Redis
+from structlog import get_logger
+
+from inventory.mirror import mirror
+from inventory.mirror.mirror import IN_FLIGHT, PRODUCT, ROWS_AT_ONCE, Passage
+from shop import clock
+from shop.redis import redis_client
+
+log = get_logger(__name__)
+DRIFT = "firstcome:{stock}:drift"
+# Longer than a request may wait for its batch and its batch for the database's locks. Should one take even
+# longer, too many are let through, and the database refuses them.
+IN_FLIGHT_SECONDS = 30.0
+
+RECOUNT = """
+local sums, wrong = {}, 0
+for _, record in ipairs(redis.call('HVALS', KEYS[1])) do
+  for product, quantity in pairs(cjson.decode(record).lines) do
+    sums[product] = (sums[product] or 0) + quantity
+  end
+end
+for i = 2, #KEYS do
+  local taken, sum = tonumber(redis.call('HGET', KEYS[i], 'taken') or 0), sums[ARGV[i - 1]] or 0
+  if taken ~= sum and redis.call('EXISTS', KEYS[i]) == 1 then
+    redis.call('HSET', KEYS[i], 'taken', sum)
+    wrong = wrong + 1
+  end
+end
+return wrong
+"""
+
+
+def heal(*, now: float | None = None) -> int:
+    """Put the mirror right where it differs from the database. Returns how many products that were.
+
+    A commit whose news is still on its way counts as well. Without Redis there is nothing to heal. `now`
+    is in seconds since the epoch.
+    """
+    if not mirror.is_used():
+        return 0
+    return redis_client.attempt(lambda client: _heal(client, now or clock.now().timestamp()), otherwise=0)
+
+
+def drift() -> float | None:
+    """How many products the last healing found wrong; None when nobody has looked, or knows."""
+    if not mirror.is_used():
+        return None
+    found = redis_client.attempt(lambda client: client.get(DRIFT), otherwise=None)
+    return None if found is None else float(found)
+
+
+def _heal(client: Redis, now: float) -> int:
+    _give_back_what_the_dead_took(client, long_ago=now - IN_FLIGHT_SECONDS)
+    wrong = sum(_heal_some(client, ids) for ids in _mirrored(client))
+    client.set(DRIFT, wrong, ex=mirror.SECONDS_KEPT)
+    if wrong:
+        log.warning("the mirror of stock had drifted and was put right", products=wrong)
+    return wrong
+
+
+def _give_back_what_the_dead_took(client: Redis, *, long_ago: float) -> None:
+    for request, record in client.hscan_iter(IN_FLIGHT):
+        told = json.loads(record)
+        if told["at"] < long_ago:
+            quantities = {int(product_id): quantity for product_id, quantity in told["lines"].items()}
+            mirror.settle([Passage(request.decode(), quantities)])
+            log.warning("stock taken by a request that died is given back", lines=quantities)
+
+
+def _mirrored(client: Redis) -> Iterator[list[int]]:
+    """The ids of the products in the mirror, some at a time."""
+    keys = client.scan_iter(f"{PRODUCT}*", count=ROWS_AT_ONCE)
+    while some := list(islice(keys, ROWS_AT_ONCE)):
+        yield [int(key.removeprefix(PRODUCT.encode())) for key in some]
+
+
+def _heal_some(client: Redis, ids: Sequence[int]) -> int:
+    """The mirror is read first: then the database can't be behind it, unless one of them lost something."""
+    pipeline = client.pipeline(transaction=False)
+    for id in ids:
+        pipeline.hmget(mirror.key(id), "version", "available", "is_active")
+    shown = dict(zip(ids, pipeline.execute(), strict=True))
+    states = {one.product_id: one for one in mirror.states_of(ids)}
+    wrong = [id for id in ids if id not in states or shown[id] != _as_shown(states[id])]
+    for id in wrong:
+        if id not in states:
+            client.delete(mirror.key(id))
+        elif int(shown[id][0] or 0) > states[id].version:
+            # It claims to be newer than its row, and would never give way.
+            client.hdel(mirror.key(id), "version")
+    mirror.publish([states[id] for id in wrong if id in states])
+    keys = [IN_FLIGHT, *map(mirror.key, ids)]
+    return len(wrong) + int(client.eval(RECOUNT, len(keys), *keys, *ids))
+
+
+def _as_shown(state: mirror.State) -> list[bytes]:
+    told = state.version, state.available, int(state.is_active)
+    return [str(value).encode() for value in told]

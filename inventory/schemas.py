@@ -1,0 +1,129 @@
+"""What goes in and out over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+
+from inventory import products
+from inventory.adjustments import LARGEST_DELTA
+from inventory.models import Product, StockMovement
+from inventory.products import Availability
+from shop.http import openapi
+from shop.http.validation import Amount, Input, Query, Words
+
+
+def _not_zero(delta: int) -> int:
+    if delta == 0:
+        raise PydanticCustomError("zero", "A delta of 0 changes nothing.")
+    return delta
+
+
+# Printable ASCII without spaces: a name that machines compare and people can type.
+SKU_PATTERN = r"^[!-~]+$"
+Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
+openapi.declare_members(
+    "insufficient_stock",
+    items=openapi.rows(product=openapi.INTEGER, requested=openapi.INTEGER, available=openapi.INTEGER)
+    | {"description": "each product that is short."},
+)
+openapi.declare_members(
+    "product_not_found",
+    products={"type": "array", "items": openapi.INTEGER, "description": "those that are not for sale."},
+)
+MovementKind = Literal["received", "adjusted", "sold", "returned"]
+Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]
+Limit = Annotated[int, Field(ge=1, le=products.LARGEST_LIMIT)]
+Delta = Annotated[
+    int,
+    Field(ge=-LARGEST_DELTA, le=LARGEST_DELTA, json_schema_extra={"not": {"const": 0}}),
+    AfterValidator(_not_zero),
+]
+
+
+class CreateProductInput(Input):
+    sku: Sku
+    name: Words
+    price: Amount
+    is_active: bool = True
+    low_stock_threshold: Threshold | None = None
+    limit_per_account: Limit | None = None
+
+
+class ChangeProductInput(Input):
+    """Only what is given changes; a threshold or a limit is removed on the operators' page."""
+
+    sku: Sku | None = None
+    name: Words | None = None
+    price: Amount | None = None
+    is_active: bool | None = None
+    low_stock_threshold: Threshold | None = None
+    limit_per_account: Limit | None = None
+
+
+class AdjustStockInput(Input):
+    delta: Delta
+    reason: Words
+
+
+class FindProductsQuery(Query):
+    search: Annotated[str, Field(max_length=100)] = ""
+    availability: Availability | None = None
+
+
+class ProductBody(BaseModel):
+    id: int
+    sku: str
+    name: str
+    price: int
+    available: int
+    availability: Availability
+    is_active: bool
+    limit_per_account: int | None
+
+
+class StockBody(BaseModel):
+    on_hand: int
+    reserved: int
+    available: int
+
+
+class StockMovementBody(BaseModel):
+    id: int
+    kind: MovementKind
+    delta: int
+    on_hand_after: int
+    order: UUID | None
+    reason: str
+    at: datetime
+
+
+def product_body(product: Product) -> dict[str, Any]:
+    return {
+        "id": product.id,
+        "sku": product.sku,
+        "name": product.name,
+        "price": product.price,
+        "available": product.available,
+        "availability": products.availability(product),
+        "is_active": product.is_active,
+        "limit_per_account": product.limit_per_account,
+    }
+
+
+def stock_body(product: Product) -> dict[str, Any]:
+    return {"on_hand": product.on_hand, "reserved": product.reserved, "available": product.available}
+
+
+def movement_body(movement: StockMovement) -> dict[str, Any]:
+    return {
+        "id": movement.id,
+        "kind": movement.kind,
+        "delta": movement.delta,
+        "on_hand_after": movement.on_hand_after,
+        "order": movement.order_id,
+        "reason": movement.reason,
+        "at": movement.at,
+    }

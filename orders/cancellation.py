@@ -1,0 +1,202 @@
+"""How an unpaid order ends: cancelled by its owner, or expired."""
+
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+from structlog import get_logger
+
+from coupons import redemption
+from inventory import reservations
+from inventory.reservations import Line
+from orders import order_events, order_states
+from orders.models import Order, OrderLine
+from orders.order_rows import NewOrder
+from shop import clock
+from shop.db import stuck_rows, transactions
+from shop.db.stuck_rows import Row
+from shop.errors import NotFound, Rejected
+from shop.events import journal
+from shop.models import JournalLine
+
+log = get_logger(__name__)
+EXPIRED_AT_ONCE = 100
+# Long beside the pauses between two passes.
+OVERDUE_AFTER = timedelta(minutes=1)
+CANNOT_EXPIRE = "order.cannot_expire"
+# Each pass tries again: errors that differ each time must not fill the journal.
+NOTED_WITHIN = timedelta(hours=1)
+MOST_NOTED = 3
+
+
+def cancel(*, order_id: UUID, account_id: int | None) -> Order:
+    """Cancel an order that awaits payment, and give back all it holds; again is the same again.
+
+    `account_id` None is staff, who may cancel anybody's. Durable when it returns. Raises `NotFound` and
+    `Rejected` `order_not_cancellable`.
+    """
+    return transactions.run(lambda: _cancel(order_id, account_id), transactions.REPEATABLE)
+
+
+def expire_due() -> int:
+    """End the orders whose time to be paid is over. Returns how many.
+
+    One that can't be ended keeps its stock and stops no other: it is noted in the journal and tried again by
+    the next call. So is, without a note, one whose rows stay locked or whose outcome is unknown. Raises
+    `Unavailable` without the database.
+    """
+    ended, last = 0, None
+    while due := _due(after=last):
+        last = due[-1]
+        ended += _expire_due([order_id for order_id, _ in due])
+    return ended
+
+
+def overdue() -> Q:
+    """What holds of the unpaid orders that should have expired a while ago."""
+    return Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now() - OVERDUE_AFTER)
+
+
+def overdue_count() -> int:
+    return Order.objects.filter(overdue()).count()
+
+
+def last_failure(order_id: UUID) -> JournalLine | None:
+    """The last noted reason why the order can't expire."""
+    return _failures(order_id).first()
+
+
+def is_lapsed(order: Order | NewOrder) -> bool:
+    """Whether the order counts as expired, swept or not."""
+    return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= clock.now()
+
+
+def _cancel(order_id: UUID, account_id: int | None) -> Order:
+    own = {} if account_id is None else {"account_id": account_id}
+    if not Order.objects.filter(id=order_id, **own).exists():
+        raise NotFound("There is no such order.")
+    order = Order.objects.select_for_update().get(id=order_id)
+    if order.status == Order.Status.CANCELLED:
+        return order
+    if order.status != Order.Status.AWAITING_PAYMENT or is_lapsed(order):
+        raise Rejected(_why_not(order), code="order_not_cancellable")
+    _end([order], to=Order.Status.CANCELLED)
+    return Order.objects.get(id=order_id)
+
+
+def _why_not(order: Order) -> str:
+    if order.status in order_states.PAID:
+        return "The order is paid: ask for a refund instead."
+    if order.status == Order.Status.PAYING:
+        return "The order is being paid."
+    return "The order is over already."
+
+
+def _due(*, after: tuple[UUID, datetime] | None) -> list[tuple[UUID, datetime]]:
+    """The next orders to end, and when they lapsed."""
+    due = Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
+    if after:
+        last_id, lapsed_at = after
+        due = due.filter(Q(expires_at__gt=lapsed_at) | Q(expires_at=lapsed_at, id__gt=last_id))
+    return list(due.order_by("expires_at", "id").values_list("id", "expires_at")[:EXPIRED_AT_ONCE])
+
+
+def _expire_due(order_ids: list[UUID]) -> int:
+    """Expire them together, or if that fails one by one. Returns how many ended."""
+    try:
+        return transactions.run_batch(partial(_expire, order_ids))
+    except transactions.DatabaseAway:
+        raise
+    except transactions.LockWaitTimeout:
+        return _expire_one_by_one(_unblocked(order_ids))
+    except transactions.OutcomeUnknown:
+        log.warning("orders may have expired: the next pass finds out", orders=len(order_ids))
+        return 0
+    except Exception:
+        return _expire_one_by_one(order_ids)
+
+
+def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
+    ended, left = 0, deque(order_ids)
+    while left:
+        order_id = left.popleft()
+        try:
+            ended += transactions.run_batch(partial(_expire, [order_id]))
+        except transactions.DatabaseAway:
+            raise
+        except transactions.LockWaitTimeout:
+            left = deque(_unblocked(left))
+        except transactions.TooManyConflicts:
+            log.info("an order expires later: others change what it holds", order=str(order_id))
+        except transactions.OutcomeUnknown:
+            log.warning("an order may have expired: the next pass finds out", order=str(order_id))
+        except Exception as error:
+            if transactions.run(partial(_note_failure, order_id, error), transactions.ONCE):
+                log.exception("an order can't expire, and keeps its stock", order=str(order_id))
+    return ended
+
+
+def _unblocked(order_ids: Collection[UUID]) -> list[UUID]:
+    """Those that no other transaction keeps locked, nor a product or the coupon of theirs."""
+    needed = {order_id: {Row(Order, order_id)} for order_id in order_ids}
+    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id")
+    for order_id, product_id in lines:
+        needed[order_id].add(reservations.locked_row(product_id))
+    for order_id, code in Order.objects.filter(id__in=order_ids).values_list("id", "coupon_code"):
+        if code:
+            needed[order_id].add(redemption.locked_row(code))
+    in_use = set(stuck_rows.in_use(set().union(*needed.values())))
+    unblocked = [order_id for order_id in order_ids if needed[order_id].isdisjoint(in_use)]
+    if len(unblocked) < len(needed):
+        log.warning("orders expire later: what they hold is locked", orders=len(needed) - len(unblocked))
+    return unblocked
+
+
+def _note_failure(order_id: UUID, error: Exception) -> bool:
+    """Note for operators why the order can't expire; False for what they know, as each pass tries it."""
+    detail = f"{type(error).__name__}: {error}"[: journal.LONGEST_DETAIL]
+    if _is_noted(order_id, detail):
+        return False
+    journal.note(
+        what=CANNOT_EXPIRE,
+        subject=f"order {order_id}",
+        order_id=order_id,
+        detail=detail,
+        is_internal=True,
+    )
+    return True
+
+
+def _is_noted(order_id: UUID, detail: str) -> bool:
+    """Whether it is the last noted, or was noted lately, or as much was noted lately as there may be."""
+    lines = list(_failures(order_id).values_list("detail", "at")[:MOST_NOTED])
+    lately = [known for known, at in lines if at > clock.now() - NOTED_WITHIN]
+    return detail in lately or len(lately) == MOST_NOTED or (bool(lines) and lines[0][0] == detail)
+
+
+def _failures(order_id: UUID) -> QuerySet[JournalLine]:
+    """The newest first."""
+    return JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).order_by("-id")
+
+
+def _expire(order_ids: Collection[UUID]) -> int:
+    """Those of the orders that are still unpaid once their rows are locked."""
+    locked = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
+    lapsed = [order for order in locked if is_lapsed(order)]
+    if lapsed:
+        _end(lapsed, to=Order.Status.EXPIRED)
+    return len(lapsed)
+
+
+def _end(orders: Sequence[Order], *, to: str) -> None:
+    """With the orders locked: give back stock and coupons, and say so."""
+    order_ids, now = [order.id for order in orders], clock.now()
+    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("product_id", "quantity")
+    reservations.release([Line(product_id=product_id, quantity=quantity) for product_id, quantity in lines])
+    redemption.give_back(order_ids)
+    order_states.move(order_ids, to=to, ended_at=now)
+    for order in orders:
+        order_events.note(order, status=to, at=now)

@@ -1,0 +1,56 @@
+"""New orders and their lines, as rows: what a batch writes of them, one statement each for any number."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from orders.models import Order, OrderLine
+from shop.db import bulk_sql
+
+
+class NewOrder(NamedTuple):
+    """An order that has just been decided."""
+
+    id: UUID
+    account_id: int
+    status: str
+    items_amount: int
+    discount_amount: int
+    points_amount: int
+    card_amount: int
+    total_amount: int
+    currency: str
+    coupon_code: str
+    units: int | None
+    placed_at: datetime
+    expires_at: datetime
+    paid_at: datetime | None = None
+    refunded_amount: int = 0
+    failure_code: str = ""
+    failure_detail: str = ""
+
+
+class NewLine(NamedTuple):
+    """One product of it."""
+
+    order_id: UUID
+    product_id: int
+    sku: str
+    name: str
+    quantity: int
+    unit_price: int
+    line_amount: int
+    discount_amount: int
+    limit_per_account: int | None
+    refunded_quantity: int = 0
+
+
+ORDERS = bulk_sql.Table(Order, NewOrder._fields)
+LINES = bulk_sql.Table(OrderLine, NewLine._fields)
+
+
+def write(orders: Sequence[NewOrder], lines: Sequence[NewLine]) -> None:
+    """Write new orders with all their lines, as part of the caller's transaction."""
+    bulk_sql.insert(ORDERS, orders)
+    bulk_sql.insert(LINES, lines)

@@ -1,0 +1,173 @@
+"""The saga step that calls the gateway: charge, and as its compensation cancel or refund; all keyed.
+
+A missing answer decides nothing: the payment is in doubt, and the gateway is asked by the same key until it
+answers. (Kill Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.) A charge that may
+have been made before is looked up first: gateways forget keys after a day.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from orders.payment import declines
+from orders.saga.definitions import (
+    APPLIED,
+    DO,
+    UNDO,
+    Attempt,
+    Event,
+    OutsideCall,
+    OutsideStep,
+    SagaRow,
+    StepResult,
+)
+from payments import payment_states
+from payments.gateways import gateway
+from payments.gateways.contract import Verdict
+from payments.payment_states import Chargeable
+from shop import clock
+
+NAME = "charge_card"
+REFUNDED = "refunded"
+NOT_STARTED = StepResult(Event.FAILED, "Nothing was charged until the deadline.")
+
+
+def charge(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+    """Charge the cards, or find out what earlier attempts came to: a call each, without the database."""
+    payments = _payments(attempts)
+    return [
+        OutsideCall([one.saga], partial(_charge_once, payments[one.saga.subject_id], one)) for one in attempts
+    ]
+
+
+def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+    """See to it that nothing is charged: cancel by key what is unknown, refund what is charged."""
+    payments = _payments(attempts)
+    return [
+        OutsideCall(
+            [one.saga],
+            partial(_cancel_or_refund, payments[one.saga.subject_id], charge_reference(one.saga)),
+        )
+        for one in attempts
+    ]
+
+
+def record_doubt(saga: SagaRow, result: StepResult) -> None:
+    """Without an answer the payment is in doubt, and everybody can see that."""
+    if result.event == Event.FAILED:
+        payment_states.mark_in_doubt(saga.subject_id)
+
+
+def mark_stuck(sagas: Sequence[SagaRow]) -> None:
+    """Overdue, and the outcome of the charge is unknown: in doubt, were it only pending before."""
+    for saga in sagas:
+        payment_states.mark_in_doubt(saga.subject_id)
+
+
+def charge_reference(saga: SagaRow) -> str:
+    """The gateway's id of the charge that succeeded, or nothing."""
+    charged = saga.final.get((NAME, DO))
+    return charged.reference if charged and charged.event in APPLIED else ""
+
+
+def mark_paid(sagas: Sequence[SagaRow], *, at: datetime) -> None:
+    """Mark the payments of these sagas as succeeded, with their charges."""
+    references = {saga.subject_id: charge_reference(saga) for saga in sagas}
+    if payment_states.mark_all_succeeded(references, at=at) != len(sagas):
+        raise RuntimeError("A payment that has ended can't become succeeded.")
+
+
+def mark_ended(sagas: Sequence[SagaRow]) -> None:
+    """Record, in the transaction that ends compensated sagas, what became of their payments."""
+    for saga in sagas:
+        undone = saga.final.get((NAME, UNDO))
+        # A charge may have succeeded that was not known of before it was refunded.
+        is_charged = charge_reference(saga) or (undone and undone.detail == REFUNDED)
+        end = payment_states.mark_reversed if is_charged else payment_states.mark_failed
+        end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=clock.now())
+
+
+def count_declines(sagas: Sequence[SagaRow]) -> None:
+    """Count the payments of these compensated sagas that the gateway declined, each for its account."""
+    charged = [(saga, saga.final.get((NAME, DO))) for saga in sagas]
+    declines.count([saga.parent.account_id for saga, one in charged if one and one.event == Event.REFUSED])
+
+
+STEP = OutsideStep(
+    name=NAME,
+    do=charge,
+    undo=cancel_or_refund,
+    on_result=record_doubt,
+    reference_required="Give the gateway's own id of the charge you saw.",
+)
+
+
+def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Chargeable]:
+    return payment_states.chargeable([one.saga.subject_id for one in attempts])
+
+
+def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
+    if attempt.is_repeat:
+        found = gateway().find(key=payment.charge_key)
+        if found.status != "absent":
+            return [_result(found)]
+    if attempt.is_overdue:
+        return [NOT_STARTED]
+    charged = gateway().charge(
+        key=payment.charge_key,
+        token=payment.token,
+        amount=payment.card_amount,
+        currency=payment.currency,
+        order_id=payment.order_id,
+    )
+    return [_result(charged)]
+
+
+def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
+    if not reference:
+        cancelled = _call_off(payment.charge_key)
+        if cancelled.status in ("cancelled", "declined", "absent"):
+            return [StepResult(Event.DONE, "nothing was charged", reference=cancelled.reference)]
+        if cancelled.status != "succeeded":
+            return [StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")]
+        reference = cancelled.reference
+    refunded = gateway().refund(
+        key=f"{payment.charge_key}:refund", charge_reference=reference, amount=payment.card_amount
+    )
+    if refunded.status != "succeeded":
+        detail = f"refund: {refunded.status} {refunded.failure_detail}"
+        return [StepResult(Event.FAILED, detail, reference=reference)]
+    return [StepResult(Event.DONE, REFUNDED, reference=refunded.reference)]
+
+
+def _call_off(key: str) -> Verdict:
+    """Have the charge cancelled; where the gateway can't do that, ask whether it has ended by itself.
+
+    That there is nothing, so far, is then no end: it may still come.
+    """
+    cancelled = gateway().cancel(key=key)
+    if cancelled.status != "unsupported":
+        return cancelled
+    found = gateway().find(key=key)
+    if found.status in ("succeeded", "declined", "cancelled"):
+        return found
+    return Verdict(status="unsupported", failure_detail=f"by this gateway, where it is {found.status}")
+
+
+def _result(verdict: Verdict) -> StepResult:
+    match verdict.status:
+        case "succeeded":
+            return StepResult(Event.DONE, "charged", reference=verdict.reference)
+        case "declined" | "cancelled":
+            return StepResult(
+                Event.REFUSED,
+                verdict.failure_detail or f"The card was {verdict.status}.",
+                code=verdict.failure_code or f"charge_{verdict.status}",
+                reference=verdict.reference,
+            )
+        case "pending":
+            return StepResult(Event.PENDING, "The gateway is working on it.", reference=verdict.reference)
+    return StepResult(
+        Event.FAILED, f"{verdict.status} {verdict.failure_detail}".strip(), reference=verdict.reference
+    )

@@ -1,0 +1,95 @@
+"""Declined payments: an account with too many of them is refused its next one before anything is done.
+
+A worker counts a decline in `rate_limits.DECLINES`, and sends it to Redis at once. Web processes read at most
+every 250 ms which accounts have half of their declines or more, and the exact window of such an account
+for each of its payments; so the payments of all others cost no round trip. While Redis is away a process
+knows the declines of the payments that it worked on itself.
+"""
+
+import threading
+import time
+from collections.abc import Collection, Mapping
+
+from redis import Redis
+
+from shop import clock
+from shop.rates.rate_limits import DECLINES
+from shop.redis import redis_client
+
+# In one string: a long list takes the client longer to read than all else that it does.
+WATCHED = "firstcome:{rates}:watched"
+READ = """
+return table.concat(redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', ARGV[1], 'LIMIT', 0, ARGV[2]), ' ')
+"""
+MOST_WATCHED = 10_000
+REREAD_SECONDS = 0.25
+
+_mutex = threading.Lock()
+_watched: frozenset[int] = frozenset()
+_read_at = float("-inf")
+
+
+def count(account_ids: Collection[int]) -> None:
+    """Count a declined payment of each of these accounts; every process knows of it soon."""
+    rate = DECLINES.rate
+    if rate is None or not account_ids:
+        return
+    for account_id in account_ids:
+        DECLINES.add(account_id)
+    DECLINES.bring_together()
+    now = clock.now().timestamp()
+    until = {str(id): now + rate.seconds for id in account_ids if DECLINES.is_half_full(id)}
+    if until:
+        redis_client.attempt(lambda client: _watch(client, until, now), otherwise=None)
+
+
+def needs_reading(account_id: int) -> bool:
+    """Whether `require_few` would ask Redis now: about this account, or which accounts are watched."""
+    return account_id in _watched or (time.monotonic() - _read_at >= REREAD_SECONDS and not _mutex.locked())
+
+
+def require_few(account_id: int) -> None:
+    """Raise `Throttled` if too many payments of the account were declined of late."""
+    if time.monotonic() - _read_at >= REREAD_SECONDS:
+        _reread()
+    if account_id in _watched:
+        DECLINES.read(account_id)
+    DECLINES.require_room(account_id)
+
+
+def is_watched(account_id: int) -> bool:
+    """Whether the account had half of its declines or more when this process last looked."""
+    return account_id in _watched
+
+
+def forget() -> None:
+    """Forget what this process knows (tests)."""
+    global _watched, _read_at
+    _watched, _read_at = frozenset(), float("-inf")
+
+
+def _watch(client: Redis, until: Mapping[str, float], now: float) -> None:
+    """Have these accounts watched until then, and those no more whose time is over."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.zadd(WATCHED, until)
+    pipeline.zremrangebyscore(WATCHED, "-inf", now)
+    pipeline.execute()
+
+
+def _reread() -> None:
+    """One thread reads; the others go by what is known."""
+    global _watched, _read_at
+    if not _mutex.acquire(blocking=False):
+        return
+    try:
+        _read_at = time.monotonic()
+        if DECLINES.rate is None:
+            return
+        now = clock.now().timestamp()
+        ids: bytes | None = redis_client.attempt(
+            lambda client: client.eval(READ, 1, WATCHED, now, MOST_WATCHED), otherwise=None
+        )
+        if ids is not None:
+            _watched = frozenset(map(int, ids.split()))
+    finally:
+        _mutex.release()

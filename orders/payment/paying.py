@@ -1,0 +1,56 @@
+"""Paying an order that was placed without payment."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from orders import order_states
+from orders.models import Order
+from orders.payment import purchase
+from orders.payment.purchase import Started
+from payments import ledger
+from shop import clock
+from shop.errors import NotFound, Rejected, invalid_field
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Keyed, Replay
+
+
+@dataclass(frozen=True, slots=True)
+class Paying:
+    """A payment that has begun, and the order it is for."""
+
+    order: Order
+    started: Started
+
+
+def pay(*, account_id: int, order_id: UUID, token: str, keyed: Keyed) -> Paying | Replay:
+    """Begin to pay an order that awaits payment; the saga does the rest.
+
+    Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound`, `Rejected`
+    `order_not_payable` or `insufficient_points`, `Invalid` when a card is missing, `KeyReused`.
+    """
+
+    def begin() -> Paying:
+        order = _lock_own(order_id, account_id)
+        _check_payable(order, token)
+        started = purchase.new(order, token=token)
+        order_states.move([order.id], to=Order.Status.PAYING)
+        purchase.save([started])
+        return Paying(order, started)
+
+    return recorded_answers.once(keyed, begin, reference=lambda paying: paying.started.payment.id)
+
+
+def _lock_own(order_id: UUID, account_id: int) -> Order:
+    """The account's order, locked. Plainly looked for first: a missing row must not be locked."""
+    if not Order.objects.filter(id=order_id, account_id=account_id).exists():
+        raise NotFound("There is no such order.")
+    return Order.objects.select_for_update().get(id=order_id)
+
+
+def _check_payable(order: Order, token: str) -> None:
+    if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
+        raise Rejected("This order can't be paid: it is paid, being paid or over.", code="order_not_payable")
+    if order.points_amount > ledger.balance_amount(order.account_id):
+        raise Rejected("The wallet holds fewer points than the order uses.", code="insufficient_points")
+    if not token and order.card_amount:
+        raise invalid_field("token", "required", "A card is needed for what points don't cover.")

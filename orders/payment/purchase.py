@@ -1,0 +1,236 @@
+"""The saga that pays an order: what is reserved, held, debited, charged, settled and published.
+
+| step | do | undo |
+| --- | --- | --- |
+| reserve_inventory, hold_coupon | in the transaction that placed the order | release, give back |
+| debit_balance | points: wallet to holding | and back |
+| charge_card | the gateway, keyed | cancel or refund, keyed |
+| settle | sold, redeemed, paid; the point of no return | |
+| transmit | the order's events to the data platform, by the outbox | |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from uuid import UUID
+
+from django.conf import settings
+
+from coupons import redemption
+from inventory import reservations
+from inventory.reservations import Line
+from orders import order_events, order_states
+from orders.models import Order, OrderLine, Saga
+from orders.order_rows import NewOrder
+from orders.order_states import LockedOrder
+from orders.payment import charging
+from orders.saga import log
+from orders.saga.definitions import (
+    SAGA_TYPES,
+    Attempt,
+    Event,
+    LocalStep,
+    OutsideCall,
+    OutsideStep,
+    SagaRow,
+    SagaType,
+    StepResult,
+)
+from orders.saga.log import Line as LogLine
+from payments import ledger, payment_states
+from payments.models import Payment
+from shop import clock
+from shop.db import bulk_sql
+from shop.errors import Rejected
+from shop.events import outbox
+from shop.events.journal import Who
+from shop.redis import completion_notifications
+
+NAME = "purchase"
+# A batch of events costs the same for many orders, and no buyer waits for it.
+GATHER_SECONDS = 0.2
+# While the data platform is slow orders wait for it here, and the relay delivers what finds no room.
+MAX_TRANSMITTING = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A payment and its saga with the first lines of its log."""
+
+    payment: Payment
+    saga: Saga
+    log: list[LogLine]
+
+
+def new(order: Order | NewOrder, *, token: str, by: Who | None = None) -> Started:
+    """The unsaved payment of an order, with its saga: for the transaction that starts it, and `save`.
+
+    The order already holds its stock and coupon; what doesn't apply to it is skipped from the start.
+    """
+    payment = payment_states.new(order=order, token=token, at=clock.now())
+    needless = {
+        "hold_coupon": not order.coupon_code,
+        "debit_balance": not order.points_amount,
+        charging.NAME: not order.card_amount,
+    }
+    saga, lines = log.new_saga(
+        type_name=NAME,
+        subject_id=payment.id,
+        about_id=order.id,
+        by=by,
+        give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,
+        done=["reserve_inventory"] if needless["hold_coupon"] else ["reserve_inventory", "hold_coupon"],
+        skipped=[step for step, is_needless in needless.items() if is_needless],
+    )
+    return Started(payment, saga, lines)
+
+
+def save(started: Sequence[Started]) -> None:
+    """Write them, three statements for any number."""
+    if started:
+        payment_states.write([one.payment for one in started])
+        log.insert_sagas([(one.saga, one.log) for one in started])
+
+
+def lines_of(order_id: UUID) -> list[Line]:
+    """What the order holds of the stock."""
+    return _lines([order_id])[order_id]
+
+
+def _lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
+    """What each of these orders holds of the stock."""
+    lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
+    reader = bulk_sql.reader(OrderLine, ("order_id", "product_id", "quantity"))
+    for order_id, product_id, quantity in reader.rows_of(order_ids, column="order_id"):
+        lines[order_id].append(Line(product_id=product_id, quantity=quantity))
+    return lines
+
+
+def _order_ids(sagas: Sequence[SagaRow]) -> list[UUID]:
+    """The sagas' orders' ids; a row of an early release may not name its order."""
+    unnamed = [saga.subject_id for saga in sagas if saga.about_id is None]
+    found = dict(Payment.objects.filter(id__in=unnamed).values_list("id", "order_id")) if unnamed else {}
+    # Without a payment there is no order: an id that finds none.
+    return [saga.about_id or found.get(saga.subject_id) or saga.id for saga in sagas]
+
+
+def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder]:
+    order_ids = _order_ids(sagas)
+    locked = order_states.lock(order_ids, skip_locked=skip_locked)
+    return {
+        saga.id: locked[order_id]
+        for saga, order_id in zip(sagas, order_ids, strict=True)
+        if order_id in locked
+    }
+
+
+def _orders(sagas: Sequence[SagaRow]) -> list[LockedOrder]:
+    return [saga.parent for saga in sagas]
+
+
+def _done_when_placed(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    raise RuntimeError("An order takes its stock and coupon when it is placed.")
+
+
+def _release_stock(sagas: Sequence[SagaRow]) -> list[str]:
+    reservations.release(list(chain.from_iterable(_lines([order.id for order in _orders(sagas)]).values())))
+    return ["released"] * len(sagas)
+
+
+def _release_coupons(sagas: Sequence[SagaRow]) -> list[str]:
+    redemption.give_back([order.id for order in _orders(sagas)])
+    return ["given back"] * len(sagas)
+
+
+def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    orders = _orders(sagas)
+    held = ledger.hold_points_of(orders, is_locked=True)
+    return [
+        one if isinstance(one, Rejected) else f"{order.points_amount} points held"
+        for order, one in zip(orders, held, strict=True)
+    ]
+
+
+def _credit_points(sagas: Sequence[SagaRow]) -> list[str]:
+    orders = _orders(sagas)
+    ledger.release_points_of(orders, is_locked=True)
+    return [f"{order.points_amount} points given back" for order in orders]
+
+
+def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    orders, now = _orders(sagas), clock.now()
+    order_ids = [order.id for order in orders]
+    if order_states.move(order_ids, to=Order.Status.PAID, paid_at=now) != len(orders):
+        states = {order.status for order in orders}
+        raise RuntimeError(f"Orders that are {', '.join(states)} can't become paid.")
+    ledger.settle_sales(orders, is_locked=True)
+    charging.mark_paid(sagas, at=now)
+    lines = _lines(order_ids)
+    with_coupon = [order.id for order in orders if order.coupon_code]
+    coupon_ids = redemption.held_ids(with_coupon)
+    # Buyers of the same products wait from here to the commit, so whatever can be done before is done.
+    reservations.sell(lines)
+    redemption.redeem(with_coupon, ids=coupon_ids)
+    for order in orders:
+        order_events.note(order, status=Order.Status.PAID, at=now)
+    return ["paid"] * len(sagas)
+
+
+def _transmit(attempts: Sequence[Attempt]) -> list[OutsideCall]:
+    sagas = [one.saga for one in attempts]
+    return [OutsideCall(sagas, partial(_deliver_events, sagas))]
+
+
+def _deliver_events(sagas: Sequence[SagaRow]) -> list[StepResult]:
+    order_ids = _order_ids(sagas)
+    errors = outbox.deliver_all(order_ids)
+    return [
+        StepResult(Event.FAILED, errors[order_id])
+        if order_id in errors
+        else StepResult(Event.DONE, "accepted")
+        for order_id in order_ids
+    ]
+
+
+def _mark_failed(sagas: Sequence[SagaRow]) -> None:
+    now = clock.now()
+    for saga, order in zip(sagas, _orders(sagas), strict=True):
+        failure = {"failure_code": saga.failure_code, "failure_detail": saga.failure_detail}
+        if order_states.move([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
+            order_events.note(order, status=Order.Status.PAYMENT_FAILED, at=now, detail=saga.failure_detail)
+    charging.mark_ended(sagas)
+
+
+def _follow_failure(sagas: Sequence[SagaRow]) -> None:
+    """Count declined payments before the result is returned: the next attempt is checked against them."""
+    charging.count_declines(sagas)
+    _notify_settled(sagas)
+
+
+def _notify_settled(sagas: Sequence[SagaRow]) -> None:
+    """Wake the requests that wait for these orders or their payments."""
+    completion_notifications.announce(*map(str, _order_ids(sagas)), *(str(saga.subject_id) for saga in sagas))
+
+
+SAGA_TYPES[NAME] = SagaType(
+    name=NAME,
+    steps=(
+        LocalStep("reserve_inventory", do=_done_when_placed, undo=_release_stock),
+        LocalStep("hold_coupon", do=_done_when_placed, undo=_release_coupons),
+        LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
+        charging.STEP,
+        LocalStep("settle", do=_settle, after_commit=_notify_settled),
+        OutsideStep(
+            "transmit",
+            do=_transmit,
+            pool="event",
+            gather_seconds=GATHER_SECONDS,
+            max_in_flight=MAX_TRANSMITTING,
+        ),
+    ),
+    lock=_lock,
+    compensated=_mark_failed,
+    after_compensated=_follow_failure,
+    stuck=charging.mark_stuck,
+)

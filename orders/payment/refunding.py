@@ -1,0 +1,157 @@
+"""Refunding a paid order: what is given back, decided and promised in one transaction.
+
+What is promised counts as taken at once, so refunds that run side by side never promise more than was paid.
+The saga of `orders.payment.refund_saga` then keeps the promise; it may take long, and it never breaks it.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+
+from inventory.reservations import Line
+from orders import cancellation, order_events, order_states, pricing
+from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.payment import refund_saga
+from orders.saga import log
+from payments import payment_states
+from shop import clock
+from shop.errors import NotFound, Rejected
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Keyed, Replay
+
+REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A refund that is promised, with its lines, and the saga that keeps the promise."""
+
+    refund: Refund
+    lines: list[RefundLine]
+    saga_id: UUID
+
+
+def begin(
+    *, order_id: UUID, wanted: Sequence[Line] | None, reason: str, restock: bool, keyed: Keyed
+) -> Begun | Replay:
+    """Promise to give back these lines of a paid order, or (None) all that is left of it.
+
+    Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods go back on
+    the shelf. Raises `NotFound`, `KeyReused`, and `Rejected` `nothing_to_refund`, or
+    `refund_exceeds_order` with `items`, one for each product of which more is wanted than is left.
+    """
+
+    def promise() -> Begun:
+        order = _lock(order_id)
+        lines = list(OrderLine.objects.filter(order_id=order_id).order_by("id"))
+        counts = _counts(order, lines, wanted)
+        refund, refund_lines = _priced(order, counts, reason=reason, restock=restock)
+        return _write(order, refund, refund_lines)
+
+    return recorded_answers.once(keyed, promise, reference=lambda begun: begun.refund.id)
+
+
+def unsettled(references: Collection[UUID], at: datetime) -> set[UUID]:
+    """Which of these are refunds that had not settled at that instant."""
+    refunds = Refund.objects.filter(id__in=references).exclude(settled_at__lte=at)
+    return set(refunds.values_list("id", flat=True))
+
+
+def _lock(order_id: UUID) -> Order:
+    """The order, locked. Plainly looked for first: a missing row must not be locked."""
+    if not Order.objects.filter(id=order_id).exists():
+        raise NotFound("There is no such order.")
+    return Order.objects.select_for_update().get(id=order_id)
+
+
+def _counts(
+    order: Order, lines: Sequence[OrderLine], wanted: Sequence[Line] | None
+) -> list[tuple[OrderLine, int]]:
+    """The order's lines that are refunded, and how many of each."""
+    left = {line.product_id: line.quantity - line.refunded_quantity for line in lines}
+    if order.status not in REFUNDABLE or not any(left.values()):
+        raise Rejected(_why_nothing(order), code="nothing_to_refund")
+    asked = left if wanted is None else {line.product_id: line.quantity for line in wanted}
+    over = [
+        {"product": product_id, "requested": count, "refundable": left.get(product_id, 0)}
+        for product_id, count in asked.items()
+        if count > left.get(product_id, 0)
+    ]
+    if over:
+        raise Rejected(
+            "More is asked back than is left of the order.", code="refund_exceeds_order", items=over
+        )
+    return [(line, asked[line.product_id]) for line in lines if asked.get(line.product_id)]
+
+
+def _why_nothing(order: Order) -> str:
+    if order.status in order_states.PAID:
+        return "All of the order is refunded already, or about to be."
+    status = Order.Status.EXPIRED if cancellation.is_lapsed(order) else order.status
+    return f"The order is not paid: it is {status}."
+
+
+def _priced(
+    order: Order, counts: Sequence[tuple[OrderLine, int]], *, reason: str, restock: bool
+) -> tuple[Refund, list[RefundLine]]:
+    """The refund and its lines with every amount, unsaved."""
+    worths = [_worth(line, count) for line, count in counts]
+    amount = sum(worths)
+    points_amount = pricing.points_part(
+        amount,
+        points_amount=order.points_amount,
+        total_amount=order.total_amount,
+        card_left_amount=payment_states.card_left_amount(order.id),
+    )
+    refund = Refund(
+        order=order,
+        amount=amount,
+        points_amount=points_amount,
+        card_amount=amount - points_amount,
+        reason=reason,
+        restock=restock,
+        created_at=clock.now(),
+    )
+    return refund, [
+        RefundLine(refund=refund, line=line, quantity=count, amount=worth)
+        for (line, count), worth in zip(counts, worths, strict=True)
+    ]
+
+
+def _worth(line: OrderLine, count: int) -> int:
+    """What `count` more units of the line give back, after those that are refunded already."""
+    before, after = (
+        pricing.worth(
+            units,
+            quantity=line.quantity,
+            unit_price=line.unit_price,
+            discount_amount=line.discount_amount,
+        )
+        for units in (line.refunded_quantity, line.refunded_quantity + count)
+    )
+    return after - before
+
+
+def _write(order: Order, refund: Refund, lines: list[RefundLine]) -> Begun:
+    """With the order locked: the promise, what it takes, and the saga that keeps it."""
+    if order.status == Order.Status.PAID:
+        order_states.move([order.id], to=Order.Status.REFUNDING)
+    for one in lines:
+        one.line.refunded_quantity += one.quantity
+    OrderLine.objects.bulk_update([one.line for one in lines], ["refunded_quantity"])
+    refund.save(force_insert=True)
+    RefundLine.objects.bulk_create(lines)
+    payment_states.begin_refund(order.id, card_amount=refund.card_amount)
+    saga, started = log.new_saga(
+        type_name=refund_saga.NAME,
+        subject_id=refund.id,
+        about_id=order.id,
+        give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS,
+        skipped=[] if refund.card_amount else [refund_saga.REFUND_CARD],
+    )
+    order_events.note_refund_requested(order, refund, lines)
+    log.insert_sagas([(saga, started)])
+    return Begun(refund, lines, saga.id)

@@ -1,0 +1,90 @@
+"""Topping up a wallet by card: charge the gateway, then credit the points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+
+from orders.models import Saga
+from orders.payment import charging
+from orders.saga import log
+from orders.saga.definitions import SAGA_TYPES, LocalStep, SagaRow, SagaType
+from payments import ledger, payment_states
+from payments.models import Payment
+from shop import clock
+from shop.errors import Rejected
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Keyed, Replay
+from shop.redis import completion_notifications
+
+NAME = "top_up"
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTopUp:
+    """A payment for points, pending, and the saga that charges it."""
+
+    payment: Payment
+    saga_id: UUID
+
+
+def start(*, account_id: int, amount: int, token: str, keyed: Keyed) -> StartedTopUp | Replay:
+    """Start to buy points by card; the saga charges the card and credits the wallet.
+
+    Durable when it returns; repeating the key gives a `Replay`. Raises `KeyReused`.
+    """
+
+    def begin() -> StartedTopUp:
+        payment = payment_states.start_top_up(
+            account_id=account_id, amount=amount, token=token, at=clock.now()
+        )
+        saga, lines = log.new_saga(
+            type_name=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
+        )
+        log.insert_sagas([(saga, lines)])
+        return StartedTopUp(payment, saga.id)
+
+    ledger.wallet_id(account_id)
+    return recorded_answers.once(keyed, begin, reference=lambda started: started.payment.id)
+
+
+def is_attempted(payment_id: UUID) -> bool:
+    """Whether the gateway was asked once, and gave no final answer."""
+    return Saga.objects.filter(kind=NAME, subject_id=payment_id, attempts__gt=0).exists()
+
+
+def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, Payment]:
+    payments = Payment.objects.select_for_update(skip_locked=skip_locked)
+    found = payments.filter(id__in=[saga.subject_id for saga in sagas]).order_by("id")
+    locked = {payment.id: payment for payment in found}
+    return {saga.id: locked[saga.subject_id] for saga in sagas if saga.subject_id in locked}
+
+
+def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+    payments: list[Payment] = [saga.parent for saga in sagas]
+    ledger.credit_top_ups(payments, by=[log.acting_for(saga) for saga in sagas], is_locked=True)
+    charging.mark_paid(sagas, at=clock.now())
+    return [f"{payment.card_amount} points credited" for payment in payments]
+
+
+def _follow_failure(sagas: Sequence[SagaRow]) -> None:
+    """Count declined payments before the result is returned: the next attempt is checked against them."""
+    charging.count_declines(sagas)
+    _notify(sagas)
+
+
+def _notify(sagas: Sequence[SagaRow]) -> None:
+    """Wake the requests that wait for these payments, be it for a first attempt."""
+    completion_notifications.announce(*(str(saga.subject_id) for saga in sagas))
+
+
+SAGA_TYPES[NAME] = SagaType(
+    name=NAME,
+    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=_notify)),
+    lock=_lock,
+    compensated=charging.mark_ended,
+    after_compensated=_follow_failure,
+    after_attempt=_notify,
+    stuck=charging.mark_stuck,
+)

@@ -1,0 +1,1 @@
+"""Placing orders: the entry point, decisions of a batch, purchase limits, strategies."""

@@ -1,0 +1,144 @@
+"""Purchase limits: what an account holds in its orders, and whether one more order passes a limit.
+
+The units of a product with a `limit_per_account` are counted exactly: they only grow by orders that lock
+the product's stock or write its version, and they are read after that stock was. `OPEN_UNITS_PER_ACCOUNT` and
+`OPEN_ORDERS_PER_ACCOUNT` bound what one account can reserve without paying; orders of an account that race
+for different products, in different processes, may pass them.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from inventory.reservations import Line
+from inventory.stock import Stock
+from orders.order_states import OPEN, PAID
+from shop.db import bulk_sql
+from shop.errors import Rejected
+
+Purchase = tuple[int, Sequence[Line]]
+"""An account's id, and the lines that it wants."""
+# One row an account, from an index alone. An early release leaves the units null: it may be any number.
+UNPAID = """
+SELECT account_id, COUNT(*), CAST(SUM(COALESCE(units, {most})) AS SIGNED) FROM orders_order
+WHERE account_id IN ({account_ids}) AND status IN ({statuses}) GROUP BY account_id
+"""
+# From the accounts to their orders to the lines, by LEFT JOIN: were the database free to begin with the lines
+# of a product, it would read all that ever sold of it.
+UNITS = """
+SELECT placed.account_id, line.product_id, SUM(line.quantity - line.refunded_quantity)
+FROM orders_order placed
+LEFT JOIN orders_orderline line ON line.order_id = placed.id AND line.product_id IN ({product_ids})
+WHERE placed.account_id IN ({account_ids}) AND placed.status IN ({statuses})
+GROUP BY placed.account_id, line.product_id
+"""
+
+
+@dataclass(slots=True)
+class Held:
+    """What an account holds: its unpaid orders, and units by product.
+
+    `limited_units` are those of products with a limit, in open and paid orders, less what is refunded.
+    """
+
+    unpaid_orders: int = 0
+    unpaid_units: dict[int, int] = field(default_factory=dict)
+    limited_units: dict[int, int] = field(default_factory=dict)
+
+
+Holdings = dict[int, Held]
+"""What each account of a batch holds."""
+
+
+def read_holdings(purchases: Iterable[Purchase], stock: Mapping[int, Stock]) -> Holdings:
+    """What these accounts hold of what they want: one statement, and one more for products with a limit.
+
+    Call it after `stock` was read, locked or not: what is read before it may be out of date, and nothing
+    would find that out. The unpaid units of each product are read only of accounts that have, with what they
+    want, more units of all products together than they may have of one.
+    """
+    units: dict[int, int] = {}
+    product_ids = set()
+    for account_id, lines in purchases:
+        units[account_id] = units.get(account_id, 0) + sum([line.quantity for line in lines])
+        product_ids.update([line.product_id for line in lines])
+    holdings = {account_id: Held() for account_id in units}
+    most = settings.OPEN_UNITS_PER_ACCOUNT
+    for account_id, orders, in_orders in _rows(UNPAID, holdings, product_ids, OPEN):
+        holdings[account_id].unpaid_orders = orders
+        units[account_id] += in_orders
+    many = [account_id for account_id in holdings if units[account_id] > most]
+    for account_id, product_id, held in _units(many, product_ids, OPEN):
+        holdings[account_id].unpaid_units[product_id] = held
+    limited = [id for id in product_ids if id in stock and stock[id].limit_per_account is not None]
+    for account_id, product_id, held in _units(holdings, limited, OPEN + PAID):
+        holdings[account_id].limited_units[product_id] = held
+    return holdings
+
+
+def check(held: Held, lines: Sequence[Line], stock: Mapping[int, Stock]) -> None:
+    """Whether an account that holds so much may place an order of these lines.
+
+    Raises `Rejected` `too_many_open_orders` with `limit`, and `purchase_limit_reached` with `items`, one
+    `{product, limit, held}` for each product whose limit the order would pass.
+    """
+    if held.unpaid_orders >= settings.OPEN_ORDERS_PER_ACCOUNT:
+        limit = settings.OPEN_ORDERS_PER_ACCOUNT
+        raise Rejected(
+            f"This account has {limit} unpaid orders: pay or cancel one first.",
+            code="too_many_open_orders",
+            limit=limit,
+        )
+    reached, most_unpaid = [], settings.OPEN_UNITS_PER_ACCOUNT
+    for line in lines:
+        id, own_limit = line.product_id, stock[line.product_id].limit_per_account
+        if own_limit is not None and held.limited_units.get(id, 0) + line.quantity > own_limit:
+            reached.append({"product": id, "limit": own_limit, "held": held.limited_units.get(id, 0)})
+        elif held.unpaid_units.get(id, 0) + line.quantity > most_unpaid:
+            reached.append({"product": id, "limit": most_unpaid, "held": held.unpaid_units.get(id, 0)})
+    if reached:
+        names = ", ".join(f"product {one['product']} ({one['held']} of {one['limit']})" for one in reached)
+        raise Rejected(
+            f"This account would have more than it may have of: {names}.",
+            code="purchase_limit_reached",
+            items=reached,
+        )
+
+
+def add(held: Held, lines: Sequence[Line]) -> None:
+    """Count an order that is placed in this batch, for the account's orders after it."""
+    held.unpaid_orders += 1
+    for units in (held.unpaid_units, held.limited_units):
+        for line in lines:
+            units[line.product_id] = units.get(line.product_id, 0) + line.quantity
+
+
+def _units(
+    account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
+) -> Iterator[tuple[int, int, int]]:
+    """Account, product, and how many units of it they have in orders of these statuses."""
+    for account_id, product_id, units in _rows(UNITS, account_ids, product_ids, statuses):
+        # An account's orders without any of these products are one row without a product.
+        if product_id is not None:
+            yield account_id, product_id, int(units)
+
+
+def _rows(
+    statement: str, account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
+) -> Sequence[Sequence[Any]]:
+    """What the statement says of these accounts and products, in orders of these statuses."""
+    if not (account_ids and product_ids):
+        return ()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statement.format(
+                most=settings.OPEN_UNITS_PER_ACCOUNT,
+                account_ids=bulk_sql.whole_numbers(account_ids),
+                product_ids=bulk_sql.whole_numbers(product_ids),
+                statuses=", ".join([f"'{status}'" for status in statuses]),
+            )
+        )
+        return cursor.fetchall()

@@ -1,0 +1,12 @@
+"""The ways to keep buyers of the same stock apart, side by side: one module each, one signature."""
+
+from typing import Protocol
+
+from orders.placement.decisions import Placed, Wish
+from shop.idempotency.recorded_answers import Replay
+
+
+class Strategy(Protocol):
+    """Place one order, as `orders.placement.checkout.place` promises."""
+
+    def __call__(self, wish: Wish, /) -> Placed | Replay: ...

@@ -1,0 +1,83 @@
+"""The answers of the calls that start a payment: what they say at once, and what once it has settled."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from orders.models import Order
+from orders.order_rows import NewLine, NewOrder
+from orders.order_states import PAID
+from orders.payment.refunding import Begun
+from orders.placement.decisions import Placed
+from orders.schemas import order_body, refund_body
+from payments.models import Payment
+from payments.schemas import payment_body
+from shop.http import json_format, problems
+from shop.idempotency.recorded_answers import Answer
+
+
+def order_address(order_id: UUID) -> str:
+    return f"/api/v1/orders/{order_id}"
+
+
+def payment_address(payment_id: UUID) -> str:
+    return f"/api/v1/payments/{payment_id}"
+
+
+def of_placed(placed: Placed) -> Answer | None:
+    """What is recorded for a new order: nothing yet when it is being paid."""
+    if placed.started:
+        return None
+    body = json_format.dump(order_body(placed.order, placed.lines))
+    return Answer(201, body, order_address(placed.order.id))
+
+
+def of_begun(placed: Placed) -> Answer:
+    """The order whose payment has just begun: 202."""
+    return Answer(
+        202, json_format.dump(order_body(placed.order, placed.lines)), order_address(placed.order.id)
+    )
+
+
+def of_begun_refund(begun: Begun) -> Answer:
+    """What is recorded for a refund: 202, and where to look what becomes of it."""
+    body = json_format.dump(refund_body(begun.refund, begun.lines))
+    return Answer(202, body, f"{order_address(begun.refund.order_id)}/refunds")
+
+
+def later(outcome: object) -> None:
+    """For calls whose answer is only known once their payment has settled."""
+
+
+def of_order(order: NewOrder, lines: Sequence[NewLine]) -> Answer:
+    """The order as it stands: 202 while it is being paid, then 201, or 402 with what went wrong."""
+    if order.status == Order.Status.PAYMENT_FAILED:
+        return _declined(order.failure_code, order.failure_detail, order=str(order.id))
+    body = json_format.dump(order_body(order, lines))
+    return Answer(201 if order.status in PAID else 202, body, order_address(order.id))
+
+
+def of_payment(payment: Payment) -> Answer:
+    """The payment as it stands: 202 while it is open, then 201, or 402 with what went wrong."""
+    if payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED):
+        return _declined(
+            payment.failure_code,
+            payment.failure_detail,
+            order=str(payment.order_id) if payment.order_id else None,
+            payment=str(payment.id),
+        )
+    status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
+    return Answer(status, json_format.dump(payment_body(payment)), payment_address(payment.id))
+
+
+def _declined(code: str, detail: str, *, order: str | None = None, payment: str | None = None) -> Answer:
+    about: dict[str, Any] = {"order": order, "payment": payment}
+    problem = problems.problem(
+        402,
+        "payment_declined",
+        detail or "The payment was declined.",
+        title="Payment declined",
+        failure={"code": code, "detail": detail},
+        **{name: value for name, value in about.items() if value},
+    )
+    return Answer(402, problem.body)

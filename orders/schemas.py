@@ -1,0 +1,226 @@
+"""What the calls on orders take and give."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+
+from orders import cancellation
+from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.order_rows import NewLine, NewOrder
+from shop.http import openapi
+from shop.http.validation import Amount, Id, Input, Query, Uuid, Words
+from shop.models import JournalLine
+
+MOST_LINES, MOST_OF_ONE = 50, 1000
+Token = Annotated[str, Field(min_length=1, max_length=255)]
+OrderStatus = Literal[
+    "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
+]
+RefundStatus = Literal["pending", "succeeded", "stuck"]
+openapi.declare_members(
+    "refund_exceeds_order",
+    items=openapi.rows(product=openapi.INTEGER, requested=openapi.INTEGER, refundable=openapi.INTEGER)
+    | {"description": "each product of which less is left; 0 of one that is not in the order."},
+)
+openapi.declare_members(
+    "purchase_limit_reached",
+    items=openapi.rows(product=openapi.INTEGER, limit=openapi.INTEGER, held=openapi.INTEGER)
+    | {"description": "each product whose limit the order would pass, and what the account holds of it."},
+)
+openapi.declare_members(
+    "too_many_open_orders", limit=openapi.INTEGER | {"description": "the most unpaid orders of an account."}
+)
+openapi.declare_members(
+    "payment_declined",
+    order={"type": "string", "format": "uuid", "description": "the order; a top-up has none."},
+    payment={"type": "string", "format": "uuid", "description": "the payment, unless an order is placed."},
+    failure={
+        "type": "object",
+        "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
+        "required": ["code", "detail"],
+        "description": "why, as the order and the payment show it; the code is the gateway's: "
+        "`card_declined`, `insufficient_funds`, or `unknown_token` for a card that it does not know.",
+    },
+)
+
+
+class ItemInput(Input):
+    product: Id
+    quantity: Annotated[int, Field(ge=1, le=MOST_OF_ONE)]
+
+
+class RefundItemInput(Input):
+    """So many of a product. More than is left of it is 409, however many."""
+
+    product: Id
+    quantity: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+AnyItem = TypeVar("AnyItem", ItemInput, RefundItemInput)
+
+
+def _each_once(items: list[AnyItem]) -> list[AnyItem]:
+    if len({item.product for item in items}) != len(items):
+        raise PydanticCustomError("product_twice", "each product may come once; raise its quantity")
+    return items
+
+
+class CardInput(Input):
+    """Who pays at once; without `token` the points must cover it all."""
+
+    token: Token = ""
+
+
+class PlaceOrderInput(Input):
+    items: Annotated[list[ItemInput], Field(min_length=1, max_length=MOST_LINES), AfterValidator(_each_once)]
+    coupon: Annotated[str, Field(min_length=1, max_length=64)] = ""
+    points_amount: Amount = 0
+    payment: CardInput | None = None
+
+
+class PayInput(Input):
+    order: Uuid
+    token: Token = ""
+
+
+class RefundInput(Input):
+    """Without `items` all that is left of the order is refunded; `restock` puts the goods on the shelf."""
+
+    items: (
+        Annotated[
+            list[RefundItemInput], Field(min_length=1, max_length=MOST_LINES), AfterValidator(_each_once)
+        ]
+        | None
+    ) = None
+    reason: Words
+    restock: bool = True
+
+
+class OrdersQuery(Query):
+    status: OrderStatus | None = None
+    user: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+
+
+class ItemBody(BaseModel):
+    product: int
+    sku: str
+    name: str
+    quantity: int
+    unit_price: int
+    line_amount: int
+
+
+class FailureBody(BaseModel):
+    code: str
+    detail: str
+
+
+class OrderBody(BaseModel):
+    id: UUID
+    status: OrderStatus
+    items: list[ItemBody]
+    items_amount: int
+    discount_amount: int
+    points_amount: int
+    card_amount: int
+    total_amount: int
+    refunded_amount: int
+    currency: str
+    coupon: str | None
+    placed_at: datetime
+    expires_at: datetime
+    paid_at: datetime | None
+    failure: FailureBody | None
+
+
+class RefundItemBody(BaseModel):
+    product: int
+    quantity: int
+
+
+class RefundBody(BaseModel):
+    """A refund: `pending` until all of it is given back; `stuck` when that takes long: then operators see it.
+
+    The amounts are what it gives back, `amount` in all; `items` are what is given back for that.
+    """
+
+    id: UUID
+    order: UUID
+    status: RefundStatus
+    amount: int
+    points_amount: int
+    card_amount: int
+    items: list[RefundItemBody]
+    reason: str
+    restock: bool
+    created_at: datetime
+
+
+class EventBody(BaseModel):
+    at: datetime
+    event: str
+    detail: str
+
+
+class TimelineBody(BaseModel):
+    results: list[EventBody]
+
+
+def event_body(line: JournalLine, *, for_staff: bool) -> dict[str, Any]:
+    """One line of an order's timeline; staff also see the gateway's references."""
+    detail = line.detail
+    if for_staff and line.reference:
+        detail = f"{detail} ({line.reference})".strip()
+    return {"at": line.at, "event": line.what, "detail": detail}
+
+
+def order_body(order: Order | NewOrder, lines: Sequence[OrderLine | NewLine]) -> dict[str, Any]:
+    """An order as the contract shows it."""
+    failure = {"code": order.failure_code, "detail": order.failure_detail} if order.failure_code else None
+    return {
+        "id": str(order.id),
+        "status": "expired" if cancellation.is_lapsed(order) else order.status,
+        "items": [
+            {
+                "product": line.product_id,
+                "sku": line.sku,
+                "name": line.name,
+                "quantity": line.quantity,
+                "unit_price": line.unit_price,
+                "line_amount": line.line_amount,
+            }
+            for line in lines
+        ],
+        "items_amount": order.items_amount,
+        "discount_amount": order.discount_amount,
+        "points_amount": order.points_amount,
+        "card_amount": order.card_amount,
+        "total_amount": order.total_amount,
+        "refunded_amount": order.refunded_amount,
+        "currency": order.currency,
+        "coupon": order.coupon_code or None,
+        "placed_at": order.placed_at,
+        "expires_at": order.expires_at,
+        "paid_at": order.paid_at,
+        "failure": failure,
+    }
+
+
+def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
+    """A refund as the contract shows it."""
+    return {
+        "id": str(refund.id),
+        "order": str(refund.order_id),
+        "status": refund.status,
+        "amount": refund.amount,
+        "points_amount": refund.points_amount,
+        "card_amount": refund.card_amount,
+        "items": [{"product": one.line.product_id, "quantity": one.quantity} for one in lines],
+        "reason": refund.reason,
+        "restock": refund.restock,
+        "created_at": refund.created_at,
+    }

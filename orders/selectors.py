@@ -1,0 +1,56 @@
+"""Which orders somebody may see."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Prefetch, Q, QuerySet
+
+from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.order_rows import NewLine, NewOrder
+from shop import clock
+from shop.db import bulk_sql
+from shop.errors import NotFound
+
+
+def visible(*, account_id: int | None) -> QuerySet[Order]:
+    """The account's orders, their lines as they were asked for; everybody's for None, which is staff."""
+    own: dict[str, Any] = {} if account_id is None else {"account_id": account_id}
+    # Without an order of ours the index's would show: by product.
+    return Order.objects.filter(**own).prefetch_related(Prefetch("lines", OrderLine.objects.order_by("id")))
+
+
+def placed(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]]]:
+    """These orders with their lines, as plain rows: what a batch of waiting requests reads at once."""
+    lines: dict[UUID, list[NewLine]] = {order_id: [] for order_id in order_ids}
+    for row in bulk_sql.reader(OrderLine, NewLine._fields).rows_of(lines, column="order_id"):
+        line = NewLine(*row)
+        lines[line.order_id].append(line)
+    orders = bulk_sql.reader(Order, NewOrder._fields).rows_of(lines)
+    return [(order, lines[order.id]) for order in map(NewOrder._make, orders)]
+
+
+def one(*, order_id: UUID, account_id: int | None) -> Order:
+    """One of the visible orders. Raises `NotFound`."""
+    order = visible(account_id=account_id).filter(id=order_id).first()
+    if order is None:
+        raise NotFound("There is no such order.")
+    return order
+
+
+def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
+    """The refunds of one of the visible orders, with their lines. Raises `NotFound`."""
+    one(order_id=order_id, account_id=account_id)
+    lines = RefundLine.objects.select_related("line").order_by("id")
+    return Refund.objects.filter(order_id=order_id).prefetch_related(Prefetch("lines", lines))
+
+
+def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
+    """Those that show this status: unpaid past its time an order counts as expired, swept or not."""
+    now = clock.now()
+    if status == Order.Status.EXPIRED:
+        lapsed = Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now)
+        return orders.filter(Q(status=status) | lapsed)
+    if status == Order.Status.AWAITING_PAYMENT:
+        return orders.filter(status=status, expires_at__gt=now)
+    return orders.filter(status=status)

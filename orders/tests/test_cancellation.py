@@ -1,0 +1,229 @@
+"""Cancelling and expiring: what an unpaid order held is free again, once."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from coupons.models import Coupon
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import cancellation, doctor
+from orders.models import Order
+from orders.tests import buying
+from shop.models import JournalLine
+from shop.observability import gauges
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import ask, holding
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ONE_LOCK_WAIT = 5.0
+LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
+
+
+def lapse(*orders: Order) -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    Order.objects.filter(id__in=[order.id for order in orders]).update(expires_at=past)
+
+
+def test_orders_past_their_time_expire_and_the_others_stay() -> None:
+    buyer, product = buying.account(), ProductFactory.create(on_hand=10, price=5_000)
+    code = buying.coupon_of(buyer.id).code
+    late = [
+        buying.place(buyer.id, {product: 1}, coupon=code).order,
+        buying.place(buyer.id, {product: 2}).order,
+    ]
+    in_time = buying.place(buyer.id, {product: 4}).order
+    paying = buying.place(buyer.id, {product: 1}, token="tok_ok").order
+    lapse(*late, paying)
+    assert cancellation.expire_due() == 2
+    assert cancellation.expire_due() == 0
+    assert {buying.state_of(order.id) for order in late} == {"expired"}
+    assert buying.state_of(in_time.id) == "awaiting_payment"
+    assert buying.state_of(paying.id) == "paying"
+    assert Product.objects.get().reserved == 5
+    assert Coupon.objects.get(code=code).status == "issued"
+    assert buying.broken_laws() == []
+
+
+def test_more_than_one_bite_of_orders_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancellation, "EXPIRED_AT_ONCE", 2)
+    buyer, product = buying.account(), ProductFactory.create(on_hand=5)
+    lapse(*(buying.place(buyer.id, {product: 1}).order for _ in range(5)))
+    assert cancellation.expire_due() == 5
+    assert Product.objects.get().reserved == 0
+
+
+def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_expiring(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    buyer = buying.account()
+    wrong, right = ProductFactory.create(on_hand=5), ProductFactory.create(on_hand=9)
+    first = buying.place(buyer.id, {right: 1}).order
+    bad = buying.place(buyer.id, {wrong: 2}).order
+    others = [buying.place(buyer.id, {right: 1}).order for _ in range(3)]
+    Product.objects.filter(pk=wrong.pk).update(reserved=1)
+    lapse(first, bad, *others)
+
+    assert cancellation.expire_due() == 4
+    assert {buying.state_of(order.id) for order in (first, *others)} == {"expired"}
+    assert buying.state_of(bad.id) == "awaiting_payment"
+    assert Product.objects.get(pk=right.pk).reserved == 0
+    [noted] = JournalLine.objects.filter(order_id=bad.id, what="order.cannot_expire")
+    assert "reserved_within_on_hand" in noted.detail and noted.is_internal
+    assert [record.levelno for record in caplog.records if str(bad.id) in record.getMessage()] == [
+        logging.ERROR
+    ]
+
+    assert cancellation.expire_due() == 0
+    assert JournalLine.objects.filter(what="order.cannot_expire").count() == 1, "noted once, tried each time"
+    Product.objects.filter(pk=wrong.pk).update(reserved=2)
+    assert cancellation.expire_due() == 1
+    assert buying.broken_laws() == []
+
+
+@contextmanager
+def orders_refused(reason: str) -> Iterator[None]:
+    """The database refuses every change of an order."""
+    ask(
+        connection,
+        "CREATE TRIGGER order_refused BEFORE UPDATE ON orders_order FOR EACH ROW "
+        "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = %s",
+        reason,
+    )
+    try:
+        yield
+    finally:
+        ask(connection, "DROP TRIGGER order_refused")
+
+
+def noted_of(order: Order) -> list[str]:
+    lines = JournalLine.objects.filter(order_id=order.id, what="order.cannot_expire").order_by("id")
+    return list(lines.values_list("detail", flat=True))
+
+
+def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal() -> None:
+    product = ProductFactory.create(on_hand=5)
+    order = buying.place(buying.account().id, {product: 2}).order
+    lapse(order)
+
+    with orders_refused("the disk is full"):
+        cancellation.expire_due()
+    Product.objects.update(reserved=1)
+    for _ in range(2):
+        cancellation.expire_due()
+
+    first, second = noted_of(order)
+    assert "the disk is full" in first
+    assert "reserved_within_on_hand" in second
+
+
+def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal() -> None:
+    order = buying.place(buying.account().id, {ProductFactory.create(on_hand=5): 2}).order
+    lapse(order)
+
+    for reason in ["one", "two", "one", "two"]:
+        with orders_refused(reason):
+            cancellation.expire_due()
+    assert len(noted_of(order)) == 2
+    for reason in ["three", "four", "five"]:
+        with orders_refused(reason):
+            cancellation.expire_due()
+    assert len(noted_of(order)) == cancellation.MOST_NOTED
+
+    JournalLine.objects.update(at=timezone.now() - cancellation.NOTED_WITHIN)
+    with orders_refused("six"):
+        cancellation.expire_due()
+    assert "six" in noted_of(order)[-1]
+
+
+@pytest.mark.parametrize("is_one_by_one", [False, True])
+def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(
+    is_one_by_one: bool, tmp_path: Path
+) -> None:
+    """The reply to its COMMIT is lost, and the COMMIT arrives only once the attempts have ended."""
+    buyer = buying.account()
+    order = buying.place(buyer.id, {ProductFactory.create(on_hand=5): 1}).order
+    lapse(order)
+    wrong = ProductFactory.create(on_hand=5)
+    if is_one_by_one:
+        lapse(buying.place(buyer.id, {wrong: 2}).order)
+        Product.objects.filter(pk=wrong.pk).update(reserved=1)
+    has_ended = threading.Event()
+
+    with losing_reply_to_commit(tmp_path, before_commit=lambda: has_ended.wait(30)) as is_lost:
+        began_at = time.monotonic()
+        ended = cancellation.expire_due()
+        assert time.monotonic() - began_at < ONE_LOCK_WAIT + 2
+        has_ended.set()
+        assert is_lost.is_set()
+
+    assert (ended, noted_of(order)) == (0, [])
+    wait_until(lambda: buying.state_of(order.id) == "expired")
+
+
+def test_orders_of_a_product_that_is_locked_for_long_expire_later_and_the_others_now() -> None:
+    buyer = buying.account()
+    locked, free = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9)
+    waiting = [buying.place(buyer.id, {locked: 1, free: 1}).order for _ in range(3)]
+    others = [buying.place(buyer.id, {free: 1}).order for _ in range(3)]
+    lapse(*waiting, *others)
+    with holding(LOCK_PRODUCT, locked.pk):
+        began_at = time.monotonic()
+        assert cancellation.expire_due() == 3
+        assert time.monotonic() - began_at < ONE_LOCK_WAIT + 2
+    assert {buying.state_of(order.id) for order in others} == {"expired"}
+    assert cancellation.expire_due() == 3
+
+
+def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expiring() -> None:
+    buyer, product = buying.account(), ProductFactory.create(on_hand=9)
+    in_use, other = (buying.place(buyer.id, {product: 1}).order for _ in range(2))
+    lapse(in_use, other)
+    with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", in_use.id.hex):
+        assert cancellation.expire_due() == 1
+    assert cancellation.expire_due() == 1
+
+
+def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(
+    admin_client: Client,
+) -> None:
+    buyer, product = buying.account(), ProductFactory.create(on_hand=9)
+    overdue, lately, in_time = (buying.place(buyer.id, {product: 1}).order for _ in range(3))
+    lapse(overdue, lately)
+    Order.objects.filter(id=overdue.id).update(expires_at=timezone.now() - timedelta(minutes=2))
+
+    page = admin_client.get("/admin/orders/order/", {"expiry": "overdue"}).content.decode()
+    assert [str(order.id) in page for order in (overdue, lately, in_time)] == [True, False, False]
+    assert b"firstcome_orders_overdue 1.0" in gauges.exposition()
+    [finding] = doctor.examine()
+    assert (finding.level, finding.found[:2]) == ("warning", "1 ")
+    cancellation.expire_due()
+    assert [finding.level for finding in doctor.examine()] == ["ok"]
+    assert b"firstcome_orders_overdue 0.0" in gauges.exposition()
+
+
+def test_the_page_of_an_order_that_cannot_expire_says_why_and_leads_to_its_journal(
+    admin_client: Client,
+) -> None:
+    product = ProductFactory.create(on_hand=5)
+    order = buying.place(buying.account().id, {product: 2}).order
+    lapse(order)
+    Product.objects.update(reserved=1)
+    cancellation.expire_due()
+
+    page = admin_client.get(f"/admin/orders/order/{order.id}/change/").content.decode()
+    assert "reserved_within_on_hand" in page
+    journal = f"/admin/shop/journalline/?q={order.id}"
+    assert journal in page
+    assert "order.cannot_expire" in admin_client.get(journal).content.decode()
+    assert "column-expires_at" in admin_client.get("/admin/orders/order/").content.decode()

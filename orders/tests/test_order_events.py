@@ -1,0 +1,216 @@
+"""What is told of orders: to the journal at whose hands, and to those outside in the order of events."""
+
+from collections import defaultdict
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import cancellation
+from orders.models import Order, Saga, SagaLog
+from orders.placement.strategies import group_commit
+from orders.tests import buying, stepping
+from orders.tests.waiting import somebody_waits_at_the_stock
+from payments.models import LedgerAccount
+from scripts.tests.simulator import Simulator
+from shop.events import dead_events, outbox
+from shop.models import JournalLine
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.own_data_platform import heard
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+from shop.tests.waiting import in_background
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=100, price=1_000)
+
+
+def told(platform: Simulator, order: Order) -> list[tuple[str, dict[str, Any]]]:
+    """The events that the data platform has of the order, as they came."""
+    events = platform.get("/events", order=str(order.id))[1]["results"]
+    return [(event["type"], event["data"]) for event in events]
+
+
+def line(what: str, **more: Any) -> JournalLine:
+    return JournalLine.objects.get(what=what, **more)
+
+
+def test_an_orders_way_is_told_as_it_went(own_data_platform: Simulator, product: Product) -> None:
+    buyer = buying.account(points=500)
+    order = buying.drive(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
+    assert [type for type, _ in told(own_data_platform, order)] == ["order.paid"], "told by its saga"
+
+    buying.give_back(buying.refund(order.id, {product: 1}))
+    buying.give_back(buying.refund(order.id))
+    outbox.deliver_due()
+
+    events = told(own_data_platform, order)
+    assert [type for type, _ in events] == ["order.paid", "order.refunded", "order.refunded"]
+    assert [data["status"] for _, data in events] == ["paid", "paid", "refunded"]
+    assert [data.get("refunded_amount", 0) for _, data in events] == [0, 1_000, 3_000]
+    assert {data["order"] for _, data in events} == {str(order.id)}
+    assert {data["total_amount"] for _, data in events} == {3_000}
+
+
+def test_a_cancelled_order_is_told_and_one_that_nobody_bought_is_not(
+    own_data_platform: Simulator, product: Product
+) -> None:
+    buyer = buying.account()
+    cancelled, failed = (
+        buying.place(buyer.id, {product: 1}),
+        buying.place(buyer.id, {product: 1}, token="tok_declined"),
+    )
+    cancellation.cancel(order_id=cancelled.order.id, account_id=buyer.id)
+    buying.drive(failed)
+
+    assert outbox.deliver_due() == 1
+    assert [type for type, _ in told(own_data_platform, cancelled.order)] == ["order.cancelled"]
+    assert told(own_data_platform, failed.order) == []
+
+
+def test_while_the_data_platform_is_away_orders_are_paid_and_told_later(
+    own_data_platform: Simulator, product: Product, settings: LazySettings
+) -> None:
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    order = buying.drive(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
+    assert order.status == "paid"
+    assert Saga.objects.get().state == "running"
+    assert SagaLog.objects.get(step="transmit").detail.startswith("no answer")
+    assert buying.broken_laws() == []
+
+    settings.DATA_PLATFORM_URL = right
+    buying.settle_everything()
+    assert len(told(own_data_platform, order)) == 1
+    assert Saga.objects.get().state == "done"
+
+
+def test_a_dead_event_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
+    own_data_platform: Simulator, product: Product, settings: LazySettings
+) -> None:
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    order = buying.drive(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
+    paid = line("order.paid")
+    JournalLine.objects.filter(pk=paid.pk).update(
+        delivery="dead", next_attempt_at=None, last_error="HTTP 422"
+    )
+    settings.DATA_PLATFORM_URL = right
+    Saga.objects.update(leased_until=None)
+    assert stepping.advance(Saga.objects.get().id) == "running"
+    assert Saga.objects.get().last_error == f"{paid.event_id} is dead: HTTP 422"
+    assert [broken.law for broken in buying.broken_laws()] == ["L12"]
+
+    dead_events.replay([paid.pk])
+    buying.settle_everything()
+    assert heard(own_data_platform) == [str(paid.event_id)]
+    assert buying.broken_laws() == []
+    assert line("event.replayed").order_id == order.id
+
+
+def test_buyers_of_one_batch_each_have_their_own_name_and_request_on_record(product: Product) -> None:
+    buyers = [buying.account() for _ in range(12)]
+    coupons = {buyer.id: buying.coupon_of(buyer.id).code for buyer in buyers}
+
+    def order(buyer: Any) -> Any:
+        body = {"items": [{"product": product.id, "quantity": 1}], "coupon": coupons[buyer.id]}
+        return client_of(buyer).post("/orders", body, key="a", **{"X-Request-ID": f"request-of-{buyer.id}"})
+
+    batcher = group_commit.BATCHER
+    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+        first = in_background(partial(race, [partial(order, buyers[0])]))
+        wait_until(somebody_waits_at_the_stock)
+        others = in_background(partial(race, [partial(order, buyer) for buyer in buyers[1:]]))
+        wait_until(lambda: len(batcher._queue) == len(buyers) - 1)
+    assert [answer.status_code for answer in [*first.result(), *others.result()]] == [201] * 12
+
+    assert len(set(JournalLine.objects.filter(what="order.placed").values_list("at", flat=True))) == 2
+    for buyer in buyers:
+        placed = Order.objects.get(account=buyer)
+        for what in ("order.placed", "coupon.held"):
+            noted = line(what, order_id=placed.id)
+            assert (noted.actor, noted.actor_id) == ("account", buyer.id)
+            assert noted.request_id == f"request-of-{buyer.id}"
+
+
+@pytest.mark.usefixtures("mortal_worker")
+def test_what_a_worker_does_is_the_systems_for_the_request_that_began_it(product: Product) -> None:
+    buyer = buying.account(points=500)
+    body = {
+        "items": [{"product": product.id, "quantity": 1}],
+        "points_amount": 300,
+        "payment": {"token": "tok_ok"},
+    }
+    names = {"X-Request-ID": "request-of-buyer", "Prefer": "wait=20"}
+    assert client_of(buyer).post("/orders", body, key="a", **names).status_code == 201
+    wait_until(lambda: not Saga.objects.filter(ended_at__isnull=True).exists())
+
+    asked, done = line("order.placed"), line("order.paid")
+    assert (asked.actor, asked.actor_id, asked.request_id) == ("account", buyer.id, "request-of-buyer")
+    assert (done.actor, done.actor_id, done.request_id) == ("system", None, "request-of-buyer")
+    held = line("points.hold")
+    assert (held.actor, held.request_id, held.subject) == ("system", "request-of-buyer", f"wallet {buyer.id}")
+    assert (held.before, held.after) == ({"balance_amount": 500}, {"balance_amount": 200})
+    assert done.delivery == "delivered"
+
+
+def test_an_operator_is_on_record_for_what_is_done_at_their_hands(product: Product) -> None:
+    operator = AccountFactory.create(
+        is_staff=True, permissions=["payments.add_transfer", "inventory.add_stockmovement"]
+    )
+    buyer, api = buying.account(), client_of(operator)
+    granted = api.post(
+        "/wallet/grants",
+        {"user": buyer.id, "amount": 700, "reason": "Sorry."},
+        key="a",
+        **{"X-Request-ID": "r-1"},
+    )
+    adjusted = api.post(
+        f"/products/{product.id}/stock-adjustments", {"delta": -3, "reason": "Broken."}, key="b"
+    )
+    assert (granted.status_code, adjusted.status_code) == (201, 201)
+
+    given, counted = line("points.grant", subject=f"wallet {buyer.id}"), line("stock.adjusted")
+    assert (given.actor, given.actor_id, given.request_id) == ("staff", operator.id, "r-1")
+    assert (given.before, given.after) == ({"balance_amount": 0}, {"balance_amount": 700})
+    assert (given.detail, given.order_id) == ("Sorry.", None)
+    assert (counted.actor, counted.actor_id, counted.detail) == ("staff", operator.id, "Broken.")
+
+
+def test_the_journal_tells_every_balance_from_its_first_to_its_last(product: Product) -> None:
+    """Each line begins where the one before it ended, and the last says what the wallet holds."""
+    buyers = [buying.account(points=1_000) for _ in range(3)]
+    for buyer in buyers:
+        placed = [
+            buying.place(buyer.id, {product: 1}, points=200, token=token)
+            for token in ("tok_ok", "tok_declined", "tok_ok")
+        ]
+        paid = [buying.drive(one) for one in placed]
+        buying.give_back(buying.refund(paid[0].id))
+
+    chains = defaultdict(list)
+    for noted in JournalLine.objects.filter(what__startswith="points.").order_by("id"):
+        assert noted.before and noted.after
+        chains[noted.subject].append((noted.before["balance_amount"], noted.after["balance_amount"]))
+    for buyer in buyers:
+        chain = chains[f"wallet {buyer.id}"]
+        assert [before for before, _ in chain] == [0, *(after for _, after in chain[:-1])]
+        assert chain[-1][1] == LedgerAccount.objects.get(user=buyer).balance_amount == 800
+
+
+def test_customers_are_not_told_what_only_operators_look_for(product: Product) -> None:
+    buyer = buying.account(points=500)
+    code = buying.coupon_of(buyer.id, discount_value=100).code
+    order = buying.drive(buying.place(buyer.id, {product: 1}, coupon=code, points=100, token="tok_ok"))
+    shown = [row["event"] for row in client_of(buyer).get(f"/orders/{order.id}/timeline").json()["results"]]
+    inner = ("coupon.", "points.", "stock.")
+    assert not any(event.startswith(inner) for event in shown)
+    all_lines = JournalLine.objects.filter(order_id=order.id).values_list("what", flat=True)
+    assert {"coupon.held", "coupon.redeemed", "points.hold", "stock.sold"} <= set(all_lines)

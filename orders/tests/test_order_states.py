@@ -1,0 +1,153 @@
+"""A way that is not in the table is impossible, whoever asks for it."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.utils import timezone
+
+from inventory.tests.factories import ProductFactory
+from orders import cancellation, order_states
+from orders.models import Order, Saga
+from orders.placement.decisions import Placed
+from orders.tests import buying, stepping
+from shop.tests.clients import client_of
+from shop.tests.factories import SuperuserFactory
+
+Status = Order.Status
+ALL = [status.value for status in Status]
+
+# As the contract draws it, each arrow one way.
+CONTRACT = """
+awaiting_payment → paying → paid → refunding → refunded
+awaiting_payment → cancelled
+awaiting_payment → expired
+paying → payment_failed
+refunding → paid
+"""
+
+
+def force(order_id: UUID, status: str) -> None:
+    """Put the order where it is to stand, past every guard; what it holds stays as it is."""
+    paid_at = timezone.now() if status in order_states.PAID else None
+    Order.objects.filter(id=order_id).update(status=status, paid_at=paid_at)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(ALL, ALL)))
+def test_an_order_moves_only_as_the_table_says(source: str, target: str) -> None:
+    placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
+    force(placed.order.id, source)
+    target_paid_at = timezone.now() if target in order_states.PAID else None
+    moved = order_states.move([placed.order.id], to=target, paid_at=target_paid_at)
+    assert moved == (target in order_states.TRANSITIONS[source])
+    assert buying.state_of(placed.order.id) == (target if moved else source)
+
+
+def test_the_table_is_the_contract() -> None:
+    drawn: dict[str, set[str]] = {status: set() for status in ALL}
+    for line in CONTRACT.split("\n"):
+        for source, target in itertools.pairwise(line.split(" → ")):
+            drawn[source].add(target)
+    assert drawn == order_states.TRANSITIONS
+
+
+def pay(placed: Placed) -> str:
+    body = {"order": str(placed.order.id), "token": "tok_ok"}
+    return refusal(client_of(buying.owner(placed)).post("/payments", body, key="pay"))
+
+
+def cancel(placed: Placed) -> str:
+    return refusal(client_of(buying.owner(placed)).post(f"/orders/{placed.order.id}/cancel"))
+
+
+def expire(placed: Placed) -> str:
+    Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now())
+    return "" if cancellation.expire_due() else "not_due"
+
+
+def drive(placed: Placed) -> str:
+    """Let its saga settle or fail it, as its card says."""
+    assert placed.started
+    stepping.advance(placed.started.saga.id)
+    row = Saga.objects.get(id=placed.started.saga.id)
+    return "can't become" if "can't become" in row.last_error else ""
+
+
+def refund(placed: Placed) -> str:
+    staff = client_of(SuperuserFactory.create())
+    return refusal(staff.post(f"/orders/{placed.order.id}/refunds", {"reason": "they asked"}, key="refund"))
+
+
+def give_back(placed: Placed) -> str:
+    """Let the saga of its refund do what it promised."""
+    row = Saga.objects.get(kind="refund", about_id=placed.order.id)
+    stepping.advance(row.id)
+    row.refresh_from_db()
+    return "can't become" if "can't become" in row.last_error else ""
+
+
+def refusal(answer: Any) -> str:
+    return "" if answer.status_code < 300 else answer.json()["code"]
+
+
+def unpaid() -> Placed:
+    return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
+
+
+def begun(token: str) -> Placed:
+    return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token=token)
+
+
+def paid() -> Placed:
+    placed = begun("tok_ok")
+    buying.drive(placed)
+    return placed
+
+
+def promised() -> Placed:
+    """Paid, and all of it to be given back."""
+    placed = paid()
+    assert refund(placed) == ""
+    return placed
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something that would bring an order to `target`: of which order, and what it says where it must not."""
+
+    target: str
+    order: Callable[[], Placed]
+    make: Callable[[Placed], str]
+    refusal: str
+
+
+CALLS = {
+    "pay": Call(Status.PAYING, unpaid, pay, "order_not_payable"),
+    "cancel": Call(Status.CANCELLED, unpaid, cancel, "order_not_cancellable"),
+    "expire": Call(Status.EXPIRED, unpaid, expire, "not_due"),
+    "settle": Call(Status.PAID, lambda: begun("tok_ok"), drive, "can't become"),
+    "fail": Call(Status.PAYMENT_FAILED, lambda: begun("tok_declined"), drive, ""),
+    "refund": Call(Status.REFUNDING, paid, refund, "nothing_to_refund"),
+    "give back": Call(Status.REFUNDED, promised, give_back, "can't become"),
+}
+# Accepted, and nothing moves: it is cancelled already, or another refund is under way.
+STAYING = {("cancel", Status.CANCELLED), ("refund", Status.REFUNDING)}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("name", "source"), list(itertools.product(CALLS, ALL)))
+def test_a_call_moves_an_order_only_as_the_table_says(name: str, source: str) -> None:
+    call = CALLS[name]
+    placed = call.order()
+    force(placed.order.id, source)
+    refused = call.make(placed)
+    if call.target in order_states.TRANSITIONS[source]:
+        assert (buying.state_of(placed.order.id), refused) == (call.target, "")
+    elif (name, source) in STAYING:
+        assert (buying.state_of(placed.order.id), refused) == (source, "")
+    else:
+        assert (buying.state_of(placed.order.id), refused) == (source, call.refusal)

@@ -1,0 +1,203 @@
+"""Payments: what was to be paid, and how it ended. The ways between its states are one table.
+
+These are parts of the caller's transaction. Each change is a guarded update, so that of two who end a
+payment one wins; it says whether the payment now stands as asked.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import F, Q, QuerySet
+from uuid_utils.compat import uuid7
+
+from payments.models import Payment
+from shop.db import bulk_sql, transactions
+
+Status = Payment.Status
+
+# What is final never changes, except that a charge that succeeded may be given back.
+TRANSITIONS: dict[str, frozenset[str]] = {
+    Status.PENDING: frozenset({Status.IN_DOUBT, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
+    Status.IN_DOUBT: frozenset({Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
+    Status.SUCCEEDED: frozenset({Status.REVERSED}),
+    Status.FAILED: frozenset(),
+    Status.REVERSED: frozenset(),
+}
+UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
+SUCCEED = """
+UPDATE {table} SET status = {status}, settled_at = {at}, token = '', charge_reference = CASE id{cases} END
+WHERE id IN ({ids}) AND status IN ({sources})
+"""
+
+
+class Payable(Protocol):
+    """What a payment needs to know of an order."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def points_amount(self) -> int: ...
+    @property
+    def card_amount(self) -> int: ...
+    @property
+    def currency(self) -> str: ...
+
+
+class Chargeable(NamedTuple):
+    """Of a payment's row what the gateway has to know."""
+
+    id: UUID
+    charge_key: str
+    token: str
+    card_amount: int
+    currency: str
+    order_id: UUID | None
+
+
+def chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
+    """These payments by id."""
+    found = bulk_sql.reader(Payment, Chargeable._fields).rows_of(payment_ids)
+    return {row[0]: Chargeable(*row) for row in found}
+
+
+def new(*, order: Payable, token: str, at: datetime) -> Payment:
+    """The unsaved payment of an order: whoever starts many writes them at once."""
+    return _new(
+        order_id=order.id,
+        account_id=order.account_id,
+        points_amount=order.points_amount,
+        card_amount=order.card_amount,
+        currency=order.currency,
+        token=token,
+        at=at,
+    )
+
+
+def write(payments: Sequence[Payment]) -> None:
+    """Write these new payments, by one statement."""
+    transactions.assert_inside()
+    bulk_sql.insert_objects(payments)
+
+
+def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> Payment:
+    """A payment for points in the account's wallet, pending."""
+    transactions.assert_inside()
+    payment = _new(
+        order_id=None,
+        account_id=account_id,
+        points_amount=0,
+        card_amount=amount,
+        currency=settings.CURRENCY,
+        token=token,
+        at=at,
+    )
+    payment.save(force_insert=True)
+    return payment
+
+
+def mark_in_doubt(payment_id: UUID) -> bool:
+    """The gateway gave no answer: the charge may have happened."""
+    return _move(payment_id, to=Status.IN_DOUBT)
+
+
+def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
+    """These are paid; `charges` are the gateway's ids of their charges, empty without a card.
+
+    One statement; returns how many moved.
+    """
+    transactions.assert_inside()
+    cells = bulk_sql.Cells()
+    statement = SUCCEED.format(
+        table=connection.ops.quote_name(Payment._meta.db_table),
+        status=cells[Status.SUCCEEDED],
+        at=cells[at],
+        cases="".join(f" WHEN {cells[id]} THEN {cells[reference]}" for id, reference in charges.items()),
+        ids=cells.listed(charges),
+        sources=cells.listed(_sources(Status.SUCCEEDED)),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, cells.parameters or None)
+        return int(cursor.rowcount)
+
+
+def mark_failed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
+    """It ended with nothing charged, or nothing kept."""
+    return _settle(payment_id, to=Status.FAILED, at=at, failure_code=code, failure_detail=detail[:255])
+
+
+def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
+    """Its charge succeeded and was given back, because of `code`."""
+    return _settle(payment_id, to=Status.REVERSED, at=at, failure_code=code, failure_detail=detail[:255])
+
+
+def unsettled(references: Collection[UUID], at: datetime) -> set[UUID]:
+    """Which of these orders and payments had a payment that had not settled at that instant."""
+    found = Payment.objects.filter(Q(id__in=references) | Q(order_id__in=references))
+    open_then = found.exclude(settled_at__lte=at).values_list("id", "order_id")
+    return {id for pair in open_then for id in pair if id} & set(references)
+
+
+def card_left_amount(order_id: UUID) -> int:
+    """What the order's card paid that no refund has taken, those under way included."""
+    payment = Payment.objects.get(order_id=order_id)
+    return payment.card_amount - payment.refunding_amount - payment.refunded_amount
+
+
+def begin_refund(order_id: UUID, *, card_amount: int) -> None:
+    """Take so much of what the order's card paid for a refund. With the order locked.
+
+    The payment stays `succeeded`, were it all given back: it was paid, and the refunds say the rest.
+    """
+    _change_refunds(
+        Payment.objects.filter(card_amount__gte=F("refunding_amount") + F("refunded_amount") + card_amount),
+        order_id,
+        refunding_amount=F("refunding_amount") + card_amount,
+    )
+
+
+def end_refund(order_id: UUID, *, card_amount: int) -> None:
+    """So much of what refunds had taken is given back. With the order locked."""
+    _change_refunds(
+        Payment.objects.filter(refunding_amount__gte=card_amount),
+        order_id,
+        refunding_amount=F("refunding_amount") - card_amount,
+        refunded_amount=F("refunded_amount") + card_amount,
+    )
+
+
+def _change_refunds(payments: "QuerySet[Payment]", order_id: UUID, **amounts: Any) -> None:
+    transactions.assert_inside()
+    if not payments.filter(order_id=order_id, status=Status.SUCCEEDED).update(**amounts):
+        raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
+
+
+def _settle(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> bool:
+    """End it, and forget the card."""
+    return _move(payment_id, to=to, settled_at=at, token="", **fields)
+
+
+def _move(payment_id: UUID, *, to: str, **fields: Any) -> bool:
+    """Whether the payment stands at `to` now, by this call or an earlier one; else it ended otherwise."""
+    transactions.assert_inside()
+    found = Payment.objects.filter(id=payment_id)
+    if found.filter(status__in=_sources(to)).update(status=to, **fields):
+        return True
+    return found.filter(status=to).exists()
+
+
+def _sources(to: str) -> list[str]:
+    """The states from which a payment may come to this one."""
+    return [str(status) for status, targets in TRANSITIONS.items() if to in targets]
+
+
+def _new(*, order_id: UUID | None, at: datetime, **fields: Any) -> Payment:
+    payment_id = uuid7()
+    return Payment(
+        id=payment_id, order_id=order_id, charge_key=f"payment-{payment_id}", created_at=at, **fields
+    )

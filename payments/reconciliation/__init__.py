@@ -1,0 +1,1 @@
+"""Our payments against the gateway's book of charges: comparison, differences, orphaned charges."""

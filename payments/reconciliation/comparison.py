@@ -1,0 +1,264 @@
+"""Our payments against the gateway's own book of charges (law L9).
+
+Both books are read side by side, page by page, however long they are. What looks wrong is looked at once
+more by its key before it is told, for payments go on while the books are being read: so what is only in
+motion is no difference, nor is what lies on the edge of a period.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice, pairwise
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.models import BooleanField, Case, CharField, F, Q, QuerySet, Value, When
+from django.db.models.functions import Cast
+
+from payments.gateways import gateway
+from payments.gateways.contract import BookedCharge
+from payments.models import Payment
+from payments.payment_states import UNSETTLED
+from payments.reconciliation.ordered_diff import Abreast
+from shop import clock
+from shop.errors import Unavailable
+
+PAGE = 1_000
+MOST_TOLD = 100
+# A gateway whose lists begin with the newest has to hold what is asked for: no more than so much.
+SLICE = timedelta(days=1)
+# Something that never stands still is left to the next comparison.
+LOOKS = 5
+
+
+class Ours(NamedTuple):
+    """What a comparison needs of a payment: of a million rows a model's every column would cost most.
+
+    `is_claim` says whether it is one of `_claims`.
+    """
+
+    charge_key: str
+    order_id: str | None
+    status: str
+    card_amount: int
+    refunding_amount: int
+    refunded_amount: int
+    currency: str
+    charge_reference: str
+    is_claim: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What the gateway has under a key and the payment of that key, which don't agree, and why."""
+
+    key: str
+    cause: str
+    charges: list[BookedCharge]
+    payment: Payment | None
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.cause}"
+
+
+@dataclass(slots=True)
+class Count:
+    """How many charges have been read so far."""
+
+    charges: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How many charges were compared with their payments, and what doesn't agree."""
+
+    checked: int
+    differences: list[Difference] = field(default_factory=list)
+    unread: str = ""
+
+    @property
+    def offenders(self) -> list[str]:
+        """Everything that is wrong, in words; a book that can't be read is: then nobody knows."""
+        return [*map(str, self.differences), *([f"not checked: {self.unread}"] if self.unread else [])]
+
+
+def compare(
+    *, since: datetime | None = None, until: datetime | None = None, most: int = MOST_TOLD
+) -> Comparison:
+    """Compare the books of a period, or the whole of them; past `most` differences it stops."""
+    count, found = Count(), []
+    try:
+        for difference in islice(differences(since=since, until=until, count=count), most):
+            found.append(difference)
+    except Unavailable as error:
+        return Comparison(count.charges, found, unread=error.detail)
+    return Comparison(count.charges, found)
+
+
+def differences(*, since: datetime | None, until: datetime | None, count: Count) -> Iterator[Difference]:
+    """Each key under which the books don't agree, as it is found; `count` tells how far it has come.
+
+    To a period belong the charges that the gateway took in it, and the payments that began in it. Payments
+    that are pending or in doubt may be charged or not: their sagas are still at it. Raises `Unavailable`
+    where the gateway's book can't be read.
+    """
+    # What begins from now on is for the next comparison.
+    end = until or clock.now()
+    claims = _claims(since, end)
+    books = Abreast(_keys(claims))
+    for page in _pages(_charges(since, until)):
+        count.charges += len(page)
+        suspects, charged = _judged(page, _is_claim(since, end))
+        yield from _confirmed(suspects)
+        yield from _confirmed(books.meet(charged))
+    yield from _confirmed(books.rest())
+
+
+def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
+    """The gateway's book of the period, oldest first, asked for a slice at a time."""
+    at = since or Payment.objects.order_by("created_at").values_list("created_at", flat=True).first()
+    end, edges = until or clock.now(), [since]
+    while at is not None and (at := at + SLICE) < end:
+        edges.append(at)
+    for first, last in pairwise([*edges, until]):
+        yield from gateway().charges(since=first, until=last)
+
+
+def _pages(charges: Iterator[BookedCharge]) -> Iterator[list[BookedCharge]]:
+    while page := list(islice(charges, PAGE)):
+        yield page
+
+
+def _is_claim(since: datetime | None, end: datetime) -> Q:
+    """That a payment is of the period, and the gateway must have kept something of it."""
+    period = Q(created_at__lt=end) if since is None else Q(created_at__gte=since, created_at__lt=end)
+    is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
+    return period & Q(status=Payment.Status.SUCCEEDED) & is_kept
+
+
+def _claims(since: datetime | None, end: datetime) -> "QuerySet[Payment]":
+    return Payment.objects.filter(_is_claim(since, end))
+
+
+def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
+    """Their charges' keys, oldest first. Read in pages, for MySQL's client would hold them all."""
+    rows = payments.order_by("created_at", "id")
+    page = list(rows.values_list("charge_key", flat=True)[:PAGE])
+    while page:
+        yield from page
+        at, id = Payment.objects.values_list("created_at", "id").get(charge_key=page[-1])
+        # The first condition is what an index can use.
+        rest = rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))
+        page = list(rest.values_list("charge_key", flat=True)[:PAGE])
+
+
+def _judged(page: Sequence[BookedCharge], is_claim: Q) -> tuple[list[str], list[str]]:
+    """The keys that don't agree with their payments, and the keys of those that claim to be charged."""
+    payments = _ours([charge.key for charge in page], is_claim)
+    suspects: dict[str, None] = {}
+    charged: dict[str, None] = {}
+    for charge in page:
+        payment = payments.get(charge.key)
+        if charge.key in charged or _is_suspect(charge, payment):
+            suspects[charge.key] = None
+        if payment and payment.is_claim:
+            charged[charge.key] = None
+    return list(suspects), list(charged)
+
+
+def _ours(keys: Sequence[str], is_claim: Q) -> dict[str, Ours]:
+    """The payments of these keys, by key."""
+    rows = Payment.objects.filter(charge_key__in=keys).values_list(
+        "charge_key",
+        # As text: a UUID object for each row would cost more than all the other columns.
+        Cast("order_id", CharField()),
+        *Ours._fields[2:-1],
+        Case(When(is_claim, then=Value(True)), default=Value(False), output_field=BooleanField()),
+    )
+    return {row[0]: Ours._make(row) for row in rows}
+
+
+def _is_suspect(charge: BookedCharge, payment: Ours | None) -> bool:
+    """Whether a look by the key is worth it: that it is wrong, or not the charge that the payment names."""
+    is_another = payment and payment.charge_reference not in ("", charge.reference)
+    return bool(_cause([charge], payment) or (is_another and charge.kept_amount))
+
+
+def _confirmed(keys: Iterable[str]) -> Iterator[Difference]:
+    """The differences that are still there when both sides are asked again."""
+    for key in keys:
+        difference = _looked_at(key)
+        if difference:
+            yield difference
+
+
+def _looked_at(key: str) -> Difference | None:
+    """What is wrong under the key while the payment stands still: else it may have gone on in between."""
+    for _ in range(LOOKS):
+        payment = _payment(key)
+        charges = list(gateway().charges(key=key))
+        cause = _cause(charges, payment)
+        if not cause:
+            return None
+        if _stand(_payment(key)) == _stand(payment):
+            return Difference(key, cause, charges, payment)
+    return None
+
+
+def _payment(key: str) -> Payment | None:
+    return Payment.objects.filter(charge_key=key).first()
+
+
+def _stand(payment: Payment | None) -> tuple[str, int, int] | None:
+    return None if payment is None else (payment.status, payment.refunding_amount, payment.refunded_amount)
+
+
+def _cause(charges: Sequence[BookedCharge], payment: Payment | Ours | None) -> str:
+    """Why the charges of one key and their payment don't agree, or nothing."""
+    succeeded = [charge for charge in charges if charge.status == "succeeded"]
+    kept_amount = sum(charge.kept_amount for charge in succeeded)
+    if payment is None:
+        return f"{kept_amount} is charged, and no payment knows of it" if kept_amount else ""
+    if len([charge for charge in succeeded if charge.kept_amount]) > 1:
+        return f"it is charged more than once, {kept_amount} in all"
+    for charge in succeeded:
+        if not _is_for(charge, payment):
+            return (
+                f"{charge.amount} {charge.currency} is charged for order {charge.order_id}, "
+                f"not {payment.card_amount} {payment.currency} for order {payment.order_id}"
+            )
+    return _wrong_amount(kept_amount, payment, is_charged=bool(succeeded))
+
+
+def _wrong_amount(kept_amount: int, payment: Payment | Ours, *, is_charged: bool) -> str:
+    """Why the gateway can't rightly keep so much of what the payment came to, or nothing."""
+    least, most = _range(payment)
+    if payment.status in UNSETTLED or least <= kept_amount <= most:
+        return ""
+    if payment.status != Payment.Status.SUCCEEDED:
+        return f"the payment is {payment.status}, and {kept_amount} is charged and kept"
+    if not is_charged:
+        return f"the payment is succeeded, and its {payment.card_amount} is not charged"
+    known = f"{payment.refunded_amount} is refunded, and {payment.refunding_amount} about to be"
+    return f"of {payment.card_amount} we say that {known}; the gateway keeps {kept_amount}"
+
+
+def _range(payment: Payment | Ours) -> tuple[int, int]:
+    """The least and the most that the gateway may keep of it: a refund under way has come or will."""
+    if payment.status != Payment.Status.SUCCEEDED:
+        return 0, 0
+    most = payment.card_amount - payment.refunded_amount
+    return most - payment.refunding_amount, most
+
+
+def _is_for(charge: BookedCharge, payment: Payment | Ours) -> bool:
+    return (
+        charge.amount == payment.card_amount
+        and charge.currency == payment.currency
+        and (charge.order_id == payment.order_id or _plain(charge.order_id) == _plain(payment.order_id))
+    )
+
+
+def _plain(order_id: UUID | str | None) -> str | None:
+    """The digits of an order's id, for some databases keep it without hyphens."""
+    return None if order_id is None else str(order_id).replace("-", "")

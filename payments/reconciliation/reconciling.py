@@ -1,0 +1,148 @@
+"""Our book against the gateway's: what differs is written down, and what nobody should pay is given back."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.conf import settings
+from structlog import get_logger
+
+from payments.models import Payment, Reconciliation
+from payments.reconciliation import comparison, orphans
+from payments.reconciliation.comparison import Count, Difference
+from shop import clock
+from shop.db import transactions
+from shop.errors import Unavailable
+
+log = get_logger(__name__)
+# Of each comparison so many differences are written down; all are counted.
+MOST_WRITTEN = 1_000
+UNDER_WAY = "It has not come to its end."
+# Some gateways' search is a minute behind; the comparisons overlap, so nothing is left out.
+SETTLING = timedelta(minutes=2)
+SHORTEST_PERIOD = timedelta(hours=1)
+WHOLE_EVERY = timedelta(days=1)
+# A whole comparison that says nothing for so long is not waited for.
+LONGEST = timedelta(hours=1)
+KEPT = timedelta(days=30)
+
+
+class Fix(StrEnum):
+    """What of the charges that nobody should have paid is given back."""
+
+    NOTHING = "nothing"
+    # Those of payments of ours that ended unpaid.
+    OURS = "ours"
+    # Those that no payment knows of as well: perhaps of a shop that shares the gateway's account.
+    EVERYTHING = "everything"
+
+
+def reconcile(
+    *, since: datetime | None = None, until: datetime | None = None, fix: Fix = Fix.NOTHING
+) -> Reconciliation:
+    """Compare the books of a period, or the whole of them, and write down what was found.
+
+    A refund is keyed by its charge, so repeating this gives nothing back twice. Call it outside any
+    transaction.
+    """
+    now = clock.now()
+    run = Reconciliation.objects.create(
+        started_at=now, ended_at=now, since_at=since, until_at=until, checked=0, differences=0, refunded=0,
+        unread=UNDER_WAY,
+    )  # fmt: skip
+    count = Count()
+    try:
+        for difference in comparison.differences(since=since, until=until, count=count):
+            _take_down(run, difference, _give_back(difference, fix))
+        run.unread = ""
+    except Unavailable as error:
+        run.unread = error.detail[:255]
+    run.checked, run.ended_at = count.charges, clock.now()
+    transactions.run(run.save, transactions.REPEATABLE)
+    _raise_alarm(run)
+    return run
+
+
+def reconcile_by_schedule() -> Reconciliation:
+    """Compare what began lately, once a day the whole, and give back what of ours ended unpaid.
+
+    What no payment knows of is only told: a person decides with `reconcile --fix`.
+    """
+    until = clock.now() - SETTLING
+    patience = timedelta(seconds=4 * settings.PAYMENT_GIVE_UP_SECONDS)
+    since = None if _is_whole_due() else until - max(SHORTEST_PERIOD, patience)
+    return reconcile(since=since, until=until, fix=Fix.OURS)
+
+
+def is_clean(run: Reconciliation) -> bool:
+    """Whether nothing is left that somebody has to look at."""
+    return not run.unread and run.differences == run.refunded
+
+
+def left_counts() -> dict[str, int]:
+    """How many differences the latest comparisons have left: of what began lately, and of the whole."""
+    rows = Reconciliation.objects.filter(unread="").order_by("-id")
+    latest = {
+        "lately": rows.filter(since_at__isnull=False).first(),
+        "whole": rows.filter(since_at__isnull=True).first(),
+    }
+    return {reach: run.differences - run.refunded for reach, run in latest.items() if run}
+
+
+def age_seconds() -> float | None:
+    """How long ago a comparison last came to its end; None before the first."""
+    run = Reconciliation.objects.filter(unread="").order_by("-id").first()
+    return None if run is None else (clock.now() - run.ended_at).total_seconds()
+
+
+def sweep() -> int:
+    """Forget the comparisons of long ago. Returns how many."""
+    old = Reconciliation.objects.filter(started_at__lt=clock.now() - KEPT)
+    return transactions.run(old.delete, transactions.REPEATABLE)[0]
+
+
+def _raise_alarm(run: Reconciliation) -> None:
+    """Say in the log what somebody has to look at."""
+    if run.unread:
+        log.error("the gateway's book was not read to its end", run=run.pk, reason=run.unread)
+    if run.differences > run.refunded:
+        log.error(
+            "the books differ: see the reconciliation, and `reconcile`",
+            run=run.pk,
+            left=run.differences - run.refunded,
+        )
+
+
+def _is_whole_due() -> bool:
+    """Whether no comparison of the whole came to its end lately, nor is one under way."""
+    now = clock.now()
+    whole = Reconciliation.objects.filter(since_at__isnull=True)
+    is_done = whole.filter(unread="", started_at__gt=now - WHOLE_EVERY).exists()
+    is_tried = whole.filter(started_at__gt=now - LONGEST).exists()
+    return not (is_done or is_tried)
+
+
+def _take_down(run: Reconciliation, difference: Difference, done: str) -> None:
+    run.differences += 1
+    run.refunded += done == "refunded"
+    if len(run.findings) < MOST_WRITTEN:
+        run.findings.append({"key": difference.key, "cause": difference.cause, "done": done})
+
+
+def _give_back(difference: Difference, fix: Fix) -> str:
+    """Give an orphan's charges back; what else may be wrong is for a person to decide."""
+    kept = [charge for charge in difference.charges if charge.kept_amount]
+    if not (kept and _may_be_given_back(difference.payment, fix)):
+        return ""
+    done = [
+        orphans.give_back(
+            charge_reference=charge.reference, amount=charge.kept_amount, payment=difference.payment
+        )
+        for charge in kept
+    ]
+    return "refunded" if all(done) else "refund failed"
+
+
+def _may_be_given_back(payment: Payment | None, fix: Fix) -> bool:
+    if payment is None:
+        return fix == Fix.EVERYTHING
+    return fix != Fix.NOTHING and payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED)

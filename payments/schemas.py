@@ -1,0 +1,92 @@
+"""What goes in and out over HTTP. A card's token comes in, and never goes out."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from django.conf import settings
+from pydantic import BaseModel, Field
+
+from payments.models import Entry, Payment
+from shop.http.validation import Id, Input, PositiveAmount, Query, Words
+
+PaymentStatus = Literal["pending", "in_doubt", "succeeded", "failed", "reversed"]
+EntryKind = Literal["hold", "release", "refund", "top_up", "grant"]
+Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]
+
+
+class TopUpInput(Input):
+    amount: PositiveAmount
+    token: Token
+
+
+class GrantInput(Input):
+    user: Id
+    amount: PositiveAmount
+    reason: Words
+
+
+class FindPaymentsQuery(Query):
+    user: Id | None = None
+    order: UUID | None = None
+
+
+class FailureBody(BaseModel):
+    code: str
+    detail: str
+
+
+class PaymentBody(BaseModel):
+    id: UUID
+    order: UUID | None
+    status: PaymentStatus
+    points_amount: int
+    card_amount: int
+    failure: FailureBody | None
+    created_at: datetime
+
+
+class WalletBody(BaseModel):
+    balance_amount: int
+    currency: str
+
+
+class EntryBody(BaseModel):
+    id: int
+    amount: int
+    balance_after_amount: int
+    kind: EntryKind
+    order: UUID | None
+    at: datetime
+
+
+class ReceivedBody(BaseModel):
+    received: Literal[True]
+
+
+def payment_body(payment: Payment) -> dict[str, Any]:
+    failure = {"code": payment.failure_code, "detail": payment.failure_detail}
+    return {
+        "id": payment.id,
+        "order": payment.order_id,
+        "status": payment.status,
+        "points_amount": payment.points_amount,
+        "card_amount": payment.card_amount,
+        "failure": failure if payment.failure_code else None,
+        "created_at": payment.created_at,
+    }
+
+
+def wallet_body(balance_amount: int) -> dict[str, Any]:
+    return {"balance_amount": balance_amount, "currency": settings.CURRENCY}
+
+
+def entry_body(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "amount": entry.amount,
+        "balance_after_amount": entry.balance_after_amount,
+        "kind": entry.transfer.kind,
+        "order": entry.transfer.order_id,
+        "at": entry.transfer.at,
+    }

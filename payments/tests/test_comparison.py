@@ -1,0 +1,453 @@
+"""Payments against the gateway's own book: each way to differ is found and named, motion is not."""
+
+import sqlite3
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.db import transaction
+from django.utils import timezone
+
+from payments import gateways, payment_states
+from payments.gateways import gateway, simulator
+from payments.gateways.contract import BookedCharge
+from payments.models import Payment
+from payments.reconciliation import comparison, ordered_diff
+from payments.tests import sales
+from payments.tests.factories import PaymentFactory
+from scripts import ports
+from scripts.simulators.books import written
+from scripts.tests.simulator import Simulator
+from shop.tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_book(own_gateway: Simulator) -> None:
+    """A book that knows of this test's charges alone."""
+
+
+def charge(
+    payment: Payment, *, token: str = "tok_ok", amount: int | None = None, order_id: UUID | None = None
+) -> str:
+    """Charge at the gateway what the payment asks for, or something else; the charge's name."""
+    verdict = gateway().charge(
+        key=payment.charge_key,
+        token=token,
+        amount=amount or payment.card_amount,
+        currency="KRW",
+        order_id=order_id or payment.order_id,
+    )
+    return verdict.reference
+
+
+def settle(payment: Payment, status: str, reference: str = "ch_1") -> None:
+    now = timezone.now()
+    with transaction.atomic():
+        if status == "succeeded":
+            assert sales.mark_succeeded(payment.id, charge_reference=reference, at=now)
+        elif status == "failed":
+            assert payment_states.mark_failed(payment.id, code="gave_up", detail="", at=now)
+        else:
+            assert payment_states.mark_reversed(payment.id, code="gave_up", detail="", at=now)
+
+
+def refund(payment: Payment, reference: str, amount: int | None = None) -> None:
+    refunded = gateway().refund(
+        key=f"{payment.charge_key}:refund",
+        charge_reference=reference,
+        amount=amount or payment.card_amount,
+    )
+    assert refunded.status == "succeeded"
+
+
+def test_every_sound_ending_agrees_with_the_book() -> None:
+    paid, declined, cancelled, given_back = PaymentFactory.create_batch(4)
+    topped_up, free = PaymentFactory.create(top_up=True), PaymentFactory.create(card_amount=0)
+    settle(paid, "succeeded", charge(paid))
+    settle(topped_up, "succeeded", charge(topped_up))
+    charge(declined, token="tok_declined")
+    settle(declined, "failed")
+    assert gateway().cancel(key=cancelled.charge_key).status == "cancelled"
+    settle(cancelled, "failed")
+    refund(given_back, charge(given_back))
+    settle(given_back, "reversed")
+    settle(free, "succeeded", "")
+
+    compared = comparison.compare()
+
+    assert (compared.checked, compared.offenders) == (5, [])
+
+
+def test_what_is_still_being_paid_may_be_charged_or_not() -> None:
+    charged, uncharged, in_doubt, refunded = PaymentFactory.create_batch(4)
+    with transaction.atomic():
+        payment_states.mark_in_doubt(in_doubt.id)
+    charge(charged)
+    charge(in_doubt)
+    refund(refunded, charge(refunded))
+    assert uncharged.status == "pending"
+
+    assert comparison.compare().offenders == []
+
+
+def test_a_charge_that_no_payment_knows_of_is_found() -> None:
+    gateway().charge(key="orphan", token="tok_ok", amount=70, currency="KRW", order_id=uuid4())
+    declined = gateway().charge(
+        key="other", token="tok_declined", amount=70, currency="KRW", order_id=uuid4()
+    )
+    assert declined.status == "declined"
+
+    [difference] = comparison.compare().differences
+
+    assert str(difference) == "orphan: 70 is charged, and no payment knows of it"
+    assert (difference.payment, difference.charges[0].amount) == (None, 70)
+
+
+def test_a_charge_that_was_kept_of_a_payment_that_failed_is_found() -> None:
+    failed, reversed_ = PaymentFactory.create_batch(2, card_amount=500)
+    charge(failed)
+    settle(failed, "failed")
+    refund(reversed_, charge(reversed_), 499)
+    settle(reversed_, "reversed")
+
+    assert comparison.compare().offenders == [
+        f"{failed.charge_key}: the payment is failed, and 500 is charged and kept",
+        f"{reversed_.charge_key}: the payment is reversed, and 1 is charged and kept",
+    ]
+
+
+def test_a_payment_that_claims_a_charge_which_is_not_there_is_found() -> None:
+    never, declined, refunded = PaymentFactory.create_batch(3, card_amount=500)
+    charge(declined, token="tok_declined")
+    refund(refunded, charge(refunded))
+    for payment in (never, declined, refunded):
+        settle(payment, "succeeded")
+
+    compared = comparison.compare()
+
+    assert set(compared.offenders) == {
+        f"{never.charge_key}: the payment is succeeded, and its 500 is not charged",
+        f"{declined.charge_key}: the payment is succeeded, and its 500 is not charged",
+        f"{refunded.charge_key}: of 500 we say that 0 is refunded, and 0 about to be; the gateway keeps 0",
+    }
+    assert compared.checked == 2
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", None])
+def test_a_charge_of_another_amount_or_order_is_found_however_the_payment_stands(status: str | None) -> None:
+    dear, strange = PaymentFactory.create_batch(2, card_amount=500)
+    other_order = uuid4()
+    charge(dear, amount=5_000)
+    charge(strange, order_id=other_order)
+    if status:
+        settle(dear, status)
+        settle(strange, status)
+
+    first, second = comparison.compare().offenders
+
+    assert first.startswith(f"{dear.charge_key}: 5000 KRW is charged for order {dear.order_id}, not 500 KRW")
+    assert f"for order {other_order}, not 500 KRW for order {strange.order_id}" in second
+
+
+def test_a_book_that_cannot_be_read_is_an_offence(settings: LazySettings) -> None:
+    settle(PaymentFactory.create(card_amount=0), "succeeded", "")
+    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+
+    assert comparison.compare().offenders == ["not checked: The gateway's book can't be read: no connection."]
+
+
+def test_a_long_book_is_read_in_pages_and_told_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulator, "PAGE", 3)
+    monkeypatch.setattr(comparison, "PAGE", 2)
+    for payment in PaymentFactory.create_batch(8):
+        settle(payment, "succeeded", charge(payment))
+    claims = PaymentFactory.create_batch(3)
+    for payment in claims:
+        settle(payment, "succeeded")
+
+    compared = comparison.compare()
+    assert compared.checked == 8
+    assert {one.key for one in compared.differences} == {payment.charge_key for payment in claims}
+    assert len(comparison.compare(most=2).differences) == 2
+
+
+class Gateway:
+    """The simulator, but for what a test has it say."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(simulator, name)
+
+
+class Moving(Gateway):
+    """Its book was read a moment ago; who asks by key hears how it stands now."""
+
+    def __init__(self, before: list[BookedCharge]) -> None:
+        self.before = before
+
+    def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
+        return iter(self.before) if key is None else simulator.charges(key=key)
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gateway], None]:
+    """Have the shop ask this gateway instead of the simulator."""
+    return lambda other: monkeypatch.setitem(gateways.GATEWAYS, "simulator", lambda: other)
+
+
+def test_what_settled_while_the_book_was_read_is_no_difference(use: Callable[[Gateway], None]) -> None:
+    """One payment was refunded and reversed since its page was read; another charged and settled."""
+    refunded, new = PaymentFactory.create_batch(2)
+    reference = charge(refunded)
+    moving = Moving(list(gateway().charges()))
+    refund(refunded, reference)
+    settle(refunded, "reversed")
+    settle(new, "succeeded", charge(new))
+    use(moving)
+
+    assert comparison.compare().offenders == []
+
+
+def test_what_goes_on_between_the_looks_at_both_sides_is_no_difference(
+    use: Callable[[Gateway], None],
+) -> None:
+    """The payment is read, then the gateway gives its charge back, and only then the gateway is asked."""
+    payment = PaymentFactory.create(card_amount=500)
+    reference = charge(payment)
+    settle(payment, "succeeded", reference)
+    refunds = [100, 100]
+
+    class Refunding(Gateway):
+        def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
+            if key and refunds:
+                amount = refunds.pop()
+                before = Payment.objects.get(id=payment.id).refunded_amount
+                simulator.refund(key=f"refund-{before}", charge_reference=reference, amount=amount)
+                Payment.objects.filter(id=payment.id).update(refunded_amount=before + amount)
+            found = list(simulator.charges(key=key))
+            return iter([replace(one, amount=499) for one in found] if key is None else found)
+
+    use(Refunding())
+    assert comparison.compare().offenders == []
+    assert refunds == []
+
+
+@pytest.mark.parametrize("page", [1_000, 1])
+def test_a_gateway_that_charged_one_key_twice_is_found(
+    page: int, use: Callable[[Gateway], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every gateway keeps its word about keys. The second charge may be on another page."""
+
+    class Forgetful(Gateway):
+        def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
+            [charged] = simulator.charges(key=key)
+            return iter([charged, replace(charged, reference="ch_again")])
+
+    payment = PaymentFactory.create(card_amount=500)
+    settle(payment, "succeeded", charge(payment))
+    use(Forgetful())
+    monkeypatch.setattr(comparison, "PAGE", page)
+
+    assert comparison.compare().offenders == [
+        f"{payment.charge_key}: it is charged more than once, 1000 in all"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("refunded", "refunding", "given_back", "is_right"),
+    [
+        (0, 0, 0, True),
+        (200, 0, 200, True),
+        (200, 100, 200, True),
+        (200, 100, 300, True),
+        (500, 0, 500, True),
+        (0, 500, 0, True),
+        (200, 0, 0, False),
+        (0, 0, 200, False),
+        (200, 100, 199, False),
+        (200, 100, 301, False),
+        (500, 0, 499, False),
+    ],
+)
+def test_refunds_are_known_to_both_or_under_way(
+    refunded: int, refunding: int, given_back: int, is_right: bool
+) -> None:
+    payment = PaymentFactory.create(card_amount=500)
+    reference = charge(payment)
+    settle(payment, "succeeded", reference)
+    if given_back:
+        refund(payment, reference, given_back)
+    Payment.objects.update(refunded_amount=refunded, refunding_amount=refunding)
+
+    kept = 500 - given_back
+    cause = (
+        f"of 500 we say that {refunded} is refunded, and {refunding} about to be; the gateway keeps {kept}"
+    )
+    assert comparison.compare().offenders == ([] if is_right else [f"{payment.charge_key}: {cause}"])
+
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+Backdate = Callable[[str, datetime], None]
+Dated = Callable[..., Payment]
+
+
+@pytest.fixture
+def backdate(gateway_process: tuple[Simulator, Path]) -> Backdate:
+    """Let the gateway have taken the charge of this key then."""
+
+    def change(key: str, at: datetime) -> None:
+        with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as opened, opened:
+            opened.execute("UPDATE charges SET created_at = ? WHERE key = ?", [written(at), key])
+
+    return change
+
+
+@pytest.fixture
+def dated(backdate: Backdate) -> Dated:
+    """A payment that began then, was charged then (or never), and succeeded."""
+
+    def made(*, paid_at: datetime, charged_at: datetime | None) -> Payment:
+        payment = PaymentFactory.create(card_amount=500, created_at=paid_at)
+        settle(payment, "succeeded", charge(payment) if charged_at else "ch_never")
+        if charged_at:
+            backdate(payment.charge_key, charged_at)
+        return payment
+
+    return made
+
+
+def test_only_what_began_in_the_period_is_compared(dated: Dated, backdate: Backdate) -> None:
+    hour = timedelta(hours=1)
+    missing = [dated(paid_at=NOON + hours * hour, charged_at=None) for hours in (-1, 0, 1, 2)]
+    for hours in (-1, 0, 1, 2):
+        gateway().charge(key=f"orphan {hours}", token="tok_ok", amount=70, currency="KRW", order_id=None)
+        backdate(f"orphan {hours}", NOON + hours * hour)
+
+    compared = comparison.compare(since=NOON, until=NOON + 2 * hour)
+
+    assert {one.key for one in compared.differences} == {
+        missing[1].charge_key, missing[2].charge_key, "orphan 0", "orphan 1",
+    }  # fmt: skip
+    assert compared.checked == 2
+    assert len(comparison.compare().differences) == 8
+
+
+def test_what_lies_over_the_edge_of_the_period_is_no_difference(dated: Dated) -> None:
+    second = timedelta(seconds=1)
+    dated(paid_at=NOON - second, charged_at=NOON)
+    dated(paid_at=NOON, charged_at=NOON - second)
+    end = NOON + timedelta(hours=1)
+    dated(paid_at=end - second, charged_at=end)
+    dated(paid_at=end, charged_at=end - second)
+
+    compared = comparison.compare(since=NOON, until=end)
+
+    assert (compared.offenders, compared.checked) == ([], 2)
+
+
+def test_a_book_of_many_days_is_asked_for_day_by_day(use: Callable[[Gateway], None], dated: Dated) -> None:
+    asked: list[tuple[datetime | None, datetime | None]] = []
+
+    class Heard(Gateway):
+        def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
+            if key is None:
+                asked.append((period["since"], period["until"]))
+            return simulator.charges(key=key, **period)
+
+    day = timedelta(days=1)
+    for days in (0, 1, 3):
+        dated(paid_at=NOON + days * day, charged_at=NOON + days * day + timedelta(seconds=2))
+    use(Heard())
+
+    compared = comparison.compare(until=NOON + 3.5 * day)
+    assert (compared.offenders, compared.checked) == ([], 3)
+    edges = [None, *(NOON + days * day for days in (1, 2, 3, 3.5))]
+    assert asked == [*pairwise(edges)]
+
+
+class Long(Gateway):
+    """A book of this many charges of ours, all of one day; each may be asked for by its key."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self.keys = keys
+
+    def charges(
+        self, *, key: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[BookedCharge]:
+        is_within = (since is None or since <= NOON) and (until is None or until > NOON)
+        return (self._charge(one) for one in ([key] if key else self.keys if is_within else []))
+
+    def _charge(self, key: str) -> BookedCharge:
+        return BookedCharge(
+            reference=f"ch_{key}",
+            key=key,
+            order_id=None,
+            status="succeeded",
+            amount=500,
+            refunded_amount=0,
+            currency="KRW",
+            created_at=NOON,
+        )
+
+
+def write_payments(count: int) -> list[str]:
+    """So many top-ups that succeeded, as rows; their keys, oldest first."""
+    owner = AccountFactory.create()
+    rows = [
+        PaymentFactory.build(
+            account=owner,
+            top_up=True,
+            settled=True,
+            status="succeeded",
+            created_at=NOON + timedelta(seconds=at),
+        )
+        for at in range(count)
+    ]
+    for row in rows:
+        row.charge_reference = f"ch_{row.charge_key}"
+    Payment.objects.bulk_create(rows, batch_size=1_000)
+    return [row.charge_key for row in rows]
+
+
+def peak_of(compare: Callable[[], Any]) -> int:
+    """The most memory that the comparison takes, in bytes."""
+    tracemalloc.start()
+    try:
+        assert compare().offenders == []
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_book(
+    use: Callable[[Gateway], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "PAGE", 100)
+    keys = write_payments(3_000)
+    use(Long(keys[:300]))
+    short = peak_of(lambda: comparison.compare(until=NOON + timedelta(seconds=300)))
+    use(Long(keys))
+    assert peak_of(comparison.compare) < 1.5 * short
+
+
+def test_books_in_another_order_agree_all_the_same(
+    use: Callable[[Gateway], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then much is looked up by key, for only so much is remembered."""
+    monkeypatch.setattr(comparison, "PAGE", 10)
+    monkeypatch.setattr(ordered_diff, "MOST_AHEAD", 15)
+    keys = write_payments(100)
+    for order in (keys[::-1], keys[50:] + keys[:50]):
+        use(Long(order))
+        assert (comparison.compare().offenders, comparison.compare().checked) == ([], 100)

@@ -1,0 +1,147 @@
+"""Payments end once: the ways between their states are a table, and nothing else is possible."""
+
+from itertools import product
+
+import pytest
+from django.apps import apps
+from django.db import DatabaseError, IntegrityError, transaction
+from django.utils import timezone
+
+from payments import payment_states
+from payments.models import Payment
+from payments.payment_states import TRANSITIONS
+from payments.tests import factories, sales
+from payments.tests.factories import PaymentFactory
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import race
+
+STATUSES = list(TRANSITIONS)
+MARKS = {
+    "in_doubt": lambda id: payment_states.mark_in_doubt(id),
+    "succeeded": lambda id: sales.mark_succeeded(id, charge_reference="ch_new", at=timezone.now()),
+    "failed": lambda id: payment_states.mark_failed(
+        id, code="gave_up", detail="No answer.", at=timezone.now()
+    ),
+    "reversed": lambda id: payment_states.mark_reversed(id, code="gave_up", detail="No.", at=timezone.now()),
+}
+
+
+def standing_at(status: str) -> Payment:
+    is_settled = status in ("succeeded", "failed", "reversed")
+    payment: Payment = PaymentFactory.create(status=status, settled=is_settled)
+    return payment
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("status", "asked"), list(product(STATUSES, MARKS)))
+def test_each_change_is_in_the_table_or_does_nothing(status: str, asked: str) -> None:
+    payment = standing_at(status)
+    before = Payment.objects.filter(id=payment.id).values().get()
+
+    stands = MARKS[asked](payment.id)
+
+    after = Payment.objects.filter(id=payment.id).values().get()
+    if asked in TRANSITIONS[status]:
+        assert stands and after["status"] == asked
+    else:
+        assert stands == (status == asked)
+        assert after == before
+
+
+@pytest.mark.django_db
+def test_what_is_final_stays_except_that_a_charge_may_be_given_back() -> None:
+    final = {status: ways for status, ways in TRANSITIONS.items() if status not in ("pending", "in_doubt")}
+
+    assert final == {"succeeded": {"reversed"}, "failed": frozenset(), "reversed": frozenset()}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("ending", ["succeeded", "failed", "reversed"])
+def test_the_card_is_forgotten_at_the_end(ending: str) -> None:
+    payment = standing_at("in_doubt")
+    assert payment.token == "tok_ok"
+
+    MARKS[ending](payment.id)
+
+    payment.refresh_from_db()
+    assert payment.token == ""
+    assert payment.settled_at is not None
+
+
+@pytest.mark.django_db
+def test_a_payment_of_an_order_asks_under_a_name_of_its_own() -> None:
+    account = AccountFactory.create()
+    order_id = factories.order(account.id, card_amount=300, points_amount=50)
+    order = apps.get_model("orders", "Order").objects.get(id=order_id)
+
+    payment = payment_states.new(order=order, token="tok_ok", at=timezone.now())
+    payment.save(force_insert=True)
+
+    payment.refresh_from_db()
+    assert (payment.order_id, payment.account_id, payment.status) == (order_id, account.id, "pending")
+    assert (payment.card_amount, payment.points_amount, payment.currency) == (300, 50, "KRW")
+    assert payment.charge_key == f"payment-{payment.id}"
+    with pytest.raises(IntegrityError, match="payments_payment_one_per_order"), transaction.atomic():
+        payment_states.new(order=order, token="tok_ok", at=timezone.now()).save(force_insert=True)
+
+
+@pytest.mark.django_db
+def test_a_top_up_is_a_payment_by_card_for_no_order() -> None:
+    account = AccountFactory.create()
+
+    payment = payment_states.start_top_up(
+        account_id=account.id, amount=900, token="tok_ok", at=timezone.now()
+    )
+
+    payment.refresh_from_db()
+    assert (payment.order_id, payment.card_amount, payment.points_amount) == (None, 900, 0)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("payments_payment_topup_is_by_card", {"order_id": None, "card_amount": 0}),
+        ("payments_payment_topup_is_by_card", {"order_id": None, "points_amount": 5}),
+        ("payments_payment_settled_has_time_and_no_token", {"status": "failed"}),
+        (
+            "payments_payment_settled_has_time_and_no_token",
+            {"status": "failed", "settled": True, "token": "tok_ok"},
+        ),
+        ("payments_payment_settled_has_time_and_no_token", {"settled": True}),
+        (
+            "payments_payment_success_names_its_charge",
+            {"status": "succeeded", "settled": True, "charge_reference": ""},
+        ),
+    ],
+)
+def test_the_database_itself_refuses_payments_that_make_no_sense(name: str, wrong: dict) -> None:
+    with pytest.raises(DatabaseError, match=name), transaction.atomic():
+        PaymentFactory.create(**wrong)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_end_a_payment_at_once_one_wins() -> None:
+    """Thirty times, success against failure; and who lost is told."""
+    for _ in range(30):
+        payment = standing_at("in_doubt")
+
+        def end(how: str, payment: Payment = payment) -> bool:
+            with transaction.atomic():
+                return MARKS[how](payment.id)
+
+        succeeded, failed = race([lambda: end("succeeded"), lambda: end("failed")])
+        payment.refresh_from_db()
+        assert {succeeded, failed} == {True, False}
+        assert payment.status == ("succeeded" if succeeded else "failed")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_payments_change_only_inside_the_callers_transaction() -> None:
+    payment = standing_at("pending")
+
+    for mark in MARKS.values():
+        with pytest.raises(transaction.TransactionManagementError):
+            mark(payment.id)
+    payment.refresh_from_db()
+    assert payment.status == "pending"

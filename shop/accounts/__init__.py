@@ -1,0 +1,1 @@
+"""Accounts: registering, signing in, passwords, bearer tokens, and which accounts are disabled."""

@@ -1,0 +1,36 @@
+"""Who is calling: a bearer token becomes an account, without a database query."""
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from shop.accounts import disabled_accounts, tokens
+from shop.accounts.token_signatures import TokenInvalid
+from shop.accounts.tokens import Account
+from shop.events import journal
+
+
+class BearerToken(BaseAuthentication):
+    """`Authorization: Bearer <access token>`; a call without it is anonymous."""
+
+    def authenticate(self, request: Request) -> tuple[Account, None] | None:
+        disabled_accounts.refresh()
+        account = account_of(request.META.get("HTTP_AUTHORIZATION", ""))
+        return (account, None) if account else None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def account_of(authorization: str) -> Account | None:
+    """The account whose token the `Authorization` header bears, without a query; None for another scheme.
+
+    Raises `TokenInvalid`, and `DatabaseAway` when it can't be told whether the account was disabled.
+    """
+    scheme, _, raw = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    account = tokens.read_access(raw.strip())
+    if disabled_accounts.is_known_as_disabled(account.id):
+        raise TokenInvalid
+    journal.identify(account_id=account.id, is_staff=account.is_staff)
+    return account

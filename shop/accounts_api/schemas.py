@@ -1,0 +1,55 @@
+"""What the account calls take and give."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from shop.http.validation import Input
+
+# As long as Django's columns.
+Username = Annotated[str, Field(min_length=1, max_length=150)]
+Email = Annotated[str, Field(min_length=1, max_length=254)]
+Password = Annotated[str, Field(min_length=1, max_length=4096)]
+Token = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class RegisterInput(Input):
+    """A new account."""
+
+    username: Username
+    email: Email
+    password: Password
+
+
+class SignInInput(Input):
+    """A name and its password."""
+
+    username: Username
+    password: Password
+
+
+class RefreshInput(Input):
+    """A refresh token."""
+
+    refresh: Token
+
+
+class AccountBody(BaseModel):
+    """An account."""
+
+    id: int
+    username: str
+    email: str
+
+
+class OwnAccountBody(AccountBody):
+    """The caller's own account."""
+
+    is_staff: bool
+
+
+class TokensBody(BaseModel):
+    """An access token, good for 15 minutes, and a refresh token, good for one use."""
+
+    access: str
+    refresh: str

@@ -1,0 +1,208 @@
+"""What operators' pages have in common: rows nobody edits, and a sign-in that is throttled as any other."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.contrib.auth.views import PasswordChangeView
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import reverse_lazy
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_protect
+from unfold.forms import (
+    AdminOwnPasswordChangeForm,
+    AdminPasswordChangeForm,
+    AuthenticationForm,
+    UserCreationForm,
+)
+
+from shop.accounts import accounts, password_hashing, sign_ins
+from shop.accounts.accounts import InvalidCredentials
+from shop.accounts.password_hashing import Standing
+from shop.errors import FirstcomeError
+from shop.events import journal
+from shop.http import client_address
+
+
+class ReadOnly:
+    """Neither added nor changed nor deleted by hand."""
+
+    # These tables are long, and the count beside each choice of a filter would read all of them.
+    show_facets = admin.ShowFacets.NEVER
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class OwnTransactions(admin.ModelAdmin):
+    """Pages that write by domain functions, whose transactions are durable and tried again; name it last.
+
+    Django's page is one transaction, in which they would be savepoints: a lost answer to its COMMIT would be
+    an error, and operators would do again what was done.
+    """
+
+    @method_decorator(csrf_protect)
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """As Django's, but for the transaction."""
+        response: HttpResponse = self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
+        return response
+
+
+class SignInForm(AuthenticationForm):
+    """The admin's sign-in is the API's, with its windows and journal lines: guessing is no easier here."""
+
+    def clean(self) -> dict[str, Any]:
+        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        assert self.request is not None
+        if username and password:
+            try:
+                with _refusals_as_errors():
+                    address = client_address.of(self.request)
+                    self.user_cache = sign_ins.sign_in(
+                        username=username, password=password, address=address, is_operator=True
+                    )
+            except InvalidCredentials:
+                raise self.get_invalid_login_error() from None
+        return self.cleaned_data
+
+
+class BoundedHash:
+    """A form that sets a password: its hash has a place in the line, and a full line is the form's error."""
+
+    password_field = "password1"
+    _hash: str | None = None
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean()  # type: ignore[misc]
+        password = self.cleaned_data.get(self.password_field)  # type: ignore[attr-defined]
+        if password and not self.errors:  # type: ignore[attr-defined]
+            try:
+                with _refusals_as_errors(), password_hashing.place(_operator(), lambda: Standing.OPERATOR):
+                    self._hash = make_password(password)
+            except forms.ValidationError as error:
+                self.add_error(self.password_field, error)  # type: ignore[attr-defined]
+        return cleaned
+
+    def set_password_and_save(self, user: User, *args: Any, commit: bool = True, **kwargs: Any) -> User:
+        if self._hash is None or self.cleaned_data.get("set_usable_password") is False:  # type: ignore[attr-defined]
+            unset: User = super().set_password_and_save(user, *args, commit=commit, **kwargs)  # type: ignore[misc]
+            return unset
+        user.password = self._hash
+        if commit:
+            user.save()
+        return user
+
+
+class NotedPassword(BoundedHash):
+    """A form that sets a password, and notes in the journal that it did."""
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> User:
+        user: User = super().save(commit)  # type: ignore[misc]
+        accounts.note_change("password_changed", user.pk, after={"has_password": user.has_usable_password()})
+        return user
+
+
+class AccountForm(BoundedHash, UserCreationForm):
+    """Makes an account."""
+
+
+class PasswordForm(NotedPassword, AdminPasswordChangeForm):
+    """Sets the password of another account."""
+
+
+class OwnPasswordForm(NotedPassword, AdminOwnPasswordChangeForm):
+    """Sets the operator's own password; guessing the old one is as slow as by signing in."""
+
+    password_field = "new_password1"
+
+    def __init__(self, *args: Any, address: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._address = address
+
+    def clean_old_password(self) -> str:
+        password: str = self.cleaned_data["old_password"]
+        try:
+            with _refusals_as_errors():
+                sign_ins.check_own_password(account=self.user, password=password, address=self._address)
+        except InvalidCredentials:
+            wrong = self.error_messages["password_incorrect"]
+            raise forms.ValidationError(wrong, code="password_incorrect") from None
+        return password
+
+
+class OwnPasswordPage(PasswordChangeView):
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return super().get_form_kwargs() | {"address": client_address.of(self.request)}
+
+
+def change_own_password(request: HttpRequest) -> HttpResponseBase:
+    """The page of the admin's site, whose form can't be chosen there."""
+    return OwnPasswordPage.as_view(extra_context=admin.site.each_context(request))(request)
+
+
+@contextmanager
+def _refusals_as_errors() -> Iterator[None]:
+    """What the shop refuses is told in the form, but for a wrong password, which forms tell themselves."""
+    try:
+        yield
+    except InvalidCredentials:
+        raise
+    except FirstcomeError as error:
+        when = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
+        raise forms.ValidationError(f"{error.detail}{when}", code=error.code) from None
+
+
+def _operator() -> str:
+    """Whose places for hashing those of an operators' page are."""
+    return accounts.subject(journal.who().id or 0)
+
+
+class NotedChanges:
+    """Pages that note in the journal what they make and change: before, after, and the operator."""
+
+    subject: str
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Called when all is saved, in the same transaction."""
+        super().save_related(request, form, formsets, change)  # type: ignore[misc]
+        fields = {field.name for field in form.instance._meta.get_fields()} - {"password"}
+        after = {name: _plain(form.cleaned_data[name]) for name in form.changed_data if name in fields}
+        before = {name: _plain(form.initial.get(name)) for name in after}
+        changed = [name for name in after if after[name] != before[name]]
+        if changed:
+            journal.note(
+                what=f"{self.subject}.{'changed' if change else 'created'}",
+                subject=f"{self.subject} {form.instance.pk}",
+                before={name: before[name] for name in changed} if change else None,
+                after={name: after[name] for name in changed},
+                is_internal=True,
+            )
+
+
+def _plain(value: Any) -> Any:
+    """A form's value as JSON has it: rows by their names."""
+    if isinstance(value, list | QuerySet):
+        return sorted(str(row) for row in value)
+    return str(value) if isinstance(value, Model) else value

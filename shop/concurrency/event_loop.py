@@ -1,0 +1,224 @@
+"""What the coroutines of API calls wait for: a batch, a thread of the pool, an announcement, time.
+
+On an event loop a wait holds no thread. Without one, in tests and management commands, the same coroutine
+runs under `run`, and each wait blocks the thread instead; so there is one code for both. The domain stays
+synchronous: what blocks is called through `in_thread`.
+"""
+
+import asyncio
+import contextvars
+import threading
+import time
+from asyncio import AbstractEventLoop, Future
+from asyncio import _get_running_loop as running_loop
+from collections import deque
+from collections.abc import Callable, Coroutine, Hashable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from structlog import get_logger
+
+from shop.concurrency import thread_budget
+from shop.concurrency.group_commit import Batcher
+from shop.concurrency.thread_pool import ThreadPool
+from shop.errors import Overloaded
+
+log = get_logger(__name__)
+Request = TypeVar("Request")
+Outcome = TypeVar("Outcome")
+MAX_WAITING = 5_000
+"""Works that may wait for a thread of the pool; the contract promises 1,000."""
+WAIT_SECONDS = 10.0
+"""For a thread; a call that waited longer is not begun."""
+
+POOL = ThreadPool("calls", threads=thread_budget.OURS.calling, max_waiting=MAX_WAITING)
+"""Runs whatever blocks: plain views, Django's pages, look-ups."""
+LOOK_UPS = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
+"""Renews what a process remembers for all of its calls; short, and held up by no view that is slow."""
+
+
+class _Deliveries:
+    """Results that other threads hand to an event loop: it is woken once for all that come together."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._results: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._is_awaited = False
+
+    def deliver(self, receive: Callable[[Any], None], result: Any) -> None:
+        """Have `receive(result)` called on the loop soon; from any thread."""
+        self._results.append((receive, result))
+        if not self._is_awaited:
+            self._is_awaited = True
+            self._loop.call_soon_threadsafe(self._hand_over)
+
+    def _hand_over(self) -> None:
+        # Before the first is taken: what comes from here on wakes the loop again.
+        self._is_awaited = False
+        while self._results:
+            receive, result = self._results.popleft()
+            try:
+                receive(result)
+            except Exception:
+                # The results behind it are for others.
+                log.exception("a result could not be handed over")
+
+
+_deliveries: WeakKeyDictionary[AbstractEventLoop, _Deliveries] = WeakKeyDictionary()
+
+
+def run(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """The result of the coroutine, each of whose waits blocks this thread. Not for a thread with a loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return outcome
+    coroutine.close()
+    raise RuntimeError("The coroutine waits for an event loop: use the waits of shop.concurrency.event_loop.")
+
+
+async def decided(batcher: Batcher[Request, Outcome], request: Request) -> Outcome:
+    """The outcome of the request once its batch is committed. Raises what `Batcher.submit` raises."""
+    loop = running_loop()
+    if loop is None:
+        return batcher.submit(request)
+    future: Future[Outcome] = loop.create_future()
+    batcher.enter(request, partial(_deliveries_of(loop).deliver, partial(_settle, future)))
+    return await future
+
+
+async def in_thread(
+    function: Callable[..., Outcome],
+    *arguments: Any,
+    group: Hashable | None = None,
+    owner: int | None = None,
+    pool: ThreadPool | None = None,
+) -> Outcome:
+    """The result of a function that blocks, called in a thread of the pool with this context.
+
+    Calls of one `group`, such as a campaign, hold at most half of the threads; `owner` is the account that
+    asks; `pool` is another one than that of calls. Raises what the function raises, `Overloaded` at once
+    when too many calls wait, and after `WAIT_SECONDS` without a thread.
+    """
+    loop = running_loop()
+    if loop is None:
+        return function(*arguments)
+    future: Future[Outcome] = loop.create_future()
+    deliver, context = _deliveries_of(loop).deliver, contextvars.copy_context()
+
+    entered_at = time.monotonic()
+
+    def work() -> None:
+        if time.monotonic() - entered_at > WAIT_SECONDS:
+            deliver(partial(_settle, future), _late())
+            return
+        try:
+            result = context.run(function, *arguments)
+        except Exception as error:
+            deliver(partial(_settle, future), error)
+        except BaseException:
+            deliver(partial(_settle, future), RuntimeError("The thread of this call has ended."))
+            raise
+        else:
+            deliver(partial(_set_result, future), result)
+
+    (pool or POOL).start(work, group=group, owner=owner)
+    return await future
+
+
+def soon(function: Callable[[], Any]) -> None:
+    """Call a function that blocks without waiting for it: in the pool, or here where there is no loop.
+
+    For what may be left undone: it is, while too many calls wait for a thread.
+    """
+    if running_loop() is None:
+        function()
+        return
+    with suppress(Overloaded):
+        POOL.start(function)
+
+
+async def sleep(seconds: float) -> None:
+    """Wait so many seconds; on a loop others go on meanwhile."""
+    if running_loop() is None:
+        time.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
+
+
+class Signal:
+    """Wakes the one coroutine, or thread without a loop, that waits for it; `set` is for any thread.
+
+    It belongs to the event loop that runs where it is made, or to none.
+    """
+
+    __slots__ = ("_deliveries", "_event", "_future", "_is_set")
+
+    def __init__(self) -> None:
+        loop = running_loop()
+        self._is_set = False
+        self._future: Future[None] | None = None
+        self._event = threading.Event() if loop is None else None
+        self._deliveries = _deliveries_of(loop) if loop else None
+
+    def set(self) -> None:
+        """End the wait; one that begins later ends at once."""
+        if self._event:
+            self._event.set()
+        elif self._deliveries:
+            self._deliveries.deliver(self._wake, None)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for `set`, at most so many seconds; whether it was set. That ends one wait only."""
+        if self._event:
+            is_set = self._event.wait(seconds)
+            self._event.clear()
+            return is_set
+        loop = asyncio.get_running_loop()
+        if not self._is_set:
+            self._future = loop.create_future()
+            timer = loop.call_later(seconds, _settle, self._future, None)
+            try:
+                await self._future
+            finally:
+                timer.cancel()
+                self._future = None
+        is_set, self._is_set = self._is_set, False
+        return is_set
+
+    def _wake(self, _: None) -> None:
+        self._is_set = True
+        if self._future:
+            _settle(self._future, None)
+
+
+def _late() -> Overloaded:
+    return Overloaded("The request waited too long for a thread; nothing was done.")
+
+
+def _deliveries_of(loop: AbstractEventLoop) -> _Deliveries:
+    found = _deliveries.get(loop)
+    if found is None:
+        found = _deliveries[loop] = _Deliveries(loop)
+    return found
+
+
+def _settle(future: "Future[Any]", outcome: Any) -> None:
+    """End a wait with an outcome; one that is an exception is raised there."""
+    if not isinstance(outcome, Exception):
+        _set_result(future, outcome)
+        return
+    if isinstance(outcome, StopIteration):
+        # A future takes none, for it would end the coroutine that waits.
+        outcome = RuntimeError(f"A StopIteration was raised: {outcome.value!r}")
+    if not future.done():
+        future.set_exception(outcome)
+
+
+def _set_result(future: "Future[Any]", result: Any) -> None:
+    """End a wait, unless it was given up: its request was cancelled."""
+    if not future.done():
+        future.set_result(result)

@@ -1,0 +1,373 @@
+"""Group commit: requests that arrive while a transaction is open wait for the next one, and share it.
+
+A batcher is a queue of requests and a function `Sequence[request] -> Sequence[outcome]`; it knows nothing of
+coupons or orders. The first request that enters an idle batcher has a thread of a bounded pool lead it. The
+leader takes all that wait, decides them in one transaction, commits, hands each its own outcome and takes the
+next batch, until none waits. One hot row then costs one lock and one flush per batch rather than per request.
+The idea is InnoDB's group commit and flat combining (Hendler, Incze, Shavit, Tzafrir, SPAA 2010), moved up to
+where the business decides.
+
+A batch that fails is split only where one of its requests may be to blame. When a row stays locked the
+requests that need it fail, and the others go on (`shop.db.stuck_rows`).
+"""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from copy import copy
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from django.db import IntegrityError, connection
+from prometheus_client import Counter
+from structlog import get_logger
+
+from shop.concurrency import thread_budget
+from shop.concurrency.thread_pool import ThreadPool, look_after_connection
+from shop.db import stuck_rows, transactions
+from shop.db.stuck_rows import Row
+from shop.errors import Overloaded, Unavailable
+
+Request = TypeVar("Request")
+Outcome = TypeVar("Outcome")
+
+log = get_logger(__name__)
+BLOCKED = Counter(
+    "firstcome_requests_blocked", "Requests refused because another transaction kept a row of theirs locked."
+)
+MAX_BATCH = 256
+MAX_WAITING = 5_000
+WAIT_SECONDS = 10.0
+# How often deadlines are looked at, at least.
+LOOK_SECONDS = 0.25
+# A batcher waits there once at most, so their number bounds it.
+LEADERS = ThreadPool("batch-leader", threads=thread_budget.OURS.leading, max_waiting=sys.maxsize)
+
+
+class _Entry(Generic[Request]):
+    """A request in a batcher, and what its outcome is passed to; None once that was done."""
+
+    __slots__ = ("entered_at", "on_result", "request")
+
+    def __init__(self, request: Request, on_result: Callable[[Any], None]) -> None:
+        self.request = request
+        self.on_result: Callable[[Any], None] | None = on_result
+        self.entered_at = time.monotonic()
+
+
+class _Lead(Generic[Request]):
+    """One leader's time at a batcher, and the batch that it decides, if any."""
+
+    __slots__ = ("batch", "since")
+
+    def __init__(self) -> None:
+        self.batch: Sequence[_Entry[Request]] = ()
+        self.since = time.monotonic()
+
+
+class Batcher(Generic[Request, Outcome]):
+    """A queue of requests that are decided together.
+
+    `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for
+    each, in the same order; an outcome that is an exception is for its request alone. It may run
+    more than once for the same requests, so it must find what it did for them. It runs in another thread than
+    the caller's, with nothing of the caller's context. A batcher that only reads needs
+    no transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own,
+    by `transactions.run_batch`. `rows_of` names the rows that a request locks; without it all of a batch
+    count as needing a row that stays locked.
+
+    A request waits at most `wait_seconds` for its turn, and as long again for its outcome. Where batches are
+    so quick that few requests would share one, `min_interval_seconds` is the least time between the
+    beginnings of two. Where requests come in bursts a leader waits `linger_seconds` for the rest of a burst.
+    `leaders` is for a batcher that must not wait for others: a pool of its own.
+    """
+
+    def __init__(
+        self,
+        decide: Callable[[Sequence[Request]], Sequence[Outcome | Exception]],
+        *,
+        max_batch: int = MAX_BATCH,
+        max_waiting: int = MAX_WAITING,
+        wait_seconds: float = WAIT_SECONDS,
+        min_interval_seconds: float = 0.0,
+        linger_seconds: float = 0.0,
+        run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run_batch,
+        rows_of: Callable[[Request], Iterable[Row]] | None = None,
+        leaders: ThreadPool | None = None,
+    ) -> None:
+        self.look_seconds = min(wait_seconds / 4, LOOK_SECONDS)
+        self._decide = decide
+        self._rows_of = rows_of
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._wait_seconds = wait_seconds
+        self._min_interval_seconds = min_interval_seconds
+        self._linger_seconds = linger_seconds
+        self._began_at = float("-inf")
+        self._run = run
+        self._own_leaders = leaders
+        self._mutex = threading.Lock()
+        # A queue that isn't empty has a lead.
+        self._queue: deque[_Entry[Request]] = deque()
+        self._lead: _Lead[Request] | None = None
+
+    def enter(self, request: Request, on_result: Callable[[Outcome | Exception], None]) -> None:
+        """Have the request decided, and its outcome, once committed, passed to `on_result`; never blocks.
+
+        `on_result` is called exactly once, in another thread, and must be quick. Errors are passed as well:
+        what the outcome is if that is an exception, `Overloaded` when the wait ran out before the request's
+        turn, and `Unavailable` when its batch doesn't come back in time: then the outcome is unknown, and
+        asking again with the same key or account tells it. Raises `Overloaded` when the queue is full.
+        """
+        with self._mutex:
+            if len(self._queue) >= self._max_waiting:
+                raise Overloaded("Too many requests are waiting; nothing was done.")
+            self._queue.append(_Entry(request, on_result))
+            if self._lead is None:
+                try:
+                    self._start_lead()
+                except Overloaded:
+                    self._queue.pop()
+                    raise
+
+    def submit(self, request: Request) -> Outcome:
+        """Have the request decided, and return its outcome once that is committed.
+
+        Inside a transaction of the caller's it is decided alone, at once, and is as durable as that
+        transaction. Raises what `enter` raises or would pass on.
+        """
+        if connection.in_atomic_block:
+            return _unwrap(self._run(lambda: self._decide_all([request]))[0])
+        results: SimpleQueue[Outcome | Exception] = SimpleQueue()
+        self.enter(request, results.put)
+        return _unwrap(results.get())
+
+    def busy_seconds(self) -> float:
+        """For how long the current batch, or the wait for a leader, has lasted; 0 while there is none."""
+        lead = self._lead
+        return time.monotonic() - lead.since if lead else 0.0
+
+    def is_busy(self) -> bool:
+        """Whether requests wait or are decided."""
+        return self._lead is not None
+
+    def end_overdue(self) -> None:
+        """Answer the requests whose time is over.
+
+        A leader whose batch takes longer than a whole wait is taken for dead. If it is only slow there are
+        two leaders for a while: slower, not wrong, for the database decides.
+        """
+        now = time.monotonic()
+        late: list[_Entry[Request]] = []
+        lost: Sequence[_Entry[Request]] = ()
+        with self._mutex:
+            while self._queue and now - self._queue[0].entered_at >= self._wait_seconds:
+                late.append(self._queue.popleft())
+            if self._lead and self._lead.batch and now - self._lead.since >= self._wait_seconds:
+                lost = self._lead.batch
+                self._replace_lead()
+        self._answer(late, [_late() for _ in late])
+        self._answer(lost, [_unknown() for _ in lost])
+
+    def _leaders(self) -> ThreadPool:
+        return self._own_leaders or LEADERS
+
+    def _start_lead(self) -> None:
+        """With the mutex held: have a thread of the pool lead. Raises `Overloaded` if it has no thread."""
+        lead: _Lead[Request] = _Lead()
+        self._leaders().start(partial(self._run_lead, lead))
+        self._lead = lead
+        _overdue_watch.add(self)
+
+    def _replace_lead(self) -> None:
+        """With the mutex held: the leader of now takes no more requests; another does, if any wait."""
+        self._lead = None
+        if self._queue:
+            self._start_lead()
+
+    def _run_lead(self, lead: _Lead[Request]) -> None:
+        """Decide batch after batch until none waits, or another leader has taken over."""
+        try:
+            while batch := self._take_batch(lead):
+                self._decide_batch(batch)
+                lead.batch, lead.since = (), time.monotonic()
+                look_after_connection()
+                if self._leaders().waiting():
+                    # Other batchers have waited for a leader: they go first.
+                    self._leaders().start(partial(self._run_lead, lead))
+                    return
+        except BaseException:
+            with self._mutex:
+                if self._lead is lead:
+                    self._replace_lead()
+            self._answer(lead.batch, [_unknown() for _ in lead.batch])
+            raise
+
+    def _take_batch(self, lead: _Lead[Request]) -> Sequence[_Entry[Request]]:
+        """The next requests of the queue; none once the lead is over."""
+        if self._linger_seconds or self._min_interval_seconds:
+            with self._mutex:
+                if self._is_over(lead):
+                    return ()
+            self._keep_interval()
+        with self._mutex:
+            if self._is_over(lead):
+                return ()
+            lead.batch = [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
+            lead.since = time.monotonic()
+            return lead.batch
+
+    def _is_over(self, lead: _Lead[Request]) -> bool:
+        """With the mutex held: whether the lead was replaced or no request waits, which ends it."""
+        if self._lead is lead and not self._queue:
+            self._lead = None
+        return self._lead is not lead
+
+    def _keep_interval(self) -> None:
+        """Let other requests join where batches follow each other; an idle batcher's first doesn't wait."""
+        if self._linger_seconds:
+            time.sleep(self._linger_seconds)
+        if self._min_interval_seconds:
+            time.sleep(max(0.0, self._began_at + self._min_interval_seconds - time.monotonic()))
+            self._began_at = time.monotonic()
+
+    def _decide_batch(self, batch: Sequence[_Entry[Request]], *, is_again: bool = False) -> None:
+        """All in one transaction; if one of them may be to blame that it fails, one by one."""
+        if stuck_rows.are_there() and not is_again:
+            batch = self._refuse_blocked(batch, stuck_rows.known)
+        requests = [entry.request for entry in batch]
+        try:
+            outcomes: Sequence[Any] = self._run(lambda: self._decide_all(requests)) if batch else []
+        except Exception as error:
+            if isinstance(error, transactions.LockWaitTimeout) and self._rows_of and not is_again:
+                self._decide_batch(self._refuse_blocked(batch, stuck_rows.find), is_again=True)
+                return
+            if _may_be_ones_fault(error, size=len(batch)):
+                self._decide_one_by_one(batch)
+                return
+            outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
+        self._answer(batch, outcomes)
+
+    def _refuse_blocked(
+        self, batch: Collection[_Entry[Request]], find_stuck: Callable[[Collection[Row]], Collection[Row]]
+    ) -> Sequence[_Entry[Request]]:
+        """Refuse those that need a row which another transaction keeps locked; returns the others."""
+        if not self._rows_of:
+            return list(batch)
+        needed = {entry: frozenset(self._rows_of(entry.request)) for entry in batch}
+        stuck = find_stuck(frozenset().union(*needed.values()))
+        blocked = [entry for entry, rows in needed.items() if not rows.isdisjoint(stuck)]
+        if blocked:
+            log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))
+            BLOCKED.inc(len(blocked))
+            self._answer(blocked, [_locked() for _ in blocked])
+        return [entry for entry in batch if entry.on_result]
+
+    def _decide_one_by_one(self, batch: Sequence[_Entry[Request]]) -> None:
+        left = deque(batch)
+        while left:
+            entry = left.popleft()
+            if not entry.on_result:
+                continue
+            outcome = self._decide_alone(entry.request)
+            self._answer([entry], [outcome])
+            if isinstance(outcome, transactions.LockWaitTimeout):
+                left = deque(self._refuse_blocked(left, stuck_rows.find))
+
+    def _decide_alone(self, request: Request) -> Any:
+        try:
+            return self._run(lambda: self._decide_all([request]))[0]
+        except Exception as error:
+            return error
+
+    def _decide_all(self, requests: Sequence[Request]) -> Sequence[Any]:
+        outcomes = self._decide(requests)
+        if len(outcomes) != len(requests):
+            raise RuntimeError(f"{len(requests)} requests got {len(outcomes)} outcomes")
+        return outcomes
+
+    def _answer(self, entries: Sequence[_Entry[Request]], outcomes: Sequence[Any]) -> None:
+        """Pass each entry its outcome, in order, unless it has had one."""
+        due = []
+        with self._mutex:
+            for entry, outcome in zip(entries, outcomes, strict=True):
+                if entry.on_result:
+                    due.append((entry.on_result, outcome))
+                    entry.on_result = None
+        for on_result, outcome in due:
+            try:
+                on_result(outcome)
+            except BaseException:
+                # Whatever it was, the others of the batch get their outcomes.
+                log.exception("the outcome of a request could not be passed on")
+
+
+class _OverdueWatch:
+    """The thread that ends what takes too long in busy batchers; it sleeps while none is busy."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._busy: set[Batcher[Any, Any]] = set()
+        self._wake = threading.Event()
+        self._look_seconds: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def add(self, batcher: Batcher[Any, Any]) -> None:
+        """Look at this batcher's deadlines until it is idle."""
+        with self._mutex:
+            self._busy.add(batcher)
+            if not self._thread:
+                self._thread = threading.Thread(target=self._watch, name="overdue-batches", daemon=True)
+                self._thread.start()
+            elif self._look_seconds is None or batcher.look_seconds < self._look_seconds:
+                self._look_seconds = batcher.look_seconds
+                self._wake.set()
+
+    def _watch(self) -> None:
+        while True:
+            with self._mutex:
+                self._busy = {batcher for batcher in self._busy if batcher.is_busy()}
+                busy = list(self._busy)
+                self._look_seconds = min((batcher.look_seconds for batcher in busy), default=None)
+            self._wake.wait(self._look_seconds)
+            self._wake.clear()
+            for batcher in busy:
+                try:
+                    batcher.end_overdue()
+                except Exception:
+                    log.exception("the deadlines of a batcher could not be kept")
+
+
+_overdue_watch = _OverdueWatch()
+
+
+def _may_be_ones_fault(error: Exception, *, size: int) -> bool:
+    """Whether deciding the requests one by one may save some of them.
+
+    What is away is away for all. Of a single request another process's row may have slipped in between the
+    look and the insert: then it looks again.
+    """
+    if isinstance(error, Unavailable) and type(error) is not transactions.TooManyConflicts:
+        return False
+    return size > 1 or isinstance(error, IntegrityError)
+
+
+def _locked() -> transactions.LockWaitTimeout:
+    return transactions.LockWaitTimeout(transactions.CONFLICTING)
+
+
+def _late() -> Overloaded:
+    return Overloaded("The request waited too long for its turn; nothing was done.")
+
+
+def _unknown() -> Unavailable:
+    return Unavailable("The outcome is not known yet; ask again with the same key or account.")
+
+
+def _unwrap(outcome: Any) -> Any:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -1,0 +1,39 @@
+"""Optimistic locking: read without a lock, write only what is unchanged, and begin again otherwise."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.conf import settings
+from prometheus_client import Counter
+
+from shop.concurrency.concurrency_limit import Admission
+from shop.db.transactions import ChangedMeanwhile
+from shop.errors import Rejected
+
+T = TypeVar("T")
+
+# Whoever writes second waits for the first one's row lock, and then has waited in vain: few try at once.
+AT_THE_ROW = 4
+# A pause is drawn from nothing up to a bound that doubles from the first to the second of these.
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.005, 0.25
+
+
+def until_unchanged(work: Callable[[], T], *, admission: Admission, retries: Counter, wanted: str) -> T:
+    """Run `work` until nothing has changed between its look and its write, and return its result.
+
+    `work` opens a transaction of its own, and raises `ChangedMeanwhile` out of it. Each further attempt
+    counts on `retries`, after a pause with full jitter. Raises `Rejected` `conflict` once
+    `OPTIMISTIC_RETRIES` of them were in vain, and `Overloaded` as the admission does.
+    """
+    for attempt in range(settings.OPTIMISTIC_RETRIES + 1):
+        if attempt:
+            retries.inc()
+            time.sleep(random.uniform(0, min(LONGEST_SECONDS, SHORTEST_SECONDS * 2**attempt)))
+        try:
+            with admission.place():
+                return work()
+        except ChangedMeanwhile:
+            continue
+    raise Rejected(f"Too many others want {wanted}; nothing was done.", code="conflict", retry_after=1)

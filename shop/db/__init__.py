@@ -1,0 +1,1 @@
+"""The database: transactions, bulk SQL, rows that stay locked, the MySQL backend."""

@@ -1,0 +1,154 @@
+"""Rows that another transaction keeps locked for long: found after a lock wait, remembered until free.
+
+A hot row is locked at almost any instant, by one healthy transaction after the other. So a row counts as
+stuck only when it can't be locked within `WAIT_SECONDS`: locks are granted in order, and a row that is merely
+in use comes free before that. A thread waits for each stuck row and forgets it as soon as it can be locked;
+meanwhile it takes no query to know which requests need a stuck row.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection
+from functools import partial
+from typing import Any, NamedTuple
+
+from django.db import OperationalError, connection, models, transaction
+from structlog import get_logger
+
+from shop.db import bulk_sql, transactions
+from shop.errors import Unavailable
+
+log = get_logger(__name__)
+WAIT_SECONDS = 1
+# For all rows in use together; those that it doesn't suffice for count as stuck this once.
+BUDGET_SECONDS = 3.0
+
+
+class Row(NamedTuple):
+    """The row with this value in a column; `is_shared` where only a change of it is waited for."""
+
+    model: type[models.Model]
+    value: Any
+    column: str = "id"
+    is_shared: bool = False
+
+
+_mutex = threading.Lock()
+_stuck: set[Row] = set()
+_watcher: threading.Thread | None = None
+
+
+def are_there() -> bool:
+    """Whether any row is known to be stuck."""
+    return bool(_stuck)
+
+
+def known(wanted: Collection[Row]) -> set[Row]:
+    """Those of these rows that are known to be stuck, without a query."""
+    with _mutex:
+        return _stuck.intersection(wanted)
+
+
+def find(wanted: Collection[Row]) -> set[Row]:
+    """Those of these rows that stay locked, remembered from now on. Call it outside any transaction.
+
+    Takes `BUDGET_SECONDS` and one wait at most. Without the database none is found.
+    """
+    suspects, stuck, unsure = in_use(wanted), set(), set()
+    deadline = time.monotonic() + BUDGET_SECONDS
+    for row in suspects:
+        if time.monotonic() > deadline:
+            unsure.add(row)
+        elif not _comes_free(row):
+            stuck.add(row)
+    if stuck:
+        log.warning("rows stay locked", rows=[f"{row.model.__name__} {row.value}" for row in stuck])
+        _remember(stuck)
+    return stuck | unsure
+
+
+def forget() -> None:
+    """Forget what this process knows (tests)."""
+    with _mutex:
+        _stuck.clear()
+
+
+def in_use(wanted: Collection[Row]) -> list[Row]:
+    """Those of these rows that another transaction has locked at this instant; without the database none.
+
+    Call it outside any transaction.
+    """
+    alike: dict[tuple[type[models.Model], str, bool], set[Any]] = defaultdict(set)
+    for row in wanted:
+        alike[row.model, row.column, row.is_shared].add(row.value)
+    found = []
+    for (model, column, is_shared), values in alike.items():
+        locked = partial(bulk_sql.locked, model, values, column=column, shared=is_shared)
+        try:
+            found += [Row(model, value, column, is_shared) for value in transactions.read(locked)]
+        except Unavailable:
+            return []
+    return found
+
+
+def _comes_free(row: Row) -> bool:
+    """Whether the row can be locked within `WAIT_SECONDS`, or is not there; True without the database."""
+    try:
+        return transactions.read(partial(_lock_once, row))
+    except Unavailable:
+        return True
+
+
+def _lock_once(row: Row) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@innodb_lock_wait_timeout")
+        [usual_seconds] = cursor.fetchone()
+        cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [WAIT_SECONDS])
+        try:
+            with transaction.atomic():
+                reader = bulk_sql.reader(row.model, (row.column,))
+                reader.rows_of([row.value], column=row.column, lock=bulk_sql.lock(shared=row.is_shared))
+        except OperationalError as error:
+            if not transactions.is_lock_wait(error):
+                raise
+            return False
+        finally:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [usual_seconds])
+    return True
+
+
+def _remember(stuck: Collection[Row]) -> None:
+    global _watcher
+    with _mutex:
+        _stuck.update(stuck)
+        if _watcher is None:
+            _watcher = threading.Thread(target=_watch, name="stuck rows", daemon=True)
+            _watcher.start()
+
+
+def _watch() -> None:
+    """Wait for the stuck rows in turn, until none is left."""
+    global _watcher
+    try:
+        while left := _left_to_watch():
+            for row in left:
+                if _comes_free(row):
+                    with _mutex:
+                        _stuck.discard(row)
+    except Exception:
+        log.exception("stuck rows are not watched any more, and forgotten")
+        forget()
+        with _mutex:
+            _watcher = None
+    finally:
+        connection.close()
+
+
+def _left_to_watch() -> list[Row]:
+    """The stuck rows; with none left, the thread counts as ended."""
+    global _watcher
+    with _mutex:
+        if not _stuck:
+            _watcher = None
+        return list(_stuck)

@@ -1,0 +1,311 @@
+"""Transactions that are tried again when the database says "not your fault, once more".
+
+Retries happen at the outermost transaction only: after 1213 and 1020 the server has rolled all of it
+back, savepoints included (MDEV-35235).
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from django.db import Error as DatabaseFailure
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from structlog import get_logger
+from uuid_utils.compat import uuid7
+
+from shop.db import commit_marks
+from shop.errors import Unavailable
+
+
+class Effect(Enum):
+    """What a second run of the same work does, should the first one have committed after all.
+
+    The answer to a COMMIT can be lost: then it is unknown whether it committed. `REPEATABLE` work leaves
+    the same rows as before and returns the same. `KEYED` work looks for what was done under a key that was
+    made before the transaction, and returns that. `ONCE` is for all other work, which a repeat would do
+    again, or find to be impossible: `run` recognises an attempt of it that has committed.
+    """
+
+    REPEATABLE = "repeatable"
+    KEYED = "keyed"
+    ONCE = "once"
+
+
+REPEATABLE, KEYED, ONCE = Effect
+
+
+class DatabaseAway(Unavailable):
+    """The database can't be reached: nobody's request can be decided."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The answer to a COMMIT was lost, and it is unknown whether it committed."""
+
+
+class TooManyConflicts(Unavailable):
+    """The database rolled the work back each time it was tried: nothing was done."""
+
+
+class LockWaitTimeout(TooManyConflicts):
+    """Another transaction kept a row that the work needs locked for the whole lock wait: nothing was done."""
+
+
+class ChangedMeanwhile(RuntimeError):
+    """What was read without a lock is not what stands there now: nothing was written, begin again."""
+
+
+T = TypeVar("T")
+log = get_logger(__name__)
+
+DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ = 1213, 1205, 1020
+# Two members of a cluster changed the same row; this one's transaction was rolled back at its COMMIT.
+ROLLED_BACK_AT_COMMIT = 3101
+CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ, ROLLED_BACK_AT_COMMIT}
+SQLITE_LOCKED = ("database is locked",)
+# Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
+# shutdown in progress, killed, too many connections; packets that could not be read or written.
+LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
+# What a server of a cluster says that is not the primary any more, or not yet: read-only (1290, 1836),
+# offline (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own. The next
+# connection leads to the primary.
+NOT_PRIMARY = {1290, 1836, 3032, 3100, 3169, 3781, 3782, 3783, 4094}
+ATTEMPTS = 4
+BACKOFF_SECONDS = 0.05
+# Past these no further attempt starts. A lock that somebody keeps is waited for twice (5 s each) rather
+# than four times; a database that lets a connection wait (2 s each) is told to be away, not waited for.
+CONFLICT_BUDGET_SECONDS = 6.0
+LOST_BUDGET_SECONDS = 1.5
+# Less than one lock wait: for a batch, which goes on without the requests that need the locked row.
+BATCH_CONFLICT_BUDGET_SECONDS = 4.0
+NOT_KNOWN = "It is not known whether this was done; look, or ask again with the same key."
+
+CONFLICTING = "Too many others change the same rows; nothing was done."
+
+Gathered = dict[Callable[[Sequence[Any]], None], list[Any]]
+
+
+class _Open(threading.local):
+    """What the transaction that `run` has open in this thread is to write before it commits."""
+
+    gathered: Gathered | None = None
+    is_at_commit = False
+
+
+_open = _Open()
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the database rolled the work back because of other work: try again."""
+    return isinstance(error, OperationalError) and (
+        _number(error) in CONFLICTS or error.args == SQLITE_LOCKED
+    )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection went away, could not be opened, or leads to a server that is not the primary."""
+    return isinstance(error, InterfaceError) or (
+        isinstance(error, OperationalError)
+        and (_number(error) in LOST | NOT_PRIMARY or error.args == ("unable to open database file",))
+    )
+
+
+def is_lock_wait(error: BaseException) -> bool:
+    """Whether a lock was not given in time."""
+    return isinstance(error, OperationalError) and (
+        _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
+    )
+
+
+def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_batch: bool = False) -> T:
+    """Run `work` in one transaction, durable when this returns, and return its result.
+
+    Conflicts and lost connections are retried with full jitter. A connection that is lost during COMMIT, or
+    what goes with it, may have committed, or may yet: `effect` says what a repeat of the work does then.
+    A batch waits for at most one lock timeout. Raises `DatabaseAway` when the database stays away,
+    `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other conflicts don't end, and
+    `OutcomeUnknown` instead of these two where a COMMIT may have been done. Inside another transaction it
+    raises `TransactionManagementError`: what it returned would not be durable.
+    """
+    if _is_in_transaction():
+        raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")
+    if connection.in_atomic_block:
+        # The transaction of a test.
+        with _atomic():
+            return work()
+    return _Attempts(work, effect, is_batch=is_batch).first_success(attempts)
+
+
+def run_batch(work: Callable[[], T]) -> T:
+    """`run_or_savepoint` for the work of many requests at once, each of which finds what it did before."""
+    return run_or_savepoint(work, KEYED, is_batch=True)
+
+
+def run_or_savepoint(work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> T:
+    """`run` outside a transaction; inside one, run `work` once, as a savepoint that lasts if that does."""
+    if not _is_in_transaction():
+        return run(work, effect, is_batch=is_batch)
+    with savepoint() if _open.gathered is not None else _atomic():
+        return work()
+
+
+def read(work: Callable[[], T]) -> T:
+    """Run `work`, which only reads, without a transaction of its own: each of its statements is one instant.
+
+    Lost connections are retried as by `run`. Raises `Unavailable` when the database stays away.
+    """
+    return work() if connection.in_atomic_block else _Reads(work, REPEATABLE).first_success(ATTEMPTS)
+
+
+def as_it_is(work: Callable[[], T]) -> T:
+    """Run `work` without a transaction of this module's: for work that opens its own, or needs none."""
+    return work()
+
+
+class _Attempts(Generic[T]):
+    """The attempts at one piece of work, up to the first that the database doesn't turn away."""
+
+    def __init__(self, work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> None:
+        self._work = work
+        self._conflict_budget_seconds = BATCH_CONFLICT_BUDGET_SECONDS if is_batch else CONFLICT_BUDGET_SECONDS
+        self._mark = uuid7() if effect is ONCE else None
+        # The results of attempts whose COMMIT got no answer, the last one's at the end.
+        self._in_doubt: list[T] = []
+
+    def first_success(self, attempts: int) -> T:
+        started_at = time.monotonic()
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._attempt()
+            except DatabaseFailure as error:
+                elapsed = time.monotonic() - started_at
+                self._give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
+                time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _attempt(self) -> T:
+        results: list[T] = []
+        _open.is_at_commit = False
+        try:
+            with _atomic():
+                if self._has_committed():
+                    return self._in_doubt[-1]
+                results.append(self._work())
+        except DatabaseFailure as error:
+            if _open.is_at_commit and is_lost(error):
+                self._in_doubt += results
+            raise
+        return results[0]
+
+    def _has_committed(self) -> bool:
+        """Whether the last attempt in doubt has committed; else mark this one.
+
+        The marks of all attempts are the same row. So this waits for an attempt whose transaction is open
+        still, and one whose COMMIT arrives later than this can't commit any more.
+        """
+        if self._mark is None:
+            return False
+        if not self._in_doubt:
+            commit_marks.write(self._mark)
+            return False
+        try:
+            with transaction.atomic():
+                commit_marks.write_now(self._mark)
+        except IntegrityError:
+            return True
+        return False
+
+    def _give_up_or_prepare(self, error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
+        """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
+        if is_lost(error):
+            connection.close()
+            if is_last or elapsed > LOST_BUDGET_SECONDS:
+                detail = NOT_KNOWN if self._in_doubt else "The database can't be reached; ask again."
+                raise DatabaseAway(detail) from error
+        elif not is_conflict(error):
+            raise error
+        elif is_last or elapsed > self._conflict_budget_seconds:
+            raise OutcomeUnknown(NOT_KNOWN) if self._in_doubt else _conflict(error) from error
+        log.info("transaction retried", error=str(error)[:200])
+
+
+class _Reads(_Attempts[T]):
+    """Attempts without a transaction."""
+
+    def _attempt(self) -> T:
+        return self._work()
+
+
+def gather(write: Callable[[Sequence[T]], None], item: T) -> None:
+    """Have `item` written just before the transaction commits, by one call of `write` for all of them.
+
+    In a transaction that `run` hasn't opened it is written at once.
+    """
+    gather_all(write, (item,))
+
+
+def gather_all(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
+    """The same for several items."""
+    assert_inside()
+    if _open.gathered is not None:
+        _open.gathered.setdefault(write, []).extend(items)
+    elif some := list(items):
+        write(some)
+
+
+@contextmanager
+def savepoint() -> Iterator[None]:
+    """A part of the transaction that may fail alone: what it wrote and what it gathered is undone."""
+    lengths = {write: len(items) for write, items in (_open.gathered or {}).items()}
+    try:
+        with transaction.atomic():
+            yield
+    except BaseException:
+        for write, items in (_open.gathered or {}).items():
+            del items[lengths.get(write, 0) :]
+        raise
+
+
+def assert_inside() -> None:
+    """Raise unless the caller has opened a transaction: what follows is only a part of one."""
+    if _open.gathered is None and not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("This belongs into a transaction of the caller's.")
+
+
+def assert_outside() -> None:
+    """Raise inside a transaction: nothing that waits for a network may hold locks meanwhile."""
+    if _is_in_transaction():
+        raise transaction.TransactionManagementError("No network inside a transaction.")
+
+
+def _is_in_transaction() -> bool:
+    """Whether a transaction is open. That which Django's `TestCase` wraps around a test doesn't count."""
+    return connection.in_atomic_block and not all(
+        getattr(block, "_from_testcase", False) for block in connection.atomic_blocks
+    )
+
+
+@contextmanager
+def _atomic() -> Iterator[None]:
+    """A transaction that writes what was gathered once the work is done."""
+    with transaction.atomic():
+        _open.gathered = {}
+        try:
+            yield
+            for write, items in _open.gathered.items():
+                if items:
+                    write(items)
+            _open.is_at_commit = True
+        finally:
+            _open.gathered = None
+
+
+def _conflict(error: DatabaseFailure) -> TooManyConflicts:
+    return (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICTING)
+
+
+def _number(error: BaseException) -> int | None:
+    return error.args[0] if error.args and isinstance(error.args[0], int) else None

@@ -1,0 +1,1 @@
+"""What happened: the journal, and the outbox that delivers its outgoing lines."""

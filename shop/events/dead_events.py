@@ -1,0 +1,49 @@
+"""Dead events: refused for good, or given up. Operators look at them, and have them delivered after all."""
+
+from collections.abc import Collection
+from functools import partial
+
+from shop import clock
+from shop.db import transactions
+from shop.events import journal, outbox
+from shop.models import JournalLine
+
+DEAD, QUEUED = JournalLine.Delivery.DEAD, JournalLine.Delivery.QUEUED
+AT_ONCE = 1_000
+
+
+def dead() -> list[JournalLine]:
+    """The dead events, oldest first."""
+    return list(JournalLine.objects.filter(delivery=DEAD).order_by("id"))
+
+
+def dead_count() -> int:
+    return JournalLine.objects.filter(delivery=DEAD).count()
+
+
+def replay(ids: Collection[int]) -> list[int]:
+    """Queue these dead events again, to be tried at once; returns the ids of those that were dead."""
+    wanted, replayed = sorted(ids), []
+    for start in range(0, len(wanted), AT_ONCE):
+        replayed += transactions.run(partial(_replay, wanted[start : start + AT_ONCE]), transactions.ONCE)
+    return replayed
+
+
+def _replay(ids: Collection[int]) -> list[int]:
+    # Found first and locked then: never a lock on a row that may be missing.
+    there = list(JournalLine.objects.filter(id__in=ids, delivery=DEAD).values_list("id", flat=True))
+    rows = JournalLine.objects.select_for_update().filter(id__in=there).order_by("id")
+    buried = [line for line in rows if line.delivery == DEAD]
+    JournalLine.objects.filter(id__in=[line.pk for line in buried]).update(
+        delivery=QUEUED, attempts=0, next_attempt_at=clock.now(), refused_at=None
+    )
+    for line in buried:
+        journal.note(
+            what="event.replayed",
+            subject=f"event {outbox.event_id(line)}",
+            order_id=line.order_id,
+            before={"delivery": DEAD, "error": line.last_error},
+            after={"delivery": QUEUED},
+            is_internal=True,
+        )
+    return [line.pk for line in buried]

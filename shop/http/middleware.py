@@ -1,0 +1,92 @@
+"""What every request passes: an id for its logs, and problem+json where Django would answer HTML."""
+
+import threading
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from shop.errors import FirstcomeError, NotAllowed, Overloaded
+from shop.events import journal
+from shop.events.journal import Who
+from shop.http import json_format, problems
+from shop.http.uploads import UPLOAD, Upload
+from shop.observability import logs
+
+Handler = Callable[[HttpRequest], HttpResponse]
+# Pages for people; everything else is for programs.
+PAGES = ("/admin", "/api/docs", "/static")
+UPLOADS_HELD = 2
+uploads_held = threading.BoundedSemaphore(UPLOADS_HELD)
+"""Places for uploads in this process's memory: from before a body is read until its answer is there."""
+
+
+def request_id(handler: Handler) -> Handler:
+    """Name each request, by the caller's `X-Request-ID` where it is sane, in logs and in the answer."""
+
+    def named(request: HttpRequest) -> HttpResponse:
+        name = logs.name_of_request(request.META.get("HTTP_X_REQUEST_ID"))
+        with logs.naming(name), journal.acting(Who(request_id=name)):
+            response = handler(request)
+        response["X-Request-ID"] = name
+        return response
+
+    return named
+
+
+def problems_everywhere(handler: Handler) -> Handler:
+    """Turn the HTML errors of Django's own layers (unknown host, unknown path) into problems."""
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        response = handler(request)
+        is_html = response.get("Content-Type", "").startswith("text/html")
+        if response.status_code < 400 or not is_html or request.path.startswith(PAGES):
+            return response
+        allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
+        code = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
+        return problems.problem(
+            response.status_code,
+            code.get(response.status_code, "internal_error"),
+            response.reason_phrase + ".",
+            headers=allowed,
+        ).for_django()
+
+    return answered
+
+
+def operators(handler: Handler) -> Handler:
+    """What is done on the operators' pages is at the hands of whoever is signed in there."""
+
+    def identified(request: HttpRequest) -> HttpResponse:
+        if request.path.startswith("/admin") and request.user.is_authenticated:
+            journal.identify(account_id=request.user.pk, is_staff=True, name=request.user.get_username())
+        return handler(request)
+
+    return identified
+
+
+def uploads_of_staff(handler: Handler) -> Handler:
+    """Take an upload from staff who may send it there, and a few at a time; any other is not read.
+
+    From who isn't staff it is too large, as it is on any other page.
+    """
+
+    def checked(request: HttpRequest) -> HttpResponse:
+        upload: Upload | None = request.META.get(UPLOAD)
+        if upload is None:
+            return handler(request)
+        if not (request.user.is_active and request.user.is_staff):
+            return problems.of(json_format.TooLarge()).for_django()
+        if not request.user.has_perms(upload.page.permissions):
+            return problems.of(NotAllowed("This account may not do that.")).for_django()
+        if not uploads_held.acquire(blocking=False):
+            busy = Overloaded("Other uploads are being worked on; nothing was done. Try again.")
+            return problems.of(busy).for_django()
+        try:
+            upload.fetch()
+            return handler(request)
+        except FirstcomeError as error:
+            return problems.of(error).for_django()
+        finally:
+            uploads_held.release()
+
+    return checked

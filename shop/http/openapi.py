@@ -1,0 +1,152 @@
+"""What views say about themselves in the OpenAPI document, beyond their bodies.
+
+```python
+@extend_schema(
+    request=IssueCouponInput,
+    responses={201: CouponBody} | schema.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
+)
+```
+What every call may meet (401, malformed bodies, 503, and the refusals of a missing or reused idempotency key)
+is added by `shop.http.openapi_generation`. Further members of a problem belong to its code, wherever it is
+refused with: an app declares them once, by `declare_members`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import orjson
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from pydantic import BaseModel, ConfigDict
+
+from shop.errors import FirstcomeError
+from shop.http import json_format, problems
+
+Row = TypeVar("Row")
+PROBLEM_TYPE = "application/problem+json"
+
+
+class FieldError(BaseModel):
+    """One wrong field of a request."""
+
+    field: str
+    code: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). Programs branch on `code`; some problems have further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] | None = None
+
+
+class Page(BaseModel, Generic[Row]):
+    """One page of a list: `Page[CouponBody]` is told as the component `CouponBodyPage`."""
+
+    results: list[Row]
+    next: str | None
+    previous: str | None
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        return f"{params[0].__name__}Page"
+
+
+POSITIVE = {"type": "integer", "minimum": 1}
+PAGING = [
+    OpenApiParameter("limit", POSITIVE, description="How many rows: 50 when it is not given, 200 at most."),
+    OpenApiParameter("cursor", str, description="The place in the list, as `next` and `previous` name it."),
+]
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": r'^(?!""$)[!-~]([ -~]{0,253}[!-~])?$'},
+    OpenApiParameter.HEADER,
+    required=True,
+    description="1 to 255 printable ASCII characters, bare or quoted; one key and request are done once.",
+)
+PREFER_WAIT = OpenApiParameter(
+    "Prefer",
+    str,
+    OpenApiParameter.HEADER,
+    description="`wait=N` (N up to 30): answer when it has settled, or after N seconds.",
+)
+
+LOCATION = OpenApiParameter(
+    "Location", str, OpenApiParameter.HEADER, response=[201], description="The address of what the call made."
+)
+
+
+INTEGER = {"type": "integer"}
+_members: dict[str, Mapping[str, dict[str, Any]]] = {}
+
+
+def rows(**columns: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list of objects that have just these members."""
+    return {
+        "type": "array",
+        "items": {"type": "object", "properties": columns, "required": list(columns)},
+    }
+
+
+def declare_members(code: str, **members: dict[str, Any]) -> None:
+    """Say which further members the problems with this code have, each by its schema and description."""
+    _members[code] = members
+
+
+def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
+    """The problems that a view refuses with, by status, for `extend_schema(responses=...)`."""
+    return {
+        (status, PROBLEM_TYPE): OpenApiResponse(response=problem_with(named), description=told(named))
+        for status, named in codes.items()
+    }
+
+
+def problem_with(codes: Sequence[str]) -> dict[str, Any]:
+    """The schema of a problem that has one of these codes, with the further members of each."""
+    members: dict[str, list[dict[str, Any]]] = {}
+    for code in sorted(codes):
+        for name, member in _members.get(code, {}).items():
+            described = f"With `{code}`: {member['description']}"
+            members.setdefault(name, []).append(member | {"description": described})
+    properties: dict[str, Any] = {"code": {"type": "string", "enum": sorted(codes)}}
+    for name, several in members.items():
+        properties[name] = several[0] if len(several) == 1 else {"anyOf": several}
+    return {
+        "allOf": [{"$ref": "#/components/schemas/Problem"}],
+        "type": "object",
+        "properties": properties,
+    }
+
+
+def refused(name: str, error: FirstcomeError) -> OpenApiExample:
+    """An example of a refusal, as `shop.http.problems` answers with it."""
+    response = problems.of(error)
+    return OpenApiExample(
+        name,
+        value=orjson.loads(response.body),
+        media_type=PROBLEM_TYPE,
+        status_codes=[str(response.status_code)],
+        response_only=True,
+    )
+
+
+def answered(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
+    """An example of an answer with this body."""
+    return OpenApiExample(
+        name,
+        value=orjson.loads(json_format.dump(body)),
+        media_type="application/json",
+        status_codes=[str(status)],
+        response_only=True,
+    )
+
+
+def told(codes: Sequence[str]) -> str:
+    """The codes as a response's description."""
+    return " · ".join(f"`{code}`" for code in sorted(codes))

@@ -1,0 +1,74 @@
+"""Request bodies: whole before anything is decided, and of a bounded size.
+
+A body on its way holds no thread, only what has arrived of it; how much that is in a process is bounded
+too. So slow senders cost the other clients of a process nothing. The connection ends a body that takes too
+long (`shop.server.connections`): the application then sees it as broken off.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from django.conf import settings
+
+from shop.errors import BodyIncomplete, Overloaded
+from shop.http.json_format import TooLarge
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+MOST_UNFINISHED_BYTES = 32 * 2**20
+"""Of bodies that are on their way to this process."""
+
+_unfinished_bytes = 0
+
+
+def declared_length(fields: Mapping[bytes, bytes]) -> int | None:
+    """The length in bytes that the request declares, 0 without a body; None for a body in chunks."""
+    declared = fields.get(b"content-length")
+    if declared is not None:
+        return int(declared) if declared.isdigit() else 0
+    return None if b"transfer-encoding" in fields else 0
+
+
+async def read(fields: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """The body of a call or page, whole; `fields` are its headers by lower-case name.
+
+    Raises `TooLarge` past `MAX_BODY_BYTES`, `Overloaded` when too much is on its way to this process, and
+    `BodyIncomplete` when it breaks off or is late.
+    """
+    length = declared_length(fields)
+    if length == 0:
+        return b""
+    if length is not None and length > settings.MAX_BODY_BYTES:
+        raise TooLarge
+    return await _received(receive, settings.MAX_BODY_BYTES)
+
+
+async def read_upload(length: int, receive: Receive) -> bytes:
+    """A file of `length` bytes, from staff who may send it. Raises `Overloaded`, `BodyIncomplete`."""
+    return await _received(receive, length)
+
+
+async def _received(receive: Receive, most: int) -> bytes:
+    global _unfinished_bytes
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _incomplete()
+            part = message.get("body", b"")
+            if size + len(part) > most:
+                raise TooLarge
+            if not message.get("more_body", False):
+                return b"".join([*parts, part]) if parts else part
+            parts.append(part)
+            size += len(part)
+            _unfinished_bytes += len(part)
+            if _unfinished_bytes > MOST_UNFINISHED_BYTES:
+                raise Overloaded("Too many bodies are on their way here; nothing was done.")
+    finally:
+        _unfinished_bytes -= size
+
+
+def _incomplete() -> BodyIncomplete:
+    return BodyIncomplete("The request's body did not arrive in time, or not whole; nothing was done.")

@@ -1,0 +1,124 @@
+"""Reading requests: strict types, unknown fields refused, null means absent, every error named.
+
+`Input` is the base of each call's body; the aliases below are the field types they are made of.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from shop.errors import Invalid
+from shop.http.views import Request
+
+LARGEST_ID = 2**63 - 1
+# Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
+LARGEST_AMOUNT = 10**12
+# All but tabs and line breaks: nobody can read them, and files, logs and terminals are cut or bent by them.
+CONTROLS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
+
+
+def _tell_that_null_is_absent(schema: dict[str, Any]) -> None:
+    """In the OpenAPI document, what may be left out may be null as well."""
+    for name, field in schema["properties"].items():
+        if name in schema.get("required", []) or {"type": "null"} in field.get("anyOf", []):
+            continue
+        about = {key: field.pop(key) for key in ("default", "description", "title") if key in field}
+        if about.get("default") == "":
+            about["default"] = None
+        schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **about}
+
+
+class Input(BaseModel):
+    """A body as the contract wants it."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, json_schema_extra=_tell_that_null_is_absent
+    )
+
+
+class Nothing(Input):
+    """A body without fields."""
+
+
+class Query(BaseModel):
+    """Query parameters: always text on the wire, unknown ones ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _only_text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return value
+
+
+def _without_controls(text: str) -> str:
+    if re.search(CONTROLS, text):
+        told = "must not contain control characters other than tabs and line breaks"
+        raise PydanticCustomError("control_character", told)
+    return text
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("needs a time zone")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
+PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
+# Something to read, not blanks only.
+Words = Annotated[
+    str,
+    Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROLS}}),
+    AfterValidator(_without_controls),
+]
+Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_only_text), AfterValidator(_in_utc)]
+Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_only_text)]
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+def read(shape: type[Shape], request: Request) -> Shape:
+    """The request's body as `shape`. Raises `Invalid` with one entry per wrong field."""
+    body = request.data
+    if not isinstance(body, dict):
+        raise Invalid(
+            "The body must be a JSON object.",
+            errors=[{"field": "", "code": "not_an_object", "detail": "The body must be a JSON object."}],
+        )
+    return _validated(shape, without_nulls(body))
+
+
+def read_query(shape: type[Shape], request: Request) -> Shape:
+    """The request's query parameters as `shape`; an empty one counts as absent."""
+    return _validated(shape, {name: value for name, value in request.query_params.items() if value})
+
+
+def without_nulls(value: Any) -> Any:
+    """The same JSON value less every member that is null: null means absent."""
+    if isinstance(value, dict):
+        return {name: without_nulls(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [without_nulls(part) for part in value]
+    return value
+
+
+def _validated(shape: type[Shape], data: dict[str, Any]) -> Shape:
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:
+        raise Invalid("The request is not valid.", errors=[_told(one) for one in error.errors()]) from None
+
+
+def _told(error: Any) -> dict[str, str]:
+    kind = {"missing": "required", "extra_forbidden": "unknown_field"}.get(error["type"], error["type"])
+    return {"field": ".".join(map(str, error["loc"])), "code": kind, "detail": error["msg"]}

@@ -1,0 +1,286 @@
+"""Calls of the API: what stands between the web server and a view's method, and no more than that.
+
+Sessions, messages and the like are for pages; REST framework makes a second request object, negotiates and
+renders a response like a template. Together they took more of a coupon's time than all that is done for it.
+Views here are REST framework's, for the OpenAPI document and for permissions; how a call gets to them is
+this module.
+
+A view's method that is a coroutine function runs on the event loop, and must not block it: it waits by
+`shop.concurrency.event_loop`. Any other runs in a thread of the pool. Django's test client and `runserver`
+have no loop: `straight` answers their calls in the thread that asks.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache, partial
+from inspect import iscoroutinefunction
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.request import split_domain_port, validate_host
+from django.urls import ResolverMatch, get_resolver
+from django.utils.datastructures import CaseInsensitiveMapping
+from django.utils.encoding import escape_uri_path
+from rest_framework import exceptions
+from rest_framework.views import APIView
+
+from shop.accounts import authentication, disabled_accounts
+from shop.accounts.tokens import Account
+from shop.concurrency import event_loop
+from shop.errors import Invalid, Unavailable
+from shop.events import journal
+from shop.events.journal import Who
+from shop.http import json_format, problems
+from shop.http.responses import Response
+from shop.observability import logs, request_metrics
+
+__all__ = ["Request", "Response", "View"]
+NOT_READ = object()
+ANYBODY = AnonymousUser()
+PATH = "/api/v1/"
+# Of those that are remembered, for anybody may send long ones.
+LONGEST_HOST, LONGEST_PATH = 260, 200
+# What Django's `SecurityMiddleware` and `XFrameOptionsMiddleware` send with pages.
+HEADERS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("X-Frame-Options", "DENY"),
+]
+if settings.HTTPS:
+    HEADERS.append(("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"))
+# What is an account's own, its tokens among it, stays out of every cache: whatever is asked for with a token,
+# and whatever is not only read.
+PUBLIC_METHODS = {"GET", "HEAD"}
+HEADERS_OF_OWN = [*HEADERS, ("Cache-Control", "no-store")]
+
+
+async def answer(request: "Request") -> Response:
+    """The response of a call, which is named in logs and counted. Raises nothing."""
+    began_at = time.perf_counter()
+    name = logs.name_of_request(request.header("X-Request-ID"))
+    with logs.naming(name), journal.acting(Who(request_id=name)):
+        response, match = await _dispatched(request)
+    response.headers["X-Request-ID"] = name
+    request_metrics.count(
+        match.view_name if match else "", request.method, response.status_code, time.perf_counter() - began_at
+    )
+    return response
+
+
+def protections(request: "Request") -> list[tuple[str, str]]:
+    """The headers of the response to a request that browsers and caches must know."""
+    is_public = request.method in PUBLIC_METHODS and b"authorization" not in request.fields
+    return HEADERS if is_public else HEADERS_OF_OWN
+
+
+def straight(handler: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """A middleware that takes calls of the API straight to their view, and hands on what isn't one.
+
+    For Django's test client and `runserver`: the web server's calls never come to Django's handler.
+    """
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(PATH):
+            return handler(request)
+        try:
+            call = _from_django(request)
+        except Exception as error:
+            return problems.of(error).for_django()
+        response, request.resolver_match = event_loop.run(_dispatched(call))
+        response.headers |= protections(call)
+        return response.for_django()
+
+    return answered
+
+
+async def _dispatched(request: "Request") -> tuple[Response, ResolverMatch | None]:
+    """The response, and the view that gave it, if there is one at the path."""
+    match = None
+    try:
+        host, path = request.header("Host") or "", request.path.removeprefix(request.mount)
+        if len(host) > LONGEST_HOST or not _is_ours(host, tuple(settings.ALLOWED_HOSTS)):
+            raise DisallowedHost
+        find = _found if len(path) <= LONGEST_PATH else _found.__wrapped__
+        match = find(settings.ROOT_URLCONF, path)
+        response = await _view(match).answer(request, match.kwargs)
+    except Exception as error:
+        response = problems.of(error)
+    return response, match
+
+
+def _view(match: ResolverMatch) -> "View":
+    """A new view of the class at the address; `shop.checks` holds all of the API to be ours."""
+    view: View = match.func.view_class()  # type: ignore[attr-defined]
+    return view
+
+
+@lru_cache(maxsize=1_024)
+def _is_coroutine(function: Callable[..., Any]) -> bool:
+    return iscoroutinefunction(function)
+
+
+@lru_cache(maxsize=1_024)
+def _is_ours(host: str, allowed: tuple[str, ...]) -> bool:
+    """Whether `get_host` would let the host by: every call comes to one of the same few."""
+    domain, _ = split_domain_port(host)
+    return bool(domain) and validate_host(domain, allowed)
+
+
+@lru_cache(maxsize=1_024)
+def _found(urls: str, path: str) -> ResolverMatch:
+    """The view at a path: most calls go to the same few. Raises `Http404`."""
+    return get_resolver(urls).resolve(path)
+
+
+def _from_django(request: HttpRequest) -> "Request":
+    fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
+    fields.setdefault(b"host", request.get_host().encode())
+    return Request(
+        request.method or "",
+        request.path,
+        fields,
+        request.body,
+        query=request.META.get("QUERY_STRING", "").encode(),
+        peer=request.META.get("REMOTE_ADDR", ""),
+        scheme=request.scheme or "http",
+        mount=request.path.removesuffix(request.path_info),
+    )
+
+
+class Request:
+    """One call: its method, path, headers and whole body, and the account that makes it.
+
+    Header names are lower-case bytes, as ASGI has them; `peer` is the address of the connection's other end,
+    `mount` the part of the path below which the application was mounted.
+    """
+
+    __slots__ = (
+        "_data",
+        "_query",
+        "body",
+        "fields",
+        "method",
+        "mount",
+        "path",
+        "peer",
+        "query",
+        "scheme",
+        "user",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[bytes, bytes],
+        body: bytes,
+        *,
+        query: bytes = b"",
+        peer: str = "",
+        scheme: str = "http",
+        mount: str = "",
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.fields = fields
+        self.body = body
+        self.query = query
+        self.peer = peer
+        self.scheme = scheme
+        self.mount = mount
+        self.user: Account | AnonymousUser = ANYBODY
+        self._data: Any = NOT_READ
+        self._query: QueryDict | None = None
+
+    @property
+    def data(self) -> Any:
+        """The JSON value of the body; an empty body is `{}`. Raises what can't be read."""
+        if self._data is NOT_READ:
+            self._data = json_format.read(self.body, self.header("Content-Type") or "")
+        return self._data
+
+    def require_few_values(self) -> None:
+        """Raises `Invalid` for a body with more values than any call on the event loop needs."""
+        if json_format.has_many_values(self.body) and self.data:
+            detail = "The body has more values than this call can use."
+            raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, None without it."""
+        value = self.fields.get(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """All of them, by name in any case."""
+        return CaseInsensitiveMapping(
+            {name.decode("latin-1"): value.decode("latin-1") for name, value in self.fields.items()}
+        )
+
+    @property
+    def query_params(self) -> Mapping[str, str]:
+        """The parameters of the query string. Raises `Invalid` for one that is no UTF-8 text."""
+        if self._query is None:
+            try:
+                self._query = QueryDict(self.query.decode("latin-1"))
+            except UnicodeError:
+                raise Invalid("The query can't be read.") from None
+        return self._query
+
+    def build_absolute_uri(self) -> str:
+        """This call's own address, for lists to lead on from."""
+        is_forwarded = settings.HTTPS and self.header("X-Forwarded-Proto") == "https"
+        query = f"?{self.query.decode('latin-1')}" if self.query else ""
+        scheme = "https" if is_forwarded else self.scheme
+        return f"{scheme}://{self.header('Host')}{escape_uri_path(self.path)}{query}"
+
+
+# Without a docstring, for the OpenAPI document would tell it of every call.
+class View(APIView):
+    # One address of the API. Its methods take a `Request` and return a response, or raise.
+
+    # Django wants all methods of a view to be of one kind; its own dispatch is not used here.
+    view_is_async = False
+
+    async def answer(self, request: Request, arguments: Mapping[str, Any]) -> Response:
+        try:
+            authorization = request.header("Authorization")
+            if authorization and self.authentication_classes:
+                if disabled_accounts.is_refresh_due():
+                    # Without it what is known is used while it is young enough.
+                    with suppress(Unavailable):
+                        await event_loop.decided(disabled_accounts.REFRESHER, None)
+                request.user = authentication.account_of(authorization) or ANYBODY
+            for permission in self.permission_classes:
+                if not permission().has_permission(request, self):  # type: ignore[arg-type]
+                    raise exceptions.NotAuthenticated
+            method = self._method(request)
+            if _is_coroutine(method.__func__):
+                request.require_few_values()
+                response: Response = await method(request, **arguments)
+                return response
+            call = partial(method, request, **arguments)
+            if request.user.is_staff:
+                # Programs of the shop's own make many calls at once: half of the threads, and a long queue.
+                return await event_loop.in_thread(call, group="staff")
+            return await event_loop.in_thread(call, group=type(self).__name__, owner=request.user.pk)
+        except Exception as error:
+            return problems.handle(error, request.method, self.allowed_methods)
+
+    def options(self, request: Request, **arguments: Any) -> Response:  # type: ignore[override]
+        """Which methods there are."""
+        return Response(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
+
+    def _method(self, request: Request) -> Any:
+        name = request.method.lower()
+        if name == "head" and not hasattr(self, "head"):
+            name = "get"
+        method = getattr(self, name, None) if name in self.http_method_names else None
+        if method is None:
+            raise exceptions.MethodNotAllowed(request.method)
+        return method

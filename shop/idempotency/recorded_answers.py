@@ -1,0 +1,293 @@
+"""One key, one effect: the recorded answers of keyed calls.
+
+The key's row is written in the transaction of the effect, so a local call is never seen half done
+(brandur.org/idempotency-keys: one request, one transaction). The unique constraint on account and key
+is the judge of what slipped by. No answer is cached in Redis: a batch reads all its keys in one query, so
+a cache would cost each first call a round trip to save a replay less than one.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, connection
+
+from shop import clock
+from shop.db import bulk_sql, transactions
+from shop.errors import Invalid, KeyReused, NotFound, Rejected
+from shop.idempotency.claims import Claim
+from shop.models import IdempotencyKey
+
+T = TypeVar("T")
+SWEEP_BATCH = 1_000
+FindUnsettled = Callable[[Collection[UUID], datetime], set[UUID]]
+_finders_of_unsettled: list[FindUnsettled] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller is told: recorded with the effect, repeated to the byte."""
+
+    status: int
+    body: bytes
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A call with a key. `answer` renders its outcome; the domain records it without knowing HTTP.
+
+    `answer` gives None for an outcome that has not settled: then `reference`, the order or payment that
+    the call started, tells the answer later. A `claim` is for whoever decides the call to take.
+    """
+
+    account_id: int
+    key_hash: str
+    fingerprint: str
+    answer: Callable[[Any], Answer | None]
+    claim: Claim | None = None
+
+    @property
+    def name(self) -> tuple[int, str]:
+        return self.account_id, self.key_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The call came before. Either its recorded answer, or the id of what it started."""
+
+    answer: Answer | None
+    reference: UUID | None
+
+
+@dataclass(slots=True)
+class Effect:
+    """What a keyed call did, to be recorded with it; its answer is rendered once for all who are told it."""
+
+    keyed: Keyed
+    outcome: Any
+    reference: UUID | None = None
+    answer: Answer | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.answer = self.keyed.answer(self.outcome)
+
+    def told(self, again: Keyed) -> Replay | KeyReused:
+        """What a second call with the key is told, before this one is even written."""
+        if again.fingerprint != self.keyed.fingerprint:
+            return _reused()
+        return Replay(self.answer, self.reference)
+
+
+class Recorded(NamedTuple):
+    """The row of a recorded key."""
+
+    account_id: int
+    key_hash: str
+    fingerprint: str
+    reference: UUID | None
+    status: int | None
+    body: str
+    location: str
+    created_at: datetime
+
+
+KEYS = bulk_sql.Table(IdempotencyKey, Recorded._fields)
+
+
+def key_hash(key: str) -> str:
+    """The name under which a key is kept."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def seen(calls: Sequence[Keyed]) -> dict[tuple[int, str], IdempotencyKey]:
+    """The keys of these calls that are recorded, by name; ask `told` what to answer to which call.
+
+    Take the contended locks first: READ COMMITTED then shows what was committed while waiting for them.
+    What is past the retention is forgotten on the way, so that its key is free again.
+    """
+    kept: dict[tuple[int, str], IdempotencyKey] = {}
+    old: list[IdempotencyKey] = []
+    oldest_kept = _oldest_kept()
+    for row in _found({call.name for call in calls}):
+        if row.created_at > oldest_kept:
+            kept[row.account_id, row.key_hash] = row
+        else:
+            old.append(row)
+    if old:
+        forgotten = _forget(old)
+        kept |= {(row.account_id, row.key_hash): row for row in old if row.pk not in forgotten}
+    return kept
+
+
+def _found(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
+    """The rows of these keys, by one statement."""
+    if not names:
+        return []
+    # Pairs rather than two lists: of two lists MariaDB takes every combination, and then scans instead. It
+    # scans as well once a condition is compared with true, which is what the ORM makes of one of our own.
+    cells = bulk_sql.Cells()
+    pairs = ", ".join([f"({cells[account_id]}, {cells[key_hash]})" for account_id, key_hash in names])
+    if not connection.features.supports_tuple_lookups:
+        pairs = f"VALUES {pairs}"
+    columns = bulk_sql.columns_of(IdempotencyKey, alias="recorded")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns.selected} FROM shop_idempotencykey recorded"  # noqa: S608 - names written here
+            f" WHERE (account_id, key_hash) IN ({pairs})",
+            cells.parameters or None,
+        )
+        return [columns.made_of(row) for row in cursor.fetchall()]
+
+
+def told(row: IdempotencyKey, again: Keyed) -> Replay | KeyReused:
+    """What a call with a recorded key is told."""
+    if row.fingerprint != again.fingerprint:
+        return _reused()
+    return Replay(_answer(row), row.reference)
+
+
+def find(call: Keyed) -> Replay | None:
+    """What is recorded for this call. Raises `KeyReused` when the key came with another request."""
+    [known] = find_all([call])
+    if isinstance(known, KeyReused):
+        raise known
+    return known
+
+
+def find_all(calls: Sequence[Keyed]) -> list[Replay | KeyReused | None]:
+    """What is recorded for each of these calls, by one statement."""
+    found = seen(calls)
+    return [told(found[call.name], call) if call.name in found else None for call in calls]
+
+
+def record(effects: Sequence[Effect]) -> None:
+    """Record the effects' answers, in their transaction, after `seen`; a repeat is for COMMIT to refuse."""
+    if not effects:
+        return
+    now = clock.now()
+    bulk_sql.insert(KEYS, [_row(effect, now) for effect in effects])
+
+
+def once(
+    keyed: Keyed, work: Callable[[], T], *, reference: Callable[[T], UUID | None] = lambda outcome: None
+) -> T | Replay:
+    """Do `work` and record its outcome in one transaction, or say what an earlier call recorded.
+
+    `reference` names the order or payment that the outcome started, if it did. Raises what `work` raises
+    (then nothing is recorded) and `KeyReused`.
+    """
+
+    def first_time() -> T | Replay:
+        known = find(keyed)
+        if known:
+            return known
+        outcome = work()
+        record([Effect(keyed, outcome, reference(outcome))])
+        return outcome
+
+    try:
+        return transactions.run(first_time, transactions.KEYED)
+    except (IntegrityError, Invalid, NotFound, Rejected):
+        # Another call with this key was faster, and perhaps took what this one was refused; if there was
+        # none, the error is real.
+        known = find(keyed)
+        if known is None:
+            raise
+        return known
+
+
+def settle(answers: Sequence[tuple[Keyed, Answer]]) -> list[Answer]:
+    """Fix the answers of calls whose payments have settled; the first to fix a call's wins, for good."""
+    transactions.assert_inside()
+    if _fix(answers) == len(answers):
+        return [answer for _, answer in answers]
+    recorded = seen([call for call, _ in answers])
+    fixed = {name: _answer(row) for name, row in recorded.items()}
+    return [fixed.get(call.name) or answer for call, answer in answers]
+
+
+def _fix(answers: Sequence[tuple[Keyed, Answer]]) -> int:
+    """Record those that are not recorded yet, by one statement. Returns how many that were."""
+    if not answers:
+        return 0
+    cells = bulk_sql.Cells()
+    status, body, location, which = [], [], [], []
+    for call, answer in answers:
+        this = f"account_id = {cells[call.account_id]} AND key_hash = {cells[call.key_hash]}"
+        status.append(f"WHEN {this} THEN {cells[answer.status]}")
+        body.append(f"WHEN {this} THEN {cells[answer.body.decode()]}")
+        location.append(f"WHEN {this} THEN {cells[answer.location]}")
+        which.append(f"({this})")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {connection.ops.quote_name(IdempotencyKey._meta.db_table)}"  # noqa: S608 - names written here
+            f" SET status = CASE {' '.join(status)} END, body = CASE {' '.join(body)} END,"
+            f" location = CASE {' '.join(location)} END WHERE status IS NULL AND ({' OR '.join(which)})",
+            cells.parameters or None,
+        )
+        return int(cursor.rowcount)
+
+
+def register_unsettled(find: FindUnsettled) -> None:
+    """Have `find` say which of these references are orders, payments or refunds not settled at an instant."""
+    _finders_of_unsettled.append(find)
+
+
+def sweep() -> int:
+    """Forget the keys that are past the retention, in small bites. Returns how many went."""
+    gone, last_at, last_id = 0, datetime.min.replace(tzinfo=UTC), 0
+    while True:
+        old = IdempotencyKey.objects.filter(created_at__lte=_oldest_kept(), created_at__gte=last_at)
+        rest = old.exclude(created_at=last_at, pk__lte=last_id).order_by("created_at", "pk")
+        bite = list(rest[:SWEEP_BATCH])
+        if not bite:
+            return gone
+        gone += len(transactions.run(partial(_forget, bite), transactions.REPEATABLE))
+        last_at, last_id = bite[-1].created_at, bite[-1].pk
+
+
+def _forget(old: Sequence[IdempotencyKey]) -> set[int]:
+    """Delete those of these old keys whose answer has been final for the whole retention. Returns their ids.
+
+    What a key has started may settle long after, or not yet: until that is final, a repeat must find the key,
+    or it would place a second order.
+    """
+    references = {row.reference for row in old if row.reference}
+    unsettled: set[UUID | None] = set()
+    for find in _finders_of_unsettled if references else ():
+        unsettled |= find(references, _oldest_kept())
+    forgotten = {row.pk for row in old if row.reference not in unsettled}
+    IdempotencyKey.objects.filter(pk__in=forgotten).delete()
+    return forgotten
+
+
+def _reused() -> KeyReused:
+    return KeyReused("This idempotency key was used for another request.")
+
+
+def _answer(row: IdempotencyKey) -> Answer | None:
+    return None if row.status is None else Answer(row.status, row.body.encode(), row.location)
+
+
+def _row(effect: Effect, now: datetime) -> Recorded:
+    keyed, answer = effect.keyed, effect.answer
+    return Recorded(
+        keyed.account_id,
+        keyed.key_hash,
+        keyed.fingerprint,
+        reference=effect.reference,
+        status=answer.status if answer else None,
+        body=answer.body.decode() if answer else "",
+        location=answer.location if answer else "",
+        created_at=now,
+    )
+
+
+def _oldest_kept() -> datetime:
+    return clock.now() - timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS)

@@ -1,0 +1,46 @@
+"""Celery beat's scheduler, which runs the housekeeping itself while the broker is away."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Task
+from celery.beat import PersistentScheduler, ScheduleEntry
+from django.db import connections
+
+from shop.operations import dispatch
+
+
+class Scheduler(PersistentScheduler):
+    """Redis or RabbitMQ down must not stop expiry and recovery: then beat is its own worker.
+
+    Each task has a thread of its own, so that a comparison of books that takes an hour keeps no order from
+    expiring. While one is still at it, it isn't started again.
+    """
+
+    # Celery's own would wait for the broker without end before the first task; ours comes from the pool.
+    producer = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._threads: dict[str, threading.Thread] = {}
+        super().__init__(*arguments, **named)
+
+    def apply_async(self, entry: ScheduleEntry, *args: Any, **kwargs: Any) -> None:
+        task, arguments = self.app.tasks[entry.task], entry.args or ()
+        if not dispatch.hand_over(task, arguments, **entry.options):
+            self._work_here(task, arguments)
+
+    def _work_here(self, task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+        last = self._threads.get(task.name)
+        if last and last.is_alive():
+            return
+        thread = threading.Thread(target=_work, args=(task, arguments), name=task.name, daemon=True)
+        self._threads[task.name] = thread
+        thread.start()
+
+
+def _work(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+    try:
+        dispatch.work_here(task, arguments)
+    finally:
+        connections.close_all()

@@ -1,0 +1,55 @@
+"""The broker: whether it keeps tasks, and hands each to one worker at a time."""
+
+from typing import Any
+
+from django.conf import settings
+from kombu import Connection
+
+from shop.celery import app
+from shop.operations.doctor import redises
+from shop.operations.doctor.findings import Finding, danger, ok, warning
+
+PATIENCE_SECONDS = 2
+
+
+def examine() -> list[Finding]:
+    found = [visibility()] if _is_redis() else []
+    try:
+        with app.connection_for_read(connect_timeout=PATIENCE_SECONDS) as connection:
+            connection.ensure_connection(max_retries=1, timeout=PATIENCE_SECONDS)
+            return [*found, ok("broker", connection.transport.driver_type), *_kept(connection)]
+    except Exception as error:
+        # Each transport has errors of its own, and kombu gives no root that they share.
+        return [
+            *found,
+            warning(
+                "broker",
+                f"can't be reached: {error}",
+                "Web processes and beat do the work meanwhile: start it, or correct BROKER_URL.",
+            ),
+        ]
+
+
+def visibility() -> Finding:
+    """Redis hands a task that is not finished within this time to another worker, too."""
+    seconds = int(settings.CELERY_BROKER_TRANSPORT_OPTIONS.get("visibility_timeout", 3600))
+    limit = int(settings.CELERY_TASK_TIME_LIMIT)
+    found = f"{seconds} s, tasks may take {limit} s"
+    if seconds <= limit:
+        return danger("visibility timeout", found, "Make it longer than CELERY_TASK_TIME_LIMIT.")
+    return ok("visibility timeout", found)
+
+
+def _kept(connection: Connection) -> list[Finding]:
+    if not _is_redis():
+        return []
+    channel: Any = connection.default_channel
+    client = channel.client
+    return [
+        redises.eviction(client, "broker eviction", is_broker=True),
+        redises.persistence(client, "broker persistence"),
+    ]
+
+
+def _is_redis() -> bool:
+    return str(settings.CELERY_BROKER_URL).startswith("redis")

@@ -1,0 +1,55 @@
+"""Clocks: processes go by the database's, and refuse to start on a host whose own is too far off."""
+
+import time
+
+from django.conf import settings
+from django.db import Error, connection
+from redis.exceptions import RedisError
+
+from shop import clock
+from shop.operations.doctor.findings import Finding, danger, ok, warning
+from shop.redis import redis_client
+
+ADVICE = "Let every machine follow the same time server (chrony, or systemd-timesyncd)."
+
+
+def examine() -> list[Finding]:
+    """The skew of each server; one that can't be reached is reported by its own findings."""
+    return [*_database(), *_redis()]
+
+
+def judged(check: str, ahead_seconds: float) -> Finding:
+    """The finding for a server whose clock is this far ahead of the host's."""
+    found = f"{ahead_seconds:+.3f} s from this machine's"
+    if abs(ahead_seconds) > settings.CLOCK_SKEW_SECONDS:
+        return danger(check, found, ADVICE)
+    if abs(ahead_seconds) > settings.CLOCK_SKEW_SECONDS / 2:
+        return warning(check, found, ADVICE)
+    return ok(check, found)
+
+
+def _database() -> list[Finding]:
+    """By the measurement that the processes themselves go by."""
+    if connection.vendor != "mysql":
+        return []
+    try:
+        return [judged("database clock", -clock.measure().host_offset_seconds)]
+    except Error:
+        return []
+
+
+def _redis() -> list[Finding]:
+    """The answer is as old as half of the round trip."""
+    try:
+        _redis_seconds()  # connects
+        started_at = time.time()
+        theirs = _redis_seconds()
+        ours = (started_at + time.time()) / 2
+    except RedisError:
+        return []
+    return [judged("Redis clock", theirs - ours)]
+
+
+def _redis_seconds() -> float:
+    seconds, microseconds = redis_client.client().time()
+    return float(seconds) + float(microseconds) / 1_000_000

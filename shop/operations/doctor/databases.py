@@ -1,0 +1,205 @@
+"""The database: whether what it was told to keep is kept, and whether transactions mean what we think."""
+
+from collections.abc import Mapping
+
+from django.conf import settings
+from django.db import Error, connection
+
+from shop.operations.doctor.findings import Finding, danger, ok, warning
+
+Variables = Mapping[str, str]
+WANTED = (
+    "version",
+    "tx_isolation",
+    "transaction_isolation",
+    "innodb_flush_log_at_trx_commit",
+    "log_bin",
+    "sync_binlog",
+    "sql_mode",
+    "check_constraint_checks",
+    "default_storage_engine",
+    "max_connections",
+    "max_user_connections",
+    "wsrep_on",
+    "innodb_buffer_pool_size",
+)
+STRICT_MODES = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES", "TRADITIONAL"}
+OLDEST_MARIADB, OLDEST_MYSQL = (10, 11), (8, 4)
+# A worker's threads, beat, the threads that check readiness and work while the broker is away, commands.
+BACKGROUND_CONNECTIONS = 80
+SYNCHRONOUS = {"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}
+
+
+def examine() -> list[Finding]:
+    try:
+        if connection.vendor != "mysql":
+            return _sqlite()
+        variables = _variables()
+        return [*_mysql(variables), buffer_pool(variables, _index_bytes())]
+    except Error as error:
+        return [danger("database", f"can't be reached: {error}", "Start it, or correct DATABASE_URL.")]
+
+
+def _mysql(variables: Variables) -> list[Finding]:
+    return [
+        version(variables),
+        isolation(variables),
+        flush(variables),
+        binlog(variables),
+        sql_mode(variables),
+        constraints(variables),
+        connections(variables),
+        *writers(variables),
+    ]
+
+
+def version(variables: Variables) -> Finding:
+    found = variables["version"]
+    is_mariadb = "mariadb" in found.lower()
+    oldest = OLDEST_MARIADB if is_mariadb else OLDEST_MYSQL
+    if _numbers(found) < oldest:
+        wanted = ".".join(map(str, oldest))
+        return warning("database version", found, f"Nobody tried one this old; use {wanted} or later.")
+    return ok("database version", found)
+
+
+def isolation(variables: Variables) -> Finding:
+    found = variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
+    if found != "READ-COMMITTED":
+        return danger(
+            "isolation level",
+            found,
+            "Updates may be lost: leave isolation_level out of DATABASE_URL, so that READ COMMITTED is set.",
+        )
+    return ok("isolation level", found)
+
+
+def flush(variables: Variables) -> Finding:
+    found = variables["innodb_flush_log_at_trx_commit"]
+    if found != "1":
+        return danger(
+            "innodb_flush_log_at_trx_commit",
+            found,
+            "A crash would forget what clients were told: SET GLOBAL innodb_flush_log_at_trx_commit=1, "
+            "and put it into the server's configuration.",
+        )
+    return ok("innodb_flush_log_at_trx_commit", found)
+
+
+def binlog(variables: Variables) -> Finding:
+    found = variables.get("sync_binlog", "0")
+    if variables.get("log_bin") != "ON":
+        return ok("sync_binlog", "no binary log is kept")
+    if found != "1":
+        return danger(
+            "sync_binlog",
+            found,
+            "Replicas and restores would miss what clients were told: SET GLOBAL sync_binlog=1, "
+            "and put it into the server's configuration.",
+        )
+    return ok("sync_binlog", found)
+
+
+def sql_mode(variables: Variables) -> Finding:
+    found = variables["sql_mode"]
+    if not STRICT_MODES & set(found.split(",")):
+        return danger(
+            "sql_mode",
+            found or "empty",
+            "Values that don't fit would be cut to size: leave sql_mode out of DATABASE_URL.",
+        )
+    return ok("sql_mode", "strict")
+
+
+def constraints(variables: Variables) -> Finding:
+    found = variables.get("check_constraint_checks", "ON")
+    engine = variables["default_storage_engine"]
+    if found != "ON" or engine != "InnoDB":
+        return danger(
+            "constraints",
+            f"check_constraint_checks={found}, engine {engine}",
+            "The laws are constraints of InnoDB tables: set check_constraint_checks=ON and that engine.",
+        )
+    return ok("constraints", "checked, by InnoDB")
+
+
+def connections(variables: Variables) -> Finding:
+    """Every web thread holds a connection: one too few, and requests are refused under load."""
+    own = int(variables.get("max_user_connections", "0"))
+    allowed = min(int(variables["max_connections"]), own or int(variables["max_connections"]))
+    needed = settings.WEB_WORKERS * settings.WEB_THREADS + BACKGROUND_CONNECTIONS
+    found = f"{allowed} for {settings.WEB_WORKERS} × {settings.WEB_THREADS} web threads and the rest"
+    if allowed < needed:
+        return danger(
+            "max_connections", found, f"SET GLOBAL max_connections={needed} or more, or lower WEB_THREADS."
+        )
+    return ok("max_connections", found)
+
+
+def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
+    """Codes, accounts and keys come in no order: an index that is not in memory is read from disk."""
+    pool = int(variables["innodb_buffer_pool_size"])
+    found = f"{pool // 2**20} MiB for {index_bytes // 2**20} MiB of indexes"
+    if pool < index_bytes:
+        return warning(
+            "innodb_buffer_pool_size",
+            found,
+            "Writes slow down to the disk's pace as tables grow: SET GLOBAL innodb_buffer_pool_size to more "
+            "than the indexes, best to most of the server's memory, and put it into its configuration.",
+        )
+    return ok("innodb_buffer_pool_size", found)
+
+
+def writers(variables: Variables) -> list[Finding]:
+    """Galera is sound with one writer at a time (Jepsen, MariaDB Galera 12.1); which it has can't be seen."""
+    if variables.get("wsrep_on") != "ON":
+        return []
+    return [
+        warning("Galera", "on", "Send all writes to one node: several writers lose updates of each other.")
+    ]
+
+
+def _sqlite() -> list[Finding]:
+    journal, synchronous = _pragma("journal_mode"), SYNCHRONOUS.get(_pragma("synchronous"), "unknown")
+    mode = settings.DATABASES["default"]["OPTIONS"].get("transaction_mode", "DEFERRED")
+    return [
+        ok("SQLite journal", journal)
+        if journal == "wal"
+        else danger("SQLite journal", journal, "Readers and the writer would block each other: use WAL."),
+        ok("SQLite synchronous", synchronous)
+        if synchronous in {"FULL", "EXTRA"}
+        else danger("SQLite synchronous", synchronous, "A power cut would forget commits: use FULL."),
+        ok("SQLite transactions", mode)
+        if mode == "IMMEDIATE"
+        else danger("SQLite transactions", mode, "Two that read and then write would fail: use IMMEDIATE."),
+    ]
+
+
+def _variables() -> Variables:
+    """The server's variables as our connections see them."""
+    marks = ", ".join(["%s"] * len(WANTED))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", WANTED)
+        return {str(name): str(value) for name, value in cursor.fetchall()}
+
+
+def _index_bytes() -> int:
+    """What the indexes beside the rows take of this database."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
+            " WHERE table_schema = DATABASE()"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _pragma(name: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA {name}")
+        return str(cursor.fetchone()[0])
+
+
+def _numbers(found: str) -> tuple[int, ...]:
+    """10.11.6-MariaDB-0+deb12u1 as (10, 11)."""
+    parts = found.split("-")[0].split(".")
+    return tuple(int(part) for part in parts[:2] if part.isdigit())

@@ -1,0 +1,54 @@
+"""The outbox: whether what happened is told to those outside."""
+
+from django.db import Error
+
+from shop.events import dead_events, outbox
+from shop.operations.doctor.findings import Finding, ok, warning
+
+LATE_SECONDS = 600
+
+
+def examine() -> list[Finding]:
+    """A database that is away is told by its own finding."""
+    try:
+        return [
+            dead(dead_events.dead_count()),
+            refused(outbox.refused_count()),
+            waiting(outbox.queued_count(), outbox.oldest_age_seconds()),
+        ]
+    except Error:
+        return []
+
+
+def dead(count: int) -> Finding:
+    if count:
+        return warning(
+            "dead events",
+            f"{count} were refused for good, or given up",
+            "Whoever they are for misses them, and all that follows in their orders: see what is wrong with "
+            "`manage.py replay_events`, put it right, and replay them.",
+        )
+    return ok("dead events", "none")
+
+
+def refused(count: int) -> Finding:
+    if count:
+        return warning(
+            "refused events",
+            f"{count} are refused for good, and tried again for EVENT_REFUSED_SECONDS",
+            "Look at the answer in the journal (Event: queued) and at DATA_PLATFORM_URL: a wrong route "
+            "answers 404 to all. Put right in time, they are delivered; after that they are dead.",
+        )
+    return ok("refused events", "none")
+
+
+def waiting(count: int, oldest_seconds: float) -> Finding:
+    found = f"{count}, the oldest for {oldest_seconds:,.0f} s"
+    if oldest_seconds > LATE_SECONDS:
+        return warning(
+            "queued events",
+            found,
+            "Look whether the data platform takes them (the journal has each one's last error), and whether "
+            "beat and a worker run.",
+        )
+    return ok("queued events", found)

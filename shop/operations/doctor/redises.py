@@ -1,0 +1,69 @@
+"""Redis: it only makes things fast, but some of what it does must not be thrown away quietly."""
+
+from django.conf import settings
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shop.operations.doctor.findings import Finding, danger, ok, warning
+from shop.redis import redis_client
+
+OLDEST = (6, 2)
+
+
+def examine() -> list[Finding]:
+    """The Redis of locks, claims and limits."""
+    try:
+        client = redis_client.client()
+        return [version(client), eviction(client, "Redis eviction", is_broker=False)]
+    except RedisError as error:
+        return [away(error)]
+
+
+def away(error: RedisError) -> Finding:
+    """What it means that nobody answers: little, unless orders go through it."""
+    found, advice = f"can't be reached: {error}", "start it, or correct REDIS_URL."
+    if settings.INVENTORY_STRATEGY == "redis_gate":
+        return danger("Redis", found, f"INVENTORY_STRATEGY=redis_gate refuses orders without it: {advice}")
+    return warning("Redis", found, f"Everything works, but slower, and limits count per process: {advice}")
+
+
+def version(client: Redis) -> Finding:
+    found = str(client.info("server")["redis_version"])
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
+        return danger("Redis version", found, "Use 6.2 or later: commands that we need are missing.")
+    return ok("Redis version", found)
+
+
+def eviction(client: Redis, check: str, *, is_broker: bool) -> Finding:
+    """Whether a full Redis refuses writes, or throws away what it was given."""
+    policy = configured(client, "maxmemory-policy")
+    if policy is None:
+        return warning(check, "unknown: CONFIG GET is refused", "See to it that it is `noeviction`.")
+    if policy == "noeviction":
+        return ok(check, policy)
+    advice = "CONFIG SET maxmemory-policy noeviction: a full Redis would drop "
+    if is_broker:
+        return danger(check, policy, f"{advice}queued tasks.")
+    return warning(check, policy, f"{advice}locks and sign-in limits while they are in force.")
+
+
+def persistence(client: Redis, check: str) -> Finding:
+    """Whether a restart forgets what was queued; the sweeper finds it again, only later."""
+    appended, saved = configured(client, "appendonly"), configured(client, "save")
+    if appended is None or saved is None:
+        return warning(check, "unknown: CONFIG GET is refused", "See to it that the append-only file is on.")
+    if appended == "yes":
+        return ok(check, "append-only file")
+    if saved:
+        return ok(check, f"snapshots: {saved}")
+    return warning(check, "none", "CONFIG SET appendonly yes: a restart would forget what is queued.")
+
+
+def configured(client: Redis, name: str) -> str | None:
+    """One setting of the server, or None where looking is not allowed."""
+    try:
+        values: dict[str, str] = client.config_get(name)  # type: ignore[assignment]
+    except RedisError:
+        return None
+    value = values.get(name)
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,136 @@
+"""How the processes are started: settings that open doors, and migrations that were forgotten."""
+
+from django.conf import settings
+from django.db import Error, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from shop import configuration
+from shop.accounts import demo_accounts
+from shop.operations.doctor.findings import Finding, danger, ok, warning
+
+
+def examine() -> list[Finding]:
+    return [
+        debug(),
+        secret_key(),
+        signing_keys(),
+        event_secret(),
+        webhook_secret(),
+        hosts(),
+        proxies(),
+        lab(),
+        migrations(),
+        *demo(),
+    ]
+
+
+def debug() -> Finding:
+    if settings.DEBUG:
+        return danger(
+            "DEBUG",
+            "on",
+            "Set DEBUG=0: errors would show the insides, and each process would remember every query.",
+        )
+    return ok("DEBUG", "off")
+
+
+def secret_key() -> Finding:
+    key = settings.SECRET_KEY
+    weakness = configuration.weakness_of(key)
+    if weakness:
+        return danger(
+            "SECRET_KEY",
+            weakness,
+            "Who guesses it can sign in as anybody: set it to 50 random characters, and keep it secret.",
+        )
+    return ok("SECRET_KEY", f"{len(key)} characters")
+
+
+def signing_keys() -> Finding:
+    """Which key signs tokens, and which are good as well; `SECRET_KEY` is looked at on its own."""
+    name, keys = "TOKEN_SIGNING_KEYS", settings.TOKEN_SIGNING_KEYS
+    weak = [key_id for key_id, key in keys if key_id and len(set(key)) < configuration.FEWEST_CHARACTERS]
+    if weak:
+        advice = "Tokens of such a key can be forged for any account: take it away at once, and make another."
+        return danger(name, f"guessable: {', '.join(weak)}", advice)
+    first, *others = (key_id or "SECRET_KEY" for key_id, _ in keys)
+    found = f"{first} signs" + (f"; good as well: {', '.join(others)}" if others else "")
+    if first == "SECRET_KEY":
+        advice = "Give tokens a key of their own, which can be changed without signing anybody out: "
+        return warning(name, found, f"{advice}docs/operations.md, Tokens and their keys, has the steps.")
+    return ok(name, found)
+
+
+def event_secret() -> Finding:
+    if not settings.EVENT_SECRET and not settings.DEBUG:
+        return danger(
+            "EVENT_SECRET",
+            "empty",
+            "Events go out unsigned, so anybody could send the data platform some: set it, there as well.",
+        )
+    return ok("EVENT_SECRET", "set" if settings.EVENT_SECRET else "empty, as will do to try things out")
+
+
+def webhook_secret() -> Finding:
+    name = f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
+    if not getattr(settings, name):
+        advice = (
+            "No webhook is accepted, so what settles late is heard of late: set it, at the gateway as well."
+        )
+        return warning(name, "empty", advice)
+    return ok(name, "set")
+
+
+def hosts() -> Finding:
+    named = ", ".join(settings.ALLOWED_HOSTS)
+    if "*" in settings.ALLOWED_HOSTS:
+        return warning(
+            "ALLOWED_HOSTS", named, "Name the hosts: any other would be put into the links of answers."
+        )
+    return ok("ALLOWED_HOSTS", named)
+
+
+def proxies() -> Finding:
+    count = settings.TRUSTED_PROXIES
+    if settings.HTTPS and count < 1:
+        advice = (
+            "HTTPS=1 says that a proxy is in front: set TRUSTED_PROXIES to how many there are, or clients "
+            "share its address and its limits. Proxies must drop headers whose names have underscores."
+        )
+        return warning("TRUSTED_PROXIES", count, advice)
+    return ok("TRUSTED_PROXIES", count)
+
+
+def lab() -> Finding:
+    if settings.LAB:
+        return warning(
+            "LAB", "on", "Set LAB=0 where coupons are worth something: `unsafe` gives out too many."
+        )
+    return ok("LAB", "off")
+
+
+def migrations() -> Finding:
+    try:
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except Error as error:
+        return danger("migrations", f"can't be read: {error}", "See the database's own finding.")
+    if plan:
+        names = ", ".join(str(migration) for migration, _ in plan[:5])
+        return danger("migrations", f"{len(plan)} pending: {names}", "Run `manage.py migrate`.")
+    return ok("migrations", "all applied")
+
+
+def demo() -> list[Finding]:
+    """The demo's accounts are for looking at the shop; a database that is away is told elsewhere."""
+    try:
+        names, superusers = demo_accounts.open_to_anybody(), demo_accounts.superusers_open_to_anybody()
+    except Error:
+        return []
+    if superusers and not settings.IS_MAKE_RUN:
+        advice = "Their passwords are public, and they may do anything: disable these accounts at once."
+        return [danger("demo accounts", f"superusers: {', '.join(superusers)}", advice)]
+    if names:
+        advice = "Where customers come in, disable these accounts: everybody knows their passwords."
+        return [warning("demo accounts", ", ".join(names), advice)]
+    return [ok("demo accounts", "none that anybody could use")]

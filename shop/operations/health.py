@@ -1,0 +1,99 @@
+"""Is it alive, and can it serve? `/healthz` touches nothing; `/readyz` asks what the process leans on.
+
+The parts are asked at the same time, each in a thread of its own: an answer comes within two seconds,
+however long a part that is down keeps its caller waiting.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from django.db import connection, connections
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+from structlog import get_logger
+
+from shop import clock
+from shop.celery import app
+from shop.redis import redis_client
+
+log = get_logger(__name__)
+PATIENCE_SECONDS = 1.5
+
+_mutex = threading.Lock()
+_running: dict[str, "Future[bool]"] = {}
+_are_migrated = False
+
+
+@csrf_exempt
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 while the process answers at all."""
+    return JsonResponse({"status": "alive"})
+
+
+@csrf_exempt
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when all is there, else 503 with the names of what is down."""
+    answers = _asked()
+    wait(answers.values(), timeout=PATIENCE_SECONDS)
+    down = [name for name, answer in answers.items() if not (answer.done() and answer.result())]
+    status = "ready" if not down else "not_ready"
+    return JsonResponse({"status": status, "down": down}, status=503 if down else 200)
+
+
+def _asked() -> dict[str, "Future[bool]"]:
+    """An answer to come for each part; a part that still hangs from last time is not asked again."""
+    with _mutex:
+        for name, check in CHECKS.items():
+            if name not in _running or _running[name].done():
+                _running[name] = _threads.submit(_passes, name, check)
+        return dict(_running)
+
+
+def _passes(name: str, check: Callable[[], bool]) -> bool:
+    try:
+        return check()
+    except Exception as error:
+        log.warning("not ready", part=name, error=str(error)[:200])
+        return False
+    finally:
+        connections.close_all()
+
+
+def _database() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return bool(cursor.fetchone() == (1,))
+
+
+def _redis() -> bool:
+    return bool(redis_client.client().ping())
+
+
+def _broker() -> bool:
+    with app.connection_for_write(connect_timeout=1) as broker:
+        broker.ensure_connection(max_retries=1, timeout=1)
+        return bool(broker.connected)
+
+
+def _migrations() -> bool:
+    """Whether none is left to apply; once that is so it stays so for the life of the process."""
+    global _are_migrated
+    if not _are_migrated:
+        executor = MigrationExecutor(connection)
+        _are_migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return _are_migrated
+
+
+CHECKS: dict[str, Callable[[], bool]] = {
+    "database": _database,
+    "clock": clock.is_measured,
+    "redis": _redis,
+    "broker": _broker,
+    "migrations": _migrations,
+}
+_threads = ThreadPoolExecutor(max_workers=len(CHECKS), thread_name_prefix="readyz")

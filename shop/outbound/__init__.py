@@ -1,0 +1,1 @@
+"""Calls to other systems: the HTTP client, the circuit breaker, and backoff."""

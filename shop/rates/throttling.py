@@ -1,0 +1,139 @@
+"""How often something may be tried: sliding windows, exact in Redis, per process in memory while it is away.
+
+One Lua script looks at all of an attempt's windows and counts it in all or none, so that attempts at the
+same moment can't slip through together. A refused attempt counts nothing.
+"""
+
+import hashlib
+import math
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv6Network, ip_address
+
+from redis import Redis
+
+from shop.errors import Throttled
+from shop.redis import redis_client
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `times` attempts within any `seconds`."""
+
+    name: str
+    times: int
+    seconds: int
+
+
+REGISTRATIONS = Limit("registrations-from-address", times=60, seconds=3600)
+
+# The windows are sorted sets of attempts by time. The reply is the wait in microseconds, 0 for "go on".
+COUNT = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local wait = 0
+for i, key in ipairs(KEYS) do
+  local times, window = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1]) * 1000000
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window)
+  if redis.call('ZCARD', key) >= times then
+    local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    wait = math.max(wait, oldest[2] + window - now)
+  end
+end
+if wait > 0 then
+  return wait
+end
+for i, key in ipairs(KEYS) do
+  redis.call('ZADD', key, now, ARGV[1])
+  redis.call('EXPIRE', key, ARGV[2 * i + 1])
+end
+return 0
+"""
+# In memory an attack may fill this many windows within their time; then the next ones are refused, for
+# forgetting some would unthrottle those.
+MOST_WINDOWS = 10_000
+
+Attempt = tuple[Limit, str]
+_mutex = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Attempts in memory, by time, and the seconds for which each counts."""
+
+    seconds: int
+    attempts: deque[float] = field(default_factory=deque)
+
+
+_windows: dict[str, _Window] = {}
+
+
+def check(attempts: Sequence[Attempt]) -> None:
+    """Count one attempt in all the windows given, or in none and raise `Throttled`."""
+    keys = {_key(limit, who): limit for limit, who in attempts}
+    seconds = redis_client.attempt(lambda client: _wait_by_redis(client, keys), otherwise=None)
+    if seconds is None:
+        seconds = _wait_by_memory(keys, time.monotonic())
+    if seconds > 0:
+        raise Throttled("Too many attempts; wait a while.", retry_after=math.ceil(seconds))
+
+
+def network(address: str) -> str:
+    """The network of an address, limited as one: a subscriber has a whole /64 of IPv6, and one IPv4."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    return str(IPv6Network((known.packed[:8] + bytes(8), 64))) if known.version == 6 else address
+
+
+def forget() -> None:
+    """Empty the windows in memory (tests)."""
+    with _mutex:
+        _windows.clear()
+
+
+def _key(limit: Limit, who: str) -> str:
+    # The braces put all windows on one node of a Redis cluster, as one script needs them.
+    return f"firstcome:{{throttle}}:{limit.name}:{hashlib.sha256(who.encode()).hexdigest()}"
+
+
+def _wait_by_redis(client: Redis, keys: dict[str, Limit]) -> float:
+    numbers = [number for limit in keys.values() for number in (limit.times, limit.seconds)]
+    microseconds = client.eval(COUNT, len(keys), *keys, secrets.token_hex(8), *numbers)
+    return float(str(microseconds)) / 1_000_000
+
+
+def _wait_by_memory(keys: dict[str, Limit], now: float) -> float:
+    with _mutex:
+        wait = max(_wait(key, limit, now) for key, limit in keys.items())
+        if wait > 0:
+            return wait
+        for key, limit in keys.items():
+            _windows.setdefault(key, _Window(limit.seconds)).attempts.append(now)
+        return 0.0
+
+
+def _wait(key: str, limit: Limit, now: float) -> float:
+    """Seconds until this window has room again."""
+    window = _windows.get(key)
+    if window is None:
+        return 0.0 if _has_room(now) else float(limit.seconds)
+    attempts = window.attempts
+    while attempts and attempts[0] <= now - limit.seconds:
+        attempts.popleft()
+    return attempts[0] + limit.seconds - now if len(attempts) >= limit.times else 0.0
+
+
+def _has_room(now: float) -> bool:
+    """Whether another window fits; those in which nothing counts any more make room."""
+    if len(_windows) < MOST_WINDOWS:
+        return True
+    for key, window in list(_windows.items()):
+        if not window.attempts or window.attempts[-1] <= now - window.seconds:
+            del _windows[key]
+    return len(_windows) < MOST_WINDOWS

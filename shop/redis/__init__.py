@@ -1,0 +1,1 @@
+"""Redis, which may vanish: the client, locks, leases, completion notifications."""

@@ -1,0 +1,55 @@
+"""A lock in Redis that is asked for again and again: `SET NX PX`, every 100 ms, for 10 s at most.
+
+The textbook's lock on one Redis server (redis.io, "Distributed locks"), as redis-py's `Lock` does it too:
+a random token says whose it is, and only who knows the token releases it. Nobody's turn is kept: who
+happens to ask first after a release gets it, and some may ask for the whole wait in vain.
+"""
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shop.db import transactions
+from shop.redis import locks, redis_client
+
+RETRY_SECONDS = 0.1
+
+
+@contextmanager
+def held(
+    name: str,
+    *,
+    lease_milliseconds: int = locks.LEASE_MILLISECONDS,
+    wait_seconds: float = locks.WAIT_SECONDS,
+) -> Iterator[None]:
+    """Hold the lock while the block runs, or until its lease runs out: guard what you write.
+
+    Raises `Rejected` `lock_not_acquired` when the wait ran out, and `Unavailable` without Redis.
+    """
+    transactions.assert_outside()
+    token = secrets.token_hex(16)
+    with locks.waiting("spin"):
+        _take(name, token, lease_milliseconds, deadline=time.monotonic() + wait_seconds)
+    try:
+        yield
+    finally:
+        # Without Redis, or when this process dies before, the lease is what ends it.
+        was_held = redis_client.attempt(
+            lambda client: bool(client.eval(locks.RELEASE, 1, name, token)), otherwise=None
+        )
+        locks.released("spin", was_held=was_held)
+
+
+def _take(name: str, token: str, lease_milliseconds: int, *, deadline: float) -> None:
+    while True:
+        is_taken = redis_client.attempt(
+            lambda client: bool(client.set(name, token, nx=True, px=lease_milliseconds)), otherwise=None
+        )
+        if is_taken:
+            return
+        if is_taken is None:
+            raise locks.away()
+        if time.monotonic() + RETRY_SECONDS > deadline:
+            raise locks.not_acquired()
+        time.sleep(RETRY_SECONDS)

@@ -1,0 +1,147 @@
+"""The open connections of a process: which may have to be closed, and how many an address has.
+
+Each table is in the order of its times, because all entries of a table have the same time to live. So one
+sweep a second reads overdue entries only, and no request sets a timer.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client import Counter
+from uvicorn.server import ServerState
+
+from shop.rates import throttling
+
+HEAD_SECONDS = 10.0
+"""For a request's head, from its first byte; for the first of a connection from its opening."""
+BODY_SECONDS = 10.0
+"""For the rest of a request's body, from the first chunk of data that does not bring all of it."""
+IDLE_SECONDS = 75.0
+"""Between two requests. Longer than proxies keep their connections (nginx and AWS 60 s), so that the proxy
+closes first: a request that meets the server's own closing gets no response."""
+STOPPING_IDLE_SECONDS = 0.5
+"""The same for a server that stops: the requests that are on their way still arrive."""
+LINGER_SECONDS = 5.0
+"""For a client to read a response that was sent before its request was whole."""
+UNSENT_SECONDS = 30.0
+"""For a client to take some of what is sent to it."""
+
+closed = Counter("firstcome_connections_closed", "Connections that the server closed early.", ["reason"])
+
+late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their body took too long.")
+
+
+class Connection(Protocol):
+    """What the sweep needs to know of a connection."""
+
+    transport: asyncio.Transport
+
+    def refuse_late_head(self) -> None:
+        """Answer 408 where a request has begun, and close."""
+
+    def cut_late_body(self) -> None:
+        """Have the application answer without the rest of the body, and close."""
+
+    def close(self) -> None:
+        """Close as soon as everything is sent."""
+
+    def cut_off(self) -> None:
+        """Close at once, whatever is not sent."""
+
+
+class Connections(ServerState):
+    """The connections of this process, and the tables of those that the next sweeps look at."""
+
+    def __init__(self, *, most: int, most_per_address: int | None) -> None:
+        """`most` is for all; `most_per_address` for a network, or None where addresses are a proxy's."""
+        super().__init__()
+        self.is_stopping = False
+        self.heads: dict[Connection, float] = {}
+        """Of which a request's head is awaited."""
+        self.bodies: dict[Connection, float] = {}
+        """Of which the rest of a request's body is awaited."""
+        self.idle: dict[Connection, float] = {}
+        """Between two requests."""
+        self.lingering: dict[Connection, float] = {}
+        """Answered and not read any more, but for what the client still sends."""
+        self.unsent: dict[Connection, tuple[float, int]] = {}
+        """Whose client does not take what is sent; since when, and how many bytes are left."""
+        self._most, self._most_per_address = most, most_per_address
+        self._by_network: dict[str, int] = {}
+
+    def admit(self, address: str) -> str | None:
+        """Count one more connection from the address: the network it counts for, "" where it does not count.
+
+        None where there are too many. At the limit of all connections the longest idle one is closed.
+        """
+        if len(self.connections) >= self._most and not self._close_longest_idle():
+            return None
+        if self._most_per_address is None or _is_loopback(address):
+            return ""
+        network = throttling.network(address.removeprefix("::ffff:"))
+        count = self._by_network.get(network, 0)
+        if count >= self._most_per_address:
+            return None
+        self._by_network[network] = count + 1
+        return network
+
+    def forget(self, connection: Connection, network: str) -> None:
+        """Remove a connection that is closed, and that counted for the network."""
+        self.heads.pop(connection, None)
+        self.bodies.pop(connection, None)
+        self.idle.pop(connection, None)
+        self.lingering.pop(connection, None)
+        self.unsent.pop(connection, None)
+        if network:
+            count = self._by_network.pop(network) - 1
+            if count:
+                self._by_network[network] = count
+
+    def sweep(self, now: float) -> None:
+        """Close what is overdue at this moment of the loop's time."""
+        for connection in _overdue(self.heads, now - HEAD_SECONDS):
+            closed.labels("late_head").inc()
+            connection.refuse_late_head()
+        for connection in _overdue(self.bodies, now - BODY_SECONDS):
+            late_bodies.inc()
+            connection.cut_late_body()
+        for connection in _overdue(self.idle, now - self._idle_seconds()):
+            connection.close()
+        for connection in _overdue(self.lingering, now - LINGER_SECONDS):
+            connection.close()
+        for connection, (since, bytes_before) in list(self.unsent.items()):
+            bytes_now = connection.transport.get_write_buffer_size()
+            if not bytes_now:
+                del self.unsent[connection]
+            elif bytes_now < bytes_before and not connection.transport.is_closing():
+                self.unsent[connection] = now, bytes_now
+            elif now - since > UNSENT_SECONDS:
+                closed.labels("slow_reader").inc()
+                connection.cut_off()
+
+    def _idle_seconds(self) -> float:
+        return STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS
+
+    def _close_longest_idle(self) -> bool:
+        """Whether there was an idle connection to close."""
+        for connection in self.idle:
+            del self.idle[connection]
+            closed.labels("open_files").inc()
+            connection.close()
+            return True
+        return False
+
+
+def _overdue(table: dict[Connection, float], before: float) -> Iterator[Connection]:
+    """Remove and yield the connections that are in the table since then or longer."""
+    while table:
+        connection = next(iter(table))
+        if table[connection] > before:
+            return
+        del table[connection]
+        yield connection
+
+
+def _is_loopback(address: str) -> bool:
+    return address == "::1" or address.removeprefix("::ffff:").startswith("127.") or not address

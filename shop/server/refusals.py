@@ -1,0 +1,33 @@
+"""The responses that a connection gets before there is a request that the application could answer."""
+
+from http import HTTPStatus
+
+from shop.errors import BodyIncomplete, Overloaded, Unavailable
+from shop.http import problems
+from shop.http.responses import Response
+
+
+def _whole(response: Response) -> bytes:
+    """The response as it is sent."""
+    status = HTTPStatus(response.status_code)
+    headers = {
+        **response.headers,
+        "Content-Length": str(len(response.body)),
+        "X-Content-Type-Options": "nosniff",
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+    lines += [f"{name.lower()}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body
+
+
+INVALID = _whole(
+    problems.problem(400, "invalid", "The request can't be understood.", title="Invalid request")
+)
+LATE = _whole(problems.of(BodyIncomplete("The request's head did not arrive in time; nothing was done.")))
+LONG_TARGET = _whole(problems.problem(414, "too_large", "The request's target is longer than 8 KiB."))
+LARGE_HEAD = _whole(problems.problem(431, "too_large", "The request has more than 16 KiB or 128 headers."))
+CROWDED = _whole(problems.of(Overloaded("Too many connections are open; nothing was done. Try again.")))
+FAILED = problems.problem(500, "internal_error", "Something went wrong here. It has been logged.")
+# Not `Overloaded`, which says that nothing was done.
+STOPPED = problems.of(Unavailable("The server is stopping; it is not known what was done. Try again."))

@@ -1,0 +1,121 @@
+"""A worker: a process that serves the application by uvicorn."""
+
+import asyncio
+import resource
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import uvicorn
+from django.conf import settings
+
+from shop.server.acceptor import Acceptor, Counts
+from shop.server.connections import Connections
+from shop.server.protocol import Protocol
+from shop.server.supervisor import READY
+
+OPEN_FILES_FOR_CONNECTIONS = 0.9
+"""The share of the open files that the system allows; the rest is for the database, Redis and logs."""
+SWEEP_SECONDS_AT_STOP = 0.1
+"""Between two sweeps of connections while the worker stops; a second otherwise."""
+END_SECONDS = 1
+"""Of the time to stop: for the process to end once its requests have been answered."""
+before_stop: list[Callable[[], None]] = []
+"""Called in the event loop of a worker that begins to stop, to end what waits."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """What a worker gets from its supervisor: where connections arrive, and where to publish their number.
+
+    When the other end of `lifeline` is closed, the supervisor has ended.
+    """
+
+    listener: socket.socket
+    counts: int
+    slot: int = 0
+    lifeline: socket.socket | None = None
+
+    @classmethod
+    def inherited(cls, text: str) -> "Places":
+        """What the supervisor passed on, by the descriptors and the slot on the command line."""
+        listener, counts, lifeline, slot = map(int, text.split(","))
+        return cls(socket.socket(fileno=listener), counts, slot, socket.socket(fileno=lifeline))
+
+    @classmethod
+    def alone(cls, listener: socket.socket) -> "Places":
+        """For the only worker, which has no supervisor."""
+        return cls(listener, Counts.create(slots=1))
+
+
+def serve(application: str, places: Places, *, stop_seconds: int) -> None:
+    """Serve in this process until it is told to end; it ends within that time, requests under way or not."""
+    config = uvicorn.Config(
+        application,
+        interface="asgi3",
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        timeout_graceful_shutdown=max(stop_seconds - END_SECONDS, 1),
+    )
+    config.load()
+    Server(config, places).run()
+
+
+class Server(uvicorn.Server):
+    """A worker: serves until it is told to end, or its supervisor has ended."""
+
+    def __init__(self, config: uvicorn.Config, places: Places) -> None:
+        super().__init__(config)
+        self.server_state: Connections = Connections(
+            most=int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * OPEN_FILES_FOR_CONNECTIONS),
+            most_per_address=None if settings.TRUSTED_PROXIES else settings.CONNECTIONS_PER_ADDRESS,
+        )
+        self._places = places
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup([])
+        loop = asyncio.get_running_loop()
+        self._acceptor = Acceptor(
+            self._places.listener,
+            lambda: Protocol(self.config, self.server_state, {}, loop),
+            counts=Counts(self._places.counts),
+            slot=self._places.slot,
+            open_connections=self.server_state.connections.__len__,
+        )
+        self._acceptor.start()
+        if self._places.lifeline is not None:
+            loop.add_reader(self._places.lifeline, self._end)
+            self._places.lifeline.send(READY)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            self.server_state.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.is_stopping = True
+        self._acceptor.close()
+        self._places.listener.close()
+        for end_waiting in before_stop:
+            end_waiting()
+        sweeping = asyncio.ensure_future(self._keep_sweeping())
+        await super().shutdown([])
+        sweeping.cancel()
+        if self.server_state.tasks:
+            await asyncio.sleep(SWEEP_SECONDS_AT_STOP)  # in which those that are cancelled are answered
+
+    async def _keep_sweeping(self) -> None:
+        while True:
+            self.server_state.sweep(asyncio.get_running_loop().time())
+            await asyncio.sleep(SWEEP_SECONDS_AT_STOP)
+
+    def _end(self) -> None:
+        self.should_exit = True
+        if self._places.lifeline is not None:
+            asyncio.get_running_loop().remove_reader(self._places.lifeline)

@@ -1,0 +1,137 @@
+"""Rows written by hand are what the ORM reads, and what it would have written."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils.translation import gettext_lazy
+
+from shop.db import bulk_sql
+from shop.models import JournalLine
+
+pytestmark = pytest.mark.django_db
+
+AT = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=UTC)
+ODD_TEXTS = ["", "100 % (v0)s %(v0)s", "'; DROP TABLE x; --", "\\", '"', "한국어 🎟", "a\nb", "NULL", "1"]
+
+
+class Line(NamedTuple):
+    """Some columns of a journal's line: one of each type."""
+
+    at: datetime
+    actor: str
+    actor_id: int | None
+    subject: str
+    order_id: UUID | None
+    is_internal: bool
+    attempts: int = 0
+    actor_name: str = ""
+    request_id: str = ""
+    what: str = "tried"
+    detail: str = ""
+    reference: str = ""
+    delivery: str = ""
+    last_error: str = ""
+
+
+LINES = bulk_sql.Table(JournalLine, Line._fields)
+
+
+def written(lines: Sequence[Line]) -> list[Line]:
+    """What the ORM reads of these, once they are written."""
+    bulk_sql.insert(LINES, lines)
+    return [Line(*row) for row in JournalLine.objects.order_by("pk").values_list(*Line._fields)]
+
+
+def test_what_no_column_takes_is_refused_and_never_written_as_it_is() -> None:
+    with pytest.raises(TypeError, match="is a __proxy__"):
+        bulk_sql.insert(LINES, [Line(AT, gettext_lazy("'); --"), None, "x", None, False)])  # type: ignore[arg-type]
+
+
+def test_each_type_comes_back_as_it_went_in() -> None:
+    lines = [
+        Line(AT, "system", None, "first", uuid4(), True),
+        Line(AT, "account", 2**40, "second", None, False),
+        Line(AT.replace(microsecond=0), "staff", -1, "third", UUID(int=0), True, attempts=1),
+    ]
+
+    assert written(lines) == lines
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_no_text_is_taken_for_anything_else(text: str) -> None:
+    lines = [Line(AT, "system", number, text, None, False, reference=text) for number in (1, 2)]
+
+    assert written(lines) == lines
+
+
+def test_every_sign_is_kept_whoever_writes_it() -> None:
+    signs = [chr(number) for number in range(1, 256)]
+    lines = [Line(AT, "system", number, f"a{sign}b{sign}", None, False) for number, sign in enumerate(signs)]
+
+    assert written(lines) == lines
+
+
+def test_plain_text_is_written_as_it_is_and_what_could_mean_something_is_left_to_the_driver() -> None:
+    cells = bulk_sql.Cells()
+    plain = '{"code": "A-1", "name": "Tea & Co. #1; -- /* $x */"}'
+
+    assert cells[plain] == f"'{plain}'"
+    assert cells.parameters == {}
+    assert [cells[text] for text in ("it's", "a\\", "5 %", "\n", "é")] == [f"%(v{n})s" for n in range(5)]
+    assert list(cells.parameters.values()) == ["it's", "a\\", "5 %", "\n", "é"]
+
+
+def test_text_is_written_as_it_is_whatever_its_type_would_print() -> None:
+    class Quoted(str):
+        def __str__(self) -> str:
+            return "'; --"
+
+        def __format__(self, how: str) -> str:
+            return str(self)
+
+    cells = bulk_sql.Cells()
+    assert (cells[Quoted("rain")], cells.parameters) == ("'rain'", {})
+
+
+def test_ones_and_truths_are_the_same_to_the_database() -> None:
+    lines = [Line(AT, "system", 1, "1", None, True, attempts=1), Line(AT, "system", 0, "0", None, False)]
+
+    assert written(lines) == lines
+
+
+def test_it_is_one_statement_and_an_instant_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[Any] = []
+    adapted = connection.ops.adapt_datetimefield_value
+    monkeypatch.setattr(
+        connection.ops, "adapt_datetimefield_value", lambda value: prepared.append(value) or adapted(value)
+    )
+    with CaptureQueriesContext(connection) as captured:
+        written([Line(AT, "system", number, f"line {number}", None, False) for number in range(300)])
+
+    assert [query["sql"].split()[0] for query in captured] == ["INSERT", "SELECT"]
+    assert prepared.count(AT) == 1
+
+
+def test_an_object_is_made_of_a_row_as_the_orm_makes_it() -> None:
+    bulk_sql.insert(LINES, [Line(AT, "system", None, "first", uuid4(), True)])
+    columns = bulk_sql.columns_of(JournalLine, alias="line")
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns.selected} FROM shop_journalline line")  # noqa: S608
+        [row] = cursor.fetchall()
+
+    made, [read] = columns.made_of(row), JournalLine.objects.all()
+
+    assert {name: getattr(made, name) for name in columns.names} == {
+        name: getattr(read, name) for name in columns.names
+    }
+
+
+def test_whole_numbers_need_no_parameters() -> None:
+    assert bulk_sql.whole_numbers([1, 2, 30]) == "1, 2, 30"
+    with pytest.raises(ValueError, match="Unknown format code"):
+        bulk_sql.whole_numbers(["1) OR (1=1"])  # type: ignore[list-item]

@@ -1,0 +1,100 @@
+"""Which address counts as the client's, and which as this machine's."""
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client, RequestFactory
+
+from shop.http import client_address
+from shop.http.client_address import AddressUnknown
+
+
+def request(peer: str, **headers: str) -> object:
+    return RequestFactory().get("/", REMOTE_ADDR=peer, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "203.0.113.7", "192.0.2.1"),
+        (1, "203.0.113.7", "203.0.113.7"),
+        (1, "198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        (2, "198.51.100.1, 203.0.113.7", "198.51.100.1"),
+        (2, "claimed, 198.51.100.1, 203.0.113.7", "198.51.100.1"),
+        (1, "2001:DB8:0::1", "2001:db8::1"),
+        (1, "::ffff:203.0.113.7", "203.0.113.7"),
+    ],
+)
+def test_only_what_trusted_proxies_appended_is_believed(
+    settings: LazySettings, proxies: int, forwarded: str, address: str
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+
+    assert client_address.of(request("192.0.2.1", **{"X-Forwarded-For": forwarded})) == address  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded"),
+    [
+        (1, ""),
+        (1, "not an address"),
+        (1, "203.0.113.7, "),
+        (1, "203.0.113.7:4711"),
+        (2, "203.0.113.7"),
+        (2, "198.51.100.1, unknown"),
+        (2, "unknown, 203.0.113.7"),
+    ],
+)
+def test_a_call_whose_hops_are_missing_short_or_unreadable_has_no_address_and_is_refused(
+    settings: LazySettings, proxies: int, forwarded: str
+) -> None:
+    """The proxy's own address in its place would let its caller count as another, or as this machine."""
+    settings.TRUSTED_PROXIES = proxies
+
+    with pytest.raises(AddressUnknown):
+        client_address.of(request("192.0.2.1", **{"X-Forwarded-For": forwarded}))  # type: ignore[arg-type]
+
+
+@pytest.mark.django_db
+def test_a_sign_in_without_an_address_is_a_problem_and_not_a_failure(settings: LazySettings) -> None:
+    settings.TRUSTED_PROXIES = 1
+    answer = Client().post(
+        "/api/v1/auth/token", b'{"username": "ada", "password": "x"}', content_type="application/json"
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+
+
+@pytest.mark.django_db
+def test_an_operators_sign_in_without_an_address_says_why(settings: LazySettings) -> None:
+    settings.TRUSTED_PROXIES = 1
+    answer = Client().post("/admin/login/", {"username": "ada", "password": "x"})
+
+    assert (answer.status_code, b"X-Forwarded-For" in answer.content) == (200, True)
+
+
+@pytest.mark.parametrize(
+    ("peer", "proxies", "headers", "is_local"),
+    [
+        ("127.0.0.1", 0, {}, True),
+        ("::1", 0, {}, True),
+        ("192.0.2.1", 0, {}, False),
+        ("", 0, {}, False),
+        # A proxy on this machine that nobody told us of hands on requests from anywhere.
+        ("127.0.0.1", 0, {"X-Forwarded-For": "127.0.0.1"}, False),
+        ("127.0.0.1", 0, {"Forwarded": "for=127.0.0.1"}, False),
+        ("127.0.0.1", 1, {"X-Forwarded-For": "203.0.113.7"}, False),
+        ("127.0.0.1", 0, {"X-Real-IP": "127.0.0.1"}, False),
+        ("127.0.0.1", 0, {"Via": "1.1 proxy"}, False),
+        # Behind a proxy every header may be a client's own: `X_Forwarded_For` takes the place of the proxy's.
+        ("127.0.0.1", 1, {"X-Forwarded-For": "127.0.0.1"}, False),
+        ("127.0.0.1", 1, {}, False),
+        ("127.0.0.1", 1, {"X-Forwarded-For": "unknown"}, False),
+        ("127.0.0.1", 2, {"X-Forwarded-For": "127.0.0.1"}, False),
+    ],
+)
+def test_local_is_what_comes_from_this_machine_itself(
+    settings: LazySettings, peer: str, proxies: int, headers: dict[str, str], is_local: bool
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+
+    assert client_address.is_local(request(peer, **headers)) is is_local  # type: ignore[arg-type]

@@ -1,0 +1,387 @@
+import asyncio
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis as redis_client
+from django.conf import LazySettings
+
+from shop.concurrency import event_loop
+from shop.errors import Overloaded
+from shop.redis import completion_notifications
+from shop.tests import tally
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_process import another_process, heard
+
+# Waits until the tally stands at one, and then says when that was; its arguments are how long it sleeps at
+# most, and whether it waits in a thread or on a loop. It is ready once it has looked for the first time: what
+# happens from then on it has to be told.
+WAITER = """
+import asyncio
+import time
+from shop import event_loop, wakeups
+from shop.tests import tally
+
+wakeups.RECHECK_SECONDS = wakeups.LISTENING_RECHECK_SECONDS = float(sys.argv[1])
+looks = []
+
+async def is_counted():
+    return await event_loop.in_thread(look)
+
+def look():
+    looks.append(tally.counted() == 1)
+    if len(looks) == 1:
+        print("ready", flush=True)
+    return looks[-1]
+
+waiting = wakeups.wait("order-1", is_settled=is_counted, seconds=30)
+is_settled = asyncio.run(waiting) if sys.argv[2] == "loop" else event_loop.run(waiting)
+print(is_settled, time.monotonic(), flush=True)
+"""
+NEVER, NORMALLY = "3600", str(completion_notifications.RECHECK_SECONDS)
+
+
+def settle() -> None:
+    with another_connection() as other:
+        ask(other, "UPDATE tally SET value = 1 WHERE id = %s", tally.HOT)
+
+
+def woken_at(process: "subprocess.Popen[str]") -> float:
+    is_settled, at = heard(process).split()
+    assert is_settled == "True"
+    return float(at)
+
+
+def listeners(server: OwnRedis) -> int:
+    with redis_client.Redis.from_url(server.url) as client:
+        return int(client.pubsub_numsub(completion_notifications.CHANNEL)[0][1])
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here nobody looks again by the clock, so that only an announcement can wake."""
+    monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", 3600.0)
+    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 3600.0)
+
+
+PLACES = pytest.mark.parametrize("place", ["thread", "loop"])
+
+
+async def waiting(name: str, look: Callable[[], bool], *, seconds: float = 30, **more: Any) -> bool:
+    """A wait with a look that takes no time."""
+
+    async def is_settled() -> bool:
+        return look()
+
+    return await completion_notifications.wait(name, is_settled=is_settled, seconds=seconds, **more)
+
+
+def wait(name: str, look: Callable[[], bool], *, place: str = "thread", **more: Any) -> bool:
+    """The same in this thread, with or without a loop."""
+    run = asyncio.run if place == "loop" else event_loop.run
+    return run(waiting(name, look, **more))
+
+
+def announce_elsewhere(name: str) -> None:
+    """Announce it in another thread, and return when that is done."""
+    thread = threading.Thread(target=completion_notifications.announce, args=(name,))
+    thread.start()
+    thread.join()
+
+
+def listening(is_redis_up: bool) -> bool:
+    """Whether this process listens where it can."""
+    completion_notifications._listen()
+    return completion_notifications._is_listening or not is_redis_up
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process may be stopped, and goes on with the next test."""
+    monkeypatch.setattr(completion_notifications, "_is_stopping", False)
+    yield
+
+
+@PLACES
+def test_a_waiter_in_another_process_is_woken_within_milliseconds(
+    counting: None, own_redis: OwnRedis, place: str
+) -> None:
+    with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
+        wait_until(lambda: listeners(own_redis) == 1)
+        settle()
+        announced_at = time.monotonic()
+        completion_notifications.announce("order-1")
+        assert woken_at(process) - announced_at < 0.3
+
+
+@PLACES
+def test_an_announcement_of_something_else_wakes_nobody(
+    counting: None, own_redis: OwnRedis, place: str
+) -> None:
+    with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
+        wait_until(lambda: listeners(own_redis) == 1)
+        settle()
+        completion_notifications.announce("order-2")
+        announced_at = time.monotonic()
+        completion_notifications.announce("order-1")
+        assert 0 < woken_at(process) - announced_at < 10
+
+
+@PLACES
+def test_without_redis_a_waiter_in_another_process_looks_again(
+    counting: None, own_redis: OwnRedis, place: str
+) -> None:
+    own_redis.stop()
+    with another_process(WAITER, NORMALLY, place, REDIS_URL=own_redis.url) as process:
+        settle()
+        settled_at = time.monotonic()
+        completion_notifications.announce("order-1")
+        assert woken_at(process) - settled_at < 3
+
+
+@PLACES
+def test_a_waiter_is_woken_again_after_redis_was_restarted(
+    counting: None, own_redis: OwnRedis, place: str
+) -> None:
+    with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
+        wait_until(lambda: listeners(own_redis) == 1)
+        own_redis.stop()
+        own_redis.start()
+        wait_until(lambda: listeners(own_redis) == 1)
+        settle()
+        announced_at = time.monotonic()
+        completion_notifications.announce("order-1")
+        assert woken_at(process) - announced_at < 10
+
+
+@pytest.mark.parametrize("is_redis_up", [True, False])
+def test_waiters_of_this_process_are_woken_with_and_without_redis(
+    own_redis: OwnRedis, is_redis_up: bool
+) -> None:
+    if not is_redis_up:
+        own_redis.stop()
+    settled = threading.Event()
+
+    def announce() -> None:
+        wait_until(lambda: len(completion_notifications._waiting.get("order-1", ())) == 5)
+        settled.set()
+        completion_notifications.announce("order-1")
+
+    started_at = time.monotonic()
+    assert race([lambda: wait("order-1", settled.is_set)] * 5 + [announce]) == [True] * 5 + [None]
+    assert time.monotonic() - started_at < 10
+    assert "order-1" not in completion_notifications._waiting
+
+
+@pytest.mark.parametrize("is_redis_up", [True, False])
+def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_thread(
+    own_redis: OwnRedis, is_redis_up: bool
+) -> None:
+    if not is_redis_up:
+        own_redis.stop()
+    settled = threading.Event()
+    wait_until(lambda: listening(is_redis_up))
+    before = threading.active_count()
+
+    def announce() -> int:
+        wait_until(lambda: completion_notifications.waiting() == 1_000)
+        threads = threading.active_count()
+        settled.set()
+        completion_notifications.announce(*(f"order-{number}" for number in range(10)))
+        return threads
+
+    async def all_wait() -> tuple[int, list[bool]]:
+        waits = [waiting(f"order-{number % 10}", settled.is_set) for number in range(1_000)]
+        threads, *woken = await asyncio.gather(asyncio.to_thread(announce), *waits)
+        return threads, woken
+
+    started_at = time.monotonic()
+    threads, woken = asyncio.run(all_wait())
+    assert woken == [True] * 1_000
+    assert threads <= before + 1, "the one that announces"
+    assert time.monotonic() - started_at < 10
+    assert (completion_notifications.waiting(), dict(completion_notifications._waiting)) == (0, {})
+
+
+@PLACES
+def test_what_settles_between_the_look_and_the_sleep_is_not_missed(place: str) -> None:
+    looks: list[bool] = []
+
+    def settle_just_after_the_first_look() -> bool:
+        looks.append(bool(looks))
+        announce_elsewhere("order-1")
+        return looks[-1]
+
+    assert wait("order-1", settle_just_after_the_first_look, place=place)
+    assert looks == [False, True]
+
+
+@PLACES
+def test_what_is_begun_within_the_wait_is_not_missed_and_not_looked_at_before(place: str) -> None:
+    looks: list[bool] = []
+
+    def look() -> bool:
+        looks.append(True)
+        return True
+
+    assert wait("order-1", look, place=place, begin=lambda: announce_elsewhere("order-1"))
+    assert looks == [True]
+
+
+@PLACES
+def test_an_announcement_that_is_lost_costs_a_second(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", float(NORMALLY))
+    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", float(NORMALLY))
+    settles_at = time.monotonic() + 0.2
+    assert wait("order-1", lambda: time.monotonic() >= settles_at, place=place)
+    assert time.monotonic() - settles_at < 2
+
+
+@PLACES
+def test_whoever_waits_in_vain_is_told_so_in_time(place: str) -> None:
+    started_at = time.monotonic()
+    assert not wait("order-1", lambda: False, seconds=0.3, place=place)
+    assert 0.3 <= time.monotonic() - started_at < 2
+    assert "order-1" not in completion_notifications._waiting
+
+
+def test_as_many_wait_as_the_setting_says_and_the_next_is_answered_at_once(settings: LazySettings) -> None:
+    settings.WAITING_REQUESTS = 50
+    settled = threading.Event()
+    begun: list[str] = []
+
+    async def one_too_many() -> tuple[bool, bool, bool, float]:
+        while completion_notifications.waiting() < 50:
+            await asyncio.sleep(0.01)
+        started_at = time.monotonic()
+        unsettled = await waiting("order-1", lambda: False)
+        is_settled = await waiting("order-1", lambda: True)
+        is_begun = await waiting("order-1", lambda: True, begin=lambda: begun.append("begun"))
+        seconds = time.monotonic() - started_at
+        settled.set()
+        announce_elsewhere("order-1")
+        return unsettled, is_settled, is_begun, seconds
+
+    async def all_at_once() -> None:
+        waits = [waiting("order-1", settled.is_set) for _ in range(50)]
+        *waited, (unsettled, is_settled, is_begun, seconds) = await asyncio.gather(*waits, one_too_many())
+        assert waited == [True] * 50
+        assert (unsettled, is_settled, is_begun, seconds < 1) == (False, True, False, True)
+        assert begun == ["begun"]
+        assert not await waiting("order-1", lambda: False, seconds=0.01)
+        # The places are free again.
+        settled.clear()
+        waits = [asyncio.create_task(waiting("order-2", settled.is_set)) for _ in range(50)]
+        while completion_notifications.waiting() < 50:
+            await asyncio.sleep(0.01)
+        settled.set()
+        announce_elsewhere("order-2")
+        assert await asyncio.gather(*waits) == [True] * 50
+
+    asyncio.run(all_at_once())
+    assert completion_notifications.waiting() == 0
+
+
+def test_one_account_takes_a_bounded_number_of_places(settings: LazySettings) -> None:
+    settings.WAITING_REQUESTS = completion_notifications.MOST_OF_ONE_OWNER + 50
+    settled = threading.Event()
+
+    async def all_at_once() -> None:
+        of_one = [
+            asyncio.create_task(waiting("order-1", settled.is_set, owner=1))
+            for _ in range(completion_notifications.MOST_OF_ONE_OWNER + 50)
+        ]
+        done, _ = await asyncio.wait(of_one, timeout=0.5)
+        assert [task.result() for task in done] == [False] * 50
+        others = [asyncio.create_task(waiting("order-2", settled.is_set, owner=2)) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in others)
+        settled.set()
+        announce_elsewhere("order-1")
+        announce_elsewhere("order-2")
+        assert await asyncio.gather(*others) == [True] * 50
+        assert [await task for task in of_one].count(True) == completion_notifications.MOST_OF_ONE_OWNER
+
+    asyncio.run(all_at_once())
+    assert (completion_notifications.waiting(), completion_notifications._of_owner) == (0, {})
+
+
+def test_without_room_for_any_each_looks_once(settings: LazySettings) -> None:
+    settings.WAITING_REQUESTS = 0
+    looks: list[bool] = []
+    assert not wait("x", lambda: looks.append(True) or False)
+    assert looks == [True]
+
+
+@PLACES
+def test_a_waiter_whose_look_fails_gives_its_place_back(place: str) -> None:
+    def fail() -> bool:
+        raise ValueError("the look failed")
+
+    for _ in range(64):
+        with pytest.raises(ValueError):
+            wait("order-1", fail, place=place)
+    assert ("order-1" in completion_notifications._waiting, completion_notifications.waiting()) == (False, 0)
+
+
+@PLACES
+def test_a_look_that_is_refused_because_too_many_look_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 0.05)
+    looks: list[str] = []
+
+    def look() -> bool:
+        looks.append("look")
+        if len(looks) < 3:
+            raise Overloaded("Too many requests are waiting; nothing was done.")
+        return True
+
+    assert wait("order-1", look, seconds=5, place=place, begin=lambda: None)
+    assert len(looks) == 3
+
+
+def test_a_waiter_that_is_cancelled_gives_its_place_back() -> None:
+    async def cancel() -> None:
+        task = asyncio.create_task(waiting("order-1", lambda: False))
+        while not completion_notifications.waiting():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert ("order-1" in completion_notifications._waiting, completion_notifications.waiting()) == (False, 0)
+
+
+def test_a_process_that_stops_ends_every_wait_and_each_that_begins_later(stopping: None) -> None:
+    async def all_wait() -> list[bool]:
+        waits = [asyncio.create_task(waiting(f"order-{number}", lambda: False)) for number in range(100)]
+        while completion_notifications.waiting() < 100:
+            await asyncio.sleep(0.01)
+        completion_notifications.stop()
+        ended = await asyncio.gather(*waits)
+        begun: list[str] = []
+        later = await waiting("order-1", lambda: False, begin=lambda: begun.append("begun"))
+        assert begun == ["begun"]
+        return [*ended, later]
+
+    started_at = time.monotonic()
+    assert asyncio.run(all_wait()) == [False] * 101
+    assert time.monotonic() - started_at < 5
+
+
+def test_a_thread_that_waits_is_ended_by_the_stop_of_the_process(stopping: None) -> None:
+    def stop() -> None:
+        wait_until(lambda: bool(completion_notifications.waiting()))
+        completion_notifications.stop()
+
+    started_at = time.monotonic()
+    assert race([lambda: wait("order-1", lambda: False), stop]) == [False, None]
+    assert time.monotonic() - started_at < 5

@@ -1,0 +1,215 @@
+import base64
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
+
+import orjson
+import pytest
+import redis as redis_client
+from celery import Celery, Task
+from django.db import connection
+
+from scripts import ports
+from shop.operations import dispatch
+from shop.outbound.breaker import Breaker
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import ask
+
+MakeTask = Callable[..., "Task[Any, Any]"]
+
+
+@pytest.fixture(autouse=True)
+def _no_outage_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_breaker", Breaker())
+
+
+@pytest.fixture
+def ran() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def task_on(ran: list[str]) -> Iterator[MakeTask]:
+    """A task of an app that is configured as the shop's, with a broker of the test's."""
+    apps: list[Celery] = []
+
+    def note(name: str) -> None:
+        ran.append(name)
+
+    def make(broker_url: str, does: Callable[..., Any] = note) -> "Task[Any, Any]":
+        app = Celery("tests", set_as_current=False)
+        app.config_from_object("django.conf:settings", namespace="CELERY")
+        app.conf.broker_url = broker_url
+        apps.append(app)
+        return app.task(does, name="tests.task")
+
+    yield make
+    for app in apps:
+        app.close()
+
+
+def handed_over(server: OwnRedis) -> int:
+    with redis_client.Redis.from_url(server.url) as client:
+        return int(client.llen("celery"))
+
+
+def timed(call: Callable[[], Any]) -> float:
+    started_at = time.monotonic()
+    call()
+    return time.monotonic() - started_at
+
+
+def test_a_task_is_handed_to_the_broker(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
+    dispatch.enqueue(task_on(own_redis.url), "one")
+    wait_until(lambda: handed_over(own_redis) == 1)
+    assert ran == []
+
+
+def test_while_the_broker_is_away_tasks_run_here_and_soon(
+    own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
+) -> None:
+    own_redis.stop()
+    task = task_on(own_redis.url)
+    assert timed(lambda: dispatch.enqueue(task, "one")) < 0.2
+    assert timed(lambda: wait_until(lambda: ran == ["one"])) < 1.5
+    names = [str(number) for number in range(50)]
+    assert timed(lambda: [dispatch.enqueue(task, name) for name in names]) < 0.5
+    assert timed(lambda: wait_until(lambda: sorted(ran) == sorted(["one", *names]))) < 1.5
+
+
+def test_a_hand_over_that_fails_fails_quickly(own_redis: OwnRedis, task_on: MakeTask) -> None:
+    own_redis.stop()
+    task = task_on(own_redis.url)
+    results: list[bool] = []
+    assert timed(lambda: results.append(dispatch.hand_over(task, ("one",)))) < 1.5
+    assert timed(lambda: results.append(dispatch.hand_over(task, ("two",)))) < 0.05
+    assert results == [False, False]
+
+
+def test_a_broker_that_comes_back_is_used_again(
+    own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
+) -> None:
+    task = task_on(own_redis.url)
+    assert dispatch.hand_over(task, ("before",))
+    own_redis.stop()
+    assert not dispatch.hand_over(task, ("meanwhile",))
+    own_redis.start()
+    wait_until(lambda: dispatch.hand_over(task, ("after",)))
+    assert all(dispatch.hand_over(task, ("after",)) for _ in range(3))
+    assert handed_over(own_redis) == 4
+
+
+def test_a_broker_that_hangs_does_not_hold_the_caller_up(task_on: MakeTask, ran: list[str]) -> None:
+    with socket.create_server((ports.HOST, 0)) as silent:
+        task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
+        assert timed(lambda: [dispatch.enqueue(task, str(number)) for number in range(20)]) < 0.5
+        wait_until(lambda: len(ran) == 20, seconds=20)
+
+
+def test_while_a_broker_hangs_one_hand_over_at_most_waits_for_it(task_on: MakeTask) -> None:
+    with socket.create_server((ports.HOST, 0)) as silent:
+        task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
+        assert not dispatch.hand_over(task, ("finds out",))
+        ended_at = time.monotonic() + 6
+        waits: list[float] = []
+        pause = threading.Event()
+
+        def hand_over_and_over() -> None:
+            while time.monotonic() < ended_at:
+                waits.append(timed(lambda: dispatch.hand_over(task, ("again",))))
+                pause.wait(0.01)
+
+        race([hand_over_and_over] * dispatch.THREADS)
+    assert 1 <= sum(wait > 0.5 for wait in waits) <= 3
+
+
+def test_a_task_that_fails_here_harms_nobody(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
+    own_redis.stop()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    broken = task_on(own_redis.url, fail)
+    for _ in range(dispatch.THREADS * 2):
+        dispatch.enqueue(broken)
+    dispatch.enqueue(task_on(own_redis.url), "one")
+    wait_until(lambda: bool(ran))
+    assert ran == ["one"]
+
+
+def test_a_task_that_runs_here_leaves_no_connection_open(
+    counting: None, own_redis: OwnRedis, task_on: MakeTask
+) -> None:
+    own_redis.stop()
+    used: list[int] = []
+
+    def note_connection() -> None:
+        used.append(ask(connection, "SELECT CONNECTION_ID()")[0][0])
+
+    task = task_on(own_redis.url, note_connection)
+    connection.settings_dict["CONN_MAX_AGE"] = 0
+    try:
+        dispatch.enqueue(task)
+        wait_until(lambda: len(used) == 1)
+        statement = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
+        wait_until(lambda: not ask(connection, statement, used[0]))
+        assert used[0] != ask(connection, "SELECT CONNECTION_ID()")[0][0]
+    finally:
+        connection.settings_dict["CONN_MAX_AGE"] = 60
+
+
+def test_what_is_too_much_is_left_to_the_sweeper(
+    own_redis: OwnRedis, task_on: MakeTask, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_places", threading.BoundedSemaphore(3))
+    own_redis.stop()
+    may_end = threading.Event()
+
+    def block(name: str) -> None:
+        assert may_end.wait(30)
+        ran.append(name)
+
+    task = task_on(own_redis.url, block)
+    for number in range(5):
+        dispatch.enqueue(task, str(number))
+    may_end.set()
+    wait_until(lambda: sorted(ran) == ["0", "1", "2"])
+    wait_until(lambda: dispatch._places._value == 3)
+    dispatch.enqueue(task, "later")
+    wait_until(lambda: sorted(ran) == ["0", "1", "2", "later"])
+
+
+def test_those_that_come_together_share_a_message(task_on: MakeTask, own_redis: OwnRedis) -> None:
+    def note_all(*names: str) -> None:
+        raise AssertionError("the broker is there")
+
+    task, names = task_on(own_redis.url, note_all), [str(number) for number in range(100)]
+
+    def arrived() -> list[list[str]]:
+        with redis_client.Redis.from_url(own_redis.url) as client:
+            messages = [orjson.loads(message) for message in client.lrange("celery", 0, -1)]
+        return [orjson.loads(base64.b64decode(message["body"]))[0] for message in messages]
+
+    for name in names:
+        dispatch.enqueue_together(task, name)
+    wait_until(lambda: sorted(chain.from_iterable(arrived())) == sorted(names))
+    assert len(arrived()) < 20
+
+
+def test_those_that_come_together_are_worked_on_here_while_the_broker_is_away(
+    task_on: MakeTask,
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def note_all(*names: str) -> None:
+        told.append(names)
+
+    task = task_on(f"redis://{ports.HOST}:{ports.free()}/0", note_all)
+    for name in ("one", "two", "three"):
+        dispatch.enqueue_together(task, name)
+    wait_until(lambda: sum(map(len, told)) == 3)
+    assert sorted(chain.from_iterable(told)) == ["one", "three", "two"]

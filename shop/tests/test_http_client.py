@@ -1,0 +1,171 @@
+"""HTTP to others: one deadline over connecting, TLS, sending, headers and body, however slow the other is."""
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scripts import ports
+from shop.outbound import http_client
+from shop.outbound.http_client import NotConnected, Reply, Silence
+
+ALLOWED, SLACK = 0.5, 0.5
+DRIP_SECONDS = 0.05
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+Talk = Callable[[socket.socket], object]
+
+
+@contextmanager
+def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The `host:port` of a server that does this with each connection, in a thread."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line, _ = listener.accept()
+                threading.Thread(target=handle, args=(line,), daemon=True).start()
+
+    def handle(line: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            secured = tls.wrap_socket(line, server_side=True) if tls else line
+            with secured:
+                talk(secured)
+
+    with socket.create_server((ports.HOST, 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"localhost:{listener.getsockname()[1]}" if tls else f"{ports.HOST}:{listener.getsockname()[1]}"
+
+
+def dripping(data: bytes) -> Talk:
+    """Sends one byte after the other; all of them take longer than is allowed."""
+
+    def drip(line: socket.socket) -> None:
+        for byte in data:
+            line.sendall(bytes([byte]))
+            threading.Event().wait(DRIP_SECONDS)
+
+    return drip
+
+
+def exchange(url: str, *, body: bytes | None = None) -> Reply:
+    return http_client.exchange("POST", url, headers={}, body=body, seconds=ALLOWED)
+
+
+def seconds_of_silence(url: str, *, body: bytes | None = None) -> float:
+    began_at = time.monotonic()
+    with pytest.raises(Silence):
+        exchange(url, body=body)
+    return time.monotonic() - began_at
+
+
+@pytest.mark.parametrize(
+    "drips",
+    [
+        b"HTTP/1.1 200 OK and so on" + b" and on" * 20,
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100 + b"\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 100,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n" + b"x" * 100,
+    ],
+    ids=["status", "header", "continue", "body", "chunks"],
+)
+def test_a_reply_that_drips_is_given_up_at_the_deadline_wherever_it_drips(drips: bytes) -> None:
+    with serving(dripping(drips)) as address:
+        assert seconds_of_silence(f"http://{address}/") < ALLOWED + SLACK
+
+
+def test_a_handshake_that_drips_is_given_up_at_the_deadline() -> None:
+    with serving(dripping(b"\x16\x03\x03\x40\x00" + b"\x02" * 100)) as address:
+        assert seconds_of_silence(f"https://{address}/") < ALLOWED + SLACK
+
+
+def test_a_server_that_does_not_read_is_given_up_at_the_deadline() -> None:
+    the_test_is_over = threading.Event()
+    with serving(lambda line: the_test_is_over.wait(20)) as address:
+        assert seconds_of_silence(f"http://{address}/", body=bytes(64 * 2**20)) < ALLOWED + SLACK
+        the_test_is_over.set()
+
+
+def test_a_host_that_takes_no_connection_is_given_up_at_the_deadline() -> None:
+    """Linux leaves a connection unanswered whose listener has no place left."""
+    with socket.create_server((ports.HOST, 0), backlog=0) as full, contextlib.ExitStack() as waiting:
+        for _ in range(4):
+            line = waiting.enter_context(socket.socket())
+            line.setblocking(False)
+            line.connect_ex(full.getsockname())
+        began_at = time.monotonic()
+        with pytest.raises(NotConnected):
+            exchange(f"http://{ports.HOST}:{full.getsockname()[1]}/")
+        assert ALLOWED / 2 < time.monotonic() - began_at < ALLOWED + SLACK
+
+
+def test_an_exchange_has_a_deadline_of_its_own_on_a_connection_that_is_kept() -> None:
+    """The second begins after the first one's deadline."""
+    lines: list[socket.socket] = []
+
+    def answer_each(line: socket.socket) -> None:
+        lines.append(line)
+        while line.recv(65536):
+            line.sendall(ANSWER)
+
+    with serving(answer_each) as address:
+        for _ in range(2):
+            assert exchange(f"http://{address}/").body == b"hi"
+            threading.Event().wait(ALLOWED + 0.1)
+        assert exchange(f"http://{address}/").body == b"hi"
+    assert len(lines) == 1
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
+    """A server's side of TLS whose certificate is trusted in this test."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    http_client._trust.cache_clear()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    yield context
+    http_client._trust.cache_clear()
+
+
+def test_by_tls_calls_share_a_connection_and_a_reply_that_drips_is_given_up(tls: ssl.SSLContext) -> None:
+    lines: list[socket.socket] = []
+
+    def answer_twice_and_drip(line: socket.socket) -> None:
+        lines.append(line)
+        for _ in range(2):
+            assert line.recv(65536)
+            line.sendall(ANSWER)
+        dripping(ANSWER * 10)(line)
+
+    with serving(answer_twice_and_drip, tls=tls) as address:
+        assert [exchange(f"https://{address}/").body for _ in range(2)] == [b"hi", b"hi"]
+        assert seconds_of_silence(f"https://{address}/") < ALLOWED + SLACK
+    assert len(lines) == 1
+
+
+def test_a_certificate_that_is_not_trusted_is_no_connection(tls: ssl.SSLContext) -> None:
+    with serving(lambda line: line.recv(65536), tls=tls) as address, pytest.raises(NotConnected):
+        exchange(f"https://{address.replace('localhost', ports.HOST)}/")

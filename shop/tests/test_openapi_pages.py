@@ -1,0 +1,224 @@
+"""The OpenAPI document agrees with the contract, and its pages need nobody else's files."""
+
+import json
+import re
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.test import Client
+from jsonschema import Draft202012Validator
+
+from shop.http import openapi
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    answer = Client().get("/api/schema/")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    return answer.json()
+
+
+def operations(document: Any) -> list[tuple[str, Any]]:
+    return [
+        (f"{method} {path}", item[method])
+        for path, item in document["paths"].items()
+        for method in METHODS
+        if method in item
+    ]
+
+
+def codes(operation: Any, status: int) -> set[str]:
+    content = operation["responses"][str(status)]["content"]["application/problem+json"]
+    return set(content["schema"]["properties"]["code"]["enum"])
+
+
+def test_the_document_is_openapi_3_1_and_valid_without_a_warning() -> None:
+    told = StringIO()
+    call_command("spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", stdout=told)
+
+    assert json.loads(told.getvalue())["openapi"] == "3.1.0"
+
+
+def test_every_reference_leads_somewhere(document: Any) -> None:
+    assert document["openapi"].startswith("3.1")
+    named = set(re.findall(r"#/components/schemas/([\w.-]+)", str(document)))
+
+    assert named <= document["components"]["schemas"].keys()
+    assert "Problem" in named
+
+
+def test_operations_have_names_of_their_own(document: Any) -> None:
+    names = [operation["operationId"] for _, operation in operations(document)]
+
+    assert len(set(names)) == len(names)
+    assert {"post_auth_token", "get_users_me"} <= set(names)
+
+
+def test_tokens_are_the_only_way_in(document: Any) -> None:
+    assert document["components"]["securitySchemes"] == {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    }
+    paths = document["paths"]
+    assert paths["/api/v1/users/me"]["get"]["security"] == [{"bearer": []}]
+    assert paths["/api/v1/auth/token"]["post"]["security"] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "expected"),
+    [
+        ("/api/v1/auth/token", 401, {"invalid_credentials"}),
+        ("/api/v1/auth/token", 429, {"throttled"}),
+        ("/api/v1/auth/token", 400, {"invalid", "malformed_json"}),
+        ("/api/v1/auth/token", 413, {"too_large"}),
+        ("/api/v1/auth/token", 415, {"unsupported_media_type"}),
+        ("/api/v1/auth/refresh", 401, {"token_invalid"}),
+        ("/api/v1/auth/logout", 401, {"not_authenticated", "token_invalid"}),
+        ("/api/v1/users", 429, {"throttled"}),
+    ],
+)
+def test_refusals_are_told_by_their_codes(document: Any, path: str, status: int, expected: set[str]) -> None:
+    assert codes(document["paths"][path]["post"], status) == expected
+
+
+def test_what_every_call_may_meet_is_told_of_every_call(document: Any) -> None:
+    for name, operation in operations(document):
+        assert "unavailable" in codes(operation, 503), name
+        if operation.get("security") == [{"bearer": []}]:
+            assert {"not_authenticated", "token_invalid"} <= codes(operation, 401), name
+        if "requestBody" in operation:
+            assert "too_large" in codes(operation, 413), name
+        if "requestBody" in operation and "webhooks" not in name:
+            assert {"invalid", "malformed_json"} <= codes(operation, 400), name
+
+
+def test_a_webhook_is_refused_for_its_signature_alone_since_all_that_is_signed_is_taken(
+    document: Any,
+) -> None:
+    webhook = document["paths"]["/api/v1/webhooks/{gateway}"]["post"]
+
+    assert codes(webhook, 400) == {"signature_invalid"}
+    assert "415" not in webhook["responses"]
+
+
+def test_keyed_calls_tell_their_key_and_what_it_may_be_refused_for(document: Any) -> None:
+    keyed = [
+        operation
+        for _, operation in operations(document)
+        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
+    ]
+
+    assert keyed
+    for operation in keyed:
+        answered = [told for status, told in operation["responses"].items() if status.startswith("2")]
+        assert answered
+        assert all("Idempotency-Replayed" in told["headers"] for told in answered)
+        assert {"idempotency_key_missing", "idempotency_key_invalid"} <= codes(operation, 400)
+        assert "idempotency_key_in_flight" in codes(operation, 409)
+        assert codes(operation, 422) >= {"idempotency_key_reused"}
+
+
+def test_cancelling_tells_what_a_body_may_be_refused_for_though_it_takes_no_field(document: Any) -> None:
+    cancel = document["paths"]["/api/v1/orders/{order_id}/cancel"]["post"]
+
+    assert codes(cancel, 400) == {"invalid", "malformed_json"}
+    assert codes(cancel, 413) == {"too_large"}
+    assert codes(cancel, 415) == {"unsupported_media_type"}
+    assert not cancel["requestBody"].get("required")
+
+
+@pytest.mark.parametrize("path", ["products", "campaigns"])
+def test_what_is_made_is_told_with_its_address(document: Any, path: str) -> None:
+    assert "Location" in document["paths"][f"/api/v1/{path}"]["post"]["responses"]["201"]["headers"]
+
+
+def responses(document: Any) -> list[tuple[str, str, Any]]:
+    return [
+        (name, status, response)
+        for name, operation in operations(document)
+        for status, response in operation["responses"].items()
+    ]
+
+
+def test_every_example_fits_its_schema_and_the_status_that_it_is_told_of(document: Any) -> None:
+    checked = 0
+    for name, status, response in responses(document):
+        for content in response.get("content", {}).values():
+            validator = Draft202012Validator(content["schema"] | {"components": document["components"]})
+            for example in content.get("examples", {}).values():
+                assert [error.message for error in validator.iter_errors(example["value"])] == [], name
+                if "urn:firstcome" in str(example):
+                    assert str(example["value"]["status"]) == status, name
+                checked += 1
+    assert checked >= 17
+
+
+def test_every_429_and_503_is_told_to_say_when_to_ask_again_and_a_409_where_it_passes(document: Any) -> None:
+    told = {
+        (status, response["headers"]["Retry-After"].get("required", False))
+        for _, status, response in responses(document)
+        if status in {"409", "429", "503"}
+    }
+
+    assert told == {("409", False), ("429", True), ("503", True)}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "member", "of"),
+    [
+        ("/orders", 402, "failure", {"code", "detail"}),
+        ("/wallet/top-ups", 402, "failure", {"code", "detail"}),
+        ("/orders", 409, "items", {"product", "requested", "available"}),
+        ("/orders", 409, "items", {"product", "limit", "held"}),
+        ("/orders/{order_id}/refunds", 409, "items", {"product", "requested", "refundable"}),
+        ("/products/{product_id}/stock-adjustments", 409, "items", {"product", "requested", "available"}),
+    ],
+)
+def test_the_further_members_of_a_problem_are_told_wherever_its_code_is(
+    document: Any, path: str, status: int, member: str, of: set[str]
+) -> None:
+    response = document["paths"][f"/api/v1{path}"]["post"]["responses"][str(status)]
+    told = response["content"]["application/problem+json"]["schema"]["properties"][member]
+
+    # Several codes may have a member of this name.
+    several = {frozenset(one.get("items", one)["properties"]): one for one in told.get("anyOf", [told])}
+    assert several[frozenset(of)]["description"].startswith("With `")
+
+
+def test_codes_that_share_a_member_are_told_as_alternatives() -> None:
+    codes = ["insufficient_stock", "refund_exceeds_order"]
+
+    told = openapi.problem_with(codes)["properties"]["items"]["anyOf"]
+
+    assert [one["description"].split("`")[1] for one in told] == codes
+
+
+def test_the_lab_is_no_part_of_the_contract(document: Any) -> None:
+    assert not [path for path in document["paths"] if "lab" in path]
+
+
+def test_the_pages_come_from_our_own_files_and_need_no_inline_script() -> None:
+    page = Client().get("/api/docs/")
+    html = page.content.decode()
+
+    assert page.status_code == 200
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy and "unsafe-eval" not in policy
+    assert not re.findall(r"<script(?![^>]*\bsrc=)", html)
+    links = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert links and all(link.startswith("/") for link in links)
+    for link in links:
+        if link.startswith("/static/"):
+            assert finders.find(link.removeprefix("/static/")), link
+
+
+def test_the_pages_script_names_our_document() -> None:
+    script = Client().get("/api/docs/?script=")
+
+    assert script.headers["Content-Type"].startswith("application/javascript")
+    assert "/api/schema/" in script.content.decode()

@@ -1,0 +1,350 @@
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.conf import LazySettings
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from shop.concurrency.group_commit import Batcher
+from shop.db import transactions
+from shop.errors import FirstcomeError, KeyReused, Rejected
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Answer, Effect, Keyed, Replay
+from shop.models import IdempotencyKey
+from shop.tests import tally
+from shop.tests.factories import AccountFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race
+from shop.tests.second_connection import ask, holding
+
+REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
+
+
+@pytest.fixture
+def account_id(tally_tables: None, db: None) -> int:
+    """For calls one after another."""
+    tally.reset()
+    return AccountFactory.create().id
+
+
+@pytest.fixture
+def racing_account_id(counting: None) -> int:
+    """For calls from several threads, or with a connection that breaks."""
+    return AccountFactory.create().id
+
+
+def keyed(account_id: int, key: str = "key", *, body: str = "body") -> Keyed:
+    return Keyed(account_id, recorded_answers.key_hash(key), body, answer_with)
+
+
+def answer_with(position: int) -> Answer:
+    return Answer(
+        201, b'{"position":%d,"name":"caf\xc3\xa9 \xf0\x9f\x8e\x9f"}' % position, f"/tally/{position}"
+    )
+
+
+def settled(call: Keyed, position: int) -> Answer:
+    """What the call is told whose payment settled so."""
+    [told] = transactions.run(
+        lambda: recorded_answers.settle([(call, answer_with(position))]), transactions.KEYED
+    )
+    return told
+
+
+def count(name: str = "one") -> int:
+    [position] = tally.count([name])
+    if isinstance(position, Exception):
+        raise position
+    return position
+
+
+def grow_old(**which: Any) -> None:
+    """Put recorded keys just past the retention of a day."""
+    day = timedelta(days=1, seconds=1)
+    IdempotencyKey.objects.filter(**which).update(created_at=timezone.now() - day)
+
+
+def test_a_repeat_gets_the_recorded_answer_to_the_byte_and_has_no_effect(account_id: int) -> None:
+    assert recorded_answers.once(keyed(account_id), count) == 1
+    again = recorded_answers.once(keyed(account_id), count)
+    assert again == Replay(answer_with(1), None)
+    assert tally.counted() == 1
+
+
+def test_a_key_of_another_request_is_refused_and_nothing_is_done(account_id: int) -> None:
+    recorded_answers.once(keyed(account_id), count)
+    with pytest.raises(KeyReused) as reused:
+        recorded_answers.once(keyed(account_id, body="other"), lambda: count("two"))
+    assert reused.value.code == "idempotency_key_reused"
+    assert tally.counted() == 1
+
+
+def test_two_accounts_may_use_the_same_key(account_id: int) -> None:
+    other_id = AccountFactory.create().id
+    assert recorded_answers.once(keyed(account_id), lambda: count("mine")) == 1
+    assert recorded_answers.once(keyed(other_id), lambda: count("theirs")) == 2
+    assert recorded_answers.find(keyed(account_id)) == Replay(answer_with(1), None)
+    assert recorded_answers.find(keyed(other_id)) == Replay(answer_with(2), None)
+
+
+@pytest.mark.parametrize("name", ["refused", "raising", "repeating"])
+def test_what_fails_records_nothing_and_the_key_may_be_tried_again(account_id: int, name: str) -> None:
+    with pytest.raises((FirstcomeError, ValueError, IntegrityError)):
+        recorded_answers.once(keyed(account_id), lambda: count(name))
+    assert not IdempotencyKey.objects.exists()
+    assert recorded_answers.once(keyed(account_id), count) == 1
+
+
+def test_what_fails_after_its_effect_takes_the_effect_back(account_id: int) -> None:
+    def count_and_fail() -> int:
+        count()
+        raise Rejected("too late")
+
+    with pytest.raises(Rejected):
+        recorded_answers.once(keyed(account_id), count_and_fail)
+    assert tally.entries() == {}
+    assert not IdempotencyKey.objects.exists()
+
+
+def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(racing_account_id: int) -> None:
+    def call(name: str) -> Any:
+        return recorded_answers.once(keyed(racing_account_id), lambda: count(name))
+
+    results = race([lambda name=f"call-{n}": call(name) for n in range(100)])
+    assert results.count(1) == 1
+    assert results.count(Replay(answer_with(1), None)) == 99
+    assert tally.counted() == 1
+
+
+def test_looking_before_doing_is_not_enough(racing_account_id: int) -> None:
+    """The naive twin: without the unique key, two calls that both found nothing both do it."""
+    both_have_looked = threading.Barrier(2, timeout=10)
+
+    def call(name: str) -> int:
+        assert recorded_answers.find(keyed(racing_account_id)) is None
+        both_have_looked.wait()
+        with transaction.atomic():
+            return count(name)
+
+    assert sorted(race([lambda: call("one"), lambda: call("two")])) == [1, 2]
+    assert tally.counted() == 2
+
+
+def test_a_call_that_is_refused_what_its_twin_took_is_told_the_twins_answer(racing_account_id: int) -> None:
+    """Both found no key; the second then waits for the row that the first has, and is too late."""
+    is_locked = threading.Event()
+
+    def take(attempt: str) -> int:
+        if ask(connection, tally.LOCK, tally.HOT)[0][0]:
+            raise Rejected("all gone")
+        is_locked.set()
+        return count(attempt)
+
+    def second() -> Any:
+        assert is_locked.wait(10)
+        return recorded_answers.once(keyed(racing_account_id), lambda: take("second"))
+
+    results = race([lambda: recorded_answers.once(keyed(racing_account_id), lambda: take("first")), second])
+    assert results == [1, Replay(answer_with(1), None)]
+
+
+def test_a_lost_reply_to_the_commit_ends_in_one_effect_and_the_recorded_answer(
+    racing_account_id: int, tmp_path: Path
+) -> None:
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        outcome = recorded_answers.once(keyed(racing_account_id), count)
+        assert is_lost.is_set()
+    assert outcome == Replay(answer_with(1), None)
+    assert tally.counted() == 1
+
+
+def test_a_call_that_started_something_is_told_by_its_reference_until_it_is_settled(account_id: int) -> None:
+    unsettled = Keyed(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    assert recorded_answers.once(unsettled, count, reference=lambda outcome: REFERENCE) == 1
+    assert recorded_answers.once(unsettled, count) == Replay(None, REFERENCE)
+    assert settled(unsettled, 1) == answer_with(1)
+    assert recorded_answers.once(unsettled, count) == Replay(answer_with(1), REFERENCE)
+
+
+def test_the_first_to_settle_wins_for_good(racing_account_id: int) -> None:
+    call = Keyed(racing_account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    recorded_answers.once(call, count, reference=lambda outcome: REFERENCE)
+    answers = race([lambda n=n: settled(call, n) for n in range(16)])
+    assert len({answer.body for answer in answers}) == 1
+    assert recorded_answers.find(call) == Replay(answers[0], REFERENCE)
+
+
+def test_an_effect_without_answer_or_reference_cannot_be_recorded(account_id: int) -> None:
+    call = Keyed(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    with pytest.raises(IntegrityError):
+        recorded_answers.once(call, count)
+    assert tally.entries() == {}
+
+
+def test_past_the_retention_a_key_is_forgotten_and_usable_again(account_id: int) -> None:
+    recorded_answers.once(keyed(account_id), lambda: count("yesterday"))
+    grow_old()
+    assert recorded_answers.find(keyed(account_id, body="other")) is None
+    assert recorded_answers.once(keyed(account_id, body="other"), lambda: count("today")) == 2
+    assert recorded_answers.find(keyed(account_id, body="other")) == Replay(answer_with(2), None)
+
+
+def test_within_the_retention_a_key_is_kept(account_id: int, settings: LazySettings) -> None:
+    recorded_answers.once(keyed(account_id), count)
+    almost = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS - 30)
+    IdempotencyKey.objects.update(created_at=timezone.now() - almost)
+    assert recorded_answers.sweep() == 0
+    assert recorded_answers.find(keyed(account_id)) == Replay(answer_with(1), None)
+
+
+def test_a_forgotten_key_that_comes_back_many_times_at_once_has_one_effect(racing_account_id: int) -> None:
+    recorded_answers.once(keyed(racing_account_id), lambda: count("yesterday"))
+    grow_old()
+    results = race(
+        [
+            lambda name=f"call-{n}": recorded_answers.once(keyed(racing_account_id), lambda: count(name))
+            for n in range(20)
+        ]
+    )
+    assert results.count(2) == 1
+    assert results.count(Replay(answer_with(2), None)) == 19
+    assert tally.counted() == 2
+
+
+def test_the_sweep_deletes_what_is_past_the_retention_bite_by_bite(
+    account_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_answers, "SWEEP_BATCH", 2)
+    for number in range(6):
+        recorded_answers.once(
+            keyed(account_id, f"key-{number}"), lambda number=number: count(f"name-{number}")
+        )
+    old = [recorded_answers.key_hash(f"key-{number}") for number in range(5)]
+    grow_old(key_hash__in=old)
+    assert recorded_answers.sweep() == 5
+    assert IdempotencyKey.objects.get().key_hash == recorded_answers.key_hash("key-5")
+    assert recorded_answers.sweep() == 0
+
+
+def test_the_keys_of_a_batch_are_read_as_pairs_by_one_query(account_id: int) -> None:
+    other_id = AccountFactory.create().id
+    recorded_answers.once(keyed(account_id, "mine"), lambda: count("mine"))
+    recorded_answers.once(keyed(other_id, "theirs"), lambda: count("theirs"))
+    crossed = [keyed(account_id, "theirs"), keyed(other_id, "mine")]
+    asked = [keyed(account_id, "mine"), *crossed, *(keyed(account_id, f"new-{n}") for n in range(253))]
+    with CaptureQueriesContext(connection) as captured:
+        seen = recorded_answers.seen(asked)
+    assert list(seen) == [asked[0].name]
+    assert len(captured) == 1
+    plan = ask(connection, f"EXPLAIN {captured[0]['sql']}")
+    assert "shop_idempotencykey_one_effect_per_key" in plan[0]
+
+
+def decide(calls: Sequence[tuple[Keyed, str]]) -> list[Any]:
+    """A keyed batch as design.md has it: lock, read the keys, decide the rest, record it."""
+    last = ask(connection, tally.LOCK, tally.HOT)[0][0]
+    seen = recorded_answers.seen([call for call, _ in calls])
+    effects: dict[tuple[int, str], Effect] = {}
+    outcomes: list[Any] = []
+    for call, name in calls:
+        if call.name in seen:
+            outcomes.append(recorded_answers.told(seen[call.name], call))
+        elif call.name in effects:
+            outcomes.append(effects[call.name].told(call))
+        else:
+            last += 1
+            ask(connection, "INSERT INTO tally_entry VALUES (%s, %s)", name, last)
+            effects[call.name] = Effect(call, last)
+            outcomes.append(last)
+    ask(connection, "UPDATE tally SET value = %s WHERE id = %s", last, tally.HOT)
+    recorded_answers.record(list(effects.values()))
+    return outcomes
+
+
+def test_a_batch_settles_its_keys_whoever_else_is_in_it_or_in_another_process(racing_account_id: int) -> None:
+    """Two batchers stand for two processes; each key comes with the same body from both, and with another."""
+    batchers: list[Batcher[Any, Any]] = [Batcher(decide), Batcher(decide)]
+    calls = [
+        (batchers[twin % 2], keyed(racing_account_id, f"key-{number}", body=body), f"{number}-{body}-{twin}")
+        for number in range(8)
+        for body, twin in [("body", 0), ("body", 1), ("body", 2), ("other", 3)]
+    ]
+    results = race(
+        [
+            lambda batcher=batcher, call=call, name=name: batcher.submit((call, name))
+            for batcher, call, name in calls
+        ]
+    )
+    for number in range(8):
+        told = results[4 * number : 4 * number + 4]
+        assert [kind(one) for one in told] in (["body"] * 3 + ["reused"], ["reused"] * 3 + ["body"])
+        positions = {position(one) for one in told if not isinstance(one, KeyReused)}
+        assert len(positions) == 1
+    assert tally.counted() == len(tally.entries()) == IdempotencyKey.objects.count() == 8
+
+
+def kind(told: Any) -> str:
+    return "reused" if isinstance(told, KeyReused) else "body"
+
+
+def position(told: Any) -> bytes:
+    answer = told.answer if isinstance(told, Replay) else answer_with(told)
+    assert answer is not None
+    return answer.body
+
+
+def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(racing_account_id: int) -> None:
+    """Batchers over different rows share no lock, so both find the key new: one insert is refused."""
+    both_have_looked = threading.Barrier(2, timeout=10)
+    looked = threading.local()
+
+    def decide_without_lock(calls: Sequence[tuple[Keyed, int]]) -> list[Any]:
+        [(call, row)] = calls
+        seen = recorded_answers.seen([call])
+        if not getattr(looked, "once", False):
+            looked.once = True
+            both_have_looked.wait()
+        if call.name in seen:
+            return [recorded_answers.told(seen[call.name], call)]
+        ask(connection, "UPDATE tally SET value = value + 1 WHERE id = %s", row)
+        recorded_answers.record([Effect(call, row)])
+        return [row]
+
+    def submit(row: int, body: str) -> Any:
+        batcher: Batcher[Any, Any] = Batcher(decide_without_lock)
+        return batcher.submit((keyed(racing_account_id, body=body), row))
+
+    results = race([lambda: submit(tally.HOT, "body"), lambda: submit(tally.OTHER, "other")])
+    assert sorted(map(kind, results)) == ["body", "reused"]
+    assert ask(connection, "SELECT SUM(value) FROM tally") == [(1,)]
+
+
+def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(racing_account_id: int) -> None:
+    """The first call is another process's, in the middle of its transaction."""
+    statement = (
+        "INSERT INTO shop_idempotencykey"
+        " (account_id, key_hash, fingerprint, status, body, location, created_at)"
+        " VALUES (%s, %s, 'body', 201, %s, %s, UTC_TIMESTAMP(6))"
+    )
+    answer = answer_with(7)
+    parameters = (racing_account_id, recorded_answers.key_hash("key"), answer.body.decode(), answer.location)
+    results: list[Any] = []
+    with holding(statement, *parameters) as first:
+        thread = threading.Thread(
+            target=lambda: results.extend(
+                race([lambda: recorded_answers.once(keyed(racing_account_id), count)])
+            )
+        )
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        first.commit()
+        thread.join(30)
+    assert results == [Replay(answer, None)]
+    assert tally.entries() == {}

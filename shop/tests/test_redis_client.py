@@ -1,0 +1,104 @@
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from redis import Redis
+
+from scripts import ports
+from shop.redis import redis_client
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+
+
+@pytest.fixture(autouse=True)
+def _forget_outages() -> Iterator[None]:
+    yield
+    redis_client.reset()
+
+
+def count(client: Redis) -> Any:
+    return client.incr("count")
+
+
+def timed(call: Any) -> tuple[Any, float]:
+    started_at = time.monotonic()
+    return call(), time.monotonic() - started_at
+
+
+@contextmanager
+def server_that(does: Any, settings: LazySettings) -> Iterator[None]:
+    """A server for the shop's Redis client, where `does(connection)` is all that happens."""
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=does, args=(connection,), daemon=True).start()
+
+    with socket.create_server((ports.HOST, 0)) as listener:
+        url = f"redis://{ports.HOST}:{listener.getsockname()[1]}/0"
+        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": url}}
+        threading.Thread(target=accept, daemon=True).start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_it_answers_while_redis_is_there(own_redis: OwnRedis) -> None:
+    assert [redis_client.attempt(count, otherwise=-1) for _ in range(3)] == [1, 2, 3]
+
+
+def test_while_redis_is_away_calls_are_skipped_and_it_comes_back_by_itself(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    first, seconds = timed(lambda: redis_client.attempt(count, otherwise=-1))
+    assert (first, seconds < 1) == (-1, True)
+    rest, seconds = timed(lambda: [redis_client.attempt(count, otherwise=-1) for _ in range(100)])
+    assert (set(rest), seconds < 0.1) == ({-1}, True)
+    own_redis.start()
+    wait_until(lambda: redis_client.attempt(count, otherwise=-1) == 1)
+    assert redis_client.attempt(count, otherwise=-1) == 2
+
+
+def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings: LazySettings) -> None:
+    hanging: list[socket.socket] = []
+    with server_that(hanging.append, settings):
+        redis_client.attempt(count, otherwise=-1)
+        deadline = time.monotonic() + 3
+
+        def keep_asking() -> list[float]:
+            slow = []
+            while time.monotonic() < deadline:
+                _, seconds = timed(lambda: redis_client.attempt(count, otherwise=-1))
+                if seconds > 0.4:
+                    slow.append(seconds)
+                threading.Event().wait(0.01)
+            return slow
+
+        slow = [seconds for one in race([keep_asking] * 8) for seconds in one]
+    assert 1 <= len(slow) <= 4
+    assert max(slow) < 2
+
+
+def test_a_call_is_never_repeated_by_the_client(settings: LazySettings) -> None:
+    """Its effect may have happened: a counter or a script must not run twice."""
+    received: list[bytes] = []
+
+    def break_off(connection: socket.socket) -> None:
+        received.append(connection.recv(4096))
+        connection.close()
+
+    with server_that(break_off, settings):
+        assert redis_client.attempt(count, otherwise=-1) == -1
+    assert len(received) == 1
+
+
+def test_a_refused_call_is_no_outage(own_redis: OwnRedis) -> None:
+    redis_client.attempt(lambda client: client.set("text", "no number"), otherwise=None)
+    assert redis_client.attempt(lambda client: client.incr("text"), otherwise=-1) == -1
+    assert redis_client.attempt(count, otherwise=-1) == 1

@@ -1,0 +1,269 @@
+"""Calls of the API go straight to their view, and lose nothing by it."""
+
+import asyncio
+import cProfile
+import gc
+import json
+import pstats
+from typing import Any
+
+import orjson
+import pytest
+import urllib3
+from django.conf import LazySettings
+from django.db import OperationalError, connection, connections, transaction
+from django.test import Client
+
+from shop.accounts import tokens
+from shop.concurrency import event_loop
+from shop.concurrency.thread_pool import ThreadPool
+from shop.db import transactions
+from shop.db.mysql.base import RESTED_SECONDS
+from shop.http import json_format, views
+from shop.tests.asgi_client import Answer
+from shop.tests.asgi_client import ask as request
+from shop.tests.asgi_client import asked as answered
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import another_connection, ask
+
+MOST_FUNCTION_CALLS = 300
+"""What a null call takes is 209, and 54 more of the test's client (Python 3.11, 2026-11-21); through all that
+pages need it was 1,893."""
+
+
+PROCESS = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
+
+
+@pytest.fixture
+def access(settings: LazySettings, db: None) -> str:
+    settings.LAB = True
+    return tokens.access_for(AccountFactory())
+
+
+NULL = "/api/v1/lab/null"
+
+
+def null(access: str, **about: Any) -> Answer:
+    return answered("POST", NULL, {"campaign": 7}, access=access, **about)
+
+
+def test_a_null_call_stays_short(access: str) -> None:
+    """Time differs from second to second; the number of function calls doesn't."""
+
+    async def profiled() -> tuple[Answer, int]:
+        call = {"body": {"campaign": 7}, "access": access}
+        await request("POST", NULL, **call)
+        profile = cProfile.Profile()
+        with profile:
+            answer = await request("POST", NULL, **call)
+        return answer, pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
+
+    answer, function_calls = asyncio.run(profiled())
+    assert answer.status == 200
+    assert function_calls < MOST_FUNCTION_CALLS
+
+
+def test_a_null_call_needs_no_thread_once_the_disabled_accounts_are_known(
+    access: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert null(access).status == 200
+    monkeypatch.setattr(ThreadPool, "start", lambda *_, **__: pytest.fail("a thread was asked for"))
+    assert null(access).status == 200
+
+
+@pytest.mark.parametrize("under", ["", "/shop"])
+def test_calls_are_answered_wherever_the_application_is_mounted(access: str, under: str) -> None:
+    answer = null(access, mount=under)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert b'"campaign":7' in answer.body
+    coupons = answered("GET", "/healthz", mount=under)
+    assert coupons.body == b'{"status":"alive"}'
+
+
+@pytest.mark.parametrize("under", ["", "/shop"])
+def test_the_test_clients_calls_are_answered_wherever_they_are_mounted(access: str, under: str) -> None:
+    answer = Client(headers={"Authorization": f"Bearer {access}"}).post(
+        NULL, {"campaign": 7}, content_type="application/json", SCRIPT_NAME=under
+    )
+    assert (answer.status_code, answer.json()["campaign"]) == (200, 7)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_calls_bear_the_headers_that_protect_pages(live_web: str) -> None:
+    wanted = {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "X-Frame-Options": "DENY",
+    }
+    for path in ("/api/v1/products", "/api/v1/nothing", "/admin/login/", "/healthz"):
+        answer = urllib3.request("GET", live_web + path, retries=False)
+        assert {name: answer.headers.get(name) for name in wanted} == wanted, path
+        assert answer.headers["X-Request-ID"]
+
+
+def test_hosts_are_those_of_the_settings_at_the_time(access: str, settings: LazySettings) -> None:
+    assert null(access, headers={"Host": "shop.example"}).status == 400
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    assert null(access, headers={"Host": "shop.example"}).status == 200
+    assert null(access).status == 400
+
+
+def test_any_number_of_addresses_may_be_asked_for(db: None) -> None:
+    api = client_of()
+    assert {api.get(f"/products/{number}").status_code for number in range(1, 1_100)} == {404}
+    assert api.get("/products").status_code == 200
+
+
+def test_what_is_remembered_of_addresses_and_hosts_is_short(access: str) -> None:
+    """Anybody may send long ones, before they sign in."""
+    views._found.cache_clear()
+    views._is_ours.cache_clear()
+    assert null(access, headers={"Host": "a" * 1_000}).status == 400
+    assert answered("GET", "/api/v1/coupons/" + "A" * 1_000, access=access).status == 404
+    assert (views._found.cache_info().currsize, views._is_ours.cache_info().currsize) == (0, 1)
+
+
+def test_a_charset_that_is_none_is_the_callers_mistake(access: str) -> None:
+    headers = {"Content-Type": "application/json; charset=zlib_codec"}
+    answer = null(access, headers=headers)
+    assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json")
+    assert answered("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/v1/coupons", "/api/v1/orders", "/api/v1/payments", NULL])
+def test_a_body_of_thousands_of_fields_is_refused_without_holding_up_the_event_loop(
+    access: str, path: str
+) -> None:
+    unknown = {f"f{number}": 1 for number in range(5_000)}
+    answer = answered("POST", path, unknown, access=access, headers={"Idempotency-Key": "many"})
+    problem = orjson.loads(answer.body)
+    assert (answer.status, problem["code"]) == (400, "invalid")
+    assert [error["code"] for error in problem["errors"]] == ["too_many_values"]
+
+
+def test_a_large_body_that_is_no_json_is_refused_as_any_other(access: str) -> None:
+    assert orjson.loads(null(access, parts=[b"[" * 5_000]).body)["code"] == "malformed_json"
+    texts = null(access, parts=[b"," * 5_000], headers={"Content-Type": "text/csv"})
+    assert texts.status == 415
+
+
+def test_an_order_of_50_lines_is_no_body_of_too_many_values() -> None:
+    lines = [{"product": number, "quantity": 1_000} for number in range(2**62, 2**62 + 50)]
+    order = {"items": lines, "coupon": "X" * 14, "points_amount": 1, "payment": {"token": "tok_visa"}}
+    assert not json_format.has_many_values(json.dumps(order, indent=2).encode())
+
+
+def test_pages_still_have_their_sessions(db: None) -> None:
+    page = Client().get("/admin/login/")
+    assert page.status_code == 200
+    assert "csrftoken" in page.cookies
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_broke_while_it_rested_is_replaced() -> None:
+    """And one that was used a moment ago isn't asked whether it is there."""
+    own = connections["default"]
+    number = asked("SELECT CONNECTION_ID()")
+    own.close_if_unusable_or_obsolete()
+    with another_connection() as other:
+        ask(other, "KILL %s", number)
+    own._used_at -= RESTED_SECONDS  # type: ignore[attr-defined]
+
+    assert asked("SELECT CONNECTION_ID()") != number
+    pings = asked("SHOW SESSION STATUS LIKE 'Com_admin_commands'")
+    own.close_if_unusable_or_obsolete()
+    assert asked("SHOW SESSION STATUS LIKE 'Com_admin_commands'") == pings
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/api/v1/campaigns", "/readyz"])
+def test_a_thread_that_ends_leaves_no_connection_behind(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it wait for the next time that garbage is collected."""
+    monkeypatch.setattr(event_loop, "POOL", ThreadPool("short", threads=1, max_waiting=9, idle_seconds=0.3))
+    numbers = []
+
+    async def look() -> None:
+        await request("GET", path)
+        numbers.append(await event_loop.in_thread(asked, "SELECT CONNECTION_ID()"))
+
+    gc.disable()
+    try:
+        asyncio.run(look())
+        assert ask(connection, PROCESS, *numbers)
+        wait_until(lambda: not ask(connection, PROCESS, *numbers), seconds=5)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pool_threads_connection_that_broke_while_it_rested_is_replaced_and_no_call_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_loop, "POOL", ThreadPool("one", threads=1, max_waiting=9))
+
+    async def look() -> None:
+        number = await event_loop.in_thread(asked, "SELECT CONNECTION_ID()")
+        assert await event_loop.in_thread(asked, "SELECT CONNECTION_ID()") == number
+        await event_loop.in_thread(rest)
+        await asyncio.to_thread(kill, number)
+        for path in ("/api/v1/campaigns", "/readyz"):
+            assert (await request("GET", path)).status in (200, 503), path
+        assert (await request("GET", "/api/v1/campaigns")).status == 200
+        assert await event_loop.in_thread(asked, "SELECT CONNECTION_ID()") != number
+
+    asyncio.run(look())
+
+
+def kill(number: int) -> None:
+    with another_connection() as other:
+        ask(other, "KILL %s", number)
+
+
+def rest() -> None:
+    """This thread's connection has rested."""
+    connections["default"]._used_at -= RESTED_SECONDS  # type: ignore[attr-defined]
+
+
+def asked(statement: str) -> Any:
+    [[*_, value]] = ask(connection, statement)
+    return value
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_breaks_within_a_transaction_is_told_as_lost() -> None:
+    own = connections["default"]
+    with pytest.raises(OperationalError) as lost, transaction.atomic():
+        number = asked("SELECT CONNECTION_ID()")
+        own.health_check_done, own._used_at = False, 0.0  # type: ignore[attr-defined]
+        with another_connection() as other:
+            ask(other, "KILL %s", number)
+        asked("SELECT 1")
+    assert transactions.is_lost(lost.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_signed_in", "is_own"),
+    [
+        ("GET", "/api/v1/wallet", True, True),
+        ("GET", "/api/v1/orders", True, True),
+        ("GET", "/api/v1/coupons", True, True),
+        ("GET", "/api/v1/users/me", True, True),
+        ("POST", "/api/v1/auth/token", False, True),
+        ("POST", "/api/v1/auth/refresh", False, True),
+        ("POST", "/api/v1/orders", True, True),
+        ("GET", "/api/v1/products", False, False),
+        ("GET", "/api/v1/campaigns", False, False),
+    ],
+)
+def test_what_is_an_accounts_own_is_kept_in_no_cache(
+    access: str, method: str, path: str, is_signed_in: bool, is_own: bool
+) -> None:
+    answer = answered(method, path, access=access if is_signed_in else "")
+
+    assert answer.status < 500
+    assert answer.headers.get("cache-control") == ("no-store" if is_own else None)
