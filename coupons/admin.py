@@ -18,7 +18,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from coupons import campaigns, codes, partners, pool, voiding
+from coupons import campaigns, codes, issued_coupons, partners, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
@@ -209,7 +209,7 @@ class CouponAdmin(ReadOnly, ModelAdmin):
         coupon = self.get_object(request, object_id)
         try:
             reason = form.cleaned_data["reason"]
-            voided = voiding.void(code=str(coupon), reason=reason)
+            voided = issued_coupons.void(code=str(coupon), reason=reason)
             self.log_change(request, voided, f"Made void: {reason}")
             self.message_user(request, f"Coupon {voided.code} is void.")
         except FirstcomeError as error:

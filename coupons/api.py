@@ -8,7 +8,7 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import campaigns, examples, listing, pool, schemas, voiding
+from coupons import campaigns, issued_coupons, pool, schemas
 from coupons.allocation.writes import Confirming, Issued, Queued
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
@@ -171,7 +171,7 @@ class Coupons(View):
     )
     def get(self, request: Request) -> Response:
         asked = read_query(schemas.ListCouponsQuery, request)
-        coupons = listing.find(
+        coupons = issued_coupons.find(
             owner_id=asked.user if _sees_all(request) else _caller(request),
             campaign_id=asked.campaign,
             status=asked.status,
@@ -195,7 +195,7 @@ class Coupons(View):
             202: OpenApiResponse(schemas.TicketBody, description="The account's place in the line."),
         }
         | ISSUING_REFUSALS,
-        examples=examples.ISSUING,
+        examples=schemas.ISSUING,
     )
     async def post(self, request: Request) -> Response:
         if _names_somebody(request):
@@ -215,7 +215,7 @@ class OneCoupon(View):
         responses=schemas.CouponBody,
     )
     def get(self, request: Request, code: str) -> Response:
-        coupon = listing.get(code=code, owner_id=None if _sees_all(request) else _caller(request))
+        coupon = issued_coupons.get(code=code, owner_id=None if _sees_all(request) else _caller(request))
         return Response(schemas.coupon_body(coupon))
 
 
@@ -257,7 +257,7 @@ class VoidCoupon(View):
     def post(self, request: Request, code: str) -> Response:
         staff_may(request, "coupons.change_coupon")
         asked = read(schemas.VoidCouponInput, request)
-        return Response(schemas.coupon_body(voiding.void(code=code, reason=asked.reason)))
+        return Response(schemas.coupon_body(issued_coupons.void(code=code, reason=asked.reason)))
 
 
 def _issued_by_staff(request: Request) -> Response:

@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from coupons import sweeping
+from coupons import maintenance
 
 
 @shared_task(name="coupons.sweep")
 def sweep() -> int:
     """Settle what the dead left behind in Redis and at partners. Returns how many things that were."""
-    return sweeping.sweep()
+    return maintenance.sweep()

@@ -1,8 +1,8 @@
 """Staff change what is on hand: goods that came in, and counts that turned out wrong."""
 
-from inventory import levels, movements, products
-from inventory.levels import Change
+from inventory import products, stock_levels
 from inventory.models import StockMovement
+from inventory.stock_levels import Change
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected, invalid_field
@@ -35,7 +35,7 @@ def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str)
         product = products.lock(product_id)
         if product.available + delta < 0:
             raise _short(product_id, requested=-delta, available=product.available)
-        levels.change({product_id: product}, {product_id: Change(on_hand=delta)})
+        stock_levels.change({product_id: product}, {product_id: Change(on_hand=delta)})
         movement = StockMovement.objects.create(
             product=product,
             kind=kind,
@@ -44,7 +44,7 @@ def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str)
             reason=reason,
             at=clock.now(),
         )
-        movements.note(movement)
+        stock_levels.note(movement)
         return movement
 
     return transactions.run_or_savepoint(move, transactions.ONCE)

@@ -8,7 +8,7 @@ from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 
-from inventory import levels, product_journal
+from inventory import product_journal, stock_levels
 from inventory.models import Product
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
@@ -126,7 +126,7 @@ def change(
         # An order that read price or limit without a lock has to read them again.
         product.version += 1
         product.save(update_fields=[*changes, "version"])
-        levels.publish_once_committed([product])
+        stock_levels.publish_once_committed([product])
         return product
 
     return _with_unique_sku(update, sku)

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from inventory import levels, movements
-from inventory.levels import Change
+from inventory import stock_levels
 from inventory.models import Product, StockMovement
-from inventory.movements import MovementRow
 from inventory.stock import Stock
+from inventory.stock_levels import Change, MovementRow
 from shop import clock
 from shop.db.stuck_rows import Row
 from shop.errors import NotFound, Rejected
@@ -33,12 +32,12 @@ class Line:
 
 def lock(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
-    return levels.lock_stock(product_ids)
+    return stock_levels.lock_stock(product_ids)
 
 
 def look(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same without a lock: `save` finds out whether somebody changed them meanwhile."""
-    return levels.look(product_ids)
+    return stock_levels.look(product_ids)
 
 
 def locked_row(product_id: int) -> Row:
@@ -95,7 +94,7 @@ def save(stock: Mapping[int, Stock], *, is_locked: bool = True) -> None:
     """
     taken = {id: product.newly_reserved for id, product in stock.items() if product.newly_reserved}
     changes = {id: Change(reserved=quantity) for id, quantity in taken.items()}
-    levels.change(stock, changes, is_locked=is_locked)
+    stock_levels.change(stock, changes, is_locked=is_locked)
     for id in taken:
         stock[id].newly_reserved = 0
 
@@ -104,7 +103,7 @@ def release(lines: Sequence[Line]) -> None:
     """Give back what was reserved; a product may come more than once."""
     wanted = _quantities(lines)
     stock = lock(wanted)
-    levels.change(stock, {id: Change(reserved=-quantity) for id, quantity in wanted.items()})
+    stock_levels.change(stock, {id: Change(reserved=-quantity) for id, quantity in wanted.items()})
     for id, quantity in wanted.items():
         reserved = stock[id].reserved
         journal.note(
@@ -132,7 +131,7 @@ def _move(
     wanted = _quantities(line for lines in orders.values() for line in lines)
     stock = lock(wanted)
     on_hand = {id: product.on_hand for id, product in stock.items()}
-    levels.change(
+    stock_levels.change(
         stock,
         {id: Change(each.on_hand * quantity, each.reserved * quantity) for id, quantity in wanted.items()},
     )
@@ -153,7 +152,7 @@ def _move(
                     at=now,
                 )
             )
-    movements.write(moved)
+    stock_levels.write(moved)
 
 
 def _quantities(lines: Iterable[Line]) -> Counter[int]:

@@ -12,7 +12,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from structlog import get_logger
 
 from inventory.reservations import Line
-from orders import cancellation, examples, responses, selectors, tasks, timeline
+from orders import cancellation, examples, responses, selectors, tasks
 from orders.models import Order, Refund
 from orders.payment import card_limits, paying, payment_status, refunding, top_ups
 from orders.payment.payment_status import Begin, IsAttempted, Read, never
@@ -157,7 +157,7 @@ class OrderTimeline(View):
         """Every step and compensation of the order's payment, oldest first."""
         order = _found(request, order_id)
         for_staff = is_staff_with(request, "orders.view_order")
-        lines = timeline.of(order.id, for_staff=for_staff)
+        lines = selectors.timeline(order.id, for_staff=for_staff)
         return Response({"results": [event_body(line, for_staff=for_staff) for line in lines]})
 
 

@@ -1,4 +1,4 @@
-"""Which orders somebody may see."""
+"""Reading orders, their refunds and their timeline: only what the caller may see."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from orders.order_rows import NewLine, NewOrder
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import NotFound
+from shop.models import JournalLine
 
 
 def visible(*, account_id: int | None) -> QuerySet[Order]:
@@ -54,3 +55,10 @@ def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
     if status == Order.Status.AWAITING_PAYMENT:
         return orders.filter(status=status, expires_at__gt=now)
     return orders.filter(status=status)
+
+
+def timeline(order_id: UUID, *, for_staff: bool) -> "QuerySet[JournalLine]":
+    """All that the order, its payment and refunds went through; staff also see every attempt in vain."""
+    # Parts of one transaction note their lines at its end, each with the moment when it happened.
+    lines = JournalLine.objects.filter(order_id=order_id).order_by("at", "id")
+    return lines if for_staff else lines.filter(is_internal=False)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def main() -> int:
         "mypy": lambda: _run("mypy", "."),
         "format": lambda: _run("ruff", "format", "--check", "."),
         "lint": lambda: _run("ruff", "check", "."),
-        "layers": lambda: _run("importlinter.cli", "lint"),
+        "layers": lambda: _execute([str(Path(sys.executable).with_name("lint-imports"))]),
         "migrations": lambda: _manage("makemigrations", "--check", "--dry-run"),
         "openapi": _openapi_is_current,
     }
@@ -58,8 +58,12 @@ def _try(name: str, check: Callable[[], object]) -> bool:
 
 
 def _run(module: str, *arguments: str) -> str:
-    """The output of the Python module's command. Raises Failed with all of it when the command does."""
-    command = [sys.executable, "-m", module, *arguments]
+    """The output of the Python module's command. Raises Failed as `_execute` does."""
+    return _execute([sys.executable, "-m", module, *arguments])
+
+
+def _execute(command: Sequence[str]) -> str:
+    """The output of the command. Raises Failed with all of it when the command does."""
     ran = subprocess.run(
         command,
         cwd=places.PROJECT,

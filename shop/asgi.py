@@ -11,10 +11,7 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver  # noqa: E402
 
-from shop import (
-    checks,  # noqa: E402
-    clock,  # noqa: E402
-)
+from shop import checks, clock  # noqa: E402
 from shop.http.application import application  # noqa: E402
 from shop.redis import completion_notifications  # noqa: E402
 from shop.server import processors, worker  # noqa: E402

@@ -1,1 +1,4 @@
-"""What each request of a campaign gets: decided and written while the campaign's row is locked."""
+"""What each request of a campaign gets: decided and written while the campaign's row is locked.
+
+`eligibility` decides, `writes` writes; every strategy ends here.
+"""

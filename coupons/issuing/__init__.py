@@ -1,1 +1,1 @@
-"""Issuing coupons: the entry point, and a module for each strategy."""
+"""Issuing coupons: the entry point `issuing`, and a module for each strategy."""

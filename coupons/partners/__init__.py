@@ -1,4 +1,4 @@
-"""The partners that confirm coupons, by the names that campaigns know them by."""
+"""Partners that confirm coupons: their protocols, confirmations, and the recovery of open ones."""
 
 from collections.abc import Callable
 

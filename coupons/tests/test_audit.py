@@ -9,7 +9,7 @@ from django.db.models import F, Model
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import audit, pool, voiding
+from coupons import audit, issued_coupons, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
@@ -24,7 +24,7 @@ def campaign() -> Campaign:
     campaign = CampaignFactory.create(quantity=20)
     for account_id in accounts(10):
         issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-    voiding.void(code=coupon_at(campaign, 3).code, reason="A mistake.")
+    issued_coupons.void(code=coupon_at(campaign, 3).code, reason="A mistake.")
     return campaign
 
 
@@ -35,7 +35,7 @@ def with_pool() -> Campaign:
     pool.add(campaign_id=campaign.pk, codes=[f"CODE-{number}" for number in range(1, 9)])
     for account_id in accounts(5):
         issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-    voiding.void(code="CODE-3", reason="A mistake.")
+    issued_coupons.void(code="CODE-3", reason="A mistake.")
     return campaign
 
 

@@ -16,7 +16,7 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from coupons import partners, pool, sweeping
+from coupons import maintenance, partners, pool
 from coupons.allocation import writes
 from coupons.allocation.writes import Confirming
 from coupons.issuing import issuing
@@ -317,7 +317,7 @@ def test_a_partner_that_is_away_costs_a_sweep_little_and_nobody_their_slot(
     with hanging_partner(settings):
         let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
         began = time.monotonic()
-        assert sweeping.sweep() == 0
+        assert maintenance.sweep() == 0
         assert time.monotonic() - began < confirmation_recovery.SECONDS + 5
         assert not Confirmation.objects.filter(is_cancelled=True).exists()
         assert not Confirmation.objects.filter(attempts=0).exists()

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import pool, voiding
+from coupons import issued_coupons, pool
 from coupons.allocation import eligibility
 from coupons.allocation.writes import Asker, Issued
 from coupons.issuing import issuing
@@ -120,7 +120,7 @@ def test_a_campaign_that_is_not_open_says_in_how_many_seconds(account_id: int) -
 def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, account_id: int) -> None:
     campaign = CampaignFactory.create(strategy=strategy, quantity=2)
     issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-    voiding.void(code=issued.coupon.code, reason="A mistake.")
+    issued_coupons.void(code=issued.coupon.code, reason="A mistake.")
 
     assert refusal(campaign.pk, account_id) == "coupon_void"
     assert issuing.issue(campaign_id=campaign.pk, user_id=AccountFactory.create().pk).is_new
@@ -196,7 +196,7 @@ def test_a_batch_decides_in_the_order_of_its_askers() -> None:
     campaign = CampaignFactory.create(quantity=2)
     first, second, third = accounts(3)
     voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
-    voiding.void(code=voided.code, reason="A mistake.")
+    issued_coupons.void(code=voided.code, reason="A mistake.")
 
     outcomes = transactions.run(
         lambda: eligibility.grant(

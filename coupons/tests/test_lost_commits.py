@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from coupons import campaigns, pool, voiding
+from coupons import campaigns, issued_coupons, pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from shop.models import JournalLine
@@ -59,7 +59,7 @@ def test_a_campaign_that_was_changed_counts_one_change(campaign: Campaign) -> No
 
 @pytest.mark.usefixtures("_loss")
 def test_a_coupon_that_was_made_void_is_not_said_to_be_unvoidable(coupon: Coupon) -> None:
-    assert voiding.void(code=coupon.code, reason="A mistake.").status == "void"
+    assert issued_coupons.void(code=coupon.code, reason="A mistake.").status == "void"
     assert JournalLine.objects.filter(what="coupon.void").count() == 1
 
 

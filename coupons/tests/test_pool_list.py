@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from coupons import pool, rebuilding, reopening
+from coupons import maintenance, pool, reopening
 from coupons.models import Campaign, PoolCode
 from coupons.pool_list import healing, pool_list
 from coupons.redis_keys import key
@@ -185,7 +185,7 @@ def test_what_is_in_flight_is_not_listed_by_a_rebuild(campaign: Campaign) -> Non
     add(campaign, "A", "B")
     take(campaign, 1)
 
-    assert rebuilding.rebuild() == {"codes_listed": 1}
+    assert maintenance.rebuild() == {"codes_listed": 1}
     assert shown(campaign) == ["B"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from coupons import campaigns, pool, voiding
+from coupons import campaigns, issued_coupons, pool
 from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
@@ -199,7 +199,7 @@ def test_who_has_a_void_coupon_is_told_so_at_once() -> None:
     [account_id] = accounts(1)
     ask(campaign, account_id)
     worker.serve_once()
-    voiding.void(code=Coupon.objects.get().code, reason="a trial")
+    issued_coupons.void(code=Coupon.objects.get().code, reason="a trial")
 
     with pytest.raises(Rejected) as refused:
         ask(campaign, account_id)

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from django.utils import timezone
 from redis import Redis
 
-from coupons import redis_keys, sweeping
+from coupons import maintenance, redis_keys
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
 from coupons.models import Campaign, QueueTicket
@@ -167,7 +167,7 @@ def test_redis_flushed_while_many_ask_and_are_served(
     outcomes = asked.result()
 
     def is_settled() -> bool:
-        sweeping.sweep()
+        maintenance.sweep()
         return not QueueTicket.objects.filter(status="waiting").exists()
 
     wait_until(is_settled, seconds=60)
@@ -204,7 +204,7 @@ def test_whatever_part_of_the_line_is_lost_everybody_is_served_once(redis_server
 
     ask_all(campaign, [*late, *early], threads=1)
     make_older(campaign)
-    sweeping.sweep()
+    maintenance.sweep()
     worker.serve_once()
 
     assert statuses(campaign) == {"issued": 5}
@@ -278,7 +278,7 @@ def test_a_partner_that_refuses_some_and_answers_late(
         issuers(PARTNER_URL=settings.PARTNER_URL)
 
         def is_settled() -> bool:
-            sweeping.sweep()
+            maintenance.sweep()
             return settled(campaign) == 60
 
         wait_until(is_settled, seconds=90)
@@ -309,7 +309,7 @@ def test_while_the_partner_is_away_tickets_wait_for_it(
     with running("partner", tmp_path, *GOOD, port=port):
 
         def is_settled() -> bool:
-            sweeping.sweep()
+            maintenance.sweep()
             return settled(campaign) == 30
 
         wait_until(is_settled, seconds=60)

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.crc import key_slot
 
-from coupons import campaigns, pool, reopening, sweeping
+from coupons import campaigns, maintenance, pool, reopening
 from coupons.allocation.writes import Confirming, Issued
 from coupons.gate import filling, gate, healing
 from coupons.issuing import issuing
@@ -229,7 +229,7 @@ def test_a_process_killed_in_flight_gives_its_place_back() -> None:
         assert list(tickets(campaign)) == [dead]
     began = time.monotonic()
     assert refusal(campaign, late) == "sold_out"
-    wait_until(lambda: sweeping.sweep() > 0)
+    wait_until(lambda: maintenance.sweep() > 0)
 
     assert time.monotonic() - began < healing.LATE_SECONDS + 5
     assert counted(campaign) == (0, 0)

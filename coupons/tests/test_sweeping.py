@@ -2,7 +2,7 @@
 
 import pytest
 
-from coupons import sweeping
+from coupons import maintenance
 
 
 def test_a_sweeper_that_fails_keeps_none_of_the_others_from_their_work(
@@ -17,9 +17,9 @@ def test_a_sweeper_that_fails_keeps_none_of_the_others_from_their_work(
         swept.append("working")
         return 3
 
-    monkeypatch.setattr(sweeping, "SWEEPERS", [working, failing, working])
+    monkeypatch.setattr(maintenance, "SWEEPERS", [working, failing, working])
     with pytest.raises(ExceptionGroup) as failed:
-        sweeping.sweep()
+        maintenance.sweep()
 
     assert swept == ["working", "working"]
     assert [str(error) for error in failed.value.exceptions] == ["a campaign that nobody can heal"]

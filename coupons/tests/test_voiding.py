@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coupons import pool, redemption, voiding
+from coupons import issued_coupons, pool, redemption
 from coupons.models import Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
@@ -21,7 +21,7 @@ def test_an_issued_coupon_is_made_void_with_its_code() -> None:
     pool.add(campaign_id=campaign.pk, codes=["ONE", "TWO"])
     coupon = coupon_of(campaign)
 
-    voided = voiding.void(code=coupon.code, reason="A mistake.")
+    voided = issued_coupons.void(code=coupon.code, reason="A mistake.")
 
     assert (voided.status, voided.void_reason) == ("void", "A mistake.")
     assert list(PoolCode.objects.values_list("code", "status")) == [("ONE", "void"), ("TWO", "available")]
@@ -41,7 +41,7 @@ def test_no_other_coupon_is_made_void(status: str) -> None:
     coupon = coupon_of(CampaignFactory.create(), **columns[status])
 
     with pytest.raises(FirstcomeError, match=f"is {status}") as refused:
-        voiding.void(code=coupon.code, reason="A mistake.")
+        issued_coupons.void(code=coupon.code, reason="A mistake.")
 
     assert refused.value.code == "coupon_not_voidable"
     assert Coupon.objects.get(code=coupon.code).void_reason == ""
@@ -50,7 +50,7 @@ def test_no_other_coupon_is_made_void(status: str) -> None:
 @pytest.mark.django_db
 def test_a_coupon_that_does_not_exist_is_not_found() -> None:
     with pytest.raises(FirstcomeError) as refused:
-        voiding.void(code="NONE", reason="A mistake.")
+        issued_coupons.void(code="NONE", reason="A mistake.")
 
     assert refused.value.code == "not_found"
 
@@ -71,7 +71,7 @@ def test_voiding_and_holding_at_once_one_wins() -> None:
             return transactions.run(work, transactions.KEYED)
 
         def void(code: str = coupon.code) -> str:
-            return voiding.void(code=code, reason="A mistake.").status
+            return issued_coupons.void(code=code, reason="A mistake.").status
 
         outcomes = race([hold, void])
 

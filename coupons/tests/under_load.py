@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from django.db import connection, connections
 
-from coupons import sweeping
+from coupons import maintenance
 from coupons.models import Campaign, Coupon
 from coupons.tests import asking_on
 from scripts import places
@@ -217,7 +217,7 @@ class Load:
 
     def _sweep(self) -> None:
         try:
-            sweeping.sweep()
+            maintenance.sweep()
         except Exception as error:
             self.sweeping_failed.append(repr(error))
 

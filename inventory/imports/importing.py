@@ -16,11 +16,10 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 from structlog import get_logger
 
-from inventory import levels, movements, product_journal
-from inventory.levels import Change
+from inventory import product_journal, stock_levels
 from inventory.models import Delivery, Product, StockMovement
-from inventory.movements import MovementRow
 from inventory.products import KEEP, Keep
+from inventory.stock_levels import Change, MovementRow
 from shop import clock
 from shop.db import transactions
 from shop.errors import Invalid, Rejected
@@ -219,7 +218,7 @@ def _product(row: Row) -> Product:
 
 def _change(rows: Mapping[int, Row], delivery: Delivery, *, known: Container[str]) -> int:
     """Lock the products, change what the rows say otherwise, add the quantities. Returns how many changed."""
-    products = levels.lock(rows)
+    products = stock_levels.lock(rows)
     taken_over = ((id, _take_over(product, rows[id])) for id, product in products.items())
     changes = {id: differences for id, differences in taken_over if differences}
     _save([products[id] for id in changes])
@@ -228,9 +227,9 @@ def _change(rows: Mapping[int, Row], delivery: Delivery, *, known: Container[str
     )
     journal.note_all(product_journal.changed(id, differences) for id, differences in changes.items())
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
-    levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
+    stock_levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
     now = clock.now()
-    movements.write(
+    stock_levels.write(
         [
             MovementRow(
                 id,
@@ -268,7 +267,7 @@ def _save(changed: Sequence[Product]) -> None:
     for product in changed:
         product.version += 1
     Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
-    levels.publish_once_committed(changed)
+    stock_levels.publish_once_committed(changed)
 
 
 def _chunks(things: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from django.utils import timezone
 
-from coupons import voiding
+from coupons import issued_coupons
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -62,7 +62,7 @@ def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
 
 def void_coupon(shop: Shop, coupon: things.Coupon) -> None:
     expected = shop.void(coupon)
-    told = outcome(lambda: voiding.void(code=coupon.code, reason="a mistake"))
+    told = outcome(lambda: issued_coupons.void(code=coupon.code, reason="a mistake"))
     assert told == expected or not expected
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.apps import apps
 
 from inventory.tests.factories import ProductFactory
-from orders import cancellation, timeline
+from orders import cancellation, selectors
 from orders.models import Order, Saga
 from orders.tests import buying
 from shop.models import JournalLine
@@ -17,7 +17,7 @@ filling = import_module("orders.migrations.0003_fill_journal")
 
 def told(order: Order) -> list[str]:
     """The order's timeline, but for what only the journal ever knew."""
-    words = timeline.of(order.id, for_staff=True).values_list("what", flat=True)
+    words = selectors.timeline(order.id, for_staff=True).values_list("what", flat=True)
     return sorted(word for word in words if not word.startswith(("coupon.", "points.", "stock.")))
 
 

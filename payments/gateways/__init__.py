@@ -1,4 +1,4 @@
-"""Payment gateways: one contract, and the adapters that speak each one's protocol."""
+"""Payment gateways: one contract, and an adapter for each gateway's protocol."""
 
 from collections.abc import Callable
 

@@ -1,1 +1,1 @@
-"""The calls of the contract about accounts."""
+"""The calls of the API about accounts: registering, signing in, refreshing, signing out."""

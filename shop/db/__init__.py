@@ -1,1 +1,4 @@
-"""The database: transactions, bulk SQL, rows that stay locked, the MySQL backend."""
+"""The database: transactions that are retried, bulk SQL, rows that stay locked, the MySQL backend.
+
+Domain code opens transactions by `transactions` alone.
+"""

@@ -1,1 +1,1 @@
-"""What happened: the journal, and the outbox that delivers its outgoing lines."""
+"""What happened: the journal, and the outbox that delivers its outgoing lines to the data platform."""

@@ -1,3 +1,5 @@
-"""HTTP as a web process serves it: uvicorn's protocol with deadlines and bounds, request bodies, the ASGI
-application, and Django's pages behind it.
+"""HTTP: how an API call reaches its view, and how Django's pages are served beside it.
+
+`application` is the ASGI application, `views` takes a call to its view, `validation` reads bodies, `problems`
+turns errors into responses, `keyed_calls` is the HTTP side of idempotency keys.
 """

@@ -1,1 +1,1 @@
-"""What processes say of themselves: logs, request metrics, gauges."""
+"""What a process says of itself: logs, request metrics, gauges."""

@@ -20,7 +20,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection, connections
 
-from coupons import listing
+from coupons import issued_coupons
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
 from coupons.models import Confirmation, Coupon
@@ -582,7 +582,7 @@ def test_an_account_has_a_bound_on_its_calls_under_way_and_others_go_on(
         may_end.wait(20)
         raise NotFound("There is no such coupon.")
 
-    monkeypatch.setattr(listing, "get", find_slowly)
+    monkeypatch.setattr(issued_coupons, "get", find_slowly)
     other = Caller(AccountFactory.create())
 
     async def call_all() -> list[Answer]:
@@ -643,7 +643,7 @@ def test_logs_and_the_journal_name_the_request_in_threads_and_in_batches_and_nev
     callers = [Caller(AccountFactory.create()) for _ in range(40)]
     in_threads: list[tuple[str, Any, int]] = []
     in_batches: list[tuple[str, Any]] = []
-    together, get = decisions.together, listing.get
+    together, get = decisions.together, issued_coupons.get
 
     def decide(wishes: Any) -> Any:
         in_batches.append((logs._request_id.get(), journal.who()))
@@ -653,7 +653,7 @@ def test_logs_and_the_journal_name_the_request_in_threads_and_in_batches_and_nev
         in_threads.append((logs._request_id.get(), journal.who().id, owner_id))
         return get(owner_id=owner_id, **asked)
 
-    monkeypatch.setattr(listing, "get", look)
+    monkeypatch.setattr(issued_coupons, "get", look)
     monkeypatch.setattr(orders_api.checkout.group_commit.BATCHER, "_decide", decide)
 
     async def call_all(one: Caller) -> None:

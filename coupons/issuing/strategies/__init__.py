@@ -1,4 +1,4 @@
-"""The ways to keep askers of one campaign apart, side by side: one module each, one signature."""
+"""The strategies that keep requests for one campaign apart, side by side: one module each, one signature."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""The ways to keep buyers of the same stock apart, side by side: one module each, one signature."""
+"""The strategies that keep buyers of the same stock apart, side by side: one module each, one signature."""
 
 from typing import Protocol
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
-from coupons import rebuilding as coupons
+from coupons import maintenance as coupons
 from inventory.mirror import mirror
 from shop.operations import redis_rebuild
 

@@ -1,4 +1,4 @@
-"""What would break the promises of the shop in the place where it runs, and what to do about it."""
+"""The doctor: what would break the shop's promises where it runs, and what to do about it."""
 
 from shop.operations.doctor import brokers, clocks, databases, events, redises, start
 from shop.operations.doctor.findings import Finding

@@ -1,4 +1,4 @@
-"""The housekeeping of coupons: what the dead left behind in Redis and at partners is settled."""
+"""The housekeeping of coupons: clean-up after crashed processes, and rebuilding what Redis keeps of them."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,15 @@ from coupons.gate import healing as gate_healing
 from coupons.partners import confirmation_recovery
 from coupons.pool_list import healing as pool_healing
 from coupons.queue import recovery
+
+REBUILDERS: dict[str, Callable[[], int]] = {"codes_listed": pool_healing.rebuild}
+
+
+def rebuild() -> dict[str, int]:
+    """Have everything made anew. Returns how many things that were, of each kind there were any."""
+    made = {kind: rebuilder() for kind, rebuilder in REBUILDERS.items()}
+    return {kind: number for kind, number in made.items() if number}
+
 
 SWEEPERS: list[Callable[[], int]] = [
     pool_healing.sweep,

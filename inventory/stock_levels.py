@@ -1,18 +1,22 @@
 """The stock levels of products, locked and changed: in the order of product ids, in one statement.
 
-Every change counts the product's version up, tells the mirror once it is committed, and notes when
-what is available falls to the product's threshold. There is no other way to change a level.
+Every change counts the product's version up, updates the mirror once it is committed, and notes when what is
+available falls to the product's threshold. There is no other way to change a level. A movement of what is on
+hand is a row and a line of the journal. Orders read stock as plain rows, for a batch reads hundreds of them.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
+from typing import NamedTuple
+from uuid import UUID
 
 from django.db import connection, transaction
 
 from inventory.mirror import mirror
-from inventory.models import Product
+from inventory.models import Product, StockMovement
 from inventory.stock import COLUMNS, Stock
 from shop.db import bulk_sql, transactions
 from shop.events import journal
@@ -141,3 +145,43 @@ def _follow(product: Product | Stock, change: Change) -> None:
             is_outgoing=True,
             by=journal.SYSTEM,
         )
+
+
+class MovementRow(NamedTuple):
+    """A movement's row."""
+
+    product_id: int
+    kind: str
+    delta: int
+    on_hand_after: int
+    order_id: UUID | None
+    reason: str
+    at: datetime
+    delivery_id: UUID | None = None
+
+
+MOVEMENTS_PER_STATEMENT = 1_000
+MOVEMENTS = bulk_sql.Table(StockMovement, MovementRow._fields)
+
+
+def write(movements: Sequence[MovementRow]) -> None:
+    """Append these movements to their products' histories, inside the caller's transaction."""
+    for start in range(0, len(movements), MOVEMENTS_PER_STATEMENT):
+        bulk_sql.insert(MOVEMENTS, movements[start : start + MOVEMENTS_PER_STATEMENT])
+    for movement in movements:
+        note(movement)
+
+
+def note(movement: StockMovement | MovementRow) -> None:
+    """Note a movement in the journal; customers learn of it by what becomes of their order."""
+    journal.note(
+        what=f"stock.{movement.kind}",
+        subject=f"product {movement.product_id}",
+        order_id=movement.order_id,
+        before={"on_hand": movement.on_hand_after - movement.delta},
+        after={"on_hand": movement.on_hand_after},
+        detail=movement.reason,
+        reference=f"delivery {movement.delivery_id}" if movement.delivery_id else "",
+        is_internal=movement.order_id is not None,
+        at=movement.at,
+    )
