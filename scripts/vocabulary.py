@@ -1,0 +1,39 @@
+"""The words that code and docs don't use: metaphors and persons where requests, processes and rows are meant.
+
+`make check` fails for each. docs/glossary.md has the terms to use instead. Decisions (docs/adr) and the
+changelog keep the words of their time.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts import places
+
+PERSONS = r"whoever|somebody|nobody|everybody|who (?:asks|waits|comes|has|is|gets|was)"
+METAPHORS = (
+    r"told|heard|owed|askers?|comers?|newcomers|bringers?|milliards?|made anew|begins? again|"
+    r"what the dead|the dead (?:left|took)|lets? go|gives? back|given back|hands? on|map of rooms|this room"
+)
+BANNED = re.compile(rf"\b(?:{PERSONS}|{METAPHORS})\b", re.IGNORECASE)
+LEFT_AS_THEY_ARE = re.compile(
+    r"^(?:docs/adr/|CHANGELOG\.md$|docs/openapi\.yaml$|docs/bench|docs/lab/|scripts/vocabulary\.py$"
+    r"|scripts/tests/test_vocabulary\.py$|[a-z]+/migrations/)"
+)
+READ = {".py", ".md", ".js", ".html", ".yml", ".toml"}
+
+
+def findings(root: Path = places.PROJECT) -> Iterator[str]:
+    """`path:line: word` for each banned word in the tracked files."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True)
+    for name in listed.stdout.split("\0"):
+        path = root / name
+        if path.suffix in READ and path.is_file() and not LEFT_AS_THEY_ARE.match(name):
+            yield from (f"{name}:{line}: {word}" for line, word in banned_words(path.read_text()))
+
+
+def banned_words(text: str) -> Iterator[tuple[int, str]]:
+    """The number of the line and the word, for each banned word in the text."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        yield from ((number, found.group()) for found in BANNED.finditer(line))
