@@ -53,18 +53,18 @@ def _empty_redis(redis_server: redis.Redis, broker_server: redis.Redis) -> None:
 def _forgetful_process() -> None:
     """What a process remembers between requests must not reach from one test into the next."""
     clock.follow_host()
-    disabled_accounts.forget()
-    throttling.forget()
-    sign_ins.forget()
+    disabled_accounts.clear_cache()
+    throttling.clear_memory()
+    sign_ins.reset_unnoted_failures()
     stuck_rows.forget()
-    rate_limits.forget()
+    rate_limits.clear_memory()
     declines.forget()
     card_limits.forget()
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()
     circuit.forget()
-    patience.forget()
+    patience.reset()
 
 
 @pytest.fixture(autouse=True)

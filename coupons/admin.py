@@ -22,7 +22,7 @@ from coupons import campaigns, codes, issued_coupons, partners, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
-from shop.admin_site import OwnTransactions, ReadOnly
+from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import FirstcomeError
 
 MOST_CODES_AT_ONCE = 100_000
@@ -104,7 +104,7 @@ class VoidForm(BaseDialogForm):
 
 
 @admin.register(Campaign)
-class CampaignAdmin(ModelAdmin, OwnTransactions):
+class CampaignAdmin(ModelAdmin, NonAtomicAdmin):
     form = CampaignForm
     list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
     list_filter = ["strategy", "code_source", "opens_at"]
@@ -175,7 +175,7 @@ class CampaignAdmin(ModelAdmin, OwnTransactions):
 
 
 @admin.register(Coupon)
-class CouponAdmin(ReadOnly, ModelAdmin):
+class CouponAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_select_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
@@ -218,7 +218,7 @@ class CouponAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(PoolCode)
-class PoolCodeAdmin(ReadOnly, ModelAdmin):
+class PoolCodeAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["code", "campaign", "shown_status", "added_at"]
     list_select_related = ["campaign"]
     list_filter = ["status", "added_at"]
@@ -233,7 +233,7 @@ class PoolCodeAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(QueueTicket)
-class QueueTicketAdmin(ReadOnly, ModelAdmin):
+class QueueTicketAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
     list_select_related = ["campaign", "account", "coupon"]
     list_filter = ["status", "created_at"]
@@ -248,7 +248,7 @@ class QueueTicketAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Confirmation)
-class ConfirmationAdmin(ReadOnly, ModelAdmin):
+class ConfirmationAdmin(ReadOnlyMixin, ModelAdmin):
     """Slots whose partner is still asked; they come and go by themselves."""
 
     list_display = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
@@ -264,7 +264,7 @@ class ConfirmationAdmin(ReadOnly, ModelAdmin):
         return confirmation.campaign.partner
 
 
-def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.Added:
+def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.AddedCodes:
     if count is not None:
         return pool.generate(campaign_id=campaign_id, count=count)
     return pool.add(campaign_id=campaign_id, codes=given)

@@ -9,16 +9,16 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import campaigns, issued_coupons, pool, schemas
-from coupons.allocation.writes import Confirming, Issued, Queued
+from coupons.allocation.writes import Issued, PendingConfirmation, Queued
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.partners import confirming
 from coupons.queue import tickets
-from shop.concurrency.event_loop import LOOK_UPS, decided, in_thread
+from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_batcher
 from shop.errors import Overloaded, Rejected
 from shop.http import openapi, prefer
-from shop.http.pagination import page
-from shop.http.permissions import is_staff_with, staff_may
+from shop.http.pagination import paginate
+from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import read, read_query
 from shop.http.views import Request, Response, View
 from shop.rates import rate_limits
@@ -46,14 +46,14 @@ ISSUING_REFUSALS = openapi.refusals(
 TICKET_LOCATION = OpenApiParameter(
     "Location", str, OpenApiParameter.HEADER, response=[202], description="The address of the ticket."
 )
-LOOK_AGAIN_AFTER = OpenApiParameter(
+RETRY_AFTER = OpenApiParameter(
     "Retry-After",
     int,
     OpenApiParameter.HEADER,
     response=[202],
     description="Seconds after which to look at the ticket, while it waits.",
 )
-WAIT = OpenApiParameter(
+RETRY_WHILE_WAITING = OpenApiParameter(
     "Retry-After",
     int,
     OpenApiParameter.HEADER,
@@ -79,7 +79,7 @@ class Campaigns(View):
     )
     def get(self, request: Request) -> Response:
         shown = campaigns.visible(include_closed=_sees_closed(request))
-        return page(request, shown, schemas.campaign_body)
+        return paginate(request, shown, schemas.campaign_body)
 
     @extend_schema(
         summary="Create a campaign (staff)",
@@ -88,9 +88,9 @@ class Campaigns(View):
         responses={201: schemas.CampaignBody} | STAFF_ONLY,
     )
     def post(self, request: Request) -> Response:
-        staff_may(request, "coupons.add_campaign")
+        require_staff_permission(request, "coupons.add_campaign")
         campaign = campaigns.create(**schemas.terms(read(schemas.CreateCampaignInput, request)))
-        return _created(request, campaign.pk, schemas.campaign_body(campaign))
+        return _created_response(request, campaign.pk, schemas.campaign_body(campaign))
 
 
 class OneCampaign(View):
@@ -114,7 +114,7 @@ class OneCampaign(View):
         | openapi.refusals({409: ["quantity_below_issued", "campaign_has_coupons"]}),
     )
     def patch(self, request: Request, campaign_id: int) -> Response:
-        staff_may(request, "coupons.change_campaign")
+        require_staff_permission(request, "coupons.change_campaign")
         asked = read(schemas.ChangeCampaignInput, request)
         campaign = campaigns.change(campaign_id=campaign_id, **schemas.terms(asked))
         return Response(schemas.campaign_body(campaign))
@@ -127,10 +127,10 @@ class CampaignCodes(View):
         responses={200: openapi.Page[schemas.PoolCodeBody]} | STAFF_ONLY,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
-        staff_may(request, "coupons.view_poolcode")
+        require_staff_permission(request, "coupons.view_poolcode")
         asked = read_query(schemas.ListCodesQuery, request)
-        rows = pool.listed(campaign_id=campaign_id, status=asked.status)
-        return page(request, rows, schemas.code_body, ordering="id")
+        rows = pool.list_codes(campaign_id=campaign_id, status=asked.status)
+        return paginate(request, rows, schemas.code_body, ordering="id")
 
     @extend_schema(
         summary="Add codes to the pool of a campaign (staff)",
@@ -139,7 +139,7 @@ class CampaignCodes(View):
         responses={201: schemas.AddedCodesBody} | STAFF_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
-        staff_may(request, "coupons.add_poolcode")
+        require_staff_permission(request, "coupons.add_poolcode")
         asked = read(schemas.AddCodesInput, request)
         if asked.count is not None:
             added = pool.generate(campaign_id=campaign_id, count=asked.count)
@@ -157,7 +157,7 @@ class OneCampaignCode(View):
         | openapi.refusals({409: ["code_issued", "code_exists"]}),
     )
     def patch(self, request: Request, campaign_id: int, code: str) -> Response:
-        staff_may(request, "coupons.change_poolcode")
+        require_staff_permission(request, "coupons.change_poolcode")
         asked = read(schemas.RenameCodeInput, request)
         return Response(schemas.code_body(pool.rename(campaign_id=campaign_id, code=code, to=asked.code)))
 
@@ -176,7 +176,7 @@ class Coupons(View):
             campaign_id=asked.campaign,
             status=asked.status,
         )
-        return page(request, coupons, schemas.coupon_body)
+        return paginate(request, coupons, schemas.coupon_body)
 
     @extend_schema(
         summary="Get one's coupon of a campaign",
@@ -185,7 +185,7 @@ class Coupons(View):
         "until it is settled; after it `failed`, with a new one at the end of the line. Before it opens a "
         "campaign gives neither coupons nor tickets, and `Retry-After` says when it does. A pool with fewer "
         "codes than the campaign's `quantity` is `sold_out` with its last code.",
-        parameters=[openapi.LOCATION, TICKET_LOCATION, LOOK_AGAIN_AFTER],
+        parameters=[openapi.LOCATION, TICKET_LOCATION, RETRY_AFTER],
         request=schemas.IssueCouponInput,
         responses={
             201: OpenApiResponse(
@@ -198,14 +198,14 @@ class Coupons(View):
         examples=schemas.ISSUING,
     )
     async def post(self, request: Request) -> Response:
-        if _names_somebody(request):
-            return await in_thread(_issued_by_staff, request, group="staff")
+        if _names_user(request):
+            return await run_in_thread(_issue_by_staff, request, group="staff")
         asked, caller = read(schemas.IssueCouponInput, request), _caller(request)
         if request.user.is_staff:
-            return _issued(request, await _issue(asked.campaign, caller))
+            return _issued_response(request, await _issue(asked.campaign, caller))
         with rate_limits.COUPONS.counting(caller):
             issued = await _issue(asked.campaign, caller)
-        return _issued(request, issued)
+        return _issued_response(request, issued)
 
 
 class OneCoupon(View):
@@ -224,27 +224,29 @@ class OneQueueTicket(View):
         summary="One's place in the line of a campaign",
         description="One's own; staff see everybody's. It waits, or is settled for good. With "
         "`Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
-        parameters=[openapi.PREFER_WAIT, WAIT],
+        parameters=[openapi.PREFER_WAIT, RETRY_WHILE_WAITING],
         responses=schemas.TicketBody,
     )
     async def get(self, request: Request, ticket_id: UUID) -> Response:
         caller = _caller(request)
-        sees_all = request.user.is_staff and await in_thread(
-            is_staff_with, request, "coupons.view_queueticket", group="staff"
+        sees_all = request.user.is_staff and await run_in_thread(
+            has_staff_permission, request, "coupons.view_queueticket", group="staff"
         )
-        queued = tickets.require_owner(await decided(tickets.READER, ticket_id), None if sees_all else caller)
+        queued = tickets.require_owner(
+            await submit_to_batcher(tickets.READER, ticket_id), None if sees_all else caller
+        )
         seconds = prefer.wait_seconds(request.header("Prefer"))
         if seconds and _is_waiting(queued):
 
             async def is_settled() -> bool:
                 nonlocal queued
-                queued = await decided(tickets.READER, ticket_id)
+                queued = await submit_to_batcher(tickets.READER, ticket_id)
                 return not _is_waiting(queued)
 
             await completion_notifications.wait(
                 str(ticket_id), is_settled=is_settled, seconds=seconds, owner=caller
             )
-        return Response(schemas.ticket_body(queued), headers=_pause(queued))
+        return Response(schemas.ticket_body(queued), headers=_retry_after_header(queued))
 
 
 class VoidCoupon(View):
@@ -255,73 +257,75 @@ class VoidCoupon(View):
         responses={200: schemas.CouponBody} | STAFF_ONLY | openapi.refusals({409: ["coupon_not_voidable"]}),
     )
     def post(self, request: Request, code: str) -> Response:
-        staff_may(request, "coupons.change_coupon")
+        require_staff_permission(request, "coupons.change_coupon")
         asked = read(schemas.VoidCouponInput, request)
         return Response(schemas.coupon_body(issued_coupons.void(code=code, reason=asked.reason)))
 
 
-def _issued_by_staff(request: Request) -> Response:
-    staff_may(request, "coupons.add_coupon")
+def _issue_by_staff(request: Request) -> Response:
+    require_staff_permission(request, "coupons.add_coupon")
     asked = read(schemas.IssueCouponInput, request)
     assert asked.user is not None
-    return _issued(request, issuing.issue_to(campaign_id=asked.campaign, user_id=asked.user))
+    return _issued_response(request, issuing.issue_by_staff(campaign_id=asked.campaign, user_id=asked.user))
 
 
 async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
     """`issuing.issue` by the campaign's batcher where that needs nothing else, or else in a thread."""
     if issuing.is_renewal_due(campaign_id):
-        await in_thread(issuing.renew, campaign_id, pool=LOOK_UPS)
-    batched, has_slot = issuing.batched(campaign_id), False
+        await run_in_thread(issuing.renew, campaign_id, pool=LOOKUP_POOL)
+    batched, has_slot = issuing.batch_route(campaign_id), False
     if batched:
         try:
-            outcome = await decided(batched.batcher(), batched.request(user_id))
+            outcome = await submit_to_batcher(batched.batcher(), batched.request(user_id))
         except (Rejected, IntegrityError) as error:
             if isinstance(error, Rejected) and error.code != "sold_out":
                 raise
             refusal = partial(issuing.refusal_of, error, campaign_id=campaign_id, user_id=user_id)
-            raise await in_thread(refusal, owner=user_id) from error
+            raise await run_in_thread(refusal, owner=user_id) from error
         result = batched.result(user_id, outcome)
         if result:
             return result
         # The campaign was given a partner a moment ago.
-        has_slot = isinstance(outcome, Confirming)
+        has_slot = isinstance(outcome, PendingConfirmation)
     issue = partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
     try:
-        return await in_thread(issue, group=("campaign", campaign_id), owner=user_id)
+        return await run_in_thread(issue, group=("campaign", campaign_id), owner=user_id)
     except Overloaded as error:
         if has_slot:
-            raise confirming.unknown() from error
+            raise confirming.reply_unknown() from error
         raise
 
 
-def _issued(request: Request, issued: Issued | Queued) -> Response:
+def _issued_response(request: Request, issued: Issued | Queued) -> Response:
     if isinstance(issued, Queued):
-        return _queued(issued)
+        return _queued_response(issued)
     body = schemas.coupon_body(issued.coupon)
-    return _created(request, issued.coupon.code, body) if issued.is_new else Response(body)
+    return _created_response(request, issued.coupon.code, body) if issued.is_new else Response(body)
 
 
-def _queued(queued: Queued) -> Response:
+def _queued_response(queued: Queued) -> Response:
     address = reverse("queue-ticket", args=[queued.ticket.pk])
-    return Response(schemas.ticket_body(queued), status=202, headers={"Location": address} | _pause(queued))
+    return Response(
+        schemas.ticket_body(queued), status=202, headers={"Location": address} | _retry_after_header(queued)
+    )
 
 
 def _is_waiting(queued: Queued) -> bool:
     return bool(queued.ticket.status == QueueTicket.Status.WAITING)
 
 
-def _pause(queued: Queued) -> dict[str, str]:
+def _retry_after_header(queued: Queued) -> dict[str, str]:
     """When to look again: later the more wait before it, for each look costs the line its speed."""
     if not _is_waiting(queued):
         return {}
     return {"Retry-After": str(min(MOST_SECONDS, 1 + queued.ahead // TICKETS_A_SECOND))}
 
 
-def _created(request: Request, name: int | str, body: dict[str, object]) -> Response:
+def _created_response(request: Request, name: int | str, body: dict[str, object]) -> Response:
     return Response(body, status=201, headers={"Location": f"{request.path}/{name}"})
 
 
-def _names_somebody(request: Request) -> bool:
+def _names_user(request: Request) -> bool:
     """Whether the body has a `user`: that is for staff, before anything else is looked at."""
     return isinstance(request.data, dict) and request.data.get("user") is not None
 
@@ -332,8 +336,8 @@ def _caller(request: Request) -> int:
 
 
 def _sees_closed(request: Request) -> bool:
-    return is_staff_with(request, "coupons.view_campaign")
+    return has_staff_permission(request, "coupons.view_campaign")
 
 
 def _sees_all(request: Request) -> bool:
-    return is_staff_with(request, "coupons.view_coupon")
+    return has_staff_permission(request, "coupons.view_coupon")

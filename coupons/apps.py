@@ -21,7 +21,7 @@ class CouponsConfig(AppConfig):
         gauges.register(
             "firstcome_coupons_confirming",
             help="Coupons whose partner has not answered yet.",
-            read=confirmation_recovery.waiting,
+            read=confirmation_recovery.count_pending,
         )
         gauges.register(
             "firstcome_coupons_confirming_oldest_seconds",

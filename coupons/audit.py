@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from shop.operations.audit_report import OFFENDERS_TOLD, LawReport, report
+from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
 
 # What is broken many times is broken in few campaigns: so many rows are looked at to name them.
 ROWS_LOOKED_AT = 10_000
@@ -36,7 +36,7 @@ def issued_is_counted() -> LawReport:
     broken = campaigns.exclude(
         issued=F("counted"), confirming=F("awaited"), quantity__gte=F("issued") + F("confirming")
     )
-    told = broken.order_by("pk").values_list("pk", flat=True)[:OFFENDERS_TOLD]
+    told = broken.order_by("pk").values_list("pk", flat=True)[:OFFENDERS_REPORTED]
     return report("L1", Campaign.objects.count(), told)
 
 
@@ -51,9 +51,9 @@ def one_each_in_order() -> LawReport:
     )
     repeated = _repeated(placed, "campaign_id", "position").values_list("campaign_id", flat=True)
     campaigns: set[int] = set()
-    for found in (_gapped_campaigns(), several, repeated, _twice_given()):
+    for found in (_gapped_campaigns(), several, repeated, _double_allocations()):
         campaigns.update(found[:ROWS_LOOKED_AT])
-    return report("L2", Coupon.objects.count(), sorted(campaigns)[:OFFENDERS_TOLD])
+    return report("L2", Coupon.objects.count(), sorted(campaigns)[:OFFENDERS_REPORTED])
 
 
 def pool_adds_up() -> LawReport:
@@ -62,7 +62,7 @@ def pool_adds_up() -> LawReport:
     campaigns = lost.exclude(codes_added=F("counted")).order_by("pk").values_list("pk", flat=True)
     offenders: list[int | str] = []
     for found in (campaigns, _misplaced_codes(), _coupons_without_code()):
-        offenders += found[:OFFENDERS_TOLD]
+        offenders += found[:OFFENDERS_REPORTED]
     return report("L3", PoolCode.objects.count(), offenders)
 
 
@@ -74,7 +74,7 @@ def held_by_one_order() -> LawReport:
     with_order = Coupon.objects.filter(order__isnull=False)
     shared = _repeated(with_order, "order_id").values_list("order_id", flat=True)
     codes = astray.order_by("pk").values_list("code", flat=True)
-    return report("L6", Coupon.objects.count(), [*codes[:OFFENDERS_TOLD], *shared[:OFFENDERS_TOLD]])
+    return report("L6", Coupon.objects.count(), [*codes[:OFFENDERS_REPORTED], *shared[:OFFENDERS_REPORTED]])
 
 
 def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode] | QuerySet[Confirmation]") -> Coalesce:
@@ -101,7 +101,7 @@ def _gapped_campaigns() -> "QuerySet[Coupon, int]":
     return counted.filter(broken).values_list("campaign_id", flat=True)
 
 
-def _twice_given() -> "QuerySet[Confirmation, int]":
+def _double_allocations() -> "QuerySet[Confirmation, int]":
     """Campaigns that confirm a slot for somebody who has its coupon."""
     coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
     return Confirmation.objects.filter(Exists(coupon)).values_list("campaign_id", flat=True)

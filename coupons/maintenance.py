@@ -17,10 +17,10 @@ def rebuild() -> dict[str, int]:
 
 
 SWEEPERS: list[Callable[[], int]] = [
-    pool_healing.sweep,
+    pool_healing.heal,
     gate_healing.heal,
-    confirmation_recovery.follow_up,
-    recovery.put_back,
+    confirmation_recovery.recover_due,
+    recovery.requeue_missing,
 ]
 
 

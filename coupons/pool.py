@@ -29,7 +29,7 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddedCodes:
     """How many codes are new, those that existed, and how many the campaign's pool has had in all."""
 
     added: int
@@ -37,7 +37,7 @@ class Added:
     total: int
 
 
-def add(*, campaign_id: int, codes: Sequence[str]) -> Added:
+def add(*, campaign_id: int, codes: Sequence[str]) -> AddedCodes:
     """Add these codes to the campaign's pool; those that exist anywhere are skipped, so repeating is safe.
 
     Each chunk of them is durable by itself. Raises `NotFound` without the campaign.
@@ -47,10 +47,12 @@ def add(*, campaign_id: int, codes: Sequence[str]) -> Added:
     for start in range(0, len(codes), CHUNK):
         skipped += _add_chunk(campaign_id, codes[start : start + CHUNK])
     reopening.codes_added(campaign_id=campaign_id)
-    return Added(added=len(codes) - len(skipped), skipped=skipped, total=_total(campaign_id))
+    return AddedCodes(added=len(codes) - len(skipped), skipped=skipped, total=_codes_added(campaign_id))
 
 
-def generate(*, campaign_id: int, count: int, progress: Callable[[int], None] = lambda made: None) -> Added:
+def generate(
+    *, campaign_id: int, count: int, progress: Callable[[int], None] = lambda made: None
+) -> AddedCodes:
     """Make `count` new codes for the campaign's pool; `progress` hears after each chunk how many it was.
 
     Each chunk of them is durable by itself, also when `progress` raises to end it early. Raises `NotFound`
@@ -65,7 +67,7 @@ def generate(*, campaign_id: int, count: int, progress: Callable[[int], None] = 
             progress(made)
     finally:
         reopening.codes_added(campaign_id=campaign_id)
-    return Added(added=added, skipped=[], total=_total(campaign_id))
+    return AddedCodes(added=added, skipped=[], total=_codes_added(campaign_id))
 
 
 def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
@@ -74,13 +76,13 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
     Raises `NotFound`, and `Rejected` `code_issued` (void ones too) or `code_exists`.
     """
     row = _find(campaign_id, code)
-    if to != code and _taken([to]):
-        raise _exists(to)
+    if to != code and _existing_codes([to]):
+        raise _code_exists(to)
     unchanged = PoolCode.objects.filter(pk=row.pk, code=code, status=PoolCode.Status.AVAILABLE)
     try:
         renamed = transactions.run(lambda: unchanged.update(code=to), transactions.ONCE)
     except IntegrityError:
-        raise _exists(to) from None
+        raise _code_exists(to) from None
     if not renamed:
         _find(campaign_id, code)
         raise NotFound(f"Code {code} has just been renamed.")
@@ -88,7 +90,7 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
     return row
 
 
-def listed(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
+def list_codes(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
     """The campaign's codes, with their coupons. Raises `NotFound` without the campaign."""
     _require_campaign(campaign_id)
     rows = PoolCode.objects.filter(campaign_id=campaign_id).select_related("coupon")
@@ -109,7 +111,7 @@ def lock_available(*, campaign_id: int, count: int, but: Collection[str] = ()) -
     return list(rows[:count])
 
 
-def lock_these(*, campaign_id: int, codes: Collection[str]) -> set[str]:
+def lock_codes(*, campaign_id: int, codes: Collection[str]) -> set[str]:
     """Those of these codes that are available and that nobody else has locked, locked likewise."""
     # By the unique key alone: with the status in the condition an index that leads to every available
     # code looks as good.
@@ -130,7 +132,7 @@ def mark_in_flight(codes: Sequence[str]) -> None:
     PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.IN_FLIGHT)
 
 
-def give_back(codes: Sequence[str]) -> None:
+def mark_available(codes: Sequence[str]) -> None:
     """Let these codes in flight be given to others."""
     in_flight = PoolCode.objects.filter(code__in=codes, status=PoolCode.Status.IN_FLIGHT)
     in_flight.update(status=PoolCode.Status.AVAILABLE)
@@ -140,11 +142,11 @@ def _add_chunk(campaign_id: int, codes: Sequence[str]) -> list[str]:
     """Add one chunk in one transaction; returns the codes that were skipped."""
 
     def work() -> list[str]:
-        fresh, skipped = _sorted_out(codes, _taken(codes))
+        fresh, skipped = _split_new_and_existing(codes, _existing_codes(codes))
         _write(campaign_id, fresh)
         return skipped
 
-    return _settled(work)
+    return _retry_on_duplicate(work)
 
 
 def _make_chunk(campaign_id: int, count: int) -> int:
@@ -153,7 +155,7 @@ def _make_chunk(campaign_id: int, count: int) -> int:
     Among coupons somebody has to look for it; that it is in no pool, the unique key says.
     """
     codes = coupon_codes.make_several(count)
-    if _taken(codes, by=(Coupon, Confirmation)):
+    if _existing_codes(codes, by=(Coupon, Confirmation)):
         return 0
     try:
         transactions.run(lambda: _write(campaign_id, codes), transactions.ONCE)
@@ -169,7 +171,7 @@ def _write(campaign_id: int, codes: Sequence[str]) -> None:
     inserting.insert_codes(campaign_id, codes, now=clock.now())
 
 
-def _sorted_out(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[str]]:
+def _split_new_and_existing(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[str]]:
     """The codes that are new and those that are not; one that comes twice is new the first time."""
     fresh: list[str] = []
     skipped: list[str] = []
@@ -179,7 +181,7 @@ def _sorted_out(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[
     return fresh, skipped
 
 
-def _settled(work: Callable[[], T]) -> T:
+def _retry_on_duplicate(work: Callable[[], T]) -> T:
     """Run `work`; when somebody else adds the same code at once, look again and see it taken."""
     for _ in range(ATTEMPTS - 1):
         try:
@@ -189,7 +191,9 @@ def _settled(work: Callable[[], T]) -> T:
     return transactions.run(work, transactions.ONCE)
 
 
-def _taken(codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation)) -> set[str]:
+def _existing_codes(
+    codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation)
+) -> set[str]:
     """Which of these are pool codes or coupons already, or on the way to be one, of any campaign."""
     found = [table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in by]
     return set(chain.from_iterable(found))
@@ -204,7 +208,7 @@ def _find(campaign_id: int, code: str) -> PoolCode:
     return row
 
 
-def _exists(code: str) -> Rejected:
+def _code_exists(code: str) -> Rejected:
     return Rejected(f"Code {code} exists already.", code="code_exists")
 
 
@@ -213,5 +217,5 @@ def _require_campaign(campaign_id: int) -> None:
         raise NotFound(f"There is no campaign {campaign_id}.")
 
 
-def _total(campaign_id: int) -> int:
+def _codes_added(campaign_id: int) -> int:
     return Campaign.objects.values_list("codes_added", flat=True).get(pk=campaign_id)

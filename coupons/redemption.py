@@ -16,7 +16,7 @@ from shop.db import bulk_sql, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Rejected
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 
 # Written here, for orders come by the few: the ORM takes longer to compile one than the database to run it.
 FIND = """
@@ -38,23 +38,23 @@ REASONS = {
 }
 
 
-def usable(codes: Iterable[str]) -> dict[str, Coupon]:
+def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     """The coupons of these codes, with their campaigns, locked until the transaction ends.
 
     Codes that don't exist are absent. Campaigns are read and not locked: issuing doesn't wait for orders.
     """
     transactions.assert_inside()
     # Found first and locked then: never a lock on a row that may be missing.
-    campaigns = {coupon.pk: coupon.campaign for coupon in look(codes).values()}
-    coupons = _locked(campaigns) if campaigns else []
+    campaigns = {coupon.pk: coupon.campaign for coupon in read_by_code(codes).values()}
+    coupons = _lock(campaigns) if campaigns else []
     for coupon in coupons:
         coupon.campaign = campaigns[coupon.pk]
     return {coupon.code: coupon for coupon in coupons}
 
 
-def look(codes: Iterable[str]) -> dict[str, Coupon]:
+def read_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     """The same without a lock: `hold` finds out whether somebody changed them meanwhile."""
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     wanted = cells.listed(set(codes))
     if not wanted:
         return {}
@@ -69,8 +69,8 @@ def look(codes: Iterable[str]) -> dict[str, Coupon]:
     width = len(coupons.names)
     looked = {}
     for row in found:
-        coupon = coupons.made_of(row[:width])
-        coupon.campaign = campaigns.made_of(row[width:])
+        coupon = coupons.to_model(row[:width])
+        coupon.campaign = campaigns.to_model(row[width:])
         looked[coupon.code] = coupon
     return looked
 
@@ -92,7 +92,7 @@ def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int
     return min(items_amount, _face_amount(campaign, items_amount))
 
 
-def take(coupon: Coupon, *, order_id: UUID, by: Who) -> None:
+def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
     """Mark this coupon, from the caller's transaction, as the order's, in memory: `hold` writes it.
 
     Whoever asks for it next in the same batch finds it held. `by` is who orders.
@@ -110,7 +110,7 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
     transactions.assert_inside()
     if not orders:
         return
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     cases = "".join(f" WHEN {cells[coupon.pk]} THEN {cells[id]}" for coupon, id in orders.items())
     statement = HOLD.format(cases=cases, ids=cells.listed(coupon.pk for coupon in orders))
     with connection.cursor() as cursor:
@@ -127,15 +127,15 @@ def locked_row(code: str) -> Row:
     return Row(Coupon, code, column="code")
 
 
-def give_back(order_ids: Iterable[UUID]) -> int:
+def release(order_ids: Iterable[UUID]) -> int:
     """Let go of the coupons that these orders hold; returns how many. Repeating it does nothing."""
-    held = _locked_of(order_ids, Coupon.Status.HELD)
-    return _move(held, "coupon.given_back", to=Coupon.Status.ISSUED)
+    held = _lock_coupons_of_orders(order_ids, Coupon.Status.HELD)
+    return _change_status(held, "coupon.given_back", to=Coupon.Status.ISSUED)
 
 
 def held_ids(order_ids: Iterable[UUID]) -> list[int]:
     """The ids of the coupons that these orders hold, which are locked: nothing else frees them meanwhile."""
-    return _ids_of(set(order_ids), Coupon.Status.HELD)
+    return _coupon_ids(set(order_ids), Coupon.Status.HELD)
 
 
 def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> int:
@@ -143,59 +143,61 @@ def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> in
 
     `ids` are theirs from `held_ids`, where that was asked before other locks were taken.
     """
-    held = _locked_of(order_ids, Coupon.Status.HELD, ids=ids)
-    return _move(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
+    held = _lock_coupons_of_orders(order_ids, Coupon.Status.HELD, ids=ids)
+    return _change_status(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
 
 
-def give_back_redeemed(order_id: UUID, *, now: datetime) -> int:
+def reinstate(order_id: UUID, *, now: datetime) -> int:
     """Give back the coupon that a fully refunded order redeemed, unless it has expired by `now`.
 
     Returns how many that was; repeating it does nothing.
     """
-    redeemed = _locked_of([order_id], Coupon.Status.REDEEMED)
+    redeemed = _lock_coupons_of_orders([order_id], Coupon.Status.REDEEMED)
     usable_again = [coupon for coupon in redeemed if coupon.expires_at > now]
-    return _move(usable_again, "coupon.given_back", to=Coupon.Status.ISSUED)
+    return _change_status(usable_again, "coupon.given_back", to=Coupon.Status.ISSUED)
 
 
-def _locked(ids: Iterable[int]) -> list[Coupon]:
+def _lock(ids: Iterable[int]) -> list[Coupon]:
     coupons = bulk_sql.columns_of(Coupon, alias="coupon")
     statement = LOCK.format(
-        coupon=coupons.selected, ids=bulk_sql.whole_numbers(ids), for_update=bulk_sql.for_update()
+        coupon=coupons.selected, ids=bulk_sql.integer_list(ids), for_update=bulk_sql.for_update()
     )
     with connection.cursor() as cursor:
         cursor.execute(statement)
-        return [coupons.made_of(row) for row in cursor.fetchall()]
+        return [coupons.to_model(row) for row in cursor.fetchall()]
 
 
-def _locked_of(
+def _lock_coupons_of_orders(
     order_ids: Iterable[UUID], status: Coupon.Status, *, ids: Sequence[int] | None = None
 ) -> list[Coupon]:
     """These orders' coupons of that status, locked in the order of their ids."""
     transactions.assert_inside()
     wanted = set(order_ids)
-    ids = _ids_of(wanted, status) if ids is None else ids
-    coupons = _locked(ids) if ids else []
+    ids = _coupon_ids(wanted, status) if ids is None else ids
+    coupons = _lock(ids) if ids else []
     return [coupon for coupon in coupons if coupon.status == status and coupon.order_id in wanted]
 
 
-def _ids_of(order_ids: Collection[UUID], status: Coupon.Status) -> list[int]:
+def _coupon_ids(order_ids: Collection[UUID], status: Coupon.Status) -> list[int]:
     found = bulk_sql.reader(Coupon, ("id", "status")).rows_of(order_ids, column="order_id")
     return [id for id, current in found if current == status]
 
 
-def _move(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -> int:
+def _change_status(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -> int:
     """Bring these locked coupons to a status, issued ones belonging to no order. Returns how many."""
     if not coupons:
         return 0
     freed: dict[str, None] = {"order_id": None} if to == Coupon.Status.ISSUED else {}
     for coupon in coupons:
         _note(what, coupon, order_id=coupon.order_id, to=to)
-    condition = f"id IN ({bulk_sql.whole_numbers(coupon.pk for coupon in coupons)})"
-    return bulk_sql.update(Coupon, {"status": to.value, **freed}, condition=condition, cells=bulk_sql.Cells())
+    condition = f"id IN ({bulk_sql.integer_list(coupon.pk for coupon in coupons)})"
+    return bulk_sql.update(
+        Coupon, {"status": to.value, **freed}, condition=condition, cells=bulk_sql.SqlLiterals()
+    )
 
 
 def _note(
-    what: str, coupon: Coupon, *, order_id: UUID | None, to: Coupon.Status, by: Who | None = None
+    what: str, coupon: Coupon, *, order_id: UUID | None, to: Coupon.Status, by: ActorContext | None = None
 ) -> None:
     """Note it in the journal; customers learn of it by what becomes of their order."""
     journal.note(

@@ -9,9 +9,9 @@ from coupons.gate import gate
 from coupons.pool_list import pool_list
 
 
-def slot_came_back(*, campaign_id: int, user_id: int, code: str) -> None:
+def slot_released(*, campaign_id: int, user_id: int, code: str) -> None:
     """The partner refused the account's slot: it, and its code, are there for others."""
-    pool_list.put(campaign_id, code=code)
+    pool_list.return_code(campaign_id, code=code)
     gate.remove_member(campaign_id=campaign_id, user_id=user_id)
     sold_out.reopen(campaign_id)
 
@@ -25,6 +25,6 @@ def terms_changed(*, campaign_id: int) -> None:
 
 def codes_added(*, campaign_id: int) -> None:
     """The campaign's pool has new codes."""
-    pool_list.look_again(campaign_id)
+    pool_list.clear_nothing_more(campaign_id)
     gate.refresh(campaign_id=campaign_id)
     sold_out.reopen(campaign_id)

@@ -11,11 +11,11 @@ from coupons import codes, redemption
 from coupons.allocation.writes import Queued
 from coupons.campaigns import Terms
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
-from coupons.pool import Added
+from coupons.pool import AddedCodes
 from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.http import openapi
-from shop.http.validation import Amount, Id, Input, Instant, PositiveAmount, Query, Words
+from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, PositiveAmount, Query
 
 MOST_COUPONS = 10**9
 MOST_CODES_AT_ONCE = 100_000
@@ -76,7 +76,7 @@ class ChangeDiscountInput(Input):
 class CreateCampaignInput(Input):
     """Without `opens_at` it opens at once, without `closes_at` it stays open."""
 
-    name: Words
+    name: NonBlankText
     strategy: StrategyName = "group_commit"
     quantity: Quantity
     opens_at: Instant | None = None
@@ -90,7 +90,7 @@ class CreateCampaignInput(Input):
 class ChangeCampaignInput(Input):
     """Only what is given changes."""
 
-    name: Words | None = None
+    name: NonBlankText | None = None
     strategy: StrategyName | None = None
     quantity: Quantity | None = None
     opens_at: Instant | None = None
@@ -109,7 +109,7 @@ class IssueCouponInput(Input):
 
 
 class VoidCouponInput(Input):
-    reason: Words
+    reason: NonBlankText
 
 
 class AddCodesInput(Input):
@@ -276,7 +276,7 @@ def _pool_status(code: PoolCode) -> str:
     return PoolCode.Status.AVAILABLE if is_in_flight else code.status
 
 
-def added_body(added: Added) -> dict[str, Any]:
+def added_body(added: AddedCodes) -> dict[str, Any]:
     return {"added": added.added, "skipped": added.skipped, "total": added.total}
 
 
@@ -307,9 +307,11 @@ TICKET = {
     "coupon": None,
 }
 ISSUING = [
-    openapi.answered("A new coupon", 201, COUPON),
-    openapi.answered("A ticket of a queue", 202, TICKET),
-    openapi.refused("Before it opens", Rejected("Spring opens at noon.", code="campaign_not_open")),
-    openapi.refused("The last code of the pool is issued", Rejected("Spring is sold out.", code="sold_out")),
-    openapi.refused("Staff issue to an unknown account", NotFound("There is no active account 42.")),
+    openapi.response_example("A new coupon", 201, COUPON),
+    openapi.response_example("A ticket of a queue", 202, TICKET),
+    openapi.refusal_example("Before it opens", Rejected("Spring opens at noon.", code="campaign_not_open")),
+    openapi.refusal_example(
+        "The last code of the pool is issued", Rejected("Spring is sold out.", code="sold_out")
+    ),
+    openapi.refusal_example("Staff issue to an unknown account", NotFound("There is no active account 42.")),
 ]

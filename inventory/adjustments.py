@@ -15,7 +15,7 @@ def receive(*, product_id: int, quantity: int, reason: str) -> StockMovement:
     """Put goods that came in on the shelf. Raises `NotFound`, and `Invalid` unless `quantity` is positive."""
     if quantity < 1:
         raise invalid_field("quantity", "too_small", "What comes in must be at least 1.")
-    return _move(product_id=product_id, kind=StockMovement.Kind.RECEIVED, delta=quantity, reason=reason)
+    return _move_stock(product_id=product_id, kind=StockMovement.Kind.RECEIVED, delta=quantity, reason=reason)
 
 
 def adjust(*, product_id: int, delta: int, reason: str) -> StockMovement:
@@ -25,16 +25,16 @@ def adjust(*, product_id: int, delta: int, reason: str) -> StockMovement:
     it in `idempotency.once`. Raises `NotFound`; `Invalid` for a delta of 0 or beyond the bounds;
     `Rejected` `insufficient_stock` when it would cut into what is reserved or below zero.
     """
-    return _move(product_id=product_id, kind=StockMovement.Kind.ADJUSTED, delta=delta, reason=reason)
+    return _move_stock(product_id=product_id, kind=StockMovement.Kind.ADJUSTED, delta=delta, reason=reason)
 
 
-def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str) -> StockMovement:
-    _insist_on_bounds(delta)
+def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str) -> StockMovement:
+    _check_delta(delta)
 
     def move() -> StockMovement:
         product = products.lock(product_id)
         if product.available + delta < 0:
-            raise _short(product_id, requested=-delta, available=product.available)
+            raise _insufficient_stock(product_id, requested=-delta, available=product.available)
         stock_levels.change({product_id: product}, {product_id: Change(on_hand=delta)})
         movement = StockMovement.objects.create(
             product=product,
@@ -44,20 +44,20 @@ def _move(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str)
             reason=reason,
             at=clock.now(),
         )
-        stock_levels.note(movement)
+        stock_levels.note_movement(movement)
         return movement
 
     return transactions.run_or_savepoint(move, transactions.ONCE)
 
 
-def _insist_on_bounds(delta: int) -> None:
+def _check_delta(delta: int) -> None:
     if delta == 0:
         raise invalid_field("delta", "zero", "A delta of 0 changes nothing.")
     if abs(delta) > LARGEST_DELTA:
         raise invalid_field("delta", "out_of_bounds", f"At most {LARGEST_DELTA} at a time.")
 
 
-def _short(product_id: int, *, requested: int, available: int) -> Rejected:
+def _insufficient_stock(product_id: int, *, requested: int, available: int) -> Rejected:
     return Rejected(
         f"Only {available} can be taken: the rest is reserved by open orders, or isn't there.",
         code="insufficient_stock",

@@ -27,12 +27,12 @@ from inventory.adjustments import LARGEST_DELTA
 from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
-from shop.admin_site import OwnTransactions, ReadOnly
+from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import FirstcomeError, Unavailable
 from shop.http import json_format
 from shop.http.validation import LARGEST_AMOUNT
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, Keyed, Replay
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 
 UPLOAD_GONE = (
     "The file is not here, and nothing of it was imported: it was kept for an hour, or is on another server. "
@@ -101,7 +101,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Product)
-class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
+class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
     form = ProductForm
     import_form_class = ImportForm
     resource_classes = [stock_uploads.DeliveryFile]
@@ -149,7 +149,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
         try:
             response: HttpResponse = super().process_import(request, **kwargs)
         except FileNotFoundError:
-            self._say_what_became_of(
+            self._report_delivery(
                 request, stock_uploads.read_delivery_of(request.POST.get("import_file_name", ""))
             )
             return redirect("admin:inventory_product_import")
@@ -160,7 +160,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
             return TemplateResponse(request, [self.import_template_name], context)
         return response
 
-    def _say_what_became_of(self, request: HttpRequest, delivery: Delivery | None) -> None:
+    def _report_delivery(self, request: HttpRequest, delivery: Delivery | None) -> None:
         """The file of a confirmed delivery is gone."""
         if delivery is None:
             self.message_user(request, UPLOAD_GONE, level=messages.ERROR)
@@ -170,15 +170,15 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
         else:
             self.message_user(request, f"This delivery is in: {delivery.received} units received.")
 
-    def process_result(self, result: stock_uploads.Delivered, request: HttpRequest) -> HttpResponse:
+    def process_result(self, result: stock_uploads.ImportResult, request: HttpRequest) -> HttpResponse:
         """Things may have changed since the preview: then nothing was imported, and this says why."""
-        wrong = stock_uploads.told(result)
+        wrong = stock_uploads.error_sentences(result)
         if not wrong:
             return super().process_result(result, request)
         self.message_user(request, f"Nothing was imported. {' '.join(wrong)}", level=messages.ERROR)
         return redirect("admin:inventory_product_import")
 
-    def add_success_message(self, result: stock_uploads.Delivered, request: HttpRequest) -> None:
+    def add_success_message(self, result: stock_uploads.ImportResult, request: HttpRequest) -> None:
         done = result.imported
         products_told = f"{done.created} products created, {done.changed} changed"
         repeated = " All of it was in before; nothing came in again." if done.is_repeat else ""
@@ -235,7 +235,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, OwnTransactions):
 
 
 @admin.register(StockMovement)
-class StockMovementAdmin(ReadOnly, ModelAdmin):
+class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
     list_select_related = ["product"]
     list_filter = ["kind", "at"]
@@ -257,7 +257,7 @@ class ProgressFilter(admin.SimpleListFilter):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnly, ModelAdmin):
+class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
     """How far each is: one that is not finished goes on when it is run, or confirmed, again."""
 
     list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
@@ -270,13 +270,13 @@ class DeliveryAdmin(ReadOnly, ModelAdmin):
 def _move_once(request: HttpRequest, product_id: int, asked: dict[str, Any]) -> StockMovement | Replay:
     """Move stock as the form asks, under the form's id."""
     kind, delta, reason = asked["kind"], asked["delta"], asked["reason"]
-    call = Keyed(
+    call = KeyedCall(
         account_id=int(str(request.user.pk)),
         key_hash=recorded_answers.key_hash(f"move stock {asked['movement_id']}"),
         fingerprint=recorded_answers.key_hash(f"{product_id} {kind} {delta} {reason}"),
         answer=lambda movement: Answer(201, json_format.dump(schemas.movement_body(movement))),
     )
-    return recorded_answers.once(call, lambda: _move(product_id, kind, delta, reason))
+    return recorded_answers.run_once(call, lambda: _move(product_id, kind, delta, reason))
 
 
 def _move(product_id: int, kind: str, delta: int, reason: str) -> StockMovement:

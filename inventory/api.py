@@ -7,8 +7,8 @@ from inventory import adjustments, products, schemas
 from inventory.models import StockMovement
 from inventory.products import Availability
 from shop.http import json_format, keyed_calls, openapi
-from shop.http.pagination import page
-from shop.http.permissions import is_staff_with, staff_may
+from shop.http.pagination import paginate
+from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import recorded_answers
@@ -35,7 +35,7 @@ class Products(View):
             with_availability=asked.availability,
             include_inactive=_sees_inactive(request),
         )
-        return page(request, found, schemas.product_body, ordering="id")
+        return paginate(request, found, schemas.product_body, ordering="id")
 
     @extend_schema(
         summary="Create a product (staff)",
@@ -44,7 +44,7 @@ class Products(View):
         responses={201: schemas.ProductBody} | STAFF_ONLY | openapi.refusals({409: ["sku_exists"]}),
     )
     def post(self, request: Request) -> Response:
-        staff_may(request, "inventory.add_product")
+        require_staff_permission(request, "inventory.add_product")
         asked = read(schemas.CreateProductInput, request)
         product = products.create(**asked.model_dump())
         address = f"{request.path}/{product.id}"
@@ -69,7 +69,7 @@ class OneProduct(View):
         responses={200: schemas.ProductBody} | STAFF_ONLY | openapi.refusals({409: ["sku_exists"]}),
     )
     def patch(self, request: Request, product_id: int) -> Response:
-        staff_may(request, "inventory.change_product")
+        require_staff_permission(request, "inventory.change_product")
         asked = read(schemas.ChangeProductInput, request)
         product = products.change(product_id=product_id, **asked.model_dump(exclude_none=True))
         return Response(schemas.product_body(product))
@@ -85,14 +85,14 @@ class StockAdjustments(View):
         | openapi.refusals({409: ["insufficient_stock"]}),
     )
     def post(self, request: Request, product_id: int) -> Response:
-        staff_may(request, "inventory.add_stockmovement")
-        call = keyed_calls.keyed(request, _created)
+        require_staff_permission(request, "inventory.add_stockmovement")
+        call = keyed_calls.read_keyed_call(request, _created)
         asked = read(schemas.AdjustStockInput, request)
 
         def adjust() -> StockMovement:
             return adjustments.adjust(product_id=product_id, delta=asked.delta, reason=asked.reason)
 
-        outcome = keyed_calls.perform(call, lambda: recorded_answers.once(call, adjust))
+        outcome = keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, adjust))
         return keyed_calls.respond_recorded(call, outcome)
 
 
@@ -102,7 +102,7 @@ class Stock(View):
         responses={200: schemas.StockBody} | STAFF_ONLY,
     )
     def get(self, request: Request, product_id: int) -> Response:
-        staff_may(request, "inventory.view_product")
+        require_staff_permission(request, "inventory.view_product")
         return Response(schemas.stock_body(products.get(product_id=product_id, include_inactive=True)))
 
 
@@ -113,9 +113,9 @@ class StockMovements(View):
         responses={200: openapi.Page[schemas.StockMovementBody]} | STAFF_ONLY,
     )
     def get(self, request: Request, product_id: int) -> Response:
-        staff_may(request, "inventory.view_stockmovement")
+        require_staff_permission(request, "inventory.view_stockmovement")
         product = products.get(product_id=product_id, include_inactive=True)
-        return page(request, product.movements.all(), schemas.movement_body)
+        return paginate(request, product.movements.all(), schemas.movement_body)
 
 
 def _created(movement: StockMovement) -> Answer:
@@ -123,4 +123,4 @@ def _created(movement: StockMovement) -> Answer:
 
 
 def _sees_inactive(request: Request) -> bool:
-    return is_staff_with(request, "inventory.view_product")
+    return has_staff_permission(request, "inventory.view_product")

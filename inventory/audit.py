@@ -4,7 +4,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from inventory.models import Delivery, Product, StockMovement
-from shop.operations.audit_report import OFFENDERS_TOLD, LawReport, report
+from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
 
 
 def audit() -> list[LawReport]:
@@ -15,7 +15,7 @@ def audit() -> list[LawReport]:
 def reserved_is_within_on_hand() -> LawReport:
     """L4: 0 ≤ reserved ≤ on hand. Offenders are product ids."""
     broken = Product.objects.filter(Q(reserved__lt=0) | Q(reserved__gt=F("on_hand")))
-    return report("L4", Product.objects.count(), _told(broken))
+    return report("L4", Product.objects.count(), _offender_ids(broken))
 
 
 def on_hand_is_the_sum_of_movements() -> LawReport:
@@ -25,7 +25,7 @@ def on_hand_is_the_sum_of_movements() -> LawReport:
     """
     moved = Product.objects.annotate(moved=Coalesce(Sum("movements__delta"), 0))
     broken = moved.exclude(on_hand=F("moved"))
-    return report("L5", Product.objects.count(), _told(broken))
+    return report("L5", Product.objects.count(), _offender_ids(broken))
 
 
 def each_delivery_came_in_once() -> LawReport:
@@ -35,9 +35,9 @@ def each_delivery_came_in_once() -> LawReport:
     """
     moved = StockMovement.objects.filter(delivery__isnull=False).values("delivery_id", "delivery__received")
     broken = moved.annotate(moved=Sum("delta")).exclude(moved=F("delivery__received")).order_by("delivery_id")
-    offenders = broken.values_list("delivery_id", flat=True)[:OFFENDERS_TOLD]
+    offenders = broken.values_list("delivery_id", flat=True)[:OFFENDERS_REPORTED]
     return report("L8", Delivery.objects.count(), offenders)
 
 
-def _told(products: "QuerySet[Product]") -> "QuerySet[Product, int]":
-    return products.order_by("id").values_list("id", flat=True)[:OFFENDERS_TOLD]
+def _offender_ids(products: "QuerySet[Product]") -> "QuerySet[Product, int]":
+    return products.order_by("id").values_list("id", flat=True)[:OFFENDERS_REPORTED]

@@ -27,7 +27,7 @@ def unfinished(deliveries: list[Delivery]) -> Finding:
     """What is said of these, the oldest first."""
     if not deliveries:
         return ok("unfinished deliveries", "none")
-    named = [_in_words(delivery) for delivery in deliveries[:MOST_NAMED]]
+    named = [_describe(delivery) for delivery in deliveries[:MOST_NAMED]]
     more = [f"and {len(deliveries) - MOST_NAMED} more"] if len(deliveries) > MOST_NAMED else []
     return warning(
         "unfinished deliveries",
@@ -37,5 +37,5 @@ def unfinished(deliveries: list[Delivery]) -> Finding:
     )
 
 
-def _in_words(delivery: Delivery) -> str:
+def _describe(delivery: Delivery) -> str:
     return f"{delivery.pk} ({delivery.reason}), {delivery.rows_done} of {delivery.rows_total} rows"

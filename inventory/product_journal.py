@@ -5,20 +5,20 @@ from typing import Any
 
 from inventory.models import Product
 from shop.events import journal
-from shop.events.journal import Line
+from shop.events.journal import NewJournalLine
 
 TERMS = ("sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account")
 
 
-def created(product: Product) -> Line:
+def created(product: Product) -> NewJournalLine:
     """The line of a new product, to be noted in the transaction that makes it."""
     after = {name: getattr(product, name) for name in TERMS}
-    return journal.line(what="product.created", subject=f"product {product.pk}", after=after)
+    return journal.build_line(what="product.created", subject=f"product {product.pk}", after=after)
 
 
-def changed(product_id: int, changes: Mapping[str, tuple[Any, Any]]) -> Line:
+def changed(product_id: int, changes: Mapping[str, tuple[Any, Any]]) -> NewJournalLine:
     """The line of a product whose fields were one thing and are another."""
-    return journal.line(
+    return journal.build_line(
         what="product.changed",
         subject=f"product {product_id}",
         before={name: before for name, (before, _) in changes.items()},

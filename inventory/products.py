@@ -126,7 +126,7 @@ def change(
         # An order that read price or limit without a lock has to read them again.
         product.version += 1
         product.save(update_fields=[*changes, "version"])
-        stock_levels.publish_once_committed([product])
+        stock_levels.publish_on_commit([product])
         return product
 
     return _with_unique_sku(update, sku)

@@ -35,9 +35,9 @@ def lock(product_ids: Iterable[int]) -> dict[int, Stock]:
     return stock_levels.lock_stock(product_ids)
 
 
-def look(product_ids: Iterable[int]) -> dict[int, Stock]:
+def read(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same without a lock: `save` finds out whether somebody changed them meanwhile."""
-    return stock_levels.look(product_ids)
+    return stock_levels.read_stock(product_ids)
 
 
 def locked_row(product_id: int) -> Row:
@@ -71,16 +71,16 @@ def insufficient(short: Sequence[dict[str, int]]) -> Rejected:
     return Rejected(f"Not enough in stock: {names}.", code="insufficient_stock", items=short)
 
 
-def take(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+def reserve(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     """Reserve all lines or none, in memory: `stock` comes from `lock` or `look`, and `save` writes it.
 
     Raises what `check` raises; then nothing has changed.
     """
     check(stock, lines)
-    take_checked(stock, lines)
+    reserve_checked(stock, lines)
 
 
-def take_checked(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+def reserve_checked(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     """The same for lines that `check` has just let pass."""
     for line in lines:
         stock[line.product_id].newly_reserved += line.quantity
@@ -116,15 +116,15 @@ def release(lines: Sequence[Line]) -> None:
 
 def sell(orders: Mapping[UUID, Sequence[Line]]) -> None:
     """Turn the reserved lines of these orders into sold ones, with a movement for each."""
-    _move(orders, kind=StockMovement.Kind.SOLD, each=Change(on_hand=-1, reserved=-1), reason="")
+    _move_stock(orders, kind=StockMovement.Kind.SOLD, each=Change(on_hand=-1, reserved=-1), reason="")
 
 
-def put_back(orders: Mapping[UUID, Sequence[Line]], reason: str) -> None:
+def restock(orders: Mapping[UUID, Sequence[Line]], reason: str) -> None:
     """Put returned lines of these orders back on the shelf, with a movement for each."""
-    _move(orders, kind=StockMovement.Kind.RETURNED, each=Change(on_hand=1), reason=reason)
+    _move_stock(orders, kind=StockMovement.Kind.RETURNED, each=Change(on_hand=1), reason=reason)
 
 
-def _move(
+def _move_stock(
     orders: Mapping[UUID, Sequence[Line]], *, kind: StockMovement.Kind, each: Change, reason: str
 ) -> None:
     """Change the levels by `each` for every single unit, and append a movement for every line."""
@@ -152,7 +152,7 @@ def _move(
                     at=now,
                 )
             )
-    stock_levels.write(moved)
+    stock_levels.write_movements(moved)
 
 
 def _quantities(lines: Iterable[Line]) -> Counter[int]:

@@ -12,7 +12,7 @@ from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
 from shop.http import openapi
-from shop.http.validation import Amount, Input, Query, Words
+from shop.http.validation import Amount, Input, NonBlankText, Query
 
 
 def _not_zero(delta: int) -> int:
@@ -26,7 +26,9 @@ SKU_PATTERN = r"^[!-~]+$"
 Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
 openapi.declare_members(
     "insufficient_stock",
-    items=openapi.rows(product=openapi.INTEGER, requested=openapi.INTEGER, available=openapi.INTEGER)
+    items=openapi.array_of_objects(
+        product=openapi.INTEGER, requested=openapi.INTEGER, available=openapi.INTEGER
+    )
     | {"description": "each product that is short."},
 )
 openapi.declare_members(
@@ -45,7 +47,7 @@ Delta = Annotated[
 
 class CreateProductInput(Input):
     sku: Sku
-    name: Words
+    name: NonBlankText
     price: Amount
     is_active: bool = True
     low_stock_threshold: Threshold | None = None
@@ -56,7 +58,7 @@ class ChangeProductInput(Input):
     """Only what is given changes; a threshold or a limit is removed on the operators' page."""
 
     sku: Sku | None = None
-    name: Words | None = None
+    name: NonBlankText | None = None
     price: Amount | None = None
     is_active: bool | None = None
     low_stock_threshold: Threshold | None = None
@@ -65,7 +67,7 @@ class ChangeProductInput(Input):
 
 class AdjustStockInput(Input):
     delta: Delta
-    reason: Words
+    reason: NonBlankText
 
 
 class FindProductsQuery(Query):

@@ -39,7 +39,7 @@ class Change:
     reserved: int = 0
 
 
-NOTHING = Change()
+NO_CHANGE = Change()
 
 
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
@@ -52,16 +52,16 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same as plain rows, for orders: making objects of the model took longer than reading them."""
     transactions.assert_inside()
-    return _stock(product_ids, bulk_sql.for_update())
+    return _read_rows(product_ids, bulk_sql.for_update())
 
 
-def look(product_ids: Iterable[int]) -> dict[int, Stock]:
+def read_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
     """The same without a lock: others may change them, and `change` has to look whether they did."""
-    return _stock(product_ids, "")
+    return _read_rows(product_ids, "")
 
 
-def _stock(product_ids: Iterable[int], for_update: str) -> dict[int, Stock]:
-    ids = bulk_sql.whole_numbers(set(product_ids))
+def _read_rows(product_ids: Iterable[int], for_update: str) -> dict[int, Stock]:
+    ids = bulk_sql.integer_list(set(product_ids))
     if not ids:
         return {}
     with connection.cursor() as cursor:
@@ -78,22 +78,22 @@ def change(
     `transactions.ChangedMeanwhile` when one of the rows is not as it was read.
     """
     transactions.assert_inside()
-    ids = sorted(id for id, one in changes.items() if one != NOTHING)
+    ids = sorted(id for id, one in changes.items() if one != NO_CHANGE)
     for start in range(0, len(ids), ROWS_PER_STATEMENT):
-        _write(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
+        _update_levels(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
     for id in ids:
-        _follow(stock[id], changes[id])
-    publish_once_committed([stock[id] for id in ids])
+        _apply_to_copy(stock[id], changes[id])
+    publish_on_commit([stock[id] for id in ids])
 
 
-def publish_once_committed(products: Sequence[Product | Stock]) -> None:
+def publish_on_commit(products: Sequence[Product | Stock]) -> None:
     """Have the mirror show these products, as they are here, when the transaction is committed."""
     if products and mirror.is_used():
         states = [mirror.state(product) for product in products]
         transaction.on_commit(partial(mirror.publish, states))
 
 
-def _write(
+def _update_levels(
     ids: Sequence[int],
     stock: Mapping[int, Product | Stock],
     changes: Mapping[int, Change],
@@ -102,15 +102,15 @@ def _write(
 ) -> None:
     columns: list[str] = []
     for name in ("on_hand", "reserved"):
-        alike = _alike(ids, changes, name).items()
+        alike = _group_by_delta(ids, changes, name).items()
         if alike:
             cases = "".join(
-                CASE.format(ids=bulk_sql.whole_numbers(some), delta=delta) for delta, some in alike
+                CASE.format(ids=bulk_sql.integer_list(some), delta=delta) for delta, some in alike
             )
             columns.append(COLUMN.format(name=name, cases=cases))
-    statement = CHANGE.format(columns=", ".join(columns), ids=bulk_sql.whole_numbers(ids))
+    statement = CHANGE.format(columns=", ".join(columns), ids=bulk_sql.integer_list(ids))
     if is_locked:
-        bulk_sql.write(statement)
+        bulk_sql.execute_deferred(statement)
         return
     statement += UNCHANGED.format(cases="".join(f" WHEN {id:d} THEN {stock[id].version:d}" for id in ids))
     with connection.cursor() as cursor:
@@ -119,7 +119,7 @@ def _write(
             raise transactions.ChangedMeanwhile("Somebody else changed the stock since it was read.")
 
 
-def _alike(ids: Sequence[int], changes: Mapping[int, Change], name: str) -> dict[int, list[int]]:
+def _group_by_delta(ids: Sequence[int], changes: Mapping[int, Change], name: str) -> dict[int, list[int]]:
     """The products by how much this level of theirs changes, where it does."""
     alike: dict[int, list[int]] = defaultdict(list)
     for id in ids:
@@ -129,7 +129,7 @@ def _alike(ids: Sequence[int], changes: Mapping[int, Change], name: str) -> dict
     return alike
 
 
-def _follow(product: Product | Stock, change: Change) -> None:
+def _apply_to_copy(product: Product | Stock, change: Change) -> None:
     """Keep the copy in step with its row, and note when the change made the product scarce."""
     before = product.on_hand - product.reserved
     product.on_hand += change.on_hand
@@ -164,15 +164,15 @@ MOVEMENTS_PER_STATEMENT = 1_000
 MOVEMENTS = bulk_sql.Table(StockMovement, MovementRow._fields)
 
 
-def write(movements: Sequence[MovementRow]) -> None:
+def write_movements(movements: Sequence[MovementRow]) -> None:
     """Append these movements to their products' histories, inside the caller's transaction."""
     for start in range(0, len(movements), MOVEMENTS_PER_STATEMENT):
         bulk_sql.insert(MOVEMENTS, movements[start : start + MOVEMENTS_PER_STATEMENT])
     for movement in movements:
-        note(movement)
+        note_movement(movement)
 
 
-def note(movement: StockMovement | MovementRow) -> None:
+def note_movement(movement: StockMovement | MovementRow) -> None:
     """Note a movement in the journal; customers learn of it by what becomes of their order."""
     journal.note(
         what=f"stock.{movement.kind}",

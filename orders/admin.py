@@ -15,7 +15,7 @@ from orders import cancellation, tasks
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.saga import admin_pages, operator_actions, status
 from orders.saga.admin_pages import ReasonForm
-from shop.admin_site import ReadOnly
+from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.operations import dispatch
@@ -24,7 +24,7 @@ from shop.operations import dispatch
 OPERATE = ["operate"]
 
 
-class OrderLineInline(ReadOnly, TabularInline):
+class OrderLineInline(ReadOnlyMixin, TabularInline):
     model = OrderLine
     fields = [
         "sku",
@@ -37,7 +37,7 @@ class OrderLineInline(ReadOnly, TabularInline):
     ]
 
 
-class RefundInline(ReadOnly, TabularInline):
+class RefundInline(ReadOnlyMixin, TabularInline):
     model = Refund
     fields = ["id", "status", "amount", "points_amount", "card_amount", "reason", "created_at"]
     readonly_fields = ["id"]
@@ -45,12 +45,12 @@ class RefundInline(ReadOnly, TabularInline):
     show_change_link = True
 
 
-class RefundLineInline(ReadOnly, TabularInline):
+class RefundLineInline(ReadOnlyMixin, TabularInline):
     model = RefundLine
     fields = ["line", "quantity", "amount"]
 
 
-class SagaLogInline(ReadOnly, TabularInline):
+class SagaLogInline(ReadOnlyMixin, TabularInline):
     model = SagaLog
     fields = ["at", "step", "direction", "event", "attempt", "detail", "reference"]
     ordering = ["at", "id"]
@@ -66,11 +66,11 @@ class Overdue(admin.SimpleListFilter):
         return [("overdue", "Overdue: unpaid, and not expired")]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Order]") -> "QuerySet[Order]":
-        return queryset.filter(cancellation.overdue()) if self.value() == "overdue" else queryset
+        return queryset.filter(cancellation.is_overdue()) if self.value() == "overdue" else queryset
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnly, ModelAdmin):
+class OrderAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = [
         "id",
         "account",
@@ -102,7 +102,7 @@ class OrderAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(OrderLine)
-class OrderLineAdmin(ReadOnly, ModelAdmin):
+class OrderLineAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["order", "sku", "name", "quantity", "line_amount"]
     search_fields = ["sku", "order__id"]
     ordering = ["-id"]
@@ -110,7 +110,7 @@ class OrderLineAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Refund)
-class RefundAdmin(ReadOnly, ModelAdmin):
+class RefundAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = [
         "id",
         "order",
@@ -129,7 +129,7 @@ class RefundAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(RefundLine)
-class RefundLineAdmin(ReadOnly, ModelAdmin):
+class RefundLineAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["refund", "line", "quantity", "amount"]
     list_select_related = ["line"]
     search_fields = ["refund__id", "line__sku"]
@@ -138,7 +138,7 @@ class RefundLineAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Saga)
-class SagaAdmin(ReadOnly, ModelAdmin):
+class SagaAdmin(ReadOnlyMixin, ModelAdmin):
     """Sagas are read, and operators step in where one doesn't end by itself (`operator_actions`)."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
@@ -175,15 +175,15 @@ class SagaAdmin(ReadOnly, ModelAdmin):
 
     @display(description="at")
     def step(self, saga: Saga) -> str:
-        return admin_pages.step_of(saga)
+        return admin_pages.current_step_text(saga)
 
     @display(description="order")
     def order(self, saga: Saga) -> str:
-        return admin_pages.order_of(saga)
+        return admin_pages.order_link(saga)
 
     @display(description="who stepped in")
     def operators(self, saga: Saga) -> str:
-        return admin_pages.operators_of(saga)
+        return admin_pages.operator_actions_list(saga)
 
     @action(description="Retry", icon="refresh", permissions=OPERATE, dialog=admin_pages.RETRY)
     def retry(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
@@ -206,7 +206,7 @@ class SagaAdmin(ReadOnly, ModelAdmin):
             raise Http404
         asked = {name: form.cleaned_data[name] for name in form.fields if name in ("reason", "reference")}
         try:
-            saga = work(saga_id=saga.id, by=journal.who(), **asked)
+            saga = work(saga_id=saga.id, by=journal.current_actor(), **asked)
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
@@ -217,7 +217,7 @@ class SagaAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(SagaLog)
-class SagaLogAdmin(ReadOnly, ModelAdmin):
+class SagaLogAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["at", "saga", "step", "direction", "event", "attempt", "detail"]
     list_filter = ["step", "direction", "event"]
     search_fields = ["saga__id"]

@@ -15,9 +15,9 @@ from inventory.reservations import Line
 from orders import cancellation, examples, responses, selectors, tasks
 from orders.models import Order, Refund
 from orders.payment import card_limits, paying, payment_status, refunding, top_ups
-from orders.payment.payment_status import Begin, IsAttempted, Read, never
+from orders.payment.payment_status import EnqueueSaga, IsAttempted, ReadAnswers, never_attempted
 from orders.placement import checkout
-from orders.placement.decisions import Wish
+from orders.placement.decisions import OrderRequest
 from orders.placement.strategies.group_commit import is_stalled
 from orders.saga import backlog
 from orders.schemas import (
@@ -38,16 +38,16 @@ from orders.schemas import (
 from payments.api import ListPayments
 from payments.models import Payment
 from payments.schemas import PaymentBody, TopUpInput
-from shop.concurrency.event_loop import decided, in_thread
+from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import NotAuthenticated, Overloaded, Throttled, Unavailable
 from shop.events import journal
 from shop.http import keyed_calls, openapi, prefer
-from shop.http.pagination import page
-from shop.http.permissions import is_staff_with, staff_may
+from shop.http.pagination import paginate
+from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import claims
-from shop.idempotency.recorded_answers import Answer, Keyed, Replay
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.operations import dispatch
 from shop.rates import rate_limits
 from shop.rates.rate_limits import RateLimit
@@ -84,12 +84,12 @@ class Orders(View):
     def get(self, request: Request) -> Response:
         """Own orders, newest first; staff see everybody's."""
         asked = read_query(OrdersQuery, request)
-        orders = selectors.visible(account_id=_whose(request, "orders.view_order"))
+        orders = selectors.visible_orders(account_id=_allowed_account_id(request, "orders.view_order"))
         if asked.status:
             orders = selectors.with_status(orders, asked.status)
         if asked.user:
             orders = orders.filter(account_id=asked.user)
-        return page(request, orders, _shown)
+        return paginate(request, orders, _render_order)
 
     @extend_schema(
         request=PlaceOrderInput,
@@ -108,38 +108,40 @@ class Orders(View):
         409 `insufficient_points` where the wallet doesn't hold them. A card token that the gateway doesn't
         know is a declined payment: 402 with the `failure.code` `unknown_token`.
         """
-        return await _answered(await self._start(request))
+        return await _wait_and_respond(await self._start(request))
 
-    async def _start(self, request: Request) -> "Response | _Begun":
-        call = keyed_calls.keyed(request, responses.of_placed)
+    async def _start(self, request: Request) -> "Response | _PaymentInProgress":
+        call = keyed_calls.read_keyed_call(request, responses.placed_order_answer)
         asked = read(PlaceOrderInput, request)
-        wish = Wish(
+        order_request = OrderRequest(
             account_id=call.account_id,
-            lines=_lines(asked.items),
+            lines=_to_lines(asked.items),
             coupon_code=asked.coupon,
             points_amount=asked.points_amount,
             token=asked.payment.token if asked.payment else None,
             keyed=call,
-            by=journal.who(),
+            by=journal.current_actor(),
         )
 
         async def place() -> Any:
             if asked.payment:
                 await _wait_for_capacity(call)
-            return await keyed_calls.perform_together(call, lambda: _placed(wish))
+            return await keyed_calls.perform_in_batch(call, lambda: _place_order(order_request))
 
-        outcome = await _counted(request, call, rate_limits.ORDERS, place, is_charged=bool(wish.token))
+        outcome = await _run_rate_limited(
+            request, call, rate_limits.ORDERS, place, is_charged=bool(order_request.token)
+        )
         if isinstance(outcome, Replay):
-            return await _replayed(request, call, outcome, _order_answers)
+            return await _respond_to_replay(request, call, outcome, _read_order_answers)
         if outcome.answer:
             return keyed_calls.respond(outcome.answer, is_replay=False)
         assert outcome.started
-        return _Begun(
+        return _PaymentInProgress(
             call,
             outcome.order.id,
-            _order_answers,
-            responses.of_begun(outcome),
-            begin=partial(dispatch.enqueue_together, tasks.advance, str(outcome.started.saga.id)),
+            _read_order_answers,
+            responses.paying_order_answer(outcome),
+            begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
             seconds=_preferred_seconds(request) or 0,
         )
 
@@ -148,15 +150,15 @@ class OneOrder(View):
     @extend_schema(responses={200: OrderBody} | openapi.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """One order."""
-        return Response(_shown(_found(request, order_id)))
+        return Response(_render_order(_get_order(request, order_id)))
 
 
 class OrderTimeline(View):
     @extend_schema(responses={200: TimelineBody} | openapi.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """Every step and compensation of the order's payment, oldest first."""
-        order = _found(request, order_id)
-        for_staff = is_staff_with(request, "orders.view_order")
+        order = _get_order(request, order_id)
+        for_staff = has_staff_permission(request, "orders.view_order")
         lines = selectors.timeline(order.id, for_staff=for_staff)
         return Response({"results": [event_body(line, for_staff=for_staff) for line in lines]})
 
@@ -168,10 +170,10 @@ class CancelOrder(View):
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         """Cancel an order that awaits payment; again is the same again."""
-        account_id = _whose(request, "orders.change_order")
+        account_id = _allowed_account_id(request, "orders.change_order")
         read(Nothing, request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
-        return Response(_shown(selectors.one(order_id=order_id, account_id=account_id)))
+        return Response(_render_order(selectors.get_order(order_id=order_id, account_id=account_id)))
 
 
 class OrderRefunds(View):
@@ -181,8 +183,10 @@ class OrderRefunds(View):
     )
     def get(self, request: Request, order_id: UUID) -> Response:
         """The order's refunds, newest first; staff see those of everybody's orders."""
-        found = selectors.refunds(order_id=order_id, account_id=_whose(request, "orders.view_refund"))
-        return page(request, found, _refund_shown)
+        found = selectors.refunds(
+            order_id=order_id, account_id=_allowed_account_id(request, "orders.view_refund")
+        )
+        return paginate(request, found, _render_refund)
 
     @extend_schema(
         request=RefundInput,
@@ -207,18 +211,18 @@ class OrderRefunds(View):
         leave. An order that is not paid is 409 `nothing_to_refund`; a product of which less is left, or none
         because it is not in the order, is 409 `refund_exceeds_order`.
         """
-        staff_may(request, "orders.add_refund")
-        call = keyed_calls.keyed(request, responses.of_begun_refund)
+        require_staff_permission(request, "orders.add_refund")
+        call = keyed_calls.read_keyed_call(request, responses.refund_answer)
         asked = read(RefundInput, request)
-        items = None if asked.items is None else _lines(asked.items)
-        outcome = keyed_calls.perform(
+        items = None if asked.items is None else _to_lines(asked.items)
+        outcome = keyed_calls.perform_blocking(
             call,
-            lambda: refunding.begin(
+            lambda: refunding.start_refund(
                 order_id=order_id, wanted=items, reason=asked.reason, restock=asked.restock, keyed=call
             ),
         )
         if not isinstance(outcome, Replay):
-            dispatch.enqueue_together(tasks.advance, str(outcome.saga_id))
+            dispatch.enqueue_batched(tasks.advance, str(outcome.saga_id))
         return keyed_calls.respond_recorded(call, outcome)
 
 
@@ -246,10 +250,10 @@ class Payments(ListPayments):
 
         Somebody else's is 404 `not_found` for staff too, who may see it and cancel it, but not pay it.
         """
-        return await _answered(await self._start(request))
+        return await _wait_and_respond(await self._start(request))
 
-    async def _start(self, request: Request) -> "Response | _Begun":
-        call = keyed_calls.keyed(request, responses.later)
+    async def _start(self, request: Request) -> "Response | _PaymentInProgress":
+        call = keyed_calls.read_keyed_call(request, responses.answered_later)
         asked = read(PayInput, request)
 
         async def pay() -> Any:
@@ -261,16 +265,18 @@ class Payments(ListPayments):
                 ),
             )
 
-        outcome = await _counted(request, call, rate_limits.PAYMENTS, pay, is_charged=bool(asked.token))
+        outcome = await _run_rate_limited(
+            request, call, rate_limits.PAYMENTS, pay, is_charged=bool(asked.token)
+        )
         if isinstance(outcome, Replay):
-            return await _replayed(request, call, outcome, _payment_answers)
+            return await _respond_to_replay(request, call, outcome, _read_payment_answers)
         payment = outcome.started.payment
-        return _Begun(
+        return _PaymentInProgress(
             call,
             payment.id,
-            _payment_answers,
-            responses.of_payment(payment),
-            begin=partial(dispatch.enqueue_together, tasks.advance, str(outcome.started.saga.id)),
+            _read_payment_answers,
+            responses.payment_answer(payment),
+            begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
             seconds=_preferred_seconds(request) or 0,
         )
 
@@ -299,10 +305,10 @@ class TopUps(View):
         Both 201 and 202 have the payment as their body and `Location`: `card_amount` is what is charged, and
         `order` is null. Without `Prefer` the answer comes after the first attempt at the gateway.
         """
-        return await _answered(await self._start(request))
+        return await _wait_and_respond(await self._start(request))
 
-    async def _start(self, request: Request) -> "Response | _Begun":
-        call = keyed_calls.keyed(request, responses.later)
+    async def _start(self, request: Request) -> "Response | _PaymentInProgress":
+        call = keyed_calls.read_keyed_call(request, responses.answered_later)
         asked = read(TopUpInput, request)
 
         async def start() -> Any:
@@ -314,16 +320,16 @@ class TopUps(View):
                 ),
             )
 
-        outcome = await _counted(request, call, rate_limits.TOP_UPS, start, is_charged=True)
+        outcome = await _run_rate_limited(request, call, rate_limits.TOP_UPS, start, is_charged=True)
         if isinstance(outcome, Replay):
-            return await _replayed(request, call, outcome, _payment_answers)
+            return await _respond_to_replay(request, call, outcome, _read_payment_answers)
         seconds, payment_id = _preferred_seconds(request), outcome.payment.id
-        begun = _Begun(
+        begun = _PaymentInProgress(
             call,
             payment_id,
-            _payment_answers,
-            responses.of_payment(outcome.payment),
-            begin=partial(dispatch.enqueue_together, tasks.advance, str(outcome.saga_id)),
+            _read_payment_answers,
+            responses.payment_answer(outcome.payment),
+            begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.saga_id)),
             seconds=seconds or 0,
         )
         if seconds is not None:
@@ -332,44 +338,53 @@ class TopUps(View):
         return replace(
             begun,
             seconds=settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS,
-            is_attempted=lambda: in_thread(top_ups.is_attempted, payment_id),
+            is_attempted=lambda: run_in_thread(top_ups.is_attempted, payment_id),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class _PaymentInProgress:
     """A call whose payment is durable, and all that its answer needs: what waits for it keeps no more."""
 
-    call: Keyed
+    call: KeyedCall
     subject_id: UUID
-    read: Read
+    read: ReadAnswers
     answer: Answer
-    begin: Begin
+    begin: EnqueueSaga
     seconds: float
-    is_attempted: IsAttempted = never
+    is_attempted: IsAttempted = never_attempted
 
 
-async def _placed(wish: Wish) -> Any:
+async def _place_order(order_request: OrderRequest) -> Any:
     """Place an order in the batch of this process, or in a thread where the strategy in force needs one."""
     batcher = checkout.batcher()
     if batcher is None:
-        return await in_thread(checkout.place, wish, group="place", owner=wish.account_id)
+        return await run_in_thread(
+            checkout.place, order_request, group="place", owner=order_request.account_id
+        )
     if is_stalled():
-        await in_thread(claims.require, wish.keyed.claim, owner=wish.account_id)
-    return await decided(batcher, wish)
+        await run_in_thread(
+            claims.acquire_or_raise, order_request.keyed.claim, owner=order_request.account_id
+        )
+    return await submit_to_batcher(batcher, order_request)
 
 
-async def _wait_for_capacity(call: Keyed) -> None:
+async def _wait_for_capacity(call: KeyedCall) -> None:
     """Hold a call that starts a payment while the workers are behind; a repeat starts none.
 
     Raises `Overloaded` and `KeyReused`.
     """
-    if await backlog.is_behind() and await keyed_calls.find(call) is None:
+    if await backlog.is_behind() and await keyed_calls.find_replay(call) is None:
         await backlog.wait_for_capacity()
 
 
-async def _counted(
-    request: Request, call: Keyed, limit: RateLimit, work: Callable[[], Awaitable[Any]], *, is_charged: bool
+async def _run_rate_limited(
+    request: Request,
+    call: KeyedCall,
+    limit: RateLimit,
+    work: Callable[[], Awaitable[Any]],
+    *,
+    is_charged: bool,
 ) -> Any:
     """The outcome of `work`, counted as a call of the account; staff and repeats are not.
 
@@ -385,59 +400,65 @@ async def _counted(
         return counting.outcome
 
     try:
-        return await (card_limits.counted(call.account_id, counted) if is_charged else counted())
+        return await (card_limits.run_limited(call.account_id, counted) if is_charged else counted())
     except Throttled:
-        known = await keyed_calls.find(call)
+        known = await keyed_calls.find_replay(call)
         if known is None:
             raise
         return known
 
 
-def _whose(request: Request, permission: str) -> int | None:
+def _allowed_account_id(request: Request, permission: str) -> int | None:
     """Whose orders the caller may touch: their own, or everybody's (None) for staff with `permission`."""
     if not request.user.is_authenticated:
         raise NotAuthenticated("Sign in to do that.")
-    return None if is_staff_with(request, permission) else request.user.pk
+    return None if has_staff_permission(request, permission) else request.user.pk
 
 
-def _lines(items: Sequence[ItemInput | RefundItemInput]) -> tuple[Line, ...]:
+def _to_lines(items: Sequence[ItemInput | RefundItemInput]) -> tuple[Line, ...]:
     return tuple(Line(product_id=item.product, quantity=item.quantity) for item in items)
 
 
-def _found(request: Request, order_id: UUID) -> Order:
-    return selectors.one(order_id=order_id, account_id=_whose(request, "orders.view_order"))
+def _get_order(request: Request, order_id: UUID) -> Order:
+    return selectors.get_order(
+        order_id=order_id, account_id=_allowed_account_id(request, "orders.view_order")
+    )
 
 
-def _shown(order: Order) -> dict[str, Any]:
+def _render_order(order: Order) -> dict[str, Any]:
     return order_body(order, list(order.lines.all()))
 
 
-def _refund_shown(refund: Refund) -> dict[str, Any]:
+def _render_refund(refund: Refund) -> dict[str, Any]:
     return refund_body(refund, list(refund.lines.all()))
 
 
-def _order_answers(order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
-    return {order.id: responses.of_order(order, lines) for order, lines in selectors.placed(order_ids)}
+def _read_order_answers(order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
+    return {
+        order.id: responses.order_answer(order, lines) for order, lines in selectors.read_orders(order_ids)
+    }
 
 
-def _payment_answers(payment_ids: Sequence[UUID]) -> dict[UUID, Answer]:
+def _read_payment_answers(payment_ids: Sequence[UUID]) -> dict[UUID, Answer]:
     payments = Payment.objects.filter(id__in=payment_ids)
-    return {payment.id: responses.of_payment(payment) for payment in payments}
+    return {payment.id: responses.payment_answer(payment) for payment in payments}
 
 
-async def _replayed(request: Request, call: Keyed, replay: Replay, read: Read) -> Response:
+async def _respond_to_replay(
+    request: Request, call: KeyedCall, replay: Replay, read: ReadAnswers
+) -> Response:
     if replay.answer:
         return keyed_calls.respond(replay.answer, is_replay=True)
     assert replay.reference
     try:
-        told = await payment_status.look(
+        answer = await payment_status.wait_for_answer(
             call, replay.reference, read, seconds=_preferred_seconds(request) or 0
         )
     except Overloaded as error:
         # Which says that nothing was done.
         raise Unavailable("This was begun before; it can't be looked at just now. Ask again.") from error
-    assert told
-    return keyed_calls.respond(told, is_replay=True)
+    assert answer
+    return keyed_calls.respond(answer, is_replay=True)
 
 
 def _preferred_seconds(request: Request) -> int | None:
@@ -445,7 +466,7 @@ def _preferred_seconds(request: Request) -> int | None:
     return prefer.wait_seconds(request.header("Prefer"))
 
 
-async def _answered(begun: "Response | _Begun") -> Response:
+async def _wait_and_respond(begun: "Response | _PaymentInProgress") -> Response:
     """The response, after the wait for a payment that has begun: its first answer while that is all there is.
 
     Its `begin` has a worker advance it. It never answers 503: that would say that nothing was done, and it is
@@ -454,7 +475,7 @@ async def _answered(begun: "Response | _Begun") -> Response:
     if isinstance(begun, Response):
         return begun
     try:
-        told = await payment_status.look(
+        answer = await payment_status.wait_for_answer(
             begun.call,
             begun.subject_id,
             begun.read,
@@ -466,5 +487,5 @@ async def _answered(begun: "Response | _Begun") -> Response:
         log.warning(
             "a payment has begun, and can't be looked at", subject=str(begun.subject_id), error=str(error)
         )
-        told = None
-    return keyed_calls.respond(told or begun.answer, is_replay=False)
+        answer = None
+    return keyed_calls.respond(answer or begun.answer, is_replay=False)

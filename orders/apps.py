@@ -14,7 +14,7 @@ class OrdersConfig(AppConfig):
         from shop.observability import gauges
 
         assert saga_types.NAMES, "importing them registers them"
-        recorded_answers.register_unsettled(refunding.unsettled)
+        recorded_answers.register_unsettled_finder(refunding.unsettled_references)
 
         gauges.register(
             "firstcome_sagas_stuck",

@@ -30,13 +30,13 @@ from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
 from shop import clock
 from shop.models import IdempotencyKey, JournalLine
-from shop.operations.audit_report import OFFENDERS_TOLD, LawReport, report
+from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
 
 # A saga whose worker died at its deadline is tried again once the lease is over.
 GRACE_SECONDS = 6 * LEASE_SECONDS
 Delivery = JournalLine.Delivery
 # From the few orders that are open to their lines. The ORM can only go from each product to all its lines.
-RESERVED_OTHERWISE = """
+WRONGLY_RESERVED = """
 SELECT product.sku FROM inventory_product AS product
 LEFT JOIN (
     SELECT line.product_id, SUM(line.quantity) AS quantity
@@ -69,16 +69,16 @@ def audit() -> list[LawReport]:
         one_key_has_one_effect(),
         gateway_charged_what_was_paid(),
         refunds_add_up(),
-        late_sagas_are_stuck(),
+        overdue_sagas_are_stuck(),
         ended_orders_hold_nothing(),
-        paid_orders_were_told(),
+        paid_orders_were_published(),
         accounts_are_within_their_limits(),
     ]
 
 
 def reserved_is_what_open_orders_hold() -> LawReport:
     with connection.cursor() as cursor:
-        cursor.execute(RESERVED_OTHERWISE, [*OPEN, OFFENDERS_TOLD])
+        cursor.execute(WRONGLY_RESERVED, [*OPEN, OFFENDERS_REPORTED])
         offenders = [sku for (sku,) in cursor.fetchall()]
     return report("L5", Product.objects.count(), offenders)
 
@@ -91,7 +91,9 @@ def coupons_are_held_by_open_orders() -> LawReport:
     theirs = Coupon.objects.filter(order=OuterRef("pk"), code=OuterRef("coupon_code"))
     without = Order.objects.filter(status__in=OPEN).exclude(coupon_code="").exclude(Exists(theirs))
     checked = with_order.count()
-    offenders = _told(wrongly_held, "code") + _told(wrongly_redeemed, "code") + _told(without, "id")
+    offenders = (
+        _offenders(wrongly_held, "code") + _offenders(wrongly_redeemed, "code") + _offenders(without, "id")
+    )
     return report("L6", checked, offenders)
 
 
@@ -104,7 +106,7 @@ def one_key_has_one_effect() -> LawReport:
         | Exists(Payment.objects.filter(id=OuterRef("reference")))
         | Exists(Refund.objects.filter(id=OuterRef("reference")))
     )
-    offenders = _told(shared, "reference") + _told(lost, "id")
+    offenders = _offenders(shared, "reference") + _offenders(lost, "id")
     return report("L8", IdempotencyKey.objects.count(), offenders)
 
 
@@ -114,10 +116,10 @@ def gateway_charged_what_was_paid() -> LawReport:
     That the book can't be read is an offence too: then nobody knows.
     """
     compared = comparison.compare()
-    return report("L9", compared.checked, [*_payments_that_belie_their_orders(), *compared.offenders])
+    return report("L9", compared.checked, [*_payments_inconsistent_with_orders(), *compared.offenders])
 
 
-def _payments_that_belie_their_orders() -> list[str]:
+def _payments_inconsistent_with_orders() -> list[str]:
     succeeded = Payment.objects.filter(
         order=OuterRef("pk"), status=Payment.Status.SUCCEEDED, card_amount=OuterRef("card_amount")
     )
@@ -125,9 +127,9 @@ def _payments_that_belie_their_orders() -> list[str]:
     overpaid = Payment.objects.filter(order__isnull=False, status=Payment.Status.SUCCEEDED).exclude(
         order__status__in=PAID
     )
-    at_work = _at_work(purchase.NAME, top_ups.NAME)
+    at_work = _unfinished_sagas(purchase.NAME, top_ups.NAME)
     forgotten = Payment.objects.filter(status__in=UNSETTLED).exclude(Exists(at_work))
-    return _told(unpaid, "id") + _told(overpaid, "order_id") + _told(forgotten, "id")
+    return _offenders(unpaid, "id") + _offenders(overpaid, "order_id") + _offenders(forgotten, "id")
 
 
 def refunds_add_up() -> LawReport:
@@ -136,15 +138,15 @@ def refunds_add_up() -> LawReport:
         "L9",
         Refund.objects.count(),
         [
-            *_told(_orders_that_belie_their_refunds(), "id"),
-            *_told(_payments_that_belie_their_refunds(), "order_id"),
-            *_told(_lines_that_belie_their_refunds(), "order_id"),
-            *_told(_refunds_that_are_forgotten(), "id"),
+            *_offenders(_orders_inconsistent_with_refunds(), "id"),
+            *_offenders(_payments_inconsistent_with_refunds(), "order_id"),
+            *_offenders(_lines_inconsistent_with_refunds(), "order_id"),
+            *_offenders(_refunds_without_saga(), "id"),
         ],
     )
 
 
-def _orders_that_belie_their_refunds() -> "QuerySet[Order]":
+def _orders_inconsistent_with_refunds() -> "QuerySet[Order]":
     theirs = Refund.objects.filter(order=OuterRef("pk"))
     succeeded = theirs.filter(status=Refund.Status.SUCCEEDED)
     left = OrderLine.objects.filter(order=OuterRef("pk"), refunded_quantity__lt=F("quantity"))
@@ -174,7 +176,7 @@ def _orders_that_belie_their_refunds() -> "QuerySet[Order]":
     )
 
 
-def _payments_that_belie_their_refunds() -> "QuerySet[Payment]":
+def _payments_inconsistent_with_refunds() -> "QuerySet[Payment]":
     theirs = Refund.objects.filter(order=OuterRef("order"))
     touched = (
         Q(refunding_amount__gt=0) | Q(refunded_amount__gt=0) | Q(order__in=Refund.objects.values("order"))
@@ -189,18 +191,18 @@ def _payments_that_belie_their_refunds() -> "QuerySet[Payment]":
     )
 
 
-def _lines_that_belie_their_refunds() -> "QuerySet[OrderLine]":
+def _lines_inconsistent_with_refunds() -> "QuerySet[OrderLine]":
     theirs = RefundLine.objects.filter(line=OuterRef("pk"))
     touched = Q(refunded_quantity__gt=0) | Q(id__in=RefundLine.objects.values("line"))
     lines = OrderLine.objects.filter(touched).annotate(taken=_sum(theirs, "line", "quantity"))
     return lines.exclude(refunded_quantity=F("taken"))
 
 
-def _refunds_that_are_forgotten() -> "QuerySet[Refund]":
-    return Refund.objects.filter(status__in=UNDER_WAY).exclude(Exists(_at_work(refund_saga.NAME)))
+def _refunds_without_saga() -> "QuerySet[Refund]":
+    return Refund.objects.filter(status__in=UNDER_WAY).exclude(Exists(_unfinished_sagas(refund_saga.NAME)))
 
 
-def _at_work(*kinds: str) -> "QuerySet[Saga]":
+def _unfinished_sagas(*kinds: str) -> "QuerySet[Saga]":
     """The unfinished saga of each outer row. Its kind is what an index begins with."""
     return Saga.objects.filter(kind__in=kinds, subject_id=OuterRef("pk"), ended_at__isnull=True)
 
@@ -211,10 +213,10 @@ def _sum(rows: "QuerySet[Any, Any]", of: str, name: str) -> Coalesce:
     return Coalesce(Subquery(total, output_field=BigIntegerField()), Value(0), output_field=BigIntegerField())
 
 
-def late_sagas_are_stuck() -> LawReport:
+def overdue_sagas_are_stuck() -> LawReport:
     overdue = clock.now() - timedelta(seconds=GRACE_SECONDS)
     late = Saga.objects.filter(state=Saga.State.RUNNING, deadline_at__lt=overdue)
-    return report("L10", Saga.objects.count(), _told(late, "id"))
+    return report("L10", Saga.objects.count(), _offenders(late, "id"))
 
 
 def ended_orders_hold_nothing() -> LawReport:
@@ -225,10 +227,10 @@ def ended_orders_hold_nothing() -> LawReport:
     with_points = ended.filter(Exists(of_order.filter(kind=Transfer.Kind.HOLD))).exclude(
         Exists(of_order.filter(kind=Transfer.Kind.RELEASE))
     )
-    return report("L11", ended.count(), _told(with_coupon, "id") + _told(with_points, "id"))
+    return report("L11", ended.count(), _offenders(with_coupon, "id") + _offenders(with_points, "id"))
 
 
-def paid_orders_were_told() -> LawReport:
+def paid_orders_were_published() -> LawReport:
     """Each paid order's event is delivered or queued, or an operator answers for it."""
     told = JournalLine.objects.filter(
         order_id=OuterRef("pk"), what="order.paid", delivery__in=(Delivery.QUEUED, Delivery.DELIVERED)
@@ -242,7 +244,7 @@ def paid_orders_were_told() -> LawReport:
         event=Event.FORCED,
     )
     paid = Order.objects.filter(status__in=PAID)
-    return report("L12", paid.count(), _told(paid.exclude(Exists(told) | Exists(answered_for)), "id"))
+    return report("L12", paid.count(), _offenders(paid.exclude(Exists(told) | Exists(answered_for)), "id"))
 
 
 def accounts_are_within_their_limits() -> LawReport:
@@ -250,11 +252,11 @@ def accounts_are_within_their_limits() -> LawReport:
     statuses = OPEN + PAID
     statement = OVER_LIMIT.format(statuses=", ".join(["%s"] * len(statuses)))
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*statuses, *statuses, OFFENDERS_TOLD])
+        cursor.execute(statement, [*statuses, *statuses, OFFENDERS_REPORTED])
         offenders = [f"account {account}, product {product}" for account, product in cursor.fetchall()]
     checked = OrderLine.objects.filter(limit_per_account__isnull=False).count()
     return report("L13", checked, offenders)
 
 
-def _told(rows: "QuerySet[Any, Any]", name: str) -> list[str]:
-    return [str(value) for value in rows.values_list(name, flat=True)[:OFFENDERS_TOLD]]
+def _offenders(rows: "QuerySet[Any, Any]", name: str) -> list[str]:
+    return [str(value) for value in rows.values_list(name, flat=True)[:OFFENDERS_REPORTED]]

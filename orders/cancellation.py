@@ -23,7 +23,7 @@ from shop.events import journal
 from shop.models import JournalLine
 
 log = get_logger(__name__)
-EXPIRED_AT_ONCE = 100
+EXPIRY_BATCH_SIZE = 100
 # Long beside the pauses between two passes.
 OVERDUE_AFTER = timedelta(minutes=1)
 CANNOT_EXPIRE = "order.cannot_expire"
@@ -49,24 +49,24 @@ def expire_due() -> int:
     `Unavailable` without the database.
     """
     ended, last = 0, None
-    while due := _due(after=last):
+    while due := _read_due(after=last):
         last = due[-1]
-        ended += _expire_due([order_id for order_id, _ in due])
+        ended += _expire_batch([order_id for order_id, _ in due])
     return ended
 
 
-def overdue() -> Q:
+def is_overdue() -> Q:
     """What holds of the unpaid orders that should have expired a while ago."""
     return Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now() - OVERDUE_AFTER)
 
 
 def overdue_count() -> int:
-    return Order.objects.filter(overdue()).count()
+    return Order.objects.filter(is_overdue()).count()
 
 
 def last_failure(order_id: UUID) -> JournalLine | None:
     """The last noted reason why the order can't expire."""
-    return _failures(order_id).first()
+    return _failure_lines(order_id).first()
 
 
 def is_lapsed(order: Order | NewOrder) -> bool:
@@ -82,12 +82,12 @@ def _cancel(order_id: UUID, account_id: int | None) -> Order:
     if order.status == Order.Status.CANCELLED:
         return order
     if order.status != Order.Status.AWAITING_PAYMENT or is_lapsed(order):
-        raise Rejected(_why_not(order), code="order_not_cancellable")
-    _end([order], to=Order.Status.CANCELLED)
+        raise Rejected(_not_cancellable_reason(order), code="order_not_cancellable")
+    _end_orders([order], to=Order.Status.CANCELLED)
     return Order.objects.get(id=order_id)
 
 
-def _why_not(order: Order) -> str:
+def _not_cancellable_reason(order: Order) -> str:
     if order.status in order_states.PAID:
         return "The order is paid: ask for a refund instead."
     if order.status == Order.Status.PAYING:
@@ -95,23 +95,23 @@ def _why_not(order: Order) -> str:
     return "The order is over already."
 
 
-def _due(*, after: tuple[UUID, datetime] | None) -> list[tuple[UUID, datetime]]:
+def _read_due(*, after: tuple[UUID, datetime] | None) -> list[tuple[UUID, datetime]]:
     """The next orders to end, and when they lapsed."""
     due = Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
     if after:
         last_id, lapsed_at = after
         due = due.filter(Q(expires_at__gt=lapsed_at) | Q(expires_at=lapsed_at, id__gt=last_id))
-    return list(due.order_by("expires_at", "id").values_list("id", "expires_at")[:EXPIRED_AT_ONCE])
+    return list(due.order_by("expires_at", "id").values_list("id", "expires_at")[:EXPIRY_BATCH_SIZE])
 
 
-def _expire_due(order_ids: list[UUID]) -> int:
+def _expire_batch(order_ids: list[UUID]) -> int:
     """Expire them together, or if that fails one by one. Returns how many ended."""
     try:
         return transactions.run_batch(partial(_expire, order_ids))
-    except transactions.DatabaseAway:
+    except transactions.DatabaseUnavailable:
         raise
     except transactions.LockWaitTimeout:
-        return _expire_one_by_one(_unblocked(order_ids))
+        return _expire_one_by_one(_without_locked_rows(order_ids))
     except transactions.OutcomeUnknown:
         log.warning("orders may have expired: the next pass finds out", orders=len(order_ids))
         return 0
@@ -125,10 +125,10 @@ def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
         order_id = left.popleft()
         try:
             ended += transactions.run_batch(partial(_expire, [order_id]))
-        except transactions.DatabaseAway:
+        except transactions.DatabaseUnavailable:
             raise
         except transactions.LockWaitTimeout:
-            left = deque(_unblocked(left))
+            left = deque(_without_locked_rows(left))
         except transactions.TooManyConflicts:
             log.info("an order expires later: others change what it holds", order=str(order_id))
         except transactions.OutcomeUnknown:
@@ -139,7 +139,7 @@ def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
     return ended
 
 
-def _unblocked(order_ids: Collection[UUID]) -> list[UUID]:
+def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
     """Those that no other transaction keeps locked, nor a product or the coupon of theirs."""
     needed = {order_id: {Row(Order, order_id)} for order_id in order_ids}
     lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id")
@@ -172,12 +172,12 @@ def _note_failure(order_id: UUID, error: Exception) -> bool:
 
 def _is_noted(order_id: UUID, detail: str) -> bool:
     """Whether it is the last noted, or was noted lately, or as much was noted lately as there may be."""
-    lines = list(_failures(order_id).values_list("detail", "at")[:MOST_NOTED])
+    lines = list(_failure_lines(order_id).values_list("detail", "at")[:MOST_NOTED])
     lately = [known for known, at in lines if at > clock.now() - NOTED_WITHIN]
     return detail in lately or len(lately) == MOST_NOTED or (bool(lines) and lines[0][0] == detail)
 
 
-def _failures(order_id: UUID) -> QuerySet[JournalLine]:
+def _failure_lines(order_id: UUID) -> QuerySet[JournalLine]:
     """The newest first."""
     return JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).order_by("-id")
 
@@ -187,16 +187,16 @@ def _expire(order_ids: Collection[UUID]) -> int:
     locked = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
     lapsed = [order for order in locked if is_lapsed(order)]
     if lapsed:
-        _end(lapsed, to=Order.Status.EXPIRED)
+        _end_orders(lapsed, to=Order.Status.EXPIRED)
     return len(lapsed)
 
 
-def _end(orders: Sequence[Order], *, to: str) -> None:
+def _end_orders(orders: Sequence[Order], *, to: str) -> None:
     """With the orders locked: give back stock and coupons, and say so."""
     order_ids, now = [order.id for order in orders], clock.now()
     lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("product_id", "quantity")
     reservations.release([Line(product_id=product_id, quantity=quantity) for product_id, quantity in lines])
-    redemption.give_back(order_ids)
-    order_states.move(order_ids, to=to, ended_at=now)
+    redemption.release(order_ids)
+    order_states.transition(order_ids, to=to, ended_at=now)
     for order in orders:
-        order_events.note(order, status=to, at=now)
+        order_events.note_status(order, status=to, at=now)

@@ -37,15 +37,15 @@ UNKNOWN_TOKEN = {
 CARD_NEEDED = "A card is needed for what points don't cover."
 
 PLACING = [
-    openapi.refused(
+    openapi.refusal_example(
         "An empty payment and too few points",
         invalid_field("payment.token", "required", CARD_NEEDED),
     ),
-    openapi.refused(
+    openapi.refusal_example(
         "More points than the wallet holds",
         Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points"),
     ),
-    openapi.refused(
+    openapi.refusal_example(
         "A product that is short",
         Rejected(
             "Not enough in stock: product 7 (2 left).",
@@ -53,33 +53,33 @@ PLACING = [
             items=[{"product": 7, "requested": 3, "available": 2}],
         ),
     ),
-    openapi.refused(
+    openapi.refusal_example(
         "An unknown card token",
         PaymentDeclined(UNKNOWN_TOKEN["detail"], failure=UNKNOWN_TOKEN, order=ORDER_ID),
     ),
 ]
 PAYING = [
-    openapi.refused(
+    openapi.refusal_example(
         "A declined card",
         PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, order=ORDER_ID, payment=PAYMENT_ID),
     ),
-    openapi.refused("The order of another account", NotFound("There is no such order.")),
+    openapi.refusal_example("The order of another account", NotFound("There is no such order.")),
 ]
 TOPPING_UP = [
-    openapi.answered("Charged and credited", 201, TOP_UP),
-    openapi.answered("Not known yet", 202, TOP_UP | {"status": "in_doubt"}),
-    openapi.refused(
+    openapi.response_example("Charged and credited", 201, TOP_UP),
+    openapi.response_example("Not known yet", 202, TOP_UP | {"status": "in_doubt"}),
+    openapi.refusal_example(
         "A declined card",
         PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, payment=PAYMENT_ID),
     ),
 ]
 REFUNDING = [
-    openapi.answered("One of three units", 202, REFUND),
-    openapi.refused(
+    openapi.response_example("One of three units", 202, REFUND),
+    openapi.refusal_example(
         "An order that is not paid",
         Rejected("The order is not paid: it is awaiting_payment.", code="nothing_to_refund"),
     ),
-    openapi.refused(
+    openapi.refusal_example(
         "A product that is not in the order",
         Rejected(
             "More is asked back than is left of the order.",

@@ -12,21 +12,21 @@ Status = Order.Status
 OUTGOING = (Status.PAID, Status.CANCELLED)
 # That an order is paid is told by its own saga, right after; the relay makes good for one that died. Longer
 # than a saga takes to come to it, and to ask twice without an answer, so that both don't tell it.
-TELLS_ITSELF = {Status.PAID: timedelta(seconds=15)}
+RELAY_DELAYS = {Status.PAID: timedelta(seconds=15)}
 
 
-def note(order: Order | LockedOrder, *, status: str, at: datetime, detail: str = "") -> None:
+def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail: str = "") -> None:
     """Note that the order, as it was until now, has come to `status`."""
     journal.note(
         what=f"order.{status}",
         subject=f"order {order.id}",
         order_id=order.id,
         before={"status": order.status},
-        after=facts(order) | {"status": status},
+        after=order_facts(order) | {"status": status},
         detail=detail,
         is_outgoing=status in OUTGOING,
         at=at,
-        due_at=at + TELLS_ITSELF.get(Status(status), timedelta()),
+        due_at=at + RELAY_DELAYS.get(Status(status), timedelta()),
     )
 
 
@@ -52,7 +52,7 @@ def note_refunded(
         subject=f"order {order.id}",
         order_id=order.id,
         before={"status": order.status, "refunded_amount": order.refunded_amount},
-        after=facts(order)
+        after=order_facts(order)
         | {
             "status": status,
             "refunded_amount": order.refunded_amount + refund.amount,
@@ -64,7 +64,7 @@ def note_refunded(
     )
 
 
-def facts(order: Order | LockedOrder) -> dict[str, Any]:
+def order_facts(order: Order | LockedOrder) -> dict[str, Any]:
     """What an event tells of the order. Amounts are in minor units."""
     return {
         "order": str(order.id),

@@ -50,7 +50,7 @@ ORDERS = bulk_sql.Table(Order, NewOrder._fields)
 LINES = bulk_sql.Table(OrderLine, NewLine._fields)
 
 
-def write(orders: Sequence[NewOrder], lines: Sequence[NewLine]) -> None:
+def insert_orders(orders: Sequence[NewOrder], lines: Sequence[NewLine]) -> None:
     """Write new orders with all their lines, as part of the caller's transaction."""
     bulk_sql.insert(ORDERS, orders)
     bulk_sql.insert(LINES, lines)

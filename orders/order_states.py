@@ -26,12 +26,12 @@ PAID = (Status.PAID, Status.REFUNDING, Status.REFUNDED)
 ENDED = (Status.PAYMENT_FAILED, Status.CANCELLED, Status.EXPIRED)
 
 
-def move(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
+def transition(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
     """Move the orders that may go to `to`, setting `fields` with it. Returns how many moved."""
     sources = [str(status) for status, targets in TRANSITIONS.items() if to in targets]
     if not (order_ids and sources):
         return 0
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     return bulk_sql.update(
         Order,
         {"status": str(to), **fields},

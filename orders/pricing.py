@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def shares(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
+def split_discount(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
     """Split a discount over lines in proportion to their amounts, rounded down; the last takes the rest.
 
     No share exceeds its line: where the rest would, it goes to the lines before.
@@ -20,7 +20,7 @@ def shares(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
     return parts
 
 
-def worth(count: int, *, quantity: int, unit_price: int, discount_amount: int) -> int:
+def discounted_amount(count: int, *, quantity: int, unit_price: int, discount_amount: int) -> int:
     """What `count` of a line's units cost: their price less their share of the discount, rounded down.
 
     What a refund gives back is the difference of two of these, so all refunds of a line together give
@@ -29,11 +29,13 @@ def worth(count: int, *, quantity: int, unit_price: int, discount_amount: int) -
     return count * unit_price - discount_amount * count // quantity
 
 
-def points_part(amount: int, *, points_amount: int, total_amount: int, card_left_amount: int) -> int:
+def refund_points_amount(
+    amount: int, *, points_amount: int, total_amount: int, refundable_card_amount: int
+) -> int:
     """How much of a refund is points: the proportion in which the order paid, rounded down.
 
     No more is left for the card than the card has left. That makes the last refund give back exactly what
     is left of both: the amount is then all that is left, and so what the card hasn't is points.
     """
     proportion = amount * points_amount // total_amount if total_amount else 0
-    return max(proportion, amount - card_left_amount)
+    return max(proportion, amount - refundable_card_amount)

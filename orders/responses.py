@@ -7,8 +7,8 @@ from uuid import UUID
 from orders.models import Order
 from orders.order_rows import NewLine, NewOrder
 from orders.order_states import PAID
-from orders.payment.refunding import Begun
-from orders.placement.decisions import Placed
+from orders.payment.refunding import StartedRefund
+from orders.placement.decisions import PlacedOrder
 from orders.schemas import order_body, refund_body
 from payments.models import Payment
 from payments.schemas import payment_body
@@ -24,7 +24,7 @@ def payment_address(payment_id: UUID) -> str:
     return f"/api/v1/payments/{payment_id}"
 
 
-def of_placed(placed: Placed) -> Answer | None:
+def placed_order_answer(placed: PlacedOrder) -> Answer | None:
     """What is recorded for a new order: nothing yet when it is being paid."""
     if placed.started:
         return None
@@ -32,24 +32,24 @@ def of_placed(placed: Placed) -> Answer | None:
     return Answer(201, body, order_address(placed.order.id))
 
 
-def of_begun(placed: Placed) -> Answer:
+def paying_order_answer(placed: PlacedOrder) -> Answer:
     """The order whose payment has just begun: 202."""
     return Answer(
         202, json_format.dump(order_body(placed.order, placed.lines)), order_address(placed.order.id)
     )
 
 
-def of_begun_refund(begun: Begun) -> Answer:
+def refund_answer(begun: StartedRefund) -> Answer:
     """What is recorded for a refund: 202, and where to look what becomes of it."""
     body = json_format.dump(refund_body(begun.refund, begun.lines))
     return Answer(202, body, f"{order_address(begun.refund.order_id)}/refunds")
 
 
-def later(outcome: object) -> None:
+def answered_later(outcome: object) -> None:
     """For calls whose answer is only known once their payment has settled."""
 
 
-def of_order(order: NewOrder, lines: Sequence[NewLine]) -> Answer:
+def order_answer(order: NewOrder, lines: Sequence[NewLine]) -> Answer:
     """The order as it stands: 202 while it is being paid, then 201, or 402 with what went wrong."""
     if order.status == Order.Status.PAYMENT_FAILED:
         return _declined(order.failure_code, order.failure_detail, order=str(order.id))
@@ -57,7 +57,7 @@ def of_order(order: NewOrder, lines: Sequence[NewLine]) -> Answer:
     return Answer(201 if order.status in PAID else 202, body, order_address(order.id))
 
 
-def of_payment(payment: Payment) -> Answer:
+def payment_answer(payment: Payment) -> Answer:
     """The payment as it stands: 202 while it is open, then 201, or 402 with what went wrong."""
     if payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED):
         return _declined(

@@ -12,10 +12,10 @@ from orders import cancellation
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_rows import NewLine, NewOrder
 from shop.http import openapi
-from shop.http.validation import Amount, Id, Input, Query, Uuid, Words
+from shop.http.validation import Amount, Id, Input, NonBlankText, Query, Uuid
 from shop.models import JournalLine
 
-MOST_LINES, MOST_OF_ONE = 50, 1000
+MAX_LINES, MAX_QUANTITY = 50, 1000
 Token = Annotated[str, Field(min_length=1, max_length=255)]
 OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
@@ -23,12 +23,14 @@ OrderStatus = Literal[
 RefundStatus = Literal["pending", "succeeded", "stuck"]
 openapi.declare_members(
     "refund_exceeds_order",
-    items=openapi.rows(product=openapi.INTEGER, requested=openapi.INTEGER, refundable=openapi.INTEGER)
+    items=openapi.array_of_objects(
+        product=openapi.INTEGER, requested=openapi.INTEGER, refundable=openapi.INTEGER
+    )
     | {"description": "each product of which less is left; 0 of one that is not in the order."},
 )
 openapi.declare_members(
     "purchase_limit_reached",
-    items=openapi.rows(product=openapi.INTEGER, limit=openapi.INTEGER, held=openapi.INTEGER)
+    items=openapi.array_of_objects(product=openapi.INTEGER, limit=openapi.INTEGER, held=openapi.INTEGER)
     | {"description": "each product whose limit the order would pass, and what the account holds of it."},
 )
 openapi.declare_members(
@@ -50,7 +52,7 @@ openapi.declare_members(
 
 class ItemInput(Input):
     product: Id
-    quantity: Annotated[int, Field(ge=1, le=MOST_OF_ONE)]
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
 
 
 class RefundItemInput(Input):
@@ -63,7 +65,7 @@ class RefundItemInput(Input):
 AnyItem = TypeVar("AnyItem", ItemInput, RefundItemInput)
 
 
-def _each_once(items: list[AnyItem]) -> list[AnyItem]:
+def _require_unique_products(items: list[AnyItem]) -> list[AnyItem]:
     if len({item.product for item in items}) != len(items):
         raise PydanticCustomError("product_twice", "each product may come once; raise its quantity")
     return items
@@ -76,7 +78,9 @@ class CardInput(Input):
 
 
 class PlaceOrderInput(Input):
-    items: Annotated[list[ItemInput], Field(min_length=1, max_length=MOST_LINES), AfterValidator(_each_once)]
+    items: Annotated[
+        list[ItemInput], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_require_unique_products)
+    ]
     coupon: Annotated[str, Field(min_length=1, max_length=64)] = ""
     points_amount: Amount = 0
     payment: CardInput | None = None
@@ -92,11 +96,13 @@ class RefundInput(Input):
 
     items: (
         Annotated[
-            list[RefundItemInput], Field(min_length=1, max_length=MOST_LINES), AfterValidator(_each_once)
+            list[RefundItemInput],
+            Field(min_length=1, max_length=MAX_LINES),
+            AfterValidator(_require_unique_products),
         ]
         | None
     ) = None
-    reason: Words
+    reason: NonBlankText
     restock: bool = True
 
 

@@ -14,14 +14,14 @@ from shop.errors import NotFound
 from shop.models import JournalLine
 
 
-def visible(*, account_id: int | None) -> QuerySet[Order]:
+def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
     """The account's orders, their lines as they were asked for; everybody's for None, which is staff."""
     own: dict[str, Any] = {} if account_id is None else {"account_id": account_id}
     # Without an order of ours the index's would show: by product.
     return Order.objects.filter(**own).prefetch_related(Prefetch("lines", OrderLine.objects.order_by("id")))
 
 
-def placed(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]]]:
+def read_orders(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]]]:
     """These orders with their lines, as plain rows: what a batch of waiting requests reads at once."""
     lines: dict[UUID, list[NewLine]] = {order_id: [] for order_id in order_ids}
     for row in bulk_sql.reader(OrderLine, NewLine._fields).rows_of(lines, column="order_id"):
@@ -31,9 +31,9 @@ def placed(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]]]:
     return [(order, lines[order.id]) for order in map(NewOrder._make, orders)]
 
 
-def one(*, order_id: UUID, account_id: int | None) -> Order:
+def get_order(*, order_id: UUID, account_id: int | None) -> Order:
     """One of the visible orders. Raises `NotFound`."""
-    order = visible(account_id=account_id).filter(id=order_id).first()
+    order = visible_orders(account_id=account_id).filter(id=order_id).first()
     if order is None:
         raise NotFound("There is no such order.")
     return order
@@ -41,7 +41,7 @@ def one(*, order_id: UUID, account_id: int | None) -> Order:
 
 def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
     """The refunds of one of the visible orders, with their lines. Raises `NotFound`."""
-    one(order_id=order_id, account_id=account_id)
+    get_order(order_id=order_id, account_id=account_id)
     lines = RefundLine.objects.select_related("line").order_by("id")
     return Refund.objects.filter(order_id=order_id).prefetch_related(Prefetch("lines", lines))
 

@@ -41,7 +41,7 @@ def finish(**_: object) -> None:
 @shared_task(name="orders.advance_due")
 def advance_due() -> int:
     """Hand out the sagas whose time has come. Returns how many."""
-    ids = recovery.take_due(limit=SAGAS_AT_ONCE)
+    ids = recovery.dequeue_due(limit=SAGAS_AT_ONCE)
     for start in range(0, len(ids), SAGAS_PER_TASK):
         dispatch.enqueue(advance, *map(str, ids[start : start + SAGAS_PER_TASK]))
     return len(ids)
@@ -56,7 +56,7 @@ def handle_webhook(event_id: int) -> None:
 @shared_task(name="orders.handle_webhooks_due")
 def handle_webhooks_due() -> int:
     """Hand out the events whose time has come. Returns how many."""
-    ids = webhooks.due(limit=EVENTS_AT_ONCE)
+    ids = webhooks.dequeue_due(limit=EVENTS_AT_ONCE)
     for event_id in ids:
         dispatch.enqueue(handle_webhook, event_id)
     return len(ids)

@@ -39,7 +39,7 @@ class Webhooks(View):
         Whatever is signed is 200: an event seen before, one of an unknown type, and what is no event at all.
         When an event says it was created is no matter.
         """
-        event = webhooks.take(gateway=gateway, headers=request.headers, body=request.body)
+        event = webhooks.receive(gateway=gateway, headers=request.headers, body=request.body)
         if event and event.handled_at is None:
             dispatch.enqueue(tasks.handle_webhook, event.id)
         return Response({"received": True})

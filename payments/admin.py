@@ -7,17 +7,17 @@ from django.utils.safestring import mark_safe
 from unfold.admin import ModelAdmin, TabularInline
 
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
-from shop.admin_site import ReadOnly
+from shop.admin_site import ReadOnlyMixin
 
 
-class EntryInline(ReadOnly, TabularInline):
+class EntryInline(ReadOnlyMixin, TabularInline):
     model = Entry
     fields = ["account", "amount", "balance_after_amount"]
     extra = 0
 
 
 @admin.register(LedgerAccount)
-class LedgerAccountAdmin(ReadOnly, ModelAdmin):
+class LedgerAccountAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "kind", "user", "balance_amount"]
     list_filter = ["kind"]
     list_select_related = ["user"]
@@ -34,7 +34,7 @@ class LedgerAccountAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Transfer)
-class TransferAdmin(ReadOnly, ModelAdmin):
+class TransferAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "kind", "reference", "order", "reason", "at"]
     list_filter = ["kind", "at"]
     list_select_related = ["order"]
@@ -46,7 +46,7 @@ class TransferAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Entry)
-class EntryAdmin(ReadOnly, ModelAdmin):
+class EntryAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "account", "amount", "balance_after_amount", "transfer"]
     list_select_related = ["account", "transfer"]
     search_fields = ["account__user__username", "transfer__reference"]
@@ -55,7 +55,7 @@ class EntryAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Payment)
-class PaymentAdmin(ReadOnly, ModelAdmin):
+class PaymentAdmin(ReadOnlyMixin, ModelAdmin):
     """The card's token is on no page."""
 
     list_display = ["id", "order", "account", "status", "points_amount", "card_amount", "created_at"]
@@ -84,7 +84,7 @@ class PaymentAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(WebhookEvent)
-class WebhookEventAdmin(ReadOnly, ModelAdmin):
+class WebhookEventAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
     list_filter = ["gateway", "type", ("handled_at", admin.EmptyFieldListFilter)]
     search_fields = ["event_id", "charge_key"]
@@ -104,7 +104,7 @@ class WebhookEventAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Reconciliation)
-class ReconciliationAdmin(ReadOnly, ModelAdmin):
+class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = [
         "id",
         "started_at",

@@ -7,8 +7,8 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from payments import ledger, points_grants, schemas, selectors
 from payments.models import Entry
 from shop.http import json_format, keyed_calls, openapi
-from shop.http.pagination import page
-from shop.http.permissions import is_staff_with, staff_may
+from shop.http.pagination import paginate
+from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency.recorded_answers import Answer
@@ -30,7 +30,7 @@ class WalletEntries(View):
         responses=openapi.Page[schemas.EntryBody],
     )
     def get(self, request: Request) -> Response:
-        return page(request, selectors.entries(user_id=_caller_id(request)), schemas.entry_body)
+        return paginate(request, selectors.entries(user_id=_caller_id(request)), schemas.entry_body)
 
 
 class Grants(View):
@@ -43,10 +43,10 @@ class Grants(View):
         | openapi.refusals({403: ["permission_denied"], 404: ["not_found"]}),
     )
     def post(self, request: Request) -> Response:
-        staff_may(request, "payments.add_transfer")
-        call = keyed_calls.keyed(request, _granted)
+        require_staff_permission(request, "payments.add_transfer")
+        call = keyed_calls.read_keyed_call(request, _grant_answer)
         asked = read(schemas.GrantInput, request)
-        outcome = keyed_calls.perform(
+        outcome = keyed_calls.perform_blocking(
             call,
             lambda: points_grants.grant(
                 user_id=asked.user, amount=asked.amount, reason=asked.reason, keyed=call
@@ -66,8 +66,10 @@ class ListPayments(View):
     )
     def get(self, request: Request) -> Response:
         asked = read_query(schemas.FindPaymentsQuery, request)
-        found = selectors.payments(account_id=_whose(request), user_id=asked.user, order_id=asked.order)
-        return page(request, found, schemas.payment_body)
+        found = selectors.payments(
+            account_id=_allowed_account_id(request), user_id=asked.user, order_id=asked.order
+        )
+        return paginate(request, found, schemas.payment_body)
 
 
 class OnePayment(View):
@@ -77,13 +79,13 @@ class OnePayment(View):
         responses=schemas.PaymentBody,
     )
     def get(self, request: Request, payment_id: UUID) -> Response:
-        found = selectors.payment(payment_id=payment_id, account_id=_whose(request))
+        found = selectors.payment(payment_id=payment_id, account_id=_allowed_account_id(request))
         return Response(schemas.payment_body(found))
 
 
-def _whose(request: Request) -> int | None:
+def _allowed_account_id(request: Request) -> int | None:
     """Whose payments the caller may see: their own, or everybody's (None)."""
-    return None if is_staff_with(request, "payments.view_payment") else _caller_id(request)
+    return None if has_staff_permission(request, "payments.view_payment") else _caller_id(request)
 
 
 def _caller_id(request: Request) -> int:
@@ -93,5 +95,5 @@ def _caller_id(request: Request) -> int:
     return account_id
 
 
-def _granted(entry: Entry) -> Answer:
+def _grant_answer(entry: Entry) -> Answer:
     return Answer(status=201, body=json_format.dump(schemas.entry_body(entry)))

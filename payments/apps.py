@@ -16,7 +16,7 @@ class PaymentsConfig(AppConfig):
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
-        recorded_answers.register_unsettled(payment_states.unsettled)
+        recorded_answers.register_unsettled_finder(payment_states.unsettled_references)
         post_migrate.connect(open_shop_accounts, sender=self)
         gauges.register(
             "firstcome_webhooks_unhandled",

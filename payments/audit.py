@@ -10,7 +10,7 @@ from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from payments.models import HOLDING, Entry, LedgerAccount, Transfer
-from shop.operations.audit_report import OFFENDERS_TOLD, LawReport, report
+from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
 
 
 def audit() -> list[LawReport]:
@@ -30,7 +30,7 @@ def wallets_are_the_sum_of_their_entries() -> LawReport:
         total=Coalesce(Sum("entries__amount"), 0),
         left=Coalesce(Subquery(newest.values("balance_after_amount")[:1]), 0),
     ).exclude(balance_amount__gte=0, total=F("balance_amount"), left=F("balance_amount"))
-    return report("L7", wallets.count(), _told("wallet", wrong))
+    return report("L7", wallets.count(), _offenders("wallet", wrong))
 
 
 def transfers_sum_to_zero() -> LawReport:
@@ -38,15 +38,17 @@ def transfers_sum_to_zero() -> LawReport:
     wrong = Transfer.objects.annotate(total=Sum("entries__amount"), parts=Count("entries")).filter(
         Q(parts__lt=2) | ~Q(total=0)
     )
-    return report("L7", Transfer.objects.count(), _told("transfer", wrong))
+    return report("L7", Transfer.objects.count(), _offenders("transfer", wrong))
 
 
 def holding_never_gives_more_than_it_took() -> LawReport:
     """What is held for an order leaves once: back to the wallet or on to sales, never both."""
     orders = Entry.objects.filter(account_id=HOLDING).values("transfer__order")
     wrong = orders.annotate(held=Sum("amount")).filter(held__lt=0)
-    return report("L7", orders.distinct().count(), _told("points held for order", wrong, "transfer__order"))
+    return report(
+        "L7", orders.distinct().count(), _offenders("points held for order", wrong, "transfer__order")
+    )
 
 
-def _told(name: str, rows: "QuerySet[Any, Any]", id: str = "pk") -> list[str]:
-    return [f"{name} {value}" for value in rows.values_list(id, flat=True)[:OFFENDERS_TOLD]]
+def _offenders(name: str, rows: "QuerySet[Any, Any]", id: str = "pk") -> list[str]:
+    return [f"{name} {value}" for value in rows.values_list(id, flat=True)[:OFFENDERS_REPORTED]]

@@ -29,13 +29,13 @@ from payments.transfers import Proposal
 from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 
 Kind = Transfer.Kind
 WALLETS_PER_STATEMENT = 1_000
 
 
-def wallet_id(user_id: int) -> int:
+def open_wallet(user_id: int) -> int:
     """The account of the user's wallet, opened if there is none. Raises `NotFound` for an unknown user."""
     if LedgerAccount.objects.filter(id=user_id).exists():
         return user_id
@@ -59,17 +59,17 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
     return dict.fromkeys(wanted, 0) | dict(known)
 
 
-def release_points_of(
+def release_points(
     orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected | None]:
     """Give the points that were held for these orders back to their wallets, in a few statements."""
     amounts = {
         order.id: {HOLDING: -order.points_amount, order.account_id: order.points_amount} for order in orders
     }
-    return _move_many(Kind.RELEASE, amounts, at, is_locked=is_locked)
+    return _transfer_many(Kind.RELEASE, amounts, at, is_locked=is_locked)
 
 
-def hold_points_of(
+def hold_points(
     orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected | None]:
     """Take points out of these orders' wallets in turn and hold them, in a few statements for any number.
@@ -79,7 +79,7 @@ def hold_points_of(
     amounts = {
         order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
     }
-    return _move_many(Kind.HOLD, amounts, at, is_locked=is_locked)
+    return _transfer_many(Kind.HOLD, amounts, at, is_locked=is_locked)
 
 
 def settle_sales(
@@ -97,7 +97,7 @@ def settle_sales(
         }
         for order in orders
     }
-    return _move_many(Kind.SALE, amounts, at, is_locked=is_locked)
+    return _transfer_many(Kind.SALE, amounts, at, is_locked=is_locked)
 
 
 def refund(
@@ -128,11 +128,11 @@ def refund(
 def credit_top_ups(
     payments: Sequence[Payment],
     *,
-    by: Sequence[Who] = (),
+    by: Sequence[ActorContext] = (),
     at: datetime | None = None,
     is_locked: bool = False,
 ) -> None:
-    """Put into wallets what the gateway charged for them. The wallets must be open (`wallet_id`)."""
+    """Put into wallets what the gateway charged for them. The wallets must be open (`open_wallet`)."""
     proposals = [
         Proposal(
             kind=Kind.TOP_UP,
@@ -146,7 +146,7 @@ def credit_top_ups(
 
 
 def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> Entry:
-    """Give points for nothing, and return the wallet's entry. The wallet must be open (`wallet_id`)."""
+    """Give points for nothing, and return the wallet's entry. The wallet must be open (`open_wallet`)."""
     granted = transfers.transfer(
         kind=Kind.GRANT,
         reference=reference,
@@ -157,7 +157,7 @@ def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetim
     return Entry.objects.select_related("transfer").get(transfer=granted, account_id=user_id)
 
 
-def _move_many(
+def _transfer_many(
     kind: str, amounts: Mapping[UUID, Mapping[int, int]], at: datetime | None, *, is_locked: bool
 ) -> list[Transfer | Rejected | None]:
     """The one transfer of this kind of each order, decided in their order; None where nothing moves."""
@@ -180,10 +180,10 @@ def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:
     transactions.assert_inside()
     wanted = sorted(set(user_ids))
     chunks = [wanted[at : at + WALLETS_PER_STATEMENT] for at in range(0, len(wanted), WALLETS_PER_STATEMENT)]
-    return sum(_open(chunk, amount) for chunk in chunks)
+    return sum(_open_wallets(chunk, amount) for chunk in chunks)
 
 
-def _open(user_ids: Collection[int], amount: int) -> int:
+def _open_wallets(user_ids: Collection[int], amount: int) -> int:
     there = set(LedgerAccount.objects.filter(id__in=user_ids).values_list("id", flat=True))
     fresh = [id for id in user_ids if id not in there]
     LedgerAccount.objects.bulk_create(

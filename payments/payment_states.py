@@ -60,15 +60,15 @@ class Chargeable(NamedTuple):
     order_id: UUID | None
 
 
-def chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
+def read_chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
     """These payments by id."""
     found = bulk_sql.reader(Payment, Chargeable._fields).rows_of(payment_ids)
     return {row[0]: Chargeable(*row) for row in found}
 
 
-def new(*, order: Payable, token: str, at: datetime) -> Payment:
+def new_payment(*, order: Payable, token: str, at: datetime) -> Payment:
     """The unsaved payment of an order: whoever starts many writes them at once."""
-    return _new(
+    return _build_payment(
         order_id=order.id,
         account_id=order.account_id,
         points_amount=order.points_amount,
@@ -79,7 +79,7 @@ def new(*, order: Payable, token: str, at: datetime) -> Payment:
     )
 
 
-def write(payments: Sequence[Payment]) -> None:
+def insert_payments(payments: Sequence[Payment]) -> None:
     """Write these new payments, by one statement."""
     transactions.assert_inside()
     bulk_sql.insert_objects(payments)
@@ -88,7 +88,7 @@ def write(payments: Sequence[Payment]) -> None:
 def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> Payment:
     """A payment for points in the account's wallet, pending."""
     transactions.assert_inside()
-    payment = _new(
+    payment = _build_payment(
         order_id=None,
         account_id=account_id,
         points_amount=0,
@@ -103,7 +103,7 @@ def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> P
 
 def mark_in_doubt(payment_id: UUID) -> bool:
     """The gateway gave no answer: the charge may have happened."""
-    return _move(payment_id, to=Status.IN_DOUBT)
+    return _transition(payment_id, to=Status.IN_DOUBT)
 
 
 def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
@@ -112,14 +112,14 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
     One statement; returns how many moved.
     """
     transactions.assert_inside()
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     statement = SUCCEED.format(
         table=connection.ops.quote_name(Payment._meta.db_table),
         status=cells[Status.SUCCEEDED],
         at=cells[at],
         cases="".join(f" WHEN {cells[id]} THEN {cells[reference]}" for id, reference in charges.items()),
         ids=cells.listed(charges),
-        sources=cells.listed(_sources(Status.SUCCEEDED)),
+        sources=cells.listed(_source_states(Status.SUCCEEDED)),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, cells.parameters or None)
@@ -128,22 +128,22 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
 
 def mark_failed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
     """It ended with nothing charged, or nothing kept."""
-    return _settle(payment_id, to=Status.FAILED, at=at, failure_code=code, failure_detail=detail[:255])
+    return _end_payment(payment_id, to=Status.FAILED, at=at, failure_code=code, failure_detail=detail[:255])
 
 
 def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
     """Its charge succeeded and was given back, because of `code`."""
-    return _settle(payment_id, to=Status.REVERSED, at=at, failure_code=code, failure_detail=detail[:255])
+    return _end_payment(payment_id, to=Status.REVERSED, at=at, failure_code=code, failure_detail=detail[:255])
 
 
-def unsettled(references: Collection[UUID], at: datetime) -> set[UUID]:
+def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID]:
     """Which of these orders and payments had a payment that had not settled at that instant."""
     found = Payment.objects.filter(Q(id__in=references) | Q(order_id__in=references))
     open_then = found.exclude(settled_at__lte=at).values_list("id", "order_id")
     return {id for pair in open_then for id in pair if id} & set(references)
 
 
-def card_left_amount(order_id: UUID) -> int:
+def refundable_card_amount(order_id: UUID) -> int:
     """What the order's card paid that no refund has taken, those under way included."""
     payment = Payment.objects.get(order_id=order_id)
     return payment.card_amount - payment.refunding_amount - payment.refunded_amount
@@ -177,26 +177,26 @@ def _change_refunds(payments: "QuerySet[Payment]", order_id: UUID, **amounts: An
         raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
 
 
-def _settle(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> bool:
+def _end_payment(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> bool:
     """End it, and forget the card."""
-    return _move(payment_id, to=to, settled_at=at, token="", **fields)
+    return _transition(payment_id, to=to, settled_at=at, token="", **fields)
 
 
-def _move(payment_id: UUID, *, to: str, **fields: Any) -> bool:
+def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:
     """Whether the payment stands at `to` now, by this call or an earlier one; else it ended otherwise."""
     transactions.assert_inside()
     found = Payment.objects.filter(id=payment_id)
-    if found.filter(status__in=_sources(to)).update(status=to, **fields):
+    if found.filter(status__in=_source_states(to)).update(status=to, **fields):
         return True
     return found.filter(status=to).exists()
 
 
-def _sources(to: str) -> list[str]:
+def _source_states(to: str) -> list[str]:
     """The states from which a payment may come to this one."""
     return [str(status) for status, targets in TRANSITIONS.items() if to in targets]
 
 
-def _new(*, order_id: UUID | None, at: datetime, **fields: Any) -> Payment:
+def _build_payment(*, order_id: UUID | None, at: datetime, **fields: Any) -> Payment:
     payment_id = uuid7()
     return Payment(
         id=payment_id, order_id=order_id, charge_key=f"payment-{payment_id}", created_at=at, **fields

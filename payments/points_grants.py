@@ -7,15 +7,15 @@ from payments import ledger
 from payments.models import Entry
 from shop.errors import NotFound
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Keyed, Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 
 
-def grant(*, user_id: int, amount: int, reason: str, keyed: Keyed) -> Entry | Replay:
+def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry | Replay:
     """Give the user points, and return the wallet's entry; a repeat of the key gives a `Replay`.
 
     Durable when it returns. Raises `NotFound` for a user that is unknown or disabled, and `KeyReused`.
     """
-    ledger.wallet_id(user_id)
+    ledger.open_wallet(user_id)
     reference = str(uuid7())
 
     def granted() -> Entry:
@@ -23,4 +23,4 @@ def grant(*, user_id: int, amount: int, reason: str, keyed: Keyed) -> Entry | Re
             raise NotFound(f"There is no active account {user_id}.")
         return ledger.grant(user_id=user_id, amount=amount, reason=reason, reference=reference)
 
-    return recorded_answers.once(keyed, granted)
+    return recorded_answers.run_once(keyed, granted)

@@ -8,7 +8,7 @@ from django.conf import settings
 from pydantic import BaseModel, Field
 
 from payments.models import Entry, Payment
-from shop.http.validation import Id, Input, PositiveAmount, Query, Words
+from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query
 
 PaymentStatus = Literal["pending", "in_doubt", "succeeded", "failed", "reversed"]
 EntryKind = Literal["hold", "release", "refund", "top_up", "grant"]
@@ -23,7 +23,7 @@ class TopUpInput(Input):
 class GrantInput(Input):
     user: Id
     amount: PositiveAmount
-    reason: Words
+    reason: NonBlankText
 
 
 class FindPaymentsQuery(Query):

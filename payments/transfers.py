@@ -19,7 +19,7 @@ from shop import clock
 from shop.db import bulk_sql, transactions
 from shop.errors import Rejected
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 
 # Each row looks through the cases one by one: far more of them would cost their square.
 WALLETS_PER_STATEMENT = 500
@@ -58,7 +58,7 @@ class Proposal:
     amounts: Mapping[int, int]
     order_id: UUID | None = None
     reason: str = ""
-    by: Who | None = None
+    by: ActorContext | None = None
 
 
 def transfer(
@@ -111,23 +111,23 @@ def _check(proposal: Proposal) -> None:
 
 def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Rejected]:
     """Lock, then look for repeats, then decide in memory and write."""
-    before = _lock({id for proposal in proposals for id in proposal.amounts if id > 0})
+    before = _lock_wallets({id for proposal in proposals for id in proposal.amounts if id > 0})
     balances = dict(before)
-    known = _known(proposals)
+    known = _read_existing(proposals)
     made: list[tuple[Transfer, Proposal, dict[int, int]]] = []
     outcomes: list[Transfer | Rejected] = []
     for proposal in proposals:
         name = (proposal.kind, proposal.reference)
         outcome = known.get(name) or _refusal(proposal, balances)
         if outcome is None:
-            outcome = known[name] = _new(proposal, at)
+            outcome = known[name] = _build_transfer(proposal, at)
             made.append((outcome, proposal, _apply(proposal, balances)))
         outcomes.append(outcome)
-    _write(made, {id: balance for id, balance in balances.items() if balance != before[id]})
+    _write_rows(made, {id: balance for id, balance in balances.items() if balance != before[id]})
     return outcomes
 
 
-def _lock(wallet_ids: Collection[int]) -> dict[int, int]:
+def _lock_wallets(wallet_ids: Collection[int]) -> dict[int, int]:
     """The balances of those wallets that are open, locked until the transaction ends."""
     if not wallet_ids:
         return {}
@@ -137,11 +137,11 @@ def _lock(wallet_ids: Collection[int]) -> dict[int, int]:
     return dict(wallets.rows_of(there, lock=bulk_sql.for_update()))
 
 
-def _known(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
+def _read_existing(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
     """The transfers that are there already. After the locks: so a twin that held them is seen."""
     if not proposals:
         return {}
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     kinds = cells.listed({str(proposal.kind) for proposal in proposals})
     references = cells.listed({proposal.reference for proposal in proposals})
     columns = bulk_sql.columns_of(Transfer, alias="known")
@@ -151,7 +151,7 @@ def _known(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
             f" WHERE known.kind IN ({kinds}) AND known.reference IN ({references})",
             cells.parameters or None,
         )
-        found = [columns.made_of(row) for row in cursor.fetchall()]
+        found = [columns.to_model(row) for row in cursor.fetchall()]
     return {(one.kind, one.reference): one for one in found}
 
 
@@ -164,7 +164,7 @@ def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None
     return None
 
 
-def _new(proposal: Proposal, at: datetime) -> Transfer:
+def _build_transfer(proposal: Proposal, at: datetime) -> Transfer:
     return Transfer(
         kind=proposal.kind,
         reference=proposal.reference,
@@ -181,7 +181,9 @@ def _apply(proposal: Proposal, balances: dict[int, int]) -> dict[int, int]:
     return after
 
 
-def _write(made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]) -> None:
+def _write_rows(
+    made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]
+) -> None:
     """All rows in one statement a table. The wallets come first: they are the entries' parents."""
     ids = sorted(balances)
     for start in range(0, len(ids), WALLETS_PER_STATEMENT):
@@ -208,13 +210,13 @@ def _write(made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: 
 
 def _set_balances(balances: Mapping[int, int]) -> None:
     cases = " ".join(f"WHEN {id:d} THEN {balance:d}" for id, balance in balances.items())
-    bulk_sql.write(
+    bulk_sql.execute_deferred(
         f"UPDATE {connection.ops.quote_name(LedgerAccount._meta.db_table)}"  # noqa: S608 - numbers
-        f" SET balance_amount = CASE id {cases} END WHERE id IN ({bulk_sql.whole_numbers(balances)})"
+        f" SET balance_amount = CASE id {cases} END WHERE id IN ({bulk_sql.integer_list(balances)})"
     )
 
 
-def note(one: Transfer, *, wallet_id: int, amount: int, balance: int, by: Who | None = None) -> None:
+def note(one: Transfer, *, wallet_id: int, amount: int, balance: int, by: ActorContext | None = None) -> None:
     """Note what a transfer did to a wallet; customers see its entry, and what becomes of their order."""
     if not amount:
         return

@@ -20,13 +20,13 @@ from shop.outbound import backoff
 
 log = get_logger(__name__)
 # The edge has it handled at once; the sweeper looks after what a crash forgot to enqueue.
-TAKEN_SECONDS = 10
+HANDLING_SECONDS = 10
 # Gateways send an event again for some days; after that its id need not be known any more.
-KEPT = timedelta(days=90)
+RETENTION = timedelta(days=90)
 SWEEP_BATCH = 1_000
 
 
-def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
+def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
     """Store what the gateway says has happened; the same event again is the one that was stored first.
 
     Durable when it returns. None for what is signed but no event: sent again, it would be none again.
@@ -35,14 +35,14 @@ def take(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEve
     if gateway not in gateways.GATEWAYS:
         raise NotFound(f"There is no gateway {gateway!r}.")
     now = clock.now()
-    told = gateways.GATEWAYS[gateway]().event(headers=headers, body=body, now=now)
-    if told is None:
+    gateway_event = gateways.GATEWAYS[gateway]().event(headers=headers, body=body, now=now)
+    if gateway_event is None:
         log.warning("webhook that is no event", gateway=gateway, size=len(body))
         return None
-    return transactions.run(lambda: _stored(gateway, told, now), transactions.KEYED)
+    return transactions.run(lambda: _store(gateway, gateway_event, now), transactions.KEYED)
 
 
-def due(*, limit: int) -> list[int]:
+def dequeue_due(*, limit: int) -> list[int]:
     """The events that are to be worked on now; each is told once in a while."""
     now = clock.now()
     ids = list(
@@ -50,27 +50,29 @@ def due(*, limit: int) -> list[int]:
         .order_by("next_attempt_at")
         .values_list("id", flat=True)[:limit]
     )
-    later = now + timedelta(seconds=TAKEN_SECONDS)
+    later = now + timedelta(seconds=HANDLING_SECONDS)
     told = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Whoever handles one comes to the same rows and their index from the other side: that may deadlock.
     transactions.run(lambda: told.update(next_attempt_at=later), transactions.REPEATABLE)
     return ids
 
 
-def waiting(event_id: int) -> WebhookEvent | None:
+def get_unhandled(event_id: int) -> WebhookEvent | None:
     """The event, while there is something left to do about it."""
     return WebhookEvent.objects.filter(id=event_id, handled_at__isnull=True).first()
 
 
 def finish(event: WebhookEvent, outcome: str) -> None:
     """Nothing is left to do about the event; `outcome` says what came of it."""
-    _change(event, handled_at=clock.now(), next_attempt_at=None, outcome=outcome[:255])
+    _update_unhandled(event, handled_at=clock.now(), next_attempt_at=None, outcome=outcome[:255])
 
 
 def postpone(event: WebhookEvent, reason: str) -> None:
     """Work on the event again later: after a second at first, and five minutes apart at last."""
     pause = timedelta(seconds=backoff.pause_seconds(event.attempts + 1))
-    _change(event, attempts=F("attempts") + 1, next_attempt_at=clock.now() + pause, outcome=reason[:255])
+    _update_unhandled(
+        event, attempts=F("attempts") + 1, next_attempt_at=clock.now() + pause, outcome=reason[:255]
+    )
 
 
 def unhandled_count() -> int:
@@ -81,35 +83,42 @@ def unhandled_count() -> int:
 def sweep() -> int:
     """Forget the events that were handled and came long ago, the oldest first. Returns how many."""
     gone = 0
-    while bite := _forgettable():
+    while bite := _expired_ids():
         transactions.run(WebhookEvent.objects.filter(id__in=bite).delete, transactions.REPEATABLE)
         gone += len(bite)
     return gone
 
 
-def _forgettable() -> list[int]:
+def _expired_ids() -> list[int]:
     """Ids go by age, so a look at the first rows is enough, and needs no index."""
     oldest = WebhookEvent.objects.order_by("id").values_list("id", "handled_at", "received_at")[:SWEEP_BATCH]
-    limit = clock.now() - KEPT
+    limit = clock.now() - RETENTION
     return [id for id, handled_at, received_at in oldest if handled_at and received_at < limit]
 
 
-def _stored(gateway: str, told: GatewayEvent, now: datetime) -> WebhookEvent:
+def _store(gateway: str, gateway_event: GatewayEvent, now: datetime) -> WebhookEvent:
     event, is_new = WebhookEvent.objects.get_or_create(
         gateway=gateway,
-        event_id=told.id,
+        event_id=gateway_event.id,
         defaults={
-            "type": told.type,
-            "charge_key": told.key,
+            "type": gateway_event.type,
+            "charge_key": gateway_event.key,
             "received_at": now,
-            "next_attempt_at": now + timedelta(seconds=TAKEN_SECONDS),
+            "next_attempt_at": now + timedelta(seconds=HANDLING_SECONDS),
         },
     )
-    log.info("webhook", gateway=gateway, event_id=told.id, type=told.type, key=told.key, is_new=is_new)
+    log.info(
+        "webhook",
+        gateway=gateway,
+        event_id=gateway_event.id,
+        type=gateway_event.type,
+        key=gateway_event.key,
+        is_new=is_new,
+    )
     return event
 
 
-def _change(event: WebhookEvent, **fields: object) -> None:
+def _update_unhandled(event: WebhookEvent, **fields: object) -> None:
     """Two who work on one event do no harm; the first to finish it has the last word."""
     rows = WebhookEvent.objects.filter(id=event.id, handled_at__isnull=True)
     transactions.run(lambda: rows.update(**fields), transactions.REPEATABLE)

@@ -18,12 +18,12 @@ from unfold.paginator import InfinitePaginator
 
 from shop import journal_filters
 from shop.accounts import accounts
-from shop.admin_site import AccountForm, NotedChanges, PasswordForm, ReadOnly
+from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import dead_events, journal
 from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
-DISABLED_TOGETHER = 200
+DISABLE_BATCH_SIZE = 200
 
 # Used refresh tokens are for programs to refuse, not for people to read; unfold styles only its own.
 admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
@@ -35,7 +35,7 @@ def is_superuser(request: HttpRequest) -> bool:
 
 
 @admin.register(User)
-class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
+class UserAdmin(JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
     """Accounts are disabled, never deleted: orders and entries speak of them."""
 
     subject = "account"
@@ -52,7 +52,7 @@ class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
         """In batches, each durable by itself: all accounts may be selected."""
         seen, disabled, last = 0, 0, 0
-        while users := list(selected.filter(pk__gt=last).order_by("pk")[:DISABLED_TOGETHER]):
+        while users := list(selected.filter(pk__gt=last).order_by("pk")[:DISABLE_BATCH_SIZE]):
             mine = [user.pk for user in users if self.has_change_permission(request, user)]
             disabled += accounts.disable(account_ids=mine, keeping={request.user.pk})
             seen, last = seen + len(users), users[-1].pk
@@ -76,7 +76,7 @@ class UserAdmin(NotedChanges, DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(NotedChanges, DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
     """Sets of rights. Only superusers touch them: members could give themselves every right."""
 
     subject = "group"
@@ -109,7 +109,7 @@ class GroupAdmin(NotedChanges, DjangoGroupAdmin, ModelAdmin):
 
 
 @admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(ReadOnly, ModelAdmin):
+class IdempotencyKeyAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "account", "status", "reference", "created_at"]
     list_filter = ["status", "created_at"]
     list_select_related = ["account"]
@@ -119,7 +119,7 @@ class IdempotencyKeyAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(CommittedTransaction)
-class CommittedTransactionAdmin(ReadOnly, ModelAdmin):
+class CommittedTransactionAdmin(ReadOnlyMixin, ModelAdmin):
     """Marks of the last day's transactions that were to be done once."""
 
     list_display = ["id", "at"]
@@ -131,7 +131,7 @@ class CommittedTransactionAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(JournalLine)
-class JournalLineAdmin(ReadOnly, ModelAdmin):
+class JournalLineAdmin(ReadOnlyMixin, ModelAdmin):
     """The journal, newest first. It is long: it is narrowed down by indexed fields."""
 
     list_display = ["at", "what", "subject", "who", "order_id", "told", "detail"]

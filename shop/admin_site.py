@@ -24,13 +24,13 @@ from unfold.forms import (
 
 from shop.accounts import accounts, password_hashing, sign_ins
 from shop.accounts.accounts import InvalidCredentials
-from shop.accounts.password_hashing import Standing
+from shop.accounts.password_hashing import TrustLevel
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.http import client_address
 
 
-class ReadOnly:
+class ReadOnlyMixin:
     """Neither added nor changed nor deleted by hand."""
 
     # These tables are long, and the count beside each choice of a filter would read all of them.
@@ -46,7 +46,7 @@ class ReadOnly:
         return False
 
 
-class OwnTransactions(admin.ModelAdmin):
+class NonAtomicAdmin(admin.ModelAdmin):
     """Pages that write by domain functions, whose transactions are durable and tried again; name it last.
 
     Django's page is one transaction, in which they would be savepoints: a lost answer to its COMMIT would be
@@ -74,8 +74,8 @@ class SignInForm(AuthenticationForm):
         assert self.request is not None
         if username and password:
             try:
-                with _refusals_as_errors():
-                    address = client_address.of(self.request)
+                with _refusals_as_form_errors():
+                    address = client_address.from_request(self.request)
                     self.user_cache = sign_ins.sign_in(
                         username=username, password=password, address=address, is_operator=True
                     )
@@ -84,7 +84,7 @@ class SignInForm(AuthenticationForm):
         return self.cleaned_data
 
 
-class BoundedHash:
+class HashingLimitMixin:
     """A form that sets a password: its hash has a place in the line, and a full line is the form's error."""
 
     password_field = "password1"
@@ -95,7 +95,10 @@ class BoundedHash:
         password = self.cleaned_data.get(self.password_field)  # type: ignore[attr-defined]
         if password and not self.errors:  # type: ignore[attr-defined]
             try:
-                with _refusals_as_errors(), password_hashing.place(_operator(), lambda: Standing.OPERATOR):
+                with (
+                    _refusals_as_form_errors(),
+                    password_hashing.acquire_slot(_hashing_subject(), lambda: TrustLevel.OPERATOR),
+                ):
                     self._hash = make_password(password)
             except forms.ValidationError as error:
                 self.add_error(self.password_field, error)  # type: ignore[attr-defined]
@@ -111,7 +114,7 @@ class BoundedHash:
         return user
 
 
-class NotedPassword(BoundedHash):
+class JournaledPasswordMixin(HashingLimitMixin):
     """A form that sets a password, and notes in the journal that it did."""
 
     @transaction.atomic
@@ -121,15 +124,15 @@ class NotedPassword(BoundedHash):
         return user
 
 
-class AccountForm(BoundedHash, UserCreationForm):
+class AccountForm(HashingLimitMixin, UserCreationForm):
     """Makes an account."""
 
 
-class PasswordForm(NotedPassword, AdminPasswordChangeForm):
+class PasswordForm(JournaledPasswordMixin, AdminPasswordChangeForm):
     """Sets the password of another account."""
 
 
-class OwnPasswordForm(NotedPassword, AdminOwnPasswordChangeForm):
+class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
     """Sets the operator's own password; guessing the old one is as slow as by signing in."""
 
     password_field = "new_password1"
@@ -141,7 +144,7 @@ class OwnPasswordForm(NotedPassword, AdminOwnPasswordChangeForm):
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
         try:
-            with _refusals_as_errors():
+            with _refusals_as_form_errors():
                 sign_ins.check_own_password(account=self.user, password=password, address=self._address)
         except InvalidCredentials:
             wrong = self.error_messages["password_incorrect"]
@@ -154,7 +157,7 @@ class OwnPasswordPage(PasswordChangeView):
     success_url = reverse_lazy("admin:password_change_done")
 
     def get_form_kwargs(self) -> dict[str, Any]:
-        return super().get_form_kwargs() | {"address": client_address.of(self.request)}
+        return super().get_form_kwargs() | {"address": client_address.from_request(self.request)}
 
 
 def change_own_password(request: HttpRequest) -> HttpResponseBase:
@@ -163,7 +166,7 @@ def change_own_password(request: HttpRequest) -> HttpResponseBase:
 
 
 @contextmanager
-def _refusals_as_errors() -> Iterator[None]:
+def _refusals_as_form_errors() -> Iterator[None]:
     """What the shop refuses is told in the form, but for a wrong password, which forms tell themselves."""
     try:
         yield
@@ -174,12 +177,12 @@ def _refusals_as_errors() -> Iterator[None]:
         raise forms.ValidationError(f"{error.detail}{when}", code=error.code) from None
 
 
-def _operator() -> str:
+def _hashing_subject() -> str:
     """Whose places for hashing those of an operators' page are."""
-    return accounts.subject(journal.who().id or 0)
+    return accounts.journal_subject(journal.current_actor().id or 0)
 
 
-class NotedChanges:
+class JournaledChangesMixin:
     """Pages that note in the journal what they make and change: before, after, and the operator."""
 
     subject: str
@@ -188,8 +191,8 @@ class NotedChanges:
         """Called when all is saved, in the same transaction."""
         super().save_related(request, form, formsets, change)  # type: ignore[misc]
         fields = {field.name for field in form.instance._meta.get_fields()} - {"password"}
-        after = {name: _plain(form.cleaned_data[name]) for name in form.changed_data if name in fields}
-        before = {name: _plain(form.initial.get(name)) for name in after}
+        after = {name: _json_value(form.cleaned_data[name]) for name in form.changed_data if name in fields}
+        before = {name: _json_value(form.initial.get(name)) for name in after}
         changed = [name for name in after if after[name] != before[name]]
         if changed:
             journal.note(
@@ -201,7 +204,7 @@ class NotedChanges:
             )
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """A form's value as JSON has it: rows by their names."""
     if isinstance(value, list | QuerySet):
         return sorted(str(row) for row in value)

@@ -24,10 +24,10 @@ clock.start()
 # Views are loaded now rather than by the first request. What is loaded stays: looking through all of it for
 # garbage stopped the process for 50 ms each time, with rows locked.
 _ = get_resolver().url_patterns
-checks.refuse_what_is_ignored()
-worker.before_stop.append(completion_notifications.stop)
+checks.refuse_ignored_settings()
+worker.stop_callbacks.append(completion_notifications.stop)
 gc.collect()
 gc.freeze()
 gc.set_threshold(10_000)
 if settings.WEB_OWN_PROCESSOR:
-    processors.keep_to_one()
+    processors.pin_to_free_processor()

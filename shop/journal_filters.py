@@ -17,7 +17,7 @@ from shop.accounts import accounts
 from shop.events.journal import Actor
 from shop.models import JournalLine
 
-Lines = QuerySet[JournalLine]
+JournalLines = QuerySet[JournalLine]
 
 
 class WordFilter(TextFilter):
@@ -27,11 +27,11 @@ class WordFilter(TextFilter):
         name = self.parameter_name
         yield {"form": self.form_class(name=name, label=self.title, data={name: self.value()})}
 
-    def queryset(self, request: HttpRequest, lines: Lines) -> Lines:
+    def queryset(self, request: HttpRequest, lines: JournalLines) -> JournalLines:
         word = (self.value() or "").strip()
         return self.narrow(request, lines, word) if word else lines
 
-    def narrow(self, request: HttpRequest, lines: Lines, word: str) -> Lines:
+    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
         """The lines that the word, which is not empty, stands for."""
         raise NotImplementedError
 
@@ -42,8 +42,8 @@ class ByActor(WordFilter):
     title = "Actor: name or number of an account"
     parameter_name = "by"
 
-    def narrow(self, request: HttpRequest, lines: Lines, word: str) -> Lines:
-        account_id = accounts.id_of(word) or _number_of_account(word)
+    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
+        account_id = accounts.find_id_by_username(word) or _existing_account_id(word)
         if account_id is not None:
             return lines.filter(actor_id=account_id)
         messages.warning(
@@ -60,7 +60,7 @@ class ByWhat(WordFilter):
     title = "What happened: order.paid, or order. for all of orders"
     parameter_name = "happened"
 
-    def narrow(self, request: HttpRequest, lines: Lines, word: str) -> Lines:
+    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
         return lines.filter(what__startswith=word)
 
 
@@ -71,8 +71,8 @@ class Since(WordFilter):
     parameter_name = "since"
     lookup = "at__gte"
 
-    def narrow(self, request: HttpRequest, lines: Lines, word: str) -> Lines:
-        instant = _instant(word)
+    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
+        instant = _parse_instant(word)
         if instant is not None:
             return lines.filter(**{self.lookup: instant})
         messages.warning(
@@ -101,14 +101,14 @@ class EventDelivery(ChoicesFieldListFilter):
         self.title = "delivery of the event"
 
 
-def _number_of_account(word: str) -> int | None:
+def _existing_account_id(word: str) -> int | None:
     """The account's number, if there is such an account."""
     if not word.isdecimal() or len(word) >= 19:
         return None
     return User.objects.filter(pk=int(word)).values_list("pk", flat=True).first()
 
 
-def _instant(text: str) -> Any:
+def _parse_instant(text: str) -> Any:
     try:
         day = parse_date(text)
         instant = parse_datetime(f"{day} 00:00") if day else parse_datetime(text)

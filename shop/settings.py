@@ -4,20 +4,20 @@ import warnings
 
 from shop.configuration import (
     BASE_DIR,
-    BROKERS,
-    REDIS,
-    WEB,
+    BROKER_SCHEMES,
+    HTTP_SCHEMES,
+    REDIS_SCHEMES,
     UploadPage,
-    address,
     database,
     env,
     flag,
     number,
     one_of,
     rate,
+    require_stripe_compatibility,
     secret_key,
     signing_keys,
-    usable_with_stripe,
+    url,
 )
 from shop.observability import logs
 
@@ -69,11 +69,11 @@ INSTALLED_APPS = [
     "orders",
 ]
 MIDDLEWARE = [
-    "shop.observability.request_metrics.Requests",
+    "shop.observability.request_metrics.RequestMetricsMiddleware",
     "shop.http.middleware.request_id",
     # The calls that Django's test client and `runserver` make of the API go to their view from here.
-    "shop.http.views.straight",
-    "shop.http.middleware.problems_everywhere",
+    "shop.http.views.dispatch_api_calls",
+    "shop.http.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -81,8 +81,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     # Before anything reads the body, as the check of CSRF tokens does.
-    "shop.http.middleware.uploads_of_staff",
-    "shop.http.middleware.operators",
+    "shop.http.middleware.receive_staff_uploads",
+    "shop.http.middleware.identify_operator",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -152,7 +152,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", 2.0, least=0.1)
 
 # Redis: it may make things fast, it never decides; so calls are short and tried once
-REDIS_URL = address("REDIS_URL", "redis://127.0.0.1:6379/0", REDIS)
+REDIS_URL = url("REDIS_URL", "redis://127.0.0.1:6379/0", REDIS_SCHEMES)
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -170,7 +170,7 @@ CACHES = {
 }
 
 # Celery: tasks carry an id, the database carries the state
-CELERY_BROKER_URL = address("BROKER_URL", "redis://127.0.0.1:6379/1", BROKERS)
+CELERY_BROKER_URL = url("BROKER_URL", "redis://127.0.0.1:6379/1", BROKER_SCHEMES)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -220,7 +220,7 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.http.json_format.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "shop.http.openapi_generation.Operations",
     "DEFAULT_VERSIONING_CLASS": None,
-    "EXCEPTION_HANDLER": "shop.http.problems.handle_in_rest_framework",
+    "EXCEPTION_HANDLER": "shop.http.problems.rest_framework_exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 MAX_BODY_BYTES = 64 * 1024
@@ -250,7 +250,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": ["shop.http.openapi_generation.add_what_every_call_may_meet"],
+    "POSTPROCESSING_HOOKS": ["shop.http.openapi_generation.add_generic_refusals"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -275,15 +275,15 @@ RATE_PAYMENTS = rate("RATE_PAYMENTS", "60/m")
 RATE_TOP_UPS = rate("RATE_TOP_UPS", "20/m")
 RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
 RATE_REFRESHES = rate("RATE_REFRESHES", "60/m")
-PARTNER_URL = address("PARTNER_URL", "", WEB)
+PARTNER_URL = url("PARTNER_URL", "", HTTP_SCHEMES)
 PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", 1.0, least=0.1)
 PARTNER_GIVE_UP_SECONDS = number("PARTNER_GIVE_UP_SECONDS", 60, least=1)
 OPTIMISTIC_RETRIES = number("OPTIMISTIC_RETRIES", 50, least=0)
 PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", "simulator", "stripe")
-GATEWAY_URL = address("GATEWAY_URL", "http://127.0.0.1:8001", WEB)
+GATEWAY_URL = url("GATEWAY_URL", "http://127.0.0.1:8001", HTTP_SCHEMES)
 GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
 PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
-DATA_PLATFORM_URL = address("DATA_PLATFORM_URL", "http://127.0.0.1:8002", WEB)
+DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEMES)
 EVENT_SECRET = env.str("EVENT_SECRET", default="")
 # SQLite takes no more conditions in a statement than some hundreds.
 EVENTS_AT_ONCE = number("EVENTS_AT_ONCE", 500, least=1, most=500)
@@ -292,9 +292,9 @@ EVENT_REFUSED_SECONDS = number("EVENT_REFUSED_SECONDS", 3600, least=0)
 WEBHOOK_SECRET_SIMULATOR = env.str("WEBHOOK_SECRET_SIMULATOR", default="")
 WEBHOOK_SECRET_STRIPE = env.str("WEBHOOK_SECRET_STRIPE", default="")
 STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
-STRIPE_API_BASE = address("STRIPE_API_BASE", "https://api.stripe.com", WEB)
+STRIPE_API_BASE = url("STRIPE_API_BASE", "https://api.stripe.com", HTTP_SCHEMES)
 if PAYMENT_GATEWAY == "stripe":
-    usable_with_stripe(STRIPE_API_KEY, currency=CURRENCY, give_up_seconds=PAYMENT_GIVE_UP_SECONDS)
+    require_stripe_compatibility(STRIPE_API_KEY, currency=CURRENCY, give_up_seconds=PAYMENT_GIVE_UP_SECONDS)
 
 LOGGING_CONFIG = None
 logs.configure(level=env.str("LOG_LEVEL", default="INFO"))

@@ -11,43 +11,43 @@ from datetime import datetime
 from math import ceil
 
 from coupons.allocation import locking, writes
-from coupons.allocation.writes import Asker, Chosen, Confirming, Issued
+from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
 from shop import clock
 from shop.accounts import accounts
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, Unavailable
 
-Outcome = Issued | Confirming | FirstcomeError
-Choose = Callable[[Campaign, Sequence[Asker]], Chosen]
+AllocationResult = Issued | PendingConfirmation | FirstcomeError
+CodeAssigner = Callable[[Campaign, Sequence[IssueRequest]], AssignedCodes]
 
 
-def grant(
-    *, campaign_id: int, askers: Sequence[Asker], choose: Choose = writes.choose_codes
-) -> list[Outcome]:
+def lock_and_allocate(
+    *, campaign_id: int, requests: Sequence[IssueRequest], choose: CodeAssigner = writes.assign_codes
+) -> list[AllocationResult]:
     """Decide for these askers in their order, and write it, inside the caller's transaction.
 
     One outcome for each, refusals as values. An account that asks twice gets one coupon. Positions go on
     from the campaign's last one without gaps. `choose` says which codes the newcomers get; those it leaves
     out find the campaign sold out. Safe to repeat after a rollback.
     """
-    campaign, coupons = locking.lock(campaign_id, {asker.user_id for asker in askers})
-    return decide(campaign, askers, choose=choose, coupons=coupons)
+    campaign, coupons = locking.lock(campaign_id, {asker.user_id for asker in requests})
+    return allocate(campaign, requests, choose=choose, coupons=coupons)
 
 
-def locked_rows(campaign_id: int, asker: Asker) -> list[Row]:
+def locked_rows(campaign_id: int, request: IssueRequest) -> list[Row]:
     """The rows that issuing locks, which others may keep locked."""
-    return [Row(Campaign, campaign_id), accounts.referenced_row(asker.user_id)]
+    return [Row(Campaign, campaign_id), accounts.referenced_row(request.user_id)]
 
 
-def decide(
+def allocate(
     campaign: Campaign,
-    askers: Sequence[Asker],
+    requests: Sequence[IssueRequest],
     *,
-    choose: Choose = writes.choose_codes,
+    choose: CodeAssigner = writes.assign_codes,
     coupons: Mapping[int, Coupon] | None = None,
     if_unchanged: bool = False,
-) -> list[Outcome]:
+) -> list[AllocationResult]:
     """The same with the campaign as it was read: locked, or else only `if_unchanged`.
 
     `coupons` are what the askers had when the campaign was read, if they were read with it.
@@ -56,46 +56,48 @@ def decide(
     something new; a refusal was true when the campaign was read.
     """
     now = clock.now()
-    had = had_before(campaign, {asker.user_id for asker in askers}, coupons=coupons)
-    first_of = {asker.user_id: asker for asker in reversed(askers)}
+    had = existing_coupons(campaign, {asker.user_id for asker in requests}, coupons=coupons)
+    first_of = {asker.user_id: asker for asker in reversed(requests)}
     newcomers = [
         first_of[user_id]
-        for user_id in dict.fromkeys(asker.user_id for asker in askers)
+        for user_id in dict.fromkeys(asker.user_id for asker in requests)
         if user_id not in had
     ]
-    fresh: dict[int, Issued | Confirming] = {}
+    fresh: dict[int, Issued | PendingConfirmation] = {}
     if newcomers and not refusal(campaign, now):
         chosen = choose(campaign, newcomers[: campaign.remaining])
         if chosen:
-            writes.count(campaign, len(chosen), if_unchanged=if_unchanged)
-        fresh = writes.fill(campaign, chosen, by={id: one.by for id, one in first_of.items()}, now=now)
-    return [_outcome(campaign, asker.user_id, had, fresh, now) for asker in askers]
+            writes.count_taken_slots(campaign, len(chosen), if_unchanged=if_unchanged)
+        fresh = writes.write_slots(campaign, chosen, by={id: one.by for id, one in first_of.items()}, now=now)
+    return [_result_for(campaign, asker.user_id, had, fresh, now) for asker in requests]
 
 
-def told(outcome: Outcome) -> Issued | Confirming:
+def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
     """The outcome, or the refusal that it is, raised."""
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
 
 
-def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | Confirming | None:
+def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | None:
     """What the account has of the campaign; None when it is to get something, which needs a lock.
 
     Raises what `refusal` says, and what the account is owed when that is a refusal.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
-    had = had_before(campaign, [user_id]).get(user_id)
-    answer = owed_or_refused(campaign, had, clock.now())
-    return told(answer) if answer else None
+    had = existing_coupons(campaign, [user_id]).get(user_id)
+    answer = existing_result_or_refusal(campaign, had, clock.now())
+    return unwrap(answer) if answer else None
 
 
-def owed_or_refused(campaign: Campaign, had: Coupon | Confirmation | None, now: datetime) -> Outcome | None:
+def existing_result_or_refusal(
+    campaign: Campaign, had: Coupon | Confirmation | None, now: datetime
+) -> AllocationResult | None:
     """What an account is owed that has this, or why it gets nothing; None when it may get something new."""
-    return owed(campaign, had) if had else refusal(campaign, now)
+    return existing_result(campaign, had) if had else refusal(campaign, now)
 
 
-def had_before(
+def existing_coupons(
     campaign: Campaign, user_ids: Collection[int], *, coupons: Mapping[int, Coupon] | None = None
 ) -> dict[int, Coupon | Confirmation]:
     """The coupons of these accounts, or the slots that are being confirmed for them, by account.
@@ -107,24 +109,24 @@ def had_before(
     if campaign.partner:
         for confirmation in campaign.confirmations.filter(account_id__in=user_ids):
             had[confirmation.account_id] = confirmation
-    had.update(_coupons(campaign, user_ids) if coupons is None else coupons)
+    had.update(_coupons_by_account(campaign, user_ids) if coupons is None else coupons)
     return had
 
 
-def _coupons(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
+def _coupons_by_account(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
     coupons = list(Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids))
     for coupon in coupons:
         coupon.campaign = campaign
     return {coupon.account_id: coupon for coupon in coupons}
 
 
-def owed(campaign: Campaign, had: Coupon | Confirmation) -> Outcome:
+def existing_result(campaign: Campaign, had: Coupon | Confirmation) -> AllocationResult:
     """What an account is owed that has this of the campaign."""
     if isinstance(had, Coupon):
-        return given_before(had)
+        return existing_coupon_result(had)
     if had.is_cancelled:
         return Unavailable("The partner didn't agree in time, and is being told so; ask again.")
-    return writes.being_confirmed(had, campaign)
+    return writes.pending_confirmation(had, campaign)
 
 
 def refusal(campaign: Campaign, now: datetime) -> Rejected | None:
@@ -148,20 +150,20 @@ def sold_out(campaign: Campaign) -> Rejected:
     return Rejected(f"{campaign.name} is sold out.", code="sold_out")
 
 
-def given_before(coupon: Coupon) -> Issued | Rejected:
+def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
     """What an account is owed that has its coupon."""
     if coupon.status == Coupon.Status.VOID:
         return Rejected("This account's coupon of the campaign was made void.", code="coupon_void")
     return Issued(coupon, is_new=False)
 
 
-def _outcome(
+def _result_for(
     campaign: Campaign,
     user_id: int,
     had: dict[int, Coupon | Confirmation],
-    fresh: dict[int, Issued | Confirming],
+    fresh: dict[int, Issued | PendingConfirmation],
     now: datetime,
-) -> Outcome:
+) -> AllocationResult:
     """One asker's; each gets an error of its own, for errors carry the traceback of who raised them."""
     new = fresh.get(user_id)
     if new is None and user_id not in had:
@@ -170,6 +172,6 @@ def _outcome(
         # Whoever asks once more in the same batch has had it before.
         had[user_id] = new.coupon
         del fresh[user_id]
-    elif isinstance(new, Confirming):
+    elif isinstance(new, PendingConfirmation):
         fresh[user_id] = replace(new, is_new=False)
-    return new or owed(campaign, had[user_id])
+    return new or existing_result(campaign, had[user_id])

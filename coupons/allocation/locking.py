@@ -24,7 +24,7 @@ def lock(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[in
     return _read(campaign_id, user_ids, bulk_sql.for_update())
 
 
-def see(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[int, Coupon]]:
+def read_without_lock(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[int, Coupon]]:
     """The same without a lock, as it was at one instant."""
     return _read(campaign_id, user_ids, "")
 
@@ -39,7 +39,7 @@ def _read(campaign_id: int, user_ids: Collection[int], for_update: str) -> tuple
         coupon=coupons.selected,
         id=campaign_id,
         for_update=for_update,
-        accounts=bulk_sql.whole_numbers(user_ids),
+        accounts=bulk_sql.integer_list(user_ids),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -47,8 +47,8 @@ def _read(campaign_id: int, user_ids: Collection[int], for_update: str) -> tuple
     if not found:
         raise Campaign.DoesNotExist(f"There is no campaign {campaign_id}.")
     width = len(campaigns.names)
-    campaign = campaigns.made_of(found[0][:width])
-    had = [coupons.made_of(row[width:]) for row in found if row[width] is not None]
+    campaign = campaigns.to_model(found[0][:width])
+    had = [coupons.to_model(row[width:]) for row in found if row[width] is not None]
     for coupon in had:
         coupon.campaign = campaign
     return campaign, {coupon.account_id: coupon for coupon in had}

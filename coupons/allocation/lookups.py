@@ -13,10 +13,10 @@ BATCHERS = 1_024
 # A look takes a millisecond, in which few others come.
 MIN_INTERVAL_SECONDS = 0.01
 
-Seen = tuple[Campaign, Coupon | Confirmation | None]
+CampaignAndCoupon = tuple[Campaign, Coupon | Confirmation | None]
 
 
-def look(*, campaign_id: int, user_id: int) -> Seen:
+def read_campaign_and_coupon(*, campaign_id: int, user_id: int) -> CampaignAndCoupon:
     """The campaign and what the account has of it, as they are after this was called.
 
     Raises `Campaign.DoesNotExist`, `Overloaded`, `Unavailable`.
@@ -25,16 +25,16 @@ def look(*, campaign_id: int, user_id: int) -> Seen:
 
 
 @lru_cache(maxsize=BATCHERS)
-def batcher(campaign_id: int) -> Batcher[int, Seen]:
+def batcher(campaign_id: int) -> Batcher[int, CampaignAndCoupon]:
     return Batcher(
-        lambda user_ids: _look(campaign_id, user_ids),
+        lambda user_ids: _read_many(campaign_id, user_ids),
         run=transactions.read,
         min_interval_seconds=MIN_INTERVAL_SECONDS,
     )
 
 
-def _look(campaign_id: int, user_ids: Sequence[int]) -> list[Seen]:
-    campaign, coupons = locking.see(campaign_id, set(user_ids))
+def _read_many(campaign_id: int, user_ids: Sequence[int]) -> list[CampaignAndCoupon]:
+    campaign, coupons = locking.read_without_lock(campaign_id, set(user_ids))
     # A slot may become a coupon between two looks, and the slots must be looked at first.
-    had = eligibility.had_before(campaign, user_ids, coupons=None if campaign.partner else coupons)
+    had = eligibility.existing_coupons(campaign, user_ids, coupons=None if campaign.partner else coupons)
     return [(campaign, had.get(user_id)) for user_id in user_ids]

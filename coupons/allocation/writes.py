@@ -17,22 +17,22 @@ from coupons import codes, inserting, pool
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from shop.db import bulk_sql, transactions
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 
 # A confirmation belongs to the caller who asks the partner for this long; then the sweeper takes over.
-CALLERS_SECONDS = 5
+CALLER_LEASE_SECONDS = 5
 # Written here, for each batch writes one: the ORM takes longer to compile it than the database to run it.
-MOVE = "UPDATE `coupons_campaign` SET issued = %s, confirming = %s, version = %s WHERE id = %s"
-MOVE_IF_UNCHANGED = f"{MOVE} AND version = %s"
+UPDATE_COUNTERS = "UPDATE `coupons_campaign` SET issued = %s, confirming = %s, version = %s WHERE id = %s"
+UPDATE_COUNTERS_IF_UNCHANGED = f"{UPDATE_COUNTERS} AND version = %s"
 ISSUED = Coupon.Status.ISSUED.value
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class IssueRequest:
     """An account that is to have its coupon, and who asks: made in their thread, not by a batch's leader."""
 
     user_id: int
-    by: Who = field(default_factory=journal.who)
+    by: ActorContext = field(default_factory=journal.current_actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirming:
+class PendingConfirmation:
     """A slot that is the account's once the partner agrees; `coupons.partners.confirming` asks it, by key.
 
     `is_new` to the one caller who took it: nobody has asked the partner before them.
@@ -72,13 +72,13 @@ class Queued:
     ahead: int
 
 
-Chosen = Mapping[int, str]
+AssignedCodes = Mapping[int, str]
 """The codes that accounts are to get, by account, in the order of their positions."""
 
 
-def choose_codes(campaign: Campaign, askers: Sequence[Asker]) -> Chosen:
+def assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:
     """A code for each of these accounts, or for the first of them when the pool runs out."""
-    user_ids = [asker.user_id for asker in askers]
+    user_ids = [asker.user_id for asker in requests]
     if campaign.code_source == Campaign.CodeSource.POOL:
         return dict(
             zip(user_ids, pool.lock_available(campaign_id=campaign.pk, count=len(user_ids)), strict=False)
@@ -86,15 +86,17 @@ def choose_codes(campaign: Campaign, askers: Sequence[Asker]) -> Chosen:
     return dict(zip(user_ids, codes.make_several(len(user_ids)), strict=True))
 
 
-def count(campaign: Campaign, number: int, *, if_unchanged: bool = False) -> None:
+def count_taken_slots(campaign: Campaign, number: int, *, if_unchanged: bool = False) -> None:
     """Count that many slots as given, or as being confirmed where a partner is asked; see `move`."""
     if campaign.partner:
-        move(campaign, confirming=number, if_unchanged=if_unchanged)
+        update_counters(campaign, confirming=number, if_unchanged=if_unchanged)
     else:
-        move(campaign, issued=number, if_unchanged=if_unchanged)
+        update_counters(campaign, issued=number, if_unchanged=if_unchanged)
 
 
-def move(campaign: Campaign, *, issued: int = 0, confirming: int = 0, if_unchanged: bool = False) -> None:
+def update_counters(
+    campaign: Campaign, *, issued: int = 0, confirming: int = 0, if_unchanged: bool = False
+) -> None:
     """Add to the counters of slots, on the campaign's row and on this copy of it.
 
     The copy is of a locked row; or else say `if_unchanged`, which raises `transactions.ChangedMeanwhile`
@@ -104,24 +106,24 @@ def move(campaign: Campaign, *, issued: int = 0, confirming: int = 0, if_unchang
     after = (campaign.issued + issued, campaign.confirming + confirming, campaign.version + 1)
     if if_unchanged:
         with connection.cursor() as cursor:
-            cursor.execute(MOVE_IF_UNCHANGED, [*after, campaign.pk, campaign.version])
+            cursor.execute(UPDATE_COUNTERS_IF_UNCHANGED, [*after, campaign.pk, campaign.version])
             is_moved = cursor.rowcount == 1
         if not is_moved:
             raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
     else:
-        bulk_sql.write(MOVE, [*after, campaign.pk])
+        bulk_sql.execute_deferred(UPDATE_COUNTERS, [*after, campaign.pk])
     campaign.issued, campaign.confirming, campaign.version = after
 
 
-def fill(
-    campaign: Campaign, chosen: Chosen, *, by: Mapping[int, Who], now: datetime
-) -> dict[int, Issued | Confirming]:
+def write_slots(
+    campaign: Campaign, chosen: AssignedCodes, *, by: Mapping[int, ActorContext], now: datetime
+) -> dict[int, Issued | PendingConfirmation]:
     """Write what these accounts get, the last slots that were counted on this copy of the campaign."""
     transactions.assert_inside()
     if not chosen:
         return {}
     if campaign.partner:
-        return _await_partner(campaign, chosen, now)
+        return _write_confirmations(campaign, chosen, now)
     first = campaign.issued - len(chosen) + 1
     coupons = [
         new_coupon(campaign, user_id, code, position, now)
@@ -131,7 +133,9 @@ def fill(
     return {coupon.account_id: Issued(coupon, is_new=True) for coupon in coupons}
 
 
-def _await_partner(campaign: Campaign, chosen: Chosen, now: datetime) -> dict[int, Issued | Confirming]:
+def _write_confirmations(
+    campaign: Campaign, chosen: AssignedCodes, now: datetime
+) -> dict[int, Issued | PendingConfirmation]:
     """Write a confirmation for each of these; whoever asked is the one to ask the partner."""
     confirmations = [
         Confirmation(
@@ -139,14 +143,14 @@ def _await_partner(campaign: Campaign, chosen: Chosen, now: datetime) -> dict[in
             account_id=user_id,
             code=code,
             taken_at=now,
-            next_attempt_at=now + timedelta(seconds=CALLERS_SECONDS),
+            next_attempt_at=now + timedelta(seconds=CALLER_LEASE_SECONDS),
         )
         for user_id, code in chosen.items()
     ]
     Confirmation.objects.bulk_create(confirmations)
     if campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_in_flight([one.code for one in confirmations])
-    return {one.account_id: being_confirmed(one, campaign, is_new=True) for one in confirmations}
+    return {one.account_id: pending_confirmation(one, campaign, is_new=True) for one in confirmations}
 
 
 def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None, now: datetime) -> Coupon:
@@ -172,18 +176,18 @@ def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None
     return coupon
 
 
-def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, Who]) -> None:
+def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, ActorContext]) -> None:
     """Write these new coupons of one campaign, with their codes' state and their lines in the journal."""
     inserting.insert(coupons)
     if coupons[0].campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_issued([coupon.code for coupon in coupons])
-    note([(coupon, by[coupon.account_id]) for coupon in coupons])
+    note_issued([(coupon, by[coupon.account_id]) for coupon in coupons])
 
 
-def note(issued: Iterable[tuple[Coupon, Who]]) -> None:
+def note_issued(issued: Iterable[tuple[Coupon, ActorContext]]) -> None:
     """Note new coupons in the journal, each at whose hands it is; the journal tells those outside."""
     journal.note_all(
-        journal.line(
+        journal.build_line(
             what="coupon.issued",
             subject=f"coupon {coupon.code}",
             after={
@@ -201,9 +205,11 @@ def note(issued: Iterable[tuple[Coupon, Who]]) -> None:
     )
 
 
-def being_confirmed(confirmation: Confirmation, campaign: Campaign, *, is_new: bool = False) -> Confirming:
+def pending_confirmation(
+    confirmation: Confirmation, campaign: Campaign, *, is_new: bool = False
+) -> PendingConfirmation:
     """What the partner of the campaign is asked about that slot."""
-    return Confirming(
+    return PendingConfirmation(
         key=confirmation.key,
         campaign_id=campaign.pk,
         user_id=confirmation.account_id,

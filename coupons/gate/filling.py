@@ -17,7 +17,7 @@ CAMPAIGNS = 1_024
 
 def fill(*, campaign_id: int) -> bool:
     """Fill the gate, and let it decide. False when another thread is at it, or Redis lost it meanwhile."""
-    lock = _filler(campaign_id)
+    lock = _fill_lock(campaign_id)
     if not lock.acquire(blocking=False):
         return False
     try:
@@ -28,10 +28,10 @@ def fill(*, campaign_id: int) -> bool:
 
 def _fill(campaign: Campaign) -> bool:
     # Confirmations first: one that becomes a coupon meanwhile is seen twice rather than not at all.
-    for user_ids in _being_confirmed(campaign):
+    for user_ids in _confirming_account_ids(campaign):
         gate.add_members(campaign, user_ids)
     number = 0
-    for user_ids in _owners(campaign):
+    for user_ids in _owner_ids(campaign):
         gate.add_members(campaign, user_ids)
         number += len(user_ids)
     campaign.refresh_from_db()
@@ -41,7 +41,7 @@ def _fill(campaign: Campaign) -> bool:
     return is_open
 
 
-def _being_confirmed(campaign: Campaign) -> Iterator[list[int]]:
+def _confirming_account_ids(campaign: Campaign) -> Iterator[list[int]]:
     last = 0
     confirmations = Confirmation.objects.filter(campaign=campaign).order_by("account_id")
     while user_ids := list(
@@ -51,7 +51,7 @@ def _being_confirmed(campaign: Campaign) -> Iterator[list[int]]:
         last = user_ids[-1]
 
 
-def _owners(campaign: Campaign) -> Iterator[list[int]]:
+def _owner_ids(campaign: Campaign) -> Iterator[list[int]]:
     """By position: what is issued while we read comes after what we have read."""
     last = 0
     coupons = Coupon.objects.filter(campaign=campaign).order_by("position")
@@ -63,5 +63,5 @@ def _owners(campaign: Campaign) -> Iterator[list[int]]:
 
 
 @lru_cache(maxsize=CAMPAIGNS)
-def _filler(campaign_id: int) -> threading.Lock:
+def _fill_lock(campaign_id: int) -> threading.Lock:
     return threading.Lock()

@@ -29,7 +29,7 @@ from shop.redis import redis_client
 SECONDS_LONGER = 60
 AT_ONCE = 1_000
 
-ADMITTED, PASSENGER, MEMBER, FULL, NOT_OPEN, UNKNOWN = (
+ADMITTED, ALREADY_IN_FLIGHT, MEMBER, FULL, NOT_OPEN, UNKNOWN = (
     "admitted",
     "passenger",
     "member",
@@ -57,7 +57,7 @@ if kept > 0 then
 end
 return {'admitted', ticket}
 """
-GIVE_BACK = """
+RELEASE_PLACES = """
 local given_back = 0
 for i = 1, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
@@ -66,7 +66,7 @@ for i = 1, #ARGV, 2 do
 end
 return given_back
 """
-SHOW = """
+PUBLISH_TERMS = """
 local shown = redis.call('HMGET', KEYS[1], 'version', 'places', 'opens', 'closes')
 if not shown[1] or tonumber(shown[1]) > tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'places', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
@@ -84,7 +84,7 @@ return 1
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateDecision:
     """What the gate says to an asker; who is admitted has a ticket, to give back or to settle."""
 
     says: str
@@ -97,7 +97,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class GateCounts:
     """What the gate counts at one moment, and the version of the campaign that its terms are of."""
 
     version: int
@@ -105,22 +105,22 @@ class Counted:
     in_flight: int
 
 
-def ask(*, campaign_id: int, user_id: int) -> Verdict:
+def admit(*, campaign_id: int, user_id: int) -> GateDecision:
     """Let the account through, or say why not; asking again takes no second place.
 
-    `ADMITTED` takes a place until `settle` or `give_back`. A `PASSENGER` has another request in flight, and
-    may come along. `UNKNOWN`: the gate wants filling. Raises `Unavailable` without Redis.
+    `ADMITTED` takes a place until `settle` or `release_places`. An `ALREADY_IN_FLIGHT` has another request in
+    flight, and may come along. `UNKNOWN`: the gate wants filling. Raises `Unavailable` without Redis.
     """
     keys = [_terms(campaign_id), _members(campaign_id), _in_flight(campaign_id), _numbers(campaign_id)]
     told = redis_client.attempt(
-        lambda client: _told(client.eval(ADMIT, len(keys), *keys, user_id)), otherwise=None
+        lambda client: _decode(client.eval(ADMIT, len(keys), *keys, user_id)), otherwise=None
     )
     if told is None:
         raise Unavailable("This campaign goes through Redis, which is away; nothing was done.")
-    return Verdict(*told)
+    return GateDecision(*told)
 
 
-def settle(campaign: Campaign, *, members: Collection[int], refused: Mapping[int, str]) -> None:
+def record_results(campaign: Campaign, *, members: Collection[int], refused: Mapping[int, str]) -> None:
     """Make these accounts members, and give back the tickets of those, by account: call it after the commit.
 
     `campaign` is the row as it was committed: the gate shows its terms from now on.
@@ -129,19 +129,19 @@ def settle(campaign: Campaign, *, members: Collection[int], refused: Mapping[int
     def call(client: Redis) -> None:
         with client.pipeline(transaction=True) as pipeline:
             _queue_members(pipeline, campaign, members)
-            _queue_tickets(pipeline, campaign.pk, refused)
-            pipeline.eval(SHOW, 2, *_shown(campaign))
+            _queue_releases(pipeline, campaign.pk, refused)
+            pipeline.eval(PUBLISH_TERMS, 2, *_publish_arguments(campaign))
             pipeline.execute()
 
     redis_client.attempt(call, otherwise=None)
 
 
-def give_back(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
+def release_places(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
     """Let others have these places, tickets by account. Returns how many were still held."""
 
     def call(client: Redis) -> int:
         with client.pipeline(transaction=True) as pipeline:
-            _queue_tickets(pipeline, campaign_id, tickets)
+            _queue_releases(pipeline, campaign_id, tickets)
             return sum(pipeline.execute())
 
     return redis_client.attempt(call, otherwise=0)
@@ -165,13 +165,17 @@ def remove_member(*, campaign_id: int, user_id: int) -> None:
 
 def open(campaign: Campaign, *, members: int) -> bool:
     """Let the gate decide from now on. False when it has lost some of at least so many members meanwhile."""
-    keys, arguments = [_terms(campaign.pk), _members(campaign.pk)], [*_told_of(campaign), members]
+    keys, arguments = [_terms(campaign.pk), _members(campaign.pk)], [*_terms_arguments(campaign), members]
     return bool(redis_client.attempt(lambda client: client.eval(OPEN, 2, *keys, *arguments), otherwise=0))
 
 
-def show(campaign: Campaign) -> bool:
+def publish_terms(campaign: Campaign) -> bool:
     """Show the campaign's terms unless newer ones are shown, or none. True when they were others before."""
-    return bool(redis_client.attempt(lambda client: client.eval(SHOW, 2, *_shown(campaign)), otherwise=0))
+    return bool(
+        redis_client.attempt(
+            lambda client: client.eval(PUBLISH_TERMS, 2, *_publish_arguments(campaign)), otherwise=0
+        )
+    )
 
 
 def drop(*, campaign_id: int) -> None:
@@ -184,19 +188,19 @@ def refresh(*, campaign_id: int) -> None:
     """Show the campaign as the database has it now; one with another strategy has no gate."""
     campaign = Campaign.objects.filter(pk=campaign_id).first()
     if campaign is not None and campaign.strategy == "redis_gate":
-        show(campaign)
+        publish_terms(campaign)
     else:
         drop(campaign_id=campaign_id)
 
 
-def counted(client: Redis, campaign_id: int) -> Counted | None:
+def read_counts(client: Redis, campaign_id: int) -> GateCounts | None:
     """What the gate counts; None while it knows nothing."""
     with client.pipeline(transaction=True) as pipeline:
         pipeline.hget(_terms(campaign_id), "version")
         pipeline.scard(_members(campaign_id))
         pipeline.hlen(_in_flight(campaign_id))
         version, members, in_flight = pipeline.execute()
-    return None if version is None else Counted(int(version), members, in_flight)
+    return None if version is None else GateCounts(int(version), members, in_flight)
 
 
 def in_flight(client: Redis, campaign_id: int) -> Iterator[tuple[int, str]]:
@@ -209,21 +213,21 @@ def number_in_flight(client: Redis, campaign_id: int) -> int:
     return int(client.hlen(_in_flight(campaign_id)))
 
 
-def _told(answer: Any) -> list[str]:
+def _decode(answer: Any) -> list[str]:
     return [part.decode() for part in answer]
 
 
-def _told_of(campaign: Campaign) -> list[int | str]:
+def _terms_arguments(campaign: Campaign) -> list[int | str]:
     """The terms as the scripts take them, after how long they are kept."""
     closes = "" if campaign.closes_at is None else _milliseconds(campaign.closes_at)
     opens = _milliseconds(campaign.opens_at)
     return [seconds_kept(campaign), campaign.version, campaign.capacity, opens, closes]
 
 
-def _shown(campaign: Campaign) -> list[int | str]:
+def _publish_arguments(campaign: Campaign) -> list[int | str]:
     """What `SHOW` takes: its two keys, the terms, and how long the members are kept."""
     keys = [_terms(campaign.pk), _members(campaign.pk)]
-    return [*keys, *_told_of(campaign), seconds_kept(campaign) + SECONDS_LONGER]
+    return [*keys, *_terms_arguments(campaign), seconds_kept(campaign) + SECONDS_LONGER]
 
 
 def _milliseconds(instant: datetime) -> int:
@@ -238,11 +242,11 @@ def _queue_members(pipeline: Pipeline, campaign: Campaign, user_ids: Collection[
     pipeline.expire(_members(campaign.pk), seconds_kept(campaign) + SECONDS_LONGER)
 
 
-def _queue_tickets(pipeline: Pipeline, campaign_id: int, tickets: Mapping[int, str]) -> None:
+def _queue_releases(pipeline: Pipeline, campaign_id: int, tickets: Mapping[int, str]) -> None:
     pairs = iter(tickets.items())
     while some := list(islice(pairs, AT_ONCE)):
         arguments = [value for pair in some for value in pair]
-        pipeline.eval(GIVE_BACK, 1, _in_flight(campaign_id), *arguments)
+        pipeline.eval(RELEASE_PLACES, 1, _in_flight(campaign_id), *arguments)
 
 
 def _terms(campaign_id: int) -> str:

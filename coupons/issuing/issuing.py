@@ -16,7 +16,7 @@ from structlog import get_logger
 
 from coupons import sold_out
 from coupons.allocation import eligibility, lookups
-from coupons.allocation.writes import Asker, Confirming, Issued, Queued
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.issuing.strategies import (
     Strategy,
     code_pool,
@@ -52,7 +52,7 @@ STRATEGIES: dict[str, Strategy] = {
     "unsafe": unsafe.issue,
 }
 LAB_ONLY = {"unsafe"}
-STRATEGY = "group_commit"
+BATCHED_STRATEGY = "group_commit"
 """The one whose requests need nothing but their batch."""
 
 # What a process remembers of a campaign, to find the strategy without a query for each request. The
@@ -73,22 +73,22 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     `strategy_not_available`; `PartnerFailed`; `Overloaded`, `Unavailable`.
     """
     strategy, partner = _strategy_and_partner(campaign_id)
-    full = sold_out.known(campaign_id)
+    full = sold_out.read(campaign_id)
     if full:
-        seen, had = lookups.look(campaign_id=campaign_id, user_id=user_id)
+        seen, had = lookups.read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
         # Whatever comes back to a campaign changes its version.
         if seen.version == full.version:
-            return _had_before(seen, user_id, had)
-    if partner and patience.is_away(partner):
+            return _existing_or_raise(seen, user_id, had)
+    if partner and patience.is_unavailable(partner):
         # Nobody takes a slot that can't be confirmed.
         away = Unavailable("The partner of this campaign is away; nothing was done. Ask again.")
-        seen, had = lookups.look(campaign_id=campaign_id, user_id=user_id)
-        return _had_before(seen, user_id, had, otherwise=away)
-    return _issued(STRATEGIES[strategy], campaign_id, user_id)
+        seen, had = lookups.read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
+        return _existing_or_raise(seen, user_id, had, otherwise=away)
+    return _issue_by_strategy(STRATEGIES[strategy], campaign_id, user_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Batched:
+class BatchRoute:
     """How a request is decided without a query of its own: in a batch, or in a shared look once sold out."""
 
     campaign_id: int
@@ -99,23 +99,27 @@ class Batched:
         return lookups.batcher(self.campaign_id) if self.full else group_commit.batcher(self.campaign_id)
 
     def request(self, user_id: int) -> Any:
-        return user_id if self.full else Asker(user_id)
+        return user_id if self.full else IssueRequest(user_id)
 
     def result(self, user_id: int, outcome: Any) -> Issued | Queued | None:
         """What the account gets; None where only `issue` can tell. Raises the refusal."""
         if self.full is None:
-            return None if isinstance(outcome, Confirming) else outcome
+            return None if isinstance(outcome, PendingConfirmation) else outcome
         seen, had = outcome
-        if seen.version != self.full.version or seen.strategy != STRATEGY or isinstance(had, Confirmation):
+        if (
+            seen.version != self.full.version
+            or seen.strategy != BATCHED_STRATEGY
+            or isinstance(had, Confirmation)
+        ):
             return None
-        return _had_before(seen, user_id, had)
+        return _existing_or_raise(seen, user_id, had)
 
 
 def is_renewal_due(campaign_id: int) -> bool:
     """Whether this request should `renew`; until it has, the others of this loop go by what is known."""
     strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
     now = time.monotonic()
-    if strategy != STRATEGY or partner or good_until > now:
+    if strategy != BATCHED_STRATEGY or partner or good_until > now:
         return False
     _remembered[campaign_id] = (strategy, partner, now + REMEMBER_SECONDS)
     return True
@@ -127,19 +131,19 @@ def renew(campaign_id: int) -> None:
     _remembered[campaign_id] = (name, partner, time.monotonic() + REMEMBER_SECONDS)
 
 
-def batched(campaign_id: int) -> Batched | None:
+def batch_route(campaign_id: int) -> BatchRoute | None:
     """How a request for this campaign is decided by a batcher, from what is remembered; it touches nothing.
 
     None where `issue` has to look something up, or to ask a partner, or the strategy decides alone.
     """
     strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
-    if strategy != STRATEGY or partner or good_until <= time.monotonic():
+    if strategy != BATCHED_STRATEGY or partner or good_until <= time.monotonic():
         return None
-    full, needs_look = sold_out.known_at_once(campaign_id)
-    return None if needs_look else Batched(campaign_id, full)
+    full, needs_look = sold_out.read_cached(campaign_id)
+    return None if needs_look else BatchRoute(campaign_id, full)
 
 
-def _had_before(
+def _existing_or_raise(
     campaign: Campaign,
     user_id: int,
     had: Coupon | Confirmation | None,
@@ -147,22 +151,22 @@ def _had_before(
     otherwise: FirstcomeError | None = None,
 ) -> Issued | Queued:
     """What the account has of a campaign that gives nothing new just now; or why it doesn't, raised."""
-    queued = tickets.waiting_of(campaign, user_id) if campaign.strategy == "queue" else None
+    queued = tickets.first_waiting_ticket(campaign, user_id) if campaign.strategy == "queue" else None
     if queued and not isinstance(had, Coupon):
         return queued
     if had is None:
         raise eligibility.refusal(campaign, clock.now()) or otherwise or eligibility.sold_out(campaign)
-    return _confirmed(eligibility.told(eligibility.owed(campaign, had)))
+    return _confirm_if_pending(eligibility.unwrap(eligibility.existing_result(campaign, had)))
 
 
-def _confirmed(outcome: Issued | Confirming | Queued) -> Issued | Queued:
+def _confirm_if_pending(outcome: Issued | PendingConfirmation | Queued) -> Issued | Queued:
     """The coupon, once the campaign's partner agrees; who is queued has it asked by the issuer."""
-    return confirming.ask(outcome) if isinstance(outcome, Confirming) else outcome
+    return confirming.ask_partner(outcome) if isinstance(outcome, PendingConfirmation) else outcome
 
 
-def _issued(strategy: Strategy, campaign_id: int, user_id: int) -> Issued | Queued:
+def _issue_by_strategy(strategy: Strategy, campaign_id: int, user_id: int) -> Issued | Queued:
     try:
-        return _confirmed(strategy(campaign_id=campaign_id, user_id=user_id))
+        return _confirm_if_pending(strategy(campaign_id=campaign_id, user_id=user_id))
     except (Rejected, IntegrityError) as error:
         raise refusal_of(error, campaign_id=campaign_id, user_id=user_id) from error
 
@@ -171,7 +175,7 @@ def refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: i
     """The refusal that an error of a strategy stands for; what it shows of the campaign is remembered."""
     if isinstance(error, Rejected):
         if error.code == "sold_out":
-            sold_out.look(campaign_id)
+            sold_out.refresh(campaign_id)
         return error
     # Strategies don't look whether the account is there: its foreign key does, for nothing.
     if not _is_account(user_id):
@@ -180,7 +184,7 @@ def refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: i
     return Rejected("Another request was faster; nothing was done.", code="conflict", retry_after=1)
 
 
-def issue_to(*, campaign_id: int, user_id: int) -> Issued | Queued:
+def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
     """Issue to somebody else's account, for staff.
 
     Raises what `issue` raises; an account that is disabled counts as one that doesn't exist.

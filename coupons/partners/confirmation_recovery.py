@@ -15,42 +15,42 @@ from django.conf import settings
 from structlog import get_logger
 
 from coupons.allocation import writes
-from coupons.allocation.writes import Confirming
+from coupons.allocation.writes import PendingConfirmation
 from coupons.models import Campaign, Confirmation
 from coupons.partners import confirmation, patience
-from coupons.partners.confirmation import Heard, Verdict
-from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
+from coupons.partners.confirmation import ConfirmationDecision, ConfirmationUpdate
+from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from shop import clock
 from shop.db import transactions
 from shop.outbound.backoff import pause_seconds
 
 log = get_logger(__name__)
 CLAIMED_AT_ONCE = 64
-ABREAST = 8
+PARTNER_THREADS = 8
 # A pass begins nothing new after so long: partners that are away are asked again in the next one.
-SECONDS = 5.0
+PASS_SECONDS = 5.0
 # Somebody waits for a coupon that is all but theirs.
 LONGEST_PAUSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class DueConfirmation:
     """A slot to be followed up: whether it was given up, and whether it is time for that."""
 
-    slot: Confirming
+    slot: PendingConfirmation
     is_cancelled: bool
     is_late: bool
 
 
-def follow_up() -> int:
+def recover_due() -> int:
     """Settle what is due. Returns how many slots became coupons or went back."""
     began, settled = time.monotonic(), 0
-    while time.monotonic() - began < SECONDS and (cases := _claim()):
-        settled += _settle(cases)
+    while time.monotonic() - began < PASS_SECONDS and (cases := _claim_due()):
+        settled += _recover(cases)
     return settled
 
 
-def waiting() -> int:
+def count_pending() -> int:
     """How many slots are being confirmed."""
     return Confirmation.objects.count()
 
@@ -62,7 +62,7 @@ def oldest_age_seconds() -> float:
     return 0.0 if taken_at is None else (clock.now() - taken_at).total_seconds()
 
 
-def _claim() -> list[Case]:
+def _claim_due() -> list[DueConfirmation]:
     """Some that are due, the longest due first, which nobody else takes up for a while."""
     now = clock.now()
 
@@ -80,8 +80,8 @@ def _claim() -> list[Case]:
     campaigns = Campaign.objects.in_bulk({row.campaign_id for row in rows})
     too_old = now - timedelta(seconds=settings.PARTNER_GIVE_UP_SECONDS)
     return [
-        Case(
-            writes.being_confirmed(row, campaigns[row.campaign_id]),
+        DueConfirmation(
+            writes.pending_confirmation(row, campaigns[row.campaign_id]),
             is_cancelled=row.is_cancelled,
             is_late=row.taken_at <= too_old,
         )
@@ -89,48 +89,55 @@ def _claim() -> list[Case]:
     ]
 
 
-def _settle(cases: Sequence[Case]) -> int:
+def _recover(cases: Sequence[DueConfirmation]) -> int:
     """Ask about all of these, give up those that nobody knows and that are late, and write what was said."""
-    told = list(zip(cases, _abreast(_look, cases), strict=True))
-    late = [case for case, said in told if said is Said.UNKNOWN and case.is_late and _give_up(case)]
-    told += zip(late, _abreast(_cancel, late), strict=True)
-    heard = [
-        Heard(case.slot, Verdict.AGREED if said is Said.REGISTERED else Verdict.REFUSED)
-        for case, said in told
-        if said not in (None, Said.UNKNOWN)
+    told = list(zip(cases, _run_in_threads(_find_or_register, cases), strict=True))
+    late = [
+        case for case, said in told if said is PartnerReply.UNKNOWN and case.is_late and _mark_cancelled(case)
     ]
-    return confirmation.settle(heard)
+    told += zip(late, _run_in_threads(_cancel, late), strict=True)
+    heard = [
+        ConfirmationUpdate(
+            case.slot,
+            ConfirmationDecision.AGREED if said is PartnerReply.REGISTERED else ConfirmationDecision.REFUSED,
+        )
+        for case, said in told
+        if said not in (None, PartnerReply.UNKNOWN)
+    ]
+    return confirmation.record_updates(heard)
 
 
-def _abreast(ask: Callable[[Case], Said | None], cases: Sequence[Case]) -> list[Said | None]:
+def _run_in_threads(
+    ask: Callable[[DueConfirmation], PartnerReply | None], cases: Sequence[DueConfirmation]
+) -> list[PartnerReply | None]:
     """Several at once, for partners are slow; these threads never touch the database."""
-    with ThreadPoolExecutor(ABREAST, thread_name_prefix="partner") as threads:
+    with ThreadPoolExecutor(PARTNER_THREADS, thread_name_prefix="partner") as threads:
         return list(threads.map(ask, cases))
 
 
-def _look(case: Case) -> Said | None:
+def _find_or_register(case: DueConfirmation) -> PartnerReply | None:
     """What has become of its key, or becomes of it now; None when the partner didn't say."""
     if case.is_cancelled:
         return _cancel(case)
-    said = _asked(case, lambda partner: partner.find(case.slot.key))
-    if said is Said.UNKNOWN and not case.is_late:
-        return _asked(case, lambda partner: partner.register(case.slot.key, case.slot.code))
+    said = _call_partner(case, lambda partner: partner.find(case.slot.key))
+    if said is PartnerReply.UNKNOWN and not case.is_late:
+        return _call_partner(case, lambda partner: partner.register(case.slot.key, case.slot.code))
     return said
 
 
-def _cancel(case: Case) -> Said | None:
-    return _asked(case, lambda partner: partner.cancel(case.slot.key))
+def _cancel(case: DueConfirmation) -> PartnerReply | None:
+    return _call_partner(case, lambda partner: partner.cancel(case.slot.key))
 
 
-def _asked(case: Case, question: Callable[[Partner], Said]) -> Said | None:
+def _call_partner(case: DueConfirmation, question: Callable[[Partner], PartnerReply]) -> PartnerReply | None:
     try:
-        with patience.asked(case.slot.partner) as partner:
+        with patience.partner_call(case.slot.partner) as partner:
             return question(partner)
     except (NotReached, NoAnswer):
         return None
 
 
-def _give_up(case: Case) -> bool:
+def _mark_cancelled(case: DueConfirmation) -> bool:
     """Have it confirmed by nobody any more; False when somebody has settled it."""
     there = Confirmation.objects.filter(pk=case.slot.key)
     is_there = bool(transactions.run(lambda: there.update(is_cancelled=True), transactions.REPEATABLE))

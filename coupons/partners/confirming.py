@@ -9,19 +9,19 @@ from django.db.models import F
 from prometheus_client import Counter
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Confirming, Issued
+from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import confirmation, patience
-from coupons.partners.contract import NoAnswer, NotReached, Said
+from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from shop.db import transactions
 from shop.errors import PartnerFailed, Unavailable
 
-answers = Counter(
+PARTNER_ANSWERS = Counter(
     "firstcome_partner_answers_total", "What partners said when a coupon was to be confirmed.", ["answer"]
 )
 
 
-def ask(confirming: Confirming) -> Issued:
+def ask_partner(confirming: PendingConfirmation) -> Issued:
     """Ask the partner, and return the coupon that the slot has become; outside any transaction.
 
     Durable when it returns, and safe to repeat. Raises `PartnerFailed` when the partner refused, or was not
@@ -29,15 +29,15 @@ def ask(confirming: Confirming) -> Issued:
     known what the partner did: the slot stays the account's, and asking again tells.
     """
     transactions.assert_outside()
-    with patience.place():
+    with patience.call_permit():
         if not confirming.is_new and not _count_attempt(confirming):
-            return _settled_meanwhile(confirming)
+            return _read_settled(confirming)
         answer = _register(confirming)
-    if answer is Said.REGISTERED:
+    if answer is PartnerReply.REGISTERED:
         return confirmation.confirm(confirming)
     if isinstance(answer, NoAnswer) or (isinstance(answer, NotReached) and not confirming.is_new):
-        raise unknown() from answer
-    issued = confirmation.give_back(confirming, is_unsent=isinstance(answer, NotReached))
+        raise reply_unknown() from answer
+    issued = confirmation.release_slot(confirming, is_unsent=isinstance(answer, NotReached))
     if issued is None:
         if isinstance(answer, NotReached):
             raise PartnerFailed("The partner was not reached; nothing was issued.") from answer
@@ -45,19 +45,19 @@ def ask(confirming: Confirming) -> Issued:
     return issued
 
 
-def _register(confirming: Confirming) -> Said | NotReached | NoAnswer:
+def _register(confirming: PendingConfirmation) -> PartnerReply | NotReached | NoAnswer:
     """What came of asking, counted."""
     try:
-        with patience.asked(confirming.partner) as partner:
+        with patience.partner_call(confirming.partner) as partner:
             said = partner.register(confirming.key, confirming.code)
     except (NotReached, NoAnswer) as error:
-        answers.labels("not_reached" if isinstance(error, NotReached) else "none").inc()
+        PARTNER_ANSWERS.labels("not_reached" if isinstance(error, NotReached) else "none").inc()
         return error
-    answers.labels(said.value).inc()
+    PARTNER_ANSWERS.labels(said.value).inc()
     return said
 
 
-def _count_attempt(confirming: Confirming) -> bool:
+def _count_attempt(confirming: PendingConfirmation) -> bool:
     """Note before it is asked again that the key may be known to the partner; False when that is settled.
 
     The first to ask needs no note: while there is none, they are the only one who may have asked.
@@ -66,17 +66,17 @@ def _count_attempt(confirming: Confirming) -> bool:
     return bool(transactions.run(lambda: there.update(attempts=F("attempts") + 1), transactions.REPEATABLE))
 
 
-def _settled_meanwhile(confirming: Confirming) -> Issued:
+def _read_settled(confirming: PendingConfirmation) -> Issued:
     """What has become of a slot that somebody else settled."""
     campaign = Campaign.objects.get(pk=confirming.campaign_id)
-    had = eligibility.had_before(campaign, [confirming.user_id]).get(confirming.user_id)
+    had = eligibility.existing_coupons(campaign, [confirming.user_id]).get(confirming.user_id)
     if isinstance(had, Coupon):
-        outcome = eligibility.told(eligibility.given_before(had))
+        outcome = eligibility.unwrap(eligibility.existing_coupon_result(had))
         assert isinstance(outcome, Issued)
         return outcome
-    raise unknown() if had else confirmation.refused()
+    raise reply_unknown() if had else confirmation.refused()
 
 
-def unknown() -> Unavailable:
+def reply_unknown() -> Unavailable:
     """The refusal of a request that has its slot, while it is not known what the partner says of it."""
     return Unavailable("The partner has not answered; the coupon is kept meanwhile. Ask again.")

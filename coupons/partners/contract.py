@@ -5,7 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 
-class Said(Enum):
+class PartnerReply(Enum):
     """What became of a key at the partner. All but `UNKNOWN` are for good, unless the key is cancelled."""
 
     REGISTERED = "registered"
@@ -28,13 +28,13 @@ class Partner(Protocol):
     All calls are made outside any transaction, take a bounded time, and raise `NotReached` or `NoAnswer`.
     """
 
-    def register(self, key: UUID, code: str) -> Said:
+    def register(self, key: UUID, code: str) -> PartnerReply:
         """Register the code: `REGISTERED`, `REFUSED`, or `CANCELLED` where the key was cancelled before."""
 
-    def find(self, key: UUID) -> Said:
+    def find(self, key: UUID) -> PartnerReply:
         """What became of the key: `UNKNOWN` says that it may still arrive."""
 
-    def cancel(self, key: UUID) -> Said:
+    def cancel(self, key: UUID) -> PartnerReply:
         """See to it that nothing is registered under the key, and never will be.
 
         `CANCELLED`, or `REFUSED` where it was refused before.

@@ -10,12 +10,16 @@ import orjson
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
+from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from shop.outbound import http_client
-from shop.outbound.http_client import Endless, NotConnected, Reply, Silence
+from shop.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
 
 # What each HTTP status may say; anything else is no answer.
-REGISTERED: Mapping[int, Said] = {201: Said.REGISTERED, 409: Said.REFUSED, 410: Said.CANCELLED}
+REGISTERED: Mapping[int, PartnerReply] = {
+    201: PartnerReply.REGISTERED,
+    409: PartnerReply.REFUSED,
+    410: PartnerReply.CANCELLED,
+}
 
 
 class Registration(BaseModel):
@@ -41,16 +45,16 @@ class ConvenienceStore:
     url: str
     seconds: float
 
-    def register(self, key: UUID, code: str) -> Said:
+    def register(self, key: UUID, code: str) -> PartnerReply:
         reply = self._ask("POST", "/registrations", {"key": str(key), "code": code})
         said = _registration(reply, key)
-        if REGISTERED.get(reply.status) is not Said(said.status):
+        if REGISTERED.get(reply.status) is not PartnerReply(said.status):
             raise NoAnswer(f"HTTP {reply.status} for what is {said.status}")
         if said.status == "registered" and said.code != code:
             raise NoAnswer("another code than was asked for")
-        return Said(said.status)
+        return PartnerReply(said.status)
 
-    def find(self, key: UUID) -> Said:
+    def find(self, key: UUID) -> PartnerReply:
         reply = self._ask("GET", f"/registrations?{urlencode({'key': str(key)})}")
         try:
             found = Found.model_validate_json(reply.body).results if reply.status == 200 else None
@@ -58,26 +62,26 @@ class ConvenienceStore:
             raise NoAnswer("an answer that can't be read") from error
         if found is None or len(found) > 1 or any(one.key != str(key) for one in found):
             raise NoAnswer(f"HTTP {reply.status} with what was not asked for")
-        return Said(found[0].status) if found else Said.UNKNOWN
+        return PartnerReply(found[0].status) if found else PartnerReply.UNKNOWN
 
-    def cancel(self, key: UUID) -> Said:
+    def cancel(self, key: UUID) -> PartnerReply:
         reply = self._ask("POST", "/registrations/cancel", {"key": str(key)})
         said = _registration(reply, key)
         if reply.status != 200 or said.status == "registered":
             raise NoAnswer(f"HTTP {reply.status} for what is {said.status}")
-        return Said(said.status)
+        return PartnerReply(said.status)
 
     def _ask(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> Reply:
         """One request in JSON, and its reply below 500."""
         headers = {} if content is None else {"Content-Type": "application/json"}
         body = None if content is None else orjson.dumps(content)
         try:
-            reply = http_client.exchange(
+            reply = http_client.send_request(
                 method, self.url + path, headers=headers, body=body, seconds=self.seconds
             )
         except NotConnected as error:
             raise NotReached(str(error)) from error
-        except (Silence, Endless) as error:
+        except (NoResponse, ResponseTooLarge) as error:
             raise NoAnswer(str(error)) from error
         if reply.status >= 500:
             raise NoAnswer(f"HTTP {reply.status}")

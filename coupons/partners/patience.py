@@ -22,24 +22,24 @@ log = get_logger(__name__)
 FAILURES = 10
 SECONDS_AWAY = 2
 # Long enough for the next place that a partner who answers gives free, short for threads that others need.
-SECONDS_FOR_A_PLACE = 0.25
+PERMIT_WAIT_SECONDS = 0.25
 
 
-class _InVain(Exception):
+class _CallFailed(Exception):
     """The partner was not there, or gave no answer: the cause says which."""
 
 
-def is_away(name: str) -> bool:
+def is_unavailable(name: str) -> bool:
     """Whether the partner hasn't answered lately, or isn't configured: asking it now would be in vain."""
     return _circuit(name).is_open or named(name) is None
 
 
 @contextmanager
-def place() -> Iterator[None]:
+def call_permit() -> Iterator[None]:
     """One of the places for threads that wait for a partner. Raises `Unavailable` when there is none soon."""
     # Held on to, for two threads that are the first to come each make places, and one of the two is kept.
-    places = _places()
-    if not places.acquire(timeout=SECONDS_FOR_A_PLACE):
+    places = _permits()
+    if not places.acquire(timeout=PERMIT_WAIT_SECONDS):
         raise Unavailable("The partner is slow, and too many wait for it; ask again.")
     try:
         yield
@@ -48,7 +48,7 @@ def place() -> Iterator[None]:
 
 
 @contextmanager
-def asked(name: str) -> Iterator[Partner]:
+def partner_call(name: str) -> Iterator[Partner]:
     """The partner, to be asked one thing. Raises `NotReached` at once while it counts as away."""
     partner = named(name)
     if partner is None:
@@ -58,17 +58,17 @@ def asked(name: str) -> Iterator[Partner]:
             try:
                 yield partner
             except (NotReached, NoAnswer) as error:
-                raise _InVain(str(error)) from error
-    except _InVain as vain:
+                raise _CallFailed(str(error)) from error
+    except _CallFailed as vain:
         log.warning("a partner gave no answer", partner=name, reason=str(vain.__cause__))
         assert vain.__cause__ is not None
         raise vain.__cause__ from None
 
 
-def forget() -> None:
+def reset() -> None:
     """Think well of every partner again; for tests, whose partners come and go."""
     _circuit.cache_clear()
-    _places.cache_clear()
+    _permits.cache_clear()
 
 
 @lru_cache
@@ -77,11 +77,11 @@ def _circuit(name: str) -> Circuit:
         f"partner {name}",
         failures=FAILURES,
         seconds=SECONDS_AWAY,
-        counted=_InVain,
+        counted=_CallFailed,
         away=lambda: NotReached("the partner is away; it is asked again soon"),
     )
 
 
 @lru_cache
-def _places() -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore(max(1, thread_budget.shares(settings.WEB_THREADS).calling // 2))
+def _permits() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(max(1, thread_budget.split_threads(settings.WEB_THREADS).calling // 2))

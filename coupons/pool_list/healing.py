@@ -27,13 +27,13 @@ def rebuild() -> int:
     Safe at any moment: what is in flight meanwhile is listed once more at worst, and given once.
     """
     listed = 0
-    for campaign in _with_list(closing_after=clock.now()):
+    for campaign in _campaigns_with_list(closing_after=clock.now()):
         pool_list.drop(campaign.pk)
         listed += pool_list.fill(campaign, after_id=0)
     return listed
 
 
-def sweep(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
+def heal(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
     """Settle what was taken that long ago and not settled since; returns how many codes that were.
 
     A list that has nothing while its pool has something lost it on the way, and is begun anew.
@@ -41,29 +41,29 @@ def sweep(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
     settled = 0
     # Keys outlive their campaign for as long.
     long_ago = clock.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
-    for campaign in _with_list(closing_after=long_ago):
-        settled += _settle_the_dead(campaign.pk, after_seconds)
+    for campaign in _campaigns_with_list(closing_after=long_ago):
+        settled += _resolve_abandoned(campaign.pk, after_seconds)
         if pool_list.is_used_up(campaign.pk) and _available(campaign.pk).exists():
             pool_list.drop(campaign.pk)
     return settled
 
 
-def _with_list(*, closing_after: datetime) -> "QuerySet[Campaign]":
+def _campaigns_with_list(*, closing_after: datetime) -> "QuerySet[Campaign]":
     """The campaigns whose codes are listed."""
     closes_then = Q(closes_at__isnull=True) | Q(closes_at__gt=closing_after)
     return Campaign.objects.filter(closes_then, strategy="code_pool")
 
 
-def _settle_the_dead(campaign_id: int, after_seconds: int) -> int:
+def _resolve_abandoned(campaign_id: int, after_seconds: int) -> int:
     """The database tells what became of each code: it is still available, or somebody has it."""
-    taken = pool_list.dead(campaign_id, after_seconds=after_seconds)
+    taken = pool_list.abandoned_codes(campaign_id, after_seconds=after_seconds)
     if not taken:
         return 0
     available = set(_available(campaign_id).filter(code__in=taken.values()).values_list("code", flat=True))
     settled = [
         code
         for user_id, code in taken.items()
-        if pool_list.settle(campaign_id, user_id=user_id, code=code, is_spent=code not in available)
+        if pool_list.resolve_code(campaign_id, user_id=user_id, code=code, is_spent=code not in available)
     ]
     given_back = len(available.intersection(settled))
     GIVEN_BACK.inc(given_back)

@@ -23,7 +23,7 @@ CHUNK = 2_000
 FILLS = 3
 # How long it is believed that a pool has nothing more to list: who finds the list empty meanwhile won't look.
 NOTHING_MORE_MILLISECONDS = 1_000
-DEAD_AT_ONCE = 500
+ABANDONED_AT_ONCE = 500
 # Campaigns whose lists a process fills at once. One more, and two threads may read the same codes.
 LISTS = 1_024
 # Of one process: its pool of connections is bounded, and a call that finds none left looks like an outage.
@@ -38,7 +38,7 @@ NAMES = (
     "codes-nothing-more",
 )
 
-TAKE = """
+CLAIM_CODE = """
 local code = redis.call('HGET', KEYS[3], ARGV[1])
 if not code then
   code = redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
@@ -76,7 +76,7 @@ local function put(code)
   redis.call('DEL', KEYS[6])
 end
 """
-SETTLE = (
+RESOLVE_CODE = (
     PUT
     + """
 if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
@@ -88,7 +88,7 @@ return 1
 """
 )
 PUT_ONE = PUT + "put(ARGV[1])"
-DEAD = """
+FIND_ABANDONED = """
 local long_ago = redis.call('TIME')[1] - ARGV[1]
 local dead = {}
 for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', long_ago, 'LIMIT', 0, ARGV[2])) do
@@ -104,36 +104,36 @@ return dead
 """
 
 
-def take(campaign: Campaign, *, user_id: int) -> str | None:
+def claim_code(campaign: Campaign, *, user_id: int) -> str | None:
     """The next code, in flight for this account from now on, or the one that is in flight for it already.
 
     None when the pool has none to list: whether that is all is for the database to say. Say `settle` once it
     has decided. Raises `Unavailable` without Redis.
     """
-    code, cursor = _take(campaign, user_id)
+    code, cursor = _try_claim(campaign, user_id)
     if cursor is None:
         return code
-    with _filling(campaign.pk):
+    with _fill_lock(campaign.pk):
         for _ in range(FILLS):
-            code, cursor = _take(campaign, user_id)
+            code, cursor = _try_claim(campaign, user_id)
             if cursor is None:
                 break
             fill(campaign, after_id=cursor)
     return code
 
 
-def settle(campaign_id: int, *, user_id: int, code: str, is_spent: bool) -> bool:
+def resolve_code(campaign_id: int, *, user_id: int, code: str, is_spent: bool) -> bool:
     """The code is spent, or goes back into the list. False when it was settled before, or forgotten."""
     outcome = "spent" if is_spent else "back"
-    return bool(_call(SETTLE, campaign_id, user_id, code, outcome))
+    return bool(_call(RESOLVE_CODE, campaign_id, user_id, code, outcome))
 
 
-def put(campaign_id: int, *, code: str) -> None:
+def return_code(campaign_id: int, *, code: str) -> None:
     """Have a code given that has become available again; it is enough that the database knows."""
     _call(PUT_ONE, campaign_id, code)
 
 
-def look_again(campaign_id: int) -> None:
+def clear_nothing_more(campaign_id: int) -> None:
     """The pool has codes that were not there when somebody last looked for more."""
     nothing_more = key(campaign_id, NAMES[5])
     redis_client.attempt(lambda client: client.delete(nothing_more), otherwise=0)
@@ -155,9 +155,9 @@ def fill(campaign: Campaign, *, after_id: int) -> int:
     return int(_call(FILL, campaign.pk, *arguments, *codes) or 0)
 
 
-def dead(campaign_id: int, *, after_seconds: int) -> dict[int, str]:
+def abandoned_codes(campaign_id: int, *, after_seconds: int) -> dict[int, str]:
     """Codes that were taken so long ago and never settled, by account: some of them, the oldest first."""
-    told = _call(DEAD, campaign_id, after_seconds, DEAD_AT_ONCE) or []
+    told = _call(FIND_ABANDONED, campaign_id, after_seconds, ABANDONED_AT_ONCE) or []
     words = [word.decode() for word in told]
     return dict(zip(map(int, words[::2]), words[1::2], strict=True))
 
@@ -170,9 +170,9 @@ def is_used_up(campaign_id: int) -> bool:
     return bool(is_there) and not has_some
 
 
-def _take(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
+def _try_claim(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
     """The code, or else, if the list is to be filled, the id of the last code that was listed."""
-    told = _call(TAKE, campaign.pk, user_id, seconds_kept(campaign))
+    told = _call(CLAIM_CODE, campaign.pk, user_id, seconds_kept(campaign))
     match told:
         case [b"code", code]:
             return code.decode(), None
@@ -184,7 +184,7 @@ def _take(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
 
 
 @lru_cache(maxsize=LISTS)
-def _filling(campaign_id: int) -> threading.Lock:
+def _fill_lock(campaign_id: int) -> threading.Lock:
     """One thread of a process fills a list, and the others wait for it: they would read the same codes."""
     return threading.Lock()
 

@@ -12,7 +12,7 @@ from structlog import get_logger
 
 from coupons.models import Campaign, QueueTicket
 from coupons.queue import stream, tickets
-from coupons.queue.stream import Place
+from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.errors import Unavailable
 from shop.events import journal
@@ -33,31 +33,31 @@ def restore(campaign: Campaign) -> None:
         if stream.is_there(campaign.pk):
             return
         # The number is read last: whoever waits is among those up to it.
-        waiting = tickets.waiting_at(campaign.pk).order_by("number", "id")
-        places = _places(waiting)
+        waiting = tickets.waiting_tickets(campaign.pk).order_by("number", "id")
+        places = _positions(waiting)
         stream.load(campaign, places, last_number=tickets.last_number(campaign.pk))
         if places:
             log.warning("a line was made anew", campaign=campaign.pk, waiting=len(places))
 
 
-def put_back() -> int:
+def requeue_missing() -> int:
     """Put tickets that wait, and are in no line, back into it. Returns how many that were.
 
     The lines' first thousand are looked at; without Redis nobody is.
     """
     try:
-        return sum(_put_back(campaign) for campaign in tickets.waited_for())
+        return sum(_requeue_missing(campaign) for campaign in tickets.campaigns_with_waiting())
     except Unavailable:
         return 0
 
 
-def _put_back(campaign: Campaign) -> int:
+def _requeue_missing(campaign: Campaign) -> int:
     long_ago = clock.now() - timedelta(seconds=SECONDS_IN_FLIGHT)
-    waiting = tickets.waiting_at(campaign.pk).order_by("number", "id")[:MOST_AT_ONCE]
-    places = [place for place in _places(waiting) if place.at < long_ago]
+    waiting = tickets.waiting_tickets(campaign.pk).order_by("number", "id")[:MOST_AT_ONCE]
+    places = [place for place in _positions(waiting) if place.at < long_ago]
     try:
-        count = stream.put_back(campaign, places) if places else 0
-    except stream.Lost:
+        count = stream.append_missing(campaign, places) if places else 0
+    except stream.StreamLost:
         restore(campaign)
         count = len(places)
     if count:
@@ -65,9 +65,9 @@ def _put_back(campaign: Campaign) -> int:
     return count
 
 
-def _places(waiting: Iterable[QueueTicket]) -> Sequence[Place]:
+def _positions(waiting: Iterable[QueueTicket]) -> Sequence[QueuePosition]:
     """Their places; who asked on whose behalf was lost with the line."""
     return [
-        Place(ticket.pk, ticket.number, ticket.account_id, ticket.created_at, journal.SYSTEM)
+        QueuePosition(ticket.pk, ticket.number, ticket.account_id, ticket.created_at, journal.SYSTEM)
         for ticket in waiting
     ]

@@ -22,7 +22,7 @@ from redis import Redis
 from coupons.models import Campaign
 from coupons.redis_keys import key, seconds_kept
 from shop.errors import Unavailable
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 from shop.redis import locks, redis_client
 
 COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
@@ -35,7 +35,7 @@ CALLS_AT_ONCE = 64
 _calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 
 # A number below one that waits: Redis came back with old data, and would let newcomers overtake.
-DRAW = """
+ENQUEUE = """
 if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then return '' end
 if tonumber(redis.call('GET', KEYS[1])) < tonumber(ARGV[4]) then
   redis.call('DEL', KEYS[1])
@@ -62,7 +62,7 @@ end
 for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
 return 1
 """
-PUT_BACK = """
+APPEND_MISSING = """
 if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then return -1 end
 local count = 0
 for i = 2, #ARGV, 2 do
@@ -95,7 +95,7 @@ for _, from in ipairs({'0', '>'}) do
 end
 return {'read', entries}
 """
-LEAVE = """
+REMOVE = """
 for i = 1, #ARGV, 3 do
   if ARGV[i] ~= '' then
     redis.call('XACK', KEYS[1], 'issuers', ARGV[i])
@@ -110,43 +110,43 @@ return #ARGV / 3
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QueuePosition:
     """One account's place in the line: its ticket and number, and who asked when."""
 
     ticket_id: UUID
     number: int
     user_id: int
     at: datetime
-    by: Who
+    by: ActorContext
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamEntry:
     """A place as the issuer has read it; `id` is the stream's, empty for one that is known without it."""
 
     id: str
-    place: Place
+    place: QueuePosition
 
 
-class Taken(Exception):
+class LeaseTaken(Exception):
     """Another issuer has the lease."""
 
 
-class Lost(Exception):
+class StreamLost(Exception):
     """There is no line: make it anew from the tickets in the database."""
 
 
-def draw(campaign: Campaign, place: Place, *, after: int) -> Place:
+def enqueue(campaign: Campaign, place: QueuePosition, *, after: int) -> QueuePosition:
     """The account's place in the line: the one it has, or else this one with the next number.
 
     `after` is a number that waits. Raises `Lost`, also for a line that doesn't know of it, and `Unavailable`
     without Redis; repeating it is safe.
     """
-    arguments = [place.user_id, _paper(place), seconds_kept(campaign), after]
-    told: bytes = _call(DRAW, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
+    arguments = [place.user_id, _encode_body(place), seconds_kept(campaign), after]
+    told: bytes = _call(ENQUEUE, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
     if not told:
-        raise Lost
-    return _read(told)
+        raise StreamLost
+    return _decode(told)
 
 
 def is_there(campaign_id: int) -> bool:
@@ -154,45 +154,45 @@ def is_there(campaign_id: int) -> bool:
     names = [key(campaign_id, name) for name in (COUNTER, STREAM)]
     found = redis_client.attempt(lambda client: int(client.exists(*names)), otherwise=None)
     if found is None:
-        raise _away()
+        raise _redis_unavailable()
     return found == len(names)
 
 
-def load(campaign: Campaign, places: Sequence[Place], *, last_number: int) -> None:
+def load(campaign: Campaign, places: Sequence[QueuePosition], *, last_number: int) -> None:
     """Make the line anew unless it is there: these places in their order, and numbers after the last one.
 
     Raises `Unavailable` without Redis.
     """
-    arguments = [last_number, seconds_kept(campaign), *_told(places)]
+    arguments = [last_number, seconds_kept(campaign), *_encode_with_accounts(places)]
     _call(LOAD, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
 
 
-def put_back(campaign: Campaign, places: Sequence[Place]) -> int:
+def append_missing(campaign: Campaign, places: Sequence[QueuePosition]) -> int:
     """Put these at the end of the line where they are missing. Returns how many that were.
 
     Raises `Lost`, and `Unavailable` without Redis.
     """
-    arguments = [seconds_kept(campaign), *_told(places)]
-    count = int(_call(PUT_BACK, campaign.pk, (COUNTER, STREAM, WAITING), arguments))
+    arguments = [seconds_kept(campaign), *_encode_with_accounts(places)]
+    count = int(_call(APPEND_MISSING, campaign.pk, (COUNTER, STREAM, WAITING), arguments))
     if count < 0:
-        raise Lost
+        raise StreamLost
     return count
 
 
-def read(campaign_id: int, *, issuer: str, most: int) -> list[Entry]:
+def read(campaign_id: int, *, issuer: str, most: int) -> list[StreamEntry]:
     """Take or keep the lease for this issuer, and read the first of the line.
 
     What was read and never left comes first. Raises `Taken`, `Lost`, and `Unavailable` without Redis.
     """
     state, *told = _call(READ, campaign_id, (LEASE, STREAM), [issuer, LEASE_MILLISECONDS, most])
     if state == b"taken":
-        raise Taken
+        raise LeaseTaken
     if state == b"lost":
-        raise Lost
-    return [Entry(id.decode(), _read(text)) for id, text in told[0]]
+        raise StreamLost
+    return [StreamEntry(id.decode(), _decode(text)) for id, text in told[0]]
 
 
-def wait(campaign_id: int) -> None:
+def wait_for_entry(campaign_id: int) -> None:
     """Return when a ticket stands in the line, or after half a second."""
     stream = key(campaign_id, STREAM)
 
@@ -202,16 +202,16 @@ def wait(campaign_id: int) -> None:
     redis_client.attempt(look, otherwise=None)
 
 
-def leave(campaign_id: int, entries: Sequence[Entry]) -> None:
+def remove(campaign_id: int, entries: Sequence[StreamEntry]) -> None:
     """Take these out of the line. Raises `Unavailable` without Redis."""
-    places = [(entry.id, entry.place.user_id, _text(entry.place)) for entry in entries]
-    _call(LEAVE, campaign_id, (STREAM, WAITING), list(chain.from_iterable(places)))
+    places = [(entry.id, entry.place.user_id, _encode(entry.place)) for entry in entries]
+    _call(REMOVE, campaign_id, (STREAM, WAITING), list(chain.from_iterable(places)))
 
 
 def release(campaign_id: int, *, issuer: str) -> None:
     """Give the lease back, if this issuer still has it."""
     redis_client.attempt(
-        lambda client: client.eval(locks.RELEASE, 1, key(campaign_id, LEASE), issuer), otherwise=0
+        lambda client: client.eval(locks.RELEASE_SCRIPT, 1, key(campaign_id, LEASE), issuer), otherwise=0
     )
 
 
@@ -222,31 +222,33 @@ def _call(script: str, campaign_id: int, names: Sequence[str], arguments: Sequen
             lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None
         )
     if told is None:
-        raise _away()
+        raise _redis_unavailable()
     return told
 
 
-def _away() -> Unavailable:
+def _redis_unavailable() -> Unavailable:
     return Unavailable("The line of this campaign is kept in Redis, which is away; nothing was done.")
 
 
-def _told(places: Sequence[Place]) -> list[int | bytes]:
+def _encode_with_accounts(places: Sequence[QueuePosition]) -> list[int | bytes]:
     """Account and text of each, one after the other."""
-    return list(chain.from_iterable((place.user_id, _text(place)) for place in places))
+    return list(chain.from_iterable((place.user_id, _encode(place)) for place in places))
 
 
-def _text(place: Place) -> bytes:
+def _encode(place: QueuePosition) -> bytes:
     """The place as Redis keeps it: the number, for a script puts it there, and the rest."""
-    return b"%d %b" % (place.number, _paper(place))
+    return b"%d %b" % (place.number, _encode_body(place))
 
 
-def _paper(place: Place) -> bytes:
+def _encode_body(place: QueuePosition) -> bytes:
     by = place.by
     who = [by.actor, by.id, by.name, by.request_id]
     return orjson.dumps([str(place.ticket_id), place.user_id, place.at.isoformat(), who])
 
 
-def _read(text: bytes) -> Place:
+def _decode(text: bytes) -> QueuePosition:
     number, _, paper = text.partition(b" ")
     ticket_id, user_id, at, who = orjson.loads(paper)
-    return Place(UUID(ticket_id), int(number), user_id, datetime.fromisoformat(at), Who(*who))
+    return QueuePosition(
+        UUID(ticket_id), int(number), user_id, datetime.fromisoformat(at), ActorContext(*who)
+    )

@@ -12,10 +12,10 @@ from uuid import UUID
 from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
 
 from coupons.allocation import eligibility
-from coupons.allocation.eligibility import Outcome
-from coupons.allocation.writes import Asker, Confirming, Issued, Queued
+from coupons.allocation.eligibility import AllocationResult
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.models import Campaign, Coupon, QueueTicket
-from coupons.queue.stream import Place
+from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
@@ -23,55 +23,57 @@ from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 Status = QueueTicket.Status
 # So many of the first who wait are counted one by one; after them numbers follow without gaps.
-COUNTED = 100
+COUNTED_EXACTLY = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Free:
+class Eligible:
     """Nothing stands in the way of a ticket of this campaign; `last_number` is the last that waits by now."""
 
     campaign: Campaign
     last_number: int
 
 
-Seen = Issued | Confirming | Queued | Free
+TicketLookup = Issued | PendingConfirmation | Queued | Eligible
 
 
-def look(campaign_id: int, askers: Sequence[Asker]) -> list[Seen | FirstcomeError]:
+def read_existing_results(
+    campaign_id: int, requests: Sequence[IssueRequest]
+) -> list[TicketLookup | FirstcomeError]:
     """What each of these accounts has of the campaign: a coupon, a waiting ticket, or why it gets neither."""
     campaign, now = Campaign.objects.get(pk=campaign_id), clock.now()
-    user_ids = {asker.user_id for asker in askers}
-    had = eligibility.had_before(campaign, user_ids)
-    waiting = _waiting_of(campaign, user_ids)
+    user_ids = {asker.user_id for asker in requests}
+    had = eligibility.existing_coupons(campaign, user_ids)
+    waiting = _first_waiting_tickets(campaign, user_ids)
     newcomers = user_ids - had.keys() - waiting.keys()
-    free = Free(campaign, _last_waiting(campaign_id) if newcomers else 0)
+    free = Eligible(campaign, _last_waiting_number(campaign_id) if newcomers else 0)
 
-    def found(user_id: int) -> Seen | FirstcomeError:
+    def found(user_id: int) -> TicketLookup | FirstcomeError:
         thing, ticket = had.get(user_id), waiting.get(user_id)
         if thing and (isinstance(thing, Coupon) or not ticket):
-            return eligibility.owed(campaign, thing)
+            return eligibility.existing_result(campaign, thing)
         return ticket or eligibility.refusal(campaign, now) or free
 
-    return [found(asker.user_id) for asker in askers]
+    return [found(asker.user_id) for asker in requests]
 
 
-def waiting_of(campaign: Campaign, user_id: int) -> Queued | None:
+def first_waiting_ticket(campaign: Campaign, user_id: int) -> Queued | None:
     """The account's first waiting ticket of the campaign."""
-    return _waiting_of(campaign, [user_id]).get(user_id)
+    return _first_waiting_tickets(campaign, [user_id]).get(user_id)
 
 
-def write(campaign_id: int, places: Sequence[Place]) -> list[Queued]:
+def write(campaign_id: int, places: Sequence[QueuePosition]) -> list[Queued]:
     """Write the tickets of these places, unless they are there, inside the caller's transaction.
 
     One answer for each, as the ticket stands: an issuer may have settled it already.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    written = written_ones(campaign, places)
-    numbers = _first_numbers(campaign_id)
-    return [_queued(written[place.ticket_id], numbers) for place in places]
+    written = get_or_create(campaign, places)
+    numbers = _first_waiting_numbers(campaign_id)
+    return [_to_queued(written[place.ticket_id], numbers) for place in places]
 
 
-def written_ones(campaign: Campaign, places: Sequence[Place]) -> dict[UUID, QueueTicket]:
+def get_or_create(campaign: Campaign, places: Sequence[QueuePosition]) -> dict[UUID, QueueTicket]:
     """The tickets of these places by id, written where they are missing. The campaign is locked."""
     transactions.assert_inside()
     rows = QueueTicket.objects.select_related("coupon").filter(pk__in=[one.ticket_id for one in places])
@@ -89,10 +91,10 @@ def written_ones(campaign: Campaign, places: Sequence[Place]) -> dict[UUID, Queu
     ]
     QueueTicket.objects.bulk_create(tickets)
     written |= {ticket.pk: ticket for ticket in tickets}
-    return {pk: _tied(ticket, campaign) for pk, ticket in written.items()}
+    return {pk: _with_campaign(ticket, campaign) for pk, ticket in written.items()}
 
 
-def settle(outcomes: Mapping[UUID, Outcome]) -> None:
+def record_results(outcomes: Mapping[UUID, AllocationResult]) -> None:
     """Write what became of these waiting tickets.
 
     One whose partner is still asked, or is being told to forget its slot, goes on waiting.
@@ -100,7 +102,7 @@ def settle(outcomes: Mapping[UUID, Outcome]) -> None:
     transactions.assert_inside()
     ids: dict[Status, list[UUID]] = {}
     for ticket_id, outcome in outcomes.items():
-        ids.setdefault(_status(outcome), []).append(ticket_id)
+        ids.setdefault(_ticket_status(outcome), []).append(ticket_id)
     waiting = QueueTicket.objects.filter(status=Status.WAITING)
     coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
     for status in (Status.SOLD_OUT, Status.FAILED):
@@ -122,9 +124,9 @@ def _read(ticket_ids: Sequence[UUID]) -> list[Queued | NotFound]:
     """These tickets as they stand, by two statements and one more for each campaign that has some waiting."""
     found = QueueTicket.objects.select_related("coupon__campaign").in_bulk(ticket_ids)
     campaigns = {ticket.campaign_id for ticket in found.values() if ticket.status == Status.WAITING}
-    numbers = {campaign_id: _first_numbers(campaign_id) for campaign_id in campaigns}
+    numbers = {campaign_id: _first_waiting_numbers(campaign_id) for campaign_id in campaigns}
     return [
-        _queued(found[id], numbers.get(found[id].campaign_id, ())) if id in found else _not_found(id)
+        _to_queued(found[id], numbers.get(found[id].campaign_id, ())) if id in found else _not_found(id)
         for id in ticket_ids
     ]
 
@@ -137,28 +139,28 @@ READER: Batcher[UUID, Queued] = Batcher(_read, run=transactions.read)
 """Tickets that are looked at together are read together."""
 
 
-def waiting_at(campaign_id: int | OuterRef) -> "QuerySet[QueueTicket]":
+def waiting_tickets(campaign_id: int | OuterRef) -> "QuerySet[QueueTicket]":
     """The tickets that wait for the campaign."""
     return QueueTicket.objects.filter(campaign_id=campaign_id, status=Status.WAITING)
 
 
-def waited_for() -> "QuerySet[Campaign]":
+def campaigns_with_waiting() -> "QuerySet[Campaign]":
     """The campaigns for which somebody waits."""
-    return Campaign.objects.filter(Exists(waiting_at(OuterRef("pk"))))
+    return Campaign.objects.filter(Exists(waiting_tickets(OuterRef("pk"))))
 
 
 def count_waiting() -> dict[str, int]:
     """How many wait, by campaign."""
-    counted = waiting_at(OuterRef("pk")).order_by().values("campaign").annotate(number=Count("pk"))
-    rows = waited_for().annotate(waiting=Subquery(counted.values("number")))
+    counted = waiting_tickets(OuterRef("pk")).order_by().values("campaign").annotate(number=Count("pk"))
+    rows = campaigns_with_waiting().annotate(waiting=Subquery(counted.values("number")))
     return {str(pk): number or 0 for pk, number in rows.values_list("pk", "waiting")}
 
 
 def longest_wait_seconds() -> dict[str, float]:
     """For how many seconds the first in line has waited, by campaign."""
-    first = waiting_at(OuterRef("pk")).order_by("number").values("created_at")[:1]
+    first = waiting_tickets(OuterRef("pk")).order_by("number").values("created_at")[:1]
     now = clock.now()
-    rows = waited_for().annotate(since=Subquery(first)).values_list("pk", "since")
+    rows = campaigns_with_waiting().annotate(since=Subquery(first)).values_list("pk", "since")
     return {str(pk): (now - since).total_seconds() for pk, since in rows if since}
 
 
@@ -170,39 +172,41 @@ def last_number(campaign_id: int) -> int:
     return last or 0
 
 
-def _waiting_of(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Queued]:
+def _first_waiting_tickets(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Queued]:
     """The first waiting tickets of these accounts."""
-    rows = waiting_at(campaign.pk).filter(account_id__in=user_ids).order_by("-number")
+    rows = waiting_tickets(campaign.pk).filter(account_id__in=user_ids).order_by("-number")
     first = {ticket.account_id: ticket for ticket in rows}
-    numbers = _first_numbers(campaign.pk) if first else []
-    return {user_id: _queued(_tied(ticket, campaign), numbers) for user_id, ticket in first.items()}
+    numbers = _first_waiting_numbers(campaign.pk) if first else []
+    return {
+        user_id: _to_queued(_with_campaign(ticket, campaign), numbers) for user_id, ticket in first.items()
+    }
 
 
-def _first_numbers(campaign_id: int) -> list[int]:
+def _first_waiting_numbers(campaign_id: int) -> list[int]:
     """The numbers of the first who wait, in order."""
-    numbers = waiting_at(campaign_id).order_by("number").values_list("number", flat=True)
-    return list(numbers[:COUNTED])
+    numbers = waiting_tickets(campaign_id).order_by("number").values_list("number", flat=True)
+    return list(numbers[:COUNTED_EXACTLY])
 
 
-def _last_waiting(campaign_id: int) -> int:
+def _last_waiting_number(campaign_id: int) -> int:
     """The greatest number of those who wait; 0 when nobody does."""
-    numbers = waiting_at(campaign_id).order_by("-number").values_list("number", flat=True)
+    numbers = waiting_tickets(campaign_id).order_by("-number").values_list("number", flat=True)
     return numbers.first() or 0
 
 
-def _queued(ticket: QueueTicket, first_numbers: Sequence[int]) -> Queued:
+def _to_queued(ticket: QueueTicket, first_numbers: Sequence[int]) -> Queued:
     is_waiting = ticket.status == Status.WAITING
-    return Queued(ticket, ahead=_ahead(ticket.number, first_numbers) if is_waiting else 0)
+    return Queued(ticket, ahead=_count_ahead(ticket.number, first_numbers) if is_waiting else 0)
 
 
-def _ahead(number: int, first_numbers: Sequence[int]) -> int:
+def _count_ahead(number: int, first_numbers: Sequence[int]) -> int:
     """How many of the waiting come before this number."""
-    if len(first_numbers) < COUNTED or number <= first_numbers[-1]:
+    if len(first_numbers) < COUNTED_EXACTLY or number <= first_numbers[-1]:
         return bisect_left(first_numbers, number)
-    return COUNTED + number - first_numbers[-1] - 1
+    return COUNTED_EXACTLY + number - first_numbers[-1] - 1
 
 
-def _tied(ticket: QueueTicket, campaign: Campaign) -> QueueTicket:
+def _with_campaign(ticket: QueueTicket, campaign: Campaign) -> QueueTicket:
     """The ticket with its campaign loaded, and its coupon's."""
     ticket.campaign = campaign
     if ticket.coupon:
@@ -210,11 +214,11 @@ def _tied(ticket: QueueTicket, campaign: Campaign) -> QueueTicket:
     return ticket
 
 
-def _status(outcome: Outcome) -> Status:
+def _ticket_status(outcome: AllocationResult) -> Status:
     match outcome:
         case Issued():
             return Status.ISSUED
-        case Confirming() | Unavailable():
+        case PendingConfirmation() | Unavailable():
             return Status.WAITING
         case Rejected(code="sold_out"):
             return Status.SOLD_OUT

@@ -31,14 +31,14 @@ BATCH = 256
 BATCH_WITH_PARTNER = 32
 # How many of each are served at once, a thread and a connection for each; one with a partner has 16 threads
 # more while it asks (`coupons.queue.settlement`).
-LINES_AT_ONCE = {BATCH: 8, BATCH_WITH_PARTNER: 2}
-LOOK_SECONDS = 1.0
+QUEUES_AT_ONCE = {BATCH: 8, BATCH_WITH_PARTNER: 2}
+REFRESH_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 # How soon an empty line is looked at again where there are more lines than threads.
 IDLE_SECONDS = 0.5
 
 
-class NotYet(Exception):
+class NoTicketSettled(Exception):
     """Nobody who is first in line can be served yet: their partner is waited for, and their places kept."""
 
 
@@ -64,7 +64,7 @@ class _Rotation:
                 self._known.add(campaign_id)
                 heapq.heappush(self._deadlines, (time.monotonic(), campaign_id))
             self._changed.notify_all()
-        for number in range(len(self._threads), min(len(campaign_ids), LINES_AT_ONCE[self._most])):
+        for number in range(len(self._threads), min(len(campaign_ids), QUEUES_AT_ONCE[self._most])):
             thread = threading.Thread(target=self._serve, name=f"lines {self._most} {number}")
             self._threads.append(thread)
             thread.start()
@@ -93,10 +93,12 @@ class _Rotation:
         """Wait for the line that is due first, and take it; None once `stop` is set."""
         with self._changed:
             while not self._stop.is_set():
-                wait_seconds = self._deadlines[0][0] - time.monotonic() if self._deadlines else LOOK_SECONDS
+                wait_seconds = (
+                    self._deadlines[0][0] - time.monotonic() if self._deadlines else REFRESH_SECONDS
+                )
                 if wait_seconds <= 0:
                     return heapq.heappop(self._deadlines)[1]
-                self._changed.wait(min(wait_seconds, LOOK_SECONDS))
+                self._changed.wait(min(wait_seconds, REFRESH_SECONDS))
         return None
 
     def _put_back(self, campaign_id: int, *, pause_seconds: float) -> None:
@@ -107,7 +109,7 @@ class _Rotation:
     def _serve_batch(self, campaign_id: int) -> None:
         """Serve the first of the line, and put it back to be served again."""
         try:
-            served = _tried(partial(_served, campaign_id, issuer=self._issuer, most=self._most))
+            served = _run_or_none(partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most))
         except Exception:
             # The thread serves other lines as well.
             log.exception("a line can't be served", campaign=campaign_id)
@@ -115,24 +117,24 @@ class _Rotation:
         pause_seconds = 0.0
         if served is None:
             pause_seconds = RETRY_SECONDS
-        elif not served and len(self._wanted) > LINES_AT_ONCE[self._most]:
+        elif not served and len(self._wanted) > QUEUES_AT_ONCE[self._most]:
             pause_seconds = IDLE_SECONDS
         elif not served:
-            stream.wait(campaign_id)
+            stream.wait_for_entry(campaign_id)
         self._put_back(campaign_id, pause_seconds=pause_seconds)
 
 
-def serve(stop: threading.Event, *, looked: Callable[[], None] = lambda: None) -> None:
+def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: None) -> None:
     """Serve every line until told to stop; what is away meanwhile is waited for.
 
     `looked` hears of each look at which lines there are, every second while all is well.
     """
-    rotations = {most: _Rotation(most, stop) for most in LINES_AT_ONCE}
+    rotations = {most: _Rotation(most, stop) for most in QUEUES_AT_ONCE}
     try:
         while not stop.is_set():
-            if _tried(partial(_look, rotations)) is not None:
-                looked()
-            stop.wait(LOOK_SECONDS)
+            if _run_or_none(partial(_refresh, rotations)) is not None:
+                on_refresh()
+            stop.wait(REFRESH_SECONDS)
     finally:
         # Whatever ended this: threads that went on alone would keep a process alive that sees no new line.
         stop.set()
@@ -147,23 +149,23 @@ def serve_once() -> int:
     """
     issuer = uuid4().hex
     count = 0
-    for campaign_id, most in _batches(clock.now()).items():
-        with suppress(stream.Taken, stream.Lost, NotYet):
-            while served := _served(campaign_id, issuer=issuer, most=most):
+    for campaign_id, most in _batch_sizes(clock.now()).items():
+        with suppress(stream.LeaseTaken, stream.StreamLost, NoTicketSettled):
+            while served := _settle_batch(campaign_id, issuer=issuer, most=most):
                 count += served
         stream.release(campaign_id, issuer=issuer)
     return count
 
 
-def _look(rotations: Mapping[int, _Rotation]) -> int:
+def _refresh(rotations: Mapping[int, _Rotation]) -> int:
     """Look which lines there are, and have them served. Returns how many there are."""
-    batches = _batches(clock.now())
+    batches = _batch_sizes(clock.now())
     for most, rotation in rotations.items():
         rotation.follow({campaign_id for campaign_id, batch in batches.items() if batch == most})
     return len(batches)
 
 
-def _batches(now: datetime) -> dict[int, int]:
+def _batch_sizes(now: datetime) -> dict[int, int]:
     """How many to serve at once, by campaign: those open with something left, and all that are waited for.
 
     While its partner is away a campaign is left alone, and its tickets wait.
@@ -171,37 +173,40 @@ def _batches(now: datetime) -> dict[int, int]:
     is_open = Q(opens_at__lte=now) & (Q(closes_at__isnull=True) | Q(closes_at__gt=now))
     has_some = Q(quantity__gt=F("issued") + F("confirming"))
     open_ones = Campaign.objects.filter(is_open, has_some, strategy="queue")
-    rows = (*open_ones.values_list("pk", "partner"), *tickets.waited_for().values_list("pk", "partner"))
+    rows = (
+        *open_ones.values_list("pk", "partner"),
+        *tickets.campaigns_with_waiting().values_list("pk", "partner"),
+    )
     return {
         pk: BATCH_WITH_PARTNER if partner else BATCH
         for pk, partner in rows
-        if not (partner and patience.is_away(partner))
+        if not (partner and patience.is_unavailable(partner))
     }
 
 
-def _served(campaign_id: int, *, issuer: str, most: int) -> int:
-    """Settle the first of the line. Returns how many that were; raises `NotYet` when all are to wait."""
+def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
+    """Settle the queue's first tickets; returns how many. Raises `NoTicketSettled` when all must wait."""
     try:
         entries = stream.read(campaign_id, issuer=issuer, most=most)
-    except stream.Lost:
+    except stream.StreamLost:
         recovery.restore(Campaign.objects.get(pk=campaign_id))
         entries = stream.read(campaign_id, issuer=issuer, most=most)
     if not entries:
         return 0
-    staying = settlement.settle(campaign_id=campaign_id, places=[entry.place for entry in entries])
+    staying = settlement.settle_tickets(campaign_id=campaign_id, places=[entry.place for entry in entries])
     leaving = [entry for entry in entries if entry.place.ticket_id not in staying]
     if not leaving:
-        raise NotYet
-    stream.leave(campaign_id, leaving)
+        raise NoTicketSettled
+    stream.remove(campaign_id, leaving)
     return len(leaving)
 
 
-def _tried(work: Callable[[], int]) -> int | None:
+def _run_or_none(work: Callable[[], int]) -> int | None:
     """What the work returns; None when it could not be done for now, and is to be tried again."""
     close_old_connections()
     try:
         return work()
-    except (stream.Taken, stream.Lost, NotYet):
+    except (stream.LeaseTaken, stream.StreamLost, NoTicketSettled):
         return None
     except (Unavailable, Error) as error:
         log.warning("lines can't be served for now", error=str(error))

@@ -48,7 +48,7 @@ def partner_that(*options: str, folder: Path, settings: LazySettings) -> Iterato
         settings.PARTNER_URL = address(simulator)
         yield simulator
     settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS = before, timeout
-    patience.forget()
+    patience.reset()
 
 
 def address(simulator: Simulator) -> str:

@@ -14,7 +14,7 @@ from django.conf import LazySettings
 from redis import Redis
 
 from coupons import campaigns, pool, sold_out
-from coupons.allocation.writes import Confirming
+from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.issuing.strategies import code_pool
 from coupons.models import Campaign, Coupon, PoolCode
@@ -37,7 +37,7 @@ __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ASK = """
-from coupons import issuing
+from coupons.issuing import issuing
 print("ready", flush=True)
 issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
 """
@@ -169,7 +169,11 @@ def test_without_redis_nothing_is_done_until_it_is_back(own_redis: OwnRedis) -> 
 @pytest.mark.parametrize("trouble", ["flushed", "rebuilt"])
 def test_a_list_that_is_lost_over_and_over_gives_each_code_once(trouble: str, redis_server: Any) -> None:
     campaign = campaign_of(180)
-    lose = redis_server.flushdb if trouble == "flushed" else lambda: (redis_rebuild.drop(), healing.rebuild())
+    lose = (
+        redis_server.flushdb
+        if trouble == "flushed"
+        else lambda: (redis_rebuild.drop_keys(), healing.rebuild())
+    )
 
     with over_and_over(lose):
         outcomes = race(asking(campaign.pk, accounts(250)))
@@ -182,7 +186,7 @@ def test_a_list_that_is_lost_over_and_over_gives_each_code_once(trouble: str, re
 def test_the_sweeper_takes_nothing_from_the_living_however_impatient_it_is() -> None:
     campaign = campaign_of(150)
 
-    with over_and_over(partial(healing.sweep, after_seconds=0)):
+    with over_and_over(partial(healing.heal, after_seconds=0)):
         outcomes = race(asking(campaign.pk, accounts(220)))
 
     assert told(outcomes) == {"new": 150, "sold_out": 70}
@@ -248,14 +252,14 @@ def test_a_partners_refusal_puts_the_code_back_into_the_list() -> None:
     first, second = accounts(2)
 
     asked = code_pool.issue(campaign_id=campaign.pk, user_id=first)
-    assert isinstance(asked, Confirming)
+    assert isinstance(asked, PendingConfirmation)
     assert PoolCode.objects.get().status == "in_flight"
     assert (in_flight(campaign), available(campaign), broken()) == (0, [], {})
-    confirmation.give_back(asked)
+    confirmation.release_slot(asked)
     assert redis_client.client().lrange(key(campaign.pk, "codes"), 0, -1) == [asked.code.encode()]
 
     again = code_pool.issue(campaign_id=campaign.pk, user_id=second)
-    assert isinstance(again, Confirming)
+    assert isinstance(again, PendingConfirmation)
     assert (again.code, again.key != asked.key) == (asked.code, True)
     assert confirmation.confirm(again).coupon.code == asked.code
     assert broken() == {}
@@ -277,7 +281,7 @@ def test_a_partner_that_refuses_a_quarter_keeps_no_code_from_those_who_ask_again
     with partner_that("--failure-rate", "0.25", folder=tmp_path, settings=settings) as partner:
         race(everyone)
         # A code that came back while somebody saw the pool sold out is there for all a second later.
-        wait_until(lambda: not available(campaign) or sold_out.known(campaign.pk) is None)
+        wait_until(lambda: not available(campaign) or sold_out.read(campaign.pk) is None)
         outcomes = race(everyone)
         known = registered(partner)
 
@@ -298,8 +302,8 @@ def test_what_a_process_took_that_was_killed_before_its_commit_goes_to_the_next(
         process.kill()
         process.wait()
 
-    assert (in_flight(campaign), healing.sweep(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
-    code = pool_list.take(campaign, user_id=living)
+    assert (in_flight(campaign), healing.heal(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
+    code = pool_list.claim_code(campaign, user_id=living)
     assert [code] == available(campaign)
     assert issue(campaign, living) == code
     assert (in_flight(campaign), broken()) == (0, {})
@@ -324,7 +328,7 @@ def test_what_a_process_was_given_that_was_killed_before_it_said_so_is_not_given
         client.client_unpause()
 
     given = Coupon.objects.get().code
-    assert (in_flight(campaign), healing.sweep(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
+    assert (in_flight(campaign), healing.heal(after_seconds=0), in_flight(campaign)) == (1, 1, 0)
     assert issue(campaign, dead) == given
     assert issue(campaign, living) != given
     assert (available(campaign), broken()) == ([], {})

@@ -18,12 +18,12 @@ from django.utils import timezone
 
 from coupons import maintenance, partners, pool
 from coupons.allocation import writes
-from coupons.allocation.writes import Confirming
+from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import confirmation_recovery, confirming, patience
-from coupons.partners.contract import Partner, Said
+from coupons.partners.contract import Partner, PartnerReply
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
@@ -53,21 +53,21 @@ print("ready", flush=True)
 sys.stdin.readline()
 """
 ASKS_AND_STOPS = """
-from coupons import verdicts
+from coupons.partners import confirmation
 def stop(slot, **more):
     print("ready", flush=True)
     sys.stdin.readline()
-verdicts.confirm = verdicts.give_back = stop
-from coupons import issuing
+confirmation.confirm = confirmation.release_slot = stop
+from coupons.issuing import issuing
 issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
 """
 GIVES_UP_AND_STOPS = """
-from coupons import following_up
+from coupons.partners import confirmation_recovery
 def stop(cases_or_case):
     print("ready", flush=True)
     sys.stdin.readline()
-following_up._cancel = stop
-following_up.follow_up()
+confirmation_recovery._cancel = stop
+confirmation_recovery.recover_due()
 """
 
 
@@ -83,10 +83,10 @@ def user_id() -> int:
     return accounts(1)[0]
 
 
-def slot_of(campaign: Campaign, user_id: int) -> Confirming:
+def slot_of(campaign: Campaign, user_id: int) -> PendingConfirmation:
     """A slot that is taken, and about which nobody has asked the partner yet."""
     outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
-    assert isinstance(outcome, Confirming)
+    assert isinstance(outcome, PendingConfirmation)
     return outcome
 
 
@@ -100,7 +100,7 @@ def let_time_pass(seconds: float) -> None:
 
 def sweep_later(seconds: float = 0) -> int:
     let_time_pass(seconds)
-    return confirmation_recovery.follow_up()
+    return confirmation_recovery.recover_due()
 
 
 def codes_by_status() -> dict[str, int]:
@@ -120,7 +120,7 @@ def nobody_there(settings: LazySettings) -> Iterator[None]:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     yield
     settings.PARTNER_URL = there
-    patience.forget()
+    patience.reset()
 
 
 def test_a_process_killed_between_commit_and_question_leaves_a_slot_that_is_confirmed(
@@ -133,7 +133,7 @@ def test_a_process_killed_between_commit_and_question_leaves_a_slot_that_is_conf
     assert broken() == {}
 
     row = Confirmation.objects.get()
-    assert row.next_attempt_at - row.taken_at == timedelta(seconds=writes.CALLERS_SECONDS)
+    assert row.next_attempt_at - row.taken_at == timedelta(seconds=writes.CALLER_LEASE_SECONDS)
     assert sweep_later() == 1
 
     assert told([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"again": 1}
@@ -183,7 +183,7 @@ def test_a_sweeper_killed_between_giving_up_and_telling_the_partner_is_followed_
         kill(process)
     assert Confirmation.objects.get().is_cancelled
     with pytest.raises(Unavailable):
-        confirming.ask(slot)
+        confirming.ask_partner(slot)
     with pytest.raises(Unavailable):
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 
@@ -203,7 +203,7 @@ def test_a_registration_that_lands_after_giving_up_is_barred(
     assert sweep_later(settings.PARTNER_GIVE_UP_SECONDS + 1) == 1
 
     with pytest.raises(FirstcomeError) as refused:
-        confirming.ask(slot)
+        confirming.ask_partner(slot)
 
     assert refused.value.code == "partner_failed"
     assert (registered(own_partner), issued()) == ([], [])
@@ -218,17 +218,17 @@ class Pausing:
         self.partner = partner
         self.has_registered, self.may_answer = threading.Event(), threading.Event()
 
-    def register(self, key: UUID, code: str) -> Said:
+    def register(self, key: UUID, code: str) -> PartnerReply:
         said = self.partner.register(key, code)
         self.has_registered.set()
         assert self.may_answer.wait(20)
         return said
 
-    def find(self, key: UUID) -> Said:
+    def find(self, key: UUID) -> PartnerReply:
         """As of before the registration: it was on its way."""
-        return Said.UNKNOWN
+        return PartnerReply.UNKNOWN
 
-    def cancel(self, key: UUID) -> Said:
+    def cancel(self, key: UUID) -> PartnerReply:
         return self.partner.cancel(key)
 
 
@@ -263,7 +263,7 @@ def test_telling_the_partner_first_would_leave_a_coupon_that_it_does_not_know(
     asking_for_it = in_background(asking(campaign.pk, [user_id])[0])
     assert pausing.has_registered.wait(10)
     partners_own = pausing.partner
-    assert partners_own.cancel(Confirmation.objects.get().key) is Said.CANCELLED
+    assert partners_own.cancel(Confirmation.objects.get().key) is PartnerReply.CANCELLED
     pausing.may_answer.set()
 
     assert asking_for_it.result(timeout=20).is_new
@@ -295,7 +295,7 @@ def test_callers_and_sweepers_at_once_make_one_coupon_of_each_slot(
         taken = [slot_of(campaign, user_id) for user_id in everyone]
     let_time_pass(0)
 
-    sweepers = [confirmation_recovery.follow_up] * 4
+    sweepers = [confirmation_recovery.recover_due] * 4
     outcomes = race([*asking(campaign.pk, everyone), *asking(campaign.pk, everyone), *sweepers])
 
     counted = told(outcomes[:80])
@@ -318,11 +318,11 @@ def test_a_partner_that_is_away_costs_a_sweep_little_and_nobody_their_slot(
         let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
         began = time.monotonic()
         assert maintenance.sweep() == 0
-        assert time.monotonic() - began < confirmation_recovery.SECONDS + 5
+        assert time.monotonic() - began < confirmation_recovery.PASS_SECONDS + 5
         assert not Confirmation.objects.filter(is_cancelled=True).exists()
         assert not Confirmation.objects.filter(attempts=0).exists()
-        assert confirmation_recovery.follow_up() == 0, "nothing is due"
-    patience.forget()
+        assert confirmation_recovery.recover_due() == 0, "nothing is due"
+    patience.reset()
     Confirmation.objects.update(taken_at=timezone.now())
     assert sweep_later() == 200
     assert registered(own_partner) == issued()
@@ -334,7 +334,7 @@ def test_a_hanging_partner_keeps_few_threads_and_those_not_for_long(
 ) -> None:
     """60 ask at once, 3 may wait: each is told within the time-out and the wait for a place."""
     settings.WEB_THREADS, settings.PARTNER_TIMEOUT_SECONDS = 8, 0.5
-    patience.forget()
+    patience.reset()
     campaign = CampaignFactory.create(partner=NAME, quantity=100)
     with hanging_partner(settings) as connected:
         began = time.monotonic()
@@ -353,12 +353,12 @@ def test_while_one_tries_whether_a_partner_is_back_nobody_else_takes_a_slot(
     with hanging_partner(settings):
         settings.PARTNER_TIMEOUT_SECONDS = 0.2
         race(asking(campaign.pk, accounts(patience.FAILURES)))
-        assert patience.is_away(NAME)
-        wait_until(lambda: not patience.is_away(NAME))
+        assert patience.is_unavailable(NAME)
+        wait_until(lambda: not patience.is_unavailable(NAME))
         settings.PARTNER_TIMEOUT_SECONDS = 10.0
         trying = in_background(asking(campaign.pk, accounts(1))[0])
         wait_until(lambda: Confirmation.objects.count() == patience.FAILURES + 1)
-        wait_until(lambda: patience.is_away(NAME), seconds=5)
+        wait_until(lambda: patience.is_unavailable(NAME), seconds=5)
 
         assert told(race(asking(campaign.pk, accounts(20)))) == {"unavailable": 20}
 
@@ -398,7 +398,7 @@ def hanging_partner(settings: LazySettings) -> Iterator[Any]:
         yield lambda: most[0]
         server.shutdown(socket.SHUT_RDWR)
     settings.PARTNER_URL = there
-    patience.forget()
+    patience.reset()
 
 
 def test_what_waits_is_told_in_metrics(campaign: Campaign, user_id: int, own_partner: Simulator) -> None:

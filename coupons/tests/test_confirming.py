@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from django.db import OperationalError
 
 from coupons import pool
-from coupons.allocation.writes import Confirming
+from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
@@ -52,10 +52,10 @@ def campaign_with(**terms: Any) -> Campaign:
     return campaign
 
 
-def slot_of(campaign: Campaign, user_id: int) -> Confirming:
+def slot_of(campaign: Campaign, user_id: int) -> PendingConfirmation:
     """A slot that is taken, and about which nobody has asked the partner yet."""
     outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
-    assert isinstance(outcome, Confirming)
+    assert isinstance(outcome, PendingConfirmation)
     return outcome
 
 
@@ -142,7 +142,7 @@ def test_a_slot_that_comes_back_is_there_although_the_campaign_was_seen_sold_out
     asks = partial(issuing.issue, campaign_id=campaign.pk, user_id=second)
     assert [refusal(asks), refusal(asks)] == ["sold_out", "sold_out"]
 
-    confirmation.give_back(slot)
+    confirmation.release_slot(slot)
 
     assert asks().is_new
 
@@ -186,7 +186,7 @@ def test_a_coupon_confirmed_after_its_caller_left_is_theirs_when_they_ask_again(
         wait_until(lambda: bool(registered(late)))
         settings.PARTNER_TIMEOUT_SECONDS = 10.0
         as_if_long_ago()
-        assert confirmation_recovery.follow_up() == 1
+        assert confirmation_recovery.recover_due() == 1
     found = caller.post("/coupons", {"campaign": campaign.pk})
     assert (found.status_code, found.json()["position"]) == (200, 1)
     assert broken() == {}
@@ -215,7 +215,7 @@ def test_who_has_a_coupon_gets_it_while_the_partner_is_away(
     code = issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
     settings.PARTNER_URL = ""
 
-    assert patience.is_away(NAME)
+    assert patience.is_unavailable(NAME)
     assert issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code == code
     assert refusal(asking(campaign.pk, accounts(1))[0]) == "unavailable"
 
@@ -246,7 +246,7 @@ def test_the_first_keeps_the_slot_when_another_of_the_account_may_have_reached_t
     Confirmation.objects.update(attempts=1)
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
 
-    assert refusal(lambda: confirming.ask(first)) == "unavailable"
+    assert refusal(lambda: confirming.ask_partner(first)) == "unavailable"
     assert Confirmation.objects.count() == 1
 
 
@@ -332,7 +332,7 @@ def _sweep_for_a_while() -> None:
     pause = threading.Event()
     for _ in range(20):
         as_if_long_ago()
-        confirmation_recovery.follow_up()
+        confirmation_recovery.recover_due()
         pause.wait(0.1)
 
 
@@ -342,4 +342,4 @@ def finished(campaign: Campaign) -> None:
     while Confirmation.objects.exists():
         assert time.monotonic() < deadline
         as_if_long_ago()
-        confirmation_recovery.follow_up()
+        confirmation_recovery.recover_due()

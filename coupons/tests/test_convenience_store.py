@@ -15,7 +15,7 @@ from django.db import transaction
 
 from coupons import partners
 from coupons.partners import patience
-from coupons.partners.contract import NoAnswer, NotReached, Partner, Said
+from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.own_partner import NAME, address, partner_that
 from scripts import ports
@@ -24,7 +24,7 @@ from shop.tests.racing import wait_until
 KEY = UUID("00000000-0000-7000-8000-000000000001")
 CODE = "CODE"
 REGISTRATION = {"id": "reg_1", "key": str(KEY), "code": CODE, "status": "registered", "asked": 1}
-CALLS: dict[str, Callable[[Partner], Said]] = {
+CALLS: dict[str, Callable[[Partner], PartnerReply]] = {
     "register": lambda partner: partner.register(KEY, CODE),
     "find": lambda partner: partner.find(KEY),
     "cancel": lambda partner: partner.cancel(KEY),
@@ -59,13 +59,15 @@ def test_it_says_what_became_of_a_key(settings: LazySettings, tmp_path: Path) ->
     with partner_that(folder=tmp_path, settings=settings) as simulator:
         partner = ConvenienceStore(address(simulator), 2.0)
         key, other = uuid4(), uuid4()
-        assert partner.find(key) is Said.UNKNOWN
-        assert [partner.register(key, "A"), partner.find(key)] == [Said.REGISTERED] * 2
-        assert [partner.register(other, "A"), partner.find(other)] == [Said.REFUSED] * 2
-        assert partner.cancel(other) is Said.REFUSED
-        assert [partner.cancel(key), partner.find(key), partner.register(key, "A")] == [Said.CANCELLED] * 3
+        assert partner.find(key) is PartnerReply.UNKNOWN
+        assert [partner.register(key, "A"), partner.find(key)] == [PartnerReply.REGISTERED] * 2
+        assert [partner.register(other, "A"), partner.find(other)] == [PartnerReply.REFUSED] * 2
+        assert partner.cancel(other) is PartnerReply.REFUSED
+        assert [partner.cancel(key), partner.find(key), partner.register(key, "A")] == [
+            PartnerReply.CANCELLED
+        ] * 3
         late = uuid4()
-        assert [partner.cancel(late), partner.register(late, "B")] == [Said.CANCELLED] * 2
+        assert [partner.cancel(late), partner.register(late, "B")] == [PartnerReply.CANCELLED] * 2
 
 
 @every_call
@@ -115,36 +117,36 @@ def test_only_configured_partners_are_there(settings: LazySettings) -> None:
     settings.PARTNER_URL = ""
     assert partners.configured() == []
     assert partners.named(NAME) is partners.named("somebody") is None
-    assert patience.is_away(NAME)
+    assert patience.is_unavailable(NAME)
     settings.PARTNER_URL = "http://127.0.0.1:1"
     assert partners.configured() == [NAME]
-    assert not patience.is_away(NAME)
+    assert not patience.is_unavailable(NAME)
 
 
 def test_a_partner_that_fails_ten_times_in_a_row_is_not_asked_for_a_while(settings: LazySettings) -> None:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
 
     def ask() -> None:
-        with pytest.raises(NotReached), patience.asked(NAME) as partner:
+        with pytest.raises(NotReached), patience.partner_call(NAME) as partner:
             partner.find(KEY)
 
     for _ in range(patience.FAILURES):
-        assert not patience.is_away(NAME)
+        assert not patience.is_unavailable(NAME)
         ask()
-    assert patience.is_away(NAME)
+    assert patience.is_unavailable(NAME)
     ask()
 
 
 def test_while_one_caller_tries_whether_it_is_back_it_is_away_for_all_others(settings: LazySettings) -> None:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     for _ in range(patience.FAILURES):
-        with pytest.raises(NotReached), patience.asked(NAME) as partner:
+        with pytest.raises(NotReached), patience.partner_call(NAME) as partner:
             partner.find(KEY)
-    wait_until(lambda: not patience.is_away(NAME))
+    wait_until(lambda: not patience.is_unavailable(NAME))
 
-    with patience.asked(NAME):
-        assert patience.is_away(NAME)
-        with pytest.raises(NotReached), patience.asked(NAME):
+    with patience.partner_call(NAME):
+        assert patience.is_unavailable(NAME)
+        with pytest.raises(NotReached), patience.partner_call(NAME):
             pytest.fail("two tried at once")
 
-    assert not patience.is_away(NAME)
+    assert not patience.is_unavailable(NAME)

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from coupons import issued_coupons, pool
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Asker, Issued
+from coupons.allocation.writes import Issued, IssueRequest
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts
@@ -141,10 +141,10 @@ def test_staff_issue_to_active_accounts_only(account_id: int) -> None:
     campaign = CampaignFactory.create()
     disabled = AccountFactory.create(is_active=False)
 
-    assert issuing.issue_to(campaign_id=campaign.pk, user_id=account_id).is_new
+    assert issuing.issue_by_staff(campaign_id=campaign.pk, user_id=account_id).is_new
     for nobody in (disabled.pk, 10**9):
         with pytest.raises(FirstcomeError) as refused:
-            issuing.issue_to(campaign_id=campaign.pk, user_id=nobody)
+            issuing.issue_by_staff(campaign_id=campaign.pk, user_id=nobody)
         assert refused.value.code == "not_found"
     assert positions(campaign) == [1]
 
@@ -183,13 +183,15 @@ def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy: str) -> None:
 def test_a_batch_takes_as_many_statements_whatever_its_size(code_source: str, most: int, size: int) -> None:
     campaign = CampaignFactory.create(code_source=code_source, quantity=1_000)
     pool.generate(campaign_id=campaign.pk, count=size)
-    askers = [Asker(id) for id in accounts(size)]
+    askers = [IssueRequest(id) for id in accounts(size)]
 
-    made = statements(lambda: eligibility.grant(campaign_id=campaign.pk, askers=askers))
+    made = statements(lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=askers))
 
     assert len(made) == most
     assert positions(campaign) == list(range(1, size + 1))
-    assert len(statements(lambda: eligibility.grant(campaign_id=campaign.pk, askers=askers))) == 1
+    assert (
+        len(statements(lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=askers))) == 1
+    )
 
 
 def test_a_batch_decides_in_the_order_of_its_askers() -> None:
@@ -199,8 +201,8 @@ def test_a_batch_decides_in_the_order_of_its_askers() -> None:
     issued_coupons.void(code=voided.code, reason="A mistake.")
 
     outcomes = transactions.run(
-        lambda: eligibility.grant(
-            campaign_id=campaign.pk, askers=[Asker(id) for id in (second, first, second, third)]
+        lambda: eligibility.lock_and_allocate(
+            campaign_id=campaign.pk, requests=[IssueRequest(id) for id in (second, first, second, third)]
         ),
         transactions.KEYED,
     )

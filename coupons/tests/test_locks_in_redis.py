@@ -14,7 +14,7 @@ import pytest
 from django.utils import timezone
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Asker
+from coupons.allocation.writes import IssueRequest
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
@@ -36,7 +36,8 @@ LEASE_SECONDS = locks.LEASE_MILLISECONDS / 1000
 
 # Issues a coupon, and stops between its look and its write until told to go on.
 ISSUE_WITH_A_PAUSE = """
-from coupons import codes, issuing
+from coupons import codes
+from coupons.issuing import issuing
 make_several = codes.make_several
 def paused(count):
     print("ready", flush=True)
@@ -102,7 +103,7 @@ def test_under_a_lock_that_is_believed_the_law_breaks(is_guarded: bool, laws: li
         with spin_lock.held(key(campaign.pk, "spin-lock"), lease_milliseconds=100):
             as_read = Campaign.objects.get(pk=campaign.pk)
             pause()
-            decide = partial(eligibility.decide, as_read, [Asker(user_id)], if_unchanged=is_guarded)
+            decide = partial(eligibility.allocate, as_read, [IssueRequest(user_id)], if_unchanged=is_guarded)
             return transactions.run(decide, transactions.KEYED)
 
     paused = in_background(partial(write, first, lambda: (has_read.set(), other_has_written.wait(10))))

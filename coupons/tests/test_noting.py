@@ -17,7 +17,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from shop.db import transactions
 from shop.events import journal
-from shop.events.journal import Actor, Who
+from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -66,7 +66,7 @@ def test_by_every_strategy_each_coupon_has_a_line_of_its_askers(strategy: str, s
     campaign = CampaignFactory.create(strategy=strategy, quantity=20)
 
     def ask(account_id: int) -> Any:
-        with journal.acting(Who(Actor.ACCOUNT, account_id, request_id=f"r-{account_id}")):
+        with journal.acting(ActorContext(Actor.ACCOUNT, account_id, request_id=f"r-{account_id}")):
             return issuing.issue(campaign_id=campaign.pk, user_id=account_id)
 
     race([partial(ask, account_id) for account_id in accounts(30)])
@@ -83,9 +83,9 @@ def test_customers_of_one_batch_each_have_their_own_name_and_request_on_record()
     buyers, operator = AccountFactory.create_batch(20), SuperuserFactory.create()
     [gifted] = accounts(1)
 
-    def ask(asker: User, **body: Any) -> Any:
-        name = {"X-Request-ID": f"request-of-{asker.pk}"}
-        return client_of(asker).post("/coupons", {"campaign": campaign.pk, **body}, **name)
+    def ask(request: User, **body: Any) -> Any:
+        name = {"X-Request-ID": f"request-of-{request.pk}"}
+        return client_of(request).post("/coupons", {"campaign": campaign.pk, **body}, **name)
 
     outcomes = in_one_batch(
         campaign, [*(partial(ask, buyer) for buyer in buyers), partial(ask, operator, user=gifted)]
@@ -118,19 +118,19 @@ def test_a_batch_that_falls_back_to_singles_notes_each_coupon_once() -> None:
 def test_a_coupons_way_through_orders_is_noted_with_what_it_was_before() -> None:
     first, second = order_ids(2)
     coupon = coupon_of(CampaignFactory.create())
-    buyer = Who(Actor.ACCOUNT, coupon.account_id, request_id="r-1")
+    buyer = ActorContext(Actor.ACCOUNT, coupon.account_id, request_id="r-1")
 
     def hold(order_id: Any) -> None:
-        held = redemption.usable([coupon.code])[coupon.code]
-        redemption.take(held, order_id=order_id, by=buyer)
+        held = redemption.lock_by_code([coupon.code])[coupon.code]
+        redemption.mark_held(held, order_id=order_id, by=buyer)
         redemption.hold({held: order_id})
 
     transactions.run(partial(hold, first), transactions.KEYED)
-    transactions.run(lambda: redemption.give_back([first]), transactions.KEYED)
-    transactions.run(lambda: redemption.give_back([first]), transactions.KEYED)
+    transactions.run(lambda: redemption.release([first]), transactions.KEYED)
+    transactions.run(lambda: redemption.release([first]), transactions.KEYED)
     transactions.run(partial(hold, second), transactions.KEYED)
     transactions.run(lambda: redemption.redeem([second]), transactions.KEYED)
-    transactions.run(lambda: redemption.give_back_redeemed(second, now=coupon.issued_at), transactions.KEYED)
+    transactions.run(lambda: redemption.reinstate(second, now=coupon.issued_at), transactions.KEYED)
 
     noted = JournalLine.objects.exclude(what="coupon.issued").order_by("id")
     assert [(line.what, line.order_id, line.before, line.after) for line in noted] == [

@@ -28,7 +28,7 @@ def test_coupons_are_given_in_the_order_in_which_redis_let_their_askers_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # However busy the machine is, nobody is to be taken for dead here.
-    monkeypatch.setattr(line, "SILENCE_MILLISECONDS", 60_000)
+    monkeypatch.setattr(line, "PRESUMED_DEAD_MILLISECONDS", 60_000)
     monkeypatch.setattr(locks, "LEASE_MILLISECONDS", 60_000)
     campaign = CampaignFactory.create(strategy="fair_lock", quantity=ASKERS)
     calls = [

@@ -34,7 +34,7 @@ def test_codes_that_exist_anywhere_are_skipped_and_listed(campaign: Campaign) ->
 
     added = pool.add(campaign_id=campaign.pk, codes=["NEW", "OURS", "THEIRS", borne, "NEW", "new"])
 
-    assert added == pool.Added(added=2, skipped=["OURS", "THEIRS", borne, "NEW"], total=3)
+    assert added == pool.AddedCodes(added=2, skipped=["OURS", "THEIRS", borne, "NEW"], total=3)
     assert list(campaign.pool.order_by("id").values_list("code", flat=True)) == ["OURS", "NEW", "new"]
     assert broken() == {}
 
@@ -56,7 +56,7 @@ def test_as_many_codes_are_made_as_asked_for(campaign: Campaign) -> None:
     added = pool.generate(campaign_id=campaign.pk, count=1_500, progress=heard.append)
 
     made = list(campaign.pool.values_list("code", flat=True))
-    assert added == pool.Added(added=1_500, skipped=[], total=1_500)
+    assert added == pool.AddedCodes(added=1_500, skipped=[], total=1_500)
     assert len(set(made)) == 1_500
     assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
     assert heard == [1_000, 500]
@@ -66,14 +66,14 @@ def test_as_many_codes_are_made_as_asked_for(campaign: Campaign) -> None:
 def test_no_codes_are_made_when_none_are_missing(campaign: Campaign) -> None:
     pool.add(campaign_id=campaign.pk, codes=["ONE"])
 
-    assert pool.generate(campaign_id=campaign.pk, count=0) == pool.Added(added=0, skipped=[], total=1)
-    assert pool.generate(campaign_id=campaign.pk, count=-1) == pool.Added(added=0, skipped=[], total=1)
+    assert pool.generate(campaign_id=campaign.pk, count=0) == pool.AddedCodes(added=0, skipped=[], total=1)
+    assert pool.generate(campaign_id=campaign.pk, count=-1) == pool.AddedCodes(added=0, skipped=[], total=1)
 
 
 def test_a_campaign_that_does_not_exist_has_no_pool() -> None:
     assert refusal(lambda: pool.add(campaign_id=10**9, codes=["A"])) == "not_found"
     assert refusal(lambda: pool.generate(campaign_id=10**9, count=1)) == "not_found"
-    assert refusal(lambda: pool.listed(campaign_id=10**9, status=None)) == "not_found"
+    assert refusal(lambda: pool.list_codes(campaign_id=10**9, status=None)) == "not_found"
     assert not PoolCode.objects.exists()
 
 

@@ -27,11 +27,11 @@ def add(campaign: Campaign, *codes: str) -> None:
 
 
 def take(campaign: Campaign, user_id: int) -> str | None:
-    return pool_list.take(campaign, user_id=user_id)
+    return pool_list.claim_code(campaign, user_id=user_id)
 
 
 def settle(campaign: Campaign, user_id: int, code: str, *, is_spent: bool) -> bool:
-    return pool_list.settle(campaign.pk, user_id=user_id, code=code, is_spent=is_spent)
+    return pool_list.resolve_code(campaign.pk, user_id=user_id, code=code, is_spent=is_spent)
 
 
 def shown(campaign: Campaign, name: str = "codes") -> list[str]:
@@ -123,11 +123,11 @@ def test_a_list_that_redis_lost_is_read_again_without_what_is_given(
 
 def test_what_comes_back_goes_first_where_there_is_a_list(campaign: Campaign) -> None:
     add(campaign, "A", "B")
-    reopening.slot_came_back(campaign_id=campaign.pk, user_id=1, code="A")
+    reopening.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
     assert shown(campaign) == []
 
     take(campaign, 1)
-    reopening.slot_came_back(campaign_id=campaign.pk, user_id=1, code="A")
+    reopening.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
     assert shown(campaign) == ["A", "B"]
 
 
@@ -138,9 +138,9 @@ def test_what_the_dead_took_goes_back_and_what_they_were_given_does_not(campaign
         take(campaign, user_id)
     make_available(campaign, "in_flight", "A")
 
-    assert healing.sweep() == 0
+    assert healing.heal() == 0
     assert shown(campaign, "codes-in-flight") == ["A", "B"]
-    assert healing.sweep(after_seconds=0) == 2
+    assert healing.heal(after_seconds=0) == 2
     assert (shown(campaign), shown(campaign, "codes-in-flight")) == (["B", "C"], [])
     assert healing.GIVEN_BACK._value.get() - before == 1
 
@@ -151,7 +151,7 @@ def test_a_list_that_lost_a_code_is_begun_anew(campaign: Campaign) -> None:
     redis_client.client().delete(key(campaign.pk, "codes-in-flight"), key(campaign.pk, "codes-takers"))
     assert take(campaign, 2) is None
 
-    healing.sweep()
+    healing.heal()
 
     assert take(campaign, 2) == "A"
 
@@ -164,7 +164,7 @@ def test_a_list_that_is_only_used_up_is_left_alone(
     make_available(campaign, "in_flight", "A")
     settle(campaign, 1, "A", is_spent=True)
 
-    healing.sweep()
+    healing.heal()
 
     assert redis_client.client().exists(key(campaign.pk, "codes-listed-up-to"))
 

@@ -123,13 +123,13 @@ def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Re
     asleep = stream.read(campaign.pk, issuer="asleep", most=2)
     redis_server.delete(redis_keys.key(campaign.pk, stream.LEASE))
     awake = stream.read(campaign.pk, issuer="awake", most=2)
-    with pytest.raises(stream.Taken):
+    with pytest.raises(stream.LeaseTaken):
         stream.read(campaign.pk, issuer="asleep", most=2)
-    settlement.settle(campaign_id=campaign.pk, places=[entry.place for entry in awake])
-    stream.leave(campaign.pk, awake)
+    settlement.settle_tickets(campaign_id=campaign.pk, places=[entry.place for entry in awake])
+    stream.remove(campaign.pk, awake)
 
-    settlement.settle(campaign_id=campaign.pk, places=[entry.place for entry in asleep])
-    stream.leave(campaign.pk, asleep)
+    settlement.settle_tickets(campaign_id=campaign.pk, places=[entry.place for entry in asleep])
+    stream.remove(campaign.pk, asleep)
     stream.release(campaign.pk, issuer="awake")
     worker.serve_once()
 
@@ -146,10 +146,10 @@ def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> 
     batches = []
     for name in ("slow", "fast"):
         [(_, entries)] = redis_server.xreadgroup("issuers", name, unread, count=2)
-        batches.append([stream._read(fields[b"place"]) for _, fields in entries])
+        batches.append([stream._decode(fields[b"place"]) for _, fields in entries])
 
     for batch in reversed(batches):
-        settlement.settle(campaign_id=campaign.pk, places=batch)
+        settlement.settle_tickets(campaign_id=campaign.pk, places=batch)
 
     assert order_of_positions(campaign) == [(1, 3), (2, 4), (3, 1), (4, 2)]
 
@@ -220,11 +220,11 @@ def test_a_ticket_that_is_in_no_line_is_put_back_by_the_sweeper() -> None:
     stray = QueueTicket.objects.create(
         campaign=campaign, account_id=account_id, number=2, created_at=timezone.now()
     )
-    assert recovery.put_back() == 0, "it may still be on its way"
+    assert recovery.requeue_missing() == 0, "it may still be on its way"
     make_older(campaign)
 
-    assert recovery.put_back() == 1
-    assert recovery.put_back() == 0
+    assert recovery.requeue_missing() == 1
+    assert recovery.requeue_missing() == 0
 
     worker.serve_once()
     stray.refresh_from_db()

@@ -41,7 +41,7 @@ def test_a_partner_that_is_away_costs_nobody_their_place_and_nobody_is_told_sold
     ask(campaign, accounts(2))
     assert statuses(campaign) == ["waiting"] * 5
     with running("partner", tmp_path, *GOOD, port=port):
-        patience.forget()
+        patience.reset()
         assert worker.serve_once() == 5
 
     assert statuses(campaign) == ["issued"] * 2 + ["sold_out"] * 3
@@ -94,7 +94,7 @@ def test_an_issuer_that_cannot_look_any_more_ends_with_all_its_lines() -> None:
             raise OSError("no such folder")
 
     with pytest.raises(OSError, match="no such folder"):
-        worker.serve(threading.Event(), looked=fail_once_served)
+        worker.serve(threading.Event(), on_refresh=fail_once_served)
 
     assert serving_threads() == 0
 
@@ -123,8 +123,8 @@ def test_any_number_of_lines_is_served_by_a_few_threads_and_connections() -> Non
     before = database_connections()
     with issuer():
         wait_until(lambda: all(statuses(campaign) == ["issued"] for campaign in lines))
-        assert serving_threads() == worker.LINES_AT_ONCE[worker.BATCH]
-        assert database_connections() - before <= worker.LINES_AT_ONCE[worker.BATCH] + 1
+        assert serving_threads() == worker.QUEUES_AT_ONCE[worker.BATCH]
+        assert database_connections() - before <= worker.QUEUES_AT_ONCE[worker.BATCH] + 1
         for campaign in lines:
             ask(campaign, [second])
         wait_until(lambda: all(statuses(campaign) == ["issued"] * 2 for campaign in lines))

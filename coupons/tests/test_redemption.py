@@ -40,7 +40,7 @@ def hold(code: str, order_id: UUID) -> UUID:
     """What placing an order does with its coupon."""
 
     def work() -> UUID:
-        coupon = redemption.usable([code])[code]
+        coupon = redemption.lock_by_code([code])[code]
         redemption.discount_amount(
             coupon, account_id=coupon.account_id, items_amount=5_000, now=timezone.now()
         )
@@ -100,14 +100,14 @@ def test_usable_coupons_come_by_their_codes_with_their_campaigns() -> None:
     one, other = coupon_of(CampaignFactory.create()), coupon_of(CampaignFactory.create())
 
     with CaptureQueriesContext(connection) as captured:
-        found = redemption.usable([one.code, other.code, "NONE"])
+        found = redemption.lock_by_code([one.code, other.code, "NONE"])
         assert {code: coupon.campaign.name for code, coupon in found.items()} == {
             one.code: one.campaign.name,
             other.code: other.campaign.name,
         }
 
     assert len(captured) == 2
-    assert redemption.usable([]) == {}
+    assert redemption.lock_by_code([]) == {}
 
 
 @pytest.mark.django_db
@@ -115,7 +115,7 @@ def test_any_number_is_held_by_one_statement_and_seen_held_at_once() -> None:
     campaign = CampaignFactory.create()
     orders = order_ids(20)
     codes = [coupon_of(campaign).code for _ in orders]
-    found = redemption.usable(codes)
+    found = redemption.lock_by_code(codes)
     wanted = dict(zip((found[code] for code in codes), orders, strict=True))
 
     with CaptureQueriesContext(connection) as captured:
@@ -144,8 +144,8 @@ def test_held_coupons_are_given_back_once() -> None:
     for code, order_id in zip(codes, orders, strict=True):
         hold(code, order_id)
 
-    assert redemption.give_back(orders[:2]) == 2
-    assert redemption.give_back(orders[:2]) == 0
+    assert redemption.release(orders[:2]) == 2
+    assert redemption.release(orders[:2]) == 0
     assert redemption.redeem(orders[:2]) == 0
     assert list(Coupon.objects.order_by("pk").values_list("status", "order_id")) == [
         ("issued", None),
@@ -163,7 +163,7 @@ def test_held_coupons_are_redeemed_once_and_stay_so() -> None:
 
     assert redemption.redeem([order_id]) == 1
     assert redemption.redeem([order_id]) == 0
-    assert redemption.give_back([order_id]) == 0
+    assert redemption.release([order_id]) == 0
     assert Coupon.objects.get().status == "redeemed"
     assert broken() == {}
 
@@ -177,7 +177,7 @@ def test_a_refunded_coupon_is_given_back_unless_it_expired(left: timedelta, stat
     redemption.redeem([order_id])
     now: datetime = coupon.expires_at - left
 
-    given_back = [redemption.give_back_redeemed(order_id, now=now) for _ in range(2)]
+    given_back = [redemption.reinstate(order_id, now=now) for _ in range(2)]
 
     assert given_back == [1 if status == "issued" else 0, 0]
     assert Coupon.objects.get().status == status
@@ -187,7 +187,7 @@ def test_a_refunded_coupon_is_given_back_unless_it_expired(left: timedelta, stat
 @pytest.mark.django_db
 def test_an_order_without_a_coupon_costs_one_statement() -> None:
     with CaptureQueriesContext(connection) as captured:
-        assert redemption.give_back(order_ids(1)[:0]) == 0
+        assert redemption.release(order_ids(1)[:0]) == 0
         assert redemption.redeem([UUID(int=1), UUID(int=2)]) == 0
 
     assert len([query for query in captured if "coupons_coupon" in query["sql"]]) == 1
@@ -196,11 +196,11 @@ def test_an_order_without_a_coupon_costs_one_statement() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_it_insists_on_a_transaction() -> None:
     for call in (
-        lambda: redemption.usable(["A"]),
+        lambda: redemption.lock_by_code(["A"]),
         lambda: redemption.hold({}),
-        lambda: redemption.give_back([]),
+        lambda: redemption.release([]),
         lambda: redemption.redeem([]),
-        lambda: redemption.give_back_redeemed(UUID(int=1), now=NOW),
+        lambda: redemption.reinstate(UUID(int=1), now=NOW),
     ):
         with pytest.raises(TransactionManagementError):
             call()
@@ -250,12 +250,12 @@ def test_orders_that_want_and_give_back_coupons_in_any_order_never_see_a_deadloc
 
     def all_of_them(chosen: Sequence[str], order: Sequence[UUID]) -> int:
         def work() -> int:
-            found = redemption.usable(chosen)
+            found = redemption.lock_by_code(chosen)
             free = [found[code] for code in chosen if found[code].status == "issued"]
             used = set(Coupon.objects.filter(order__isnull=False).values_list("order_id", flat=True))
             unused = [order_id for order_id in order if order_id not in used]
             redemption.hold(dict(zip(free, unused, strict=False)))
-            return redemption.give_back(order)
+            return redemption.release(order)
 
         return transactions.run(work, transactions.KEYED, attempts=1)
 

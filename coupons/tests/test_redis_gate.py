@@ -18,7 +18,7 @@ from django.utils import timezone
 from redis.crc import key_slot
 
 from coupons import campaigns, maintenance, pool, reopening
-from coupons.allocation.writes import Confirming, Issued
+from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.gate import filling, gate, healing
 from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit, redis_gate
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 ASKER = """
-from coupons import issuing
+from coupons.issuing import issuing
 print("ready", flush=True)
 issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
 """
@@ -71,7 +71,7 @@ def refusal(campaign: Campaign, user_id: int) -> str:
 
 def counted(campaign: Campaign) -> tuple[int, int]:
     """How many members the gate counts, and how many are in flight."""
-    found = gate.counted(redis_client.client(), campaign.pk)
+    found = gate.read_counts(redis_client.client(), campaign.pk)
     assert found is not None
     return found.members, found.in_flight
 
@@ -182,11 +182,11 @@ def test_a_write_that_fails_gives_its_place_to_the_next_asker() -> None:
 def test_a_place_is_given_back_by_its_own_ticket_only() -> None:
     campaign, [asker] = gated(quantity=1), accounts(1)
     filling.fill(campaign_id=campaign.pk)
-    old = gate.ask(campaign_id=campaign.pk, user_id=asker)
-    gate.give_back(campaign_id=campaign.pk, tickets={asker: old.ticket})
-    gate.ask(campaign_id=campaign.pk, user_id=asker)
+    old = gate.admit(campaign_id=campaign.pk, user_id=asker)
+    gate.release_places(campaign_id=campaign.pk, tickets={asker: old.ticket})
+    gate.admit(campaign_id=campaign.pk, user_id=asker)
 
-    assert gate.give_back(campaign_id=campaign.pk, tickets={asker: old.ticket}) == 0
+    assert gate.release_places(campaign_id=campaign.pk, tickets={asker: old.ticket}) == 0
     assert counted(campaign) == (0, 1)
 
 
@@ -194,9 +194,9 @@ def test_an_account_that_asks_again_while_it_is_in_flight_takes_one_place() -> N
     campaign, [asker] = gated(quantity=5), accounts(1)
     filling.fill(campaign_id=campaign.pk)
 
-    says = [gate.ask(campaign_id=campaign.pk, user_id=asker).says for _ in range(3)]
+    says = [gate.admit(campaign_id=campaign.pk, user_id=asker).says for _ in range(3)]
 
-    assert says == [gate.ADMITTED, gate.PASSENGER, gate.PASSENGER]
+    assert says == [gate.ADMITTED, gate.ALREADY_IN_FLIGHT, gate.ALREADY_IN_FLIGHT]
     assert counted(campaign) == (0, 1)
 
 
@@ -231,7 +231,7 @@ def test_a_process_killed_in_flight_gives_its_place_back() -> None:
     assert refusal(campaign, late) == "sold_out"
     wait_until(lambda: maintenance.sweep() > 0)
 
-    assert time.monotonic() - began < healing.LATE_SECONDS + 5
+    assert time.monotonic() - began < healing.OVERDUE_SECONDS + 5
     assert counted(campaign) == (0, 0)
     assert issue(campaign, late).is_new
     assert broken() == {}
@@ -240,7 +240,7 @@ def test_a_process_killed_in_flight_gives_its_place_back() -> None:
 def test_a_process_that_died_between_its_commit_and_the_news_of_it_has_left_a_member() -> None:
     campaign, [owner, late] = gated(quantity=1), accounts(2)
     filling.fill(campaign_id=campaign.pk)
-    gate.ask(campaign_id=campaign.pk, user_id=owner)
+    gate.admit(campaign_id=campaign.pk, user_id=owner)
     group_commit.issue(campaign_id=campaign.pk, user_id=owner)
     assert counted(campaign) == (0, 1)
 
@@ -254,7 +254,7 @@ def test_a_process_that_died_between_its_commit_and_the_news_of_it_has_left_a_me
 def test_whoever_is_in_flight_and_not_late_is_left_alone() -> None:
     campaign, [asker] = gated(), accounts(1)
     filling.fill(campaign_id=campaign.pk)
-    gate.ask(campaign_id=campaign.pk, user_id=asker)
+    gate.admit(campaign_id=campaign.pk, user_id=asker)
 
     assert healing.heal() == 0
     assert list(tickets(campaign)) == [asker]
@@ -280,7 +280,7 @@ def test_one_given_back_too_soon_costs_a_refusal_and_no_law() -> None:
     with holding(KEEP, campaign.pk):
         first = in_background(lambda: race(asking(campaign.pk, [slow])))
         wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
-        gate.give_back(campaign_id=campaign.pk, tickets=tickets(campaign))
+        gate.release_places(campaign_id=campaign.pk, tickets=tickets(campaign))
         second = in_background(lambda: race(asking(campaign.pk, [quick])))
         wait_until(lambda: list(tickets(campaign)) == [quick])
 
@@ -339,7 +339,7 @@ def test_a_gate_that_decides_alone_gives_twice_after_it_was_flushed(redis_server
 
     def give(user_ids: Iterable[int]) -> int:
         gate.open(campaign, members=0)
-        asked = [gate.ask(campaign_id=campaign.pk, user_id=id) for id in user_ids]
+        asked = [gate.admit(campaign_id=campaign.pk, user_id=id) for id in user_ids]
         return sum(one.says == gate.ADMITTED for one in asked)
 
     assert give(range(5)) == 3
@@ -358,7 +358,7 @@ def test_a_raised_quantity_is_there_at_once_and_a_lowered_one_too() -> None:
     campaigns.change(campaign_id=campaign.pk, quantity=5)
     issue(campaign, everyone[4])
 
-    assert gate.ask(campaign_id=campaign.pk, user_id=everyone[5]).says == gate.FULL
+    assert gate.admit(campaign_id=campaign.pk, user_id=everyone[5]).says == gate.FULL
     assert positions(campaign) == [1, 2, 3, 4, 5]
 
 
@@ -380,17 +380,17 @@ def test_news_that_come_too_late_change_nothing() -> None:
     old = Campaign.objects.get(pk=campaign.pk)
     campaigns.change(campaign_id=campaign.pk, quantity=1)
 
-    assert not gate.show(old)
+    assert not gate.publish_terms(old)
 
     issue(campaign, asker)
-    assert gate.ask(campaign_id=campaign.pk, user_id=10**9).says == gate.FULL
+    assert gate.admit(campaign_id=campaign.pk, user_id=10**9).says == gate.FULL
 
 
 def test_a_pool_that_ran_out_is_full_until_codes_are_added() -> None:
     campaign, everyone = gated(quantity=10, code_source="pool"), accounts(4)
     pool.generate(campaign_id=campaign.pk, count=2)
     issue_all(campaign, everyone[:2])
-    assert gate.ask(campaign_id=campaign.pk, user_id=everyone[2]).says == gate.FULL
+    assert gate.admit(campaign_id=campaign.pk, user_id=everyone[2]).says == gate.FULL
 
     pool.generate(campaign_id=campaign.pk, count=1)
 
@@ -402,39 +402,39 @@ def test_a_pool_that_ran_out_is_full_until_codes_are_added() -> None:
 def test_a_slot_that_is_being_confirmed_counts_until_the_partner_refuses() -> None:
     campaign, [first, second] = gated(quantity=1, partner="convenience_store"), accounts(2)
     confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=first)
-    assert isinstance(confirming, Confirming)
+    assert isinstance(confirming, PendingConfirmation)
     assert refusal(campaign, second) == "sold_out"
     again = redis_gate.issue(campaign_id=campaign.pk, user_id=first)
-    assert isinstance(again, Confirming)
+    assert isinstance(again, PendingConfirmation)
     assert again.key == confirming.key
     refused_by_partner(campaign, confirming)
 
-    reopening.slot_came_back(campaign_id=campaign.pk, user_id=first, code=confirming.code)
+    reopening.slot_released(campaign_id=campaign.pk, user_id=first, code=confirming.code)
 
-    assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), Confirming)
+    assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), PendingConfirmation)
 
 
 def test_a_slot_that_came_back_unheard_reaches_the_gate_by_the_sweep() -> None:
     campaign, [first, second] = gated(quantity=1, partner="convenience_store"), accounts(2)
     confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=first)
-    assert isinstance(confirming, Confirming)
+    assert isinstance(confirming, PendingConfirmation)
     refused_by_partner(campaign, confirming)
     assert refusal(campaign, second) == "sold_out"
 
     assert healing.heal() == 1
 
-    assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), Confirming)
+    assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), PendingConfirmation)
 
 
 def test_an_account_that_is_no_member_any_more_is_let_through_to_ask_again() -> None:
     campaign, [asker] = gated(quantity=1, partner="convenience_store"), accounts(1)
     confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=asker)
-    assert isinstance(confirming, Confirming)
+    assert isinstance(confirming, PendingConfirmation)
     refused_by_partner(campaign, confirming)
 
     again = redis_gate.issue(campaign_id=campaign.pk, user_id=asker)
 
-    assert isinstance(again, Confirming)
+    assert isinstance(again, PendingConfirmation)
     assert again.key != confirming.key
     assert members(campaign) == {asker}
 
@@ -460,13 +460,13 @@ def test_a_gate_that_lost_members_while_it_was_filled_stays_shut() -> None:
     gate.add_members(campaign, everyone[:2])
 
     assert not gate.open(campaign, members=3)
-    assert gate.ask(campaign_id=campaign.pk, user_id=10**9).says == gate.UNKNOWN
+    assert gate.admit(campaign_id=campaign.pk, user_id=10**9).says == gate.UNKNOWN
 
 
 def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_server: Any) -> None:
     campaign, everyone = gated(quantity=3), accounts(5)
     filling.fill(campaign_id=campaign.pk)
-    gate.ask(campaign_id=campaign.pk, user_id=everyone[4])
+    gate.admit(campaign_id=campaign.pk, user_id=everyone[4])
     old = {name: redis_server.dump(name) for name in redis_server.keys("firstcome:{campaign:*")}
     issue_all(campaign, everyone[:2])
     redis_server.flushdb()
@@ -488,7 +488,7 @@ def test_whoever_has_a_coupon_gets_it_from_a_gate_that_does_not_know_them() -> N
     issue_all(campaign, [owner, other])
     redis_client.client().srem(gate._members(campaign.pk), owner)
     redis_client.client().sadd(gate._members(campaign.pk), 10**9)
-    assert gate.ask(campaign_id=campaign.pk, user_id=owner).says == gate.FULL
+    assert gate.admit(campaign_id=campaign.pk, user_id=owner).says == gate.FULL
 
     assert not issue(campaign, owner).is_new
 
@@ -497,7 +497,7 @@ def test_a_campaign_that_goes_another_way_meanwhile_finds_its_gate_filled_anew()
     campaign, everyone = gated(quantity=3), accounts(4)
     issue(campaign, everyone[0])
     campaigns.change(campaign_id=campaign.pk, strategy="group_commit")
-    assert gate.counted(redis_client.client(), campaign.pk) is None
+    assert gate.read_counts(redis_client.client(), campaign.pk) is None
     group_commit.issue(campaign_id=campaign.pk, user_id=everyone[1])
 
     campaigns.change(campaign_id=campaign.pk, strategy="redis_gate")
@@ -510,7 +510,7 @@ def test_a_campaign_that_goes_another_way_meanwhile_finds_its_gate_filled_anew()
 def test_keys_share_a_slot_and_go_after_the_campaign_has_closed(redis_server: Any) -> None:
     campaign, [first, second] = gated(closes_at=timezone.now() + timedelta(minutes=1)), accounts(2)
     issue(campaign, first)
-    gate.ask(campaign_id=campaign.pk, user_id=second)
+    gate.admit(campaign_id=campaign.pk, user_id=second)
 
     names = [name for name in redis_server.keys("firstcome:{campaign:*") if b"gate" in name]
 
@@ -522,7 +522,7 @@ def test_keys_share_a_slot_and_go_after_the_campaign_has_closed(redis_server: An
 def test_metrics_tell_how_many_are_in_flight(own_redis: OwnRedis) -> None:
     campaign, [asker] = gated(), accounts(1)
     filling.fill(campaign_id=campaign.pk)
-    gate.ask(campaign_id=campaign.pk, user_id=asker)
+    gate.admit(campaign_id=campaign.pk, user_id=asker)
     line = f'firstcome_gate_in_flight{{campaign="{campaign.pk}"}} 1.0'
 
     assert line in gauges.exposition().decode()
@@ -535,11 +535,11 @@ def test_without_redis_there_is_nothing_to_heal(own_redis: OwnRedis) -> None:
     own_redis.stop()
 
     with pytest.raises(Unavailable):
-        gate.ask(campaign_id=campaign.pk, user_id=asker)
+        gate.admit(campaign_id=campaign.pk, user_id=asker)
     assert healing.heal() == 0
 
 
-def refused_by_partner(campaign: Campaign, confirming: Confirming) -> None:
+def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:
     """What the database says once the partner has refused; nobody has told Redis."""
     Confirmation.objects.filter(key=confirming.key).delete()
     Campaign.objects.filter(pk=campaign.pk).update(confirming=F("confirming") - 1, version=F("version") + 1)

@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
-from coupons.allocation.writes import Confirming
+from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
@@ -33,7 +33,7 @@ KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 AT_THE_CAMPAIGN, AT_THE_COUPONS = "%coupons_campaign%", "INSERT INTO coupons_coupon%"
 # Asks once for each argument after the first, and says what it got.
 ASKER = """
-from coupons import issuing
+from coupons.issuing import issuing
 print("ready", flush=True)
 for user_id in sys.argv[2:]:
     issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(user_id))
@@ -74,7 +74,7 @@ def test_a_row_that_somebody_keeps_for_good_is_told_clearly_and_nothing_is_done(
     assert answer.json()["code"] == "unavailable"
     assert answer.json()["detail"] == "Too many others change the same rows; nothing was done."
     assert positions(campaign) == []
-    wait_until(lambda: not stuck_rows.are_there())
+    wait_until(lambda: not stuck_rows.any_known())
     assert asks().status_code == 201
 
 
@@ -162,7 +162,7 @@ def test_with_a_partner_a_slot_is_taken_once_however_often_it_is_asked_for(
 
     outcomes = race(asking_by([strategy], campaign.pk, [user_id] * 20))
 
-    assert {type(outcome) for outcome in outcomes} == {Confirming}
+    assert {type(outcome) for outcome in outcomes} == {PendingConfirmation}
     assert len({outcome.key for outcome in outcomes}) == 1
     campaign.refresh_from_db()
     assert (campaign.issued, campaign.confirming) == (0, 1)

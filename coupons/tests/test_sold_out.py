@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from coupons import campaigns, pool, sold_out
 from coupons.allocation import lookups
-from coupons.allocation.writes import Confirming
+from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.partners import confirmation
@@ -55,7 +55,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def askers() -> list[int]:
+def requests() -> list[int]:
     return accounts(5)
 
 
@@ -104,7 +104,7 @@ def outcome_of(work: Callable[[], Any]) -> Any:
 def seen_sold_out(campaign: Campaign, user_id: int) -> None:
     """Have this process see that the campaign is sold out."""
     assert asked(campaign.pk, user_id)[0] == "sold_out"
-    assert sold_out.known(campaign.pk) == campaign
+    assert sold_out.read(campaign.pk) == campaign
 
 
 def forgotten_after(seconds: float) -> None:
@@ -125,30 +125,30 @@ def told_elsewhere(
 
 @from_each_source
 def test_once_it_is_known_a_refusal_looks_for_the_own_coupon_and_nothing_else(
-    code_source: str, askers: list[int], monkeypatch: pytest.MonkeyPatch
+    code_source: str, requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sold_out, "SECONDS", 60.0)
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
-    campaign = full_campaign(askers[0], code_source=code_source)
+    campaign = full_campaign(requests[0], code_source=code_source)
 
-    _, first = asked(campaign.pk, askers[1])
+    _, first = asked(campaign.pk, requests[1])
 
     assert "COMMIT" in first
     assert LOCKED in first
-    assert asked(campaign.pk, askers[1]) == ("sold_out", [OWN_COUPON])
-    assert asked(campaign.pk, askers[2]) == ("sold_out", [OWN_COUPON])
+    assert asked(campaign.pk, requests[1]) == ("sold_out", [OWN_COUPON])
+    assert asked(campaign.pk, requests[2]) == ("sold_out", [OWN_COUPON])
 
 
 @from_each_source
 def test_when_the_second_is_over_one_looks_again_without_a_lock(
-    code_source: str, askers: list[int], monkeypatch: pytest.MonkeyPatch
+    code_source: str, requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
-    campaign = full_campaign(askers[0], code_source=code_source)
-    seen_sold_out(campaign, askers[1])
+    campaign = full_campaign(requests[0], code_source=code_source)
+    seen_sold_out(campaign, requests[1])
     forgotten_after(OVER_A_SECOND)
 
-    word, statements = asked(campaign.pk, askers[2])
+    word, statements = asked(campaign.pk, requests[2])
 
     assert (word, statements) == ("sold_out", ["SELECT campaign", OWN_COUPON])
 
@@ -172,11 +172,11 @@ def test_when_the_second_is_over_one_looks_for_all_who_ask_at_once(
     assert set(statements) == {"SELECT campaign", OWN_COUPON}
 
 
-def test_who_has_the_coupon_gets_it_from_a_campaign_that_is_known_to_be_sold_out(askers: list[int]) -> None:
-    campaign = full_campaign(askers[0])
-    seen_sold_out(campaign, askers[1])
+def test_who_has_the_coupon_gets_it_from_a_campaign_that_is_known_to_be_sold_out(requests: list[int]) -> None:
+    campaign = full_campaign(requests[0])
+    seen_sold_out(campaign, requests[1])
 
-    owner, other = (client_of(User.objects.get(pk=user_id)) for user_id in askers[:2])
+    owner, other = (client_of(User.objects.get(pk=user_id)) for user_id in requests[:2])
 
     assert owner.post("/coupons", {"campaign": campaign.pk}).status_code == 200
     refusal = other.post("/coupons", {"campaign": campaign.pk})
@@ -184,19 +184,19 @@ def test_who_has_the_coupon_gets_it_from_a_campaign_that_is_known_to_be_sold_out
 
 
 def test_who_was_given_a_coupon_elsewhere_gets_it_at_once_although_it_was_sold_out(
-    askers: list[int], monkeypatch: pytest.MonkeyPatch
+    requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What this process remembers is a second old; what an account has is seen anew each time."""
     monkeypatch.setattr(sold_out, "SECONDS", 60.0)
-    campaign = full_campaign(askers[0])
-    seen_sold_out(campaign, askers[1])
+    campaign = full_campaign(requests[0])
+    seen_sold_out(campaign, requests[1])
     with another_process(ASKER) as process:
         Campaign.objects.update(quantity=2, version=F("version") + 1)
-        assert told_elsewhere(process, campaign, askers[1])[0] == "new"
+        assert told_elsewhere(process, campaign, requests[1])[0] == "new"
 
-    assert sold_out.known(campaign.pk)
-    assert asked(campaign.pk, askers[1])[0] == "again"
-    assert asked(campaign.pk, askers[2])[0] == "sold_out"
+    assert sold_out.read(campaign.pk)
+    assert asked(campaign.pk, requests[1])[0] == "again"
+    assert asked(campaign.pk, requests[2])[0] == "sold_out"
     assert broken() == {}
 
 
@@ -221,90 +221,94 @@ def test_those_who_ask_at_once_are_refused_by_few_looks(monkeypatch: pytest.Monk
     assert [_in_short(statement) for statement in captured].count(OWN_COUPON) == 2
 
 
-def test_a_sold_out_campaign_that_closes_says_so(askers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    campaign = full_campaign(askers[0])
+def test_a_sold_out_campaign_that_closes_says_so(
+    requests: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = full_campaign(requests[0])
     Campaign.objects.update(closes_at=timezone.now() + timedelta(seconds=3))
-    seen_sold_out(campaign, askers[1])
+    seen_sold_out(campaign, requests[1])
 
-    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "campaign_closed", seconds=SOON)
+    wait_until(lambda: asked(campaign.pk, requests[1])[0] == "campaign_closed", seconds=SOON)
 
-    assert asked(campaign.pk, askers[0])[0] == "again"
+    assert asked(campaign.pk, requests[0])[0] == "again"
 
 
-def test_a_raised_quantity_opens_it_at_once_here_and_within_a_second_elsewhere(askers: list[int]) -> None:
-    campaign = full_campaign(askers[0])
+def test_a_raised_quantity_opens_it_at_once_here_and_within_a_second_elsewhere(requests: list[int]) -> None:
+    campaign = full_campaign(requests[0])
     with another_process(ASKER) as process:
-        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
-        seen_sold_out(campaign, askers[1])
-        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
+        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
+        seen_sold_out(campaign, requests[1])
+        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
 
         campaigns.change(campaign_id=campaign.pk, quantity=3)
 
-        assert asked(campaign.pk, askers[2])[0] == "new"
-        wait_until(lambda: told_elsewhere(process, campaign, askers[3])[0] == "new", seconds=SOON)
+        assert asked(campaign.pk, requests[2])[0] == "new"
+        wait_until(lambda: told_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
     assert positions(campaign) == [1, 2, 3]
     assert broken() == {}
 
 
-def test_added_codes_open_it_at_once_here_and_within_a_second_elsewhere(askers: list[int]) -> None:
-    campaign = full_campaign(askers[0], code_source="pool")
+def test_added_codes_open_it_at_once_here_and_within_a_second_elsewhere(requests: list[int]) -> None:
+    campaign = full_campaign(requests[0], code_source="pool")
     with another_process(ASKER) as process:
-        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
-        seen_sold_out(campaign, askers[1])
+        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
+        seen_sold_out(campaign, requests[1])
 
         pool.add(campaign_id=campaign.pk, codes=["TWO", "THREE"])
 
-        assert asked(campaign.pk, askers[2])[0] == "new"
-        wait_until(lambda: told_elsewhere(process, campaign, askers[3])[0] == "new", seconds=SOON)
+        assert asked(campaign.pk, requests[2])[0] == "new"
+        wait_until(lambda: told_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
     assert broken() == {}
 
 
-def test_a_slot_that_the_partner_refused_opens_it_at_once(askers: list[int], settings: LazySettings) -> None:
+def test_a_slot_that_the_partner_refused_opens_it_at_once(
+    requests: list[int], settings: LazySettings
+) -> None:
     settings.PARTNER_URL = "http://127.0.0.1:1"
     campaign = CampaignFactory.create(quantity=1, partner="convenience_store")
-    slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=askers[0])
-    assert isinstance(slot, Confirming)
-    seen_sold_out(campaign, askers[1])
+    slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=requests[0])
+    assert isinstance(slot, PendingConfirmation)
+    seen_sold_out(campaign, requests[1])
 
-    confirmation.give_back(slot, is_unsent=False)
+    confirmation.release_slot(slot, is_unsent=False)
 
-    assert sold_out.known(campaign.pk) is None
+    assert sold_out.read(campaign.pk) is None
     assert not redis_client.client().exists(key(campaign.pk, "sold-out"))
 
 
-def test_another_process_goes_by_the_flag_in_redis_rather_than_looking_itself(askers: list[int]) -> None:
-    campaign = full_campaign(askers[0])
+def test_another_process_goes_by_the_flag_in_redis_rather_than_looking_itself(requests: list[int]) -> None:
+    campaign = full_campaign(requests[0])
     with another_process(ASKER) as process:
-        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
+        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
         forgotten_after(OVER_A_SECOND)
-        seen_sold_out(campaign, askers[2])
+        seen_sold_out(campaign, requests[2])
 
-        word, statements = told_elsewhere(process, campaign, askers[1])
+        word, statements = told_elsewhere(process, campaign, requests[1])
 
     assert word == "sold_out"
     assert set(statements) <= {"SELECT strategy", OWN_COUPON}
 
 
-def test_another_process_that_knows_older_terms_looks_itself(askers: list[int]) -> None:
-    campaign = full_campaign(askers[0])
+def test_another_process_that_knows_older_terms_looks_itself(requests: list[int]) -> None:
+    campaign = full_campaign(requests[0])
     with another_process(ASKER) as process:
-        assert told_elsewhere(process, campaign, askers[1])[0] == "sold_out"
+        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
         forgotten_after(OVER_A_SECOND)
         campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now())
-        sold_out.look(campaign.pk)
+        sold_out.refresh(campaign.pk)
 
-        assert told_elsewhere(process, campaign, askers[1])[0] == "campaign_closed"
+        assert told_elsewhere(process, campaign, requests[1])[0] == "campaign_closed"
 
 
-def test_what_nobody_was_told_of_is_there_within_a_second_of_the_look(askers: list[int]) -> None:
+def test_what_nobody_was_told_of_is_there_within_a_second_of_the_look(requests: list[int]) -> None:
     """A process that dies after its commit tells nobody; no more does a look that read before it."""
-    campaign = full_campaign(askers[0])
-    seen_sold_out(campaign, askers[1])
+    campaign = full_campaign(requests[0])
+    seen_sold_out(campaign, requests[1])
 
     Campaign.objects.update(quantity=2)
 
-    assert asked(campaign.pk, askers[1])[0] == "sold_out"
-    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "new", seconds=SOON)
+    assert asked(campaign.pk, requests[1])[0] == "sold_out"
+    wait_until(lambda: asked(campaign.pk, requests[1])[0] == "new", seconds=SOON)
 
 
 @pytest.mark.parametrize(
@@ -313,10 +317,10 @@ def test_what_nobody_was_told_of_is_there_within_a_second_of_the_look(askers: li
     ids=["set by a Redis that hung", "kept by it for too long", "by a clock that is ahead"],
 )
 def test_a_flag_is_believed_no_longer_than_either_clock_says(
-    true_for: float, kept_for: float, askers: list[int]
+    true_for: float, kept_for: float, requests: list[int]
 ) -> None:
-    campaign = full_campaign(askers[0])
-    seen_sold_out(campaign, askers[1])
+    campaign = full_campaign(requests[0])
+    seen_sold_out(campaign, requests[1])
     forgotten_after(OVER_A_SECOND)
     version = Campaign.objects.get(pk=campaign.pk).version
     flag = f"{int((time.time() + true_for) * 1000)} {version}"
@@ -324,59 +328,59 @@ def test_a_flag_is_believed_no_longer_than_either_clock_says(
     Campaign.objects.update(quantity=2)
 
     if true_for > 0:
-        assert asked(campaign.pk, askers[1])[0] == "sold_out"
-    wait_until(lambda: asked(campaign.pk, askers[1])[0] == "new", seconds=SOON)
+        assert asked(campaign.pk, requests[1])[0] == "sold_out"
+    wait_until(lambda: asked(campaign.pk, requests[1])[0] == "new", seconds=SOON)
 
 
-def test_without_redis_all_of_it_is_true_as_well(askers: list[int], own_redis: OwnRedis) -> None:
-    campaign = full_campaign(askers[0])
+def test_without_redis_all_of_it_is_true_as_well(requests: list[int], own_redis: OwnRedis) -> None:
+    campaign = full_campaign(requests[0])
     own_redis.stop()
 
-    seen_sold_out(campaign, askers[1])
-    assert asked(campaign.pk, askers[1])[0] == "sold_out"
-    assert asked(campaign.pk, askers[0])[0] == "again"
+    seen_sold_out(campaign, requests[1])
+    assert asked(campaign.pk, requests[1])[0] == "sold_out"
+    assert asked(campaign.pk, requests[0])[0] == "again"
     campaigns.change(campaign_id=campaign.pk, quantity=2)
-    assert asked(campaign.pk, askers[1])[0] == "new"
-    assert asked(campaign.pk, askers[2])[0] == "sold_out"
+    assert asked(campaign.pk, requests[1])[0] == "new"
+    assert asked(campaign.pk, requests[2])[0] == "sold_out"
     Campaign.objects.update(quantity=3)
-    wait_until(lambda: asked(campaign.pk, askers[2])[0] == "new", seconds=SOON)
+    wait_until(lambda: asked(campaign.pk, requests[2])[0] == "new", seconds=SOON)
     assert broken() == {}
 
 
 def test_a_redis_that_forgot_everything_costs_a_look(
-    askers: list[int], redis_server: Any, monkeypatch: pytest.MonkeyPatch
+    requests: list[int], redis_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
-    campaign = full_campaign(askers[0])
-    seen_sold_out(campaign, askers[1])
+    campaign = full_campaign(requests[0])
+    seen_sold_out(campaign, requests[1])
     redis_server.flushdb()
 
-    assert asked(campaign.pk, askers[1]) == ("sold_out", [OWN_COUPON])
+    assert asked(campaign.pk, requests[1]) == ("sold_out", [OWN_COUPON])
     forgotten_after(OVER_A_SECOND)
-    assert asked(campaign.pk, askers[1]) == ("sold_out", ["SELECT campaign", OWN_COUPON])
+    assert asked(campaign.pk, requests[1]) == ("sold_out", ["SELECT campaign", OWN_COUPON])
 
 
 def test_a_campaign_that_nobody_asked_for_in_a_minute_is_looked_after_no_more(
-    askers: list[int], monkeypatch: pytest.MonkeyPatch
+    requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = full_campaign(askers[0])
-    seen_sold_out(campaign, askers[1])
+    campaign = full_campaign(requests[0])
+    seen_sold_out(campaign, requests[1])
     monkeypatch.setattr(sold_out, "SECONDS_OF_INTEREST", 0.0)
     forgotten_after(OVER_A_SECOND)
 
-    word, statements = asked(campaign.pk, askers[1])
+    word, statements = asked(campaign.pk, requests[1])
 
     assert word == "sold_out"
     assert LOCKED in statements
-    assert asked(campaign.pk, askers[1])[1] == [OWN_COUPON]
+    assert asked(campaign.pk, requests[1])[1] == [OWN_COUPON]
 
 
 def test_no_more_campaigns_are_remembered_than_there_is_room_for(
-    askers: list[int], monkeypatch: pytest.MonkeyPatch
+    requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sold_out, "MOST_REMEMBERED", 2)
-    three = [full_campaign(askers[0]) for _ in range(3)]
+    three = [full_campaign(requests[0]) for _ in range(3)]
     for campaign in three:
-        seen_sold_out(campaign, askers[1])
+        seen_sold_out(campaign, requests[1])
 
-    assert [sold_out.known(campaign.pk) is not None for campaign in three] == [False, False, True]
+    assert [sold_out.read(campaign.pk) is not None for campaign in three] == [False, False, True]

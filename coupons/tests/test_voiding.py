@@ -63,7 +63,7 @@ def test_voiding_and_holding_at_once_one_wins() -> None:
 
         def hold(code: str = coupon.code, owner: int = coupon.account_id, order=order_id) -> str:
             def work() -> str:
-                found = redemption.usable([code])[code]
+                found = redemption.lock_by_code([code])[code]
                 redemption.discount_amount(found, account_id=owner, items_amount=5_000, now=timezone.now())
                 redemption.hold({found: order})
                 return "held"

@@ -33,7 +33,7 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StockRow:
     """So many of a product came in. Without name and price it must exist, and keeps its own.
 
     `line` is where the row stands in its file, 0 for one that isn't from a file. A threshold of None is
@@ -52,7 +52,7 @@ class Row:
 class Receipt:
     """What would become of one row. `changes` are by field: what it was, and what it would be."""
 
-    row: Row
+    row: StockRow
     is_new: bool
     changes: dict[str, tuple[Any, Any]]
     on_hand_after: int
@@ -72,7 +72,7 @@ class Imported:
     receipts: Sequence[Receipt] = field(default=(), compare=False)
 
 
-def preview(rows: Sequence[Row]) -> Imported:
+def preview(rows: Sequence[StockRow]) -> Imported:
     """What importing these rows would change now. Reads without locks, so nothing waits for it.
 
     Raises `Invalid` as `receive` does.
@@ -81,7 +81,7 @@ def preview(rows: Sequence[Row]) -> Imported:
 
 
 def receive(
-    rows: Sequence[Row],
+    rows: Sequence[StockRow],
     *,
     delivery_id: UUID,
     reason: str,
@@ -97,7 +97,7 @@ def receive(
     if not rows:
         return Imported()
     ordered = sorted(rows, key=lambda row: row.sku)
-    transactions.read(lambda: _refuse_nameless(ordered, _known(ordered)))
+    transactions.read(lambda: _refuse_nameless(ordered, _existing_products(ordered)))
     delivery = transactions.run(partial(_begin, delivery_id, ordered, reason), transactions.KEYED)
     is_repeat = delivery.finished_at is not None
     while delivery.finished_at is None:
@@ -124,13 +124,13 @@ def _imported(delivery: Delivery, *, is_repeat: bool) -> Imported:
     return Imported(delivery.created, delivery.changed, delivery.received, is_repeat)
 
 
-def _preview(rows: Sequence[Row]) -> Imported:
-    known = _known(rows)
+def _preview(rows: Sequence[StockRow]) -> Imported:
+    known = _existing_products(rows)
     _refuse_nameless(rows, known)
     receipts = []
     for row in rows:
-        product = known.get(row.sku) or _product(row)
-        changes = _take_over(product, row)
+        product = known.get(row.sku) or _new_product(row)
+        changes = _apply_row(product, row)
         receipts.append(Receipt(row, row.sku not in known, changes, product.on_hand + row.quantity))
     return Imported(
         created=sum(receipt.is_new for receipt in receipts),
@@ -140,7 +140,7 @@ def _preview(rows: Sequence[Row]) -> Imported:
     )
 
 
-def _known(rows: Sequence[Row]) -> dict[str, Product]:
+def _existing_products(rows: Sequence[StockRow]) -> dict[str, Product]:
     """The products that exist, by their skus."""
     return {
         product.sku: product
@@ -149,7 +149,7 @@ def _known(rows: Sequence[Row]) -> dict[str, Product]:
     }
 
 
-def _refuse_nameless(rows: Sequence[Row], known: Mapping[str, Product]) -> None:
+def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> None:
     nameless = [row for row in rows if row.sku not in known and (row.name is None or row.price is None)]
     if nameless:
         detail = "there is no such product; a new one needs a name and a price"
@@ -162,7 +162,7 @@ def _refuse_nameless(rows: Sequence[Row], known: Mapping[str, Product]) -> None:
         )
 
 
-def _begin(delivery_id: UUID, rows: Sequence[Row], reason: str) -> Delivery:
+def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery:
     """The delivery's row, made unless it is there."""
     fingerprint = hashlib.sha256(repr([astuple(row)[1:] for row in rows]).encode()).hexdigest()
     delivery, _ = Delivery.objects.get_or_create(
@@ -176,7 +176,7 @@ def _begin(delivery_id: UUID, rows: Sequence[Row], reason: str) -> Delivery:
     return delivery
 
 
-def _receive_next_chunk(delivery_id: UUID, rows: Sequence[Row]) -> Delivery:
+def _receive_next_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
     """Write the delivery's next chunk, whichever that is by now, and return the delivery as it is then."""
     for _ in range(ATTEMPTS - 1):
         try:
@@ -189,18 +189,18 @@ def _receive_next_chunk(delivery_id: UUID, rows: Sequence[Row]) -> Delivery:
     return transactions.run(partial(_receive_chunk, delivery_id, rows), transactions.KEYED)
 
 
-def _receive_chunk(delivery_id: UUID, rows: Sequence[Row]) -> Delivery:
+def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
     delivery = Delivery.objects.select_for_update().get(pk=delivery_id)
     chunk = rows[delivery.rows_done : delivery.rows_done + ROWS_AT_ONCE]
     if not chunk:
         return delivery
-    known = _known(chunk)
+    known = _existing_products(chunk)
     _refuse_nameless(chunk, known)
     # In the order of skus, so that two imports can't deadlock.
-    Product.objects.bulk_create([_product(row) for row in chunk if row.sku not in known])
+    Product.objects.bulk_create([_new_product(row) for row in chunk if row.sku not in known])
     by_sku = {row.sku: row for row in chunk}
     ids = Product.objects.filter(sku__in=by_sku).values_list("id", "sku")
-    changed = _change({id: by_sku[sku] for id, sku in ids}, delivery, known=known)
+    changed = _change_products({id: by_sku[sku] for id, sku in ids}, delivery, known=known)
     delivery.created += len(chunk) - len(known)
     delivery.changed += changed
     delivery.received += sum(row.quantity for row in chunk)
@@ -210,16 +210,16 @@ def _receive_chunk(delivery_id: UUID, rows: Sequence[Row]) -> Delivery:
     return delivery
 
 
-def _product(row: Row) -> Product:
+def _new_product(row: StockRow) -> Product:
     assert row.name is not None and row.price is not None
     threshold = None if row.low_stock_threshold is KEEP else row.low_stock_threshold
     return Product(sku=row.sku, name=row.name, price=row.price, low_stock_threshold=threshold)
 
 
-def _change(rows: Mapping[int, Row], delivery: Delivery, *, known: Container[str]) -> int:
+def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known: Container[str]) -> int:
     """Lock the products, change what the rows say otherwise, add the quantities. Returns how many changed."""
     products = stock_levels.lock(rows)
-    taken_over = ((id, _take_over(product, rows[id])) for id, product in products.items())
+    taken_over = ((id, _apply_row(product, rows[id])) for id, product in products.items())
     changes = {id: differences for id, differences in taken_over if differences}
     _save([products[id] for id in changes])
     journal.note_all(
@@ -229,7 +229,7 @@ def _change(rows: Mapping[int, Row], delivery: Delivery, *, known: Container[str
     arrived = {id: row.quantity for id, row in rows.items() if row.quantity}
     stock_levels.change(products, {id: Change(on_hand=quantity) for id, quantity in arrived.items()})
     now = clock.now()
-    stock_levels.write(
+    stock_levels.write_movements(
         [
             MovementRow(
                 id,
@@ -247,7 +247,7 @@ def _change(rows: Mapping[int, Row], delivery: Delivery, *, known: Container[str
     return len(changes)
 
 
-def _take_over(product: Product, row: Row) -> dict[str, tuple[Any, Any]]:
+def _apply_row(product: Product, row: StockRow) -> dict[str, tuple[Any, Any]]:
     """Give the product what the row says, and return what that changed."""
     said = {"name": row.name, "price": row.price}
     given: dict[str, Any] = {field: value for field, value in said.items() if value is not None}
@@ -267,7 +267,7 @@ def _save(changed: Sequence[Product]) -> None:
     for product in changed:
         product.version += 1
     Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
-    stock_levels.publish_once_committed(changed)
+    stock_levels.publish_on_commit(changed)
 
 
 def _chunks(things: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from inventory.imports.importing import LARGEST_QUANTITY, Row
+from inventory.imports.importing import LARGEST_QUANTITY, StockRow
 from inventory.products import KEEP
 from inventory.schemas import Sku, Threshold
 from shop.errors import Invalid
-from shop.http.validation import Amount, Words
+from shop.http.validation import Amount, NonBlankText
 
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
 # What patterns mean, for people who don't read them.
-PLAINLY = {
+PLAIN_MESSAGES = {
     ("sku", "string_pattern_mismatch"): "must be printable ASCII without spaces, and not empty",
     ("name", "string_pattern_mismatch"): "must not be empty",
 }
@@ -30,83 +30,83 @@ PLAINLY = {
 class Contents:
     """What a file says: its good rows, and `{line, field, code, detail}` for everything that is wrong."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[StockRow] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _whole(text: object) -> object:
+def _whole_number(text: object) -> object:
     if not (isinstance(text, str) and text.isascii() and text.isdigit()):
         raise PydanticCustomError("not_a_number", "must be a whole number, not negative")
     return int(text)
 
 
-Quantity = Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole)]
-Price = Annotated[Amount, BeforeValidator(_whole)]
+Quantity = Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole_number)]
+Price = Annotated[Amount, BeforeValidator(_whole_number)]
 
 
-def _whole_or_never(text: object) -> object:
-    return None if text == "" else _whole(text)
+def _whole_number_or_none(text: object) -> object:
+    return None if text == "" else _whole_number(text)
 
 
-WholeThreshold = Annotated[Threshold | None, BeforeValidator(_whole_or_never)]
+WholeThreshold = Annotated[Threshold | None, BeforeValidator(_whole_number_or_none)]
 
 
-class Delivery(BaseModel):
+class StockRowInput(BaseModel):
     """What came in of one product; its name and price where they are new."""
 
     model_config = ConfigDict(extra="forbid")
 
     sku: Sku
-    name: Words | None = None
+    name: NonBlankText | None = None
     price: Price | None = None
     quantity: Quantity
     low_stock_threshold: WholeThreshold = None
 
-    def row(self, line: int) -> Row:
+    def row(self, line: int) -> StockRow:
         """The row that this is. What the file doesn't speak of stays as it is."""
         given = self.model_dump()
         if "low_stock_threshold" not in self.model_fields_set:
             given["low_stock_threshold"] = KEEP
-        return Row(line=line, **given)
+        return StockRow(line=line, **given)
 
 
-class StockLine(Delivery):
+class StockFileRowInput(StockRowInput):
     """One line of a file: all of it is there."""
 
-    name: Words
+    name: NonBlankText
     price: Price
 
 
-def read_one(**given: str | None) -> Row:
+def read_one(**given: str | None) -> StockRow:
     """The row of one product, from text. Raises `Invalid` as `read` does, with 0 for the line."""
     try:
-        return Delivery.model_validate(_present(given)).row(0)
+        return StockRowInput.model_validate(_without_none(given)).row(0)
     except ValidationError as error:
-        raise invalid(_all_wrong(0, error)) from None
+        raise invalid(_validation_errors(0, error)) from None
 
 
-def read(lines: Iterable[str]) -> list[Row]:
-    """The rows of a CSV file. Raises `Invalid` with the `errors` of `look_through`, if there are any."""
-    contents = look_through(lines)
+def read(lines: Iterable[str]) -> list[StockRow]:
+    """The rows of a CSV file. Raises `Invalid` with the `errors` of `read_contents`, if there are any."""
+    contents = read_contents(lines)
     if contents.errors:
         raise invalid(contents.errors)
     return contents.rows
 
 
-def look_through(lines: Iterable[str]) -> Contents:
+def read_contents(lines: Iterable[str]) -> Contents:
     """All that a CSV file with its header says, good and bad; blank lines are passed over."""
     reader = csv.reader(lines, strict=True)
     errors: list[dict[str, Any]] = []
-    rows: dict[str, Row] = {}
+    rows: dict[str, StockRow] = {}
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         if not _has_columns(header):
-            return Contents(errors=[_wrong(1, "", "wrong_header", _wrong_header())])
+            return Contents(errors=[_error(1, "", "wrong_header", _header_message())])
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 _read_line(reader.line_num, header, cells, rows, errors)
     except csv.Error as error:
-        errors.append(_wrong(reader.line_num, "", "not_csv", f"not readable as CSV: {error}"))
+        errors.append(_error(reader.line_num, "", "not_csv", f"not readable as CSV: {error}"))
     return Contents(list(rows.values()), errors)
 
 
@@ -114,44 +114,46 @@ def _has_columns(header: list[str]) -> bool:
     return sorted(header) in (sorted(COLUMNS), sorted(COLUMNS + OPTIONAL_COLUMNS))
 
 
-def _wrong_header() -> str:
+def _header_message() -> str:
     return (
         f"the first line must name the columns {','.join(COLUMNS)}, and may name {','.join(OPTIONAL_COLUMNS)}"
     )
 
 
 def _read_line(
-    number: int, header: list[str], cells: list[str], rows: dict[str, Row], errors: list[dict[str, Any]]
+    number: int, header: list[str], cells: list[str], rows: dict[str, StockRow], errors: list[dict[str, Any]]
 ) -> None:
     """Add the line to the rows, or what is wrong with it to the errors."""
     if len(cells) != len(header):
         detail = f"has {len(cells)} cells instead of {len(header)}"
-        errors.append(_wrong(number, "", "wrong_number_of_cells", detail))
+        errors.append(_error(number, "", "wrong_number_of_cells", detail))
         return
     try:
-        line = StockLine.model_validate(
+        line = StockFileRowInput.model_validate(
             {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
         )
     except ValidationError as error:
-        errors += _all_wrong(number, error)
+        errors += _validation_errors(number, error)
         return
     if line.sku in rows:
         detail = f"{line.sku} is on line {rows[line.sku].line} already"
-        errors.append(_wrong(number, "sku", "repeated", detail))
+        errors.append(_error(number, "sku", "repeated", detail))
         return
     rows[line.sku] = line.row(number)
 
 
-def _present(given: dict[str, str | None]) -> dict[str, Any]:
+def _without_none(given: dict[str, str | None]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _all_wrong(line: int, error: ValidationError) -> list[dict[str, Any]]:
+def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:
     wrong = [(str(one["loc"][0]), one["type"], one["msg"]) for one in error.errors()]
-    return [_wrong(line, name, code, PLAINLY.get((name, code), detail)) for name, code, detail in wrong]
+    return [
+        _error(line, name, code, PLAIN_MESSAGES.get((name, code), detail)) for name, code, detail in wrong
+    ]
 
 
-def _wrong(line: int, field: str, code: str, detail: str) -> dict[str, Any]:
+def _error(line: int, field: str, code: str, detail: str) -> dict[str, Any]:
     return {"line": line, "field": field, "code": code, "detail": detail}
 
 

@@ -33,7 +33,7 @@ MOST_LINES = 20_000
 ROWS_SHOWN = 200
 """Of what a file would do, or of what is wrong in it: a page of all lines took hundreds of MiB."""
 
-SHOWN = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
+HEADERS = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
 
 
 class KeptUpload(TempFolderStorage):
@@ -82,7 +82,7 @@ class StockFile(CSV):
         return tablib.Dataset([in_stream], headers=["file"])
 
 
-class Delivered(Result):
+class ImportResult(Result):
     """What a file came to, for the pages."""
 
     imported: Imported = Imported()
@@ -90,13 +90,13 @@ class Delivered(Result):
     def summary(self) -> str:
         """All that would come in, shown or not."""
         come = self.imported
-        told = (
+        error_sentences = (
             f"{self.total_rows} rows: {come.created} products are new, {come.changed} change, "
             f"{come.received} units come in."
         )
         more = self.total_rows - len(self.rows)
         hidden = f" The first {len(self.rows)} are shown; {more} more are not, and come in with them."
-        return told + hidden if more else told
+        return error_sentences + hidden if more else error_sentences
 
 
 class DeliveryFile(Resource):
@@ -117,26 +117,26 @@ class DeliveryFile(Resource):
         file_name: str = "",
         delivery_id: UUID | None = None,
         **_: Any,
-    ) -> Delivered:
+    ) -> ImportResult:
         """Do what the file says, or with `dry_run` only find out what that would come to.
 
         Raises `Unavailable` with the delivery perhaps half in: the same id goes on.
         """
-        result = Delivered()
+        result = ImportResult()
         try:
             rows = stock_files.read(_lines(dataset[0][0]))
             if dry_run:
-                _show(result, importing.preview(rows))
+                _fill_preview(result, importing.preview(rows))
             else:
                 assert delivery_id
                 reason = f"import {file_name}"[:255]
                 result.imported = importing.receive(rows, delivery_id=delivery_id, reason=reason)
         except (Invalid, Rejected) as error:
-            _refuse(result, error)
+            _add_errors(result, error)
         return result
 
 
-def told(result: Result) -> list[str]:
+def error_sentences(result: Result) -> list[str]:
     """What is wrong, one sentence a line."""
     return [
         f"Line {row.number}: {field}: {detail}" if row.number else str(detail)
@@ -158,16 +158,16 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def _show(result: Delivered, imported: Imported) -> None:
-    result.diff_headers, result.imported = SHOWN, imported
+def _fill_preview(result: ImportResult, imported: Imported) -> None:
+    result.diff_headers, result.imported = HEADERS, imported
     for receipt in imported.receipts:
         result.totals[_kind(receipt)] += 1
     for receipt in imported.receipts[:ROWS_SHOWN]:
-        result.append_row_result(_row(receipt))
+        result.append_row_result(_row_result(receipt))
     result.total_rows = len(imported.receipts)
 
 
-def _refuse(result: Result, error: FirstcomeError) -> None:
+def _add_errors(result: Result, error: FirstcomeError) -> None:
     """Tell what is wrong, line by line as far as it is known."""
     wrong = error.extra["errors"] if isinstance(error, Invalid) else []
     by_line: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -180,7 +180,7 @@ def _refuse(result: Result, error: FirstcomeError) -> None:
         result.append_invalid_row(0, {}, ValidationError({"file": [more]}))
 
 
-def _row(receipt: Receipt) -> RowResult:
+def _row_result(receipt: Receipt) -> RowResult:
     row = RowResult()
     row.import_type, row.diff = _kind(receipt), _cells(receipt)
     return row
@@ -197,11 +197,11 @@ def _cells(receipt: Receipt) -> Sequence[str]:
     row, changes = receipt.row, receipt.changes
     is_said = {"name": row.name, "price": row.price, "low_stock_threshold": row.low_stock_threshold}
     fields = [
-        f"{changes[name][0]} -> {changes[name][1]}" if name in changes else _shown(value)
+        f"{changes[name][0]} -> {changes[name][1]}" if name in changes else _display(value)
         for name, value in is_said.items()
     ]
     return [str(row.line), row.sku, *fields, str(row.quantity), str(receipt.on_hand_after)]
 
 
-def _shown(value: object) -> str:
+def _display(value: object) -> str:
     return "" if value is importing.KEEP or value is None else str(value)

@@ -11,7 +11,7 @@ from redis import Redis
 from structlog import get_logger
 
 from inventory.mirror import mirror
-from inventory.mirror.mirror import IN_FLIGHT, PRODUCT, ROWS_AT_ONCE, Passage
+from inventory.mirror.mirror import IN_FLIGHT, PRODUCT, ROWS_AT_ONCE, GateReservation
 from shop import clock
 from shop.redis import redis_client
 
@@ -59,38 +59,38 @@ def drift() -> float | None:
 
 
 def _heal(client: Redis, now: float) -> int:
-    _give_back_what_the_dead_took(client, long_ago=now - IN_FLIGHT_SECONDS)
-    wrong = sum(_heal_some(client, ids) for ids in _mirrored(client))
+    _release_abandoned(client, long_ago=now - IN_FLIGHT_SECONDS)
+    wrong = sum(_heal_products(client, ids) for ids in _mirrored_product_ids(client))
     client.set(DRIFT, wrong, ex=mirror.SECONDS_KEPT)
     if wrong:
         log.warning("the mirror of stock had drifted and was put right", products=wrong)
     return wrong
 
 
-def _give_back_what_the_dead_took(client: Redis, *, long_ago: float) -> None:
+def _release_abandoned(client: Redis, *, long_ago: float) -> None:
     for request, record in client.hscan_iter(IN_FLIGHT):
         told = json.loads(record)
         if told["at"] < long_ago:
             quantities = {int(product_id): quantity for product_id, quantity in told["lines"].items()}
-            mirror.settle([Passage(request.decode(), quantities)])
+            mirror.clear_in_flight([GateReservation(request.decode(), quantities)])
             log.warning("stock taken by a request that died is given back", lines=quantities)
 
 
-def _mirrored(client: Redis) -> Iterator[list[int]]:
+def _mirrored_product_ids(client: Redis) -> Iterator[list[int]]:
     """The ids of the products in the mirror, some at a time."""
     keys = client.scan_iter(f"{PRODUCT}*", count=ROWS_AT_ONCE)
     while some := list(islice(keys, ROWS_AT_ONCE)):
         yield [int(key.removeprefix(PRODUCT.encode())) for key in some]
 
 
-def _heal_some(client: Redis, ids: Sequence[int]) -> int:
+def _heal_products(client: Redis, ids: Sequence[int]) -> int:
     """The mirror is read first: then the database can't be behind it, unless one of them lost something."""
     pipeline = client.pipeline(transaction=False)
     for id in ids:
         pipeline.hmget(mirror.key(id), "version", "available", "is_active")
     shown = dict(zip(ids, pipeline.execute(), strict=True))
-    states = {one.product_id: one for one in mirror.states_of(ids)}
-    wrong = [id for id in ids if id not in states or shown[id] != _as_shown(states[id])]
+    states = {one.product_id: one for one in mirror.read_states(ids)}
+    wrong = [id for id in ids if id not in states or shown[id] != _mirror_values(states[id])]
     for id in wrong:
         if id not in states:
             client.delete(mirror.key(id))
@@ -102,6 +102,6 @@ def _heal_some(client: Redis, ids: Sequence[int]) -> int:
     return len(wrong) + int(client.eval(RECOUNT, len(keys), *keys, *ids))
 
 
-def _as_shown(state: mirror.State) -> list[bytes]:
+def _mirror_values(state: mirror.StockState) -> list[bytes]:
     told = state.version, state.available, int(state.is_active)
     return [str(value).encode() for value in told]

@@ -28,7 +28,7 @@ PRODUCT = "firstcome:{stock}:product:"
 IN_FLIGHT = "firstcome:{stock}:in-flight"
 SECONDS_KEPT = 3_600
 # How often to look again when an entry was missing: someone may be dropping them at this moment.
-LOOKS = 3
+ATTEMPTS = 3
 ROWS_AT_ONCE = 500
 
 ADMIT = """
@@ -58,7 +58,7 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return {'in'}
 """
-SETTLE = """
+CLEAR_IN_FLIGHT = """
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 for i = 2, #KEYS do
   local taken = redis.call('HGET', KEYS[i], 'taken')
@@ -80,7 +80,7 @@ return #KEYS
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StockState:
     """What the database says of a product's stock at a version of it."""
 
     product_id: int
@@ -90,7 +90,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class GateReservation:
     """A request on its way through the gate: its name, and how many it wants of each product."""
 
     request: str
@@ -102,42 +102,42 @@ def is_used() -> bool:
     return settings.INVENTORY_STRATEGY == "redis_gate"
 
 
-def state(product: Product | Stock) -> State:
+def state(product: Product | Stock) -> StockState:
     """What this copy of the row says."""
     available = product.on_hand - product.reserved
-    return State(product.id, available, product.version, product.is_active)
+    return StockState(product.id, available, product.version, product.is_active)
 
 
-def admit(passage: Passage) -> list[dict[str, int]]:
+def admit(reservation: GateReservation) -> list[dict[str, int]]:
     """Let the request through to the database with all its lines, or tell what is short.
 
     An empty list lets it through, as often as it asks; say `settle` once the database has decided.
     Otherwise nothing is taken, and each short line is `{product, requested, available}`. Products that
     the mirror can't speak of are the database's to refuse. Raises `Unavailable` without Redis.
     """
-    ids = list(passage.quantities)
-    for _ in range(LOOKS):
-        told = redis_client.attempt(lambda client: _admit(client, passage), otherwise=None)
+    ids = list(reservation.quantities)
+    for _ in range(ATTEMPTS):
+        told = redis_client.attempt(lambda client: _admit(client, reservation), otherwise=None)
         if told is None:
             raise Unavailable("Orders go through Redis here, and it is away; nothing was done.")
         match told:
             case [b"short", *short]:
-                return _short(passage, short)
+                return _short_lines(reservation, short)
             case [b"missing", *places] if _load([ids[place] for place in places]):
                 continue
         break
     return []
 
 
-def settle(passages: Sequence[Passage]) -> None:
+def clear_in_flight(reservations: Sequence[GateReservation]) -> None:
     """Forget that these are in flight: the database has decided, one way or the other.
 
     What it took is told by `publish`; after this, or it would count twice until then.
     """
-    redis_client.attempt(lambda client: _settle(client, passages), otherwise=None)
+    redis_client.attempt(lambda client: _clear_in_flight(client, reservations), otherwise=None)
 
 
-def publish(states: Sequence[State], *, only_missing: bool = False) -> None:
+def publish(states: Sequence[StockState], *, only_missing: bool = False) -> None:
     """Show these states, unless newer ones are shown. Call it after the commit, and as often as you like.
 
     Who has only read them shows `only_missing`: what a newer state leaves out may be counted as in flight
@@ -159,7 +159,7 @@ def rebuild() -> int:
     return count
 
 
-def states_of(product_ids: Iterable[int]) -> list[State]:
+def read_states(product_ids: Iterable[int]) -> list[StockState]:
     """What the database says of these products; those that don't exist are absent."""
     return [state(product) for product in Product.objects.filter(id__in=list(product_ids))]
 
@@ -170,35 +170,35 @@ def key(product_id: int) -> str:
 
 def _load(product_ids: Sequence[int]) -> bool:
     """Show these products. False when one of them doesn't exist."""
-    states = states_of(product_ids)
+    states = read_states(product_ids)
     publish(states, only_missing=True)
     return len(states) == len(product_ids)
 
 
-def _short(passage: Passage, told: Sequence[int]) -> list[dict[str, int]]:
+def _short_lines(reservation: GateReservation, told: Sequence[int]) -> list[dict[str, int]]:
     """The short lines, from their places and what is free of them."""
-    lines = list(passage.quantities.items())
+    lines = list(reservation.quantities.items())
     pairs = zip(told[::2], told[1::2], strict=True)
     return [
         {"product": lines[place][0], "requested": lines[place][1], "available": free} for place, free in pairs
     ]
 
 
-def _admit(client: Redis, passage: Passage) -> Any:
-    record = json.dumps({"at": clock.now().timestamp(), "lines": passage.quantities})
-    keys = _keys(passage)
-    arguments: list[str | int] = [passage.request, record, SECONDS_KEPT, *passage.quantities.values()]
+def _admit(client: Redis, reservation: GateReservation) -> Any:
+    record = json.dumps({"at": clock.now().timestamp(), "lines": reservation.quantities})
+    keys = _keys(reservation)
+    arguments: list[str | int] = [reservation.request, record, SECONDS_KEPT, *reservation.quantities.values()]
     return client.eval(ADMIT, len(keys), *keys, *arguments)
 
 
-def _settle(client: Redis, passages: Sequence[Passage]) -> None:
+def _clear_in_flight(client: Redis, reservations: Sequence[GateReservation]) -> None:
     """One way to Redis and back for all of them."""
     pipeline = client.pipeline(transaction=False)
-    for passage in passages:
+    for passage in reservations:
         keys = _keys(passage)
-        pipeline.eval(SETTLE, len(keys), *keys, passage.request, *passage.quantities.values())
+        pipeline.eval(CLEAR_IN_FLIGHT, len(keys), *keys, passage.request, *passage.quantities.values())
     pipeline.execute()
 
 
-def _keys(passage: Passage) -> list[str]:
-    return [IN_FLIGHT, *map(key, passage.quantities)]
+def _keys(reservation: GateReservation) -> list[str]:
+    return [IN_FLIGHT, *map(key, reservation.quantities)]

@@ -5,7 +5,7 @@ from django.db import connection
 
 from inventory import adjustments, audit
 from inventory.imports import importing
-from inventory.imports.importing import Row
+from inventory.imports.importing import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 
@@ -37,7 +37,7 @@ def test_stock_without_a_movement_and_movements_without_stock_are_found():
 
 def test_a_delivery_that_came_in_twice_is_found():
     """5 and 100 were 205, each movement with its line: no law saw it."""
-    rows, delivery_id = [Row(line=0, sku="TEA", name="Tea", price=1, quantity=100)], uuid4()
+    rows, delivery_id = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=100)], uuid4()
     importing.receive(rows, delivery_id=delivery_id, reason="delivery")
     importing.receive(rows, delivery_id=uuid4(), reason="another")
     assert reports()["L8"] == (True, 2, [])

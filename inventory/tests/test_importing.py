@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from inventory import audit, doctor
 from inventory.imports import importing
-from inventory.imports.importing import Imported, Row
+from inventory.imports.importing import Imported, StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.db import transactions
@@ -34,14 +34,14 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 2)
 
 
-def rows_of(*skus: str, quantity: int = 100) -> list[Row]:
+def rows_of(*skus: str, quantity: int = 100) -> list[StockRow]:
     return [
-        Row(line=line, sku=sku, name=sku.lower(), price=1, quantity=quantity)
+        StockRow(line=line, sku=sku, name=sku.lower(), price=1, quantity=quantity)
         for line, sku in enumerate(skus, start=2)
     ]
 
 
-def deliver(rows: Sequence[Row], delivery_id: UUID, **options: Any) -> Imported:
+def deliver(rows: Sequence[StockRow], delivery_id: UUID, **options: Any) -> Imported:
     return importing.receive(rows, delivery_id=delivery_id, reason="delivery", **options)
 
 
@@ -215,7 +215,7 @@ def test_the_journal_names_the_delivery() -> None:
 
 def test_a_database_that_goes_away_leaves_what_is_in_and_the_id_goes_on(tmp_path: Path) -> None:
     delivery_id, rows = uuid4(), rows_of("A", "B", "C")
-    with losing_reply_to_commit(tmp_path, is_the_end=True), pytest.raises(transactions.DatabaseAway):
+    with losing_reply_to_commit(tmp_path, is_the_end=True), pytest.raises(transactions.DatabaseUnavailable):
         deliver(rows, delivery_id)
     assert deliver(rows, delivery_id).received == 300
     assert set(on_hand().values()) == {100}

@@ -6,7 +6,7 @@ import pytest
 
 from inventory import adjustments, products, reservations
 from inventory.imports import importing
-from inventory.imports.importing import Row
+from inventory.imports.importing import StockRow
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -24,7 +24,7 @@ def product_of(on_hand: int, threshold: int | None) -> Product:
 def reserve(product: Product, quantity: int) -> None:
     def work() -> None:
         stock = reservations.lock([product.id])
-        reservations.take(stock, [Line(product.id, quantity)])
+        reservations.reserve(stock, [Line(product.id, quantity)])
         reservations.save(stock)
 
     transactions.run_or_savepoint(work, transactions.KEYED)
@@ -86,9 +86,9 @@ def test_selling_what_was_reserved_changes_nothing_of_what_is_available():
 def test_a_delivery_and_a_return_never_make_the_stock_low():
     product, order = product_of(0, 4), OrderFactory.create().pk
     transactions.run(
-        lambda: reservations.put_back({order: [Line(product.id, 1)]}, "refund"), transactions.KEYED
+        lambda: reservations.restock({order: [Line(product.id, 1)]}, "refund"), transactions.KEYED
     )
-    row = Row(line=1, sku=product.sku, name=None, price=None, quantity=2)
+    row = StockRow(line=1, sku=product.sku, name=None, price=None, quantity=2)
     importing.receive([row], delivery_id=uuid4(), reason="delivery")
     assert told() == []
 

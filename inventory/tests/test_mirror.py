@@ -14,7 +14,7 @@ from redis.crc import key_slot
 from inventory import adjustments, products, reservations, tasks
 from inventory.mirror import healing, mirror
 from inventory.mirror.healing import IN_FLIGHT_SECONDS, heal
-from inventory.mirror.mirror import IN_FLIGHT, Passage, State, admit, publish, settle
+from inventory.mirror.mirror import IN_FLIGHT, GateReservation, StockState, admit, clear_in_flight, publish
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -32,8 +32,8 @@ def _gate(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
 
 
-def passage(request: str, quantities: Mapping[Product, int]) -> Passage:
-    return Passage(request, {product.id: count for product, count in quantities.items()})
+def passage(request: str, quantities: Mapping[Product, int]) -> GateReservation:
+    return GateReservation(request, {product.id: count for product, count in quantities.items()})
 
 
 def shown(product: Product) -> tuple[int, int, int]:
@@ -45,7 +45,7 @@ def shown(product: Product) -> tuple[int, int, int]:
 def reserve(product: Product, quantity: int) -> None:
     def work() -> None:
         stock = reservations.lock([product.id])
-        reservations.take(stock, [Line(product.id, quantity)])
+        reservations.reserve(stock, [Line(product.id, quantity)])
         reservations.save(stock)
 
     transactions.run(work, transactions.KEYED)
@@ -72,8 +72,8 @@ def test_a_request_that_is_repeated_takes_nothing_twice():
     product = ProductFactory.create(on_hand=3)
     assert [admit(passage("same", {product: 2})) for _ in range(5)] == [[]] * 5
     assert shown(product)[2] == 2
-    settle([passage("same", {product: 2})])
-    settle([passage("same", {product: 2})])
+    clear_in_flight([passage("same", {product: 2})])
+    clear_in_flight([passage("same", {product: 2})])
     assert shown(product)[2] == 0
 
 
@@ -110,7 +110,7 @@ def test_every_change_of_stock_is_shown_once_it_is_committed():
     transactions.run(lambda: reservations.sell({order: [Line(product.id, 3)]}), transactions.KEYED)
     assert shown(product) == (7, 3, 0)
     transactions.run(
-        lambda: reservations.put_back({order: [Line(product.id, 2)]}, "refund"), transactions.KEYED
+        lambda: reservations.restock({order: [Line(product.id, 2)]}, "refund"), transactions.KEYED
     )
     assert shown(product) == (9, 4, 0)
     adjustments.adjust(product_id=product.id, delta=-5, reason="broken")
@@ -127,7 +127,7 @@ def test_a_change_that_is_rolled_back_is_never_shown():
     def fail() -> None:
         reservations.release([])
         stock = reservations.lock([product.id])
-        reservations.take(stock, [Line(product.id, 4)])
+        reservations.reserve(stock, [Line(product.id, 4)])
         reservations.save(stock)
         raise ZeroDivisionError
 
@@ -138,7 +138,9 @@ def test_a_change_that_is_rolled_back_is_never_shown():
 
 def test_the_newest_version_wins_in_whatever_order_they_come():
     product = ProductFactory.create(on_hand=9)
-    states = [State(product.id, available, version, True) for version, available in ((2, 7), (5, 4), (3, 6))]
+    states = [
+        StockState(product.id, available, version, True) for version, available in ((2, 7), (5, 4), (3, 6))
+    ]
     for state in states:
         publish([state])
     assert shown(product)[:2] == (4, 5)
@@ -195,7 +197,7 @@ def test_a_mirror_that_is_wrong_is_counted_and_put_right(wrong):
 def test_a_commit_that_redis_did_not_hear_of_is_found():
     """Redis was away at the commit: the row is ahead of the mirror."""
     product = ProductFactory.create(on_hand=5)
-    publish([State(product.id, 0, 0, True)])
+    publish([StockState(product.id, 0, 0, True)])
     Product.objects.filter(id=product.id).update(version=1)
     assert admit(passage("one", {product: 1})) != []
     assert tasks.sweep() == 1
@@ -203,7 +205,7 @@ def test_a_commit_that_redis_did_not_hear_of_is_found():
 
 
 def test_a_mirror_of_nothing_is_dropped():
-    publish([State(10**9, 5, 1, True)])
+    publish([StockState(10**9, 5, 1, True)])
     assert heal() == 1
     assert not redis_client.client().exists(mirror.key(10**9))
 

@@ -17,7 +17,7 @@ from inventory.tests.factories import ProductFactory
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, Keyed, Replay
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -31,7 +31,7 @@ def reserve(*lines: Line) -> str:
     """What placing an order does with stock, in one transaction that is not tried again."""
     with transaction.atomic():
         stock = reservations.lock(line.product_id for line in lines)
-        reservations.take(stock, lines)
+        reservations.reserve(stock, lines)
         reservations.save(stock)
     return "reserved"
 
@@ -41,8 +41,8 @@ def reserve_without_lock(*lines: Line) -> str:
     while True:
         try:
             with transaction.atomic():
-                stock = reservations.look(line.product_id for line in lines)
-                reservations.take(stock, lines)
+                stock = reservations.read(line.product_id for line in lines)
+                reservations.reserve(stock, lines)
                 reservations.save(stock, is_locked=False)
             return "reserved"
         except transactions.ChangedMeanwhile:
@@ -144,9 +144,7 @@ def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
             return
         transactions.run(lambda: reservations.sell({order: lines}), transactions.KEYED)
         if index % 3 == 1:
-            transactions.run(
-                lambda: reservations.put_back({order: lines[::-1]}, "refund"), transactions.KEYED
-            )
+            transactions.run(lambda: reservations.restock({order: lines[::-1]}, "refund"), transactions.KEYED)
 
     outcomes = race([partial(live, order, index) for index, order in enumerate(orders)])
     assert outcomes == [None] * 60
@@ -190,14 +188,14 @@ def test_50_equal_keyed_adjustments_at_once_are_one_movement():
 def test_without_any_claim_the_database_alone_lets_one_of_10_equal_calls_through():
     """Two processes without Redis: nobody knows of the other, and all take the last of the stock."""
     product = ProductFactory.create(on_hand=5)
-    call = Keyed(AccountFactory.create().id, "k" * 64, "f" * 64, lambda movement: Answer(201, b"{}"))
+    call = KeyedCall(AccountFactory.create().id, "k" * 64, "f" * 64, lambda movement: Answer(201, b"{}"))
     all_found_no_twin = threading.Barrier(10, timeout=60)
 
     def adjust() -> StockMovement:
         all_found_no_twin.wait()
         return adjustments.adjust(product_id=product.id, delta=-5, reason="count")
 
-    outcomes = race([lambda: recorded_answers.once(call, adjust)] * 10)
+    outcomes = race([lambda: recorded_answers.run_once(call, adjust)] * 10)
     assert Counter(type(one) for one in outcomes) == Counter({StockMovement: 1, Replay: 9})
     assert levels_of(product) == (0, 0)
 

@@ -21,7 +21,7 @@ def stock_of(product: Product) -> tuple[int, int]:
 
 def reserve(*lines: Line) -> None:
     stock = reservations.lock([line.product_id for line in lines])
-    reservations.take(stock, lines)
+    reservations.reserve(stock, lines)
     reservations.save(stock)
 
 
@@ -39,20 +39,20 @@ def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
         ProductFactory.create(on_hand=0, is_active=False),
     ]
     ids = [products[1].id, 0, products[0].id, products[0].id]
-    for stock in (reservations.lock(ids), reservations.look(ids)):
+    for stock in (reservations.lock(ids), reservations.read(ids)):
         assert stock == {
             product.id: Stock(*(getattr(product, column) for column in COLUMNS)) for product in products
         }
-    assert reservations.lock([]) == reservations.look([]) == {}
+    assert reservations.lock([]) == reservations.read([]) == {}
 
 
 def test_orders_of_one_batch_see_what_those_before_them_took():
     product = ProductFactory.create(on_hand=5)
     stock = reservations.lock([product.id])
-    reservations.take(stock, [Line(product.id, 3)])
+    reservations.reserve(stock, [Line(product.id, 3)])
     with pytest.raises(Rejected) as refusal:
-        reservations.take(stock, [Line(product.id, 3)])
-    reservations.take(stock, [Line(product.id, 2)])
+        reservations.reserve(stock, [Line(product.id, 3)])
+    reservations.reserve(stock, [Line(product.id, 2)])
     reservations.save(stock)
     assert refusal.value.extra == {"items": [{"product": product.id, "requested": 3, "available": 2}]}
     assert stock_of(product) == (5, 5)
@@ -66,7 +66,7 @@ def test_every_short_line_is_named_and_nothing_is_taken():
     )
     stock = reservations.lock([plenty.id, short.id, gone.id])
     with pytest.raises(Rejected) as refusal:
-        reservations.take(stock, [Line(plenty.id, 1), Line(short.id, 3), Line(gone.id, 1)])
+        reservations.reserve(stock, [Line(plenty.id, 1), Line(short.id, 3), Line(gone.id, 1)])
     assert refusal.value.code == "insufficient_stock"
     assert refusal.value.extra["items"] == [
         {"product": short.id, "requested": 3, "available": 2},
@@ -97,7 +97,7 @@ def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_
     lines = [Line(product.id, number + 1) for number, product in enumerate(products[:50])]
     with django_assert_num_queries(2):
         stock = reservations.lock(product.id for product in products)
-        reservations.take(stock, lines)
+        reservations.reserve(stock, lines)
         reservations.save(stock)
     with django_assert_num_queries(0):
         reservations.save(stock)
@@ -150,7 +150,7 @@ def test_returned_goods_go_back_on_the_shelf_with_a_movement():
     order = OrderFactory.create().pk
     reserve(Line(product.id, 4))
     reservations.sell({order: [Line(product.id, 4)]})
-    reservations.put_back({order: [Line(product.id, 3)]}, "wrong colour")
+    reservations.restock({order: [Line(product.id, 3)]}, "wrong colour")
     movement = StockMovement.objects.latest("id")
     assert stock_of(product) == (9, 0)
     assert (movement.kind, movement.delta, movement.on_hand_after) == ("returned", 3, 9)
@@ -177,7 +177,7 @@ def test_nothing_changes_outside_of_a_transaction():
         lambda: reservations.save(stock),
         lambda: reservations.release([line]),
         lambda: reservations.sell({UUID(int=1): [line]}),
-        lambda: reservations.put_back({UUID(int=1): [line]}, "returned"),
+        lambda: reservations.restock({UUID(int=1): [line]}, "returned"),
     ):
         with pytest.raises(transaction.TransactionManagementError):
             call()

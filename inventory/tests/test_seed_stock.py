@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from inventory import audit
 from inventory.imports import importing
-from inventory.imports.importing import Imported, Row
+from inventory.imports.importing import Imported, StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
@@ -40,7 +40,7 @@ def seed(*arguments: str) -> str:
     return out.getvalue()
 
 
-def deliver(rows: Sequence[Row], **options: Any) -> Imported:
+def deliver(rows: Sequence[StockRow], **options: Any) -> Imported:
     """Import the rows as a delivery of their own, unless it is named."""
     return importing.receive(rows, **{"delivery_id": uuid4(), "reason": "delivery"} | options)
 
@@ -255,7 +255,7 @@ def test_10_000_lines_are_imported_in_bounded_time_and_memory(csv_file):
 
 
 def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_queries):
-    rows = [Row(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(500)]
+    rows = [StockRow(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(500)]
     with django_assert_max_num_queries(18):
         deliver(rows)
     renamed = [replace(row, name="Other", low_stock_threshold=3) for row in rows]
@@ -265,7 +265,7 @@ def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_que
 
 
 def test_a_large_import_goes_chunk_by_chunk_and_tells_how_far_it_is():
-    rows = [Row(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(1_200)]
+    rows = [StockRow(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(1_200)]
     heard: list[int] = []
     imported = deliver(rows, on_progress=heard.append)
     assert imported == Imported(created=1_200, changed=0, received=1_200)
@@ -275,7 +275,7 @@ def test_a_large_import_goes_chunk_by_chunk_and_tells_how_far_it_is():
 
 @pytest.mark.django_db(transaction=True)
 def test_imports_of_the_same_products_in_opposite_order_all_arrive():
-    rows = [Row(line=n, sku=f"S{n}", name="Product", price=n, quantity=1) for n in range(40)]
+    rows = [StockRow(line=n, sku=f"S{n}", name="Product", price=n, quantity=1) for n in range(40)]
     deliver(rows)
     forth, back = rows, list(reversed(rows))
     outcomes = race([partial(deliver, rows) for rows in [forth, back] * 6])

@@ -19,7 +19,7 @@ from inventory import audit, tasks
 from inventory.imports import importing, stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
-from shop.db.transactions import DatabaseAway
+from shop.db.transactions import DatabaseUnavailable
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -204,7 +204,7 @@ def once_and_then_away(work: Callable[..., Any]) -> Callable[..., Any]:
 
     def chunk(*arguments: Any) -> Any:
         if is_done:
-            raise DatabaseAway("The database can't be reached; ask again.")
+            raise DatabaseUnavailable("The database can't be reached; ask again.")
         is_done.append(True)
         return work(*arguments)
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from orders.models import Saga
 from orders.saga import status
 from shop.errors import FirstcomeError
-from shop.events.journal import Actor, Who
+from shop.events.journal import Actor, ActorContext
 from shop.management import shell
 
 
@@ -22,14 +22,14 @@ def add_arguments(parser: CommandParser) -> None:
     )
 
 
-def by(name: str) -> Who:
+def to_operator(name: str) -> ActorContext:
     """The operator of that name, for the journal."""
     if not 1 <= len(name.strip()) <= 150:
         raise CommandError("Say who does it: --by NAME, in 150 characters at most.")
-    return Who(actor=Actor.STAFF, name=name.strip())
+    return ActorContext(actor=Actor.STAFF, name=name.strip())
 
 
-def told(work: Callable[..., Saga], **arguments: Any) -> str:
+def run_action(work: Callable[..., Saga], **arguments: Any) -> str:
     """Do the work and say how the saga stands now. Raises `CommandError` for a refusal."""
     try:
         saga = work(**arguments)
@@ -38,7 +38,7 @@ def told(work: Callable[..., Saga], **arguments: Any) -> str:
     return f"{saga.kind} saga {saga.id}: {status.in_words(saga)}"
 
 
-def saga_id(text: str) -> UUID:
+def parse_saga_id(text: str) -> UUID:
     """An id from the command line."""
     try:
         return UUID(text)

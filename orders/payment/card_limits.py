@@ -19,7 +19,7 @@ from django.conf import settings
 from orders.payment import declines
 from payments.models import Payment
 from shop import clock
-from shop.concurrency.event_loop import LOOK_UPS, in_thread, soon
+from shop.concurrency.event_loop import LOOKUP_POOL, run_in_background, run_in_thread
 from shop.configuration import Rate
 from shop.rates.rate_limits import DECLINES
 from shop.redis import redis_client
@@ -27,14 +27,14 @@ from shop.redis import redis_client
 T = TypeVar("T")
 UNSETTLED = (Payment.Status.PENDING, Payment.Status.IN_DOUBT)
 # Of the rate: so few payments an account begins in each process, within the window, before anybody asks.
-UNASKED_SHARE = 4
+UNCHECKED_SHARE = 4
 MOST_ACCOUNTS = 50_000
 # A process that died leaves its places: longer than any call takes to begin a payment.
-PLACE_SECONDS = 30
+SLOT_SECONDS = 30
 # Ids are made by the hosts' clocks, and only narrow down what is read.
-CLOCKS_MAY_DIFFER = timedelta(hours=1)
-PLACES = "firstcome:{rates}:cards:"
-TAKE = """
+MAX_CLOCK_SKEW = timedelta(hours=1)
+SLOTS_PREFIX = "firstcome:{rates}:cards:"
+TAKE_SLOT = """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
 local others = redis.call('ZCARD', KEYS[1])
 if others < tonumber(ARGV[2]) then
@@ -45,79 +45,79 @@ return others
 """
 
 _mutex = threading.Lock()
-_under_way: dict[int, int] = {}
-# What accounts began since `_began_at`, and in the stretch of time before it.
-_begun: dict[int, int] = {}
-_begun_before: dict[int, int] = {}
-_began_at = float("-inf")
+_in_flight: dict[int, int] = {}
+# What accounts began since `_window_started_at`, and in the stretch of time before it.
+_started: dict[int, int] = {}
+_started_before: dict[int, int] = {}
+_window_started_at = float("-inf")
 
 
-async def counted(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
+async def run_limited(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
     """The outcome of `work`, which begins a payment by card and is durable when it returns.
 
     Raises `Throttled`, before any work is done, when so many of the account's payments were declined or may
     yet be that one more could pass the rate.
     """
-    if declines.needs_reading(account_id):
-        await in_thread(declines.require_few, account_id, owner=account_id, pool=LOOK_UPS)
+    if declines.needs_read(account_id):
+        await run_in_thread(declines.require_below_limit, account_id, owner=account_id, pool=LOOKUP_POOL)
     DECLINES.require_room(account_id)
     rate = DECLINES.rate
     if rate is None:
         return await work()
     with _mutex:
-        if time.monotonic() - _began_at >= rate.seconds or len(_begun) >= MOST_ACCOUNTS:
-            _age()
-        begun = _begun[account_id] = _begun.get(account_id, 0) + 1
-        others = _under_way.get(account_id, 0)
+        if time.monotonic() - _window_started_at >= rate.seconds or len(_started) >= MOST_ACCOUNTS:
+            _rotate_window()
+        begun = _started[account_id] = _started.get(account_id, 0) + 1
+        others = _in_flight.get(account_id, 0)
         if others >= rate.times:
             DECLINES.require_room(account_id, besides=others)
-        _under_way[account_id] = others + 1
-    begun += _begun_before.get(account_id, 0)
+        _in_flight[account_id] = others + 1
+    begun += _started_before.get(account_id, 0)
     try:
-        if begun > rate.times // UNASKED_SHARE or declines.is_watched(account_id):
-            return await _asked(account_id, rate, others, work)
+        if begun > rate.times // UNCHECKED_SHARE or declines.is_watched(account_id):
+            return await _run_checked(account_id, rate, others, work)
         return await work()
     finally:
         with _mutex:
-            left = _under_way.pop(account_id) - 1
+            left = _in_flight.pop(account_id) - 1
             if left:
-                _under_way[account_id] = left
+                _in_flight[account_id] = left
 
 
-def unsettled(account_id: int, rate: Rate) -> int:
+def count_unsettled(account_id: int, rate: Rate) -> int:
     """How many payments by card of the account may yet be declined.
 
     Not those that are long overdue: they wait for an operator, and may wait for days.
     """
     seconds = max(rate.seconds, settings.PAYMENT_GIVE_UP_SECONDS)
     since = clock.now() - timedelta(seconds=seconds)
-    payments = Payment.objects.filter(account_id=account_id, id__gte=_first_id(since - CLOCKS_MAY_DIFFER))
+    payments = Payment.objects.filter(account_id=account_id, id__gte=_first_id(since - MAX_CLOCK_SKEW))
     return payments.filter(status__in=UNSETTLED, card_amount__gt=0, created_at__gte=since).count()
 
 
 def forget() -> None:
     """Forget what this process knows (tests)."""
-    global _began_at
+    global _window_started_at
     with _mutex:
-        _begun.clear()
-        _begun_before.clear()
-        _began_at = float("-inf")
+        _started.clear()
+        _started_before.clear()
+        _window_started_at = float("-inf")
 
 
-def _age() -> None:
+def _rotate_window() -> None:
     """Begin the next stretch of time, and forget the one before the last."""
-    global _begun, _begun_before, _began_at
-    _begun, _begun_before, _began_at = {}, _begun, time.monotonic()
+    global _started, _started_before, _window_started_at
+    _started, _started_before, _window_started_at = {}, _started, time.monotonic()
 
 
-async def _asked(account_id: int, rate: Rate, others: int, work: Callable[[], Awaitable[T]]) -> T:
+async def _run_checked(account_id: int, rate: Rate, others: int, work: Callable[[], Awaitable[T]]) -> T:
     """The outcome of `work`, if all that is known of the account leaves room for it."""
-    key, place = f"{PLACES}{account_id}", uuid4().hex
+    key, place = f"{SLOTS_PREFIX}{account_id}", uuid4().hex
     try:
-        await in_thread(_require_room, account_id, rate, others, key, place, owner=account_id)
+        await run_in_thread(_require_room, account_id, rate, others, key, place, owner=account_id)
         return await work()
     finally:
-        soon(partial(_leave, key, place))
+        run_in_background(partial(_release_slot, key, place))
 
 
 def _require_room(account_id: int, rate: Rate, others: int, key: str, place: str) -> None:
@@ -128,14 +128,14 @@ def _require_room(account_id: int, rate: Rate, others: int, key: str, place: str
     """
     now = clock.now().timestamp()
     elsewhere: int = redis_client.attempt(
-        lambda client: client.eval(TAKE, 1, key, now, rate.times, PLACE_SECONDS, place), otherwise=0
+        lambda client: client.eval(TAKE_SLOT, 1, key, now, rate.times, SLOT_SECONDS, place), otherwise=0
     )
-    besides = max(others, elsewhere) + unsettled(account_id, rate)
+    besides = max(others, elsewhere) + count_unsettled(account_id, rate)
     DECLINES.read(account_id)
     DECLINES.require_room(account_id, besides=besides)
 
 
-def _leave(key: str, place: str) -> None:
+def _release_slot(key: str, place: str) -> None:
     redis_client.attempt(lambda client: client.zrem(key, place), otherwise=0)
 
 

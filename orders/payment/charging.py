@@ -24,7 +24,7 @@ from orders.saga.definitions import (
 )
 from payments import payment_states
 from payments.gateways import gateway
-from payments.gateways.contract import Verdict
+from payments.gateways.contract import GatewayResult
 from payments.payment_states import Chargeable
 from shop import clock
 
@@ -53,7 +53,7 @@ def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     ]
 
 
-def record_doubt(saga: SagaRow, result: StepResult) -> None:
+def mark_in_doubt(saga: SagaRow, result: StepResult) -> None:
     """Without an answer the payment is in doubt, and everybody can see that."""
     if result.event == Event.FAILED:
         payment_states.mark_in_doubt(saga.subject_id)
@@ -98,20 +98,20 @@ STEP = OutsideStep(
     name=NAME,
     do=charge,
     undo=cancel_or_refund,
-    on_result=record_doubt,
+    on_result=mark_in_doubt,
     reference_required="Give the gateway's own id of the charge you saw.",
 )
 
 
 def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Chargeable]:
-    return payment_states.chargeable([one.saga.subject_id for one in attempts])
+    return payment_states.read_chargeable([one.saga.subject_id for one in attempts])
 
 
 def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
     if attempt.is_repeat:
         found = gateway().find(key=payment.charge_key)
         if found.status != "absent":
-            return [_result(found)]
+            return [_to_step_result(found)]
     if attempt.is_overdue:
         return [NOT_STARTED]
     charged = gateway().charge(
@@ -121,12 +121,12 @@ def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
         currency=payment.currency,
         order_id=payment.order_id,
     )
-    return [_result(charged)]
+    return [_to_step_result(charged)]
 
 
 def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
     if not reference:
-        cancelled = _call_off(payment.charge_key)
+        cancelled = _cancel_charge(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
             return [StepResult(Event.DONE, "nothing was charged", reference=cancelled.reference)]
         if cancelled.status != "succeeded":
@@ -141,7 +141,7 @@ def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
     return [StepResult(Event.DONE, REFUNDED, reference=refunded.reference)]
 
 
-def _call_off(key: str) -> Verdict:
+def _cancel_charge(key: str) -> GatewayResult:
     """Have the charge cancelled; where the gateway can't do that, ask whether it has ended by itself.
 
     That there is nothing, so far, is then no end: it may still come.
@@ -152,22 +152,22 @@ def _call_off(key: str) -> Verdict:
     found = gateway().find(key=key)
     if found.status in ("succeeded", "declined", "cancelled"):
         return found
-    return Verdict(status="unsupported", failure_detail=f"by this gateway, where it is {found.status}")
+    return GatewayResult(status="unsupported", failure_detail=f"by this gateway, where it is {found.status}")
 
 
-def _result(verdict: Verdict) -> StepResult:
-    match verdict.status:
+def _to_step_result(result: GatewayResult) -> StepResult:
+    match result.status:
         case "succeeded":
-            return StepResult(Event.DONE, "charged", reference=verdict.reference)
+            return StepResult(Event.DONE, "charged", reference=result.reference)
         case "declined" | "cancelled":
             return StepResult(
                 Event.REFUSED,
-                verdict.failure_detail or f"The card was {verdict.status}.",
-                code=verdict.failure_code or f"charge_{verdict.status}",
-                reference=verdict.reference,
+                result.failure_detail or f"The card was {result.status}.",
+                code=result.failure_code or f"charge_{result.status}",
+                reference=result.reference,
             )
         case "pending":
-            return StepResult(Event.PENDING, "The gateway is working on it.", reference=verdict.reference)
+            return StepResult(Event.PENDING, "The gateway is working on it.", reference=result.reference)
     return StepResult(
-        Event.FAILED, f"{verdict.status} {verdict.failure_detail}".strip(), reference=verdict.reference
+        Event.FAILED, f"{result.status} {result.failure_detail}".strip(), reference=result.reference
     )

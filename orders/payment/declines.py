@@ -22,7 +22,7 @@ READ = """
 return table.concat(redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', ARGV[1], 'LIMIT', 0, ARGV[2]), ' ')
 """
 MOST_WATCHED = 10_000
-REREAD_SECONDS = 0.25
+REFRESH_SECONDS = 0.25
 
 _mutex = threading.Lock()
 _watched: frozenset[int] = frozenset()
@@ -36,22 +36,22 @@ def count(account_ids: Collection[int]) -> None:
         return
     for account_id in account_ids:
         DECLINES.add(account_id)
-    DECLINES.bring_together()
+    DECLINES.synchronize()
     now = clock.now().timestamp()
     until = {str(id): now + rate.seconds for id in account_ids if DECLINES.is_half_full(id)}
     if until:
         redis_client.attempt(lambda client: _watch(client, until, now), otherwise=None)
 
 
-def needs_reading(account_id: int) -> bool:
-    """Whether `require_few` would ask Redis now: about this account, or which accounts are watched."""
-    return account_id in _watched or (time.monotonic() - _read_at >= REREAD_SECONDS and not _mutex.locked())
+def needs_read(account_id: int) -> bool:
+    """Whether `require_below_limit` would ask Redis now, about this account or about all."""
+    return account_id in _watched or (time.monotonic() - _read_at >= REFRESH_SECONDS and not _mutex.locked())
 
 
-def require_few(account_id: int) -> None:
+def require_below_limit(account_id: int) -> None:
     """Raise `Throttled` if too many payments of the account were declined of late."""
-    if time.monotonic() - _read_at >= REREAD_SECONDS:
-        _reread()
+    if time.monotonic() - _read_at >= REFRESH_SECONDS:
+        _refresh_watched()
     if account_id in _watched:
         DECLINES.read(account_id)
     DECLINES.require_room(account_id)
@@ -76,7 +76,7 @@ def _watch(client: Redis, until: Mapping[str, float], now: float) -> None:
     pipeline.execute()
 
 
-def _reread() -> None:
+def _refresh_watched() -> None:
     """One thread reads; the others go by what is known."""
     global _watched, _read_at
     if not _mutex.acquire(blocking=False):

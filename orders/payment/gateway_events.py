@@ -13,9 +13,9 @@ from payments.models import Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import orphans
 
-ASKED_ABOUT = ("charge.succeeded", "charge.declined", "charge.refunded")
+HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded")
 # A gateway may need a while until it finds what it has just told of; past some 25 minutes it has nothing.
-MOST_LOOKS_FOR_NOTHING = 12
+MAX_ABSENT_LOOKUPS = 12
 # For the saga to be taken up, and then for the gateway to be asked; else the event is handled when it is due
 # again. Nothing here waits for what comes after the payment has settled.
 ACCEPT_SECONDS, SETTLE_SECONDS, PAUSE_SECONDS = 5.0, 2.0, 0.05
@@ -26,10 +26,10 @@ def handle(event_id: int) -> bool:
 
     Safe to call at any time, from anywhere, as often as one likes. Call it outside any transaction.
     """
-    event = webhooks.waiting(event_id)
+    event = webhooks.get_unhandled(event_id)
     if event is None:
         return True
-    is_handled, outcome = _act(event)
+    is_handled, outcome = _handle_event(event)
     if is_handled:
         webhooks.finish(event, outcome)
     else:
@@ -37,9 +37,9 @@ def handle(event_id: int) -> bool:
     return is_handled
 
 
-def _act(event: WebhookEvent) -> tuple[bool, str]:
+def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
     """Whether the event is handled by now, and what came of it."""
-    if event.type not in ASKED_ABOUT:
+    if event.type not in HANDLED_TYPES:
         return True, "nothing is to be done about this type"
     if event.gateway != settings.PAYMENT_GATEWAY:
         # Its own book may be right, but no payment of now is with it: whoever changes gateways reconciles.
@@ -47,16 +47,16 @@ def _act(event: WebhookEvent) -> tuple[bool, str]:
     payment = Payment.objects.filter(charge_key=event.charge_key).first()
     if payment is None:
         return True, "no payment has this key"
-    _wake(payment)
+    _advance_sagas_now(payment)
     _wait_until_settled(payment)
     if payment.status in UNSETTLED:
         return False, f"the payment is {payment.status}"
     if payment.status == Payment.Status.SUCCEEDED:
         return True, "the payment is succeeded"
-    return _settle_late(event, payment)
+    return _refund_late_charge(event, payment)
 
 
-def _wake(payment: Payment) -> None:
+def _advance_sagas_now(payment: Payment) -> None:
     """Have the sagas of the payment and of its refunds ask the gateway now instead of after their pause.
 
     One that is being advanced just now may have asked too early: then the payment is still unsettled
@@ -74,26 +74,28 @@ def _wake(payment: Payment) -> None:
 def _wait_until_settled(payment: Payment) -> None:
     ends_at = time.monotonic() + SETTLE_SECONDS
     payment.refresh_from_db()
-    while payment.status in UNSETTLED and time.monotonic() < ends_at and _is_being_asked(payment):
+    while payment.status in UNSETTLED and time.monotonic() < ends_at and _is_being_advanced(payment):
         time.sleep(PAUSE_SECONDS)
         payment.refresh_from_db()
 
 
-def _is_being_asked(payment: Payment) -> bool:
+def _is_being_advanced(payment: Payment) -> bool:
     return Saga.objects.filter(subject_id=payment.id, kind__in=SAGA_TYPES).exclude(lease_token="").exists()
 
 
-def _settle_late(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
+def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
     """The payment ended with nothing kept: see to it that this is so."""
     found = gateway().find(key=payment.charge_key)
     kept_amount = found.amount - found.refunded_amount
     match found.status:
         case "succeeded" if kept_amount:
-            is_done = orphans.give_back(charge_reference=found.reference, amount=kept_amount, payment=payment)
+            is_done = orphans.refund_charge(
+                charge_reference=found.reference, amount=kept_amount, payment=payment
+            )
             return is_done, f"{kept_amount} came too late: {'refunded' if is_done else 'refund failed'}"
         case "succeeded" | "declined" | "cancelled":
-            orphans.given_back(charge_reference=found.reference, payment=payment)
+            orphans.note_already_refunded(charge_reference=found.reference, payment=payment)
             return True, f"the payment is {payment.status}, and nothing is kept"
-        case "absent" if event.attempts >= MOST_LOOKS_FOR_NOTHING:
+        case "absent" if event.attempts >= MAX_ABSENT_LOOKUPS:
             return True, "the gateway has nothing under this key"
     return False, f"the gateway says {found.status}"

@@ -6,38 +6,38 @@ from uuid import UUID
 from orders import order_states
 from orders.models import Order
 from orders.payment import purchase
-from orders.payment.purchase import Started
+from orders.payment.purchase import StartedPurchase
 from payments import ledger
 from shop import clock
 from shop.errors import NotFound, Rejected, invalid_field
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Keyed, Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 
 
 @dataclass(frozen=True, slots=True)
-class Paying:
+class StartedPayment:
     """A payment that has begun, and the order it is for."""
 
     order: Order
-    started: Started
+    started: StartedPurchase
 
 
-def pay(*, account_id: int, order_id: UUID, token: str, keyed: Keyed) -> Paying | Replay:
+def pay(*, account_id: int, order_id: UUID, token: str, keyed: KeyedCall) -> StartedPayment | Replay:
     """Begin to pay an order that awaits payment; the saga does the rest.
 
     Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound`, `Rejected`
     `order_not_payable` or `insufficient_points`, `Invalid` when a card is missing, `KeyReused`.
     """
 
-    def begin() -> Paying:
+    def begin() -> StartedPayment:
         order = _lock_own(order_id, account_id)
         _check_payable(order, token)
-        started = purchase.new(order, token=token)
-        order_states.move([order.id], to=Order.Status.PAYING)
-        purchase.save([started])
-        return Paying(order, started)
+        started = purchase.new_purchase(order, token=token)
+        order_states.transition([order.id], to=Order.Status.PAYING)
+        purchase.insert_purchases([started])
+        return StartedPayment(order, started)
 
-    return recorded_answers.once(keyed, begin, reference=lambda paying: paying.started.payment.id)
+    return recorded_answers.run_once(keyed, begin, reference=lambda paying: paying.started.payment.id)
 
 
 def _lock_own(order_id: UUID, account_id: int) -> Order:

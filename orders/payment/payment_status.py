@@ -8,44 +8,44 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from shop.concurrency.event_loop import decided
+from shop.concurrency.event_loop import submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, Keyed
+from shop.idempotency.recorded_answers import Answer, KeyedCall
 from shop.redis import completion_notifications
 
-OPEN = 202
+UNSETTLED_STATUS = 202
 """The status of an answer that is not the last word."""
-Read = Callable[[Sequence[UUID]], Mapping[UUID, Answer]]
+ReadAnswers = Callable[[Sequence[UUID]], Mapping[UUID, Answer]]
 """The answers about these orders, or payments, as they stand."""
-Begin = Callable[[], None]
+EnqueueSaga = Callable[[], None]
 """Has a worker advance a payment."""
 IsAttempted = Callable[[], Awaitable[bool]]
 """Whether the payment was attempted, where an answer that isn't settled is enough then."""
 
 
-async def never() -> bool:
+async def never_attempted() -> bool:
     """The default: only a settled answer ends the wait."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _AnswerRequest:
     """A call's look at what it has begun."""
 
-    call: Keyed
+    call: KeyedCall
     subject_id: UUID
-    read: Read
+    read: ReadAnswers
 
 
-async def look(
-    call: Keyed,
+async def wait_for_answer(
+    call: KeyedCall,
     subject_id: UUID,
-    read: Read,
+    read: ReadAnswers,
     *,
     seconds: float,
-    begin: Begin | None = None,
-    is_attempted: IsAttempted = never,
+    begin: EnqueueSaga | None = None,
+    is_attempted: IsAttempted = never_attempted,
 ) -> Answer | None:
     """The answer as it stands, after a wait of at most so many seconds; once settled it is fixed for good.
 
@@ -57,8 +57,8 @@ async def look(
     async def is_over() -> bool:
         # Asked first: the answer then shows at least that attempt.
         is_enough = await is_attempted()
-        answers.append(await decided(_batcher, _Look(call, subject_id, read)))
-        return is_enough or answers[-1].status != OPEN
+        answers.append(await submit_to_batcher(_batcher, _AnswerRequest(call, subject_id, read)))
+        return is_enough or answers[-1].status != UNSETTLED_STATUS
 
     if seconds:
         await completion_notifications.wait(
@@ -71,18 +71,23 @@ async def look(
     return answers[-1] if answers else None
 
 
-def _answers(looks: Sequence[_Look]) -> list[Answer]:
-    """What each is told, with the settled ones fixed: the same few statements for any number."""
-    told: dict[UUID, Answer] = {}
-    for read in dict.fromkeys(one.read for one in looks):
-        told |= read([one.subject_id for one in looks if one.read is read])
-    settled = [(one.call, told[one.subject_id]) for one in looks if told[one.subject_id].status != OPEN]
+def _read_answers(requests: Sequence[_AnswerRequest]) -> list[Answer]:
+    """The answer of each, with the settled ones fixed: the same few statements for any number."""
+    answers: dict[UUID, Answer] = {}
+    for read in dict.fromkeys(one.read for one in requests):
+        answers |= read([one.subject_id for one in requests if one.read is read])
+    settled = [
+        (one.call, answers[one.subject_id])
+        for one in requests
+        if answers[one.subject_id].status != UNSETTLED_STATUS
+    ]
     fixed = {
-        call.name: answer for (call, _), answer in zip(settled, recorded_answers.settle(settled), strict=True)
+        call.name: answer
+        for (call, _), answer in zip(settled, recorded_answers.record_settled_answers(settled), strict=True)
     }
-    return [fixed.get(one.call.name, told[one.subject_id]) for one in looks]
+    return [fixed.get(one.call.name, answers[one.subject_id]) for one in requests]
 
 
 # Requests are woken together, by the batch that settles what they wait for.
 LINGER_SECONDS = 0.002
-_batcher: Batcher[_Look, Answer] = Batcher(_answers, linger_seconds=LINGER_SECONDS)
+_batcher: Batcher[_AnswerRequest, Answer] = Batcher(_read_answers, linger_seconds=LINGER_SECONDS)

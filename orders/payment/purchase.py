@@ -37,14 +37,14 @@ from orders.saga.definitions import (
     SagaType,
     StepResult,
 )
-from orders.saga.log import Line as LogLine
+from orders.saga.log import SagaLogLine as LogLine
 from payments import ledger, payment_states
 from payments.models import Payment
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import Rejected
 from shop.events import outbox
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 from shop.redis import completion_notifications
 
 NAME = "purchase"
@@ -55,7 +55,7 @@ MAX_TRANSMITTING = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedPurchase:
     """A payment and its saga with the first lines of its log."""
 
     payment: Payment
@@ -63,12 +63,12 @@ class Started:
     log: list[LogLine]
 
 
-def new(order: Order | NewOrder, *, token: str, by: Who | None = None) -> Started:
+def new_purchase(order: Order | NewOrder, *, token: str, by: ActorContext | None = None) -> StartedPurchase:
     """The unsaved payment of an order, with its saga: for the transaction that starts it, and `save`.
 
     The order already holds its stock and coupon; what doesn't apply to it is skipped from the start.
     """
-    payment = payment_states.new(order=order, token=token, at=clock.now())
+    payment = payment_states.new_payment(order=order, token=token, at=clock.now())
     needless = {
         "hold_coupon": not order.coupon_code,
         "debit_balance": not order.points_amount,
@@ -83,22 +83,22 @@ def new(order: Order | NewOrder, *, token: str, by: Who | None = None) -> Starte
         done=["reserve_inventory"] if needless["hold_coupon"] else ["reserve_inventory", "hold_coupon"],
         skipped=[step for step, is_needless in needless.items() if is_needless],
     )
-    return Started(payment, saga, lines)
+    return StartedPurchase(payment, saga, lines)
 
 
-def save(started: Sequence[Started]) -> None:
+def insert_purchases(started: Sequence[StartedPurchase]) -> None:
     """Write them, three statements for any number."""
     if started:
-        payment_states.write([one.payment for one in started])
+        payment_states.insert_payments([one.payment for one in started])
         log.insert_sagas([(one.saga, one.log) for one in started])
 
 
-def lines_of(order_id: UUID) -> list[Line]:
+def reserved_lines(order_id: UUID) -> list[Line]:
     """What the order holds of the stock."""
-    return _lines([order_id])[order_id]
+    return _read_lines([order_id])[order_id]
 
 
-def _lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
+def _read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     """What each of these orders holds of the stock."""
     lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
     reader = bulk_sql.reader(OrderLine, ("order_id", "product_id", "quantity"))
@@ -129,23 +129,25 @@ def _orders(sagas: Sequence[SagaRow]) -> list[LockedOrder]:
     return [saga.parent for saga in sagas]
 
 
-def _done_when_placed(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+def _refuse_to_repeat(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     raise RuntimeError("An order takes its stock and coupon when it is placed.")
 
 
 def _release_stock(sagas: Sequence[SagaRow]) -> list[str]:
-    reservations.release(list(chain.from_iterable(_lines([order.id for order in _orders(sagas)]).values())))
+    reservations.release(
+        list(chain.from_iterable(_read_lines([order.id for order in _orders(sagas)]).values()))
+    )
     return ["released"] * len(sagas)
 
 
 def _release_coupons(sagas: Sequence[SagaRow]) -> list[str]:
-    redemption.give_back([order.id for order in _orders(sagas)])
+    redemption.release([order.id for order in _orders(sagas)])
     return ["given back"] * len(sagas)
 
 
 def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     orders = _orders(sagas)
-    held = ledger.hold_points_of(orders, is_locked=True)
+    held = ledger.hold_points(orders, is_locked=True)
     return [
         one if isinstance(one, Rejected) else f"{order.points_amount} points held"
         for order, one in zip(orders, held, strict=True)
@@ -154,26 +156,26 @@ def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 def _credit_points(sagas: Sequence[SagaRow]) -> list[str]:
     orders = _orders(sagas)
-    ledger.release_points_of(orders, is_locked=True)
+    ledger.release_points(orders, is_locked=True)
     return [f"{order.points_amount} points given back" for order in orders]
 
 
 def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     orders, now = _orders(sagas), clock.now()
     order_ids = [order.id for order in orders]
-    if order_states.move(order_ids, to=Order.Status.PAID, paid_at=now) != len(orders):
+    if order_states.transition(order_ids, to=Order.Status.PAID, paid_at=now) != len(orders):
         states = {order.status for order in orders}
         raise RuntimeError(f"Orders that are {', '.join(states)} can't become paid.")
     ledger.settle_sales(orders, is_locked=True)
     charging.mark_paid(sagas, at=now)
-    lines = _lines(order_ids)
+    lines = _read_lines(order_ids)
     with_coupon = [order.id for order in orders if order.coupon_code]
     coupon_ids = redemption.held_ids(with_coupon)
     # Buyers of the same products wait from here to the commit, so whatever can be done before is done.
     reservations.sell(lines)
     redemption.redeem(with_coupon, ids=coupon_ids)
     for order in orders:
-        order_events.note(order, status=Order.Status.PAID, at=now)
+        order_events.note_status(order, status=Order.Status.PAID, at=now)
     return ["paid"] * len(sagas)
 
 
@@ -197,12 +199,14 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     now = clock.now()
     for saga, order in zip(sagas, _orders(sagas), strict=True):
         failure = {"failure_code": saga.failure_code, "failure_detail": saga.failure_detail}
-        if order_states.move([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
-            order_events.note(order, status=Order.Status.PAYMENT_FAILED, at=now, detail=saga.failure_detail)
+        if order_states.transition([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
+            order_events.note_status(
+                order, status=Order.Status.PAYMENT_FAILED, at=now, detail=saga.failure_detail
+            )
     charging.mark_ended(sagas)
 
 
-def _follow_failure(sagas: Sequence[SagaRow]) -> None:
+def _after_compensation(sagas: Sequence[SagaRow]) -> None:
     """Count declined payments before the result is returned: the next attempt is checked against them."""
     charging.count_declines(sagas)
     _notify_settled(sagas)
@@ -210,14 +214,16 @@ def _follow_failure(sagas: Sequence[SagaRow]) -> None:
 
 def _notify_settled(sagas: Sequence[SagaRow]) -> None:
     """Wake the requests that wait for these orders or their payments."""
-    completion_notifications.announce(*map(str, _order_ids(sagas)), *(str(saga.subject_id) for saga in sagas))
+    completion_notifications.notify_completed(
+        *map(str, _order_ids(sagas)), *(str(saga.subject_id) for saga in sagas)
+    )
 
 
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(
-        LocalStep("reserve_inventory", do=_done_when_placed, undo=_release_stock),
-        LocalStep("hold_coupon", do=_done_when_placed, undo=_release_coupons),
+        LocalStep("reserve_inventory", do=_refuse_to_repeat, undo=_release_stock),
+        LocalStep("hold_coupon", do=_refuse_to_repeat, undo=_release_coupons),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
         LocalStep("settle", do=_settle, after_commit=_notify_settled),
@@ -231,6 +237,6 @@ SAGA_TYPES[NAME] = SagaType(
     ),
     lock=_lock,
     compensated=_mark_failed,
-    after_compensated=_follow_failure,
+    after_compensated=_after_compensation,
     stuck=charging.mark_stuck,
 )

@@ -67,16 +67,16 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
 
 
 def _refund_card(refund: Refund, charge_reference: str) -> list[StepResult]:
-    verdict = gateway().refund(
+    result = gateway().refund(
         key=refund_key(refund.id), charge_reference=charge_reference, amount=refund.card_amount
     )
-    match verdict.status:
+    match result.status:
         case "succeeded":
-            return [StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=verdict.reference)]
+            return [StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)]
         case "pending":
-            return [StepResult(Event.PENDING, "The gateway is working on it.", reference=verdict.reference)]
-    failure = f"{verdict.status} {verdict.failure_code} {verdict.failure_detail}"
-    return [StepResult(Event.FAILED, " ".join(failure.split()), reference=verdict.reference)]
+            return [StepResult(Event.PENDING, "The gateway is working on it.", reference=result.reference)]
+    failure = f"{result.status} {result.failure_code} {result.failure_detail}"
+    return [StepResult(Event.FAILED, " ".join(failure.split()), reference=result.reference)]
 
 
 def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
@@ -90,11 +90,11 @@ def _settle_one(saga: SagaRow) -> str:
     order = refund.order
     lines = list(RefundLine.objects.filter(refund=refund).select_related("line").order_by("id"))
     Refund.objects.filter(id=refund.id).update(status=Refund.Status.SUCCEEDED, settled_at=now)
-    status = _move_on(refund)
+    status = _update_order(refund)
     if refund.restock:
-        reservations.put_back({order.id: [_returned(one) for one in lines]}, refund.reason)
+        reservations.restock({order.id: [_to_stock_line(one) for one in lines]}, refund.reason)
     if status == Order.Status.REFUNDED:
-        redemption.give_back_redeemed(order.id, now=now)
+        redemption.reinstate(order.id, now=now)
     ledger.refund(
         refund_id=refund.id,
         order_id=order.id,
@@ -107,7 +107,7 @@ def _settle_one(saga: SagaRow) -> str:
     return f"{refund.amount} given back"
 
 
-def _move_on(refund: Refund) -> str:
+def _update_order(refund: Refund) -> str:
     """Count what is given back; the order is `refunding` on while another refund is under way."""
     orders = Order.objects.filter(id=refund.order_id)
     orders.update(refunded_amount=F("refunded_amount") + refund.amount)
@@ -115,12 +115,12 @@ def _move_on(refund: Refund) -> str:
         return Order.Status.REFUNDING
     left = OrderLine.objects.filter(order_id=refund.order_id, refunded_quantity__lt=F("quantity"))
     status = Order.Status.PAID if left.exists() else Order.Status.REFUNDED
-    if not order_states.move([refund.order_id], to=status):
+    if not order_states.transition([refund.order_id], to=status):
         raise RuntimeError(f"An order that is {refund.order.status} can't become {status}.")
     return status
 
 
-def _returned(one: RefundLine) -> Line:
+def _to_stock_line(one: RefundLine) -> Line:
     return Line(product_id=one.line.product_id, quantity=one.quantity)
 
 

@@ -20,13 +20,13 @@ from payments import payment_states
 from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Keyed, Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 
 REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedRefund:
     """A refund that is promised, with its lines, and the saga that keeps the promise."""
 
     refund: Refund
@@ -34,9 +34,9 @@ class Begun:
     saga_id: UUID
 
 
-def begin(
-    *, order_id: UUID, wanted: Sequence[Line] | None, reason: str, restock: bool, keyed: Keyed
-) -> Begun | Replay:
+def start_refund(
+    *, order_id: UUID, wanted: Sequence[Line] | None, reason: str, restock: bool, keyed: KeyedCall
+) -> StartedRefund | Replay:
     """Promise to give back these lines of a paid order, or (None) all that is left of it.
 
     Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods go back on
@@ -44,17 +44,17 @@ def begin(
     `refund_exceeds_order` with `items`, one for each product of which more is wanted than is left.
     """
 
-    def promise() -> Begun:
+    def promise() -> StartedRefund:
         order = _lock(order_id)
         lines = list(OrderLine.objects.filter(order_id=order_id).order_by("id"))
-        counts = _counts(order, lines, wanted)
-        refund, refund_lines = _priced(order, counts, reason=reason, restock=restock)
-        return _write(order, refund, refund_lines)
+        counts = _quantities_to_refund(order, lines, wanted)
+        refund, refund_lines = _build_refund(order, counts, reason=reason, restock=restock)
+        return _write_refund(order, refund, refund_lines)
 
-    return recorded_answers.once(keyed, promise, reference=lambda begun: begun.refund.id)
+    return recorded_answers.run_once(keyed, promise, reference=lambda begun: begun.refund.id)
 
 
-def unsettled(references: Collection[UUID], at: datetime) -> set[UUID]:
+def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID]:
     """Which of these are refunds that had not settled at that instant."""
     refunds = Refund.objects.filter(id__in=references).exclude(settled_at__lte=at)
     return set(refunds.values_list("id", flat=True))
@@ -67,13 +67,13 @@ def _lock(order_id: UUID) -> Order:
     return Order.objects.select_for_update().get(id=order_id)
 
 
-def _counts(
+def _quantities_to_refund(
     order: Order, lines: Sequence[OrderLine], wanted: Sequence[Line] | None
 ) -> list[tuple[OrderLine, int]]:
     """The order's lines that are refunded, and how many of each."""
     left = {line.product_id: line.quantity - line.refunded_quantity for line in lines}
     if order.status not in REFUNDABLE or not any(left.values()):
-        raise Rejected(_why_nothing(order), code="nothing_to_refund")
+        raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
     asked = left if wanted is None else {line.product_id: line.quantity for line in wanted}
     over = [
         {"product": product_id, "requested": count, "refundable": left.get(product_id, 0)}
@@ -87,24 +87,24 @@ def _counts(
     return [(line, asked[line.product_id]) for line in lines if asked.get(line.product_id)]
 
 
-def _why_nothing(order: Order) -> str:
+def _nothing_to_refund_reason(order: Order) -> str:
     if order.status in order_states.PAID:
         return "All of the order is refunded already, or about to be."
     status = Order.Status.EXPIRED if cancellation.is_lapsed(order) else order.status
     return f"The order is not paid: it is {status}."
 
 
-def _priced(
+def _build_refund(
     order: Order, counts: Sequence[tuple[OrderLine, int]], *, reason: str, restock: bool
 ) -> tuple[Refund, list[RefundLine]]:
     """The refund and its lines with every amount, unsaved."""
-    worths = [_worth(line, count) for line, count in counts]
-    amount = sum(worths)
-    points_amount = pricing.points_part(
+    amounts = [_refundable_amount(line, count) for line, count in counts]
+    amount = sum(amounts)
+    points_amount = pricing.refund_points_amount(
         amount,
         points_amount=order.points_amount,
         total_amount=order.total_amount,
-        card_left_amount=payment_states.card_left_amount(order.id),
+        refundable_card_amount=payment_states.refundable_card_amount(order.id),
     )
     refund = Refund(
         order=order,
@@ -116,15 +116,15 @@ def _priced(
         created_at=clock.now(),
     )
     return refund, [
-        RefundLine(refund=refund, line=line, quantity=count, amount=worth)
-        for (line, count), worth in zip(counts, worths, strict=True)
+        RefundLine(refund=refund, line=line, quantity=count, amount=line_amount)
+        for (line, count), line_amount in zip(counts, amounts, strict=True)
     ]
 
 
-def _worth(line: OrderLine, count: int) -> int:
+def _refundable_amount(line: OrderLine, count: int) -> int:
     """What `count` more units of the line give back, after those that are refunded already."""
     before, after = (
-        pricing.worth(
+        pricing.discounted_amount(
             units,
             quantity=line.quantity,
             unit_price=line.unit_price,
@@ -135,10 +135,10 @@ def _worth(line: OrderLine, count: int) -> int:
     return after - before
 
 
-def _write(order: Order, refund: Refund, lines: list[RefundLine]) -> Begun:
+def _write_refund(order: Order, refund: Refund, lines: list[RefundLine]) -> StartedRefund:
     """With the order locked: the promise, what it takes, and the saga that keeps it."""
     if order.status == Order.Status.PAID:
-        order_states.move([order.id], to=Order.Status.REFUNDING)
+        order_states.transition([order.id], to=Order.Status.REFUNDING)
     for one in lines:
         one.line.refunded_quantity += one.quantity
     OrderLine.objects.bulk_update([one.line for one in lines], ["refunded_quantity"])
@@ -154,4 +154,4 @@ def _write(order: Order, refund: Refund, lines: list[RefundLine]) -> Begun:
     )
     order_events.note_refund_requested(order, refund, lines)
     log.insert_sagas([(saga, started)])
-    return Begun(refund, lines, saga.id)
+    return StartedRefund(refund, lines, saga.id)

@@ -15,7 +15,7 @@ from payments.models import Payment
 from shop import clock
 from shop.errors import Rejected
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Keyed, Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.redis import completion_notifications
 
 NAME = "top_up"
@@ -29,7 +29,7 @@ class StartedTopUp:
     saga_id: UUID
 
 
-def start(*, account_id: int, amount: int, token: str, keyed: Keyed) -> StartedTopUp | Replay:
+def start(*, account_id: int, amount: int, token: str, keyed: KeyedCall) -> StartedTopUp | Replay:
     """Start to buy points by card; the saga charges the card and credits the wallet.
 
     Durable when it returns; repeating the key gives a `Replay`. Raises `KeyReused`.
@@ -45,8 +45,8 @@ def start(*, account_id: int, amount: int, token: str, keyed: Keyed) -> StartedT
         log.insert_sagas([(saga, lines)])
         return StartedTopUp(payment, saga.id)
 
-    ledger.wallet_id(account_id)
-    return recorded_answers.once(keyed, begin, reference=lambda started: started.payment.id)
+    ledger.open_wallet(account_id)
+    return recorded_answers.run_once(keyed, begin, reference=lambda started: started.payment.id)
 
 
 def is_attempted(payment_id: UUID) -> bool:
@@ -68,7 +68,7 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return [f"{payment.card_amount} points credited" for payment in payments]
 
 
-def _follow_failure(sagas: Sequence[SagaRow]) -> None:
+def _after_compensation(sagas: Sequence[SagaRow]) -> None:
     """Count declined payments before the result is returned: the next attempt is checked against them."""
     charging.count_declines(sagas)
     _notify(sagas)
@@ -76,7 +76,7 @@ def _follow_failure(sagas: Sequence[SagaRow]) -> None:
 
 def _notify(sagas: Sequence[SagaRow]) -> None:
     """Wake the requests that wait for these payments, be it for a first attempt."""
-    completion_notifications.announce(*(str(saga.subject_id) for saga in sagas))
+    completion_notifications.notify_completed(*(str(saga.subject_id) for saga in sagas))
 
 
 SAGA_TYPES[NAME] = SagaType(
@@ -84,7 +84,7 @@ SAGA_TYPES[NAME] = SagaType(
     steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=_notify)),
     lock=_lock,
     compensated=charging.mark_ended,
-    after_compensated=_follow_failure,
+    after_compensated=_after_compensation,
     after_attempt=_notify,
     stuck=charging.mark_stuck,
 )

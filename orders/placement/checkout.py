@@ -6,7 +6,7 @@
 
 from django.conf import settings
 
-from orders.placement.decisions import Placed, Wish
+from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.placement.strategies import Strategy, group_commit, optimistic, pessimistic, redis_gate
 from shop.concurrency.group_commit import Batcher
 from shop.idempotency.recorded_answers import Replay
@@ -19,7 +19,7 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def place(wish: Wish) -> Placed | Replay:
+def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Place an order: its stock is reserved, its coupon held, its answer recorded under its key.
 
     Durable when it returns; repeating the key gives a `Replay`. The call's claim, if it has one, is taken.
@@ -27,9 +27,9 @@ def place(wish: Wish) -> Placed | Replay:
     `insufficient_stock`, `coupon_not_usable`, `insufficient_points` or `conflict`, `Invalid` when the points
     exceed the total or a card is missing, `KeyReused`, `Overloaded`, `Unavailable`.
     """
-    return STRATEGIES[settings.INVENTORY_STRATEGY](wish)
+    return STRATEGIES[settings.INVENTORY_STRATEGY](order_request)
 
 
-def batcher() -> Batcher[Wish, Placed | Replay] | None:
+def batcher() -> Batcher[OrderRequest, PlacedOrder | Replay] | None:
     """The batcher that a request may enter without a thread of its own; None where `place` does more."""
     return group_commit.BATCHER if settings.INVENTORY_STRATEGY == "group_commit" else None

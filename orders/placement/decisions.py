@@ -21,7 +21,7 @@ from orders import order_rows, pricing
 from orders.models import Order
 from orders.order_rows import NewLine, NewOrder
 from orders.payment import purchase
-from orders.payment.purchase import Started
+from orders.payment.purchase import StartedPurchase
 from orders.placement import limits
 from orders.placement.limits import Holdings
 from payments import ledger
@@ -31,13 +31,13 @@ from shop.db import transactions
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, invalid_field
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 from shop.idempotency import claims, recorded_answers
-from shop.idempotency.recorded_answers import Answer, Effect, Keyed, Replay
+from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class OrderRequest:
     """What somebody wants to buy. `token` is the card to charge; None means to pay later."""
 
     account_id: int
@@ -45,12 +45,12 @@ class Wish:
     coupon_code: str
     points_amount: int
     token: str | None
-    keyed: Keyed
-    by: Who
+    keyed: KeyedCall
+    by: ActorContext
 
 
 @dataclass(slots=True)
-class Placed:
+class PlacedOrder:
     """A new order with its lines; `started` when it is being paid at once.
 
     `answer` is what is recorded for it, once that is decided.
@@ -58,124 +58,130 @@ class Placed:
 
     order: NewOrder
     lines: list[NewLine]
-    started: Started | None = None
+    started: StartedPurchase | None = None
     answer: Answer | None = None
 
 
 AWAITING_PAYMENT, PAYING = Order.Status.AWAITING_PAYMENT.value, Order.Status.PAYING.value
-Outcome = Placed | Replay | FirstcomeError
+PlacementResult = PlacedOrder | Replay | FirstcomeError
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadLocks:
     """What is locked when it is read. Of the rest the writes find out whether somebody has changed it."""
 
     stock: bool
     coupons: bool
 
 
-LOCKED, UNLOCKED = Reading(stock=True, coupons=True), Reading(stock=False, coupons=False)
+LOCKED, UNLOCKED = ReadLocks(stock=True, coupons=True), ReadLocks(stock=False, coupons=False)
 # Many want the same stock, and hardly ever two the same coupon.
-STOCK_LOCKED = Reading(stock=True, coupons=False)
+STOCK_LOCKED = ReadLocks(stock=True, coupons=False)
 
 
-def together(wishes: Sequence[Wish]) -> list[Outcome]:
+def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
     """Decide a batch in a transaction of its own, but for those whose twins are in flight elsewhere."""
-    refusals = claims.refusals([wish.keyed.claim for wish in wishes])
-    firsts = [wish for wish, refusal in zip(wishes, refusals, strict=True) if not refusal]
-    outcomes = iter(_decided(firsts) if firsts else [])
+    refusals = claims.acquire_or_refuse([order_request.keyed.claim for order_request in order_requests])
+    firsts = [
+        order_request for order_request, refusal in zip(order_requests, refusals, strict=True) if not refusal
+    ]
+    outcomes = iter(_decide_in_transaction(firsts) if firsts else [])
     return [refusal or next(outcomes) for refusal in refusals]
 
 
-def locked_rows(wish: Wish) -> Iterator[Row]:
+def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
     """The rows that the order's transaction locks, which others may keep locked."""
-    for line in wish.lines:
+    for line in order_request.lines:
         yield reservations.locked_row(line.product_id)
-    if wish.coupon_code:
-        yield redemption.locked_row(wish.coupon_code)
-    yield accounts.referenced_row(wish.account_id)
+    if order_request.coupon_code:
+        yield redemption.locked_row(order_request.coupon_code)
+    yield accounts.referenced_row(order_request.account_id)
 
 
-def _decided(wishes: Sequence[Wish]) -> list[Outcome]:
+def _decide_in_transaction(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
     try:
-        return transactions.run_batch(lambda: decide(wishes, reading=STOCK_LOCKED))
+        return transactions.run_batch(lambda: decide(order_requests, locks=STOCK_LOCKED))
     except transactions.ChangedMeanwhile:
         # Somebody elsewhere took one of the coupons.
-        return transactions.run_batch(lambda: decide(wishes, reading=LOCKED))
+        return transactions.run_batch(lambda: decide(order_requests, locks=LOCKED))
 
 
-def alone(wish: Wish, *, reading: Reading) -> Placed | Replay:
+def place_one(order_request: OrderRequest, *, locks: ReadLocks) -> PlacedOrder | Replay:
     """Decide one order in a transaction of its own; raises its refusal, and what `decide` raises."""
     try:
-        [outcome] = transactions.run(lambda: decide([wish], reading=reading), transactions.KEYED)
+        [outcome] = transactions.run(lambda: decide([order_request], locks=locks), transactions.KEYED)
     except IntegrityError:
         # A call with the same key slipped in between the look and the insert: look again.
-        [outcome] = transactions.run(lambda: decide([wish], reading=reading), transactions.KEYED)
+        [outcome] = transactions.run(lambda: decide([order_request], locks=locks), transactions.KEYED)
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
 
 
-def decide(wishes: Sequence[Wish], *, reading: Reading = LOCKED) -> list[Outcome]:
+def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED) -> list[PlacementResult]:
     """Decide a batch in order of arrival, then write all of it: the same few statements for any number.
 
     Raises `transactions.ChangedMeanwhile` when something that was read without a lock was changed since.
     """
-    product_ids = {line.product_id for wish in wishes for line in wish.lines}
-    stock = reservations.lock(product_ids) if reading.stock else reservations.look(product_ids)
-    codes = {wish.coupon_code for wish in wishes if wish.coupon_code}
-    coupons = redemption.usable(codes) if reading.coupons else redemption.look(codes)
+    product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
+    stock = reservations.lock(product_ids) if locks.stock else reservations.read(product_ids)
+    codes = {order_request.coupon_code for order_request in order_requests if order_request.coupon_code}
+    coupons = redemption.lock_by_code(codes) if locks.coupons else redemption.read_by_code(codes)
     # After the stock, whose lock or version makes it exact. Before the keys: what a twin that was faster
     # holds must not refuse its repeat.
-    holdings = limits.read_holdings([(wish.account_id, wish.lines) for wish in wishes], stock)
-    seen = recorded_answers.seen([wish.keyed for wish in wishes])
-    spenders = {wish.account_id for wish in wishes if wish.points_amount}
+    holdings = limits.read_holdings(
+        [(order_request.account_id, order_request.lines) for order_request in order_requests], stock
+    )
+    seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
+    spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
     balances = ledger.balances(spenders) if spenders else {}
     now = clock.now()
     effects: dict[tuple[int, str], Effect] = {}
-    outcomes: list[Outcome] = []
-    for wish in wishes:
-        name = wish.keyed.name
+    outcomes: list[PlacementResult] = []
+    for order_request in order_requests:
+        name = order_request.keyed.name
         if name in seen:
-            outcomes.append(recorded_answers.told(seen[name], wish.keyed))
+            outcomes.append(recorded_answers.replay_or_reused(seen[name], order_request.keyed))
         elif name in effects:
-            outcomes.append(effects[name].told(wish.keyed))
+            outcomes.append(effects[name].told(order_request.keyed))
         else:
-            outcome = _decide_one(wish, stock, holdings, coupons, balances, now)
+            outcome = _decide_one(order_request, stock, holdings, coupons, balances, now)
             outcomes.append(outcome)
-            if isinstance(outcome, Placed):
-                effects[name] = Effect(wish.keyed, outcome, reference=outcome.order.id)
+            if isinstance(outcome, PlacedOrder):
+                effects[name] = Effect(order_request.keyed, outcome, reference=outcome.order.id)
                 outcome.answer = effects[name].answer
-    _write(list(effects.values()), stock, coupons, is_locked=reading.stock)
+    _write_orders(list(effects.values()), stock, coupons, is_locked=locks.stock)
     return outcomes
 
 
 def _decide_one(
-    wish: Wish,
+    order_request: OrderRequest,
     stock: dict[int, Stock],
     holdings: Holdings,
     coupons: dict[str, Coupon],
     balances: dict[int, int],
     now: datetime,
-) -> Placed | FirstcomeError:
+) -> PlacedOrder | FirstcomeError:
     try:
-        reservations.check(stock, wish.lines)
-        limits.check(holdings[wish.account_id], wish.lines, stock)
-        placed = _priced(wish, stock, coupons, now)
-        _check_means(wish, placed.order, balances)
+        reservations.check(stock, order_request.lines)
+        limits.check(holdings[order_request.account_id], order_request.lines, stock)
+        placed = _build_order(order_request, stock, coupons, now)
+        _check_funds(order_request, placed.order, balances)
     except FirstcomeError as error:
         return error
-    reservations.take_checked(stock, wish.lines)
-    limits.add(holdings[wish.account_id], wish.lines)
-    if wish.coupon_code:
-        redemption.take(coupons[wish.coupon_code], order_id=placed.order.id, by=wish.by)
-    _note(placed.order, wish, stock)
+    reservations.reserve_checked(stock, order_request.lines)
+    limits.add(holdings[order_request.account_id], order_request.lines)
+    if order_request.coupon_code:
+        redemption.mark_held(
+            coupons[order_request.coupon_code], order_id=placed.order.id, by=order_request.by
+        )
+    _note_placed(placed.order, order_request, stock)
     return placed
 
 
-def _note(order: NewOrder, wish: Wish, stock: dict[int, Stock]) -> None:
+def _note_placed(order: NewOrder, order_request: OrderRequest, stock: dict[int, Stock]) -> None:
     reserved = []
-    for line in wish.lines:
+    for line in order_request.lines:
         product = stock[line.product_id]
         after = product.reserved + product.newly_reserved
         reserved.append({"product": product.id, "before": after - line.quantity, "after": after})
@@ -185,33 +191,38 @@ def _note(order: NewOrder, wish: Wish, stock: dict[int, Stock]) -> None:
         order_id=order.id,
         after={"status": order.status, "total_amount": order.total_amount, "reserved": reserved},
         at=order.placed_at,
-        by=wish.by,
+        by=order_request.by,
     )
 
 
-def _priced(wish: Wish, stock: dict[int, Stock], coupons: dict[str, Coupon], now: datetime) -> Placed:
+def _build_order(
+    order_request: OrderRequest, stock: dict[int, Stock], coupons: dict[str, Coupon], now: datetime
+) -> PlacedOrder:
     """The order and its lines with every amount, unsaved."""
-    line_amounts = [stock[line.product_id].price * line.quantity for line in wish.lines]
+    line_amounts = [stock[line.product_id].price * line.quantity for line in order_request.lines]
     items_amount, discount_amount = sum(line_amounts), 0
-    if wish.coupon_code:
+    if order_request.coupon_code:
         discount_amount = redemption.discount_amount(
-            coupons.get(wish.coupon_code), account_id=wish.account_id, items_amount=items_amount, now=now
+            coupons.get(order_request.coupon_code),
+            account_id=order_request.account_id,
+            items_amount=items_amount,
+            now=now,
         )
     total_amount = items_amount - discount_amount
-    if wish.points_amount > total_amount:
+    if order_request.points_amount > total_amount:
         raise invalid_field("points_amount", "over_total", f"The order comes to {total_amount} only.")
     order = NewOrder(
         id=uuid7(),
-        account_id=wish.account_id,
-        status=AWAITING_PAYMENT if wish.token is None else PAYING,
+        account_id=order_request.account_id,
+        status=AWAITING_PAYMENT if order_request.token is None else PAYING,
         items_amount=items_amount,
         discount_amount=discount_amount,
-        points_amount=wish.points_amount,
-        card_amount=total_amount - wish.points_amount,
+        points_amount=order_request.points_amount,
+        card_amount=total_amount - order_request.points_amount,
         total_amount=total_amount,
         currency=settings.CURRENCY,
-        coupon_code=wish.coupon_code,
-        units=sum([line.quantity for line in wish.lines]),
+        coupon_code=order_request.coupon_code,
+        units=sum([line.quantity for line in order_request.lines]),
         placed_at=now,
         expires_at=now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
     )
@@ -228,30 +239,35 @@ def _priced(wish: Wish, stock: dict[int, Stock], coupons: dict[str, Coupon], now
             limit_per_account=stock[line.product_id].limit_per_account,
         )
         for line, line_amount, share in zip(
-            wish.lines, line_amounts, pricing.shares(discount_amount, line_amounts), strict=True
+            order_request.lines,
+            line_amounts,
+            pricing.split_discount(discount_amount, line_amounts),
+            strict=True,
         )
     ]
-    if wish.token is None:
-        return Placed(order, lines)
-    return Placed(order, lines, purchase.new(order, token=wish.token, by=wish.by))
+    if order_request.token is None:
+        return PlacedOrder(order, lines)
+    return PlacedOrder(
+        order, lines, purchase.new_purchase(order, token=order_request.token, by=order_request.by)
+    )
 
 
-def _check_means(wish: Wish, order: NewOrder, balances: dict[int, int]) -> None:
+def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[int, int]) -> None:
     """Whether the order can be paid as wished, as far as one can tell before it is."""
-    if wish.points_amount > balances.get(wish.account_id, 0):
+    if order_request.points_amount > balances.get(order_request.account_id, 0):
         raise Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points")
-    if wish.token == "" and order.card_amount:
+    if order_request.token == "" and order.card_amount:
         raise invalid_field("payment.token", "required", "A card is needed for what points don't cover.")
 
 
-def _write(
+def _write_orders(
     effects: Sequence[Effect], stock: dict[int, Stock], coupons: dict[str, Coupon], *, is_locked: bool
 ) -> None:
-    placed: list[Placed] = [effect.outcome for effect in effects]
+    placed: list[PlacedOrder] = [effect.outcome for effect in effects]
     if not placed:
         return
     reservations.save(stock, is_locked=is_locked)
-    order_rows.write([one.order for one in placed], [line for one in placed for line in one.lines])
+    order_rows.insert_orders([one.order for one in placed], [line for one in placed for line in one.lines])
     redemption.hold({coupons[one.order.coupon_code]: one.order.id for one in placed if one.order.coupon_code})
-    purchase.save([one.started for one in placed if one.started])
+    purchase.insert_purchases([one.started for one in placed if one.started])
     recorded_answers.record(effects)

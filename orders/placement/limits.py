@@ -19,7 +19,7 @@ from orders.order_states import OPEN, PAID
 from shop.db import bulk_sql
 from shop.errors import Rejected
 
-Purchase = tuple[int, Sequence[Line]]
+RequestedLines = tuple[int, Sequence[Line]]
 """An account's id, and the lines that it wants."""
 # One row an account, from an index alone. An early release leaves the units null: it may be any number.
 UNPAID = """
@@ -38,7 +38,7 @@ GROUP BY placed.account_id, line.product_id
 
 
 @dataclass(slots=True)
-class Held:
+class AccountHoldings:
     """What an account holds: its unpaid orders, and units by product.
 
     `limited_units` are those of products with a limit, in open and paid orders, less what is refunded.
@@ -49,11 +49,11 @@ class Held:
     limited_units: dict[int, int] = field(default_factory=dict)
 
 
-Holdings = dict[int, Held]
+Holdings = dict[int, AccountHoldings]
 """What each account of a batch holds."""
 
 
-def read_holdings(purchases: Iterable[Purchase], stock: Mapping[int, Stock]) -> Holdings:
+def read_holdings(purchases: Iterable[RequestedLines], stock: Mapping[int, Stock]) -> Holdings:
     """What these accounts hold of what they want: one statement, and one more for products with a limit.
 
     Call it after `stock` was read, locked or not: what is read before it may be out of date, and nothing
@@ -65,21 +65,21 @@ def read_holdings(purchases: Iterable[Purchase], stock: Mapping[int, Stock]) -> 
     for account_id, lines in purchases:
         units[account_id] = units.get(account_id, 0) + sum([line.quantity for line in lines])
         product_ids.update([line.product_id for line in lines])
-    holdings = {account_id: Held() for account_id in units}
+    holdings = {account_id: AccountHoldings() for account_id in units}
     most = settings.OPEN_UNITS_PER_ACCOUNT
-    for account_id, orders, in_orders in _rows(UNPAID, holdings, product_ids, OPEN):
+    for account_id, orders, in_orders in _query(UNPAID, holdings, product_ids, OPEN):
         holdings[account_id].unpaid_orders = orders
         units[account_id] += in_orders
     many = [account_id for account_id in holdings if units[account_id] > most]
-    for account_id, product_id, held in _units(many, product_ids, OPEN):
+    for account_id, product_id, held in _read_units(many, product_ids, OPEN):
         holdings[account_id].unpaid_units[product_id] = held
     limited = [id for id in product_ids if id in stock and stock[id].limit_per_account is not None]
-    for account_id, product_id, held in _units(holdings, limited, OPEN + PAID):
+    for account_id, product_id, held in _read_units(holdings, limited, OPEN + PAID):
         holdings[account_id].limited_units[product_id] = held
     return holdings
 
 
-def check(held: Held, lines: Sequence[Line], stock: Mapping[int, Stock]) -> None:
+def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stock]) -> None:
     """Whether an account that holds so much may place an order of these lines.
 
     Raises `Rejected` `too_many_open_orders` with `limit`, and `purchase_limit_reached` with `items`, one
@@ -108,7 +108,7 @@ def check(held: Held, lines: Sequence[Line], stock: Mapping[int, Stock]) -> None
         )
 
 
-def add(held: Held, lines: Sequence[Line]) -> None:
+def add(held: AccountHoldings, lines: Sequence[Line]) -> None:
     """Count an order that is placed in this batch, for the account's orders after it."""
     held.unpaid_orders += 1
     for units in (held.unpaid_units, held.limited_units):
@@ -116,17 +116,17 @@ def add(held: Held, lines: Sequence[Line]) -> None:
             units[line.product_id] = units.get(line.product_id, 0) + line.quantity
 
 
-def _units(
+def _read_units(
     account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
 ) -> Iterator[tuple[int, int, int]]:
     """Account, product, and how many units of it they have in orders of these statuses."""
-    for account_id, product_id, units in _rows(UNITS, account_ids, product_ids, statuses):
+    for account_id, product_id, units in _query(UNITS, account_ids, product_ids, statuses):
         # An account's orders without any of these products are one row without a product.
         if product_id is not None:
             yield account_id, product_id, int(units)
 
 
-def _rows(
+def _query(
     statement: str, account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
 ) -> Sequence[Sequence[Any]]:
     """What the statement says of these accounts and products, in orders of these statuses."""
@@ -136,8 +136,8 @@ def _rows(
         cursor.execute(
             statement.format(
                 most=settings.OPEN_UNITS_PER_ACCOUNT,
-                account_ids=bulk_sql.whole_numbers(account_ids),
-                product_ids=bulk_sql.whole_numbers(product_ids),
+                account_ids=bulk_sql.integer_list(account_ids),
+                product_ids=bulk_sql.integer_list(product_ids),
                 statuses=", ".join([f"'{status}'" for status in statuses]),
             )
         )

@@ -99,13 +99,13 @@ COMPLETE = ActionDialog(
 )
 
 
-def step_of(saga: Saga) -> str:
+def current_step_text(saga: Saga) -> str:
     """The step that it is at, of a saga `status.with_final_lines`; nothing once it has ended."""
     step = status.next_step(saga)
     return f"{saga.direction} {step.name}" if step else ""
 
 
-def order_of(saga: Saga) -> SafeString | str:
+def order_link(saga: Saga) -> SafeString | str:
     """A link to the order that it is for."""
     if saga.about_id is None:
         return ""
@@ -113,7 +113,7 @@ def order_of(saga: Saga) -> SafeString | str:
     return format_html('<a href="{}" class="underline">{}</a>', page, saga.about_id)
 
 
-def operators_of(saga: Saga) -> SafeString:
+def operator_actions_list(saga: Saga) -> SafeString:
     """Who stepped in, when and why."""
     lines = JournalLine.objects.filter(
         subject=f"{saga.kind} {saga.subject_id}", what__startswith="saga."

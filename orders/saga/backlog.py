@@ -89,7 +89,7 @@ class BacklogGate:
         is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
         if is_old and self._mutex.acquire(blocking=False):
             try:
-                await event_loop.in_thread(self._measure, pool=event_loop.LOOK_UPS)
+                await event_loop.run_in_thread(self._measure, pool=event_loop.LOOKUP_POOL)
             finally:
                 self._mutex.release()
         return self._waiting_seconds > MAX_BACKLOG_SECONDS

@@ -37,12 +37,12 @@ from orders.saga.definitions import (
     call_name,
     type_of,
 )
-from orders.saga.log import Line
-from orders.saga.runs import BatchResult, LockedSaga, Room, SagaRun, slot_of
+from orders.saga.log import SagaLogLine
+from orders.saga.runs import BatchResult, FreeSlots, LockedSaga, SagaRun, slot_of
 from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 from shop.outbound import backoff
 
 logger = get_logger(__name__)
@@ -59,7 +59,7 @@ def advance(
     *,
     token: str,
     clock: Callable[[], datetime],
-    room: Room,
+    free_slots: FreeSlots,
     direction: str = DO,
     is_single: bool = False,
     failpoint: Callable[[str], None],
@@ -74,7 +74,9 @@ def advance(
     batches: list[_Batch] = []
 
     def work() -> list[LockedSaga]:
-        batch = _Batch(token=token, clock=clock, room=room, direction=direction, is_single=is_single)
+        batch = _Batch(
+            token=token, clock=clock, free_slots=free_slots, direction=direction, is_single=is_single
+        )
         batches.append(batch)
         locked = batch.advance(runs)
         failpoint("batch decided")
@@ -83,7 +85,7 @@ def advance(
     failpoint("batch begins")
     try:
         locked = transactions.run(work, transactions.KEYED)
-    except transactions.DatabaseAway:
+    except transactions.DatabaseUnavailable:
         raise
     except Exception as error:
         failed = batches[-1].failed_run if batches else None
@@ -92,14 +94,14 @@ def advance(
             raise
         logger.warning("saga step failed", saga=str(failed.saga_id), exc_info=error)
         failed.failure = refusal_or_failure(error)
-        return BatchResult(again=[failed])
+        return BatchResult(to_continue=[failed])
     for one in locked:
         run = one.run
         run.saga = one.saga
         run.step, run.direction, run.result, run.failure = one.step, one.direction, one.result, None
-    made = batches[-1].made
-    failpoint(f"batch committed: {', '.join(made.committed) or 'nothing final'}")
-    return made
+    batch_result = batches[-1].batch_result
+    failpoint(f"batch committed: {', '.join(batch_result.committed) or 'nothing final'}")
+    return batch_result
 
 
 def refusal_or_failure(error: Exception) -> StepResult:
@@ -118,14 +120,20 @@ class _Batch:
     """One attempt at the transaction."""
 
     def __init__(
-        self, *, token: str, clock: Callable[[], datetime], room: Room, direction: str, is_single: bool
+        self,
+        *,
+        token: str,
+        clock: Callable[[], datetime],
+        free_slots: FreeSlots,
+        direction: str,
+        is_single: bool,
     ) -> None:
         self.token, self.clock, self.direction, self.is_single = token, clock, direction, is_single
         self.now = clock()
         self.leased_until = self.now + timedelta(seconds=LEASE_SECONDS)
-        self.room = dict(room)
-        self.made = BatchResult()
-        self.lines: list[Line] = []
+        self.free_slots = dict(free_slots)
+        self.batch_result = BatchResult()
+        self.lines: list[SagaLogLine] = []
         self.leases: dict[str, list[SagaRow]] = defaultdict(list)
         self.ended: list[SagaRow] = []
         self.put_off: dict[str, list[SagaRow]] = defaultdict(list)
@@ -134,8 +142,8 @@ class _Batch:
         self.failed_run: SagaRun | None = None
 
     def advance(self, runs: Sequence[SagaRun]) -> list[LockedSaga]:
-        locked = [one for one in self._locked(runs) if self._is_ours(one)]
-        behalf: dict[UUID | None, Who] = {
+        locked = [one for one in self._lock_sagas(runs) if self._is_ours(one)]
+        behalf: dict[UUID | None, ActorContext] = {
             one.saga.about_id: log.acting_for(one.saga) for one in locked if one.saga.about_id
         }
         with journal.acting_for(behalf):
@@ -158,7 +166,7 @@ class _Batch:
         log.write_lines(self.lines, at=self.clock())
         self.lines.clear()
 
-    def _locked(self, runs: Sequence[SagaRun]) -> Iterator[LockedSaga]:
+    def _lock_sagas(self, runs: Sequence[SagaRun]) -> Iterator[LockedSaga]:
         """The runs whose sagas exist and could be locked. What was read before may have changed meanwhile."""
         unread = [run.saga_id for run in runs if run.saga is None or self.is_single]
         sagas = log.read_sagas(unread)
@@ -184,9 +192,9 @@ class _Batch:
                 self.failed_run = run if self.is_single else None
                 yield LockedSaga(run, saga, type_of(saga), run.step, run.direction, run.result, failure)
             elif run.saga_id in sagas and run.saga_id not in parents:
-                self.made.locked_elsewhere.append(run)
+                self.batch_result.locked_elsewhere.append(run)
             else:
-                self.made.at_rest.append(run)
+                self.batch_result.released.append(run)
 
     def _lock_parents(self, sagas: Mapping[UUID, SagaRow]) -> dict[UUID, Any]:
         by_type: dict[str, list[SagaRow]] = defaultdict(list)
@@ -204,7 +212,7 @@ class _Batch:
         """Whether this executor may act on it: by the lease, a lease that is over, or a final result."""
         saga = one.saga
         if saga.state not in UNFINISHED:
-            self.made.at_rest.append(one.run)
+            self.batch_result.released.append(one.run)
             return False
         if self._holds(saga) and one.run.saga is not None:
             return True
@@ -216,7 +224,7 @@ class _Batch:
             return True
         if one.result and one.result.event not in RETRYABLE and self._is_recordable(one):
             return True
-        self.made.at_rest.append(one.run)
+        self.batch_result.released.append(one.run)
         return False
 
     def _count_lost_lease(self, one: LockedSaga) -> None:
@@ -230,7 +238,7 @@ class _Batch:
         Saga.objects.filter(id=saga.id).update(
             attempts=saga.attempts,
             last_error=LEASE_LOST.detail,
-            state=self._stuck(one) if is_stuck else saga.state,
+            state=self._mark_stuck(one) if is_stuck else saga.state,
         )
 
     def _is_recordable(self, one: LockedSaga) -> bool:
@@ -258,11 +266,11 @@ class _Batch:
         if result.event in RETRYABLE and not self._retry_later(one, step, result):
             return False
         if result.event not in RETRYABLE:
-            self._finish(one, step, one.direction, result)
+            self._add_final_line(one, step, one.direction, result)
         if result.event == Event.REFUSED:
             log.start_compensation(one.saga, result.code, result.detail)
         if self.is_single:
-            self._go_on_in_next_batch(one)
+            self._continue_in_next_batch(one)
         return not self.is_single
 
     def _retry_later(self, one: LockedSaga, step: Step | None, result: StepResult) -> bool:
@@ -282,21 +290,21 @@ class _Batch:
         Saga.objects.filter(id=saga.id).update(
             attempts=saga.attempts,
             last_error=result.detail[:255],
-            state=self._stuck(one) if is_overdue else saga.state,
+            state=self._mark_stuck(one) if is_overdue else saga.state,
             next_attempt_at=self.now + timedelta(seconds=pause if is_overdue else min(pause, left)),
             leased_until=None,
             lease_token="",
         )
-        self.made.at_rest.append(one.run)
-        self.made.postponed[saga.kind].append(saga)
-        self.made.committed.append(f"{call_name(name, saga.direction)} postponed")
+        self.batch_result.released.append(one.run)
+        self.batch_result.postponed[saga.kind].append(saga)
+        self.batch_result.committed.append(f"{call_name(name, saga.direction)} postponed")
         return False
 
     def _log_attempt(self, one: LockedSaga, step: str, result: StepResult) -> None:
         one.saga.attempts += 1
-        self.lines.append(Line(one.saga, step, one.saga.direction, result, attempt=one.saga.attempts))
+        self.lines.append(SagaLogLine(one.saga, step, one.saga.direction, result, attempt=one.saga.attempts))
 
-    def _stuck(self, one: LockedSaga) -> str:
+    def _mark_stuck(self, one: LockedSaga) -> str:
         if one.saga.state != Saga.State.STUCK:
             logger.error(
                 "saga is stuck", saga=str(one.saga.id), kind=one.saga.kind, attempts=one.saga.attempts
@@ -310,13 +318,13 @@ class _Batch:
     def _can_compensate(self, one: LockedSaga, step: Step) -> bool:
         return one.saga.direction == DO and step in one.type.reversible
 
-    def _finish(self, one: LockedSaga, step: Step, direction: str, result: StepResult) -> None:
+    def _add_final_line(self, one: LockedSaga, step: Step, direction: str, result: StepResult) -> None:
         """Add the step's final line."""
         one.saga.final[step.name, direction] = result
         if one.saga.open_call == call_name(step.name, direction):
             one.saga.open_call = ""
-        self.lines.append(Line(one.saga, step.name, direction, result))
-        self.made.committed.append(call_name(step.name, direction))
+        self.lines.append(SagaLogLine(one.saga, step.name, direction, result))
+        self.batch_result.committed.append(call_name(step.name, direction))
 
     def _advance(self, locked: Sequence[LockedSaga]) -> None:
         """Do the local step that is next for each, and part them by what comes then.
@@ -329,8 +337,8 @@ class _Batch:
             if isinstance(step, LocalStep) and one.saga.direction == DO and self._may_start(one, step):
                 waiting[one.type.name, step.name].append(one)
             else:
-                self._direct(one)
-        for (_, name), some in sorted(waiting.items(), key=_place, reverse=True):
+                self._schedule_next(one)
+        for (_, name), some in sorted(waiting.items(), key=_step_position, reverse=True):
             self._do(some[0].type.step(name), some)
 
     def _may_start(self, one: LockedSaga, step: Step) -> bool:
@@ -361,66 +369,66 @@ class _Batch:
                 one.step, one.direction = step.name, DO
                 one.result = StepResult(Event.REFUSED, outcome.detail, code=outcome.code)
                 if self._record_result(one):
-                    self._direct(one)
+                    self._schedule_next(one)
             else:
-                self._finish(one, step, DO, StepResult(Event.DONE, outcome))
+                self._add_final_line(one, step, DO, StepResult(Event.DONE, outcome))
                 done.append(one.saga)
-                self._direct(one)
-        self.made.done.append((step, done))
+                self._schedule_next(one)
+        self.batch_result.done.append((step, done))
 
-    def _direct(self, one: LockedSaga) -> None:
+    def _schedule_next(self, one: LockedSaga) -> None:
         """Schedule the next action: end, outside call, or another batch."""
         if one.saga.direction == UNDO:
-            self._direct_back(one)
+            self._schedule_next_undo(one)
             return
         step = one.next_step
         if step is None:
             self.ended.append(one.saga)
-            self.made.at_rest.append(one.run)
-            self.made.committed.append("ended")
+            self.batch_result.released.append(one.run)
+            self.batch_result.committed.append("ended")
         elif isinstance(step, OutsideStep) and self._may_start(one, step):
             self._call(one, step)
         else:
-            self._go_on_in_next_batch(one)
+            self._continue_in_next_batch(one)
 
-    def _direct_back(self, one: LockedSaga) -> None:
+    def _schedule_next_undo(self, one: LockedSaga) -> None:
         """The same for a saga that is compensated."""
         if self.direction == DO and not self.is_single:
-            self._go_on_in_next_batch(one)
+            self._continue_in_next_batch(one)
             return
         step = self._skip_without_effect(one)
         if step is None or one.type.only_local_from(step):
             self.compensated[one.type.name].append(one)
-            self.made.at_rest.append(one.run)
+            self.batch_result.released.append(one.run)
         elif isinstance(step, OutsideStep):
             self._call(one, step)
         else:
             self._undo(step, [one])
-            self._go_on_in_next_batch(one)
+            self._continue_in_next_batch(one)
 
-    def _go_on_in_next_batch(self, one: LockedSaga) -> None:
+    def _continue_in_next_batch(self, one: LockedSaga) -> None:
         self.leases[one.saga.open_call].append(one.saga)
-        self.made.again.append(one.run)
+        self.batch_result.to_continue.append(one.run)
 
     def _call(self, one: LockedSaga, step: OutsideStep) -> None:
         """Schedule its call if a slot is free. `open_call` is committed before the call is made."""
         is_repeat, direction = self._is_repeat(one, step), one.saga.direction
         slot = slot_of(step, direction, is_repeat=is_repeat)
-        if self.room.get(slot, 0) < 1:
+        if self.free_slots.get(slot, 0) < 1:
             # Recovery takes it up again. It is no new saga any more, which its open call says.
             self.put_off[call_name(step.name, direction)].append(one.saga)
             if self._is_overdue(one.saga) and not self._can_compensate(one, step):
-                Saga.objects.filter(id=one.saga.id).update(state=self._stuck(one))
-            self.made.at_rest.append(one.run)
+                Saga.objects.filter(id=one.saga.id).update(state=self._mark_stuck(one))
+            self.batch_result.released.append(one.run)
             return
-        self.room[slot] -= 1
+        self.free_slots[slot] -= 1
         one.step, one.direction = step.name, direction
         # The lease is kept as it is where a repeated call does no harm: it is renewed in time.
         if step.pool != "event" or not self._holds(one.saga):
             one.saga.open_call = call_name(step.name, direction)
             self.leases[one.saga.open_call].append(one.saga)
         attempt = Attempt(one.saga, is_repeat=is_repeat, is_overdue=self._is_overdue(one.saga))
-        self.made.calls[step, direction].append((one.run, attempt))
+        self.batch_result.calls[step, direction].append((one.run, attempt))
 
     def _skip_without_effect(self, one: LockedSaga) -> Step | None:
         """The next step to undo, past outside steps that were refused or skipped.
@@ -430,10 +438,10 @@ class _Batch:
         while isinstance(step := one.next_step, OutsideStep):
             done = one.saga.final.get((step.name, DO))
             if done is None:
-                self._finish(one, step, DO, StepResult(Event.VOID))
+                self._add_final_line(one, step, DO, StepResult(Event.VOID))
             if done is None or done.event not in (Event.REFUSED, Event.SKIPPED):
                 break
-            self._finish(one, step, UNDO, StepResult(Event.SKIPPED))
+            self._add_final_line(one, step, UNDO, StepResult(Event.SKIPPED))
         return step
 
     def _end_compensated(self) -> None:
@@ -447,8 +455,8 @@ class _Batch:
             self._write_lines()
             type.compensated(sagas)
             log.end(sagas, Saga.State.COMPENSATED.value, at=self.now)
-            self.made.compensated[type.name] += sagas
-            self.made.committed += ["ended"] * len(some)
+            self.batch_result.compensated[type.name] += sagas
+            self.batch_result.committed += ["ended"] * len(some)
 
     def _undo(self, step: LocalStep, some: Sequence[LockedSaga]) -> None:
         """Undo a local step where it has taken effect; the others get final lines that skip it."""
@@ -457,12 +465,12 @@ class _Batch:
         applied = [one for one in left if _has_applied(one, step)]
         details = step.undo([one.saga for one in applied]) if applied else []
         for one, detail in zip(applied, details, strict=True):
-            self._finish(one, step, UNDO, StepResult(Event.DONE, detail))
+            self._add_final_line(one, step, UNDO, StepResult(Event.DONE, detail))
         for one in left:
             if (step.name, DO) not in one.saga.final:
-                self._finish(one, step, DO, StepResult(Event.VOID))
+                self._add_final_line(one, step, DO, StepResult(Event.VOID))
             if (step.name, UNDO) not in one.saga.final:
-                self._finish(one, step, UNDO, StepResult(Event.SKIPPED))
+                self._add_final_line(one, step, UNDO, StepResult(Event.SKIPPED))
 
 
 def _has_applied(one: LockedSaga, step: Step) -> bool:
@@ -470,7 +478,7 @@ def _has_applied(one: LockedSaga, step: Step) -> bool:
     return done is not None and done.event in APPLIED
 
 
-def _place(waiting: tuple[tuple[str, str], Sequence[LockedSaga]]) -> tuple[int, str]:
+def _step_position(waiting: tuple[tuple[str, str], Sequence[LockedSaga]]) -> tuple[int, str]:
     (_, name), some = waiting
     type = some[0].type
     return type.steps.index(type.step(name)), type.name

@@ -134,7 +134,7 @@ class OutsideStep:
 Step = LocalStep | OutsideStep
 
 
-def _nothing(sagas: Sequence[SagaRow]) -> None:
+def _do_nothing(sagas: Sequence[SagaRow]) -> None:
     """The default of the hooks below."""
 
 
@@ -153,11 +153,11 @@ class SagaType:
     steps: tuple[Step, ...]
     # The rows that precede sagas in the lock order.
     lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
-    compensated: Callable[[Sequence[SagaRow]], None] = _nothing
-    after_compensated: Callable[[Sequence[SagaRow]], None] = _nothing
-    after_attempt: Callable[[Sequence[SagaRow]], None] = _nothing
-    stuck: Callable[[Sequence[SagaRow]], None] = _nothing
-    resumed: Callable[[Sequence[SagaRow]], None] = _nothing
+    compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    after_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    after_attempt: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
 
     def step(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)

@@ -136,7 +136,7 @@ class Executor:
         ends_at = time.monotonic() + seconds
         run = self._enqueue(saga_id, ends_at)
         if run:
-            self._pools.wait(run.at_rest, ends_at - time.monotonic())
+            self._pools.wait(run.released, ends_at - time.monotonic())
         return Saga.objects.values_list("state", flat=True).get(id=saga_id)
 
     def start_polling(self) -> None:
@@ -150,7 +150,7 @@ class Executor:
             self._polls = False
             queued = list(self._queued)
             self._queued.clear()
-        self._rest(queued)
+        self._release_runs(queued)
         while self._runs and time.monotonic() < ends_at:
             time.sleep(MIN_INTERVAL_SECONDS[NEW])
         if self._runs:
@@ -227,7 +227,7 @@ class Executor:
         """Advance all sagas of this kind that wait: new ones, or those of a direction that have returned."""
         began_at = time.monotonic()
         try:
-            runs = self._take_new() if kind == NEW else self._take_returned(kind)
+            runs = self._dequeue_new() if kind == NEW else self._dequeue_returned(kind)
             if runs:
                 self._busy_at = began_at
                 self._advance_shared(runs, direction=UNDO if kind == UNDO else DO)
@@ -237,13 +237,13 @@ class Executor:
                 self._due.discard(kind)
             self._schedule(kind)
 
-    def _take_returned(self, direction: str) -> list[SagaRun]:
+    def _dequeue_returned(self, direction: str) -> list[SagaRun]:
         with self._condition:
             runs = list(self._returned[direction])
             self._returned[direction].clear()
         return runs
 
-    def _take_new(self) -> list[SagaRun]:
+    def _dequeue_new(self) -> list[SagaRun]:
         """As many new ones as there is room for."""
         self._find_new()
         with self._condition:
@@ -283,14 +283,14 @@ class Executor:
             kinds = dict(Saga.objects.filter(id__in=unread).values_list("id", "kind")) if unread else {}
         except Error as error:
             logger.warning("sagas left to recovery", count=len(runs), error=str(error))
-            self._rest(runs)
+            self._release_runs(runs)
             return
         by_kind: dict[str, list[SagaRun]] = defaultdict(list)
         for run in runs:
             by_kind[run.saga.kind if run.saga else kinds.get(run.saga_id, "")].append(run)
         for kind, some in by_kind.items():
             if kind not in SAGA_TYPES:
-                self._rest(some)
+                self._release_runs(some)
             elif SAGA_TYPES[kind].shares_batches:
                 self._advance(some, direction=direction)
             else:
@@ -300,18 +300,18 @@ class Executor:
         """Run a batch and dispatch its runs. A failed batch is rerun one by one."""
         with ExitStack() as stack:
             # A run that isn't sent on, because this fails, must not be on its way for ever.
-            stack.callback(self._rest, runs)
+            stack.callback(self._release_runs, runs)
             try:
-                made = batch.advance(
+                batch_result = batch.advance(
                     runs,
                     token=self._token,
                     clock=self._now,
-                    room=self._room(),
+                    free_slots=self._free_slots(),
                     direction=direction,
                     is_single=is_single,
                     failpoint=self._failpoint,
                 )
-            except transactions.DatabaseAway as error:
+            except transactions.DatabaseUnavailable as error:
                 # It affects every run of the batch.
                 logger.warning("sagas left to recovery", count=len(runs), error=str(error))
                 return
@@ -327,25 +327,27 @@ class Executor:
             stack.pop_all()
         for run in runs:
             run.accepted.set()
-        self._send_on(made, is_single=is_single)
+        self._dispatch_result(batch_result, is_single=is_single)
 
-    def _send_on(self, made: BatchResult, *, is_single: bool) -> None:
+    def _dispatch_result(self, batch_result: BatchResult, *, is_single: bool) -> None:
         """After the commit."""
-        for done, sagas in made.done:
+        for done, sagas in batch_result.done:
             if done.after_commit and sagas:
                 self._pools.submit("callback", partial(done.after_commit, sagas))
-        for name, sagas in made.compensated.items():
+        for name, sagas in batch_result.compensated.items():
             self._pools.submit("callback", partial(SAGA_TYPES[name].after_compensated, sagas))
-        for name, sagas in made.postponed.items():
+        for name, sagas in batch_result.postponed.items():
             self._pools.submit("callback", partial(SAGA_TYPES[name].after_attempt, sagas))
         # Another worker is about to take up what was found, and not handed over.
-        self._rest([*made.at_rest, *(run for run in made.locked_elsewhere if run.is_found)])
-        self._run_individually([run for run in made.locked_elsewhere if not run.is_found])
+        self._release_runs(
+            [*batch_result.released, *(run for run in batch_result.locked_elsewhere if run.is_found)]
+        )
+        self._run_individually([run for run in batch_result.locked_elsewhere if not run.is_found])
         if is_single:
-            self._run_individually(made.again)
+            self._run_individually(batch_result.to_continue)
         else:
-            self._return(made.again)
-        for (step, direction), some in made.calls.items():
+            self._queue_for_next_batch(batch_result.to_continue)
+        for (step, direction), some in batch_result.calls.items():
             self._occupy_slots(step, direction, some)
             if step.gather_seconds and direction == DO:
                 self._gather(step, some)
@@ -359,7 +361,7 @@ class Executor:
         for run in runs:
             self._pools.submit("single", partial(self._advance, [run], is_single=True))
 
-    def _return(self, runs: Sequence[SagaRun]) -> None:
+    def _queue_for_next_batch(self, runs: Sequence[SagaRun]) -> None:
         """Queue these runs for the next batch."""
         with self._condition:
             for run in runs:
@@ -368,19 +370,19 @@ class Executor:
         for kind in (DO, UNDO, NEW):
             self._schedule(kind)
 
-    def _rest(self, runs: Iterable[SagaRun]) -> None:
+    def _release_runs(self, runs: Iterable[SagaRun]) -> None:
         """Release these runs."""
         with self._condition:
             for run in runs:
                 self._in_flight.pop(run, None)
                 self._runs.pop(run.saga_id, None)
                 run.accepted.set()
-                run.at_rest.set()
+                run.released.set()
         self._schedule(NEW)
 
     # Calls
 
-    def _room(self) -> dict[str, int]:
+    def _free_slots(self) -> dict[str, int]:
         """How many more calls there may be now of each slot."""
         with self._condition:
             taken = Counter(self._in_flight.values())
@@ -439,7 +441,7 @@ class Executor:
     def _call(self, step: OutsideStep, direction: str, call: OutsideCall, runs: Sequence[SagaRun]) -> None:
         name = call_name(step.name, direction)
         with ExitStack() as stack:
-            stack.callback(self._rest, runs)
+            stack.callback(self._release_runs, runs)
             self._failpoint(f"{name} calling")
             try:
                 results: Sequence[StepResult] = call.make()
@@ -456,7 +458,7 @@ class Executor:
         """Queue these runs for the next batch, which records what their calls came to."""
         for run, result in zip(runs, results, strict=True):
             run.step, run.direction, run.result = step.name, direction, result
-        self._return(runs)
+        self._queue_for_next_batch(runs)
 
 
 def _outside_steps() -> Iterator[OutsideStep]:

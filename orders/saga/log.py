@@ -28,10 +28,10 @@ from orders.saga.definitions import (
 from shop import clock
 from shop.db import bulk_sql
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 
 
-class LineRow(NamedTuple):
+class SagaLogRow(NamedTuple):
     """The row of a line of a saga's log."""
 
     saga_id: UUID
@@ -44,7 +44,7 @@ class LineRow(NamedTuple):
     at: datetime
 
 
-class Line(NamedTuple):
+class SagaLogLine(NamedTuple):
     """A line to be written: final, or the report of one `attempt` that was not."""
 
     saga: SagaRow | Saga
@@ -54,7 +54,7 @@ class Line(NamedTuple):
     attempt: int = 0
 
 
-LINES = bulk_sql.Table(SagaLog, LineRow._fields)
+LINES = bulk_sql.Table(SagaLog, SagaLogRow._fields)
 
 
 def new_saga(
@@ -63,20 +63,20 @@ def new_saga(
     subject_id: UUID,
     give_up_seconds: float,
     about_id: UUID | None = None,
-    by: Who | None = None,
+    by: ActorContext | None = None,
     done: Collection[str] = (),
     skipped: Collection[str] = (),
-) -> tuple[Saga, list[Line]]:
+) -> tuple[Saga, list[SagaLogLine]]:
     """An unsaved saga with its first lines, for the transaction that starts it and calls `insert_sagas`.
 
-    `about_id` is the order it is for, `by` who asked for it when that isn't `journal.who()`.
+    `about_id` is the order it is for, `by` who asked for it when that isn't `journal.current_actor()`.
     """
     now = clock.now()
     saga = Saga(
         kind=type_name,
         subject_id=subject_id,
         about_id=about_id,
-        request_id=(by or journal.who()).request_id,
+        request_id=(by or journal.current_actor()).request_id,
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
         # The view enqueues it at once; recovery finds it if that is lost.
@@ -84,23 +84,23 @@ def new_saga(
     )
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     return saga, [
-        Line(saga, step.name, DO, StepResult(events[step.name]))
+        SagaLogLine(saga, step.name, DO, StepResult(events[step.name]))
         for step in SAGA_TYPES[type_name].steps
         if step.name in events
     ]
 
 
-def insert_sagas(started: Sequence[tuple[Saga, Sequence[Line]]]) -> None:
+def insert_sagas(started: Sequence[tuple[Saga, Sequence[SagaLogLine]]]) -> None:
     """Write new sagas with their lines: two statements for any number."""
     bulk_sql.insert_objects([saga for saga, _ in started])
     write_lines([line for _, lines in started for line in lines], at=clock.now())
 
 
-def write_lines(lines: Sequence[Line], *, at: datetime) -> None:
+def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
     """Append these lines, by one statement, and note each in the journal."""
     if not lines:
         return
-    bulk_sql.insert(LINES, [_row(line, at) for line in lines])
+    bulk_sql.insert(LINES, [_to_row(line, at) for line in lines])
     journal.note_all([_journal_line(line, at) for line in lines])
 
 
@@ -117,7 +117,7 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
     found: dict[UUID, FinalResults] = defaultdict(dict)
     if not saga_ids:
         return found
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT saga_id, step, direction, event, detail, reference FROM orders_sagalog"  # noqa: S608 - ids
@@ -137,10 +137,10 @@ def has_attempts(saga: SagaRow, step: str) -> bool:
     ).exists()
 
 
-def acting_for(saga: SagaRow | Saga) -> Who:
+def acting_for(saga: SagaRow | Saga) -> ActorContext:
     """The journal's actor: the operator who acts on it, else the system with the saga's request id."""
-    who = journal.who()
-    return who if who.actor == journal.Actor.STAFF else Who(request_id=saga.request_id)
+    who = journal.current_actor()
+    return who if who.actor == journal.Actor.STAFF else ActorContext(request_id=saga.request_id)
 
 
 def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
@@ -154,7 +154,7 @@ def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
 def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
     """End these locked sagas, by one statement."""
     if sagas:
-        _set(
+        _update_sagas(
             sagas,
             state=state,
             ended_at=at,
@@ -168,26 +168,29 @@ def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
 def lease(sagas: Sequence[SagaRow], *, token: str, until: datetime, open_call: str) -> None:
     """Give these locked sagas to the worker of this token; `open_call` names the call it is about to make."""
     if sagas:
-        _set(sagas, lease_token=token, leased_until=until, next_attempt_at=until, open_call=open_call)
+        _update_sagas(
+            sagas, lease_token=token, leased_until=until, next_attempt_at=until, open_call=open_call
+        )
 
 
 def put_off(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> None:
     """Delay these locked sagas until then, without a lease."""
     if sagas:
-        _set(sagas, next_attempt_at=until, leased_until=None, lease_token="", open_call=open_call)
+        _update_sagas(sagas, next_attempt_at=until, leased_until=None, lease_token="", open_call=open_call)
 
 
-def _set(sagas: Sequence[SagaRow], **values: str | datetime | None) -> None:
+def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | None) -> None:
     """Change these columns of locked rows; the statement goes with the next one, or with COMMIT."""
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     columns = ", ".join([f"{name} = {cells[value]}" for name, value in values.items()])
     ids = cells.listed([saga.id for saga in sagas])
-    bulk_sql.write(f"UPDATE orders_saga SET {columns} WHERE id IN ({ids})", cells.parameters or None)  # noqa: S608
+    statement = f"UPDATE orders_saga SET {columns} WHERE id IN ({ids})"  # noqa: S608
+    bulk_sql.execute_deferred(statement, cells.parameters or None)
 
 
-def _row(line: Line, at: datetime) -> LineRow:
+def _to_row(line: SagaLogLine, at: datetime) -> SagaLogRow:
     result = line.result
-    return LineRow(
+    return SagaLogRow(
         line.saga.id,
         line.step,
         line.direction,
@@ -199,10 +202,10 @@ def _row(line: Line, at: datetime) -> LineRow:
     )
 
 
-def _journal_line(line: Line, at: datetime) -> journal.Line:
+def _journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
     """Such as `charge_card.done`, and `charge_card.undo.done` when it is undone."""
     saga, undo = line.saga, ".undo" if line.direction == UNDO else ""
-    return journal.line(
+    return journal.build_line(
         what=f"{line.step}{undo}.{line.result.event.value}",
         subject=f"{saga.kind} {saga.subject_id}",
         order_id=saga.about_id,

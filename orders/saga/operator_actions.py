@@ -29,12 +29,12 @@ from orders.saga.definitions import (
     call_name,
     type_of,
 )
-from orders.saga.log import Line
+from orders.saga.log import SagaLogLine
 from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 
 LONGEST_REASON, LONGEST_REFERENCE = 255, 96
 # What customers see of it; the reason is for operators alone.
@@ -47,7 +47,7 @@ PAUSE_SECONDS = 0.1
 Decide = Callable[[SagaRow, SagaType, FinalResults], str]
 
 
-def retry(*, saga_id: UUID, reason: str, by: Who) -> Saga:
+def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
     """Have the saga tried again at once, with a new deadline; what direction it goes in stays as it is.
 
     Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `Unavailable` while a worker holds it for long.
@@ -61,7 +61,7 @@ def retry(*, saga_id: UUID, reason: str, by: Who) -> Saga:
     return _while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def force_compensate(*, saga_id: UUID, reason: str, by: Who) -> Saga:
+def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
     """Have the saga undone, while it still can be; one that is undone already stays so.
 
     Where it is being undone and is stuck at another system, the operator answers for that: it was dealt with
@@ -78,13 +78,13 @@ def force_compensate(*, saga_id: UUID, reason: str, by: Who) -> Saga:
             return "saga.turned_round"
         if saga.state != Saga.State.STUCK:
             return ""
-        _answer_for(saga, type.next_step(UNDO, _final_steps(final, UNDO)), UNDO, final)
+        _force_step(saga, type.next_step(UNDO, _final_steps(final, UNDO)), UNDO, final)
         return "saga.forced"
 
     return _while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def force_complete(*, saga_id: UUID, reason: str, by: Who, reference: str = "") -> Saga:
+def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: str = "") -> Saga:
     """Record the current outside step as done: the operator verified it at the other system.
 
     Only for steps at another system; `reference` is that system's id of it, and a charge needs one. A
@@ -98,18 +98,18 @@ def force_complete(*, saga_id: UUID, reason: str, by: Who, reference: str = "") 
         if saga.state == Saga.State.DONE:
             return ""
         if saga.direction == UNDO:
-            raise Rejected(_why_not_forward(saga), code="saga_being_undone")
+            raise Rejected(_not_completable_reason(saga), code="saga_being_undone")
         step = type.next_step(DO, _final_steps(final, DO))
         _assert_hanging(saga, type, step)
         if isinstance(step, OutsideStep) and step.reference_required and not reference:
             raise invalid_field("reference", "required", step.reference_required)
-        _answer_for(saga, step, DO, final, reference=reference)
+        _force_step(saga, step, DO, final, reference=reference)
         return "saga.forced"
 
     return _while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Who) -> Saga:
+def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Saga:
     """Decide with the saga locked and no worker at it, set it going, and note it; return it as it is then.
 
     `decide` returns the journal's word for what it did, or nothing where all stays as it is.
@@ -120,15 +120,15 @@ def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Who) -> S
         raise NotFound(f"There is no saga {saga_id}.")
 
     def work() -> Saga | None:
-        saga = _locked(saga_id)
+        saga = _lock_saga(saga_id)
         # With the row locked no worker can take the lease.
         if saga.leased_until and saga.leased_until > clock.now():
             return None
         before = replace(saga)
         what = decide(saga, type_of(saga), log.final_results([saga_id])[saga_id])
         if what:
-            _set_going(saga)
-            _note(before, what, reason.strip())
+            _resume(saga)
+            _note_action(before, what, reason.strip())
         return Saga.objects.get(id=saga_id)
 
     deadline = time.monotonic() + WAIT_SECONDS
@@ -141,13 +141,13 @@ def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Who) -> S
     return decided
 
 
-def _locked(saga_id: UUID) -> SagaRow:
+def _lock_saga(saga_id: UUID) -> SagaRow:
     saga = log.read_sagas([saga_id])[saga_id]
     type_of(saga).lock([saga], False)
     return log.read_sagas([saga_id], is_locked=True)[saga_id]
 
 
-def _set_going(saga: SagaRow) -> None:
+def _resume(saga: SagaRow) -> None:
     """Due at once, with a new deadline; a worker whose lease is over can't write with its old token.
 
     What that worker may have called is kept as an open call, to be looked up first.
@@ -172,15 +172,17 @@ def _open_call(saga: SagaRow) -> str:
     return call_name(step.name, saga.direction) if step and was_leased else saga.open_call
 
 
-def _answer_for(
+def _force_step(
     saga: SagaRow, step: Step | None, direction: str, final: FinalResults, *, reference: str = ""
 ) -> None:
     """Write the final line of a step that an operator answers for."""
     if not isinstance(step, OutsideStep):
-        raise Rejected(_why_not_local(step), code="step_is_local")
-    lines = [Line(saga, step.name, direction, StepResult(Event.FORCED, FORCED_DETAIL, reference=reference))]
+        raise Rejected(_not_forceable_reason(step), code="step_is_local")
+    lines = [
+        SagaLogLine(saga, step.name, direction, StepResult(Event.FORCED, FORCED_DETAIL, reference=reference))
+    ]
     if direction == UNDO and (step.name, DO) not in final:
-        lines.insert(0, Line(saga, step.name, DO, StepResult(Event.VOID)))
+        lines.insert(0, SagaLogLine(saga, step.name, DO, StepResult(Event.VOID)))
     log.write_lines(lines, at=clock.now())
 
 
@@ -202,20 +204,20 @@ def _assert_reversible(saga: SagaRow, type: SagaType, final: FinalResults) -> No
 def _assert_hanging(saga: SagaRow, type: SagaType, step: Step | None) -> None:
     """Raise `Rejected` unless the step was tried in vain: past the point of no return, until it was stuck."""
     if not isinstance(step, OutsideStep):
-        raise Rejected(_why_not_local(step), code="step_is_local")
+        raise Rejected(_not_forceable_reason(step), code="step_is_local")
     tried = SagaLog.objects.filter(saga_id=saga.id, step=step.name, direction=DO, attempt__gt=0)
     if saga.state == Saga.State.STUCK or (step in type.reversible and tried.exists()):
         return
     raise Rejected(f"{step.name} is still being tried: it isn't stuck.", code="step_not_hanging")
 
 
-def _why_not_local(step: Step | None) -> str:
+def _not_forceable_reason(step: Step | None) -> str:
     if step is None:
         return "All steps are done, only the end is not written: retry the saga."
     return f"{step.name} is ours to do, and forced its effect would be missing: retry the saga."
 
 
-def _why_not_forward(saga: SagaRow) -> str:
+def _not_completable_reason(saga: SagaRow) -> str:
     if saga.state == Saga.State.COMPENSATED:
         return "The saga is undone, and stays so."
     return "The saga is being undone: retry it, or force its compensation."
@@ -225,7 +227,7 @@ def _final_steps(final: FinalResults, direction: str) -> set[str]:
     return {step for step, way in final if way == direction}
 
 
-def _note(before: SagaRow, what: str, reason: str) -> None:
+def _note_action(before: SagaRow, what: str, reason: str) -> None:
     after = Saga.objects.get(id=before.id)
     journal.note(
         what=what,

@@ -15,7 +15,7 @@ from shop.db import bulk_sql, transactions
 
 def find_new(*, limit: int) -> list[SagaRow]:
     """New sagas that no worker has leased yet, oldest first; types of a newer release are left to that."""
-    now, cells = clock.now(), bulk_sql.Cells()
+    now, cells = clock.now(), bulk_sql.SqlLiterals()
     # A new saga's next attempt is due a lease after it began; this is the part of the index that has them.
     later = now + timedelta(seconds=LEASE_SECONDS)
     reader, types = bulk_sql.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
@@ -41,7 +41,7 @@ def unleased(saga_ids: Collection[UUID]) -> list[UUID]:
     return [saga_id for saga_id in saga_ids if saga_id in found]
 
 
-def take_due(*, limit: int) -> list[UUID]:
+def dequeue_due(*, limit: int) -> list[UUID]:
     """The unfinished sagas whose next attempt is due and whose lease is over, each once per lease."""
     now = clock.now()
     free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)

@@ -30,7 +30,7 @@ class SagaRun:
     `step` in `direction` came to, not recorded yet. `failure` is what a
     single batch raised, to be recorded as an attempt at whatever the saga is at. `is_found`: the executor
     found the saga itself.
-    `accepted` is set once its first batch is over, `at_rest` once the executor is done with it for now.
+    `accepted` is set once its first batch is over, `released` once the executor is done with it for now.
     """
 
     saga_id: UUID
@@ -41,23 +41,23 @@ class SagaRun:
     failure: StepResult | None = None
     is_found: bool = False
     accepted: threading.Event = field(default_factory=threading.Event)
-    at_rest: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(slots=True)
 class BatchResult:
     """What became of the runs of a batch: those with another batch to come, the calls to make by step and
-    direction, those `locked_elsewhere`, and those `at_rest`. `done` are the local steps that were done,
+    direction, those `locked_elsewhere`, and those `released`. `done` are the local steps that were done,
     `compensated` the sagas that ended undone, by type, `postponed` those to be retried; `committed` names
     the final lines that were written, in order.
     """
 
-    again: list[SagaRun] = field(default_factory=list)
+    to_continue: list[SagaRun] = field(default_factory=list)
     calls: dict[tuple[OutsideStep, str], list[tuple[SagaRun, Attempt]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     locked_elsewhere: list[SagaRun] = field(default_factory=list)
-    at_rest: list[SagaRun] = field(default_factory=list)
+    released: list[SagaRun] = field(default_factory=list)
     done: list[tuple[LocalStep, list[SagaRow]]] = field(default_factory=list)
     compensated: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
     postponed: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
@@ -85,7 +85,7 @@ class LockedSaga:
         return self.type.next_step(direction, [step for step, way in self.saga.final if way == direction])
 
 
-Room = Mapping[str, int]
+FreeSlots = Mapping[str, int]
 """How many more calls may be made now, by `slot_of`."""
 
 

@@ -86,10 +86,10 @@ def _unfinished() -> "QuerySet[Saga]":
 
 
 def _statuses(sagas: "QuerySet[Saga]") -> Iterator[SagaStatus]:
-    return map(_status_of, with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE))
+    return map(_to_status, with_final_lines(sagas).iterator(chunk_size=READ_AT_ONCE))
 
 
-def _status_of(saga: Saga) -> SagaStatus:
+def _to_status(saga: Saga) -> SagaStatus:
     step = next_step(saga)
     return SagaStatus(
         saga_id=saga.id,

@@ -23,7 +23,7 @@ from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from shop.errors import FirstcomeError
 from shop.events import journal
-from shop.idempotency.recorded_answers import Keyed, Replay, key_hash
+from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
 
 
 def outcome(act: Callable[[], Any]) -> Any:
@@ -34,9 +34,9 @@ def outcome(act: Callable[[], Any]) -> Any:
         return error.code
 
 
-def keyed(account_id: int) -> Keyed:
+def keyed(account_id: int) -> KeyedCall:
     """A key that was never used."""
-    return Keyed(account_id, key_hash(str(uuid4())), "as wished", responses.later)
+    return KeyedCall(account_id, key_hash(str(uuid4())), "as wished", responses.answered_later)
 
 
 def open_shop(shop: Shop) -> None:
@@ -72,9 +72,9 @@ def adjust(shop: Shop, product: things.Product, delta: int) -> None:
     assert told == expected or not expected
 
 
-def place(shop: Shop, order: things.Order) -> checkout.Wish | None:
-    """The wish, if the order was placed."""
-    wish = buying.wish(
+def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
+    """The order_request, if the order was placed."""
+    order_request = buying.order_request(
         order.account_id,
         order.counts,
         coupon=order.coupon.code if order.coupon else "",
@@ -82,7 +82,7 @@ def place(shop: Shop, order: things.Order) -> checkout.Wish | None:
         token=order.token,
     )
     expected = shop.refusal_of_order(order)
-    told = outcome(lambda: checkout.place(wish))
+    told = outcome(lambda: checkout.place(order_request))
     if expected:
         assert told == expected
         return None
@@ -90,12 +90,12 @@ def place(shop: Shop, order: things.Order) -> checkout.Wish | None:
     if told.started:
         order.saga_id, order.payment_id = told.started.saga.id, told.started.payment.id
     shop.place(order)
-    return wish
+    return order_request
 
 
-def place_again(wish: checkout.Wish) -> None:
+def place_again(order_request: checkout.OrderRequest) -> None:
     """By the same key: nothing happens twice."""
-    assert isinstance(checkout.place(wish), Replay)
+    assert isinstance(checkout.place(order_request), Replay)
 
 
 def pay(shop: Shop, order: things.Order, token: str) -> None:
@@ -128,7 +128,7 @@ def refund(
     """So much of the order; None asks for all that is left."""
     expected = shop.refusal_of_refund(order, wanted)
     told = outcome(
-        lambda: refunding.begin(
+        lambda: refunding.start_refund(
             order_id=order.id,
             wanted=wanted and [Line(product.id, count) for product, count in wanted.items()],
             reason="they asked",
@@ -169,9 +169,9 @@ def sweep(shop: Shop, *, is_later: bool) -> None:
         Saga.objects.filter(ended_at=None).update(next_attempt_at=now, leased_until=None)
         WebhookEvent.objects.filter(handled_at=None).update(next_attempt_at=now)
     assert cancellation.expire_due() == shop.expire()
-    for saga_id in recovery.take_due(limit=100):
+    for saga_id in recovery.dequeue_due(limit=100):
         stepping.advance(saga_id)
-    for event_id in webhooks.due(limit=100):
+    for event_id in webhooks.dequeue_due(limit=100):
         gateway_events.handle(event_id)
 
 

@@ -15,13 +15,13 @@ from inventory.reservations import Line
 from orders import responses
 from orders.models import Order, Refund, Saga
 from orders.payment import refunding
-from orders.payment.refunding import Begun
+from orders.payment.refunding import StartedRefund
 from orders.placement import checkout
-from orders.placement.decisions import Placed, Wish
+from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.tests import stepping
 from payments import ledger
 from shop.events import journal
-from shop.idempotency.recorded_answers import Keyed, key_hash
+from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.management import laws
 from shop.operations.audit_report import LawReport
 from shop.tests.factories import AccountFactory
@@ -43,7 +43,7 @@ def coupon_of(account_id: int, **campaign: Any) -> Coupon:
     return issuing.issue(campaign_id=drop.id, user_id=account_id).coupon
 
 
-def wish(
+def order_request(
     account_id: int,
     quantities: Mapping[Product, int],
     *,
@@ -51,39 +51,39 @@ def wish(
     points: int = 0,
     token: str | None = None,
     key: str = "",
-) -> Wish:
+) -> OrderRequest:
     """What somebody wants, under a key of its own unless one is given."""
-    keyed = Keyed(
+    keyed = KeyedCall(
         account_id=account_id,
         key_hash=key_hash(key or str(uuid4())),
         fingerprint="as wished",
-        answer=responses.of_placed,
+        answer=responses.placed_order_answer,
     )
     lines = tuple(Line(product_id=product.id, quantity=count) for product, count in quantities.items())
-    return Wish(
+    return OrderRequest(
         account_id=account_id,
         lines=lines,
         coupon_code=coupon,
         points_amount=points,
         token=token,
         keyed=keyed,
-        by=journal.who(),
+        by=journal.current_actor(),
     )
 
 
-def place(account_id: int, quantities: Mapping[Product, int], **wanted: Any) -> Placed:
+def place(account_id: int, quantities: Mapping[Product, int], **wanted: Any) -> PlacedOrder:
     """Place an order; the caller knows that it is new."""
-    placed = checkout.place(wish(account_id, quantities, **wanted))
-    assert isinstance(placed, Placed)
+    placed = checkout.place(order_request(account_id, quantities, **wanted))
+    assert isinstance(placed, PlacedOrder)
     return placed
 
 
-def owner(placed: Placed) -> User:
+def owner(placed: PlacedOrder) -> User:
     """Whose order it is."""
     return User.objects.get(id=placed.order.account_id)
 
 
-def drive(placed: Placed) -> Order:
+def drive(placed: PlacedOrder) -> Order:
     """Let the order's saga go as far as it goes now, and return the order as it then stands."""
     assert placed.started
     stepping.advance(placed.started.saga.id)
@@ -96,26 +96,26 @@ def refund(
     *,
     reason: str = "It came broken.",
     restock: bool = True,
-) -> Begun:
+) -> StartedRefund:
     """Have staff promise a refund of so many of these products, or of all that is left of the order."""
-    keyed = Keyed(
+    keyed = KeyedCall(
         account_id=AccountFactory.create(is_staff=True).id,
         key_hash=key_hash(str(uuid4())),
         fingerprint="as asked",
-        answer=responses.of_begun_refund,
+        answer=responses.refund_answer,
     )
-    begun = refunding.begin(
+    begun = refunding.start_refund(
         order_id=order_id,
         wanted=quantities and [Line(product.id, count) for product, count in quantities.items()],
         reason=reason,
         restock=restock,
         keyed=keyed,
     )
-    assert isinstance(begun, Begun)
+    assert isinstance(begun, StartedRefund)
     return begun
 
 
-def give_back(begun: Begun) -> Refund:
+def give_back(begun: StartedRefund) -> Refund:
     """Let the refund's saga go as far as it goes now, and return the refund as it then stands."""
     stepping.advance(begun.saga_id)
     return Refund.objects.select_related("order").get(id=begun.refund.id)

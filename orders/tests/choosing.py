@@ -52,7 +52,7 @@ ACTS = {
     "give_up": some.none(),
     "retry": some.none(),
     "refund": some.tuples(some.none() | some.tuples(which, some.integers(1, 2)), some.booleans()),
-    "tell": some.tuples(some.integers(0, 4), some.sampled_from(gateway_events.ASKED_ABOUT)),
+    "tell": some.tuples(some.integers(0, 4), some.sampled_from(gateway_events.HANDLED_TYPES)),
     "sweep": some.booleans(),
 }
 

@@ -17,10 +17,10 @@ from payments.gateways import circuit
 from payments.models import Payment
 from scripts import ports
 from shop.errors import FirstcomeError
-from shop.events.journal import Actor, Who
+from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
 
-ADA = Who(actor=Actor.STAFF, name="ada", request_id="request-1")
+ADA = ActorContext(actor=Actor.STAFF, name="ada", request_id="request-1")
 
 
 class Away:

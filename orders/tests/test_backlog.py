@@ -150,13 +150,13 @@ def test_a_saga_that_was_put_off_is_not_new(monkeypatch: pytest.MonkeyPatch) -> 
     placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
     assert placed.started
     run = SagaRun(placed.started.saga.id)
-    batch.advance([run], token="one", clock=clock.now, room={}, failpoint=lambda point: None)
+    batch.advance([run], token="one", clock=clock.now, free_slots={}, failpoint=lambda point: None)
     saga = Saga.objects.get(id=run.saga_id)
     assert (saga.lease_token, saga.attempts) == ("", 0)
     assert recovery.find_new(limit=10) == []
     assert backlog.oldest_waiting_seconds() == 0
     Saga.objects.filter(id=run.saga_id).update(next_attempt_at=clock.now())
-    assert recovery.take_due(limit=10) == [run.saga_id]
+    assert recovery.dequeue_due(limit=10) == [run.saga_id]
 
 
 def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_measurements() -> None:
@@ -174,7 +174,7 @@ def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_m
         waits = [asyncio.create_task(gate.wait_for_capacity()) for _ in range(1_000)]
         while gate._held < 1_000:
             await asyncio.sleep(0.01)
-        busy = event_loop.POOL.busy() + event_loop.POOL.waiting()
+        busy = event_loop.CALL_POOL.busy() + event_loop.CALL_POOL.waiting()
         with pytest.raises(Overloaded):
             await gate.wait_for_capacity()
         await asyncio.gather(*waits)

@@ -56,7 +56,7 @@ def test_orders_past_their_time_expire_and_the_others_stay() -> None:
 
 
 def test_more_than_one_bite_of_orders_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancellation, "EXPIRED_AT_ONCE", 2)
+    monkeypatch.setattr(cancellation, "EXPIRY_BATCH_SIZE", 2)
     buyer, product = buying.account(), ProductFactory.create(on_hand=5)
     lapse(*(buying.place(buyer.id, {product: 1}).order for _ in range(5)))
     assert cancellation.expire_due() == 5

@@ -109,7 +109,7 @@ class Shop:
 
 
 def _signed_in(account: User) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tokens.access_for(account)}"}
+    return {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
 
 
 @pytest.fixture(scope="module")

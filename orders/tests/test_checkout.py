@@ -1,4 +1,4 @@
-"""Placing: a batch costs the same few statements whatever its size, and each wish gets its own answer."""
+"""Placing: a batch costs the same few statements whatever its size; each request gets its own answer."""
 
 import pytest
 from django.db import connection
@@ -8,17 +8,17 @@ from inventory.tests.factories import ProductFactory
 from orders import responses
 from orders.models import Order
 from orders.placement import decisions
-from orders.placement.decisions import Outcome, Placed, Wish
+from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
 from orders.tests import buying
 from shop.errors import KeyReused, Rejected
-from shop.idempotency.recorded_answers import Keyed, Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 
 pytestmark = pytest.mark.django_db
 
 
-def decide(*wishes: Wish) -> list[Outcome]:
+def decide(*order_requests: OrderRequest) -> list[PlacementResult]:
     """One batch, as the batcher would decide it."""
-    return decisions.together(wishes)
+    return decisions.place_batch(order_requests)
 
 
 def statements(
@@ -31,14 +31,16 @@ def statements(
 ) -> int:
     """How many statements a batch of so many orders of three lines costs, BEGIN and COMMIT not counted."""
     products = ProductFactory.create_batch(30, on_hand=count, price=1_000, limit_per_account=limit)
-    wishes = []
+    order_requests = []
     for index in range(count):
         buyer, some = buying.account(points=points), products[index % 28 :][:3]
         code = buying.coupon_of(buyer.id).code if coupon else ""
-        wishes.append(buying.wish(buyer.id, dict.fromkeys(some, 1), token=token, coupon=code, points=points))
+        order_requests.append(
+            buying.order_request(buyer.id, dict.fromkeys(some, 1), token=token, coupon=code, points=points)
+        )
     with CaptureQueriesContext(connection) as captured:
-        outcomes = decide(*wishes)
-    assert all(isinstance(outcome, Placed) for outcome in outcomes)
+        outcomes = decide(*order_requests)
+    assert all(isinstance(outcome, PlacedOrder) for outcome in outcomes)
     return sum("SAVEPOINT" not in query["sql"] for query in captured)
 
 
@@ -63,36 +65,45 @@ def test_paying_at_once_costs_three_more() -> None:
 
 
 def test_one_key_twice_in_a_batch_is_one_order() -> None:
-    wish = buying.wish(buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same")
-    first, second = decide(wish, wish)
-    assert isinstance(first, Placed)
+    order_request = buying.order_request(
+        buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same"
+    )
+    first, second = decide(order_request, order_request)
+    assert isinstance(first, PlacedOrder)
     assert isinstance(second, Replay)
     assert second.reference == first.order.id
-    assert second.answer == responses.of_placed(first)
+    assert second.answer == responses.placed_order_answer(first)
     assert Order.objects.count() == 1
 
 
 def test_one_key_with_two_bodies_in_a_batch_is_refused_the_second_time() -> None:
-    wish = buying.wish(buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same")
-    other = Wish(
-        account_id=wish.account_id,
-        lines=wish.lines,
+    order_request = buying.order_request(
+        buying.account().id, {ProductFactory.create(on_hand=9): 1}, key="same"
+    )
+    other = OrderRequest(
+        account_id=order_request.account_id,
+        lines=order_request.lines,
         coupon_code="",
         points_amount=0,
         token=None,
-        keyed=Keyed(wish.account_id, wish.keyed.key_hash, "another body", responses.of_placed),
-        by=wish.by,
+        keyed=KeyedCall(
+            order_request.account_id,
+            order_request.keyed.key_hash,
+            "another body",
+            responses.placed_order_answer,
+        ),
+        by=order_request.by,
     )
-    first, second = decide(wish, other)
-    assert isinstance(first, Placed)
+    first, second = decide(order_request, other)
+    assert isinstance(first, PlacedOrder)
     assert isinstance(second, KeyReused)
 
 
 def test_what_one_takes_the_next_in_the_batch_does_not_find() -> None:
     product = ProductFactory.create(on_hand=3)
-    wishes = [buying.wish(buying.account().id, {product: 2}) for _ in range(2)]
-    first, second = decide(*wishes)
-    assert isinstance(first, Placed)
+    order_requests = [buying.order_request(buying.account().id, {product: 2}) for _ in range(2)]
+    first, second = decide(*order_requests)
+    assert isinstance(first, PlacedOrder)
     assert isinstance(second, Rejected)
     assert second.extra["items"] == [{"product": product.id, "requested": 2, "available": 1}]
 
@@ -100,10 +111,10 @@ def test_what_one_takes_the_next_in_the_batch_does_not_find() -> None:
 def test_a_refused_wish_leaves_the_coupon_to_the_next() -> None:
     buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=5_000)
     code = buying.coupon_of(buyer.id).code
-    too_many = buying.wish(buyer.id, {product: 2}, coupon=code)
-    first, second = decide(too_many, buying.wish(buyer.id, {product: 1}, coupon=code))
+    too_many = buying.order_request(buyer.id, {product: 2}, coupon=code)
+    first, second = decide(too_many, buying.order_request(buyer.id, {product: 1}, coupon=code))
     assert isinstance(first, Rejected)
-    assert isinstance(second, Placed)
+    assert isinstance(second, PlacedOrder)
     assert second.order.discount_amount == 1_000
 
 

@@ -8,8 +8,8 @@ import pytest
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga
-from orders.payment.refunding import Begun
-from orders.placement.decisions import Placed
+from orders.payment.refunding import StartedRefund
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway
@@ -125,7 +125,7 @@ def _quick_gateway(settings: Any) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
 
-def buy(token: str, *, points: int = 300) -> Placed:
+def buy(token: str, *, points: int = 300) -> PlacedOrder:
     """An order that uses everything: two lines, a coupon, points and a card."""
     buyer = buying.account(points=1_000 + points)
     first, second = ProductFactory.create_batch(2, on_hand=5, price=500)
@@ -133,7 +133,7 @@ def buy(token: str, *, points: int = 300) -> Placed:
     return buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=points, token=token)
 
 
-def drive(placed: Placed, way: Way, settings: Any) -> None:
+def drive(placed: PlacedOrder, way: Way, settings: Any) -> None:
     """Bring the order to its end as the way says."""
     assert placed.started
     saga_id, gateway_url = placed.started.saga.id, settings.GATEWAY_URL
@@ -220,7 +220,7 @@ REFUND_WAYS = {
 }
 
 
-def begin_refund(way: RefundWay) -> Begun:
+def begin_refund(way: RefundWay) -> StartedRefund:
     """A refund of an order that is paid as the way says."""
     placed = buy(way.token, points=way.points_amount)
     assert buying.drive(placed).status == Order.Status.PAID
@@ -228,7 +228,7 @@ def begin_refund(way: RefundWay) -> Begun:
     return buying.refund(placed.order.id, None if way.is_whole else some)
 
 
-def give_back(begun: Begun, way: RefundWay, settings: Any) -> None:
+def give_back(begun: StartedRefund, way: RefundWay, settings: Any) -> None:
     """Bring the refund to its end as the way says."""
     if way.is_late:
         Saga.objects.filter(id=begun.saga_id).update(deadline_at=begun.refund.created_at)
@@ -240,7 +240,7 @@ def give_back(begun: Begun, way: RefundWay, settings: Any) -> None:
         settings.GATEWAY_URL = gateway_url
 
 
-def assert_given_back_once(begun: Begun, way: RefundWay) -> None:
+def assert_given_back_once(begun: StartedRefund, way: RefundWay) -> None:
     """Points, card, goods and the order, each as one refund leaves them."""
     refund = Refund.objects.select_related("order").get(id=begun.refund.id)
     order = refund.order

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, executor, runs
 from orders.saga.definitions import SAGA_TYPES, Event, OutsideCall, OutsideStep, StepResult
 from orders.saga.executor import POOL_SIZES, Executor
@@ -41,7 +41,7 @@ def threaded() -> Iterator[Executor]:
     assert made.finish(seconds=20)
 
 
-def bought(*tokens: str, points: int = 300) -> list[Placed]:
+def bought(*tokens: str, points: int = 300) -> list[PlacedOrder]:
     """Orders of one product by so many cards: each with a coupon, points and a card."""
     product = ProductFactory.create(on_hand=100, price=1_000)
     placed = []
@@ -52,22 +52,22 @@ def bought(*tokens: str, points: int = 300) -> list[Placed]:
     return placed
 
 
-def saga_ids(placed: Sequence[Placed]) -> list[UUID]:
+def saga_ids(placed: Sequence[PlacedOrder]) -> list[UUID]:
     return [one.started.saga.id for one in placed if one.started]
 
 
-def ended(placed: Sequence[Placed]) -> list[str]:
+def ended(placed: Sequence[PlacedOrder]) -> list[str]:
     """The orders' states, once all their sagas have ended."""
     wait_until(lambda: not Saga.objects.filter(id__in=saga_ids(placed), ended_at=None).exists(), seconds=30)
     return [buying.state_of(one.order.id) for one in placed]
 
 
-def one_batch(placed: Sequence[Placed]) -> BatchResult:
+def one_batch(placed: Sequence[PlacedOrder]) -> BatchResult:
     return batch.advance(
         [SagaRun(saga_id) for saga_id in saga_ids(placed)],
         token="one",
         clock=clock.now,
-        room=ROOM,
+        free_slots=ROOM,
         failpoint=lambda point: None,
     )
 

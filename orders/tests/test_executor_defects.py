@@ -21,7 +21,7 @@ from orders.tests import buying
 from orders.tests.test_executor import Blocked, bought, ended, saga_ids, threaded
 from shop import clock
 from shop.db import transactions
-from shop.idempotency.recorded_answers import Keyed, key_hash
+from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.models import JournalLine
 from shop.tests.racing import wait_until
 
@@ -136,13 +136,13 @@ def test_a_full_executor_does_not_spin(threaded: Executor, monkeypatch: pytest.M
     message.start()
     wait_until(lambda: len(blocked.started) == 1)
     for_a_while(executor.IDLE_SECONDS + 0.5)
-    taken, take = [0], threaded._take_new
+    taken, take = [0], threaded._dequeue_new
 
     def counted() -> Any:
         taken[0] += 1
         return take()
 
-    monkeypatch.setattr(threaded, "_take_new", counted)
+    monkeypatch.setattr(threaded, "_dequeue_new", counted)
     for_a_while(1)
     most = taken[0]
     blocked.is_over.set()
@@ -173,7 +173,7 @@ def test_each_wallet_line_of_a_batch_names_the_request_that_began_its_top_up() -
     started = []
     for number in range(2):
         buyer = buying.account()
-        keyed = Keyed(buyer.id, key_hash(str(uuid4())), "as asked", responses.later)
+        keyed = KeyedCall(buyer.id, key_hash(str(uuid4())), "as asked", responses.answered_later)
         begun = top_ups.start(account_id=buyer.id, amount=100, token="tok_ok", keyed=keyed)
         assert isinstance(begun, top_ups.StartedTopUp)
         Saga.objects.filter(id=begun.saga_id).update(request_id=f"request-{number}")

@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.payment import gateway_events
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from payments import gateways, webhooks
 from payments.gateways import gateway, simulator
@@ -51,12 +51,12 @@ def charge_late(gateway_process: tuple[Simulator, Path]) -> Callable[[Payment], 
     return charge
 
 
-def order(token: str, **wanted: Any) -> Placed:
+def order(token: str, **wanted: Any) -> PlacedOrder:
     product = ProductFactory.create(on_hand=5, price=500)
     return buying.place(buying.account().id, {product: 1}, token=token, **wanted)
 
 
-def payment_of(placed: Placed) -> Payment:
+def payment_of(placed: PlacedOrder) -> Payment:
     assert placed.started
     return Payment.objects.get(id=placed.started.payment.id)
 
@@ -109,7 +109,7 @@ def test_an_event_that_comes_while_the_saga_is_driven_waits_for_what_comes_of_it
     sagas.update(lease_token="another driver", leased_until=timezone.now().replace(year=2100))
     event = events.take(key=payment_of(placed).charge_key)
     assert not gateway_events.handle(event.id)
-    waiting = webhooks.waiting(event.id)
+    waiting = webhooks.get_unhandled(event.id)
     assert waiting and waiting.outcome == "the payment is pending"
     sagas.update(leased_until=None)
     assert gateway_events.handle(event.id)
@@ -188,7 +188,7 @@ def test_while_the_gateway_is_away_an_event_waits(settings: LazySettings) -> Non
     event = events.take(key=payment.charge_key)
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
     assert not gateway_events.handle(event.id)
-    waiting = webhooks.waiting(event.id)
+    waiting = webhooks.get_unhandled(event.id)
     assert waiting and waiting.outcome == "the gateway says unknown"
     settings.GATEWAY_URL = there
     assert gateway_events.handle(event.id)
@@ -228,7 +228,7 @@ def test_a_gateway_that_can_not_find_what_it_told_of_is_asked_for_a_while() -> N
     )
     event = events.take(key=payment.charge_key)
     assert not gateway_events.handle(event.id)
-    WebhookEvent.objects.filter(id=event.id).update(attempts=gateway_events.MOST_LOOKS_FOR_NOTHING)
+    WebhookEvent.objects.filter(id=event.id).update(attempts=gateway_events.MAX_ABSENT_LOOKUPS)
     assert gateway_events.handle(event.id)
 
 
@@ -256,11 +256,11 @@ def test_an_event_whose_worker_dies_over_it_is_worked_on_by_the_next(monkeypatch
     with monkeypatch.context() as struck, pytest.raises(Crash):
         struck.setattr(stepping, "failpoint", strike)
         gateway_events.handle(event.id)
-    waiting = webhooks.waiting(event.id)
+    waiting = webhooks.get_unhandled(event.id)
     assert waiting and waiting.next_attempt_at
     Saga.objects.update(leased_until=None)
     WebhookEvent.objects.update(next_attempt_at=event.received_at)
-    assert webhooks.due(limit=10) == [event.id]
+    assert webhooks.dequeue_due(limit=10) == [event.id]
     assert gateway_events.handle(event.id)
     assert buying.state_of(placed.order.id) == "paid"
     assert [one.kept_amount for one in gateway().charges(key=event.charge_key)] == [500]
@@ -305,7 +305,7 @@ def test_in_whatever_order_events_come_there_is_one_truth(token: str, settings: 
     happen()
 
 
-def _move(move: str, placed: Placed, key: str, succeeded: bytes) -> None:
+def _move(move: str, placed: PlacedOrder, key: str, succeeded: bytes) -> None:
     assert placed.started
     match move:
         case "succeeded" | "succeeded again":

@@ -15,7 +15,7 @@ from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order, OrderLine
 from orders.placement import checkout, decisions
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
 from shop.errors import FirstcomeError, Rejected
@@ -36,15 +36,15 @@ import json
 from collections import Counter
 from functools import partial
 from inventory.models import Product
-from orders import checkout
+from orders.placement import checkout
 from orders.tests import buying
 from shop.tests.racing import race
 
 product = Product.objects.get(id=sys.argv[1])
-wishes = [buying.wish(int(sys.argv[2]), {product: 2}) for _ in range(20)]
+order_requests = [buying.order_request(int(sys.argv[2]), {product: 2}) for _ in range(20)]
 print("ready", flush=True)
 sys.stdin.readline()
-outcomes = race([partial(checkout.place, wish) for wish in wishes])
+outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
 print(json.dumps(Counter(getattr(one, "code", type(one).__name__) for one in outcomes)))
 """
 
@@ -63,7 +63,7 @@ def _patience(settings: LazySettings) -> None:
 
 def refusal(account_id: int, quantities: dict[Product, int], **wanted: Any) -> FirstcomeError:
     with pytest.raises(FirstcomeError) as raised:
-        checkout.place(buying.wish(account_id, quantities, **wanted))
+        checkout.place(buying.order_request(account_id, quantities, **wanted))
     return raised.value
 
 
@@ -119,13 +119,16 @@ def test_an_account_has_20_unpaid_orders_and_no_more() -> None:
 def test_a_batch_counts_what_it_has_just_placed(settings: LazySettings) -> None:
     settings.OPEN_ORDERS_PER_ACCOUNT = 2
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=3), buying.account()
-    wishes = [buying.wish(buyer.id, {product: 2}), buying.wish(buyer.id, {product: 2})]
-    wishes += [buying.wish(buyer.id, {product: 1}) for _ in range(2)]
-    first, over, second, third = decisions.together(wishes)
-    assert isinstance(first, Placed)
+    order_requests = [
+        buying.order_request(buyer.id, {product: 2}),
+        buying.order_request(buyer.id, {product: 2}),
+    ]
+    order_requests += [buying.order_request(buyer.id, {product: 1}) for _ in range(2)]
+    first, over, second, third = decisions.place_batch(order_requests)
+    assert isinstance(first, PlacedOrder)
     assert isinstance(over, Rejected)
     assert over.extra["items"] == [{"product": product.id, "limit": 3, "held": 2}]
-    assert isinstance(second, Placed)
+    assert isinstance(second, PlacedOrder)
     assert isinstance(third, Rejected)
     assert third.code == "too_many_open_orders"
 
@@ -160,8 +163,8 @@ def test_each_line_keeps_the_limit_under_which_it_was_placed() -> None:
 
 def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=100, limit_per_account=7), buying.account()
-    calls = [partial(checkout.place, buying.wish(buyer.id, {product: 2})) for _ in range(40)]
-    assert outcomes_of(calls) == {"Placed": 3, "purchase_limit_reached": 37}
+    calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 2})) for _ in range(40)]
+    assert outcomes_of(calls) == {"PlacedOrder": 3, "purchase_limit_reached": 37}
     assert OrderLine.objects.filter(order__account=buyer).count() == 3
     assert buying.broken_laws() == []
 
@@ -173,8 +176,8 @@ def test_all_strategies_at_once_hold_one_account_to_the_limit(settings: LazySett
     for index in range(40):
         place = list(checkout.STRATEGIES.values())[index % 4]
         lines = {first: 1, second: 1} if index % 2 else {second: 1, first: 1}
-        calls.append(partial(place, buying.wish(buyer.id, lines)))
-    assert outcomes_of(calls) == {"Placed": 5, "purchase_limit_reached": 35}
+        calls.append(partial(place, buying.order_request(buyer.id, lines)))
+    assert outcomes_of(calls) == {"PlacedOrder": 5, "purchase_limit_reached": 35}
     assert buying.broken_laws() == []
 
 
@@ -192,7 +195,7 @@ def test_two_processes_sell_one_account_no_more_than_its_limit(strategy: str) ->
             one.stdin.write("go\n")
             one.stdin.flush()
         told = [json.loads(one.communicate(timeout=60)[0].splitlines()[-1]) for one in buyers]
-    assert sum(map(Counter, told), Counter()) == {"Placed": 4, "purchase_limit_reached": 36}
+    assert sum(map(Counter, told), Counter()) == {"PlacedOrder": 4, "purchase_limit_reached": 36}
     assert buying.broken_laws() == []
 
 
@@ -210,9 +213,9 @@ def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy: s
 
 def test_a_repeat_at_the_limit_is_answered_as_before(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=2), buying.account()
-    wish = buying.wish(buyer.id, {product: 2})
-    outcomes = race([partial(checkout.place, wish) for _ in range(10)])
-    assert Counter(type(one) for one in outcomes) == {Placed: 1, Replay: 9}
+    order_request = buying.order_request(buyer.id, {product: 2})
+    outcomes = race([partial(checkout.place, order_request) for _ in range(10)])
+    assert Counter(type(one) for one in outcomes) == {PlacedOrder: 1, Replay: 9}
 
 
 def test_a_refusal_leaves_the_gate_its_stock(settings: LazySettings) -> None:

@@ -54,7 +54,7 @@ def test_one_locked_product_stops_no_order_of_another_for_longer_than_a_lock_wai
         assert [is_refused(outcome) for outcome in outcomes] == [True, False]
         assert seconds < 2, "a repeated order of the locked product does not stop the batcher again"
     assert Product.objects.get(pk=free.pk).reserved == 13
-    wait_until(lambda: not stuck_rows.are_there())
+    wait_until(lambda: not stuck_rows.any_known())
     assert buying.place(buyers[0], {locked: 1})
     assert buying.broken_laws() == []
 

@@ -95,11 +95,11 @@ def test_counting_an_accounts_units_before_the_lock_passes_its_limit(
     counted: dict[int, Holdings] = {}
 
     def place() -> None:
-        wish = buying.wish(buyer.id, {product: 2})
-        stock = reservations.look([product.id])
-        counted[threading.get_ident()] = limits.read_holdings([(buyer.id, wish.lines)], stock)
+        order_request = buying.order_request(buyer.id, {product: 2})
+        stock = reservations.read([product.id])
+        counted[threading.get_ident()] = limits.read_holdings([(buyer.id, order_request.lines)], stock)
         both_counted.wait()
-        transactions.run(lambda: decisions.decide([wish]), transactions.KEYED)
+        transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)
 
     monkeypatch.setattr(limits, "read_holdings", _earlier(counted, limits.read_holdings))
     assert race([place] * 2) == [None, None]

@@ -12,14 +12,14 @@ from inventory.tests.factories import ProductFactory
 from orders import responses
 from orders.models import Order, Refund
 from orders.payment import refunding
-from orders.payment.refunding import Begun
+from orders.payment.refunding import StartedRefund
 from orders.placement import checkout
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.models import Payment
 from shop import clock
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Keyed, Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory
 
@@ -32,9 +32,9 @@ def product() -> Product:
     return made
 
 
-def ask(buyer: User, product: Product) -> Placed | Replay:
+def ask(buyer: User, product: Product) -> PlacedOrder | Replay:
     """The same call each time."""
-    return checkout.place(buying.wish(buyer.pk, {product: 1}, token="tok_ok", key="same"))
+    return checkout.place(buying.order_request(buyer.pk, {product: 1}, token="tok_ok", key="same"))
 
 
 def grow_old(settings: LazySettings, *, payments_too: bool = False) -> None:
@@ -50,15 +50,17 @@ def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_secon
 ) -> None:
     buyer = buying.account()
     placed = ask(buyer, product)
-    assert isinstance(placed, Placed)
+    assert isinstance(placed, PlacedOrder)
     grow_old(settings)
-    assert recorded_answers.sweep() == 0
+    assert recorded_answers.delete_expired_keys() == 0
     again = ask(buyer, product)
     assert isinstance(again, Replay)
     assert again.reference == placed.order.id
 
     buying.drive(placed)
-    assert recorded_answers.sweep() == 0, "it settled a moment ago: the answer is still to be asked for"
+    assert recorded_answers.delete_expired_keys() == 0, (
+        "it settled a moment ago: the answer is still to be asked for"
+    )
     assert isinstance(ask(buyer, product), Replay)
     assert Order.objects.count() == 1
 
@@ -68,22 +70,24 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
 ) -> None:
     order = buying.drive(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
     staff = AccountFactory.create(is_staff=True)
-    keyed = Keyed(staff.pk, recorded_answers.key_hash("same"), "one of two", responses.of_begun_refund)
+    keyed = KeyedCall(staff.pk, recorded_answers.key_hash("same"), "one of two", responses.refund_answer)
 
-    def refund() -> Begun | Replay:
+    def refund() -> StartedRefund | Replay:
         lines = [Line(product_id=product.pk, quantity=1)]
-        return refunding.begin(order_id=order.pk, wanted=lines, reason="broken", restock=True, keyed=keyed)
+        return refunding.start_refund(
+            order_id=order.pk, wanted=lines, reason="broken", restock=True, keyed=keyed
+        )
 
     begun = refund()
-    assert isinstance(begun, Begun)
+    assert isinstance(begun, StartedRefund)
     grow_old(settings)
-    recorded_answers.sweep()
+    recorded_answers.delete_expired_keys()
     assert isinstance(refund(), Replay)
     buying.give_back(begun)
     grow_old(settings)
     Refund.objects.update(settled_at=clock.now() - timedelta(days=2))
-    recorded_answers.sweep()
-    assert isinstance(refund(), Begun)
+    recorded_answers.delete_expired_keys()
+    assert isinstance(refund(), StartedRefund)
 
 
 def test_a_key_is_forgotten_a_day_after_its_payment_has_settled(
@@ -91,11 +95,11 @@ def test_a_key_is_forgotten_a_day_after_its_payment_has_settled(
 ) -> None:
     buyer = buying.account()
     placed = ask(buyer, product)
-    assert isinstance(placed, Placed)
+    assert isinstance(placed, PlacedOrder)
     buying.drive(placed)
     grow_old(settings, payments_too=True)
-    assert isinstance(ask(buyer, product), Placed)
-    assert recorded_answers.sweep() == 0
+    assert isinstance(ask(buyer, product), PlacedOrder)
+    assert recorded_answers.delete_expired_keys() == 0
     grow_old(settings)
     Payment.objects.filter(settled_at__isnull=True).delete()
-    assert recorded_answers.sweep() == 1
+    assert recorded_answers.delete_expired_keys() == 1

@@ -57,7 +57,7 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product
     retried = hanging.retry(row)
     assert retried.state == Saga.State.RUNNING
     assert retried.deadline_at > timezone.now()
-    assert recovery.take_due(limit=10) == [row.id]
+    assert recovery.dequeue_due(limit=10) == [row.id]
     assert hanging.advance(row) == Saga.State.DONE
     [line] = hanging.journalled(row, "saga.retried")
     assert (line.actor, line.actor_name, line.request_id) == ("staff", "ada", "request-1")

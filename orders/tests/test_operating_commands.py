@@ -87,7 +87,7 @@ def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None
     )
     assert (journalled("saga.retried").actor_name, journalled("saga.retried").detail) == ("ada", "it is back")
     settings.DATA_PLATFORM_URL = data_platform
-    assert recovery.take_due(limit=10) == [row.id]
+    assert recovery.dequeue_due(limit=10) == [row.id]
     assert stepping.advance(row.id) == Saga.State.DONE
 
 

@@ -53,8 +53,10 @@ def test_a_worker_whose_lease_is_over_records_nothing_against_the_operator(produ
     Saga.objects.filter(id=row.id).update(lease_token="slow", leased_until=timezone.now())
     hanging.compensate(row)
     slow = SagaRun(row.id, step="charge_card", result=StepResult(Event.DONE, reference="ch_late"))
-    made = batch.advance([slow], token="slow", clock=clock.now, room={}, failpoint=lambda point: None)
-    assert made.again == [slow]
+    batch_result = batch.advance(
+        [slow], token="slow", clock=clock.now, free_slots={}, failpoint=lambda point: None
+    )
+    assert batch_result.to_continue == [slow]
     assert not SagaLog.objects.filter(saga=row, step="charge_card", event="done").exists()
     Saga.objects.filter(id=row.id).update(leased_until=None)
     assert hanging.advance(row) == Saga.State.COMPENSATED

@@ -11,7 +11,7 @@ from payments import ledger
 from payments.gateways import gateway
 from payments.models import Payment
 from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Keyed, key_hash
+from shop.idempotency.recorded_answers import KeyedCall, key_hash
 
 __all__ = ["away", "impatient", "product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
@@ -80,7 +80,7 @@ def test_an_operator_who_is_wrong_about_a_refund_is_told_by_the_audit(product: P
 
 def test_a_top_up_is_forced_as_well() -> None:
     buyer = buying.account()
-    keyed = Keyed(buyer.id, key_hash("a"), "as wished", lambda outcome: None)
+    keyed = KeyedCall(buyer.id, key_hash("a"), "as wished", lambda outcome: None)
     started = top_ups.start(account_id=buyer.id, amount=700, token="tok_timeout_charged", keyed=keyed)
     assert isinstance(started, top_ups.StartedTopUp)
     stepping.advance(started.saga_id)

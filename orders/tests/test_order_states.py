@@ -12,7 +12,7 @@ from django.utils import timezone
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
 from orders.models import Order, Saga
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from shop.tests.clients import client_of
 from shop.tests.factories import SuperuserFactory
@@ -42,7 +42,7 @@ def test_an_order_moves_only_as_the_table_says(source: str, target: str) -> None
     placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
     force(placed.order.id, source)
     target_paid_at = timezone.now() if target in order_states.PAID else None
-    moved = order_states.move([placed.order.id], to=target, paid_at=target_paid_at)
+    moved = order_states.transition([placed.order.id], to=target, paid_at=target_paid_at)
     assert moved == (target in order_states.TRANSITIONS[source])
     assert buying.state_of(placed.order.id) == (target if moved else source)
 
@@ -55,21 +55,21 @@ def test_the_table_is_the_contract() -> None:
     assert drawn == order_states.TRANSITIONS
 
 
-def pay(placed: Placed) -> str:
+def pay(placed: PlacedOrder) -> str:
     body = {"order": str(placed.order.id), "token": "tok_ok"}
     return refusal(client_of(buying.owner(placed)).post("/payments", body, key="pay"))
 
 
-def cancel(placed: Placed) -> str:
+def cancel(placed: PlacedOrder) -> str:
     return refusal(client_of(buying.owner(placed)).post(f"/orders/{placed.order.id}/cancel"))
 
 
-def expire(placed: Placed) -> str:
+def expire(placed: PlacedOrder) -> str:
     Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now())
     return "" if cancellation.expire_due() else "not_due"
 
 
-def drive(placed: Placed) -> str:
+def drive(placed: PlacedOrder) -> str:
     """Let its saga settle or fail it, as its card says."""
     assert placed.started
     stepping.advance(placed.started.saga.id)
@@ -77,12 +77,12 @@ def drive(placed: Placed) -> str:
     return "can't become" if "can't become" in row.last_error else ""
 
 
-def refund(placed: Placed) -> str:
+def refund(placed: PlacedOrder) -> str:
     staff = client_of(SuperuserFactory.create())
     return refusal(staff.post(f"/orders/{placed.order.id}/refunds", {"reason": "they asked"}, key="refund"))
 
 
-def give_back(placed: Placed) -> str:
+def give_back(placed: PlacedOrder) -> str:
     """Let the saga of its refund do what it promised."""
     row = Saga.objects.get(kind="refund", about_id=placed.order.id)
     stepping.advance(row.id)
@@ -94,21 +94,21 @@ def refusal(answer: Any) -> str:
     return "" if answer.status_code < 300 else answer.json()["code"]
 
 
-def unpaid() -> Placed:
+def unpaid() -> PlacedOrder:
     return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
 
 
-def begun(token: str) -> Placed:
+def begun(token: str) -> PlacedOrder:
     return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token=token)
 
 
-def paid() -> Placed:
+def paid() -> PlacedOrder:
     placed = begun("tok_ok")
     buying.drive(placed)
     return placed
 
 
-def promised() -> Placed:
+def promised() -> PlacedOrder:
     """Paid, and all of it to be given back."""
     placed = paid()
     assert refund(placed) == ""
@@ -120,8 +120,8 @@ class Call:
     """Something that would bring an order to `target`: of which order, and what it says where it must not."""
 
     target: str
-    order: Callable[[], Placed]
-    make: Callable[[Placed], str]
+    order: Callable[[], PlacedOrder]
+    make: Callable[[PlacedOrder], str]
     refusal: str
 
 

@@ -29,15 +29,15 @@ import json
 from collections import Counter
 from functools import partial
 from inventory.models import Product
-from orders import checkout
+from orders.placement import checkout
 from orders.tests import buying
 from shop.tests.racing import race
 
 product = Product.objects.get(id=sys.argv[1])
-wishes = [buying.wish(int(account_id), {product: 1}) for account_id in sys.argv[2:]]
+order_requests = [buying.order_request(int(account_id), {product: 1}) for account_id in sys.argv[2:]]
 print("ready", flush=True)
 sys.stdin.readline()
-outcomes = race([partial(checkout.place, wish) for wish in wishes])
+outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
 print(json.dumps(Counter(getattr(one, "code", type(one).__name__) for one in outcomes)))
 """
 
@@ -56,7 +56,7 @@ def test_two_processes_sell_stock_of_60_to_exactly_60(strategy: str) -> None:
             seller.stdin.write("go\n")
             seller.stdin.flush()
         told = [json.loads(seller.communicate(timeout=60)[0].splitlines()[-1]) for seller in sellers]
-    assert sum(map(Counter, told), Counter()) == {"Placed": 60, "insufficient_stock": 40}
+    assert sum(map(Counter, told), Counter()) == {"PlacedOrder": 60, "insufficient_stock": 40}
     assert levels_of(product) == (60, 60)
     assert buying.broken_laws() == []
 

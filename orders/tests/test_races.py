@@ -19,13 +19,13 @@ from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import paying
 from orders.placement import checkout
-from orders.placement.decisions import Placed
-from orders.responses import later
+from orders.placement.decisions import PlacedOrder
+from orders.responses import answered_later
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Keyed, Replay, key_hash
+from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,8 +47,10 @@ def kinds(outcomes: list[Any]) -> Counter[str]:
 
 
 def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:
-    wishes = [buying.wish(buying.account().id, {product: 1}) for _ in range(count)]
-    return [lambda wish=wish: checkout.place(wish) for wish in wishes]  # type: ignore[misc]
+    order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(count)]
+    return [
+        lambda order_request=order_request: checkout.place(order_request) for order_request in order_requests
+    ]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("buyers", [100, 101, 200])
@@ -56,7 +58,7 @@ def test_stock_of_100_is_sold_to_exactly_100(buyers: int) -> None:
     product = ProductFactory.create(on_hand=100)
     outcomes = race(buyers_of(product, buyers))
     refused = {"insufficient_stock": buyers - 100} if buyers > 100 else {}
-    assert kinds(outcomes) == {"Placed": 100} | refused
+    assert kinds(outcomes) == {"PlacedOrder": 100} | refused
     product.refresh_from_db()
     assert (product.on_hand, product.reserved) == (100, 100)
     assert buying.broken_laws() == []
@@ -65,16 +67,16 @@ def test_stock_of_100_is_sold_to_exactly_100(buyers: int) -> None:
 def test_100_calls_with_one_key_are_one_order_and_one_charge() -> None:
     product = ProductFactory.create(on_hand=100, price=700)
     buyer = buying.account()
-    wish = buying.wish(buyer.id, {product: 1}, token="tok_ok", key="only-once")
+    order_request = buying.order_request(buyer.id, {product: 1}, token="tok_ok", key="only-once")
 
     def place_and_pay() -> Any:
-        outcome = checkout.place(wish)
-        if isinstance(outcome, Placed) and outcome.started:
+        outcome = checkout.place(order_request)
+        if isinstance(outcome, PlacedOrder) and outcome.started:
             stepping.advance(outcome.started.saga.id)
         return outcome
 
     outcomes = race([place_and_pay] * 100)
-    assert kinds(outcomes) == {"Placed": 1, "Replay": 99}
+    assert kinds(outcomes) == {"PlacedOrder": 1, "Replay": 99}
     order = Order.objects.get()
     assert {one.reference for one in outcomes if isinstance(one, Replay)} == {order.id}
     assert order.status == Order.Status.PAID
@@ -85,12 +87,17 @@ def test_100_calls_with_one_key_are_one_order_and_one_charge() -> None:
 
 def test_300_orders_in_opposite_order_meet_no_deadlock() -> None:
     products = ProductFactory.create_batch(5, on_hand=300)
-    wishes = []
+    order_requests = []
     for index in range(300):
         line_up = products if index % 2 else products[::-1]
-        wishes.append(buying.wish(buying.account().id, dict.fromkeys(line_up, 1)))
-    outcomes = race([lambda wish=wish: checkout.place(wish) for wish in wishes])  # type: ignore[misc]
-    assert kinds(outcomes) == {"Placed": 300}
+        order_requests.append(buying.order_request(buying.account().id, dict.fromkeys(line_up, 1)))
+    outcomes = race(
+        [
+            lambda order_request=order_request: checkout.place(order_request)
+            for order_request in order_requests
+        ]
+    )  # type: ignore[misc]
+    assert kinds(outcomes) == {"PlacedOrder": 300}
     assert buying.broken_laws() == []
 
 
@@ -110,9 +117,14 @@ def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings: Laz
 def test_one_coupon_in_20_orders_at_once_is_held_by_one() -> None:
     buyer, product = buying.account(), ProductFactory.create(on_hand=100, price=5_000)
     code = buying.coupon_of(buyer.id).code
-    wishes = [buying.wish(buyer.id, {product: 1}, coupon=code) for _ in range(20)]
-    outcomes = race([lambda wish=wish: checkout.place(wish) for wish in wishes])  # type: ignore[misc]
-    assert kinds(outcomes) == {"Placed": 1, "coupon_not_usable": 19}
+    order_requests = [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(20)]
+    outcomes = race(
+        [
+            lambda order_request=order_request: checkout.place(order_request)
+            for order_request in order_requests
+        ]
+    )  # type: ignore[misc]
+    assert kinds(outcomes) == {"PlacedOrder": 1, "coupon_not_usable": 19}
     assert buying.broken_laws() == []
 
 
@@ -135,7 +147,7 @@ def _cancel_pay_expire(chance: random.Random) -> None:
     Order.objects.filter(id=order.id).update(expires_at=timezone.now() + lapse)
 
     def pay() -> Any:
-        keyed = Keyed(buyer.id, key_hash("pay"), "as wished", later)
+        keyed = KeyedCall(buyer.id, key_hash("pay"), "as wished", answered_later)
         return paying.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
 
     contestants: dict[str, Callable[[], Any]] = {

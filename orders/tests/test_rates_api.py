@@ -198,7 +198,7 @@ def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(
 def test_places_that_other_processes_took_count_too(settings: LazySettings, product: Product) -> None:
     settings.RATE_ORDERS = None
     buyer = buying.account()
-    api, places = client_of(buyer), f"{card_limits.PLACES}{buyer.id}"
+    api, places = client_of(buyer), f"{card_limits.SLOTS_PREFIX}{buyer.id}"
     soon = clock.now().timestamp() + 30
     redis_client.client().zadd(places, {"a": soon, "b": soon, "of a process that died": soon - 60})
     assert api.post("/orders", order_of(product, "tok_ok"), key="a").status_code == 202
@@ -212,7 +212,9 @@ def test_an_account_that_pays_now_and_then_is_not_asked_about(
 ) -> None:
     settings.RATE_DECLINES = Rate(10, 600)
     asked: list[int] = []
-    monkeypatch.setattr(card_limits, "unsettled", lambda account_id, rate: asked.append(account_id) or 0)
+    monkeypatch.setattr(
+        card_limits, "count_unsettled", lambda account_id, rate: asked.append(account_id) or 0
+    )
     buyer = buying.account()
     for key in ("a", "b"):
         assert client_of(buyer).post("/orders", order_of(product, "tok_ok"), key=key).status_code == 202
@@ -226,7 +228,7 @@ def test_unsettled_payments_are_found_by_an_index(settings: LazySettings, produc
     buyer = buying.account()
     assert client_of(buyer).post("/orders", order_of(product, "tok_ok"), key="a").status_code == 202
     with CaptureQueriesContext(connection) as queries:
-        assert card_limits.unsettled(buyer.id, Rate(3, 60)) == 1
+        assert card_limits.count_unsettled(buyer.id, Rate(3, 60)) == 1
     (query,) = queries.captured_queries
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {query['sql']}")

@@ -61,7 +61,7 @@ def test_it_goes_on_once_redis_is_back_and_what_was_cancelled_meanwhile_can_be_b
 def test_flushed_in_the_middle_of_a_race_it_still_sells_exactly_what_there_is(redis_server: Any) -> None:
     product = ProductFactory.create(on_hand=50)
     calls: list[Any] = [
-        partial(checkout.place, buying.wish(buying.account().id, {product: 1})) for _ in range(100)
+        partial(checkout.place, buying.order_request(buying.account().id, {product: 1})) for _ in range(100)
     ]
     calls[20::20] = [redis_server.flushdb] * len(calls[20::20])
     race(calls)
@@ -75,20 +75,20 @@ def test_flushed_in_the_middle_of_a_race_it_still_sells_exactly_what_there_is(re
 
 def test_a_mirror_that_promises_too_much_sells_nothing_that_is_not_there() -> None:
     product = ProductFactory.create(on_hand=5)
-    mirror.publish([mirror.State(product.id, 1_000, 10**6, True)])
-    wishes = [buying.wish(buying.account().id, {product: 1}) for _ in range(20)]
-    outcomes = race([partial(checkout.place, wish) for wish in wishes])
+    mirror.publish([mirror.StockState(product.id, 1_000, 10**6, True)])
+    order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(20)]
+    outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
     kinds = Counter(getattr(one, "code", type(one).__name__) for one in outcomes)
-    assert kinds == {"Placed": 5, "insufficient_stock": 15}
+    assert kinds == {"PlacedOrder": 5, "insufficient_stock": 15}
     assert buying.broken_laws() == []
 
 
 def test_after_any_number_of_orders_nobody_is_left_in_flight_and_nothing_has_drifted() -> None:
     product, buyer = ProductFactory.create(on_hand=20), buying.account()
     code = buying.coupon_of(buyer.id).code
-    wishes = [buying.wish(buying.account().id, {product: 1}) for _ in range(30)]
-    wishes += [buying.wish(buyer.id, {product: 1}, coupon=code) for _ in range(10)]
-    race([partial(checkout.place, wish) for wish in wishes])
+    order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(30)]
+    order_requests += [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(10)]
+    race([partial(checkout.place, order_request) for order_request in order_requests])
     assert not redis_client.client().hlen(mirror.IN_FLIGHT)
     assert (healing.heal(), healing.drift()) == (0, 0)
 
@@ -96,11 +96,11 @@ def test_after_any_number_of_orders_nobody_is_left_in_flight_and_nothing_has_dri
 def test_told_the_wrong_way_round_the_mirror_refuses_what_is_there() -> None:
     """The naive twin: the new level is shown first, and for a moment what was sold counts twice."""
     product = ProductFactory.create(on_hand=2)
-    first, second = (mirror.Passage(name, {product.id: 1}) for name in ("first", "second"))
+    first, second = (mirror.GateReservation(name, {product.id: 1}) for name in ("first", "second"))
     assert mirror.admit(first) == []
-    mirror.publish([mirror.State(product.id, 1, 1, True)])
+    mirror.publish([mirror.StockState(product.id, 1, 1, True)])
     assert mirror.admit(second) != []
-    mirror.settle([first])
+    mirror.clear_in_flight([first])
     assert mirror.admit(second) == []
 
 
@@ -109,7 +109,7 @@ def test_a_gate_that_decides_alone_sells_twice_after_it_was_flushed(redis_server
     product = ProductFactory.create(on_hand=3)
 
     def sell(count: int) -> int:
-        passages = [mirror.Passage(f"{time.monotonic()}", {product.id: 1}) for _ in range(count)]
+        passages = [mirror.GateReservation(f"{time.monotonic()}", {product.id: 1}) for _ in range(count)]
         return sum(mirror.admit(passage) == [] for passage in passages)
 
     assert sell(5) == 3

@@ -16,7 +16,7 @@ from orders import pricing
 )
 def test_units_give_back_their_price_less_their_share_rounded_down(count: int, worth: int) -> None:
     """A discount of 100 over three units: shares of 33, 66 and 100."""
-    assert pricing.worth(count, quantity=3, unit_price=1_000, discount_amount=100) == worth
+    assert pricing.discounted_amount(count, quantity=3, unit_price=1_000, discount_amount=100) == worth
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,14 @@ def test_units_give_back_their_price_less_their_share_rounded_down(count: int, w
 def test_points_are_rounded_down_and_the_card_gives_no_more_than_it_has(
     amount: int, card_left: int, points: int
 ) -> None:
-    part = pricing.points_part(amount, points_amount=200, total_amount=700, card_left_amount=card_left)
+    part = pricing.refund_points_amount(
+        amount, points_amount=200, total_amount=700, refundable_card_amount=card_left
+    )
     assert part == points
 
 
 def test_an_order_that_cost_nothing_gives_back_nothing() -> None:
-    assert pricing.points_part(0, points_amount=0, total_amount=0, card_left_amount=0) == 0
+    assert pricing.refund_points_amount(0, points_amount=0, total_amount=0, refundable_card_amount=0) == 0
 
 
 @given(st.integers(1, 1_000), st.integers(0, 10**12), st.data())
@@ -49,8 +51,12 @@ def test_each_unit_more_gives_back_something_between_nothing_and_its_price(
     discount = data.draw(st.integers(0, quantity * unit_price))
     count = data.draw(st.integers(0, quantity - 1))
     line = {"quantity": quantity, "unit_price": unit_price, "discount_amount": discount}
-    assert 0 <= pricing.worth(count + 1, **line) - pricing.worth(count, **line) <= unit_price
-    assert pricing.worth(quantity, **line) == quantity * unit_price - discount
+    assert (
+        0
+        <= pricing.discounted_amount(count + 1, **line) - pricing.discounted_amount(count, **line)
+        <= unit_price
+    )
+    assert pricing.discounted_amount(quantity, **line) == quantity * unit_price - discount
 
 
 @dataclass
@@ -68,7 +74,7 @@ class Bought:
         return self._worth(self.refunded) - before
 
     def _worth(self, count: int) -> int:
-        return pricing.worth(
+        return pricing.discounted_amount(
             count,
             quantity=self.quantity,
             unit_price=self.unit_price,
@@ -84,7 +90,7 @@ def orders(draw: st.DrawFn) -> tuple[list[Bought], int]:
     )
     line_amounts = [quantity * price for quantity, price in sizes]
     discount = draw(st.integers(0, sum(line_amounts)))
-    shares = pricing.shares(discount, line_amounts)
+    shares = pricing.split_discount(discount, line_amounts)
     points = draw(st.integers(0, sum(line_amounts) - discount))
     lines = [Bought(*size, share) for size, share in zip(sizes, shares, strict=True)]
     return lines, points
@@ -100,8 +106,8 @@ def test_however_an_order_is_cut_up_its_refunds_give_back_what_was_paid(
     while open_lines := [line for line in lines if line.refunded < line.quantity]:
         chosen = chance.sample(open_lines, k=chance.randint(1, len(open_lines)))
         amount = sum(line.refund(chance.randint(1, line.quantity - line.refunded)) for line in chosen)
-        points = pricing.points_part(
-            amount, points_amount=points_amount, total_amount=total, card_left_amount=left["card"]
+        points = pricing.refund_points_amount(
+            amount, points_amount=points_amount, total_amount=total, refundable_card_amount=left["card"]
         )
         assert 0 <= points <= left["points"]
         assert 0 <= amount - points <= left["card"]

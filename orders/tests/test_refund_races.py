@@ -17,12 +17,12 @@ from inventory.tests.factories import ProductFactory
 from orders import responses
 from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import refunding
-from orders.payment.refunding import Begun
+from orders.payment.refunding import StartedRefund
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Keyed, Replay, key_hash
+from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
@@ -67,7 +67,7 @@ def assert_all_given_back(order: Order, product: Product) -> None:
 
 def test_of_20_who_refund_it_all_at_once_one_does(order: Order, product: Product) -> None:
     outcomes = race([partial(buying.refund, order.id)] * 20)
-    assert kinds(outcomes) == {"Begun": 1, "nothing_to_refund": 19}
+    assert kinds(outcomes) == {"StartedRefund": 1, "nothing_to_refund": 19}
     assert promised(order) == 650
     assert buying.broken_laws() == []
     buying.settle_everything()
@@ -76,7 +76,7 @@ def test_of_20_who_refund_it_all_at_once_one_does(order: Order, product: Product
 
 def test_of_20_who_refund_one_of_seven_at_once_seven_do(order: Order, product: Product) -> None:
     outcomes = race([partial(buying.refund, order.id, {product: 1})] * 20)
-    assert kinds(outcomes) == {"Begun": 7, "nothing_to_refund": 13}
+    assert kinds(outcomes) == {"StartedRefund": 7, "nothing_to_refund": 13}
     assert promised(order) == 650
     buying.settle_everything()
     assert_all_given_back(order, product)
@@ -84,7 +84,7 @@ def test_of_20_who_refund_one_of_seven_at_once_seven_do(order: Order, product: P
 
 def test_threes_at_once_leave_the_rest_that_is_less_than_three(order: Order, product: Product) -> None:
     outcomes = race([partial(buying.refund, order.id, {product: 3})] * 10)
-    assert kinds(outcomes) == {"Begun": 2, "refund_exceeds_order": 8}
+    assert kinds(outcomes) == {"StartedRefund": 2, "refund_exceeds_order": 8}
     buying.settle_everything()
     assert buying.state_of(order.id) == Order.Status.PAID
     assert buying.broken_laws() == []
@@ -108,7 +108,7 @@ def test_refunds_that_begin_while_others_settle_end_in_one_truth(order: Order, p
             [partial(stepping.advance, begun.saga_id), partial(buying.refund, order.id, {product: 1})]
         )
         assert settled == Saga.State.DONE
-        is_taken = isinstance(other, Begun)
+        is_taken = isinstance(other, StartedRefund)
         assert is_taken or other.code == "nothing_to_refund"
         assert buying.state_of(order.id) == (Order.Status.REFUNDING if is_taken else Order.Status.REFUNDED)
         buying.settle_everything()
@@ -121,16 +121,16 @@ def test_refunds_that_begin_while_others_settle_end_in_one_truth(order: Order, p
 def test_20_calls_with_one_key_are_one_refund(count: int, ends: str, order: Order, product: Product) -> None:
     """Of one unit, which all could have; of all seven, where whoever comes second finds nothing left."""
     staff = AccountFactory.create(is_staff=True)
-    keyed = Keyed(staff.id, key_hash("once"), "as asked", responses.of_begun_refund)
+    keyed = KeyedCall(staff.id, key_hash("once"), "as asked", responses.refund_answer)
 
-    def refund() -> Begun | Replay:
+    def refund() -> StartedRefund | Replay:
         wanted = [Line(product_id=product.id, quantity=count)]
-        return refunding.begin(
+        return refunding.start_refund(
             order_id=order.id, wanted=wanted, reason="It came broken.", restock=True, keyed=keyed
         )
 
     outcomes = race([refund] * 20)
-    assert kinds(outcomes) == {"Begun": 1, "Replay": 19}
+    assert kinds(outcomes) == {"StartedRefund": 1, "Replay": 19}
     told = {one.answer.body for one in outcomes if isinstance(one, Replay) and one.answer}
     assert len(told) == 1
     assert Refund.objects.count() == 1

@@ -19,7 +19,7 @@ from payments.models import Payment, Transfer
 from scripts.tests.simulator import Simulator
 from shop.errors import NotFound, Rejected
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -252,7 +252,7 @@ def test_a_gateway_that_stays_away_leaves_it_stuck_until_it_comes_back(sale: Sal
     assert Saga.objects.get(id=begun.saga_id).state == Saga.State.STUCK
     settings.GATEWAY_URL = address
     assert buying.broken_laws() == []
-    operator_actions.retry(saga_id=begun.saga_id, reason="The gateway is back.", by=journal.who())
+    operator_actions.retry(saga_id=begun.saga_id, reason="The gateway is back.", by=journal.current_actor())
     assert Refund.objects.get().status == Refund.Status.PENDING
     assert buying.give_back(begun).status == Refund.Status.SUCCEEDED
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
@@ -273,16 +273,16 @@ def test_a_gateway_that_refuses_for_good_leaves_it_to_an_operator_and_never_turn
     assert (row.state, row.direction, row.failure_code) == ("stuck", "do", "")
     assert "refund_exceeds_charge" in row.last_error
     with pytest.raises(Rejected) as refused:
-        operator_actions.force_compensate(saga_id=begun.saga_id, reason="Try it.", by=journal.who())
+        operator_actions.force_compensate(saga_id=begun.saga_id, reason="Try it.", by=journal.current_actor())
     assert refused.value.code == "saga_not_reversible"
-    operator_actions.force_complete(saga_id=begun.saga_id, reason="Seen there.", by=journal.who())
+    operator_actions.force_complete(saga_id=begun.saga_id, reason="Seen there.", by=journal.current_actor())
     assert buying.give_back(begun).status == Refund.Status.SUCCEEDED
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
     assert buying.broken_laws() == []
 
 
 def test_the_journal_says_who_asked_and_why_and_tells_those_outside(sale: Sale) -> None:
-    with journal.acting(Who(actor=journal.Actor.STAFF, id=7, name="ada", request_id="r-1")):
+    with journal.acting(ActorContext(actor=journal.Actor.STAFF, id=7, name="ada", request_id="r-1")):
         begun = buying.refund(sale.order.id, {sale.first: 1}, reason="Scratched")
     buying.give_back(begun)
     asked = JournalLine.objects.get(what="refund.requested")

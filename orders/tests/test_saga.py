@@ -190,7 +190,7 @@ def test_a_result_that_comes_after_its_step_was_undone_is_refused(world: World) 
     end_leases()
     log.start_compensation(row, "forced", "")
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert run_batch(late).at_rest == [late]
+    assert run_batch(late).released == [late]
     assert world.counted == 0
 
 
@@ -285,10 +285,10 @@ def test_an_error_that_was_not_foreseen_is_retried(world: World) -> None:
 
 def test_the_sweeper_is_given_a_due_saga_once_a_lease(world: World) -> None:
     row = started()
-    assert recovery.take_due(limit=10) == []
+    assert recovery.dequeue_due(limit=10) == []
     Saga.objects.filter(id=row.id).update(next_attempt_at=clock.now() - timedelta(seconds=1))
-    assert recovery.take_due(limit=10) == [row.id]
-    assert recovery.take_due(limit=10) == []
+    assert recovery.dequeue_due(limit=10) == [row.id]
+    assert recovery.dequeue_due(limit=10) == []
 
 
 @pytest.fixture
@@ -427,9 +427,9 @@ def test_a_final_result_counts_although_another_worker_has_the_lease_by_now(worl
     slow = called(row)
     end_leases()
     other = called(row, token="two")
-    assert run_batch(slow).at_rest == []
+    assert run_batch(slow).released == []
     assert ("outside", DO, Event.DONE) in final_lines(row)
-    assert run_batch(other, token="two").at_rest == [other]
+    assert run_batch(other, token="two").released == [other]
     assert world.counted == 11
 
 
@@ -439,7 +439,7 @@ def test_a_result_that_is_not_final_does_not_count_once_the_lease_is_lost(world:
     end_leases()
     called(row, token="two")
     before = again(row.id).attempts
-    assert run_batch(slow).at_rest == [slow]
+    assert run_batch(slow).released == [slow]
     assert again(row.id).attempts == before
 
 

@@ -7,7 +7,7 @@ from django.conf import LazySettings
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.test_crashes import Killed
 from payments.gateways import gateway
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PRICE = 1_000
 
 
-def order(token: str) -> Placed:
+def order(token: str) -> PlacedOrder:
     product = ProductFactory.create(on_hand=5, price=PRICE)
     return buying.place(buying.account().id, {product: 1}, token=token)
 
 
-def die_after_the_answer(placed: Placed, monkeypatch: pytest.MonkeyPatch) -> None:
+def die_after_the_answer(placed: PlacedOrder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Charge the card by a worker that records nothing of it, not even an attempt."""
 
     def die(point: str) -> None:
@@ -41,7 +41,7 @@ def die_after_the_answer(placed: Placed, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (saga.attempts, saga.open_call) == (0, "charge_card do")
 
 
-def recover(placed: Placed, *, is_overdue: bool) -> str:
+def recover(placed: PlacedOrder, *, is_overdue: bool) -> str:
     """The next worker takes the saga up, once the lease is over; maybe a day later."""
     late: dict[str, Any] = {"deadline_at": clock.now()} if is_overdue else {}
     Saga.objects.update(leased_until=clock.now(), **late)
@@ -49,7 +49,7 @@ def recover(placed: Placed, *, is_overdue: bool) -> str:
     return buying.state_of(placed.order.id)
 
 
-def kept_amount(placed: Placed) -> int:
+def kept_amount(placed: PlacedOrder) -> int:
     return sum(charge.kept_amount for charge in gateway().charges(order_id=placed.order.id))
 
 

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from orders.models import Saga
-from orders.placement.checkout import Wish
+from orders.placement.checkout import OrderRequest
 from orders.tests import acting, comparing
 from orders.tests.choosing import (
     acts,
@@ -73,7 +73,7 @@ class Interleavings(RuleBasedStateMachine):
         self.listener, self.settings = listener, settings
         self.gateway_url, self.platform_url = settings.GATEWAY_URL, settings.DATA_PLATFORM_URL
         self.shop = listener.shop = Shop()
-        self.wishes: list[Wish] = []
+        self.order_requests: list[OrderRequest] = []
 
     @initialize(is_patient=some.booleans(), purchases=some.lists(purchases, min_size=4, max_size=6))
     def open(self, is_patient: bool, purchases: list[dict[str, Any]]) -> None:
@@ -136,10 +136,10 @@ class Interleavings(RuleBasedStateMachine):
             points_amount=points,
             token=token,
         )
-        wish = acting.place(self.shop, order)
-        if wish:
-            self.wishes.append(wish)
-        return order if wish else None
+        order_request = acting.place(self.shop, order)
+        if order_request:
+            self.order_requests.append(order_request)
+        return order if order_request else None
 
     def _counts(self, counts: dict[int, int]) -> dict[Product, int]:
         return {self.shop.products[index]: count for index, count in counts.items()}
@@ -192,8 +192,8 @@ class Interleavings(RuleBasedStateMachine):
         acting.adjust(self.shop, self.shop.products[product], delta)
 
     def _place_again(self, which: int) -> None:
-        if self.wishes:
-            acting.place_again(chosen(self.wishes, which))
+        if self.order_requests:
+            acting.place_again(chosen(self.order_requests, which))
 
     def _top_up(self, wanted: tuple[int, int, str]) -> None:
         buyer, amount, token = wanted

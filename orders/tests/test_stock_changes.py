@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from inventory import adjustments, reservations
 from inventory.imports import importing
-from inventory.imports.importing import Row
+from inventory.imports.importing import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
@@ -40,8 +40,8 @@ class Case:
 
 
 def place(product: Product) -> Callable[[], Any]:
-    wish = buying.wish(buying.account().id, {product: 2})
-    return lambda: checkout.place(wish)
+    order_request = buying.order_request(buying.account().id, {product: 2})
+    return lambda: checkout.place(order_request)
 
 
 def cancel(product: Product) -> Callable[[], Any]:
@@ -67,9 +67,9 @@ def pay(product: Product) -> Callable[[], Any]:
 
 def put_back(product: Product) -> Callable[[], Any]:
     order = buying.drive(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
-    lines = purchase.lines_of(order.id)
+    lines = purchase.reserved_lines(order.id)
     return lambda: transactions.run(
-        lambda: reservations.put_back({order.id: lines}, "wrong colour"), transactions.KEYED
+        lambda: reservations.restock({order.id: lines}, "wrong colour"), transactions.KEYED
     )
 
 
@@ -82,7 +82,7 @@ def receive(product: Product) -> Callable[[], Any]:
 
 
 def bring_in(product: Product) -> Callable[[], Any]:
-    row = Row(line=1, sku=product.sku, name=None, price=None, quantity=2)
+    row = StockRow(line=1, sku=product.sku, name=None, price=None, quantity=2)
     return lambda: importing.receive([row], delivery_id=uuid4(), reason="delivery")
 
 

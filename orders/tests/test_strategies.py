@@ -23,11 +23,11 @@ from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout, decisions
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies import group_commit, pessimistic, redis_gate
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
-from shop.concurrency.concurrency_limit import Admission
+from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.concurrency.group_commit import Batcher
 from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
 from shop.idempotency import claims, recorded_answers
@@ -53,9 +53,9 @@ def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
 
 
 def refused(product_id: int, quantity: int, **wanted: Any) -> FirstcomeError:
-    wish = buying.wish(buying.account().id, {Product(id=product_id): quantity}, **wanted)
+    order_request = buying.order_request(buying.account().id, {Product(id=product_id): quantity}, **wanted)
     with pytest.raises(FirstcomeError) as refusal:
-        checkout.place(wish)
+        checkout.place(order_request)
     return refusal.value
 
 
@@ -79,9 +79,9 @@ def test_short_lines_are_named_with_what_is_available_and_nothing_is_taken(strat
 
 def test_missing_and_inactive_products_are_not_found_even_when_others_are_short(strategy: str) -> None:
     short, inactive = ProductFactory.create(), ProductFactory.create(on_hand=5, is_active=False)
-    wish = buying.wish(buying.account().id, {short: 1, inactive: 1, Product(id=10**9): 1})
+    order_request = buying.order_request(buying.account().id, {short: 1, inactive: 1, Product(id=10**9): 1})
     with pytest.raises(NotFound) as refusal:
-        checkout.place(wish)
+        checkout.place(order_request)
     assert (refusal.value.code, refusal.value.extra) == (
         "product_not_found",
         {"products": [inactive.id, 10**9]},
@@ -90,13 +90,15 @@ def test_missing_and_inactive_products_are_not_found_even_when_others_are_short(
 
 def test_a_key_is_answered_as_before_when_nothing_is_left(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=1), buying.account()
-    wish = buying.wish(buyer.id, {product: 1}, key="mine")
-    placed = checkout.place(wish)
-    again = checkout.place(wish)
+    order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
+    placed = checkout.place(order_request)
+    again = checkout.place(order_request)
     assert isinstance(again, Replay)
     assert again.reference == placed.order.id
     with pytest.raises(KeyReused):
-        checkout.place(replace(wish, keyed=replace(wish.keyed, fingerprint="as wished otherwise")))
+        checkout.place(
+            replace(order_request, keyed=replace(order_request.keyed, fingerprint="as wished otherwise"))
+        )
     assert levels_of(product) == (1, 1)
 
 
@@ -145,9 +147,9 @@ def test_all_strategies_at_once_sell_exactly_what_there_is(settings: LazySetting
     for index in range(120):
         place = list(checkout.STRATEGIES.values())[index % 4]
         line_up = products if index % 2 else products[::-1]
-        calls.append(partial(place, buying.wish(buying.account().id, dict.fromkeys(line_up, 1))))
+        calls.append(partial(place, buying.order_request(buying.account().id, dict.fromkeys(line_up, 1))))
     outcomes = Counter(getattr(one, "code", type(one).__name__) for one in race(calls))
-    assert outcomes == {"Placed": 60, "insufficient_stock": 60}
+    assert outcomes == {"PlacedOrder": 60, "insufficient_stock": 60}
     assert [levels_of(product) for product in products] == [(60, 60)] * 3
     assert buying.broken_laws() == []
 
@@ -156,7 +158,9 @@ def test_who_finds_the_line_before_the_rows_full_is_told_so(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.INVENTORY_STRATEGY = "pessimistic"
-    monkeypatch.setattr(pessimistic, "_admission", Admission(name="the stock", at_the_row=1, in_line=0))
+    monkeypatch.setattr(
+        pessimistic, "_concurrency_limit", ConcurrencyLimit(name="the stock", max_concurrent=1, in_line=0)
+    )
     product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
     body = {"items": [{"product": product.id, "quantity": 1}]}
     with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
@@ -174,7 +178,7 @@ def test_no_more_than_64_stand_at_the_rows() -> None:
     inside = [0]
 
     def visit() -> None:
-        with pessimistic._admission.place():
+        with pessimistic._concurrency_limit.place():
             inside[0] += 1
             assert settled.wait(20)
 
@@ -230,8 +234,8 @@ def test_an_optimistic_order_whose_coupon_was_taken_meanwhile_is_refused(setting
     settings.INVENTORY_STRATEGY = "optimistic"
     buyer, product = buying.account(), ProductFactory.create(on_hand=5, price=5_000)
     code = buying.coupon_of(buyer.id).code
-    wishes = [buying.wish(buyer.id, {product: 1}, coupon=code) for _ in range(12)]
-    outcomes = race([partial(checkout.place, wish) for wish in wishes])
+    order_requests = [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(12)]
+    outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
     assert Counter(type(one) for one in outcomes)[Rejected] == 11
     assert levels_of(product) == (5, 1)
     assert buying.broken_laws() == []
@@ -242,9 +246,9 @@ def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings: LazySe
     product = ProductFactory.create(on_hand=1)
     buying.place(buying.account().id, {product: 1})
     with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
-        wish = buying.wish(buying.account().id, {product: 1})
+        order_request = buying.order_request(buying.account().id, {product: 1})
         with CaptureQueriesContext(connection) as captured, pytest.raises(Rejected) as refusal:
-            checkout.place(wish)
+            checkout.place(order_request)
     assert refusal.value.code == "insufficient_stock"
     assert ["shop_idempotencykey" in query["sql"] for query in captured] == [True]
 
@@ -253,19 +257,19 @@ def test_a_coupon_that_is_taken_elsewhere_after_the_look_is_refused_and_its_neig
     """`group_commit` looks at coupons without a lock; whoever finds theirs gone is decided anew with one."""
     product, buyer = ProductFactory.create(on_hand=9), buying.account()
     coupon, elsewhere = buying.coupon_of(buyer.id), OrderFactory.create(account=buyer)
-    wishes = [
-        buying.wish(buyer.id, {product: 1}, coupon=coupon.code),
-        buying.wish(buying.account().id, {product: 1}),
+    order_requests = [
+        buying.order_request(buyer.id, {product: 1}, coupon=coupon.code),
+        buying.order_request(buying.account().id, {product: 1}),
     ]
     take = "UPDATE coupons_coupon SET status = 'held', order_id = %s WHERE code = %s"
     with holding(take, elsewhere.pk.hex, coupon.code) as other:
-        batch = in_background(partial(decisions.together, wishes))
+        batch = in_background(partial(decisions.place_batch, order_requests))
         wait_until(lambda: waiting_at("%UPDATE coupons_coupon%") == 1)
         other.commit()
         refusal, placed = batch.result(10)
 
     assert (refusal.code, refusal.extra["reason"]) == ("coupon_not_usable", "held")
-    assert isinstance(placed, Placed)
+    assert isinstance(placed, PlacedOrder)
     assert levels_of(product) == (9, 1)
     assert JournalLine.objects.filter(what="coupon.held").count() == 0
 
@@ -274,8 +278,8 @@ def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobod
     strategy: str, own_redis: OwnRedis
 ) -> None:
     product, twin = ProductFactory.create(on_hand=9), buying.account()
-    elsewhere = claims.of(twin.id, recorded_answers.key_hash("key"))
-    assert claims.take([elsewhere]) == [True]
+    elsewhere = claims.new_claim(twin.id, recorded_answers.key_hash("key"))
+    assert claims.acquire([elsewhere]) == [True]
 
     def order(buyer: Any) -> Any:
         body = {"items": [{"product": product.id, "quantity": 1}]}
@@ -289,20 +293,22 @@ def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobod
     assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_in_flight")
     assert refused["Retry-After"] == "1"
     assert levels_of(product) == (9, 5)
-    assert redis_client.client().keys(f"{claims.NAME}*") == [elsewhere.name.encode()], "its own are let go of"
-    claims.let_go_later(elsewhere)
-    claims.let_go()
+    assert redis_client.client().keys(f"{claims.KEY_PREFIX}*") == [elsewhere.name.encode()], (
+        "its own are let go of"
+    )
+    claims.release_later(elsewhere)
+    claims.release_ended()
     assert order(twin).status_code == 201
     assert levels_of(product) == (9, 6)
 
 
 def test_where_the_batcher_stands_still_a_key_in_flight_elsewhere_is_refused_within_a_second() -> None:
     product, twin = ProductFactory.create(on_hand=9), buying.account()
-    assert claims.take([claims.of(twin.id, recorded_answers.key_hash("key"))]) == [True]
+    assert claims.acquire([claims.new_claim(twin.id, recorded_answers.key_hash("key"))]) == [True]
     body = {"items": [{"product": product.id, "quantity": 1}]}
     with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
         other = in_background(lambda: client_of(buying.account()).post("/orders", body, key="key"))
-        wait_until(lambda: group_commit.BATCHER.busy_seconds() > group_commit.LONG_SECONDS)
+        wait_until(lambda: group_commit.BATCHER.busy_seconds() > group_commit.STALLED_SECONDS)
         began_at = time.monotonic()
         refusal = client_of(twin).post("/orders", body, key="key")
         took = time.monotonic() - began_at

@@ -19,14 +19,14 @@ from inventory.tests.factories import ProductFactory
 from orders import responses, tasks
 from orders.models import Order, Saga
 from orders.payment import gateway_events, top_ups
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
 from payments.models import Payment, WebhookEvent
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
-from shop.idempotency.recorded_answers import Keyed, key_hash
+from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,21 +39,21 @@ def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
     return own_stripe
 
 
-def order(token: str, **wanted: Any) -> Placed:
+def order(token: str, **wanted: Any) -> PlacedOrder:
     product = ProductFactory.create(on_hand=5, price=500)
     return buying.place(buying.account(points=100).id, {product: 2}, token=token, **wanted)
 
 
-def payment_of(placed: Placed) -> Payment:
+def payment_of(placed: PlacedOrder) -> Payment:
     return Payment.objects.get(order=placed.order.id)
 
 
-def time_is_over(placed: Placed) -> None:
+def time_is_over(placed: PlacedOrder) -> None:
     assert placed.started
     Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=timezone.now())
 
 
-def kept_amount(placed: Placed) -> int:
+def kept_amount(placed: PlacedOrder) -> int:
     return sum(booked.kept_amount for booked in gateway().charges(order_id=placed.order.id))
 
 
@@ -200,11 +200,11 @@ def test_a_wallet_is_topped_up() -> None:
     buyer = buying.account(points=100)
 
     def top_up(token: str) -> Payment:
-        keyed = Keyed(
+        keyed = KeyedCall(
             account_id=buyer.id,
             key_hash=key_hash(str(uuid4())),
             fingerprint="as asked",
-            answer=responses.later,
+            answer=responses.answered_later,
         )
         started = top_ups.start(account_id=buyer.id, amount=700, token=token, keyed=keyed)
         assert isinstance(started, top_ups.StartedTopUp)

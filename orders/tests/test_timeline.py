@@ -11,7 +11,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order, Saga
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.models import Payment
 from shop.tests.clients import client_of
@@ -20,7 +20,7 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def bought(token: str | None) -> Placed:
+def bought(token: str | None) -> PlacedOrder:
     """An order with a coupon, points and a card."""
     buyer = buying.account(points=1_000)
     product = ProductFactory.create(on_hand=5, price=500)
@@ -28,27 +28,27 @@ def bought(token: str | None) -> Placed:
     return buying.place(buyer.id, {product: 2}, coupon=coupon, points=300, token=token)
 
 
-def cancelled() -> Placed:
+def cancelled() -> PlacedOrder:
     placed = bought(None)
     cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
     return placed
 
 
-def expired() -> Placed:
+def expired() -> PlacedOrder:
     placed = bought(None)
     Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now())
     cancellation.expire_due()
     return placed
 
 
-def paid(token: str = "tok_ok") -> Placed:
+def paid(token: str = "tok_ok") -> PlacedOrder:
     placed = bought(token)
     buying.drive(placed)
     buying.settle_everything()
     return placed
 
 
-def given_up() -> Placed:
+def given_up() -> PlacedOrder:
     placed = bought("tok_error")
     buying.drive(placed)
     Saga.objects.update(deadline_at=timezone.now())
@@ -56,7 +56,7 @@ def given_up() -> Placed:
     return placed
 
 
-def refunded_by_halves() -> Placed:
+def refunded_by_halves() -> PlacedOrder:
     placed = paid("tok_refund_fails")
     [line] = placed.lines
     buying.refund(placed.order.id, {Product.objects.get(id=line.product_id): 1}, reason="one is broken")
@@ -72,7 +72,7 @@ PAID = [*BEGUN, "charge_card.done", "order.paid", "settle.done", "transmit.done"
 UNDONE = ["reserve_inventory.undo.done", "hold_coupon.undo.done", "debit_balance.undo.done"]
 REFUNDED = ["refund.requested", "refund_card.done", "order.refunded", "settle_refund.done"]
 # The order, what everybody reads who may read it, and how often something was tried in vain.
-ENDS: dict[str, tuple[Callable[[], Placed], list[str], int]] = {
+ENDS: dict[str, tuple[Callable[[], PlacedOrder], list[str], int]] = {
     "cancelled": (cancelled, [*PLACED, "order.cancelled"], 0),
     "expired": (expired, [*PLACED, "order.expired"], 0),
     "paid": (paid, PAID, 0),
@@ -91,7 +91,7 @@ ENDS: dict[str, tuple[Callable[[], Placed], list[str], int]] = {
 }
 
 
-def told(placed: Placed, reader: Any) -> list[dict[str, str]]:
+def told(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
     answer = client_of(reader).get(f"/orders/{placed.order.id}/timeline")
     assert answer.status_code == 200
     rows: list[dict[str, str]] = answer.json()["results"]

@@ -19,12 +19,12 @@ from inventory.tests.factories import ProductFactory
 from orders import cancellation, tasks
 from orders.models import Order, Saga
 from orders.payment import gateway_events
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.conftest import start_worker
 from payments import gateways, ledger
 from payments.gateways import circuit, gateway, simulator
-from payments.gateways.contract import Verdict
+from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.tests import events
 from payments.tests.own_gateway import nobody_there
@@ -43,29 +43,29 @@ def quick(settings: LazySettings) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
 
-def order(token: str, **wanted: Any) -> Placed:
+def order(token: str, **wanted: Any) -> PlacedOrder:
     product = ProductFactory.create(on_hand=5, price=500)
     return buying.place(buying.account().id, {product: 1}, token=token, **wanted)
 
 
-def payment_of(placed: Placed) -> Payment:
+def payment_of(placed: PlacedOrder) -> Payment:
     return Payment.objects.get(order=placed.order.id)
 
 
-def saga_of(placed: Placed) -> Saga:
+def saga_of(placed: PlacedOrder) -> Saga:
     assert placed.started
     return Saga.objects.get(id=placed.started.saga.id)
 
 
-def time_is_over(placed: Placed) -> None:
+def time_is_over(placed: PlacedOrder) -> None:
     Saga.objects.filter(id=saga_of(placed).id).update(deadline_at=timezone.now())
 
 
 class CannotCancel:
     """A gateway that can't promise that no charge of a key will land; all else is the simulator's."""
 
-    def cancel(self, *, key: str) -> Verdict:
-        return Verdict(status="unsupported")
+    def cancel(self, *, key: str) -> GatewayResult:
+        return GatewayResult(status="unsupported")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(simulator, name)
@@ -221,12 +221,12 @@ def frozen(gateway: Simulator) -> Iterator[None]:
 
 @pytest.mark.usefixtures("quick")
 def test_while_the_gateway_hangs_sagas_do_not_and_afterwards_they_go_on(own_gateway: Simulator) -> None:
-    placed = [order("tok_ok") for _ in range(circuit.SILENCES + 5)]
+    placed = [order("tok_ok") for _ in range(circuit.FAILURES_TO_OPEN + 5)]
     with frozen(own_gateway):
-        for one in placed[: circuit.SILENCES]:
+        for one in placed[: circuit.FAILURES_TO_OPEN]:
             buying.drive(one)
         started_at = time.monotonic()
-        for one in placed[circuit.SILENCES :]:
+        for one in placed[circuit.FAILURES_TO_OPEN :]:
             buying.drive(one)
         assert time.monotonic() - started_at < 5 * 0.3
         assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
@@ -255,7 +255,7 @@ def test_a_worker_goes_on_by_itself_when_the_gateway_is_back(own_gateway: Simula
     assert buying.broken_laws() == []
 
 
-def _is_paid_after_a_beat(placed: list[Placed]) -> bool:
+def _is_paid_after_a_beat(placed: list[PlacedOrder]) -> bool:
     """What beat does every second."""
     tasks.advance_due()
     return {buying.state_of(one.order.id) for one in placed} == {"paid"}
@@ -263,7 +263,7 @@ def _is_paid_after_a_beat(placed: list[Placed]) -> bool:
 
 def test_a_gateway_whose_process_is_gone_is_the_same(settings: LazySettings) -> None:
     with nobody_there(settings):
-        placed = [order("tok_ok") for _ in range(circuit.SILENCES + 5)]
+        placed = [order("tok_ok") for _ in range(circuit.FAILURES_TO_OPEN + 5)]
         started_at = time.monotonic()
         for one in placed:
             assert buying.drive(one).status == "paying"

@@ -56,7 +56,7 @@ async def post(access: str, path: str, body: Any, *, key: str = "a", **headers: 
 
 
 def access_of_buyers(count: int) -> list[str]:
-    return [tokens.access_for(account) for account in AccountFactory.create_batch(count)]
+    return [tokens.create_access_token(account) for account in AccountFactory.create_batch(count)]
 
 
 class Http:
@@ -173,7 +173,7 @@ def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(p
 def test_a_repeat_that_has_no_room_to_look_is_not_told_that_nothing_was_done(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "enqueue_together", lambda task, argument: None)
+    monkeypatch.setattr(dispatch, "enqueue_batched", lambda task, argument: None)
     [access] = access_of_buyers(1)
 
     async def call_twice() -> tuple[Answer, Answer]:
@@ -189,17 +189,17 @@ def test_a_repeat_that_has_no_room_to_look_is_not_told_that_nothing_was_done(
 
 @pytest.fixture
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_loop, "POOL", ThreadPool("few", threads=4, max_waiting=1_000))
+    monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("few", threads=4, max_waiting=1_000))
 
 
 @pytest.fixture
 def slow_decision(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Orders are decided once this is set."""
-    may_decide, together = threading.Event(), decisions.together
+    may_decide, together = threading.Event(), decisions.place_batch
 
-    def decide(wishes: Any) -> Any:
+    def decide(order_requests: Any) -> Any:
         may_decide.wait(20)
-        return together(wishes)
+        return together(order_requests)
 
     monkeypatch.setattr(batching.BATCHER, "_decide", decide)
     yield may_decide

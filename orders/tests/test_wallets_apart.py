@@ -10,7 +10,7 @@ from django.db import connections
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
-from orders.placement.decisions import Placed
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.models import Entry
@@ -30,7 +30,7 @@ WHERE db = DATABASE() AND id <> CONNECTION_ID() AND info LIKE '%%payments_%%' AN
 """
 
 
-def to_be_paid(account_id: int, *, points: int, token: str = "") -> Placed:
+def to_be_paid(account_id: int, *, points: int, token: str = "") -> PlacedOrder:
     """An order of 300 whose payment has begun."""
     product = ProductFactory.create(on_hand=1, price=300)
     return buying.place(account_id, {product: 1}, points=points, token=token)
@@ -42,7 +42,7 @@ def somebody_waits_for_a_lock() -> bool:
 
 
 @contextmanager
-def waiting(placed: Placed, lock: str, *parameters: int) -> Iterator[threading.Thread]:
+def waiting(placed: PlacedOrder, lock: str, *parameters: int) -> Iterator[threading.Thread]:
     """Until the block ends the payment waits in a thread for what a second connection has locked.
 
     The database gives up such a wait after 5 s, and it is waited for twice: time enough for the others.

@@ -186,7 +186,7 @@ class Shop:
 
     def post(self, account: Any, path: str, body: Any, *, wait: int) -> urllib3.BaseHTTPResponse:
         headers = {
-            "Authorization": f"Bearer {tokens.access_for(account)}",
+            "Authorization": f"Bearer {tokens.create_access_token(account)}",
             "Idempotency-Key": path,
             "Prefer": f"wait={wait}",
         }

@@ -32,7 +32,7 @@ def address(tmp_path: Path, own_gateway: Simulator) -> Iterator[str]:
 
 def call(address: str, buyer: Any, path: str, body: dict[str, Any], key: str) -> tuple[int, Any]:
     headers = {
-        "Authorization": f"Bearer {tokens.access_for(buyer)}",
+        "Authorization": f"Bearer {tokens.create_access_token(buyer)}",
         "Content-Type": "application/json",
         "Idempotency-Key": key,
         "Prefer": "wait=20",

@@ -6,24 +6,24 @@ answer, a 500 too, says that somebody is there.
 
 from shop.outbound.circuit import Circuit
 
-SILENCES = 10
+FAILURES_TO_OPEN = 10
 """In a row: a single card may well make a gateway time out, and other cards then count it away again."""
-SECONDS = 2
+OPEN_SECONDS = 2
 
 
 class NoAnswer(Exception):
     """Nothing came back that says what happened. The text says what came instead, and names no card."""
 
 
-class Away(NoAnswer):
+class GatewayUnreachable(NoAnswer):
     """Nobody answered, as if nobody were there."""
 
 
 circuit = Circuit(
     "gateway",
-    failures=SILENCES,
-    seconds=SECONDS,
-    counted=Away,
+    failures=FAILURES_TO_OPEN,
+    seconds=OPEN_SECONDS,
+    counted=GatewayUnreachable,
     away=lambda: NoAnswer("the gateway is away; it is asked again soon"),
 )
 watched, forget = circuit.watched, circuit.forget

@@ -10,7 +10,7 @@ Status = Literal["succeeded", "declined", "pending", "cancelled", "absent", "unk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class GatewayResult:
     """What the gateway says of one charge or refund. Amounts are in the currency's minor unit.
 
     succeeded, declined, cancelled: final. pending: the gateway will decide by itself; ask again.
@@ -62,23 +62,25 @@ class GatewayEvent:
 class Gateway(Protocol):
     """Charges by key: the same key never charges twice, and hears the first outcome again.
 
-    Calls that return a `Verdict` raise nothing for what a gateway does or fails to do. All must be made
+    Calls that return a `GatewayResult` raise nothing for what a gateway does or fails to do. All must be made
     outside any transaction.
     """
 
-    def charge(self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> Verdict:
+    def charge(
+        self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
+    ) -> GatewayResult:
         """Charge the card of the token; `order_id` is None for what is no order."""
 
-    def find(self, *, key: str) -> Verdict:
+    def find(self, *, key: str) -> GatewayResult:
         """What became of the charge of this key."""
 
-    def cancel(self, *, key: str) -> Verdict:
+    def cancel(self, *, key: str) -> GatewayResult:
         """See to it that no charge of this key can land.
 
         `succeeded` says that it is too late, `unsupported` that this gateway can't promise it.
         """
 
-    def refund(self, *, key: str, charge_reference: str, amount: int) -> Verdict:
+    def refund(self, *, key: str, charge_reference: str, amount: int) -> GatewayResult:
         """Give back some of a charge, once per key."""
 
     def charges(

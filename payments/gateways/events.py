@@ -16,38 +16,38 @@ NAME = re.compile(r"[!-~]{1,255}")
 KEY = re.compile(r"[!-~]{1,96}")
 
 
-def read(body: bytes) -> dict[str, Any] | None:
+def parse(body: bytes) -> dict[str, Any] | None:
     """The event in the body: a JSON object that has an id and a type. None for anything else."""
     try:
-        said = orjson.loads(body)
+        payload = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(said, dict):
+    if not isinstance(payload, dict):
         return None
-    has_names = all(isinstance(said.get(name), str) and said[name] for name in ("id", "type"))
-    return said if has_names else None
+    has_names = all(isinstance(payload.get(name), str) and payload[name] for name in ("id", "type"))
+    return payload if has_names else None
 
 
-def id_in(said: Mapping[str, Any]) -> str:
+def event_id(payload: Mapping[str, Any]) -> str:
     """The event's id, or a hash of one that is longer than 255 characters or not printable ASCII."""
-    id: str = said["id"]
+    id: str = payload["id"]
     return id if NAME.fullmatch(id) else f"sha256:{hashlib.sha256(id.encode()).hexdigest()}"
 
 
-def type_of(type: str) -> str:
+def event_type(type: str) -> str:
     """The type, with `?` for what is not printable ASCII, and cut: no type that is known is like that."""
     return re.sub(r"[^!-~]", "?", type)[:LONGEST_TYPE]
 
 
-def part_of(said: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def nested_object(payload: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     """The object inside the object, by its path; an empty one where there is none."""
     for name in names:
-        inner = said.get(name)
-        said = inner if isinstance(inner, dict) else {}
-    return said
+        inner = payload.get(name)
+        payload = inner if isinstance(inner, dict) else {}
+    return payload
 
 
-def key_in(part: Mapping[str, Any], name: str) -> str:
+def charge_key(part: Mapping[str, Any], name: str) -> str:
     """The charge's key; nothing where it is missing, or can't be one of ours."""
     key = part.get(name)
     return key if isinstance(key, str) and KEY.fullmatch(key) else ""

@@ -9,28 +9,28 @@ import orjson
 from django.conf import settings
 
 from payments.gateways import circuit
-from payments.gateways.circuit import Away, NoAnswer
+from payments.gateways.circuit import GatewayUnreachable, NoAnswer
 from shop.db import transactions
 from shop.outbound import http_client
-from shop.outbound.http_client import Endless, Reply, Silence
+from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JsonReply:
     """The status of an answer below 500, and its JSON."""
 
     status: int
     content: Any
 
 
-def ask(
+def request_json(
     method: str,
     path: str,
     *,
     query: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
     key: str | None = None,
-) -> Answer:
+) -> JsonReply:
     """Ask the gateway at `GATEWAY_URL` something in JSON. Raises `NoAnswer`."""
     headers = {"Idempotency-Key": key} if key else {}
     content = None
@@ -42,7 +42,7 @@ def ask(
     if reply.status >= 500:
         raise NoAnswer(f"HTTP {reply.status}")
     try:
-        return Answer(reply.status, orjson.loads(reply.body))
+        return JsonReply(reply.status, orjson.loads(reply.body))
     except orjson.JSONDecodeError as error:
         raise NoAnswer(f"HTTP {reply.status} without JSON") from error
 
@@ -56,8 +56,8 @@ def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes |
     seconds = settings.GATEWAY_TIMEOUT_SECONDS
     with circuit.watched():
         try:
-            return http_client.exchange(method, url, headers=headers, body=body, seconds=seconds)
-        except Silence as error:
-            raise Away(str(error)) from error
-        except Endless as error:
+            return http_client.send_request(method, url, headers=headers, body=body, seconds=seconds)
+        except NoResponse as error:
+            raise GatewayUnreachable(str(error)) from error
+        except ResponseTooLarge as error:
             raise NoAnswer(str(error)) from error

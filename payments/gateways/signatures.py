@@ -28,7 +28,7 @@ def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
     """
     if not secret.strip():
         raise SignatureInvalid("Nothing is accepted here: the shop has no secret to verify it by.")
-    seconds, signatures = _parts(signed)
+    seconds, signatures = _parse(signed)
     expected = hmac.new(secret.encode(), seconds.encode() + b"." + body, hashlib.sha256).hexdigest()
     # Each is compared, so that the time taken says nothing of which one fits.
     fits = [hmac.compare_digest(expected.encode(), one.encode()) for one in signatures]
@@ -38,7 +38,7 @@ def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
         raise SignatureInvalid("It was signed too long ago, or a clock is wrong.")
 
 
-def _parts(signed: str) -> tuple[str, list[str]]:
+def _parse(signed: str) -> tuple[str, list[str]]:
     """The time as it is written, and the signatures; other schemes are passed over.
 
     A header that is too long is refused and never cut: the cut could hide a second time.

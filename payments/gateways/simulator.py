@@ -16,9 +16,9 @@ from structlog import get_logger
 
 from payments.gateways import events, signatures
 from payments.gateways.circuit import NoAnswer
-from payments.gateways.contract import BookedCharge, GatewayEvent, Verdict
-from payments.gateways.requests import Answer, ask
-from payments.gateways.shapes import Amount, Detail, Reference, Said, Word
+from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from payments.gateways.requests import JsonReply, request_json
+from payments.gateways.shapes import Amount, Detail, Reference, ReplyPart, Word
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
@@ -34,12 +34,12 @@ CHARGED: Mapping[int, Collection[str]] = {
 CANCELLED: Mapping[int, Collection[str]] = {200: {"cancelled", "declined"}, 409: {"succeeded"}}
 
 
-class Failure(Said):
+class Failure(ReplyPart):
     code: Word
     detail: Detail
 
 
-class Charge(Said):
+class Charge(ReplyPart):
     id: Reference
     key: str
     order: str | None
@@ -56,10 +56,10 @@ class Charge(Said):
             raise ValueError("more was refunded than charged")
         return self
 
-    def verdict(self) -> Verdict:
+    def to_result(self) -> GatewayResult:
         failure = self.failure or Failure(code="card_declined", detail="The card was declined.")
         is_declined = self.status == "declined"
-        return Verdict(
+        return GatewayResult(
             status=self.status,
             reference=self.id,
             failure_code=failure.code if is_declined else "",
@@ -81,25 +81,25 @@ class Charge(Said):
         )
 
 
-class Conflict(Said):
+class Conflict(ReplyPart):
     """Why a call came too late: the charge as it stands."""
 
     charge: Charge
 
 
-class Page(Said):
+class Page(ReplyPart):
     results: list[Charge]
     next: str | None
 
 
-class NotRefunded(Said):
+class RefundRefusal(ReplyPart):
     """Why a refund is refused for good."""
 
     code: Literal["charge_not_found", "refund_exceeds_charge"]
     detail: Detail
 
 
-class Refund(Said):
+class Refund(ReplyPart):
     id: Reference
     key: str
     charge: str
@@ -107,47 +107,51 @@ class Refund(Said):
     status: Literal["succeeded"]
 
 
-def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> Verdict:
+def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     order = None if order_id is None else str(order_id)
     body = {"token": token, "amount": amount, "currency": currency, "order": order}
     try:
-        answer = ask("POST", "/charges", body=body, key=key)
+        answer = request_json("POST", "/charges", body=body, key=key)
         if answer.status == 400:
-            return _refused(answer, key)
-        charged = _charge(answer, key, CHARGED)
+            return _refused_result(answer, key)
+        charged = _read_charge(answer, key, CHARGED)
     except (NoAnswer, ValidationError) as error:
-        return _unknown("charge", key, error)
+        return _unknown_result("charge", key, error)
     if charged.status != "cancelled" and (charged.amount, charged.currency) != (amount, currency):
-        return _unknown("charge", key, NoAnswer("another amount than was asked for"))
-    return charged.verdict()
+        return _unknown_result("charge", key, NoAnswer("another amount than was asked for"))
+    return charged.to_result()
 
 
-def find(*, key: str) -> Verdict:
+def find(*, key: str) -> GatewayResult:
     try:
-        answer = ask("GET", "/charges", query={"key": key, "limit": str(PAGE)})
-        found = _page(answer).results
+        answer = request_json("GET", "/charges", query={"key": key, "limit": str(PAGE)})
+        found = _read_page(answer).results
         if not found:
-            return Verdict(status="absent")
+            return GatewayResult(status="absent")
         if len(found) > 1 or found[0].key != key:
             raise NoAnswer("charges that were not asked for")
     except (NoAnswer, ValidationError) as error:
-        return _unknown("find", key, error)
-    return found[0].verdict()
+        return _unknown_result("find", key, error)
+    return found[0].to_result()
 
 
-def cancel(*, key: str) -> Verdict:
+def cancel(*, key: str) -> GatewayResult:
     try:
-        return _charge(ask("POST", "/charges/cancel", body={"key": key}), key, CANCELLED).verdict()
+        return _read_charge(
+            request_json("POST", "/charges/cancel", body={"key": key}), key, CANCELLED
+        ).to_result()
     except (NoAnswer, ValidationError) as error:
-        return _unknown("cancel", key, error)
+        return _unknown_result("cancel", key, error)
 
 
-def refund(*, key: str, charge_reference: str, amount: int) -> Verdict:
+def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     try:
-        answer = ask("POST", "/refunds", body={"charge": charge_reference, "amount": amount}, key=key)
+        answer = request_json(
+            "POST", "/refunds", body={"charge": charge_reference, "amount": amount}, key=key
+        )
         if answer.status in (404, 409):
-            refusal = NotRefunded.model_validate(answer.content)
-            return Verdict(status="declined", failure_code=refusal.code, failure_detail=refusal.detail)
+            refusal = RefundRefusal.model_validate(answer.content)
+            return GatewayResult(status="declined", failure_code=refusal.code, failure_detail=refusal.detail)
         refunded = Refund.model_validate(answer.content)
         if answer.status != 201 or (refunded.key, refunded.charge, refunded.amount) != (
             key,
@@ -156,8 +160,8 @@ def refund(*, key: str, charge_reference: str, amount: int) -> Verdict:
         ):
             raise NoAnswer(f"HTTP {answer.status} with another refund than was asked for")
     except (NoAnswer, ValidationError) as error:
-        return _unknown("refund", key, error)
-    return Verdict(status="succeeded", reference=refunded.id, amount=amount, refunded_amount=amount)
+        return _unknown_result("refund", key, error)
+    return GatewayResult(status="succeeded", reference=refunded.id, amount=amount, refunded_amount=amount)
 
 
 def charges(
@@ -176,9 +180,9 @@ def charges(
     query = {"limit": str(PAGE)} | {name: str(value) for name, value in asked.items() if value is not None}
     while True:
         try:
-            page = _page(ask("GET", "/charges", query=query))
+            page = _read_page(request_json("GET", "/charges", query=query))
         except (NoAnswer, ValidationError) as error:
-            raise Unavailable(f"The gateway's book can't be read: {_told(error)}.") from error
+            raise Unavailable(f"The gateway's book can't be read: {_describe_error(error)}.") from error
         yield from (one.booked() for one in page.results)
         if page.next is None:
             return
@@ -190,36 +194,36 @@ def charges(
 def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:
     signed = signatures.header(headers, "Firstcome-Signature")
     signatures.verify(signed, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
-    said = events.read(body)
-    if said is None:
+    payload = events.parse(body)
+    if payload is None:
         return None
     return GatewayEvent(
-        id=events.id_in(said),
-        type=events.type_of(said["type"]),
-        key=events.key_in(events.part_of(said, "data"), "key"),
+        id=events.event_id(payload),
+        type=events.event_type(payload["type"]),
+        key=events.charge_key(events.nested_object(payload, "data"), "key"),
     )
 
 
-def _charge(answer: Answer, key: str, expected: Mapping[int, Collection[str]]) -> Charge:
+def _read_charge(answer: JsonReply, key: str, expected: Mapping[int, Collection[str]]) -> Charge:
     """The charge that the answer tells of, if it is one that this status can tell of."""
     if answer.status not in expected:
         raise NoAnswer(f"HTTP {answer.status}")
     if answer.status == 409:
-        said = Conflict.model_validate(answer.content).charge
+        charged = Conflict.model_validate(answer.content).charge
     else:
-        said = Charge.model_validate(answer.content)
-    if said.key != key or said.status not in expected[answer.status]:
+        charged = Charge.model_validate(answer.content)
+    if charged.key != key or charged.status not in expected[answer.status]:
         raise NoAnswer(f"HTTP {answer.status} with another charge than was asked for")
-    return said
+    return charged
 
 
-def _page(answer: Answer) -> Page:
+def _read_page(answer: JsonReply) -> Page:
     if answer.status != 200:
         raise NoAnswer(f"HTTP {answer.status}")
     return Page.model_validate(answer.content)
 
 
-def _refused(answer: Answer, key: str) -> Verdict:
+def _refused_result(answer: JsonReply, key: str) -> GatewayResult:
     """The gateway didn't take the request: a decline, unless an earlier attempt with the key has charged."""
     failure = Failure.model_validate(answer.content)
     found = find(key=key)
@@ -227,16 +231,16 @@ def _refused(answer: Answer, key: str) -> Verdict:
         return found
     # Its own words may be meant for us alone; the customer is told these.
     told = "The gateway did not take this card; nothing was charged."
-    return Verdict(status="declined", failure_code=failure.code, failure_detail=told)
+    return GatewayResult(status="declined", failure_code=failure.code, failure_detail=told)
 
 
-def _unknown(call: str, key: str, error: Exception) -> Verdict:
-    reason = _told(error)
+def _unknown_result(call: str, key: str, error: Exception) -> GatewayResult:
+    reason = _describe_error(error)
     log.warning("gateway gave no verdict", call=call, key=key, reason=reason)
-    return Verdict(status="unknown", failure_detail=reason)
+    return GatewayResult(status="unknown", failure_detail=reason)
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """What came instead of an answer, without a word of it: it may echo what was sent."""
     if isinstance(error, ValidationError):
         return "an answer that can't be read"

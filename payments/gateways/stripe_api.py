@@ -16,72 +16,72 @@ from pydantic import ValidationError
 from structlog import get_logger
 
 from payments.gateways import events, signatures, stripe_calls
-from payments.gateways.contract import BookedCharge, GatewayEvent, Verdict
+from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.stripe_calls import KEY, ORDER
-from payments.gateways.stripe_reading import Intent, foremost, reason
+from payments.gateways.stripe_reading import Intent, decisive_intent, describe_error
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
 
-NO_VERDICT = (stripe.StripeError, ValidationError)
-BAR_AMOUNT = 10_000_000
+NO_RESULT = (stripe.StripeError, ValidationError)
+BLOCKING_AMOUNT = 10_000_000
 """Never charged. No currency finds it too small or too large, which would keep the intent from being made."""
-NOT_TAKEN = "The gateway did not take this card; nothing was charged."
-ASKS_THE_OWNER = "The card asks for its owner's consent, and nobody is there to give it."
-TYPES: Mapping[str, str] = {
+CARD_REFUSED_DETAIL = "The gateway did not take this card; nothing was charged."
+AUTHENTICATION_DETAIL = "The card asks for its owner's consent, and nobody is there to give it."
+EVENT_TYPES: Mapping[str, str] = {
     "payment_intent.succeeded": "charge.succeeded",
     "payment_intent.payment_failed": "charge.declined",
     "charge.refunded": "charge.refunded",
 }
 
 
-def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> Verdict:
+def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     try:
         intent = stripe_calls.create(
             key=key, amount=amount, currency=currency, order_id=order_id, payment_method=token
         )
     except stripe.IdempotencyError:
         # The key came before with something else: another card or amount, or it is barred.
-        return _if_asked_for(find(key=key), key=key, amount=amount)
+        return _check_amount(find(key=key), key=key, amount=amount)
     except stripe.InvalidRequestError as error:
-        return _not_taken(error, key=key)
-    except NO_VERDICT as error:
-        return _unknown("charge", key, error)
+        return _refused_charge_result(error, key=key)
+    except NO_RESULT as error:
+        return _unknown_result("charge", key, error)
     try:
-        return _if_asked_for(_confirmed(intent, key=key), key=key, amount=amount)
-    except NO_VERDICT as error:
-        return _unknown("charge", key, error)
+        return _check_amount(_confirm(intent, key=key), key=key, amount=amount)
+    except NO_RESULT as error:
+        return _unknown_result("charge", key, error)
 
 
-def find(*, key: str) -> Verdict:
+def find(*, key: str) -> GatewayResult:
     try:
-        found = foremost(stripe_calls.marked(KEY, key))
-    except NO_VERDICT as error:
-        return _unknown("find", key, error)
-    return found.verdict() if found else Verdict(status="absent")
+        found = decisive_intent(stripe_calls.find_by_metadata(KEY, key))
+    except NO_RESULT as error:
+        return _unknown_result("find", key, error)
+    return found.to_result() if found else GatewayResult(status="absent")
 
 
-def cancel(*, key: str) -> Verdict:
+def cancel(*, key: str) -> GatewayResult:
     try:
-        intents = stripe_calls.marked(KEY, key) or [_bar(key)]
-        ended = foremost([_ended(one) for one in intents])
-    except NO_VERDICT as error:
-        return _unknown("cancel", key, error)
+        intents = stripe_calls.find_by_metadata(KEY, key) or [_block_key(key)]
+        ended = decisive_intent([_cancel_unless_final(one) for one in intents])
+    except NO_RESULT as error:
+        return _unknown_result("cancel", key, error)
     if ended is None:
-        return _unknown("cancel", key, ValueError("an intent that can't be cancelled yet"))
-    return ended.verdict()
+        return _unknown_result("cancel", key, ValueError("an intent that can't be cancelled yet"))
+    return ended.to_result()
 
 
-def refund(*, key: str, charge_reference: str, amount: int) -> Verdict:
+def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     try:
         refunded = stripe_calls.refund(charge_reference, key=key, amount=amount)
     except stripe.InvalidRequestError as error:
-        return _not_refunded(error, key=key, charge_reference=charge_reference, amount=amount)
-    except NO_VERDICT as error:
-        return _unknown("refund", key, error)
+        return _refused_refund_result(error, key=key, charge_reference=charge_reference, amount=amount)
+    except NO_RESULT as error:
+        return _unknown_result("refund", key, error)
     if (refunded.payment_intent, refunded.amount) != (charge_reference, amount):
-        return _unknown("refund", key, ValueError("another refund than was asked for"))
-    return refunded.verdict()
+        return _unknown_result("refund", key, ValueError("another refund than was asked for"))
+    return refunded.to_result()
 
 
 def charges(
@@ -93,13 +93,13 @@ def charges(
 ) -> Iterator[BookedCharge]:
     try:
         if key is not None:
-            intents = stripe_calls.marked(KEY, key)
+            intents = stripe_calls.find_by_metadata(KEY, key)
         elif order_id is not None:
-            intents = stripe_calls.marked(ORDER, str(order_id))
+            intents = stripe_calls.find_by_metadata(ORDER, str(order_id))
         else:
-            intents = [*stripe_calls.created(since=since, until=until)][::-1]
-    except NO_VERDICT as error:
-        raise Unavailable(f"The gateway's book can't be read: {reason(error)}.") from error
+            intents = [*stripe_calls.list_created(since=since, until=until)][::-1]
+    except NO_RESULT as error:
+        raise Unavailable(f"The gateway's book can't be read: {describe_error(error)}.") from error
     for intent in intents:
         booked = intent.booked(key_name=KEY, order_name=ORDER)
         if booked.status != "absent" and _is_within(booked, order_id, since, until):
@@ -109,49 +109,49 @@ def charges(
 def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:
     signed = signatures.header(headers, "Stripe-Signature")
     signatures.verify(signed, body=body, secret=settings.WEBHOOK_SECRET_STRIPE, now=now)
-    said = events.read(body)
-    if said is None:
+    payload = events.parse(body)
+    if payload is None:
         return None
     return GatewayEvent(
-        id=events.id_in(said),
-        type=events.type_of(TYPES.get(said["type"], said["type"])),
-        key=events.key_in(events.part_of(said, "data", "object", "metadata"), KEY),
+        id=events.event_id(payload),
+        type=events.event_type(EVENT_TYPES.get(payload["type"], payload["type"])),
+        key=events.charge_key(events.nested_object(payload, "data", "object", "metadata"), KEY),
     )
 
 
-def _if_asked_for(verdict: Verdict, *, key: str, amount: int) -> Verdict:
+def _check_amount(result: GatewayResult, *, key: str, amount: int) -> GatewayResult:
     """The verdict, unless it is about a charge of another amount, or none."""
-    if verdict.status in ("unknown", "cancelled"):
-        return verdict
-    if verdict.status == "absent" or verdict.amount != amount:
-        return _unknown("charge", key, ValueError(stripe_calls.ANOTHER))
-    return verdict
+    if result.status in ("unknown", "cancelled"):
+        return result
+    if result.status == "absent" or result.amount != amount:
+        return _unknown_result("charge", key, ValueError(stripe_calls.WRONG_CHARGE))
+    return result
 
 
-def _not_taken(error: stripe.InvalidRequestError, *, key: str) -> Verdict:
+def _refused_charge_result(error: stripe.InvalidRequestError, *, key: str) -> GatewayResult:
     """Stripe made no intent because of what was asked for: most often of the card's token."""
     if error.http_status == 404 and error.code != "resource_missing":
-        return _unknown("charge", key, error)
+        return _unknown_result("charge", key, error)
     code = "unknown_token" if error.param == "payment_method" else error.code or "card_refused"
     log.warning("gateway took no charge", key=key, code=error.code, param=error.param)
-    return Verdict(status="declined", failure_code=code, failure_detail=NOT_TAKEN)
+    return GatewayResult(status="declined", failure_code=code, failure_detail=CARD_REFUSED_DETAIL)
 
 
-def _confirmed(intent: Intent, *, key: str) -> Verdict:
+def _confirm(intent: Intent, *, key: str) -> GatewayResult:
     """Charge the intent, or learn what became of it. What needs its customer to go on is ended at once."""
-    code, detail = "authentication_required", ASKS_THE_OWNER
+    code, detail = "authentication_required", AUTHENTICATION_DETAIL
     try:
         intent = stripe_calls.confirm(intent.id, key=key)
     except (stripe.CardError, stripe.InvalidRequestError) as error:
         # Declined, or there is nothing left to confirm: the intent itself tells which.
         intent = stripe_calls.retrieve(intent.id)
-        code, detail = error.code or "card_refused", NOT_TAKEN
+        code, detail = error.code or "card_refused", CARD_REFUSED_DETAIL
     if intent.outcome != "absent":
-        return intent.verdict()
-    ended = _ended(intent)
+        return intent.to_result()
+    ended = _cancel_unless_final(intent)
     if ended.outcome != "cancelled":
-        return ended.verdict()
-    return Verdict(
+        return ended.to_result()
+    return GatewayResult(
         status="declined",
         reference=ended.id,
         failure_code=code,
@@ -160,36 +160,38 @@ def _confirmed(intent: Intent, *, key: str) -> Verdict:
     )
 
 
-def _ended(intent: Intent) -> Intent:
+def _cancel_unless_final(intent: Intent) -> Intent:
     """The intent once it can't charge any more, or as it stands where that is too late."""
     return intent if intent.status in ("succeeded", "canceled") else stripe_calls.cancel(intent.id)
 
 
-def _bar(key: str) -> Intent:
+def _block_key(key: str) -> Intent:
     """An intent in the place of the one that a late create would make.
 
     When the key was used after all, by a create that the look-up doesn't list yet, Stripe refuses this one,
     and nobody knows for now.
     """
-    return stripe_calls.create(key=key, amount=BAR_AMOUNT, currency=settings.CURRENCY)
+    return stripe_calls.create(key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
 
 
-def _not_refunded(
+def _refused_refund_result(
     error: stripe.InvalidRequestError, *, key: str, charge_reference: str, amount: int
-) -> Verdict:
+) -> GatewayResult:
     """Why a refund is refused for good. Stripe's codes don't tell it for sure, the charge does."""
     if error.http_status == 404 or error.code == "resource_missing":
         detail = "The gateway has no such charge."
-        return Verdict(status="declined", failure_code="charge_not_found", failure_detail=detail)
+        return GatewayResult(status="declined", failure_code="charge_not_found", failure_detail=detail)
     try:
         charged = stripe_calls.retrieve(charge_reference)
-    except NO_VERDICT as failure:
-        return _unknown("refund", key, failure)
+    except NO_RESULT as failure:
+        return _unknown_result("refund", key, failure)
     if amount > charged.amount - charged.refunded_amount:
         detail = "More than is left of the charge."
-        return Verdict(status="declined", failure_code="refund_exceeds_charge", failure_detail=detail)
+        return GatewayResult(status="declined", failure_code="refund_exceeds_charge", failure_detail=detail)
     detail = "The gateway refused the refund."
-    return Verdict(status="declined", failure_code=error.code or "refund_refused", failure_detail=detail)
+    return GatewayResult(
+        status="declined", failure_code=error.code or "refund_refused", failure_detail=detail
+    )
 
 
 def _is_within(
@@ -202,7 +204,7 @@ def _is_within(
     )
 
 
-def _unknown(call: str, key: str, error: Exception) -> Verdict:
-    told = reason(error)
+def _unknown_result(call: str, key: str, error: Exception) -> GatewayResult:
+    told = describe_error(error)
     log.warning("gateway gave no verdict", call=call, key=key, reason=told)
-    return Verdict(status="unknown", failure_detail=told)
+    return GatewayResult(status="unknown", failure_detail=told)

@@ -14,14 +14,14 @@ from django.conf import settings
 
 from payments.gateways.circuit import NoAnswer
 from payments.gateways.requests import exchange
-from payments.gateways.stripe_reading import Intent, Refund, must_be_stripes
+from payments.gateways.stripe_reading import Intent, Refund, validate_reply
 
 KEY, ORDER = "firstcome_key", "firstcome_order"
 """Names in the metadata of what is ours; whatever lacks them in the account is somebody else's."""
 PAGE = 100
 EXPANDED = ["latest_charge"]
-ANOTHER = "another charge than was asked for"
-LISTS = ("/payment_intents", "/payment_intents/search", "/refunds")
+WRONG_CHARGE = "another charge than was asked for"
+LIST_PATHS = ("/payment_intents", "/payment_intents/search", "/refunds")
 
 # The package would tell how long our calls took and on which machine, and log what Stripe says of a card.
 stripe.enable_telemetry = False
@@ -41,7 +41,7 @@ class Transport(stripe.HTTPClient):
             reply = exchange(method.upper(), url, headers=headers or {}, body=body)
         except NoAnswer as error:
             raise stripe.APIConnectionError(str(error)) from error
-        must_be_stripes(reply, is_list=method == "get" and urlsplit(url).path.endswith(LISTS))
+        validate_reply(reply, is_list=method == "get" and urlsplit(url).path.endswith(LIST_PATHS))
         return reply.body, reply.status, reply.headers
 
 
@@ -61,9 +61,9 @@ def create(*, key: str, amount: int, currency: str, order_id: UUID | None = None
         },
         {"idempotency_key": key},
     )
-    intent = _read(made)
+    intent = _to_intent(made)
     if intent.metadata.get(KEY) != key or intent.currency != currency.lower():
-        raise stripe.APIConnectionError(ANOTHER)
+        raise stripe.APIConnectionError(WRONG_CHARGE)
     return intent
 
 
@@ -72,23 +72,23 @@ def confirm(intent_id: str, *, key: str) -> Intent:
     confirmed = _intents().confirm(intent_id, {"expand": EXPANDED}, {"idempotency_key": f"{key}:confirm"})
     if _is_replayed(confirmed):
         return retrieve(intent_id)
-    return _read(confirmed, intent_id)
+    return _to_intent(confirmed, intent_id)
 
 
 def retrieve(intent_id: str) -> Intent:
     """The intent as it stands."""
-    return _read(_intents().retrieve(intent_id, {"expand": EXPANDED}), intent_id)
+    return _to_intent(_intents().retrieve(intent_id, {"expand": EXPANDED}), intent_id)
 
 
 def cancel(intent_id: str) -> Intent:
     """Cancel it, or return it as it stands where it is too late."""
     try:
-        return _read(_intents().cancel(intent_id, {"expand": EXPANDED}), intent_id)
+        return _to_intent(_intents().cancel(intent_id, {"expand": EXPANDED}), intent_id)
     except stripe.InvalidRequestError:
         return retrieve(intent_id)
 
 
-def marked(name: str, value: str) -> list[Intent]:
+def find_by_metadata(name: str, value: str) -> list[Intent]:
     """The intents whose metadata have this value, oldest first, as they stand.
 
     Stripe's search is up to a minute behind, in bad times an hour, so the newest intents are looked
@@ -98,7 +98,7 @@ def marked(name: str, value: str) -> list[Intent]:
     found = _intents().search({"query": query, "limit": PAGE})
     ids = [one.id for one in found.data]
     newest = _intents().list({"limit": PAGE, "expand": _in_lists(EXPANDED)})
-    fresh = {one.id: one for one in map(_read, newest.data) if one.metadata.get(name) == value}
+    fresh = {one.id: one for one in map(_to_intent, newest.data) if one.metadata.get(name) == value}
     older = [retrieve(id) for id in ids if id not in fresh]
     # Both come newest first, and of one second many.
     both = [*fresh.values(), *(one for one in older if one.metadata.get(name) == value)]
@@ -106,13 +106,13 @@ def marked(name: str, value: str) -> list[Intent]:
     return sorted(both, key=lambda one: one.created)
 
 
-def created(*, since: datetime | None, until: datetime | None) -> Iterator[Intent]:
+def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[Intent]:
     """The intents of a period that are ours, newest first. Stripe's instants are whole seconds."""
     bounds = {"gte": since, "lt": until}
     period = {name: ceil(bound.timestamp()) for name, bound in bounds.items() if bound}
     asked: dict[str, Any] = {"limit": PAGE, "expand": _in_lists(EXPANDED)}
     pages = _intents().list(asked | ({"created": period} if period else {}))
-    return (one for one in map(_read, _all(pages)) if KEY in one.metadata)
+    return (one for one in map(_to_intent, _iterate_pages(pages)) if KEY in one.metadata)
 
 
 def refund(intent_id: str, *, key: str, amount: int) -> Refund:
@@ -121,16 +121,16 @@ def refund(intent_id: str, *, key: str, amount: int) -> Refund:
     Stripe forgets keys after a day, and a refund may be tried again later than that.
     """
     made = _refunds().list({"payment_intent": intent_id, "limit": PAGE})
-    for one in map(_read_refund, _all(made)):
+    for one in map(_to_refund, _iterate_pages(made)):
         if one.metadata.get(KEY) == key:
             return one
     refunded = _refunds().create(
         {"payment_intent": intent_id, "amount": amount, "metadata": {KEY: key}}, {"idempotency_key": key}
     )
-    return _read_refund(refunded)
+    return _to_refund(refunded)
 
 
-def _all(pages: Any) -> Iterator[Any]:
+def _iterate_pages(pages: Any) -> Iterator[Any]:
     """Every object of a list, page by page; a list that goes in circles is no answer."""
     met: set[str] = set()
     for one in pages.auto_paging_iter():
@@ -140,15 +140,15 @@ def _all(pages: Any) -> Iterator[Any]:
         yield one
 
 
-def _read(intent: stripe.PaymentIntent, intent_id: str = "") -> Intent:
+def _to_intent(intent: stripe.PaymentIntent, intent_id: str = "") -> Intent:
     """The intent, which must be the one of this id if there is one."""
     read = Intent.model_validate(intent.to_dict())
     if intent_id and read.id != intent_id:
-        raise stripe.APIConnectionError(ANOTHER)
+        raise stripe.APIConnectionError(WRONG_CHARGE)
     return read
 
 
-def _read_refund(refund: stripe.Refund) -> Refund:
+def _to_refund(refund: stripe.Refund) -> Refund:
     return Refund.model_validate(refund.to_dict())
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 import stripe
 from pydantic import Field, ValidationError, model_validator
 
-from payments.gateways.contract import BookedCharge, Status, Verdict
-from payments.gateways.shapes import Amount, Detail, Reference, Said
+from payments.gateways.contract import BookedCharge, GatewayResult, Status
+from payments.gateways.shapes import Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
 
 DECLINED_DETAIL = "The card was declined."
@@ -20,34 +20,34 @@ REFUND_STATUS: Mapping[str, Status] = {
     "canceled": "declined",
 }
 # Where a key has several intents, because Stripe forgets keys after a day, the first of these counts.
-RANK = ("succeeded", "pending", "declined", "cancelled")
+STATUS_PRECEDENCE = ("succeeded", "pending", "declined", "cancelled")
 
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
-class Listed(Said):
+class ListItem(ReplyPart):
     """What an object in a list must have, for the package goes on from page to page by it."""
 
     object: Literal["payment_intent", "refund"]
     id: Reference
 
 
-class Page(Said):
+class Page(ReplyPart):
     object: Literal["list", "search_result"]
-    data: list[Listed]
+    data: list[ListItem]
 
 
-class Told(Said):
+class ErrorPart(ReplyPart):
     """The error in an answer that is one."""
 
     type: str
 
 
-class Failure(Said):
-    error: Told
+class Failure(ReplyPart):
+    error: ErrorPart
 
 
-class PaymentError(Said):
+class PaymentError(ReplyPart):
     """Why the last attempt to charge failed."""
 
     code: Code | None = None
@@ -55,18 +55,18 @@ class PaymentError(Said):
     message: Detail | None = None
 
     @property
-    def told_code(self) -> str:
+    def customer_code(self) -> str:
         """The code for the customer. Most reasons of a decline are for the shop alone, so Stripe advises."""
         if self.decline_code == "insufficient_funds":
             return self.decline_code
         return self.code or "card_declined"
 
 
-class LatestCharge(Said):
+class LatestCharge(ReplyPart):
     amount_refunded: Amount
 
 
-class Intent(Said):
+class Intent(ReplyPart):
     """A PaymentIntent, its latest charge expanded."""
 
     object: Literal["payment_intent"]
@@ -113,13 +113,13 @@ class Intent(Said):
     def refunded_amount(self) -> int:
         return self.latest_charge.amount_refunded if self.latest_charge else 0
 
-    def verdict(self) -> Verdict:
+    def to_result(self) -> GatewayResult:
         outcome, error = self.outcome, self.last_payment_error or PaymentError()
         is_declined = outcome == "declined"
-        return Verdict(
+        return GatewayResult(
             status=outcome,
             reference=self.id,
-            failure_code=error.told_code if is_declined else "",
+            failure_code=error.customer_code if is_declined else "",
             failure_detail=(error.message or DECLINED_DETAIL) if is_declined else "",
             amount=self.amount,
             refunded_amount=self.refunded_amount,
@@ -138,7 +138,7 @@ class Intent(Said):
         )
 
 
-class Refund(Said):
+class Refund(ReplyPart):
     object: Literal["refund"]
     id: Reference
     status: Literal["succeeded", "pending", "requires_action", "failed", "canceled"]
@@ -147,10 +147,10 @@ class Refund(Said):
     metadata: dict[str, str]
     failure_reason: Code | None = None
 
-    def verdict(self) -> Verdict:
+    def to_result(self) -> GatewayResult:
         status = REFUND_STATUS[self.status]
         is_declined = status == "declined"
-        return Verdict(
+        return GatewayResult(
             status=status,
             reference=self.id,
             failure_code=(self.failure_reason or f"refund_{self.status}") if is_declined else "",
@@ -160,12 +160,12 @@ class Refund(Said):
         )
 
 
-def must_be_stripes(reply: Reply, *, is_list: bool) -> None:
+def validate_reply(reply: Reply, *, is_list: bool) -> None:
     """Return when the package can take this in: it trusts the shape of whatever comes.
 
     Raises `stripe.APIConnectionError`.
     """
-    expected = Failure if reply.status >= 400 else Page if is_list else Listed
+    expected = Failure if reply.status >= 400 else Page if is_list else ListItem
     try:
         expected.model_validate_json(reply.body)
     except ValidationError as error:
@@ -173,13 +173,13 @@ def must_be_stripes(reply: Reply, *, is_list: bool) -> None:
         raise stripe.APIConnectionError(told) from error
 
 
-def foremost(intents: Sequence[Intent]) -> Intent | None:
+def decisive_intent(intents: Sequence[Intent]) -> Intent | None:
     """The intent that tells what became of a key; None when none of them is a charge."""
-    told = [one for one in intents if one.outcome in RANK]
-    return min(told, key=lambda one: RANK.index(one.outcome), default=None)
+    told = [one for one in intents if one.outcome in STATUS_PRECEDENCE]
+    return min(told, key=lambda one: STATUS_PRECEDENCE.index(one.outcome), default=None)
 
 
-def reason(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What came instead of an answer, without Stripe's own words: they may echo what was sent."""
     match error:
         case ValidationError():

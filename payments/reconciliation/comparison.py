@@ -19,22 +19,22 @@ from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
-from payments.reconciliation.ordered_diff import Abreast
+from payments.reconciliation.ordered_diff import OrderedDiff
 from shop import clock
 from shop.errors import Unavailable
 
 PAGE = 1_000
-MOST_TOLD = 100
+MAX_REPORTED = 100
 # A gateway whose lists begin with the newest has to hold what is asked for: no more than so much.
 SLICE = timedelta(days=1)
 # Something that never stands still is left to the next comparison.
-LOOKS = 5
+RECHECKS = 5
 
 
-class Ours(NamedTuple):
+class PaymentRow(NamedTuple):
     """What a comparison needs of a payment: of a million rows a model's every column would cost most.
 
-    `is_claim` says whether it is one of `_claims`.
+    `is_charge_expected` says whether it is one of `_payments_to_find`.
     """
 
     charge_key: str
@@ -45,7 +45,7 @@ class Ours(NamedTuple):
     refunded_amount: int
     currency: str
     charge_reference: str
-    is_claim: bool
+    is_charge_expected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Count:
+class Progress:
     """How many charges have been read so far."""
 
     charges: int = 0
@@ -83,10 +83,10 @@ class Comparison:
 
 
 def compare(
-    *, since: datetime | None = None, until: datetime | None = None, most: int = MOST_TOLD
+    *, since: datetime | None = None, until: datetime | None = None, most: int = MAX_REPORTED
 ) -> Comparison:
     """Compare the books of a period, or the whole of them; past `most` differences it stops."""
-    count, found = Count(), []
+    count, found = Progress(), []
     try:
         for difference in islice(differences(since=since, until=until, count=count), most):
             found.append(difference)
@@ -95,7 +95,7 @@ def compare(
     return Comparison(count.charges, found)
 
 
-def differences(*, since: datetime | None, until: datetime | None, count: Count) -> Iterator[Difference]:
+def differences(*, since: datetime | None, until: datetime | None, count: Progress) -> Iterator[Difference]:
     """Each key under which the books don't agree, as it is found; `count` tells how far it has come.
 
     To a period belong the charges that the gateway took in it, and the payments that began in it. Payments
@@ -104,14 +104,14 @@ def differences(*, since: datetime | None, until: datetime | None, count: Count)
     """
     # What begins from now on is for the next comparison.
     end = until or clock.now()
-    claims = _claims(since, end)
-    books = Abreast(_keys(claims))
+    claims = _payments_to_find(since, end)
+    books = OrderedDiff(_keys(claims))
     for page in _pages(_charges(since, until)):
         count.charges += len(page)
-        suspects, charged = _judged(page, _is_claim(since, end))
-        yield from _confirmed(suspects)
-        yield from _confirmed(books.meet(charged))
-    yield from _confirmed(books.rest())
+        suspects, charged = _suspects_and_charged(page, _charge_is_expected(since, end))
+        yield from _recheck(suspects)
+        yield from _recheck(books.merge_next(charged))
+    yield from _recheck(books.remaining())
 
 
 def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
@@ -129,15 +129,15 @@ def _pages(charges: Iterator[BookedCharge]) -> Iterator[list[BookedCharge]]:
         yield page
 
 
-def _is_claim(since: datetime | None, end: datetime) -> Q:
+def _charge_is_expected(since: datetime | None, end: datetime) -> Q:
     """That a payment is of the period, and the gateway must have kept something of it."""
     period = Q(created_at__lt=end) if since is None else Q(created_at__gte=since, created_at__lt=end)
     is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
     return period & Q(status=Payment.Status.SUCCEEDED) & is_kept
 
 
-def _claims(since: datetime | None, end: datetime) -> "QuerySet[Payment]":
-    return Payment.objects.filter(_is_claim(since, end))
+def _payments_to_find(since: datetime | None, end: datetime) -> "QuerySet[Payment]":
+    return Payment.objects.filter(_charge_is_expected(since, end))
 
 
 def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
@@ -152,68 +152,68 @@ def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
         page = list(rest.values_list("charge_key", flat=True)[:PAGE])
 
 
-def _judged(page: Sequence[BookedCharge], is_claim: Q) -> tuple[list[str], list[str]]:
+def _suspects_and_charged(page: Sequence[BookedCharge], is_charge_expected: Q) -> tuple[list[str], list[str]]:
     """The keys that don't agree with their payments, and the keys of those that claim to be charged."""
-    payments = _ours([charge.key for charge in page], is_claim)
+    payments = _read_payments([charge.key for charge in page], is_charge_expected)
     suspects: dict[str, None] = {}
     charged: dict[str, None] = {}
     for charge in page:
         payment = payments.get(charge.key)
         if charge.key in charged or _is_suspect(charge, payment):
             suspects[charge.key] = None
-        if payment and payment.is_claim:
+        if payment and payment.is_charge_expected:
             charged[charge.key] = None
     return list(suspects), list(charged)
 
 
-def _ours(keys: Sequence[str], is_claim: Q) -> dict[str, Ours]:
+def _read_payments(keys: Sequence[str], is_charge_expected: Q) -> dict[str, PaymentRow]:
     """The payments of these keys, by key."""
     rows = Payment.objects.filter(charge_key__in=keys).values_list(
         "charge_key",
         # As text: a UUID object for each row would cost more than all the other columns.
         Cast("order_id", CharField()),
-        *Ours._fields[2:-1],
-        Case(When(is_claim, then=Value(True)), default=Value(False), output_field=BooleanField()),
+        *PaymentRow._fields[2:-1],
+        Case(When(is_charge_expected, then=Value(True)), default=Value(False), output_field=BooleanField()),
     )
-    return {row[0]: Ours._make(row) for row in rows}
+    return {row[0]: PaymentRow._make(row) for row in rows}
 
 
-def _is_suspect(charge: BookedCharge, payment: Ours | None) -> bool:
+def _is_suspect(charge: BookedCharge, payment: PaymentRow | None) -> bool:
     """Whether a look by the key is worth it: that it is wrong, or not the charge that the payment names."""
     is_another = payment and payment.charge_reference not in ("", charge.reference)
     return bool(_cause([charge], payment) or (is_another and charge.kept_amount))
 
 
-def _confirmed(keys: Iterable[str]) -> Iterator[Difference]:
+def _recheck(keys: Iterable[str]) -> Iterator[Difference]:
     """The differences that are still there when both sides are asked again."""
     for key in keys:
-        difference = _looked_at(key)
+        difference = _recheck_key(key)
         if difference:
             yield difference
 
 
-def _looked_at(key: str) -> Difference | None:
+def _recheck_key(key: str) -> Difference | None:
     """What is wrong under the key while the payment stands still: else it may have gone on in between."""
-    for _ in range(LOOKS):
-        payment = _payment(key)
+    for _ in range(RECHECKS):
+        payment = _read_payment(key)
         charges = list(gateway().charges(key=key))
         cause = _cause(charges, payment)
         if not cause:
             return None
-        if _stand(_payment(key)) == _stand(payment):
+        if _comparable_state(_read_payment(key)) == _comparable_state(payment):
             return Difference(key, cause, charges, payment)
     return None
 
 
-def _payment(key: str) -> Payment | None:
+def _read_payment(key: str) -> Payment | None:
     return Payment.objects.filter(charge_key=key).first()
 
 
-def _stand(payment: Payment | None) -> tuple[str, int, int] | None:
+def _comparable_state(payment: Payment | None) -> tuple[str, int, int] | None:
     return None if payment is None else (payment.status, payment.refunding_amount, payment.refunded_amount)
 
 
-def _cause(charges: Sequence[BookedCharge], payment: Payment | Ours | None) -> str:
+def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None) -> str:
     """Why the charges of one key and their payment don't agree, or nothing."""
     succeeded = [charge for charge in charges if charge.status == "succeeded"]
     kept_amount = sum(charge.kept_amount for charge in succeeded)
@@ -230,9 +230,9 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | Ours | None) -> s
     return _wrong_amount(kept_amount, payment, is_charged=bool(succeeded))
 
 
-def _wrong_amount(kept_amount: int, payment: Payment | Ours, *, is_charged: bool) -> str:
+def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged: bool) -> str:
     """Why the gateway can't rightly keep so much of what the payment came to, or nothing."""
-    least, most = _range(payment)
+    least, most = _kept_range(payment)
     if payment.status in UNSETTLED or least <= kept_amount <= most:
         return ""
     if payment.status != Payment.Status.SUCCEEDED:
@@ -243,7 +243,7 @@ def _wrong_amount(kept_amount: int, payment: Payment | Ours, *, is_charged: bool
     return f"of {payment.card_amount} we say that {known}; the gateway keeps {kept_amount}"
 
 
-def _range(payment: Payment | Ours) -> tuple[int, int]:
+def _kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
     """The least and the most that the gateway may keep of it: a refund under way has come or will."""
     if payment.status != Payment.Status.SUCCEEDED:
         return 0, 0
@@ -251,14 +251,17 @@ def _range(payment: Payment | Ours) -> tuple[int, int]:
     return most - payment.refunding_amount, most
 
 
-def _is_for(charge: BookedCharge, payment: Payment | Ours) -> bool:
+def _is_for(charge: BookedCharge, payment: Payment | PaymentRow) -> bool:
     return (
         charge.amount == payment.card_amount
         and charge.currency == payment.currency
-        and (charge.order_id == payment.order_id or _plain(charge.order_id) == _plain(payment.order_id))
+        and (
+            charge.order_id == payment.order_id
+            or _without_hyphens(charge.order_id) == _without_hyphens(payment.order_id)
+        )
     )
 
 
-def _plain(order_id: UUID | str | None) -> str | None:
+def _without_hyphens(order_id: UUID | str | None) -> str | None:
     """The digits of an order's id, for some databases keep it without hyphens."""
     return None if order_id is None else str(order_id).replace("-", "")

@@ -4,14 +4,14 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 # How far the readings may be out of step. Beyond it a key is told as missing though it may still come.
-MOST_AHEAD = 20_000
+MAX_AHEAD = 20_000
 
 
-class Abreast:
+class OrderedDiff:
     """Claims that are read in step with what is met; both come in about the same order.
 
-    `meet` says what was met, and reads on as many claims. A claim that isn't met for long is told, and so is
-    each that is left at the end: whoever asks looks again.
+    `merge_next` says what was met, and reads on as many claims. A claim that isn't met for long is told, and
+    so is each that is left at the end: whoever asks looks again.
     """
 
     def __init__(self, claims: Iterable[str]) -> None:
@@ -20,16 +20,16 @@ class Abreast:
         self._unmet: dict[str, None] = {}
         self._early: dict[str, None] = {}
 
-    def meet(self, keys: Collection[str]) -> list[str]:
+    def merge_next(self, keys: Collection[str]) -> list[str]:
         """These keys were met. Returns the claims that have waited too long."""
         for key in keys:
-            _take_out_or_put_in(key, self._unmet, self._early)
+            _match_or_keep(key, self._unmet, self._early)
         for key in islice(self._claims, len(keys)):
-            _take_out_or_put_in(key, self._early, self._unmet)
-        _oldest_beyond(self._early)
-        return _oldest_beyond(self._unmet)
+            _match_or_keep(key, self._early, self._unmet)
+        _drop_oldest(self._early)
+        return _drop_oldest(self._unmet)
 
-    def rest(self) -> Iterator[str]:
+    def remaining(self) -> Iterator[str]:
         """Nothing more will be met: the claims that never were."""
         yield from self._unmet
         for key in self._claims:
@@ -37,16 +37,16 @@ class Abreast:
                 yield key
 
 
-def _take_out_or_put_in(key: str, here: dict[str, None], there: dict[str, None]) -> None:
+def _match_or_keep(key: str, here: dict[str, None], there: dict[str, None]) -> None:
     if key in here:
         del here[key]
     else:
         there[key] = None
 
 
-def _oldest_beyond(waiting: dict[str, None]) -> list[str]:
+def _drop_oldest(waiting: dict[str, None]) -> list[str]:
     """Forget the oldest of too many, and return them."""
-    beyond = list(islice(waiting, max(0, len(waiting) - MOST_AHEAD)))
+    beyond = list(islice(waiting, max(0, len(waiting) - MAX_AHEAD)))
     for key in beyond:
         del waiting[key]
     return beyond

@@ -17,20 +17,22 @@ log = get_logger(__name__)
 LATE, LATE_REFUNDED = "charge.late", "charge.late_refunded"
 
 
-def give_back(*, charge_reference: str, amount: int, payment: Payment | None) -> bool:
+def refund_charge(*, charge_reference: str, amount: int, payment: Payment | None) -> bool:
     """Refund what the gateway keeps of the charge, and say so in the journal. Returns whether it is done.
 
     Keyed by the charge, so it happens once however many find it, now or later. `payment` is the one that
     ended without it, if any knows of it. Call it outside any transaction.
     """
-    # First that it came: should this process die over the refund, `given_back` notes the rest.
-    transactions.run(lambda: _note(LATE, charge_reference, amount, payment), transactions.KEYED)
+    # First that it came: should this process die over the refund, `note_already_refunded` notes the rest.
+    transactions.run(lambda: _note_once(LATE, charge_reference, amount, payment), transactions.KEYED)
     refunded = gateway().refund(
         key=f"orphan-{charge_reference}", charge_reference=charge_reference, amount=amount
     )
     is_done = refunded.status == "succeeded"
     if is_done:
-        transactions.run(lambda: _note(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED)
+        transactions.run(
+            lambda: _note_once(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED
+        )
     log.error(
         "a charge that nobody should have paid",
         charge=charge_reference,
@@ -42,19 +44,21 @@ def give_back(*, charge_reference: str, amount: int, payment: Payment | None) ->
     return is_done
 
 
-def given_back(*, charge_reference: str, payment: Payment) -> None:
+def note_already_refunded(*, charge_reference: str, payment: Payment) -> None:
     """The gateway keeps nothing of the charge: note it, if it came late and whoever refunded it could not."""
-    line = _lines(LATE, charge_reference, payment).first()
+    line = _journal_lines(LATE, charge_reference, payment).first()
     if line and line.after:
         amount = line.after["amount"]
-        transactions.run(lambda: _note(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED)
+        transactions.run(
+            lambda: _note_once(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED
+        )
 
 
-def _note(what: str, charge_reference: str, amount: int, payment: Payment | None) -> None:
+def _note_once(what: str, charge_reference: str, amount: int, payment: Payment | None) -> None:
     """One line a charge: with the payment locked, whoever comes second sees the first one's."""
     if payment:
         Payment.objects.select_for_update().only("id").get(id=payment.id)
-    if _lines(what, charge_reference, payment).exists():
+    if _journal_lines(what, charge_reference, payment).exists():
         return
     done = ", and given back" if what == LATE_REFUNDED else ""
     journal.note(
@@ -68,7 +72,7 @@ def _note(what: str, charge_reference: str, amount: int, payment: Payment | None
     )
 
 
-def _lines(what: str, charge_reference: str, payment: Payment | None) -> "QuerySet[JournalLine]":
+def _journal_lines(what: str, charge_reference: str, payment: Payment | None) -> "QuerySet[JournalLine]":
     subject = _subject(charge_reference, payment)
     return JournalLine.objects.filter(subject=subject, what=what, reference=charge_reference)
 

@@ -8,22 +8,22 @@ from structlog import get_logger
 
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison, orphans
-from payments.reconciliation.comparison import Count, Difference
+from payments.reconciliation.comparison import Difference, Progress
 from shop import clock
 from shop.db import transactions
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
 # Of each comparison so many differences are written down; all are counted.
-MOST_WRITTEN = 1_000
+MAX_WRITTEN = 1_000
 UNDER_WAY = "It has not come to its end."
 # Some gateways' search is a minute behind; the comparisons overlap, so nothing is left out.
 SETTLING = timedelta(minutes=2)
 SHORTEST_PERIOD = timedelta(hours=1)
-WHOLE_EVERY = timedelta(days=1)
+FULL_INTERVAL = timedelta(days=1)
 # A whole comparison that says nothing for so long is not waited for.
-LONGEST = timedelta(hours=1)
-KEPT = timedelta(days=30)
+MAX_DURATION = timedelta(hours=1)
+RETENTION = timedelta(days=30)
 
 
 class Fix(StrEnum):
@@ -49,10 +49,10 @@ def reconcile(
         started_at=now, ended_at=now, since_at=since, until_at=until, checked=0, differences=0, refunded=0,
         unread=UNDER_WAY,
     )  # fmt: skip
-    count = Count()
+    count = Progress()
     try:
         for difference in comparison.differences(since=since, until=until, count=count):
-            _take_down(run, difference, _give_back(difference, fix))
+            _record_difference(run, difference, _refund_orphans(difference, fix))
         run.unread = ""
     except Unavailable as error:
         run.unread = error.detail[:255]
@@ -69,7 +69,7 @@ def reconcile_by_schedule() -> Reconciliation:
     """
     until = clock.now() - SETTLING
     patience = timedelta(seconds=4 * settings.PAYMENT_GIVE_UP_SECONDS)
-    since = None if _is_whole_due() else until - max(SHORTEST_PERIOD, patience)
+    since = None if _is_full_due() else until - max(SHORTEST_PERIOD, patience)
     return reconcile(since=since, until=until, fix=Fix.OURS)
 
 
@@ -96,7 +96,7 @@ def age_seconds() -> float | None:
 
 def sweep() -> int:
     """Forget the comparisons of long ago. Returns how many."""
-    old = Reconciliation.objects.filter(started_at__lt=clock.now() - KEPT)
+    old = Reconciliation.objects.filter(started_at__lt=clock.now() - RETENTION)
     return transactions.run(old.delete, transactions.REPEATABLE)[0]
 
 
@@ -112,29 +112,29 @@ def _raise_alarm(run: Reconciliation) -> None:
         )
 
 
-def _is_whole_due() -> bool:
+def _is_full_due() -> bool:
     """Whether no comparison of the whole came to its end lately, nor is one under way."""
     now = clock.now()
     whole = Reconciliation.objects.filter(since_at__isnull=True)
-    is_done = whole.filter(unread="", started_at__gt=now - WHOLE_EVERY).exists()
-    is_tried = whole.filter(started_at__gt=now - LONGEST).exists()
+    is_done = whole.filter(unread="", started_at__gt=now - FULL_INTERVAL).exists()
+    is_tried = whole.filter(started_at__gt=now - MAX_DURATION).exists()
     return not (is_done or is_tried)
 
 
-def _take_down(run: Reconciliation, difference: Difference, done: str) -> None:
+def _record_difference(run: Reconciliation, difference: Difference, done: str) -> None:
     run.differences += 1
     run.refunded += done == "refunded"
-    if len(run.findings) < MOST_WRITTEN:
+    if len(run.findings) < MAX_WRITTEN:
         run.findings.append({"key": difference.key, "cause": difference.cause, "done": done})
 
 
-def _give_back(difference: Difference, fix: Fix) -> str:
+def _refund_orphans(difference: Difference, fix: Fix) -> str:
     """Give an orphan's charges back; what else may be wrong is for a person to decide."""
     kept = [charge for charge in difference.charges if charge.kept_amount]
-    if not (kept and _may_be_given_back(difference.payment, fix)):
+    if not (kept and _may_be_refunded(difference.payment, fix)):
         return ""
     done = [
-        orphans.give_back(
+        orphans.refund_charge(
             charge_reference=charge.reference, amount=charge.kept_amount, payment=difference.payment
         )
         for charge in kept
@@ -142,7 +142,7 @@ def _give_back(difference: Difference, fix: Fix) -> str:
     return "refunded" if all(done) else "refund failed"
 
 
-def _may_be_given_back(payment: Payment | None, fix: Fix) -> bool:
+def _may_be_refunded(payment: Payment | None, fix: Fix) -> bool:
     if payment is None:
         return fix == Fix.EVERYTHING
     return fix != Fix.NOTHING and payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED)

@@ -39,6 +39,6 @@ def signed(body: bytes, *, secret: str = "", seconds_ago: int = 0) -> dict[str, 
 def take(body: bytes | None = None, **claims: Any) -> WebhookEvent:
     """Take in an event as the call does, once it is verified."""
     sent = body_of(**claims) if body is None else body
-    event = webhooks.take(gateway="simulator", headers=signed(sent), body=sent)
+    event = webhooks.receive(gateway="simulator", headers=signed(sent), body=sent)
     assert event, "the body is no event"
     return event

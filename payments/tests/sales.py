@@ -22,7 +22,7 @@ class Bought:
 
 def hold_points(*, order_id: UUID, user_id: int, amount: int) -> Transfer | None:
     """The transfer that holds them; raises the refusal."""
-    return _told(ledger.hold_points_of([Bought(order_id, user_id, points_amount=amount)]))
+    return _told(ledger.hold_points([Bought(order_id, user_id, points_amount=amount)]))
 
 
 def settle_sale(*, order_id: UUID, points_amount: int, card_amount: int) -> Transfer | None:
@@ -40,7 +40,7 @@ def _told(outcomes: list[Transfer | Rejected | None]) -> Transfer | None:
 
 def release_points(*, order_id: UUID, user_id: int, amount: int) -> Transfer | None:
     """Give the points that were held for one order back."""
-    return _told(ledger.release_points_of([Bought(order_id, user_id, points_amount=amount)]))
+    return _told(ledger.release_points([Bought(order_id, user_id, points_amount=amount)]))
 
 
 def credit_top_up(*, payment_id: UUID, user_id: int, amount: int) -> Transfer:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 def verdict() -> audit_report.LawReport:
-    [report] = audit_report.merged(audit.audit())
+    [report] = audit_report.merge_reports(audit.audit())
     return report
 
 

@@ -446,7 +446,7 @@ def test_books_in_another_order_agree_all_the_same(
 ) -> None:
     """Then much is looked up by key, for only so much is remembered."""
     monkeypatch.setattr(comparison, "PAGE", 10)
-    monkeypatch.setattr(ordered_diff, "MOST_AHEAD", 15)
+    monkeypatch.setattr(ordered_diff, "MAX_AHEAD", 15)
     keys = write_payments(100)
     for order in (keys[::-1], keys[50:] + keys[:50]):
         use(Long(order))

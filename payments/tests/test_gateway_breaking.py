@@ -9,7 +9,7 @@ import pytest
 from django.conf import LazySettings
 
 from payments.gateways import circuit, gateway
-from payments.gateways.contract import Verdict
+from payments.gateways.contract import GatewayResult
 from scripts import children, ports
 from scripts.tests.simulator import Simulator, running
 from shop.tests.racing import race, wait_until
@@ -28,11 +28,11 @@ def mortal_gateway(tmp_path: Path, settings: LazySettings) -> Iterator[Simulator
         simulator.child.send_signal(signal.SIGCONT)
 
 
-def charge(key: str, token: str = "tok_ok") -> Verdict:
+def charge(key: str, token: str = "tok_ok") -> GatewayResult:
     return gateway().charge(key=key, token=token, amount=700, currency="KRW", order_id=None)
 
 
-def took(call: Callable[[], Verdict]) -> float:
+def took(call: Callable[[], GatewayResult]) -> float:
     started_at = time.monotonic()
     call()
     return time.monotonic() - started_at
@@ -40,7 +40,7 @@ def took(call: Callable[[], Verdict]) -> float:
 
 def exhaust_patience() -> None:
     """Call until the breaker opens."""
-    for number in range(circuit.SILENCES):
+    for number in range(circuit.FAILURES_TO_OPEN):
         assert charge(f"before {number}").failure_detail != AWAY
     assert charge("one too many").failure_detail == AWAY
 
@@ -51,7 +51,7 @@ def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_g
     exhaust_patience()
 
     assert sum(took(lambda: charge("more")) for _ in range(20)) < PATIENCE
-    assert charge("more") == Verdict(status="unknown", failure_detail=AWAY)
+    assert charge("more") == GatewayResult(status="unknown", failure_detail=AWAY)
     assert gateway().find(key="more").failure_detail == AWAY
 
 
@@ -79,7 +79,7 @@ def test_a_gateway_that_died_is_used_again_when_another_listens_there(
 def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulator) -> None:
     mortal_gateway.child.send_signal(signal.SIGSTOP)
     exhaust_patience()
-    wait_until(lambda: circuit.circuit.is_on_trial)
+    wait_until(lambda: circuit.circuit.is_half_open)
 
     details = [one.failure_detail for one in race([lambda: charge("again")] * 20)]
 
@@ -99,7 +99,7 @@ def test_operators_are_told_once_when_it_opens(
 
 
 def test_errors_are_answers_and_open_nothing(mortal_gateway: Simulator) -> None:
-    for number in range(3 * circuit.SILENCES):
+    for number in range(3 * circuit.FAILURES_TO_OPEN):
         assert charge(f"error {number}", "tok_error").failure_detail == "HTTP 500"
 
     assert charge("good").status == "succeeded"
@@ -110,7 +110,7 @@ def test_silences_with_an_answer_between_them_do_not_add_up(
 ) -> None:
     """A card that makes the gateway time out is asked about by key between two attempts."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.1
-    for number in range(2 * circuit.SILENCES):
+    for number in range(2 * circuit.FAILURES_TO_OPEN):
         assert charge(f"lost {number}", "tok_timeout_lost").failure_detail == "no reply in time"
         settings.GATEWAY_TIMEOUT_SECONDS = PATIENCE
         assert gateway().find(key=f"lost {number}").status == "absent"

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from payments import gateways
 from payments.gateways import simulator, stripe_api, stripe_calls
-from payments.gateways.contract import BookedCharge, Gateway, Verdict
+from payments.gateways.contract import BookedCharge, Gateway, GatewayResult
 from scripts.tests.simulator import Simulator
 from shop.tests.racing import race, wait_until
 
@@ -53,7 +53,7 @@ def _impatient(settings: LazySettings) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 1
 
 
-def charge(gateway: Gateway, token: str, *, key: str, order_id: UUID | None = None) -> Verdict:
+def charge(gateway: Gateway, token: str, *, key: str, order_id: UUID | None = None) -> GatewayResult:
     if gateway is stripe_api:
         token = STRIPES_CARDS.get(token, token.replace("tok_", "pm_"))
     return gateway.charge(key=key, token=token, amount=AMOUNT, currency="KRW", order_id=order_id)

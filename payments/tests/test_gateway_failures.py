@@ -12,7 +12,7 @@ from django.conf import LazySettings
 
 from payments import gateways
 from payments.gateways import gateway
-from payments.gateways.contract import Verdict
+from payments.gateways.contract import GatewayResult
 from payments.tests.talker import Write, http, talking
 from scripts import ports
 from shop.errors import Unavailable
@@ -30,11 +30,11 @@ CHARGE = {
 }
 
 
-def charge() -> Verdict:
+def charge() -> GatewayResult:
     return gateway().charge(key="one", token="tok_ok", amount=500, currency="KRW", order_id=None)
 
 
-def every_verdict() -> list[Verdict]:
+def every_verdict() -> list[GatewayResult]:
     return [
         charge(),
         gateway().find(key="one"),
@@ -122,7 +122,7 @@ def test_the_same_charge_without_a_lie_is_believed(settings: LazySettings) -> No
     answer = http(201, CHARGE | {"what we don't know of": 1})
 
     with talking(lambda write: write(answer), settings):
-        assert charge() == Verdict(status="succeeded", reference="ch_1", amount=500)
+        assert charge() == GatewayResult(status="succeeded", reference="ch_1", amount=500)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_same_charge_without_a_lie_is_believed(settings: LazySettings) -> No
 def test_a_refund_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
     refund = {"id": "re_1", "key": "one", "charge": "ch_1", "amount": 500, "status": "succeeded"}
 
-    def refunded(content: dict[str, Any]) -> Verdict:
+    def refunded(content: dict[str, Any]) -> GatewayResult:
         with talking(lambda write: write(http(201, content)), settings):
             return gateway().refund(key="one", charge_reference="ch_1", amount=500)
 
@@ -211,7 +211,7 @@ def test_an_answer_that_drips_is_given_up(settings: LazySettings) -> None:
 
 def test_an_answer_without_end_is_given_up(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 20
-    monkeypatch.setattr(http_client, "LARGEST_ANSWER", 2**18)
+    monkeypatch.setattr(http_client, "LARGEST_RESPONSE_BYTES", 2**18)
 
     def pour(write: Write) -> None:
         write(b"HTTP/1.1 201 Created\r\n\r\n")

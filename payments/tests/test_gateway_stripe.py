@@ -11,7 +11,7 @@ import stripe
 from django.conf import LazySettings
 
 from payments.gateways import circuit, gateway, stripe_calls
-from payments.gateways.contract import GatewayEvent, Verdict
+from payments.gateways.contract import GatewayEvent, GatewayResult
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
 from scripts import ports
@@ -27,7 +27,7 @@ def _stripe(own_stripe: StripeProxy, settings: LazySettings) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 1
 
 
-def charge(token: str = "pm_card_visa", *, key: str = "one") -> Verdict:
+def charge(token: str = "pm_card_visa", *, key: str = "one") -> GatewayResult:
     return gateway().charge(key=key, token=token, amount=AMOUNT, currency="KRW", order_id=None)
 
 
@@ -199,8 +199,10 @@ def test_an_api_key_that_opens_nothing_is_no_verdict(settings: LazySettings) -> 
 def test_a_stripe_that_is_away_is_told_at_once_like_any_gateway(settings: LazySettings) -> None:
     there = settings.STRIPE_API_BASE
     settings.STRIPE_API_BASE = f"http://{ports.HOST}:{ports.free()}"
-    heard = [charge().failure_detail for _ in range(circuit.SILENCES + 1)]
-    assert heard == ["no connection"] * circuit.SILENCES + ["the gateway is away; it is asked again soon"]
+    heard = [charge().failure_detail for _ in range(circuit.FAILURES_TO_OPEN + 1)]
+    assert heard == ["no connection"] * circuit.FAILURES_TO_OPEN + [
+        "the gateway is away; it is asked again soon"
+    ]
 
     settings.STRIPE_API_BASE = there
     wait_until(lambda: charge().status == "succeeded")

@@ -6,7 +6,7 @@ import pytest
 from django.conf import LazySettings
 
 from payments.gateways import gateway
-from payments.gateways.contract import Verdict
+from payments.gateways.contract import GatewayResult
 from payments.tests.talker import http, talking
 from shop.errors import Unavailable
 
@@ -38,11 +38,11 @@ def _stripe(settings: LazySettings) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
 
 
-def charge() -> Verdict:
+def charge() -> GatewayResult:
     return gateway().charge(key="one", token="pm_card_visa", amount=500, currency="KRW", order_id=None)
 
 
-def charged(intent: Any, settings: LazySettings) -> Verdict:
+def charged(intent: Any, settings: LazySettings) -> GatewayResult:
     """What a charge hears when every answer is this intent."""
     with talking(lambda write: write(http(200, intent)), settings):
         return charge()
@@ -80,12 +80,12 @@ def test_a_charge_that_was_not_asked_for_is_unknown(lie: dict[str, Any], setting
 def test_the_same_charge_without_a_lie_is_believed(settings: LazySettings) -> None:
     intent = INTENT | {"what we don't know of": 1}
 
-    assert charged(intent, settings) == Verdict(status="succeeded", reference="pi_1", amount=500)
+    assert charged(intent, settings) == GatewayResult(status="succeeded", reference="pi_1", amount=500)
 
 
 @pytest.mark.parametrize("lie", [{"payment_intent": "pi_2"}, {"amount": 1}, {"status": "maybe"}, {"id": ""}])
 def test_a_refund_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
-    def refunded(refund: dict[str, Any]) -> Verdict:
+    def refunded(refund: dict[str, Any]) -> GatewayResult:
         with talking(lambda write: write(listing(refund)), settings):
             return gateway().refund(key="one", charge_reference="pi_1", amount=500)
 

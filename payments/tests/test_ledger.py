@@ -131,10 +131,10 @@ def test_a_wallet_is_opened_once_and_only_for_somebody() -> None:
     user_id = AccountFactory.create().id
 
     assert ledger.balances([user_id, 4711]) == {user_id: 0, 4711: 0}
-    assert [ledger.wallet_id(user_id), ledger.wallet_id(user_id)] == [user_id, user_id]
+    assert [ledger.open_wallet(user_id), ledger.open_wallet(user_id)] == [user_id, user_id]
     assert LedgerAccount.objects.get(id=user_id).kind == "wallet"
     with pytest.raises(NotFound):
-        ledger.wallet_id(4711)
+        ledger.open_wallet(4711)
 
 
 @pytest.mark.django_db

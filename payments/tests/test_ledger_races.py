@@ -15,7 +15,7 @@ from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Tr
 from payments.tests import factories, sales
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.idempotency.recorded_answers import Answer, Keyed, key_hash
+from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
@@ -188,7 +188,7 @@ def test_a_look_before_the_write_without_the_unique_name_is_two_effects() -> Non
 def test_30_who_need_a_wallet_at_once_open_one() -> None:
     user_id = AccountFactory.create().id
 
-    assert race([lambda: ledger.wallet_id(user_id)] * 30) == [user_id] * 30
+    assert race([lambda: ledger.open_wallet(user_id)] * 30) == [user_id] * 30
     assert LedgerAccount.objects.filter(kind="wallet").count() == 1
 
 
@@ -223,8 +223,8 @@ def test_the_database_alone_lets_one_of_20_keyed_grants_through() -> None:
     assert Entry.objects.filter(account_id=PROMOTIONS).count() == 1
 
 
-def granting_key(account_id: int) -> Keyed:
-    return Keyed(
+def granting_key(account_id: int) -> KeyedCall:
+    return KeyedCall(
         account_id=account_id,
         key_hash=key_hash("one"),
         fingerprint="f",

@@ -74,7 +74,7 @@ def test_a_payment_of_an_order_asks_under_a_name_of_its_own() -> None:
     order_id = factories.order(account.id, card_amount=300, points_amount=50)
     order = apps.get_model("orders", "Order").objects.get(id=order_id)
 
-    payment = payment_states.new(order=order, token="tok_ok", at=timezone.now())
+    payment = payment_states.new_payment(order=order, token="tok_ok", at=timezone.now())
     payment.save(force_insert=True)
 
     payment.refresh_from_db()
@@ -82,7 +82,7 @@ def test_a_payment_of_an_order_asks_under_a_name_of_its_own() -> None:
     assert (payment.card_amount, payment.points_amount, payment.currency) == (300, 50, "KRW")
     assert payment.charge_key == f"payment-{payment.id}"
     with pytest.raises(IntegrityError, match="payments_payment_one_per_order"), transaction.atomic():
-        payment_states.new(order=order, token="tok_ok", at=timezone.now()).save(force_insert=True)
+        payment_states.new_payment(order=order, token="tok_ok", at=timezone.now()).save(force_insert=True)
 
 
 @pytest.mark.django_db

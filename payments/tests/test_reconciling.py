@@ -151,7 +151,7 @@ def test_what_a_payment_that_succeeded_lacks_is_for_a_person() -> None:
 def test_all_are_counted_and_given_back_but_only_so_many_written_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reconciling, "MOST_WRITTEN", 2)
+    monkeypatch.setattr(reconciling, "MAX_WRITTEN", 2)
     keys = [orphan() for _ in range(5)]
     found = reconciling.reconcile(fix=Fix.EVERYTHING)
     assert (found.differences, found.refunded, len(found.findings)) == (5, 5, 2)

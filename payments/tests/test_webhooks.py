@@ -24,7 +24,7 @@ def test_an_event_is_stored_and_is_work_to_do() -> None:
     stored = WebhookEvent.objects.get()
     assert (stored.gateway, stored.event_id, stored.type) == ("simulator", "evt_1", "charge.succeeded")
     assert (stored.charge_key, stored.handled_at, stored.attempts) == ("payment-1", None, 0)
-    assert webhooks.waiting(event.id) == stored
+    assert webhooks.get_unhandled(event.id) == stored
 
 
 def test_the_same_event_again_is_the_one_that_was_stored_first() -> None:
@@ -72,7 +72,7 @@ def test_what_is_not_signed_by_the_gateway_is_refused_and_not_stored() -> None:
     ]
     for headers in strange:
         with pytest.raises(SignatureInvalid):
-            webhooks.take(gateway="simulator", headers=headers, body=body)
+            webhooks.receive(gateway="simulator", headers=headers, body=body)
     assert not WebhookEvent.objects.exists()
 
 
@@ -80,7 +80,7 @@ def test_within_five_minutes_it_is_taken() -> None:
     for seconds_ago in (295, -295):
         body = events.body_of()
         headers = events.signed(body, seconds_ago=seconds_ago)
-        assert webhooks.take(gateway="simulator", headers=headers, body=body)
+        assert webhooks.receive(gateway="simulator", headers=headers, body=body)
 
 
 def test_what_is_signed_but_no_event_is_not_stored() -> None:
@@ -92,7 +92,7 @@ def test_what_is_signed_but_no_event_is_not_stored() -> None:
         b'{"id": 1, "type": "charge.succeeded"}',
         b'{"id": "", "type": "a"}',
     ):
-        assert webhooks.take(gateway="simulator", headers=events.signed(body), body=body) is None
+        assert webhooks.receive(gateway="simulator", headers=events.signed(body), body=body) is None
     assert not WebhookEvent.objects.exists()
 
 
@@ -106,20 +106,20 @@ def test_an_event_whose_names_do_not_fit_is_stored_once_though_it_comes_twice() 
 
 def test_a_gateway_that_nobody_knows_is_not_found() -> None:
     with pytest.raises(NotFound):
-        webhooks.take(gateway="paypal", headers={}, body=b"")
+        webhooks.receive(gateway="paypal", headers={}, body=b"")
 
 
 def test_due_events_are_told_once_in_a_while_and_again_until_they_are_handled() -> None:
     event = events.take()
-    assert webhooks.due(limit=10) == []
+    assert webhooks.dequeue_due(limit=10) == []
     rows = WebhookEvent.objects.filter(id=event.id)
     for _ in range(2):
         rows.update(next_attempt_at=timezone.now())
-        assert webhooks.due(limit=10) == [event.id]
-        assert webhooks.due(limit=10) == []
+        assert webhooks.dequeue_due(limit=10) == [event.id]
+        assert webhooks.dequeue_due(limit=10) == []
     webhooks.finish(event, "done")
     webhooks.postpone(event, "too late")
-    assert webhooks.waiting(event.id) is None
+    assert webhooks.get_unhandled(event.id) is None
     assert (row(event).next_attempt_at, row(event).outcome) == (None, "done")
 
 
@@ -145,7 +145,7 @@ def test_only_what_was_handled_and_came_long_ago_is_forgotten(monkeypatch: pytes
         webhooks.finish(event, "done")
     unhandled, fresh = events.take(), events.take()
     webhooks.finish(fresh, "done")
-    long_ago = timezone.now() - webhooks.KEPT - timedelta(days=1)
+    long_ago = timezone.now() - webhooks.RETENTION - timedelta(days=1)
     WebhookEvent.objects.exclude(id=fresh.id).update(received_at=long_ago)
     assert webhooks.sweep() == 3
     assert set(WebhookEvent.objects.values_list("id", flat=True)) == {unhandled.id, fresh.id}

@@ -132,13 +132,13 @@ async def _ask(campaign_id: int, users: Iterator[int], ends_at: float, outcomes:
 
     for user_id in users:
         try:
-            batched, outcome = issuing.batched(campaign_id), None
+            batched, outcome = issuing.batch_route(campaign_id), None
             if batched:
-                decided = await event_loop.decided(batched.batcher(), batched.request(user_id))
+                decided = await event_loop.submit_to_batcher(batched.batcher(), batched.request(user_id))
                 outcome = batched.result(user_id, decided)
             if outcome is None:
                 issue = partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
-                outcome = await event_loop.in_thread(issue)
+                outcome = await event_loop.run_in_thread(issue)
             outcomes["issued" if getattr(outcome, "is_new", False) else "again"] += 1
         except FirstcomeError as error:
             outcomes[error.code] += 1

@@ -69,7 +69,7 @@ def _coupons(users: range, calls: int) -> Callable[[], None]:
             with rate_limits.COUPONS.counting(users[number % len(users)]):
                 pass
             if number % GATHERED == GATHERED - 1:
-                rate_limits.bring_together()
+                rate_limits.synchronize()
 
     return count
 
@@ -84,7 +84,7 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
     from shop.rates import rate_limits
 
     product_ids = list(Product.objects.values_list("id", flat=True))
-    stock = reservations.look(product_ids)
+    stock = reservations.read(product_ids)
     wanted = [
         (users[number % len(users)], [Line(id, 1) for id in random.sample(product_ids, LINES)])
         for number in range(orders)
@@ -98,13 +98,13 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
         for start in range(0, orders, BATCH):
             batch = wanted[start : start + BATCH]
             for account_id, _ in batch:
-                event_loop.run(card_limits.counted(account_id, partial(count, account_id)))
+                event_loop.run(card_limits.run_limited(account_id, partial(count, account_id)))
             holdings = limits.read_holdings(batch, stock)
             for account_id, lines in batch:
                 limits.check(holdings[account_id], lines, stock)
                 limits.add(holdings[account_id], lines)
             if (start + BATCH) % GATHERED == 0:
-                rate_limits.bring_together()
+                rate_limits.synchronize()
 
     return check
 

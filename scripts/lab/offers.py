@@ -13,8 +13,8 @@ from scripts.setup_error import SetupError
 ASK = """
 import json, django
 django.setup()
-from coupons import issuing
-from orders import checkout
+from coupons.issuing import issuing
+from orders.placement import checkout
 print(json.dumps({"coupons": [*issuing.STRATEGIES], "inventory": [*checkout.STRATEGIES]}))
 """
 

@@ -53,8 +53,8 @@ def test_two_threads_find_what_one_does(book: Path, told: list[str]) -> None:
     filling.fill_coupons(40, campaigns=2, say=told.append)
     filling.fill_orders(60, book=book, say=told.append)
     Product.objects.filter(reserved__gt=0).update(reserved=F("reserved") - 1)
-    assert laws.audit_abreast() == laws.audit()
-    assert [report.law for report in laws.audit_abreast() if not report.holds] == ["L5"]
+    assert laws.audit_in_parallel() == laws.audit()
+    assert [report.law for report in laws.audit_in_parallel() if not report.holds] == ["L5"]
 
 
 def test_each_campaign_adds_up(told: list[str]) -> None:

@@ -12,7 +12,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 
 from shop.accounts import password_hashing
-from shop.accounts.password_hashing import Standing
+from shop.accounts.password_hashing import TrustLevel
 from shop.db import transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Invalid, NotAuthenticated, invalid_field
@@ -40,8 +40,8 @@ def register(*, username: str, email: str, password: str, network: str) -> User:
         "username": User.normalize_username(username),
         "email": User.objects.normalize_email(email),
     }
-    _check(User(**given), password)
-    with password_hashing.place(network):
+    _validate_registration(User(**given), password)
+    with password_hashing.acquire_slot(network):
         password_hash = make_password(password)
     try:
         return transactions.run(
@@ -51,13 +51,15 @@ def register(*, username: str, email: str, password: str, network: str) -> User:
         raise invalid_field("username", "taken", "Somebody else has this username.") from None
 
 
-def authenticate(*, username: str, password: str, network: str, standing: Callable[[], Standing]) -> User:
+def authenticate(
+    *, username: str, password: str, network: str, trust_level: Callable[[], TrustLevel]
+) -> User:
     """The active account of this name and password; `standing` is asked only where many wait.
 
     Takes as long for an unknown name: Django hashes the password all the same. Raises
     `InvalidCredentials`, and `Overloaded` while too many passwords are hashed.
     """
-    with password_hashing.place(network, standing):
+    with password_hashing.acquire_slot(network, trust_level):
         user = auth.authenticate(username=User.normalize_username(username), password=password)
     if not isinstance(user, User):
         raise InvalidCredentials
@@ -66,7 +68,7 @@ def authenticate(*, username: str, password: str, network: str, standing: Callab
 
 def check_password(account: User, password: str) -> None:
     """Raise `InvalidCredentials` when one who is signed in gave a wrong password; or `Overloaded`."""
-    with password_hashing.place(subject(account.pk), lambda: Standing.OPERATOR):
+    with password_hashing.acquire_slot(journal_subject(account.pk), lambda: TrustLevel.OPERATOR):
         if not account.check_password(password):
             raise InvalidCredentials
 
@@ -93,11 +95,15 @@ def note_change(
 ) -> None:
     """Note in the journal what was done to an account, in the transaction that does it."""
     journal.note(
-        what=f"account.{what}", subject=subject(account_id), before=before, after=after, is_internal=True
+        what=f"account.{what}",
+        subject=journal_subject(account_id),
+        before=before,
+        after=after,
+        is_internal=True,
     )
 
 
-def id_of(username: str) -> int | None:
+def find_id_by_username(username: str) -> int | None:
     """The account of this name, however it is spelt; None for an unknown name."""
     name = User.normalize_username(username)
     return User.objects.filter(username=name).values_list("pk", flat=True).first()
@@ -107,22 +113,22 @@ def is_staff(account_id: int) -> bool:
     return User.objects.filter(pk=account_id, is_staff=True).exists()
 
 
-def subject(account_id: int) -> str:
+def journal_subject(account_id: int) -> str:
     """The account as the subject of a journal line."""
     return f"account {account_id}"
 
 
-def _check(user: User, password: str) -> None:
+def _validate_registration(user: User, password: str) -> None:
     errors = [
-        *_errors("username", lambda: User.username_validator(user.username)),
-        *_errors("email", lambda: validate_email(user.email)),
-        *_errors("password", lambda: validate_password(password, user)),
+        *_field_errors("username", lambda: User.username_validator(user.username)),
+        *_field_errors("email", lambda: validate_email(user.email)),
+        *_field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
         raise Invalid("The account can't be made like this.", errors=errors)
 
 
-def _errors(field: str, check: Callable[[], None]) -> list[dict[str, str]]:
+def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, str]]:
     """One entry for each thing that Django's validators find wrong."""
     try:
         check()

@@ -14,23 +14,23 @@ class BearerToken(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Account, None] | None:
         disabled_accounts.refresh()
-        account = account_of(request.META.get("HTTP_AUTHORIZATION", ""))
+        account = account_from_header(request.META.get("HTTP_AUTHORIZATION", ""))
         return (account, None) if account else None
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
 
-def account_of(authorization: str) -> Account | None:
+def account_from_header(authorization: str) -> Account | None:
     """The account whose token the `Authorization` header bears, without a query; None for another scheme.
 
-    Raises `TokenInvalid`, and `DatabaseAway` when it can't be told whether the account was disabled.
+    Raises `TokenInvalid`, and `DatabaseUnavailable` when it can't be told whether the account was disabled.
     """
     scheme, _, raw = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":
         return None
-    account = tokens.read_access(raw.strip())
-    if disabled_accounts.is_known_as_disabled(account.id):
+    account = tokens.verify_access_token(raw.strip())
+    if disabled_accounts.is_disabled_in_cache(account.id):
         raise TokenInvalid
-    journal.identify(account_id=account.id, is_staff=account.is_staff)
+    journal.identify_actor(account_id=account.id, is_staff=account.is_staff)
     return account

@@ -6,17 +6,17 @@ BUYER, BUYER_PASSWORD = "demo", "demo-pass-2026"
 STAFF, STAFF_PASSWORD = "staff", "staff-pass-2026"
 
 
-def open_to_anybody() -> list[str]:
+def accounts_with_published_password() -> list[str]:
     """Those of them that are there, active, and still have the password that everybody knows."""
-    return [user.username for user in _open()]
+    return [user.username for user in _find_with_published_password()]
 
 
-def superusers_open_to_anybody() -> list[str]:
+def superusers_with_published_password() -> list[str]:
     """Those of these that may do anything."""
-    return [user.username for user in _open() if user.is_superuser]
+    return [user.username for user in _find_with_published_password() if user.is_superuser]
 
 
-def _open() -> list[User]:
+def _find_with_published_password() -> list[User]:
     passwords = {BUYER: BUYER_PASSWORD, STAFF: STAFF_PASSWORD}
     users = User.objects.filter(username__in=passwords, is_active=True).order_by("username")
     return [user for user in users if user.check_password(passwords[user.username])]

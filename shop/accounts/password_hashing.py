@@ -18,13 +18,13 @@ from shop.concurrency import thread_budget
 from shop.errors import Overloaded
 
 # More at once than these would leave buyers neither processors nor threads.
-AT_ONCE = min(2, thread_budget.OURS.hashing)
-IN_LINE = thread_budget.OURS.hashing - AT_ONCE
-OF_ONE = 2
+MAX_CONCURRENT = min(2, thread_budget.PROCESS_SHARES.hashing)
+MAX_QUEUED = thread_budget.PROCESS_SHARES.hashing - MAX_CONCURRENT
+MAX_PER_CLIENT = 2
 WAIT_SECONDS = 5.0
 
 
-class Standing(IntEnum):
+class TrustLevel(IntEnum):
     """How well the one who asks is known; the better ones go first."""
 
     STRANGER = 0
@@ -32,89 +32,89 @@ class Standing(IntEnum):
     OPERATOR = 2
 
 
-ROOM = {
-    Standing.STRANGER: AT_ONCE + IN_LINE // 2,
-    Standing.KNOWN: AT_ONCE + IN_LINE * 3 // 4,
-    Standing.OPERATOR: AT_ONCE + IN_LINE,
+CAPACITY_BY_TRUST_LEVEL = {
+    TrustLevel.STRANGER: MAX_CONCURRENT + MAX_QUEUED // 2,
+    TrustLevel.KNOWN: MAX_CONCURRENT + MAX_QUEUED * 3 // 4,
+    TrustLevel.OPERATOR: MAX_CONCURRENT + MAX_QUEUED,
 }
 """So many may be inside, running and in line, when one of this standing comes."""
 
 
 @dataclass(slots=True, eq=False)
-class _Turn:
-    """One in line; whoever gives it a place sets `may_go`."""
+class _QueuedRequest:
+    """One in line; whoever gives it a place sets `slot_granted`."""
 
-    standing: Standing
-    may_go: threading.Event = field(default_factory=threading.Event)
+    trust_level: TrustLevel
+    slot_granted: threading.Event = field(default_factory=threading.Event)
 
 
 _mutex = threading.Lock()
-_inside: Counter[str] = Counter()
+_active_by_client: Counter[str] = Counter()
 _running = 0
-_waiting: list[_Turn] = []
+_waiting: list[_QueuedRequest] = []
 
 
-def _stranger() -> Standing:
-    return Standing.STRANGER
+def _lowest_trust_level() -> TrustLevel:
+    return TrustLevel.STRANGER
 
 
 @contextmanager
-def place(of: str, standing: Callable[[], Standing] = _stranger) -> Iterator[None]:
+def acquire_slot(of: str, trust_level: Callable[[], TrustLevel] = _lowest_trust_level) -> Iterator[None]:
     """Hold a place of this network or operator while the block hashes.
 
     `standing` is asked only when the strangers' part of the line is full. Raises `Overloaded` when there is
     no room, or no turn within `WAIT_SECONDS`.
     """
-    turn = _Turn(_enter(of, standing))
+    turn = _QueuedRequest(_reserve_capacity(of, trust_level))
     try:
-        _wait(turn)
+        _wait_for_slot(turn)
         try:
             yield
         finally:
-            _hand_on()
+            _pass_slot_on()
     finally:
         with _mutex:
-            _inside[of] -= 1
-            if not _inside[of]:
-                del _inside[of]
+            _active_by_client[of] -= 1
+            if not _active_by_client[of]:
+                del _active_by_client[of]
 
 
-def inside() -> int:
+def active_count() -> int:
     """How many hash or wait for it."""
     with _mutex:
-        return _inside.total()
+        return _active_by_client.total()
 
 
-def _enter(of: str, standing: Callable[[], Standing]) -> Standing:
+def _reserve_capacity(of: str, trust_level: Callable[[], TrustLevel]) -> TrustLevel:
     """Take room in the line; the standing that it was taken with."""
-    if _took_room(of, Standing.STRANGER):
-        return Standing.STRANGER
-    known = standing()
-    if not _took_room(of, known):
+    if _try_reserve_capacity(of, TrustLevel.STRANGER):
+        return TrustLevel.STRANGER
+    known = trust_level()
+    if not _try_reserve_capacity(of, known):
         raise Overloaded("Too many passwords are being checked; nothing was done.")
     return known
 
 
-def _took_room(of: str, standing: Standing) -> bool:
+def _try_reserve_capacity(of: str, trust_level: TrustLevel) -> bool:
     with _mutex:
-        inside = _inside.total()
-        if _inside[of] >= OF_ONE or inside >= max(ROOM.values()):
+        active_count = _active_by_client.total()
+        if _active_by_client[of] >= MAX_PER_CLIENT or active_count >= max(CAPACITY_BY_TRUST_LEVEL.values()):
             raise Overloaded("Too many passwords are being checked; nothing was done.")
-        if inside >= ROOM[standing]:
+        if active_count >= CAPACITY_BY_TRUST_LEVEL[trust_level]:
             return False
-        _inside[of] += 1
+        _active_by_client[of] += 1
         return True
 
 
-def _wait(turn: _Turn) -> None:
+def _wait_for_slot(turn: _QueuedRequest) -> None:
     """Until a place is this one's."""
     global _running
     with _mutex:
-        if _running < AT_ONCE:
+        if _running < MAX_CONCURRENT:
             _running += 1
             return
         _waiting.append(turn)
-    if turn.may_go.wait(WAIT_SECONDS):
+    if turn.slot_granted.wait(WAIT_SECONDS):
         return
     with _mutex:
         if turn in _waiting:
@@ -122,13 +122,13 @@ def _wait(turn: _Turn) -> None:
             raise Overloaded("The request waited too long for a password's check; nothing was done.")
 
 
-def _hand_on() -> None:
+def _pass_slot_on() -> None:
     """Give the place straight to the next in line, lest somebody who just came takes it."""
     global _running
     with _mutex:
         if not _waiting:
             _running -= 1
             return
-        following = max(_waiting, key=lambda turn: turn.standing)
+        following = max(_waiting, key=lambda turn: turn.trust_level)
         _waiting.remove(following)
-        following.may_go.set()
+        following.slot_granted.set()

@@ -34,7 +34,7 @@ class TokenInvalid(NotAuthenticated):
 def sign(claims: dict[str, Any]) -> str:
     """A token with these claims, signed with the first of the keys."""
     key_id, key = settings.TOKEN_SIGNING_KEYS[0]
-    return jwt.encode(claims, key, algorithm=ALGORITHM, headers=_named(key_id))
+    return jwt.encode(claims, key, algorithm=ALGORITHM, headers=_key_id_header(key_id))
 
 
 def verified_claims(raw: str) -> dict[str, Any]:
@@ -56,12 +56,12 @@ def verified_claims(raw: str) -> dict[str, Any]:
         claims = orjson.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except ValueError:
         raise TokenInvalid from None
-    if not isinstance(claims, dict) or not _hold_now(claims):
+    if not isinstance(claims, dict) or not _are_valid_now(claims):
         raise TokenInvalid
     return claims
 
 
-def _hold_now(claims: dict[str, Any]) -> bool:
+def _are_valid_now(claims: dict[str, Any]) -> bool:
     """Whether the token has not expired and is good already, by the clock of all processes.
 
     Instants are whole seconds; `nbf` alone may be missing.
@@ -78,10 +78,12 @@ def _hold_now(claims: dict[str, Any]) -> bool:
 def _keys_by_header(keys: Keys) -> dict[str, bytes]:
     """Each key by the header, as it is encoded, of the tokens that it signs."""
     return {
-        jwt.encode({}, key, algorithm=ALGORITHM, headers=_named(key_id)).partition(".")[0]: key.encode()
+        jwt.encode({}, key, algorithm=ALGORITHM, headers=_key_id_header(key_id)).partition(".")[
+            0
+        ]: key.encode()
         for key_id, key in keys
     }
 
 
-def _named(key_id: str) -> dict[str, str] | None:
+def _key_id_header(key_id: str) -> dict[str, str] | None:
     return {"kid": key_id} if key_id else None

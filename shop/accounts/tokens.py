@@ -22,7 +22,7 @@ from shop.accounts import accounts, token_signatures
 from shop.accounts.token_signatures import TokenInvalid
 from shop.db import transactions
 from shop.events import journal
-from shop.events.journal import Actor, Who
+from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.rates import rate_limits
 
@@ -32,8 +32,8 @@ REFRESH_LIFETIME = timedelta(days=14)
 # refused, and yet no sign of a thief.
 REUSE_GRACE = timedelta(seconds=10)
 SWEEP_BATCH = 1_000
-ACCOUNT, STAFF, FAMILY, CREDENTIAL = "user_id", "staff", "family", "credential"
-REUSED = Counter(
+ACCOUNT_CLAIM, STAFF_CLAIM, FAMILY_CLAIM, PASSWORD_CLAIM = "user_id", "staff", "family", "credential"
+REUSED_TOKENS = Counter(
     "firstcome_refresh_tokens_reused",
     "Used refresh tokens that came again later, which ended all tokens of their sign-in.",
 )
@@ -61,35 +61,35 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TokenPair:
     """What signing in gives."""
 
     access: str
     refresh: str
 
 
-def access_for(user: User, *, lifetime: timedelta = ACCESS_LIFETIME) -> str:
+def create_access_token(user: User, *, lifetime: timedelta = ACCESS_LIFETIME) -> str:
     """An access token of the account, good for `lifetime`."""
-    return token_signatures.sign(_claims("access", user, lifetime) | {STAFF: user.is_staff})
+    return token_signatures.sign(_new_claims("access", user, lifetime) | {STAFF_CLAIM: user.is_staff})
 
 
-def pair_for(user: User, *, family: str | None = None) -> Pair:
+def create_token_pair(user: User, *, family: str | None = None) -> TokenPair:
     """A fresh access and refresh token, of a new family unless one is given.
 
     Writes nothing: only used refresh tokens are kept.
     """
-    own = {FAMILY: family or uuid4().hex, CREDENTIAL: _credential(user)}
-    refresh = token_signatures.sign(_claims("refresh", user, REFRESH_LIFETIME) | own)
-    return Pair(access=access_for(user), refresh=refresh)
+    own = {FAMILY_CLAIM: family or uuid4().hex, PASSWORD_CLAIM: _password_fingerprint(user)}
+    refresh = token_signatures.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
+    return TokenPair(access=create_access_token(user), refresh=refresh)
 
 
-def read_access(raw: str) -> Account:
+def verify_access_token(raw: str) -> Account:
     """The account an access token speaks for, without a query. Raises `TokenInvalid`."""
-    claims = _claims_of("access", raw)
-    return Account(id=_account_id(claims), is_staff=claims.get(STAFF) is True)
+    claims = _verified_claims("access", raw)
+    return Account(id=_account_id(claims), is_staff=claims.get(STAFF_CLAIM) is True)
 
 
-def rotate(raw: str) -> Pair:
+def rotate(raw: str) -> TokenPair:
     """Use a refresh token up and give the next pair.
 
     Of any number of uses, at once or later, one succeeds; one that comes later than `REUSE_GRACE` ends the
@@ -97,16 +97,16 @@ def rotate(raw: str) -> Pair:
     same number, or whose password has changed since, and for a family that has ended.
     Raises `Throttled`, and then the token is as good as before.
     """
-    claims = _claims_of("refresh", raw)
+    claims = _verified_claims("refresh", raw)
     rate_limits.REFRESHES.count(_account_id(claims))
 
-    def rotated() -> Pair | None:
+    def rotated() -> TokenPair | None:
         user = User.objects.filter(pk=_account_id(claims), is_active=True).first()
-        if user is None or not _still_good(claims, user):
+        if user is None or not _is_still_valid(claims, user):
             return None
-        if _use_up(claims):
-            return pair_for(user, family=_family(claims))
-        _end_family_if_stolen(claims)
+        if _mark_used(claims):
+            return create_token_pair(user, family=_family_id(claims))
+        _revoke_family_if_stolen(claims)
         return None
 
     pair = transactions.run(rotated, transactions.ONCE)
@@ -120,18 +120,18 @@ def revoke(raw: str, *, account_id: int) -> None:
 
     Raises `TokenInvalid` for what is no refresh token of this account.
     """
-    claims = _claims_of("refresh", raw)
+    claims = _verified_claims("refresh", raw)
     if _account_id(claims) != account_id:
         raise TokenInvalid
 
     def revoked() -> None:
-        _use_up(claims)
-        _end_family(claims)
+        _mark_used(claims)
+        _revoke_family(claims)
 
     transactions.run(revoked, transactions.REPEATABLE)
 
 
-def sweep() -> int:
+def delete_expired_tokens() -> int:
     """Forget used refresh tokens that have expired, in small bites. Returns how many went."""
     gone = 0
     while True:
@@ -143,7 +143,7 @@ def sweep() -> int:
         gone += len(some)
 
 
-def _claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
+def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
     """What every token claims; dated by the clock of all processes."""
     issued_at = clock.now()
     return {
@@ -151,11 +151,11 @@ def _claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
         "exp": int((issued_at + lifetime).timestamp()),
         "iat": int(issued_at.timestamp()),
         "jti": uuid4().hex,
-        ACCOUNT: str(user.pk),
+        ACCOUNT_CLAIM: str(user.pk),
     }
 
 
-def _claims_of(kind: str, raw: str) -> dict[str, Any]:
+def _verified_claims(kind: str, raw: str) -> dict[str, Any]:
     """What a token of this kind claims. Raises `TokenInvalid`."""
     claims = token_signatures.verified_claims(raw)
     if claims.get("token_type") != kind or not isinstance(claims.get("jti"), str):
@@ -165,12 +165,12 @@ def _claims_of(kind: str, raw: str) -> dict[str, Any]:
 
 def _account_id(claims: Mapping[str, Any]) -> int:
     try:
-        return int(claims[ACCOUNT])
+        return int(claims[ACCOUNT_CLAIM])
     except (KeyError, TypeError, ValueError):
         raise TokenInvalid from None
 
 
-def _credential(user: User) -> str:
+def _password_fingerprint(user: User) -> str:
     """A fingerprint of the account's password as it is kept.
 
     Its salt is random, so no two accounts share one, not even two that got the same number, as may happen
@@ -179,52 +179,56 @@ def _credential(user: User) -> str:
     return hashlib.sha256(f"{user.pk}:{user.password}".encode()).hexdigest()[:32]
 
 
-def _family(claims: Mapping[str, Any]) -> str:
+def _family_id(claims: Mapping[str, Any]) -> str:
     """The token's family. Tokens of the release before this one name none: each begins one of its own."""
-    family: str = claims.get(FAMILY) or hashlib.sha256(f"family of {claims['jti']}".encode()).hexdigest()[:32]
+    family: str = (
+        claims.get(FAMILY_CLAIM) or hashlib.sha256(f"family of {claims['jti']}".encode()).hexdigest()[:32]
+    )
     return family
 
 
-def _still_good(claims: Mapping[str, Any], user: User) -> bool:
+def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     """Whether the token is of this account with this password, and its family has not ended.
 
     Tokens of the release before this one have neither claim, so the journal says whether the password has
     changed since; the last of them expires `REFRESH_LIFETIME` after it.
     """
-    if BlacklistedToken.objects.filter(token__jti=_family(claims)).exists():
+    if BlacklistedToken.objects.filter(token__jti=_family_id(claims)).exists():
         return False
-    if CREDENTIAL in claims:
-        return bool(claims[CREDENTIAL] == _credential(user))
+    if PASSWORD_CLAIM in claims:
+        return bool(claims[PASSWORD_CLAIM] == _password_fingerprint(user))
     issued_at = datetime.fromtimestamp(claims["iat"], UTC)
-    changes = JournalLine.objects.filter(subject=accounts.subject(user.pk), what="account.password_changed")
+    changes = JournalLine.objects.filter(
+        subject=accounts.journal_subject(user.pk), what="account.password_changed"
+    )
     return not changes.filter(at__gte=issued_at).exists()
 
 
-def _use_up(claims: Mapping[str, Any]) -> bool:
+def _mark_used(claims: Mapping[str, Any]) -> bool:
     """Whether this call was the one that used it up."""
     return _blacklist(claims["jti"], expires_at=datetime.fromtimestamp(claims["exp"], UTC))
 
 
-def _end_family_if_stolen(claims: Mapping[str, Any]) -> None:
+def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
     """End the family of a token that was used up a while ago, and note it: it may have been stolen."""
     used_at = OutstandingToken.objects.values_list("created_at", flat=True).get(jti=claims["jti"])
     if used_at is None or clock.now() - used_at <= REUSE_GRACE:
         return
-    if _end_family(claims):
-        REUSED.inc()
+    if _revoke_family(claims):
+        REUSED_TOKENS.inc()
         journal.note(
             what="account.refresh_token_reused",
-            subject=accounts.subject(_account_id(claims)),
+            subject=accounts.journal_subject(_account_id(claims)),
             after={"used_at": used_at.isoformat()},
             detail="A used refresh token came again: it may be stolen, so its sign-in has ended.",
             is_internal=True,
-            by=Who(Actor.ANON, request_id=journal.who().request_id),
+            by=ActorContext(Actor.ANON, request_id=journal.current_actor().request_id),
         )
 
 
-def _end_family(claims: Mapping[str, Any]) -> bool:
+def _revoke_family(claims: Mapping[str, Any]) -> bool:
     """Whether this call was the one that ended it."""
-    return _blacklist(_family(claims), expires_at=clock.now() + REFRESH_LIFETIME)
+    return _blacklist(_family_id(claims), expires_at=clock.now() + REFRESH_LIFETIME)
 
 
 def _blacklist(id: str, *, expires_at: datetime) -> bool:

@@ -23,14 +23,14 @@ from shop.http.views import Request, Response, View
 from shop.rates import throttling
 
 
-class ForAnybody(View):
+class PublicView(View):
     """A call that needs no account, and doesn't look at a token that came along."""
 
     authentication_classes = []
     permission_classes = [AllowAny]
 
 
-class Users(ForAnybody):
+class Users(PublicView):
     @extend_schema(
         summary="Register an account",
         request=RegisterInput,
@@ -39,12 +39,12 @@ class Users(ForAnybody):
     def post(self, request: Request) -> Response:
         """60 an hour and address; of IPv6 the first 64 bits count."""
         asked = read(RegisterInput, request)
-        network = throttling.network(client_address.of(request))
-        throttling.check([(throttling.REGISTRATIONS, network)])
+        network = throttling.network_of_address(client_address.from_request(request))
+        throttling.count_attempt([(throttling.REGISTRATIONS, network)])
         user = accounts.register(
             username=asked.username, email=asked.email, password=asked.password, network=network
         )
-        return Response(_account(user), status=201)
+        return Response(_account_body(user), status=201)
 
 
 class OwnAccount(View):
@@ -54,10 +54,10 @@ class OwnAccount(View):
         user = User.objects.filter(pk=account_id(request)).first()
         if user is None:
             raise TokenInvalid
-        return Response(_account(user) | {"is_staff": user.is_staff})
+        return Response(_account_body(user) | {"is_staff": user.is_staff})
 
 
-class SignIn(ForAnybody):
+class SignIn(PublicView):
     @extend_schema(
         summary="Sign in by name and password",
         request=SignInInput,
@@ -71,12 +71,12 @@ class SignIn(ForAnybody):
         """
         asked = read(SignInInput, request)
         user = sign_ins.sign_in(
-            username=asked.username, password=asked.password, address=client_address.of(request)
+            username=asked.username, password=asked.password, address=client_address.from_request(request)
         )
-        return Response(asdict(tokens.pair_for(user)))
+        return Response(asdict(tokens.create_token_pair(user)))
 
 
-class Refresh(ForAnybody):
+class Refresh(PublicView):
     @extend_schema(
         summary="Use a refresh token up for a new pair",
         request=RefreshInput,
@@ -101,5 +101,5 @@ class SignOut(View):
         return Response(status=204)
 
 
-def _account(user: User) -> dict[str, object]:
+def _account_body(user: User) -> dict[str, object]:
     return {"id": user.pk, "username": user.username, "email": user.email}

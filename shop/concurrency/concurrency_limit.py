@@ -10,31 +10,31 @@ from contextlib import contextmanager
 
 from shop.errors import Overloaded
 
-AT_THE_ROW = 64
-IN_LINE = 5_000
+MAX_CONCURRENT = 64
+MAX_QUEUED = 5_000
 WAIT_SECONDS = 10.0
 
 
-class Admission:
+class ConcurrencyLimit:
     """Places at one row, and the line before them; both are this process's."""
 
     def __init__(
         self,
         *,
         name: str,
-        at_the_row: int = AT_THE_ROW,
-        in_line: int = IN_LINE,
+        max_concurrent: int = MAX_CONCURRENT,
+        in_line: int = MAX_QUEUED,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._name = name
-        self._inside = threading.BoundedSemaphore(at_the_row + in_line)
-        self._places = threading.BoundedSemaphore(at_the_row)
+        self._inside = threading.BoundedSemaphore(max_concurrent + in_line)
+        self._places = threading.BoundedSemaphore(max_concurrent)
         self._wait_seconds = wait_seconds
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Hold a place while the block runs. Raises `Overloaded` when the line is full, or too slow."""
-        with self._room_in_line():
+        with self._queue_position():
             if not self._places.acquire(timeout=self._wait_seconds):
                 raise Overloaded(f"The request waited too long for {self._name}; nothing was done.")
             try:
@@ -43,7 +43,7 @@ class Admission:
                 self._places.release()
 
     @contextmanager
-    def _room_in_line(self) -> Iterator[None]:
+    def _queue_position(self) -> Iterator[None]:
         if not self._inside.acquire(blocking=False):
             raise Overloaded(f"Too many requests are waiting for {self._name}; nothing was done.")
         try:

@@ -2,7 +2,7 @@
 
 On an event loop a wait holds no thread. Without one, in tests and management commands, the same coroutine
 runs under `run`, and each wait blocks the thread instead; so there is one code for both. The domain stays
-synchronous: what blocks is called through `in_thread`.
+synchronous: what blocks is called through `run_in_thread`.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 """For a thread; a call that waited longer is not begun."""
 
-POOL = ThreadPool("calls", threads=thread_budget.OURS.calling, max_waiting=MAX_WAITING)
+CALL_POOL = ThreadPool("calls", threads=thread_budget.PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
 """Runs whatever blocks: plain views, Django's pages, look-ups."""
-LOOK_UPS = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
+LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
 """Renews what a process remembers for all of its calls; short, and held up by no view that is slow."""
 
 
@@ -80,17 +80,17 @@ def run(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
     raise RuntimeError("The coroutine waits for an event loop: use the waits of shop.concurrency.event_loop.")
 
 
-async def decided(batcher: Batcher[Request, Outcome], request: Request) -> Outcome:
+async def submit_to_batcher(batcher: Batcher[Request, Outcome], request: Request) -> Outcome:
     """The outcome of the request once its batch is committed. Raises what `Batcher.submit` raises."""
     loop = running_loop()
     if loop is None:
         return batcher.submit(request)
     future: Future[Outcome] = loop.create_future()
-    batcher.enter(request, partial(_deliveries_of(loop).deliver, partial(_settle, future)))
+    batcher.enter(request, partial(_deliveries_for(loop).deliver, partial(_end_wait, future)))
     return await future
 
 
-async def in_thread(
+async def run_in_thread(
     function: Callable[..., Outcome],
     *arguments: Any,
     group: Hashable | None = None,
@@ -107,29 +107,29 @@ async def in_thread(
     if loop is None:
         return function(*arguments)
     future: Future[Outcome] = loop.create_future()
-    deliver, context = _deliveries_of(loop).deliver, contextvars.copy_context()
+    deliver, context = _deliveries_for(loop).deliver, contextvars.copy_context()
 
     entered_at = time.monotonic()
 
     def work() -> None:
         if time.monotonic() - entered_at > WAIT_SECONDS:
-            deliver(partial(_settle, future), _late())
+            deliver(partial(_end_wait, future), _late_error())
             return
         try:
             result = context.run(function, *arguments)
         except Exception as error:
-            deliver(partial(_settle, future), error)
+            deliver(partial(_end_wait, future), error)
         except BaseException:
-            deliver(partial(_settle, future), RuntimeError("The thread of this call has ended."))
+            deliver(partial(_end_wait, future), RuntimeError("The thread of this call has ended."))
             raise
         else:
             deliver(partial(_set_result, future), result)
 
-    (pool or POOL).start(work, group=group, owner=owner)
+    (pool or CALL_POOL).start(work, group=group, owner=owner)
     return await future
 
 
-def soon(function: Callable[[], Any]) -> None:
+def run_in_background(function: Callable[[], Any]) -> None:
     """Call a function that blocks without waiting for it: in the pool, or here where there is no loop.
 
     For what may be left undone: it is, while too many calls wait for a thread.
@@ -138,7 +138,7 @@ def soon(function: Callable[[], Any]) -> None:
         function()
         return
     with suppress(Overloaded):
-        POOL.start(function)
+        CALL_POOL.start(function)
 
 
 async def sleep(seconds: float) -> None:
@@ -162,7 +162,7 @@ class Signal:
         self._is_set = False
         self._future: Future[None] | None = None
         self._event = threading.Event() if loop is None else None
-        self._deliveries = _deliveries_of(loop) if loop else None
+        self._deliveries = _deliveries_for(loop) if loop else None
 
     def set(self) -> None:
         """End the wait; one that begins later ends at once."""
@@ -180,7 +180,7 @@ class Signal:
         loop = asyncio.get_running_loop()
         if not self._is_set:
             self._future = loop.create_future()
-            timer = loop.call_later(seconds, _settle, self._future, None)
+            timer = loop.call_later(seconds, _end_wait, self._future, None)
             try:
                 await self._future
             finally:
@@ -192,21 +192,21 @@ class Signal:
     def _wake(self, _: None) -> None:
         self._is_set = True
         if self._future:
-            _settle(self._future, None)
+            _end_wait(self._future, None)
 
 
-def _late() -> Overloaded:
+def _late_error() -> Overloaded:
     return Overloaded("The request waited too long for a thread; nothing was done.")
 
 
-def _deliveries_of(loop: AbstractEventLoop) -> _Deliveries:
+def _deliveries_for(loop: AbstractEventLoop) -> _Deliveries:
     found = _deliveries.get(loop)
     if found is None:
         found = _deliveries[loop] = _Deliveries(loop)
     return found
 
 
-def _settle(future: "Future[Any]", outcome: Any) -> None:
+def _end_wait(future: "Future[Any]", outcome: Any) -> None:
     """End a wait with an outcome; one that is an exception is raised there."""
     if not isinstance(outcome, Exception):
         _set_result(future, outcome)

@@ -26,7 +26,7 @@ from prometheus_client import Counter
 from structlog import get_logger
 
 from shop.concurrency import thread_budget
-from shop.concurrency.thread_pool import ThreadPool, look_after_connection
+from shop.concurrency.thread_pool import ThreadPool, close_unusable_connection
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Overloaded, Unavailable
@@ -42,9 +42,11 @@ MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 # How often deadlines are looked at, at least.
-LOOK_SECONDS = 0.25
+DEADLINE_CHECK_SECONDS = 0.25
 # A batcher waits there once at most, so their number bounds it.
-LEADERS = ThreadPool("batch-leader", threads=thread_budget.OURS.leading, max_waiting=sys.maxsize)
+LEADER_POOL = ThreadPool(
+    "batch-leader", threads=thread_budget.PROCESS_SHARES.leading, max_waiting=sys.maxsize
+)
 
 
 class _Entry(Generic[Request]):
@@ -71,13 +73,13 @@ class _Lead(Generic[Request]):
 class Batcher(Generic[Request, Outcome]):
     """A queue of requests that are decided together.
 
-    `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for
-    each, in the same order; an outcome that is an exception is for its request alone. It may run
-    more than once for the same requests, so it must find what it did for them. It runs in another thread than
-    the caller's, with nothing of the caller's context. A batcher that only reads needs
-    no transaction: `run` is `transactions.read` then, and `transactions.as_it_is` for one that opens its own,
-    by `transactions.run_batch`. `rows_of` names the rows that a request locks; without it all of a batch
-    count as needing a row that stays locked.
+    `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for each, in
+    the same order; an outcome that is an exception is for its request alone. It may run more than once for
+    the same requests, so it must find what it did for them. It runs in another thread than the caller's, with
+    nothing of the caller's context. A batcher that only reads needs no transaction: `run` is
+    `transactions.read` then, and `transactions.run_without_transaction` for one that opens its own, by
+    `transactions.run_batch`. `rows_of` names the rows that a request locks; without it all of a batch count
+    as needing a row that stays locked.
 
     A request waits at most `wait_seconds` for its turn, and as long again for its outcome. Where batches are
     so quick that few requests would share one, `min_interval_seconds` is the least time between the
@@ -96,9 +98,9 @@ class Batcher(Generic[Request, Outcome]):
         linger_seconds: float = 0.0,
         run: Callable[[Callable[[], Sequence[Any]]], Sequence[Any]] = transactions.run_batch,
         rows_of: Callable[[Request], Iterable[Row]] | None = None,
-        leaders: ThreadPool | None = None,
+        leader_pool: ThreadPool | None = None,
     ) -> None:
-        self.look_seconds = min(wait_seconds / 4, LOOK_SECONDS)
+        self.deadline_check_seconds = min(wait_seconds / 4, DEADLINE_CHECK_SECONDS)
         self._decide = decide
         self._rows_of = rows_of
         self._max_batch = max_batch
@@ -108,7 +110,7 @@ class Batcher(Generic[Request, Outcome]):
         self._linger_seconds = linger_seconds
         self._began_at = float("-inf")
         self._run = run
-        self._own_leaders = leaders
+        self._own_leader_pool = leader_pool
         self._mutex = threading.Lock()
         # A queue that isn't empty has a lead.
         self._queue: deque[_Entry[Request]] = deque()
@@ -169,16 +171,16 @@ class Batcher(Generic[Request, Outcome]):
             if self._lead and self._lead.batch and now - self._lead.since >= self._wait_seconds:
                 lost = self._lead.batch
                 self._replace_lead()
-        self._answer(late, [_late() for _ in late])
-        self._answer(lost, [_unknown() for _ in lost])
+        self._answer(late, [_late_error() for _ in late])
+        self._answer(lost, [_unknown_outcome_error() for _ in lost])
 
-    def _leaders(self) -> ThreadPool:
-        return self._own_leaders or LEADERS
+    def _leader_pool(self) -> ThreadPool:
+        return self._own_leader_pool or LEADER_POOL
 
     def _start_lead(self) -> None:
         """With the mutex held: have a thread of the pool lead. Raises `Overloaded` if it has no thread."""
         lead: _Lead[Request] = _Lead()
-        self._leaders().start(partial(self._run_lead, lead))
+        self._leader_pool().start(partial(self._run_lead, lead))
         self._lead = lead
         _overdue_watch.add(self)
 
@@ -194,16 +196,16 @@ class Batcher(Generic[Request, Outcome]):
             while batch := self._take_batch(lead):
                 self._decide_batch(batch)
                 lead.batch, lead.since = (), time.monotonic()
-                look_after_connection()
-                if self._leaders().waiting():
+                close_unusable_connection()
+                if self._leader_pool().waiting():
                     # Other batchers have waited for a leader: they go first.
-                    self._leaders().start(partial(self._run_lead, lead))
+                    self._leader_pool().start(partial(self._run_lead, lead))
                     return
         except BaseException:
             with self._mutex:
                 if self._lead is lead:
                     self._replace_lead()
-            self._answer(lead.batch, [_unknown() for _ in lead.batch])
+            self._answer(lead.batch, [_unknown_outcome_error() for _ in lead.batch])
             raise
 
     def _take_batch(self, lead: _Lead[Request]) -> Sequence[_Entry[Request]]:
@@ -234,18 +236,18 @@ class Batcher(Generic[Request, Outcome]):
             time.sleep(max(0.0, self._began_at + self._min_interval_seconds - time.monotonic()))
             self._began_at = time.monotonic()
 
-    def _decide_batch(self, batch: Sequence[_Entry[Request]], *, is_again: bool = False) -> None:
+    def _decide_batch(self, batch: Sequence[_Entry[Request]], *, is_retry: bool = False) -> None:
         """All in one transaction; if one of them may be to blame that it fails, one by one."""
-        if stuck_rows.are_there() and not is_again:
+        if stuck_rows.any_known() and not is_retry:
             batch = self._refuse_blocked(batch, stuck_rows.known)
         requests = [entry.request for entry in batch]
         try:
             outcomes: Sequence[Any] = self._run(lambda: self._decide_all(requests)) if batch else []
         except Exception as error:
-            if isinstance(error, transactions.LockWaitTimeout) and self._rows_of and not is_again:
-                self._decide_batch(self._refuse_blocked(batch, stuck_rows.find), is_again=True)
+            if isinstance(error, transactions.LockWaitTimeout) and self._rows_of and not is_retry:
+                self._decide_batch(self._refuse_blocked(batch, stuck_rows.find), is_retry=True)
                 return
-            if _may_be_ones_fault(error, size=len(batch)):
+            if _may_be_fault_of_one(error, size=len(batch)):
                 self._decide_one_by_one(batch)
                 return
             outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
@@ -263,7 +265,7 @@ class Batcher(Generic[Request, Outcome]):
         if blocked:
             log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))
             BLOCKED.inc(len(blocked))
-            self._answer(blocked, [_locked() for _ in blocked])
+            self._answer(blocked, [_row_locked_error() for _ in blocked])
         return [entry for entry in batch if entry.on_result]
 
     def _decide_one_by_one(self, batch: Sequence[_Entry[Request]]) -> None:
@@ -272,12 +274,12 @@ class Batcher(Generic[Request, Outcome]):
             entry = left.popleft()
             if not entry.on_result:
                 continue
-            outcome = self._decide_alone(entry.request)
+            outcome = self._decide_one(entry.request)
             self._answer([entry], [outcome])
             if isinstance(outcome, transactions.LockWaitTimeout):
                 left = deque(self._refuse_blocked(left, stuck_rows.find))
 
-    def _decide_alone(self, request: Request) -> Any:
+    def _decide_one(self, request: Request) -> Any:
         try:
             return self._run(lambda: self._decide_all([request]))[0]
         except Exception as error:
@@ -312,7 +314,7 @@ class _OverdueWatch:
         self._mutex = threading.Lock()
         self._busy: set[Batcher[Any, Any]] = set()
         self._wake = threading.Event()
-        self._look_seconds: float | None = None
+        self._deadline_check_seconds: float | None = None
         self._thread: threading.Thread | None = None
 
     def add(self, batcher: Batcher[Any, Any]) -> None:
@@ -322,8 +324,11 @@ class _OverdueWatch:
             if not self._thread:
                 self._thread = threading.Thread(target=self._watch, name="overdue-batches", daemon=True)
                 self._thread.start()
-            elif self._look_seconds is None or batcher.look_seconds < self._look_seconds:
-                self._look_seconds = batcher.look_seconds
+            elif (
+                self._deadline_check_seconds is None
+                or batcher.deadline_check_seconds < self._deadline_check_seconds
+            ):
+                self._deadline_check_seconds = batcher.deadline_check_seconds
                 self._wake.set()
 
     def _watch(self) -> None:
@@ -331,8 +336,10 @@ class _OverdueWatch:
             with self._mutex:
                 self._busy = {batcher for batcher in self._busy if batcher.is_busy()}
                 busy = list(self._busy)
-                self._look_seconds = min((batcher.look_seconds for batcher in busy), default=None)
-            self._wake.wait(self._look_seconds)
+                self._deadline_check_seconds = min(
+                    (batcher.deadline_check_seconds for batcher in busy), default=None
+                )
+            self._wake.wait(self._deadline_check_seconds)
             self._wake.clear()
             for batcher in busy:
                 try:
@@ -344,7 +351,7 @@ class _OverdueWatch:
 _overdue_watch = _OverdueWatch()
 
 
-def _may_be_ones_fault(error: Exception, *, size: int) -> bool:
+def _may_be_fault_of_one(error: Exception, *, size: int) -> bool:
     """Whether deciding the requests one by one may save some of them.
 
     What is away is away for all. Of a single request another process's row may have slipped in between the
@@ -355,15 +362,15 @@ def _may_be_ones_fault(error: Exception, *, size: int) -> bool:
     return size > 1 or isinstance(error, IntegrityError)
 
 
-def _locked() -> transactions.LockWaitTimeout:
-    return transactions.LockWaitTimeout(transactions.CONFLICTING)
+def _row_locked_error() -> transactions.LockWaitTimeout:
+    return transactions.LockWaitTimeout(transactions.CONFLICT_DETAIL)
 
 
-def _late() -> Overloaded:
+def _late_error() -> Overloaded:
     return Overloaded("The request waited too long for its turn; nothing was done.")
 
 
-def _unknown() -> Unavailable:
+def _unknown_outcome_error() -> Unavailable:
     return Unavailable("The outcome is not known yet; ask again with the same key or account.")
 
 

@@ -8,19 +8,21 @@ from typing import TypeVar
 from django.conf import settings
 from prometheus_client import Counter
 
-from shop.concurrency.concurrency_limit import Admission
+from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db.transactions import ChangedMeanwhile
 from shop.errors import Rejected
 
 T = TypeVar("T")
 
 # Whoever writes second waits for the first one's row lock, and then has waited in vain: few try at once.
-AT_THE_ROW = 4
+MAX_CONCURRENT = 4
 # A pause is drawn from nothing up to a bound that doubles from the first to the second of these.
-SHORTEST_SECONDS, LONGEST_SECONDS = 0.005, 0.25
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.25
 
 
-def until_unchanged(work: Callable[[], T], *, admission: Admission, retries: Counter, wanted: str) -> T:
+def retry_until_unchanged(
+    work: Callable[[], T], *, concurrency_limit: ConcurrencyLimit, retries: Counter, wanted: str
+) -> T:
     """Run `work` until nothing has changed between its look and its write, and return its result.
 
     `work` opens a transaction of its own, and raises `ChangedMeanwhile` out of it. Each further attempt
@@ -30,9 +32,9 @@ def until_unchanged(work: Callable[[], T], *, admission: Admission, retries: Cou
     for attempt in range(settings.OPTIMISTIC_RETRIES + 1):
         if attempt:
             retries.inc()
-            time.sleep(random.uniform(0, min(LONGEST_SECONDS, SHORTEST_SECONDS * 2**attempt)))
+            time.sleep(random.uniform(0, min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt)))
         try:
-            with admission.place():
+            with concurrency_limit.place():
                 return work()
         except ChangedMeanwhile:
             continue

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 
-class Shares(NamedTuple):
+class ThreadShares(NamedTuple):
     """The most threads that may be held at once."""
 
     leading: int
@@ -22,13 +22,13 @@ class Shares(NamedTuple):
     """Of those that run calls, by passwords, those in line included: an eighth; of few threads 4, or 1."""
 
 
-def shares(threads: int) -> Shares:
+def split_threads(threads: int) -> ThreadShares:
     """The bounds for a process of so many threads, 2 or more."""
     eighth = max(1, threads // 8)
     leading = min(max(2, threads // 4), threads - 1)
     calling = threads - leading
     hashing = min(max(4, eighth), calling - eighth) if threads >= 16 else min(2, calling - eighth)
-    return Shares(leading, calling, max(1, hashing))
+    return ThreadShares(leading, calling, max(1, hashing))
 
 
-OURS = shares(settings.WEB_THREADS)
+PROCESS_SHARES = split_threads(settings.WEB_THREADS)

@@ -17,7 +17,7 @@ from structlog import get_logger
 from shop.errors import Overloaded
 
 log = get_logger(__name__)
-MOST_OF_ONE_OWNER = 16
+MAX_PER_OWNER = 16
 """Works of one owner, running and waiting."""
 IDLE_SECONDS = 600.0
 
@@ -87,17 +87,17 @@ class ThreadPool:
 
         Works run in the order of their starts, but for those of a group that has its share of the threads:
         others pass them. Raises `Overloaded` when too many works wait, or when the owner has
-        `MOST_OF_ONE_OWNER` running and waiting. An exception of the work is logged.
+        `MAX_PER_OWNER` running and waiting. An exception of the work is logged.
         """
         made = _Work(work, group, owner)
         with self._mutex:
             is_held = group is not None and self._of_group[group] >= self._max_of_group
-            if (is_held or not self._has_place()) and self.waiting() >= self._max_waiting:
+            if (is_held or not self._has_free_thread()) and self.waiting() >= self._max_waiting:
                 raise Overloaded("Too many requests are waiting; nothing was done.")
             if is_held and len(self._held.get(group, ())) >= self._max_held_of_group:
                 raise Overloaded("Too many requests like this one are waiting; nothing was done.")
             if owner is not None:
-                if self._of_owner[owner] >= MOST_OF_ONE_OWNER:
+                if self._of_owner[owner] >= MAX_PER_OWNER:
                     raise Overloaded("Too many requests of this account are under way; nothing was done.")
                 self._of_owner[owner] += 1
             if is_held:
@@ -107,7 +107,7 @@ class ThreadPool:
             if group is not None:
                 self._of_group[group] += 1
             self._ready.append(made)
-            thread = self._attend()
+            thread = self._bring_thread()
         if thread and not self._launch(thread):
             with self._mutex:
                 if not self._threads and made in self._ready:
@@ -132,12 +132,12 @@ class ThreadPool:
                 thread.wake.release()
             self._idle.clear()
 
-    def _has_place(self) -> bool:
+    def _has_free_thread(self) -> bool:
         """With the mutex held: whether one more work would have a thread at once."""
         free = len(self._idle) + self._coming + self._max_threads - len(self._threads)
         return len(self._ready) < free
 
-    def _attend(self) -> _Thread | None:
+    def _bring_thread(self) -> _Thread | None:
         """With the mutex held: have one more thread come where works are ready and no thread is coming.
 
         Returns a new thread where too few are idle: the caller launches it, without the mutex.
@@ -145,7 +145,7 @@ class ThreadPool:
         if len(self._ready) > len(self._idle) + self._coming and len(self._threads) < self._max_threads:
             made = _Thread()
             self._threads.add(made)
-            self._expect(made)
+            self._mark_coming(made)
             return made
         self._wake_idle()
         return None
@@ -153,10 +153,10 @@ class ThreadPool:
     def _wake_idle(self) -> None:
         if self._ready and self._idle and not self._coming:
             thread = self._idle.pop()
-            self._expect(thread)
+            self._mark_coming(thread)
             thread.wake.release()
 
-    def _expect(self, thread: _Thread) -> None:
+    def _mark_coming(self, thread: _Thread) -> None:
         thread.is_coming = True
         self._coming += 1
 
@@ -192,7 +192,7 @@ class ThreadPool:
                     # Nothing that a work sets in its context reaches the next one.
                     Context().run(thread.work.function)
             finally:
-                look_after_connection()
+                close_unusable_connection()
         except Exception:
             log.exception("work in a thread failed", pool=self._name)
 
@@ -202,12 +202,12 @@ class ThreadPool:
             with self._mutex:
                 self._release(thread.work)
                 thread.work = None
-                self._arrive(thread)
+                self._unmark_coming(thread)
                 if not thread.is_wanted:
                     return False
                 if self._ready:
                     thread.work = self._ready.popleft()
-                    successor = self._attend()
+                    successor = self._bring_thread()
                     break
                 self._idle.append(thread)
             if not self._is_woken(thread):
@@ -227,7 +227,7 @@ class ThreadPool:
             thread.wake.acquire()
         return True
 
-    def _arrive(self, thread: _Thread) -> None:
+    def _unmark_coming(self, thread: _Thread) -> None:
         if thread.is_coming:
             thread.is_coming = False
             self._coming -= 1
@@ -236,14 +236,14 @@ class ThreadPool:
         """Free the place of a thread that ends; another takes it where works are ready."""
         with self._mutex:
             self._forget(thread)
-            successor = self._attend()
+            successor = self._bring_thread()
         if successor:
             self._launch(successor)
 
     def _forget(self, thread: _Thread) -> None:
         """With the mutex held: count the thread no more."""
         self._release(thread.work)
-        self._arrive(thread)
+        self._unmark_coming(thread)
         if thread in self._idle:
             self._idle.remove(thread)
         self._threads.remove(thread)
@@ -274,7 +274,7 @@ def renew_threads() -> None:
         pool.renew_threads()
 
 
-def look_after_connection() -> None:
+def close_unusable_connection() -> None:
     """What Django does at the end of a request: close this thread's connection if it is broken or too old.
 
     The connection is checked before its next use if it has rested. Inside a transaction it is left alone.

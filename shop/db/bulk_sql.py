@@ -19,7 +19,7 @@ from django.db.models import AutoField, Model
 Value = str | int | datetime | UUID | None
 # Signs that mean nothing between the quotes of a statement, whatever the database and its mode: printable
 # ASCII less the quote, the backslash and the per cent sign.
-PLAIN = re.compile(r"[ !\"#$&(-\[\]-~]*")
+PLAIN_TEXT = re.compile(r"[ !\"#$&(-\[\]-~]*")
 Row = TypeVar("Row", bound=Model)
 Converters = list[tuple[int, Callable[..., Any], Any]]
 """Index, function and column of each conversion that turns a row's values into those of the ORM."""
@@ -44,26 +44,26 @@ def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
 
     Within a transaction it goes with the next statement or with COMMIT, and that tells what is wrong with it.
     """
-    cells = Cells()
+    cells = SqlLiterals()
     values = ", ".join([f"({cells.listed(row)})" for row in rows])
-    write(f"{table.insert_into()} VALUES {values}", cells.parameters or None)
+    execute_deferred(f"{table.insert_into()} VALUES {values}", cells.parameters or None)
 
 
 def insert_objects(objects: Sequence[Model]) -> None:
     """Write these new objects of one model as `insert` does; a key that the database makes stays unset."""
-    table, cells_of = _whole(type(objects[0]))
+    table, cells_of = _insert_plan(type(objects[0]))
     insert(table, map(cells_of, objects))
 
 
 @lru_cache(maxsize=64)
-def _whole(model: type[Model]) -> tuple[Table, Callable[[Model], Iterable[Value]]]:
+def _insert_plan(model: type[Model]) -> tuple[Table, Callable[[Model], Iterable[Value]]]:
     names = [field.attname for field in model._meta.concrete_fields if not isinstance(field, AutoField)]
     return Table(model, names), attrgetter(*names)
 
 
-def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | None = None) -> None:
+def execute_deferred(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | None = None) -> None:
     """Have this written, as `insert` does. Nobody hears how many rows it changed."""
-    write_behind = getattr(connection, "write_behind", None)
+    write_behind = getattr(connection, "execute_deferred", None)
     if write_behind:
         write_behind(statement, parameters)
     else:
@@ -71,7 +71,7 @@ def write(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | No
             cursor.execute(statement, parameters)
 
 
-def update(model: type[Model], values: Mapping[str, Value], *, condition: str, cells: "Cells") -> int:
+def update(model: type[Model], values: Mapping[str, Value], *, condition: str, cells: "SqlLiterals") -> int:
     """Set these columns, by the names of the model's attributes, where the condition holds; returns how many.
 
     The condition is SQL whose values are written by `cells`.
@@ -98,7 +98,7 @@ def for_update(*, skip_locked: bool = False) -> str:
     return f" {connection.ops.for_update_sql(skip_locked=skip_locked)}"
 
 
-def locked(
+def locked_values(
     model: type[Model], values: Collection[Value], *, column: str = "id", shared: bool = False
 ) -> set[Any]:
     """Which of these values of a column stand in rows that another transaction has locked just now.
@@ -110,7 +110,9 @@ def locked(
         return set()
     found = reader(model, (column,))
     with transaction.atomic():
-        free = {value for [value] in found.rows_of(values, column=column, lock=_skipping(shared=shared))}
+        free = {
+            value for [value] in found.rows_of(values, column=column, lock=_skip_locked_clause(shared=shared))
+        }
     there = {value for [value] in found.rows_of(values, column=column)}
     return there - free
 
@@ -122,16 +124,16 @@ def lock(*, shared: bool) -> str:
     return " LOCK IN SHARE MODE" if getattr(connection, "mysql_is_mariadb", False) else " FOR SHARE"
 
 
-def _skipping(*, shared: bool) -> str:
+def _skip_locked_clause(*, shared: bool) -> str:
     return f"{lock(shared=shared)} SKIP LOCKED"
 
 
-def whole_numbers(numbers: Iterable[int]) -> str:
+def integer_list(numbers: Iterable[int]) -> str:
     """These as the list of an `IN (...)`, which must not be empty: whole numbers need no parameters."""
     return ", ".join([f"{number:d}" for number in numbers])
 
 
-class Cells(dict[Value, str]):
+class SqlLiterals(dict[Value, str]):
     """How each value is written in a statement, found once however many rows bear it: `cells[value]`.
 
     Whole numbers, NULL, instants and UUIDs are written as they are, and so is text of plain signs: codes,
@@ -144,11 +146,11 @@ class Cells(dict[Value, str]):
     def __missing__(self, value: Value) -> str:
         if isinstance(value, str):
             # Joined as it was looked at: formatting asks a subclass of text what it would like to be.
-            cell = "'" + value + "'" if PLAIN.fullmatch(value) else self._parameter(value)
+            cell = "'" + value + "'" if PLAIN_TEXT.fullmatch(value) else self._parameter(value)
         elif isinstance(value, int):
             cell = f"{value:d}"
         else:
-            cell = "NULL" if value is None else f"'{_adapted(value)}'"
+            cell = "NULL" if value is None else f"'{_instant_or_uuid_text(value)}'"
         self[value] = cell
         return cell
 
@@ -162,7 +164,7 @@ class Cells(dict[Value, str]):
         return f"%({name})s"
 
 
-def _adapted(value: datetime | UUID) -> str:
+def _instant_or_uuid_text(value: datetime | UUID) -> str:
     """An instant or a UUID as the database takes it: digits, and nothing that would have to be escaped."""
     if isinstance(value, datetime):
         return str(connection.ops.adapt_datetimefield_value(value))
@@ -188,7 +190,7 @@ class Reader:
         """The rows with these values in a column, in the order of ids; `lock` ends the statement, such as
         `for_update()`.
         """
-        cells = Cells()
+        cells = SqlLiterals()
         listed = cells.listed(ids)
         if not listed:
             return []
@@ -201,7 +203,7 @@ class Reader:
 
     def values(self, row: Sequence[Any]) -> list[Any]:
         """The values of a row."""
-        return _converted(row, self._converters)
+        return _convert_row(row, self._converters)
 
 
 @lru_cache(maxsize=64)
@@ -219,9 +221,9 @@ class Columns(Generic[Row]):
     selected: str
     converters: Converters
 
-    def made_of(self, row: Sequence[Any]) -> Row:
+    def to_model(self, row: Sequence[Any]) -> Row:
         """The object that these values say, which are in the order of `selected`."""
-        return self.model.from_db(connection.alias, self.names, _converted(row, self.converters))
+        return self.model.from_db(connection.alias, self.names, _convert_row(row, self.converters))
 
 
 @lru_cache(maxsize=64)
@@ -246,7 +248,7 @@ def _converters_of(columns: Sequence[Any]) -> Converters:
     ]
 
 
-def _converted(row: Sequence[Any], converters: Converters) -> list[Any]:
+def _convert_row(row: Sequence[Any], converters: Converters) -> list[Any]:
     values = list(row)
     for index, convert, column in converters:
         values[index] = convert(values[index], column, connection)

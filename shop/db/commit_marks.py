@@ -13,7 +13,7 @@ from shop.db import bulk_sql
 from shop.models import CommittedTransaction
 
 # A mark is looked for within seconds of its COMMIT.
-KEPT = timedelta(days=1)
+RETENTION = timedelta(days=1)
 SWEEP_BATCH = 1_000
 
 
@@ -24,12 +24,12 @@ class Mark(NamedTuple):
     at: datetime
 
 
-MARKS = bulk_sql.Table(CommittedTransaction, Mark._fields)
+MARKS_TABLE = bulk_sql.Table(CommittedTransaction, Mark._fields)
 
 
 def write(id: UUID) -> None:
     """Write the mark with the next statement of the caller's transaction."""
-    bulk_sql.insert(MARKS, [Mark(id, clock.now())])
+    bulk_sql.insert(MARKS_TABLE, [Mark(id, clock.now())])
 
 
 def write_now(id: UUID) -> None:
@@ -41,7 +41,7 @@ def sweep() -> int:
     """Forget the marks that are looked for no more, in small bites. Returns how many went."""
     gone = 0
     while True:
-        old = CommittedTransaction.objects.filter(at__lte=clock.now() - KEPT)
+        old = CommittedTransaction.objects.filter(at__lte=clock.now() - RETENTION)
         bite = list(old.values_list("pk", flat=True)[:SWEEP_BATCH])
         if not bite:
             return gone

@@ -39,7 +39,7 @@ _stuck: set[Row] = set()
 _watcher: threading.Thread | None = None
 
 
-def are_there() -> bool:
+def any_known() -> bool:
     """Whether any row is known to be stuck."""
     return bool(_stuck)
 
@@ -60,7 +60,7 @@ def find(wanted: Collection[Row]) -> set[Row]:
     for row in suspects:
         if time.monotonic() > deadline:
             unsure.add(row)
-        elif not _comes_free(row):
+        elif not _becomes_free(row):
             stuck.add(row)
     if stuck:
         log.warning("rows stay locked", rows=[f"{row.model.__name__} {row.value}" for row in stuck])
@@ -84,7 +84,7 @@ def in_use(wanted: Collection[Row]) -> list[Row]:
         alike[row.model, row.column, row.is_shared].add(row.value)
     found = []
     for (model, column, is_shared), values in alike.items():
-        locked = partial(bulk_sql.locked, model, values, column=column, shared=is_shared)
+        locked = partial(bulk_sql.locked_values, model, values, column=column, shared=is_shared)
         try:
             found += [Row(model, value, column, is_shared) for value in transactions.read(locked)]
         except Unavailable:
@@ -92,7 +92,7 @@ def in_use(wanted: Collection[Row]) -> list[Row]:
     return found
 
 
-def _comes_free(row: Row) -> bool:
+def _becomes_free(row: Row) -> bool:
     """Whether the row can be locked within `WAIT_SECONDS`, or is not there; True without the database."""
     try:
         return transactions.read(partial(_lock_once, row))
@@ -131,9 +131,9 @@ def _watch() -> None:
     """Wait for the stuck rows in turn, until none is left."""
     global _watcher
     try:
-        while left := _left_to_watch():
+        while left := _remaining_rows():
             for row in left:
-                if _comes_free(row):
+                if _becomes_free(row):
                     with _mutex:
                         _stuck.discard(row)
     except Exception:
@@ -145,7 +145,7 @@ def _watch() -> None:
         connection.close()
 
 
-def _left_to_watch() -> list[Row]:
+def _remaining_rows() -> list[Row]:
     """The stuck rows; with none left, the thread counts as ended."""
     global _watcher
     with _mutex:

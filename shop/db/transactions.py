@@ -38,7 +38,7 @@ class Effect(Enum):
 REPEATABLE, KEYED, ONCE = Effect
 
 
-class DatabaseAway(Unavailable):
+class DatabaseUnavailable(Unavailable):
     """The database can't be reached: nobody's request can be decided."""
 
 
@@ -68,7 +68,7 @@ CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ, ROLLED_BACK_AT_COMMIT}
 SQLITE_LOCKED = ("database is locked",)
 # Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
 # shutdown in progress, killed, too many connections; packets that could not be read or written.
-LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
+CONNECTION_LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
 # What a server of a cluster says that is not the primary any more, or not yet: read-only (1290, 1836),
 # offline (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own. The next
 # connection leads to the primary.
@@ -78,30 +78,30 @@ BACKOFF_SECONDS = 0.05
 # Past these no further attempt starts. A lock that somebody keeps is waited for twice (5 s each) rather
 # than four times; a database that lets a connection wait (2 s each) is told to be away, not waited for.
 CONFLICT_BUDGET_SECONDS = 6.0
-LOST_BUDGET_SECONDS = 1.5
+CONNECTION_LOST_BUDGET_SECONDS = 1.5
 # Less than one lock wait: for a batch, which goes on without the requests that need the locked row.
 BATCH_CONFLICT_BUDGET_SECONDS = 4.0
-NOT_KNOWN = "It is not known whether this was done; look, or ask again with the same key."
+OUTCOME_UNKNOWN_DETAIL = "It is not known whether this was done; look, or ask again with the same key."
 
-CONFLICTING = "Too many others change the same rows; nothing was done."
+CONFLICT_DETAIL = "Too many others change the same rows; nothing was done."
 
-Gathered = dict[Callable[[Sequence[Any]], None], list[Any]]
+PendingWrites = dict[Callable[[Sequence[Any]], None], list[Any]]
 
 
-class _Open(threading.local):
+class _TransactionState(threading.local):
     """What the transaction that `run` has open in this thread is to write before it commits."""
 
-    gathered: Gathered | None = None
+    pending_writes: PendingWrites | None = None
     is_at_commit = False
 
 
-_open = _Open()
+_state = _TransactionState()
 
 
 def is_conflict(error: BaseException) -> bool:
     """Whether the database rolled the work back because of other work: try again."""
     return isinstance(error, OperationalError) and (
-        _number(error) in CONFLICTS or error.args == SQLITE_LOCKED
+        _error_code(error) in CONFLICTS or error.args == SQLITE_LOCKED
     )
 
 
@@ -109,14 +109,17 @@ def is_lost(error: BaseException) -> bool:
     """Whether the connection went away, could not be opened, or leads to a server that is not the primary."""
     return isinstance(error, InterfaceError) or (
         isinstance(error, OperationalError)
-        and (_number(error) in LOST | NOT_PRIMARY or error.args == ("unable to open database file",))
+        and (
+            _error_code(error) in CONNECTION_LOST | NOT_PRIMARY
+            or error.args == ("unable to open database file",)
+        )
     )
 
 
 def is_lock_wait(error: BaseException) -> bool:
     """Whether a lock was not given in time."""
     return isinstance(error, OperationalError) and (
-        _number(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
+        _error_code(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
     )
 
 
@@ -125,7 +128,7 @@ def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_b
 
     Conflicts and lost connections are retried with full jitter. A connection that is lost during COMMIT, or
     what goes with it, may have committed, or may yet: `effect` says what a repeat of the work does then.
-    A batch waits for at most one lock timeout. Raises `DatabaseAway` when the database stays away,
+    A batch waits for at most one lock timeout. Raises `DatabaseUnavailable` when the database stays away,
     `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other conflicts don't end, and
     `OutcomeUnknown` instead of these two where a COMMIT may have been done. Inside another transaction it
     raises `TransactionManagementError`: what it returned would not be durable.
@@ -148,7 +151,7 @@ def run_or_savepoint(work: Callable[[], T], effect: Effect, *, is_batch: bool = 
     """`run` outside a transaction; inside one, run `work` once, as a savepoint that lasts if that does."""
     if not _is_in_transaction():
         return run(work, effect, is_batch=is_batch)
-    with savepoint() if _open.gathered is not None else _atomic():
+    with savepoint() if _state.pending_writes is not None else _atomic():
         return work()
 
 
@@ -160,7 +163,7 @@ def read(work: Callable[[], T]) -> T:
     return work() if connection.in_atomic_block else _Reads(work, REPEATABLE).first_success(ATTEMPTS)
 
 
-def as_it_is(work: Callable[[], T]) -> T:
+def run_without_transaction(work: Callable[[], T]) -> T:
     """Run `work` without a transaction of this module's: for work that opens its own, or needs none."""
     return work()
 
@@ -188,14 +191,14 @@ class _Attempts(Generic[T]):
 
     def _attempt(self) -> T:
         results: list[T] = []
-        _open.is_at_commit = False
+        _state.is_at_commit = False
         try:
             with _atomic():
                 if self._has_committed():
                     return self._in_doubt[-1]
                 results.append(self._work())
         except DatabaseFailure as error:
-            if _open.is_at_commit and is_lost(error):
+            if _state.is_at_commit and is_lost(error):
                 self._in_doubt += results
             raise
         return results[0]
@@ -222,13 +225,17 @@ class _Attempts(Generic[T]):
         """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
         if is_lost(error):
             connection.close()
-            if is_last or elapsed > LOST_BUDGET_SECONDS:
-                detail = NOT_KNOWN if self._in_doubt else "The database can't be reached; ask again."
-                raise DatabaseAway(detail) from error
+            if is_last or elapsed > CONNECTION_LOST_BUDGET_SECONDS:
+                detail = (
+                    OUTCOME_UNKNOWN_DETAIL if self._in_doubt else "The database can't be reached; ask again."
+                )
+                raise DatabaseUnavailable(detail) from error
         elif not is_conflict(error):
             raise error
         elif is_last or elapsed > self._conflict_budget_seconds:
-            raise OutcomeUnknown(NOT_KNOWN) if self._in_doubt else _conflict(error) from error
+            raise (
+                OutcomeUnknown(OUTCOME_UNKNOWN_DETAIL) if self._in_doubt else _conflict_error(error)
+            ) from error
         log.info("transaction retried", error=str(error)[:200])
 
 
@@ -239,19 +246,19 @@ class _Reads(_Attempts[T]):
         return self._work()
 
 
-def gather(write: Callable[[Sequence[T]], None], item: T) -> None:
+def write_before_commit(write: Callable[[Sequence[T]], None], item: T) -> None:
     """Have `item` written just before the transaction commits, by one call of `write` for all of them.
 
     In a transaction that `run` hasn't opened it is written at once.
     """
-    gather_all(write, (item,))
+    write_all_before_commit(write, (item,))
 
 
-def gather_all(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
+def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
     """The same for several items."""
     assert_inside()
-    if _open.gathered is not None:
-        _open.gathered.setdefault(write, []).extend(items)
+    if _state.pending_writes is not None:
+        _state.pending_writes.setdefault(write, []).extend(items)
     elif some := list(items):
         write(some)
 
@@ -259,19 +266,19 @@ def gather_all(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None
 @contextmanager
 def savepoint() -> Iterator[None]:
     """A part of the transaction that may fail alone: what it wrote and what it gathered is undone."""
-    lengths = {write: len(items) for write, items in (_open.gathered or {}).items()}
+    lengths = {write: len(items) for write, items in (_state.pending_writes or {}).items()}
     try:
         with transaction.atomic():
             yield
     except BaseException:
-        for write, items in (_open.gathered or {}).items():
+        for write, items in (_state.pending_writes or {}).items():
             del items[lengths.get(write, 0) :]
         raise
 
 
 def assert_inside() -> None:
     """Raise unless the caller has opened a transaction: what follows is only a part of one."""
-    if _open.gathered is None and not connection.in_atomic_block:
+    if _state.pending_writes is None and not connection.in_atomic_block:
         raise transaction.TransactionManagementError("This belongs into a transaction of the caller's.")
 
 
@@ -292,20 +299,20 @@ def _is_in_transaction() -> bool:
 def _atomic() -> Iterator[None]:
     """A transaction that writes what was gathered once the work is done."""
     with transaction.atomic():
-        _open.gathered = {}
+        _state.pending_writes = {}
         try:
             yield
-            for write, items in _open.gathered.items():
+            for write, items in _state.pending_writes.items():
                 if items:
                     write(items)
-            _open.is_at_commit = True
+            _state.is_at_commit = True
         finally:
-            _open.gathered = None
+            _state.pending_writes = None
 
 
-def _conflict(error: DatabaseFailure) -> TooManyConflicts:
-    return (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICTING)
+def _conflict_error(error: DatabaseFailure) -> TooManyConflicts:
+    return (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICT_DETAIL)
 
 
-def _number(error: BaseException) -> int | None:
+def _error_code(error: BaseException) -> int | None:
     return error.args[0] if error.args and isinstance(error.args[0], int) else None

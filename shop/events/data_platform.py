@@ -13,26 +13,26 @@ from shop import clock
 from shop.db import transactions
 from shop.outbound import http_client
 from shop.outbound.breaker import Breaker
-from shop.outbound.http_client import Endless, Silence
+from shop.outbound.http_client import NoResponse, ResponseTooLarge
 
-SECONDS = 3.0
+TIMEOUT_SECONDS = 3.0
 # Of an answer that says why not: enough to be told to an operator.
-READ_OF_AN_ANSWER = 1_000
+LARGEST_ERROR_BYTES = 1_000
 # These pass by themselves, or when somebody corrects a setting: the events are not to blame.
-PASSING = {401, 403, 408, 425, 429}
+RETRYABLE_STATUSES = {401, 403, 408, 425, 429}
 
 _breaker = Breaker()
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DeliveryResult:
     """What became of a batch: no `error`, taken; else refused for good or, unless `is_final`, in vain."""
 
     error: str = ""
     is_final: bool = False
 
 
-def send(events: Sequence[dict[str, Any]]) -> Verdict:
+def send(events: Sequence[dict[str, Any]]) -> DeliveryResult:
     """Send up to `EVENTS_AT_ONCE` events in this order.
 
     What comes again is known by its id there and dropped. After one that wasn't answered in time nobody waits
@@ -40,12 +40,12 @@ def send(events: Sequence[dict[str, Any]]) -> Verdict:
     """
     transactions.assert_outside()
     if not _breaker.lets_through():
-        return Verdict("no answer a moment ago, so not asked")
+        return DeliveryResult("no answer a moment ago, so not asked")
     try:
-        verdict = _send(events)
-    except (Silence, Endless) as error:
-        verdict = Verdict(f"no answer: {error}")
-        if _has_kept_waiting(error):
+        verdict = _post(events)
+    except (NoResponse, ResponseTooLarge) as error:
+        verdict = DeliveryResult(f"no answer: {error}")
+        if _timed_out(error):
             _breaker.failed()
             return verdict
     # Whatever it said or didn't: it kept nobody waiting.
@@ -53,9 +53,9 @@ def send(events: Sequence[dict[str, Any]]) -> Verdict:
     return verdict
 
 
-def _has_kept_waiting(error: Silence | Endless) -> bool:
+def _timed_out(error: NoResponse | ResponseTooLarge) -> bool:
     """Whether it took the time that it had; a connection that is refused or breaks off takes none."""
-    return isinstance(error, Endless) or isinstance(error.__cause__, TimeoutError)
+    return isinstance(error, ResponseTooLarge) or isinstance(error.__cause__, TimeoutError)
 
 
 def reset() -> None:
@@ -63,16 +63,16 @@ def reset() -> None:
     _breaker.worked()
 
 
-def _send(events: Sequence[dict[str, Any]]) -> Verdict:
+def _post(events: Sequence[dict[str, Any]]) -> DeliveryResult:
     body = orjson.dumps({"events": events}, option=orjson.OPT_UTC_Z)
     headers = {"Content-Type": "application/json"} | _signature(body)
     url = f"{settings.DATA_PLATFORM_URL}/events"
-    reply = http_client.exchange("POST", url, headers=headers, body=body, seconds=SECONDS)
+    reply = http_client.send_request("POST", url, headers=headers, body=body, seconds=TIMEOUT_SECONDS)
     if 200 <= reply.status < 300:
-        return Verdict()
-    said = reply.body[:READ_OF_AN_ANSWER].decode(errors="replace")
-    is_final = 400 <= reply.status < 500 and reply.status not in PASSING
-    return Verdict(f"HTTP {reply.status} {said}", is_final=is_final)
+        return DeliveryResult()
+    said = reply.body[:LARGEST_ERROR_BYTES].decode(errors="replace")
+    is_final = 400 <= reply.status < 500 and reply.status not in RETRYABLE_STATUSES
+    return DeliveryResult(f"HTTP {reply.status} {said}", is_final=is_final)
 
 
 def _signature(body: bytes) -> dict[str, str]:

@@ -9,10 +9,10 @@ from shop.events import journal, outbox
 from shop.models import JournalLine
 
 DEAD, QUEUED = JournalLine.Delivery.DEAD, JournalLine.Delivery.QUEUED
-AT_ONCE = 1_000
+REPLAY_BATCH_SIZE = 1_000
 
 
-def dead() -> list[JournalLine]:
+def list_dead() -> list[JournalLine]:
     """The dead events, oldest first."""
     return list(JournalLine.objects.filter(delivery=DEAD).order_by("id"))
 
@@ -24,12 +24,14 @@ def dead_count() -> int:
 def replay(ids: Collection[int]) -> list[int]:
     """Queue these dead events again, to be tried at once; returns the ids of those that were dead."""
     wanted, replayed = sorted(ids), []
-    for start in range(0, len(wanted), AT_ONCE):
-        replayed += transactions.run(partial(_replay, wanted[start : start + AT_ONCE]), transactions.ONCE)
+    for start in range(0, len(wanted), REPLAY_BATCH_SIZE):
+        replayed += transactions.run(
+            partial(_replay_batch, wanted[start : start + REPLAY_BATCH_SIZE]), transactions.ONCE
+        )
     return replayed
 
 
-def _replay(ids: Collection[int]) -> list[int]:
+def _replay_batch(ids: Collection[int]) -> list[int]:
     # Found first and locked then: never a lock on a row that may be missing.
     there = list(JournalLine.objects.filter(id__in=ids, delivery=DEAD).values_list("id", flat=True))
     rows = JournalLine.objects.select_for_update().filter(id__in=there).order_by("id")

@@ -28,7 +28,7 @@ LONGEST_DETAIL = 255
 QUEUED = JournalLine.Delivery.QUEUED.value
 
 
-class Line(NamedTuple):
+class NewJournalLine(NamedTuple):
     """A line to be noted, as `line` makes it; JSON is text by now."""
 
     at: datetime
@@ -51,11 +51,11 @@ class Line(NamedTuple):
     last_error: str = ""
 
 
-LINES = bulk_sql.Table(JournalLine, Line._fields)
+JOURNAL_LINES_TABLE = bulk_sql.Table(JournalLine, NewJournalLine._fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class ActorContext:
     """At whose hands something happens, and in which request."""
 
     actor: str = Actor.SYSTEM
@@ -64,14 +64,16 @@ class Who:
     request_id: str = ""
 
 
-SYSTEM = Who()
-_who: ContextVar[Who] = ContextVar("who", default=SYSTEM)
-_who_for: ContextVar[Mapping[UUID | None, Who]] = ContextVar("who_for", default=MappingProxyType({}))
+SYSTEM = ActorContext()
+_current_actor: ContextVar[ActorContext] = ContextVar("who", default=SYSTEM)
+_actors_by_order: ContextVar[Mapping[UUID | None, ActorContext]] = ContextVar(
+    "who_for", default=MappingProxyType({})
+)
 
 
-def who() -> Who:
+def current_actor() -> ActorContext:
     """Who acts in this thread. A request that is decided by another thread's batch brings its own along."""
-    return _who.get()
+    return _current_actor.get()
 
 
 class acting:  # noqa: N801 - reads as a word: `with journal.acting(...)`
@@ -79,33 +81,33 @@ class acting:  # noqa: N801 - reads as a word: `with journal.acting(...)`
 
     __slots__ = ("_somebody", "_token")
 
-    def __init__(self, somebody: Who) -> None:
+    def __init__(self, somebody: ActorContext) -> None:
         self._somebody = somebody
 
     def __enter__(self) -> None:
-        self._token = _who.set(self._somebody)
+        self._token = _current_actor.set(self._somebody)
 
     def __exit__(self, *raised: object) -> None:
-        _who.reset(self._token)
+        _current_actor.reset(self._token)
 
 
 @contextmanager
-def acting_for(orders: Mapping[UUID | None, Who]) -> Iterator[None]:
+def acting_for(orders: Mapping[UUID | None, ActorContext]) -> Iterator[None]:
     """What happens to one of these orders inside is at its own one's hands: a batch acts for many."""
-    token = _who_for.set(orders)
+    token = _actors_by_order.set(orders)
     try:
         yield
     finally:
-        _who_for.reset(token)
+        _actors_by_order.reset(token)
 
 
-def identify(*, account_id: int | None, is_staff: bool, name: str = "") -> None:
+def identify_actor(*, account_id: int | None, is_staff: bool, name: str = "") -> None:
     """Say who it is that acts, once they are known, until the `acting` around it ends."""
     actor = Actor.STAFF if is_staff else Actor.ACCOUNT
-    _who.set(Who(actor, account_id, name, _who.get().request_id))
+    _current_actor.set(ActorContext(actor, account_id, name, _current_actor.get().request_id))
 
 
-class Happened(TypedDict, total=False):
+class NoteFields(TypedDict, total=False):
     """One thing that happened. `before` and `after` are plain JSON, and `after` is what an event tells.
 
     `by` is who acts when that isn't `who()`. `is_internal` keeps a line from customers. The relay takes up an
@@ -123,20 +125,20 @@ class Happened(TypedDict, total=False):
     is_outgoing: bool
     at: datetime | None
     due_at: datetime | None
-    by: Who | None
+    by: ActorContext | None
 
 
-def note(**happened: Unpack[Happened]) -> None:
+def note(**happened: Unpack[NoteFields]) -> None:
     """Note one thing that happened, as part of the caller's transaction."""
-    transactions.gather(_write, line(**happened))
+    transactions.write_before_commit(_write_lines, build_line(**happened))
 
 
-def note_all(lines: Iterable[Line]) -> None:
+def note_all(lines: Iterable[NewJournalLine]) -> None:
     """Note several things at once, each made by `line`."""
-    transactions.gather_all(_write, lines)
+    transactions.write_all_before_commit(_write_lines, lines)
 
 
-def line(
+def build_line(
     *,
     what: str,
     subject: str,
@@ -149,11 +151,11 @@ def line(
     is_outgoing: bool = False,
     at: datetime | None = None,
     due_at: datetime | None = None,
-    by: Who | None = None,
-) -> Line:
+    by: ActorContext | None = None,
+) -> NewJournalLine:
     """The line to be noted of a thing that happened."""
-    by, at = by or _who_for.get().get(order_id) or who(), at or clock.now()
-    return Line(
+    by, at = by or _actors_by_order.get().get(order_id) or current_actor(), at or clock.now()
+    return NewJournalLine(
         at,
         by.actor,
         by.id,
@@ -173,10 +175,10 @@ def line(
     )
 
 
-def _write(lines: Sequence[Line]) -> None:
+def _write_lines(lines: Sequence[NewJournalLine]) -> None:
     """One statement for up to a thousand lines."""
     for start in range(0, len(lines), LINES_PER_STATEMENT):
-        bulk_sql.insert(LINES, lines[start : start + LINES_PER_STATEMENT])
+        bulk_sql.insert(JOURNAL_LINES_TABLE, lines[start : start + LINES_PER_STATEMENT])
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

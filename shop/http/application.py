@@ -17,7 +17,7 @@ from shop.http.views import Request
 from shop.observability import logs, request_metrics
 
 log = get_logger(__name__)
-HEALTH = "/healthz"
+HEALTH_PATH = "/healthz"
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -25,37 +25,42 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request; refusals, and errors of the API's views, as problems."""
     if scope["type"] != "http":
         raise RuntimeError(f"This application serves HTTP, not {scope['type']}.")
-    fields = _fields(scope)
+    fields = _headers_by_name(scope)
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     try:
-        if path.startswith(views.PATH):
-            call = await _call(scope, fields, receive)
-            headers = _OWN if views.protections(call) is views.HEADERS_OF_OWN else _PUBLIC
-            await _send(send, await views.answer(call), headers)
-        elif path == HEALTH and scope["method"] in views.PUBLIC_METHODS:
+        if path.startswith(views.API_PREFIX):
+            call = await _read_call(scope, fields, receive)
+            headers = (
+                _PRIVATE_HEADERS if views.security_headers(call) is views.PRIVATE_HEADERS else _PUBLIC_HEADERS
+            )
+            await _send_response(send, await views.answer_call(call), headers)
+        elif path == HEALTH_PATH and scope["method"] in views.PUBLIC_METHODS:
             await request_body.read(fields, receive)
-            await _send(send, _alive(scope["method"], fields), _PUBLIC)
+            await _send_response(send, _health_response(scope["method"], fields), _PUBLIC_HEADERS)
         else:
-            await pages.answer(scope, fields, receive, send)
+            await pages.serve_page(scope, fields, receive, send)
     except (FirstcomeError, TooLarge) as refusal:
-        await _send(send, _refused(refusal), _OWN)
+        await _send_response(send, _refusal_response(refusal), _PRIVATE_HEADERS)
 
 
-def _alive(method: str, fields: Mapping[bytes, bytes]) -> Response:
+def _health_response(method: str, fields: Mapping[bytes, bytes]) -> Response:
     """What `shop.operations.health.healthz` answers, named and counted as that is."""
-    name = logs.name_of_request(fields.get(b"x-request-id", b"").decode("latin-1"))
-    request_metrics.count("shop.operations.health.healthz", method, 200, 0.0)
+    name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
+    request_metrics.count_request("shop.operations.health.healthz", method, 200, 0.0)
     return Response({"status": "alive"}, headers={"X-Request-ID": name})
 
 
-def _encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+def _encode_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
 
 
-_PUBLIC, _OWN = _encoded(views.HEADERS), _encoded(views.HEADERS_OF_OWN)
+_PUBLIC_HEADERS, _PRIVATE_HEADERS = (
+    _encode_headers(views.PUBLIC_HEADERS),
+    _encode_headers(views.PRIVATE_HEADERS),
+)
 
 
-async def _call(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Request:
+async def _read_call(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Request:
     return Request(
         scope["method"],
         scope["path"],
@@ -68,37 +73,37 @@ async def _call(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -
     )
 
 
-def _refused(refusal: Exception) -> Response:
+def _refusal_response(refusal: Exception) -> Response:
     """The problem of a request that no view got: its body was refused, or a page found no room in the pool.
 
     Where the body is not whole the connection closes after it, for its rest would be taken for a request.
     """
-    response = problems.of(refusal)
+    response = problems.from_error(refusal)
     if isinstance(refusal, BodyIncomplete | TooLarge):
         response.headers["Connection"] = "close"
     return response
 
 
-async def _send(send: Send, response: Response, headers: Headers) -> None:
-    headers = [*_encoded(response.headers.items()), *headers]
+async def _send_response(send: Send, response: Response, headers: Headers) -> None:
+    headers = [*_encode_headers(response.headers.items()), *headers]
     if response.status_code != 204:
         headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
 
 
-def _fields(scope: Scope) -> dict[bytes, bytes]:
+def _headers_by_name(scope: Scope) -> dict[bytes, bytes]:
     """The headers by name, those that were sent more than once joined."""
     pairs: list[tuple[bytes, bytes]] = scope["headers"]
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        fields = _joined(pairs)
+        fields = _join_repeated_headers(pairs)
     if b"host" not in fields and scope.get("server"):
         fields[b"host"] = "{}:{}".format(*scope["server"]).encode()
     return fields
 
 
-def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _join_repeated_headers(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     fields: dict[bytes, bytes] = {}
     for name, value in pairs:
         separator = b"; " if name == b"cookie" else b","

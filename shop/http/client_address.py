@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from shop.errors import Invalid
 from shop.http.views import Request
 
-FORWARDED = "HTTP_X_FORWARDED_FOR"
+FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 # Whatever a proxy adds to what it hands on, under any of its usual names.
-FORWARDING = {
-    FORWARDED,
+PROXY_HEADERS = {
+    FORWARDED_FOR,
     "HTTP_FORWARDED",
     "HTTP_VIA",
     "HTTP_X_FORWARDED_HOST",
@@ -32,7 +32,7 @@ class AddressUnknown(Invalid):
         super().__init__(detail, errors=[wrong])
 
 
-def of(request: HttpRequest | Request) -> str:
+def from_request(request: HttpRequest | Request) -> str:
     """The client's address.
 
     Behind `TRUSTED_PROXIES` = n proxies it is the n-th from the right of `X-Forwarded-For`: each proxy
@@ -43,11 +43,11 @@ def of(request: HttpRequest | Request) -> str:
     if isinstance(request, Request):
         peer, forwarded = request.peer, request.header("X-Forwarded-For") or ""
     else:
-        peer, forwarded = request.META.get("REMOTE_ADDR", ""), request.META.get(FORWARDED, "")
+        peer, forwarded = request.META.get("REMOTE_ADDR", ""), request.META.get(FORWARDED_FOR, "")
     if settings.TRUSTED_PROXIES < 1:
-        return _plain(peer) or peer
+        return _normalize_address(peer) or peer
     hops = forwarded.split(",")[-settings.TRUSTED_PROXIES :]
-    appended = [_plain(hop) for hop in hops]
+    appended = [_normalize_address(hop) for hop in hops]
     if len(appended) < settings.TRUSTED_PROXIES or not all(appended):
         raise AddressUnknown
     return appended[0]
@@ -55,13 +55,13 @@ def of(request: HttpRequest | Request) -> str:
 
 def is_local(request: HttpRequest) -> bool:
     """Whether it comes from this machine itself: never where there are proxies, announced or not."""
-    if settings.TRUSTED_PROXIES > 0 or FORWARDING & request.META.keys():
+    if settings.TRUSTED_PROXIES > 0 or PROXY_HEADERS & request.META.keys():
         return False
-    address = _plain(of(request))
+    address = _normalize_address(from_request(request))
     return bool(address) and ip_address(address).is_loopback
 
 
-def _plain(text: str) -> str:
+def _normalize_address(text: str) -> str:
     """An address in its one spelling, or nothing when it is none."""
     try:
         address = ip_address(text.strip())

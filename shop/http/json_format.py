@@ -10,10 +10,10 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 
 # No call of ours takes more than four; what works on bodies by recursion may rely on it.
-DEEPEST = 32
+MAX_DEPTH = 32
 # An order of 50 lines has some 150 of them. 64 KiB of unknown fields, read on the event loop, would hold up
 # every other call for 20 ms.
-MOST_SEPARATORS = 500
+MAX_SEPARATORS = 500
 MEDIA_TYPE = "application/json"
 
 
@@ -29,7 +29,7 @@ class TooLarge(APIException):
     default_detail = "The body is larger than 64 KiB."
 
 
-def read(body: bytes, content_type: str) -> Any:
+def parse(body: bytes, content_type: str) -> Any:
     """The JSON value of a request's body; an empty body is `{}`.
 
     Strict JSON in UTF-8: no NaN, no infinities, no lone surrogates, at most 32 levels deep. Raises
@@ -45,16 +45,16 @@ def read(body: bytes, content_type: str) -> Any:
     except orjson.JSONDecodeError as error:
         raise MalformedJSON(f"The body is not valid JSON: {error}.") from error
     # Counting is quick, and settles it for all but the strangest bodies.
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(value):
-        raise MalformedJSON(f"The body is nested more than {DEEPEST} levels deep.")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(value):
+        raise MalformedJSON(f"The body is nested more than {MAX_DEPTH} levels deep.")
     return value
 
 
 def has_many_values(body: bytes) -> bool:
     """Whether a body has more commas and brackets than any call that is read on the event loop needs."""
-    if len(body) <= MOST_SEPARATORS:
+    if len(body) <= MAX_SEPARATORS:
         return False
-    return sum(map(body.count, (b",", b"{", b"["))) > MOST_SEPARATORS
+    return sum(map(body.count, (b",", b"{", b"["))) > MAX_SEPARATORS
 
 
 def _require_json(content_type: str) -> None:
@@ -83,10 +83,10 @@ def dump(data: Any) -> bytes:
     return memoryview(orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)).tobytes()
 
 
-def _is_deep(value: Any) -> bool:
+def _is_too_deep(value: Any) -> bool:
     """Whether containers are nested deeper than is allowed; looked at level by level."""
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         level = [part for whole in level for part in _parts(whole) if isinstance(part, dict | list)]
         if not level:
             return False

@@ -1,9 +1,9 @@
 """Keyed calls at the edge: the `Idempotency-Key` header, calls in flight, and replays.
 
-A call in flight is claimed in this process and in Redis, under a lease. A duplicate, of the same account and
-key, that arrives meanwhile waits up to a second for the first's answer. Work that is decided in batches takes
-its claims by the batch, all other work takes one of its own. Without Redis the claim knows this process only,
-and the database's locks and unique constraint do the rest.
+A call in flight is claimed in this process and in Redis, under a lease. A duplicate request, of the same account
+and key, waits up to a second for the answer of the first. Work that is decided in batches takes its claims by the
+batch, all other work takes one of its own. Without Redis the claim is known to this process only, and the
+database's locks and unique constraint do the rest.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from shop.concurrency import event_loop
-from shop.concurrency.event_loop import Signal, decided, in_thread
+from shop.concurrency.event_loop import Signal, run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.errors import Invalid, Overloaded
@@ -26,35 +26,37 @@ from shop.http.responses import JSON, PROBLEM
 from shop.http.views import Request, Response
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.claims import Claim, InFlight
-from shop.idempotency.recorded_answers import Answer, Keyed, Replay
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 
-LONGEST_KEY = 255
-PATIENCE_SECONDS = 1.0
+MAX_KEY_LENGTH = 255
+DUPLICATE_WAIT_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.2
 
 _mutex = threading.Lock()
 # One account may send a crowd of duplicates: a look-up for each would take more threads than it may hold.
-_finder: Batcher[Keyed, Replay | None] = Batcher(recorded_answers.find_all, run=transactions.read)
+_replay_lookups: Batcher[KeyedCall, Replay | None] = Batcher(recorded_answers.find_all, run=transactions.read)
 # The calls that run in this process, with the duplicates of each that wait for it here.
 _running: dict[tuple[int, str], set[Signal]] = {}
 
 
-def keyed(request: Request, answer: Callable[[Any], Answer | None]) -> Keyed:
+def read_keyed_call(request: Request, answer: Callable[[Any], Answer | None]) -> KeyedCall:
     """The call's key and fingerprint. Raises `Invalid` when the header is missing or not valid."""
-    key_hash = recorded_answers.key_hash(_key(request.header("Idempotency-Key")))
-    meaning = orjson.dumps(_by_value(request.data), option=orjson.OPT_SORT_KEYS)
-    fingerprint = hashlib.sha256(b"%s %s\n%s" % (_text(request.method), _text(request.path), meaning))
+    key_hash = recorded_answers.key_hash(_parse_key(request.header("Idempotency-Key")))
+    meaning = orjson.dumps(_normalize_json(request.data), option=orjson.OPT_SORT_KEYS)
+    fingerprint = hashlib.sha256(
+        b"%s %s\n%s" % (_encode_text(request.method), _encode_text(request.path), meaning)
+    )
     account = account_id(request)
-    return Keyed(
+    return KeyedCall(
         account_id=account,
         key_hash=key_hash,
         fingerprint=fingerprint.hexdigest(),
         answer=answer,
-        claim=claims.of(account, key_hash),
+        claim=claims.new_claim(account, key_hash),
     )
 
 
-def perform(call: Keyed, work: Callable[[], Any]) -> Any:
+def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
     """The outcome of `work`, or the `Replay` of a duplicate that was first; it blocks, for plain views.
 
     Raises what `work` raises, `KeyReused`, and 409 `idempotency_key_in_flight` when the duplicate takes
@@ -63,37 +65,37 @@ def perform(call: Keyed, work: Callable[[], Any]) -> Any:
     return event_loop.run(perform_in_thread(call, work))
 
 
-async def perform_in_thread(call: Keyed, work: Callable[[], Any]) -> Any:
+async def perform_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:
     """The same for views that are coroutines, with the work in a thread of the pool."""
-    claim = _claim(call)
+    claim = _claim_for(call)
 
     def claimed() -> Any:
-        claims.require(claim)
+        claims.acquire_or_raise(claim)
         return work()
 
-    return await _performed(call, claim, lambda: in_thread(claimed, owner=call.account_id))
+    return await _perform_or_replay(call, claim, lambda: run_in_thread(claimed, owner=call.account_id))
 
 
-async def perform_together(call: Keyed, work: Callable[[], Awaitable[Any]]) -> Any:
+async def perform_in_batch(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
     """The same for work that is a coroutine and takes the call's claim itself, with those of its batch.
 
     The work raises `InFlight` where the claim is another's: then it waits here, as duplicates do.
     """
-    return await _performed(call, _claim(call), work)
+    return await _perform_or_replay(call, _claim_for(call), work)
 
 
-def _claim(call: Keyed) -> Claim:
-    return call.claim or claims.of(call.account_id, call.key_hash)
+def _claim_for(call: KeyedCall) -> Claim:
+    return call.claim or claims.new_claim(call.account_id, call.key_hash)
 
 
-async def _performed(call: Keyed, claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
-    deadline, pause = time.monotonic() + PATIENCE_SECONDS, SHORTEST_PAUSE_SECONDS
+async def _perform_or_replay(call: KeyedCall, claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
+    deadline, pause = time.monotonic() + DUPLICATE_WAIT_SECONDS, SHORTEST_PAUSE_SECONDS
     while True:
-        if _begin(call.name):
+        if _register_running(call.name):
             with suppress(InFlight):
-                return await _first(call.name, claim, work)
+                return await _run_first_call(call.name, claim, work)
         await _wait_for_duplicate(call.name, seconds=pause)
-        known = await find(call)
+        known = await find_replay(call)
         if known:
             return known
         if time.monotonic() > deadline:
@@ -101,12 +103,12 @@ async def _performed(call: Keyed, claim: Claim, work: Callable[[], Awaitable[Any
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-async def find(call: Keyed) -> Replay | None:
+async def find_replay(call: KeyedCall) -> Replay | None:
     """What is recorded for the call; calls that ask together are read together.
 
     Raises `KeyReused`, and what `Batcher.submit` raises.
     """
-    return await decided(_finder, call)
+    return await submit_to_batcher(_replay_lookups, call)
 
 
 def respond(answer: Answer, *, is_replay: bool) -> Response:
@@ -117,10 +119,10 @@ def respond(answer: Answer, *, is_replay: bool) -> Response:
     if is_replay:
         headers["Idempotency-Replayed"] = "true"
     content_type = PROBLEM if answer.status >= 400 else JSON
-    return Response.of_bytes(answer.body, answer.status, content_type, headers)
+    return Response.from_json(answer.body, answer.status, content_type, headers)
 
 
-def respond_recorded(call: Keyed, outcome: Any) -> Response:
+def respond_recorded(call: KeyedCall, outcome: Any) -> Response:
     """The response of a call that is recorded at once: its own answer, or the replayed one."""
     if isinstance(outcome, Replay):
         assert outcome.answer is not None
@@ -130,7 +132,7 @@ def respond_recorded(call: Keyed, outcome: Any) -> Response:
     return respond(answer, is_replay=False)
 
 
-def _begin(name: tuple[int, str]) -> bool:
+def _register_running(name: tuple[int, str]) -> bool:
     """Whether this call is the one with the key that runs in this process; False while a duplicate does."""
     with _mutex:
         if name in _running:
@@ -139,7 +141,7 @@ def _begin(name: tuple[int, str]) -> bool:
         return True
 
 
-async def _first(name: tuple[int, str], claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
+async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
     """Do the work, and let its claim go.
 
     What was done is recorded, and duplicates find it: so its claim goes with the next call of Redis, and in a
@@ -157,16 +159,16 @@ async def _first(name: tuple[int, str], claim: Claim, work: Callable[[], Awaitab
         raise
     finally:
         if is_had:
-            claims.let_go_later(claim)
-        is_last = _end(name)
+            claims.release_later(claim)
+        is_last = _unregister_running(name)
         if not is_done:
             with suppress(Overloaded):
-                await in_thread(claims.let_go)
+                await run_in_thread(claims.release_ended)
         elif is_last:
-            event_loop.soon(claims.let_go)
+            event_loop.run_in_background(claims.release_ended)
 
 
-def _end(name: tuple[int, str]) -> bool:
+def _unregister_running(name: tuple[int, str]) -> bool:
     """Wake the duplicates that wait here. Whether no keyed call runs here any more."""
     with _mutex:
         duplicates = _running.pop(name)
@@ -189,34 +191,34 @@ async def _wait_for_duplicate(name: tuple[int, str], *, seconds: float) -> None:
             waiting.discard(signal)
 
 
-def _key(header: str | None) -> str:
+def _parse_key(header: str | None) -> str:
     if header is None:
         raise Invalid("This call needs the header Idempotency-Key.", code="idempotency_key_missing")
-    key = _unquoted(header)
-    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+    key = _unquote(header)
+    if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Invalid(
             "The Idempotency-Key must be 1 to 255 printable ASCII characters.", code="idempotency_key_invalid"
         )
     return key
 
 
-def _unquoted(header: str) -> str:
+def _unquote(header: str) -> str:
     """The key itself: the IETF draft's form is quoted, with a backslash before quotes and backslashes."""
     if len(header) < 2 or not (header[0] == header[-1] == '"'):
         return header
     return re.sub(r'\\(["\\])', r"\1", header[1:-1])
 
 
-def _by_value(body: Any) -> Any:
+def _normalize_json(body: Any) -> Any:
     """The same JSON value, written the same way: 1.0 as 1, and members that are null left out."""
     if isinstance(body, dict):
-        return {name: _by_value(value) for name, value in body.items() if value is not None}
+        return {name: _normalize_json(value) for name, value in body.items() if value is not None}
     if isinstance(body, list):
-        return [_by_value(value) for value in body]
+        return [_normalize_json(value) for value in body]
     if isinstance(body, float) and body.is_integer() and -(2**63) <= body < 2**64:
         return int(body)
     return body
 
 
-def _text(value: str | None) -> bytes:
+def _encode_text(value: str | None) -> bytes:
     return (value or "").encode()

@@ -7,16 +7,16 @@ from django.http import HttpRequest, HttpResponse
 
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 from shop.http import json_format, problems
-from shop.http.uploads import UPLOAD, Upload
+from shop.http.uploads import UPLOAD_KEY, Upload
 from shop.observability import logs
 
 Handler = Callable[[HttpRequest], HttpResponse]
 # Pages for people; everything else is for programs.
-PAGES = ("/admin", "/api/docs", "/static")
-UPLOADS_HELD = 2
-uploads_held = threading.BoundedSemaphore(UPLOADS_HELD)
+PAGE_PATHS = ("/admin", "/api/docs", "/static")
+MAX_CONCURRENT_UPLOADS = 2
+upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
 """Places for uploads in this process's memory: from before a body is read until its answer is there."""
 
 
@@ -24,8 +24,8 @@ def request_id(handler: Handler) -> Handler:
     """Name each request, by the caller's `X-Request-ID` where it is sane, in logs and in the answer."""
 
     def named(request: HttpRequest) -> HttpResponse:
-        name = logs.name_of_request(request.META.get("HTTP_X_REQUEST_ID"))
-        with logs.naming(name), journal.acting(Who(request_id=name)):
+        name = logs.choose_request_id(request.META.get("HTTP_X_REQUEST_ID"))
+        with logs.bound_request_id(name), journal.acting(ActorContext(request_id=name)):
             response = handler(request)
         response["X-Request-ID"] = name
         return response
@@ -33,13 +33,13 @@ def request_id(handler: Handler) -> Handler:
     return named
 
 
-def problems_everywhere(handler: Handler) -> Handler:
+def convert_html_errors(handler: Handler) -> Handler:
     """Turn the HTML errors of Django's own layers (unknown host, unknown path) into problems."""
 
     def answered(request: HttpRequest) -> HttpResponse:
         response = handler(request)
         is_html = response.get("Content-Type", "").startswith("text/html")
-        if response.status_code < 400 or not is_html or request.path.startswith(PAGES):
+        if response.status_code < 400 or not is_html or request.path.startswith(PAGE_PATHS):
             return response
         allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
         code = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
@@ -48,45 +48,47 @@ def problems_everywhere(handler: Handler) -> Handler:
             code.get(response.status_code, "internal_error"),
             response.reason_phrase + ".",
             headers=allowed,
-        ).for_django()
+        ).to_django()
 
     return answered
 
 
-def operators(handler: Handler) -> Handler:
+def identify_operator(handler: Handler) -> Handler:
     """What is done on the operators' pages is at the hands of whoever is signed in there."""
 
     def identified(request: HttpRequest) -> HttpResponse:
         if request.path.startswith("/admin") and request.user.is_authenticated:
-            journal.identify(account_id=request.user.pk, is_staff=True, name=request.user.get_username())
+            journal.identify_actor(
+                account_id=request.user.pk, is_staff=True, name=request.user.get_username()
+            )
         return handler(request)
 
     return identified
 
 
-def uploads_of_staff(handler: Handler) -> Handler:
+def receive_staff_uploads(handler: Handler) -> Handler:
     """Take an upload from staff who may send it there, and a few at a time; any other is not read.
 
     From who isn't staff it is too large, as it is on any other page.
     """
 
     def checked(request: HttpRequest) -> HttpResponse:
-        upload: Upload | None = request.META.get(UPLOAD)
+        upload: Upload | None = request.META.get(UPLOAD_KEY)
         if upload is None:
             return handler(request)
         if not (request.user.is_active and request.user.is_staff):
-            return problems.of(json_format.TooLarge()).for_django()
+            return problems.from_error(json_format.TooLarge()).to_django()
         if not request.user.has_perms(upload.page.permissions):
-            return problems.of(NotAllowed("This account may not do that.")).for_django()
-        if not uploads_held.acquire(blocking=False):
+            return problems.from_error(NotAllowed("This account may not do that.")).to_django()
+        if not upload_slots.acquire(blocking=False):
             busy = Overloaded("Other uploads are being worked on; nothing was done. Try again.")
-            return problems.of(busy).for_django()
+            return problems.from_error(busy).to_django()
         try:
             upload.fetch()
             return handler(request)
         except FirstcomeError as error:
-            return problems.of(error).for_django()
+            return problems.from_error(error).to_django()
         finally:
-            uploads_held.release()
+            upload_slots.release()
 
     return checked

@@ -86,7 +86,7 @@ INTEGER = {"type": "integer"}
 _members: dict[str, Mapping[str, dict[str, Any]]] = {}
 
 
-def rows(**columns: dict[str, Any]) -> dict[str, Any]:
+def array_of_objects(**columns: dict[str, Any]) -> dict[str, Any]:
     """The schema of a list of objects that have just these members."""
     return {
         "type": "array",
@@ -102,12 +102,14 @@ def declare_members(code: str, **members: dict[str, Any]) -> None:
 def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
     """The problems that a view refuses with, by status, for `extend_schema(responses=...)`."""
     return {
-        (status, PROBLEM_TYPE): OpenApiResponse(response=problem_with(named), description=told(named))
+        (status, PROBLEM_TYPE): OpenApiResponse(
+            response=problem_schema(named), description=describe_codes(named)
+        )
         for status, named in codes.items()
     }
 
 
-def problem_with(codes: Sequence[str]) -> dict[str, Any]:
+def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
     """The schema of a problem that has one of these codes, with the further members of each."""
     members: dict[str, list[dict[str, Any]]] = {}
     for code in sorted(codes):
@@ -124,9 +126,9 @@ def problem_with(codes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def refused(name: str, error: FirstcomeError) -> OpenApiExample:
+def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
     """An example of a refusal, as `shop.http.problems` answers with it."""
-    response = problems.of(error)
+    response = problems.from_error(error)
     return OpenApiExample(
         name,
         value=orjson.loads(response.body),
@@ -136,7 +138,7 @@ def refused(name: str, error: FirstcomeError) -> OpenApiExample:
     )
 
 
-def answered(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
+def response_example(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
     """An example of an answer with this body."""
     return OpenApiExample(
         name,
@@ -147,6 +149,6 @@ def answered(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
     )
 
 
-def told(codes: Sequence[str]) -> str:
+def describe_codes(codes: Sequence[str]) -> str:
     """The codes as a response's description."""
     return " · ".join(f"`{code}`" for code in sorted(codes))

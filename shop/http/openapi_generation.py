@@ -44,7 +44,7 @@ class Bearer(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
-def add_what_every_call_may_meet(result: Any, generator: Any, request: Any, public: bool) -> Any:
+def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool) -> Any:
     """A hook of drf-spectacular's: the generic refusals of the contract, and their headers."""
     schemas = result["components"].setdefault("schemas", {})
     schemas["FieldError"] = openapi.FieldError.model_json_schema()
@@ -52,13 +52,13 @@ def add_what_every_call_may_meet(result: Any, generator: Any, request: Any, publ
     schemas["Problem"].pop("$defs", None)
     for path, item in result["paths"].items():
         for method in METHODS & item.keys():
-            for status, codes in _generic(path, item[method]).items():
-                _add(item[method]["responses"], status, codes)
+            for status, codes in _generic_refusals(path, item[method]).items():
+                _add_refusals(item[method]["responses"], status, codes)
             _add_headers(item[method])
     return result
 
 
-def _generic(path: str, operation: Any) -> dict[int, list[str]]:
+def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
     """The refusals that follow from what the operation takes."""
     codes: dict[int, list[str]] = {503: ["unavailable"]}
     security = operation.get("security", [])
@@ -80,14 +80,14 @@ def _generic(path: str, operation: Any) -> dict[int, list[str]]:
     return codes
 
 
-def _add(responses: Any, status: int, codes: list[str]) -> None:
+def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
     """Add the codes to those that the view itself declares for the status."""
     response = responses.setdefault(str(status), {})
     content = response.setdefault("content", {})
     known = content.get(openapi.PROBLEM_TYPE, {}).get("schema", {}).get("properties", {}).get("code", {})
     together = sorted({*known.get("enum", []), *codes})
-    content.setdefault(openapi.PROBLEM_TYPE, {})["schema"] = openapi.problem_with(together)
-    response["description"] = openapi.told(together)
+    content.setdefault(openapi.PROBLEM_TYPE, {})["schema"] = openapi.problem_schema(together)
+    response["description"] = openapi.describe_codes(together)
 
 
 def _add_headers(operation: Any) -> None:

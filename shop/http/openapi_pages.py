@@ -13,7 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 # Swagger UI sets styles in its markup and draws its icons as data; scripts come from here alone.
-POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+)
 # Making it takes a second, and drf-spectacular fails where two threads make their first one at once.
 _mutex = threading.Lock()
 
@@ -22,7 +24,7 @@ _mutex = threading.Lock()
 def document(request: HttpRequest) -> HttpResponse:
     """The OpenAPI document as JSON."""
     with _mutex:
-        text = _document()
+        text = _generate_document()
     return HttpResponse(text, content_type="application/json; charset=utf-8")
 
 
@@ -32,11 +34,11 @@ class Pages(SpectacularSwaggerSplitView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         response: Response = super().get(request, *args, **kwargs)
-        response["Content-Security-Policy"] = POLICY
+        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
 
 
 @cache
-def _document() -> bytes:
+def _generate_document() -> bytes:
     """Made once in a process: it follows from the code alone."""
     return orjson.dumps(SchemaGenerator().get_schema(request=None, public=True))

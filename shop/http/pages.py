@@ -22,17 +22,17 @@ from shop.configuration import UploadPage
 from shop.http import request_body
 from shop.http.json_format import TooLarge
 from shop.http.request_body import Receive
-from shop.http.uploads import UPLOAD, Upload
+from shop.http.uploads import UPLOAD_KEY, Upload
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-IN_MEMORY_BYTES = 2**20
+MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
 
 _handler = WSGIHandler()
 
 
-class _Page(NamedTuple):
+class _PageResponse(NamedTuple):
     """What a page answers: its body as bytes, or as a file where it was streamed."""
 
     status: int
@@ -40,26 +40,28 @@ class _Page(NamedTuple):
     body: bytes | IO[bytes]
 
 
-async def answer(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Answer a request by Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
 
     Pages for one address, which is the proxy's where there is one, hold half of the pool's threads at most.
     """
-    upload = await _upload(scope, fields, receive)
+    upload = await _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
     peer = scope["client"][0] if scope.get("client") else ""
-    page = await event_loop.in_thread(_made, _environment(scope, fields, body), group=("page", peer))
+    page = await event_loop.run_in_thread(
+        _render_page, _wsgi_environment(scope, fields, body), group=("page", peer)
+    )
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
         return
     with page.body as file:
-        while chunk := await event_loop.in_thread(file.read, CHUNK_BYTES):
+        while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
+async def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
     """The body, unread, where the page takes more than others do. Raises `TooLarge`."""
     page: UploadPage | None = settings.UPLOADS.get(scope["path"])
     length = request_body.declared_length(fields)
@@ -67,14 +69,14 @@ async def _upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive)
         return None
     if length > page.most_bytes:
         raise TooLarge(f"The upload is larger than {page.most_bytes // 2**20} MiB.")
-    return Upload(page, partial(_fetched, asyncio.get_running_loop(), length, receive))
+    return Upload(page, partial(_fetch_upload, asyncio.get_running_loop(), length, receive))
 
 
-def _fetched(loop: asyncio.AbstractEventLoop, length: int, receive: Receive) -> bytes:
+def _fetch_upload(loop: asyncio.AbstractEventLoop, length: int, receive: Receive) -> bytes:
     return asyncio.run_coroutine_threadsafe(request_body.read_upload(length, receive), loop).result()
 
 
-def _made(environment: dict[str, Any]) -> _Page:
+def _render_page(environment: dict[str, Any]) -> _PageResponse:
     """The page, in a thread of the pool."""
     started: list[Any] = []
 
@@ -83,17 +85,17 @@ def _made(environment: dict[str, Any]) -> _Page:
 
     response = _handler(environment, start)
     try:
-        body = _body(response)
+        body = _response_body(response)
     finally:
         response.close()
     status, headers = started
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     if response.status_code not in (204, 304) and not response.has_header("Content-Length"):
-        encoded.append((b"content-length", str(_size(body)).encode()))
-    return _Page(int(status[:3]), encoded, body)
+        encoded.append((b"content-length", str(_body_size(body)).encode()))
+    return _PageResponse(int(status[:3]), encoded, body)
 
 
-def _body(response: Any) -> bytes | IO[bytes]:
+def _response_body(response: Any) -> bytes | IO[bytes]:
     """What the page says; a large static file as it lies on disk, or slow readers would have a copy each."""
     if not response.streaming:
         return b"".join(response)
@@ -101,12 +103,12 @@ def _body(response: Any) -> bytes | IO[bytes]:
     if 0 <= length <= CHUNK_BYTES:
         return b"".join(response)
     if length < 0 or file is None:
-        return _spooled(response)
+        return _spool_body(response)
     response._resource_closers.remove(file.close)  # it is closed once it is sent
     return file
 
 
-def _size(body: bytes | IO[bytes]) -> int:
+def _body_size(body: bytes | IO[bytes]) -> int:
     """Its length, which clients of HTTP/1.0 need: they know no chunks."""
     if isinstance(body, bytes):
         return len(body)
@@ -115,15 +117,15 @@ def _size(body: bytes | IO[bytes]) -> int:
     return size
 
 
-def _spooled(parts: Iterable[bytes]) -> IO[bytes]:
-    file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
+def _spool_body(parts: Iterable[bytes]) -> IO[bytes]:
+    file = SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
     for part in parts:
         file.write(part)
     file.seek(0)
     return file
 
 
-def _environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO) -> dict[str, Any]:
+def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO) -> dict[str, Any]:
     """The request as WSGI has it (PEP 3333).
 
     A header with an underscore in its name could pass for another: it is left out.
@@ -141,8 +143,8 @@ def _environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO) -> 
         environment
         | {
             "REQUEST_METHOD": scope["method"],
-            "SCRIPT_NAME": _as_latin(mount),
-            "PATH_INFO": _as_latin(scope["path"].removeprefix(mount)),
+            "SCRIPT_NAME": _as_wsgi_text(mount),
+            "PATH_INFO": _as_wsgi_text(scope["path"].removeprefix(mount)),
             "QUERY_STRING": scope["query_string"].decode("latin-1"),
             "CONTENT_TYPE": environment.pop("HTTP_CONTENT_TYPE", ""),
             "CONTENT_LENGTH": length or str(len(body.getbuffer())),
@@ -159,10 +161,10 @@ def _environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO) -> 
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
         }
-        | ({UPLOAD: body} if isinstance(body, Upload) else {})
+        | ({UPLOAD_KEY: body} if isinstance(body, Upload) else {})
     )
 
 
-def _as_latin(text: str) -> str:
+def _as_wsgi_text(text: str) -> str:
     """Text as WSGI has it: its bytes, each as a character."""
     return text.encode().decode("latin-1")

@@ -13,7 +13,7 @@ from shop.errors import invalid_field
 from shop.http.views import Request, Response
 
 
-class Pages(CursorPagination):
+class ListPagination(CursorPagination):
     """Pages that stay right while rows are added: the cursor is a position, not a count."""
 
     page_size = 50
@@ -47,7 +47,7 @@ class Pages(CursorPagination):
         return cursor
 
 
-def page(
+def paginate(
     request: Request,
     rows: "QuerySet[Any]",
     body: Callable[[Any], dict[str, Any]],
@@ -55,7 +55,7 @@ def page(
     ordering: str | tuple[str, ...] = "-id",
 ) -> Response:
     """One page of `rows` as the contract's list; `ordering` must be unique and unchanging."""
-    pages = Pages()
+    pages = ListPagination()
     pages.ordering = (ordering,) if isinstance(ordering, str) else ordering
     pages.position_field = rows.model._meta.get_field(pages.ordering[0].lstrip("-"))
     try:

@@ -13,25 +13,25 @@ def account_id(request: Request) -> int:
     return request.user.pk
 
 
-def staff_may(request: Request, permission: str) -> None:
+def require_staff_permission(request: Request, permission: str) -> None:
     """Let through only staff who hold `permission`, such as "coupons.change_campaign".
 
     Call it first in a staff-only view, so that everyone else gets 403 whatever the object. Raises
     `NotAuthenticated` and `NotAllowed`.
     """
-    if not _holds(account_id(request), permission):
+    if not _has_permission(account_id(request), permission):
         raise NotAllowed("This account may not do that.")
 
 
-def is_staff_with(request: Request, permission: str) -> bool:
+def has_staff_permission(request: Request, permission: str) -> bool:
     """Whether the caller is staff who hold `permission`, for calls that are open to others too.
 
     Costs no query when the token doesn't even claim staff; who became staff meanwhile needs a new token.
     """
     claims_staff = request.user.is_authenticated and request.user.is_staff
-    return claims_staff and _holds(account_id(request), permission)
+    return claims_staff and _has_permission(account_id(request), permission)
 
 
-def _holds(account_id: int, permission: str) -> bool:
+def _has_permission(account_id: int, permission: str) -> bool:
     user = User.objects.filter(pk=account_id, is_active=True, is_staff=True).first()
     return user is not None and user.has_perm(permission)

@@ -2,7 +2,7 @@
 
 import re
 
-LONGEST_WAIT_SECONDS = 30
+MAX_WAIT_SECONDS = 30
 # Commas part the preferences, except inside a quoted string; semicolons part one from its parameters.
 PREFERENCE = r'(?:[^,"]|"(?:[^"\\]|\\.)*+")*+'
 PREFERENCES = re.compile(rf"{PREFERENCE}(?:,{PREFERENCE})*+")
@@ -19,5 +19,5 @@ def wait_seconds(prefer: str | None) -> int | None:
     for found in map(WAIT.fullmatch, re.findall(PREFERENCE, prefer)):
         if found:
             digits = found[1] or found[2]
-            return min(int(digits), LONGEST_WAIT_SECONDS) if len(digits) < 3 else LONGEST_WAIT_SECONDS
+            return min(int(digits), MAX_WAIT_SECONDS) if len(digits) < 3 else MAX_WAIT_SECONDS
     return None

@@ -17,7 +17,7 @@ from shop.http.responses import PROBLEM, Response
 
 log = get_logger(__name__)
 
-STATUS: dict[type[errors.FirstcomeError], int] = {
+STATUS_BY_ERROR: dict[type[errors.FirstcomeError], int] = {
     errors.NotFound: 404,
     errors.Invalid: 400,
     errors.Rejected: 409,
@@ -64,67 +64,67 @@ def problem(
         "code": code,
         **extra,
     }
-    return Response.of_bytes(json_format.dump(body), status, PROBLEM, headers)
+    return Response.from_json(json_format.dump(body), status, PROBLEM, headers)
 
 
-def of(error: Exception) -> Response:
+def from_error(error: Exception) -> Response:
     """The problem that an error is; an error that nobody foresaw is logged and told as 500."""
     match error:
         case errors.FirstcomeError():
-            return _ours(error)
+            return _from_own_error(error)
         case exceptions.APIException():
-            return _of_rest_framework(error)
+            return _from_rest_framework_error(error)
         case Http404():
             return problem(404, "not_found", "There is nothing at this address.")
         case PermissionDenied():
             return problem(403, "permission_denied", "This account may not do that.")
         case RequestDataTooBig():
-            return _of_rest_framework(json_format.TooLarge())
+            return _from_rest_framework_error(json_format.TooLarge())
         case SuspiciousOperation():
             return problem(400, "invalid", "The request can't be understood.")
         case DatabaseFailure() if transactions.is_lost(error) or transactions.is_conflict(error):
-            return _ours(errors.Unavailable("The database can't be reached; ask again."))
+            return _from_own_error(errors.Unavailable("The database can't be reached; ask again."))
     log.error("unforeseen error", exc_info=error)
     return problem(500, "internal_error", "Something went wrong here. It has been logged.")
 
 
-def handle(error: Exception, method: str, allowed: Sequence[str]) -> Response:
+def from_call_error(error: Exception, method: str, allowed: Sequence[str]) -> Response:
     """The problem of a call. A method that isn't there is 405 even to who isn't signed in."""
     if isinstance(error, exceptions.NotAuthenticated) and method not in allowed:
         error = exceptions.MethodNotAllowed(method)
-    response = of(error)
+    response = from_error(error)
     if response.status_code == 405:
         response.headers["Allow"] = ", ".join(allowed)
     return response
 
 
-def handle_in_rest_framework(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+def rest_framework_exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """REST framework's exception handler, for its own pages."""
-    return handle(error, context["request"].method, context["view"].allowed_methods).for_django()
+    return from_call_error(error, context["request"].method, context["view"].allowed_methods).to_django()
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(404, "not_found", "There is nothing at this address.").for_django()
+    return problem(404, "not_found", "There is nothing at this address.").to_django()
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Outside REST framework; Django is still handling the error, and has logged it."""
     error = sys.exception()
     if isinstance(error, DatabaseFailure) and transactions.is_lost(error):
-        return of(error).for_django()
-    return problem(500, "internal_error", "Something went wrong here. It has been logged.").for_django()
+        return from_error(error).to_django()
+    return problem(500, "internal_error", "Something went wrong here. It has been logged.").to_django()
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(400, "invalid", "The request can't be understood.").for_django()
+    return problem(400, "invalid", "The request can't be understood.").to_django()
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(403, "permission_denied", "This account may not do that.").for_django()
+    return problem(403, "permission_denied", "This account may not do that.").to_django()
 
 
-def _ours(error: errors.FirstcomeError) -> Response:
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+def _from_own_error(error: errors.FirstcomeError) -> Response:
+    status = next(status for kind, status in STATUS_BY_ERROR.items() if isinstance(error, kind))
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -138,7 +138,7 @@ def _ours(error: errors.FirstcomeError) -> Response:
     )
 
 
-def _of_rest_framework(error: exceptions.APIException) -> Response:
+def _from_rest_framework_error(error: exceptions.APIException) -> Response:
     code = {
         "authentication_failed": "token_invalid",
         "parse_error": "malformed_json",

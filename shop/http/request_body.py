@@ -14,7 +14,7 @@ from shop.errors import BodyIncomplete, Overloaded
 from shop.http.json_format import TooLarge
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-MOST_UNFINISHED_BYTES = 32 * 2**20
+MAX_UNFINISHED_BYTES = 32 * 2**20
 """Of bodies that are on their way to this process."""
 
 _unfinished_bytes = 0
@@ -39,15 +39,15 @@ async def read(fields: Mapping[bytes, bytes], receive: Receive) -> bytes:
         return b""
     if length is not None and length > settings.MAX_BODY_BYTES:
         raise TooLarge
-    return await _received(receive, settings.MAX_BODY_BYTES)
+    return await _receive_all(receive, settings.MAX_BODY_BYTES)
 
 
 async def read_upload(length: int, receive: Receive) -> bytes:
     """A file of `length` bytes, from staff who may send it. Raises `Overloaded`, `BodyIncomplete`."""
-    return await _received(receive, length)
+    return await _receive_all(receive, length)
 
 
-async def _received(receive: Receive, most: int) -> bytes:
+async def _receive_all(receive: Receive, most: int) -> bytes:
     global _unfinished_bytes
     parts: list[bytes] = []
     size = 0
@@ -55,7 +55,7 @@ async def _received(receive: Receive, most: int) -> bytes:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _incomplete()
+                raise _incomplete_error()
             part = message.get("body", b"")
             if size + len(part) > most:
                 raise TooLarge
@@ -64,11 +64,11 @@ async def _received(receive: Receive, most: int) -> bytes:
             parts.append(part)
             size += len(part)
             _unfinished_bytes += len(part)
-            if _unfinished_bytes > MOST_UNFINISHED_BYTES:
+            if _unfinished_bytes > MAX_UNFINISHED_BYTES:
                 raise Overloaded("Too many bodies are on their way here; nothing was done.")
     finally:
         _unfinished_bytes -= size
 
 
-def _incomplete() -> BodyIncomplete:
+def _incomplete_error() -> BodyIncomplete:
     return BodyIncomplete("The request's body did not arrive in time, or not whole; nothing was done.")

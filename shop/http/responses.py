@@ -12,7 +12,7 @@ PROBLEM = "application/problem+json"
 
 
 class Response:
-    """A JSON value as a response; None has no body. `of_bytes` takes a body that is written already."""
+    """A JSON value as a response; None has no body. `from_json` takes a body that is written already."""
 
     __slots__ = ("body", "headers", "status_code")
 
@@ -26,7 +26,7 @@ class Response:
             self.headers["Content-Type"] = JSON
 
     @classmethod
-    def of_bytes(
+    def from_json(
         cls, body: bytes, status: int, content_type: str, headers: Mapping[str, str] | None = None
     ) -> "Response":
         """A response whose body is JSON text already."""
@@ -35,7 +35,7 @@ class Response:
         response.headers["Content-Type"] = content_type
         return response
 
-    def for_django(self) -> HttpResponse:
+    def to_django(self) -> HttpResponse:
         """The same as Django's middlewares and its test client know it."""
         headers = dict(self.headers)
         content_type = headers.pop("Content-Type", None)

@@ -5,7 +5,7 @@ from io import BytesIO
 
 from shop.configuration import UploadPage
 
-UPLOAD = "firstcome.upload"
+UPLOAD_KEY = "firstcome.upload"
 """The key in the WSGI environment, which is `request.META`, of a body that is an `Upload`."""
 
 

@@ -18,10 +18,10 @@ LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
 LARGEST_AMOUNT = 10**12
 # All but tabs and line breaks: nobody can read them, and files, logs and terminals are cut or bent by them.
-CONTROLS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
+CONTROL_CHARACTERS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
 
 
-def _tell_that_null_is_absent(schema: dict[str, Any]) -> None:
+def _allow_null_in_schema(schema: dict[str, Any]) -> None:
     """In the OpenAPI document, what may be left out may be null as well."""
     for name, field in schema["properties"].items():
         if name in schema.get("required", []) or {"type": "null"} in field.get("anyOf", []):
@@ -36,7 +36,7 @@ class Input(BaseModel):
     """A body as the contract wants it."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, json_schema_extra=_tell_that_null_is_absent
+        strict=True, extra="forbid", frozen=True, json_schema_extra=_allow_null_in_schema
     )
 
 
@@ -50,20 +50,20 @@ class Query(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def _only_text(value: object) -> object:
+def _require_text(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("must be a string")
     return value
 
 
-def _without_controls(text: str) -> str:
-    if re.search(CONTROLS, text):
+def _refuse_control_characters(text: str) -> str:
+    if re.search(CONTROL_CHARACTERS, text):
         told = "must not contain control characters other than tabs and line breaks"
         raise PydanticCustomError("control_character", told)
     return text
 
 
-def _in_utc(value: datetime) -> datetime:
+def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("needs a time zone")
     try:
@@ -76,13 +76,13 @@ Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
 # Something to read, not blanks only.
-Words = Annotated[
+NonBlankText = Annotated[
     str,
-    Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROLS}}),
-    AfterValidator(_without_controls),
+    Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}),
+    AfterValidator(_refuse_control_characters),
 ]
-Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_only_text), AfterValidator(_in_utc)]
-Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_only_text)]
+Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_require_text), AfterValidator(_to_utc)]
+Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_text)]
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -95,12 +95,12 @@ def read(shape: type[Shape], request: Request) -> Shape:
             "The body must be a JSON object.",
             errors=[{"field": "", "code": "not_an_object", "detail": "The body must be a JSON object."}],
         )
-    return _validated(shape, without_nulls(body))
+    return _validate(shape, without_nulls(body))
 
 
 def read_query(shape: type[Shape], request: Request) -> Shape:
     """The request's query parameters as `shape`; an empty one counts as absent."""
-    return _validated(shape, {name: value for name, value in request.query_params.items() if value})
+    return _validate(shape, {name: value for name, value in request.query_params.items() if value})
 
 
 def without_nulls(value: Any) -> Any:
@@ -112,13 +112,15 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def _validated(shape: type[Shape], data: dict[str, Any]) -> Shape:
+def _validate(shape: type[Shape], data: dict[str, Any]) -> Shape:
     try:
         return shape.model_validate(data)
     except ValidationError as error:
-        raise Invalid("The request is not valid.", errors=[_told(one) for one in error.errors()]) from None
+        raise Invalid(
+            "The request is not valid.", errors=[_field_error(one) for one in error.errors()]
+        ) from None
 
 
-def _told(error: Any) -> dict[str, str]:
+def _field_error(error: Any) -> dict[str, str]:
     kind = {"missing": "required", "extra_forbidden": "unknown_field"}.get(error["type"], error["type"])
     return {"field": ".".join(map(str, error["loc"])), "code": kind, "detail": error["msg"]}

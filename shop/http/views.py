@@ -33,87 +33,89 @@ from shop.accounts.tokens import Account
 from shop.concurrency import event_loop
 from shop.errors import Invalid, Unavailable
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 from shop.http import json_format, problems
 from shop.http.responses import Response
 from shop.observability import logs, request_metrics
 
 __all__ = ["Request", "Response", "View"]
 NOT_READ = object()
-ANYBODY = AnonymousUser()
-PATH = "/api/v1/"
+ANONYMOUS = AnonymousUser()
+API_PREFIX = "/api/v1/"
 # Of those that are remembered, for anybody may send long ones.
-LONGEST_HOST, LONGEST_PATH = 260, 200
+MAX_HOST_LENGTH, MAX_CACHED_PATH_LENGTH = 260, 200
 # What Django's `SecurityMiddleware` and `XFrameOptionsMiddleware` send with pages.
-HEADERS = [
+PUBLIC_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("X-Frame-Options", "DENY"),
 ]
 if settings.HTTPS:
-    HEADERS.append(("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"))
+    PUBLIC_HEADERS.append(("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"))
 # What is an account's own, its tokens among it, stays out of every cache: whatever is asked for with a token,
 # and whatever is not only read.
 PUBLIC_METHODS = {"GET", "HEAD"}
-HEADERS_OF_OWN = [*HEADERS, ("Cache-Control", "no-store")]
+PRIVATE_HEADERS = [*PUBLIC_HEADERS, ("Cache-Control", "no-store")]
 
 
-async def answer(request: "Request") -> Response:
+async def answer_call(request: "Request") -> Response:
     """The response of a call, which is named in logs and counted. Raises nothing."""
     began_at = time.perf_counter()
-    name = logs.name_of_request(request.header("X-Request-ID"))
-    with logs.naming(name), journal.acting(Who(request_id=name)):
-        response, match = await _dispatched(request)
+    name = logs.choose_request_id(request.header("X-Request-ID"))
+    with logs.bound_request_id(name), journal.acting(ActorContext(request_id=name)):
+        response, match = await _dispatch(request)
     response.headers["X-Request-ID"] = name
-    request_metrics.count(
+    request_metrics.count_request(
         match.view_name if match else "", request.method, response.status_code, time.perf_counter() - began_at
     )
     return response
 
 
-def protections(request: "Request") -> list[tuple[str, str]]:
+def security_headers(request: "Request") -> list[tuple[str, str]]:
     """The headers of the response to a request that browsers and caches must know."""
     is_public = request.method in PUBLIC_METHODS and b"authorization" not in request.fields
-    return HEADERS if is_public else HEADERS_OF_OWN
+    return PUBLIC_HEADERS if is_public else PRIVATE_HEADERS
 
 
-def straight(handler: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def dispatch_api_calls(
+    handler: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
     """A middleware that takes calls of the API straight to their view, and hands on what isn't one.
 
     For Django's test client and `runserver`: the web server's calls never come to Django's handler.
     """
 
     def answered(request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith(PATH):
+        if not request.path_info.startswith(API_PREFIX):
             return handler(request)
         try:
-            call = _from_django(request)
+            call = _request_from_django(request)
         except Exception as error:
-            return problems.of(error).for_django()
-        response, request.resolver_match = event_loop.run(_dispatched(call))
-        response.headers |= protections(call)
-        return response.for_django()
+            return problems.from_error(error).to_django()
+        response, request.resolver_match = event_loop.run(_dispatch(call))
+        response.headers |= security_headers(call)
+        return response.to_django()
 
     return answered
 
 
-async def _dispatched(request: "Request") -> tuple[Response, ResolverMatch | None]:
+async def _dispatch(request: "Request") -> tuple[Response, ResolverMatch | None]:
     """The response, and the view that gave it, if there is one at the path."""
     match = None
     try:
         host, path = request.header("Host") or "", request.path.removeprefix(request.mount)
-        if len(host) > LONGEST_HOST or not _is_ours(host, tuple(settings.ALLOWED_HOSTS)):
+        if len(host) > MAX_HOST_LENGTH or not _is_allowed_host(host, tuple(settings.ALLOWED_HOSTS)):
             raise DisallowedHost
-        find = _found if len(path) <= LONGEST_PATH else _found.__wrapped__
+        find = _resolve if len(path) <= MAX_CACHED_PATH_LENGTH else _resolve.__wrapped__
         match = find(settings.ROOT_URLCONF, path)
-        response = await _view(match).answer(request, match.kwargs)
+        response = await _create_view(match).answer(request, match.kwargs)
     except Exception as error:
-        response = problems.of(error)
+        response = problems.from_error(error)
     return response, match
 
 
-def _view(match: ResolverMatch) -> "View":
+def _create_view(match: ResolverMatch) -> "View":
     """A new view of the class at the address; `shop.checks` holds all of the API to be ours."""
     view: View = match.func.view_class()  # type: ignore[attr-defined]
     return view
@@ -125,19 +127,19 @@ def _is_coroutine(function: Callable[..., Any]) -> bool:
 
 
 @lru_cache(maxsize=1_024)
-def _is_ours(host: str, allowed: tuple[str, ...]) -> bool:
+def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
     """Whether `get_host` would let the host by: every call comes to one of the same few."""
     domain, _ = split_domain_port(host)
     return bool(domain) and validate_host(domain, allowed)
 
 
 @lru_cache(maxsize=1_024)
-def _found(urls: str, path: str) -> ResolverMatch:
+def _resolve(urls: str, path: str) -> ResolverMatch:
     """The view at a path: most calls go to the same few. Raises `Http404`."""
     return get_resolver(urls).resolve(path)
 
 
-def _from_django(request: HttpRequest) -> "Request":
+def _request_from_django(request: HttpRequest) -> "Request":
     fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
     fields.setdefault(b"host", request.get_host().encode())
     return Request(
@@ -193,7 +195,7 @@ class Request:
         self.peer = peer
         self.scheme = scheme
         self.mount = mount
-        self.user: Account | AnonymousUser = ANYBODY
+        self.user: Account | AnonymousUser = ANONYMOUS
         self._data: Any = NOT_READ
         self._query: QueryDict | None = None
 
@@ -201,7 +203,7 @@ class Request:
     def data(self) -> Any:
         """The JSON value of the body; an empty body is `{}`. Raises what can't be read."""
         if self._data is NOT_READ:
-            self._data = json_format.read(self.body, self.header("Content-Type") or "")
+            self._data = json_format.parse(self.body, self.header("Content-Type") or "")
         return self._data
 
     def require_few_values(self) -> None:
@@ -254,8 +256,8 @@ class View(APIView):
                 if disabled_accounts.is_refresh_due():
                     # Without it what is known is used while it is young enough.
                     with suppress(Unavailable):
-                        await event_loop.decided(disabled_accounts.REFRESHER, None)
-                request.user = authentication.account_of(authorization) or ANYBODY
+                        await event_loop.submit_to_batcher(disabled_accounts.REFRESHER, None)
+                request.user = authentication.account_from_header(authorization) or ANONYMOUS
             for permission in self.permission_classes:
                 if not permission().has_permission(request, self):  # type: ignore[arg-type]
                     raise exceptions.NotAuthenticated
@@ -267,10 +269,10 @@ class View(APIView):
             call = partial(method, request, **arguments)
             if request.user.is_staff:
                 # Programs of the shop's own make many calls at once: half of the threads, and a long queue.
-                return await event_loop.in_thread(call, group="staff")
-            return await event_loop.in_thread(call, group=type(self).__name__, owner=request.user.pk)
+                return await event_loop.run_in_thread(call, group="staff")
+            return await event_loop.run_in_thread(call, group=type(self).__name__, owner=request.user.pk)
         except Exception as error:
-            return problems.handle(error, request.method, self.allowed_methods)
+            return problems.from_call_error(error, request.method, self.allowed_methods)
 
     def options(self, request: Request, **arguments: Any) -> Response:  # type: ignore[override]
         """Which methods there are."""

@@ -15,8 +15,8 @@ from shop.errors import Rejected
 from shop.redis import redis_client
 
 # One hash tag, for the script touches several keys, and Redis Cluster wants them in one place.
-NAME = "firstcome:{in-flight}:"
-VISIT = """
+KEY_PREFIX = "firstcome:{in-flight}:"
+ACQUIRE_SCRIPT = """
 local ended, lease, firsts = tonumber(ARGV[1]), ARGV[2], {}
 for place, name in ipairs(KEYS) do
   local token = ARGV[place + 2]
@@ -53,24 +53,25 @@ class InFlight(Rejected):
         )
 
 
-def of(account_id: int, key_hash: str) -> Claim:
+def new_claim(account_id: int, key_hash: str) -> Claim:
     """A claim of one call's own on the account's key; `take` makes it good."""
-    return Claim(f"{NAME}{account_id}:{key_hash}", secrets.token_hex(8))
+    return Claim(f"{KEY_PREFIX}{account_id}:{key_hash}", secrets.token_hex(8))
 
 
-def take(claims: Sequence[Claim]) -> list[bool]:
+def acquire(claims: Sequence[Claim]) -> list[bool]:
     """Whether each is had now; False while another call has it. Who has it may take it again.
 
     What has ended is let go of on the same way.
     """
-    ended = _drained()
+    ended = _drain_ended()
     if not (ended or claims):
         return []
     lease = settings.IDEMPOTENCY_LEASE_SECONDS * 1000
     names = [one.name for one in (*ended, *claims)]
     tokens = [one.token for one in (*ended, *claims)]
     firsts: list[int] | None = redis_client.attempt(
-        lambda client: client.eval(VISIT, len(names), *names, len(ended), lease, *tokens), otherwise=None
+        lambda client: client.eval(ACQUIRE_SCRIPT, len(names), *names, len(ended), lease, *tokens),
+        otherwise=None,
     )
     if firsts is None:
         _ended.extend(ended)
@@ -78,30 +79,30 @@ def take(claims: Sequence[Claim]) -> list[bool]:
     return list(map(bool, firsts))
 
 
-def refusals(claims: Sequence[Claim | None]) -> list[InFlight | None]:
+def acquire_or_refuse(claims: Sequence[Claim | None]) -> list[InFlight | None]:
     """Take all of these, and say for each why its call can't go on, if so; a call without one may."""
-    taken = iter(take([claim for claim in claims if claim]))
+    taken = iter(acquire([claim for claim in claims if claim]))
     return [None if claim is None or next(taken) else InFlight() for claim in claims]
 
 
-def require(claim: Claim | None) -> None:
+def acquire_or_raise(claim: Claim | None) -> None:
     """Take the claim of a call that is decided alone, if it has one; raises its refusal."""
-    [refusal] = refusals([claim])
+    [refusal] = acquire_or_refuse([claim])
     if refusal:
         raise refusal
 
 
-def let_go_later(claim: Claim) -> None:
+def release_later(claim: Claim) -> None:
     """Let go of it on the next way to Redis: for a call whose answer every duplicate finds recorded."""
     _ended.append(claim)
 
 
-def let_go() -> None:
+def release_ended() -> None:
     """Let go at once of all that has ended."""
-    take([])
+    acquire([])
 
 
-def _drained() -> list[Claim]:
+def _drain_ended() -> list[Claim]:
     ended = []
     while True:
         try:

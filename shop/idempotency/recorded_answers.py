@@ -26,7 +26,7 @@ from shop.models import IdempotencyKey
 T = TypeVar("T")
 SWEEP_BATCH = 1_000
 FindUnsettled = Callable[[Collection[UUID], datetime], set[UUID]]
-_finders_of_unsettled: list[FindUnsettled] = []
+_unsettled_finders: list[FindUnsettled] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class KeyedCall:
     """A call with a key. `answer` renders its outcome; the domain records it without knowing HTTP.
 
     `answer` gives None for an outcome that has not settled: then `reference`, the order or payment that
@@ -69,7 +69,7 @@ class Replay:
 class Effect:
     """What a keyed call did, to be recorded with it; its answer is rendered once for all who are told it."""
 
-    keyed: Keyed
+    keyed: KeyedCall
     outcome: Any
     reference: UUID | None = None
     answer: Answer | None = field(init=False)
@@ -77,14 +77,14 @@ class Effect:
     def __post_init__(self) -> None:
         self.answer = self.keyed.answer(self.outcome)
 
-    def told(self, again: Keyed) -> Replay | KeyReused:
+    def told(self, again: KeyedCall) -> Replay | KeyReused:
         """What a second call with the key is told, before this one is even written."""
         if again.fingerprint != self.keyed.fingerprint:
-            return _reused()
+            return _key_reused_error()
         return Replay(self.answer, self.reference)
 
 
-class Recorded(NamedTuple):
+class RecordedKey(NamedTuple):
     """The row of a recorded key."""
 
     account_id: int
@@ -97,7 +97,7 @@ class Recorded(NamedTuple):
     created_at: datetime
 
 
-KEYS = bulk_sql.Table(IdempotencyKey, Recorded._fields)
+KEYS_TABLE = bulk_sql.Table(IdempotencyKey, RecordedKey._fields)
 
 
 def key_hash(key: str) -> str:
@@ -105,7 +105,7 @@ def key_hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def seen(calls: Sequence[Keyed]) -> dict[tuple[int, str], IdempotencyKey]:
+def read_recorded_keys(calls: Sequence[KeyedCall]) -> dict[tuple[int, str], IdempotencyKey]:
     """The keys of these calls that are recorded, by name; ask `told` what to answer to which call.
 
     Take the contended locks first: READ COMMITTED then shows what was committed while waiting for them.
@@ -113,25 +113,25 @@ def seen(calls: Sequence[Keyed]) -> dict[tuple[int, str], IdempotencyKey]:
     """
     kept: dict[tuple[int, str], IdempotencyKey] = {}
     old: list[IdempotencyKey] = []
-    oldest_kept = _oldest_kept()
-    for row in _found({call.name for call in calls}):
+    oldest_kept = _retention_start()
+    for row in _select_keys({call.name for call in calls}):
         if row.created_at > oldest_kept:
             kept[row.account_id, row.key_hash] = row
         else:
             old.append(row)
     if old:
-        forgotten = _forget(old)
+        forgotten = _delete_settled_keys(old)
         kept |= {(row.account_id, row.key_hash): row for row in old if row.pk not in forgotten}
     return kept
 
 
-def _found(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
+def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
     """The rows of these keys, by one statement."""
     if not names:
         return []
     # Pairs rather than two lists: of two lists MariaDB takes every combination, and then scans instead. It
     # scans as well once a condition is compared with true, which is what the ORM makes of one of our own.
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     pairs = ", ".join([f"({cells[account_id]}, {cells[key_hash]})" for account_id, key_hash in names])
     if not connection.features.supports_tuple_lookups:
         pairs = f"VALUES {pairs}"
@@ -142,17 +142,17 @@ def _found(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
             f" WHERE (account_id, key_hash) IN ({pairs})",
             cells.parameters or None,
         )
-        return [columns.made_of(row) for row in cursor.fetchall()]
+        return [columns.to_model(row) for row in cursor.fetchall()]
 
 
-def told(row: IdempotencyKey, again: Keyed) -> Replay | KeyReused:
+def replay_or_reused(row: IdempotencyKey, again: KeyedCall) -> Replay | KeyReused:
     """What a call with a recorded key is told."""
     if row.fingerprint != again.fingerprint:
-        return _reused()
-    return Replay(_answer(row), row.reference)
+        return _key_reused_error()
+    return Replay(_answer_of_row(row), row.reference)
 
 
-def find(call: Keyed) -> Replay | None:
+def find(call: KeyedCall) -> Replay | None:
     """What is recorded for this call. Raises `KeyReused` when the key came with another request."""
     [known] = find_all([call])
     if isinstance(known, KeyReused):
@@ -160,10 +160,10 @@ def find(call: Keyed) -> Replay | None:
     return known
 
 
-def find_all(calls: Sequence[Keyed]) -> list[Replay | KeyReused | None]:
+def find_all(calls: Sequence[KeyedCall]) -> list[Replay | KeyReused | None]:
     """What is recorded for each of these calls, by one statement."""
-    found = seen(calls)
-    return [told(found[call.name], call) if call.name in found else None for call in calls]
+    found = read_recorded_keys(calls)
+    return [replay_or_reused(found[call.name], call) if call.name in found else None for call in calls]
 
 
 def record(effects: Sequence[Effect]) -> None:
@@ -171,11 +171,11 @@ def record(effects: Sequence[Effect]) -> None:
     if not effects:
         return
     now = clock.now()
-    bulk_sql.insert(KEYS, [_row(effect, now) for effect in effects])
+    bulk_sql.insert(KEYS_TABLE, [_row_of_effect(effect, now) for effect in effects])
 
 
-def once(
-    keyed: Keyed, work: Callable[[], T], *, reference: Callable[[T], UUID | None] = lambda outcome: None
+def run_once(
+    keyed: KeyedCall, work: Callable[[], T], *, reference: Callable[[T], UUID | None] = lambda outcome: None
 ) -> T | Replay:
     """Do `work` and record its outcome in one transaction, or say what an earlier call recorded.
 
@@ -202,21 +202,21 @@ def once(
         return known
 
 
-def settle(answers: Sequence[tuple[Keyed, Answer]]) -> list[Answer]:
+def record_settled_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> list[Answer]:
     """Fix the answers of calls whose payments have settled; the first to fix a call's wins, for good."""
     transactions.assert_inside()
-    if _fix(answers) == len(answers):
+    if _record_missing_answers(answers) == len(answers):
         return [answer for _, answer in answers]
-    recorded = seen([call for call, _ in answers])
-    fixed = {name: _answer(row) for name, row in recorded.items()}
+    recorded = read_recorded_keys([call for call, _ in answers])
+    fixed = {name: _answer_of_row(row) for name, row in recorded.items()}
     return [fixed.get(call.name) or answer for call, answer in answers]
 
 
-def _fix(answers: Sequence[tuple[Keyed, Answer]]) -> int:
+def _record_missing_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> int:
     """Record those that are not recorded yet, by one statement. Returns how many that were."""
     if not answers:
         return 0
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     status, body, location, which = [], [], [], []
     for call, answer in answers:
         this = f"account_id = {cells[call.account_id]} AND key_hash = {cells[call.key_hash]}"
@@ -234,25 +234,25 @@ def _fix(answers: Sequence[tuple[Keyed, Answer]]) -> int:
         return int(cursor.rowcount)
 
 
-def register_unsettled(find: FindUnsettled) -> None:
+def register_unsettled_finder(find: FindUnsettled) -> None:
     """Have `find` say which of these references are orders, payments or refunds not settled at an instant."""
-    _finders_of_unsettled.append(find)
+    _unsettled_finders.append(find)
 
 
-def sweep() -> int:
+def delete_expired_keys() -> int:
     """Forget the keys that are past the retention, in small bites. Returns how many went."""
     gone, last_at, last_id = 0, datetime.min.replace(tzinfo=UTC), 0
     while True:
-        old = IdempotencyKey.objects.filter(created_at__lte=_oldest_kept(), created_at__gte=last_at)
+        old = IdempotencyKey.objects.filter(created_at__lte=_retention_start(), created_at__gte=last_at)
         rest = old.exclude(created_at=last_at, pk__lte=last_id).order_by("created_at", "pk")
         bite = list(rest[:SWEEP_BATCH])
         if not bite:
             return gone
-        gone += len(transactions.run(partial(_forget, bite), transactions.REPEATABLE))
+        gone += len(transactions.run(partial(_delete_settled_keys, bite), transactions.REPEATABLE))
         last_at, last_id = bite[-1].created_at, bite[-1].pk
 
 
-def _forget(old: Sequence[IdempotencyKey]) -> set[int]:
+def _delete_settled_keys(old: Sequence[IdempotencyKey]) -> set[int]:
     """Delete those of these old keys whose answer has been final for the whole retention. Returns their ids.
 
     What a key has started may settle long after, or not yet: until that is final, a repeat must find the key,
@@ -260,24 +260,24 @@ def _forget(old: Sequence[IdempotencyKey]) -> set[int]:
     """
     references = {row.reference for row in old if row.reference}
     unsettled: set[UUID | None] = set()
-    for find in _finders_of_unsettled if references else ():
-        unsettled |= find(references, _oldest_kept())
+    for find in _unsettled_finders if references else ():
+        unsettled |= find(references, _retention_start())
     forgotten = {row.pk for row in old if row.reference not in unsettled}
     IdempotencyKey.objects.filter(pk__in=forgotten).delete()
     return forgotten
 
 
-def _reused() -> KeyReused:
+def _key_reused_error() -> KeyReused:
     return KeyReused("This idempotency key was used for another request.")
 
 
-def _answer(row: IdempotencyKey) -> Answer | None:
+def _answer_of_row(row: IdempotencyKey) -> Answer | None:
     return None if row.status is None else Answer(row.status, row.body.encode(), row.location)
 
 
-def _row(effect: Effect, now: datetime) -> Recorded:
+def _row_of_effect(effect: Effect, now: datetime) -> RecordedKey:
     keyed, answer = effect.keyed, effect.answer
-    return Recorded(
+    return RecordedKey(
         keyed.account_id,
         keyed.key_hash,
         keyed.fingerprint,
@@ -289,5 +289,5 @@ def _row(effect: Effect, now: datetime) -> Recorded:
     )
 
 
-def _oldest_kept() -> datetime:
+def _retention_start() -> datetime:
     return clock.now() - timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS)

@@ -16,7 +16,7 @@ from coupons import campaigns, partners, pool
 from coupons.campaigns import Terms
 from coupons.models import Campaign
 from inventory.imports import importing
-from inventory.imports.importing import Row
+from inventory.imports.importing import StockRow
 from inventory.models import Product
 from payments import ledger
 from shop import clock
@@ -28,14 +28,14 @@ Progress = Callable[[int], None]
 
 POINTS_AMOUNT = 10_000
 TOKEN_LIFETIME = timedelta(hours=24)
-AT_ONCE = 1_000
-THINGS = ("Mug", "T-shirt", "Tote bag", "Notebook", "Poster", "Sticker set", "Cap", "Umbrella")
+BATCH_SIZE = 1_000
+PRODUCT_NAMES = ("Mug", "T-shirt", "Tote bag", "Notebook", "Poster", "Sticker set", "Cap", "Umbrella")
 PRICES = (12_000, 25_000, 18_000, 9_000, 15_000, 4_000, 22_000, 31_000)
 POOL_CODES = 500
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedAccount:
     """One of the numbered accounts, with a token to act as it."""
 
     id: int
@@ -43,10 +43,10 @@ class Numbered:
     access: str
 
 
-def seed_people() -> None:
+def seed_named_accounts() -> None:
     """The account that the README signs in with, and a superuser."""
-    _make(BUYER, BUYER_PASSWORD)
-    _make(STAFF, STAFF_PASSWORD, is_staff=True, is_superuser=True)
+    _create_account(BUYER, BUYER_PASSWORD)
+    _create_account(STAFF, STAFF_PASSWORD, is_staff=True, is_superuser=True)
     buyer = User.objects.get(username=BUYER).pk
     transactions.run(lambda: ledger.bulk_open_wallets([buyer], POINTS_AMOUNT), transactions.REPEATABLE)
 
@@ -62,7 +62,7 @@ def seed_users(count: int, progress: Progress) -> None:
 
 def seed_products(count: int, stock: int, progress: Progress) -> None:
     """`DEMO-0001` and so on, each with so many units on hand."""
-    wanted = [_row(number, stock) for number in range(1, count + 1)]
+    wanted = [_product_row(number, stock) for number in range(1, count + 1)]
     known = set(Product.objects.filter(sku__startswith="DEMO-").values_list("sku", flat=True))
     missing = [row for row in wanted if row.sku not in known]
     importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
@@ -71,7 +71,7 @@ def seed_products(count: int, stock: int, progress: Progress) -> None:
 
 def seed_campaigns(progress: Progress) -> None:
     """One campaign of each sort, told apart by their names."""
-    for terms in _terms():
+    for terms in _campaign_terms():
         campaign = Campaign.objects.filter(name=terms["name"]).first() or campaigns.create(**terms)
         if campaign.code_source == Campaign.CodeSource.POOL:
             pool.generate(campaign_id=campaign.pk, count=campaign.quantity - campaign.codes_added)
@@ -80,27 +80,27 @@ def seed_campaigns(progress: Progress) -> None:
 
 def count_campaigns() -> int:
     """How many campaigns the demo has here."""
-    return len(_terms())
+    return len(_campaign_terms())
 
 
-def size() -> tuple[int, int]:
+def count_accounts_and_products() -> tuple[int, int]:
     """How many numbered accounts and products there are, those of earlier seedings among them."""
     users = User.objects.filter(username__startswith="user-", username__regex="^user-[0-9]+$")
     return users.count(), Product.objects.filter(sku__startswith="DEMO-").count()
 
 
-def numbered_users(count: int) -> Iterator[Numbered]:
+def numbered_users(count: int) -> Iterator[NumberedAccount]:
     """The numbered accounts in their order, with fresh tokens."""
     for names in _chunks(_usernames(count)):
         users = {user.username: user for user in User.objects.filter(username__in=names)}
         for name in names:
             user = users[name]
-            yield Numbered(user.pk, name, tokens.access_for(user, lifetime=TOKEN_LIFETIME))
+            yield NumberedAccount(user.pk, name, tokens.create_access_token(user, lifetime=TOKEN_LIFETIME))
 
 
 def staff_token() -> str:
     """A token to act as the superuser."""
-    return tokens.access_for(User.objects.get(username=STAFF), lifetime=TOKEN_LIFETIME)
+    return tokens.create_access_token(User.objects.get(username=STAFF), lifetime=TOKEN_LIFETIME)
 
 
 def _open_accounts(names: Sequence[str], password: str) -> None:
@@ -114,22 +114,22 @@ def _open_accounts(names: Sequence[str], password: str) -> None:
     ledger.bulk_open_wallets(list(ids), POINTS_AMOUNT)
 
 
-def _make(username: str, password: str, **rights: bool) -> None:
+def _create_account(username: str, password: str, **rights: bool) -> None:
     if not User.objects.filter(username=username).exists():
         User.objects.create_user(username, f"{username}@example.com", password, **rights)
 
 
-def _row(number: int, stock: int) -> Row:
-    thing = (number - 1) % len(THINGS)
-    return Row(0, f"DEMO-{number:04}", f"{THINGS[thing]} no. {number}", PRICES[thing], stock)
+def _product_row(number: int, stock: int) -> StockRow:
+    thing = (number - 1) % len(PRODUCT_NAMES)
+    return StockRow(0, f"DEMO-{number:04}", f"{PRODUCT_NAMES[thing]} no. {number}", PRICES[thing], stock)
 
 
-def _terms() -> list[Terms]:
+def _campaign_terms() -> list[Terms]:
     in_a_day = clock.now() + timedelta(days=1)
     amount, percent = Campaign.DiscountType.AMOUNT, Campaign.DiscountType.PERCENT
     return [
         # First, hence last in lists: who takes the newest open campaign meets no partner that refuses.
-        *map(_with_partner, partners.configured()),
+        *map(_partner_campaign_terms, partners.configured()),
         Terms(
             name="Welcome",
             strategy="group_commit",
@@ -173,7 +173,7 @@ def _terms() -> list[Terms]:
     ]
 
 
-def _with_partner(name: str) -> Terms:
+def _partner_campaign_terms(name: str) -> Terms:
     return Terms(
         name="A snack on us",
         strategy="group_commit",
@@ -189,5 +189,5 @@ def _usernames(count: int) -> list[str]:
 
 
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(names), AT_ONCE):
-        yield names[start : start + AT_ONCE]
+    for start in range(0, len(names), BATCH_SIZE):
+        yield names[start : start + BATCH_SIZE]

@@ -13,7 +13,7 @@ from coupons import audit as coupons
 from inventory import audit as inventory
 from orders import audit as orders
 from payments import audit as payments
-from shop.operations.audit_report import LawReport, merged
+from shop.operations.audit_report import LawReport, merge_reports
 
 log = get_logger(__name__)
 
@@ -43,36 +43,36 @@ AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
 
 def audit() -> list[LawReport]:
     """One report for each law, in their order. A law that could not be checked does not hold."""
-    return merged(report for check, laws in AUDITS for report in _checked(check, laws))
+    return merge_reports(report for check, laws in AUDITS for report in _run_check(check, laws))
 
 
-def audit_abreast() -> list[LawReport]:
+def audit_in_parallel() -> list[LawReport]:
     """The same by two threads with a connection each: while one reads the gateway's book, the other counts.
 
     Not from inside a transaction, whose changes other connections don't see.
     """
     with ThreadPoolExecutor(max_workers=2) as pool:
         # The orders' side, which takes longest, is the last of them and begins first.
-        checking = [pool.submit(_checked_apart, check, laws) for check, laws in reversed(AUDITS)]
-    return merged(report for one in reversed(checking) for report in one.result())
+        checking = [pool.submit(_run_check_and_disconnect, check, laws) for check, laws in reversed(AUDITS)]
+    return merge_reports(report for one in reversed(checking) for report in one.result())
 
 
-def _checked_apart(check: Audit, laws: Sequence[str]) -> list[LawReport]:
+def _run_check_and_disconnect(check: Audit, laws: Sequence[str]) -> list[LawReport]:
     try:
-        return _checked(check, laws)
+        return _run_check(check, laws)
     finally:
         connection.close()
 
 
-def _checked(check: Audit, laws: Sequence[str]) -> list[LawReport]:
+def _run_check(check: Audit, laws: Sequence[str]) -> list[LawReport]:
     try:
         reports = check()
     except Exception as error:
         log.warning("audit failed", laws=laws, exc_info=not isinstance(error, Error))
-        return [_unchecked(law, f"{type(error).__name__}: {error}") for law in laws]
+        return [_unchecked_report(law, f"{type(error).__name__}: {error}") for law in laws]
     missing = set(laws) - {report.law for report in reports}
-    return [*reports, *(_unchecked(law, "its app reported nothing") for law in missing)]
+    return [*reports, *(_unchecked_report(law, "its app reported nothing") for law in missing)]
 
 
-def _unchecked(law: str, reason: str) -> LawReport:
+def _unchecked_report(law: str, reason: str) -> LawReport:
     return LawReport(law=law, holds=False, checked=0, offenders=[f"not checked: {reason}"])

@@ -2,7 +2,7 @@
 
 import getpass
 
-from shop.events.journal import Actor, Who
+from shop.events.journal import Actor, ActorContext
 
 
 def user_name() -> str:
@@ -13,6 +13,6 @@ def user_name() -> str:
         return ""
 
 
-def operator() -> Who:
+def operator() -> ActorContext:
     """The shell's user as an actor."""
-    return Who(actor=Actor.STAFF, name=user_name()[:150])
+    return ActorContext(actor=Actor.STAFF, name=user_name()[:150])

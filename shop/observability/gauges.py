@@ -32,11 +32,11 @@ def exposition() -> bytes:
     What can't be read is left out: a gauge that is absent is a gauge that nobody knows.
     """
     registry = CollectorRegistry()
-    registry.register(_Reading())
+    registry.register(_GaugeCollector())
     return generate_latest(registry)
 
 
-class _Reading(Collector):
+class _GaugeCollector(Collector):
     """One reading of all gauges."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

@@ -9,7 +9,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 from uuid_utils import uuid7
 
-GOOD_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -20,7 +20,7 @@ def _add_request_id(logger: WrappedLogger, method: str, event: EventDict) -> Eve
     return event
 
 
-SHARED: list[Processor] = [
+SHARED_PROCESSORS: list[Processor] = [
     _add_request_id,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -28,12 +28,12 @@ SHARED: list[Processor] = [
 ]
 
 
-def name_of_request(given: str | None) -> str:
+def choose_request_id(given: str | None) -> str:
     """The caller's `X-Request-ID` where it is sane, else a new one."""
-    return given if given and GOOD_NAME.fullmatch(given) else str(uuid7())
+    return given if given and VALID_REQUEST_ID.fullmatch(given) else str(uuid7())
 
 
-class naming:  # noqa: N801 - reads as a word: `with logs.naming(...)`
+class bound_request_id:  # noqa: N801 - reads as a word: `with logs.bound_request_id(...)`
     """What is logged inside belongs to this request. A class, for it is entered by every request."""
 
     __slots__ = ("_request_id", "_token")
@@ -53,7 +53,7 @@ def configure(*, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=SHARED,
+            foreign_pre_chain=SHARED_PROCESSORS,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -67,7 +67,7 @@ def configure(*, level: str) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *SHARED,
+            *SHARED_PROCESSORS,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -15,7 +15,7 @@ from django_prometheus.middleware import Metrics
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
-class Requests:
+class RequestMetricsMiddleware:
     """Counts each request by view, method and status, how long it took, and what it raised."""
 
     def __init__(self, handler: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -26,18 +26,18 @@ class Requests:
         began_at = time.perf_counter()
         response = self._handler(request)
         view = request.resolver_match.view_name if request.resolver_match else ""
-        count(view, request.method, response.status_code, time.perf_counter() - began_at)
+        count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
         _metrics().exceptions_by_type.labels(type=type(exception).__name__).inc()
 
 
-def count(view: str, method: str | None, status: int, seconds: float) -> None:
+def count_request(view: str, method: str | None, status: int, seconds: float) -> None:
     """Count a request that was answered so, after so many seconds."""
     view, method = view or "<unnamed view>", method if method in METHODS else "<invalid method>"
-    _responses(view, method, status).inc()
-    _seconds(view, method).observe(seconds)
+    _response_counter(view, method, status).inc()
+    _latency_histogram(view, method).observe(seconds)
 
 
 @lru_cache
@@ -46,10 +46,10 @@ def _metrics() -> Any:
 
 
 @lru_cache(maxsize=4_096)
-def _responses(view: str, method: str, status: int) -> Any:
+def _response_counter(view: str, method: str, status: int) -> Any:
     return _metrics().responses_by_status_view_method.labels(status=str(status), view=view, method=method)
 
 
 @lru_cache(maxsize=1_024)
-def _seconds(view: str, method: str) -> Any:
+def _latency_histogram(view: str, method: str) -> Any:
     return _metrics().requests_latency_by_view_method.labels(view=view, method=method)

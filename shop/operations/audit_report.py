@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-OFFENDERS_TOLD = 100
+OFFENDERS_REPORTED = 100
 """By each check: a law that a million rows break is as broken, and the report stays readable."""
 
 
@@ -23,15 +23,15 @@ def report(law: str, checked: int, offenders: Iterable[object]) -> LawReport:
     return LawReport(law=law, holds=not named, checked=checked, offenders=named)
 
 
-def merged(reports: Iterable[LawReport]) -> list[LawReport]:
+def merge_reports(reports: Iterable[LawReport]) -> list[LawReport]:
     """One report a law, in the laws' order: several apps may each check their side of one."""
     by_law: dict[str, list[LawReport]] = {}
     for one in reports:
         by_law.setdefault(one.law, []).append(one)
-    return [_together(law, by_law[law]) for law in sorted(by_law, key=_number)]
+    return [_merge_one_law(law, by_law[law]) for law in sorted(by_law, key=_law_number)]
 
 
-def _together(law: str, reports: list[LawReport]) -> LawReport:
+def _merge_one_law(law: str, reports: list[LawReport]) -> LawReport:
     return LawReport(
         law=law,
         holds=all(one.holds for one in reports),
@@ -40,5 +40,5 @@ def _together(law: str, reports: list[LawReport]) -> LawReport:
     )
 
 
-def _number(law: str) -> int:
+def _law_number(law: str) -> int:
     return int(law.removeprefix("L"))

@@ -27,20 +27,22 @@ class Scheduler(PersistentScheduler):
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, **kwargs: Any) -> None:
         task, arguments = self.app.tasks[entry.task], entry.args or ()
-        if not dispatch.hand_over(task, arguments, **entry.options):
-            self._work_here(task, arguments)
+        if not dispatch.send_to_broker(task, arguments, **entry.options):
+            self._run_in_thread(task, arguments)
 
-    def _work_here(self, task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+    def _run_in_thread(self, task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
         last = self._threads.get(task.name)
         if last and last.is_alive():
             return
-        thread = threading.Thread(target=_work, args=(task, arguments), name=task.name, daemon=True)
+        thread = threading.Thread(
+            target=_run_and_disconnect, args=(task, arguments), name=task.name, daemon=True
+        )
         self._threads[task.name] = thread
         thread.start()
 
 
-def _work(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+def _run_and_disconnect(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
     try:
-        dispatch.work_here(task, arguments)
+        dispatch.run_locally(task, arguments)
     finally:
         connections.close_all()

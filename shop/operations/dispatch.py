@@ -28,9 +28,9 @@ PAUSE_SECONDS = 0.5
 _threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="queueing")
 _mutex = threading.Lock()
 # By name of the task: what the next message brings, and whose turn it is to send one.
-_together: dict[str, list[Any]] = defaultdict(list)
-_turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
-_places = threading.BoundedSemaphore(MAX_WAITING)
+_pending_arguments: dict[str, list[Any]] = defaultdict(list)
+_send_mutexes: dict[str, threading.Lock] = defaultdict(threading.Lock)
+_free_slots = threading.BoundedSemaphore(MAX_WAITING)
 # Work is as well done here, so a broker that is away is asked rarely: each time a task waits for it.
 _breaker = Breaker(seconds=3.0)
 
@@ -40,29 +40,29 @@ def enqueue(task: "Task[Any, Any]", *arguments: Any) -> None:
 
     Returns at once, whatever the broker does: a caller's answer is ready and must not wait for it.
     """
-    if _places.acquire(blocking=False):
-        _threads.submit(_hand_over_in_its_place, task, arguments)
+    if _free_slots.acquire(blocking=False):
+        _threads.submit(_send_and_free_slot, task, arguments)
     else:
         log.warning("too much to hand over; the sweeper will find it", task=task.name)
 
 
-def enqueue_together(task: "Task[Any, Any]", argument: Any) -> None:
+def enqueue_batched(task: "Task[Any, Any]", argument: Any) -> None:
     """`enqueue` for a task that takes any number of arguments: those that come together share a message.
 
     The first goes at once, and what comes within a moment after it waits for the next.
     """
     with _mutex:
-        waiting = _together[task.name]
+        waiting = _pending_arguments[task.name]
         is_first = not waiting
         if len(waiting) < MAX_WAITING:
             waiting.append(argument)
         else:
             log.warning("too much to hand over; the sweeper will find it", task=task.name)
     if is_first:
-        _threads.submit(_hand_over_together, task)
+        _threads.submit(_send_batched, task)
 
 
-def hand_over(task: "Task[Any, Any]", arguments: Sequence[Any], **options: Any) -> bool:
+def send_to_broker(task: "Task[Any, Any]", arguments: Sequence[Any], **options: Any) -> bool:
     """Give `task` to the broker; False while that is away."""
     if not _breaker.lets_through():
         return False
@@ -76,7 +76,7 @@ def hand_over(task: "Task[Any, Any]", arguments: Sequence[Any], **options: Any) 
     return True
 
 
-def work_here(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+def run_locally(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
     """Run `task` in this thread, as a worker would: its failure is logged, and no connection is left open."""
     close_old_connections()
     try:
@@ -87,24 +87,24 @@ def work_here(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
         close_old_connections()
 
 
-def _hand_over_together(task: "Task[Any, Any]") -> None:
-    with _turns[task.name]:
+def _send_batched(task: "Task[Any, Any]") -> None:
+    with _send_mutexes[task.name]:
         with _mutex:
-            arguments = _together.pop(task.name)
-        _hand_over_or_work_here(task, arguments)
+            arguments = _pending_arguments.pop(task.name)
+        _send_or_run_locally(task, arguments)
         time.sleep(PAUSE_SECONDS)
 
 
-def _hand_over_in_its_place(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+def _send_and_free_slot(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
     try:
-        _hand_over_or_work_here(task, arguments)
+        _send_or_run_locally(task, arguments)
     finally:
-        _places.release()
+        _free_slots.release()
 
 
-def _hand_over_or_work_here(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+def _send_or_run_locally(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
     try:
-        if not hand_over(task, arguments):
-            work_here(task, arguments)
+        if not send_to_broker(task, arguments):
+            run_locally(task, arguments)
     except Exception:
         log.exception("hand-over failed; the sweeper will find it", task=task.name)

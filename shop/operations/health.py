@@ -20,7 +20,7 @@ from shop.celery import app
 from shop.redis import redis_client
 
 log = get_logger(__name__)
-PATIENCE_SECONDS = 1.5
+CHECK_TIMEOUT_SECONDS = 1.5
 
 _mutex = threading.Lock()
 _running: dict[str, "Future[bool]"] = {}
@@ -38,14 +38,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """200 when all is there, else 503 with the names of what is down."""
-    answers = _asked()
-    wait(answers.values(), timeout=PATIENCE_SECONDS)
+    answers = _start_checks()
+    wait(answers.values(), timeout=CHECK_TIMEOUT_SECONDS)
     down = [name for name, answer in answers.items() if not (answer.done() and answer.result())]
     status = "ready" if not down else "not_ready"
     return JsonResponse({"status": status, "down": down}, status=503 if down else 200)
 
 
-def _asked() -> dict[str, "Future[bool]"]:
+def _start_checks() -> dict[str, "Future[bool]"]:
     """An answer to come for each part; a part that still hangs from last time is not asked again."""
     with _mutex:
         for name, check in CHECKS.items():
@@ -64,23 +64,23 @@ def _passes(name: str, check: Callable[[], bool]) -> bool:
         connections.close_all()
 
 
-def _database() -> bool:
+def _is_database_up() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         return bool(cursor.fetchone() == (1,))
 
 
-def _redis() -> bool:
+def _is_redis_up() -> bool:
     return bool(redis_client.client().ping())
 
 
-def _broker() -> bool:
+def _is_broker_up() -> bool:
     with app.connection_for_write(connect_timeout=1) as broker:
         broker.ensure_connection(max_retries=1, timeout=1)
         return bool(broker.connected)
 
 
-def _migrations() -> bool:
+def _has_no_pending_migrations() -> bool:
     """Whether none is left to apply; once that is so it stays so for the life of the process."""
     global _are_migrated
     if not _are_migrated:
@@ -90,10 +90,10 @@ def _migrations() -> bool:
 
 
 CHECKS: dict[str, Callable[[], bool]] = {
-    "database": _database,
+    "database": _is_database_up,
     "clock": clock.is_measured,
-    "redis": _redis,
-    "broker": _broker,
-    "migrations": _migrations,
+    "redis": _is_redis_up,
+    "broker": _is_broker_up,
+    "migrations": _has_no_pending_migrations,
 }
 _threads = ThreadPoolExecutor(max_workers=len(CHECKS), thread_name_prefix="readyz")

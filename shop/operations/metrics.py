@@ -25,7 +25,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         refusal: FirstcomeError = NotAuthenticated("Metrics want `Authorization: Bearer METRICS_TOKEN`.")
     else:
         refusal = NotAllowed("Metrics are for this machine; METRICS_TOKEN opens them to others.")
-    return problems.of(refusal).for_django()
+    return problems.from_error(refusal).to_django()
 
 
 def _has_token(request: HttpRequest) -> bool:

@@ -9,19 +9,19 @@ from itertools import islice
 
 from shop.redis import redis_client
 
-OURS = "firstcome:*"
+OWN_KEYS = "firstcome:*"
 # Attempts to sign in are no copy of anything in the database: to drop them would let guessers go on.
-KEPT = b"firstcome:{throttle}:"
-BATCH = 500
+KEPT_PREFIX = b"firstcome:{throttle}:"
+BATCH_SIZE = 500
 
 
-def drop() -> int:
+def drop_keys() -> int:
     """Drop our keys, a batch at a time, and leave those of others. Returns how many went."""
     client = redis_client.client()
-    keys = (key for key in client.scan_iter(OURS, count=BATCH) if not key.startswith(KEPT))
+    keys = (key for key in client.scan_iter(OWN_KEYS, count=BATCH_SIZE) if not key.startswith(KEPT_PREFIX))
     return sum(int(str(client.unlink(*batch))) for batch in _batches(keys))
 
 
 def _batches(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
-    while batch := list(islice(keys, BATCH)):
+    while batch := list(islice(keys, BATCH_SIZE)):
         yield batch

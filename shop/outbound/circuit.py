@@ -42,10 +42,10 @@ class Circuit:
     @property
     def is_open(self) -> bool:
         """Whether a call would hear at once that they are away: nobody is to try, or somebody does now."""
-        return bool(self._breaker.opened) or (self.is_on_trial and self._trying.locked())
+        return bool(self._breaker.opened) or (self.is_half_open and self._trying.locked())
 
     @property
-    def is_on_trial(self) -> bool:
+    def is_half_open(self) -> bool:
         """Whether the next call tries whether they are back."""
         return bool(self._breaker.state == STATE_HALF_OPEN)
 
@@ -54,7 +54,7 @@ class Circuit:
         """Around one call. Raises what `away` makes, and nothing is called, while they are away."""
         if self.is_open:
             raise self._away()
-        if not self.is_on_trial:
+        if not self.is_half_open:
             with self._counted():
                 yield
             return

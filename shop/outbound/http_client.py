@@ -19,19 +19,19 @@ from urllib.parse import SplitResult, urlsplit
 
 from shop.db import transactions
 
-LARGEST_ANSWER = 4 * 2**20
-CHUNK = 2**16
+LARGEST_RESPONSE_BYTES = 4 * 2**20
+CHUNK_BYTES = 2**16
 
 
-class Silence(Exception):
+class NoResponse(Exception):
     """Nobody answered; whether anybody heard is not known. The text says what came instead."""
 
 
-class NotConnected(Silence):
+class NotConnected(NoResponse):
     """There was no connection: nobody heard anything."""
 
 
-class Endless(Exception):
+class ResponseTooLarge(Exception):
     """Somebody answers, and doesn't end."""
 
 
@@ -44,20 +44,20 @@ class Reply:
     body: bytes
 
 
-class _Kept(threading.local):
+class _ThreadConnections(threading.local):
     """This thread's connections, by scheme and host."""
 
     def __init__(self) -> None:
         self.connections: dict[tuple[str, str], _Connection] = {}
 
 
-_kept = _Kept()
+_thread_connections = _ThreadConnections()
 
 
-def exchange(
+def send_request(
     method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, seconds: float
 ) -> Reply:
-    """One request and its whole reply, within so many seconds. Raises `Silence` or `Endless`.
+    """One request and its whole reply, within so many seconds. Raises `NoResponse` or `ResponseTooLarge`.
 
     One deadline holds for all of it: connecting, TLS, sending, headers and body. Only looking the host's name
     up is left to the system's resolver.
@@ -65,7 +65,7 @@ def exchange(
     """
     transactions.assert_outside()
     deadline, where = time.monotonic() + seconds, urlsplit(url)
-    connection = _connected(where, deadline)
+    connection = _open_connection(where, deadline)
     is_whole = False
     try:
         connection.request(
@@ -74,20 +74,20 @@ def exchange(
         with closing(connection.getresponse()) as response:
             # A message is a mapping in all but name, whatever the case of its keys.
             headers_heard = cast(Mapping[str, str], response.headers)
-            reply = Reply(response.status, headers_heard, _read(response))
+            reply = Reply(response.status, headers_heard, _read_body(response))
             is_whole = not response.will_close
             return reply
     except TimeoutError as error:
-        raise Silence("no reply in time") from error
+        raise NoResponse("no reply in time") from error
     except (HTTPException, OSError) as error:
-        raise Silence(f"the connection broke: {type(error).__name__}") from error
+        raise NoResponse(f"the connection broke: {type(error).__name__}") from error
     finally:
         # What is left of a reply would be taken for the next one.
         if not is_whole:
             connection.close()
 
 
-class _Bounded(socket.socket):
+class _DeadlineSocket(socket.socket):
     """A socket whose every operation ends by one `deadline`, however many there are.
 
     A time-out of the standard library is for one operation: a reply that drips would never meet it.
@@ -115,14 +115,14 @@ class _Bounded(socket.socket):
         super().sendall(*arguments, **named)
 
 
-class _BoundedTLS(_Bounded, ssl.SSLSocket):
+class _DeadlineTLSSocket(_DeadlineSocket, ssl.SSLSocket):
     """The same with TLS."""
 
 
 class _Connection(HTTPConnection):
     """A connection that is made, and used, by one deadline at a time."""
 
-    sock: _Bounded | None
+    sock: _DeadlineSocket | None
     deadline = 0.0
 
     def connect(self) -> None:
@@ -131,7 +131,7 @@ class _Connection(HTTPConnection):
         for family, kind, protocol, _, address in socket.getaddrinfo(
             self.host, self.port, type=socket.SOCK_STREAM
         ):
-            line = _Bounded(family, kind, protocol)
+            line = _DeadlineSocket(family, kind, protocol)
             line.deadline = self.deadline
             try:
                 line.bound()
@@ -144,7 +144,7 @@ class _Connection(HTTPConnection):
                 errors.append(error)
         raise errors[-1]
 
-    def secured(self, line: _Bounded) -> _Bounded:
+    def secured(self, line: _DeadlineSocket) -> _DeadlineSocket:
         return line
 
 
@@ -153,10 +153,10 @@ class _SecureConnection(_Connection):
 
     default_port = HTTPS_PORT
 
-    def secured(self, line: _Bounded) -> _Bounded:
+    def secured(self, line: _DeadlineSocket) -> _DeadlineSocket:
         secure = cast(
-            _BoundedTLS,
-            _trust().wrap_socket(line, server_hostname=self.host, do_handshake_on_connect=False),
+            _DeadlineTLSSocket,
+            _tls_context().wrap_socket(line, server_hostname=self.host, do_handshake_on_connect=False),
         )
         secure.deadline = self.deadline
         try:
@@ -168,15 +168,15 @@ class _SecureConnection(_Connection):
         return secure
 
 
-CONNECTIONS = {"http": _Connection, "https": _SecureConnection}
+CONNECTION_CLASSES = {"http": _Connection, "https": _SecureConnection}
 
 
-def _connected(where: SplitResult, deadline: float) -> _Connection:
+def _open_connection(where: SplitResult, deadline: float) -> _Connection:
     """This thread's connection to there: the one it kept, unless the other side has closed it."""
     name = where.scheme, where.netloc
-    connection = _kept.connections.get(name)
+    connection = _thread_connections.connections.get(name)
     if connection is None:
-        connection = _kept.connections[name] = CONNECTIONS[where.scheme](where.netloc)
+        connection = _thread_connections.connections[name] = CONNECTION_CLASSES[where.scheme](where.netloc)
     if connection.sock is not None and _is_readable(connection.sock):
         connection.close()
     connection.deadline = deadline
@@ -192,9 +192,9 @@ def _connected(where: SplitResult, deadline: float) -> _Connection:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.sslsocket_class = _BoundedTLS
+    context.sslsocket_class = _DeadlineTLSSocket
     return context
 
 
@@ -205,24 +205,24 @@ def _is_readable(line: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _read(response: HTTPResponse) -> bytes:
+def _read_body(response: HTTPResponse) -> bytes:
     """The whole body, as it came: we ask for no compression, so what is compressed can't be read."""
     body = bytearray()
     try:
         while chunk := _next_chunk(response, len(body)):
             body += chunk
-            if len(body) > LARGEST_ANSWER:
-                raise Endless("an answer without end")
+            if len(body) > LARGEST_RESPONSE_BYTES:
+                raise ResponseTooLarge("an answer without end")
     except TimeoutError as error:
-        raise Silence("no whole reply in time") from error
+        raise NoResponse("no whole reply in time") from error
     if response.length is not None and len(body) < response.length:
-        raise Silence("the connection broke: IncompleteRead")
+        raise NoResponse("the connection broke: IncompleteRead")
     return bytes(body)
 
 
 def _next_chunk(response: HTTPResponse, read: int) -> bytes:
     """What is there of the body, or comes next: `HTTPResponse.read` would wait until all has come."""
     if response.chunked or response.length is None:
-        return response.read1(CHUNK)
+        return response.read1(CHUNK_BYTES)
     left = response.length - read
-    return response.fp.read1(min(CHUNK, left)) if left else b""
+    return response.fp.read1(min(CHUNK_BYTES, left)) if left else b""

@@ -31,18 +31,18 @@ from shop.redis import redis_client
 log = get_logger(__name__)
 THROTTLED = Counter("firstcome_throttled", "Calls refused because an account made too many.", ["limit"])
 # How far the clocks of processes may be apart. What is later was counted before the clock went back.
-LARGEST_LEAD_SECONDS = 1.0
+MAX_CLOCK_SKEW_SECONDS = 1.0
 # With the trip to Redis less than the 250 ms that the shop promises.
-GATHER_SECONDS = 0.2
-ACCOUNTS_PER_TRIP = 500
+SYNCHRONIZATION_DELAY_SECONDS = 0.2
+ACCOUNTS_PER_ROUND_TRIP = 500
 # Past this the windows that were used first are forgotten, a tenth at once. Redis still has them.
-MOST_WINDOWS = 50_000
+MAX_WINDOWS = 50_000
 
 # A window is a string of instants, eight bytes each. An instant that is there already is not added again, so
 # that a batch whose answer was lost may be sent twice. All accounts come in one string and go back in one, as
 # the client takes longer over each argument than over all else. So the script makes the names of the keys;
 # their hash tag has them in one place of a Redis Cluster. Instants of the future go, as old ones do.
-MERGE = """
+MERGE_SCRIPT = """
 local horizon, latest, milliseconds, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local windows, at = {}, 1
 local function counts(instants, at)
@@ -74,7 +74,7 @@ while at <= #batch do
 end
 return table.concat(windows)
 """
-SENT, RECEIVED = struct.Struct("<QI"), struct.Struct("<I")
+SENT_HEADER, RECEIVED_HEADER = struct.Struct("<QI"), struct.Struct("<I")
 
 
 class _Window:
@@ -90,7 +90,7 @@ class _Window:
         self.unsent = 0
         self.held = 0
 
-    def forget_but(self, horizon: float, latest: float) -> None:
+    def trim_ends(self, horizon: float, latest: float) -> None:
         """Forget the instants until the horizon and those after the latest, as far as an end shows them."""
         times, gone = self.times, 0
         while gone < len(times) and not horizon < times[gone] <= latest:
@@ -99,9 +99,9 @@ class _Window:
             del times[:gone]
             self.unsent = min(self.unsent, len(times))
         if times and not horizon < times[-1] <= latest:
-            self.forget_all_but(horizon, latest)
+            self.trim_all(horizon, latest)
 
-    def forget_all_but(self, horizon: float, latest: float) -> None:
+    def trim_all(self, horizon: float, latest: float) -> None:
         """Forget them wherever they stand."""
         fresh = self.times[-self.unsent :] if self.unsent else ()
         self.unsent = sum(horizon < instant <= latest for instant in fresh)
@@ -109,7 +109,7 @@ class _Window:
 
 
 @dataclass(slots=True)
-class Counting:
+class CountedCall:
     """A call that is being counted, and what came of it."""
 
     outcome: Any = None
@@ -142,12 +142,12 @@ class RateLimit:
             self._add(account_id, window, now)
 
     @contextmanager
-    def counting(self, account_id: int) -> Iterator["Counting"]:
+    def counting(self, account_id: int) -> Iterator["CountedCall"]:
         """Count the block as one call, but for repeats and where the shop is unavailable.
 
-        The block says by `Counting.outcome` what came of it. Raises `Throttled` before it begins.
+        The block says by `CountedCall.outcome` what came of it. Raises `Throttled` before it begins.
         """
-        counting, rate = Counting(), self.rate
+        counting, rate = CountedCall(), self.rate
         if rate is None:
             yield counting
             return
@@ -195,15 +195,15 @@ class RateLimit:
                 window = self._window(account_id)
             self._exchange([(account_id, window, b"")], rate)
 
-    def bring_together(self) -> None:
+    def synchronize(self) -> None:
         """Send what was counted here to Redis, and take back what all processes counted."""
         rate = self.rate
         with self._mutex:
             unsent, self._unsent = self._unsent, {}
-            batch = [(id, window, _taken(window)) for id, window in unsent.items()]
-        for start in range(0, len(batch) if rate else 0, ACCOUNTS_PER_TRIP):
+            batch = [(id, window, _take_unsent(window)) for id, window in unsent.items()]
+        for start in range(0, len(batch) if rate else 0, ACCOUNTS_PER_ROUND_TRIP):
             assert rate
-            self._exchange(batch[start : start + ACCOUNTS_PER_TRIP], rate)
+            self._exchange(batch[start : start + ACCOUNTS_PER_ROUND_TRIP], rate)
 
     def forget(self) -> None:
         """Forget what this process knows (tests)."""
@@ -214,22 +214,22 @@ class RateLimit:
     def _window(self, account_id: int) -> _Window:
         window = self._windows.get(account_id)
         if window is None:
-            if len(self._windows) >= MOST_WINDOWS:
-                self._make_room()
+            if len(self._windows) >= MAX_WINDOWS:
+                self._drop_idle_windows()
             window = self._windows[account_id] = _Window()
         return window
 
-    def _make_room(self) -> None:
+    def _drop_idle_windows(self) -> None:
         idle = (id for id, window in self._windows.items() if not (window.held or window.unsent))
-        for id in list(islice(idle, MOST_WINDOWS // 10)):
+        for id in list(islice(idle, MAX_WINDOWS // 10)):
             del self._windows[id]
 
     def _require_room(self, window: _Window, rate: Rate, now: float, besides: int = 0) -> None:
-        horizon, latest = now - rate.seconds, now + LARGEST_LEAD_SECONDS
-        window.forget_but(horizon, latest)
+        horizon, latest = now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS
+        window.trim_ends(horizon, latest)
         if len(window.times) + window.held + besides < rate.times:
             return
-        window.forget_all_but(horizon, latest)
+        window.trim_all(horizon, latest)
         over = len(window.times) + window.held + besides - rate.times
         if over < 0:
             return
@@ -246,42 +246,42 @@ class RateLimit:
         if not window.unsent:
             self._unsent[account_id] = window
         window.unsent += 1
-        _want_exchange()
+        _request_synchronization()
 
     def _exchange(self, batch: Sequence[tuple[int, _Window, bytes]], rate: Rate) -> None:
-        sent = b"".join([SENT.pack(account_id, len(times)) + times for account_id, _, times in batch])
+        sent = b"".join([SENT_HEADER.pack(account_id, len(times)) + times for account_id, _, times in batch])
         prefix = f"firstcome:{{rates}}:{self.name}:"
         now = clock.now().timestamp()
-        window = now - rate.seconds, now + LARGEST_LEAD_SECONDS, rate.seconds * 1000
+        window = now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS, rate.seconds * 1000
         reply: bytes | None = redis_client.attempt(
-            lambda client: client.eval(MERGE, 1, prefix, *window, sent), otherwise=None
+            lambda client: client.eval(MERGE_SCRIPT, 1, prefix, *window, sent), otherwise=None
         )
         with self._mutex:
             if reply is None:
                 self._put_back(batch)
             else:
-                _adopt(batch, reply)
+                _replace_windows(batch, reply)
 
     def _put_back(self, batch: Sequence[tuple[int, _Window, bytes]]) -> None:
         for account_id, window, times in batch:
             window.unsent = min(window.unsent + len(times) // window.times.itemsize, len(window.times))
             if window.unsent:
                 self._unsent[account_id] = window
-                _want_exchange()
+                _request_synchronization()
 
 
-def _taken(window: _Window) -> bytes:
+def _take_unsent(window: _Window) -> bytes:
     """What of the window is to be sent; from now on it counts as sent."""
     times = window.times[-window.unsent :] if window.unsent else window.times[:0]
     window.unsent = 0
     return times.tobytes()
 
 
-def _adopt(batch: Sequence[tuple[int, _Window, bytes]], reply: bytes) -> None:
+def _replace_windows(batch: Sequence[tuple[int, _Window, bytes]], reply: bytes) -> None:
     """Have the windows be what Redis says, with what was counted here since."""
     at = 0
     for _, window, _ in batch:
-        (length,) = RECEIVED.unpack_from(reply, at)
+        (length,) = RECEIVED_HEADER.unpack_from(reply, at)
         since = window.times[-window.unsent :] if window.unsent else ()
         window.times = array("d", reply[at + 4 : at + 4 + length])
         window.times.extend(since)
@@ -296,43 +296,43 @@ DECLINES = RateLimit("declines", "RATE_DECLINES")
 REFRESHES = RateLimit("refreshes", "RATE_REFRESHES")
 LIMITS = (COUPONS, ORDERS, PAYMENTS, TOP_UPS, DECLINES, REFRESHES)
 
-_wanted = threading.Event()
+_synchronization_requested = threading.Event()
 _start_mutex = threading.Lock()
 _thread: threading.Thread | None = None
 
 
-def bring_together() -> None:
+def synchronize() -> None:
     """Exchange with Redis all that was counted here."""
     for limit in LIMITS:
-        limit.bring_together()
+        limit.synchronize()
 
 
-def forget() -> None:
+def clear_memory() -> None:
     """Forget what this process knows (tests)."""
     for limit in LIMITS:
         limit.forget()
 
 
-def _want_exchange() -> None:
+def _request_synchronization() -> None:
     """Have the process's thread exchange soon; a process that was forked has none yet."""
     global _thread
-    if _wanted.is_set():
+    if _synchronization_requested.is_set():
         return
-    _wanted.set()
+    _synchronization_requested.set()
     if _thread is None or not _thread.is_alive():
         with _start_mutex:
             if _thread is None or not _thread.is_alive():
-                _thread = threading.Thread(target=_keep_together, name="rate limits", daemon=True)
+                _thread = threading.Thread(target=_synchronize_forever, name="rate limits", daemon=True)
                 _thread.start()
 
 
-def _keep_together() -> None:
+def _synchronize_forever() -> None:
     while True:
-        _wanted.wait()
-        time.sleep(GATHER_SECONDS)
+        _synchronization_requested.wait()
+        time.sleep(SYNCHRONIZATION_DELAY_SECONDS)
         # Before the exchange: what is counted during it needs the next one.
-        _wanted.clear()
+        _synchronization_requested.clear()
         try:
-            bring_together()
+            synchronize()
         except Exception:
             log.exception("rate limits not brought together")

@@ -32,7 +32,7 @@ class Limit:
 REGISTRATIONS = Limit("registrations-from-address", times=60, seconds=3600)
 
 # The windows are sorted sets of attempts by time. The reply is the wait in microseconds, 0 for "go on".
-COUNT = """
+COUNT_SCRIPT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local wait = 0
@@ -55,7 +55,7 @@ return 0
 """
 # In memory an attack may fill this many windows within their time; then the next ones are refused, for
 # forgetting some would unthrottle those.
-MOST_WINDOWS = 10_000
+MAX_WINDOWS = 10_000
 
 Attempt = tuple[Limit, str]
 _mutex = threading.Lock()
@@ -72,17 +72,17 @@ class _Window:
 _windows: dict[str, _Window] = {}
 
 
-def check(attempts: Sequence[Attempt]) -> None:
+def count_attempt(attempts: Sequence[Attempt]) -> None:
     """Count one attempt in all the windows given, or in none and raise `Throttled`."""
-    keys = {_key(limit, who): limit for limit, who in attempts}
-    seconds = redis_client.attempt(lambda client: _wait_by_redis(client, keys), otherwise=None)
+    keys = {_redis_key(limit, who): limit for limit, who in attempts}
+    seconds = redis_client.attempt(lambda client: _count_in_redis(client, keys), otherwise=None)
     if seconds is None:
-        seconds = _wait_by_memory(keys, time.monotonic())
+        seconds = _count_in_memory(keys, time.monotonic())
     if seconds > 0:
         raise Throttled("Too many attempts; wait a while.", retry_after=math.ceil(seconds))
 
 
-def network(address: str) -> str:
+def network_of_address(address: str) -> str:
     """The network of an address, limited as one: a subscriber has a whole /64 of IPv6, and one IPv4."""
     try:
         known = ip_address(address)
@@ -91,26 +91,26 @@ def network(address: str) -> str:
     return str(IPv6Network((known.packed[:8] + bytes(8), 64))) if known.version == 6 else address
 
 
-def forget() -> None:
+def clear_memory() -> None:
     """Empty the windows in memory (tests)."""
     with _mutex:
         _windows.clear()
 
 
-def _key(limit: Limit, who: str) -> str:
+def _redis_key(limit: Limit, who: str) -> str:
     # The braces put all windows on one node of a Redis cluster, as one script needs them.
     return f"firstcome:{{throttle}}:{limit.name}:{hashlib.sha256(who.encode()).hexdigest()}"
 
 
-def _wait_by_redis(client: Redis, keys: dict[str, Limit]) -> float:
+def _count_in_redis(client: Redis, keys: dict[str, Limit]) -> float:
     numbers = [number for limit in keys.values() for number in (limit.times, limit.seconds)]
-    microseconds = client.eval(COUNT, len(keys), *keys, secrets.token_hex(8), *numbers)
+    microseconds = client.eval(COUNT_SCRIPT, len(keys), *keys, secrets.token_hex(8), *numbers)
     return float(str(microseconds)) / 1_000_000
 
 
-def _wait_by_memory(keys: dict[str, Limit], now: float) -> float:
+def _count_in_memory(keys: dict[str, Limit], now: float) -> float:
     with _mutex:
-        wait = max(_wait(key, limit, now) for key, limit in keys.items())
+        wait = max(_seconds_until_room(key, limit, now) for key, limit in keys.items())
         if wait > 0:
             return wait
         for key, limit in keys.items():
@@ -118,22 +118,22 @@ def _wait_by_memory(keys: dict[str, Limit], now: float) -> float:
         return 0.0
 
 
-def _wait(key: str, limit: Limit, now: float) -> float:
+def _seconds_until_room(key: str, limit: Limit, now: float) -> float:
     """Seconds until this window has room again."""
     window = _windows.get(key)
     if window is None:
-        return 0.0 if _has_room(now) else float(limit.seconds)
+        return 0.0 if _can_add_window(now) else float(limit.seconds)
     attempts = window.attempts
     while attempts and attempts[0] <= now - limit.seconds:
         attempts.popleft()
     return attempts[0] + limit.seconds - now if len(attempts) >= limit.times else 0.0
 
 
-def _has_room(now: float) -> bool:
+def _can_add_window(now: float) -> bool:
     """Whether another window fits; those in which nothing counts any more make room."""
-    if len(_windows) < MOST_WINDOWS:
+    if len(_windows) < MAX_WINDOWS:
         return True
     for key, window in list(_windows.items()):
         if not window.attempts or window.attempts[-1] <= now - window.seconds:
             del _windows[key]
-    return len(_windows) < MOST_WINDOWS
+    return len(_windows) < MAX_WINDOWS

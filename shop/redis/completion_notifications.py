@@ -35,7 +35,7 @@ IDLE_SECONDS = 30.0
 _mutex = threading.Lock()
 _waiting: dict[str, set[Signal]] = defaultdict(set)
 _count = 0
-_of_owner: Counter[int] = Counter()
+_waiting_by_owner: Counter[int] = Counter()
 _listener: threading.Thread | None = None
 _is_listening = False
 _is_stopping = False
@@ -44,7 +44,7 @@ WAITING = Gauge(
 )
 
 
-def announce(*names: str) -> None:
+def notify_completed(*names: str) -> None:
     """Wake everything that waits for one of these names, in this process and in others; after the commit."""
     _wake(names)
     redis_client.attempt(lambda client: client.publish(CHANNEL, " ".join(names)), otherwise=0)
@@ -62,16 +62,16 @@ async def wait(
 
     It is asked before the wait. With `begin`, which sets going what settles it, that is called instead, and
     `is_settled` is asked once it is announced, or after a while. False without a wait once the process stops,
-    and where `WAITING_REQUESTS` wait in it already, or `MOST_OF_ONE_OWNER` of `owner`, the account that asks.
+    and where `WAITING_REQUESTS` wait in it already, or `MAX_PER_OWNER` of `owner`, the account that asks.
     A look after the first that is refused as `Overloaded` is made again; what else the two raise ends the
     wait.
     """
-    with _registered(name, owner) as signal:
+    with _register(name, owner) as signal:
         if begin:
             begin()
         elif await is_settled():
             return True
-        return signal is not None and await _woken(signal, is_settled, time.monotonic() + seconds)
+        return signal is not None and await _wait_for_signal(signal, is_settled, time.monotonic() + seconds)
 
 
 def stop() -> None:
@@ -81,12 +81,14 @@ def stop() -> None:
     _wake_all()
 
 
-def waiting() -> int:
+def waiting_count() -> int:
     """How many wait in this process (tests)."""
     return _count
 
 
-async def _woken(signal: Signal, is_settled: Callable[[], Awaitable[bool]], deadline: float) -> bool:
+async def _wait_for_signal(
+    signal: Signal, is_settled: Callable[[], Awaitable[bool]], deadline: float
+) -> bool:
     pause = LISTENING_RECHECK_SECONDS
     is_refused = False
     while not _is_stopping and (remaining := deadline - time.monotonic()) > 0:
@@ -104,20 +106,20 @@ async def _woken(signal: Signal, is_settled: Callable[[], Awaitable[bool]], dead
 
 
 @contextmanager
-def _registered(name: str, owner: int | None) -> Iterator[Signal | None]:
+def _register(name: str, owner: int | None) -> Iterator[Signal | None]:
     """A signal that is set when the name is announced; None where as many wait as may, in all or of one."""
     global _count
-    _listen()
+    _start_listener()
     signal = Signal()
     with _mutex:
-        is_full = owner is not None and _of_owner[owner] >= MOST_OF_ONE_OWNER
+        is_full = owner is not None and _waiting_by_owner[owner] >= MOST_OF_ONE_OWNER
         if is_full or _count >= settings.WAITING_REQUESTS:
             is_registered = False
         else:
             is_registered = True
             _count += 1
             if owner is not None:
-                _of_owner[owner] += 1
+                _waiting_by_owner[owner] += 1
             _waiting[name].add(signal)
             WAITING.set(_count)
     try:
@@ -127,9 +129,9 @@ def _registered(name: str, owner: int | None) -> Iterator[Signal | None]:
             with _mutex:
                 _count -= 1
                 if owner is not None:
-                    _of_owner[owner] -= 1
-                    if not _of_owner[owner]:
-                        del _of_owner[owner]
+                    _waiting_by_owner[owner] -= 1
+                    if not _waiting_by_owner[owner]:
+                        del _waiting_by_owner[owner]
                 WAITING.set(_count)
                 _waiting[name].discard(signal)
                 if not _waiting[name]:
@@ -149,22 +151,22 @@ def _wake_all() -> None:
     _wake(names)
 
 
-def _listen() -> None:
+def _start_listener() -> None:
     """Start the process's listening thread, once."""
     global _listener
     if _listener is not None and _listener.is_alive():
         return
     with _mutex:
         if _listener is None or not _listener.is_alive():
-            _listener = threading.Thread(target=_hear, name="wakeups", daemon=True)
+            _listener = threading.Thread(target=_run_listener, name="wakeups", daemon=True)
             _listener.start()
 
 
-def _hear() -> None:
+def _run_listener() -> None:
     global _is_listening
     while True:
         try:
-            _pass_on_announcements()
+            _forward_notifications()
         except (RedisError, OSError) as error:
             log.info("not listening for wake-ups", error=str(error))
         finally:
@@ -172,7 +174,7 @@ def _hear() -> None:
         time.sleep(RECONNECT_SECONDS)
 
 
-def _pass_on_announcements() -> None:
+def _forward_notifications() -> None:
     global _is_listening
     with redis_client.client().pubsub(ignore_subscribe_messages=True) as subscription:
         subscription.subscribe(CHANNEL)

@@ -28,17 +28,17 @@ from shop.redis.lease_renewal import Renewal
 
 # Who was not heard of for so long is taken for dead. Shorter than what is left of a lease that is renewed,
 # so that of a process that was killed the lock is not handed to a waiter after its holder.
-SILENCE_MILLISECONDS = 2_000
+PRESUMED_DEAD_MILLISECONDS = 2_000
 # How often a waiter is heard of; below the client's socket time-out of 1 s, for it blocks meanwhile.
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 # For so long who is in line waits for Redis to come back: for a restart, and not with a thread for an outage.
-AWAY_SECONDS = 4.0
+OUTAGE_WAIT_SECONDS = 4.0
 # An empty line is forgotten after this long, and its numbers begin anew.
-KEPT_MILLISECONDS = 60_000
+QUEUE_EXPIRY_MILLISECONDS = 60_000
 
 # KEYS: the holder, the line by number, until when those in line count as alive, the last number.
 # A wake-up's key has the holder's name as its beginning, and with it the same hash tag.
-_PARTS = """
+_SHARED_LUA = """
 local token, lease = ARGV[1], ARGV[2]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -68,8 +68,8 @@ end
 """
 # Join the line, or say that one is still in it. Returns whether it is one's turn, and one's number. Who had
 # one and is in the line no more, taken for dead or flushed away, gets the old place back.
-ASK = (
-    _PARTS
+JOIN_SCRIPT = (
+    _SHARED_LUA
     + """
 local silence, kept, had = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local holding, number = holder()
@@ -89,8 +89,8 @@ return {holding == token and 1 or 0, tonumber(number)}
 """
 )
 # Leave, from the line or from the lock, and hand it over. Returns whether one had held it.
-LEAVE = (
-    _PARTS
+LEAVE_SCRIPT = (
+    _SHARED_LUA
     + """
 redis.call('ZREM', KEYS[2], token)
 redis.call('HDEL', KEYS[3], token)
@@ -101,7 +101,7 @@ hand_over()
 return had_held and 1 or 0
 """
 )
-RENEW = """
+RENEW_SCRIPT = """
 local holding = string.match(redis.call('GET', KEYS[1]) or '', '^(.*):%d+$')
 if holding ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -127,14 +127,14 @@ class Turn:
 
 
 @contextmanager
-def in_line(name: str) -> Iterator[Turn]:
+def queued(name: str) -> Iterator[Turn]:
     """Stand in line for the lock while the block runs, and do there what needs no lock.
 
-    `name` has a hash tag in braces, which the lock's keys share. Never raises: `at_turn` does.
+    `name` has a hash tag in braces, which the lock's keys share. Never raises: `acquired` does.
     """
     transactions.assert_outside()
     turn = Turn(name)
-    turn.is_next = _ask(turn)
+    turn.is_next = _join_or_poll(turn)
     try:
         yield turn
     finally:
@@ -143,41 +143,43 @@ def in_line(name: str) -> Iterator[Turn]:
 
 
 @contextmanager
-def at_turn(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[None]:
+def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[None]:
     """Wait for one's turn, and hold the lock while the block runs; guard what you write all the same.
 
     Raises `Rejected` `lock_not_acquired` when the wait ran out; `Unavailable` without Redis, at once for
     who was not in line before it went away, and after seconds for who was.
     """
-    with locks.waiting("fair"):
-        _wait(turn, deadline=time.monotonic() + wait_seconds)
+    with locks.measure_wait("fair"):
+        _wait_for_turn(turn, deadline=time.monotonic() + wait_seconds)
     try:
-        with lease_renewal.kept_alive(Renewal(RENEW, turn.name, [turn.token, locks.LEASE_MILLISECONDS])):
+        with lease_renewal.kept_alive(
+            Renewal(RENEW_SCRIPT, turn.name, [turn.token, locks.LEASE_MILLISECONDS])
+        ):
             yield
     finally:
-        locks.released("fair", was_held=_leave(turn))
+        locks.count_lost_lease("fair", was_held=_leave(turn))
 
 
 @contextmanager
 def held(name: str, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[Turn]:
     """Both in one, for who has nothing to do in line."""
-    with in_line(name) as turn, at_turn(turn, wait_seconds=wait_seconds):
+    with queued(name) as turn, acquired(turn, wait_seconds=wait_seconds):
         yield turn
 
 
-def _wait(turn: Turn, *, deadline: float) -> None:
+def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
     """Return when it is this one's turn. Only who has a place to lose waits for Redis to come back."""
     if turn.is_next is None:
-        raise locks.away()
+        raise locks.redis_unavailable()
     misses, heard_at = 0, time.monotonic()
     while not turn.is_next:
         now = time.monotonic()
         misses, heard_at = (misses + 1, heard_at) if turn.is_next is None else (0, now)
-        left = min(deadline, heard_at + AWAY_SECONDS) - now
+        left = min(deadline, heard_at + OUTAGE_WAIT_SECONDS) - now
         if left <= 0:
-            raise locks.away() if turn.is_next is None else locks.not_acquired()
+            raise locks.redis_unavailable() if turn.is_next is None else locks.not_acquired()
         time.sleep(min(left, _pause_seconds(misses)))
-        turn.is_next = _is_woken(turn, min(LOOK_SECONDS, left)) or _ask(turn)
+        turn.is_next = _wait_for_wake_up(turn, min(POLL_SECONDS, left)) or _join_or_poll(turn)
 
 
 def _pause_seconds(misses: int) -> float:
@@ -185,7 +187,7 @@ def _pause_seconds(misses: int) -> float:
     return random.uniform(0.5, 1) * min(1.0, 0.1 * 2**misses) if misses else 0.0
 
 
-def _is_woken(turn: Turn, seconds: float) -> bool:
+def _wait_for_wake_up(turn: Turn, seconds: float) -> bool:
     """Block until woken, at most `seconds`."""
     return redis_client.attempt(lambda client: _pop_wake_up(client, turn, seconds), otherwise=False)
 
@@ -198,11 +200,13 @@ def _pop_wake_up(client: Redis, turn: Turn, seconds: float) -> bool:
         return False
 
 
-def _ask(turn: Turn) -> bool | None:
+def _join_or_poll(turn: Turn) -> bool | None:
     """Whether it is this one's turn; None when Redis is away."""
-    arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS, SILENCE_MILLISECONDS]
-    arguments += [KEPT_MILLISECONDS, turn.number]
-    told = redis_client.attempt(lambda client: client.eval(ASK, 4, *turn.keys, *arguments), otherwise=None)
+    arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS, PRESUMED_DEAD_MILLISECONDS]
+    arguments += [QUEUE_EXPIRY_MILLISECONDS, turn.number]
+    told = redis_client.attempt(
+        lambda client: client.eval(JOIN_SCRIPT, 4, *turn.keys, *arguments), otherwise=None
+    )
     if told is None:
         return None
     is_next, turn.number = told
@@ -214,5 +218,5 @@ def _leave(turn: Turn) -> bool | None:
     turn.has_left = True
     arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS]
     return redis_client.attempt(
-        lambda client: bool(client.eval(LEAVE, 4, *turn.keys, *arguments)), otherwise=None
+        lambda client: bool(client.eval(LEAVE_SCRIPT, 4, *turn.keys, *arguments)), otherwise=None
     )

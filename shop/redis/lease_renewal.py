@@ -16,7 +16,7 @@ from structlog import get_logger
 from shop.redis import redis_client
 
 log = get_logger(__name__)
-EVERY_SECONDS = 1.0
+RENEWAL_INTERVAL_SECONDS = 1.0
 
 
 class Renewal(NamedTuple):
@@ -28,7 +28,7 @@ class Renewal(NamedTuple):
 
 
 _mutex = threading.Lock()
-_kept: dict[object, Renewal] = {}
+_renewals: dict[object, Renewal] = {}
 _thread: threading.Thread | None = None
 
 
@@ -36,28 +36,28 @@ _thread: threading.Thread | None = None
 def kept_alive(renewal: Renewal) -> Iterator[None]:
     """Renew the lease once a second while the block runs; once more may follow."""
     entry = object()
-    _start()
+    _start_thread()
     with _mutex:
-        _kept[entry] = renewal
+        _renewals[entry] = renewal
     try:
         yield
     finally:
         with _mutex:
-            del _kept[entry]
+            del _renewals[entry]
 
 
-def _start() -> None:
+def _start_thread() -> None:
     """Start the process's thread, once; a process that was forked has none yet."""
     global _thread
     if _thread is not None and _thread.is_alive():
         return
     with _mutex:
         if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_renew, name="renewing", daemon=True)
+            _thread = threading.Thread(target=_keep_renewing, name="renewing", daemon=True)
             _thread.start()
 
 
-def _renew() -> None:
+def _keep_renewing() -> None:
     while True:
         began_at = time.monotonic()
         try:
@@ -65,12 +65,12 @@ def _renew() -> None:
         except Exception:
             # The leases of the next second must not end with this one's.
             log.exception("leases could not be renewed")
-        time.sleep(max(0.0, began_at + EVERY_SECONDS - time.monotonic()))
+        time.sleep(max(0.0, began_at + RENEWAL_INTERVAL_SECONDS - time.monotonic()))
 
 
 def _renew_all() -> None:
     with _mutex:
-        renewals = list(_kept.values())
+        renewals = list(_renewals.values())
     if renewals:
         redis_client.attempt(lambda client: _send(client, renewals), otherwise=None)
 

@@ -17,7 +17,7 @@ WAIT_SECONDS = 10.0
 # Long beside a write of milliseconds, short beside the wait: who waits outlives a holder that was killed.
 LEASE_MILLISECONDS = 3_000
 # Only for who knows the token; 0 when it is somebody else's, or nobody's.
-RELEASE = """
+RELEASE_SCRIPT = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """
@@ -37,7 +37,7 @@ LEASES_LOST = Counter(
 
 
 @contextmanager
-def waiting(lock: str) -> Iterator[None]:
+def measure_wait(lock: str) -> Iterator[None]:
     """Count the wait that the block is, and that it ran out if it did."""
     began_at = time.monotonic()
     try:
@@ -58,12 +58,12 @@ def not_acquired() -> Rejected:
     )
 
 
-def away() -> Unavailable:
+def redis_unavailable() -> Unavailable:
     """Redis is, and there is no lock without it."""
     return Unavailable("Turns are given through Redis here, and it is away; nothing was done.")
 
 
-def released(lock: str, *, was_held: bool | None) -> None:
+def count_lost_lease(lock: str, *, was_held: bool | None) -> None:
     """Count a lock that was lost before its release; None when Redis was away, and nobody knows."""
     if was_held is False:
         LEASES_LOST.labels(lock).inc()

@@ -25,7 +25,7 @@ def client() -> Redis:
     """The process's pooled client. On an event loop, which it would block, it raises `RuntimeError`."""
     if running_loop() is not None:
         raise RuntimeError(
-            "Redis is called on an event loop: call it by shop.concurrency.event_loop.in_thread."
+            "Redis is called on an event loop: call it by shop.concurrency.event_loop.run_in_thread."
         )
     connection: Redis = get_redis_connection("default")
     return connection

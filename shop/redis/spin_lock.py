@@ -29,19 +29,19 @@ def held(
     """
     transactions.assert_outside()
     token = secrets.token_hex(16)
-    with locks.waiting("spin"):
-        _take(name, token, lease_milliseconds, deadline=time.monotonic() + wait_seconds)
+    with locks.measure_wait("spin"):
+        _acquire(name, token, lease_milliseconds, deadline=time.monotonic() + wait_seconds)
     try:
         yield
     finally:
         # Without Redis, or when this process dies before, the lease is what ends it.
         was_held = redis_client.attempt(
-            lambda client: bool(client.eval(locks.RELEASE, 1, name, token)), otherwise=None
+            lambda client: bool(client.eval(locks.RELEASE_SCRIPT, 1, name, token)), otherwise=None
         )
-        locks.released("spin", was_held=was_held)
+        locks.count_lost_lease("spin", was_held=was_held)
 
 
-def _take(name: str, token: str, lease_milliseconds: int, *, deadline: float) -> None:
+def _acquire(name: str, token: str, lease_milliseconds: int, *, deadline: float) -> None:
     while True:
         is_taken = redis_client.attempt(
             lambda client: bool(client.set(name, token, nx=True, px=lease_milliseconds)), otherwise=None
@@ -49,7 +49,7 @@ def _take(name: str, token: str, lease_milliseconds: int, *, deadline: float) ->
         if is_taken:
             return
         if is_taken is None:
-            raise locks.away()
+            raise locks.redis_unavailable()
         if time.monotonic() + RETRY_SECONDS > deadline:
             raise locks.not_acquired()
         time.sleep(RETRY_SECONDS)

@@ -14,19 +14,19 @@ from collections.abc import Callable, Iterator
 
 BACKLOG = 10_240
 """Connections that may wait to be taken; the system may allow fewer (`net.core.somaxconn`)."""
-LEAD = 2
+MAX_LEAD = 2
 """Connections that a worker may have more than another, and one for every fifty."""
 PAUSE_SECONDS = 0.005
 """For which a worker that is ahead leaves new connections to the others."""
-NO_FILE_SECONDS = 0.1
+OUT_OF_FILES_PAUSE_SECONDS = 0.1
 """Before the next attempt when the process may open no more files."""
-AT_STOP = 1024
+MAX_ACCEPTED_AT_STOP = 1024
 """Connections, at most, that have waited when the worker stops taking any."""
 _NUMBER = struct.Struct("=q")
 _ABSENT = -1
 
 
-class Counts:
+class ConnectionCounts:
     """How many connections each worker has, in memory that all share. Each worker has a slot of its own."""
 
     def __init__(self, descriptor: int) -> None:
@@ -64,7 +64,7 @@ class Acceptor:
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
         *,
-        counts: Counts,
+        counts: ConnectionCounts,
         slot: int,
         open_connections: Callable[[], int],
     ) -> None:
@@ -78,38 +78,38 @@ class Acceptor:
         self._listener.setblocking(False)
         self._listener.listen(BACKLOG)
         self._publish()
-        self._loop.add_reader(self._listener, self._take_in_turn)
+        self._loop.add_reader(self._listener, self._accept_in_turn)
 
     def close(self) -> None:
         """Take what has waited until now, and no more."""
         self._is_closed = True
         self._loop.remove_reader(self._listener)
         self._counts.withdraw(self._slot)
-        for _ in range(AT_STOP):
-            if not self._take_one():
+        for _ in range(MAX_ACCEPTED_AT_STOP):
+            if not self._accept_one():
                 break
 
-    def _take_in_turn(self) -> None:
+    def _accept_in_turn(self) -> None:
         count, lowest = self._publish(), self._counts.lowest()
-        if count > lowest + LEAD + lowest // 50:
+        if count > lowest + MAX_LEAD + lowest // 50:
             self._pause(PAUSE_SECONDS)
         else:
-            self._take_one()
+            self._accept_one()
 
-    def _take_left(self) -> None:
+    def _resume_accepting(self) -> None:
         """Go on after a pause."""
         if not self._is_closed:
-            self._loop.add_reader(self._listener, self._take_in_turn)
-            self._take_one()
+            self._loop.add_reader(self._listener, self._accept_in_turn)
+            self._accept_one()
 
-    def _take_one(self) -> bool:
+    def _accept_one(self) -> bool:
         """Whether there was one."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError:
-            self._pause(NO_FILE_SECONDS)
+            self._pause(OUT_OF_FILES_PAUSE_SECONDS)
             return False
         task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection))
         self._accepted.add(task)
@@ -119,7 +119,7 @@ class Acceptor:
     def _pause(self, seconds: float) -> None:
         if not self._is_closed:
             self._loop.remove_reader(self._listener)
-            self._loop.call_later(seconds, self._take_left)
+            self._loop.call_later(seconds, self._resume_accepting)
 
     def _publish(self) -> int:
         count = self._open_connections() + len(self._accepted)

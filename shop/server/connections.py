@@ -27,7 +27,9 @@ LINGER_SECONDS = 5.0
 UNSENT_SECONDS = 30.0
 """For a client to take some of what is sent to it."""
 
-closed = Counter("firstcome_connections_closed", "Connections that the server closed early.", ["reason"])
+closed_connections = Counter(
+    "firstcome_connections_closed", "Connections that the server closed early.", ["reason"]
+)
 
 late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their body took too long.")
 
@@ -79,7 +81,7 @@ class Connections(ServerState):
             return None
         if self._most_per_address is None or _is_loopback(address):
             return ""
-        network = throttling.network(address.removeprefix("::ffff:"))
+        network = throttling.network_of_address(address.removeprefix("::ffff:"))
         count = self._by_network.get(network, 0)
         if count >= self._most_per_address:
             return None
@@ -101,7 +103,7 @@ class Connections(ServerState):
     def sweep(self, now: float) -> None:
         """Close what is overdue at this moment of the loop's time."""
         for connection in _overdue(self.heads, now - HEAD_SECONDS):
-            closed.labels("late_head").inc()
+            closed_connections.labels("late_head").inc()
             connection.refuse_late_head()
         for connection in _overdue(self.bodies, now - BODY_SECONDS):
             late_bodies.inc()
@@ -117,7 +119,7 @@ class Connections(ServerState):
             elif bytes_now < bytes_before and not connection.transport.is_closing():
                 self.unsent[connection] = now, bytes_now
             elif now - since > UNSENT_SECONDS:
-                closed.labels("slow_reader").inc()
+                closed_connections.labels("slow_reader").inc()
                 connection.cut_off()
 
     def _idle_seconds(self) -> float:
@@ -127,7 +129,7 @@ class Connections(ServerState):
         """Whether there was an idle connection to close."""
         for connection in self.idle:
             del self.idle[connection]
-            closed.labels("open_files").inc()
+            closed_connections.labels("open_files").inc()
             connection.close()
             return True
         return False

@@ -19,26 +19,26 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from shop.server import connections, refusals
 from shop.server.connections import Connections
 
-HEAD_BYTES = 16 * 1024
+MAX_HEAD_BYTES = 16 * 1024
 """Of a request's line and headers."""
-TARGET_BYTES = 8 * 1024
-HEADERS = 128
+MAX_TARGET_BYTES = 8 * 1024
+MAX_HEADERS = 128
 """Of a request: each takes some 200 bytes for as long as the request waits, however short it is."""
-PIPELINED = 64
+MAX_PIPELINED_REQUESTS = 64
 """Requests that may wait for the one before them; a connection with more closes once these are answered."""
-FRAMING_BYTES = 2**20
+MAX_FRAMING_BYTES = 2**20
 """What a body in chunks may bring besides the body: sizes, extensions and trailers of its chunks."""
-LINGER_BYTES = 8 * 2**20
+MAX_LINGER_BYTES = 8 * 2**20
 """What a client may go on sending once it has its response."""
 
-FRAMING = (b"content-length", b"transfer-encoding")
+FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 """The headers that say where a body ends."""
-RESET = struct.pack("ii", 1, 0)
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 """For `SO_LINGER`: closing ends the connection at once."""
 DISCONNECTED: ASGIReceiveEvent = {"type": "http.disconnect"}
 
 
-class _Refused(Exception):
+class _ParsingEnded(Exception):
     """Ends the parsing; the connection has been given its last response."""
 
 
@@ -194,7 +194,7 @@ class Protocol(HttpToolsProtocol):
         self.sender = Sender(self)
         self.network = self.server_state.admit(self.client[0] if self.client else "")
         if self.network is None:
-            connections.closed.labels("crowded").inc()
+            connections.closed_connections.labels("crowded").inc()
             self.is_deaf = True
             transport.write(refusals.CROWDED)
             self.close()
@@ -211,7 +211,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.is_deaf:
             self.lingering_bytes += len(data)
-            if self.lingering_bytes > LINGER_BYTES and self in self.server_state.lingering:
+            if self.lingering_bytes > MAX_LINGER_BYTES and self in self.server_state.lingering:
                 self.close()
             return
         self.chunk_bytes, self.is_chunk_of_head = len(data), self.reads != "body"
@@ -226,7 +226,7 @@ class Protocol(HttpToolsProtocol):
         elif self.reads == "body":
             self.server_state.bodies.setdefault(self, self.loop.time())
             self.framing_bytes += len(data)
-            if self.framing_bytes > FRAMING_BYTES:
+            if self.framing_bytes > MAX_FRAMING_BYTES:
                 self._refuse(refusals.INVALID)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -259,7 +259,7 @@ class Protocol(HttpToolsProtocol):
             self.is_resumed = False
             return
         self.server_state.heads.pop(self, None)
-        if self.chunk_bytes + self.head_bytes > TARGET_BYTES or len(self.headers) > HEADERS:
+        if self.chunk_bytes + self.head_bytes > MAX_TARGET_BYTES or len(self.headers) > MAX_HEADERS:
             self._require_small_head()
         url = httptools.parse_url(self.url)
         target = url.path or b"/"  # which a target like `http://host` leaves out
@@ -274,7 +274,9 @@ class Protocol(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = target
         scope["query_string"] = url.query or b""
-        self.is_skipped = self.parser.should_upgrade() and any(name in FRAMING for name, _ in self.headers)
+        self.is_skipped = self.parser.should_upgrade() and any(
+            name in FRAMING_HEADERS for name, _ in self.headers
+        )
         before = self.cycle
         exchange = self.cycle = Exchange(
             scope,
@@ -294,7 +296,7 @@ class Protocol(HttpToolsProtocol):
             return
         self.flow.pause_reading()
         self.pipeline.appendleft((exchange, self.app))
-        if len(self.pipeline) >= PIPELINED:
+        if len(self.pipeline) >= MAX_PIPELINED_REQUESTS:
             exchange.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -314,7 +316,7 @@ class Protocol(HttpToolsProtocol):
         self.reads, self.is_chunk_of_head = "nothing", False
         if not self.cycle.keep_alive and self.pipeline:
             self.is_deaf = True
-            raise _Refused
+            raise _ParsingEnded
 
     def on_response_complete(self) -> None:
         state = self.server_state
@@ -367,7 +369,9 @@ class Protocol(HttpToolsProtocol):
 
     def cut_off(self) -> None:
         # Or the system would keep its part of the response for as long as the client reads nothing.
-        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE
+        )
         self.transport.abort()
 
     def end_after_response(self) -> None:
@@ -398,7 +402,7 @@ class Protocol(HttpToolsProtocol):
     def _resume_body(self) -> None:
         """Have the body read after all: as the next request, it could be one that a proxy never saw."""
         self.is_skipped, self.is_resumed = False, True
-        framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in FRAMING]
+        framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in FRAMING_HEADERS]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(framing))
@@ -414,18 +418,18 @@ class Protocol(HttpToolsProtocol):
         self.server_state.heads.setdefault(self, self.loop.time())
         if self.is_chunk_of_head:
             self.head_bytes += self.chunk_bytes
-        if self.head_bytes > HEAD_BYTES or len(self.headers) > HEADERS:
+        if self.head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._refuse(refusals.LARGE_HEAD if self.headers else refusals.LONG_TARGET)
 
     def _require_small_head(self) -> None:
         target_bytes = len(self.url)
-        if target_bytes > TARGET_BYTES:
+        if target_bytes > MAX_TARGET_BYTES:
             self._refuse(refusals.LONG_TARGET)
-            raise _Refused
+            raise _ParsingEnded
         head_bytes = target_bytes + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if head_bytes > HEAD_BYTES or len(self.headers) > HEADERS:
+        if head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._refuse(refusals.LARGE_HEAD)
-            raise _Refused
+            raise _ParsingEnded
 
     def _refuse(self, response: bytes) -> None:
         """Take nothing more from the client; answer so after the exchanges under way, and close."""

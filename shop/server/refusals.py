@@ -7,7 +7,7 @@ from shop.http import problems
 from shop.http.responses import Response
 
 
-def _whole(response: Response) -> bytes:
+def _raw_response(response: Response) -> bytes:
     """The response as it is sent."""
     status = HTTPStatus(response.status_code)
     headers = {
@@ -21,13 +21,21 @@ def _whole(response: Response) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body
 
 
-INVALID = _whole(
+INVALID = _raw_response(
     problems.problem(400, "invalid", "The request can't be understood.", title="Invalid request")
 )
-LATE = _whole(problems.of(BodyIncomplete("The request's head did not arrive in time; nothing was done.")))
-LONG_TARGET = _whole(problems.problem(414, "too_large", "The request's target is longer than 8 KiB."))
-LARGE_HEAD = _whole(problems.problem(431, "too_large", "The request has more than 16 KiB or 128 headers."))
-CROWDED = _whole(problems.of(Overloaded("Too many connections are open; nothing was done. Try again.")))
+LATE = _raw_response(
+    problems.from_error(BodyIncomplete("The request's head did not arrive in time; nothing was done."))
+)
+LONG_TARGET = _raw_response(problems.problem(414, "too_large", "The request's target is longer than 8 KiB."))
+LARGE_HEAD = _raw_response(
+    problems.problem(431, "too_large", "The request has more than 16 KiB or 128 headers.")
+)
+CROWDED = _raw_response(
+    problems.from_error(Overloaded("Too many connections are open; nothing was done. Try again."))
+)
 FAILED = problems.problem(500, "internal_error", "Something went wrong here. It has been logged.")
 # Not `Overloaded`, which says that nothing was done.
-STOPPED = problems.of(Unavailable("The server is stopping; it is not known what was done. Try again."))
+STOPPED = problems.from_error(
+    Unavailable("The server is stopping; it is not known what was done. Try again.")
+)

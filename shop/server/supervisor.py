@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from structlog import get_logger
 
-from shop.server.acceptor import Counts
+from shop.server.acceptor import ConnectionCounts
 
 log = get_logger(__name__)
 RESPAWN_SECONDS = 0.5
 """Between two starts of a worker."""
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 """Between two looks at signals and workers."""
 READY = b"r"
 """What a worker sends by its lifeline when it serves."""
@@ -63,8 +63,8 @@ class Supervisor:
         self._listener, self._command = listener, command
         self._wanted, self._stop_seconds = workers, stop_seconds
         # Each worker may have a replacement that starts.
-        self._counts_file = Counts.create(slots=2 * workers)
-        self._counts = Counts(self._counts_file)
+        self._counts_file = ConnectionCounts.create(slots=2 * workers)
+        self._counts = ConnectionCounts(self._counts_file)
         self._workers: list[_Worker] = []
         self._leaving: list[_Worker] = []
         self._to_replace: list[_Worker] = []
@@ -80,13 +80,13 @@ class Supervisor:
         for _ in range(self._wanted):
             # One by one, for the next one's slot depends on those before it.
             self._workers.append(self._start())
-        while self._all():
-            time.sleep(LOOK_SECONDS)
+        while self._all_workers():
+            time.sleep(POLL_SECONDS)
             self._handle_signals()
             self._refresh()
             if not self._is_stopping:
                 self._replace_dead()
-                self._go_on_replacing()
+                self._continue_replacement()
         return self._exit_code
 
     def _handle_signals(self) -> None:
@@ -97,7 +97,7 @@ class Supervisor:
         self._received.clear()
 
     def _refresh(self) -> None:
-        for worker in self._all():
+        for worker in self._all_workers():
             worker.refresh()
             if not worker.is_alive():
                 self._counts.withdraw(worker.slot)
@@ -118,7 +118,7 @@ class Supervisor:
                 log.warning("a web worker ended; starting another", pid=worker.process.pid, code=code)
                 self._workers[position] = self._start()
 
-    def _go_on_replacing(self) -> None:
+    def _continue_replacement(self) -> None:
         """Have one worker at a time replaced by one that serves, and wait until it has ended."""
         new = self._replacement
         if new is None:
@@ -143,14 +143,14 @@ class Supervisor:
     def _stop(self) -> None:
         self._is_stopping = True
         self._listener.close()
-        for worker in self._all():
+        for worker in self._all_workers():
             worker.stop(within_seconds=self._stop_seconds)
         if self._replacement is not None:
             self._leaving.append(self._replacement)
             self._replacement = None
 
     def _start(self) -> _Worker:
-        slot = self._counts.free_slot(worker.slot for worker in self._all())
+        slot = self._counts.free_slot(worker.slot for worker in self._all_workers())
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         descriptors = self._listener.fileno(), self._counts_file, theirs.fileno()
@@ -159,5 +159,5 @@ class Supervisor:
             process = subprocess.Popen([*self._command, "--places", places], pass_fds=descriptors)
         return _Worker(process, ours, slot)
 
-    def _all(self) -> list[_Worker]:
+    def _all_workers(self) -> list[_Worker]:
         return [*self._workers, *self._leaving, *filter(None, [self._replacement])]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import uvicorn
 from django.conf import settings
 
-from shop.server.acceptor import Acceptor, Counts
+from shop.server.acceptor import Acceptor, ConnectionCounts
 from shop.server.connections import Connections
 from shop.server.protocol import Protocol
 from shop.server.supervisor import READY
@@ -18,9 +18,9 @@ OPEN_FILES_FOR_CONNECTIONS = 0.9
 """The share of the open files that the system allows; the rest is for the database, Redis and logs."""
 SWEEP_SECONDS_AT_STOP = 0.1
 """Between two sweeps of connections while the worker stops; a second otherwise."""
-END_SECONDS = 1
+PROCESS_EXIT_SECONDS = 1
 """Of the time to stop: for the process to end once its requests have been answered."""
-before_stop: list[Callable[[], None]] = []
+stop_callbacks: list[Callable[[], None]] = []
 """Called in the event loop of a worker that begins to stop, to end what waits."""
 
 
@@ -45,7 +45,7 @@ class Places:
     @classmethod
     def alone(cls, listener: socket.socket) -> "Places":
         """For the only worker, which has no supervisor."""
-        return cls(listener, Counts.create(slots=1))
+        return cls(listener, ConnectionCounts.create(slots=1))
 
 
 def serve(application: str, places: Places, *, stop_seconds: int) -> None:
@@ -61,7 +61,7 @@ def serve(application: str, places: Places, *, stop_seconds: int) -> None:
         server_header=False,
         proxy_headers=False,
         log_config=None,
-        timeout_graceful_shutdown=max(stop_seconds - END_SECONDS, 1),
+        timeout_graceful_shutdown=max(stop_seconds - PROCESS_EXIT_SECONDS, 1),
     )
     config.load()
     Server(config, places).run()
@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
         self._acceptor = Acceptor(
             self._places.listener,
             lambda: Protocol(self.config, self.server_state, {}, loop),
-            counts=Counts(self._places.counts),
+            counts=ConnectionCounts(self._places.counts),
             slot=self._places.slot,
             open_connections=self.server_state.connections.__len__,
         )
@@ -102,7 +102,7 @@ class Server(uvicorn.Server):
         self.server_state.is_stopping = True
         self._acceptor.close()
         self._places.listener.close()
-        for end_waiting in before_stop:
+        for end_waiting in stop_callbacks:
             end_waiting()
         sweeping = asyncio.ensure_future(self._keep_sweeping())
         await super().shutdown([])

@@ -46,7 +46,7 @@ class Api:
 
 def client_of(account: User | None = None) -> Api:
     """A client signed in as the account; without one it is anonymous."""
-    return Api(access=tokens.access_for(account) if account else "")
+    return Api(access=tokens.create_access_token(account) if account else "")
 
 
 def _json(body: Any) -> bytes:

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 from django.db import connection
 
-from shop.idempotency.recorded_answers import Keyed
+from shop.idempotency.recorded_answers import KeyedCall
 
 START = "import sys, django\ndjango.setup()\n"
 # Counts one name within its transaction, and commits once it is let go.
 IN_FLIGHT = """
-from shop import idempotency, keyed_calls
+from shop.idempotency import recorded_answers
+from shop.http import keyed_calls
 from shop.tests import tally, tally_urls
 
 def count_and_wait():
@@ -23,8 +24,8 @@ def count_and_wait():
     sys.stdin.readline()
     return position
 
-call = idempotency.Keyed(int(sys.argv[1]), sys.argv[2], sys.argv[3], tally_urls.counted)
-keyed_calls.perform(call, lambda: idempotency.once(call, count_and_wait))
+call = recorded_answers.KeyedCall(int(sys.argv[1]), sys.argv[2], sys.argv[3], tally_urls.counted)
+keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, count_and_wait))
 """
 
 
@@ -49,7 +50,7 @@ def another_process(program: str, *arguments: str, **settings: str) -> Iterator[
             process.kill()
 
 
-def in_flight_elsewhere(call: Keyed, **settings: str) -> AbstractContextManager["subprocess.Popen[str]"]:
+def in_flight_elsewhere(call: KeyedCall, **settings: str) -> AbstractContextManager["subprocess.Popen[str]"]:
     """A process in the middle of `call`: let it go, or kill it."""
     return another_process(IN_FLIGHT, str(call.account_id), call.key_hash, call.fingerprint, **settings)
 

@@ -8,7 +8,7 @@ from rest_framework.permissions import IsAuthenticated
 
 from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
 from shop.http import json_format, keyed_calls
-from shop.http.validation import Input, Words, read
+from shop.http.validation import Input, NonBlankText, read
 from shop.http.views import Request, View
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer
@@ -25,7 +25,7 @@ REFUSALS = {
 
 
 class CountInput(Input):
-    name: Words
+    name: NonBlankText
     weight: int | None = None
 
 
@@ -36,8 +36,10 @@ class CountOne(View):
 
     def post(self, request: Request) -> HttpResponse:
         asked = read(CountInput, request)
-        call = keyed_calls.keyed(request, declined if asked.name == "declined" else counted)
-        outcome = keyed_calls.perform(call, lambda: recorded_answers.once(call, lambda: count(asked.name)))
+        call = keyed_calls.read_keyed_call(request, declined if asked.name == "declined" else counted)
+        outcome = keyed_calls.perform_blocking(
+            call, lambda: recorded_answers.run_once(call, lambda: count(asked.name))
+        )
         return keyed_calls.respond_recorded(call, outcome)
 
     put = post

@@ -166,7 +166,7 @@ def test_the_old_password_is_guessed_ten_times_a_minute_and_the_journal_knows(op
 def test_wrong_old_passwords_do_not_fill_the_journal(operator: User) -> None:
     client = signed_in(operator)
     for _ in range(3):
-        throttling.forget()
+        throttling.clear_memory()
         for _ in range(10):
             with pytest.raises(InvalidCredentials):
                 sign_ins.check_own_password(account=operator, password="wrong", address="192.0.2.1")
@@ -180,7 +180,7 @@ def test_operators_pages_hash_within_the_bounded_places(
     operator: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, client = AccountFactory(), signed_in(operator)
-    monkeypatch.setattr(password_hashing, "OF_ONE", 0)
+    monkeypatch.setattr(password_hashing, "MAX_PER_CLIENT", 0)
     both = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
 
     pages = [

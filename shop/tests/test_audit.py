@@ -12,9 +12,9 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts import ports
-from shop.db.mysql.patience import patience
+from shop.db.mysql.patience import long_read_timeout
 from shop.management import laws
-from shop.operations.audit_report import LawReport, merged, report
+from shop.operations.audit_report import LawReport, merge_reports, report
 from shop.tests.commands import run, run_json
 
 __all__ = ["gateway_process", "own_gateway"]
@@ -27,7 +27,7 @@ def test_a_law_holds_when_nothing_offends() -> None:
 
 def test_reports_of_one_law_become_one_and_stand_in_the_laws_order() -> None:
     first = report("L5", 2, [])
-    reports = merged([report("L10", 1, []), first, replace(first, holds=False, offenders=["7"])])
+    reports = merge_reports([report("L10", 1, []), first, replace(first, holds=False, offenders=["7"])])
 
     assert reports == [LawReport("L5", False, 4, ["7"]), LawReport("L10", True, 1, [])]
 
@@ -44,7 +44,7 @@ def test_an_audit_waits_for_statements_that_a_request_would_not() -> None:
     connection.close()
     options["read_timeout"] = 1
     try:
-        with patience(connection):
+        with long_read_timeout(connection):
             _slow_statement()
         with pytest.raises(OperationalError):
             _slow_statement()

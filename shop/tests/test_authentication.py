@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
 from shop.accounts import disabled_accounts, tokens
-from shop.accounts.disabled_accounts import OLDEST_SECONDS, REREAD_SECONDS
-from shop.db.transactions import DatabaseAway
+from shop.accounts.disabled_accounts import MAX_AGE_SECONDS, REFRESH_AFTER_SECONDS
+from shop.db.transactions import DatabaseUnavailable
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
@@ -30,8 +30,8 @@ def status(api: Api) -> int:
 
 def grow_older(seconds: float) -> None:
     """As if the disabled accounts had been read that much earlier."""
-    known = disabled_accounts._known
-    disabled_accounts._known = replace(known, read_at=known.read_at - seconds)
+    known = disabled_accounts._cached
+    disabled_accounts._cached = replace(known, read_at=known.read_at - seconds)
 
 
 @pytest.mark.django_db
@@ -71,14 +71,14 @@ def test_a_bad_token_is_told_apart_from_none(header: str) -> None:
 
 @pytest.mark.django_db
 def test_a_refresh_token_opens_nothing() -> None:
-    refused = Api(access=tokens.pair_for(AccountFactory()).refresh).get("/users/me")
+    refused = Api(access=tokens.create_token_pair(AccountFactory()).refresh).get("/users/me")
 
     assert refused.json()["code"] == "token_invalid"
 
 
 @pytest.mark.django_db
 def test_the_scheme_may_be_written_in_any_case() -> None:
-    access = tokens.access_for(AccountFactory())
+    access = tokens.create_access_token(AccountFactory())
 
     assert client_of().get("/users/me", Authorization=f"bEaReR  {access}").status_code == 200
 
@@ -103,7 +103,7 @@ def test_the_disabled_accounts_are_read_again_only_when_they_are_old() -> None:
     User.objects.filter(pk=account.pk).update(is_active=False)
 
     assert not disabled_accounts.is_disabled(account.pk)
-    grow_older(REREAD_SECONDS)
+    grow_older(REFRESH_AFTER_SECONDS)
     assert disabled_accounts.is_disabled(account.pk)
 
 
@@ -113,10 +113,10 @@ def test_with_the_database_away_what_is_known_is_used_for_four_seconds_and_no_lo
     assert disabled_accounts.is_disabled(account.pk)
 
     with database_away():
-        grow_older(REREAD_SECONDS)
+        grow_older(REFRESH_AFTER_SECONDS)
         assert disabled_accounts.is_disabled(account.pk)
-        grow_older(OLDEST_SECONDS)
-        with pytest.raises(DatabaseAway):
+        grow_older(MAX_AGE_SECONDS)
+        with pytest.raises(DatabaseUnavailable):
             disabled_accounts.is_disabled(account.pk)
     assert disabled_accounts.is_disabled(account.pk)
 
@@ -128,14 +128,14 @@ def test_an_outage_is_logged_once_and_not_by_each_of_7000_requests() -> None:
     def fail(times: int) -> None:
         with database_away():
             for _ in range(times):
-                with pytest.raises(DatabaseAway):
+                with pytest.raises(DatabaseUnavailable):
                     disabled_accounts.is_disabled(account.pk)
 
     with capture_logs() as logged:
-        disabled_accounts.forget()
+        disabled_accounts.clear_cache()
         fail(20)
         disabled_accounts.is_disabled(account.pk)
-        disabled_accounts.forget()
+        disabled_accounts.clear_cache()
         fail(20)
     assert [line["log_level"] for line in logged if "disabled accounts" in line["event"]] == [
         "warning",
@@ -148,7 +148,7 @@ def test_an_outage_is_logged_once_and_not_by_each_of_7000_requests() -> None:
 def test_many_who_find_the_known_too_old_wait_for_one_reader() -> None:
     account = AccountFactory(is_active=False)
     disabled_accounts.is_disabled(account.pk)
-    grow_older(OLDEST_SECONDS)
+    grow_older(MAX_AGE_SECONDS)
     reads: list[str] = []
 
     def counted(execute: object, sql: str, params: object, many: bool, context: object) -> object:

@@ -77,7 +77,7 @@ def test_every_sign_is_kept_whoever_writes_it() -> None:
 
 
 def test_plain_text_is_written_as_it_is_and_what_could_mean_something_is_left_to_the_driver() -> None:
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     plain = '{"code": "A-1", "name": "Tea & Co. #1; -- /* $x */"}'
 
     assert cells[plain] == f"'{plain}'"
@@ -94,7 +94,7 @@ def test_text_is_written_as_it_is_whatever_its_type_would_print() -> None:
         def __format__(self, how: str) -> str:
             return str(self)
 
-    cells = bulk_sql.Cells()
+    cells = bulk_sql.SqlLiterals()
     assert (cells[Quoted("rain")], cells.parameters) == ("'rain'", {})
 
 
@@ -124,7 +124,7 @@ def test_an_object_is_made_of_a_row_as_the_orm_makes_it() -> None:
         cursor.execute(f"SELECT {columns.selected} FROM shop_journalline line")  # noqa: S608
         [row] = cursor.fetchall()
 
-    made, [read] = columns.made_of(row), JournalLine.objects.all()
+    made, [read] = columns.to_model(row), JournalLine.objects.all()
 
     assert {name: getattr(made, name) for name in columns.names} == {
         name: getattr(read, name) for name in columns.names
@@ -132,6 +132,6 @@ def test_an_object_is_made_of_a_row_as_the_orm_makes_it() -> None:
 
 
 def test_whole_numbers_need_no_parameters() -> None:
-    assert bulk_sql.whole_numbers([1, 2, 30]) == "1, 2, 30"
+    assert bulk_sql.integer_list([1, 2, 30]) == "1, 2, 30"
     with pytest.raises(ValueError, match="Unknown format code"):
-        bulk_sql.whole_numbers(["1) OR (1=1"])  # type: ignore[list-item]
+        bulk_sql.integer_list(["1) OR (1=1"])  # type: ignore[list-item]

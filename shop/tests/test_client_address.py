@@ -29,7 +29,7 @@ def test_only_what_trusted_proxies_appended_is_believed(
 ) -> None:
     settings.TRUSTED_PROXIES = proxies
 
-    assert client_address.of(request("192.0.2.1", **{"X-Forwarded-For": forwarded})) == address  # type: ignore[arg-type]
+    assert client_address.from_request(request("192.0.2.1", **{"X-Forwarded-For": forwarded})) == address  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_call_whose_hops_are_missing_short_or_unreadable_has_no_address_and_is
     settings.TRUSTED_PROXIES = proxies
 
     with pytest.raises(AddressUnknown):
-        client_address.of(request("192.0.2.1", **{"X-Forwarded-For": forwarded}))  # type: ignore[arg-type]
+        client_address.from_request(request("192.0.2.1", **{"X-Forwarded-For": forwarded}))  # type: ignore[arg-type]
 
 
 @pytest.mark.django_db

@@ -24,14 +24,17 @@ from shop.tests.second_process import another_process, heard
 WAITER = """
 import asyncio
 import time
-from shop import event_loop, wakeups
+from shop.concurrency import event_loop
+from shop.redis import completion_notifications
 from shop.tests import tally
 
-wakeups.RECHECK_SECONDS = wakeups.LISTENING_RECHECK_SECONDS = float(sys.argv[1])
+seconds = float(sys.argv[1])
+completion_notifications.RECHECK_SECONDS = seconds
+completion_notifications.LISTENING_RECHECK_SECONDS = seconds
 looks = []
 
 async def is_counted():
-    return await event_loop.in_thread(look)
+    return await event_loop.run_in_thread(look)
 
 def look():
     looks.append(tally.counted() == 1)
@@ -39,7 +42,7 @@ def look():
         print("ready", flush=True)
     return looks[-1]
 
-waiting = wakeups.wait("order-1", is_settled=is_counted, seconds=30)
+waiting = completion_notifications.wait("order-1", is_settled=is_counted, seconds=30)
 is_settled = asyncio.run(waiting) if sys.argv[2] == "loop" else event_loop.run(waiting)
 print(is_settled, time.monotonic(), flush=True)
 """
@@ -89,14 +92,14 @@ def wait(name: str, look: Callable[[], bool], *, place: str = "thread", **more: 
 
 def announce_elsewhere(name: str) -> None:
     """Announce it in another thread, and return when that is done."""
-    thread = threading.Thread(target=completion_notifications.announce, args=(name,))
+    thread = threading.Thread(target=completion_notifications.notify_completed, args=(name,))
     thread.start()
     thread.join()
 
 
 def listening(is_redis_up: bool) -> bool:
     """Whether this process listens where it can."""
-    completion_notifications._listen()
+    completion_notifications._start_listener()
     return completion_notifications._is_listening or not is_redis_up
 
 
@@ -115,7 +118,7 @@ def test_a_waiter_in_another_process_is_woken_within_milliseconds(
         wait_until(lambda: listeners(own_redis) == 1)
         settle()
         announced_at = time.monotonic()
-        completion_notifications.announce("order-1")
+        completion_notifications.notify_completed("order-1")
         assert woken_at(process) - announced_at < 0.3
 
 
@@ -126,9 +129,9 @@ def test_an_announcement_of_something_else_wakes_nobody(
     with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
         wait_until(lambda: listeners(own_redis) == 1)
         settle()
-        completion_notifications.announce("order-2")
+        completion_notifications.notify_completed("order-2")
         announced_at = time.monotonic()
-        completion_notifications.announce("order-1")
+        completion_notifications.notify_completed("order-1")
         assert 0 < woken_at(process) - announced_at < 10
 
 
@@ -140,7 +143,7 @@ def test_without_redis_a_waiter_in_another_process_looks_again(
     with another_process(WAITER, NORMALLY, place, REDIS_URL=own_redis.url) as process:
         settle()
         settled_at = time.monotonic()
-        completion_notifications.announce("order-1")
+        completion_notifications.notify_completed("order-1")
         assert woken_at(process) - settled_at < 3
 
 
@@ -155,7 +158,7 @@ def test_a_waiter_is_woken_again_after_redis_was_restarted(
         wait_until(lambda: listeners(own_redis) == 1)
         settle()
         announced_at = time.monotonic()
-        completion_notifications.announce("order-1")
+        completion_notifications.notify_completed("order-1")
         assert woken_at(process) - announced_at < 10
 
 
@@ -170,7 +173,7 @@ def test_waiters_of_this_process_are_woken_with_and_without_redis(
     def announce() -> None:
         wait_until(lambda: len(completion_notifications._waiting.get("order-1", ())) == 5)
         settled.set()
-        completion_notifications.announce("order-1")
+        completion_notifications.notify_completed("order-1")
 
     started_at = time.monotonic()
     assert race([lambda: wait("order-1", settled.is_set)] * 5 + [announce]) == [True] * 5 + [None]
@@ -189,10 +192,10 @@ def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_th
     before = threading.active_count()
 
     def announce() -> int:
-        wait_until(lambda: completion_notifications.waiting() == 1_000)
+        wait_until(lambda: completion_notifications.waiting_count() == 1_000)
         threads = threading.active_count()
         settled.set()
-        completion_notifications.announce(*(f"order-{number}" for number in range(10)))
+        completion_notifications.notify_completed(*(f"order-{number}" for number in range(10)))
         return threads
 
     async def all_wait() -> tuple[int, list[bool]]:
@@ -205,7 +208,7 @@ def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_th
     assert woken == [True] * 1_000
     assert threads <= before + 1, "the one that announces"
     assert time.monotonic() - started_at < 10
-    assert (completion_notifications.waiting(), dict(completion_notifications._waiting)) == (0, {})
+    assert (completion_notifications.waiting_count(), dict(completion_notifications._waiting)) == (0, {})
 
 
 @PLACES
@@ -256,7 +259,7 @@ def test_as_many_wait_as_the_setting_says_and_the_next_is_answered_at_once(setti
     begun: list[str] = []
 
     async def one_too_many() -> tuple[bool, bool, bool, float]:
-        while completion_notifications.waiting() < 50:
+        while completion_notifications.waiting_count() < 50:
             await asyncio.sleep(0.01)
         started_at = time.monotonic()
         unsettled = await waiting("order-1", lambda: False)
@@ -277,14 +280,14 @@ def test_as_many_wait_as_the_setting_says_and_the_next_is_answered_at_once(setti
         # The places are free again.
         settled.clear()
         waits = [asyncio.create_task(waiting("order-2", settled.is_set)) for _ in range(50)]
-        while completion_notifications.waiting() < 50:
+        while completion_notifications.waiting_count() < 50:
             await asyncio.sleep(0.01)
         settled.set()
         announce_elsewhere("order-2")
         assert await asyncio.gather(*waits) == [True] * 50
 
     asyncio.run(all_at_once())
-    assert completion_notifications.waiting() == 0
+    assert completion_notifications.waiting_count() == 0
 
 
 def test_one_account_takes_a_bounded_number_of_places(settings: LazySettings) -> None:
@@ -308,7 +311,7 @@ def test_one_account_takes_a_bounded_number_of_places(settings: LazySettings) ->
         assert [await task for task in of_one].count(True) == completion_notifications.MOST_OF_ONE_OWNER
 
     asyncio.run(all_at_once())
-    assert (completion_notifications.waiting(), completion_notifications._of_owner) == (0, {})
+    assert (completion_notifications.waiting_count(), completion_notifications._waiting_by_owner) == (0, {})
 
 
 def test_without_room_for_any_each_looks_once(settings: LazySettings) -> None:
@@ -326,7 +329,10 @@ def test_a_waiter_whose_look_fails_gives_its_place_back(place: str) -> None:
     for _ in range(64):
         with pytest.raises(ValueError):
             wait("order-1", fail, place=place)
-    assert ("order-1" in completion_notifications._waiting, completion_notifications.waiting()) == (False, 0)
+    assert ("order-1" in completion_notifications._waiting, completion_notifications.waiting_count()) == (
+        False,
+        0,
+    )
 
 
 @PLACES
@@ -350,20 +356,23 @@ def test_a_look_that_is_refused_because_too_many_look_is_made_again(
 def test_a_waiter_that_is_cancelled_gives_its_place_back() -> None:
     async def cancel() -> None:
         task = asyncio.create_task(waiting("order-1", lambda: False))
-        while not completion_notifications.waiting():
+        while not completion_notifications.waiting_count():
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(cancel())
-    assert ("order-1" in completion_notifications._waiting, completion_notifications.waiting()) == (False, 0)
+    assert ("order-1" in completion_notifications._waiting, completion_notifications.waiting_count()) == (
+        False,
+        0,
+    )
 
 
 def test_a_process_that_stops_ends_every_wait_and_each_that_begins_later(stopping: None) -> None:
     async def all_wait() -> list[bool]:
         waits = [asyncio.create_task(waiting(f"order-{number}", lambda: False)) for number in range(100)]
-        while completion_notifications.waiting() < 100:
+        while completion_notifications.waiting_count() < 100:
             await asyncio.sleep(0.01)
         completion_notifications.stop()
         ended = await asyncio.gather(*waits)
@@ -379,7 +388,7 @@ def test_a_process_that_stops_ends_every_wait_and_each_that_begins_later(stoppin
 
 def test_a_thread_that_waits_is_ended_by_the_stop_of_the_process(stopping: None) -> None:
     def stop() -> None:
-        wait_until(lambda: bool(completion_notifications.waiting()))
+        wait_until(lambda: bool(completion_notifications.waiting_count()))
         completion_notifications.stop()
 
     started_at = time.monotonic()

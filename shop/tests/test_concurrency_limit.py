@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from shop.concurrency.concurrency_limit import Admission
+from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.errors import Overloaded
 from shop.tests.racing import race, wait_until
 
 
 def test_no_more_stand_at_the_row_than_there_are_places() -> None:
-    admission = Admission(name="it", at_the_row=3, in_line=100)
+    admission = ConcurrencyLimit(name="it", max_concurrent=3, in_line=100)
     together, most = [0], [0]
     mutex = threading.Lock()
     is_full = threading.Event()
@@ -31,7 +31,7 @@ def test_no_more_stand_at_the_row_than_there_are_places() -> None:
 
 
 def test_a_full_line_and_a_long_wait_are_refused() -> None:
-    admission = Admission(name="it", at_the_row=1, in_line=1, wait_seconds=1.0)
+    admission = ConcurrencyLimit(name="it", max_concurrent=1, in_line=1, wait_seconds=1.0)
     refusals: list[str] = []
     first_is_in, may_leave = threading.Event(), threading.Event()
 
@@ -65,7 +65,7 @@ def test_a_full_line_and_a_long_wait_are_refused() -> None:
 
 
 def test_an_error_gives_the_place_back() -> None:
-    admission = Admission(name="it", at_the_row=1, in_line=0, wait_seconds=0.1)
+    admission = ConcurrencyLimit(name="it", max_concurrent=1, in_line=0, wait_seconds=0.1)
 
     with pytest.raises(ZeroDivisionError), admission.place():
         raise ZeroDivisionError

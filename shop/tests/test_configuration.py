@@ -21,8 +21,8 @@ from shop import configuration
         ("WEB_THREADS", "1", lambda name: configuration.number(name, 64, least=2)),
         ("SWEEP_SECONDS", "0", lambda name: configuration.number(name, 5.0, least=0.1)),
         ("EVENTS_AT_ONCE", "501", lambda name: configuration.number(name, 500, least=1, most=500)),
-        ("REDIS_URL", "nonsense", lambda name: configuration.address(name, "", configuration.REDIS)),
-        ("GATEWAY_URL", "http://", lambda name: configuration.address(name, "", configuration.WEB)),
+        ("REDIS_URL", "nonsense", lambda name: configuration.url(name, "", configuration.REDIS_SCHEMES)),
+        ("GATEWAY_URL", "http://", lambda name: configuration.url(name, "", configuration.HTTP_SCHEMES)),
         ("RATE_ORDERS", "60", lambda name: configuration.rate(name, "")),
         ("RATE_ORDERS", "0/m", lambda name: configuration.rate(name, "")),
         ("RATE_ORDERS", "60/y", lambda name: configuration.rate(name, "")),
@@ -54,7 +54,7 @@ def test_what_is_not_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv(name, raising=False)
     assert configuration.number("WEB_THREADS", 64, least=2) == 64
     assert configuration.flag("LAB") is False
-    assert configuration.address("REDIS_URL", "redis://here", configuration.REDIS) == "redis://here"
+    assert configuration.url("REDIS_URL", "redis://here", configuration.REDIS_SCHEMES) == "redis://here"
 
 
 def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:
@@ -117,4 +117,4 @@ def test_a_process_with_the_key_changeme_does_not_start() -> None:
 
 
 def test_make_run_generates_a_secret_key_that_starts(tmp_path: Path) -> None:
-    assert configuration.weakness_of(places.secret(tmp_path, "secret-key")) == ""
+    assert configuration.secret_key_weakness(places.secret(tmp_path, "secret-key")) == ""

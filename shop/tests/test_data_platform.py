@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from scripts import ports
 from shop.events import data_platform
-from shop.events.data_platform import Verdict
+from shop.events.data_platform import DeliveryResult
 from shop.outbound.breaker import Breaker
 
 EVENT = {"id": "evt_1", "type": "test.happened", "occurred_at": timezone.now(), "data": {"order": None}}
@@ -73,25 +73,25 @@ def receiver(settings: LazySettings) -> Iterator[type[Receiver]]:
 @pytest.mark.parametrize("status", [200, 202, 204])
 def test_any_success_is_taken(receiver: type[Receiver], status: int) -> None:
     receiver.status, receiver.text = status, b""
-    assert data_platform.send([EVENT]) == Verdict()
+    assert data_platform.send([EVENT]) == DeliveryResult()
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 410, 413, 415, 422])
 def test_what_blames_the_events_is_final(receiver: type[Receiver], status: int) -> None:
     receiver.status, receiver.text = status, b'{"code":"invalid"}'
-    assert data_platform.send([EVENT]) == Verdict(f'HTTP {status} {{"code":"invalid"}}', is_final=True)
+    assert data_platform.send([EVENT]) == DeliveryResult(f'HTTP {status} {{"code":"invalid"}}', is_final=True)
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 408, 425, 429, 500, 502, 503, 504])
 def test_what_passes_or_is_ours_to_correct_is_not(receiver: type[Receiver], status: int) -> None:
     receiver.status = status
-    assert data_platform.send([EVENT]) == Verdict(f"HTTP {status} {{}}")
+    assert data_platform.send([EVENT]) == DeliveryResult(f"HTTP {status} {{}}")
 
 
 def test_who_does_not_answer_in_time_is_not_waited_for(
     receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_platform, "SECONDS", 0.2)
+    monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.2)
     receiver.pause_seconds = 5
     started_at = time.monotonic()
     verdict = data_platform.send([EVENT])
@@ -103,7 +103,7 @@ def test_a_platform_that_drips_holds_a_batch_no_longer_than_a_silent_one(
     receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes soon, and all of them take 6 s."""
-    monkeypatch.setattr(data_platform, "SECONDS", 0.3)
+    monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(data_platform, "_breaker", Breaker(seconds=60))
     receiver.drip_seconds = 0.05
     started_at = time.monotonic()
@@ -115,19 +115,21 @@ def test_a_platform_that_drips_holds_a_batch_no_longer_than_a_silent_one(
 
 def test_an_answer_without_end_is_in_vain_and_ends(receiver: type[Receiver]) -> None:
     receiver.status, receiver.text = 500, b"x" * 5_000_000
-    assert data_platform.send([EVENT]) == Verdict("no answer: an answer without end")
+    assert data_platform.send([EVENT]) == DeliveryResult("no answer: an answer without end")
 
 
 def test_a_platform_that_is_down_is_asked_each_time(settings: LazySettings) -> None:
     """A connection that is refused keeps no batch waiting."""
     with socket.create_server((ports.HOST, 0)) as taken:
         settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{taken.getsockname()[1]}"
-    assert [data_platform.send([EVENT]) for _ in range(2)] == [Verdict("no answer: no connection")] * 2
+    assert [data_platform.send([EVENT]) for _ in range(2)] == [DeliveryResult("no answer: no connection")] * 2
 
 
 def test_of_a_long_answer_the_beginning_is_kept(receiver: type[Receiver]) -> None:
     receiver.status, receiver.text = 500, b"x" * 50_000
-    assert data_platform.send([EVENT]) == Verdict(f"HTTP 500 {'x' * data_platform.READ_OF_AN_ANSWER}")
+    assert data_platform.send([EVENT]) == DeliveryResult(
+        f"HTTP 500 {'x' * data_platform.LARGEST_ERROR_BYTES}"
+    )
 
 
 def test_the_signature_is_of_the_time_and_just_these_bytes(
@@ -158,7 +160,7 @@ def test_one_connection_serves_many_batches(receiver: type[Receiver]) -> None:
 def test_while_it_hangs_it_costs_one_call_a_second(
     receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_platform, "SECONDS", 0.2)
+    monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(data_platform, "_breaker", Breaker(seconds=60))
     receiver.pause_seconds = 5
     verdicts = [data_platform.send([EVENT]) for _ in range(5)]
@@ -166,7 +168,7 @@ def test_while_it_hangs_it_costs_one_call_a_second(
     assert len(receiver.came) == 1
     receiver.pause_seconds = 0
     data_platform.reset()
-    assert data_platform.send([EVENT]) == Verdict()
+    assert data_platform.send([EVENT]) == DeliveryResult()
 
 
 def test_one_that_refuses_at_once_is_asked_each_time(receiver: type[Receiver]) -> None:

@@ -38,14 +38,14 @@ def look() -> None:
 
 
 def is_away() -> None:
-    with pytest.raises(transactions.DatabaseAway):
+    with pytest.raises(transactions.DatabaseUnavailable):
         look()
 
 
 def answers() -> bool:
     try:
         look()
-    except transactions.DatabaseAway:
+    except transactions.DatabaseUnavailable:
         return False
     return True
 
@@ -60,7 +60,7 @@ def test_everybody_is_told_those_with_a_connection_and_those_without(relay: Rela
     look()
     relay.freeze()
     assert max(race([lambda: timed(is_away)] * 8)) < 6
-    assert timed(is_away) < watch.PATIENCE_SECONDS
+    assert timed(is_away) < watch.PING_TIMEOUT_SECONDS
 
 
 def test_it_comes_back_by_itself(relay: Relay) -> None:
@@ -86,7 +86,7 @@ def test_a_call_is_answered_503_within_six_seconds(relay: Relay) -> None:
 
 
 def test_a_slow_statement_is_let_be(relay: Relay) -> None:
-    longer = watch.PERIOD_SECONDS + watch.PATIENCE_SECONDS + 1
+    longer = watch.PERIOD_SECONDS + watch.PING_TIMEOUT_SECONDS + 1
     assert ask(connection, "SELECT SLEEP(%s)", longer) == [(0,)]
 
 
@@ -103,7 +103,7 @@ def test_a_server_that_refuses_is_down_and_never_counts_as_hung(relay: Relay) ->
 
 def watched() -> watch.Watch:
     """The watch of the server that new connections of this process go to."""
-    return watch.of(connection.get_connection_params())
+    return watch.get_watch(connection.get_connection_params())
 
 
 def test_one_ping_that_gets_no_answer_costs_nobody_a_connection(relay: Relay) -> None:
@@ -141,7 +141,7 @@ def test_a_commit_may_finish_while_all_other_connections_are_let_go(counting: No
 def test_a_commit_is_let_go_too_when_the_server_stays_away(
     counting: None, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "COMMIT_SECONDS", 3.0)
+    monkeypatch.setattr(watch, "COMMIT_WAIT_SECONDS", 3.0)
 
     def count_and_freeze() -> list[int | Exception]:
         outcomes = tally.count(["one"])

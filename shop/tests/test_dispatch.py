@@ -85,8 +85,8 @@ def test_a_hand_over_that_fails_fails_quickly(own_redis: OwnRedis, task_on: Make
     own_redis.stop()
     task = task_on(own_redis.url)
     results: list[bool] = []
-    assert timed(lambda: results.append(dispatch.hand_over(task, ("one",)))) < 1.5
-    assert timed(lambda: results.append(dispatch.hand_over(task, ("two",)))) < 0.05
+    assert timed(lambda: results.append(dispatch.send_to_broker(task, ("one",)))) < 1.5
+    assert timed(lambda: results.append(dispatch.send_to_broker(task, ("two",)))) < 0.05
     assert results == [False, False]
 
 
@@ -94,12 +94,12 @@ def test_a_broker_that_comes_back_is_used_again(
     own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
 ) -> None:
     task = task_on(own_redis.url)
-    assert dispatch.hand_over(task, ("before",))
+    assert dispatch.send_to_broker(task, ("before",))
     own_redis.stop()
-    assert not dispatch.hand_over(task, ("meanwhile",))
+    assert not dispatch.send_to_broker(task, ("meanwhile",))
     own_redis.start()
-    wait_until(lambda: dispatch.hand_over(task, ("after",)))
-    assert all(dispatch.hand_over(task, ("after",)) for _ in range(3))
+    wait_until(lambda: dispatch.send_to_broker(task, ("after",)))
+    assert all(dispatch.send_to_broker(task, ("after",)) for _ in range(3))
     assert handed_over(own_redis) == 4
 
 
@@ -113,14 +113,14 @@ def test_a_broker_that_hangs_does_not_hold_the_caller_up(task_on: MakeTask, ran:
 def test_while_a_broker_hangs_one_hand_over_at_most_waits_for_it(task_on: MakeTask) -> None:
     with socket.create_server((ports.HOST, 0)) as silent:
         task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
-        assert not dispatch.hand_over(task, ("finds out",))
+        assert not dispatch.send_to_broker(task, ("finds out",))
         ended_at = time.monotonic() + 6
         waits: list[float] = []
         pause = threading.Event()
 
         def hand_over_and_over() -> None:
             while time.monotonic() < ended_at:
-                waits.append(timed(lambda: dispatch.hand_over(task, ("again",))))
+                waits.append(timed(lambda: dispatch.send_to_broker(task, ("again",))))
                 pause.wait(0.01)
 
         race([hand_over_and_over] * dispatch.THREADS)
@@ -165,7 +165,7 @@ def test_a_task_that_runs_here_leaves_no_connection_open(
 def test_what_is_too_much_is_left_to_the_sweeper(
     own_redis: OwnRedis, task_on: MakeTask, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "_places", threading.BoundedSemaphore(3))
+    monkeypatch.setattr(dispatch, "_free_slots", threading.BoundedSemaphore(3))
     own_redis.stop()
     may_end = threading.Event()
 
@@ -178,7 +178,7 @@ def test_what_is_too_much_is_left_to_the_sweeper(
         dispatch.enqueue(task, str(number))
     may_end.set()
     wait_until(lambda: sorted(ran) == ["0", "1", "2"])
-    wait_until(lambda: dispatch._places._value == 3)
+    wait_until(lambda: dispatch._free_slots._value == 3)
     dispatch.enqueue(task, "later")
     wait_until(lambda: sorted(ran) == ["0", "1", "2", "later"])
 
@@ -195,7 +195,7 @@ def test_those_that_come_together_share_a_message(task_on: MakeTask, own_redis: 
         return [orjson.loads(base64.b64decode(message["body"]))[0] for message in messages]
 
     for name in names:
-        dispatch.enqueue_together(task, name)
+        dispatch.enqueue_batched(task, name)
     wait_until(lambda: sorted(chain.from_iterable(arrived())) == sorted(names))
     assert len(arrived()) < 20
 
@@ -210,6 +210,6 @@ def test_those_that_come_together_are_worked_on_here_while_the_broker_is_away(
 
     task = task_on(f"redis://{ports.HOST}:{ports.free()}/0", note_all)
     for name in ("one", "two", "three"):
-        dispatch.enqueue_together(task, name)
+        dispatch.enqueue_batched(task, name)
     wait_until(lambda: sum(map(len, told)) == 3)
     assert sorted(chain.from_iterable(told)) == ["one", "three", "two"]

@@ -208,7 +208,7 @@ def test_tasks_must_end_before_redis_gives_them_to_another(
 ) -> None:
     settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": seconds}
 
-    assert brokers.visibility().level == level
+    assert brokers.visibility_timeout().level == level
 
 
 @pytest.mark.django_db(transaction=True)
@@ -224,7 +224,7 @@ def test_a_database_that_is_away_is_a_danger() -> None:
     [(0.0, "ok"), (0.9, "ok"), (-1.1, "warning"), (1.9, "warning"), (2.1, "danger"), (-3600.0, "danger")],
 )
 def test_clocks_that_differ_are_told(skew: float, level: str) -> None:
-    assert clocks.judged("database clock", skew).level == level
+    assert clocks.clock_finding("database clock", skew).level == level
 
 
 @pytest.mark.django_db

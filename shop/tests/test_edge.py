@@ -34,9 +34,9 @@ from orders.placement import decisions
 from orders.tests import buying
 from shop.accounts import disabled_accounts, tokens
 from shop.concurrency import event_loop, group_commit
-from shop.concurrency.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
+from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.configuration import Rate
-from shop.db.mysql.base import RESTED_SECONDS
+from shop.db.mysql.base import IDLE_SECONDS_BEFORE_PING
 from shop.errors import NotFound, Unavailable
 from shop.events import journal
 from shop.models import JournalLine
@@ -62,7 +62,7 @@ class Caller:
 
     def __init__(self, account: User) -> None:
         self.account = account
-        self._access = tokens.access_for(account)
+        self._access = tokens.create_access_token(account)
 
     async def post(self, path: str, body: Any = None, *, key: str = "", **headers: str) -> Answer:
         named = {"Idempotency-Key": key or f"key-{next(keys)}"} | headers
@@ -100,7 +100,7 @@ def product() -> Product:
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is handed to workers stays where it is."""
-    monkeypatch.setattr(dispatch, "enqueue_together", lambda task, argument: None)
+    monkeypatch.setattr(dispatch, "enqueue_batched", lambda task, argument: None)
 
 
 @pytest.mark.parametrize("access", [User.objects.exists, redis_client.client, lambda: time.sleep(0)])
@@ -212,7 +212,7 @@ def test_nothing_of_limits_and_sign_ins_blocks_the_loop(
         orders = [told(await caller.post("/orders", order_of(product, "tok_ok"))) for _ in range(9)]
         assert {(202, ""), (429, "throttled")} == set(orders)
         assert told(await caller.post("/wallet/top-ups", {"amount": 5, "token": "x"})) == (429, "throttled")
-        disabled_accounts.forget()
+        disabled_accounts.clear_cache()
         statuses = [(await caller.post("/coupons", {"campaign": campaign.pk})).status for _ in range(5)]
         assert statuses == [201, 200, 200, 200, 429]
         body = {"username": caller.account.username, "password": "wrong"}
@@ -234,9 +234,9 @@ def test_nothing_of_a_ticket_blocks_the_loop_and_its_poll_ends_when_it_is_settle
         assert json_of(await caller.get(at))["status"] == "waiting"
         assert json_of(await caller.get(at, Prefer="wait=1"))["status"] == "waiting"
         polls = [asyncio.create_task(caller.get(at, Prefer="wait=20")) for _ in range(20)]
-        while completion_notifications.waiting() < 20:
+        while completion_notifications.waiting_count() < 20:
             await asyncio.sleep(0.01)
-        await event_loop.in_thread(worker.serve_once)
+        await event_loop.run_in_thread(worker.serve_once)
         settled_at = time.monotonic()
         replies = await asyncio.gather(*polls)
         assert {json_of(answer)["status"] for answer in replies} == {"issued"}
@@ -263,7 +263,7 @@ def test_polls_and_repeats_of_one_account_leave_room_for_others_to_wait(
         repeating = {"Idempotency-Key": "a", "Prefer": "wait=3"}
         repeats = [asyncio.create_task(caller.post("/orders", body, **repeating)) for _ in range(20)]
         await asyncio.sleep(1)
-        assert completion_notifications.waiting() == 4
+        assert completion_notifications.waiting_count() == 4
         began_at = time.monotonic()
         assert (await other.post("/orders", body, Prefer="wait=1")).status == 202
         assert time.monotonic() - began_at >= 1, "there was room to wait"
@@ -310,7 +310,7 @@ def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: La
     campaign = CampaignFactory.create()
     issued = issuing.issue(campaign_id=campaign.pk, user_id=caller.account.pk)
     assert isinstance(issued, Issued)
-    batcher = AtOnce(lambda asker: issued)
+    batcher = AtOnce(lambda request: issued)
     monkeypatch.setattr(issuing.group_commit, "batcher", lambda campaign_id: batcher)
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 3600.0)
     issuing.forget()
@@ -324,9 +324,9 @@ def order_at_hand(
     """The same of an order."""
     settings.RATE_ORDERS = None
     placed = buying.place(caller.account.pk, {product: 1})
-    done = replace(placed, answer=responses.of_placed(placed)) if placed.answer is None else placed
-    monkeypatch.setattr(orders_api.checkout, "batcher", lambda: AtOnce(lambda wish: done))
-    monkeypatch.setattr(event_loop.POOL, "start", lambda *_, **__: None)
+    done = replace(placed, answer=responses.placed_order_answer(placed)) if placed.answer is None else placed
+    monkeypatch.setattr(orders_api.checkout, "batcher", lambda: AtOnce(lambda order_request: done))
+    monkeypatch.setattr(event_loop.CALL_POOL, "start", lambda *_, **__: None)
     return order_of(product)
 
 
@@ -370,7 +370,7 @@ async def function_calls_of(call: Callable[[], Awaitable[Answer]]) -> int:
 def test_a_coupons_own_part_of_the_loop_is_short(caller: Caller, coupon_at_hand: dict[str, Any]) -> None:
     async def measure() -> tuple[float, int]:
         await caller.post("/coupons", coupon_at_hand)
-        disabled_accounts._known = disabled_accounts._Known(frozenset(), time.monotonic() + 60)
+        disabled_accounts._cached = disabled_accounts._DisabledAccounts(frozenset(), time.monotonic() + 60)
         return await measured(lambda: caller.post("/coupons", coupon_at_hand))
 
     microseconds, function_calls = asyncio.run(measure())
@@ -380,7 +380,7 @@ def test_a_coupons_own_part_of_the_loop_is_short(caller: Caller, coupon_at_hand:
 
 def test_an_orders_own_part_of_the_loop_is_short(caller: Caller, order_at_hand: dict[str, Any]) -> None:
     async def measure() -> tuple[float, int]:
-        disabled_accounts._known = disabled_accounts._Known(frozenset(), time.monotonic() + 60)
+        disabled_accounts._cached = disabled_accounts._DisabledAccounts(frozenset(), time.monotonic() + 60)
         return await measured(lambda: caller.post("/orders", order_at_hand))
 
     microseconds, function_calls = asyncio.run(measure())
@@ -391,8 +391,8 @@ def test_an_orders_own_part_of_the_loop_is_short(caller: Caller, order_at_hand: 
 @pytest.fixture
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of few threads: two that lead batches and four that run calls."""
-    monkeypatch.setattr(event_loop, "POOL", ThreadPool("few", threads=4, max_waiting=1_000))
-    monkeypatch.setattr(group_commit, "LEADERS", ThreadPool("few-leaders", threads=2, max_waiting=1_000))
+    monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("few", threads=4, max_waiting=1_000))
+    monkeypatch.setattr(group_commit, "LEADER_POOL", ThreadPool("few-leaders", threads=2, max_waiting=1_000))
 
 
 async def slowest(*calls: Callable[[], Awaitable[Answer]], until: "asyncio.Future[Any]") -> float:
@@ -458,7 +458,7 @@ def test_a_partner_that_takes_long_holds_up_no_other_call(
         may_end.wait(20)
         raise Unavailable("The partner doesn't answer.")
 
-    monkeypatch.setattr(issuing.confirming, "ask", ask_slowly)
+    monkeypatch.setattr(issuing.confirming, "ask_partner", ask_slowly)
 
     async def call_all() -> tuple[float, list[Answer]]:
         stuck = asyncio.gather(*[other.post("/coupons", {"campaign": slow.pk}) for other in others])
@@ -481,7 +481,7 @@ def test_a_slot_that_waits_for_its_partner_is_not_said_to_have_come_to_nothing(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> None:
     settings.PARTNER_URL = "http://127.0.0.1:9"
-    monkeypatch.setattr(event_loop, "POOL", ThreadPool("full", threads=1, max_waiting=0))
+    monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("full", threads=1, max_waiting=0))
     campaign, may_end = CampaignFactory.create(), threading.Event()
     first, second = (Caller(account) for account in AccountFactory.create_batch(2))
 
@@ -493,7 +493,7 @@ def test_a_slot_that_waits_for_its_partner_is_not_said_to_have_come_to_nothing(
     async def call_all() -> Answer:
         assert (await first.post("/coupons", {"campaign": campaign.pk})).status == 201
         await asyncio.to_thread(give_partner)
-        held = asyncio.create_task(event_loop.in_thread(may_end.wait, 20))
+        held = asyncio.create_task(event_loop.run_in_thread(may_end.wait, 20))
         await asyncio.sleep(0)
         answer = await second.post("/coupons", {"campaign": campaign.pk})
         may_end.set()
@@ -548,17 +548,17 @@ def test_threads_that_are_all_held_by_slow_views_hold_up_no_hot_call(
     async def call_all() -> float:
         assert (await call()).status < 300
         slow = [
-            asyncio.create_task(event_loop.in_thread(may_end.wait, 20, group=group))
+            asyncio.create_task(event_loop.run_in_thread(may_end.wait, 20, group=group))
             for group in ("one view", "another")
             for _ in range(4)
         ]
         longest = 0.0
         for age in (
             issuing.REMEMBER_SECONDS,
-            disabled_accounts.REREAD_SECONDS,
-            disabled_accounts.OLDEST_SECONDS,
+            disabled_accounts.REFRESH_AFTER_SECONDS,
+            disabled_accounts.MAX_AGE_SECONDS,
         ):
-            disabled_accounts._known = replace(disabled_accounts._known, read_at=time.monotonic() - age)
+            disabled_accounts._cached = replace(disabled_accounts._cached, read_at=time.monotonic() - age)
             for known in issuing._remembered:
                 issuing._remembered[known] = (*issuing._remembered[known][:2], time.monotonic())
             await asyncio.sleep(0.3)
@@ -589,7 +589,7 @@ def test_an_account_has_a_bound_on_its_calls_under_way_and_others_go_on(
         slow = [asyncio.create_task(caller.get("/coupons/ABCD")) for _ in range(40)]
         await asyncio.sleep(0.2)
         refused = [task.result() for task in slow if task.done()]
-        assert len(refused) == 40 - MOST_OF_ONE_OWNER
+        assert len(refused) == 40 - MAX_PER_OWNER
         assert {told(answer) for answer in refused} == {(503, "overloaded")}
         assert all("retry-after" in answer.headers for answer in refused)
         began_at = time.monotonic()
@@ -600,14 +600,14 @@ def test_an_account_has_a_bound_on_its_calls_under_way_and_others_go_on(
         return await asyncio.gather(*slow)
 
     replies = asyncio.run(call_all())
-    assert [answer.status for answer in replies].count(404) == MOST_OF_ONE_OWNER
+    assert [answer.status for answer in replies].count(404) == MAX_PER_OWNER
 
 
 def test_a_signed_in_call_that_needs_no_thread_is_answered_while_all_threads_are_busy(
     four_threads: None, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slow calls of anybody, of two views or campaigns, have all threads for as long as they like."""
-    monkeypatch.setattr(disabled_accounts, "REREAD_SECONDS", 0.1)
+    monkeypatch.setattr(disabled_accounts, "REFRESH_AFTER_SECONDS", 0.1)
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 3600.0)
     body = {"campaign": CampaignFactory.create().pk}
     may_end = threading.Event()
@@ -615,7 +615,7 @@ def test_a_signed_in_call_that_needs_no_thread_is_answered_while_all_threads_are
     async def call_all() -> list[float]:
         assert (await caller.post("/coupons", body)).status == 201
         slow = [
-            asyncio.create_task(event_loop.in_thread(may_end.wait, 20, group=group))
+            asyncio.create_task(event_loop.run_in_thread(may_end.wait, 20, group=group))
             for group in ("a", "b")
             for _ in range(4)
         ]
@@ -643,14 +643,14 @@ def test_logs_and_the_journal_name_the_request_in_threads_and_in_batches_and_nev
     callers = [Caller(AccountFactory.create()) for _ in range(40)]
     in_threads: list[tuple[str, Any, int]] = []
     in_batches: list[tuple[str, Any]] = []
-    together, get = decisions.together, issued_coupons.get
+    together, get = decisions.place_batch, issued_coupons.get
 
-    def decide(wishes: Any) -> Any:
-        in_batches.append((logs._request_id.get(), journal.who()))
-        return together(wishes)
+    def decide(order_requests: Any) -> Any:
+        in_batches.append((logs._request_id.get(), journal.current_actor()))
+        return together(order_requests)
 
     def look(*, owner_id: int, **asked: Any) -> Any:
-        in_threads.append((logs._request_id.get(), journal.who().id, owner_id))
+        in_threads.append((logs._request_id.get(), journal.current_actor().id, owner_id))
         return get(owner_id=owner_id, **asked)
 
     monkeypatch.setattr(issued_coupons, "get", look)
@@ -672,7 +672,7 @@ def test_logs_and_the_journal_name_the_request_in_threads_and_in_batches_and_nev
     asyncio.run(all_at_once())
     ids = {one.account.pk for one in callers}
     assert {(f"of-{id}", id, id) for id in ids} == set(in_threads)
-    assert set(in_batches) == {("", journal.Who())}
+    assert set(in_batches) == {("", journal.ActorContext())}
     for what in ("coupon.issued", "order.placed"):
         lines = JournalLine.objects.filter(what=what)
         assert {(line.actor_id, line.request_id) for line in lines} == {(id, f"of-{id}") for id in ids}, what
@@ -682,7 +682,7 @@ def test_a_leaders_connection_that_broke_while_it_rested_is_replaced_and_no_call
     caller: Caller, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaders = ThreadPool("one-leader", threads=1, max_waiting=10)
-    monkeypatch.setattr(group_commit, "LEADERS", leaders)
+    monkeypatch.setattr(group_commit, "LEADER_POOL", leaders)
 
     async def place() -> int:
         return (await caller.post("/orders", order_of(product))).status
@@ -692,7 +692,7 @@ def test_a_leaders_connection_that_broke_while_it_rested_is_replaced_and_no_call
 
     def rest() -> None:
         [[number]] = second_connection.ask(connection, "SELECT CONNECTION_ID()")
-        connections["default"]._used_at -= RESTED_SECONDS
+        connections["default"]._used_at -= IDLE_SECONDS_BEFORE_PING
         numbers.append(number)
 
     leaders.start(rest)
@@ -710,12 +710,12 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, campaign_with_codes
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
-from shop import queueing
+from shop.operations import dispatch
 from shop.tests.factories import AccountFactory
 from shop.tests.test_edge import Caller, json_of, order_of
 
 call_command("migrate", verbosity=0)
-queueing.enqueue_together = lambda task, argument: None
+dispatch.enqueue_batched = lambda task, argument: None
 plenty, few = CampaignFactory.create(), CampaignFactory.create(quantity=3)
 product = ProductFactory.create(on_hand=30, price=1_000)
 callers = [Caller(AccountFactory.create()) for _ in range(20)]

@@ -12,7 +12,7 @@ import pytest
 from shop.concurrency import event_loop
 from shop.concurrency.event_loop import Signal
 from shop.concurrency.group_commit import Batcher
-from shop.concurrency.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
+from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.errors import Overloaded, Rejected
 from shop.redis import redis_client
 from shop.tests.racing import race, wait_until
@@ -34,7 +34,7 @@ def at_once(work: Callable[[], Any]) -> Any:
 @pytest.fixture
 def small_pool(monkeypatch: pytest.MonkeyPatch) -> ThreadPool:
     pool = ThreadPool("small", threads=4, max_waiting=40)
-    monkeypatch.setattr(event_loop, "POOL", pool)
+    monkeypatch.setattr(event_loop, "CALL_POOL", pool)
     return pool
 
 
@@ -44,8 +44,8 @@ def test_a_batch_decides_and_its_errors_are_raised_where_they_are_awaited(run: A
 
     async def ask() -> int:
         with pytest.raises(Rejected, match="-3"):
-            await event_loop.decided(batcher, -3)
-        return await event_loop.decided(batcher, 4)
+            await event_loop.submit_to_batcher(batcher, -3)
+        return await event_loop.submit_to_batcher(batcher, 4)
 
     assert run(ask()) == 8
 
@@ -63,7 +63,9 @@ def test_a_thousand_that_wait_for_a_batch_hold_no_thread() -> None:
 
     async def ask_all() -> list[int]:
         before = threading.active_count()
-        asked = [asyncio.create_task(event_loop.decided(batcher, number)) for number in range(1_000)]
+        asked = [
+            asyncio.create_task(event_loop.submit_to_batcher(batcher, number)) for number in range(1_000)
+        ]
         await asyncio.sleep(0.1)
         assert threading.active_count() <= before + 2, "its leader, and the watch of its deadlines"
         may_decide.set()
@@ -83,9 +85,11 @@ def test_a_batcher_that_is_full_refuses_at_once_and_the_others_get_their_outcome
     batcher: Batcher[int, int] = Batcher(decide, run=at_once, max_waiting=10)
 
     async def ask_all() -> list[Any]:
-        first = asyncio.create_task(event_loop.decided(batcher, 0))
+        first = asyncio.create_task(event_loop.submit_to_batcher(batcher, 0))
         await asyncio.sleep(0.2)
-        asked = [asyncio.create_task(event_loop.decided(batcher, number)) for number in range(1, 16)]
+        asked = [
+            asyncio.create_task(event_loop.submit_to_batcher(batcher, number)) for number in range(1, 16)
+        ]
         await asyncio.sleep(0)
         assert sum(task.done() for task in asked) == 5
         may_decide.set()
@@ -105,7 +109,7 @@ def test_a_thread_runs_with_the_callers_context_and_changes_nothing_of_it(run: A
 
     async def ask() -> tuple[tuple[str, bool], str]:
         colour.set("the caller's")
-        return await event_loop.in_thread(look), colour.get()
+        return await event_loop.run_in_thread(look), colour.get()
 
     (seen, is_here), after = run(ask())
     assert seen == "the caller's"
@@ -120,7 +124,7 @@ def test_contexts_of_many_callers_do_not_mix(small_pool: ThreadPool) -> None:
         colour.set(name)
         seen = []
         for _ in range(5):
-            seen.append(await event_loop.in_thread(colour.get))
+            seen.append(await event_loop.run_in_thread(colour.get))
             await asyncio.sleep(0)
         return seen
 
@@ -143,8 +147,8 @@ def test_what_a_thread_raises_is_raised_where_it_is_awaited(error: BaseException
 
     async def ask() -> BaseException:
         with pytest.raises(Exception) as raised:
-            await event_loop.in_thread(fail)
-        assert await event_loop.in_thread(lambda: "the next one runs") == "the next one runs"
+            await event_loop.run_in_thread(fail)
+        assert await event_loop.run_in_thread(lambda: "the next one runs") == "the next one runs"
         return raised.value
 
     raised = asyncio.run(ask())
@@ -157,11 +161,13 @@ def test_calls_of_one_group_leave_half_of_the_threads_to_others(small_pool: Thre
     may_end = threading.Event()
 
     async def ask_all() -> None:
-        slow = [asyncio.create_task(event_loop.in_thread(may_end.wait, 10, group="slow")) for _ in range(10)]
+        slow = [
+            asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10, group="slow")) for _ in range(10)
+        ]
         await asyncio.sleep(0.05)
         began_at = time.monotonic()
         for _ in range(20):
-            assert await event_loop.in_thread(lambda: 7) == 7
+            assert await event_loop.run_in_thread(lambda: 7) == 7
         assert time.monotonic() - began_at < 2
         # A thread has given its result a moment before it is idle again.
         await asyncio.to_thread(wait_until, lambda: small_pool.busy() == 2)
@@ -176,17 +182,17 @@ def test_one_account_has_few_places_and_others_go_on(small_pool: ThreadPool) -> 
 
     async def ask_all() -> None:
         slow = [
-            asyncio.create_task(event_loop.in_thread(may_end.wait, 10, group="slow", owner=7))
+            asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10, group="slow", owner=7))
             for _ in range(40)
         ]
         await asyncio.sleep(0.05)
         refused = [task.exception() for task in slow if task.done()]
         assert {type(error) for error in refused} == {Overloaded}
-        assert len(refused) == 40 - MOST_OF_ONE_OWNER
-        assert await asyncio.wait_for(event_loop.in_thread(lambda: 7, owner=8), 2) == 7
+        assert len(refused) == 40 - MAX_PER_OWNER
+        assert await asyncio.wait_for(event_loop.run_in_thread(lambda: 7, owner=8), 2) == 7
         may_end.set()
         await asyncio.gather(*slow, return_exceptions=True)
-        assert await event_loop.in_thread(lambda: 7, owner=7) == 7
+        assert await event_loop.run_in_thread(lambda: 7, owner=7) == 7
 
     asyncio.run(ask_all())
 
@@ -200,7 +206,7 @@ def test_a_caller_that_gives_up_disturbs_nobody(small_pool: ThreadPool) -> None:
         return number
 
     async def ask_all() -> list[Any]:
-        tasks = [asyncio.create_task(event_loop.in_thread(work, number)) for number in range(8)]
+        tasks = [asyncio.create_task(event_loop.run_in_thread(work, number)) for number in range(8)]
         await asyncio.sleep(0.02)
         for task in tasks[::2]:
             task.cancel()
@@ -232,7 +238,7 @@ def test_sleep_takes_its_time(run: Any) -> None:
 
 
 def test_a_coroutine_that_waits_for_a_loop_is_told_apart() -> None:
-    with pytest.raises(RuntimeError, match=r"shop\.event_loop"):
+    with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
         event_loop.run(asyncio.sleep(0))
 
 
@@ -242,7 +248,7 @@ def test_results_from_many_threads_at_once_all_arrive() -> None:
     async def ask_all() -> int:
         total = 0
         for _ in range(25):
-            total += sum(await asyncio.gather(*[event_loop.in_thread(lambda: 1) for _ in range(200)]))
+            total += sum(await asyncio.gather(*[event_loop.run_in_thread(lambda: 1) for _ in range(200)]))
         return total
 
     assert asyncio.run(asyncio.wait_for(ask_all(), 60)) == 5_000
@@ -252,7 +258,7 @@ def test_a_result_that_cannot_be_handed_over_keeps_none_from_those_behind_it() -
     async def deliver_both() -> str:
         loop = asyncio.get_running_loop()
         received: asyncio.Future[str] = loop.create_future()
-        deliver = event_loop._deliveries_of(loop).deliver
+        deliver = event_loop._deliveries_for(loop).deliver
 
         def fail(result: str) -> None:
             raise ValueError(result)
@@ -266,7 +272,7 @@ def test_a_result_that_cannot_be_handed_over_keeps_none_from_those_behind_it() -
 
 def test_loops_of_several_threads_get_their_own_results() -> None:
     async def ask(name: int) -> list[int]:
-        return await asyncio.gather(*[event_loop.in_thread(lambda: name) for _ in range(50)])
+        return await asyncio.gather(*[event_loop.run_in_thread(lambda: name) for _ in range(50)])
 
     def on_a_loop(name: int) -> list[int]:
         return asyncio.run(ask(name))
@@ -292,9 +298,9 @@ def test_a_call_that_waits_too_long_for_a_thread_is_not_begun(
     may_end, begun = threading.Event(), threading.Event()
 
     async def ask_all() -> None:
-        slow = [asyncio.create_task(event_loop.in_thread(may_end.wait, 10)) for _ in range(4)]
+        slow = [asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10)) for _ in range(4)]
         await asyncio.sleep(0.05)
-        late = asyncio.create_task(event_loop.in_thread(begun.set))
+        late = asyncio.create_task(event_loop.run_in_thread(begun.set))
         await asyncio.sleep(0.3)
         may_end.set()
         with pytest.raises(Overloaded, match="waited too long"):

@@ -27,7 +27,7 @@ SLACK_SECONDS = 2.5
 
 # Waits for the lock, and holds it until told to go on.
 HOLD = """
-from shop import fair_lock
+from shop.redis import fair_lock
 print("ready", flush=True)
 with fair_lock.held(sys.argv[1]):
     print("held", flush=True)
@@ -37,7 +37,7 @@ print("left", flush=True)
 # Four that wait for the lock, and begin again if Redis was too slow for one of them.
 FOUR_WAIT = """
 import threading
-from shop import fair_lock
+from shop.redis import fair_lock
 from shop.errors import Unavailable
 
 def wait():
@@ -117,11 +117,11 @@ def test_a_wake_up_that_got_lost_is_found_by_asking() -> None:
         future = stand_in_line()
         [second] = redis_client.client().zrange(f"{NAME}:line", 0, -1)
         pipeline = redis_client.client().pipeline(transaction=True)
-        pipeline.eval(fair_lock.LEAVE, 4, *turn.keys, turn.token, locks.LEASE_MILLISECONDS)
+        pipeline.eval(fair_lock.LEAVE_SCRIPT, 4, *turn.keys, turn.token, locks.LEASE_MILLISECONDS)
         pipeline.delete(f"{NAME}:wake:{second.decode()}")
         assert pipeline.execute() == [1, 1]
         lost_at = time.monotonic()
-        assert future.result(10) - lost_at < fair_lock.LOOK_SECONDS + SLACK_SECONDS
+        assert future.result(10) - lost_at < fair_lock.POLL_SECONDS + SLACK_SECONDS
 
 
 def test_the_lease_is_renewed_as_long_as_the_lock_is_held() -> None:
@@ -138,7 +138,7 @@ def test_a_holder_that_was_killed_stops_the_others_for_the_rest_of_its_lease() -
         holder.kill()
         killed_at = time.monotonic()
         waited = future.result(20) - killed_at
-    assert waited < LEASE_SECONDS + fair_lock.LOOK_SECONDS + SLACK_SECONDS
+    assert waited < LEASE_SECONDS + fair_lock.POLL_SECONDS + SLACK_SECONDS
 
 
 def test_a_paused_holder_loses_the_lock_and_frees_nothing_when_it_goes_on() -> None:
@@ -166,16 +166,16 @@ def test_waiters_that_were_killed_are_skipped_together_after_their_time(
                 wait_until(lambda: in_line() == 4)
                 future = stand_in_line()
         killed_at = time.monotonic()
-    assert future.result(30) - killed_at < LEASE_SECONDS + fair_lock.LOOK_SECONDS + SLACK_SECONDS
+    assert future.result(30) - killed_at < LEASE_SECONDS + fair_lock.POLL_SECONDS + SLACK_SECONDS
 
 
 def test_asking_and_leaving_twice_is_the_same_as_once() -> None:
     first, second, third = Turn(NAME), Turn(NAME), Turn(NAME)
-    asked = [fair_lock._ask(turn) for turn in (first, first, second, third, second)]
+    asked = [fair_lock._join_or_poll(turn) for turn in (first, first, second, third, second)]
     assert asked == [True, True, False, False, False]
     assert [turn.number for turn in (first, second, third)] == [1, 2, 3]
     assert [fair_lock._leave(first), fair_lock._leave(first)] == [True, False]
-    assert [fair_lock._ask(turn) for turn in (third, second, second)] == [False, True, True]
+    assert [fair_lock._join_or_poll(turn) for turn in (third, second, second)] == [False, True, True]
 
 
 def test_nothing_of_it_stays_in_redis_for_long() -> None:
@@ -183,7 +183,7 @@ def test_nothing_of_it_stays_in_redis_for_long() -> None:
         future = stand_in_line()
         keys = redis_client.client().keys(f"{NAME}*")
         assert len(keys) == 4
-        assert all(0 < redis_client.client().pttl(key) <= fair_lock.KEPT_MILLISECONDS for key in keys)
+        assert all(0 < redis_client.client().pttl(key) <= fair_lock.QUEUE_EXPIRY_MILLISECONDS for key in keys)
     future.result(10)
     assert redis_client.client().keys(f"{NAME}*") == [f"{NAME}:number".encode()]
 
@@ -195,26 +195,26 @@ def test_a_flushed_line_stands_again_in_its_order_and_nobody_hangs(redis_server:
         numbers = redis_client.client().zrange(f"{NAME}:line", 0, -1)
         redis_server.flushdb()
         # The lock is somebody's again before the first of them asks, so that all of them line up behind.
-        assert fair_lock._ask(turn)
+        assert fair_lock._join_or_poll(turn)
         wait_until(lambda: in_line() == 10)
         assert redis_client.client().zrange(f"{NAME}:line", 0, -1) == numbers
         redis_server.flushdb()
         flushed_at = time.monotonic()
         ends = [future.result(20) for future in waiting]
-    assert max(ends) - flushed_at < 2 * fair_lock.LOOK_SECONDS + SLACK_SECONDS
+    assert max(ends) - flushed_at < 2 * fair_lock.POLL_SECONDS + SLACK_SECONDS
     assert counted("leases_lost_total") == before + 1
 
 
 def test_who_was_taken_for_dead_gets_the_old_place_back() -> None:
     holder, silent, other = Turn(NAME), Turn(NAME), Turn(NAME)
-    assert [fair_lock._ask(turn) for turn in (holder, silent, other)] == [True, False, False]
+    assert [fair_lock._join_or_poll(turn) for turn in (holder, silent, other)] == [True, False, False]
     redis_client.client().hset(f"{NAME}:alive", silent.token, 0)
     fair_lock._leave(holder)
-    assert fair_lock._ask(other)
+    assert fair_lock._join_or_poll(other)
     newcomer = Turn(NAME)
-    assert [fair_lock._ask(turn) for turn in (newcomer, silent)] == [False, False]
+    assert [fair_lock._join_or_poll(turn) for turn in (newcomer, silent)] == [False, False]
     fair_lock._leave(other)
-    assert fair_lock._ask(silent)
+    assert fair_lock._join_or_poll(silent)
 
 
 def test_who_waits_lives_through_a_moment_without_redis(own_redis: OwnRedis) -> None:

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as draw
 
 from shop.concurrency import group_commit
-from shop.concurrency.group_commit import LEADERS, Batcher
+from shop.concurrency.group_commit import LEADER_POOL, Batcher
 from shop.concurrency.thread_pool import ThreadPool
-from shop.db.transactions import OutcomeUnknown, as_it_is
+from shop.db.transactions import OutcomeUnknown, run_without_transaction
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
 from shop.events import journal
-from shop.events.journal import Who
+from shop.events.journal import ActorContext
 from shop.tests import tally
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
@@ -311,9 +311,9 @@ def test_a_leader_that_was_taken_for_dead_takes_no_further_batch(
         heir = Submission(batcher, "heir")
         wait_until(lambda: second.batches == [["heir"]])
         waiting = submit_in_order(batcher, ["waiting"])[0]
-        assert LEADERS.busy() == 2
+        assert LEADER_POOL.busy() == 2
     # The second leader still leads: the first one, back from its batch, must not take the next.
-    wait_until(lambda: LEADERS.busy() == 1)
+    wait_until(lambda: LEADER_POOL.busy() == 1)
     assert (len(batcher._queue), third.batches) == (1, [])
     second.is_open.set()
     third.is_open.set()
@@ -337,7 +337,7 @@ def test_what_was_given_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(
     assert is_unknown(given_up.result(within=SOON))
     assert alone.batches == [["slow"]]
     alone.is_open.set()
-    wait_until(lambda: LEADERS.busy() == 0)
+    wait_until(lambda: LEADER_POOL.busy() == 0)
     assert tally.entries() == {"slow": 1}
 
 
@@ -511,7 +511,7 @@ def test_batches_of_a_batcher_with_an_interval_begin_that_long_after_one_another
         began.append(time.monotonic())
         return requests
 
-    batcher = Batcher(decide, min_interval_seconds=0.3, run=as_it_is)
+    batcher = Batcher(decide, min_interval_seconds=0.3, run=run_without_transaction)
     outcomes = race(
         [lambda number=number: [batcher.submit(number) for _ in range(3)] for number in range(20)]
     )
@@ -532,7 +532,7 @@ def test_a_leader_that_lingers_takes_the_rest_of_the_burst(transactional_db: Non
         batches.append(list(requests))
         return requests
 
-    batcher = Batcher(decide, linger_seconds=0.3, run=as_it_is)
+    batcher = Batcher(decide, linger_seconds=0.3, run=run_without_transaction)
     results: SimpleQueue[Any] = SimpleQueue()
     for number in range(3):
         batcher.enter(number, results.put)
@@ -542,16 +542,16 @@ def test_a_leader_that_lingers_takes_the_rest_of_the_burst(transactional_db: Non
 
 
 def test_a_batch_knows_nothing_of_the_context_that_its_requests_come_from(transactional_db: None) -> None:
-    seen: list[Who] = []
+    seen: list[ActorContext] = []
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
-        seen.append(journal.who())
-        journal.identify(account_id=1, is_staff=True)
+        seen.append(journal.current_actor())
+        journal.identify_actor(account_id=1, is_staff=True)
         return requests
 
-    batcher: Batcher[int, int] = Batcher(decide, run=as_it_is)
+    batcher: Batcher[int, int] = Batcher(decide, run=run_without_transaction)
     for account_id in (7, 8):
-        with journal.acting(Who(journal.Actor.ACCOUNT, account_id)):
+        with journal.acting(ActorContext(journal.Actor.ACCOUNT, account_id)):
             batcher.submit(1)
             wait_until(lambda: not batcher.is_busy())
     assert seen == [journal.SYSTEM] * 2
@@ -559,7 +559,7 @@ def test_a_batch_knows_nothing_of_the_context_that_its_requests_come_from(transa
 
 def test_an_outcome_that_cannot_be_passed_on_costs_the_others_nothing(transactional_db: None) -> None:
     gate = Gate(list)
-    batcher: Batcher[int, int] = Batcher(gate, run=as_it_is)
+    batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction)
     results: SimpleQueue[Any] = SimpleQueue()
 
     def refuse(outcome: Any) -> None:
@@ -580,7 +580,7 @@ def test_coroutines_of_one_loop_share_batches(transactional_db: None) -> None:
         batches.append(len(requests))
         return [Rejected("odd") if request % 2 else request for request in requests]
 
-    batcher: Batcher[int, int] = Batcher(decide, run=as_it_is)
+    batcher: Batcher[int, int] = Batcher(decide, run=run_without_transaction)
 
     async def enter(number: int) -> Any:
         loop = asyncio.get_running_loop()
@@ -607,13 +607,13 @@ def test_each_request_has_one_result_where_outcomes_and_deadlines_race(transacti
         pass_seconds(random.uniform(0.5, 1.5) * wait_seconds)
         return requests
 
-    batcher: Batcher[int, int] = Batcher(decide, wait_seconds=wait_seconds, run=as_it_is)
+    batcher: Batcher[int, int] = Batcher(decide, wait_seconds=wait_seconds, run=run_without_transaction)
     results: SimpleQueue[tuple[int, Any]] = SimpleQueue()
     numbers = range(300)
     for number in numbers:
         batcher.enter(number, lambda outcome, number=number: results.put((number, outcome)))
         pass_seconds(0.003)
-    wait_until(lambda: not batcher.is_busy() and LEADERS.busy() == 0)
+    wait_until(lambda: not batcher.is_busy() and LEADER_POOL.busy() == 0)
     answered = [results.get_nowait() for _ in numbers]
     assert results.empty()
     assert sorted(number for number, _ in answered) == list(numbers)
@@ -646,9 +646,9 @@ def test_a_batch_that_waits_for_a_row_stops_no_other_batcher(counting: None) -> 
 def test_more_hot_batchers_than_leaders_take_turns(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "LEADERS", ThreadPool("one", threads=1, max_waiting=100))
+    monkeypatch.setattr(group_commit, "LEADER_POOL", ThreadPool("one", threads=1, max_waiting=100))
     gate = Gate(list)
-    hot: list[Batcher[int, int]] = [Batcher(gate, max_batch=1, run=as_it_is) for _ in range(3)]
+    hot: list[Batcher[int, int]] = [Batcher(gate, max_batch=1, run=run_without_transaction) for _ in range(3)]
     results: SimpleQueue[Any] = SimpleQueue()
     for number, batcher in enumerate(hot):
         for _ in range(5):
@@ -658,11 +658,11 @@ def test_more_hot_batchers_than_leaders_take_turns(
 
 
 def test_idle_batchers_hold_no_leader_and_their_deadlines_need_no_looks(transactional_db: None) -> None:
-    batchers: list[Batcher[int, int]] = [Batcher(list, run=as_it_is) for _ in range(10)]
+    batchers: list[Batcher[int, int]] = [Batcher(list, run=run_without_transaction) for _ in range(10)]
     race([lambda batcher=batcher: batcher.submit(1) for batcher in batchers])
-    wait_until(lambda: LEADERS.busy() == 0)
+    wait_until(lambda: LEADER_POOL.busy() == 0)
     assert not any(batcher.is_busy() for batcher in batchers)
-    wait_until(lambda: group_commit._overdue_watch._look_seconds is None)
+    wait_until(lambda: group_commit._overdue_watch._deadline_check_seconds is None)
 
 
 def test_where_no_leader_can_be_started_a_request_is_refused_and_not_kept(
@@ -674,9 +674,9 @@ def test_where_no_leader_can_be_started_a_request_is_refused_and_not_kept(
         decided.extend(requests)
         return requests
 
-    batcher: Batcher[int, int] = Batcher(decide, run=as_it_is)
+    batcher: Batcher[int, int] = Batcher(decide, run=run_without_transaction)
     with monkeypatch.context() as narrow:
-        narrow.setattr(group_commit, "LEADERS", ThreadPool("none", threads=0, max_waiting=0))
+        narrow.setattr(group_commit, "LEADER_POOL", ThreadPool("none", threads=0, max_waiting=0))
         with pytest.raises(Overloaded):
             batcher.submit(1)
     assert batcher.submit(2) == 2

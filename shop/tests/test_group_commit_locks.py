@@ -87,7 +87,7 @@ def test_what_is_repeated_while_the_row_stays_locked_stops_the_batcher_no_second
                 batcher.submit(tally.HOT)
             assert batcher.submit(tally.OTHER) == tally.OTHER
         assert time.monotonic() - began_at < SOON
-    wait_until(lambda: not stuck_rows.are_there())
+    wait_until(lambda: not stuck_rows.any_known())
     assert batcher.submit(tally.HOT) == tally.HOT
 
 
@@ -157,7 +157,7 @@ def test_a_row_that_others_take_again_and_again_is_not_stuck(counting: None) -> 
         other.start()
     try:
         wanted = {stuck_rows.Row(Row, tally.HOT)}
-        wait_until(lambda: bool(bulk_sql.locked(Row, [tally.HOT])))
+        wait_until(lambda: bool(bulk_sql.locked_values(Row, [tally.HOT])))
         assert [stuck_rows.find(wanted) for _ in range(10)] == [set()] * 10
         batcher: Batcher[int, int] = Batcher(lock_all, rows_of=row_of)
         assert [batcher.submit(tally.HOT) for _ in range(10)] == [tally.HOT] * 10
@@ -173,16 +173,16 @@ def test_a_stuck_row_is_forgotten_as_soon_as_it_is_free(counting: None) -> None:
         assert stuck_rows.find(wanted) == {stuck_rows.Row(Row, tally.HOT)}
         assert stuck_rows.known(wanted) == {stuck_rows.Row(Row, tally.HOT)}
     began_at = time.monotonic()
-    wait_until(lambda: not stuck_rows.are_there())
+    wait_until(lambda: not stuck_rows.any_known())
     assert time.monotonic() - began_at < SOON
     assert ask(connection, "SELECT @@innodb_lock_wait_timeout") == [(ONE_LOCK_WAIT,)]
 
 
 def test_missing_rows_are_not_locked_ones(counting: None) -> None:
     with holding(tally.LOCK, tally.HOT):
-        assert bulk_sql.locked(Row, [tally.HOT, tally.OTHER, 99]) == {tally.HOT}
-        assert bulk_sql.locked(Row, [tally.HOT], shared=True) == {tally.HOT}
+        assert bulk_sql.locked_values(Row, [tally.HOT, tally.OTHER, 99]) == {tally.HOT}
+        assert bulk_sql.locked_values(Row, [tally.HOT], shared=True) == {tally.HOT}
     with holding("SELECT value FROM tally WHERE id = %s LOCK IN SHARE MODE", tally.HOT):
-        assert bulk_sql.locked(Row, [tally.HOT]) == {tally.HOT}
-        assert bulk_sql.locked(Row, [tally.HOT], shared=True) == set()
-    assert bulk_sql.locked(Row, []) == set()
+        assert bulk_sql.locked_values(Row, [tally.HOT]) == {tally.HOT}
+        assert bulk_sql.locked_values(Row, [tally.HOT], shared=True) == set()
+    assert bulk_sql.locked_values(Row, []) == set()

@@ -34,7 +34,7 @@ def leave_something_to_sweep() -> None:
             status=201,
             created_at=timezone.now() - age,
         )
-    tokens.rotate(tokens.pair_for(account).refresh)
+    tokens.rotate(tokens.create_token_pair(account).refresh)
     OutstandingToken.objects.update(expires_at=timezone.now())
 
 
@@ -50,7 +50,7 @@ def test_what_nobody_needs_is_swept_away() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_keys_that_can_not_be_swept_keep_no_token_and_no_mark_from_being_swept() -> None:
     leave_something_to_sweep()
-    CommittedTransaction.objects.update(at=timezone.now() - 2 * commit_marks.KEPT)
+    CommittedTransaction.objects.update(at=timezone.now() - 2 * commit_marks.RETENTION)
     assert CommittedTransaction.objects.exists()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -104,11 +104,11 @@ def test_our_keys_are_dropped_from_redis_and_nobody_elses() -> None:
 @pytest.mark.django_db
 def test_guessers_are_not_let_go_on() -> None:
     for _ in range(10):
-        throttling.check([(sign_ins.OF_NAME_FROM_ADDRESS, "ada")])
+        throttling.count_attempt([(sign_ins.ATTEMPTS_BY_NAME_AND_ADDRESS, "ada")])
 
     assert run_json("rebuild_redis") == (0, {"dropped": 0})
     with pytest.raises(Throttled):
-        throttling.check([(sign_ins.OF_NAME_FROM_ADDRESS, "ada")])
+        throttling.count_attempt([(sign_ins.ATTEMPTS_BY_NAME_AND_ADDRESS, "ada")])
 
 
 def test_a_redis_that_is_down_is_told_in_a_sentence(own_redis: OwnRedis) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from scripts import ports
 from shop.outbound import http_client
-from shop.outbound.http_client import NotConnected, Reply, Silence
+from shop.outbound.http_client import NoResponse, NotConnected, Reply
 
 ALLOWED, SLACK = 0.5, 0.5
 DRIP_SECONDS = 0.05
@@ -56,12 +56,12 @@ def dripping(data: bytes) -> Talk:
 
 
 def exchange(url: str, *, body: bytes | None = None) -> Reply:
-    return http_client.exchange("POST", url, headers={}, body=body, seconds=ALLOWED)
+    return http_client.send_request("POST", url, headers={}, body=body, seconds=ALLOWED)
 
 
 def seconds_of_silence(url: str, *, body: bytes | None = None) -> float:
     began_at = time.monotonic()
-    with pytest.raises(Silence):
+    with pytest.raises(NoResponse):
         exchange(url, body=body)
     return time.monotonic() - began_at
 
@@ -143,11 +143,11 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLCont
     command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    http_client._trust.cache_clear()
+    http_client._tls_context.cache_clear()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     yield context
-    http_client._trust.cache_clear()
+    http_client._tls_context.cache_clear()
 
 
 def test_by_tls_calls_share_a_connection_and_a_reply_that_drips_is_given_up(tls: ssl.SSLContext) -> None:

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from shop.db import transactions
 from shop.events import journal
-from shop.events.journal import Actor, Who
+from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +41,7 @@ def test_a_line_is_kept_as_it_was_noted() -> None:
             is_internal=True,
             is_outgoing=True,
             at=AT,
-            by=Who(actor=Actor.STAFF, id=7, name=AWKWARD, request_id="r-1"),
+            by=ActorContext(actor=Actor.STAFF, id=7, name=AWKWARD, request_id="r-1"),
         ),
         transactions.KEYED,
     )
@@ -129,15 +129,15 @@ def test_a_line_that_can_not_be_written_takes_its_effect_with_it() -> None:
 
 
 def test_who_acts_is_whoever_is_known_to() -> None:
-    assert journal.who() == journal.SYSTEM
-    with journal.acting(Who(request_id="r-1")):
-        journal.identify(account_id=7, is_staff=False)
-        assert journal.who() == Who(Actor.ACCOUNT, 7, "", "r-1")
-        with journal.acting(Who(Actor.STAFF, 1)):
-            assert journal.who() == Who(Actor.STAFF, 1)
-        assert journal.who() == Who(Actor.ACCOUNT, 7, "", "r-1")
+    assert journal.current_actor() == journal.SYSTEM
+    with journal.acting(ActorContext(request_id="r-1")):
+        journal.identify_actor(account_id=7, is_staff=False)
+        assert journal.current_actor() == ActorContext(Actor.ACCOUNT, 7, "", "r-1")
+        with journal.acting(ActorContext(Actor.STAFF, 1)):
+            assert journal.current_actor() == ActorContext(Actor.STAFF, 1)
+        assert journal.current_actor() == ActorContext(Actor.ACCOUNT, 7, "", "r-1")
         transactions.run(note, transactions.KEYED)
-    assert journal.who() == journal.SYSTEM
+    assert journal.current_actor() == journal.SYSTEM
     assert JournalLine.objects.filter(actor="account", actor_id=7, request_id="r-1").count() == 1
 
 

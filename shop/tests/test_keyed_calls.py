@@ -14,7 +14,7 @@ from shop.errors import Rejected
 from shop.http import keyed_calls
 from shop.http.views import Request
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Keyed, Replay
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests import tally
@@ -67,11 +67,11 @@ def parsed(body: bytes, *, key: str | None = "key", method: str = "POST", path: 
 
 
 def fingerprint(body: bytes, **about: str) -> str:
-    return keyed_calls.keyed(parsed(body, **about), counted).fingerprint
+    return keyed_calls.read_keyed_call(parsed(body, **about), counted).fingerprint
 
 
 def key_of(header: str) -> str:
-    return keyed_calls.keyed(parsed(b"{}", key=header), counted).key_hash
+    return keyed_calls.read_keyed_call(parsed(b"{}", key=header), counted).key_hash
 
 
 # The key
@@ -240,12 +240,12 @@ def test_a_repeat_may_be_written_differently(api: Api) -> None:
 # At once, and in flight
 
 
-def call_of(account: User, key: str = "key", body: str = "body") -> Keyed:
-    return Keyed(account.id, recorded_answers.key_hash(key), body, counted)
+def call_of(account: User, key: str = "key", body: str = "body") -> KeyedCall:
+    return KeyedCall(account.id, recorded_answers.key_hash(key), body, counted)
 
 
-def perform(call: Keyed, name: str = "here") -> Any:
-    return keyed_calls.perform(call, lambda: recorded_answers.once(call, lambda: count(name)))
+def perform(call: KeyedCall, name: str = "here") -> Any:
+    return keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, lambda: count(name)))
 
 
 def test_100_calls_at_once_with_one_key_have_one_effect(account: User, meanwhile: Callable[[], None]) -> None:
@@ -281,7 +281,9 @@ def first_call(account: User) -> Iterator[Callable[..., threading.Event]]:
 
         call = call_of(account)
         threads.append(
-            threading.Thread(target=lambda: race([lambda: keyed_calls.perform(call, work_until_told)]))
+            threading.Thread(
+                target=lambda: race([lambda: keyed_calls.perform_blocking(call, work_until_told)])
+            )
         )
         threads[-1].start()
         assert is_claimed.wait(10)
@@ -311,7 +313,7 @@ def test_a_first_call_that_takes_longer_than_a_second_is_told_to_be_in_flight(
 def test_a_twin_is_woken_as_soon_as_the_first_call_has_ended(
     account: User, first_call: Callable[..., threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyed_calls, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(keyed_calls, "DUPLICATE_WAIT_SECONDS", 60)
     monkeypatch.setattr(keyed_calls, "SHORTEST_PAUSE_SECONDS", 30)
     may_end = first_call(lambda: None)
     threading.Timer(0.2, may_end.set).start()
@@ -323,9 +325,9 @@ def test_a_twin_is_woken_as_soon_as_the_first_call_has_ended(
 def test_what_a_first_call_has_started_is_told_while_it_still_waits_for_it(
     account: User, meanwhile: Callable[[], None], first_call: Callable[..., threading.Event]
 ) -> None:
-    started = Keyed(account.id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    started = KeyedCall(account.id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
     first_call(
-        lambda: recorded_answers.once(started, lambda: count("one"), reference=lambda outcome: REFERENCE)
+        lambda: recorded_answers.run_once(started, lambda: count("one"), reference=lambda outcome: REFERENCE)
     )
     meanwhile()
     started_at = time.monotonic()
@@ -433,7 +435,7 @@ def test_when_the_first_process_is_killed_the_next_call_takes_over_after_the_lea
     assert tally.entries() == {"here": 1}
 
 
-def perform_or_none(call: Keyed) -> Any:
+def perform_or_none(call: KeyedCall) -> Any:
     try:
         return perform(call)
     except Rejected:

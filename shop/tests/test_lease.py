@@ -16,7 +16,7 @@ NAME = "firstcome:{test}:lease"
 
 def test_one_of_many_has_it_and_the_others_are_told_at_once() -> None:
     def ask() -> bool:
-        with lease.had(NAME) as is_ours:
+        with lease.acquired(NAME) as is_ours:
             if is_ours:
                 wait_until(lambda: len(told) == 9)
             else:
@@ -25,19 +25,19 @@ def test_one_of_many_has_it_and_the_others_are_told_at_once() -> None:
 
     told: list[int] = []
     assert sorted(race([ask] * 10)) == [False] * 9 + [True]
-    with lease.had(NAME) as is_ours:
+    with lease.acquired(NAME) as is_ours:
         assert is_ours, "it is let go of at the end"
 
 
 def test_it_is_kept_for_as_long_as_the_work_takes() -> None:
-    with lease.had(NAME):
+    with lease.acquired(NAME):
         redis_client.client().pexpire(NAME, 3_500)
         wait_until(lambda: redis_client.client().pttl(NAME) > 3_500)
     assert not redis_client.client().exists(NAME)
 
 
 def test_who_lost_it_neither_keeps_nor_frees_anothers() -> None:
-    with lease.had(NAME):
+    with lease.acquired(NAME):
         redis_client.client().set(NAME, "another's", ex=60)
     assert redis_client.client().get(NAME) == b"another's"
     redis_client.client().delete(NAME)
@@ -45,7 +45,7 @@ def test_who_lost_it_neither_keeps_nor_frees_anothers() -> None:
 
 def test_without_redis_everybody_has_it(own_redis: OwnRedis) -> None:
     own_redis.stop()
-    with lease.had(NAME) as first, lease.had(NAME) as second:
+    with lease.acquired(NAME) as first, lease.acquired(NAME) as second:
         assert first and second
 
 
@@ -58,7 +58,7 @@ def test_twenty_leases_outlive_a_redis_that_takes_its_time_to_answer(
     with answering_late(own_redis, seconds=0.3) as address, ExitStack() as leases:
         settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": address}}
         for name in names:
-            assert leases.enter_context(lease.had(name))
+            assert leases.enter_context(lease.acquired(name))
         for name in names:
             directly.pexpire(name, 3_500)
         wait_until(lambda: all(directly.pttl(name) > 3_500 for name in names), seconds=3.4)

@@ -46,7 +46,7 @@ def test_who_registers_is_not_told_that_somebody_else_has_the_name() -> None:
 
 @pytest.mark.usefixtures("_loss")
 def test_a_refresh_token_that_was_used_up_gives_its_pair_and_nobody_is_signed_out(account: User) -> None:
-    pair = tokens.rotate(tokens.pair_for(account).refresh)
+    pair = tokens.rotate(tokens.create_token_pair(account).refresh)
     assert tokens.rotate(pair.refresh)
 
 

@@ -19,7 +19,8 @@ TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed",
 MOMENTS = {
     "coupons/issuing/issuing.py": {"_remembered"},
     "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found"},
-    "orders/payment/card_limits.py": {"_began_at"},
+    "orders/payment/card_limits.py": {"_window_started_at"},
+    "orders/payment/declines.py": {"_read_at"},
     "orders/saga/backlog.py": {"_read_at"},
     "orders/saga/executor.py": {"_busy_at", "ends_at"},
 }

@@ -152,24 +152,24 @@ def test_a_host_15_minutes_ahead_takes_no_coupon_for_expired_and_forgets_no_key(
     )
 
     assert coupon.status_at(clock.now()) == Coupon.Status.ISSUED
-    assert recorded_answers.sweep() == 0
+    assert recorded_answers.delete_expired_keys() == 0
 
     clock.follow_host()
     assert coupon.status_at(clock.now()) != Coupon.Status.ISSUED
-    assert recorded_answers.sweep() == 1
+    assert recorded_answers.delete_expired_keys() == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_tokens_pass_between_a_host_15_minutes_ahead_and_one_that_is_right(host_ahead: None) -> None:
     account = AccountFactory.create()
-    pair = tokens.pair_for(account)
+    pair = tokens.create_token_pair(account)
     clock.follow_host()
     with clock.shifted(by=timedelta(minutes=-15)):  # the right host
-        assert tokens.read_access(pair.access).id == account.pk
+        assert tokens.verify_access_token(pair.access).id == account.pk
         right = tokens.rotate(pair.refresh)
     clock.follow_host()
     with pytest.raises(NotAuthenticated):
-        tokens.read_access(right.access)  # the twin by its host's clock
+        tokens.verify_access_token(right.access)  # the twin by its host's clock
 
 
 @pytest.mark.django_db(transaction=True)
@@ -184,12 +184,12 @@ def test_a_worker_on_a_host_15_minutes_ahead_takes_no_lease_and_gives_up_no_paym
         leased_until=in_minutes(5),
     )
 
-    assert recovery.take_due(limit=10) == []
+    assert recovery.dequeue_due(limit=10) == []
     assert list(status.stuck()) == []
 
     clock.follow_host()
     assert [one.saga_id for one in status.stuck()] == [saga.id]
-    assert recovery.take_due(limit=10) == [saga.id]
+    assert recovery.dequeue_due(limit=10) == [saga.id]
 
 
 @pytest.mark.django_db(transaction=True)

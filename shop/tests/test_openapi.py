@@ -166,7 +166,7 @@ def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
     api: Any, caller: User, call: str
 ) -> None:
     method, path = call.split()
-    headers = {"Authorization": f"Bearer {tokens.access_for(caller)}"}
+    headers = {"Authorization": f"Bearer {tokens.create_access_token(caller)}"}
     known = what_there_is(caller)
     if path.endswith("/refunds"):
         known["order_id"] = free_order_of(caller, known["product"])

@@ -193,7 +193,7 @@ def test_the_further_members_of_a_problem_are_told_wherever_its_code_is(
 def test_codes_that_share_a_member_are_told_as_alternatives() -> None:
     codes = ["insufficient_stock", "refund_exceeds_order"]
 
-    told = openapi.problem_with(codes)["properties"]["items"]["anyOf"]
+    told = openapi.problem_schema(codes)["properties"]["items"]["anyOf"]
 
     assert [one["description"].split("`")[1] for one in told] == codes
 

@@ -38,7 +38,7 @@ NOWHERE = "http://127.0.0.1:1"
 # Delivers, and dies before it can write down that it did.
 DIES_AFTER_TELLING = """
 from django.conf import settings
-from shop import outbox
+from shop.events import outbox
 
 settings.DATA_PLATFORM_URL, settings.EVENT_SECRET = sys.argv[1:3]
 
@@ -46,7 +46,7 @@ def hang(*_):
     print("ready", flush=True)
     sys.stdin.readline()
 
-outbox._record = hang
+outbox._record_result = hang
 outbox.deliver_due()
 """
 
@@ -167,7 +167,7 @@ def test_without_looking_whose_turn_it_is_an_order_is_told_backwards(
     own_data_platform: Simulator, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The twin: each event by itself, as soon as its own pause is over."""
-    monkeypatch.setattr(outbox, "_whose_turn_it_is", lambda lines: lines)
+    monkeypatch.setattr(outbox, "_select_next_in_order", lambda lines: lines)
     order_id = uuid4()
     first, second = note("order.paid", order_id=order_id), note("order.refunded", order_id=order_id)
     right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
@@ -206,7 +206,7 @@ class _OpenToAll:
 @pytest.fixture
 def relays(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], int]]:
     """Six that run at once, as those of as many processes."""
-    monkeypatch.setattr(outbox, "_relaying", _OpenToAll())
+    monkeypatch.setattr(outbox, "_relay_mutex", _OpenToAll())
     return [outbox.deliver_due] * 6
 
 
@@ -257,7 +257,7 @@ def test_a_relay_that_dies_before_it_wrote_it_down_is_repeated_and_dropped_there
         assert outbox.deliver_due() == 0, "they are the other relay's while its lease lasts"
 
     assert deliveries() == ["queued", "queued"]
-    redis_client.client().delete(outbox.LEASE)
+    redis_client.client().delete(outbox.LEASE_NAME)
     assert outbox.deliver_due() == 2
     assert own_data_platform.get("/summary")[1] == {"events": 2, "repeated": 2}
     assert heard(own_data_platform) == events
@@ -321,7 +321,7 @@ def test_a_dead_event_holds_back_its_order_until_it_is_replayed(
 
     with knowing_secret(tmp_path) as corrected:
         use(corrected, settings)
-        who = journal.Who(actor=journal.Actor.STAFF, id=7, name="ada")
+        who = journal.ActorContext(actor=journal.Actor.STAFF, id=7, name="ada")
         with journal.acting(who):
             assert dead_events.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
             assert dead_events.replay([line(dead).pk]) == []
@@ -426,7 +426,7 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
         outbox.deliver_due()
     assert line(event).delivery == "dead"
     assert line(event).last_error.startswith("given up: no answer")
-    assert [dead.pk for dead in dead_events.dead()] == [line(event).pk]
+    assert [dead.pk for dead in dead_events.list_dead()] == [line(event).pk]
 
     dead_events.replay([line(event).pk])
     outbox.deliver_due()

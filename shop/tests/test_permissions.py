@@ -18,12 +18,12 @@ PERMISSION = "coupons.change_campaign"
 
 def request_of(user: User) -> Any:
     """A request as views see it: the account comes from a real token."""
-    return SimpleNamespace(user=tokens.read_access(tokens.access_for(user)))
+    return SimpleNamespace(user=tokens.verify_access_token(tokens.create_access_token(user)))
 
 
 def may(request: Any) -> bool:
     try:
-        permissions.staff_may(request, PERMISSION)
+        permissions.require_staff_permission(request, PERMISSION)
     except NotAllowed:
         return False
     return True
@@ -35,7 +35,7 @@ def test_staff_with_the_permission_and_superusers_may() -> None:
 
     for user in (staff, SuperuserFactory()):
         assert may(request_of(user))
-        assert permissions.is_staff_with(request_of(user), PERMISSION)
+        assert permissions.has_staff_permission(request_of(user), PERMISSION)
 
 
 @pytest.mark.django_db
@@ -53,7 +53,7 @@ def test_everybody_else_may_not(rights: dict[str, Any]) -> None:
     request = request_of(AccountFactory(**rights))
 
     assert not may(request)
-    assert not permissions.is_staff_with(request, PERMISSION)
+    assert not permissions.has_staff_permission(request, PERMISSION)
 
 
 @pytest.mark.django_db
@@ -64,15 +64,15 @@ def test_a_token_that_still_claims_staff_is_not_believed() -> None:
 
     assert request.user.is_staff
     assert not may(request)
-    assert not permissions.is_staff_with(request, PERMISSION)
+    assert not permissions.has_staff_permission(request, PERMISSION)
 
 
 def test_nobody_in_particular_has_to_sign_in_first() -> None:
     request: Any = SimpleNamespace(user=AnonymousUser())
 
     with pytest.raises(NotAuthenticated):
-        permissions.staff_may(request, PERMISSION)
-    assert not permissions.is_staff_with(request, PERMISSION)
+        permissions.require_staff_permission(request, PERMISSION)
+    assert not permissions.has_staff_permission(request, PERMISSION)
 
 
 @pytest.mark.django_db
@@ -80,6 +80,6 @@ def test_an_ordinary_account_costs_no_query_where_staff_are_only_favoured() -> N
     request = request_of(AccountFactory())
 
     with CaptureQueriesContext(connection) as queries:
-        assert not permissions.is_staff_with(request, PERMISSION)
+        assert not permissions.has_staff_permission(request, PERMISSION)
 
     assert queries.captured_queries == []

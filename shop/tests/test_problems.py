@@ -217,7 +217,7 @@ def test_without_a_database_calls_are_unavailable_and_it_comes_back_by_itself() 
         for response in (
             api.get("/users/me"),
             api.post("/auth/token", {"username": "ada", "password": "any"}),
-            api.post("/auth/refresh", {"refresh": tokens.pair_for(account).refresh}),
+            api.post("/auth/refresh", {"refresh": tokens.create_token_pair(account).refresh}),
             plain.get("/plain/querying"),
         ):
             assert_problem(response, 503, "unavailable")

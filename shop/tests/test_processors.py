@@ -7,8 +7,8 @@ import sys
 
 PROGRAM = """
 import json, os, sys
-from shop import processors
-number = processors.keep_to_one(sys.argv[1])
+from shop.server import processors
+number = processors.pin_to_free_processor(sys.argv[1])
 print(json.dumps([number, sorted(os.sched_getaffinity(0))]), flush=True)
 sys.stdin.read()
 """

@@ -141,7 +141,7 @@ def test_requests_pipelined_without_end_are_taken_a_few_at_a_time(small_web: str
         received = b""
         while part := connection.recv(2**16):
             received += part
-    assert received.count(b"HTTP/1.1 200 OK") == protocol.PIPELINED + 1
+    assert received.count(b"HTTP/1.1 200 OK") == protocol.MAX_PIPELINED_REQUESTS + 1
     assert received.count(b"connection: close") == 1
 
 

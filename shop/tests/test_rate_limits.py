@@ -101,7 +101,7 @@ def test_without_a_setting_there_is_no_limit(settings: LazySettings) -> None:
     settings.RATE_ORDERS = settings.RATE_DECLINES = None
     assert count(50) == 50
     declines.count([7] * 50)
-    declines.require_few(7)
+    declines.require_below_limit(7)
     with ORDERS.counting(7):
         pass
     assert 7 not in ORDERS._windows
@@ -155,11 +155,11 @@ def test_what_one_process_counted_the_other_knows_when_it_has_counted_too() -> N
 def test_without_redis_each_process_counts_alone_and_sends_it_later(own_redis: OwnRedis) -> None:
     own_redis.stop()
     assert count(6) == 6
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     assert count(20) == 4
     own_redis.start()
     redis_client.reset()
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     assert known_to_redis() == 10
     assert count(20) == 0
 
@@ -169,19 +169,19 @@ def test_a_batch_that_is_sent_twice_counts_once() -> None:
     ORDERS.count(7)
     window = ORDERS._windows[7]
     for _ in range(3):
-        rate_limits.bring_together()
+        rate_limits.synchronize()
         with ORDERS._mutex:
             ORDERS._put_back([(7, window, window.times.tobytes())])
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     assert (len(window.times), known_to_redis()) == (1, 1)
 
 
 def test_what_left_the_window_leaves_redis_too() -> None:
     count(3)
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     with clock.shifted(by=timedelta(seconds=61)):
         count(2)
-        rate_limits.bring_together()
+        rate_limits.synchronize()
     assert known_to_redis() == 2
     assert 0 < redis_client.client().ttl("firstcome:{rates}:orders:7") <= 60
 
@@ -190,7 +190,7 @@ def test_when_the_clock_goes_back_an_account_at_its_limit_is_not_refused_until_i
     """As after a failover to a server whose clock is 15 minutes behind."""
     with clock.shifted(by=timedelta(minutes=15)):
         assert count(20) == 10
-        rate_limits.bring_together()
+        rate_limits.synchronize()
     assert count(20) == 10
     with pytest.raises(Throttled) as refusal:
         ORDERS.count(7)
@@ -200,11 +200,11 @@ def test_when_the_clock_goes_back_an_account_at_its_limit_is_not_refused_until_i
 def test_a_fresh_process_takes_no_instants_of_the_future_from_redis() -> None:
     with clock.shifted(by=timedelta(minutes=15)):
         assert count(10) == 10
-        rate_limits.bring_together()
+        rate_limits.synchronize()
     ORDERS.forget()
     ORDERS.read(7)
     assert count(4) == 4
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     assert known_to_redis() == 4
 
 
@@ -212,7 +212,7 @@ def test_what_was_counted_before_the_clock_went_back_is_not_sent_after_it() -> N
     with clock.shifted(by=timedelta(minutes=15)):
         ORDERS.add(7)
     ORDERS.add(7)
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     assert known_to_redis() == 1
 
 
@@ -227,28 +227,28 @@ def test_an_instant_of_the_future_is_forgotten_wherever_it_stands_in_the_window(
         ORDERS.add(7)
     ORDERS.add(7)
     assert count(5) == 2
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     assert known_to_redis() == 4
 
 
 def test_memory_is_bounded_and_redis_remembers_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limits, "MOST_WINDOWS", 100)
+    monkeypatch.setattr(rate_limits, "MAX_WINDOWS", 100)
     assert count(9, account_id=1) == 9
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     for account_id in range(2, 150):
         ORDERS.count(account_id)
-        rate_limits.bring_together()
+        rate_limits.synchronize()
         assert len(ORDERS._windows) <= 100
     assert 1 not in ORDERS._windows
     ORDERS.count(1)
-    rate_limits.bring_together()
+    rate_limits.synchronize()
     assert count(5, account_id=1) == 0
 
 
 def test_too_many_declines_are_known_to_every_process_before_the_next_payment() -> None:
-    declines.require_few(7)
+    declines.require_below_limit(7)
     with another_process(
-        "from shop import declines\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "from orders.payment import declines\nprint('ready', flush=True)\nsys.stdin.readline()\n"
         "declines.count([7])\ndeclines.count([7])\nprint('two', flush=True)\nsys.stdin.readline()\n"
         "declines.count([7])\ndeclines.count([7])\nprint('four', flush=True)\nsys.stdin.readline()\n",
         RATE_DECLINES="4/10m",
@@ -263,31 +263,31 @@ def test_too_many_declines_are_known_to_every_process_before_the_next_payment() 
         worker.stdin.flush()
         assert worker.stdout.readline() == "four\n"
         with pytest.raises(Throttled) as refusal:
-            declines.require_few(7)
+            declines.require_below_limit(7)
     assert 590 <= (refusal.value.retry_after or 0) <= 600
-    declines.require_few(8)
+    declines.require_below_limit(8)
 
 
 def test_without_redis_a_process_knows_the_declines_of_its_own(own_redis: OwnRedis) -> None:
     own_redis.stop()
     declines.count([7, 7, 7])
-    declines.require_few(7)
+    declines.require_below_limit(7)
     declines.count([7])
     with pytest.raises(Throttled):
-        declines.require_few(7)
+        declines.require_below_limit(7)
 
 
 def test_payments_of_accounts_without_declines_cost_no_trip() -> None:
     DECLINES.add(8)
-    declines.require_few(7)
+    declines.require_below_limit(7)
     before = _commands()
     for _ in range(100):
-        declines.require_few(7)
+        declines.require_below_limit(7)
     assert _commands() - before < 10
 
 
 def _is_watched(account_id: int) -> bool:
-    declines.require_few(account_id)
+    declines.require_below_limit(account_id)
     return account_id in declines._watched
 
 

@@ -15,7 +15,7 @@ from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.errors import FirstcomeError, KeyReused, Rejected
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, Effect, Keyed, Replay
+from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 from shop.models import IdempotencyKey
 from shop.tests import tally
 from shop.tests.factories import AccountFactory
@@ -39,8 +39,8 @@ def racing_account_id(counting: None) -> int:
     return AccountFactory.create().id
 
 
-def keyed(account_id: int, key: str = "key", *, body: str = "body") -> Keyed:
-    return Keyed(account_id, recorded_answers.key_hash(key), body, answer_with)
+def keyed(account_id: int, key: str = "key", *, body: str = "body") -> KeyedCall:
+    return KeyedCall(account_id, recorded_answers.key_hash(key), body, answer_with)
 
 
 def answer_with(position: int) -> Answer:
@@ -49,10 +49,10 @@ def answer_with(position: int) -> Answer:
     )
 
 
-def settled(call: Keyed, position: int) -> Answer:
+def settled(call: KeyedCall, position: int) -> Answer:
     """What the call is told whose payment settled so."""
     [told] = transactions.run(
-        lambda: recorded_answers.settle([(call, answer_with(position))]), transactions.KEYED
+        lambda: recorded_answers.record_settled_answers([(call, answer_with(position))]), transactions.KEYED
     )
     return told
 
@@ -71,24 +71,24 @@ def grow_old(**which: Any) -> None:
 
 
 def test_a_repeat_gets_the_recorded_answer_to_the_byte_and_has_no_effect(account_id: int) -> None:
-    assert recorded_answers.once(keyed(account_id), count) == 1
-    again = recorded_answers.once(keyed(account_id), count)
+    assert recorded_answers.run_once(keyed(account_id), count) == 1
+    again = recorded_answers.run_once(keyed(account_id), count)
     assert again == Replay(answer_with(1), None)
     assert tally.counted() == 1
 
 
 def test_a_key_of_another_request_is_refused_and_nothing_is_done(account_id: int) -> None:
-    recorded_answers.once(keyed(account_id), count)
+    recorded_answers.run_once(keyed(account_id), count)
     with pytest.raises(KeyReused) as reused:
-        recorded_answers.once(keyed(account_id, body="other"), lambda: count("two"))
+        recorded_answers.run_once(keyed(account_id, body="other"), lambda: count("two"))
     assert reused.value.code == "idempotency_key_reused"
     assert tally.counted() == 1
 
 
 def test_two_accounts_may_use_the_same_key(account_id: int) -> None:
     other_id = AccountFactory.create().id
-    assert recorded_answers.once(keyed(account_id), lambda: count("mine")) == 1
-    assert recorded_answers.once(keyed(other_id), lambda: count("theirs")) == 2
+    assert recorded_answers.run_once(keyed(account_id), lambda: count("mine")) == 1
+    assert recorded_answers.run_once(keyed(other_id), lambda: count("theirs")) == 2
     assert recorded_answers.find(keyed(account_id)) == Replay(answer_with(1), None)
     assert recorded_answers.find(keyed(other_id)) == Replay(answer_with(2), None)
 
@@ -96,9 +96,9 @@ def test_two_accounts_may_use_the_same_key(account_id: int) -> None:
 @pytest.mark.parametrize("name", ["refused", "raising", "repeating"])
 def test_what_fails_records_nothing_and_the_key_may_be_tried_again(account_id: int, name: str) -> None:
     with pytest.raises((FirstcomeError, ValueError, IntegrityError)):
-        recorded_answers.once(keyed(account_id), lambda: count(name))
+        recorded_answers.run_once(keyed(account_id), lambda: count(name))
     assert not IdempotencyKey.objects.exists()
-    assert recorded_answers.once(keyed(account_id), count) == 1
+    assert recorded_answers.run_once(keyed(account_id), count) == 1
 
 
 def test_what_fails_after_its_effect_takes_the_effect_back(account_id: int) -> None:
@@ -107,14 +107,14 @@ def test_what_fails_after_its_effect_takes_the_effect_back(account_id: int) -> N
         raise Rejected("too late")
 
     with pytest.raises(Rejected):
-        recorded_answers.once(keyed(account_id), count_and_fail)
+        recorded_answers.run_once(keyed(account_id), count_and_fail)
     assert tally.entries() == {}
     assert not IdempotencyKey.objects.exists()
 
 
 def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(racing_account_id: int) -> None:
     def call(name: str) -> Any:
-        return recorded_answers.once(keyed(racing_account_id), lambda: count(name))
+        return recorded_answers.run_once(keyed(racing_account_id), lambda: count(name))
 
     results = race([lambda name=f"call-{n}": call(name) for n in range(100)])
     assert results.count(1) == 1
@@ -148,9 +148,11 @@ def test_a_call_that_is_refused_what_its_twin_took_is_told_the_twins_answer(raci
 
     def second() -> Any:
         assert is_locked.wait(10)
-        return recorded_answers.once(keyed(racing_account_id), lambda: take("second"))
+        return recorded_answers.run_once(keyed(racing_account_id), lambda: take("second"))
 
-    results = race([lambda: recorded_answers.once(keyed(racing_account_id), lambda: take("first")), second])
+    results = race(
+        [lambda: recorded_answers.run_once(keyed(racing_account_id), lambda: take("first")), second]
+    )
     assert results == [1, Replay(answer_with(1), None)]
 
 
@@ -158,57 +160,57 @@ def test_a_lost_reply_to_the_commit_ends_in_one_effect_and_the_recorded_answer(
     racing_account_id: int, tmp_path: Path
 ) -> None:
     with losing_reply_to_commit(tmp_path) as is_lost:
-        outcome = recorded_answers.once(keyed(racing_account_id), count)
+        outcome = recorded_answers.run_once(keyed(racing_account_id), count)
         assert is_lost.is_set()
     assert outcome == Replay(answer_with(1), None)
     assert tally.counted() == 1
 
 
 def test_a_call_that_started_something_is_told_by_its_reference_until_it_is_settled(account_id: int) -> None:
-    unsettled = Keyed(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
-    assert recorded_answers.once(unsettled, count, reference=lambda outcome: REFERENCE) == 1
-    assert recorded_answers.once(unsettled, count) == Replay(None, REFERENCE)
+    unsettled = KeyedCall(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    assert recorded_answers.run_once(unsettled, count, reference=lambda outcome: REFERENCE) == 1
+    assert recorded_answers.run_once(unsettled, count) == Replay(None, REFERENCE)
     assert settled(unsettled, 1) == answer_with(1)
-    assert recorded_answers.once(unsettled, count) == Replay(answer_with(1), REFERENCE)
+    assert recorded_answers.run_once(unsettled, count) == Replay(answer_with(1), REFERENCE)
 
 
 def test_the_first_to_settle_wins_for_good(racing_account_id: int) -> None:
-    call = Keyed(racing_account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
-    recorded_answers.once(call, count, reference=lambda outcome: REFERENCE)
+    call = KeyedCall(racing_account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    recorded_answers.run_once(call, count, reference=lambda outcome: REFERENCE)
     answers = race([lambda n=n: settled(call, n) for n in range(16)])
     assert len({answer.body for answer in answers}) == 1
     assert recorded_answers.find(call) == Replay(answers[0], REFERENCE)
 
 
 def test_an_effect_without_answer_or_reference_cannot_be_recorded(account_id: int) -> None:
-    call = Keyed(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
+    call = KeyedCall(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
     with pytest.raises(IntegrityError):
-        recorded_answers.once(call, count)
+        recorded_answers.run_once(call, count)
     assert tally.entries() == {}
 
 
 def test_past_the_retention_a_key_is_forgotten_and_usable_again(account_id: int) -> None:
-    recorded_answers.once(keyed(account_id), lambda: count("yesterday"))
+    recorded_answers.run_once(keyed(account_id), lambda: count("yesterday"))
     grow_old()
     assert recorded_answers.find(keyed(account_id, body="other")) is None
-    assert recorded_answers.once(keyed(account_id, body="other"), lambda: count("today")) == 2
+    assert recorded_answers.run_once(keyed(account_id, body="other"), lambda: count("today")) == 2
     assert recorded_answers.find(keyed(account_id, body="other")) == Replay(answer_with(2), None)
 
 
 def test_within_the_retention_a_key_is_kept(account_id: int, settings: LazySettings) -> None:
-    recorded_answers.once(keyed(account_id), count)
+    recorded_answers.run_once(keyed(account_id), count)
     almost = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS - 30)
     IdempotencyKey.objects.update(created_at=timezone.now() - almost)
-    assert recorded_answers.sweep() == 0
+    assert recorded_answers.delete_expired_keys() == 0
     assert recorded_answers.find(keyed(account_id)) == Replay(answer_with(1), None)
 
 
 def test_a_forgotten_key_that_comes_back_many_times_at_once_has_one_effect(racing_account_id: int) -> None:
-    recorded_answers.once(keyed(racing_account_id), lambda: count("yesterday"))
+    recorded_answers.run_once(keyed(racing_account_id), lambda: count("yesterday"))
     grow_old()
     results = race(
         [
-            lambda name=f"call-{n}": recorded_answers.once(keyed(racing_account_id), lambda: count(name))
+            lambda name=f"call-{n}": recorded_answers.run_once(keyed(racing_account_id), lambda: count(name))
             for n in range(20)
         ]
     )
@@ -222,39 +224,39 @@ def test_the_sweep_deletes_what_is_past_the_retention_bite_by_bite(
 ) -> None:
     monkeypatch.setattr(recorded_answers, "SWEEP_BATCH", 2)
     for number in range(6):
-        recorded_answers.once(
+        recorded_answers.run_once(
             keyed(account_id, f"key-{number}"), lambda number=number: count(f"name-{number}")
         )
     old = [recorded_answers.key_hash(f"key-{number}") for number in range(5)]
     grow_old(key_hash__in=old)
-    assert recorded_answers.sweep() == 5
+    assert recorded_answers.delete_expired_keys() == 5
     assert IdempotencyKey.objects.get().key_hash == recorded_answers.key_hash("key-5")
-    assert recorded_answers.sweep() == 0
+    assert recorded_answers.delete_expired_keys() == 0
 
 
 def test_the_keys_of_a_batch_are_read_as_pairs_by_one_query(account_id: int) -> None:
     other_id = AccountFactory.create().id
-    recorded_answers.once(keyed(account_id, "mine"), lambda: count("mine"))
-    recorded_answers.once(keyed(other_id, "theirs"), lambda: count("theirs"))
+    recorded_answers.run_once(keyed(account_id, "mine"), lambda: count("mine"))
+    recorded_answers.run_once(keyed(other_id, "theirs"), lambda: count("theirs"))
     crossed = [keyed(account_id, "theirs"), keyed(other_id, "mine")]
     asked = [keyed(account_id, "mine"), *crossed, *(keyed(account_id, f"new-{n}") for n in range(253))]
     with CaptureQueriesContext(connection) as captured:
-        seen = recorded_answers.seen(asked)
+        seen = recorded_answers.read_recorded_keys(asked)
     assert list(seen) == [asked[0].name]
     assert len(captured) == 1
     plan = ask(connection, f"EXPLAIN {captured[0]['sql']}")
     assert "shop_idempotencykey_one_effect_per_key" in plan[0]
 
 
-def decide(calls: Sequence[tuple[Keyed, str]]) -> list[Any]:
+def decide(calls: Sequence[tuple[KeyedCall, str]]) -> list[Any]:
     """A keyed batch as design.md has it: lock, read the keys, decide the rest, record it."""
     last = ask(connection, tally.LOCK, tally.HOT)[0][0]
-    seen = recorded_answers.seen([call for call, _ in calls])
+    seen = recorded_answers.read_recorded_keys([call for call, _ in calls])
     effects: dict[tuple[int, str], Effect] = {}
     outcomes: list[Any] = []
     for call, name in calls:
         if call.name in seen:
-            outcomes.append(recorded_answers.told(seen[call.name], call))
+            outcomes.append(recorded_answers.replay_or_reused(seen[call.name], call))
         elif call.name in effects:
             outcomes.append(effects[call.name].told(call))
         else:
@@ -304,14 +306,14 @@ def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(racing_accou
     both_have_looked = threading.Barrier(2, timeout=10)
     looked = threading.local()
 
-    def decide_without_lock(calls: Sequence[tuple[Keyed, int]]) -> list[Any]:
+    def decide_without_lock(calls: Sequence[tuple[KeyedCall, int]]) -> list[Any]:
         [(call, row)] = calls
-        seen = recorded_answers.seen([call])
+        seen = recorded_answers.read_recorded_keys([call])
         if not getattr(looked, "once", False):
             looked.once = True
             both_have_looked.wait()
         if call.name in seen:
-            return [recorded_answers.told(seen[call.name], call)]
+            return [recorded_answers.replay_or_reused(seen[call.name], call)]
         ask(connection, "UPDATE tally SET value = value + 1 WHERE id = %s", row)
         recorded_answers.record([Effect(call, row)])
         return [row]
@@ -338,7 +340,7 @@ def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(racing_accoun
     with holding(statement, *parameters) as first:
         thread = threading.Thread(
             target=lambda: results.extend(
-                race([lambda: recorded_answers.once(keyed(racing_account_id), count)])
+                race([lambda: recorded_answers.run_once(keyed(racing_account_id), count)])
             )
         )
         thread.start()

@@ -110,7 +110,7 @@ def test_the_file_of_tokens_is_good_and_private(tmp_path: Path) -> None:
     assert told.keys() == {"staff", "users"}
     assert [user["username"] for user in told["users"]] == [f"user-{number}" for number in range(1, 13)]
     for user in told["users"]:
-        assert tokens.read_access(user["access"]).id == user["id"]
+        assert tokens.verify_access_token(user["access"]).id == user["id"]
     assert Api(access=told["staff"]).get("/users/me").json()["is_staff"]
     assert file.stat().st_mode & 0o777 == 0o600
 

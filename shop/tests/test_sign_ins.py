@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from shop.accounts import password_hashing, sign_ins
-from shop.accounts.password_hashing import Standing
+from shop.accounts.password_hashing import TrustLevel
 from shop.models import JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
 from shop.tests.outages import OwnRedis
@@ -225,7 +225,7 @@ def held_hashes(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iter
 def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
     held_hashes: type[HeldHasher],
 ) -> None:
-    room = password_hashing.ROOM[Standing.STRANGER]
+    room = password_hashing.CAPACITY_BY_TRUST_LEVEL[TrustLevel.STRANGER]
     refused: list[Any] = []
 
     def attempt(number: int) -> int:
@@ -239,7 +239,7 @@ def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
     outcomes = race([lambda number=number: attempt(number) for number in range(room + 10)])
 
     assert Counter(outcomes) == {401: room, 503: 10}
-    assert held_hashes.most == password_hashing.AT_ONCE
+    assert held_hashes.most == password_hashing.MAX_CONCURRENT
     assert {(answer.json()["code"], answer.headers["Retry-After"]) for answer in refused} == {
         ("overloaded", "1")
     }
@@ -248,26 +248,26 @@ def test_hashing_passwords_holds_few_threads_and_the_others_are_told_at_once(
 @pytest.mark.django_db(transaction=True)
 def test_registering_waits_in_the_same_line(held_hashes: type[HeldHasher]) -> None:
     def open_the_gate() -> None:
-        wait_until(lambda: held_hashes.running == password_hashing.AT_ONCE, seconds=20)
+        wait_until(lambda: held_hashes.running == password_hashing.MAX_CONCURRENT, seconds=20)
         held_hashes.gate.set()
 
     registrations = [
         lambda number=number: register(f"ada-{number}", address=f"198.51.100.{number}").status_code
-        for number in range(password_hashing.AT_ONCE + 2)
+        for number in range(password_hashing.MAX_CONCURRENT + 2)
     ]
 
     assert race([open_the_gate, *registrations])[1:] == [201] * len(registrations)
-    assert held_hashes.most == password_hashing.AT_ONCE
+    assert held_hashes.most == password_hashing.MAX_CONCURRENT
 
 
 @contextmanager
 def crowd(held_hashes: type[HeldHasher], calls: Sequence[Callable[[], Any]]) -> Iterator[Future[list[int]]]:
     """More calls that hash and wait until the gate is opened, all of them in line."""
-    full = password_hashing.inside() + len(calls)
+    full = password_hashing.active_count() + len(calls)
     with ThreadPoolExecutor(1) as pool:
         statuses = pool.submit(lambda: race([lambda call=call: call().status_code for call in calls]))
         try:
-            wait_until(lambda: password_hashing.inside() == full, seconds=20)
+            wait_until(lambda: password_hashing.active_count() == full, seconds=20)
             yield statuses
         finally:
             held_hashes.gate.set()
@@ -306,7 +306,9 @@ def test_many_addresses_that_guess_keep_nobody_out_who_signed_in_lately(
     assert sign_in("ada", password=PASSWORD).status_code == 200
     held_hashes.gate.clear()
 
-    with crowd(held_hashes, strangers(password_hashing.ROOM[Standing.STRANGER])) as guesses:
+    with crowd(
+        held_hashes, strangers(password_hashing.CAPACITY_BY_TRUST_LEVEL[TrustLevel.STRANGER])
+    ) as guesses:
         assert sign_in("ada", address="203.0.113.9", password=PASSWORD).status_code == 503
         with crowd(held_hashes, [lambda: sign_in("ada", password=PASSWORD)]) as owners:
             held_hashes.gate.set()
@@ -321,7 +323,7 @@ def test_accounts_of_ones_own_do_not_fill_the_operators_part_of_the_line(
     SuperuserFactory(username="olga")
     held_hashes.gate.set()
     assert sign_in("olga", password=PASSWORD).status_code == 200
-    known = [f"ada-{n}" for n in range(password_hashing.ROOM[Standing.KNOWN])]
+    known = [f"ada-{n}" for n in range(password_hashing.CAPACITY_BY_TRUST_LEVEL[TrustLevel.KNOWN])]
     for n, name in enumerate(known):
         AccountFactory(username=name)
         assert sign_in(name, address=f"198.51.100.{n // 2}", password=PASSWORD).status_code == 200
@@ -342,15 +344,13 @@ def test_who_is_known_is_asked_only_when_the_line_is_half_full(
 ) -> None:
     asked: list[int] = []
     ada = AccountFactory(username="ada")
-    monkeypatch.setattr(
-        sign_ins, "_has_signed_in_lately", lambda account_id, _: bool(asked.append(account_id))
-    )
+    monkeypatch.setattr(sign_ins, "_has_recent_sign_in", lambda account_id, _: bool(asked.append(account_id)))
     held_hashes.gate.set()
     sign_in("ada")
     assert asked == []
     held_hashes.gate.clear()
 
-    with crowd(held_hashes, strangers(password_hashing.ROOM[Standing.STRANGER])):
+    with crowd(held_hashes, strangers(password_hashing.CAPACITY_BY_TRUST_LEVEL[TrustLevel.STRANGER])):
         assert sign_in("ada").status_code == 503
         assert sign_in("ada", address="198.51.100.0").status_code == 503
     assert asked == [ada.pk]

@@ -61,18 +61,18 @@ def test_a_large_file_is_sent_as_it_lies_on_disk_and_a_small_one_from_memory(tmp
     path = tmp_path / "large.js"
     path.write_bytes(b"x" * (pages.CHUNK_BYTES + 1))
     with closing(FileResponse(path.open("rb"))) as large:
-        body = pages._body(large)
+        body = pages._response_body(large)
     assert not isinstance(body, bytes)
     with body:
         assert body.fileno() and body.read() == path.read_bytes()
     path.write_bytes(b"small")
     with closing(FileResponse(path.open("rb"))) as small:
-        assert pages._body(small) == b"small"
+        assert pages._response_body(small) == b"small"
     with closing(StreamingHttpResponse([b"x", b"y"])) as made:
-        streamed = pages._body(made)
+        streamed = pages._response_body(made)
     assert not isinstance(streamed, bytes)
     with streamed:
-        assert (pages._size(streamed), streamed.read()) == (2, b"xy")
+        assert (pages._body_size(streamed), streamed.read()) == (2, b"xy")
 
 
 @pytest.mark.django_db(transaction=True)

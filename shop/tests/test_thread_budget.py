@@ -9,7 +9,7 @@ from shop.concurrency import event_loop, group_commit, thread_budget
 
 @pytest.mark.parametrize("count", [2, 3, 4, 8, 16, 64, 200])
 def test_batches_and_calls_share_all_threads_and_each_has_one(count: int) -> None:
-    shares = thread_budget.shares(count)
+    shares = thread_budget.split_threads(count)
     assert shares.leading + shares.calling == count
     assert 1 <= shares.leading <= max(2, count // 4)
     assert shares.calling >= 1
@@ -17,12 +17,12 @@ def test_batches_and_calls_share_all_threads_and_each_has_one(count: int) -> Non
 
 @pytest.mark.parametrize("count", [4, 8, 16, 64, 200])
 def test_hashes_leave_an_eighth_of_the_threads_to_other_calls(count: int) -> None:
-    shares = thread_budget.shares(count)
+    shares = thread_budget.split_threads(count)
     assert 1 <= shares.hashing <= shares.calling - max(1, count // 8)
 
 
 def test_these_bounds_are_in_force() -> None:
-    hashed = password_hashing.AT_ONCE + password_hashing.IN_LINE
-    in_force = group_commit.LEADERS._max_threads, event_loop.POOL._max_threads, hashed
-    assert in_force == thread_budget.shares(settings.WEB_THREADS)
-    assert password_hashing.IN_LINE >= 2
+    hashed = password_hashing.MAX_CONCURRENT + password_hashing.MAX_QUEUED
+    in_force = group_commit.LEADER_POOL._max_threads, event_loop.CALL_POOL._max_threads, hashed
+    assert in_force == thread_budget.split_threads(settings.WEB_THREADS)
+    assert password_hashing.MAX_QUEUED >= 2

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from shop.concurrency import thread_pool
-from shop.concurrency.thread_pool import MOST_OF_ONE_OWNER, ThreadPool
+from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.errors import Overloaded
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask
@@ -143,7 +143,7 @@ def test_a_group_has_one_thread_at_least(held: Held) -> None:
 
 def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held) -> None:
     pool = pool_of(2)
-    for number in range(MOST_OF_ONE_OWNER):
+    for number in range(MAX_PER_OWNER):
         pool.start(held.work(number), owner=7, group=number % 3)
     with pytest.raises(Overloaded):
         pool.start(held.work("too many"), owner=7)
@@ -158,7 +158,7 @@ def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held)
 def test_a_refused_work_is_counted_nowhere(held: Held) -> None:
     pool = pool_of(1, max_waiting=0)
     pool.start(held.work(1))
-    for _ in range(MOST_OF_ONE_OWNER + 1):
+    for _ in range(MAX_PER_OWNER + 1):
         with pytest.raises(Overloaded):
             pool.start(held.work(2), owner=7, group="refused")
     held.go.set()

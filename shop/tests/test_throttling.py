@@ -21,7 +21,7 @@ SIXTY = Limit("sixty", times=60, seconds=60)
 
 def passes(*attempts: throttling.Attempt) -> bool:
     try:
-        throttling.check(attempts)
+        throttling.count_attempt(attempts)
     except Throttled:
         return False
     return True
@@ -32,7 +32,7 @@ def passed(outcomes: list[Any]) -> int:
 
 
 def attempt(who: str = "ada") -> Callable[[], None]:
-    return lambda: throttling.check([(TEN, who)])
+    return lambda: throttling.count_attempt([(TEN, who)])
 
 
 def test_of_fifty_attempts_at_once_exactly_ten_pass() -> None:
@@ -108,10 +108,10 @@ def test_the_refusal_says_when_to_come_back(own_redis: OwnRedis, is_redis_there:
     if not is_redis_there:
         own_redis.stop()
     for _ in range(10):
-        throttling.check([(TEN, "ada")])
+        throttling.count_attempt([(TEN, "ada")])
 
     with pytest.raises(Throttled) as refused:
-        throttling.check([(TEN, "ada")])
+        throttling.count_attempt([(TEN, "ada")])
 
     assert refused.value.retry_after in range(50, 61)
 
@@ -120,7 +120,7 @@ def test_memory_is_bounded_and_a_flood_unthrottles_nobody(
     own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_redis.stop()
-    monkeypatch.setattr(throttling, "MOST_WINDOWS", 3)
+    monkeypatch.setattr(throttling, "MAX_WINDOWS", 3)
     for who in ("ada", "bob", "eve"):
         assert passes((SHORT, who))
 
@@ -134,7 +134,7 @@ def test_windows_make_room_as_soon_as_their_own_time_is_over(
 ) -> None:
     """One address that tries ever new names must not use up the windows of everybody for an hour."""
     own_redis.stop()
-    monkeypatch.setattr(throttling, "MOST_WINDOWS", 3)
+    monkeypatch.setattr(throttling, "MAX_WINDOWS", 3)
     for who in ("ada", "bob", "eve"):
         assert passes((SHORT, who))
 
@@ -152,4 +152,4 @@ def test_windows_make_room_as_soon_as_their_own_time_is_over(
     ],
 )
 def test_a_subscriber_of_ipv6_is_one_whatever_the_address(address: str, network: str) -> None:
-    assert throttling.network(address) == network
+    assert throttling.network_of_address(address) == network

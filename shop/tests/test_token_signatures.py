@@ -111,7 +111,7 @@ def test_a_header_in_another_spelling_is_refused() -> None:
 
 def test_tokens_name_the_key_that_signed_them(settings: LazySettings) -> None:
     settings.TOKEN_SIGNING_KEYS = (NEW,)
-    raw = tokens.access_for(ADA)
+    raw = tokens.create_access_token(ADA)
 
     assert jwt.get_unverified_header(raw) == {"alg": "HS256", "typ": "JWT", "kid": "2026-11"}
     assert jwt.decode(raw, NEW[1], algorithms=["HS256"])["user_id"] == "7"

@@ -17,7 +17,7 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from shop import clock
 from shop.accounts import accounts, tokens
 from shop.accounts.token_signatures import TokenInvalid
-from shop.accounts.tokens import REUSE_GRACE, Pair
+from shop.accounts.tokens import REUSE_GRACE, TokenPair
 from shop.configuration import Rate
 from shop.models import JournalLine
 from shop.tests.clients import client_of
@@ -40,13 +40,13 @@ def forged(**changes: object) -> str:
     """A token that differs from a good access token only in what is given."""
     key = str(changes.pop("key", settings.SECRET_KEY))
     algorithm = str(changes.pop("algorithm", "HS256"))
-    claims = jwt.decode(tokens.access_for(User(pk=1)), options={"verify_signature": False})
+    claims = jwt.decode(tokens.create_access_token(User(pk=1)), options={"verify_signature": False})
     claims = {name: value for name, value in (claims | changes).items() if value is not None}
     return jwt.encode(claims, "" if algorithm == "none" else key, algorithm=algorithm)
 
 
 def test_an_access_token_tells_the_account_and_a_hint_of_staff() -> None:
-    account = tokens.read_access(tokens.access_for(User(pk=7, is_staff=True)))
+    account = tokens.verify_access_token(tokens.create_access_token(User(pk=7, is_staff=True)))
 
     assert (account.id, account.is_staff, account.is_authenticated) == (7, True, True)
     with pytest.raises(AttributeError):
@@ -58,8 +58,8 @@ def test_an_access_token_is_good_for_a_quarter_of_an_hour_unless_told_otherwise(
         claims = jwt.decode(raw, options={"verify_signature": False})
         return int(claims["exp"] - claims["iat"])
 
-    assert lifetime(tokens.access_for(User(pk=7))) == 15 * 60
-    assert lifetime(tokens.access_for(User(pk=7), lifetime=timedelta(hours=24))) == 24 * 3600
+    assert lifetime(tokens.create_access_token(User(pk=7))) == 15 * 60
+    assert lifetime(tokens.create_access_token(User(pk=7), lifetime=timedelta(hours=24))) == 24 * 3600
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_an_access_token_is_good_for_a_quarter_of_an_hour_unless_told_otherwise(
         "a.b.c",
         "\x00",
         "é.é.é",
-        tokens.access_for(User(pk=1), lifetime=timedelta(seconds=-1)),
-        tokens.access_for(User(pk=1))[:-2],
-        tokens.pair_for(User(pk=1)).refresh,
+        tokens.create_access_token(User(pk=1), lifetime=timedelta(seconds=-1)),
+        tokens.create_access_token(User(pk=1))[:-2],
+        tokens.create_token_pair(User(pk=1)).refresh,
         forged(key="k" * 64),
         forged(algorithm="none"),
         forged(algorithm="HS512"),
@@ -85,19 +85,19 @@ def test_an_access_token_is_good_for_a_quarter_of_an_hour_unless_told_otherwise(
 )
 def test_anything_else_is_no_access_token(raw: str) -> None:
     with pytest.raises(TokenInvalid):
-        tokens.read_access(raw)
+        tokens.verify_access_token(raw)
 
 
 @pytest.mark.django_db
 def test_a_refresh_token_is_good_for_one_use() -> None:
     account = AccountFactory()
-    refresh = tokens.pair_for(account).refresh
+    refresh = tokens.create_token_pair(account).refresh
 
     first = client_of().post("/auth/refresh", {"refresh": refresh})
     again = client_of().post("/auth/refresh", {"refresh": refresh})
 
     assert first.status_code == 200
-    assert tokens.read_access(first.json()["access"]).id == account.pk
+    assert tokens.verify_access_token(first.json()["access"]).id == account.pk
     assert again.status_code == 401
     assert again.json()["code"] == "token_invalid"
     assert client_of().post("/auth/refresh", {"refresh": first.json()["refresh"]}).status_code == 200
@@ -105,11 +105,11 @@ def test_a_refresh_token_is_good_for_one_use() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_of_ten_who_use_a_refresh_token_at_once_one_succeeds() -> None:
-    refresh = tokens.pair_for(AccountFactory()).refresh
+    refresh = tokens.create_token_pair(AccountFactory()).refresh
 
     outcomes = race([lambda: tokens.rotate(refresh)] * 10)
 
-    assert sum(isinstance(outcome, Pair) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, TokenPair) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, TokenInvalid) for outcome in outcomes) == 9
     assert BlacklistedToken.objects.count() == 1
 
@@ -117,25 +117,25 @@ def test_of_ten_who_use_a_refresh_token_at_once_one_succeeds() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_looking_at_the_blacklist_first_lets_several_succeed() -> None:
     """The naive twin: simplejwt's own order, a look and then an insert that minds no other."""
-    raw = tokens.pair_for(AccountFactory()).refresh
+    raw = tokens.create_token_pair(AccountFactory()).refresh
     looked = threading.Barrier(4, timeout=30)
 
-    def rotate_naively() -> Pair:
+    def rotate_naively() -> TokenPair:
         token = RefreshToken(raw)
         looked.wait()
         token.blacklist()
-        return tokens.pair_for(User.objects.get(pk=token["user_id"]))
+        return tokens.create_token_pair(User.objects.get(pk=token["user_id"]))
 
     outcomes = race([rotate_naively] * 4)
 
-    assert sum(isinstance(outcome, Pair) for outcome in outcomes) > 1
+    assert sum(isinstance(outcome, TokenPair) for outcome in outcomes) > 1
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("fate", ["disabled", "gone"])
 def test_the_refresh_token_of_an_account_that_ended_is_refused(fate: str) -> None:
     account = AccountFactory()
-    refresh = tokens.pair_for(account).refresh
+    refresh = tokens.create_token_pair(account).refresh
     if fate == "disabled":
         User.objects.filter(pk=account.pk).update(is_active=False)
     else:
@@ -150,12 +150,12 @@ def test_the_refresh_token_of_an_account_that_ended_is_refused(fate: str) -> Non
 @pytest.mark.django_db
 def test_a_refresh_token_does_not_outlive_a_change_of_the_password() -> None:
     account = AccountFactory()
-    refresh = tokens.pair_for(account).refresh
+    refresh = tokens.create_token_pair(account).refresh
     account.set_password(PASSWORD + "8")
     account.save()
 
     assert refreshed(refresh) is None
-    assert refreshed(tokens.pair_for(account).refresh)
+    assert refreshed(tokens.create_token_pair(account).refresh)
 
 
 @pytest.mark.django_db
@@ -175,19 +175,19 @@ def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(set
 @pytest.mark.django_db
 def test_the_next_account_with_a_number_that_a_failover_gave_out_twice_is_not_taken_over() -> None:
     lost = AccountFactory()
-    refresh = tokens.pair_for(lost).refresh
+    refresh = tokens.create_token_pair(lost).refresh
     number = lost.pk
     lost.delete()
     following = AccountFactory(pk=number, username="somebody-else", password=make_password(PASSWORD))
 
     assert refreshed(refresh) is None
-    assert refreshed(tokens.pair_for(following).refresh)
+    assert refreshed(tokens.create_token_pair(following).refresh)
 
 
 @pytest.mark.django_db
 def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever() -> None:
     account = AccountFactory()
-    stolen = tokens.pair_for(account).refresh
+    stolen = tokens.create_token_pair(account).refresh
     of_the_thief = refreshed(stolen)
     assert of_the_thief
 
@@ -202,7 +202,7 @@ def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever() -> No
 
 @pytest.mark.django_db
 def test_a_thief_who_comes_second_ends_the_sign_in_as_well() -> None:
-    stolen = tokens.pair_for(AccountFactory()).refresh
+    stolen = tokens.create_token_pair(AccountFactory()).refresh
     first = refreshed(stolen)
     assert first
     second = refreshed(first)
@@ -215,7 +215,7 @@ def test_a_thief_who_comes_second_ends_the_sign_in_as_well() -> None:
 
 @pytest.mark.django_db
 def test_a_client_that_repeats_at_once_does_not_end_its_sign_in() -> None:
-    refresh = tokens.pair_for(AccountFactory()).refresh
+    refresh = tokens.create_token_pair(AccountFactory()).refresh
     following = refreshed(refresh)
     assert following
 
@@ -227,7 +227,7 @@ def test_a_client_that_repeats_at_once_does_not_end_its_sign_in() -> None:
 @pytest.mark.django_db
 def test_other_sign_ins_of_the_account_go_on() -> None:
     account = AccountFactory()
-    stolen, other = tokens.pair_for(account).refresh, tokens.pair_for(account).refresh
+    stolen, other = tokens.create_token_pair(account).refresh, tokens.create_token_pair(account).refresh
     assert refreshed(stolen)
 
     with clock.shifted(by=LATER):
@@ -237,7 +237,7 @@ def test_other_sign_ins_of_the_account_go_on() -> None:
 
 @pytest.mark.django_db
 def test_an_access_token_refreshes_nothing() -> None:
-    refused = client_of().post("/auth/refresh", {"refresh": tokens.access_for(AccountFactory())})
+    refused = client_of().post("/auth/refresh", {"refresh": tokens.create_access_token(AccountFactory())})
 
     assert refused.json()["code"] == "token_invalid"
 
@@ -245,7 +245,7 @@ def test_an_access_token_refreshes_nothing() -> None:
 @pytest.mark.django_db
 def test_signing_out_ends_the_refresh_token_and_may_be_repeated() -> None:
     account = AccountFactory()
-    refresh = tokens.pair_for(account).refresh
+    refresh = tokens.create_token_pair(account).refresh
     api = client_of(account)
 
     assert api.post("/auth/logout", {"refresh": refresh}).status_code == 204
@@ -256,7 +256,7 @@ def test_signing_out_ends_the_refresh_token_and_may_be_repeated() -> None:
 @pytest.mark.django_db
 def test_signing_out_ends_what_followed_from_the_token() -> None:
     account = AccountFactory()
-    copied = tokens.pair_for(account).refresh
+    copied = tokens.create_token_pair(account).refresh
     of_the_thief = refreshed(copied)
     assert of_the_thief
 
@@ -273,7 +273,7 @@ def test_tokens_of_the_previous_release_are_good_until_they_expire() -> None:
     for token in (access, refresh):
         token["user_id"] = str(account.pk)
 
-    assert tokens.read_access(str(access)).id == account.pk
+    assert tokens.verify_access_token(str(access)).id == account.pk
     assert refreshed(str(refresh))
     assert refreshed(str(refresh)) is None
 
@@ -293,7 +293,7 @@ def test_a_refresh_token_of_the_previous_release_does_not_outlive_a_new_password
     assert refreshed(stolen) is None
     assert refreshed(of_another)
     with clock.shifted(by=LATER):
-        signed_in_since = tokens.pair_for(account).refresh
+        signed_in_since = tokens.create_token_pair(account).refresh
         assert refreshed(signed_in_since)
 
 
@@ -312,8 +312,8 @@ def test_what_follows_from_a_token_of_the_previous_release_ends_when_it_comes_ag
 def test_the_previous_release_takes_the_tokens_of_this_one_while_it_is_replaced() -> None:
     """Both run for a while: without keys of their own, tokens look as they did."""
     account = AccountFactory()
-    pair = tokens.pair_for(account)
-    used = tokens.pair_for(account).refresh
+    pair = tokens.create_token_pair(account)
+    used = tokens.create_token_pair(account).refresh
     assert refreshed(used)
 
     assert AccessToken(pair.access)["user_id"] == str(account.pk)
@@ -328,19 +328,19 @@ def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_
 ) -> None:
     settings.RATE_REFRESHES = Rate(3, 60)
     account = AccountFactory()
-    refresh = tokens.pair_for(account).refresh
+    refresh = tokens.create_token_pair(account).refresh
     for _ in range(3):
         following = refreshed(refresh)
         assert following
         refresh = following
     rows = OutstandingToken.objects.count()
 
-    for again in (refresh, tokens.pair_for(account).refresh):
+    for again in (refresh, tokens.create_token_pair(account).refresh):
         refused = client_of().post("/auth/refresh", {"refresh": again})
         assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
         assert 1 <= int(refused["Retry-After"]) <= 60
     assert OutstandingToken.objects.count() == rows
-    assert refreshed(tokens.pair_for(AccountFactory()).refresh), "of another account"
+    assert refreshed(tokens.create_token_pair(AccountFactory()).refresh), "of another account"
     with clock.shifted(by=timedelta(seconds=61)):
         assert refreshed(refresh)
 
@@ -352,12 +352,12 @@ def test_a_forged_refresh_token_uses_up_nobody_s_refreshes(settings: LazySetting
     for _ in range(3):
         assert refreshed(forged(token_type="refresh", user_id=str(account.pk), key="k" * 64)) is None
 
-    assert refreshed(tokens.pair_for(account).refresh)
+    assert refreshed(tokens.create_token_pair(account).refresh)
 
 
 @pytest.mark.django_db
 def test_nobody_signs_somebody_else_out() -> None:
-    refresh = tokens.pair_for(AccountFactory()).refresh
+    refresh = tokens.create_token_pair(AccountFactory()).refresh
 
     refused = client_of(AccountFactory()).post("/auth/logout", {"refresh": refresh})
 
@@ -379,12 +379,12 @@ def test_signing_in_writes_nothing() -> None:
 def test_used_refresh_tokens_are_forgotten_once_they_have_expired() -> None:
     account = AccountFactory()
     for _ in range(3):
-        tokens.rotate(tokens.pair_for(account).refresh)
+        tokens.rotate(tokens.create_token_pair(account).refresh)
     old = OutstandingToken.objects.order_by("pk")[:2].values_list("pk", flat=True)
     OutstandingToken.objects.filter(pk__in=list(old)).update(expires_at=timezone.now())
 
-    assert tokens.sweep() == 2
-    assert tokens.sweep() == 0
+    assert tokens.delete_expired_tokens() == 2
+    assert tokens.delete_expired_tokens() == 0
     assert BlacklistedToken.objects.count() == OutstandingToken.objects.count() == 1
 
 

@@ -302,7 +302,10 @@ def test_after_a_lost_reply_to_the_commit_conflicts_do_not_say_that_nothing_was_
 def test_after_a_lost_reply_to_the_commit_a_database_that_stays_away_leaves_it_unknown(
     counting: None, tmp_path: Path
 ) -> None:
-    with losing_reply_to_commit(tmp_path, is_the_end=True), pytest.raises(transactions.DatabaseAway) as away:
+    with (
+        losing_reply_to_commit(tmp_path, is_the_end=True),
+        pytest.raises(transactions.DatabaseUnavailable) as away,
+    ):
         transactions.run(count_one, transactions.KEYED)
     assert "not known" in away.value.detail
     assert tally.entries() == {"one": 1}
@@ -407,7 +410,7 @@ def test_what_would_not_be_durable_when_it_returns_is_refused(counting: None) ->
 
 def test_a_database_that_is_away_is_told_quickly_and_comes_back_by_itself(counting: None) -> None:
     started_at = time.monotonic()
-    with database_away(), pytest.raises(transactions.DatabaseAway) as away:
+    with database_away(), pytest.raises(transactions.DatabaseUnavailable) as away:
         transactions.run(count_one, transactions.KEYED)
     assert time.monotonic() - started_at < 6
     assert (away.value.code, away.value.retry_after) == ("unavailable", 1)
@@ -418,7 +421,7 @@ def test_a_database_that_takes_connections_but_never_speaks_is_told_quickly(coun
     with socket.create_server((ports.HOST, 0)) as silent, database_away():
         connection.settings_dict["PORT"] = str(silent.getsockname()[1])
         started_at = time.monotonic()
-        with pytest.raises(transactions.DatabaseAway):
+        with pytest.raises(transactions.DatabaseUnavailable):
             transactions.run(count_one, transactions.KEYED)
         assert time.monotonic() - started_at < 6
 
@@ -437,20 +440,22 @@ def written_by(work: Callable[[Any], Any]) -> list[list[str]]:
 
 def test_what_is_gathered_is_written_once_and_in_order_before_the_commit(counting: None) -> None:
     def work(write: Any) -> None:
-        transactions.gather(write, "a")
-        transactions.run_or_savepoint(lambda: transactions.gather(write, "b"), transactions.KEYED)
-        transactions.gather(write, "c")
+        transactions.write_before_commit(write, "a")
+        transactions.run_or_savepoint(
+            lambda: transactions.write_before_commit(write, "b"), transactions.KEYED
+        )
+        transactions.write_before_commit(write, "c")
 
     assert written_by(work) == [["a", "b", "c"]]
 
 
 def test_what_a_failed_savepoint_gathered_is_dropped(counting: None) -> None:
     def work(write: Any) -> None:
-        transactions.gather(write, "kept")
+        transactions.write_before_commit(write, "kept")
         with suppress(Rejected), transactions.savepoint():
-            transactions.gather(write, "dropped")
+            transactions.write_before_commit(write, "dropped")
             raise Rejected("not that", code="no")
-        transactions.gather(write, "kept too")
+        transactions.write_before_commit(write, "kept too")
 
     assert written_by(work) == [["kept", "kept too"]]
 
@@ -460,7 +465,7 @@ def test_what_an_attempt_in_vain_gathered_is_not_written_by_the_next(counting: N
 
     def work(write: Any) -> None:
         attempt = next(attempts)
-        transactions.gather(write, attempt)
+        transactions.write_before_commit(write, attempt)
         if attempt == "a":
             raise OperationalError(transactions.DEADLOCK, "made up")
 
@@ -470,13 +475,13 @@ def test_what_an_attempt_in_vain_gathered_is_not_written_by_the_next(counting: N
 def test_in_somebody_elses_transaction_it_is_written_at_once(counting: None) -> None:
     writes: list[Sequence[str]] = []
     with transaction.atomic():
-        transactions.gather(writes.append, "a")
+        transactions.write_before_commit(writes.append, "a")
         assert writes == [["a"]]
 
 
 def test_nothing_is_gathered_outside_a_transaction(counting: None) -> None:
     with pytest.raises(transaction.TransactionManagementError):
-        transactions.gather(lambda items: None, "a")
+        transactions.write_before_commit(lambda items: None, "a")
 
 
 def test_part_of_a_transaction_refuses_to_be_a_whole_one(counting: None) -> None:
@@ -501,7 +506,7 @@ ONE_ROW_ON_SQLITE = """
 import django
 django.setup()
 from django.db import connection
-from shop import transactions
+from shop.db import transactions
 
 def work():
     with connection.cursor() as cursor:

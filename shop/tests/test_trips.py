@@ -14,7 +14,7 @@ UNCOMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"
 
 
 def write(name: str, position: int) -> None:
-    bulk_sql.write(INSERT, [name, position])
+    bulk_sql.execute_deferred(INSERT, [name, position])
 
 
 def number_of_connection() -> int:
@@ -69,7 +69,7 @@ def test_no_packet_is_too_large_for_a_server(counting: None) -> None:
     count = int(most) // 300_000 + 2
     with transaction.atomic():
         for number in range(1, count + 1):
-            bulk_sql.write(padded, [str(number), number])
+            bulk_sql.execute_deferred(padded, [str(number), number])
         assert len(sent()) > count - 5
 
     assert len(tally.entries()) == count
@@ -97,7 +97,7 @@ def test_commit_tells_what_is_wrong_and_nothing_is_written(counting: None) -> No
 def test_a_constraint_on_values_is_told_as_one(counting: None) -> None:
     """The driver takes it for an operational error; it is none that passes by itself."""
     with pytest.raises(IntegrityError), transaction.atomic():
-        bulk_sql.write("INSERT INTO tally_entry VALUES (%s, NULL)", ["one"])
+        bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, NULL)", ["one"])
 
 
 def test_the_next_statement_tells_what_is_wrong(counting: None) -> None:

@@ -18,7 +18,7 @@ from shop.accounts import tokens
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db import transactions
-from shop.db.mysql.base import RESTED_SECONDS
+from shop.db.mysql.base import IDLE_SECONDS_BEFORE_PING
 from shop.http import json_format, views
 from shop.tests.asgi_client import Answer
 from shop.tests.asgi_client import ask as request
@@ -39,7 +39,7 @@ PROCESS = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
 @pytest.fixture
 def access(settings: LazySettings, db: None) -> str:
     settings.LAB = True
-    return tokens.access_for(AccountFactory())
+    return tokens.create_access_token(AccountFactory())
 
 
 NULL = "/api/v1/lab/null"
@@ -120,11 +120,11 @@ def test_any_number_of_addresses_may_be_asked_for(db: None) -> None:
 
 def test_what_is_remembered_of_addresses_and_hosts_is_short(access: str) -> None:
     """Anybody may send long ones, before they sign in."""
-    views._found.cache_clear()
-    views._is_ours.cache_clear()
+    views._resolve.cache_clear()
+    views._is_allowed_host.cache_clear()
     assert null(access, headers={"Host": "a" * 1_000}).status == 400
     assert answered("GET", "/api/v1/coupons/" + "A" * 1_000, access=access).status == 404
-    assert (views._found.cache_info().currsize, views._is_ours.cache_info().currsize) == (0, 1)
+    assert (views._resolve.cache_info().currsize, views._is_allowed_host.cache_info().currsize) == (0, 1)
 
 
 def test_a_charset_that_is_none_is_the_callers_mistake(access: str) -> None:
@@ -171,7 +171,7 @@ def test_a_connection_that_broke_while_it_rested_is_replaced() -> None:
     own.close_if_unusable_or_obsolete()
     with another_connection() as other:
         ask(other, "KILL %s", number)
-    own._used_at -= RESTED_SECONDS  # type: ignore[attr-defined]
+    own._used_at -= IDLE_SECONDS_BEFORE_PING  # type: ignore[attr-defined]
 
     assert asked("SELECT CONNECTION_ID()") != number
     pings = asked("SHOW SESSION STATUS LIKE 'Com_admin_commands'")
@@ -183,12 +183,14 @@ def test_a_connection_that_broke_while_it_rested_is_replaced() -> None:
 @pytest.mark.parametrize("path", ["/api/v1/campaigns", "/readyz"])
 def test_a_thread_that_ends_leaves_no_connection_behind(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does it wait for the next time that garbage is collected."""
-    monkeypatch.setattr(event_loop, "POOL", ThreadPool("short", threads=1, max_waiting=9, idle_seconds=0.3))
+    monkeypatch.setattr(
+        event_loop, "CALL_POOL", ThreadPool("short", threads=1, max_waiting=9, idle_seconds=0.3)
+    )
     numbers = []
 
     async def look() -> None:
         await request("GET", path)
-        numbers.append(await event_loop.in_thread(asked, "SELECT CONNECTION_ID()"))
+        numbers.append(await event_loop.run_in_thread(asked, "SELECT CONNECTION_ID()"))
 
     gc.disable()
     try:
@@ -204,17 +206,17 @@ def test_a_thread_that_ends_leaves_no_connection_behind(path: str, monkeypatch: 
 def test_a_pool_threads_connection_that_broke_while_it_rested_is_replaced_and_no_call_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(event_loop, "POOL", ThreadPool("one", threads=1, max_waiting=9))
+    monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("one", threads=1, max_waiting=9))
 
     async def look() -> None:
-        number = await event_loop.in_thread(asked, "SELECT CONNECTION_ID()")
-        assert await event_loop.in_thread(asked, "SELECT CONNECTION_ID()") == number
-        await event_loop.in_thread(rest)
+        number = await event_loop.run_in_thread(asked, "SELECT CONNECTION_ID()")
+        assert await event_loop.run_in_thread(asked, "SELECT CONNECTION_ID()") == number
+        await event_loop.run_in_thread(rest)
         await asyncio.to_thread(kill, number)
         for path in ("/api/v1/campaigns", "/readyz"):
             assert (await request("GET", path)).status in (200, 503), path
         assert (await request("GET", "/api/v1/campaigns")).status == 200
-        assert await event_loop.in_thread(asked, "SELECT CONNECTION_ID()") != number
+        assert await event_loop.run_in_thread(asked, "SELECT CONNECTION_ID()") != number
 
     asyncio.run(look())
 
@@ -226,7 +228,7 @@ def kill(number: int) -> None:
 
 def rest() -> None:
     """This thread's connection has rested."""
-    connections["default"]._used_at -= RESTED_SECONDS  # type: ignore[attr-defined]
+    connections["default"]._used_at -= IDLE_SECONDS_BEFORE_PING  # type: ignore[attr-defined]
 
 
 def asked(statement: str) -> Any:

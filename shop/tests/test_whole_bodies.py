@@ -19,7 +19,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from shop.http import request_body
-from shop.http.middleware import UPLOADS_HELD
+from shop.http.middleware import MAX_CONCURRENT_UPLOADS
 from shop.tests.asgi_client import Answer, ask
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.live import web
@@ -168,7 +168,7 @@ def test_a_process_holds_two_uploads_at_once_and_refuses_the_next_before_it_is_r
         def answered() -> list[socket.socket]:
             return select.select(connections, [], [], 0)[0]
 
-        wait_until(lambda: len(answered()) == 8 - UPLOADS_HELD, seconds=8)
+        wait_until(lambda: len(answered()) == 8 - MAX_CONCURRENT_UPLOADS, seconds=8)
         refused = answered()
         assert {answer_on(connection) for connection in refused} == {(503, "overloaded")}
         taken = [connection for connection in connections if connection not in refused]
@@ -248,7 +248,7 @@ def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(live_web: str)
 
 def test_what_is_on_its_way_of_all_bodies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum of it, for each body may be 64 KiB; what is refused or breaks off counts no more."""
-    monkeypatch.setattr(request_body, "MOST_UNFINISHED_BYTES", 100_000)
+    monkeypatch.setattr(request_body, "MAX_UNFINISHED_BYTES", 100_000)
     part = b" " * 30_000
 
     async def send_three() -> list[Answer]:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from coupons.allocation.writes import Confirming, Issued, Queued
+from coupons.allocation.writes import Issued, PendingConfirmation, Queued
 
 
 class Strategy(Protocol):
@@ -12,4 +12,4 @@ class Strategy(Protocol):
     ask: no lock is held while somebody outside thinks it over. Or the account is queued for one.
     """
 
-    def __call__(self, *, campaign_id: int, user_id: int) -> Issued | Confirming | Queued: ...
+    def __call__(self, *, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Queued: ...

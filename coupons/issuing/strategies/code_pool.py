@@ -17,8 +17,8 @@ from django.db import IntegrityError
 
 from coupons import pool
 from coupons.allocation import eligibility, writes
-from coupons.allocation.eligibility import Outcome
-from coupons.allocation.writes import Asker, Chosen, Confirming, Issued
+from coupons.allocation.eligibility import AllocationResult
+from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign
 from coupons.pool_list import pool_list
 from shop import clock
@@ -30,76 +30,83 @@ BATCHERS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class Bringer:
+class PoolRequest:
     """An asker and the code that they took; None when the list had none."""
 
-    asker: Asker
+    request: IssueRequest
     code: str | None
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Take a code, bring it to the campaign's batcher, and say then whether it is spent.
 
     Raises `Unavailable` without Redis. When the outcome isn't known, the code stays in flight.
     """
-    looked = _looks(campaign_id).submit(user_id)
+    looked = _lookup_batcher(campaign_id).submit(user_id)
     if not isinstance(looked, Campaign):
         return looked
-    code = pool_list.take(looked, user_id=user_id)
+    code = pool_list.claim_code(looked, user_id=user_id)
     try:
-        outcome = _batcher(campaign_id).submit(Bringer(Asker(user_id), code))
+        outcome = _batcher(campaign_id).submit(PoolRequest(IssueRequest(user_id), code))
     except (Rejected, Overloaded, IntegrityError):
-        _settle(campaign_id, user_id, code, is_spent=False)
+        _resolve_code(campaign_id, user_id, code, is_spent=False)
         raise
     # Whoever got another code than they took had taken one that was given.
-    _settle(campaign_id, user_id, code, is_spent=outcome.is_new or _code_of(outcome) == code)
+    _resolve_code(campaign_id, user_id, code, is_spent=outcome.is_new or _code_of(outcome) == code)
     return outcome
 
 
-def _code_of(outcome: Issued | Confirming) -> str:
+def _code_of(outcome: Issued | PendingConfirmation) -> str:
     return outcome.coupon.code if isinstance(outcome, Issued) else outcome.code
 
 
-def _settle(campaign_id: int, user_id: int, code: str | None, *, is_spent: bool) -> None:
+def _resolve_code(campaign_id: int, user_id: int, code: str | None, *, is_spent: bool) -> None:
     if code is not None:
-        pool_list.settle(campaign_id, user_id=user_id, code=code, is_spent=is_spent)
+        pool_list.resolve_code(campaign_id, user_id=user_id, code=code, is_spent=is_spent)
 
 
 @lru_cache(maxsize=BATCHERS)
-def _looks(campaign_id: int) -> Batcher[int, Issued | Confirming | Campaign]:
+def _lookup_batcher(campaign_id: int) -> Batcher[int, Issued | PendingConfirmation | Campaign]:
     """Who has something of the campaign already, or can't have anything, takes no code: asked together."""
-    return Batcher(lambda user_ids: _look(campaign_id, user_ids))
+    return Batcher(lambda user_ids: _read_existing(campaign_id, user_ids))
 
 
-def _look(campaign_id: int, user_ids: Sequence[int]) -> list[Outcome | Campaign]:
+def _read_existing(campaign_id: int, user_ids: Sequence[int]) -> list[AllocationResult | Campaign]:
     """What each is owed or refused by now; those who may take a code get the campaign."""
     campaign = Campaign.objects.get(pk=campaign_id)
     now = clock.now()
-    had = eligibility.had_before(campaign, set(user_ids))
-    return [eligibility.owed_or_refused(campaign, had.get(user_id), now) or campaign for user_id in user_ids]
+    had = eligibility.existing_coupons(campaign, set(user_ids))
+    return [
+        eligibility.existing_result_or_refusal(campaign, had.get(user_id), now) or campaign
+        for user_id in user_ids
+    ]
 
 
 @lru_cache(maxsize=BATCHERS)
-def _batcher(campaign_id: int) -> Batcher[Bringer, Issued | Confirming]:
-    return Batcher(lambda bringers: _grant(campaign_id, bringers))
+def _batcher(campaign_id: int) -> Batcher[PoolRequest, Issued | PendingConfirmation]:
+    return Batcher(lambda requests: _allocate(campaign_id, requests))
 
 
-def _grant(campaign_id: int, bringers: Sequence[Bringer]) -> list[Outcome]:
-    brought = {one.asker.user_id: one.code for one in reversed(bringers) if one.code is not None}
-    askers = [one.asker for one in bringers]
-    return eligibility.grant(campaign_id=campaign_id, askers=askers, choose=partial(_choose, brought=brought))
+def _allocate(campaign_id: int, requests: Sequence[PoolRequest]) -> list[AllocationResult]:
+    brought = {one.request.user_id: one.code for one in reversed(requests) if one.code is not None}
+    askers = [one.request for one in requests]
+    return eligibility.lock_and_allocate(
+        campaign_id=campaign_id, requests=askers, choose=partial(_assign_codes, brought=brought)
+    )
 
 
-def _choose(campaign: Campaign, askers: Sequence[Asker], *, brought: Mapping[int, str]) -> Chosen:
+def _assign_codes(
+    campaign: Campaign, requests: Sequence[IssueRequest], *, brought: Mapping[int, str]
+) -> AssignedCodes:
     """For each of these what they brought, if it is there to be given, or else what the pool has left."""
     if campaign.code_source != Campaign.CodeSource.POOL:
-        return writes.choose_codes(campaign, askers)
-    wanted = [brought[asker.user_id] for asker in askers if asker.user_id in brought]
-    locked = pool.lock_these(campaign_id=campaign.pk, codes=wanted)
-    others = iter(_others(campaign, len(askers) - len(locked), locked))
+        return writes.assign_codes(campaign, requests)
+    wanted = [brought[asker.user_id] for asker in requests if asker.user_id in brought]
+    locked = pool.lock_codes(campaign_id=campaign.pk, codes=wanted)
+    others = iter(_other_codes(campaign, len(requests) - len(locked), locked))
     free = set(locked)
     chosen: dict[int, str] = {}
-    for asker in askers:
+    for asker in requests:
         code = brought.get(asker.user_id)
         if code in free:
             free.discard(code)
@@ -110,6 +117,6 @@ def _choose(campaign: Campaign, askers: Sequence[Asker], *, brought: Mapping[int
     return chosen
 
 
-def _others(campaign: Campaign, count: int, locked: set[str]) -> list[str]:
+def _other_codes(campaign: Campaign, count: int, locked: set[str]) -> list[str]:
     """As many codes for those who brought none: one of these would be given twice otherwise."""
     return pool.lock_available(campaign_id=campaign.pk, count=count, but=locked) if count else []

@@ -12,25 +12,25 @@ Choose it: when the order matters and each has to be told at once; `queue` keeps
 """
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Confirming, Issued
+from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
 from shop.redis import fair_lock
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Stand in line, look there whether anything is to be written at all, and write when it is one's turn."""
     return issue_in_turn(campaign_id=campaign_id, user_id=user_id)[0]
 
 
-def issue_in_turn(*, campaign_id: int, user_id: int) -> tuple[Issued | Confirming, int]:
+def issue_in_turn(*, campaign_id: int, user_id: int) -> tuple[Issued | PendingConfirmation, int]:
     """The same, with the number in the line, which Redis gives in the order in which askers reach it.
 
     The line comes first: two looks into the database before it cost more places than anything else.
     """
-    with fair_lock.in_line(key(campaign_id, "fair-lock")) as turn:
+    with fair_lock.queued(key(campaign_id, "fair-lock")) as turn:
         had = eligibility.answer_without_lock(campaign_id=campaign_id, user_id=user_id)
         if had is not None:
             return had, turn.number
-        with fair_lock.at_turn(turn):
+        with fair_lock.acquired(turn):
             return optimistic.issue(campaign_id=campaign_id, user_id=user_id), turn.number

@@ -8,7 +8,7 @@ Scales: one lock and one flush a batch, so the hotter the campaign, the cheaper 
 from functools import lru_cache
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Asker, Confirming, Issued
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from shop.concurrency.group_commit import Batcher
 
 # Campaigns with a batcher at once. Should a busy one be dropped it gets a second one: the row's lock decides.
@@ -17,15 +17,15 @@ BATCHERS = 1_024
 MIN_INTERVAL_SECONDS = 0.01
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Join the campaign's batcher, and return with its outcome."""
-    return batcher(campaign_id).submit(Asker(user_id))
+    return batcher(campaign_id).submit(IssueRequest(user_id))
 
 
 @lru_cache(maxsize=BATCHERS)
-def batcher(campaign_id: int) -> Batcher[Asker, Issued | Confirming]:
+def batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
     return Batcher(
-        lambda askers: eligibility.grant(campaign_id=campaign_id, askers=askers),
+        lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),
         min_interval_seconds=MIN_INTERVAL_SECONDS,
-        rows_of=lambda asker: eligibility.locked_rows(campaign_id, asker),
+        rows_of=lambda request: eligibility.locked_rows(campaign_id, request),
     )

@@ -13,11 +13,11 @@ from functools import lru_cache
 from prometheus_client import Counter
 
 from coupons.allocation import eligibility, writes
-from coupons.allocation.eligibility import Outcome
-from coupons.allocation.writes import Asker, Chosen, Confirming, Issued
+from coupons.allocation.eligibility import AllocationResult
+from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign
 from shop.concurrency import optimistic
-from shop.concurrency.concurrency_limit import Admission
+from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db import transactions
 
 RETRIES = Counter(
@@ -27,25 +27,25 @@ RETRIES = Counter(
 CAMPAIGNS = 1_024
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Try until the campaign stays as it was read, from the look to the write."""
-    asker = Asker(user_id)
-    outcome = optimistic.until_unchanged(
-        lambda: transactions.run(lambda: _decided(campaign_id, asker), transactions.KEYED),
-        admission=_admission(campaign_id),
+    asker = IssueRequest(user_id)
+    outcome = optimistic.retry_until_unchanged(
+        lambda: transactions.run(lambda: _decide(campaign_id, asker), transactions.KEYED),
+        concurrency_limit=_concurrency_limit(campaign_id),
         retries=RETRIES,
         wanted="this campaign's coupons",
     )
-    return eligibility.told(outcome)
+    return eligibility.unwrap(outcome)
 
 
-def _decided(campaign_id: int, asker: Asker) -> Outcome:
+def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
     """By the campaign as it is read; its version is read first, so that whatever comes after it tells."""
     campaign = Campaign.objects.get(pk=campaign_id)
-    return eligibility.decide(campaign, [asker], choose=_choose, if_unchanged=True)[0]
+    return eligibility.allocate(campaign, [request], choose=_assign_codes, if_unchanged=True)[0]
 
 
-def _choose(campaign: Campaign, askers: Sequence[Asker]) -> Chosen:
+def _assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:
     """Codes of a pool only once the row is locked, as it was read.
 
     Codes that were locked while this waits for the row, and perhaps in vain, would be missing to whoever
@@ -55,9 +55,9 @@ def _choose(campaign: Campaign, askers: Sequence[Asker]) -> Chosen:
         unchanged = Campaign.objects.filter(pk=campaign.pk, version=campaign.version)
         if not unchanged.select_for_update().values_list("pk", flat=True):
             raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
-    return writes.choose_codes(campaign, askers)
+    return writes.assign_codes(campaign, requests)
 
 
 @lru_cache(maxsize=CAMPAIGNS)
-def _admission(campaign_id: int) -> Admission:
-    return Admission(name=f"campaign {campaign_id}", at_the_row=optimistic.AT_THE_ROW)
+def _concurrency_limit(campaign_id: int) -> ConcurrencyLimit:
+    return ConcurrencyLimit(name=f"campaign {campaign_id}", max_concurrent=optimistic.MAX_CONCURRENT)

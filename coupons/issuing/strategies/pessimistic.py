@@ -10,23 +10,24 @@ Choose it: where a campaign's askers are few, or to compare with.
 from functools import lru_cache
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Asker, Confirming, Issued
-from shop.concurrency.concurrency_limit import Admission
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db import transactions
 
 CAMPAIGNS = 1_024
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Wait for a place at the campaign's row, lock it, and be granted alone."""
-    with _admission(campaign_id).place():
-        asker = Asker(user_id)
+    with _concurrency_limit(campaign_id).place():
+        asker = IssueRequest(user_id)
         [outcome] = transactions.run(
-            lambda: eligibility.grant(campaign_id=campaign_id, askers=[asker]), transactions.KEYED
+            lambda: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=[asker]),
+            transactions.KEYED,
         )
-    return eligibility.told(outcome)
+    return eligibility.unwrap(outcome)
 
 
 @lru_cache(maxsize=CAMPAIGNS)
-def _admission(campaign_id: int) -> Admission:
-    return Admission(name=f"campaign {campaign_id}")
+def _concurrency_limit(campaign_id: int) -> ConcurrencyLimit:
+    return ConcurrencyLimit(name=f"campaign {campaign_id}")

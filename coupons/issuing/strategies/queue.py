@@ -12,10 +12,10 @@ from functools import lru_cache
 
 from uuid_utils.compat import uuid7
 
-from coupons.allocation.writes import Asker, Confirming, Issued, Queued
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.models import QueueTicket
 from coupons.queue import recovery, stream, tickets
-from coupons.queue.stream import Entry, Place
+from coupons.queue.stream import QueuePosition, StreamEntry
 from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Unavailable
@@ -24,45 +24,45 @@ CAMPAIGNS = 1_024
 ATTEMPTS = 3
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming | Queued:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Queued:
     """Answer with what the account has of the campaign, or else draw a ticket for it."""
-    asker = Asker(user_id)
+    asker = IssueRequest(user_id)
     for _ in range(ATTEMPTS):
-        found = _looking(campaign_id).submit(asker)
-        if not isinstance(found, tickets.Free):
+        found = _lookup_batcher(campaign_id).submit(asker)
+        if not isinstance(found, tickets.Eligible):
             return found
-        queued = _queued(found, asker)
+        queued = _write_ticket(found, asker)
         if queued:
             return queued
     raise Unavailable("The line of this campaign is being put in order; ask again.")
 
 
-def _queued(free: tickets.Free, asker: Asker) -> Queued | None:
+def _write_ticket(free: tickets.Eligible, request: IssueRequest) -> Queued | None:
     """The account's ticket, once it is durable; nothing when Redis still had one that was settled before."""
-    new = Place(uuid7(), 0, asker.user_id, clock.now(), asker.by)
-    place = _drawn(free, new)
-    queued = _writing(free.campaign.pk).submit(place)
+    new = QueuePosition(uuid7(), 0, request.user_id, clock.now(), request.by)
+    place = _enqueue(free, new)
+    queued = _write_batcher(free.campaign.pk).submit(place)
     if queued.ticket.status == QueueTicket.Status.WAITING or place.ticket_id == new.ticket_id:
         return queued
-    stream.leave(free.campaign.pk, [Entry(id="", place=place)])
+    stream.remove(free.campaign.pk, [StreamEntry(id="", place=place)])
     return None
 
 
-def _drawn(free: tickets.Free, new: Place) -> Place:
+def _enqueue(free: tickets.Eligible, new: QueuePosition) -> QueuePosition:
     for _ in range(ATTEMPTS):
         try:
-            return stream.draw(free.campaign, new, after=free.last_number)
-        except stream.Lost:
+            return stream.enqueue(free.campaign, new, after=free.last_number)
+        except stream.StreamLost:
             recovery.restore(free.campaign)
     raise Unavailable("The line of this campaign was lost again; ask again.")
 
 
 @lru_cache(maxsize=CAMPAIGNS)
-def _looking(campaign_id: int) -> Batcher[Asker, tickets.Seen]:
+def _lookup_batcher(campaign_id: int) -> Batcher[IssueRequest, tickets.TicketLookup]:
     """Who has what, read for all who ask at once."""
-    return Batcher(lambda askers: tickets.look(campaign_id, askers))
+    return Batcher(lambda requests: tickets.read_existing_results(campaign_id, requests))
 
 
 @lru_cache(maxsize=CAMPAIGNS)
-def _writing(campaign_id: int) -> Batcher[Place, Queued]:
+def _write_batcher(campaign_id: int) -> Batcher[QueuePosition, Queued]:
     return Batcher(lambda places: tickets.write(campaign_id, places))

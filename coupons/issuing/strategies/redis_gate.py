@@ -16,10 +16,10 @@ from functools import lru_cache
 from django.db import transaction
 
 from coupons.allocation import eligibility
-from coupons.allocation.eligibility import Outcome
-from coupons.allocation.writes import Asker, Confirming, Issued
+from coupons.allocation.eligibility import AllocationResult
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.gate import filling, gate
-from coupons.gate.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, Verdict
+from coupons.gate.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
 from coupons.models import Campaign
 from shop import clock
 from shop.concurrency.group_commit import Batcher
@@ -27,51 +27,51 @@ from shop.errors import Unavailable
 
 BATCHERS = 1_024
 # How often to ask again when the gate knew nothing: somebody may be dropping it at this moment.
-LOOKS = 3
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Comer:
+class GateRequest:
     """Who comes to the database, and with which ticket, if any."""
 
-    asker: Asker
-    verdict: Verdict
+    request: IssueRequest
+    verdict: GateDecision
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Pass the gate and join the campaign's batcher, or be told at the gate."""
     try:
-        verdict = _ask(campaign_id, user_id)
+        verdict = _ask_gate(campaign_id, user_id)
     except Unavailable as away:
-        return eligibility.told(_had_before(Campaign.objects.get(pk=campaign_id), user_id) or away)
+        return eligibility.unwrap(_existing_result(Campaign.objects.get(pk=campaign_id), user_id) or away)
     if verdict.says in (MEMBER, FULL, NOT_OPEN):
-        outcome = _outcome_at_the_gate(campaign_id, user_id, verdict)
+        outcome = _result_at_gate(campaign_id, user_id, verdict)
         if outcome is not None:
-            return eligibility.told(outcome)
+            return eligibility.unwrap(outcome)
     try:
-        return _batcher(campaign_id).submit(Comer(Asker(user_id), verdict))
+        return _batcher(campaign_id).submit(GateRequest(IssueRequest(user_id), verdict))
     except BaseException:
         if verdict.ticket:
-            gate.give_back(campaign_id=campaign_id, tickets={user_id: verdict.ticket})
+            gate.release_places(campaign_id=campaign_id, tickets={user_id: verdict.ticket})
         raise
 
 
-def _ask(campaign_id: int, user_id: int) -> Verdict:
+def _ask_gate(campaign_id: int, user_id: int) -> GateDecision:
     """What the gate says; it knows nothing while another thread fills it, and then the database decides."""
-    for _ in range(LOOKS):
-        verdict = gate.ask(campaign_id=campaign_id, user_id=user_id)
+    for _ in range(ATTEMPTS):
+        verdict = gate.admit(campaign_id=campaign_id, user_id=user_id)
         if verdict.says != UNKNOWN or not filling.fill(campaign_id=campaign_id):
             break
     return verdict
 
 
-def _outcome_at_the_gate(campaign_id: int, user_id: int, verdict: Verdict) -> Outcome | None:
+def _result_at_gate(campaign_id: int, user_id: int, verdict: GateDecision) -> AllocationResult | None:
     """What the account has, whatever the gate says, or the refusal; two reads without a lock.
 
     None when the database knows better than the gate: a member that has nothing, or other times.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
-    owed = _had_before(campaign, user_id)
+    owed = _existing_result(campaign, user_id)
     if owed is not None:
         return owed
     if verdict.says == MEMBER:
@@ -81,29 +81,33 @@ def _outcome_at_the_gate(campaign_id: int, user_id: int, verdict: Verdict) -> Ou
     return eligibility.refusal(campaign, clock.now()) or full
 
 
-def _had_before(campaign: Campaign, user_id: int) -> Outcome | None:
+def _existing_result(campaign: Campaign, user_id: int) -> AllocationResult | None:
     """What the account is owed that has something of the campaign."""
-    had = eligibility.had_before(campaign, [user_id]).get(user_id)
-    return eligibility.owed(campaign, had) if had else None
+    had = eligibility.existing_coupons(campaign, [user_id]).get(user_id)
+    return eligibility.existing_result(campaign, had) if had else None
 
 
-def _decide(campaign_id: int, comers: Sequence[Comer]) -> list[Outcome]:
+def _allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[AllocationResult]:
     """Grant in the order of admission; once that is committed, none of them is in flight any more."""
-    in_order = sorted(range(len(comers)), key=lambda place: comers[place].verdict.number)
+    in_order = sorted(range(len(requests)), key=lambda place: requests[place].verdict.number)
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    granted = eligibility.decide(campaign, [comers[place].asker for place in in_order])
+    granted = eligibility.allocate(campaign, [requests[place].request for place in in_order])
     outcomes = dict(zip(in_order, granted, strict=True))
-    decided = [(comer, outcomes[place]) for place, comer in enumerate(comers)]
-    members = {comer.asker.user_id for comer, outcome in decided if isinstance(outcome, Issued | Confirming)}
-    refused = {
-        comer.asker.user_id: comer.verdict.ticket
-        for comer, _ in decided
-        if comer.verdict.ticket and comer.asker.user_id not in members
+    decided = [(comer, outcomes[place]) for place, comer in enumerate(requests)]
+    members = {
+        comer.request.user_id
+        for comer, outcome in decided
+        if isinstance(outcome, Issued | PendingConfirmation)
     }
-    transaction.on_commit(lambda: gate.settle(campaign, members=members, refused=refused))
+    refused = {
+        comer.request.user_id: comer.verdict.ticket
+        for comer, _ in decided
+        if comer.verdict.ticket and comer.request.user_id not in members
+    }
+    transaction.on_commit(lambda: gate.record_results(campaign, members=members, refused=refused))
     return [outcome for _, outcome in decided]
 
 
 @lru_cache(maxsize=BATCHERS)
-def _batcher(campaign_id: int) -> Batcher[Comer, Issued | Confirming]:
-    return Batcher(lambda comers: _decide(campaign_id, comers))
+def _batcher(campaign_id: int) -> Batcher[GateRequest, Issued | PendingConfirmation]:
+    return Batcher(lambda requests: _allocate(campaign_id, requests))

@@ -10,13 +10,13 @@ Choose it: to compare with; `fair_lock` does the same in order, and `group_commi
 """
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Confirming, Issued
+from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
 from shop.redis import spin_lock
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | Confirming:
+def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Answer without the lock who needs none; otherwise get it, and write."""
     had = eligibility.answer_without_lock(campaign_id=campaign_id, user_id=user_id)
     if had is not None:

@@ -19,23 +19,23 @@ def issue(*, campaign_id: int, user_id: int) -> Issued:
     """Issue as if nobody else were asking."""
     campaign = Campaign.objects.get(pk=campaign_id)
     now = clock.now()
-    outcome = _owned(campaign, user_id) or eligibility.refusal(campaign, now)
+    outcome = _existing_result(campaign, user_id) or eligibility.refusal(campaign, now)
     if outcome is None:
-        outcome = _write(campaign, writes.new_coupon(campaign, user_id, _code(campaign), None, now))
+        outcome = _write(campaign, writes.new_coupon(campaign, user_id, _next_code(campaign), None, now))
     if isinstance(outcome, Issued):
         return outcome
     raise outcome
 
 
-def _owned(campaign: Campaign, user_id: int) -> Issued | Rejected | None:
+def _existing_result(campaign: Campaign, user_id: int) -> Issued | Rejected | None:
     coupon = Coupon.objects.filter(campaign_id=campaign.pk, account_id=user_id).first()
     if coupon is None:
         return None
     coupon.campaign = campaign
-    return eligibility.given_before(coupon)
+    return eligibility.existing_coupon_result(coupon)
 
 
-def _code(campaign: Campaign) -> str:
+def _next_code(campaign: Campaign) -> str:
     """A new code, or the pool's first, which others may be taking as well."""
     if campaign.code_source == Campaign.CodeSource.GENERATED:
         return codes.make()
@@ -52,5 +52,5 @@ def _write(campaign: Campaign, coupon: Coupon) -> Issued:
     coupon.save(force_insert=True)
     if campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_issued([coupon.code])
-    transactions.run(lambda: writes.note([(coupon, journal.who())]), transactions.ONCE)
+    transactions.run(lambda: writes.note_issued([(coupon, journal.current_actor())]), transactions.ONCE)
     return Issued(coupon, is_new=True)

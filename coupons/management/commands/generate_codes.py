@@ -34,7 +34,7 @@ class Command(BaseCommand):
         made: list[int] = []
         is_interrupted = False
         try:
-            with _ended_by_interrupt() as end_if_interrupted, _bar(count) as show:
+            with _ended_by_interrupt() as end_if_interrupted, _progress_bar(count) as show:
 
                 def progress(number: int) -> None:
                     made.append(number)
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         except FirstcomeError as error:
             raise CommandError(f"{error.detail} {sum(made):,} codes were made.") from error
         pool_of = Campaign.objects.get(pk=campaign)
-        tell = _as_json if json else _told
+        tell = _as_json if json else _as_text
         self.stdout.write(tell(pool_of, sum(made), count))
         if is_interrupted:
             sys.exit(INTERRUPTED)
@@ -76,7 +76,7 @@ def _ended_by_interrupt() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
+def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
     """A bar on the error stream, where somebody looks at it."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -89,7 +89,7 @@ def _as_json(campaign: Campaign, made: int, wanted: int) -> str:
     return json.dumps(told)
 
 
-def _told(campaign: Campaign, made: int, wanted: int) -> str:
+def _as_text(campaign: Campaign, made: int, wanted: int) -> str:
     lines = [
         f"{made:,} codes made for campaign {campaign.pk}; its pool has had {campaign.codes_added:,} in all."
     ]

@@ -40,7 +40,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write("Serving the lines; SIGTERM or Ctrl-C ends it after the batch at hand.")
         self.stdout.flush()
-        worker.serve(stop, looked=alive.touch if alive else lambda: None)
+        worker.serve(stop, on_refresh=alive.touch if alive else lambda: None)
 
 
 def _as_json(served: int) -> str:

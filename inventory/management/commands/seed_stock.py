@@ -51,19 +51,19 @@ class Command(BaseCommand):
 
     def handle(self, *, file: Path | None, dry_run: bool, delivery: UUID | None, **options: Any) -> None:
         given = {name: options[name] for name in stock_files.COLUMNS}
-        with _told_by_line():
+        with _command_errors():
             contents = _contents(file, given)
             if dry_run:
-                self._rehearse(contents)
+                self._dry_run(contents)
             elif contents.errors:
                 raise stock_files.invalid(contents.errors)
             else:
                 reason = f"seed_stock {file.name}"[:255] if file else "seed_stock"
                 self._receive(contents, delivery or uuid7(), reason)
 
-    def _rehearse(self, contents: Contents) -> None:
+    def _dry_run(self, contents: Contents) -> None:
         imported = importing.preview(contents.rows)
-        self.stdout.write("".join(f"{line}\n" for line in _rehearsed(imported, contents)), ending="")
+        self.stdout.write("".join(f"{line}\n" for line in _preview_lines(imported, contents)), ending="")
         if contents.errors:
             wrong = len({error["line"] for error in contents.errors})
             told = "1 line is" if wrong == 1 else f"{wrong} lines are"
@@ -89,16 +89,16 @@ class Command(BaseCommand):
 def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
     """What is to be imported: what the file says, or the one row that the options make."""
     if file and not any(given.values()):
-        return _look_through(file)
+        return _read_file(file)
     if file or given["sku"] is None or given["quantity"] is None:
         raise CommandError("Give either a CSV file, or --sku and --quantity.")
     return Contents([stock_files.read_one(**given)])
 
 
-def _look_through(file: Path) -> Contents:
+def _read_file(file: Path) -> Contents:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            contents = stock_files.look_through(lines)
+            contents = stock_files.read_contents(lines)
     except UnicodeDecodeError as error:
         raise CommandError(f"{file} is not UTF-8: {error}. Save it as UTF-8.") from error
     except OSError as error:
@@ -109,27 +109,27 @@ def _look_through(file: Path) -> Contents:
 
 
 @contextmanager
-def _told_by_line() -> Iterator[None]:
+def _command_errors() -> Iterator[None]:
     """Turn our errors into the command's: each bad line by its number."""
     try:
         yield
     except Invalid as error:
-        told = [_line(one) for one in error.extra["errors"]]
+        told = [_error_line(one) for one in error.extra["errors"]]
         more = [f"... and {len(told) - ERRORS_SHOWN} more"] if len(told) > ERRORS_SHOWN else []
         raise CommandError("\n".join([error.detail, *told[:ERRORS_SHOWN], *more])) from None
     except FirstcomeError as error:
         raise CommandError(error.detail) from None
 
 
-def _line(error: dict[str, Any], *, fate: str = "") -> str:
+def _error_line(error: dict[str, Any], *, fate: str = "") -> str:
     parts = [f"line {error['line']}" if error["line"] else "", fate, error["field"], error["detail"]]
     return ": ".join(part for part in parts if part)
 
 
-def _rehearsed(imported: Imported, contents: Contents) -> list[str]:
+def _preview_lines(imported: Imported, contents: Contents) -> list[str]:
     """What each line would do, in their order; refused ones among them."""
     told = [(receipt.row.line, _receipt_line(receipt)) for receipt in imported.receipts]
-    told += [(error["line"], _line(error, fate="refused")) for error in contents.errors]
+    told += [(error["line"], _error_line(error, fate="refused")) for error in contents.errors]
     return [line for _, line in sorted(told)]
 
 

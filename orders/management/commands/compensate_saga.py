@@ -19,11 +19,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = EPILOG
-        parser.add_argument("saga_id", type=operators.saga_id, metavar="ID")
+        parser.add_argument("saga_id", type=operators.parse_saga_id, metavar="ID")
         operators.add_arguments(parser)
 
     def handle(self, *, saga_id: UUID, reason: str, by: str, **_: Any) -> None:
-        operator = operators.by(by)
+        operator = operators.to_operator(by)
         self.stdout.write(
-            operators.told(operator_actions.force_compensate, saga_id=saga_id, reason=reason, by=operator)
+            operators.run_action(
+                operator_actions.force_compensate, saga_id=saga_id, reason=reason, by=operator
+            )
         )

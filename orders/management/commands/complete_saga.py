@@ -20,10 +20,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = EPILOG
-        parser.add_argument("saga_id", type=operators.saga_id, metavar="ID")
+        parser.add_argument("saga_id", type=operators.parse_saga_id, metavar="ID")
         parser.add_argument("--reference", default="", help="the other system's id for what was done there")
         operators.add_arguments(parser)
 
     def handle(self, *, saga_id: UUID, reason: str, by: str, reference: str, **_: Any) -> None:
-        asked = {"saga_id": saga_id, "reason": reason, "by": operators.by(by), "reference": reference}
-        self.stdout.write(operators.told(operator_actions.force_complete, **asked))
+        asked = {
+            "saga_id": saga_id,
+            "reason": reason,
+            "by": operators.to_operator(by),
+            "reference": reference,
+        }
+        self.stdout.write(operators.run_action(operator_actions.force_complete, **asked))

@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "Have sagas tried again at once, with a new deadline. Exits 1 when one is refused."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("saga_ids", nargs="*", type=operators.saga_id, metavar="ID")
+        parser.add_argument("saga_ids", nargs="*", type=operators.parse_saga_id, metavar="ID")
         parser.add_argument("--all-stuck", action="store_true", help="every saga that is stuck or late")
         operators.add_arguments(parser)
 
@@ -30,10 +30,12 @@ class Command(BaseCommand):
 
     def _refused(self, saga_ids: Sequence[UUID], reason: str, by: str) -> int:
         """Retry each; tell those that can't be on the error stream. Returns how many those were."""
-        refused, operator = 0, operators.by(by)
+        refused, operator = 0, operators.to_operator(by)
         for saga_id in saga_ids:
             try:
-                told = operators.told(operator_actions.retry, saga_id=saga_id, reason=reason, by=operator)
+                told = operators.run_action(
+                    operator_actions.retry, saga_id=saga_id, reason=reason, by=operator
+                )
                 self.stdout.write(told)
             except CommandError as error:
                 refused += 1

@@ -2,11 +2,11 @@
 
 from typing import Protocol
 
-from orders.placement.decisions import Placed, Wish
+from orders.placement.decisions import OrderRequest, PlacedOrder
 from shop.idempotency.recorded_answers import Replay
 
 
 class Strategy(Protocol):
     """Place one order, as `orders.placement.checkout.place` promises."""
 
-    def __call__(self, wish: Wish, /) -> Placed | Replay: ...
+    def __call__(self, order_request: OrderRequest, /) -> PlacedOrder | Replay: ...

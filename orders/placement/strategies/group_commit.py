@@ -7,30 +7,30 @@ Choose it: unless you know better. The hotter the sale, the cheaper each order.
 """
 
 from orders.placement import decisions
-from orders.placement.decisions import Placed, Wish
+from orders.placement.decisions import OrderRequest, PlacedOrder
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 
 # Longer than batches take on a busy machine, and less than the second that duplicates wait.
-LONG_SECONDS = 0.5
+STALLED_SECONDS = 0.5
 
-BATCHER: Batcher[Wish, Placed | Replay] = Batcher(
-    decisions.together, run=transactions.as_it_is, rows_of=decisions.locked_rows
+BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
+    decisions.place_batch, run=transactions.run_without_transaction, rows_of=decisions.locked_rows
 )
 
 
 def is_stalled() -> bool:
     """Whether the current batch takes so long that a request should take its claim alone, and at once."""
-    return BATCHER.busy_seconds() > LONG_SECONDS
+    return BATCHER.busy_seconds() > STALLED_SECONDS
 
 
-def place(wish: Wish) -> Placed | Replay:
+def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Join the batcher, and return with the order's outcome.
 
     Its batch takes its claim with all others, unless it `is_stalled`.
     """
     if is_stalled():
-        claims.require(wish.keyed.claim)
-    return BATCHER.submit(wish)
+        claims.acquire_or_raise(order_request.keyed.claim)
+    return BATCHER.submit(order_request)

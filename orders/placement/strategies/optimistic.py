@@ -9,24 +9,24 @@ Choose it: where orders seldom meet. At a hot product most of the work is done i
 from prometheus_client import Counter
 
 from orders.placement import decisions
-from orders.placement.decisions import Placed, Wish
+from orders.placement.decisions import OrderRequest, PlacedOrder
 from shop.concurrency import optimistic
-from shop.concurrency.concurrency_limit import Admission
+from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 
 RETRIES = Counter(
     "firstcome_stock_conflicts", "Orders that found their stock changed since they read it, and began again."
 )
-_admission = Admission(name="the stock", at_the_row=optimistic.AT_THE_ROW)
+_concurrency_limit = ConcurrencyLimit(name="the stock", max_concurrent=optimistic.MAX_CONCURRENT)
 
 
-def place(wish: Wish) -> Placed | Replay:
+def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Try until the stock stays as it was read, from the look to the write."""
-    claims.require(wish.keyed.claim)
-    return optimistic.until_unchanged(
-        lambda: decisions.alone(wish, reading=decisions.UNLOCKED),
-        admission=_admission,
+    claims.acquire_or_raise(order_request.keyed.claim)
+    return optimistic.retry_until_unchanged(
+        lambda: decisions.place_one(order_request, locks=decisions.UNLOCKED),
+        concurrency_limit=_concurrency_limit,
         retries=RETRIES,
         wanted="the same stock",
     )

@@ -7,16 +7,16 @@ Choose it: when few orders meet at the same products, or to compare. One lock an
 """
 
 from orders.placement import decisions
-from orders.placement.decisions import Placed, Wish
-from shop.concurrency.concurrency_limit import Admission
+from orders.placement.decisions import OrderRequest, PlacedOrder
+from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 
-_admission = Admission(name="the stock")
+_concurrency_limit = ConcurrencyLimit(name="the stock")
 
 
-def place(wish: Wish) -> Placed | Replay:
+def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Wait for a place at the rows, lock them, and be decided alone."""
-    claims.require(wish.keyed.claim)
-    with _admission.place():
-        return decisions.alone(wish, reading=decisions.LOCKED)
+    claims.acquire_or_raise(order_request.keyed.claim)
+    with _concurrency_limit.place():
+        return decisions.place_one(order_request, locks=decisions.LOCKED)

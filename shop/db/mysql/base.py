@@ -19,11 +19,11 @@ from MySQLdb.cursors import Cursor
 from shop.db.mysql import watch
 from shop.db.mysql.schema import DatabaseSchemaEditor
 
-RESTED_SECONDS = 1.0
+IDLE_SECONDS_BEFORE_PING = 1.0
 BEGIN = b"BEGIN"
 # Past it what waits is sent by itself: a server takes packets of a few megabytes at least.
-MOST_AHEAD_BYTES = 1 << 20
-NOTHING = "DO 0"
+LARGEST_DEFERRED_BYTES = 1 << 20
+NO_OPERATION = "DO 0"
 
 
 class _Cursor(Cursor):
@@ -45,16 +45,16 @@ class _Cursor(Cursor):
         return int(self.rowcount)
 
     def executemany(self, query: Any, args: Any) -> Any:
-        self._send_ahead()
+        self._send_deferred()
         return super().executemany(query, args)
 
     def callproc(self, procname: Any, args: Any = ()) -> Any:
-        self._send_ahead()
+        self._send_deferred()
         return super().callproc(procname, args)
 
-    def _send_ahead(self) -> None:
+    def _send_deferred(self) -> None:
         if self.ahead:
-            self.execute(NOTHING)
+            self.execute(NO_OPERATION)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -64,12 +64,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._ahead: list[bytes] = []
+        self._deferred: list[bytes] = []
 
     def get_new_connection(self, conn_params: Mapping[str, Any]) -> Connection:
         """A watched connection. Raises an error of lost connections at once while the server hangs."""
-        self._ahead.clear()
-        self._watch = watch.of(conn_params)
+        self._deferred.clear()
+        self._watch = watch.get_watch(conn_params)
         self._watch.refuse_while_hung()
         connection: Connection = super().get_new_connection(conn_params)
         self._watch.add(connection)
@@ -77,19 +77,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def create_cursor(self, name: str | None = None) -> base.CursorWrapper:
         cursor = self.connection.cursor(_Cursor)
-        cursor.ahead = self._ahead
+        cursor.ahead = self._deferred
         return base.CursorWrapper(cursor)
 
-    def write_behind(self, statement: str, parameters: Any = None) -> None:
+    def execute_deferred(self, statement: str, parameters: Any = None) -> None:
         """Send this by the trip of the transaction's next statement, which tells what is wrong with it."""
         self.validate_no_broken_transaction()
         with self.cursor() as cursor:
             if self.execute_wrappers or self.queries_logged or not self.in_atomic_block:
                 cursor.execute(statement, parameters)
                 return
-            self._ahead.append(cursor.mogrify(statement, parameters).encode())
-            if sum(map(len, self._ahead)) > MOST_AHEAD_BYTES:
-                cursor.execute(NOTHING)
+            self._deferred.append(cursor.mogrify(statement, parameters).encode())
+            if sum(map(len, self._deferred)) > LARGEST_DEFERRED_BYTES:
+                cursor.execute(NO_OPERATION)
 
     def close_if_unusable_or_obsolete(self) -> None:
         """As Django's, at the end of each request and task; remembers when that was."""
@@ -101,22 +101,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
         And never within a transaction, which a connection that isn't there ends in any case.
         """
-        if not self.in_atomic_block and time.monotonic() - self._used_at >= RESTED_SECONDS:
+        if not self.in_atomic_block and time.monotonic() - self._used_at >= IDLE_SECONDS_BEFORE_PING:
             super().close_if_health_check_failed()
 
     def _start_transaction_under_autocommit(self) -> None:
         """Begin by a statement: turning autocommit off, and on again after it, takes two trips."""
-        self._ahead.append(BEGIN)
+        self._deferred.append(BEGIN)
 
     def _commit(self) -> None:
-        if self._ahead == [BEGIN]:
-            self._ahead.clear()
+        if self._deferred == [BEGIN]:
+            self._deferred.clear()
         elif self.connection is not None:
             with self._watch.committing(self.connection):
                 self._send_commit()
 
     def _send_commit(self) -> None:
-        if self._ahead:
+        if self._deferred:
             # By the connection that began: `cursor()` might open another, which has nothing to commit.
             told = debug_transaction(self, "COMMIT")
             with told, self.wrap_database_errors, closing(self.create_cursor()) as cursor:
@@ -125,8 +125,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super()._commit()  # type: ignore[misc]
 
     def _rollback(self) -> None:
-        has_begun = BEGIN not in self._ahead
-        self._ahead.clear()
+        has_begun = BEGIN not in self._deferred
+        self._deferred.clear()
         if has_begun:
             super()._rollback()  # type: ignore[misc]
 
@@ -140,9 +140,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _savepoint_rollback(self, sid: str) -> None:
         # What waits came after the savepoint, which was sent at once, and is undone with it.
-        self._ahead.clear()
+        self._deferred.clear()
         super()._savepoint_rollback(sid)  # type: ignore[misc]
 
     def _close(self) -> None:
-        self._ahead.clear()
+        self._deferred.clear()
         super()._close()  # type: ignore[misc]

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-SECONDS = 3_600
+LONG_READ_TIMEOUT_SECONDS = 3_600
 """For one statement: big tables on a busy machine take their time."""
 
 
 @contextmanager
-def patience(connection: BaseDatabaseWrapper) -> Iterator[None]:
+def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Statements may take longer than `DATABASE_READ_TIMEOUT_SECONDS`, on a new connection."""
     if connection.vendor != "mysql" or connection.in_atomic_block:
         yield
@@ -19,7 +19,7 @@ def patience(connection: BaseDatabaseWrapper) -> Iterator[None]:
     usual = options.get("read_timeout")
     connection.close()
     try:
-        options["read_timeout"] = SECONDS
+        options["read_timeout"] = LONG_READ_TIMEOUT_SECONDS
         yield
     finally:
         connection.close()

@@ -15,9 +15,9 @@ from structlog import get_logger
 log = get_logger(__name__)
 TABLE_EXISTS = 1050
 # A column, an index, a constraint that is there; a CHECK on MySQL.
-EXISTS = {1060, 1061, 1826, 3822}
+ALREADY_EXISTS = {1060, 1061, 1826, 3822}
 # A table that is not there; a column, index or constraint; a CHECK and any other constraint on MySQL.
-IS_GONE = {1051, 1091, 3821, 3940}
+ALREADY_DROPPED = {1051, 1091, 3821, 3940}
 # MariaDB has no number of its own for a foreign key that is there.
 FOREIGN_KEY_EXISTS = (1005, "errno: 121 ")
 
@@ -38,19 +38,19 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         try:
             super().execute(sql, params)
         except DatabaseFailure as error:
-            if not self._was_done(error):
+            if not self._was_already_applied(error):
                 raise
             log.info("migration statement was done already", statement=str(sql), error=str(error))
 
-    def _was_done(self, error: DatabaseFailure) -> bool:
+    def _was_already_applied(self, error: DatabaseFailure) -> bool:
         code, message = (*error.args, "", "")[:2]
         if code == TABLE_EXISTS:
-            return self._creating is not None and self._is_there(self._creating)
+            return self._creating is not None and self._table_has_columns_of(self._creating)
         if code == FOREIGN_KEY_EXISTS[0]:
             return FOREIGN_KEY_EXISTS[1] in message
-        return code in EXISTS | IS_GONE
+        return code in ALREADY_EXISTS | ALREADY_DROPPED
 
-    def _is_there(self, model: type[models.Model]) -> bool:
+    def _table_has_columns_of(self, model: type[models.Model]) -> bool:
         """Whether the table that is there has the model's columns, and is not another program's.
 
         It may have more: of a later operation.

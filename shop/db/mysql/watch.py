@@ -24,20 +24,20 @@ log = get_logger(__name__)
 PERIOD_SECONDS = 1.0
 # The client library counts whole seconds. A ping that fails after most of them wasn't answered; one that is
 # refused sooner finds the server down, and every connection finds that out by itself.
-PATIENCE_SECONDS = 2
+PING_TIMEOUT_SECONDS = 2
 # One ping may get lost: the next one follows at once, by a new connection.
-CONFIRMING_SECONDS = 1
-MOST_OF = 0.75
+CONFIRMING_PING_TIMEOUT_SECONDS = 1
+UNANSWERED_FRACTION = 0.75
 UNANSWERED_PINGS = 2
 # What a COMMIT came to is not known once its connection is shut down. Requests wait that long for their turn.
-COMMIT_SECONDS = 10.0
-LOST = 2013
+COMMIT_WAIT_SECONDS = 10.0
+CONNECTION_LOST = 2013
 
 _mutex = threading.Lock()
 _watches: "dict[tuple[Any, ...], Watch]" = {}
 
 
-def of(parameters: Mapping[str, Any]) -> "Watch":
+def get_watch(parameters: Mapping[str, Any]) -> "Watch":
     """This process's watch of the server that a connection with these parameters goes to."""
     address = tuple(parameters.get(name) for name in ("host", "port", "unix_socket"))
     with _mutex:
@@ -64,8 +64,10 @@ class Watch:
 
     def refuse_while_hung(self) -> None:
         """Raise what a connection that broke raises, rather than let the caller find out in seconds."""
-        if self._is_hung and self._is_kept():
-            raise MySQLdb.OperationalError(LOST, "The server hangs; not connecting until it answers.")
+        if self._is_hung and self._has_live_thread():
+            raise MySQLdb.OperationalError(
+                CONNECTION_LOST, "The server hangs; not connecting until it answers."
+            )
 
     def add(self, connection: Connection) -> None:
         """Watch the server on behalf of this connection, for as long as there is one."""
@@ -74,7 +76,7 @@ class Watch:
         finalize(connection, os.close, descriptor)
         with self._mutex:
             self._descriptors[connection] = descriptor
-            if not self._is_kept():
+            if not self._has_live_thread():
                 self._thread = threading.Thread(target=self._keep, name="database watch", daemon=True)
                 self._thread.start()
 
@@ -88,7 +90,7 @@ class Watch:
         finally:
             self._committing.discard(connection)
 
-    def _is_kept(self) -> bool:
+    def _has_live_thread(self) -> bool:
         """Whether the thread is there; a fork takes none along."""
         return self._thread is not None and self._thread.is_alive()
 
@@ -110,18 +112,18 @@ class Watch:
 
     def _ask(self, own: Connection | None) -> Connection | None:
         """Ping over the watch's own connection, and return it if the server answered."""
-        patience = CONFIRMING_SECONDS if self._unanswered else PATIENCE_SECONDS
+        patience = CONFIRMING_PING_TIMEOUT_SECONDS if self._unanswered else PING_TIMEOUT_SECONDS
         began_at = time.monotonic()
         try:
             own = own or self._connect(patience)
             own.ping()
         except MySQLdb.Error as error:
-            self._judge(error, began_at=began_at, patience=patience)
+            self._record_failed_ping(error, began_at=began_at, patience=patience)
             return None
         if self._is_hung:
             log.warning("the database answers again")
         self._note_answer()
-        if patience == PATIENCE_SECONDS:
+        if patience == PING_TIMEOUT_SECONDS:
             return own
         own.close()
         return None
@@ -133,8 +135,8 @@ class Watch:
     def _note_answer(self) -> None:
         self._unanswered, self._are_commits_shut = 0, False
 
-    def _judge(self, error: MySQLdb.Error, *, began_at: float, patience: int) -> None:
-        if time.monotonic() - began_at < MOST_OF * patience:
+    def _record_failed_ping(self, error: MySQLdb.Error, *, began_at: float, patience: int) -> None:
+        if time.monotonic() - began_at < UNANSWERED_FRACTION * patience:
             self._note_answer()
             return
         if not self._unanswered:
@@ -143,14 +145,14 @@ class Watch:
         if self._unanswered == UNANSWERED_PINGS:
             log.error("the database hangs; letting go of its connections", error=str(error))
             self._shut_down_connections(in_commit=False)
-        if self._is_hung and self._is_late() and not self._are_commits_shut:
+        if self._is_hung and self._is_commit_wait_over() and not self._are_commits_shut:
             log.error("the database hangs; letting go of connections in COMMIT", error=str(error))
             self._shut_down_connections(in_commit=True)
             self._are_commits_shut = True
 
-    def _is_late(self) -> bool:
+    def _is_commit_wait_over(self) -> bool:
         """Whether the server has been silent for longer than a COMMIT is waited for."""
-        return time.monotonic() - self._silent_since > COMMIT_SECONDS
+        return time.monotonic() - self._silent_since > COMMIT_WAIT_SECONDS
 
     def _shut_down_connections(self, *, in_commit: bool) -> None:
         with self._mutex:

@@ -10,7 +10,7 @@ from django.db import connection
 from rich.console import Console
 from rich.table import Table
 
-from shop.db.mysql.patience import patience
+from shop.db.mysql.patience import long_read_timeout
 from shop.management import laws
 from shop.operations.audit_report import LawReport
 
@@ -26,8 +26,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, json: bool, **_: Any) -> None:
-        with patience(connection):
-            reports = laws.audit() if connection.in_atomic_block else laws.audit_abreast()
+        with long_read_timeout(connection):
+            reports = laws.audit() if connection.in_atomic_block else laws.audit_in_parallel()
         if json:
             self.stdout.write(_as_json(reports))
         else:

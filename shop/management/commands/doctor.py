@@ -31,12 +31,12 @@ class Command(BaseCommand):
             self.stdout.write(_as_json(findings))
         else:
             console = Console(file=self.stdout, highlight=False)  # type: ignore[arg-type]
-            console.print(*map(_told, findings), sep="\n", soft_wrap=True)
+            console.print(*map(_as_text, findings), sep="\n", soft_wrap=True)
         if any(finding.level == "danger" for finding in findings):
             sys.exit(1)
 
 
-def _told(finding: Finding) -> str:
+def _as_text(finding: Finding) -> str:
     """One line, and what to do below it."""
     line = f"{SHOWN[finding.level]}  {escape(finding.check)}: {escape(finding.found)}"
     return f"{line}\n         {escape(finding.advice)}" if finding.advice else line

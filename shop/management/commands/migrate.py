@@ -12,7 +12,7 @@ from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 
 from shop.db import transactions
-from shop.db.mysql.patience import patience
+from shop.db.mysql.patience import long_read_timeout
 
 LOCK_WAIT_SECONDS = 5
 PAUSE_SECONDS = 5
@@ -35,7 +35,7 @@ class Command(migrate.Command):
 
     def handle(self, *arguments: Any, **options: Any) -> None:
         connection = connections[options["database"]]
-        with patience(connection):
+        with long_read_timeout(connection):
             if connection.vendor == "mysql":
                 with connection.cursor() as cursor:
                     # Of metadata locks; the servers' own is a day, or a year.
@@ -51,12 +51,12 @@ class Command(migrate.Command):
                 if error.args[0] != transactions.LOCK_WAIT:
                     raise
                 if not left:
-                    raise CommandError(_blocked(attempts)) from error
+                    raise CommandError(_blocked_message(attempts)) from error
             self.stderr.write(f"\nA table is in use by a long transaction; next try in {PAUSE_SECONDS} s.")
             time.sleep(PAUSE_SECONDS)
 
 
-def _blocked(attempts: int) -> str:
+def _blocked_message(attempts: int) -> str:
     return (
         f"A table was in use by a long transaction for {LOCK_WAIT_SECONDS} s, {attempts} times: by an audit, "
         "a dump, or another one (SHOW FULL PROCESSLIST). The statement that needed the table was not done; "

@@ -10,7 +10,7 @@ from coupons import maintenance as coupons
 from inventory.mirror import mirror
 from shop.operations import redis_rebuild
 
-TOLD = {
+LABELS = {
     "dropped": "keys dropped from Redis",
     "mirrored": "products mirrored anew",
     "codes_listed": "codes listed anew",
@@ -25,14 +25,14 @@ class Command(BaseCommand):
 
     def handle(self, *, json: bool, **_: Any) -> None:
         try:
-            done = {"dropped": redis_rebuild.drop()} | _made_anew()
+            done = {"dropped": redis_rebuild.drop_keys()} | _rebuild()
         except RedisError as error:
             reason = str(error).rstrip(".")
             raise CommandError(f"Redis can't be rebuilt: {reason}. Start it, then run this again.") from error
-        self.stdout.write(_as_json(done) if json else _told(done))
+        self.stdout.write(_as_json(done) if json else _as_text(done))
 
 
-def _made_anew() -> dict[str, int]:
+def _rebuild() -> dict[str, int]:
     """What is there again already; the rest comes back as it is asked for."""
     mirrored = {"mirrored": mirror.rebuild()} if mirror.is_used() else {}
     return mirrored | coupons.rebuild()
@@ -42,5 +42,5 @@ def _as_json(done: dict[str, int]) -> str:
     return json.dumps(done)
 
 
-def _told(done: dict[str, int]) -> str:
-    return " ".join(f"{number:,} {TOLD.get(kind, kind)}." for kind, number in done.items())
+def _as_text(done: dict[str, int]) -> str:
+    return " ".join(f"{number:,} {LABELS.get(kind, kind)}." for kind, number in done.items())

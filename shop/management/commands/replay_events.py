@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *, ids: list[str], all: bool, json: bool, **_: Any) -> None:
         if ids and all:
             raise CommandError("Give either ids or --all.")
-        dead = dead_events.dead()
+        dead = dead_events.list_dead()
         _require_dead(set(ids) - {outbox.event_id(line) for line in dead})
         wanted = [line.pk for line in dead if all or outbox.event_id(line) in ids]
         replayed = dead_events.replay(wanted)
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         elif ids or all:
             self.stdout.write(f"{len(replayed)} queued again: they are delivered within seconds.")
         else:
-            self.stdout.write("\n".join(map(_told, left)) or "No event is dead.")
+            self.stdout.write("\n".join(map(_as_text, left)) or "No event is dead.")
 
 
 def _event_id(text: str) -> str:
@@ -53,7 +53,7 @@ def _require_dead(others: Collection[str]) -> None:
         raise CommandError(f"Not dead, so nothing was replayed: {', '.join(sorted(others))}.")
 
 
-def _told(line: JournalLine) -> str:
+def _as_text(line: JournalLine) -> str:
     happened = f"{line.at:%Y-%m-%d %H:%M:%S}  {line.what}  {line.subject}"
     return f"{outbox.event_id(line)}  {happened}: {line.last_error}"
 

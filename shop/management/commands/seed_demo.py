@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if tokens:
             _make_private(tokens)
         with _progress() as bar:
-            demo.seed_people()
+            demo.seed_named_accounts()
             with bar("accounts", users) as progress:
                 demo.seed_users(users, progress)
             with bar("products", products) as progress:
@@ -40,7 +40,7 @@ class Command(BaseCommand):
                 demo.seed_campaigns(progress)
         if tokens:
             tokens.write_bytes(_token_file(users))
-        self.stdout.write(_told(tokens))
+        self.stdout.write(_summary(tokens))
 
 
 def _require_bounds(**counts: int) -> None:
@@ -76,8 +76,8 @@ def _progress() -> Iterator[Any]:
         yield bar
 
 
-def _told(tokens: Path | None) -> str:
-    users, products = demo.size()
+def _summary(tokens: Path | None) -> str:
+    users, products = demo.count_accounts_and_products()
     buyer, staff = f"{BUYER} / {BUYER_PASSWORD}", f"{STAFF} / {STAFF_PASSWORD}"
     campaigns = demo.count_campaigns()
     lines = [

@@ -9,15 +9,15 @@ from shop.celery import app
 from shop.operations.doctor import redises
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 
-PATIENCE_SECONDS = 2
+CONNECT_TIMEOUT_SECONDS = 2
 
 
 def examine() -> list[Finding]:
-    found = [visibility()] if _is_redis() else []
+    found = [visibility_timeout()] if _is_redis() else []
     try:
-        with app.connection_for_read(connect_timeout=PATIENCE_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, timeout=PATIENCE_SECONDS)
-            return [*found, ok("broker", connection.transport.driver_type), *_kept(connection)]
+        with app.connection_for_read(connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_SECONDS)
+            return [*found, ok("broker", connection.transport.driver_type), *_redis_findings(connection)]
     except Exception as error:
         # Each transport has errors of its own, and kombu gives no root that they share.
         return [
@@ -30,7 +30,7 @@ def examine() -> list[Finding]:
         ]
 
 
-def visibility() -> Finding:
+def visibility_timeout() -> Finding:
     """Redis hands a task that is not finished within this time to another worker, too."""
     seconds = int(settings.CELERY_BROKER_TRANSPORT_OPTIONS.get("visibility_timeout", 3600))
     limit = int(settings.CELERY_TASK_TIME_LIMIT)
@@ -40,7 +40,7 @@ def visibility() -> Finding:
     return ok("visibility timeout", found)
 
 
-def _kept(connection: Connection) -> list[Finding]:
+def _redis_findings(connection: Connection) -> list[Finding]:
     if not _is_redis():
         return []
     channel: Any = connection.default_channel

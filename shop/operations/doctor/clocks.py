@@ -15,10 +15,10 @@ ADVICE = "Let every machine follow the same time server (chrony, or systemd-time
 
 def examine() -> list[Finding]:
     """The skew of each server; one that can't be reached is reported by its own findings."""
-    return [*_database(), *_redis()]
+    return [*_database_findings(), *_redis_findings()]
 
 
-def judged(check: str, ahead_seconds: float) -> Finding:
+def clock_finding(check: str, ahead_seconds: float) -> Finding:
     """The finding for a server whose clock is this far ahead of the host's."""
     found = f"{ahead_seconds:+.3f} s from this machine's"
     if abs(ahead_seconds) > settings.CLOCK_SKEW_SECONDS:
@@ -28,17 +28,17 @@ def judged(check: str, ahead_seconds: float) -> Finding:
     return ok(check, found)
 
 
-def _database() -> list[Finding]:
+def _database_findings() -> list[Finding]:
     """By the measurement that the processes themselves go by."""
     if connection.vendor != "mysql":
         return []
     try:
-        return [judged("database clock", -clock.measure().host_offset_seconds)]
+        return [clock_finding("database clock", -clock.measure().host_offset_seconds)]
     except Error:
         return []
 
 
-def _redis() -> list[Finding]:
+def _redis_findings() -> list[Finding]:
     """The answer is as old as half of the round trip."""
     try:
         _redis_seconds()  # connects
@@ -47,7 +47,7 @@ def _redis() -> list[Finding]:
         ours = (started_at + time.time()) / 2
     except RedisError:
         return []
-    return [judged("Redis clock", theirs - ours)]
+    return [clock_finding("Redis clock", theirs - ours)]
 
 
 def _redis_seconds() -> float:

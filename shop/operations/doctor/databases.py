@@ -8,7 +8,7 @@ from django.db import Error, connection
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 
 Variables = Mapping[str, str]
-WANTED = (
+VARIABLE_NAMES = (
     "version",
     "tx_isolation",
     "transaction_isolation",
@@ -57,7 +57,7 @@ def version(variables: Variables) -> Finding:
     found = variables["version"]
     is_mariadb = "mariadb" in found.lower()
     oldest = OLDEST_MARIADB if is_mariadb else OLDEST_MYSQL
-    if _numbers(found) < oldest:
+    if _version_numbers(found) < oldest:
         wanted = ".".join(map(str, oldest))
         return warning("database version", found, f"Nobody tried one this old; use {wanted} or later.")
     return ok("database version", found)
@@ -177,9 +177,9 @@ def _sqlite() -> list[Finding]:
 
 def _variables() -> Variables:
     """The server's variables as our connections see them."""
-    marks = ", ".join(["%s"] * len(WANTED))
+    marks = ", ".join(["%s"] * len(VARIABLE_NAMES))
     with connection.cursor() as cursor:
-        cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", WANTED)
+        cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", VARIABLE_NAMES)
         return {str(name): str(value) for name, value in cursor.fetchall()}
 
 
@@ -199,7 +199,7 @@ def _pragma(name: str) -> str:
         return str(cursor.fetchone()[0])
 
 
-def _numbers(found: str) -> tuple[int, ...]:
+def _version_numbers(found: str) -> tuple[int, ...]:
     """10.11.6-MariaDB-0+deb12u1 as (10, 11)."""
     parts = found.split("-")[0].split(".")
     return tuple(int(part) for part in parts[:2] if part.isdigit())

@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 from shop.redis import redis_client
 
-OLDEST = (6, 2)
+OLDEST_REDIS = (6, 2)
 
 
 def examine() -> list[Finding]:
@@ -16,10 +16,10 @@ def examine() -> list[Finding]:
         client = redis_client.client()
         return [version(client), eviction(client, "Redis eviction", is_broker=False)]
     except RedisError as error:
-        return [away(error)]
+        return [unreachable(error)]
 
 
-def away(error: RedisError) -> Finding:
+def unreachable(error: RedisError) -> Finding:
     """What it means that nobody answers: little, unless orders go through it."""
     found, advice = f"can't be reached: {error}", "start it, or correct REDIS_URL."
     if settings.INVENTORY_STRATEGY == "redis_gate":
@@ -29,14 +29,14 @@ def away(error: RedisError) -> Finding:
 
 def version(client: Redis) -> Finding:
     found = str(client.info("server")["redis_version"])
-    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_REDIS:
         return danger("Redis version", found, "Use 6.2 or later: commands that we need are missing.")
     return ok("Redis version", found)
 
 
 def eviction(client: Redis, check: str, *, is_broker: bool) -> Finding:
     """Whether a full Redis refuses writes, or throws away what it was given."""
-    policy = configured(client, "maxmemory-policy")
+    policy = read_setting(client, "maxmemory-policy")
     if policy is None:
         return warning(check, "unknown: CONFIG GET is refused", "See to it that it is `noeviction`.")
     if policy == "noeviction":
@@ -49,7 +49,7 @@ def eviction(client: Redis, check: str, *, is_broker: bool) -> Finding:
 
 def persistence(client: Redis, check: str) -> Finding:
     """Whether a restart forgets what was queued; the sweeper finds it again, only later."""
-    appended, saved = configured(client, "appendonly"), configured(client, "save")
+    appended, saved = read_setting(client, "appendonly"), read_setting(client, "save")
     if appended is None or saved is None:
         return warning(check, "unknown: CONFIG GET is refused", "See to it that the append-only file is on.")
     if appended == "yes":
@@ -59,7 +59,7 @@ def persistence(client: Redis, check: str) -> Finding:
     return warning(check, "none", "CONFIG SET appendonly yes: a restart would forget what is queued.")
 
 
-def configured(client: Redis, name: str) -> str | None:
+def read_setting(client: Redis, name: str) -> str | None:
     """One setting of the server, or None where looking is not allowed."""
     try:
         values: dict[str, str] = client.config_get(name)  # type: ignore[assignment]

@@ -36,7 +36,7 @@ def debug() -> Finding:
 
 def secret_key() -> Finding:
     key = settings.SECRET_KEY
-    weakness = configuration.weakness_of(key)
+    weakness = configuration.secret_key_weakness(key)
     if weakness:
         return danger(
             "SECRET_KEY",
@@ -49,7 +49,9 @@ def secret_key() -> Finding:
 def signing_keys() -> Finding:
     """Which key signs tokens, and which are good as well; `SECRET_KEY` is looked at on its own."""
     name, keys = "TOKEN_SIGNING_KEYS", settings.TOKEN_SIGNING_KEYS
-    weak = [key_id for key_id, key in keys if key_id and len(set(key)) < configuration.FEWEST_CHARACTERS]
+    weak = [
+        key_id for key_id, key in keys if key_id and len(set(key)) < configuration.FEWEST_DISTINCT_CHARACTERS
+    ]
     if weak:
         advice = "Tokens of such a key can be forged for any account: take it away at once, and make another."
         return danger(name, f"guessable: {', '.join(weak)}", advice)
@@ -124,7 +126,10 @@ def migrations() -> Finding:
 def demo() -> list[Finding]:
     """The demo's accounts are for looking at the shop; a database that is away is told elsewhere."""
     try:
-        names, superusers = demo_accounts.open_to_anybody(), demo_accounts.superusers_open_to_anybody()
+        names, superusers = (
+            demo_accounts.accounts_with_published_password(),
+            demo_accounts.superusers_with_published_password(),
+        )
     except Error:
         return []
     if superusers and not settings.IS_MAKE_RUN:
