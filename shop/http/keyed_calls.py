@@ -1,9 +1,9 @@
 """Keyed calls at the edge: the `Idempotency-Key` header, calls in flight, and replays.
 
-A call in flight is claimed in this process and in Redis, under a lease. A duplicate request, of the same account
-and key, waits up to a second for the answer of the first. Work that is decided in batches takes its claims by the
-batch, all other work takes one of its own. Without Redis the claim is known to this process only, and the
-database's locks and unique constraint do the rest.
+A call in flight is claimed in this process and in Redis, under a lease. A duplicate request, of the same
+account and key, that arrives meanwhile waits up to a second for the answer of the first. Work that is decided
+in batches takes its claims by the batch, all other work takes one of its own. Without Redis the claim is
+known to this process only, and the database's locks and unique constraint do the rest.
 """
 
 import hashlib
