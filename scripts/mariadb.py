@@ -45,7 +45,7 @@ class Server:
         places.private_folder(self.home)
         places.private_folder(self.temporary)
         if not self.data.exists():
-            _install(self.data)
+            _install(self.data, temporary=self.temporary)
         statements = self.home / "first.sql"
         statements.touch(mode=0o600)
         statements.write_text(self._first_statements())
@@ -93,8 +93,11 @@ def buffer_pool_mib() -> int:
     return min(max(memory_mib // 4, SMALLEST_POOL_MIB), LARGEST_POOL_MIB)
 
 
-def _install(data: Path) -> None:
-    """Make the system tables beside their place and move them there: a kill leaves nothing half made."""
+def _install(data: Path, *, temporary: Path) -> None:
+    """Make the system tables beside their place and move them there: a kill leaves nothing half made.
+
+    Temporary files go to a folder of this server, as those of the server itself do.
+    """
     unfinished = data.with_name("data.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     command = [
@@ -107,7 +110,8 @@ def _install(data: Path) -> None:
         "--skip-test-db",
         "--skip-name-resolve",
     ]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise SetupError(f"mariadb-install-db failed:\n{(made.stdout + made.stderr).strip()}")
     unfinished.rename(data)
