@@ -70,12 +70,12 @@ def one_of(name: str, *choices: str) -> str:
     return value
 
 
-def flag(name: str) -> bool:
-    """1 or 0, and the usual words for them; off where it is not set."""
-    value = env.str(name, default="0").lower()
+def flag(name: str, *, default: bool = False) -> bool:
+    """1 or 0, and the usual words for them; an empty value is 0."""
+    value = env.str(name, default=str(int(default))).lower()
     if value not in {"1", "0", "true", "false", "yes", "no", "on", "off", ""}:
         raise ImproperlyConfigured(f"{name} is {value!r}: say 1 or 0.")
-    return bool(env.bool(name, default=False))
+    return bool(env.bool(name, default=default))
 
 
 def number(name: str, default: Number, *, least: float, most: float = math.inf) -> Number:

@@ -140,8 +140,13 @@ SQLITE_OPTIONS = {
 DATABASES = {"default": database("DATABASE_URL", f"sqlite:///{BASE_DIR}/var/firstcome.sqlite3")}
 _database = DATABASES["default"]
 _is_mysql = _database["ENGINE"] == "django.db.backends.mysql"
+# Off: each statement travels in a packet of its own, and the connection refuses packets of several.
+DATABASE_PIPELINING = flag("DATABASE_PIPELINING", default=True)
+if not DATABASE_PIPELINING:
+    MYSQL_OPTIONS["multi_statements"] = False
 _database["OPTIONS"] = (MYSQL_OPTIONS if _is_mysql else SQLITE_OPTIONS) | _database.get("OPTIONS", {})
-_database["ENGINE"] = "shop.db.mysql" if _is_mysql else _database["ENGINE"]
+if _is_mysql:
+    _database["ENGINE"] = "shop.db.mysql.pipelined" if DATABASE_PIPELINING else "shop.db.mysql"
 _database["CONN_MAX_AGE"] = number("CONN_MAX_AGE", 60, least=0)
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False

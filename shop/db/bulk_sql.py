@@ -1,7 +1,15 @@
 """Many rows by one statement, where what the ORM does for each value costs more than all the rest of a batch.
 
 What is written and read here goes through the database exactly as the ORM has it: the same types, the same
-constraints. The statements run on MySQL, MariaDB and SQLite alike.
+bytes, the same constraints. The statements run on MySQL, MariaDB and SQLite alike, in every `sql_mode`.
+
+Values are written into the statement as literals (`Cells`), because the driver's escaping takes longer than
+the rest of a statement with thousands of values, most of which repeat. A literal is made of nothing that
+could be misread: numbers, NULL, digits of instants and UUIDs, and text of plain signs only; any other text is
+left to the driver. What is no `str`, `int` (so `bool`), `datetime`, `UUID` or None is refused by `TypeError`:
+floats, decimals, bytes, dates, lazy translations, containers (JSON is written as text). Integers of more
+than 64 bits are refused by `OverflowError`, text with lone surrogates by `UnicodeEncodeError`.
+`shop/tests/test_sql_literals.py` compares what is stored with what the ORM stores.
 """
 
 import re
@@ -20,6 +28,7 @@ Value = str | int | datetime | UUID | None
 # Signs that mean nothing between the quotes of a statement, whatever the database and its mode: printable
 # ASCII less the quote, the backslash and the per cent sign.
 PLAIN_TEXT = re.compile(r"[ !\"#$&(-\[\]-~]*")
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
 Row = TypeVar("Row", bound=Model)
 Converters = list[tuple[int, Callable[..., Any], Any]]
 """Index, function and column of each conversion that turns a row's values into those of the ORM."""
@@ -148,7 +157,7 @@ class SqlLiterals(dict[Value, str]):
             # Joined as it was looked at: formatting asks a subclass of text what it would like to be.
             cell = "'" + value + "'" if PLAIN_TEXT.fullmatch(value) else self._parameter(value)
         elif isinstance(value, int):
-            cell = f"{value:d}"
+            cell = _whole_number(value)
         else:
             cell = "NULL" if value is None else f"'{_instant_or_uuid_text(value)}'"
         self[value] = cell
@@ -160,8 +169,15 @@ class SqlLiterals(dict[Value, str]):
 
     def _parameter(self, value: str) -> str:
         name = f"v{len(self.parameters)}"
-        self.parameters[name] = value
+        # Of a subclass of text the driver for MySQL would write what it prints.
+        self.parameters[name] = str.__str__(value)
         return f"%({name})s"
+
+
+def _whole_number(value: int) -> str:
+    if not SMALLEST <= value <= LARGEST:
+        raise OverflowError(f"{value:d} has more than 64 bits; SQLite would store a float that is near it.")
+    return f"{value:d}"
 
 
 def _instant_or_uuid_text(value: datetime | UUID) -> str:

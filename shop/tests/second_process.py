@@ -14,8 +14,8 @@ from shop.idempotency.recorded_answers import KeyedCall
 START = "import sys, django\ndjango.setup()\n"
 # Counts one name within its transaction, and commits once it is let go.
 IN_FLIGHT = """
-from shop.idempotency import recorded_answers
 from shop.http import keyed_calls
+from shop.idempotency import recorded_answers
 from shop.tests import tally, tally_urls
 
 def count_and_wait():

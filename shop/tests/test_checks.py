@@ -1,20 +1,40 @@
 """Nothing that calls of the API would ignore gets as far as being served."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.mixins import LoginRequiredMixin
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import path, re_path
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_page, never_cache
+from django.views.decorators.clickjacking import xframe_options_exempt
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.filters import SearchFilter
+from rest_framework.generics import GenericAPIView
+from rest_framework.metadata import SimpleMetadata
+from rest_framework.mixins import ListModelMixin, UpdateModelMixin
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import MultiPartParser
+from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
 from rest_framework.renderers import TemplateHTMLRenderer
+from rest_framework.serializers import Serializer
 from rest_framework.throttling import UserRateThrottle
+from rest_framework.versioning import URLPathVersioning
 from rest_framework.views import APIView
 
 from shop import checks
-from shop.http.views import View
+from shop.http.views import Request, Response, View
+from shop.models import JournalLine
 
 urlpatterns: list[Any] = []
 """Of this module as a URL configuration; each test puts its view there."""
@@ -31,25 +51,161 @@ def view_with(**attributes: Any) -> Any:
     return type("New", (View,), attributes).as_view()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    "attributes",
-    [
-        {"throttle_classes": [UserRateThrottle]},
-        {"parser_classes": [MultiPartParser]},
-        {"renderer_classes": [TemplateHTMLRenderer]},
-        {"get_throttles": lambda self: [UserRateThrottle()]},
-        {"initial": lambda self, request: None},
-    ],
-    ids=lambda attributes: next(iter(attributes)),
-)
+DECLARATIONS: list[dict[str, Any]] = [
+    {"throttle_classes": [UserRateThrottle]},
+    {"parser_classes": [MultiPartParser]},
+    {"renderer_classes": [TemplateHTMLRenderer]},
+    {"authentication_classes": [SessionAuthentication]},
+    {"permission_classes": [IsAdminUser]},
+    {"permission_classes": [IsAuthenticated & IsAdminUser]},
+    {"content_negotiation_class": DefaultContentNegotiation},
+    {"versioning_class": URLPathVersioning},
+    {"metadata_class": SimpleMetadata},
+    {"pagination_class": CursorPagination},
+    {"filter_backends": [SearchFilter]},
+    {"search_fields": ["name"]},
+    {"throttle_scope": "burst"},
+    {"queryset": JournalLine.objects.all()},
+    {"serializer_class": Serializer},
+    {"lookup_field": "code"},
+    {"settings": None},
+    {"get_throttles": lambda self: [UserRateThrottle()]},
+    {"get_permissions": lambda self: []},
+    {"get_authenticators": lambda self: []},
+    {"get_authenticate_header": lambda self, request: "Basic"},
+    {"get_queryset": lambda self: JournalLine.objects.none()},
+    {"get_exception_handler": lambda self: None},
+    {"initial": lambda self, request: None},
+    {"initialize_request": lambda self, request: request},
+    {"finalize_response": lambda self, request, response: response},
+    {"handle_exception": lambda self, error: None},
+    {"permission_denied": lambda self, request: None},
+    {"throttled": lambda self, request, wait: None},
+    {"http_method_not_allowed": lambda self, request: None},
+    {"check_permissions": lambda self, request: None},
+    {"check_object_permissions": lambda self, request, thing: None},
+    {"determine_version": lambda self, request: None},
+    {"default_response_headers": {"Vary": "Accept"}},
+    {"setup": lambda self, request: None},
+    {"dispatch": lambda self, request: None},
+    {"as_view": classmethod(lambda cls: None)},
+]
+
+
+@pytest.mark.parametrize("attributes", DECLARATIONS, ids=lambda attributes: next(iter(attributes)))
 def test_a_view_with_what_the_dispatch_ignores_fails_at_the_start(
     attributes: dict[str, Any], settings: LazySettings
 ) -> None:
-    assert told(view_with(**attributes), settings) == ["shop.E004"]
+    kind = type("New", (View,), attributes)
+    assert told(View.as_view.__func__(kind), settings) == ["shop.E004"]
     with pytest.raises(
         ImproperlyConfigured, match=f"New at /api/v1/new has its own {next(iter(attributes))}"
     ):
         checks.refuse_ignored_settings()
+
+
+@pytest.mark.parametrize("mixin", [LoginRequiredMixin, ListModelMixin, GenericAPIView, UpdateModelMixin])
+def test_a_mixin_of_the_frameworks_fails_at_the_start(mixin: type, settings: LazySettings) -> None:
+    bases = (mixin, View) if mixin is not GenericAPIView else (View, mixin)
+    kind: Any = type("New", bases, {})
+    assert set(told(View.as_view.__func__(kind), settings)) == {"shop.E004"}
+    with pytest.raises(ImproperlyConfigured, match=f"inherits {mixin.__module__}.{mixin.__name__}"):
+        checks.refuse_ignored_settings()
+
+
+@pytest.mark.parametrize("where", [View, type("Between", (View,), {"metadata_class": SimpleMetadata})])
+def test_what_a_base_of_the_project_declares_counts_as_the_views_own(
+    where: type[View], settings: LazySettings
+) -> None:
+    expected = [] if where is View else ["shop.E004"]
+    assert told(type("New", (where,), {}).as_view(), settings) == expected  # type: ignore[attr-defined]
+
+
+def test_a_decorator_of_dispatch_fails_at_the_start(settings: LazySettings) -> None:
+    @method_decorator(cache_page(60), name="dispatch")
+    class New(View):
+        pass
+
+    assert set(told(New.as_view(), settings)) == {"shop.E004", "shop.E005"}
+
+
+def test_a_view_that_says_of_itself_that_it_is_asynchronous_fails_at_the_start(
+    settings: LazySettings,
+) -> None:
+    view = type("New", (View,), {"view_is_async": True}).as_view()  # type: ignore[attr-defined]
+    assert set(told(view, settings)) == {"shop.E004", "shop.E005"}
+
+
+class Answering(View):
+    def get(self, request: Request) -> Response:
+        return Response({"status": "plain"})
+
+
+class Waiting(View):
+    async def get(self, request: Request) -> Response:
+        return Response({"status": "awaited"})
+
+
+@pytest.mark.parametrize("kind", [Answering, Waiting])
+@pytest.mark.parametrize(
+    "decorator",
+    [
+        method_decorator(cache_page(60)),
+        method_decorator(csrf_protect),
+        never_cache,
+        login_required,
+        transaction.atomic,
+    ],
+    ids=["cache_page", "csrf_protect", "never_cache", "login_required", "atomic"],
+)
+def test_a_decorated_method_fails_at_the_start(
+    decorator: Callable[[Any], Any], kind: Any, settings: LazySettings
+) -> None:
+    view = type("New", (View,), {"get": decorator(kind.get)}).as_view()  # type: ignore[attr-defined]
+    # A transaction around a plain method is one.
+    works = decorator is transaction.atomic and kind is Answering
+    assert told(view, settings) == ([] if works else ["shop.E006"])
+
+
+@pytest.mark.parametrize(
+    "decorator",
+    [cache_page(60), never_cache, login_required, csrf_exempt, xframe_options_exempt, transaction.atomic],
+)
+def test_a_decorator_around_the_view_fails_at_the_start(
+    decorator: Callable[[Any], Any], settings: LazySettings
+) -> None:
+    assert told(decorator(Answering.as_view()), settings) == ["shop.E005"]
+
+
+def test_what_is_given_to_as_view_fails_at_the_start(settings: LazySettings) -> None:
+    assert told(Answering.as_view(throttle_classes=[UserRateThrottle]), settings) == ["shop.E005"]
+    with pytest.raises(ImproperlyConfigured, match="as_view at /api/v1/new is given throttle_classes"):
+        checks.refuse_ignored_settings()
+
+
+def test_a_view_may_say_what_the_dispatch_does_look_at(settings: LazySettings) -> None:
+    view = view_with(
+        permission_classes=[AllowAny],
+        authentication_classes=[],
+        http_method_names=["get"],
+        schema=None,
+        get=Answering.get,
+        head=Answering.get,
+        helper=lambda self: None,
+    )
+    assert told(view, settings) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [re_path(r"^api/v1/(?P<code>\w+)$", Answering.as_view()), path("<path:rest>", Answering.as_view())],
+)
+def test_any_way_of_writing_an_address_is_looked_at(address: Any, settings: LazySettings) -> None:
+    settings.ROOT_URLCONF = __name__
+    urlpatterns[:] = [address]
+    assert checks.check_ignored_settings() == []
+    address.callback = page
+    assert {message.id for message in checks.check_ignored_settings()} == {"shop.E003"}
 
 
 def test_a_view_that_says_what_all_say_starts(settings: LazySettings) -> None:
@@ -88,4 +244,64 @@ def test_settings_without_the_way_of_calls_fail_at_the_start(settings: LazySetti
 
 
 def test_this_project_starts() -> None:
+    assert checks.check_ignored_settings() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECURE_REFERRER_POLICY", "no-referrer"),
+        ("SECURE_CONTENT_TYPE_NOSNIFF", False),
+        ("SECURE_CROSS_ORIGIN_OPENER_POLICY", None),
+        ("SECURE_HSTS_PRELOAD", True),
+        ("SECURE_SSL_REDIRECT", True),
+        ("X_FRAME_OPTIONS", "SAMEORIGIN"),
+        ("USE_X_FORWARDED_HOST", True),
+        ("APPEND_SLASH", True),
+        ("DISALLOWED_USER_AGENTS", [re.compile("bot")]),
+    ],
+)
+def test_a_setting_that_calls_do_not_follow_fails_at_the_start(
+    name: str, value: Any, settings: LazySettings
+) -> None:
+    setattr(settings, name, value)
+    [error] = checks.check_ignored_settings()
+    assert (error.id, error.msg) == ("shop.E007", f"{name} is set, which calls of the API don't follow.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DEFAULT_THROTTLE_CLASSES",
+        "DEFAULT_PAGINATION_CLASS",
+        "DEFAULT_FILTER_BACKENDS",
+        "DEFAULT_METADATA_CLASS",
+        "NON_FIELD_ERRORS_KEY",
+        "DATETIME_FORMAT",
+        "EXCEPTION_HANDLER",
+    ],
+)
+def test_a_setting_of_rest_framework_that_calls_do_not_follow_fails_at_the_start(
+    name: str, settings: LazySettings
+) -> None:
+    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {name: "firewall.Everywhere"}
+    assert [message.id for message in checks.check_ignored_settings()] == ["shop.E007"]
+
+
+def test_a_transaction_around_every_request_fails_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    assert [message.id for message in checks.check_ignored_settings()] == ["shop.E007"]
+
+
+@pytest.mark.parametrize("name", ["request_started", "request_finished", "got_request_exception"])
+def test_a_receiver_of_a_signal_that_is_not_sent_fails_at_the_start(name: str) -> None:
+    def count_requests(**_: Any) -> None:
+        pass
+
+    checks.NOT_SENT[name].connect(count_requests)
+    try:
+        [error] = checks.check_ignored_settings()
+    finally:
+        checks.NOT_SENT[name].disconnect(count_requests)
+    assert error.id == "shop.E008" and "count_requests" in error.msg
     assert checks.check_ignored_settings() == []

@@ -29,8 +29,7 @@ from shop.redis import completion_notifications
 from shop.tests import tally
 
 seconds = float(sys.argv[1])
-completion_notifications.RECHECK_SECONDS = seconds
-completion_notifications.LISTENING_RECHECK_SECONDS = seconds
+completion_notifications.RECHECK_SECONDS = completion_notifications.LISTENING_RECHECK_SECONDS = seconds
 looks = []
 
 async def is_counted():

@@ -1,12 +1,16 @@
 """What is written behind goes with the next statement or with COMMIT: in order, whole, or not at all."""
 
 import pytest
+from django.conf import settings
 from django.db import Error, IntegrityError, connection, transaction
 
 from shop.db import bulk_sql, transactions
 from shop.tests import tally
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.waiting import in_background
+
+# Without pipelining nothing is written behind; `test_pipelining_off.py` has what holds then.
+pytestmark = pytest.mark.skipif(not settings.DATABASE_PIPELINING, reason="DATABASE_PIPELINING is off")
 
 INSERT = "INSERT INTO tally_entry VALUES (%s, %s)"
 BEGUN = "SHOW SESSION STATUS LIKE 'Com_begin'"

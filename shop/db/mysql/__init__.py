@@ -1,1 +1,1 @@
-"""Django's MySQL backend, with deferred statements, and a watch for servers that hang."""
+"""Django's MySQL backend with a watch for servers that hang, and schema changes that may be repeated."""
