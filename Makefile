@@ -27,7 +27,7 @@ test: ## every test on throwaway servers, then the embedded smoke; ARGS="coupons
 
 test-services: ## keep the throwaway servers up, to run pytest by hand
 	$(BOOTSTRAP) test
-	@exec $(VENV) -m scripts.throwaway
+	@exec $(VENV) -m scripts.stack.throwaway
 
 smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
@@ -47,7 +47,7 @@ chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECOND
 
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
-	@exec $(VENV) -m scripts.soak --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
+	@exec $(VENV) -m scripts.chaos.soak --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 check: ## formatting, lint, types, layers, migrations, OpenAPI drift
 	$(BOOTSTRAP) check

@@ -36,7 +36,7 @@ def main() -> None:
     purpose = sys.argv[1]
     use_new_enough_python()
     sys.path.insert(0, str(PROJECT))
-    from scripts import system_packages  # needs the newer Python
+    from scripts.stack import system_packages
 
     # One at a time: two pips in one environment break it. The lock goes with the process, however it ends.
     lock = os.open(PROJECT, os.O_RDONLY)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts import places
+from scripts.stack import places
 
 OPENAPI = places.PROJECT / "docs" / "openapi.yaml"
 SETTINGS = {

@@ -4,11 +4,10 @@ import argparse
 import os
 import sys
 
-from scripts import environment as environments
-from scripts import instance as instances
-from scripts import places, ports
-from scripts.instance import Instance
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, places, ports
+from scripts.stack import environment as environments
+from scripts.stack import instance as instances
+from scripts.stack.instance import Instance
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from scripts import (
+from scripts.stack import (
+    SetupError,
     children,
     places,
     ports,
@@ -24,10 +25,9 @@ from scripts import (
     supervision,
     welcome,
 )
-from scripts import environment as environments
-from scripts import instance as instances
-from scripts.instance import Instance
-from scripts.setup_error import SetupError
+from scripts.stack import environment as environments
+from scripts.stack import instance as instances
+from scripts.stack.instance import Instance
 
 MEGABYTES_NEEDED = {"sqlite": 64, "mariadb": 400}
 
@@ -111,7 +111,7 @@ def _bring_up(
 
 def _prepare(instance: Instance, environment: Mapping[str, str]) -> None:
     preparation.forget(instance)
-    command = [sys.executable, "-m", "scripts.prepare"]
+    command = [sys.executable, "-m", "scripts.stack.preparation"]
     # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
     marked = {**environment, process_identity.MARK: str(instance.home)}
     if subprocess.run(command, cwd=places.PROJECT, env=marked, stdin=subprocess.DEVNULL).returncode != 0:

@@ -17,13 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts import children, ports, readiness, readme, stack, welcome
-from scripts import instance as instances
-from scripts.instance import Instance
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, children, own_stack, places, ports, readiness, welcome
+from scripts.stack import instance as instances
+from scripts.stack.instance import Instance
 
 SERVED_SECONDS = 20
-"""A line is served within a second, but the issuer starts last, on a machine that may be busy."""
+"""A ticket is served within a second, but the issuer starts last, on a machine that may be busy."""
+SESSION = re.compile(r"^## A session\n.*?^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PROMISED = ("is paid", "idempotency-replayed: true", "the gateway charged 20000\n", "Every law holds.")
+"""What the session prints."""
+PAGES = {"/api/schema/": "openapi", "/metrics": "# HELP", "/admin/login/": "csrfmiddlewaretoken"}
 
 
 class Failed(Exception):
@@ -37,9 +40,8 @@ class Client:
         self, instance: Instance, name: str = welcome.DEMO_USER, password: str = welcome.DEMO_PASSWORD
     ):
         self.port = instance.port
-        body = {"username": name, "password": password}
         self.headers = dict(welcome.JSON)
-        token = self.call("POST", "/api/v1/auth/token", body, expect=(200,))["access"]
+        token = self.call("POST", "/api/v1/auth/token", {"username": name, "password": password})["access"]
         self.headers["Authorization"] = f"Bearer {token}"
 
     def call(
@@ -49,8 +51,7 @@ class Client:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         content = None if body is None else json.dumps(body)
         status, text = readiness.ask(self.port, method, path, content, self.headers | named)
-        if status not in expect:
-            raise Failed(f"{method} {path} answered {status}: {text[:500]}")
+        _require(status in expect, f"{method} {path} answered {status}: {text[:500]}")
         return json.loads(text)
 
 
@@ -59,17 +60,17 @@ def main() -> int:
         prog="make smoke", description="Boot the stack, sell something, stop it."
     )
     parser.add_argument("--db", default="", help="sqlite or mariadb")
+    database = parser.parse_args().db
     home = Path(tempfile.mkdtemp(prefix="firstcome-smoke-")).resolve()
     children.hear_stop_signals()
     try:
-        database = parser.parse_args().db
         smoke(instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database))
         print("smoke: passed", flush=True)
         return 0
     except KeyboardInterrupt:
         return 130
     except (Failed, SetupError, OSError) as error:
-        print(f"smoke: failed: {error}\n{stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
+        print(f"smoke: failed: {error}\n{own_stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
         return 1
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -79,10 +80,9 @@ def smoke(instance: Instance) -> None:
     """All steps. Raises Failed at the first that fails."""
     with running(instance) as greeting:
         client = Client(instance)
-        _paste(greeting)
-        _paste_session(instance)
+        _paste(instance, greeting)
         coupon = _issue_coupon(client)
-        _stand_in_line(client, Client(instance, welcome.STAFF_USER, welcome.STAFF_PASSWORD))
+        _queue_for_coupon(client, Client(instance, welcome.STAFF_USER, welcome.STAFF_PASSWORD))
         order = _place_order(client, coupon)
         _check_charge(instance, order)
         _check_pages(instance)
@@ -99,43 +99,44 @@ def smoke(instance: Instance) -> None:
 def running(instance: Instance) -> Iterator[str]:
     """The stack; says how long its start took."""
     started = time.monotonic()
-    with stack.running(instance) as greeting:
+    with own_stack.running(instance) as greeting:
         _step(f"make run DB={instance.database} is ready after {time.monotonic() - started:.1f} s")
         yield greeting
 
 
-def _paste(greeting: str) -> None:
-    """Run the line that the greeting offers, as a user would."""
+def _paste(instance: Instance, greeting: str) -> None:
+    """Run the line that the greeting offers, as a user would, and the README's session twice, as it invites
+    to: the second time nothing happens again."""
+    if shutil.which("curl") is None:
+        _step("there is no curl here to paste the greeting's line and the README's session into")
+        return
     line = next(line for line in greeting.splitlines() if line.startswith("curl "))
-    if shutil.which("curl") is None:
-        _step("there is no curl here to paste the line into")
-        return
     ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30)
-    _require(
-        '"code"' in ran.stdout and '"status":"issued"' in ran.stdout.replace(" ", ""), ran.stdout + ran.stderr
-    )
+    is_issued = '"code"' in ran.stdout and '"status":"issued"' in ran.stdout.replace(" ", "")
+    _require(is_issued, ran.stdout + ran.stderr)
     _step("the curl line of the greeting issues a coupon when pasted")
-
-
-def _paste_session(instance: Instance) -> None:
-    """Run the README's session twice, as it invites to: the second time nothing happens again."""
-    if shutil.which("curl") is None:
-        _step("there is no curl here to paste the README's session into")
-        return
-    ran = [stack.paste(instance, readme.session(instance)) for _ in range(2)]
-    for one in ran:
+    both = [own_stack.paste(instance, session(instance)) for _ in range(2)]
+    for one in both:
         told = one.stdout + one.stderr
         _require(one.returncode == 0, f"the README's session ended with {one.returncode}: {told}")
-        promised = (
-            "is paid",
-            "idempotency-replayed: true",
-            "the gateway charged 20000\n",
-            "Every law holds.",
-        )
-        _require(all(words in one.stdout for words in promised), f"the README's session said: {told}")
-    orders = [re.findall(r"^order \S+", one.stdout, flags=re.MULTILINE) for one in ran]
+        _require(all(words in one.stdout for words in PROMISED), f"the README's session said: {told}")
+    orders = [re.findall(r"^order \S+", one.stdout, flags=re.MULTILINE) for one in both]
     _require(orders[0] == orders[1], f"pasted twice the README's session placed two orders: {orders}")
     _step("the README's session does what it says when pasted, and nothing more when pasted again")
+
+
+def session(instance: Instance) -> str:
+    """The README's session as a reader pastes it, with this instance's addresses. Raises SetupError."""
+    found = SESSION.search((places.PROJECT / "README.md").read_text())
+    if found is None:
+        raise SetupError("README.md has no block of shell below `## A session`: put it back")
+    text = found.group(1)
+    for name, port in {"SHOP": instance.port, "GATEWAY": instance.gateway_port}.items():
+        address = f"{name}=http://{ports.HOST}:{port}"
+        text, count = re.subn(rf"^{name}=\S+$", address, text, flags=re.MULTILINE)
+        if count != 1:
+            raise SetupError(f"README.md's session has {count} lines {name}=…: it needs one to begin with")
+    return text
 
 
 def _issue_coupon(client: Client) -> Any:
@@ -148,8 +149,8 @@ def _issue_coupon(client: Client) -> Any:
     return coupon
 
 
-def _stand_in_line(client: Client, staff: Client) -> None:
-    """A ticket of a campaign with a line, and the coupon that the issuer makes of it."""
+def _queue_for_coupon(client: Client, staff: Client) -> None:
+    """A ticket of a campaign with a queue, and the coupon that the issuer makes of it."""
     terms = {"quantity": 1, "strategy": "queue", "discount": {"type": "amount", "value": 100}}
     campaign = staff.call("POST", "/api/v1/campaigns", {"name": "Smoke"} | terms, expect=(201,))
     ticket = client.call("POST", "/api/v1/coupons", {"campaign": campaign["id"]}, expect=(202,))
@@ -174,13 +175,12 @@ def _place_order(client: Client, coupon: Any) -> Any:
         "coupon": coupon["code"] if usable else None,
         "payment": {"token": "tok_ok"},
     }
-    key = str(uuid.uuid4())
-    order = client.call("POST", "/api/v1/orders", asked, expect=(201,), Idempotency_Key=key, Prefer="wait=10")
+    headers = {"Idempotency_Key": str(uuid.uuid4()), "Prefer": "wait=10"}
+    order = client.call("POST", "/api/v1/orders", asked, expect=(201,), **headers)
     _require(order["status"] == "paid", f"the order is {order['status']}")
-    _step(
-        f"order {order['id']} paid: {order['card_amount']} by card, {order['discount_amount']} off by coupon"
-    )
-    again = client.call("POST", "/api/v1/orders", asked, expect=(201,), Idempotency_Key=key, Prefer="wait=10")
+    amounts = f"{order['card_amount']} by card, {order['discount_amount']} off by coupon"
+    _step(f"order {order['id']} paid: {amounts}")
+    again = client.call("POST", "/api/v1/orders", asked, expect=(201,), **headers)
     _require(again["id"] == order["id"], "the same key made a second order")
     _step("the same call again gets the same order")
     return order
@@ -196,12 +196,10 @@ def _check_charge(instance: Instance, order: Any) -> None:
 def _check_pages(instance: Instance) -> None:
     docs = _page(instance, "/api/docs/", "swagger")
     style = re.search(r'"(/static/[^"]+\.css)"', docs)
-    _require(style is not None, "the docs page names no style sheet of ours")
-    assert style is not None
-    _page(instance, style.group(1), "swagger")
-    _page(instance, "/api/schema/", "openapi")
-    _page(instance, "/metrics", "# HELP")
-    _page(instance, "/admin/login/", "csrfmiddlewaretoken")
+    if style is None:
+        raise Failed("the docs page names no style sheet of ours")
+    for path, expected in {style.group(1): "swagger", **PAGES}.items():
+        _page(instance, path, expected)
     _step("docs, its style sheet, schema, metrics and admin answer")
 
 
@@ -212,9 +210,7 @@ def _page(instance: Instance, path: str, expected: str) -> str:
 
 
 def _audit(instance: Instance) -> None:
-    ran = stack.manage(instance, "audit --json")
-    _require(ran.returncode == 0, f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    laws = json.loads(ran.stdout)["laws"]
+    laws = own_stack.audit(instance)
     _require(all(law["holds"] for law in laws), f"audit found: {laws}")
     _step(f"audit: all {len(laws)} laws hold")
 

@@ -14,8 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts import children, places, throwaway
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, children, places, throwaway
 
 WHOLE_SUITE = ("--numprocesses", "3", "--dist", "loadfile", "--durations", "25")
 PATIENCE_SECONDS = 30

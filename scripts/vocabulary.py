@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts import places
+from scripts.stack import places
 
 PERSONS = r"whoever|somebody|nobody|everybody|who (?:asks|waits|comes|has|is|gets|was)"
 METAPHORS = (

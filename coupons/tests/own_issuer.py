@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from django.db import connection
 
-from scripts import children
+from scripts.stack import children
 
 
 class OwnIssuer:

@@ -15,7 +15,7 @@ from django.conf import LazySettings
 
 from coupons.models import Coupon
 from coupons.partners import patience
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator, running
 
 NAME = "convenience_store"

@@ -35,7 +35,7 @@ from coupons.tests.own_partner import (
     partner_that,
     registered,
 )
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.errors import FirstcomeError, Unavailable
 from shop.observability import gauges

@@ -29,7 +29,7 @@ from coupons.tests.own_partner import (
     partner_that,
     registered,
 )
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed

@@ -18,7 +18,7 @@ from coupons.partners import patience
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.own_partner import NAME, address, partner_that
-from scripts import ports
+from scripts.stack import ports
 from shop.tests.racing import wait_until
 
 KEY = UUID("00000000-0000-7000-8000-000000000001")

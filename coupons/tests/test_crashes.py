@@ -14,7 +14,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.under_load import NEED_NO_REDIS, Load
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import everything, running
 from shop.tests.outages import OwnRedis, own_redis
 

@@ -21,7 +21,7 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import asking, told
 from coupons.tests.own_issuer import OwnIssuer
 from coupons.tests.own_partner import GOOD
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import everything, running
 from shop.errors import Unavailable
 from shop.redis import redis_client

@@ -19,7 +19,7 @@ from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken
 from coupons.tests.own_partner import GOOD
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import running
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection

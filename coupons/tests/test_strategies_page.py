@@ -9,8 +9,9 @@ import pytest
 
 from coupons.issuing import issuing
 from coupons.tests.under_load import NEED_NO_REDIS
-from scripts import places
-from scripts.lab import results, strategies_page, tables
+from scripts.bench import documents
+from scripts.lab import report, results, tables
+from scripts.stack import places
 
 PAGE = places.PROJECT / "docs" / "strategies.md"
 of_each = pytest.mark.parametrize("strategy", issuing.STRATEGIES)
@@ -32,23 +33,23 @@ def test_the_page_says_who_works_without_redis() -> None:
 
 def test_the_figures_are_those_that_the_lab_measured() -> None:
     rows = results.read(places.PROJECT / "docs" / "lab")
-    assert strategies_page.shown() == strategies_page.rendered(rows)
+    assert documents.inside(report.STRATEGIES, report.MARKS) == report.strategies(rows)
 
 
 def test_the_lab_writes_its_figures_in_place_of_those_before(tmp_path: Path) -> None:
     page = tmp_path / "strategies.md"
-    page.write_text(f"before\n{strategies_page.BEGIN}| old |\n{strategies_page.END}after\n")
+    page.write_text(f"before\n{report.MARKS[0]}| old |\n{report.MARKS[1]}after\n")
     measured = {"strategy": "queue", "variant": "", "is_quick": False, "per_second": 512.3, "p95_ms": 1_234.5}
     faults = [{"fault": "web killed", "times": 2, "seconds": 0.25}]
     rows = [measured | {"scenario": "steady"}, measured | {"scenario": "crash", "faults": faults}]
 
-    strategies_page.write(rows, page=page)
+    report.write_strategies(rows, page=page)
 
     told = page.read_text()
     assert f"| `queue` | 512/s, {tables.time(1_234.5)} | – | – | – | – |\n" in told
     assert f"| `queue` | {tables.time(250)} | – | – | – |\n" in told
     assert "old" not in told
-    assert (told.startswith("before\n"), told.endswith(f"{strategies_page.END}after\n")) == (True, True)
+    assert (told.startswith("before\n"), told.endswith(f"{report.MARKS[1]}after\n")) == (True, True)
 
 
 @of_each

@@ -26,7 +26,7 @@ from django.db import connection, connections
 from coupons import maintenance
 from coupons.models import Campaign, Coupon
 from coupons.tests import asking_on
-from scripts import places
+from scripts.stack import places
 from shop.tests.racing import wait_until
 
 ASKERS = 2

@@ -13,7 +13,7 @@ from orders.saga import executor
 from orders.tests import stepping
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
-from scripts import children, ports
+from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator
 from shop.celery import app
 from shop.tests.own_data_platform import SECRET, data_platform_process, own_data_platform

@@ -15,7 +15,7 @@ from orders.saga.definitions import UNDO
 from orders.tests import buying, stepping
 from payments.gateways import circuit
 from payments.models import Payment
-from scripts import ports
+from scripts.stack import ports
 from shop.errors import FirstcomeError
 from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine

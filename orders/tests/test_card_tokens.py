@@ -26,8 +26,8 @@ from orders.tests import buying
 from orders.tests.conftest import start_worker
 from payments.models import Payment, WebhookEvent
 from payments.tests.own_gateway import empty_book
-from scripts import children, ports
 from scripts.simulators import cards
+from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator, running
 from shop.accounts import tokens
 from shop.tests import live

@@ -22,7 +22,7 @@ from payments import gateways, webhooks
 from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until

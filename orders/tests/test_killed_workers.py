@@ -8,7 +8,7 @@ from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order, Saga
 from orders.tests import buying
-from scripts import children
+from scripts.stack import children
 from shop.operations import dispatch
 from shop.tests.racing import wait_until
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying, stepping
-from scripts import ports
+from scripts.stack import ports
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until

@@ -14,7 +14,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import recovery
 from orders.tests import buying, stepping
-from scripts import ports
+from scripts.stack import ports
 from shop.models import JournalLine
 from shop.tests import commands
 

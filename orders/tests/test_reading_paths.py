@@ -32,7 +32,7 @@ def test_issuing_a_coupon() -> None:
     with following() as path:
         assert api.post("/coupons", {"campaign": campaign.pk}).status_code == 201
     require(path, modules=11, back=0, apps=("coupons",))
-    require(path, modules=30, back=10)
+    require(path, modules=31, back=11)
 
 
 def test_a_paid_order() -> None:
@@ -44,7 +44,7 @@ def test_a_paid_order() -> None:
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
     require(path, modules=36, back=3, apps=APPS)
-    require(path, modules=68, back=29)
+    require(path, modules=69, back=30)
 
 
 def test_recovering_a_saga() -> None:
@@ -57,4 +57,4 @@ def test_recovering_a_saga() -> None:
         [saga_id] = recovery.dequeue_due(limit=10)
         stepping.advance(saga_id)
     require(path, modules=11, back=2, apps=("orders",))
-    require(path, modules=34, back=13)
+    require(path, modules=35, back=14)

@@ -13,7 +13,7 @@ from orders.tests.conftest import start_worker
 from payments import ledger
 from payments.gateways import gateway
 from payments.tests.stripe_proxy import StripeProxy
-from scripts import children
+from scripts.stack import children
 from scripts.tests.simulator import Simulator
 from shop.tests.clients import client_of
 

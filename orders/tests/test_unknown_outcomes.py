@@ -28,7 +28,7 @@ from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.tests import events
 from payments.tests.own_gateway import nobody_there
-from scripts import children
+from scripts.stack import children
 from scripts.tests.simulator import Simulator
 from shop.observability import gauges
 from shop.operations import dispatch

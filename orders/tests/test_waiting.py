@@ -19,7 +19,7 @@ from orders.payment import payment_status
 from orders.placement import decisions
 from orders.placement.strategies import group_commit as batching
 from orders.tests import buying
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.accounts import tokens
 from shop.concurrency import event_loop

@@ -21,7 +21,7 @@ from orders.tests.conftest import start_worker
 from payments.gateways import gateway
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
-from scripts import children, ports
+from scripts.stack import children, ports
 from scripts.tests.simulator import running
 from shop.accounts import tokens
 from shop.http.json_format import dump

@@ -13,7 +13,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.accounts import tokens
 from shop.tests import live

@@ -14,7 +14,7 @@ import pytest
 from django.conf import LazySettings
 
 from payments.gateways import circuit
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator, running
 
 

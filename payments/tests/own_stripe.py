@@ -12,7 +12,7 @@ import pytest
 from django.conf import LazySettings
 
 from payments.tests.stripe_proxy import StripeProxy
-from scripts import children, ports
+from scripts.stack import children, ports
 
 # Its own command listens on every address there is.
 PROGRAM = """

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import orjson
 import urllib3
 
-from scripts import ports
+from scripts.stack import ports
 
 Json = dict[str, Any]
 

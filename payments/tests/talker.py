@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from django.conf import LazySettings
 
-from scripts import ports
+from scripts.stack import ports
 
 Write = Callable[[bytes], Any]
 

@@ -23,8 +23,8 @@ from payments.models import Payment
 from payments.reconciliation import comparison, ordered_diff
 from payments.tests import sales
 from payments.tests.factories import PaymentFactory
-from scripts import ports
 from scripts.simulators.books import written
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.tests.factories import AccountFactory
 

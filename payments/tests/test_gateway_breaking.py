@@ -10,7 +10,7 @@ from django.conf import LazySettings
 
 from payments.gateways import circuit, gateway
 from payments.gateways.contract import GatewayResult
-from scripts import children, ports
+from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator, running
 from shop.tests.racing import race, wait_until
 

@@ -14,7 +14,7 @@ from payments import gateways
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.tests.talker import Write, http, talking
-from scripts import ports
+from scripts.stack import ports
 from shop.errors import Unavailable
 from shop.outbound import http_client
 

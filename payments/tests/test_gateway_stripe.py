@@ -14,7 +14,7 @@ from payments.gateways import circuit, gateway, stripe_calls
 from payments.gateways.contract import GatewayEvent, GatewayResult
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
-from scripts import ports
+from scripts.stack import ports
 from shop.errors import SignatureInvalid, Unavailable
 from shop.tests.racing import wait_until
 

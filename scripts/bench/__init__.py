@@ -1,1 +1,4 @@
-"""`make bench`: what the shop does a second, beside what it does when it does nothing."""
+"""`make bench`: what the shop does a second, beside what it does doing nothing, or beside another commit.
+
+The lab shares its stage, k6, tables and plots: `stage`, `load`, `watching`, `documents`, `drawing`.
+"""

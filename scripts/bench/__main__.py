@@ -7,41 +7,30 @@ compare with, the loads are measured beside that commit and judged by their rati
 """
 
 import argparse
-import shutil
+import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from scripts import children, circumstances, machine, places, ports, stack
-from scripts import instance as instances
 from scripts.bench import (
     against,
-    alone,
-    at_once,
-    auditing,
-    growing,
-    limiting,
+    beside,
+    connections,
     loads,
     page,
     paying,
-    plain_calls,
-    plots,
-    results,
     sizes,
     stage,
     table,
     waiting,
-    watching,
 )
-from scripts.bench.measured import Measured, Run, single, summed_up
-from scripts.bench.results import Report
+from scripts.bench.load import Measured, Run, single, summed_up
+from scripts.bench.page import Report
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
-from scripts.instance import Instance
-from scripts.setup_error import SetupError
+from scripts.stack import children, own_stack
+from scripts.stack.instance import Instance
 
 WARM_UP_SECONDS = 2
 NOISY = "This was a quick run: its ratios are noisy, and one that is just missed may be met by `make bench`."
@@ -57,23 +46,13 @@ def main() -> int:
         parser.error("ROWS goes with AGAINST")
     is_quick = arguments.quick in {"1", "yes", "true"}
     children.hear_stop_signals()
-    # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
-    home = Path(tempfile.mkdtemp(prefix="bench-", dir=places.private_folder(places.state())))
-    try:
-        if arguments.against:
-            size = sizes.AGAINST_QUICK if is_quick else sizes.AGAINST_FULL
-            return against.run(arguments.against, size, home, arguments.rows)
+    if arguments.against:
+        size = sizes.AGAINST_QUICK if is_quick else sizes.AGAINST_FULL
+        run = lambda here: against.run(arguments.against, size, here.home, arguments.rows)  # noqa: E731
+    else:
         size = sizes.QUICK if is_quick else sizes.FULL
-        port = str(ports.free(instances.PORTS))
-        bench = Bench(instances.choose(home=home, port=port, database="mariadb"), size)
-        return bench.run()
-    except KeyboardInterrupt:
-        return 130
-    except (SetupError, OSError) as error:
-        print(f"bench: failed: {error}\n{stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
-        return 1
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+        run = lambda here: Bench(here, size).run()  # noqa: E731
+    return own_stack.measure("bench", "bench", run)
 
 
 class Bench:
@@ -85,56 +64,60 @@ class Bench:
         self.measured: list[Measured] = []
         self.plotted: dict[str, Any] = {}
         self.began_at = time.monotonic()
-        self.load_before = machine.load_average()
+        self.load_before = os.getloadavg()[0]
 
     def run(self) -> int:
         """Everything; the exit code. Raises SetupError when it can't be measured, having printed what was."""
         try:
             report = self.report()
         except BaseException:
-            print(f"\n{table.printed(results.rows(self.measured))}\n", flush=True)
+            print(f"\n{table.printed(page.rows(self.measured))}\n", flush=True)
             raise
-        keep(report)
+        page.keep(report)
+        # The page and its plots show full runs alone.
+        if self.size.name == sizes.FULL.name:
+            page.write(report)
+            page.draw(report)
         return conclude(report)
 
     def report(self) -> Report:
         self.say("Starting a fresh MariaDB stack …")
-        with stack.running(self.instance, **stage.SETTINGS):
+        with own_stack.running(self.instance, **stage.SETTINGS):
             self.say(f"Seeding {self.size.users:,} accounts and {sizes.PRODUCTS:,} products …")
             self.measure(stage.seeded(self.instance, self.size))
-            told = circumstances.of(self.instance, load_before=self.load_before)
+            told = stage.circumstances(self.instance, load_before=self.load_before)
         took = {"seconds": round(time.monotonic() - self.began_at)}
-        return results.report(self.size, self.measured, told | self.plotted | took)
+        return page.report(self.size, self.measured, told | self.plotted | took)
 
     def measure(self, here: Stage) -> None:
         """Every row, and the steps for the plots."""
         self.say("Issuing without HTTP …")
         # First, while the web processes have no connections to the database yet.
-        self.measured.append(alone.measure(here))
+        self.measured.append(beside.issuing(here))
         # The first request of each thread opens its connection.
         loads.coupons(here, seconds=WARM_UP_SECONDS)
-        coupons = growing.count_coupons(here)
+        coupons = here.count(beside.COUPONS)
         runs = list(self.rounds(here))
         self.measured += summed_up(runs)
         self.say("Crowds …")
         self.measured += [single(load(here)) for load in (loads.crowd, loads.many_buyers, loads.hot_crowd)]
         self.say("Lists, and calls of staff …")
-        self.measured += [single(load(here)) for load in plain_calls.LOADS.values()]
+        self.measured += [single(load(here)) for load in loads.LISTS.values()]
         self.say(f"{self.size.connections:,} open connections …")
-        self.measured.append(single(at_once.measure(here)))
+        self.measured.append(single(connections.measure(here)))
         self.say("Paid orders …")
         self.measured += paying.rows(list(self.paid(here)))
         self.say("Limits …")
-        self.measured.append(limiting.measure(here))
+        self.measured.append(beside.limits(here))
         self.say("More and more buyers …")
-        self.plotted["buyers"], buyers = growing.by_buyers(here)
+        self.plotted["buyers"], buyers = beside.by_buyers(here)
         self.measured.append(buyers)
-        self.plotted["tables"], growth = growing.by_table(here, growing.step(coupons, runs), self.say)
-        self.measured += [growth, watching.web_and_database(self.instance)]
+        self.plotted["tables"], growth = beside.by_table(here, beside.step(coupons, runs), self.say)
+        self.measured += [growth, beside.memory(self.instance)]
         self.say(f"{self.size.waiting:,} buyers who wait …")
         self.measured.append(waiting.row(waiting.measure(here)))
         self.say("Auditing …")
-        self.measured.append(auditing.measure(here))
+        self.measured.append(beside.audit(here))
 
     def rounds(self, here: Stage) -> Iterator[Run]:
         """Null beside all that is compared with it: what else the machine does changes within seconds."""
@@ -163,14 +146,6 @@ class Bench:
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began_at:5.0f} s  {text}", flush=True)
-
-
-def keep(report: Report) -> None:
-    """Write what was measured; the page and its plots show full runs alone."""
-    results.write(report)
-    if report["size"]["name"] == sizes.FULL.name:
-        page.write(report)
-        plots.write(report)
 
 
 def conclude(report: Report) -> int:

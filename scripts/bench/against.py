@@ -5,44 +5,39 @@ code are this commit's for both. Rounds alternate between the stacks: only one i
 the next load starts only after the backlog of the one before is worked off.
 """
 
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from scripts import backlog, circumstances, machine, places, ports, process_identity, stack
-from scripts import instance as instances
 from scripts.bench import (
-    at_once,
     comparison,
-    comparison_table,
+    connections,
     loads,
-    other_commit,
     page,
     paying,
-    pinning,
-    plain_calls,
-    processor,
-    results,
     sizes,
     stage,
     waiting,
     watching,
 )
 from scripts.bench.comparison import OTHER, THIS, Round
-from scripts.bench.measured import Run
-from scripts.bench.other_commit import Commit
-from scripts.bench.results import Report
+from scripts.bench.load import Run
+from scripts.bench.page import Report
 from scripts.bench.rows import COMPARED, PEAK, PROCESSOR, WAITING
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
-from scripts.instance import Instance
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, database, own_stack, places, ports, process_identity
+from scripts.stack import instance as instances
+from scripts.stack.instance import Instance
 
+GIT_SECONDS, BOOTSTRAP_SECONDS = 120, 900
+BOOTSTRAP = Path("scripts") / "bootstrap.py"
 WARM_UP_SECONDS = 2
 """The first request of each thread opens its connection."""
 LOADS: Mapping[str, Callable[[Stage], Run]] = {
@@ -52,15 +47,27 @@ LOADS: Mapping[str, Callable[[Stage], Run]] = {
     "pessimistic": loads.pessimistic,
     "sold_out": loads.sold_out,
     "same_again": loads.same_again,
-    "connections": at_once.measure,
+    "connections": connections.measure,
     "crowd": loads.crowd,
     "orders": loads.orders,
     "hot_orders": loads.hot_orders,
     "hot_crowd": loads.hot_crowd,
-    **plain_calls.LOADS,
+    **loads.LISTS,
     **{row: partial(paying.measure, load=load) for row, load in paying.LOADS.items()},
     WAITING: waiting.measure,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """A commit by its full hash, and in the words that were asked for."""
+
+    sha: str
+    name: str
+
+    @property
+    def short(self) -> str:
+        return self.sha[:7]
 
 
 class Comparison:
@@ -73,7 +80,7 @@ class Comparison:
         self.home = home
         self.rounds: list[Round] = []
         self.began_at = time.monotonic()
-        self.load_before = machine.load_average()
+        self.load_before = os.getloadavg()[0]
 
     def run(self) -> int:
         """Measure, write the results of all rows down, print them; the exit code. Raises SetupError, having
@@ -81,10 +88,10 @@ class Comparison:
         try:
             report = self.report()
         except BaseException:
-            print(f"\n{comparison_table.printed(comparison.rows(self.rounds))}\n", flush=True)
+            print(f"\n{comparison.printed(comparison.rows(self.rounds))}\n", flush=True)
             raise
         if list(self.rows) == COMPARED:
-            results.write(report, file=results.AGAINST_FILE)
+            page.keep(report, file=page.AGAINST_FILE)
             if self.size.name == sizes.FULL.name:
                 page.write_against(report)
         return conclude(report)
@@ -92,16 +99,16 @@ class Comparison:
     def report(self) -> Report:
         self.say(f"Checking out {self.commit.name} ({self.commit.short}) …")
         with (
-            other_commit.checked_out(self.commit, self.home / "checkout") as folder,
+            checked_out(self.commit, self.home / "checkout") as folder,
             self.running("the stack of this commit", THIS, places.PROJECT) as mine,
             self.running(f"the stack of {self.commit.short}", OTHER, folder) as theirs,
         ):
             self.measure(mine, theirs)
-            found = circumstances.of(mine.instance, load_before=self.load_before)
+            found = stage.circumstances(mine.instance, load_before=self.load_before)
         return {
-            "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "measured_at": page.now(),
             **found,
-            "is_changed": other_commit.is_changed(),
+            "is_changed": is_changed(),
             "against": {"commit": self.commit.short, "name": self.commit.name},
             "seconds": round(time.monotonic() - self.began_at),
             "size": asdict(self.size),
@@ -121,11 +128,11 @@ class Comparison:
         instance = self.instance(side, project)
         with ExitStack() as opened:
             try:
-                opened.enter_context(stack.running(instance, **stage.SETTINGS))
+                opened.enter_context(own_stack.running(instance, **stage.SETTINGS))
                 here = stage.seeded(instance, self.size)
             except SetupError as error:
                 raise SetupError(f"{name} doesn't start: {_last_line(error)}") from error
-            pinning.pin_web_processes(instance)
+            watching.pin_web_processes(instance)
             loads.coupons(here, seconds=WARM_UP_SECONDS)
             warm_up = replace(self.size, paid_seconds=WARM_UP_SECONDS)
             paying.measure(replace(here, size=warm_up), paying.LOADS["paid_card"])
@@ -159,9 +166,9 @@ def measure_alone(here: Stage, row: str, stages: Sequence[Stage]) -> Run:
     """Run the load once none of these stacks has anything left of an earlier one."""
     findings = []
     for one in stages:
-        backlog.wait_until_worked_off(one.instance)
-        events, sagas = backlog.left(one.instance)
-        if events + sagas > backlog.FEW:
+        database.wait_until_worked_off(one.instance)
+        events, sagas = database.left(one.instance)
+        if events + sagas > database.FEW:
             findings.append(f"{row}: began beside a backlog of {events} events and {sagas} sagas")
     web = process_identity.group_of(here.instance.run, "web")
     watching.forget_peaks(web)
@@ -169,7 +176,7 @@ def measure_alone(here: Stage, row: str, stages: Sequence[Stage]) -> Run:
     spent = run.figures.microseconds
     cost = {
         PEAK: max(watching.peak_mib(web).values(), default=0),
-        PROCESSOR: sum(spent[name] for name in processor.NAMES if name in spent),
+        PROCESSOR: sum(spent[name] for name in watching.PROCESSES if name in spent),
     }
     return replace(run, findings=[*findings, *run.findings], others={**run.others, **cost})
 
@@ -186,7 +193,7 @@ def choose_rows(words: str) -> Sequence[str]:
 def run(name: str, size: Size, home: Path, rows: str = "") -> int:
     """Compare with the commit of that name; the exit code. What can't be done is reported in one line."""
     try:
-        return Comparison(other_commit.find(name), size, home, choose_rows(rows)).run()
+        return Comparison(find(name), size, home, choose_rows(rows)).run()
     except (SetupError, OSError) as error:
         print(f"bench: failed: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
         return 1
@@ -194,7 +201,7 @@ def run(name: str, size: Size, home: Path, rows: str = "") -> int:
 
 def conclude(report: Report) -> int:
     """Print the table and what is wrong; the exit code."""
-    print(f"\n{comparison_table.printed(report['rows'])}\n\n{page.against_circumstances(report)}")
+    print(f"\n{comparison.printed(report['rows'])}\n\n{page.against_circumstances(report)}")
     failures = comparison.failures(report["rows"])
     for failure in failures:
         print(f"bench: FAILED {failure}", file=sys.stderr, flush=True)
@@ -204,3 +211,82 @@ def conclude(report: Report) -> int:
 def _last_line(error: SetupError) -> str:
     """The end of the log that the error shows, before make's own line: there the reason stands."""
     return [line for line in str(error).splitlines() if line.strip() and not line.startswith("make")][-1]
+
+
+def find(name: str, *, project: Path = places.PROJECT) -> Commit:
+    """The commit that a hash, branch or tag names. Raises SetupError."""
+    # A name that starts with a dash would be an option of git.
+    if not name.startswith("-"):
+        asked = _git(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], project)
+        if asked.returncode == 0:
+            return Commit(sha=asked.stdout.strip(), name=name)
+    raise SetupError(f"AGAINST={name} is no commit of {project}: give a hash, a branch or a tag")
+
+
+@contextmanager
+def checked_out(commit: Commit, folder: Path, *, project: Path = places.PROJECT) -> Iterator[Path]:
+    """A worktree of the commit in that folder, with its Python environment; removed at the end.
+
+    Raises SetupError when it can't be made.
+    """
+    try:
+        _require(_git(["worktree", "add", "--detach", str(folder), commit.sha], project), "check out", commit)
+        changed = _git(["status", "--porcelain", "--untracked-files=no"], folder)
+        _require(changed, "read the checkout of", commit)
+        if changed.stdout.strip():
+            raise SetupError(
+                f"the checkout of {commit.short} is not what it holds: {changed.stdout.split()[-1]} differs"
+            )
+        _prepare_environment(commit, folder, project)
+        yield folder
+    finally:
+        _git(["worktree", "remove", "--force", str(folder)], project)
+
+
+def is_changed(*, project: Path = places.PROJECT) -> bool:
+    """Whether this project's files differ from the commit that is checked out."""
+    return bool(_git(["status", "--porcelain", "--untracked-files=no"], project).stdout.strip())
+
+
+def has_same_environment(folder: Path, project: Path) -> bool:
+    """Whether both install the same packages in the same way."""
+    names = {path.name for one in (folder, project) for path in one.glob("requirements*.txt")}
+    return all(_content(folder / name) == _content(project / name) for name in (*names, str(BOOTSTRAP)))
+
+
+def _prepare_environment(commit: Commit, folder: Path, project: Path) -> None:
+    """Share this project's packages, or install the commit's own."""
+    if has_same_environment(folder, project):
+        (folder / ".venv").symlink_to((project / ".venv").resolve())
+        return
+    words = [sys.executable, str(folder / BOOTSTRAP), "mariadb"]
+    _require(_execute(words, folder, BOOTSTRAP_SECONDS), "install the packages of", commit)
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _git(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return _execute(["git", *words], folder, GIT_SECONDS)
+
+
+def _execute(words: list[str], folder: Path, within_seconds: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            words,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within_seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(words, 1, "", str(error))
+
+
+def _require(ran: subprocess.CompletedProcess[str], what: str, commit: Commit) -> None:
+    if ran.returncode != 0:
+        lines = (ran.stderr or ran.stdout).strip().splitlines()
+        raise SetupError(f"can't {what} {commit.name}: {lines[-1] if lines else 'no reason given'}")

@@ -1,12 +1,12 @@
-"""The loads of two commits side by side: the figures of each, their ratios by round, and the goals."""
+"""The loads of two commits side by side: figures of each, ratios by round, goals, and the table of it all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from scripts.bench import processor
-from scripts.bench.measured import Run, median_microseconds, ratio
+from scripts.bench import documents, watching
+from scripts.bench.load import Run, median_microseconds, ratio
 from scripts.bench.paying import LOADS
 from scripts.bench.rows import (
     COMPARED,
@@ -25,6 +25,7 @@ from scripts.bench.rows import (
 )
 
 THIS, OTHER = "this", "other"
+HEADER = ("work", "figure", "this", "other", "this / other", "goal", "met")
 Compared = dict[str, Any]
 """A row as docs/bench-against.json has it."""
 
@@ -179,4 +180,40 @@ def _number(run: Run, name: str) -> float:
 
 def _microseconds(runs: Sequence[Run]) -> Mapping[str, int]:
     medians = median_microseconds(runs)
-    return {name: round(medians[name]) for name in processor.NAMES if name in medians}
+    return {name: round(medians[name]) for name in watching.PROCESSES if name in medians}
+
+
+def lines(rows: Sequence[Compared]) -> Iterator[documents.Line]:
+    """The cells of each line: one for each figure, and one for the processor time of each row."""
+    for row in rows:
+        name = row["name"]
+        for figure in row["figures"]:
+            digits, goal = figure["digits"], figure["goal"]
+            both = _spread(figure[THIS], digits), _spread(figure[OTHER], digits)
+            ratio_text = _spread(figure["ratio"], 2) if figure["ratio"] else ""
+            met = "" if goal is None else "yes" if goal["is_met"] else "NO"
+            yield name, figure["label"], *both, ratio_text, goal_text(goal) if goal else "", met
+            name = ""
+        this, other = row["microseconds"][THIS], row["microseconds"][OTHER]
+        for process in this:
+            quotient = f"{ratio(this[process], other[process]):.2f}"
+            yield "", f"{process}, µs each", f"{this[process]:,}", f"{other[process]:,}", quotient, "", ""
+
+
+def printed(rows: Sequence[Compared]) -> str:
+    """For a terminal, the name of each row above its figures."""
+    cells = list(lines(rows))
+    plain = documents.printed(HEADER[1:], [line[1:] for line in cells]).splitlines()
+    named = zip([HEADER[0], *(line[0] for line in cells)], plain, strict=True)
+    return "\n".join(f"{name}\n  {line}" if name else f"  {line}" for name, line in named)
+
+
+def markdown(rows: Sequence[Compared]) -> str:
+    """For a page."""
+    return documents.markdown(HEADER, lines(rows))
+
+
+def _spread(told: Mapping[str, Any], digits: int) -> str:
+    """The number, with the bounds between which the rounds lay, where these differ."""
+    number, least, most = (f"{told[name]:,.{digits}f}" for name in ("value", "least", "most"))
+    return number if least == most else f"{number} ({least} to {most})"

@@ -1,17 +1,21 @@
-"""Very many open connections that each ask once: a small loader of our own.
+"""Very many open connections that each ask once: a small loader of our own, and the row that it measures.
 
 k6 would need a script engine, hence megabytes, for each. All connections are opened first and stay open; then
 every one sends its request, and each answer is timed from its own request to its last byte.
 """
 
 import asyncio
+import json
 import resource
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from scripts import ports
+from scripts.bench import watching
+from scripts.bench.load import Figures, Run
+from scripts.bench.stage import Stage
+from scripts.stack import ports
 
 AT_ONCE = 250
 """Connections that are being opened at a time: fewer than any listen queue holds."""
@@ -159,3 +163,58 @@ def read(received: bytes) -> tuple[int, bool, bool]:
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     is_whole = len(body) >= int(headers.get("content-length", 0))
     return int(first.split()[1]), "retry-after" in headers, is_whole
+
+
+def measure(stage: Stage) -> Run:
+    """Everybody has to be answered, and exactly as many coupons given as there are: half as many as ask."""
+    wanted = stage.size.connections
+    number = allowed(wanted)
+    quantity = number // 2
+    campaign = stage.campaign("open connections", quantity=quantity)
+    body = json.dumps({"campaign": campaign})
+    users = stage.staff.users[:number]
+    asked = [request("/api/v1/coupons", body, access=user["access"]) for user in users]
+    before = watching.spent(stage.instance)
+    told = open_and_ask(stage.instance.port, asked)
+    after = watching.spent(stage.instance)
+    statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(told.statuses.items()))
+    fewer = f"; this process may open no more than {number:,} of {wanted:,}" if number < wanted else ""
+    microseconds = watching.of_each(before, after, requests=len(told.answers))
+    return Run(
+        row="connections",
+        figures=replace(figures(told, expected=(201, 409)), microseconds=microseconds),
+        findings=list(findings(told, quantity=quantity, issued=stage.staff.issued(campaign))),
+        others={"connections": number},
+        says=f"{statuses}{fewer}",
+    )
+
+
+def figures(told: Told, *, expected: Collection[int]) -> Figures:
+    """The answers as the figures of a load; those of other statuses are errors."""
+    others = {status: count for status, count in told.statuses.items() if status not in expected}
+    return Figures(
+        seconds=told.seconds,
+        requests=len(told.answers),
+        errors=sum(others.values()),
+        statuses={str(status): count for status, count in others.items()},
+        p50_ms=told.percentile_ms(0.5),
+        p95_ms=told.percentile_ms(0.95),
+        max_ms=told.percentile_ms(1),
+        k6_cores=0,
+    )
+
+
+def findings(told: Told, *, quantity: int, issued: int) -> Iterator[str]:
+    """What must not be, however slow it is."""
+    given = told.statuses.get(201, 0)
+    if told.refused:
+        yield f"connections: {told.refused} were refused"
+    if told.statuses.get(0):
+        yield f"connections: {told.statuses[0]} were left without an answer"
+    if not given == issued == quantity:
+        yield f"connections: of {quantity} coupons {issued} are issued, and {given} were told of theirs"
+    others = [one for one in told.answers if one.status not in (0, 201, 409, 503)]
+    if others:
+        yield f"connections: {len(others)} answers of {sorted({one.status for one in others})}"
+    if any(one.status == 503 and not one.says_when for one in told.answers):
+        yield "connections: answers of 503 without Retry-After"

@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from scripts import backlog, database
-from scripts.bench import processor, saga_sampling, sizes
-from scripts.bench.measured import Measured, Run, summed_up
+from scripts.bench import sizes, watching
+from scripts.bench.load import Figures, Measured, Run, summed_up
 from scripts.bench.rows import OLDEST_WAITING, SETTLED
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
-from scripts.load import Figures
+from scripts.stack import database
 
 GIVE_SECONDS = 60
 WAIT_SECONDS = 20
@@ -89,16 +88,16 @@ def measure(stage: Stage, load: PaidLoad) -> Run:
     The microseconds of processor are those of an order, from the load's start until the last is settled.
     """
     settings = _settings(stage, load)
-    backlog.wait_until_worked_off(stage.instance)
+    database.wait_until_worked_off(stage.instance)
     began_at = database.rows(stage.instance, NOW)[0][0]
-    before = processor.spent(stage.instance)
-    with saga_sampling.oldest_waiting(stage.instance) as oldest:
+    before = watching.spent(stage.instance)
+    with watching.oldest_waiting(stage.instance) as ages:
         figures = stage.ask("paid", seconds=load.seconds(stage.size), vus=load.buyers, **settings)
         backlog_size = count_unfinished(stage, began_at)
         wait_until_settled(stage, began_at)
-    after = processor.spent(stage.instance)
+    after = watching.spent(stage.instance)
     orders = count_orders(stage, began_at)
-    spent = processor.each(before, after, requests=orders.placed)
+    spent = watching.of_each(before, after, requests=orders.placed)
     of_k6 = 1e6 * figures.k6_cores * figures.seconds / max(orders.placed, 1)
     return Run(
         row=load.row,
@@ -107,7 +106,7 @@ def measure(stage: Stage, load: PaidLoad) -> Run:
         findings=[*check_answers(load, figures), *check_orders(load, figures, orders)],
         others={
             "settle_seconds": settle_seconds(figures, orders),
-            OLDEST_WAITING: oldest.seconds,
+            OLDEST_WAITING: max(ages),
             "backlog": backlog_size,
             **_answers(load, figures, orders),
         },

@@ -1,9 +1,9 @@
 """One table of all rows: each figure with its goal, and whether it is met."""
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from scripts.bench import documents
 from scripts.bench.rows import (
     OF_NULL,
     OF_PESSIMISTIC,
@@ -17,12 +17,11 @@ from scripts.bench.rows import (
     WAITING,
     WAITING_CORES,
     WAITING_KIB,
-    Goal,
 )
 
 Told = Mapping[str, Any]
 """A row as docs/bench.json has it."""
-BESIDE = (
+BESIDE: tuple[str, ...] = (
     "connections",
     WAITING,
     PER_SECOND,
@@ -32,15 +31,35 @@ BESIDE = (
     "max_ms",
     OF_NULL,
     OF_PESSIMISTIC,
-    "command_mib",
 )
+BESIDE += ("command_mib",)
 """What is told of a row where it has it, beside what there is a goal for."""
 WIDEST = 62
 """Characters of a figure in a terminal."""
 HEADER = ("work", "figure", "goal", "met")
+FORMS = {
+    PER_SECOND: "{:,.0f}/s",
+    SETTLED: "{:,.0f}/s settled",
+    OLDEST_WAITING: "oldest waiting {:.1f} s",
+    "p50_ms": "p50 {:,.0f} ms",
+    P95: "p95 {:,.0f} ms",
+    "max_ms": "longest {:,.0f} ms",
+    "seconds": "{:,.0f} s",
+    PEAK: "at most {:,.0f} MiB each",
+    "command_mib": "at most {:,.0f} MiB",
+    "connections": "{:,.0f} connections",
+    WAITING: "{:,.0f} wait at once",
+    WAITING_KIB: "{:.1f} KiB of the web processes each",
+    WAITING_CORES: "{:.2f} of a core while they wait",
+    "connections_share": "{:.2f} of the connections allowed",
+    "coupon_microseconds": "{:.1f} µs of processor a coupon",
+    "order_microseconds": "{:.1f} µs of processor an order",
+    **{name: f"{{:.2f}} × {of}" for name, of in RATIOS.items()},
+}
+"""How each figure is written."""
 
 
-def lines(rows: Sequence[Told]) -> Iterator[Sequence[str]]:
+def lines(rows: Sequence[Told]) -> Iterator[documents.Line]:
     """The cells of each line: a row takes one for its name and its figures without a goal, one for each goal,
     and one for what is to be said beside them."""
     for row in rows:
@@ -53,23 +72,26 @@ def lines(rows: Sequence[Told]) -> Iterator[Sequence[str]]:
 
 def printed(rows: Sequence[Told]) -> str:
     """For a terminal."""
-    cells = [HEADER, *(part for line in lines(rows) for part in _wrapped(line))]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    )
+    return documents.printed(HEADER, lines(rows), widest=WIDEST)
 
 
 def markdown(rows: Sequence[Told]) -> str:
     """For a page."""
-    cells = [HEADER, ["---"] * len(HEADER), *lines(rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+    return documents.markdown(HEADER, lines(rows))
 
 
 def judged(row: str, figures: Mapping[str, float]) -> list[dict[str, Any]]:
     """The goals of a row, and whether these figures meet them."""
-    return [_judged(goal, figures[goal.figure]) for goal in ROWS[row].goals]
+    return [
+        {
+            "figure": goal.figure,
+            "least": goal.least,
+            "below": goal.below,
+            "is_ratio": goal.is_ratio,
+            "is_met": goal.is_met(figures[goal.figure]),
+        }
+        for goal in ROWS[row].goals
+    ]
 
 
 def failures(rows: Sequence[Told]) -> list[str]:
@@ -84,41 +106,19 @@ def failures(rows: Sequence[Told]) -> list[str]:
     return missed + [finding for row in rows for finding in row["findings"]]
 
 
-def _judged(goal: Goal, number: float) -> dict[str, Any]:
-    return {
-        "figure": goal.figure,
-        "least": goal.least,
-        "below": goal.below,
-        "is_ratio": goal.is_ratio,
-        "is_met": goal.is_met(number),
-    }
-
-
 def _beside(row: Told) -> str:
     having_goals = {goal["figure"] for goal in row["goals"]}
-    return "; ".join(
-        _figure(row, name) for name in BESIDE if name in row["figures"] and name not in having_goals
-    )
-
-
-def _wrapped(line: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The line, and where its figure is too wide for a terminal the rest of it below."""
-    work, figure, goal, met = line
-    first, *rest = textwrap.wrap(figure, WIDEST) or [""]
-    yield work, first, goal, met
-    for text in rest:
-        yield "", text, "", ""
+    names = [name for name in BESIDE if name in row["figures"] and name not in having_goals]
+    return "; ".join(_figure(row, name) for name in names)
 
 
 def _figure(row: Told, name: str) -> str:
     """With the bounds between which the rounds lay, where there were several."""
-    text = _words(name, row["figures"][name])
+    text = FORMS[name].format(row["figures"][name])
     least, most = row["spread"].get(name, (0, 0))
-    return (
-        text
-        if least == most or name == "max_ms"
-        else f"{text} ({_number(name, least)} to {_number(name, most)})"
-    )
+    if least == most or name == "max_ms":
+        return text
+    return f"{text} ({_number(name, least)} to {_number(name, most)})"
 
 
 def _goal(goal: Told) -> str:
@@ -132,33 +132,7 @@ def _met(goal: Told) -> str:
     return "NO" if goal["is_ratio"] else "not here"
 
 
-def _words(name: str, number: float) -> str:
-    said = _number(name, number)
-    if name in RATIOS:
-        return f"{said} × {RATIOS[name]}"
-    forms = {
-        PER_SECOND: "{}/s",
-        SETTLED: "{}/s settled",
-        OLDEST_WAITING: "oldest waiting {} s",
-        "p50_ms": "p50 {} ms",
-        P95: "p95 {} ms",
-        "max_ms": "longest {} ms",
-        "seconds": "{} s",
-        PEAK: "at most {} MiB each",
-        "command_mib": "at most {} MiB",
-        "connections": "{} connections",
-        WAITING: "{} wait at once",
-        WAITING_KIB: "{} KiB of the web processes each",
-        WAITING_CORES: "{} of a core while they wait",
-        "connections_share": "{} of the connections allowed",
-        "coupon_microseconds": "{} µs of processor a coupon",
-        "order_microseconds": "{} µs of processor an order",
-    }
-    return forms[name].format(said)
-
-
 def _number(name: str, number: float) -> str:
-    if name in {OLDEST_WAITING, WAITING_KIB} or name.endswith("_microseconds"):
-        return f"{number:.1f}"
-    is_share = name in RATIOS or name in {"connections_share", WAITING_CORES}
-    return f"{number:.2f}" if is_share else f"{number:,.0f}"
+    """The number alone, as it is written in the figure."""
+    form = FORMS[name]
+    return form[form.index("{") : form.index("}") + 1].format(number)

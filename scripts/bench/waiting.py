@@ -7,21 +7,19 @@ answered 202.
 
 import asyncio
 import json
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from scripts import backlog, database, load, process_identity
-from scripts.bench import at_once, connections, paying, processor, watching
+from scripts.bench import connections, load, paying, watching
 from scripts.bench.connections import Answer, Caller, Told
-from scripts.bench.measured import Measured, Run, ratio
+from scripts.bench.load import Measured, Run, ratio
 from scripts.bench.rows import NULL_WAITING, WAITING, WAITING_CORES, WAITING_KIB
 from scripts.bench.stage import Stage
-from scripts.instance import Instance
+from scripts.stack import database, process_identity
+from scripts.stack.instance import Instance
 
 WAIT_SECONDS = 30
 PLACING_SECONDS = 18
@@ -59,7 +57,7 @@ def measure(stage: Stage) -> Run:
     that was placed is paid."""
     number = connections.allowed(stage.size.waiting)
     requests = _requests(stage, number)
-    backlog.wait_until_worked_off(stage.instance)
+    database.wait_until_worked_off(stage.instance)
     alone_before_ms = _null_p95_ms(stage)
     began_at = database.rows(stage.instance, paying.NOW)[0][0]
     waited = asyncio.run(_wait(stage, requests, began_at))
@@ -71,7 +69,7 @@ def measure(stage: Stage) -> Run:
     return Run(
         row=WAITING,
         figures=replace(
-            at_once.figures(told, expected=(201, 202)),
+            connections.figures(told, expected=(201, 202)),
             microseconds={name: 1e6 * ratio(used, waited.at_once) for name, used in waited.cores.items()},
         ),
         per="a second of waiting",
@@ -110,17 +108,6 @@ def findings(waited: Waited, *, placed: int, paid: int) -> Iterator[str]:
         yield f"waiting: {answered} orders were answered, {placed} are placed, and {paid} paid"
 
 
-@contextmanager
-def stopped_worker(instance: Instance) -> Iterator[None]:
-    """The worker stands still while the block runs."""
-    pids = process_identity.group_of(instance.run, "worker")
-    process_identity.kill(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        process_identity.kill(pids, signal.SIGCONT)
-
-
 async def send_paced(
     port: int,
     requests: Sequence[bytes],
@@ -153,15 +140,15 @@ async def _wait(stage: Stage, requests: Sequence[bytes], began_at: datetime) -> 
     instance = stage.instance
     web = process_identity.group_of(instance.run, "web")
     idle_kib = watching.shared_out_kib(web)
-    with stopped_worker(instance):
+    with watching.stopped_worker(instance):
         await asyncio.to_thread(_wait_until_unleased, instance)
         sending_at = time.monotonic()
         callers, refused = await send_paced(
             instance.port, requests, lambda: paying.count_unfinished(stage, began_at)
         )
-        before, measured_at = processor.spent(instance), time.monotonic()
+        before, measured_at = watching.spent(instance), time.monotonic()
         await asyncio.sleep(IDLE_SECONDS)
-        after, seconds = processor.spent(instance), time.monotonic() - measured_at
+        after, seconds = watching.spent(instance), time.monotonic() - measured_at
         kib = watching.shared_out_kib(web) - idle_kib
         waiting = sum(not caller.answered.done() for caller in callers)
         placed = await asyncio.to_thread(paying.count_unfinished, stage, began_at)

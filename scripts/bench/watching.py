@@ -1,20 +1,37 @@
-"""What the stack held at most while it was measured: memory of its processes, connections to its database."""
+"""Processes of a stack while it is measured: their processor time, their memory, where they run."""
 
 import contextlib
+import os
+import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import database, places, process_identity
-from scripts.bench.measured import Measured
-from scripts.instance import Instance
+import MySQLdb
 
-LOOK_SECONDS = 0.05
-COUNTED = "SHOW GLOBAL STATUS WHERE Variable_name = 'Max_used_connections'"
-ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
+from scripts.stack import SetupError, database, places, process_identity
+from scripts.stack.instance import Instance
+
+PROCESSES = ("web", "mariadb", "redis", "worker")
+"""Those whose processor time a request is divided into: it says more on a shared machine than a rate."""
+LOOK_SECONDS, SAMPLE_SECONDS = 0.05, 0.25
+TICKS = os.sysconf("SC_CLK_TCK")
+_USER, _SYSTEM = 11, 12  # of /proc/PID/stat, counted after the parenthesised name
+PINNING = ("shop/server/processors.py", "shop/processors.py")
+"""A commit without either leaves its web processes free to run anywhere."""
+# Such a saga waits for nothing but a live worker: it was never tried, has no lease, and isn't being undone.
+# The index on the next attempt holds the unfinished sagas; there is none on the state.
+OLDEST = """
+SELECT COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6))), 0)
+FROM orders_saga
+WHERE next_attempt_at IS NOT NULL AND state = 'running' AND lease_token = '' AND attempts = 0
+    AND direction = 'do'
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,21 +45,29 @@ class Ran:
     peak_mib: float
 
 
-def web_and_database(instance: Instance) -> Measured:
-    """Since the stack was started: nothing that was measured restarts a process."""
-    pids = process_identity.group_of(instance.run, "web")
-    peak = max(peak_mib(pids).values(), default=0)
-    used, most = (int(database.rows(instance, asked)[0][1]) for asked in (COUNTED, ALLOWED))
-    return Measured(
-        row="memory",
-        figures={
-            "peak_mib": peak,
-            "connections_used": used,
-            "connections_allowed": most,
-            "connections_share": used / most,
-        },
-        says=f"{used} of {most} connections to the database",
-    )
+def spent(instance: Instance) -> Mapping[str, float]:
+    """Seconds of processor that each of these has used so far, its children included."""
+    return {name: sum(map(processor_seconds, _processes(instance, name))) for name in PROCESSES}
+
+
+def of_each(before: Mapping[str, float], now: Mapping[str, float], *, requests: int) -> dict[str, float]:
+    """Microseconds a request that each has used since."""
+    return {name: 1e6 * (now[name] - before[name]) / requests for name in now} if requests else {}
+
+
+def processor_seconds(pid: int) -> float:
+    """What the process has used so far; 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return 0
+    return (int(fields[_USER]) + int(fields[_SYSTEM])) / TICKS
+
+
+def _processes(instance: Instance, name: str) -> set[int]:
+    # Redis writes its title over the mark by which children are known; it has none, and is known by its id.
+    leader = process_identity.leader_of(instance.run, name)
+    return process_identity.group_of(instance.run, name) | ({leader} if leader else set())
 
 
 def forget_peaks(pids: Iterable[int]) -> None:
@@ -52,62 +77,119 @@ def forget_peaks(pids: Iterable[int]) -> None:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def shared_out_kib(pids: Iterable[int]) -> float:
-    """The memory of these processes; a page that several of them hold counts once."""
-    return sum(_shared_out_kib(pid) for pid in pids)
-
-
 def peak_mib(pids: Iterable[int]) -> Mapping[int, float]:
     """The most memory that each of these processes has held, as far as they still live."""
-    found = {pid: _peak_mib(pid) for pid in pids}
+    found = {pid: _kib(pid, "status", "VmHWM:") / 1024 for pid in pids}
     return {pid: peak for pid, peak in found.items() if peak}
+
+
+def shared_out_kib(pids: Iterable[int]) -> float:
+    """The memory of these processes (PSS); a page that several of them hold counts once."""
+    return sum(_kib(pid, "smaps_rollup", "Pss:") for pid in pids)
+
+
+def _kib(pid: int, file: str, mark: str) -> float:
+    """The kernel's figure of that name; 0 where the process is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(float(line.split()[1]) for line in lines if line.startswith(mark))
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], *, within_seconds: float) -> Ran:
     """Run the command to its end, and look at its memory meanwhile. Raises TimeoutExpired."""
     began_at = time.monotonic()
+    pipe = subprocess.PIPE
     child = subprocess.Popen(
-        command,
-        cwd=places.PROJECT,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        command, cwd=places.PROJECT, env=dict(environment), stdout=pipe, stderr=pipe, text=True
     )
-    peaks, ended = [0.0], threading.Event()
-    watcher = threading.Thread(target=_watch, args=(child.pid, ended, peaks), daemon=True)
-    watcher.start()
-    try:
-        out, error = child.communicate(timeout=within_seconds)
-    finally:
-        ended.set()
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-        watcher.join()
+    ended = threading.Event()
+
+    def watch() -> float:
+        peak = 0.0
+        while not ended.wait(LOOK_SECONDS):
+            peak = max(peak, *peak_mib([child.pid]).values(), 0)
+        return peak
+
+    with ThreadPoolExecutor(1, "watcher") as threads:
+        watching = threads.submit(watch)
+        try:
+            out, error = child.communicate(timeout=within_seconds)
+        finally:
+            ended.set()
+            if child.poll() is None:
+                child.kill()
+                child.wait()
     seconds = time.monotonic() - began_at
-    return Ran(code=child.returncode, out=out, error=error, seconds=seconds, peak_mib=max(peaks))
+    return Ran(code=child.returncode, out=out, error=error, seconds=seconds, peak_mib=watching.result())
 
 
-def _watch(pid: int, ended: threading.Event, peaks: list[float]) -> None:
-    while not ended.wait(LOOK_SECONDS):
-        peaks.append(_peak_mib(pid))
+def pin_web_processes(instance: Instance) -> None:
+    """Keep the first web process to the first processor, the next to the next, as far as there are any.
+
+    Under `WEB_OWN_PROCESSOR` a web process claims a processor that no other process of the machine has
+    claimed, so of several stacks only the first gets any. Measured with the same code twice, in turn, the
+    first one accepted a quarter fewer orders a second.
+    """
+    if not any((instance.project / path).exists() for path in PINNING):
+        return
+    leader = process_identity.leader_of(instance.run, "web")
+    workers = process_identity.group_of(instance.run, "web") - {leader}
+    for pid, processor in zip(sorted(workers), sorted(os.sched_getaffinity(0)), strict=False):
+        pin(pid, processor)
 
 
-def _peak_mib(pid: int) -> float:
-    """The kernel's own mark of the most that was resident; 0 where the process is gone."""
+def pin(pid: int, processor: int) -> None:
+    """Keep every thread of the process to that processor; threads that they start are kept there as well."""
+    pinned: set[int] = set()
+    while found := _threads(pid) - pinned:
+        for thread in found:
+            with contextlib.suppress(ProcessLookupError):  # it ended
+                os.sched_setaffinity(thread, {processor})
+        pinned |= found
+
+
+def _threads(pid: int) -> set[int]:
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    marks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(marks[0]) / 1024 if marks else 0
+        return {int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()}
+    except FileNotFoundError:
+        return set()
 
 
-def _shared_out_kib(pid: int) -> float:
-    """The process's share of what it holds (PSS); 0 where it is gone."""
+@contextmanager
+def stopped_worker(instance: Instance) -> Iterator[None]:
+    """The worker stands still while the block runs."""
+    pids = process_identity.group_of(instance.run, "worker")
+    process_identity.kill(pids, signal.SIGSTOP)
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(float(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        yield
+    finally:
+        process_identity.kill(pids, signal.SIGCONT)
+
+
+@contextmanager
+def oldest_waiting(instance: Instance) -> Iterator[list[float]]:
+    """Sample the stack's database every quarter of a second while the block runs: how many seconds the oldest
+    saga has waited for a worker.
+
+    Raises SetupError at the end of the block when a sample failed: an age that isn't known is no age of 0.
+    """
+    ages, ended = [0.0], threading.Event()
+
+    def sample() -> None:
+        with database.connected(instance) as connection, connection.cursor() as cursor:
+            while not ended.wait(SAMPLE_SECONDS):
+                cursor.execute(OLDEST)
+                ages.append(int(cursor.fetchone()[0]) / 1e6)
+
+    with ThreadPoolExecutor(1, "saga-sampler") as threads:
+        sampling = threads.submit(sample)
+        try:
+            yield ages
+        finally:
+            ended.set()
+    try:
+        sampling.result()
+    except MySQLdb.Error as error:
+        raise SetupError(f"the sagas of {instance.home} can't be sampled: {error}") from error

@@ -5,35 +5,30 @@ its rows, audits the whole, and writes the report. It fails when anything but th
 """
 
 import argparse
-import shutil
+import os
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from scripts import children, circumstances, machine, places, ports, stack
-from scripts import instance as instances
-from scripts.instance import Instance
-from scripts.lab import (
-    audits,
-    offers,
-    progress,
-    report,
-    results,
-    running,
-    stage,
-    strategies_page,
-)
-from scripts.lab.choosing import Unknown, cases
+from scripts.bench import stage
+from scripts.bench.stage import Staff
+from scripts.lab import choosing, progress, report, results, running
 from scripts.lab.scenarios import SCENARIOS, UNSAFE, Case
-from scripts.lab.stage import Stage
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, children, database, own_stack, places
+from scripts.stack.instance import Instance
 
 REPORT = places.PROJECT / "docs" / "lab"
 SEEDED_A_SECOND = 4_000
+PRODUCTS, STOCK = 100, 10_000_000
+AUDIT_SECONDS = 900
+"""A whole run leaves a million rows to look at."""
+CONTROLS = "SELECT id FROM coupons_campaign WHERE strategy = %s"
+OF_CAMPAIGNS = {"L1", "L2"}
+"""The laws whose offenders are campaigns: a product, or an order, may have the number of one."""
 
 
 def main() -> int:
@@ -46,26 +41,24 @@ def main() -> int:
     children.hear_stop_signals()
     is_quick = asked.quick in {"1", "yes", "true"}
     folder = Path(asked.out) if asked.out else places.state() / "lab-quick" if is_quick else REPORT
-    home = None
     try:
-        chosen = cases(offers.ask(), strategies=asked.strategies, scenarios=asked.scenario, is_quick=is_quick)
-        # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
-        home = Path(tempfile.mkdtemp(prefix="lab-", dir=places.private_folder(places.state())))
-        instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database="mariadb")
-        return Lab(instance, folder, Console(stderr=True)).run(chosen)
-    except Unknown as error:
+        offer = choosing.read_offer()
+        words = {"strategies": asked.strategies, "scenarios": asked.scenario}
+        chosen = choosing.cases(offer, is_quick=is_quick, **words)
+    except choosing.Unknown as error:
         print(f"make lab: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"make lab: ended; what was measured is in {folder}", file=sys.stderr)
-        return 130
-    except (SetupError, OSError) as error:
-        logs = stack.ends_of_logs(home) if home else ""
-        print(f"make lab: failed: {error}\n{logs}", file=sys.stderr, flush=True)
+    except SetupError as error:
+        print(f"make lab: failed: {error}", file=sys.stderr)
         return 1
-    finally:
-        if home:
-            shutil.rmtree(home, ignore_errors=True)
+
+    def run(instance: Instance) -> int:
+        return Lab(instance, folder, Console(stderr=True)).run(chosen)
+
+    code = own_stack.measure("make lab", "lab", run)
+    if code == 130:
+        print(f"make lab: ended; what was measured is in {folder}", file=sys.stderr)
+    return code
 
 
 class Lab:
@@ -75,9 +68,9 @@ class Lab:
         self.instance = instance
         self.folder = folder
         self.console = console
-        self.stage: Stage | None = None
+        self.staff: Staff | None = None
         self.findings: list[str] = []
-        self.load_before = machine.load_average()
+        self.load_before = os.getloadavg()[0]
 
     def run(self, chosen: Sequence[Case]) -> int:
         """All of these cases, one stack after the other; the exit code."""
@@ -87,7 +80,7 @@ class Lab:
         try:
             with progress.shown(chosen, self.console) as begin:
                 for settings, some in groupby(chosen, key=lambda case: dict(case.settings)):
-                    with stack.running(self.instance, **settings):
+                    with own_stack.running(self.instance, **settings):
                         self.run_in_stack(list(some), accounts, begin)
         finally:
             self.write_report()
@@ -98,25 +91,22 @@ class Lab:
 
     def run_in_stack(self, some: Sequence[Case], accounts: int, begin: progress.Begin) -> None:
         """These cases in the stack that is running; the first time it is seeded with so many accounts."""
-        if self.stage is None:
+        if self.staff is None:
             self._say(f"seeding {accounts:,} accounts …")
-            self.stage = stage.seeded(self.instance, accounts)
-        told = circumstances.of(self.instance, load_before=self.load_before)
+            self.staff = seeded(self.instance, accounts)
+        told = stage.circumstances(self.instance, load_before=self.load_before)
         rows: list[results.Row] = []
         audited = False
         for case in some:
             if case.is_control and not audited:
                 self._audit("before the control", rows)
                 audited = True
-            rows.append(running.run(self.stage, case, tick=begin(case)) | told)
-            self._keep(rows[-1], case)
+            rows.append(running.run(self.staff, case, tick=begin(case)) | told)
+            # At once, so that whatever comes next can't take it away.
+            self._write(rows[-1])
+            self._say(report.line(rows[-1]))
+            self.findings += [f"{case.name}: {text}" for text in findings(rows[-1])]
         self._audit(f"after {some[-1].name}", rows)
-
-    def _keep(self, row: results.Row, case: Case) -> None:
-        """Write the row down at once, so that whatever comes next can't take it away."""
-        self._write(row)
-        self._say(report.line(row))
-        self.findings += [f"{case.name}: {text}" for text in findings(row)]
 
     def _write(self, row: results.Row) -> None:
         results.write(self.folder, results.merged(results.read(self.folder), row, order=list(SCENARIOS)))
@@ -124,11 +114,11 @@ class Lab:
     def _audit(self, when: str, rows: Sequence[results.Row]) -> None:
         """The whole shop, the control's campaigns apart; what those broke is said, for it is their point.
 
-        Which case has broken anything else nobody knows, so each of these rows tells of it.
+        Which case has broken anything else isn't known, so each of these rows tells of it.
         """
-        forgiven = audits.controls(self.instance, UNSAFE)
-        told = audits.laws(self.instance)
-        broken = audits.broken(told, forgiven=forgiven)
+        forgiven = {str(id) for (id,) in database.rows(self.instance, CONTROLS, UNSAFE)}
+        told = own_stack.audit(self.instance, within_seconds=AUDIT_SECONDS)
+        broken = broken_laws(told, forgiven=forgiven)
         found = [f"audit {when}: {text}" for text in broken.values()]
         self.findings += found
         for row in rows:
@@ -145,10 +135,15 @@ class Lab:
         if rows:
             report.write(self.folder, rows)
         if rows and self.folder == REPORT:
-            strategies_page.write(rows)
+            report.write_strategies(rows)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def seeded(instance: Instance, accounts: int) -> Staff:
+    """Seed the running stack; its rows outlive a restart with other settings. Raises SetupError."""
+    return stage.seed(instance, users=accounts, products=PRODUCTS, stock=STOCK)
 
 
 def findings(row: results.Row) -> Iterator[str]:
@@ -158,6 +153,17 @@ def findings(row: results.Row) -> Iterator[str]:
     for law in row["broken"]:
         yield f"{law} is broken: {row['wrong']}"
     yield from row["findings"]
+
+
+def broken_laws(told: list[dict[str, Any]], *, forgiven: Collection[str]) -> dict[str, str]:
+    """What is said of each law that is broken by anything but the campaigns whose ids are forgiven."""
+    said: dict[str, str] = {}
+    for law in told:
+        pardoned = forgiven if law["law"] in OF_CAMPAIGNS else ()
+        offenders = [str(one) for one in law["offenders"] if str(one) not in pardoned]
+        if not law["holds"] and (offenders or not law["offenders"]):
+            said[law["law"]] = f"{law['law']} is broken: {', '.join(offenders[:5])}"
+    return said
 
 
 if __name__ == "__main__":

@@ -1,13 +1,40 @@
-"""Which cases somebody asked for by `STRATEGIES=…` and `SCENARIO=…`."""
+"""The cases that `STRATEGIES=…` and `SCENARIO=…` ask for, of the strategies that the shop offers."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 
-from scripts.lab.offers import Offer
-from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, Case
+from scripts import check
+from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, Case, Offer
+from scripts.stack import SetupError, places
+
+ASK = """
+import json, django
+django.setup()
+from coupons.issuing.issuing import issuing
+from orders.placement import checkout
+print(json.dumps({"coupons": [*issuing.STRATEGIES], "inventory": [*checkout.STRATEGIES]}))
+"""
 
 
 class Unknown(Exception):
     """A name that there isn't, in one line with those that there are."""
+
+
+def read_offer() -> Offer:
+    """What the code has here and now, without a stack: the lab names no strategy by itself, so new ones join.
+
+    Raises SetupError when it doesn't even load.
+    """
+    environment = os.environ | check.SETTINGS | {"LAB": "1"}
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=places.PROJECT, env=environment, capture_output=True, text=True
+    )
+    if asked.returncode != 0:
+        raise SetupError(f"the shop's code can't be loaded:\n{asked.stderr[-2000:]}")
+    return Offer(**json.loads(asked.stdout.splitlines()[-1]))
 
 
 def cases(offer: Offer, *, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
@@ -16,8 +43,7 @@ def cases(offer: Offer, *, strategies: str, scenarios: str, is_quick: bool) -> l
     Raises Unknown.
     """
     wanted = _names(scenarios, list(SCENARIOS), "scenario")
-    known = list(dict.fromkeys([*offer.coupons, *offer.inventory]))
-    asked = _names(strategies, known, "strategy")
+    asked = _names(strategies, list(dict.fromkeys([*offer.coupons, *offer.inventory])), "strategy")
     chosen = [
         Case(scenario=SCENARIOS[name], strategy=strategy, variant=variant, is_quick=is_quick)
         for name in wanted

@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts import database, readiness
+from scripts.bench.stage import Staff
 from scripts.lab.figures import Figures
 from scripts.lab.scenarios import PARTNER, Case
-from scripts.lab.stage import Stage
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, database, readiness
 
 POOL_STRATEGY = "code_pool"
 CODES_AT_ONCE = 10_000
@@ -43,7 +42,7 @@ WHERE campaign.partner = %s
 """
 
 
-def prepare(stage: Stage, case: Case) -> dict[str, Any]:
+def prepare(staff: Staff, case: Case) -> dict[str, Any]:
     """Make the campaign of the case; what k6 has to know."""
     load = case.load
     terms = {"partner": PARTNER} if case.variant == "partner" else {}
@@ -51,28 +50,28 @@ def prepare(stage: Stage, case: Case) -> dict[str, Any]:
     if has_pool:
         terms["code_source"] = "pool"
     name = f"Lab {case.name}"
-    campaign = stage.staff.campaign(name, strategy=case.strategy, quantity=load.quantity, **terms)
+    campaign = staff.campaign(name, strategy=case.strategy, quantity=load.quantity, **terms)
     if has_pool:
-        _add_codes(stage, campaign, load.quantity)
+        _add_codes(staff, campaign, load.quantity)
     patience = QUICK_PATIENCE_SECONDS if case.is_quick else PATIENCE_SECONDS
     return {"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.scenario.persists)}
 
 
-def _add_codes(stage: Stage, campaign: int, count: int) -> None:
+def _add_codes(staff: Staff, campaign: int, count: int) -> None:
     while count > 0:
         some = min(count, CODES_AT_ONCE)
-        stage.staff.call("POST", f"/campaigns/{campaign}/codes", {"count": some})
+        staff.call("POST", f"/campaigns/{campaign}/codes", {"count": some})
         count -= some
 
 
-def reckon(stage: Stage, case: Case, known: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
+def reckon(staff: Staff, case: Case, known: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
     """What the campaign's rows came to: wrong rows by kind, and the laws that they break."""
     campaign = known["CAMPAIGN"]
     if case.variant == "partner":
-        _wait_for_partner(stage, campaign)
-    found = database.row(stage.instance, RECKONING, campaign)
-    awaited = database.rows(stage.instance, AWAITED, campaign)[0][0]
-    pool = database.row(stage.instance, POOL, campaign)
+        _wait_for_partner(staff, campaign)
+    found = database.row(staff.instance, RECKONING, campaign)
+    awaited = database.rows(staff.instance, AWAITED, campaign)[0][0]
+    pool = database.row(staff.instance, POOL, campaign)
     wrong = wrong_rows(
         found,
         awaited=awaited,
@@ -84,7 +83,7 @@ def reckon(stage: Stage, case: Case, known: Mapping[str, Any], figures: Figures)
     if case.load.sells_out:
         findings += _sold_out(found, figures)
     if case.variant == "partner":
-        findings += _partner(stage, campaign)
+        findings += _partner(staff, campaign)
     return {
         "coupons": found["coupons"],
         "wrong": {kind: number for _, kind, number in wrong if number},
@@ -136,30 +135,30 @@ def _sold_out(found: Mapping[str, int], figures: Figures) -> Iterator[str]:
         yield f"{found['coupons']} of {found['quantity']} coupons are issued after {figures.asked} requests"
 
 
-def _wait_for_partner(stage: Stage, campaign: int) -> None:
+def _wait_for_partner(staff: Staff, campaign: int) -> None:
     """Return when nothing is being confirmed any more, or it has taken too long: then the laws tell."""
     deadline = time.monotonic() + CONFIRM_SECONDS
-    while database.rows(stage.instance, AWAITED, campaign)[0][0] and time.monotonic() < deadline:
+    while database.rows(staff.instance, AWAITED, campaign)[0][0] and time.monotonic() < deadline:
         time.sleep(0.5)
 
 
-def _partner(stage: Stage, campaign: int) -> Iterator[str]:
+def _partner(staff: Staff, campaign: int) -> Iterator[str]:
     """The partner's book holds the campaign's coupons, and none that nobody has."""
-    ours = {code for (code,) in database.rows(stage.instance, CODES, campaign)}
-    theirs = _book(stage)
-    known = {code for (code,) in database.rows(stage.instance, CONFIRMED, PARTNER)}
+    ours = {code for (code,) in database.rows(staff.instance, CODES, campaign)}
+    theirs = _book(staff)
+    known = {code for (code,) in database.rows(staff.instance, CONFIRMED, PARTNER)}
     for code in sorted(ours - theirs)[:3]:
         yield f"coupon {code} is not in the partner's book"
     for code in sorted(theirs - known)[:3]:
         yield f"code {code} is in the partner's book, and nobody's coupon"
-    awaited = database.rows(stage.instance, AWAITED, campaign)[0][0]
+    awaited = database.rows(staff.instance, AWAITED, campaign)[0][0]
     if awaited:
         yield f"{awaited} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
 
 
-def _book(stage: Stage) -> set[str]:
+def _book(staff: Staff) -> set[str]:
     """The codes that the partner takes for registered."""
-    status, text = readiness.ask(stage.instance.partner_port, "GET", "/registrations?status=registered")
+    status, text = readiness.ask(staff.instance.partner_port, "GET", "/registrations?status=registered")
     if status != 200:
         raise SetupError(f"the partner's book answered {status}: {text[:300]}")
     return {one["code"] for one in json.loads(text)["results"]}

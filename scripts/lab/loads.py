@@ -27,89 +27,55 @@ class Load:
 
 def at_once(callers: int, *, quantity: int, seconds: int = 10) -> Load:
     """Everybody asks in the same moment, once."""
-    executor = {
-        "executor": "per-vu-iterations",
-        "vus": callers,
-        "iterations": 1,
-        "maxDuration": f"{FINISH_SECONDS}s",
-        "gracefulStop": f"{FINISH_SECONDS}s",
-    }
-    return Load(
-        executors={"all": executor}, seconds=seconds, accounts=callers, quantity=quantity, sells_out=True
-    )
+    executor = _executor("per-vu-iterations", vus=callers, iterations=1, maxDuration=f"{FINISH_SECONDS}s")
+    return _alone(executor, seconds=seconds, accounts=callers, quantity=quantity, sells_out=True)
 
 
 def paced(vus: int, *, each: int, pause: float) -> Load:
     """So many callers ask so often each, and rest in between."""
-    executor = {
-        "executor": "per-vu-iterations",
-        "vus": vus,
-        "iterations": each,
-        "maxDuration": f"{each * 10 + FINISH_SECONDS}s",
-    }
+    most = f"{each * 10 + FINISH_SECONDS}s"
+    executor = {"executor": "per-vu-iterations", "vus": vus, "iterations": each, "maxDuration": most}
     asked = vus * each
-    return Load(
-        executors={"all": executor},
-        seconds=round(each * (pause + 0.2)),
-        accounts=asked,
-        quantity=asked,
-        pause=pause,
-    )
+    return _alone(executor, seconds=round(each * (pause + 0.2)), accounts=asked, quantity=asked, pause=pause)
 
 
 def constant(vus: int, seconds: int, *, accounts: int, quantity: int, pause: float = 0) -> Load:
-    """So many callers ask again and again, each time as somebody else."""
-    executor = _constant(vus, seconds)
-    return Load(
-        executors={"all": executor}, seconds=seconds, accounts=accounts, quantity=quantity, pause=pause
-    )
+    """So many callers ask again and again, each time as another account."""
+    executor = _executor("constant-vus", vus=vus, duration=f"{seconds}s")
+    return _alone(executor, seconds=seconds, accounts=accounts, quantity=quantity, pause=pause)
 
 
 def until_all_asked(vus: int, seconds: int, *, accounts: int) -> Load:
     """The same, to the end of the time or of the accounts: for what an account can do only once."""
-    executor = {
-        "executor": "shared-iterations",
-        "vus": vus,
-        "iterations": accounts,
-        "maxDuration": f"{seconds}s",
-        "gracefulStop": f"{FINISH_SECONDS}s",
-    }
-    return Load(executors={"all": executor}, seconds=seconds, accounts=accounts, quantity=accounts)
+    executor = _executor("shared-iterations", vus=vus, iterations=accounts, maxDuration=f"{seconds}s")
+    return _alone(executor, seconds=seconds, accounts=accounts, quantity=accounts)
 
 
 def crowd(vus: int, *, ramp: int, hold: int, accounts: int, quantity: int, pause: float) -> Load:
     """The callers come one after the other, and then stay."""
-    executor = {
-        "executor": "ramping-vus",
-        "startVUs": 0,
-        "stages": [{"duration": f"{ramp}s", "target": vus}, {"duration": f"{hold}s", "target": vus}],
-        "gracefulStop": f"{FINISH_SECONDS}s",
-    }
-    return Load(
-        executors={"all": executor}, seconds=ramp + hold, accounts=accounts, quantity=quantity, pause=pause
-    )
+    stages = [{"duration": f"{seconds}s", "target": vus} for seconds in (ramp, hold)]
+    executor = _executor("ramping-vus", startVUs=0, stages=stages)
+    return _alone(executor, seconds=ramp + hold, accounts=accounts, quantity=quantity, pause=pause)
 
 
 def steps(vus: Sequence[int], seconds: int, *, accounts: int, quantity: int) -> Load:
     """More and more callers; each step has accounts of its own, and a name to be told apart by."""
     each = accounts // len(vus)
     executors = {
-        f"vus_{number}": _constant(number, seconds)
+        f"vus_{number}": _executor("constant-vus", vus=number, duration=f"{seconds}s")
         | {"startTime": f"{index * seconds}s", "env": {"FIRST": str(index * each)}}
         for index, number in enumerate(vus)
     }
-    return Load(
-        executors=executors, seconds=seconds * len(vus), accounts=accounts, quantity=quantity, vus=vus
-    )
+    whole = seconds * len(vus)
+    return Load(executors=executors, seconds=whole, accounts=accounts, quantity=quantity, vus=vus)
 
 
-def _constant(vus: int, seconds: int) -> dict[str, Any]:
-    return {
-        "executor": "constant-vus",
-        "vus": vus,
-        "duration": f"{seconds}s",
-        "gracefulStop": f"{FINISH_SECONDS}s",
-    }
+def _executor(kind: str, **words: Any) -> dict[str, Any]:
+    return {"executor": kind, **words, "gracefulStop": f"{FINISH_SECONDS}s"}
+
+
+def _alone(executor: Mapping[str, Any], **others: Any) -> Load:
+    return Load(executors={"all": executor}, **others)
 
 
 def settings(load: Load) -> dict[str, object]:

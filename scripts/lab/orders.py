@@ -4,11 +4,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from scripts import database, load
+from scripts.bench import load
+from scripts.bench.stage import Staff
 from scripts.lab import loads
 from scripts.lab.figures import Figures
 from scripts.lab.scenarios import Case
-from scripts.lab.stage import Stage
+from scripts.stack import database
 
 GIVERS, GIVE_SECONDS = 50, 180
 SETTLE_SECONDS = 60
@@ -25,27 +26,27 @@ WHERE coupon.campaign_id = %s
 """
 
 
-def prepare(stage: Stage, case: Case) -> dict[str, Any]:
+def prepare(staff: Staff, case: Case) -> dict[str, Any]:
     """Give every buyer of the case a coupon; what k6 has to know."""
     accounts = case.load.accounts
-    campaign = stage.staff.campaign(f"Lab {case.name}", strategy="group_commit", quantity=accounts)
+    campaign = staff.campaign(f"Lab {case.name}", strategy="group_commit", quantity=accounts)
     giving = loads.until_all_asked(GIVERS, GIVE_SECONDS, accounts=accounts)
-    known = {"TOKENS": stage.staff.tokens_of(accounts), "CAMPAIGN": campaign, "PATIENCE": 0}
+    known = {"TOKENS": staff.tokens_of(accounts), "CAMPAIGN": campaign, "PATIENCE": 0}
     load.measure(
         "lab/coupons",
         loads.settings(giving) | known,
-        instance=stage.instance,
+        instance=staff.instance,
         within_seconds=GIVE_SECONDS + 60,
     )
-    codes = stage.staff.codes_of(campaign, accounts)
-    return {"CAMPAIGN": campaign, "PRODUCTS": stage.products, "CODES": codes, "RUN": f"lab-{campaign}"}
+    codes = staff.codes_of(campaign, accounts)
+    return {"CAMPAIGN": campaign, "PRODUCTS": staff.products, "CODES": codes, "RUN": f"lab-{campaign}"}
 
 
-def reckon(stage: Stage, case: Case, known: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
+def reckon(staff: Staff, case: Case, known: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
     """Wait until every order has ended; how many were paid in a second, and what is wrong with them."""
     campaign = known["CAMPAIGN"]
-    still_open = _settle(stage, campaign)
-    found = database.row(stage.instance, PAID, campaign)
+    still_open = _settle(staff, campaign)
+    found = database.row(staff.instance, PAID, campaign)
     paid, seconds = int(found["paid"]), float(found["seconds"])
     told = sum(count for answer, count in figures.answers.items() if answer in {"201", "202"})
     wrong = {
@@ -66,11 +67,11 @@ def reckon(stage: Stage, case: Case, known: Mapping[str, Any], figures: Figures)
     }
 
 
-def _settle(stage: Stage, campaign: int) -> int:
+def _settle(staff: Staff, campaign: int) -> int:
     """Wait for the orders of that campaign's coupons; how many are still open."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        still_open = int(database.rows(stage.instance, OPEN, campaign)[0][0])
+        still_open = int(database.rows(staff.instance, OPEN, campaign)[0][0])
         if not still_open or time.monotonic() > deadline:
             return still_open
         time.sleep(0.5)

@@ -1,75 +1,61 @@
 """Plots of the report as SVG that lies in the page itself: no script, no network, light and dark alike."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from scripts import drawing
-from scripts.drawing import INK, LINES, STYLE
+from scripts.bench import drawing
+from scripts.bench.drawing import INK, LINES, STYLE
 from scripts.lab.tables import label
 
 Row = dict[str, Any]
 SPEED, DELAY, WRONG = "#3b82c4", "#d08a2e", "#c4483b"
 
 
-def of_scenario(rows: Sequence[Row]) -> str:
-    """Throughput and p95 of each row side by side."""
-    with pyplot.rc_context(STYLE):
-        figure, (left, right) = pyplot.subplots(1, 2, sharey=True, figsize=(7.2, 0.8 + 0.3 * len(rows)))
-        names = [label(row) for row in rows]
-        _bars(left, names, [row["per_second"] for row in rows], SPEED, "callers served a second")
-        _bars(right, names, [row["settled_p95_ms"] for row in rows], DELAY, "p95 until known, in ms")
-        left.invert_yaxis()
-        return drawing.inline(figure)
-
-
-def of_steps(rows: Sequence[Row]) -> str:
-    """Throughput and p95 over the number of callers, a line a strategy."""
-    with pyplot.rc_context(STYLE):
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(7.2, 3.4))
-        for row, colour in zip(rows, LINES * 3, strict=False):
-            vus = [step["vus"] for step in row["steps"]]
-            for axes, name in ((left, "per_second"), (right, "p95_ms")):
-                axes.plot(
-                    vus,
-                    [step[name] for step in row["steps"]],
-                    marker="o",
-                    markersize=3,
-                    color=colour,
-                    label=label(row),
-                )
-        left.set_title("answers a second, by callers", fontsize=9)
-        right.set_title("p95 in ms, by callers", fontsize=9)
-        handles, names = left.get_legend_handles_labels()
-        figure.legend(handles, names, ncols=4, loc="lower center", frameon=False, labelcolor=INK)
-        figure.subplots_adjust(bottom=0.3)
-        return drawing.inline(figure)
-
-
-def of_wrong_rows(rows: Sequence[Row]) -> str:
-    """Wrong rows of each kind, in each scenario that the control ran in."""
-    kinds = [(f"{row['scenario']}: {kind}", number) for row in rows for kind, number in row["wrong"].items()]
-    with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(7.2, 0.8 + 0.35 * len(kinds)))
-        _bars(axes, [name for name, _ in kinds], [number for _, number in kinds], WRONG, "wrong rows")
-        axes.invert_yaxis()
-        return drawing.inline(figure)
-
-
 def all_of(rows: Sequence[Row]) -> Mapping[str, str]:
     """The SVG of each scenario, by its name; beside them `wrong` where the control got something wrong."""
-    return dict(_each(rows))
+    drawn: dict[str, str] = {}
+    with pyplot.rc_context(STYLE):
+        for scenario in dict.fromkeys(row["scenario"] for row in rows):
+            some = [row for row in rows if row["scenario"] == scenario]
+            drawn[scenario] = _of_steps(some) if some[0]["steps"] else _of_scenario(some)
+        controls = [row for row in rows if row["is_control"] and row["wrong"]]
+        if controls:
+            drawn["wrong"] = _of_wrong_rows(controls)
+    return drawn
 
 
-def _each(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    for scenario in dict.fromkeys(row["scenario"] for row in rows):
-        some = [row for row in rows if row["scenario"] == scenario]
-        yield scenario, of_steps(some) if some[0]["steps"] else of_scenario(some)
-    controls = [row for row in rows if row["is_control"] and row["wrong"]]
-    if controls:
-        yield "wrong", of_wrong_rows(controls)
+def _of_scenario(rows: Sequence[Row]) -> str:
+    """Throughput and p95 of each row side by side."""
+    figure, (left, right) = pyplot.subplots(1, 2, sharey=True, figsize=(7.2, 0.8 + 0.3 * len(rows)))
+    names = [label(row) for row in rows]
+    _bars(left, names, [row["per_second"] for row in rows], SPEED, "callers served a second")
+    _bars(right, names, [row["settled_p95_ms"] for row in rows], DELAY, "p95 until known, in ms")
+    left.invert_yaxis()
+    return drawing.inline(figure)
+
+
+def _of_steps(rows: Sequence[Row]) -> str:
+    """Throughput and p95 over the number of callers, a line a strategy."""
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(7.2, 3.4))
+    for row, colour in zip(rows, LINES * 3, strict=False):
+        drawing.line(left, row["steps"], "vus", "per_second", colour=colour, label=label(row))
+        drawing.line(right, row["steps"], "vus", "p95_ms", colour=colour)
+    left.set_title("answers a second, by callers", fontsize=9)
+    right.set_title("p95 in ms, by callers", fontsize=9)
+    drawing.legend_below(figure, left, columns=4, bottom=0.3)
+    return drawing.inline(figure)
+
+
+def _of_wrong_rows(rows: Sequence[Row]) -> str:
+    """Wrong rows of each kind, in each scenario that the control ran in."""
+    kinds = [(f"{row['scenario']}: {kind}", number) for row in rows for kind, number in row["wrong"].items()]
+    figure, axes = pyplot.subplots(figsize=(7.2, 0.8 + 0.35 * len(kinds)))
+    _bars(axes, [name for name, _ in kinds], [number for _, number in kinds], WRONG, "wrong rows")
+    axes.invert_yaxis()
+    return drawing.inline(figure)
 
 
 def _bars(axes: Axes, names: Sequence[str], numbers: Sequence[float], colour: str, title: str) -> None:

@@ -1,4 +1,4 @@
-"""How far the lab is: two bars where somebody looks at them, a line a case in a log."""
+"""How far the lab is: two bars on a terminal, a line a case in a log."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from scripts.lab.scenarios import Case
 
-PER_CASE_SECONDS = 4
-"""For a campaign, k6's start and the reckoning."""
-STACK_SECONDS = 20
-"""For a restart with other settings, and an audit."""
-
+PER_CASE_SECONDS, STACK_SECONDS = 4, 20
+"""For a campaign, k6's start and the reckoning; for a restart with other settings, and an audit."""
 Tick = Callable[[], object]
 Begin = Callable[[Case], Tick]
 
@@ -34,17 +31,14 @@ def shown(cases: Sequence[Case], console: Console) -> Iterator[Begin]:
     columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         whole = bars.add_task("the lab", total=sum(expected_seconds(case) for case in cases))
-        done = 0.0
+        current = bars.add_task("", total=1)
+        done = 0
 
         def begin(case: Case) -> Tick:
             nonlocal done
-            bars.update(whole, completed=done)
-            for task in bars.task_ids[1:]:
-                bars.remove_task(task)
-            expected = expected_seconds(case)
-            current = bars.add_task(case.name, total=expected)
-            before, started = done, time.monotonic()
+            before, started, expected = done, time.monotonic(), expected_seconds(case)
             done += expected
+            bars.reset(current, description=case.name, total=expected)
 
             def tick() -> None:
                 so_far = min(time.monotonic() - started, expected)

@@ -1,14 +1,17 @@
-"""Writing the report: `report.md` for whoever reads the repository, `report.html` as one file with plots."""
+"""Writing the report: `report.md` for readers of the repository, `report.html` as one file with plots, and
+the figures in docs/strategies.md."""
 
-import html
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts import places
-from scripts.lab import plots, tables
-from scripts.lab.tables import Table
+from markdown_it import MarkdownIt
+
+from scripts.bench import documents
+from scripts.lab import crash, plots, tables
+from scripts.stack import places
 
 Row = dict[str, Any]
 TITLE = "The lab: every strategy on the same rows"
@@ -38,15 +41,27 @@ STYLE = """
 body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { margin-top: 2.5rem; }
-p, li { max-width: 46rem; } .dim, figcaption { color: var(--dim); } .bad { color: var(--bad); }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
-td { max-width: 20rem; } th { white-space: nowrap; }
-td:first-child { font-weight: 600; white-space: nowrap; position: sticky; left: 0; background: var(--paper); }
+p, li { max-width: 46rem; } figcaption { color: var(--dim); } .bad { color: var(--bad); }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .8rem; width: 100%; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .4rem; text-align: left; vertical-align: top;
+  overflow-wrap: anywhere; min-width: 4rem; }
+td:first-child { font-weight: 600; position: sticky; left: 0; background: var(--paper); }
 figure { margin: 1rem 0; overflow-x: auto; }
 svg { width: 100%; min-width: 32rem; max-width: 46rem; height: auto; }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); font-size: .85rem; }
 """
+STRATEGIES = places.PROJECT / "docs" / "strategies.md"
+MARKS = ("<!-- figures of make lab -->\n", "<!-- end of figures -->\n")
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "steady": ("steady", ""),
+    "crowd": ("crowd", ""),
+    "paced": ("paced", ""),
+    "pool": ("pool", ""),
+    "pool, with a partner": ("pool", "partner"),
+}
+"""Of docs/strategies.md: a scenario and its variant, by the header of its column."""
+POINTER = "What each column is, the other scenarios and the machine: [the lab's report](lab/report.md).\n"
+NONE_YET = "None yet: `make lab` measures them, and writes them here.\n"
 
 
 def line(row: Row) -> str:
@@ -67,47 +82,50 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def markdown(rows: Sequence[Row], surprises: str) -> str:
-    parts = [f"# {TITLE}", _list(tables.in_short(rows))]
-    if surprises:
-        parts.append(f"## What surprised\n{surprises}")
-    parts += [
-        "## Side by side",
-        SIDE_BY_SIDE,
-        _markdown_table(*tables.overview(rows)),
-    ]
-    for table in tables.tables(rows):
-        parts += [
-            f"## {table.scenario}",
-            f"{table.says}.",
-            _markdown_table(table.header, table.lines),
-            _list(table.notes),
-        ]
-    parts += ["## How to read it", _list(HOW_TO_READ), "## Measured on", _list(_circumstances(rows))]
-    parts += ["## To repeat", f"```\n{REPEAT}\n```"]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part.rstrip() for part, figure in _parts(rows, surprises) if not figure) + "\n"
 
 
 def page(rows: Sequence[Row], surprises: str) -> str:
+    """The same as one file, with a plot of each scenario."""
     drawn = plots.all_of(rows)
-    parts = [
-        f"<h1>{TITLE}</h1>",
-        _items(tables.in_short(rows)),
-        _figure(drawn, "wrong", "What no lock gets wrong"),
-    ]
-    if surprises:
-        parts.append(f"<h2>What surprised</h2>{_prose(surprises)}")
-    parts.append(f"<h2>Side by side</h2><p>{SIDE_BY_SIDE}</p>")
-    parts.append(_table(*tables.overview(rows)))
-    for table in tables.tables(rows):
-        parts.append(_section(table, drawn))
-    parts += ["<h2>How to read it</h2>", _items(HOW_TO_READ)]
-    parts += ["<h2>Measured on</h2>", _items(_circumstances(rows))]
-    parts.append(f"<h2>To repeat</h2><pre>{html.escape(REPEAT)}</pre>")
+    render = MarkdownIt("commonmark", {"html": False}).enable("table").render
+    parts = [_figure(drawn, part) if figure else render(part) for part, figure in _parts(rows, surprises)]
+    body = "\n".join(parts).replace("<table>", '<div class="wide"><table>')
+    body = body.replace("</table>", "</table></div>")
+    body = re.sub(r"<td>(?=broken|[^<]*not met)", '<td class="bad">', re.sub(r">\n<", "><", body))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
+
+
+def _parts(rows: Sequence[Row], surprises: str) -> Iterator[tuple[str, bool]]:
+    """Everything in its order, as Markdown; a part may be the name of a plot instead, which the page has."""
+    yield f"# {TITLE}", False
+    yield _list(tables.in_short(rows)), False
+    yield "wrong", True
+    if surprises:
+        yield f"## What surprised\n\n{surprises}", False
+    yield f"## Side by side\n\n{SIDE_BY_SIDE}\n\n{documents.markdown(*tables.overview(rows))}", False
+    for table in tables.tables(rows):
+        yield f"## {table.scenario}\n\n{table.says}.", False
+        yield table.scenario, True
+        yield "\n".join(documents.markdown(*part) for part in table.parts), False
+        if table.notes:
+            yield _list(table.notes), False
+    yield f"## How to read it\n\n{_list(HOW_TO_READ)}", False
+    yield f"## Measured on\n\n{_list(_circumstances(rows))}", False
+    yield f"## To repeat\n\n```\n{REPEAT}\n```", False
+
+
+def _list(texts: Sequence[str] | Iterator[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
+
+
+def _figure(drawn: Mapping[str, str], name: str) -> str:
+    told = "<figcaption>What no lock gets wrong</figcaption>" if name == "wrong" else ""
+    return f"<figure>{drawn[name]}{told}</figure>" if name in drawn else ""
 
 
 def _circumstances(rows: Sequence[Row]) -> Iterator[str]:
@@ -117,70 +135,39 @@ def _circumstances(rows: Sequence[Row]) -> Iterator[str]:
         commits.setdefault(json.dumps(row["circumstances"], sort_keys=True), []).append(row["commit"])
     for told, of in commits.items():
         one = json.loads(told)
-        versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
         yield (
-            f"{', '.join(dict.fromkeys(of))}: {one['cores']} cores of {one['processor']}, "
-            f"{one['memory_gib']} GB, {one['system']}; load average {one['load_before']} before; {versions}; "
-            "innodb_flush_log_at_trx_commit=1"
+            f"{', '.join(dict.fromkeys(of))}: {documents.machine(one)}; load average {one['load_before']} "
+            f"before; {documents.versions(one)}; innodb_flush_log_at_trx_commit=1"
         )
 
 
-def _list(texts: Sequence[str] | Iterator[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
+def write_strategies(rows: Sequence[Row], *, page: Path = STRATEGIES) -> None:
+    """Put the figures of these rows into docs/strategies.md, in place of those before."""
+    documents.put_inside(page, MARKS, strategies(rows))
 
 
-def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
+def strategies(rows: Sequence[Row]) -> str:
+    """Callers served a second and p95 of a call; and, from the crashes, the wait for the next coupon."""
+    found = {(row["strategy"], row["scenario"], row["variant"]): row for row in rows if not row["is_quick"]}
+    names = dict.fromkeys(strategy for strategy, scenario, _ in found if scenario != "orders")
+    cells = [[f"`{one}`", *(_cell(found.get((one, *place))) for place in COLUMNS.values())] for one in names]
+    crashed = [(strategy, row) for (strategy, scenario, _), row in found.items() if scenario == "crash"]
+    waits = [[f"`{strategy}`", *_waits(row)] for strategy, row in crashed]
+    both = ((COLUMNS, cells), ((*crash.FAULTS, *crash.ISSUER), waits))
+    parts = [
+        documents.markdown(["strategy", *header], lines, rules=["---", *["---:"] * len(header)])
+        for header, lines in both
+        if lines
+    ]
+    return "\n".join([*parts, POINTER]) if parts else NONE_YET
 
 
-def _section(table: Table, drawn: Any) -> str:
-    return (
-        f"<h2>{table.scenario}</h2><p>{_text(table.says)}.</p>"
-        f"{_figure(drawn, table.scenario, '')}{_table(table.header, table.lines)}{_items(table.notes)}"
-    )
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return tables.NO_FIGURE
+    return f"{tables.rate(row['per_second'])}/s, {tables.time(row['p95_ms'])}"
 
 
-def _figure(drawn: Any, name: str, caption: str) -> str:
-    told = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f"<figure>{drawn[name]}{told}</figure>" if name in drawn else ""
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in line)}</tr>" for line in lines)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(text: str) -> str:
-    is_bad = text.startswith("broken") or "not met" in text
-    return f'<td class="bad">{_text(text)}</td>' if is_bad else f"<td>{_text(text)}</td>"
-
-
-def _items(texts: Sequence[str] | Iterator[str]) -> str:
-    items = "".join(f"<li>{_text(text)}</li>" for text in texts)
-    return f"<ul>{items}</ul>" if items else ""
-
-
-def _prose(markdown_text: str) -> str:
-    """Paragraphs and flat lists, which is all that the hand-written part is made of."""
-    told = []
-    for block in markdown_text.split("\n\n"):
-        items = block.split("\n- ")
-        if items[0].startswith("- "):
-            told.append(_items([items[0].removeprefix("- "), *items[1:]]))
-        else:
-            told.append(f"<p>{_text(block)}</p>")
-    return "".join(told)
-
-
-def _text(text: str) -> str:
-    """Escaped, with `code` as code and **what matters** as strong."""
-    marked = _marked(html.escape(text), "`", "code")
-    return _marked(marked, "**", "strong")
-
-
-def _marked(text: str, mark: str, tag: str) -> str:
-    """The text with every second piece between the marks inside the tag."""
-    pieces = text.split(mark)
-    return "".join(f"<{tag}>{piece}</{tag}>" if index % 2 else piece for index, piece in enumerate(pieces))
+def _waits(row: Row) -> list[str]:
+    seconds = {one["fault"]: one["seconds"] for one in row["faults"]}
+    return [tables.seconds(seconds.get(name)) for name in (*crash.FAULTS, *crash.ISSUER)]

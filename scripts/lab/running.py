@@ -5,17 +5,19 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from scripts import backlog, database, load, readiness
+from scripts.bench import load
+from scripts.bench.stage import Staff
 from scripts.lab import coupons, figures, loads, orders
 from scripts.lab.figures import Figures
 from scripts.lab.loads import FINISH_SECONDS
 from scripts.lab.scenarios import Case
-from scripts.lab.stage import Stage
+from scripts.stack import database, readiness
 
 Row = dict[str, Any]
 SORTS = {"coupons": coupons, "orders": orders}
@@ -28,24 +30,24 @@ MOST_FAILED, SLOWEST_P95_MS = 0.01, 500
 COUNTED = re.compile(r"^(firstcome_\w+_total)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
-def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
+def run(staff: Staff, case: Case, *, tick: Callable[[], object]) -> Row:
     """Run the load and check its rows. Raises SetupError when it can't be run."""
     sort = SORTS[case.scenario.sort]
-    known = sort.prepare(stage, case)
-    backlog.wait_until_worked_off(stage.instance)
-    database_before, shop_before = database.counters(stage.instance), _counted(stage)
-    with _meanwhile(stage, case) as befell:
+    known = sort.prepare(staff, case)
+    database.wait_until_worked_off(staff.instance)
+    database_before, shop_before = database.counters(staff.instance), _counted(staff)
+    with _meanwhile(staff, case) as befell:
         metrics, took = load.measure(
             f"lab/{case.scenario.sort}",
-            loads.settings(case.load) | {"TOKENS": stage.staff.tokens_of(case.load.accounts), **known},
-            instance=stage.instance,
+            loads.settings(case.load) | {"TOKENS": staff.tokens_of(case.load.accounts), **known},
+            instance=staff.instance,
             within_seconds=START_SECONDS + case.load.seconds + 2 * FINISH_SECONDS,
             tick=tick,
         )
-    _wait_until_idle(stage)
+    _wait_until_idle(staff)
     measured = figures.read(metrics, processor_seconds=took)
-    reckoned = sort.reckon(stage, case, known, measured)
-    counted = database.since(shop_before, _counted(stage))
+    reckoned = sort.reckon(staff, case, known, measured)
+    counted = database.since(shop_before, _counted(staff))
     return {
         "scenario": case.scenario.name,
         "strategy": case.strategy,
@@ -55,7 +57,7 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
         "is_control": case.is_control,
         **asdict(measured),
         "steps": _steps(case, metrics),
-        "database": database.since(database_before, database.counters(stage.instance)),
+        "database": database.since(database_before, database.counters(staff.instance)),
         "counted": {name: round(number) for name, number in counted.items() if number},
         "goals": goals(measured) if case.scenario.is_steady else {},
         "faults": befell,
@@ -63,14 +65,14 @@ def run(stage: Stage, case: Case, *, tick: Callable[[], object]) -> Row:
     }
 
 
-def _wait_until_idle(stage: Stage) -> None:
+def _wait_until_idle(staff: Staff) -> None:
     """Return when the shop has worked off what callers no longer wait for, or that takes too long: it would
     slow the next case down, and this one's rows would go on growing."""
     deadline = time.monotonic() + FINISH_SECONDS
     while time.monotonic() < deadline:
         asked_at = time.monotonic()
         with contextlib.suppress(OSError):
-            status, _ = readiness.ask(stage.instance.port, "GET", "/readyz")
+            status, _ = readiness.ask(staff.instance.port, "GET", "/readyz")
             if status == 200 and time.monotonic() - asked_at < IDLE_SECONDS:
                 return
         time.sleep(0.2)
@@ -90,9 +92,9 @@ def _steps(case: Case, metrics: figures.Metrics) -> list[dict[str, Any]]:
     return figures.steps(metrics, vus, seconds=case.load.seconds // len(vus)) if vus else []
 
 
-def _counted(stage: Stage) -> Mapping[str, float]:
+def _counted(staff: Staff) -> Mapping[str, float]:
     """The shop's own counters, over all processes and labels."""
-    _, text = readiness.ask(stage.instance.port, "GET", "/metrics")
+    _, text = readiness.ask(staff.instance.port, "GET", "/metrics")
     sums: dict[str, float] = {}
     for name, number in COUNTED.findall(text):
         sums[name] = sums.get(name, 0) + float(number)
@@ -100,7 +102,7 @@ def _counted(stage: Stage) -> Mapping[str, float]:
 
 
 @contextmanager
-def _meanwhile(stage: Stage, case: Case) -> Iterator[list[Mapping[str, Any]]]:
+def _meanwhile(staff: Staff, case: Case) -> Iterator[list[Mapping[str, Any]]]:
     """Do what the scenario has done meanwhile, beside the block; its exception is raised after it.
 
     What it told is there once the block is left.
@@ -109,21 +111,11 @@ def _meanwhile(stage: Stage, case: Case) -> Iterator[list[Mapping[str, Any]]]:
     if case.scenario.meanwhile is None:
         yield told
         return
-    act, ended = case.scenario.meanwhile, threading.Event()
-    failures: list[BaseException] = []
-
-    def acting() -> None:
+    ended = threading.Event()
+    with ThreadPoolExecutor(1, "meanwhile") as threads:
+        acting = threads.submit(case.scenario.meanwhile, staff, case.variant, ended)
         try:
-            told.extend(act(stage, case.variant, ended))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=acting, name=f"meanwhile {case.name}", daemon=True)
-    thread.start()
-    try:
-        yield told
-    finally:
-        ended.set()
-        thread.join(FINISH_SECONDS)
-    if failures:
-        raise failures[0]
+            yield told
+        finally:
+            ended.set()
+        told.extend(acting.result(FINISH_SECONDS))

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any, Literal
 
-from scripts import stack
+from scripts.bench.stage import Staff
 from scripts.lab import crash, loads
 from scripts.lab.loads import Load
-from scripts.lab.offers import Offer
-from scripts.lab.stage import Stage
+from scripts.stack import own_stack
 
 UNSAFE = "unsafe"
 DEFAULT_INVENTORY = "group_commit"
@@ -25,12 +24,20 @@ MOST_COUPONS = 60_000
 """Codes of a pool have to be made for each. Who is quicker runs out of these too."""
 
 
+@dataclass(frozen=True)
+class Offer:
+    """Names of strategies that the shop has: for issuing coupons, and for reserving stock."""
+
+    coupons: Sequence[str]
+    inventory: Sequence[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """`says` is what it is to show; `is_steady` puts the thresholds of a steady load to it; with `persists`
     callers come again until they have their coupon or none is left.
 
-    `variants` are run one by one; `meanwhile(stage, variant, ended)` runs in a thread of its own from the
+    `variants` are run one by one; `meanwhile(staff, variant, ended)` runs in a thread of its own from the
     start of the load, ends soon after `ended` is set, and returns what befell, for the report.
     """
 
@@ -44,7 +51,7 @@ class Scenario:
     variants: Sequence[str] = ("",)
     is_steady: bool = False
     persists: bool = False
-    meanwhile: Callable[[Stage, str, Event], Sequence[Mapping[str, Any]]] | None = None
+    meanwhile: Callable[[Staff, str, Event], Sequence[Mapping[str, Any]]] | None = None
 
     def fitting(self, offer: Offer) -> list[str]:
         """The strategies that there are for it."""
@@ -72,9 +79,8 @@ class Case:
     def settings(self) -> Mapping[str, str]:
         """What the stack has to be started with. No account is throttled: callers that are refused come again
         without a pause, and strategies are compared here, not limits."""
-        if self.scenario.sort == "orders":
-            return {"LAB": "1", "INVENTORY_STRATEGY": self.strategy, **stack.NO_RATES}
-        return {"LAB": "1", "INVENTORY_STRATEGY": DEFAULT_INVENTORY, **stack.NO_RATES}
+        inventory = self.strategy if self.scenario.sort == "orders" else DEFAULT_INVENTORY
+        return {"LAB": "1", "INVENTORY_STRATEGY": inventory, **own_stack.NO_RATES}
 
     @property
     def is_control(self) -> bool:

@@ -3,23 +3,33 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from scripts.lab import references
 from scripts.lab.scenarios import SCENARIOS
 
 Row = dict[str, Any]
 NO_FIGURE = "–"
+PUBLISHED: Mapping[tuple[str, str], str] = {
+    ("paced", "optimistic"): "92.69/s, p95 241 ms",
+    ("baseline", "unsafe"): "7,836 good of 30,000, 3,767 wrong rows",
+    ("crowd", "spin_lock"): "about 311/s, p95 5.5 s",
+    ("crowd", "fair_lock"): "500.8/s, p95 2.68 s",
+    ("steady", "redis_gate"): "486.4/s, p95 9.75 ms",
+    ("orders", "redis_gate"): "100.2/s, p95 44.3 ms",
+    ("pool", "code_pool"): "1,500/s, 1,000 of 1,500",
+}
+"""Figures that others have published for comparable loads, on their machines."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A scenario's rows as words; the first column is the strategy's name."""
+    """A scenario's rows as words, in parts that fit a page: how quick they were, and how right. The first
+    column of each is the strategy's name."""
 
     scenario: str
     says: str
-    header: Sequence[str]
-    lines: Sequence[Sequence[str]]
+    parts: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]]
     notes: Sequence[str]
 
 
@@ -65,9 +75,11 @@ def tables(rows: Sequence[Row]) -> Iterator[Table]:
     for name, scenario in SCENARIOS.items():
         some = [row for row in rows if row["scenario"] == name]
         if some:
-            columns = _columns(some)
-            lines = [[tell(row) for tell in columns.values()] for row in some]
-            yield Table(name, scenario.says, list(columns), lines, list(_notes(some)))
+            parts = [
+                (list(columns), [[tell(row) for tell in columns.values()] for row in some])
+                for columns in (_speed(some), _correctness(some))
+            ]
+            yield Table(name, scenario.says, parts, list(_notes(some)))
 
 
 def label(row: Row) -> str:
@@ -83,6 +95,10 @@ def time(milliseconds: float) -> str:
     return f"{milliseconds / 1000:,.2f}\u00a0s" if milliseconds >= 1000 else f"{milliseconds:,.0f}\u00a0ms"
 
 
+def seconds(number: float | None) -> str:
+    return NO_FIGURE if number is None else time(number * 1000)
+
+
 def wrong(row: Row) -> str:
     """How many rows are wrong, of which kind."""
     return ", ".join(f"{number:,} {kind}" for kind, number in row["wrong"].items())
@@ -92,7 +108,7 @@ def _column(row: Row) -> str:
     return f"{row['scenario']}, {row['variant']}" if row["variant"] else str(row["scenario"])
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, Any]:
+def _speed(rows: Sequence[Row]) -> dict[str, Any]:
     """What to tell of each row, by the column's header; what none of them has is left out."""
     columns: dict[str, Any] = {
         "strategy": label,
@@ -101,31 +117,37 @@ def _columns(rows: Sequence[Row]) -> dict[str, Any]:
     }
     if any("settled_per_second" in row for row in rows):
         columns["paid a second"] = lambda row: rate(row["settled_per_second"])
-    columns |= {
-        "p50": lambda row: time(row["p50_ms"]),
-        "p95": lambda row: time(row["p95_ms"]),
-        "p99": lambda row: time(row["p99_ms"]),
-        "max": lambda row: time(row["max_ms"]),
-    }
+    for name in ("p50", "p95", "p99", "max"):
+        columns[name] = partial(_time_of, f"{name}_ms")
     if any(row["settled_p95_ms"] > 1.2 * row["p95_ms"] + 50 for row in rows):
-        columns["p95 until known"] = lambda row: time(row["settled_p95_ms"])
-    columns |= {
+        columns["p95 until known"] = partial(_time_of, "settled_p95_ms")
+    if any(_published(row) != NO_FIGURE for row in rows):
+        columns["published (other machines)"] = _published
+    return columns
+
+
+def _correctness(rows: Sequence[Row]) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "strategy": label,
+        "laws": lambda row: f"broken: {', '.join(row['broken'])}" if row["broken"] else "held",
+        "wrong rows": lambda row: wrong(row) or "0",
         "deadlocks": lambda row: f"{row['database']['deadlocks']:,.0f}",
         "lock waits": lambda row: f"{row['database']['row_lock_waits']:,.0f}",
         "retries and the like": _counted,
-        "laws": lambda row: f"broken: {', '.join(row['broken'])}" if row["broken"] else "held",
-        "wrong rows": lambda row: wrong(row) or "0",
     }
     if any(row.get("faults") for row in rows):
         columns["next coupon after"] = _faults
     if any(row["goals"] for row in rows):
         columns["thresholds"] = _goals
-    columns["measured"] = lambda row: f"{row['measured_at'][:10]} {row['commit']}"
-    if any(references.of(row["scenario"], row["strategy"]) for row in rows):
-        columns["published (other machines)"] = lambda row: (
-            references.of(row["scenario"], row["strategy"]) or NO_FIGURE
-        )
-    return columns
+    return columns | {"measured": lambda row: f"{row['measured_at'][:10]} {row['commit']}"}
+
+
+def _time_of(name: str, row: Row) -> str:
+    return time(row[name])
+
+
+def _published(row: Row) -> str:
+    return PUBLISHED.get((row["scenario"], row["strategy"]), NO_FIGURE)
 
 
 def _answers(row: Row) -> str:
@@ -142,12 +164,8 @@ def _counted(row: Row) -> str:
 
 
 def _faults(row: Row) -> str:
-    told = [f"{one['fault']} ({one['times']} ×) {_seconds(one['seconds'])}" for one in row["faults"]]
+    told = [f"{one['fault']} ({one['times']} ×) {seconds(one['seconds'])}" for one in row["faults"]]
     return ", ".join(told) or NO_FIGURE
-
-
-def _seconds(seconds: float | None) -> str:
-    return NO_FIGURE if seconds is None else time(seconds * 1000)
 
 
 def _goals(row: Row) -> str:

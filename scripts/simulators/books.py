@@ -1,14 +1,24 @@
-"""A simulator's durable memory: one SQLite file that survives the process, kill -9 included."""
+"""A simulator's durable memory: one SQLite file that survives kill -9, and lists of its rows over HTTP."""
 
+import re
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+
+from scripts.simulators.http import Answer, invalid, moment
 
 Book = sqlite3.Connection
 Row = sqlite3.Row
+LONGEST_PAGE = 10_000
+ALL = -1
+"""What SQLite takes for no limit."""
+PERIOD = {"created_from": "created_at >= ?", "created_to": "created_at < ?"}
 
 
 def open_book(path: Path, schema: str) -> Book:
@@ -42,11 +52,94 @@ def now() -> str:
     return written(datetime.now(UTC))
 
 
-def written(moment: datetime) -> str:
+def written(instant: datetime) -> str:
     """RFC 3339 in UTC to the microsecond: the later instant is the greater text."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def new_id(prefix: str) -> str:
     """An id that tells what it names."""
     return f"{prefix}_{uuid.uuid4().hex}"
+
+
+def insert(book: Book, table: str, **cells: str | int | bytes | None) -> None:
+    """Write one row. The names of its columns and the table's are ours, never a client's."""
+    marks = ", ".join("?" * len(cells))
+    statement = " ".join(["INSERT INTO", table, f"({', '.join(cells)}) VALUES ({marks})"])
+    book.execute(statement, [*cells.values()])
+
+
+def by_key(book: Book, table: str, key: str) -> Row | None:
+    """The key's row of the table, if there is one."""
+    rows = _rows(book, table=table, wanted={"key = ?": key}, limit=1)
+    return rows[0] if rows else None
+
+
+def must_have(book: Book, table: str, key: str) -> Row:
+    """The key's row of the table. Raises LookupError."""
+    row = by_key(book, table, key)
+    if row is None:
+        raise LookupError(f"the book has no row of key {key} in {table}")
+    return row
+
+
+def listed(
+    book: Book,
+    request: Request,
+    *,
+    table: str,
+    filters: Mapping[str, str],
+    as_json: Callable[[Row], dict[str, Any]],
+    has_period: bool = False,
+) -> Answer:
+    """The rows of the table; with `limit` one page of them, and in `next` the id to ask on `after`, or null.
+
+    `filters` names the column of each query parameter; with `has_period` there are `created_from` (the first
+    instant of it) and `created_to` (the first after it) as well. Raises Refused for a parameter that is not
+    known: if it were ignored, a misspelt filter would list everything.
+    """
+    asked = {name: value for name, value in request.query_params.items() if value}
+    period = PERIOD if has_period else {}
+    known = {*filters, *period, "limit", "after"}
+    for name in asked.keys() - known:
+        raise invalid(name, f"the parameters are {', '.join(sorted(known))}")
+    wanted: dict[str, str | int] = {f"{filters[name]} = ?": asked[name] for name in filters if name in asked}
+    for name in period.keys() & asked.keys():
+        wanted[period[name]] = _instant(asked[name], name)
+    wanted["number > ?"] = _number(book, table, asked["after"]) if "after" in asked else 0
+    if "limit" not in asked:
+        rows = _rows(book, table=table, wanted=wanted, limit=ALL)
+        return Answer(200, {"results": [as_json(row) for row in rows]})
+    limit = _limit(asked["limit"])
+    rows = _rows(book, table=table, wanted=wanted, limit=limit + 1)
+    following = rows[limit - 1]["id"] if len(rows) > limit else None
+    return Answer(200, {"results": [as_json(row) for row in rows[:limit]], "next": following})
+
+
+def _instant(text: str, name: str) -> str:
+    try:
+        return written(moment(text))
+    except ValueError as error:
+        raise invalid(name, str(error)) from error
+
+
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) <= LONGEST_PAGE:
+        raise invalid("limit", f"it must be an integer from 1 to {LONGEST_PAGE}")
+    return int(text)
+
+
+def _number(book: Book, table: str, row_id: str) -> int:
+    """The place in the table to go on after."""
+    found = _rows(book, table=table, wanted={"id = ?": row_id}, limit=1)
+    if not found:
+        raise invalid("after", "it must be an id of the list")
+    number: int = found[0]["number"]
+    return number
+
+
+def _rows(book: Book, *, table: str, wanted: Mapping[str, str | int], limit: int) -> list[Row]:
+    """The rows that meet every condition. Their words and the table's are ours, never a client's."""
+    conditions = " AND ".join(wanted)
+    statement = " ".join(["SELECT * FROM", table, "WHERE", conditions, "ORDER BY number LIMIT ?"])
+    return book.execute(statement, [*wanted.values(), limit]).fetchall()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scripts.simulators.asgi import Refused
+from scripts.simulators.http import Refused
 
 EVERY_ATTEMPT = float("inf")
 

@@ -1,15 +1,15 @@
 """The gateway's book of charges: each key is charged at most once, and never once it is cancelled."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from scripts.simulators import webhooks
-from scripts.simulators.asgi import Refused
-from scripts.simulators.books import Book, Row, new_id, now, transaction
+from scripts.simulators import http, webhooks
+from scripts.simulators.books import Book, Row, by_key, insert, must_have, new_id, now, transaction
 from scripts.simulators.cards import FAILURES, Card, card
+from scripts.simulators.http import Amount, Currency, Refused, Text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempts (
@@ -34,16 +34,16 @@ CREATE TABLE IF NOT EXISTS charges (
 );
 CREATE INDEX IF NOT EXISTS charges_of_order ON charges (order_id);
 """
+FIELDS = ("id", "key", "status", "amount", "refunded_amount", "currency", "created_at")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
+class Asked(http.Body):
     """What a client asks to have charged."""
 
-    token: str
-    amount: int
-    currency: str
-    order: str | None
+    token: Text
+    amount: Amount
+    currency: Currency
+    order: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ def charge(book: Book, *, key: str, asked: Asked) -> Charged | None:
     A new charge of a slow card is pending: `settle` ends it. Raises Refused for a key with another body.
     """
     with transaction(book):
-        attempt = count_attempt(book, kind="charge", key=key, asked=asdict(asked))
-        found = by_key(book, key)
+        attempt = count_attempt(book, kind="charge", key=key, asked=asked.model_dump())
+        found = by_key(book, "charges", key)
         if found is not None:
             return Charged(found, is_new=False)
         used = card(asked.token)
         if attempt <= used.failed_attempts or not used.is_charged:
             return None
         _write(book, key=key, asked=asked, used=used)
-        return Charged(_must_have(book, key), is_new=True)
+        return Charged(must_have(book, "charges", key), is_new=True)
 
 
 def count_attempt(book: Book, *, kind: str, key: str, asked: Mapping[str, Any]) -> int:
@@ -95,7 +95,7 @@ def settle(book: Book, *, key: str) -> Row:
             "UPDATE charges SET status = 'succeeded' WHERE key = ? AND status = 'pending' RETURNING key",
             [key],
         ).fetchall()
-        row = _must_have(book, key)
+        row = must_have(book, "charges", key)
         if settled and not card(row["token"]).is_awaited:
             webhooks.write(book, row)
         return row
@@ -113,7 +113,7 @@ def cancel(book: Book, *, key: str) -> Row:
             " ON CONFLICT (key) DO NOTHING",
             [new_id("ch"), key, now()],
         )
-        found = _must_have(book, key)
+        found = must_have(book, "charges", key)
     if found["status"] == "succeeded":
         raise Refused(409, "already_charged", "This key has been charged: refund it.", charge=as_json(found))
     return found
@@ -132,24 +132,9 @@ def total(book: Book) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def by_key(book: Book, key: str) -> Row | None:
-    """The key's charge, if there is one."""
-    row: Row | None = book.execute("SELECT * FROM charges WHERE key = ?", [key]).fetchone()
-    return row
-
-
 def as_json(row: Row) -> dict[str, Any]:
     """The charge as clients see it."""
-    fields = {
-        "id": row["id"],
-        "key": row["key"],
-        "order": row["order_id"],
-        "status": row["status"],
-        "amount": row["amount"],
-        "refunded_amount": row["refunded_amount"],
-        "currency": row["currency"],
-        "created_at": row["created_at"],
-    }
+    fields = {name: row[name] for name in FIELDS} | {"order": row["order_id"]}
     if row["failure"]:
         fields["failure"] = {"code": row["failure"], "detail": FAILURES[row["failure"]]}
     return fields
@@ -157,25 +142,11 @@ def as_json(row: Row) -> dict[str, Any]:
 
 def _write(book: Book, *, key: str, asked: Asked, used: Card) -> None:
     status = "declined" if used.failure else "pending" if used.seconds else "succeeded"
-    book.execute(
-        "INSERT INTO charges (id, key, order_id, token, status, failure, amount, currency, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            new_id("ch"),
-            key,
-            asked.order,
-            asked.token,
-            status,
-            used.failure,
-            asked.amount,
-            asked.currency,
-            now(),
-        ],
-    )
-
-
-def _must_have(book: Book, key: str) -> Row:
-    row = by_key(book, key)
-    if row is None:
-        raise LookupError(f"the book has no charge of key {key}")
-    return row
+    what: dict[str, Any] = {
+        "token": asked.token,
+        "amount": asked.amount,
+        "currency": asked.currency,
+        "order_id": asked.order,
+    }
+    made = {"id": new_id("ch"), "key": key, "status": status, "failure": used.failure, "created_at": now()}
+    insert(book, "charges", **made, **what)

@@ -3,19 +3,54 @@
 python -m scripts.simulators.data_platform --port 8002 --book var/data_platform.sqlite3 --failure-rate 0
 """
 
-import argparse
 import os
 import random
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any
 
-from scripts.simulators import events, inputs, lists, process, signatures
-from scripts.simulators.asgi import Answer, Refused, Request, Routes, application, health
-from scripts.simulators.books import Book
-from scripts.simulators.events import Event
+import orjson
+from pydantic import Field
+from starlette.requests import Request
+
+from scripts.simulators import books, http, process, signatures
+from scripts.simulators.books import Book, Row, now, transaction
+from scripts.simulators.http import Answer, Instant, Refused, Routes, Text, application
 
 MOST_EVENTS = 500
 LARGEST_BODY = 8 * 1024 * 1024
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL,
+    occurred_at TEXT NOT NULL,
+    order_id TEXT,
+    data BLOB NOT NULL,
+    repeats INTEGER NOT NULL DEFAULT 0,
+    received_at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_of_order ON events (order_id);
+CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
+"""
+
+
+class Event(http.Body):
+    """What happened, as it was sent."""
+
+    id: Text
+    type: Text
+    occurred_at: Instant
+    data: dict[str, Any]
+
+    @property
+    def order(self) -> str | None:
+        """The order that it tells of."""
+        order = self.data.get("order")
+        return None if order is None else str(order)
+
+
+class Batch(http.Body):
+    events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
 class DataPlatform:
@@ -32,7 +67,6 @@ class DataPlatform:
         return {
             "/events": {"GET": self.list_events, "POST": self.accept},
             "/summary": {"GET": self.summary},
-            "/healthz": {"GET": health},
         }
 
     async def accept(self, request: Request) -> Answer:
@@ -40,84 +74,61 @@ class DataPlatform:
 
         `accepted` counts the events that are new, `repeated` those that came before.
         """
-        self._require_signature(request)
-        sent = _read(inputs.body(request))
-        self._refuse_types(sent)
-        if random.random() < self.failure_rate:
-            raise Refused(500, "data_platform_error", "The data platform failed; send it again.")
-        repeated = events.accept(self.book, sent)
-        return Answer(202, {"accepted": len(sent) - repeated, "repeated": repeated})
-
-    def _require_signature(self, request: Request) -> None:
-        text = request.headers.get(signatures.HEADER.lower(), "")
-        if self.secret and not signatures.is_valid(self.secret, request.body, text):
-            raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
-
-    def _refuse_types(self, sent: list[Event]) -> None:
+        await self._require_signature(request)
+        fields = await http.read_object(request)
+        sent = http.checked(fields, Batch).events if "events" in fields else [http.checked(fields, Event)]
         for event in sent:
             if event.type in self.refused_types:
                 detail = f"Event {event.id} is of the type {event.type}, which is not taken here."
                 raise Refused(422, "type_refused", detail, event=event.id)
+        if random.random() < self.failure_rate:
+            raise Refused(500, "data_platform_error", "The data platform failed; send it again.")
+        repeated = store(self.book, sent)
+        return Answer(202, {"accepted": len(sent) - repeated, "repeated": repeated})
+
+    async def _require_signature(self, request: Request) -> None:
+        text = request.headers.get(signatures.HEADER, "")
+        if self.secret and not signatures.is_valid(self.secret, await request.body(), text):
+            raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
 
     async def list_events(self, request: Request) -> Answer:
         """The events of an order, of a type, or all."""
         filters = {"order": "order_id", "type": "type"}
-        return lists.answer(self.book, request, table="events", filters=filters, as_json=events.as_json)
+        return books.listed(self.book, request, table="events", filters=filters, as_json=as_json)
 
     async def summary(self, request: Request) -> Answer:
         """How many events are stored, and how many came again."""
-        stored, repeated = events.total(self.book)
-        return Answer(200, {"events": stored, "repeated": repeated})
+        row = self.book.execute("SELECT count(*), coalesce(sum(repeats), 0) FROM events").fetchone()
+        return Answer(200, {"events": row[0], "repeated": row[1]})
 
 
-def _read(fields: dict[str, Any]) -> list[Event]:
-    """The one event of a body, or the batch. Raises Refused naming what can't be read."""
-    if "events" not in fields:
-        return [_read_event(fields)]
-    batch = fields["events"]
-    if not isinstance(batch, list) or not 0 < len(batch) <= MOST_EVENTS:
-        raise inputs.invalid("events", f"a list of 1-{MOST_EVENTS} events")
-    return [_read_in_batch(one, number) for number, one in enumerate(batch)]
+def store(book: Book, events: Sequence[Event]) -> int:
+    """Store them all in this order, or count repeats; return how many came before. Their first data stays."""
+    with transaction(book):
+        return sum(_store(book, event) for event in events)
 
 
-def _read_in_batch(fields: Any, number: int) -> Event:
-    if not isinstance(fields, dict):
-        raise inputs.invalid(f"events.{number}", "an object")
-    try:
-        return _read_event(fields)
-    except Refused as refused:
-        content = refused.answer.content
-        field = f"events.{number}.{content['field']}"
-        detail = f"Event {number} of the batch can't be read: {content['detail']}"
-        raise Refused(400, "invalid", detail, field=field, event=fields.get("id")) from refused
+def _store(book: Book, event: Event) -> bool:
+    stored = book.execute(
+        "INSERT INTO events (id, type, occurred_at, order_id, data, received_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET repeats = repeats + 1 RETURNING repeats",
+        [event.id, event.type, event.occurred_at, event.order, orjson.dumps(event.data), now()],
+    ).fetchall()
+    return bool(stored[0]["repeats"])
 
 
-def _read_event(fields: dict[str, Any]) -> Event:
-    return Event(
-        id=inputs.text(fields, "id"),
-        type=inputs.text(fields, "type"),
-        occurred_at=inputs.instant(fields, "occurred_at"),
-        data=inputs.record(fields, "data"),
-    )
-
-
-def share(text: str) -> float:
-    """A part of 1, from the command line or the environment."""
-    part = float(text)
-    if not 0 <= part <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share: choose from 0 to 1")
-    return part
+def as_json(row: Row) -> dict[str, Any]:
+    """The event as it was sent, and when it came."""
+    fields = {name: row[name] for name in ("id", "type", "occurred_at")}
+    return {**fields, "data": orjson.loads(row["data"]), "received_at": row["received_at"]}
 
 
 def main() -> None:
     """Run the data platform until it is told to end."""
     parser = process.arguments("data_platform", default_port=8002)
-    parser.add_argument(
-        "--failure-rate",
-        type=share,
-        default=os.environ.get("DATA_PLATFORM_FAILURE_RATE", "0"),
-        help="the share of requests that meet an HTTP 500 (DATA_PLATFORM_FAILURE_RATE, else 0)",
-    )
+    variable, means = "DATA_PLATFORM_FAILURE_RATE", "the share of requests that meet an HTTP 500"
+    process.add_number(parser, "--failure-rate", variable, "0", most=1, means=means)
     parser.add_argument(
         "--refuse-type",
         action="append",
@@ -126,21 +137,15 @@ def main() -> None:
         help="a type of event that is refused for good with an HTTP 422; may be given several times",
     )
     asked = parser.parse_args()
-    book = process.open_book("data_platform", asked.book, events.SCHEMA)
+    book = process.open_book("data_platform", asked.book, SCHEMA)
     platform = DataPlatform(
         book,
         secret=os.environ.get("EVENT_SECRET", ""),
         failure_rate=asked.failure_rate,
         refused_types=asked.refuse_type,
     )
-    process.serve(
-        application(platform.routes(), largest_body=LARGEST_BODY),
-        name="data_platform",
-        host=asked.host,
-        port=asked.port,
-        book=book,
-        on_start=lambda: None,
-    )
+    app = application(platform.routes(), largest_body=LARGEST_BODY)
+    process.serve(app, name="data_platform", asked=asked, book=book)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,35 @@ summary stay quick, for they are read by audits. The control calls need no secre
 it listens on loopback unless `--host` says otherwise.
 """
 
-import argparse
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Annotated
 
-from scripts.simulators import cards, charges, inputs, lists, process, refunds, webhooks
-from scripts.simulators.asgi import NO_REPLY, Answer, Handler, Refused, Request, Routes, application, health
+from pydantic import Field
+from starlette.requests import Request
+
+from scripts.simulators import books, cards, charges, http, process, refunds, webhooks
 from scripts.simulators.books import Book, Row
+from scripts.simulators.http import Amount, Answer, Handler, NoReply, Refused, Routes, Text, application
 
 LONGEST_LATENCY_MS = 60_000
 
 ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
 """The status of POST /charges for each status of a charge; a cancelled one is refused."""
+
+
+class Cancellation(http.Body):
+    key: Text
+
+
+class Refund(http.Body):
+    charge: Text
+    amount: Amount
+
+
+class Latency(http.Body):
+    ms: Annotated[float, Field(ge=0, le=LONGEST_LATENCY_MS)]
 
 
 class Gateway:
@@ -48,13 +64,13 @@ class Gateway:
             "/webhooks": {"GET": self.list_webhooks},
             "/summary": {"GET": self.summary},
             "/latency": {"GET": self.latency, "POST": self.set_latency, "DELETE": self.reset_latency},
-            "/healthz": {"GET": health},
         }
 
     async def charge(self, request: Request) -> Answer:
         """Charge a card once per key; a repeated key hears the first outcome."""
-        key = inputs.idempotency_key(request)
-        asked = _read_charge(request)
+        key = http.idempotency_key(request)
+        asked = await http.read(request, charges.Asked)
+        cards.card(asked.token)
         charged = charges.charge(self.book, key=key, asked=asked)
         row = charged.row if charged else None
         if charged and charged.is_new and charged.row["status"] == "pending":
@@ -63,22 +79,21 @@ class Gateway:
         if row and row["status"] == "cancelled":
             raise Refused(409, "key_cancelled", "This key was cancelled.", charge=charges.as_json(row))
         if not cards.card(asked.token).is_answered:
-            return NO_REPLY
+            return NoReply()
         if row is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was charged.")
         return Answer(ANSWERS[row["status"]], charges.as_json(row))
 
     async def cancel(self, request: Request) -> Answer:
         """See to it that no charge of the key can land any more."""
-        key = inputs.text(inputs.body(request), "key")
-        return Answer(200, charges.as_json(charges.cancel(self.book, key=key)))
+        asked = await http.read(request, Cancellation)
+        return Answer(200, charges.as_json(charges.cancel(self.book, key=asked.key)))
 
     async def refund(self, request: Request) -> Answer:
         """Give back some of a charge, once per key."""
-        key = inputs.idempotency_key(request)
-        fields = inputs.body(request)
-        charge_id, amount = inputs.text(fields, "charge"), inputs.amount(fields, "amount")
-        refunded = refunds.refund(self.book, key=key, charge_id=charge_id, amount=amount)
+        key = http.idempotency_key(request)
+        asked = await http.read(request, Refund)
+        refunded = refunds.refund(self.book, key=key, charge_id=asked.charge, amount=asked.amount)
         if refunded is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
         return Answer(201, refunds.as_json(refunded))
@@ -86,19 +101,19 @@ class Gateway:
     async def list_charges(self, request: Request) -> Answer:
         """The charges of a key, of an order, of a period, or all."""
         filters, as_json = {"key": "key", "order": "order_id"}, charges.as_json
-        return lists.answer(
+        return books.listed(
             self.book, request, table="charges", filters=filters, as_json=as_json, has_period=True
         )
 
     async def list_refunds(self, request: Request) -> Answer:
         """The refunds of a key, of a charge, or all."""
         filters = {"key": "key", "charge": "charge_id"}
-        return lists.answer(self.book, request, table="refunds", filters=filters, as_json=refunds.as_json)
+        return books.listed(self.book, request, table="refunds", filters=filters, as_json=refunds.as_json)
 
     async def list_webhooks(self, request: Request) -> Answer:
         """What was told, or is being told, of the charge of a key, or of all."""
         filters = {"key": "key"}
-        return lists.answer(self.book, request, table="webhooks", filters=filters, as_json=webhooks.as_json)
+        return books.listed(self.book, request, table="webhooks", filters=filters, as_json=webhooks.as_json)
 
     async def summary(self, request: Request) -> Answer:
         """What was charged and refunded in all."""
@@ -113,7 +128,7 @@ class Gateway:
 
     async def set_latency(self, request: Request) -> Answer:
         """Make every call take so long from now on; calls under way keep the latency they began with."""
-        self.every_call_ms = _read_latency_ms(request)
+        self.every_call_ms = (await http.read(request, Latency)).ms
         return await self.latency(request)
 
     async def reset_latency(self, request: Request) -> Answer:
@@ -152,7 +167,7 @@ class Gateway:
         return self.every_call_ms or 0
 
     def _lookup_latency_ms(self, request: Request) -> float:
-        return self.every_call_ms or 0 if "key" in request.query else 0
+        return self.every_call_ms or 0 if request.query_params.get("key") else 0
 
 
 def _delayed(handler: Handler, latency_ms: Callable[[Request], float]) -> Handler:
@@ -173,45 +188,11 @@ def _delayed(handler: Handler, latency_ms: Callable[[Request], float]) -> Handle
     return answer
 
 
-def _read_charge(request: Request) -> charges.Asked:
-    fields = inputs.body(request)
-    asked = charges.Asked(
-        token=inputs.text(fields, "token"),
-        amount=inputs.amount(fields, "amount"),
-        currency=inputs.currency(fields, "currency"),
-        order=inputs.text_or_null(fields, "order"),
-    )
-    cards.card(asked.token)
-    return asked
-
-
-def _read_latency_ms(request: Request) -> float:
-    latency_ms = inputs.body(request).get("ms")
-    # For Python true is a number.
-    if isinstance(latency_ms, bool) or not isinstance(latency_ms, int | float):
-        latency_ms = -1
-    if not 0 <= latency_ms <= LONGEST_LATENCY_MS:
-        raise inputs.invalid("ms", f"a number from 0 to {LONGEST_LATENCY_MS}")
-    return float(latency_ms)
-
-
-def latency(text: str) -> float:
-    """Milliseconds, from the command line or the environment."""
-    latency_ms = float(text)
-    if not 0 <= latency_ms <= LONGEST_LATENCY_MS:
-        raise argparse.ArgumentTypeError(f"{text} is no latency: choose from 0 to {LONGEST_LATENCY_MS} ms")
-    return latency_ms
-
-
 def main() -> None:
     """Run the gateway until it is told to end."""
     parser = process.arguments("gateway", default_port=8001)
-    parser.add_argument(
-        "--latency-ms",
-        type=latency,
-        default=os.environ.get("GATEWAY_LATENCY_MS", "20"),
-        help="how long POST /charges and POST /refunds take at least (GATEWAY_LATENCY_MS, else 20)",
-    )
+    variable, means = "GATEWAY_LATENCY_MS", "how long POST /charges and POST /refunds take at least"
+    process.add_number(parser, "--latency-ms", variable, "20", most=LONGEST_LATENCY_MS, means=means)
     parser.add_argument(
         "--webhook-url",
         default=os.environ.get("WEBHOOK_URL", ""),
@@ -224,14 +205,8 @@ def main() -> None:
     book = process.open_book("gateway", asked.book, charges.SCHEMA + refunds.SCHEMA + webhooks.SCHEMA)
     sender = webhooks.Sender(book, url=asked.webhook_url, secret=secret) if asked.webhook_url else None
     gateway = Gateway(book, latency_ms=asked.latency_ms, sender=sender)
-    process.serve(
-        application(gateway.routes()),
-        name="gateway",
-        host=asked.host,
-        port=asked.port,
-        book=book,
-        on_start=gateway.resume,
-    )
+    app = application(gateway.routes())
+    process.serve(app, name="gateway", asked=asked, book=book, on_start=gateway.resume)
 
 
 if __name__ == "__main__":

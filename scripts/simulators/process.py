@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from scripts.simulators import books
-from scripts.simulators.asgi import Application
 
 HOST = "127.0.0.1"
 """Where it listens by default: only this machine reaches it."""
@@ -37,13 +37,38 @@ def arguments(name: str, *, default_port: int) -> argparse.ArgumentParser:
         "simulators need no password",
     )
     parser.add_argument("--port", type=port, default=default_port, help="the port to listen on (%(default)s)")
+    book = Path("var", f"{name}.sqlite3")
     parser.add_argument(
-        "--book",
-        type=Path,
-        default=Path("var", f"{name}.sqlite3"),
-        help="the SQLite file that remembers everything (%(default)s)",
+        "--book", type=Path, default=book, help="the SQLite file that remembers everything (%(default)s)"
     )
     return parser
+
+
+def add_number(
+    parser: argparse.ArgumentParser, option: str, variable: str, default: str, *, most: float, means: str
+) -> None:
+    """An option from 0 to `most`, which may be set in the environment as well."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not 0 <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is out of bounds: choose from 0 to {most:g}")
+        return value
+
+    parser.add_argument(
+        option,
+        type=number,
+        default=os.environ.get(variable, default),
+        help=f"{means} ({variable}, else {default})",
+    )
+
+
+def port(text: str) -> int:
+    """A TCP port, from the command line."""
+    number = int(text)
+    if not 0 < number < 65536:
+        raise argparse.ArgumentTypeError(f"{number} is no port: choose from 1 to 65535")
+    return number
 
 
 def open_book(name: str, path: Path, schema: str) -> books.Book:
@@ -55,20 +80,19 @@ def open_book(name: str, path: Path, schema: str) -> books.Book:
 
 
 def serve(
-    application: Application,
+    application: ASGIApp,
     *,
     name: str,
-    host: str,
-    port: int,
+    asked: argparse.Namespace,
     book: books.Book,
-    on_start: Callable[[], None],
+    on_start: Callable[[], None] = lambda: None,
 ) -> NoReturn:
     """Serve until SIGTERM or SIGINT, then close the book and end the process with exit code 0.
 
     `on_start` is called in the event loop before the first request. When the port is taken or the server
     fails, the process ends with exit code 1 and one line on stderr.
     """
-    listener = _bind(name, host, port)
+    listener = _bind(name, asked.host, asked.port)
     try:
         _Server(application, name=name, book=book, on_start=on_start).run([listener])
     except Exception as error:
@@ -88,36 +112,33 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        return listener
     except OSError as error:
-        fail(
-            name,
-            f"can't listen on {host}:{port} ({error.strerror}): stop what does, or choose another --port",
-        )
+        advice = "stop what does, or choose another --port"
+        fail(name, f"can't listen on {host}:{port} ({error.strerror}): {advice}")
+    return listener
 
 
 class _Server(uvicorn.Server):
     """The server, in this process rather than in a worker of its own: kill -9 leaves nothing on the port."""
 
     def __init__(
-        self, application: Application, *, name: str, book: books.Book, on_start: Callable[[], None]
+        self, application: ASGIApp, *, name: str, book: books.Book, on_start: Callable[[], None]
     ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                application,
-                interface="asgi3",
-                loop="uvloop",
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                log_level="error",
-                proxy_headers=False,
-                backlog=BACKLOG,
-                timeout_keep_alive=IDLE_SECONDS,
-            )
+        config = uvicorn.Config(
+            application,
+            interface="asgi3",
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="error",
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=IDLE_SECONDS,
         )
+        super().__init__(config)
         self._name, self._book, self._on_start = name, book, on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -137,11 +158,3 @@ class _Server(uvicorn.Server):
         self._book.close()
         # Not by unwinding: that would answer 500 to those who wait for a reply that never comes.
         os._exit(0)
-
-
-def port(text: str) -> int:
-    """A TCP port, from the command line."""
-    number = int(text)
-    if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"{number} is no port: choose from 1 to 65535")
-    return number

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from scripts.simulators.asgi import Refused
-from scripts.simulators.books import Book, Row, new_id, now, transaction
+from scripts.simulators.books import Book, Row, by_key, insert, new_id, now, transaction
 from scripts.simulators.cards import card
 from scripts.simulators.charges import as_json as charge_as_json
 from scripts.simulators.charges import count_attempt
+from scripts.simulators.http import Refused
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS refunds (
@@ -28,14 +28,14 @@ def refund(book: Book, *, key: str, charge_id: str, amount: int) -> Row | None:
     """
     with transaction(book):
         attempt = count_attempt(book, kind="refund", key=key, asked={"charge": charge_id, "amount": amount})
-        found = _by_key(book, key)
+        found = by_key(book, "refunds", key)
         if found is not None:
             return found
         charge = _refundable(book, charge_id=charge_id, amount=amount)
         if attempt <= card(charge["token"]).failed_refunds:
             return None
         _write(book, key=key, charge_id=charge_id, amount=amount)
-        return _by_key(book, key)
+        return by_key(book, "refunds", key)
 
 
 def total(book: Book) -> tuple[int, int]:
@@ -46,19 +46,8 @@ def total(book: Book) -> tuple[int, int]:
 
 def as_json(row: Row) -> dict[str, Any]:
     """The refund as clients see it."""
-    return {
-        "id": row["id"],
-        "key": row["key"],
-        "charge": row["charge_id"],
-        "amount": row["amount"],
-        "status": "succeeded",
-        "created_at": row["created_at"],
-    }
-
-
-def _by_key(book: Book, key: str) -> Row | None:
-    row: Row | None = book.execute("SELECT * FROM refunds WHERE key = ?", [key]).fetchone()
-    return row
+    fields = {name: row[name] for name in ("id", "key", "amount", "created_at")}
+    return {**fields, "charge": row["charge_id"], "status": "succeeded"}
 
 
 def _refundable(book: Book, *, charge_id: str, amount: int) -> Row:
@@ -74,8 +63,6 @@ def _refundable(book: Book, *, charge_id: str, amount: int) -> Row:
 
 
 def _write(book: Book, *, key: str, charge_id: str, amount: int) -> None:
-    book.execute(
-        "INSERT INTO refunds (id, key, charge_id, amount, created_at) VALUES (?, ?, ?, ?, ?)",
-        [new_id("re"), key, charge_id, amount, now()],
-    )
+    made = {"id": new_id("re"), "key": key, "created_at": now()}
+    insert(book, "refunds", **made, charge_id=charge_id, amount=amount)
     book.execute("UPDATE charges SET refunded_amount = refunded_amount + ? WHERE id = ?", [amount, charge_id])

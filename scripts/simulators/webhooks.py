@@ -12,7 +12,7 @@ import orjson
 import urllib3
 
 from scripts.simulators import signatures
-from scripts.simulators.books import Book, Row, new_id, now
+from scripts.simulators.books import Book, Row, insert, new_id, now
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS webhooks (
@@ -34,18 +34,10 @@ AT_ONCE = 4
 def write(book: Book, charge: Row) -> None:
     """Put the event of a settled charge into the outbox, in the transaction that settles it."""
     event_id, moment = new_id("evt"), now()
-    data = {
-        "key": charge["key"],
-        "charge": charge["id"],
-        "order": charge["order_id"],
-        "amount": charge["amount"],
-        "currency": charge["currency"],
-    }
+    data = {name: charge[name] for name in ("key", "amount", "currency")}
+    data |= {"charge": charge["id"], "order": charge["order_id"]}
     event = {"id": event_id, "type": f"charge.{charge['status']}", "created_at": moment, "data": data}
-    book.execute(
-        "INSERT INTO webhooks (id, key, body, created_at) VALUES (?, ?, ?, ?)",
-        [event_id, charge["key"], orjson.dumps(event), moment],
-    )
+    insert(book, "webhooks", id=event_id, key=charge["key"], body=orjson.dumps(event), created_at=moment)
 
 
 class Sender:

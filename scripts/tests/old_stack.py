@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import MySQLdb
 import urllib3
 
-from scripts import children, places, ports
+from scripts.stack import children, places, ports
 from scripts.tests import previous_release
 from shop import configuration
 from shop.tests.outages import OwnRedis

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import places
+from scripts.stack import places
 
 FILE = places.PROJECT / "scripts" / "previous_release.txt"
 GIT_SECONDS = 60

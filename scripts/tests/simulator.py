@@ -12,7 +12,7 @@ from typing import Any
 
 import urllib3
 
-from scripts import children, ports
+from scripts.stack import children, ports
 
 STARTS_WITHIN = 30
 POOL = urllib3.PoolManager(maxsize=64, retries=False, timeout=20)

@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts import places
 from scripts.bench import __main__ as bench
-from scripts.bench import at_once, growing, page, plots, processor, results, sizes, table
+from scripts.bench import beside, connections, documents, page, sizes, table, watching
 from scripts.bench.connections import Answer, Told
-from scripts.bench.measured import Measured, Run, null_around, single, summed_up
-from scripts.bench.results import Report
+from scripts.bench.load import Figures, Measured, Run, null_around, single, summed_up
+from scripts.bench.page import Report
 from scripts.bench.rows import ROWS, Goal
-from scripts.instance import Instance
-from scripts.load import Figures
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, places
+from scripts.stack.instance import Instance
 
 CIRCUMSTANCES = {
     "commit": "abc1234",
@@ -63,7 +61,7 @@ def grown(of_empty: float) -> Measured:
 
 
 def reported(*measured: Measured, size: sizes.Size = sizes.FULL) -> Report:
-    return results.report(size, measured, CIRCUMSTANCES)
+    return page.report(size, measured, CIRCUMSTANCES)
 
 
 def goal(row: str, figure: str, *measured: Measured) -> dict:
@@ -180,12 +178,12 @@ def test_only_what_was_answered_as_asked_counts():
 
 
 def test_growth_compares_shares_of_null():
-    empty = growing.step(0, [run("null", 1_000), run("coupon", 600), run("null", 1_000)])
-    full = growing.step(5, [run("null", 500), run("coupon", 270), run("null", 500)])
+    empty = beside.step(0, [run("null", 1_000), run("coupon", 600), run("null", 1_000)])
+    full = beside.step(5, [run("null", 500), run("coupon", 270), run("null", 500)])
     assert (empty["of_null"], full["of_null"]) == (0.6, 0.54)
-    assert goal("growth", "of_empty", growing.compared(empty, full))["is_met"]
-    slower = growing.step(5, [run("null", 500), run("coupon", 269), run("null", 500)])
-    assert not goal("growth", "of_empty", growing.compared(empty, slower))["is_met"]
+    assert goal("growth", "of_empty", beside.compared(empty, full))["is_met"]
+    slower = beside.step(5, [run("null", 500), run("coupon", 269), run("null", 500)])
+    assert not goal("growth", "of_empty", beside.compared(empty, slower))["is_met"]
 
 
 def test_a_load_that_nothing_answers_has_figures_and_misses_its_goals():
@@ -202,15 +200,15 @@ def test_what_a_request_took_is_told_by_process_as_the_median_of_the_rounds():
     ]
     [null] = summed_up(runs)
     assert null.says == "µs of processor a request: 210 in web, 90 in k6 (its start included)"
-    assert processor.each({"web": 1.0}, {"web": 1.5}, requests=1_000) == {"web": 500}
-    assert processor.each({"web": 1.0}, {"web": 1.5}, requests=0) == {}
+    assert watching.of_each({"web": 1.0}, {"web": 1.5}, requests=1_000) == {"web": 500}
+    assert watching.of_each({"web": 1.0}, {"web": 1.5}, requests=0) == {}
 
 
 def test_processor_time_is_found_by_the_names_of_processes(tmp_path: Path):
     """Redis overwrites the mark in its environment, so it is known by the id that was written down."""
     (tmp_path / "run").mkdir()
     code = (
-        "import sys, time; from pathlib import Path; from scripts import process_identity\n"
+        "import sys, time; from pathlib import Path; from scripts.stack import process_identity\n"
         "process_identity.write(Path(sys.argv[1]), 'redis')\n"
         "while time.process_time() < 0.5: pass\n"
         "print('done', flush=True); sys.stdin.read()"
@@ -223,7 +221,7 @@ def test_processor_time_is_found_by_the_names_of_processes(tmp_path: Path):
     )
     try:
         assert busy.stdout.readline() == b"done\n"
-        spent = processor.spent(Instance(home=tmp_path, port=1, database="mariadb"))
+        spent = watching.spent(Instance(home=tmp_path, port=1, database="mariadb"))
     finally:
         busy.communicate(timeout=20)
     assert 0.4 < spent.pop("redis") < 5
@@ -253,12 +251,12 @@ def told(*statuses: int, refused: int = 0, says_when: bool = True) -> Told:
     ],
 )
 def test_what_must_not_become_of_open_connections(came: Told, issued: int, says: str):
-    found = list(at_once.findings(came, quantity=2, issued=issued))
+    found = list(connections.findings(came, quantity=2, issued=issued))
     assert (len(found), says in "".join(found)) == (1 if says else 0, True)
 
 
 def test_answers_on_open_connections_are_the_figures_of_a_load():
-    figures = at_once.figures(told(201, 409, 409, 503, 0), expected=(201, 409))
+    figures = connections.figures(told(201, 409, 409, 503, 0), expected=(201, 409))
     assert (figures.requests, figures.errors, figures.statuses) == (5, 2, {"503": 1, "0": 1})
     assert (figures.per_second, figures.p95_ms) == (3, 500)
 
@@ -276,10 +274,10 @@ def test_a_share_of_the_answers_came_within_a_time():
 def test_the_report_of_each_size_is_kept_beside_the_other(tmp_path: Path):
     file = tmp_path / "bench.json"
     full, quick = (reported(*summed_up(a_round(6_000)), size=size) for size in (sizes.FULL, sizes.QUICK))
-    results.write(full, file=file)
-    results.write(quick, file=file)
-    results.write(full | {"commit": "def5678"}, file=file)
-    found = results.read(file)
+    page.keep(full, file=file)
+    page.keep(quick, file=file)
+    page.keep(full | {"commit": "def5678"}, file=file)
+    found = page.read(file)
     assert {name: report["commit"] for name, report in found.items()} == {
         "full": "def5678",
         "quick": "abc1234",
@@ -290,8 +288,8 @@ def test_the_report_of_each_size_is_kept_beside_the_other(tmp_path: Path):
 def test_a_report_that_is_none_is_told(tmp_path: Path):
     (tmp_path / "bench.json").write_text('{"full": 7}')
     with pytest.raises(SetupError, match=r"bench\.json can't be read"):
-        results.read(tmp_path / "bench.json")
-    assert results.read(tmp_path / "none.json") == {}
+        page.read(tmp_path / "bench.json")
+    assert page.read(tmp_path / "none.json") == {}
 
 
 def test_rows_are_told_in_their_order_with_what_each_has():
@@ -321,14 +319,21 @@ def test_a_terminal_has_room_for_the_table():
 
 
 def test_the_page_shows_the_last_full_run_and_what_each_row_calls():
-    full = results.read().get("full")
-    assert page.shown() == (page.calls(), page.figures(full))
+    full = page.read().get("full")
+    shown = [documents.inside(page.PAGE, marks) for marks in (page.CALLS, page.FIGURES)]
+    assert shown == [page.calls(), page.figures(full)]
 
 
 def test_the_page_is_written_between_its_marks(tmp_path: Path):
     there = tmp_path / "page.md"
     there.write_text(
-        f"before\n{page.CALLS_BEGIN}outdated\n{page.CALLS_END}between\n{page.BEGIN}outdated\n{page.END}after\n"
+        "outdated\n".join(
+            [
+                "before\n" + page.CALLS[0],
+                page.CALLS[1] + "between\n" + page.FIGURES[0],
+                page.FIGURES[1] + "after\n",
+            ]
+        )
     )
     report = reported(*summed_up(a_round(6_000)))
     page.write(report, page=there)
@@ -336,13 +341,14 @@ def test_the_page_is_written_between_its_marks(tmp_path: Path):
     assert "outdated" not in text
     for kept in ("before\n", "between\n", "after\n", "| p95 20 ms | < 50 | yes |"):
         assert kept in text
-    assert page.shown(page=there) == (page.calls(), page.figures(report))
+    shown = [documents.inside(there, marks) for marks in (page.CALLS, page.FIGURES)]
+    assert shown == [page.calls(), page.figures(report)]
 
 
 def test_the_plots_are_drawn_the_same_each_time(tmp_path: Path):
     report = reported(*summed_up(a_round(6_000)))
-    plots.write(report, folder=tmp_path / "one")
-    plots.write(report, folder=tmp_path / "two")
+    page.draw(report, folder=tmp_path / "one")
+    page.draw(report, folder=tmp_path / "two")
     for name in ("buyers.svg", "table.svg"):
         drawn = (tmp_path / "one" / name).read_text()
         assert drawn == (tmp_path / "two" / name).read_text()

@@ -9,28 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts import backlog, places
 from scripts.bench import __main__ as bench
-from scripts.bench import (
-    against,
-    comparison,
-    comparison_table,
-    other_commit,
-    page,
-    paying,
-    pinning,
-    results,
-    sizes,
-)
+from scripts.bench import against, comparison, documents, page, paying, sizes, watching
 from scripts.bench.comparison import Round
-from scripts.bench.measured import Run
+from scripts.bench.load import Figures, Run
 from scripts.bench.paying import LOADS, Orders
 from scripts.bench.rows import COMPARED, ROWS
-from scripts.instance import Instance
-from scripts.load import Figures
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, database, places
+from scripts.stack.instance import Instance
 
-SOME_COMMIT = other_commit.Commit(sha="0" * 40, name="HEAD")
+SOME_COMMIT = against.Commit(sha="0" * 40, name="HEAD")
 BEGAN_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIGURES = Figures(
     seconds=10,
@@ -106,13 +94,13 @@ def commit(project: Path, message: str) -> None:
 def test_a_commit_is_found_by_hash_branch_and_tag(repository: Path, name: str):
     sha = git(repository, "rev-parse", "first")
     name = {"full hash": sha, "short hash": sha[:8]}.get(name, name)
-    assert other_commit.find(name, project=repository) == other_commit.Commit(sha=sha, name=name)
+    assert against.find(name, project=repository) == against.Commit(sha=sha, name=name)
 
 
 @pytest.mark.parametrize("name", ["nothing", "--all", "first:requirements.txt", "main..first", " "])
 def test_what_is_no_commit_is_reported_in_a_line(repository: Path, name: str):
     with pytest.raises(SetupError, match="is no commit of") as error:
-        other_commit.find(name, project=repository)
+        against.find(name, project=repository)
     assert "\n" not in str(error.value)
 
 
@@ -124,8 +112,8 @@ def test_the_command_reports_an_unknown_commit_in_a_line(tmp_path: Path, capsys:
 
 
 def test_a_checkout_shares_the_environment_and_is_removed_at_the_end(repository: Path, tmp_path: Path):
-    head = other_commit.find("HEAD", project=repository)
-    with other_commit.checked_out(head, tmp_path / "other", project=repository) as folder:
+    head = against.find("HEAD", project=repository)
+    with against.checked_out(head, tmp_path / "other", project=repository) as folder:
         assert (folder / "requirements.txt").read_text() == "one==2\n"
         assert (folder / ".venv").resolve() == repository / ".venv"
     assert not folder.exists()
@@ -136,10 +124,10 @@ def test_a_checkout_shares_the_environment_and_is_removed_at_the_end(repository:
 def test_other_requirements_are_installed_and_a_failure_is_reported_in_a_line(
     repository: Path, tmp_path: Path
 ):
-    first = other_commit.find("first", project=repository)
+    first = against.find("first", project=repository)
     with (
         pytest.raises(SetupError, match=r"can't install the packages of first: no network here$"),
-        other_commit.checked_out(first, tmp_path / "other", project=repository),
+        against.checked_out(first, tmp_path / "other", project=repository),
     ):
         pytest.fail("it has no environment")
     assert not (tmp_path / "other").exists()
@@ -148,10 +136,10 @@ def test_other_requirements_are_installed_and_a_failure_is_reported_in_a_line(
 def test_a_checkout_that_fails_is_reported_in_a_line(repository: Path, tmp_path: Path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
-    head = other_commit.find("HEAD", project=repository)
+    head = against.find("HEAD", project=repository)
     with (
         pytest.raises(SetupError, match=r"^can't check out HEAD: .*already exists$"),
-        other_commit.checked_out(head, tmp_path / "other", project=repository),
+        against.checked_out(head, tmp_path / "other", project=repository),
     ):
         pytest.fail("there is something already")
     assert (tmp_path / "other" / "file").exists()
@@ -162,7 +150,7 @@ def test_a_stack_that_does_not_start_is_reported_in_a_line(
 ):
     """A commit whose `make run` fails: the line shows the reason that the other commit gives."""
     (tmp_path / "Makefile").write_text("run:\n\t@echo 'firstcome: no such thing'; exit 1\n")
-    monkeypatch.setattr(other_commit, "find", lambda name: SOME_COMMIT)
+    monkeypatch.setattr(against, "find", lambda name: SOME_COMMIT)
     report = lambda self: self.running("it", "other", tmp_path).__enter__()  # noqa: E731
     monkeypatch.setattr(against.Comparison, "report", report)
     assert against.run("HEAD", sizes.AGAINST_QUICK, tmp_path) == 1
@@ -171,9 +159,9 @@ def test_a_stack_that_does_not_start_is_reported_in_a_line(
 
 
 def test_changes_that_are_not_committed_are_known(repository: Path):
-    assert not other_commit.is_changed(project=repository)
+    assert not against.is_changed(project=repository)
     (repository / "requirements.txt").write_text("one==3\n")
-    assert other_commit.is_changed(project=repository)
+    assert against.is_changed(project=repository)
 
 
 def test_both_stacks_have_state_and_code_of_their_own(tmp_path: Path):
@@ -230,8 +218,8 @@ def test_a_load_that_begins_beside_a_backlog_is_a_finding(monkeypatch: pytest.Mo
     class Stage:
         instance = Instance(home=tmp_path, port=1, database="mariadb")
 
-    monkeypatch.setattr(backlog, "wait_until_worked_off", lambda instance: None)
-    monkeypatch.setattr(backlog, "left", lambda instance: (3, 8))
+    monkeypatch.setattr(database, "wait_until_worked_off", lambda instance: None)
+    monkeypatch.setattr(database, "left", lambda instance: (3, 8))
     monkeypatch.setitem(against.LOADS, "paid", lambda here: a_run("paid"))
     measured = against.measure_alone(Stage(), "paid", [Stage()])
     assert measured.findings == ["paid: began beside a backlog of 3 events and 8 sagas"]
@@ -250,13 +238,13 @@ def test_every_thread_of_a_process_is_kept_to_its_processor():
     try:
         assert child.stdout.readline() == "ready\n"
         processor = max(os.sched_getaffinity(0))
-        pinning.pin(child.pid, processor)
+        watching.pin(child.pid, processor)
         threads = [int(path.name) for path in Path(f"/proc/{child.pid}/task").iterdir()]
         assert len(threads) == 6
         assert all(os.sched_getaffinity(thread) == {processor} for thread in threads)
     finally:
         child.communicate(timeout=20)
-    pinning.pin(child.pid, processor)  # it has ended
+    watching.pin(child.pid, processor)  # it has ended
 
 
 # --- settled a second ---
@@ -450,7 +438,7 @@ def rounds_of_all() -> list[Round]:
     ]
 
 
-def report() -> results.Report:
+def report() -> page.Report:
     machine = {
         "cores": 2,
         "memory_gib": 4,
@@ -473,7 +461,7 @@ def report() -> results.Report:
 
 
 def test_the_table_has_both_commits_the_ratio_with_its_spread_and_the_goal():
-    lines = list(comparison_table.lines(comparison.rows(rounds_of_all())))
+    lines = list(comparison.lines(comparison.rows(rounds_of_all())))
     assert [line[0] for line in lines if line[0]] == [
         "null endpoint",
         "paid orders, card, waiting",
@@ -496,7 +484,7 @@ def test_the_table_has_both_commits_the_ratio_with_its_spread_and_the_goal():
 
 
 def test_a_terminal_has_room_for_the_table_of_both_commits():
-    lines = comparison_table.printed(comparison.rows(rounds_of_all())).splitlines()
+    lines = comparison.printed(comparison.rows(rounds_of_all())).splitlines()
     assert max(map(len, lines)) < 120
 
 
@@ -507,13 +495,13 @@ def test_a_round_is_reported_in_a_line():
 
 
 def test_the_page_shows_the_last_full_comparison():
-    full = results.read(results.AGAINST_FILE).get("full")
-    assert page.shown_against() == page.against_figures(full)
+    full = page.read(page.AGAINST_FILE).get("full")
+    assert documents.inside(page.PAGE, page.AGAINST) == page.against_figures(full)
 
 
 def test_the_comparison_is_written_between_its_marks(tmp_path: Path):
     there = tmp_path / "page.md"
-    there.write_text(f"before\n{page.AGAINST_BEGIN}outdated\n{page.AGAINST_END}after\n")
+    there.write_text(f"before\n{page.AGAINST[0]}outdated\n{page.AGAINST[1]}after\n")
     page.write_against(report(), page=there)
     text = there.read_text()
     assert "outdated" not in text
@@ -524,5 +512,5 @@ def test_the_comparison_is_written_between_its_marks(tmp_path: Path):
 
 def test_the_report_of_a_comparison_is_kept_by_its_size(tmp_path: Path):
     file = tmp_path / "bench-against.json"
-    results.write(report(), file=file)
-    assert results.read(file)["full"]["against"] == {"commit": "def5678", "name": "v1"}
+    page.keep(report(), file=file)
+    assert page.read(file)["full"]["against"] == {"commit": "def5678", "name": "v1"}

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import places, ports, process_identity
 from scripts.bench import connections, table, waiting, watching
 from scripts.bench.connections import Answer
-from scripts.bench.measured import Run
+from scripts.bench.load import Figures, Run
 from scripts.bench.rows import NULL_WAITING, WAITING, WAITING_CORES, WAITING_KIB
 from scripts.bench.waiting import Waited
-from scripts.instance import Instance
-from scripts.load import Figures
+from scripts.stack import places, ports, process_identity
+from scripts.stack.instance import Instance
 
 PAID = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
 REQUEST = connections.request("/api/v1/orders", "{}", access="token")
@@ -87,7 +86,7 @@ def worker(tmp_path: Path) -> Iterator[tuple[Instance, subprocess.Popen[bytes]]]
     """A process that is the worker of an instance."""
     (tmp_path / "run").mkdir()
     code = (
-        "import sys; from pathlib import Path; from scripts import process_identity\n"
+        "import sys; from pathlib import Path; from scripts.stack import process_identity\n"
         "process_identity.write(Path(sys.argv[1]), 'worker')\n"
         "print('ready', flush=True); sys.stdin.read()"
     )
@@ -106,7 +105,7 @@ def worker(tmp_path: Path) -> Iterator[tuple[Instance, subprocess.Popen[bytes]]]
 
 def test_the_worker_stands_still_and_goes_on_even_after_an_error(worker):
     instance, child = worker
-    with pytest.raises(ValueError, match="it broke"), waiting.stopped_worker(instance):
+    with pytest.raises(ValueError, match="it broke"), watching.stopped_worker(instance):
         assert becomes(child.pid, "T")
         raise ValueError("it broke")
     assert becomes(child.pid, "S")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import instance as instances
-from scripts import machine, places, ports, process_identity
-from scripts.bench import other_commit, sizes
+from scripts.bench import against, sizes, stage
 from scripts.bench.__main__ import Bench, conclude
 from scripts.bench.against import Comparison
 from scripts.bench.rows import COMPARED, RATIOS, ROWS, WAITING
+from scripts.stack import instance as instances
+from scripts.stack import places, ports, process_identity
 from shop.tests.racing import wait_until
 
 TINY = sizes.Size(
@@ -62,9 +62,9 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     assert process_identity.of_state(tmp_path) == set()
 
 
-@pytest.mark.skipif(machine.commit() == "unknown", reason="the project is no git repository here")
+@pytest.mark.skipif(stage.commit() == "unknown", reason="the project is no git repository here")
 def test_the_loads_of_two_commits_are_measured_and_nothing_is_wrong_with_them(tmp_path: Path):
-    report = Comparison(other_commit.find("HEAD"), TINY, tmp_path).report()
+    report = Comparison(against.find("HEAD"), TINY, tmp_path).report()
 
     assert [row["row"] for row in report["rows"]] == COMPARED
     assert [finding for row in report["rows"] for finding in row["findings"]] == []

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bootstrap, faketime, places, system_packages
+from scripts import bootstrap
+from scripts.stack import faketime, places, system_packages
 
 LOCK_FILES = ["requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"]
 

@@ -15,7 +15,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from orders.saga import executor
-from scripts import places, settings_file
+from scripts.stack import environment, places
 from shop.http import prefer
 from shop.observability import gauges
 from shop.server import worker
@@ -172,7 +172,7 @@ def test_every_setting_it_passes_is_one_of_ours(tmp_path):
     uncommented = tmp_path / ".env"
     uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
     passed = set(SERVICES["web"]["environment"]) - {"PROMETHEUS_MULTIPROC_DIR"}
-    assert passed <= settings_file.read(uncommented).keys()
+    assert passed <= environment.read_file(uncommented).keys()
     assert {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY"} <= passed
     assert {"WEB_WORKERS", "WEB_THREADS", "WAITING_REQUESTS", "CONNECTIONS_PER_ADDRESS"} <= passed
 

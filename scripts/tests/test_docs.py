@@ -11,7 +11,7 @@ import pytest
 from django.apps import apps
 from django.core.management import get_commands
 
-from scripts import places, settings_file
+from scripts.stack import environment, places
 from shop.management import laws
 
 APPS = ("shop", "coupons", "inventory", "payments", "orders")
@@ -96,7 +96,7 @@ def test_every_setting_is_told_with_its_default(tmp_path: Path):
     uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
     text = (DOCS / "operations.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)?[^|]*\| [^|]+\|$", text, flags=re.MULTILINE)
-    assert dict(rows) == settings_file.read(uncommented)
+    assert dict(rows) == environment.read_file(uncommented)
 
 
 def test_every_decision_is_on_the_map_of_the_docs():

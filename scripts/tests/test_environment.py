@@ -7,9 +7,8 @@ from pathlib import Path
 import environ
 import pytest
 
-from scripts import environment, places, processes
-from scripts.instance import Instance
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, environment, places, processes
+from scripts.stack.instance import Instance
 
 
 @pytest.fixture
@@ -108,8 +107,8 @@ def test_every_numeric_setting_is_looked_at():
     floats = {name for name, default in defaults.items() if "." in default}
     integers = defaults.keys() - floats
     assert integers and floats
-    assert integers <= {*environment.INTEGERS, *environment.COUNTS}
-    assert floats <= set(environment.NUMBERS)
+    assert integers <= {*environment.INTEGERS.split(), *environment.COUNTS.split()}
+    assert floats <= {*environment.NUMBERS.split()}
 
 
 @pytest.mark.parametrize("value", ["many", "0", "-2", "2.5"])

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from scripts import children, faketime
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, children, faketime
 from scripts.tests.simulator import wait_until
 
 CLOSE_SECONDS = 5

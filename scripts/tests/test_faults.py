@@ -13,11 +13,11 @@ from subprocess import run
 
 import pytest
 
-from scripts import children, environment, faketime, places, ports, processes
-from scripts.instance import Instance
-from scripts.storm import clock_jump, faults
-from scripts.storm.calls import Observations
-from scripts.storm.faults import Fault, Striker
+from scripts.chaos import clock_jump, faults
+from scripts.chaos.calls import Observations
+from scripts.chaos.faults import Fault, Striker
+from scripts.stack import children, environment, faketime, places, ports, processes
+from scripts.stack.instance import Instance
 from scripts.tests.simulator import Simulator, running, wait_until
 
 PAUSES = (2.0, 8.0)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import F, Max, Min
 from django.test.utils import CaptureQueriesContext
@@ -15,9 +17,8 @@ from orders.tests import buying
 from payments.gateways import gateway
 from payments.models import Entry, LedgerAccount, Payment
 from payments.tests.own_gateway import gateway_process, own_gateway
-from scripts.bench import filling
 from scripts.tests.simulator import Simulator
-from shop.management import laws
+from shop.management import filling, laws
 from shop.models import IdempotencyKey, JournalLine
 
 __all__ = ["gateway_process", "own_gateway"]
@@ -47,6 +48,18 @@ def test_every_law_holds_over_filled_tables(book: Path, told: list[str]) -> None
     assert buying.broken_laws() == []
     assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (430, 700)
     assert told[-1].startswith("700 of 700 orders")
+
+
+def test_the_command_fills_where_it_is_for_measuring(book: Path, settings: LazySettings) -> None:
+    settings.LAB = False
+    with pytest.raises(CommandError, match="LAB=1"):
+        call_command("fill_tables", coupons=40)
+    settings.LAB = True
+    with pytest.raises(CommandError, match="--orders needs --book"):
+        call_command("fill_tables", orders=60, book=book.with_name("absent"))
+    assert (Coupon.objects.count(), Order.objects.count()) == (0, 0)
+    call_command("fill_tables", coupons=40, orders=60, book=book)
+    assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (40, 60)
 
 
 def test_two_threads_find_what_one_does(book: Path, told: list[str]) -> None:

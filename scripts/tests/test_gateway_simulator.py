@@ -20,8 +20,8 @@ import orjson
 import pytest
 import urllib3
 
-from scripts import ports
-from scripts.simulators import asgi
+from scripts.simulators import http
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator, everything, launch, running, wait_until
 
 CHARGE_FIELDS = {"id", "key", "order", "status", "amount", "refunded_amount", "currency", "created_at"}
@@ -146,8 +146,8 @@ def test_tok_refund_fails_twice_then_is_refunded(gateway: Simulator, key: str) -
 
 
 def test_a_reply_that_never_comes_ends_when_the_client_stays_too_long() -> None:
-    async def never(request: asgi.Request) -> asgi.Answer:
-        return asgi.NO_REPLY
+    async def never(request: http.Request) -> http.Answer:
+        return http.NoReply(hold_seconds=0.01)
 
     sent: list[Any] = []
     request = iter([{"type": "http.request", "body": b""}])
@@ -158,7 +158,7 @@ def test_a_reply_that_never_comes_ends_when_the_client_stays_too_long() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    application = asgi.application({"/": {"GET": never}}, hold_seconds=0.01)
+    application = http.application({"/": {"GET": never}})
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
     asyncio.run(application(scope, receive, send))
     assert sent[0]["status"] == 504

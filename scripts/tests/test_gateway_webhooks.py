@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator, running, wait_until
 
 SECRET = "the secret of these tests"

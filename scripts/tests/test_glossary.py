@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import places
+from scripts.stack import places
 
 GLOSSARY = (places.PROJECT / "docs" / "glossary.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", GLOSSARY, flags=re.MULTILINE)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import instance as instances
-from scripts import places
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, places
+from scripts.stack import instance as instances
 
 
 @pytest.fixture

@@ -15,25 +15,11 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from scripts import database, places, ports, process_identity, stack
-from scripts import instance as instances
-from scripts.lab import (
-    audits,
-    choosing,
-    coupons,
-    figures,
-    offers,
-    progress,
-    report,
-    results,
-    running,
-    stage,
-    tables,
-)
-from scripts.lab.__main__ import Lab
-from scripts.lab.offers import Offer
-from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
-from scripts.setup_error import SetupError
+from scripts.lab import choosing, coupons, figures, progress, report, results, running, tables
+from scripts.lab.__main__ import Lab, broken_laws, seeded
+from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, Offer
+from scripts.stack import SetupError, database, own_stack, places, ports, process_identity
+from scripts.stack import instance as instances
 from shop.tests.racing import wait_until
 
 OFFER = Offer(coupons=["group_commit", "fair_lock", UNSAFE], inventory=["group_commit", "optimistic"])
@@ -175,7 +161,7 @@ def test_the_control_is_forgiven_what_it_is_there_to_break_and_nobody_else_is():
     said = [("L1", ["7"]), ("L2", ["7", "8"]), ("L4", ["7"]), ("L9", [])]
     told = [{"law": law, "holds": False, "offenders": offenders} for law, offenders in said]
     holding = {"law": "L3", "holds": True, "offenders": []}
-    assert audits.broken([*told, holding], forgiven={"7"}) == {
+    assert broken_laws([*told, holding], forgiven={"7"}) == {
         "L2": "L2 is broken: 8",
         "L4": "L4 is broken: 7",  # a product, which happens to have the campaign's number
         "L9": "L9 is broken: ",
@@ -355,14 +341,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     (folder / "home").mkdir()
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=folder / "home", port=port, database="mariadb")
-    everything = choosing.cases(offers.ask(), strategies="", scenarios="", is_quick=True)
+    everything = choosing.cases(choosing.read_offer(), strategies="", scenarios="", is_quick=True)
     # The other strategies of stock need a stack each, and `crash` its time: both have tests of their own.
     cases = [
         case
         for case in everything
         if case.settings["INVENTORY_STRATEGY"] == DEFAULT_INVENTORY and case.scenario.name != "crash"
     ]
-    with stack.running(instance, **cases[0].settings):
+    with own_stack.running(instance, **cases[0].settings):
         yield Bench(Lab(instance, folder / "out", Console(file=said)), cases, said)
 
 
@@ -396,7 +382,7 @@ def test_what_the_audit_finds_broken_is_told_by_the_rows(bench: Bench, tmp_path:
     [case] = [one for one in bench.cases if one.name == "race group_commit"]
     accounts = max(case.load.accounts for case in bench.cases)
     own = Lab(bench.lab.instance, tmp_path, bench.lab.console)
-    own.stage = bench.lab.stage = bench.lab.stage or stage.seeded(own.instance, accounts)
+    own.staff = bench.lab.staff = bench.lab.staff or seeded(own.instance, accounts)
     [(product,)] = database.rows(own.instance, "SELECT MIN(id) FROM inventory_product")
     add = "UPDATE inventory_product SET on_hand = on_hand + %s WHERE id = %s"
 

@@ -9,12 +9,12 @@ from threading import Lock, Thread
 
 import pytest
 
-from scripts import load
-from scripts.instance import Instance
+from scripts.bench import load
 from scripts.lab import figures, loads
 from scripts.lab.figures import Figures
 from scripts.lab.loads import Load
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError
+from scripts.stack.instance import Instance
 
 CALLERS = 12
 Told = tuple[int, dict, dict[str, str]]

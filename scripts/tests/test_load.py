@@ -8,10 +8,10 @@ from threading import Lock, Thread
 
 import pytest
 
-from scripts import load
-from scripts.instance import Instance
-from scripts.load import Figures
-from scripts.setup_error import SetupError
+from scripts.bench import load
+from scripts.bench.load import Figures
+from scripts.stack import SetupError
+from scripts.stack.instance import Instance
 
 USERS = 300
 

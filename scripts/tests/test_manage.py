@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts import instance as instances
-from scripts import places
+from scripts.stack import instance as instances
+from scripts.stack import places
 
 OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY", "GATEWAY_URL"}
 

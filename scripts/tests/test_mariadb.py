@@ -7,8 +7,8 @@ from pathlib import Path
 import MySQLdb
 import pytest
 
-from scripts import children, mariadb, places, ports
-from scripts.mariadb import Server
+from scripts.stack import children, mariadb, places, ports
+from scripts.stack.mariadb import Server
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import socket
 
 import pytest
 
-from scripts import ports
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, ports
 
 
 def test_a_port_that_is_listened_on_is_refused_by_its_number():

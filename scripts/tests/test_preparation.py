@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import environment as environments
-from scripts import preparation
-from scripts.instance import Instance
+from scripts.stack import environment as environments
+from scripts.stack import preparation
+from scripts.stack.instance import Instance
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_new_migration_is_a_change(
 ):
     project = tmp_path / "project"
     (project / "shop" / "migrations").mkdir(parents=True)
-    monkeypatch.setattr("scripts.places.PROJECT", project)
+    monkeypatch.setattr("scripts.stack.places.PROJECT", project)
     preparation.remember(instance)
     assert preparation.is_current(instance, environment)
     (project / "shop" / "migrations" / "0002_more.py").write_text("")

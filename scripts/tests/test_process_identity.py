@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import process_identity
+from scripts.stack import process_identity
 
 LEADER = """
 import subprocess, sys, os, signal
 from pathlib import Path
-from scripts import process_identity
+from scripts.stack import process_identity
 os.setpgrp()
 process_identity.write(Path(sys.argv[1]) / "run", "web")
 child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=dict(os.environ))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import places, readme
-from scripts.instance import Instance
-from scripts.setup_error import SetupError
+from scripts import smoke
+from scripts.stack import SetupError, places
+from scripts.stack.instance import Instance
 
 
 def test_every_address_in_the_session_is_the_instances(tmp_path: Path):
-    text = readme.session(Instance(home=tmp_path, port=9100, database="sqlite"))
+    text = smoke.session(Instance(home=tmp_path, port=9100, database="sqlite"))
     assert set(re.findall(r"http://\S+?:(\d+)", text)) == {"9100", "9101"}
     assert "ARGS=audit" in text
 
@@ -20,4 +20,4 @@ def test_a_readme_without_its_session_is_told(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "README.md").write_text("# Firstcome\n\n## A session\n\nSoon.\n")
     monkeypatch.setattr(places, "PROJECT", tmp_path)
     with pytest.raises(SetupError, match="no block of shell"):
-        readme.session(Instance(home=tmp_path, port=9100, database="sqlite"))
+        smoke.session(Instance(home=tmp_path, port=9100, database="sqlite"))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import instance as instances
-from scripts import places, ports, process_identity, run, state_lock
+from scripts import run
+from scripts.stack import instance as instances
+from scripts.stack import places, ports, process_identity, state_lock
 
 
 def refused(home: Path, *words: str, **settings: str) -> str:

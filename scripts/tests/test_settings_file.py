@@ -6,8 +6,7 @@ from pathlib import Path
 import environ
 import pytest
 
-from scripts import places, settings_file
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, environment, places
 
 
 @pytest.fixture
@@ -16,12 +15,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_no_file_is_no_settings(file: Path):
-    assert settings_file.read(file) == {}
+    assert environment.read_file(file) == {}
 
 
 def test_values_are_plain_or_quoted(file: Path):
     file.write_text('# a comment\n\nA=1\nexport B=\'two words\'\nC="say \\"hi\\""\nD=\nE=x#y\n')
-    read = settings_file.read(file)
+    read = environment.read_file(file)
     assert read == {"A": "1", "B": "two words", "C": 'say "hi"', "D": "", "E": "x#y"}
 
 
@@ -30,7 +29,7 @@ def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.Monk
     theirs: dict[str, str] = {}
     monkeypatch.setattr(environ.Env, "ENVIRON", theirs)
     environ.Env.read_env(file)
-    assert settings_file.read(file) == theirs
+    assert environment.read_file(file) == theirs
 
 
 @pytest.mark.parametrize(
@@ -49,21 +48,21 @@ def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.Monk
 def test_a_broken_line_is_named(file: Path, line: bytes, complaint: str):
     file.write_bytes(b"GOOD=1\n# fine\n" + line + b"\nALSO_GOOD=1\n")
     with pytest.raises(SetupError, match=re.escape(complaint)) as raised:
-        settings_file.read(file)
+        environment.read_file(file)
     assert str(raised.value).startswith(".env line 3: ")
 
 
 def test_a_folder_in_its_place_is_told(file: Path):
     file.mkdir()
     with pytest.raises(SetupError, match="can't be read"):
-        settings_file.read(file)
+        environment.read_file(file)
 
 
 def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
     example = (places.PROJECT / ".env.example").read_text()
     uncommented = tmp_path / ".env"
     uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
-    named = set(settings_file.read(uncommented))
+    named = set(environment.read_file(uncommented))
     settings = (places.PROJECT / "shop" / "settings.py").read_text()
     # Set by the tests, and by `make run` itself.
     internal = {"TEST_DATABASE_NAME", "FIRSTCOME_VAR"}
@@ -73,4 +72,4 @@ def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
 
 
 def test_the_example_changes_nothing_until_a_line_is_uncommented():
-    assert settings_file.read(places.PROJECT / ".env.example") == {}
+    assert environment.read_file(places.PROJECT / ".env.example") == {}

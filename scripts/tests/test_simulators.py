@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import running
 
 ANOTHER_ADDRESS = "127.0.0.2"

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts import instance as instances
-from scripts import places, state_lock
-from scripts.instance import Instance
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, places, state_lock
+from scripts.stack import instance as instances
+from scripts.stack.instance import Instance
 
 HOLDER = """
 import sys
 from pathlib import Path
-from scripts import instance as instances, state_lock
+from scripts.stack import instance as instances, state_lock
 instance = instances.choose(home=Path(sys.argv[1]), port="8123", database="")
 with state_lock.held(instance):
     print("held", flush=True)

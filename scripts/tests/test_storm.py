@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from scripts.instance import Instance
-from scripts.storm import outside, reckoning
-from scripts.storm.calls import Answer, Call, Line, Observations, Unanswered
-from scripts.storm.echoes import Echo
-from scripts.storm.memory import Account, Deed, Shelf, Stage
+from scripts.chaos import outside, reckoning
+from scripts.chaos.calls import Answer, Call, Line, Observations, Unanswered
+from scripts.chaos.echoes import Echo
+from scripts.chaos.memory import Account, Deed, Shelf, Stage
+from scripts.stack.instance import Instance
 
 ORDER = {
     "id": "o1",

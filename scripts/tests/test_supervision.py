@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from scripts import supervision
-from scripts.instance import Instance
+from scripts.stack import supervision
+from scripts.stack.instance import Instance
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_stores_start_first_and_stop_last(options: ServerOptions):
 def test_each_process_is_restarted_logged_and_killed_with_its_children(options: ServerOptions):
     for group in options.process_group_configs:
         for process in group.process_configs:
-            assert process.command == f".venv/bin/python -m scripts.process {process.name}"
+            assert process.command == f".venv/bin/python -m scripts.stack.processes {process.name}"
             assert process.autorestart is not False
             assert process.killasgroup
             assert Path(process.stdout_logfile).name == f"{process.name}.log"

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from scripts import children, places, throwaway
-from scripts.setup_error import SetupError
+from scripts.stack import SetupError, children, places, throwaway
 
 
 @pytest.mark.django_db
@@ -58,7 +57,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path):
     parent_words = """
 import os, sys, time
 from pathlib import Path
-from scripts import children
+from scripts.stack import children
 words = [sys.executable, "-c", "import signal; signal.pause()"]
 child = children.start(words, log=Path(sys.argv[1]), environment=os.environ)
 print(child.pid, flush=True)
@@ -88,7 +87,7 @@ def _is_gone(pid: int) -> bool:
 def test_a_background_job_hears_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: Path):
     words = """
 import os, signal, sys
-from scripts import children
+from scripts.stack import children
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for its background jobs
 children.hear_stop_signals()
 try:

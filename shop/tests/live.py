@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import urllib3
 from django.db import connection
 
-from scripts import children, ports
+from scripts.stack import children, ports
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection, connections
 
-from scripts import children, ports
-from scripts.mariadb import SEARCH_PATH
+from scripts.stack import children, ports
+from scripts.stack.mariadb import SEARCH_PATH
 from shop.concurrency import thread_pool
 from shop.redis import redis_client
 

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 from django.conf import LazySettings
 
-from scripts import ports
+from scripts.stack import ports
 from scripts.tests.simulator import Simulator, everything, running
 
 SECRET = "the shop's and the data platform's"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from scripts import places
+from scripts.stack import places
 
 APPS = ("shop", "coupons", "inventory", "payments", "orders")
 

@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from scripts import ports
+from scripts.stack import ports
 from shop.tests.outages import OwnRedis
 
 

@@ -11,7 +11,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
-from scripts import ports
+from scripts.stack import ports
 from shop.db.mysql.patience import long_read_timeout
 from shop.management import laws
 from shop.operations.audit_report import LawReport, merge_reports, report

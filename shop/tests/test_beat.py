@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from payments.models import Reconciliation
-from scripts import ports
+from scripts.stack import ports
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis

@@ -21,7 +21,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from scripts import places, ports
+from scripts.stack import places, ports
 from shop import clock
 from shop.clock import Measurement
 from shop.observability import gauges

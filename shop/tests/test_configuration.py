@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from scripts import places
+from scripts.stack import places
 from shop import configuration
 
 

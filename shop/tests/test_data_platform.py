@@ -12,7 +12,7 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from scripts import ports
+from scripts.stack import ports
 from shop.events import data_platform
 from shop.events.data_platform import DeliveryResult
 from shop.outbound.breaker import Breaker

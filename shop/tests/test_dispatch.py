@@ -12,7 +12,7 @@ import redis as redis_client
 from celery import Celery, Task
 from django.db import connection
 
-from scripts import ports
+from scripts.stack import ports
 from shop.operations import dispatch
 from shop.outbound.breaker import Breaker
 from shop.tests.outages import OwnRedis

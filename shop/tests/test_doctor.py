@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from scripts import ports
+from scripts.stack import ports
 from shop import clock
 from shop.celery import app
 from shop.models import JournalLine

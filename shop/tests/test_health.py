@@ -10,7 +10,7 @@ from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from scripts import ports
+from scripts.stack import ports
 from shop.celery import app
 from shop.operations import health
 from shop.tests.outages import OwnRedis, database_away

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import ports
+from scripts.stack import ports
 from shop.outbound import http_client
 from shop.outbound.http_client import NoResponse, NotConnected, Reply
 

@@ -10,7 +10,7 @@ import yaml
 from django.apps import apps
 from django.db import models
 
-from scripts import places
+from scripts.stack import places
 
 APPS = ("coupons", "inventory", "orders", "payments")
 # A float may stand where one of these is spoken of: in its statement, or its function's signature.

@@ -18,7 +18,7 @@ from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order, Saga
 from orders.saga import recovery, status
-from scripts import places
+from scripts.stack import places
 from shop import clock
 from shop.accounts import tokens
 from shop.errors import FirstcomeError, NotAuthenticated

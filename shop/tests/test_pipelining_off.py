@@ -12,7 +12,7 @@ import pytest
 from django.db import ProgrammingError, connection, connections, transaction
 from MySQLdb.constants import CLIENT
 
-from scripts import places
+from scripts.stack import places
 from shop.db import bulk_sql
 from shop.db.mysql.base import DatabaseWrapper
 from shop.tests import tally

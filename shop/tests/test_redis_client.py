@@ -9,7 +9,7 @@ import pytest
 from django.conf import LazySettings
 from redis import Redis
 
-from scripts import ports
+from scripts.stack import ports
 from shop.redis import redis_client
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until

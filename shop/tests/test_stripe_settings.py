@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from scripts.places import PROJECT
+from scripts.stack.places import PROJECT
 
 GOOD = {"PAYMENT_GATEWAY": "stripe", "STRIPE_API_KEY": "sk_test_1", "CURRENCY": "KRW"}
 

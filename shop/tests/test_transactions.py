@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from scripts import ports
+from scripts.stack import ports
 from shop.db import transactions
 from shop.errors import Rejected, Unavailable
 from shop.tests import tally

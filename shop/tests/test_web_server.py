@@ -18,7 +18,7 @@ import orjson
 import pytest
 import urllib3
 
-from scripts import places, ports
+from scripts.stack import places, ports
 from shop.tests.live import Served, serving
 from shop.tests.racing import wait_until
 from shop.tests.test_protocol import GET, SMALL, answer_on, connect, exchange

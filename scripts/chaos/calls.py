@@ -1,0 +1,166 @@
+"""HTTP calls while everything breaks: repeated by the contract's rules, and every answer looked at.
+
+The rules: the same call with the same key again after any 5xx, time-out or lost connection, and after a
+409 that says by `Retry-After` that it passes by itself. Everything else is the answer.
+"""
+
+import http.client
+import json
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.stack import ports
+
+LATEST_SECONDS = 30
+"""What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
+IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
+"""Some repeat a call before its answer can have come, so that it meets itself."""
+MOST_FINDINGS = 50
+PASSING_CODES = {"unavailable", "overloaded"}
+
+
+class NoAnswer(Exception):
+    """The connection broke or stayed silent."""
+
+
+class Unanswered(Exception):
+    """A call that got no lasting answer in all its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as it is sent each time. `wait` is the `Prefer: wait` of a payment."""
+
+    method: str
+    path: str
+    token: str
+    body: Any = None
+    key: str = ""
+    wait: int = 0
+
+    def headers(self) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        headers |= {"Idempotency-Key": self.key} if self.key else {}
+        return headers | ({"Prefer": f"wait={self.wait}"} if self.wait else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: JSON, whatever the status."""
+
+    status: int
+    body: Any
+    is_replay: bool = False
+    retry_after: str | None = None
+
+    @property
+    def code(self) -> str:
+        """The problem's word; nothing for a success."""
+        return str(self.body.get("code", "")) if self.status >= 400 else ""
+
+    @property
+    def word(self) -> str:
+        """The status, and the problem's word."""
+        return f"{self.status} {self.code}".strip()
+
+    @property
+    def passes(self) -> bool:
+        """Whether the contract says to ask again."""
+        return self.status >= 500 or (self.status == 409 and self.retry_after is not None)
+
+
+@dataclass
+class Observations:
+    """What all clients saw, shared by their threads: counts, the slowest answers, and what must not be."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    slowest: dict[str, float] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def heard(self, call: Call, answer: Answer, seconds: float) -> None:
+        sort = answer.word
+        self.count(sort, seconds - call.wait)
+        if answer.status >= 500 and answer.code not in PASSING_CODES:
+            self.find(f"{call.method} {call.path} answered {sort}: {answer.body}")
+        if seconds - call.wait > LATEST_SECONDS:
+            self.find(f"{call.method} {call.path} answered {sort} after {seconds:.0f} s")
+
+    def lost(self, call: Call, seconds: float, error: Exception) -> None:
+        self.count("no answer", seconds - call.wait)
+        if seconds - call.wait >= LATEST_SECONDS:
+            self.find(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
+
+    def find(self, what: str) -> None:
+        """Write down what must not be; the same thing once."""
+        with self.mutex:
+            if len(self.findings) < MOST_FINDINGS and what[:1000] not in self.findings:
+                self.findings.append(what[:1000])
+
+    def count(self, sort: str, seconds: float) -> None:
+        """One more answer of the sort, which took so long."""
+        with self.mutex:
+            self.statuses[sort] += 1
+            self.slowest[sort] = max(self.slowest.get(sort, 0.0), seconds)
+
+
+class Line:
+    """One thread's connection to the shop, opened anew whenever it breaks."""
+
+    def __init__(self, port: int, observations: Observations, *, seed: str) -> None:
+        self._port = port
+        self._observations = observations
+        self._random = random.Random(seed)
+        self._connection: http.client.HTTPConnection | None = None
+
+    def insist(self, call: Call, *, until: float) -> Answer:
+        """The lasting answer; 202 counts as one. Raises Unanswered past `until` (of the monotonic clock)."""
+        is_impatient = self._random.random() < IMPATIENT_SHARE
+        while True:
+            answer = self.once(call, is_impatient=is_impatient)
+            is_impatient = False
+            if answer and not answer.passes:
+                return answer
+            if time.monotonic() > until:
+                raise Unanswered(f"{call.method} {call.path}, key {call.key}: {answer or 'no answer'}")
+            time.sleep(self._random.uniform(0.1, 1.0))
+
+    def once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
+        """The answer, whatever it is; None for none, or none in time."""
+        started = time.monotonic()
+        try:
+            answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
+        except NoAnswer as error:
+            self._observations.lost(call, time.monotonic() - started, error)
+            return None
+        self._observations.heard(call, answer, time.monotonic() - started)
+        return answer
+
+    def _ask(self, call: Call, seconds: float) -> Answer:
+        body = None if call.body is None else json.dumps(call.body)
+        line = self._connection or http.client.HTTPConnection(ports.HOST, self._port)
+        self._connection = None
+        try:
+            if line.sock is None:
+                line.connect()
+            line.sock.settimeout(seconds)
+            line.request(call.method, f"/api/v1{call.path}", body, call.headers())
+            response = line.getresponse()
+            content = json.loads(response.read())
+        except (OSError, http.client.HTTPException) as error:
+            line.close()
+            raise NoAnswer(repr(error)) from error
+        except ValueError:
+            line.close()
+            return Answer(599, {"code": "not_json"})
+        self._connection = line
+        return Answer(
+            response.status,
+            content,
+            is_replay=response.headers.get("Idempotency-Replayed") == "true",
+            retry_after=response.headers.get("Retry-After"),
+        )

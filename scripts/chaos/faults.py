@@ -1,0 +1,201 @@
+"""Faults: processes of one stack killed, frozen and kept down, Redis emptied, the gateway slow, and the clock
+of a worker wrong, in a seeded order."""
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from scripts.chaos import clock_jump
+from scripts.chaos.calls import Observations
+from scripts.stack import SetupError, process_identity, readiness, supervision
+from scripts.stack.instance import Instance
+
+WEB_PROCESS = "a web process"
+"""One of web's children, which answer the requests; supervisor does not know them."""
+SHOP = ("web", WEB_PROCESS, WEB_PROCESS, WEB_PROCESS, "worker", "worker", "beat", "issuer")
+OUTSIDE = ("gateway", "sink", "partner", "redis", "redis", "mariadb", "mariadb")
+"""Who is struck, and how often. Each side has a striker of its own, so faults of both meet."""
+SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
+SHORT_SECONDS, LONG_SECONDS = (0.3, 5.0), (11.0, 13.0)
+"""How long somebody is frozen or down; the long ones outlast the lease of a saga."""
+SHARE_OF_LONG = 0.15
+SLOW_MS = 2600
+"""What each call to a slow gateway takes: the shop waits 3 s for it. A saga's step may make several."""
+SLOW_SECONDS, SLOW_PAUSES = (10.0, 25.0), (10.0, 40.0)
+JUMP_SECONDS, JUMP_PAUSES = (15.0, 40.0), (5.0, 30.0)
+"""How long the gateway is slow, how long a worker's clock is wrong, and the rests after them."""
+PATIENCE_SECONDS = 60
+"""How long the shop may take to be ready again, whatever the other striker does meanwhile."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What strikes whom, and for how long."""
+
+    sort: str
+    name: str
+    seconds: float
+
+    def __str__(self) -> str:
+        lasts = f" for {self.seconds:.1f} s" if self.sort in LASTING else ""
+        return f"{self.sort} {self.name}{lasts}"
+
+
+@dataclass(frozen=True)
+class Striker:
+    """Makes one fault after the other, which `choose` draws, and rests after each. The name seeds it."""
+
+    name: str
+    choose: Callable[[random.Random], Fault]
+    pauses: tuple[float, float]
+
+
+def strikers(database: str, *, pauses: tuple[float, float], has_long_faults: bool) -> list[Striker]:
+    """Those at work at once. Only a database with a clock of its own can be told from a worker's clock."""
+    sides = [SHOP, [name for name in OUTSIDE if name != "mariadb" or database == "mariadb"]]
+    found = [Striker(names[0], partial(_choose, names=names), pauses) for names in sides]
+    if has_long_faults:
+        found.append(Striker("slow gateway", _choose_slow, SLOW_PAUSES))
+    if has_long_faults and database == "mariadb":
+        found.append(Striker("clock jump", _choose_jump, JUMP_PAUSES))
+    return found
+
+
+def strike_until(
+    ends_at: float, striker: Striker, *, instance: Instance, seed: str, seen: Observations
+) -> int:
+    """One striker at work; returns how many faults it made. Tells each in a line."""
+    chance, began = random.Random(f"{seed} {striker.name}"), time.monotonic()
+    count = 0
+    while (left := ends_at - time.monotonic()) > 0:
+        fault = striker.choose(chance)
+        fault = replace(fault, seconds=min(fault.seconds, left))
+        at = time.monotonic() - began
+        try:
+            strike(fault, instance)
+        except SetupError as error:
+            seen.find(f"{fault}: {error}")
+        waited = seconds_until_ready(instance)
+        if waited is None:
+            seen.find(f"not ready {PATIENCE_SECONDS} s after: {fault}")
+        else:
+            print(f"{at:6.1f} s  {fault}; ready after {waited:.1f} s", flush=True)
+        count += 1
+        time.sleep(min(max(ends_at - time.monotonic(), 0), chance.uniform(*striker.pauses)))
+    return count
+
+
+def _choose(chance: random.Random, names: Sequence[str]) -> Fault:
+    sort, name = chance.choices(list(SORTS), list(SORTS.values()))[0], chance.choice(names)
+    seconds = chance.uniform(*(LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS))
+    if (sort == "flush" and name != "redis") or (sort == "down" and name == WEB_PROCESS):
+        sort = "kill"
+    return Fault(sort, name, seconds)
+
+
+def _choose_slow(chance: random.Random) -> Fault:
+    return Fault("slow", "gateway", chance.uniform(*SLOW_SECONDS))
+
+
+def _choose_jump(chance: random.Random) -> Fault:
+    return Fault("jump", "the clock of a second worker", chance.uniform(*JUMP_SECONDS))
+
+
+def strike(fault: Fault, instance: Instance) -> None:
+    """Do it, and undo what does not undo itself."""
+    if fault.sort == "kill":
+        process_identity.kill(_pids(fault.name, instance))
+    elif fault.sort == "flush":
+        _flush(instance)
+    else:
+        with lasting(fault, instance):
+            time.sleep(fault.seconds)
+
+
+@contextmanager
+def lasting(fault: Fault, instance: Instance) -> Iterator[None]:
+    """The fault is there inside the block."""
+    with LASTING[fault.sort](fault.name, instance):
+        yield
+
+
+@contextmanager
+def _frozen(name: str, instance: Instance) -> Iterator[None]:
+    pids = _pids(name, instance)
+    process_identity.kill(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process_identity.kill(pids, signal.SIGCONT)
+
+
+@contextmanager
+def _kept_down(name: str, instance: Instance) -> Iterator[None]:
+    supervision.stop(instance, name)
+    try:
+        yield
+    finally:
+        supervision.start(instance, [name])
+
+
+@contextmanager
+def _slowed(name: str, instance: Instance) -> Iterator[None]:
+    """Every call takes so long. A gateway that is killed meanwhile comes back with its usual latency."""
+    _control_gateway(instance, "POST", json.dumps({"ms": SLOW_MS}))
+    try:
+        yield
+    finally:
+        _control_gateway(instance, "DELETE")
+
+
+def _control_gateway(instance: Instance, method: str, body: str | None = None) -> None:
+    """Change the gateway's latency, once it answers: it may be killed, frozen or down. Raises SetupError."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            if readiness.ask(instance.gateway_port, method, "/latency", body)[0] == 200:
+                return
+        time.sleep(0.1)
+    raise SetupError(f"the gateway took no {method} /latency for {PATIENCE_SECONDS} s")
+
+
+LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
+    "freeze": _frozen,
+    "down": _kept_down,
+    "slow": _slowed,
+    "jump": clock_jump.worker_ahead,
+}
+"""Faults that last until they are undone."""
+
+
+def _flush(instance: Instance) -> None:
+    with suppress(RedisError), Redis(unix_socket_path=str(instance.redis_socket)) as redis:
+        redis.flushall()
+
+
+def _pids(name: str, instance: Instance) -> set[int]:
+    """The process of that name, or the youngest of web's own; nobody while it is starting."""
+    leader = process_identity.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
+    if leader is None or name != WEB_PROCESS:
+        return {leader} if leader else set()
+    children = process_identity.group_of(instance.run, "web") - {leader}
+    return {max(children)} if children else set()
+
+
+def seconds_until_ready(instance: Instance) -> float | None:
+    """How long the shop takes to say that it is ready again; None when it does not."""
+    started = time.monotonic()
+    while (waited := time.monotonic() - started) < PATIENCE_SECONDS:
+        with suppress(OSError):
+            if readiness.ask(instance.port, "GET", "/readyz")[0] == 200:
+                return waited
+        time.sleep(0.1)
+    return None

@@ -1,0 +1,123 @@
+"""The shop as staff and the reckoning see it over HTTP, and the outside systems' own books."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from scripts.chaos.calls import Call, Line, Observations
+from scripts.chaos.memory import Account, Stage
+from scripts.stack import SetupError, readiness
+from scripts.stack.instance import Instance
+
+PATIENCE_SECONDS = 60
+PAGE = 200
+BOUGHT = {"paid", "refunded"}
+"""An order that was paid; `refunding` is on its way from one of these to one of these."""
+ENDS = {*BOUGHT, "payment_failed", "cancelled", "expired"}
+SETTLED = {"succeeded", "failed", "reversed"}
+
+
+class Shop:
+    """One stack, and a member of the staff who may see everything."""
+
+    def __init__(self, instance: Instance, staff_token: str, seen: Observations) -> None:
+        self.instance = instance
+        self.token = staff_token
+        self.line = Line(instance.port, seen, seed="shop")
+
+    def get(self, path: str, token: str = "") -> Any:
+        """Raises SetupError unless the answer is 200."""
+        return self.call("GET", path, token=token)
+
+    def call(self, method: str, path: str, body: Any = None, *, token: str = "", key: str = "") -> Any:
+        """The JSON of the lasting answer. Raises SetupError unless that is a success."""
+        call = Call(method, path, token or self.token, body, key)
+        answer = self.line.insist(call, until=time.monotonic() + PATIENCE_SECONDS)
+        if answer.status not in (200, 201):
+            raise SetupError(f"{method} {path} answered {answer.status}: {answer.body}")
+        return answer.body
+
+    def everything(self, path: str, token: str = "") -> Iterator[Any]:
+        """All rows of a list."""
+        following: str | None = f"{path}{'&' if '?' in path else '?'}limit={PAGE}"
+        while following:
+            page = self.get(following, token)
+            yield from page["results"]
+            following = page["next"] and page["next"].partition("/api/v1")[2]
+
+    def orders(self, account: Account) -> dict[str, Any]:
+        return {order["id"]: order for order in self.everything("/orders", account.token)}
+
+    def coupons(self, account: Account) -> dict[str, Any]:
+        return {coupon["code"]: coupon for coupon in self.everything("/coupons", account.token)}
+
+    def wallet(self, account: Account) -> tuple[int, list[Any]]:
+        """The balance, and every entry."""
+        balance = self.get("/wallet", account.token)["balance_amount"]
+        return balance, list(self.everything("/wallet/entries", account.token))
+
+    def top_ups(self, account: Account) -> set[str]:
+        """The ids of the payments that are for no order."""
+        return {
+            payment["id"]
+            for payment in self.everything("/payments", account.token)
+            if payment["order"] is None
+        }
+
+    def unsettled(self, stage: Stage) -> list[str]:
+        """What still has to come to its end: open orders and payments, stock they hold, events not told."""
+        orders = list(self.everything("/orders"))
+        due = {
+            "order.paid": sum(order["status"] in BOUGHT for order in orders),
+            "order.cancelled": sum(order["status"] == "cancelled" for order in orders),
+            "order.refunded": len(stage.refunds()),
+        }
+        told = Counter(event["type"] for event in self.events())
+        held = {
+            shelf.id: self.get(f"/products/{shelf.id}/stock")["reserved"]
+            for shelf in [*stage.shelves, stage.plenty]
+        }
+        unheard = sum(row["delivered_at"] is None for row in self.gateway("/webhooks")["results"])
+        return [
+            *(f"order {one['id']} is {one['status']}" for one in orders if one["status"] not in ENDS),
+            *(
+                f"payment {one['id']} is {one['status']}"
+                for one in self.everything("/payments")
+                if one["status"] not in SETTLED
+            ),
+            *(f"of product {id} {reserved} are reserved" for id, reserved in held.items() if reserved),
+            *(
+                f"of {number} x {kind} the data platform knows {told[kind]}"
+                for kind, number in due.items()
+                if told[kind] != number
+            ),
+            *([f"{unheard} webhooks of the gateway are not heard yet"] if unheard else []),
+        ]
+
+    def sums(self, stage: Stage) -> str:
+        """What it all came to, in a line."""
+        statuses = Counter(order["status"] for order in self.everything("/orders"))
+        orders = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+        book = self.gateway("/summary")
+        amounts = f"charged {book['charged_amount']}, refunded {book['refunded_amount']}"
+        return f"orders: {orders}; {len(stage.refunds())} refunds; the gateway {amounts}"
+
+    def refunds(self, order_id: str) -> list[Any]:
+        return list(self.everything(f"/orders/{order_id}/refunds"))
+
+    def events(self) -> list[Any]:
+        """What the data platform was told, in the order of arrival."""
+        events: list[Any] = self._outside(self.instance.data_platform_port, "/events")["results"]
+        return events
+
+    def gateway(self, path: str) -> Any:
+        return self._outside(self.instance.gateway_port, path)
+
+    @staticmethod
+    def _outside(port: int, path: str) -> Any:
+        status, text = readiness.ask(port, "GET", path)
+        if status != 200:
+            raise SetupError(f"{path} answered {status}: {text[:300]}")
+        return json.loads(text)

@@ -1,0 +1,16 @@
+"""`make soak`: ten minutes of all that clients, staff and faults can do. The trial is in `chaos.trial`.
+
+Its faults come less thick than those of `make chaos`, so that more is bought, paid and refunded between them.
+Beside them the gateway gets slow for a while, and on MariaDB a second worker's wall clock jumps ahead.
+"""
+
+import sys
+
+from scripts.chaos import trial
+
+SOAK = trial.Trial(
+    name="soak", database="mariadb", seconds=600, has_outages=False, pauses=(2.0, 8.0), has_long_faults=True
+)
+
+if __name__ == "__main__":
+    sys.exit(trial.main(SOAK))

@@ -1,0 +1,80 @@
+"""A look of its own at a stack's database: counters, rows by SQL, and what the worker still has to do."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import MySQLdb
+
+from scripts.stack.instance import Instance
+from scripts.stack.mariadb import DATABASE, USER
+
+COUNTERS = {
+    "Innodb_deadlocks": "deadlocks",
+    "Innodb_row_lock_waits": "row_lock_waits",
+    "Innodb_row_lock_time": "row_lock_ms",
+}
+"""What MariaDB counts by itself since it started, and what reports call it."""
+WORK_OFF_SECONDS = 180
+FEW = 10
+"""Beat's own business may always be under way."""
+LEFT = """
+SELECT (SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued'),
+    (SELECT COUNT(*) FROM orders_saga WHERE state = 'running')
+"""
+
+
+@contextlib.contextmanager
+def connected(instance: Instance) -> Iterator["MySQLdb.Connection[Any]"]:
+    """A connection of its own, each statement its own transaction."""
+    server = instance.mariadb()
+    connection = MySQLdb.connect(
+        unix_socket=unquote(str(server.socket)), user=USER, password=server.password, database=DATABASE
+    )
+    try:
+        connection.autocommit(True)
+        yield connection
+    finally:
+        connection.close()
+
+
+def rows(instance: Instance, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
+    with connected(instance) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+def row(instance: Instance, statement: str, *values: object) -> dict[str, Any]:
+    """The only row, by the names of its columns."""
+    with connected(instance) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        names = [column[0] for column in cursor.description]
+        return dict(zip(names, cursor.fetchone(), strict=True))
+
+
+def counters(instance: Instance) -> dict[str, int]:
+    """What the server has counted so far."""
+    marks = ", ".join(["%s"] * len(COUNTERS))
+    told = rows(instance, f"SHOW GLOBAL STATUS WHERE Variable_name IN ({marks})", *COUNTERS)
+    return {COUNTERS[name]: int(value) for name, value in told}
+
+
+def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """By how much each counter has grown."""
+    return {name: value - before.get(name, 0) for name, value in now.items()}
+
+
+def left(instance: Instance) -> tuple[int, int]:
+    """How many events are queued, and how many sagas run."""
+    events, sagas = rows(instance, LEFT)[0]
+    return int(events), int(sagas)
+
+
+def wait_until_worked_off(instance: Instance, *, within_seconds: float = WORK_OFF_SECONDS) -> None:
+    """Return when the worker has nothing left of earlier loads, or that takes too long: it would take its
+    share of the processor of whatever is measured next."""
+    deadline = time.monotonic() + within_seconds
+    while sum(left(instance)) > FEW and time.monotonic() < deadline:
+        time.sleep(0.5)

@@ -1,0 +1,153 @@
+"""The environment of every process of an instance, and of management commands in it."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from scripts.stack import SetupError, places, ports
+from scripts.stack.instance import Instance
+
+BACKGROUND_CONNECTIONS = 160
+"""Database connections kept for the worker, beat, management commands and people."""
+
+COUNTS = "WEB_WORKERS WEB_THREADS"
+INTEGERS = """
+CONNECTIONS_PER_ADDRESS CONN_MAX_AGE DATABASE_READ_TIMEOUT_SECONDS EVENTS_AT_ONCE EVENT_GIVE_UP_SECONDS
+EVENT_REFUSED_SECONDS IDEMPOTENCY_LEASE_SECONDS IDEMPOTENCY_RETENTION_SECONDS OPEN_ORDERS_PER_ACCOUNT
+OPEN_UNITS_PER_ACCOUNT OPTIMISTIC_RETRIES ORDER_HOLD_SECONDS PARTNER_GIVE_UP_SECONDS PAYMENT_GIVE_UP_SECONDS
+TRUSTED_PROXIES WAITING_REQUESTS
+"""
+NUMBERS = """
+CLOCK_SKEW_SECONDS DATA_PLATFORM_FAILURE_RATE GATEWAY_LATENCY_MS GATEWAY_TIMEOUT_SECONDS PARTNER_FAILURE_RATE
+PARTNER_LATE_RATE PARTNER_LATE_SECONDS PARTNER_LOST_RATE PARTNER_SILENT_RATE PARTNER_TIMEOUT_SECONDS
+RECONCILE_SECONDS SWEEP_SECONDS
+"""
+FORMS = (
+    (COUNTS, r"0*[1-9][0-9]*", "a number of 1 or more"),
+    (INTEGERS, r"[0-9]+", "a whole number"),
+    (NUMBERS, r"[0-9]+(\.[0-9]+)?", "a number"),
+)
+"""What has to be a number, so that a slip is told with its name before anything starts."""
+_ASSIGNMENT = re.compile(r"(?:export )?([A-Za-z_][A-Za-z_0-9]*)=(.*)", re.DOTALL)
+
+
+def given() -> dict[str, str]:
+    """The user's own settings: what is exported, then what `.env` says. Raises SetupError."""
+    return read_file(places.PROJECT / ".env") | os.environ
+
+
+def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
+    """The user's own settings, and the instance's where those say nothing."""
+    environment = defaults(instance)
+    environment |= {name: value for name, value in own.items() if value or name not in environment}
+    environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings", "FIRSTCOME_VAR": str(instance.home)}
+    # The runner asks for the shop's health at loopback, whatever names it is to have elsewhere.
+    if environment.get("ALLOWED_HOSTS"):
+        environment["ALLOWED_HOSTS"] += f",{ports.HOST}"
+    _require_numbers(environment)
+    return environment
+
+
+def defaults(instance: Instance) -> dict[str, str]:
+    """The settings that `make run` chooses."""
+    redis = quote(str(instance.redis_socket))
+    return {
+        "DATABASE_URL": database_url(instance),
+        "REDIS_URL": f"unix://{redis}?db=0",
+        "BROKER_URL": f"redis+socket://{redis}?virtual_host=1",
+        "GATEWAY_URL": f"http://{ports.HOST}:{instance.gateway_port}",
+        "DATA_PLATFORM_URL": f"http://{ports.HOST}:{instance.data_platform_port}",
+        "PARTNER_URL": f"http://{ports.HOST}:{instance.partner_port}",
+        "SECRET_KEY": places.secret(instance.home, "secret-key"),
+        "WEBHOOK_SECRET_SIMULATOR": places.secret(instance.home, "webhook-secret-simulator"),
+        "EVENT_SECRET": places.secret(instance.home, "event-secret"),
+        # Short, so that a demonstration of a lost payment, or confirmation, ends while somebody watches.
+        "PAYMENT_GIVE_UP_SECONDS": "20",
+        "PARTNER_GIVE_UP_SECONDS": "10",
+        "DEBUG": "0",
+        "WEB_WORKERS": "2",
+        "WEB_THREADS": "64",
+        "WEB_OWN_PROCESSOR": "1",
+        # glibc's: memory that a thread gives back is another's, rather than kept for its own.
+        "MALLOC_ARENA_MAX": "2",
+        "STATIC_ROOT": str(instance.static),
+    }
+
+
+def database_url(instance: Instance) -> str:
+    """Where the instance keeps its rows, unless the user's own DATABASE_URL says otherwise."""
+    if instance.database == "mariadb":
+        return instance.mariadb().url
+    return f"sqlite:///{quote(str(instance.data / 'firstcome.sqlite3'))}"
+
+
+def own_stores(instance: Instance, environment: Mapping[str, str]) -> list[str]:
+    """The servers that the instance has to start, because the settings point to them."""
+    chosen = defaults(instance)
+    stores = []
+    if environment["REDIS_URL"] == chosen["REDIS_URL"] or environment["BROKER_URL"] == chosen["BROKER_URL"]:
+        stores.append("redis")
+    if instance.database == "mariadb" and environment["DATABASE_URL"] == chosen["DATABASE_URL"]:
+        stores.append("mariadb")
+    return stores
+
+
+def connections_needed(environment: Mapping[str, str]) -> int:
+    """How many connections a database has to accept: one a web thread, and some for the rest."""
+    return int(environment["WEB_WORKERS"]) * int(environment["WEB_THREADS"]) + BACKGROUND_CONNECTIONS
+
+
+def _require_numbers(environment: Mapping[str, str]) -> None:
+    for names, form, words in FORMS:
+        for name in names.split():
+            if name in environment and not re.fullmatch(form, environment[name]):
+                raise SetupError(f"{name}={environment[name]} is not {words}")
+
+
+def read_file(path: Path) -> dict[str, str]:
+    """The settings in the file, if there is one, as django-environ reads them.
+
+    Raises SetupError naming a line that it would skip.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SetupError(f"{path.name} can't be read: {error.strerror}") from error
+    settings: dict[str, str] = {}
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            settings |= _parse(line)
+        except ValueError as error:
+            raise SetupError(f"{path.name} line {number}: {error}") from error
+    return settings
+
+
+def _parse(line: bytes) -> dict[str, str]:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError("this is not UTF-8 text") from error
+    if not text or text.startswith("#"):
+        return {}
+    match = _ASSIGNMENT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected NAME=value, found {text!r}")
+    name, value = match.groups()
+    return {name: _unquote(value)}
+
+
+def _unquote(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a value can't hold a NUL character")
+    if value[:1] in {"'", '"'}:
+        if len(value) < 2 or value[-1] != value[0]:
+            raise ValueError(f"the quote {value[0]} is not closed")
+        inner = value[1:-1]
+        return inner if value[0] == "'" else re.sub(r"\\([^rnt])", r"\1", inner)
+    if re.search(r"\s#", value):
+        raise ValueError("a comment needs a line of its own (or quote the value)")
+    return value.strip()

@@ -1,0 +1,121 @@
+"""One instance of the shop on this machine: its port, its database, and where its state lies."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.stack import SetupError, places, ports
+from scripts.stack.mariadb import Server
+
+DATABASES = ("sqlite", "mariadb")
+DEFAULT_PORT = 8000
+PORTS = 4
+"""In a row: the shop's, the gateway's, the data platform's, the partner's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """What `make run PORT=… DB=… VAR=…` names. Whatever belongs to one database lies in a folder of its own:
+    rows, Redis, and the simulators' books must not meet those of the other database."""
+
+    home: Path
+    port: int
+    database: str
+    project: Path = places.PROJECT
+    """The folder of the code that runs: another checkout where two commits are compared."""
+
+    @property
+    def data(self) -> Path:
+        return self.home / self.database
+
+    @property
+    def run(self) -> Path:
+        """Process ids, sockets, the lock: what means nothing once the instance is stopped."""
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def static(self) -> Path:
+        return self.home / "static"
+
+    @property
+    def metrics(self) -> Path:
+        return self.home / "metrics"
+
+    @property
+    def gateway_port(self) -> int:
+        return self.port + 1
+
+    @property
+    def data_platform_port(self) -> int:
+        return self.port + 2
+
+    @property
+    def partner_port(self) -> int:
+        return self.port + 3
+
+    @property
+    def ports(self) -> range:
+        """Every port that it listens on."""
+        return range(self.port, self.port + PORTS)
+
+    @property
+    def redis_socket(self) -> Path:
+        return places.socket_path(self.run, "redis.sock")
+
+    @property
+    def mariadb_socket(self) -> Path:
+        return places.socket_path(self.run, "mariadb.sock")
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return places.socket_path(self.run, "supervisor.sock")
+
+    @property
+    def url(self) -> str:
+        return f"http://{ports.HOST}:{self.port}"
+
+    def mariadb(self, *, max_connections: int = 0) -> Server:
+        """The private MariaDB of this instance; its password is made at the first call."""
+        password = places.secret(self.home, "mariadb-password")
+        return Server(
+            home=self.data,
+            socket=self.mariadb_socket,
+            password=password,
+            max_connections=max_connections,
+        )
+
+
+def choose(*, home: Path, port: str, database: str, project: Path = places.PROJECT) -> Instance:
+    """The instance that these words name; empty ones mean the defaults. Raises SetupError."""
+    database = database or DATABASES[0]
+    if database not in DATABASES:
+        raise SetupError(f"DB={database} is not a database: say DB=sqlite or DB=mariadb")
+    number = ports.parse(port or str(DEFAULT_PORT), following=PORTS - 1)
+    return Instance(home=home, port=number, database=database, project=project)
+
+
+def choose_like_last(*, home: Path, port: str, database: str) -> Instance:
+    """The instance that these words name; empty ones mean the running or last instance. Raises SetupError."""
+    last = remembered(home)
+    if last is not None:
+        port, database = port or str(last.port), database or last.database
+    return choose(home=home, port=port, database=database)
+
+
+def remember(instance: Instance) -> None:
+    """Make this the instance that `make manage` means."""
+    text = json.dumps({"port": instance.port, "database": instance.database})
+    places.write_whole(instance.home / "instance.json", text)
+
+
+def remembered(home: Path) -> Instance | None:
+    """The running or last instance with its state there, or None."""
+    try:
+        last = json.loads((home / "instance.json").read_text())
+        return Instance(home=home, port=int(last["port"]), database=str(last["database"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

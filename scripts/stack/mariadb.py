@@ -1,0 +1,123 @@
+"""A private MariaDB from the Debian packages: own data, own socket, no TCP, never the system's service."""
+
+import getpass
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from scripts.stack import SetupError, places
+
+DATABASE = "firstcome"
+USER = "firstcome"
+SMALLEST_POOL_MIB, LARGEST_POOL_MIB = 256, 4096
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+"""Debian keeps servers in sbin, which an ordinary user's PATH leaves out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One private server: where it lives and how its only user signs in."""
+
+    home: Path
+    socket: Path
+    password: str
+    max_connections: int
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def temporary(self) -> Path:
+        return self.home / "tmp"
+
+    @property
+    def url(self) -> str:
+        """What `DATABASE_URL` has to be."""
+        return f"mysql://{USER}:{self.password}@/{DATABASE}?unix_socket={quote(str(self.socket))}"
+
+    def prepare(self) -> None:
+        """Create the data folder, unless it is there, and the file of first statements."""
+        places.private_folder(self.home)
+        places.private_folder(self.temporary)
+        if not self.data.exists():
+            _install(self.data, temporary=self.temporary)
+        statements = self.home / "first.sql"
+        statements.touch(mode=0o600)
+        statements.write_text(self._first_statements())
+
+    def command(self) -> list[str]:
+        """The command line of the server in the foreground. It accepts connections once the user exists."""
+        return [
+            _program("mariadbd"),
+            "--no-defaults",
+            *(["--user=root"] if os.getuid() == 0 else []),
+            f"--datadir={self.data}",
+            f"--socket={self.socket}",
+            f"--pid-file={self.home / 'mariadb.pid'}",
+            # A server that starts in a shared /tmp deletes the temporary tables of all others there.
+            f"--tmpdir={self.temporary}",
+            f"--init-file={self.home / 'first.sql'}",
+            "--skip-networking",
+            "--skip-name-resolve",
+            "--skip-log-bin",
+            "--character-set-server=utf8mb4",
+            "--innodb-flush-log-at-trx-commit=1",
+            f"--innodb-buffer-pool-size={buffer_pool_mib()}M",
+            # A minute's worth of coupons: with less, pages are written out before they fill.
+            "--innodb-log-file-size=512M",
+            "--innodb-print-all-deadlocks=ON",
+            f"--max-connections={self.max_connections}",
+        ]
+
+    def _first_statements(self) -> str:
+        # Everything, so that tests may create databases and kill connections; the server is nobody else's.
+        return (
+            f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4;\n"
+            f"CREATE USER IF NOT EXISTS '{USER}'@'localhost';\n"
+            f"SET PASSWORD FOR '{USER}'@'localhost' = PASSWORD('{self.password}');\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'localhost';\n"
+        )
+
+
+def buffer_pool_mib() -> int:
+    """A quarter of the machine's memory within bounds; what isn't needed of it is never touched.
+
+    Codes and accounts come in no order: once their indexes don't fit, each new coupon waits for the disk.
+    """
+    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return min(max(memory_mib // 4, SMALLEST_POOL_MIB), LARGEST_POOL_MIB)
+
+
+def _install(data: Path, *, temporary: Path) -> None:
+    """Make the system tables beside their place and move them there: a kill leaves nothing half made.
+
+    Temporary files go to a folder of this server, as those of the server itself do.
+    """
+    unfinished = data.with_name("data.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    command = [
+        _program("mariadb-install-db"),
+        "--no-defaults",
+        f"--datadir={unfinished}",
+        f"--user={getpass.getuser()}",
+        "--auth-root-authentication-method=socket",
+        f"--auth-root-socket-user={getpass.getuser()}",
+        "--skip-test-db",
+        "--skip-name-resolve",
+    ]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise SetupError(f"mariadb-install-db failed:\n{(made.stdout + made.stderr).strip()}")
+    unfinished.rename(data)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=SEARCH_PATH)
+    if found is None:
+        raise SetupError(f"{name} is missing; run this first: sudo apt-get install -y mariadb-server")
+    return found

@@ -1,0 +1,148 @@
+"""A whole stack of its own, started and stopped as a user would: for smoke, bench, lab and chaos trials."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scripts.stack import SetupError, children, environment, places, ports, process_identity, supervision
+from scripts.stack import instance as instances
+from scripts.stack.instance import Instance
+
+READY_SECONDS = 240
+"""The first run makes a database and seeds it, on a machine that may be slow and busy."""
+STOP_SECONDS = 20
+MANAGE_SECONDS = 300
+NO_RATES = dict.fromkeys(
+    ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES", "RATE_REFRESHES"), ""
+)
+"""For loads in which a few accounts call as often as many would."""
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
+"""What an outer make would tell the inner one."""
+
+
+def measure(command: str, name: str, run: Callable[[Instance], int], *, database: str = "mariadb") -> int:
+    """Run it with an instance in a new folder, which is removed in the end; the command's exit code."""
+    # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
+    home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=places.private_folder(places.state())))
+    try:
+        return run(instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database))
+    except KeyboardInterrupt:
+        return 130
+    except (SetupError, OSError) as error:
+        print(f"{command}: failed: {error}\n{ends_of_logs(home)}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def running(instance: Instance, **settings: str) -> Iterator[str]:
+    """`make run` in the instance's project, from its start to Ctrl-C; yields what it said when it was ready.
+
+    Raises SetupError when it doesn't start, or leaves anything behind when it stops.
+    """
+    words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
+    log = instance.home / "make-run.log"
+    log.write_bytes(b"")
+    own = _environment(instance, settings)
+    child = children.start(
+        words, log=log, environment=own, when_parent_dies=signal.SIGTERM, folder=instance.project
+    )
+    try:
+        is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
+        children.wait_until(is_ready, name="make run", child=child, log=log, within_seconds=READY_SECONDS)
+        yield log.read_text()
+        _stop(instance, child)
+    finally:
+        if child.poll() is None:
+            children.stop(child, within_seconds=STOP_SECONDS)
+        supervision.clear_leftovers(instance)
+
+
+def manage(
+    instance: Instance, arguments: str, *, within_seconds: float = MANAGE_SECONDS, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """`make manage ARGS=…` in that stack, to its end. Raises SetupError when that takes too long."""
+    words = ["make", "manage", f"VAR={instance.home}", f"ARGS={arguments}"]
+    return _run(words, instance, settings, within_seconds)
+
+
+def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[dict[str, Any]]:
+    """What `manage.py audit` says of every law. Raises SetupError when it says nothing."""
+    ran = manage(instance, "audit --json", within_seconds=within_seconds)
+    try:
+        laws: list[dict[str, Any]] = json.loads(ran.stdout)["laws"]
+    except ValueError:
+        raise SetupError(f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}") from None
+    return laws
+
+
+def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
+    """Shell lines in the project's folder beside that stack, up to the first that fails.
+
+    Raises SetupError when that takes too long.
+    """
+    return _run(["sh", "-euc", lines], instance, {"FIRSTCOME_VAR": str(instance.home)})
+
+
+def ends_of_logs(home: Path) -> str:
+    """The last lines of every log of the stack, for whoever wonders why it failed."""
+    logs = sorted((home / "log").glob("*.log"))
+    return "\n".join(f"--- {log.name}\n{children.tail(log, 8)}" for log in logs)
+
+
+def _run(
+    words: list[str], instance: Instance, settings: Mapping[str, str], within_seconds: float = MANAGE_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    child = subprocess.Popen(
+        words,
+        cwd=instance.project,
+        env=_environment(instance, settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, error = child.communicate(timeout=within_seconds)
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"{' '.join(words)[:100]} goes on after {within_seconds:.0f} s") from None
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)  # the command, and what it runs
+            child.wait()
+    return subprocess.CompletedProcess(words, child.returncode, out, error)
+
+
+def _environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
+    """Exported settings win over a developer's `.env`, so this never meets a database of theirs.
+
+    Another checkout has no `.env` and chooses defaults of its own, so none are exported to it.
+    """
+    defaults = environment.defaults(instance)
+    own = {name: value for name, value in os.environ.items() if name not in (*defaults, *OF_MAKE)}
+    if instance.project == places.PROJECT:
+        own |= defaults
+    return {**own, **settings}
+
+
+def _stop(instance: Instance, child: subprocess.Popen[bytes]) -> None:
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    try:
+        child.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"make run goes on {STOP_SECONDS} s after Ctrl-C") from None
+    left = process_identity.of_state(instance.home)
+    if left:
+        raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
+    for port in instance.ports:
+        ports.require_free(port)

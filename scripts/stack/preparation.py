@@ -1,0 +1,110 @@
+"""The database and static files of an instance, brought up to date; an empty database gets a demo.
+
+Loading Django to learn that nothing is to do costs seconds of each start: whether an instance is still as
+its last preparation left it is found out without. Only the instance's own SQLite is asked; for everything
+else the answer is no, and `python -m scripts.stack.preparation` looks, which reports a failure in one line.
+"""
+
+import hashlib
+import sqlite3
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from scripts.stack import environment as environments
+from scripts.stack import instance as instances
+from scripts.stack import places
+from scripts.stack.instance import Instance
+
+SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
+"""What decides the tables and the collected files."""
+
+
+def is_current(instance: Instance, environment: Mapping[str, str]) -> bool:
+    """Whether migrations, static files and demo are in place as the code wants them now."""
+    stamp = _stamp(instance)
+    if environment["DATABASE_URL"] != environments.database_url(instance) or not stamp.exists():
+        return False
+    return any(instance.static.iterdir()) and stamp.read_text() == _fingerprint(instance)
+
+
+def remember(instance: Instance) -> None:
+    """Take what there is now for prepared."""
+    if instance.database == "sqlite":
+        places.write_whole(_stamp(instance), _fingerprint(instance))
+
+
+def forget(instance: Instance) -> None:
+    """Take nothing for prepared, because preparing begins."""
+    _stamp(instance).unlink(missing_ok=True)
+
+
+def _stamp(instance: Instance) -> Path:
+    return instance.data / "prepared"
+
+
+def _fingerprint(instance: Instance) -> str:
+    """A digest of the code's migrations and files, and of what the database says was applied to it."""
+    digest = hashlib.sha256()
+    for path in _source_files():
+        digest.update(bytes(path) + b"\0" + path.read_bytes())
+    for row in _database_rows(instance.data / "firstcome.sqlite3"):
+        digest.update(repr(row).encode())
+    return digest.hexdigest()
+
+
+def _source_files() -> Iterable[Path]:
+    found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern)}
+    return sorted(path for path in found if path.is_file() and ".venv" not in path.parts)
+
+
+def _database_rows(path: Path) -> list[tuple[object, ...]]:
+    """The applied migrations, and whether there are accounts: an emptied database gets its demo again."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            applied = database.execute(
+                "SELECT app, name FROM django_migrations ORDER BY app, name"
+            ).fetchall()
+            return [*applied, *database.execute("SELECT EXISTS (SELECT 1 FROM auth_user)").fetchall()]
+    except sqlite3.Error:
+        return []
+
+
+def main() -> int:
+    home = places.state()
+    instance = instances.remembered(home)
+    assert instance is not None, "make run remembers the instance before it prepares it"
+    log = instance.logs / "prepare.log"
+    try:
+        import django
+        from django.core.management import call_command
+
+        django.setup()
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        _seed_when_empty(instance.data / "seeding")
+    except Exception as error:
+        log.write_text(traceback.format_exc())
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"firstcome: the shop can't be prepared: {reason} (more in {log})", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _seed_when_empty(unfinished: Path) -> None:
+    """Seed a database without accounts, and one whose seeding was cut short."""
+    from django.contrib.auth import get_user_model
+    from django.core.management import call_command
+
+    if not unfinished.exists() and get_user_model().objects.exists():
+        return
+    print("Seeding an empty database with a demo …", flush=True)
+    unfinished.touch()
+    call_command("seed_demo")
+    unfinished.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Who a process is: its id and the moment it started, because the kernel gives ids out again."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.stack import places
+
+MARK = "FIRSTCOME_RUN"
+"""In the environment of everything that supervisor starts: the state folder that it belongs to."""
+
+_STATE, _GROUP, _STARTED = 0, 2, 19  # of /proc/PID/stat, counted after the parenthesised name
+
+
+def write(folder: Path, name: str) -> None:
+    """Say which process is `name` now: this one, which may go on as another program."""
+    pid = os.getpid()
+    places.write_whole(folder / f"{name}.pid", f"{pid}\n")
+    places.write_whole(folder / f"{name}.started", f"{pid} {_stat(pid)[_STARTED]} {_boot()}\n")
+
+
+def forget(folder: Path) -> None:
+    """Remove what was written, once the processes are gone."""
+    for path in [*folder.glob("*.pid"), *folder.glob("*.started")]:
+        path.unlink(missing_ok=True)
+
+
+def of_state(home: Path) -> set[int]:
+    """The living processes of the instance with its state there, children included."""
+    known = {pid for path in (home / "run").glob("*.started") if (pid := _recorded(path)) is not None}
+    mark = f"{MARK}={home}".encode()
+    return {pid for pid, group in _living() if pid in known or group in known or _is_marked(pid, mark)}
+
+
+def leader_of(folder: Path, name: str) -> int | None:
+    """The id of the process that is `name` now, if that very process is alive."""
+    return _recorded(folder / f"{name}.started")
+
+
+def group_of(folder: Path, name: str) -> set[int]:
+    """The living processes of the group that `name` led when it was last written, the leader included."""
+    try:
+        leader = int((folder / f"{name}.pid").read_text())
+    except (OSError, ValueError):
+        return set()
+    mark = f"{MARK}={folder.parent}".encode()
+    return {pid for pid, group in _living() if group == leader and _is_marked(pid, mark)}
+
+
+def kill(pids: set[int], number: int = signal.SIGKILL) -> None:
+    """Send them the signal; those that are gone already are what was wanted."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _recorded(path: Path) -> int | None:
+    """The process id in the file, if that very process is alive."""
+    try:
+        pid, started, boot = path.read_text().split()
+        same = _stat(int(pid))[_STARTED] == started and _boot() == boot
+    except (OSError, ValueError, IndexError):
+        return None
+    return int(pid) if same else None
+
+
+def _living() -> Iterator[tuple[int, int]]:
+    """Each process of the machine that is not a zombie, and its process group."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            stat = _stat(int(folder.name))
+        except OSError:
+            continue
+        if stat[_STATE] != "Z":
+            yield int(folder.name), int(stat[_GROUP])
+
+
+def _is_marked(pid: int, mark: bytes) -> bool:
+    try:
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _stat(pid: int) -> list[str]:
+    # The name comes in parentheses and may itself hold spaces and parentheses.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

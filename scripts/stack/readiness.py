@@ -1,0 +1,66 @@
+"""Waiting until an instance serves, or saying with the end of a log why it does not."""
+
+import functools
+import http.client
+import time
+from collections.abc import Callable
+
+from scripts.stack import SetupError, children, ports, supervision
+from scripts.stack.instance import Instance
+
+MOST_SECONDS = 90
+"""MariaDB may have a crash to recover from, and the machine may be slow."""
+DYING_SECONDS = 5
+"""How long a process may keep dying at its start before that is taken for final."""
+
+
+def wait_for_stores(instance: Instance, stores: list[str]) -> None:
+    """Return once each of the databases accepts connections. Raises SetupError."""
+    sockets = {"redis": instance.redis_socket, "mariadb": instance.mariadb_socket}
+    for name in stores:
+        _wait(instance, name, functools.partial(_socket_problem, str(sockets[name])))
+
+
+def wait_for_shop(instance: Instance) -> None:
+    """Return once `/readyz` answers 200. Raises SetupError with what it answered last."""
+    _wait(instance, "web", lambda: _readiness_problem(instance.port))
+
+
+def ask(
+    port: int, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """The status and text of the answer on loopback. Raises OSError when there is none."""
+    connection = http.client.HTTPConnection(ports.HOST, port, timeout=35)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{method} {path} got no whole answer: {error!r}") from error
+    finally:
+        connection.close()
+
+
+def _socket_problem(path: str) -> str:
+    return "" if ports.answers(path) else "it accepts no connections"
+
+
+def _readiness_problem(port: int) -> str:
+    try:
+        status, text = ask(port, "GET", "/readyz")
+    except OSError as error:
+        return f"/readyz: {error}"
+    return "" if status == 200 else f"/readyz answers {status} {text[:500]}"
+
+
+def _wait(instance: Instance, name: str, problem: Callable[[], str]) -> None:
+    deadline = time.monotonic() + MOST_SECONDS
+    dying_since: float | None = None
+    while what := problem():
+        now = time.monotonic()
+        is_dying = supervision.states(instance)[name] in {"BACKOFF", "FATAL"}
+        dying_since = (dying_since or now) if is_dying else None
+        if now > min(deadline, (dying_since or deadline) + DYING_SECONDS):
+            log = instance.logs / f"{name}.log"
+            raise SetupError(f"{name} does not come up: {what}; the end of {log}:\n{children.tail(log)}")
+        time.sleep(0.1)

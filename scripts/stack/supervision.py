@@ -1,0 +1,173 @@
+"""supervisor, which starts the processes of an instance and starts again what dies."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from scripts.stack import SetupError, children, places, process_identity
+from scripts.stack.instance import Instance
+from scripts.stack.processes import OUTSIDE, SHOP
+
+STOP_SECONDS = 5
+"""What a process gets to end by itself before it is killed: a crash is something that every one survives."""
+START_SECONDS = 30
+LOG_BYTES = "10MB"
+
+_DAEMON = f"""\
+[supervisord]
+nodaemon=true
+silent=true
+logfile=%(here)s/log/supervisor.log
+logfile_maxbytes={LOG_BYTES}
+logfile_backups=1
+pidfile=%(here)s/run/supervisor.pid
+{{user}}
+[unix_http_server]
+file={{socket}}
+chmod=0700
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+_GROUP = """\
+[group:{name}]
+programs={programs}
+priority={priority}
+"""
+_PROGRAM = f"""\
+[program:{{name}}]
+command=%(ENV_FIRSTCOME_PYTHON)s -m scripts.stack.processes {{name}}
+autostart={{autostart}}
+autorestart=true
+startsecs=1
+startretries=1000
+stopwaitsecs={STOP_SECONDS}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile=%(here)s/log/{{name}}.log
+stdout_logfile_maxbytes={LOG_BYTES}
+stdout_logfile_backups=1
+"""
+
+
+def configuration(*, socket: str, stores: Sequence[str], is_root: bool) -> str:
+    """The configuration file. The shop starts when told to, everything else at once; the stores stop last."""
+    sections = [_DAEMON.format(socket=socket, user="user=root" if is_root else "")]
+    for priority, (group, programs) in enumerate({"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()):
+        if programs:
+            sections.append(_GROUP.format(name=group, programs=",".join(programs), priority=priority))
+    for program in [*stores, *OUTSIDE, *SHOP]:
+        sections.append(_PROGRAM.format(name=program, autostart=str(program not in SHOP).lower()))
+    return "".join(sections)
+
+
+@contextlib.contextmanager
+def supervisor(
+    instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """supervisor with the stores starting; on leaving, everything is stopped."""
+    if "%" in str(instance.home):
+        raise SetupError(
+            f"supervisor can't read a path with a percent sign: {instance.home}; choose another VAR"
+        )
+    path = instance.home / "supervisor.conf"
+    socket = str(instance.supervisor_socket)
+    places.write_whole(path, configuration(socket=socket, stores=stores, is_root=os.getuid() == 0))
+    # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
+    python = os.path.relpath(sys.executable, places.PROJECT)
+    daemon = children.start(
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
+        log=instance.logs / "supervisor.log",
+        environment={
+            **environment,
+            "FIRSTCOME_PYTHON": python,
+            process_identity.MARK: str(instance.home),
+        },
+        # It stops its processes in order when told to, so it is told to even if this process is killed.
+        when_parent_dies=signal.SIGTERM,
+    )
+    try:
+        yield daemon
+    finally:
+        children.stop(daemon, within_seconds=2 * STOP_SECONDS + 3)
+
+
+def start(instance: Instance, names: Sequence[str]) -> None:
+    """Start these processes; returns once their ids are written."""
+    for name in names:
+        _calls(instance).startProcess(_full_name(name), False)
+    deadline = time.monotonic() + START_SECONDS
+    while not all((instance.run / f"{name}.pid").exists() for name in names):
+        if time.monotonic() > deadline:
+            raise SetupError(
+                f"supervisor started no {' and no '.join(names)}; see {instance.logs}/supervisor.log"
+            )
+        time.sleep(0.02)
+
+
+def stop(instance: Instance, name: str) -> None:
+    """Stop the process, and leave it stopped until it is started again."""
+    _calls(instance).stopProcess(_full_name(name))
+
+
+def states(instance: Instance) -> dict[str, str]:
+    """What supervisor says of each process: `RUNNING`, `BACKOFF` when it died right away, and so on."""
+    return {process["name"]: process["statename"] for process in _calls(instance).getAllProcessInfo()}
+
+
+def environment(instance: Instance) -> dict[str, str]:
+    """What every process of the running instance has in its environment, which is supervisor's own."""
+    pid = (instance.run / "supervisor.pid").read_text().strip()
+    entries = Path("/proc", pid, "environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:
+    """Return once supervisor takes calls. Raises SetupError."""
+
+    def is_up() -> bool:
+        try:
+            states(instance)
+        except OSError:
+            return False
+        return True
+
+    log = instance.logs / "supervisor.log"
+    children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=30)
+
+
+def _full_name(name: str) -> str:
+    return f"shop:{name}" if name in (*OUTSIDE, *SHOP) else f"stores:{name}"
+
+
+def _calls(instance: Instance) -> Any:
+    transport = SupervisorTransport(None, None, f"unix://{instance.supervisor_socket}")
+    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
+def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> bool:
+    """End every process that an earlier run left; returns whether there was one."""
+    left = process_identity.of_state(instance.home)
+    found = bool(left)
+    deadline = time.monotonic() + within_seconds
+    process_identity.kill(left, signal.SIGTERM)
+    while left:
+        time.sleep(0.1)
+        # Looked for again each time: supervisor may have started another before it heard.
+        left = process_identity.of_state(instance.home)
+        if time.monotonic() > deadline:
+            process_identity.kill(left)
+        if time.monotonic() > deadline + STOP_SECONDS:
+            raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
+    process_identity.forget(instance.run)
+    for socket in instance.run.glob("*.sock*"):
+        socket.unlink(missing_ok=True)
+    return found

@@ -1,0 +1,118 @@
+"""Throwaway MariaDB, Redis, gateway and data platform for tests: real processes, empty at each start.
+
+`make test-services` keeps them up until Ctrl-C and writes `var/test/env`; then, in another shell:
+`source var/test/env && .venv/bin/pytest coupons`. Several at once take a slot each:
+`SLOT=3 source var/test/env`.
+"""
+
+import contextlib
+import fcntl
+import functools
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from scripts.stack import SetupError, children, places, ports, processes
+from scripts.stack.mariadb import SEARCH_PATH, Server
+
+CONNECTIONS = 1000
+"""Race tests open hundreds, and several developers share one server."""
+
+
+@contextlib.contextmanager
+def servers(home: Path) -> Iterator[dict[str, str]]:
+    """Start all four in an emptied folder, yield the settings that point to them, stop them in any case."""
+    shutil.rmtree(home, ignore_errors=True)
+    places.private_folder(home)
+    mariadb = Server(
+        home=home / "mariadb",
+        socket=places.socket_path(home, "mariadb.sock"),
+        password=secrets.token_hex(16),
+        max_connections=CONNECTIONS,
+    )
+    mariadb.prepare()
+    redis_port, gateway_port, sink_port = ports.free(), ports.free(), ports.free()
+    # What the shop and the simulators both have to know.
+    shared = {name: secrets.token_urlsafe(32) for name in ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")}
+    with contextlib.ExitStack() as started:
+        gateway = processes.simulator("gateway", gateway_port, home / "gateway.sqlite3")
+        sink = processes.simulator("data_platform", sink_port, home / "data_platform.sqlite3")
+        for name, command, address in (
+            ("mariadb", mariadb.command(), str(mariadb.socket)),
+            ("redis", _redis_command(home, redis_port), (ports.HOST, redis_port)),
+            ("gateway", gateway, (ports.HOST, gateway_port)),
+            ("sink", sink, (ports.HOST, sink_port)),
+        ):
+            log = home / f"{name}.log"
+            child = children.start(command, log=log, environment={**os.environ, **shared})
+            started.callback(children.stop, child)
+            answers = functools.partial(ports.answers, address)
+            children.wait_until(answers, name=name, child=child, log=log, within_seconds=60)
+        yield {
+            "FIRSTCOME_TEST": "1",
+            "DATABASE_URL": mariadb.url,
+            "REDIS_URL": f"redis://{ports.HOST}:{redis_port}/0",
+            "BROKER_URL": f"redis://{ports.HOST}:{redis_port}/1",
+            "GATEWAY_URL": f"http://{ports.HOST}:{gateway_port}",
+            "DATA_PLATFORM_URL": f"http://{ports.HOST}:{sink_port}",
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            **shared,
+            "DEBUG": "0",
+            "LOG_LEVEL": "WARNING",
+        }
+
+
+def _redis_command(home: Path, port: int) -> list[str]:
+    program = shutil.which("redis-server", path=SEARCH_PATH)
+    if program is None:
+        raise SetupError("redis-server is missing; run this first: sudo apt-get install -y redis-server")
+    options = {"bind": ports.HOST, "port": port, "dir": home, "save": "", "maxmemory-policy": "noeviction"}
+    options["databases"] = 64  # several developers, a number each
+    return [program, *processes.words(options)]
+
+
+def _shell_lines(settings: Mapping[str, str]) -> str:
+    """The settings for a shell; a slot has a test database and two Redis numbers of its own."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
+    database = "${SLOT:+test_firstcome_}${SLOT:-${TEST_DATABASE_NAME:-test_firstcome_0}}"
+    lines.append(f'export TEST_DATABASE_NAME="{database}"\n')
+    for name, number in (("REDIS_URL", 0), ("BROKER_URL", 1)):
+        server = settings[name].rpartition("/")[0]
+        lines.append(f'export {name}="{server}/$((2 * ${{SLOT:-0}} + {number}))"\n')
+    return "".join(lines)
+
+
+def _keep_up(home: Path) -> None:
+    with servers(home) as settings:
+        (home / "env").write_text(_shell_lines(settings))
+        print(f"up, until Ctrl-C; in another shell: source {home}/env && .venv/bin/pytest", flush=True)
+        signal.pause()
+
+
+def main() -> int:
+    home = places.state() / "test"
+    home.parent.mkdir(parents=True, exist_ok=True)
+    children.hear_stop_signals()
+    with (home.parent / "test.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"the test servers are up already: source {home}/env && .venv/bin/pytest")
+            return 0
+        try:
+            _keep_up(home)
+        except KeyboardInterrupt:
+            return 0
+        except (SetupError, OSError) as failure:
+            print(f"test servers: {failure}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

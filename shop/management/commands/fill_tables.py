@@ -1,0 +1,45 @@
+"""Fill the tables with coupons and orders by the million, for measuring."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from shop.management import filling
+
+
+class Command(BaseCommand):
+    help = "Issue coupons and place orders that nobody bought, as years of selling would leave them (LAB=1)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--coupons", type=int, default=0, help="how many to issue")
+        parser.add_argument("--orders", type=int, default=0, help="how many to place")
+        parser.add_argument(
+            "--book",
+            type=Path,
+            help="the gateway simulator's book, for the orders' charges; it must be there",
+        )
+
+    def handle(self, *, coupons: int, orders: int, book: Path | None, **_: Any) -> None:
+        if not settings.LAB:
+            raise CommandError("these rows are for measuring: set LAB=1 where no customers buy.")
+        if not getattr(connection, "mysql_is_mariadb", False):
+            raise CommandError("the tables are filled by sequences, which MariaDB alone has.")
+        if orders and (book is None or not book.exists()):
+            raise CommandError("--orders needs --book: what is paid has to be charged somewhere.")
+        if coupons:
+            filling.fill_coupons(coupons, say=self._say)
+        if orders and book:
+            try:
+                filling.fill_orders(orders, book=book, say=self._say)
+            except sqlite3.Error as error:
+                raise CommandError(
+                    f"{book} can't be written ({error}): is it the gateway simulator's?"
+                ) from error
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()

@@ -1,0 +1,10 @@
+"""Filling the shop's tables as years of selling would: millions of coupons and orders, every law holding.
+
+Rows are made by the database itself, in bites: a bite is one transaction with its counters, so an audit may
+look at any moment. Foreign keys, unique keys and checks stay on. MariaDB only: its sequences count.
+"""
+
+from shop.management.filling.coupons import fill_coupons
+from shop.management.filling.orders import fill_orders
+
+__all__ = ["fill_coupons", "fill_orders"]
