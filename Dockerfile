@@ -27,9 +27,9 @@ COPY coupons coupons
 COPY inventory inventory
 COPY payments payments
 COPY orders orders
-# Collecting needs settings that parse; DEBUG holds for this one command.
+# collectstatic loads the settings: with DEBUG no secrets are needed. DEBUG is set for this command only.
 RUN DEBUG=1 python manage.py collectstatic --no-input
 USER firstcome
 EXPOSE 8000
-# A shell for the setting, replaced by the server so that it gets SIGTERM.
+# A shell expands WEB_WORKERS; exec replaces it by the server, which so gets SIGTERM.
 CMD ["sh", "-c", "exec python -m shop.web_server --host 0.0.0.0 --port 8000 --workers ${WEB_WORKERS:-2} --stop-seconds 35"]

@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and git; everything else is set up by the targets themselves.
 PYTHON ?= python3
 VENV := .venv/bin/python
-# State lies under var/; VAR=/another/folder keeps a second instance apart.
+# State is kept under var/; VAR=/another/folder is for a second instance.
 ifdef VAR
 export FIRSTCOME_VAR := $(VAR)
 endif
@@ -37,7 +37,7 @@ bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commi
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)"
 
-lab: ## every strategy side by side by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
+lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
 
@@ -57,7 +57,7 @@ format: ## let ruff format and fix what it can
 	$(BOOTSTRAP) check
 	@$(VENV) -m ruff format . && $(VENV) -m ruff check --fix .
 
-openapi: ## write docs/openapi.yaml anew
+openapi: ## generate docs/openapi.yaml
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check --write-openapi
 

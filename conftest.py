@@ -1,4 +1,4 @@
-"""Where tests run: on the throwaway servers that `make test` starts, with an empty Redis."""
+"""The environment of tests: the throwaway servers that `make test` starts, with an empty Redis."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from shop.redis import redis_client as shop_redis
 
 
 def pytest_configure() -> None:
-    """Tests empty databases: refuse every server that was not started to be emptied."""
+    """Refuse servers that are not throwaway ones, because tests empty databases."""
     if os.environ.get("FIRSTCOME_TEST") != "1":
         raise pytest.UsageError(
             "tests run on throwaway servers: `make test`; or `make test-services`, "
@@ -50,8 +50,8 @@ def _empty_redis(redis_server: redis.Redis, broker_server: redis.Redis) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _forgetful_process() -> None:
-    """What a process remembers between requests must not reach from one test into the next."""
+def _reset_process_state() -> None:
+    """Reset what a process keeps between requests, so that no test affects the next."""
     clock.follow_host()
     disabled_accounts.clear_cache()
     throttling.clear_memory()
@@ -69,5 +69,5 @@ def _forgetful_process() -> None:
 
 @pytest.fixture(autouse=True)
 def _quick_hashing(settings: LazySettings) -> None:
-    """Passwords are hashed slowly on purpose; tests have no secrets."""
+    """Hash passwords fast: the slow hash protects secrets, and tests have none."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

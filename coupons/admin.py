@@ -1,4 +1,4 @@
-"""Operators' pages: campaigns with their pools, and coupons, which are only ever issued or made void."""
+"""Admin pages: campaigns with their pools, and coupons, which can be voided."""
 
 import re
 from typing import Any
@@ -62,10 +62,10 @@ class CampaignForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The campaign's own stays choosable, also where it can't be given to another.
+        # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
-        # Once a coupon is issued it can't change, and is no field of the form.
+        # Once a coupon is issued the partner is read-only, and not a field of the form.
         if "partner" in self.fields:
             confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
             self.fields["partner"].choices = [(name, name or "none") for name in confirming]  # type: ignore[attr-defined]
@@ -75,14 +75,14 @@ class AddCodesForm(BaseDialogForm):
     codes = forms.CharField(
         required=False,
         widget=UnfoldAdminTextareaWidget,
-        help_text="One a line; those that exist are skipped.",
+        help_text="One per line; codes that exist already are skipped.",
     )
     count = forms.IntegerField(
         required=False,
         min_value=1,
         max_value=MOST_CODES_AT_ONCE,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Or how many to make.",
+        help_text="Or how many codes to generate.",
     )
 
     def clean_codes(self) -> list[str]:
@@ -93,10 +93,10 @@ class AddCodesForm(BaseDialogForm):
         return given
 
     def clean(self) -> dict[str, Any]:
-        asked: dict[str, Any] = super().clean() or {}
-        if not self.errors and bool(asked["codes"]) == bool(asked["count"]):
-            raise forms.ValidationError("Give either codes or how many to make.")
-        return asked
+        data: dict[str, Any] = super().clean() or {}
+        if not self.errors and bool(data["codes"]) == bool(data["count"]):
+            raise forms.ValidationError("Enter either codes or how many to generate.")
+        return data
 
 
 class VoidForm(BaseDialogForm):
@@ -127,7 +127,7 @@ class CampaignAdmin(ModelAdmin, NonAtomicAdmin):
         return [*self.readonly_fields, *fixed]
 
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
-        """Write only what was changed here: the page's copy of `issued` is old by now."""
+        """Write only the fields that were changed here: the page's copy of `issued` may be out of date."""
         names = form.changed_data if change else CampaignForm.Meta.fields
         terms = {name: form.cleaned_data[name] for name in names}
         if change:
@@ -144,11 +144,11 @@ class CampaignAdmin(ModelAdmin, NonAtomicAdmin):
         return response
 
     def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
-        """Campaigns are closed; their coupons still speak of them."""
+        """Never: campaigns are closed instead, because their coupons refer to them."""
         return False
 
     def has_add_codes_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, for unfold looks a codename up in the database, which `migrate` has yet to fill."""
+        """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
         return request.user.has_perm("coupons.add_poolcode")
 
     @action(
@@ -163,9 +163,9 @@ class CampaignAdmin(ModelAdmin, NonAtomicAdmin):
         },
     )
     def add_codes(self, request: HttpRequest, form: AddCodesForm, object_id: str) -> HttpResponse:
-        asked = form.cleaned_data
+        data = form.cleaned_data
         try:
-            added = _add_codes(int(object_id), asked["codes"], asked["count"])
+            added = _add_codes(int(object_id), data["codes"], data["count"])
             self.message_user(
                 request, f"{added.added} added, {len(added.skipped)} skipped, {added.total} in all."
             )
@@ -181,7 +181,7 @@ class CouponAdmin(ReadOnlyMixin, ModelAdmin):
     list_filter = ["status", "issued_at"]
     search_fields = ["=code", "=account__username"]
     ordering = ["-id"]
-    # Counting millions of rows isn't worth its seconds: pages know their neighbours only.
+    # Counting millions of rows takes seconds, so the pages have no total, only next and previous.
     paginator = InfinitePaginator
     show_full_result_count = False
     actions_detail = ["void"]
@@ -191,7 +191,7 @@ class CouponAdmin(ReadOnlyMixin, ModelAdmin):
         return coupon.status_at(clock.now())
 
     def has_void_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, for unfold looks a codename up in the database, which `migrate` has yet to fill."""
+        """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
         return request.user.has_perm("coupons.change_coupon")
 
     @action(
@@ -249,7 +249,7 @@ class QueueTicketAdmin(ReadOnlyMixin, ModelAdmin):
 
 @admin.register(Confirmation)
 class ConfirmationAdmin(ReadOnlyMixin, ModelAdmin):
-    """Slots whose partner is still asked; they come and go by themselves."""
+    """Slots that a partner has not confirmed yet; they are settled automatically."""
 
     list_display = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
     list_select_related = ["campaign", "account"]
@@ -271,5 +271,5 @@ def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.Ad
 
 
 def _reload(view: str, object_id: str) -> HttpResponse:
-    """The dialog is a fragment of the page: this has the browser load the whole page again."""
+    """Have the browser load the whole page again, because the dialog is only a fragment of it."""
     return HttpResponse(headers={"HX-Redirect": reverse(view, args=[object_id])})

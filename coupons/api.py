@@ -1,4 +1,4 @@
-"""The HTTP edge of campaigns and coupons."""
+"""The HTTP API of campaigns, coupons and queue tickets."""
 
 from functools import partial
 from uuid import UUID
@@ -51,19 +51,19 @@ RETRY_AFTER = OpenApiParameter(
     int,
     OpenApiParameter.HEADER,
     response=[202],
-    description="Seconds after which to look at the ticket, while it waits.",
+    description="Seconds after which to read the ticket, while it waits.",
 )
 RETRY_WHILE_WAITING = OpenApiParameter(
     "Retry-After",
     int,
     OpenApiParameter.HEADER,
     response=[200],
-    description="Seconds after which to look again, while it waits.",
+    description="Seconds after which to read it again, while it waits.",
 )
-# What an issuer settles on a modest machine.
+# What an issuer settles on a small machine.
 TICKETS_A_SECOND, MOST_SECONDS = 500, 30
 CAMPAIGN = OpenApiParameter("campaign", openapi.POSITIVE)
-USER = OpenApiParameter("user", openapi.POSITIVE, description="For staff: whose coupons.")
+USER = OpenApiParameter("user", openapi.POSITIVE, description="For staff: the account whose coupons to list.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
 POOL_STATUS = OpenApiParameter("status", str, enum=["available", "issued", "void"])
 
@@ -73,7 +73,7 @@ class Campaigns(View):
 
     @extend_schema(
         summary="Campaigns, newest first",
-        description="Scheduled, open and sold out ones; staff see closed ones too.",
+        description="Scheduled, open and sold out campaigns; staff see closed ones too.",
         parameters=openapi.PAGING,
         responses=openapi.Page[schemas.CampaignBody],
     )
@@ -98,7 +98,7 @@ class OneCampaign(View):
 
     @extend_schema(
         summary="One campaign",
-        description="A closed one is there for staff only.",
+        description="Closed campaigns are visible to staff only.",
         responses=schemas.CampaignBody,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
@@ -107,7 +107,7 @@ class OneCampaign(View):
 
     @extend_schema(
         summary="Change a campaign (staff)",
-        description="Once a coupon is issued, code source and discount stay as they are.",
+        description="Once a coupon is issued, code source, partner and discount can't change.",
         request=schemas.ChangeCampaignInput,
         responses={200: schemas.CampaignBody}
         | STAFF_ONLY
@@ -115,8 +115,8 @@ class OneCampaign(View):
     )
     def patch(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.change_campaign")
-        asked = read(schemas.ChangeCampaignInput, request)
-        campaign = campaigns.change(campaign_id=campaign_id, **schemas.terms(asked))
+        given = read(schemas.ChangeCampaignInput, request)
+        campaign = campaigns.change(campaign_id=campaign_id, **schemas.terms(given))
         return Response(schemas.campaign_body(campaign))
 
 
@@ -128,23 +128,23 @@ class CampaignCodes(View):
     )
     def get(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.view_poolcode")
-        asked = read_query(schemas.ListCodesQuery, request)
-        rows = pool.list_codes(campaign_id=campaign_id, status=asked.status)
+        given = read_query(schemas.ListCodesQuery, request)
+        rows = pool.list_codes(campaign_id=campaign_id, status=given.status)
         return paginate(request, rows, schemas.code_body, ordering="id")
 
     @extend_schema(
         summary="Add codes to the pool of a campaign (staff)",
-        description="Codes that exist, in whatever campaign, are skipped: repeating the call is safe.",
+        description="Codes that exist in any campaign are skipped: repeating the call is safe.",
         request=schemas.AddCodesInput,
         responses={201: schemas.AddedCodesBody} | STAFF_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.add_poolcode")
-        asked = read(schemas.AddCodesInput, request)
-        if asked.count is not None:
-            added = pool.generate(campaign_id=campaign_id, count=asked.count)
+        given = read(schemas.AddCodesInput, request)
+        if given.count is not None:
+            added = pool.generate(campaign_id=campaign_id, count=given.count)
         else:
-            added = pool.add(campaign_id=campaign_id, codes=asked.codes or [])
+            added = pool.add(campaign_id=campaign_id, codes=given.codes or [])
         return Response(schemas.added_body(added), status=201)
 
 
@@ -158,41 +158,41 @@ class OneCampaignCode(View):
     )
     def patch(self, request: Request, campaign_id: int, code: str) -> Response:
         require_staff_permission(request, "coupons.change_poolcode")
-        asked = read(schemas.RenameCodeInput, request)
-        return Response(schemas.code_body(pool.rename(campaign_id=campaign_id, code=code, to=asked.code)))
+        given = read(schemas.RenameCodeInput, request)
+        return Response(schemas.code_body(pool.rename(campaign_id=campaign_id, code=code, to=given.code)))
 
 
 class Coupons(View):
     @extend_schema(
-        summary="One's own coupons, newest first",
-        description="Staff see everybody's.",
+        summary="The caller's coupons, newest first",
+        description="Staff see the coupons of all accounts.",
         parameters=[COUPON_STATUS, CAMPAIGN, USER, *openapi.PAGING],
         responses=openapi.Page[schemas.CouponBody],
     )
     def get(self, request: Request) -> Response:
-        asked = read_query(schemas.ListCouponsQuery, request)
+        given = read_query(schemas.ListCouponsQuery, request)
         coupons = issued_coupons.find(
-            owner_id=asked.user if _sees_all(request) else _caller(request),
-            campaign_id=asked.campaign,
-            status=asked.status,
+            owner_id=given.user if _sees_all(request) else _caller(request),
+            campaign_id=given.campaign,
+            status=given.status,
         )
         return paginate(request, coupons, schemas.coupon_body)
 
     @extend_schema(
-        summary="Get one's coupon of a campaign",
-        description="Staff may name the `user` who gets it; an account that doesn't exist or is disabled is "
+        summary="Issue the caller's coupon of a campaign",
+        description="Staff may name the `user` to issue to; an account that doesn't exist or is disabled is "
         "404 `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one "
-        "until it is settled; after it `failed`, with a new one at the end of the line. Before it opens a "
-        "campaign gives neither coupons nor tickets, and `Retry-After` says when it does. A pool with fewer "
-        "codes than the campaign's `quantity` is `sold_out` with its last code.",
+        "until it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, "
+        "a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. A campaign "
+        "whose pool has fewer codes than its `quantity` is `sold_out` after its last code.",
         parameters=[openapi.LOCATION, TICKET_LOCATION, RETRY_AFTER],
         request=schemas.IssueCouponInput,
         responses={
             201: OpenApiResponse(
                 schemas.CouponBody, description="The account's coupon, issued by this call."
             ),
-            200: OpenApiResponse(schemas.CouponBody, description="The coupon that the account had before."),
-            202: OpenApiResponse(schemas.TicketBody, description="The account's place in the line."),
+            200: OpenApiResponse(schemas.CouponBody, description="The account's existing coupon."),
+            202: OpenApiResponse(schemas.TicketBody, description="The account's queue ticket."),
         }
         | ISSUING_REFUSALS,
         examples=schemas.ISSUING,
@@ -200,18 +200,18 @@ class Coupons(View):
     async def post(self, request: Request) -> Response:
         if _names_user(request):
             return await run_in_thread(_issue_by_staff, request, group="staff")
-        asked, caller = read(schemas.IssueCouponInput, request), _caller(request)
+        given, caller = read(schemas.IssueCouponInput, request), _caller(request)
         if request.user.is_staff:
-            return _issued_response(request, await _issue(asked.campaign, caller))
+            return _issued_response(request, await _issue(given.campaign, caller))
         with rate_limits.COUPONS.counting(caller):
-            issued = await _issue(asked.campaign, caller)
+            issued = await _issue(given.campaign, caller)
         return _issued_response(request, issued)
 
 
 class OneCoupon(View):
     @extend_schema(
         summary="One coupon",
-        description="One's own; staff see everybody's.",
+        description="Of the caller; staff see the coupons of all accounts.",
         responses=schemas.CouponBody,
     )
     def get(self, request: Request, code: str) -> Response:
@@ -221,9 +221,9 @@ class OneCoupon(View):
 
 class OneQueueTicket(View):
     @extend_schema(
-        summary="One's place in the line of a campaign",
-        description="One's own; staff see everybody's. It waits, or is settled for good. With "
-        "`Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
+        summary="One queue ticket",
+        description="Of the caller; staff see the tickets of all accounts. It waits, or is settled for good. "
+        "With `Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
         parameters=[openapi.PREFER_WAIT, RETRY_WHILE_WAITING],
         responses=schemas.TicketBody,
     )
@@ -252,25 +252,25 @@ class OneQueueTicket(View):
 class VoidCoupon(View):
     @extend_schema(
         summary="Make a coupon void (staff)",
-        description="Its slot is not given out again, and its owner can't have another.",
+        description="Its slot is not issued again, and its owner can't get another coupon of the campaign.",
         request=schemas.VoidCouponInput,
         responses={200: schemas.CouponBody} | STAFF_ONLY | openapi.refusals({409: ["coupon_not_voidable"]}),
     )
     def post(self, request: Request, code: str) -> Response:
         require_staff_permission(request, "coupons.change_coupon")
-        asked = read(schemas.VoidCouponInput, request)
-        return Response(schemas.coupon_body(issued_coupons.void(code=code, reason=asked.reason)))
+        given = read(schemas.VoidCouponInput, request)
+        return Response(schemas.coupon_body(issued_coupons.void(code=code, reason=given.reason)))
 
 
 def _issue_by_staff(request: Request) -> Response:
     require_staff_permission(request, "coupons.add_coupon")
-    asked = read(schemas.IssueCouponInput, request)
-    assert asked.user is not None
-    return _issued_response(request, issuing.issue_by_staff(campaign_id=asked.campaign, user_id=asked.user))
+    given = read(schemas.IssueCouponInput, request)
+    assert given.user is not None
+    return _issued_response(request, issuing.issue_by_staff(campaign_id=given.campaign, user_id=given.user))
 
 
 async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
-    """`issuing.issue` by the campaign's batcher where that needs nothing else, or else in a thread."""
+    """Issue by the campaign's batcher if the request needs nothing else, or else in a thread."""
     if issuing.is_renewal_due(campaign_id):
         await run_in_thread(issuing.renew, campaign_id, pool=LOOKUP_POOL)
     batched, has_slot = issuing.batch_route(campaign_id), False
@@ -285,7 +285,7 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
         result = batched.result(user_id, outcome)
         if result:
             return result
-        # The campaign was given a partner a moment ago.
+        # The campaign got a partner after it was last read.
         has_slot = isinstance(outcome, PendingConfirmation)
     issue = partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
     try:
@@ -315,7 +315,7 @@ def _is_waiting(queued: Queued) -> bool:
 
 
 def _retry_after_header(queued: Queued) -> dict[str, str]:
-    """When to look again: later the more wait before it, for each look costs the line its speed."""
+    """When to read the ticket again: the more are ahead, the later, because reads slow the issuer down."""
     if not _is_waiting(queued):
         return {}
     return {"Retry-After": str(min(MOST_SECONDS, 1 + queued.ahead // TICKETS_A_SECOND))}
@@ -326,7 +326,7 @@ def _created_response(request: Request, name: int | str, body: dict[str, object]
 
 
 def _names_user(request: Request) -> bool:
-    """Whether the body has a `user`: that is for staff, before anything else is looked at."""
+    """Whether the body has a `user`, which is for staff only, checked before the rest of the body."""
     return isinstance(request.data, dict) and request.data.get("user") is not None
 
 

@@ -14,7 +14,7 @@ class CouponsConfig(AppConfig):
 
         gauges.register(
             "firstcome_gate_in_flight",
-            help="Askers let through the gate of a campaign and not decided yet.",
+            help="Requests admitted by the gate of a campaign and not decided yet.",
             label="campaign",
             read=healing.numbers_in_flight,
         )
@@ -25,18 +25,18 @@ class CouponsConfig(AppConfig):
         )
         gauges.register(
             "firstcome_coupons_confirming_oldest_seconds",
-            help="For how long the oldest of them has waited.",
+            help="For how many seconds the oldest of them has waited.",
             read=confirmation_recovery.oldest_age_seconds,
         )
         gauges.register(
             "firstcome_queue_tickets_waiting",
-            help="Queue tickets that wait to be served.",
+            help="Queue tickets that wait to be settled.",
             label="campaign",
             read=tickets.count_waiting,
         )
         gauges.register(
             "firstcome_queue_oldest_ticket_seconds",
-            help="For how long the first in line has waited.",
+            help="For how many seconds the first ticket of the queue has waited.",
             label="campaign",
             read=tickets.longest_wait_seconds,
         )

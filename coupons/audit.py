@@ -1,8 +1,8 @@
 """The audit of coupons: L1, L2, L3, and the half of L6 that needs no orders.
 
-Each check is one statement that sees all its sides at one moment, so issuing that goes on meanwhile
-offends nobody; the database counts, by indexes that hold all it needs, and only what is broken comes back.
-Offenders are campaigns and orders, by their ids, and coupons and pool codes, by their codes.
+Each check is one statement, which reads all its tables at one moment, so coupons that are issued meanwhile
+break no law; the database counts, by covering indexes, and returns only offenders. Offenders are campaigns
+and orders, by their ids, and coupons and pool codes, by their codes.
 """
 
 from typing import Any
@@ -14,13 +14,13 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
 
-# What is broken many times is broken in few campaigns: so many rows are looked at to name them.
+# Many broken rows usually belong to few campaigns: so many rows are read to name the campaigns.
 ROWS_LOOKED_AT = 10_000
 HAS_ORDER = [Coupon.Status.HELD, Coupon.Status.REDEEMED]
 
 
 def audit() -> list[LawReport]:
-    """Each law of coupons, checked over all of them by the database itself."""
+    """Check each law of coupons, in the database itself."""
     return [issued_is_counted(), one_each_in_order(), pool_adds_up(), held_by_one_order()]
 
 
@@ -32,18 +32,18 @@ def issued_is_counted() -> LawReport:
     campaigns = Campaign.objects.annotate(
         counted=_counted(Coupon.objects.all()), awaited=_counted(Confirmation.objects.all())
     )
-    # Each count stands once in the statement, for it costs a walk through the coupons each time.
+    # Each count is once in the statement, because each costs a scan of the coupons.
     broken = campaigns.exclude(
         issued=F("counted"), confirming=F("awaited"), quantity__gte=F("issued") + F("confirming")
     )
-    told = broken.order_by("pk").values_list("pk", flat=True)[:OFFENDERS_REPORTED]
-    return report("L1", Campaign.objects.count(), told)
+    offenders = broken.order_by("pk").values_list("pk", flat=True)[:OFFENDERS_REPORTED]
+    return report("L1", Campaign.objects.count(), offenders)
 
 
 def one_each_in_order() -> LawReport:
     """L2: one coupon per account and campaign; positions 1...issued without gaps or repeats.
 
-    Whoever has a coupon has no slot beside it that is being confirmed.
+    An account that has a coupon has no confirmation of the campaign beside it.
     """
     placed = Coupon.objects.filter(position__isnull=False)
     several = _repeated(Coupon.objects.all(), "account_id", "campaign_id").values_list(
@@ -84,9 +84,9 @@ def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode] | QuerySet[Confirmatio
 
 
 def _repeated(coupons: "QuerySet[Coupon]", *columns: str) -> "QuerySet[Coupon, dict[str, Any]]":
-    """The values of these columns that come more than once: a unique constraint says there are none.
+    """The values of these columns that occur more than once: a unique constraint should prevent them.
 
-    Name the columns in the order of that constraint's index, which then holds the groups ready.
+    Name the columns in the order of that constraint's index, which then has the groups in order.
     """
     grouped = coupons.order_by().values(*columns).annotate(number=Count("pk"))
     return grouped.filter(number__gt=1)
@@ -102,13 +102,13 @@ def _gapped_campaigns() -> "QuerySet[Coupon, int]":
 
 
 def _double_allocations() -> "QuerySet[Confirmation, int]":
-    """Campaigns that confirm a slot for somebody who has its coupon."""
+    """Campaigns with a confirmation for an account that has its coupon."""
     coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
     return Confirmation.objects.filter(Exists(coupon)).values_list("campaign_id", flat=True)
 
 
 def _misplaced_codes() -> "QuerySet[PoolCode, str]":
-    """Pool codes that say something else than the coupon that bears them, or should."""
+    """Pool codes whose status or coupon contradicts the coupon with that code, or the lack of one."""
     is_borne = Exists(Coupon.objects.filter(code=OuterRef("code")))
     is_other = ~Q(coupon__code=F("code")) | ~Q(coupon__campaign=F("campaign"))
     is_void = Q(coupon__status=Coupon.Status.VOID)
@@ -129,5 +129,5 @@ def _coupons_without_code() -> "QuerySet[Coupon, str]":
     """Coupons of campaigns with a pool whose code is not from it."""
     from_pool = Exists(PoolCode.objects.filter(code=OuterRef("code"), campaign=OuterRef("campaign")))
     with_pool = Campaign.objects.filter(code_source=Campaign.CodeSource.POOL)
-    # In no order: in that of their ids all coupons there are would be looked at.
+    # Unordered: ordered by id, the query would read all coupons.
     return Coupon.objects.filter(~from_pool, campaign__in=with_pool).values_list("code", flat=True)

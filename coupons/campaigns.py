@@ -1,4 +1,4 @@
-"""Campaigns: making and changing them, and who sees which."""
+"""Campaigns: creating and changing them, and which of them are visible."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,7 +16,7 @@ from shop.events import journal
 
 
 class Terms(TypedDict, total=False):
-    """What staff decide about a campaign, by the names of its columns; amounts in minor units."""
+    """The terms of a campaign that staff set, named as its columns; amounts in minor units."""
 
     name: str
     strategy: str
@@ -33,7 +33,7 @@ class Terms(TypedDict, total=False):
 
 
 TERMS = tuple(Terms.__annotations__)
-# Coupons that people hold draw on these: once there is one, they stay.
+# Issued coupons depend on these terms: they can't change once there is a coupon.
 FIXED_ONCE_ISSUED = (
     "code_source",
     "discount_type",
@@ -45,7 +45,7 @@ FIXED_ONCE_ISSUED = (
 
 
 def create(**terms: Unpack[Terms]) -> Campaign:
-    """Make a campaign; it opens at once unless the terms say when.
+    """Create a campaign; it opens at once unless the terms have `opens_at`.
 
     Raises `Invalid` with every field that is wrong.
     """
@@ -63,11 +63,11 @@ def create(**terms: Unpack[Terms]) -> Campaign:
 
 
 def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
-    """Change these terms of a campaign, also while it issues.
+    """Change these terms of a campaign, also while it issues coupons.
 
-    Processes go by another strategy within a second. Raises `NotFound`; `Invalid` with every field that
-    is wrong; `Rejected` `quantity_below_issued`, and `campaign_has_coupons` for terms that the coupons
-    out there draw on.
+    All processes use a new strategy within a second. Raises `NotFound`; `Invalid` with every field that is
+    wrong; `Rejected` `quantity_below_issued`, and `campaign_has_coupons` for terms that issued coupons depend
+    on.
     """
     get(campaign_id=campaign_id, include_closed=True)
 
@@ -78,7 +78,7 @@ def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
         before = {name: getattr(campaign, name) for name in changed}
         for name, value in changed.items():
             setattr(campaign, name, value)
-        # What it had before it may keep, also where it can't be given to another.
+        # A campaign may keep its strategy and partner even if they are no longer available to others.
         strategy_faults = _faults_of_strategy(campaign.strategy) if "strategy" in changed else []
         partner_faults = _faults_of_partner(campaign.partner) if "partner" in changed else []
         _check([*_faults(campaign), *strategy_faults, *partner_faults])
@@ -94,7 +94,7 @@ def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
 
 
 def get(*, campaign_id: int, include_closed: bool) -> Campaign:
-    """One campaign. Raises `NotFound`, also for one that the caller may not see."""
+    """One campaign. Raises `NotFound`, also for one that is not visible."""
     campaign = visible(include_closed=include_closed).filter(pk=campaign_id).first()
     if campaign is None:
         raise NotFound(f"There is no campaign {campaign_id}.")
@@ -102,7 +102,7 @@ def get(*, campaign_id: int, include_closed: bool) -> Campaign:
 
 
 def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
-    """The campaigns to show: scheduled, open and sold out ones; closed ones to staff only."""
+    """The visible campaigns: scheduled, open and sold out ones; closed ones for staff only."""
     if include_closed:
         return Campaign.objects.all()
     return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=clock.now()))
@@ -115,7 +115,7 @@ def _note(
 
 
 def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
-    """What may change depends on what has been issued by now."""
+    """Refuse changes that the coupons issued so far don't allow."""
     quantity = changed.get("quantity", campaign.quantity)
     taken = campaign.issued + campaign.confirming
     if isinstance(quantity, int) and quantity < taken:
@@ -124,7 +124,7 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
             code="quantity_below_issued",
         )
     fixed = [name for name in FIXED_ONCE_ISSUED if name in changed]
-    # A strategy of the lab leaves a campaign that the others can't go on from, and the other way round.
+    # After a strategy of the lab the other strategies can't continue a campaign, nor the other way round.
     if issuing.LAB_ONLY & {campaign.strategy, changed.get("strategy")} and "strategy" in changed:
         fixed.append("strategy")
     if taken and fixed:
@@ -135,7 +135,7 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
 
 
 def _faults(campaign: Campaign) -> Iterator[dict[str, str]]:
-    """What the terms contradict each other in; of the discount and times the constraints say the same."""
+    """Contradictions between the terms; for discount and times the database has the same constraints."""
     if campaign.closes_at is not None and campaign.closes_at <= campaign.opens_at:
         yield _fault("closes_at", "not_after_opening", "The campaign must close after it opens.")
     if campaign.discount_type == Campaign.DiscountType.PERCENT and campaign.discount_value > 100:

@@ -1,8 +1,8 @@
-"""What a coupon's code looks like.
+"""The format of coupon codes, and making new ones.
 
-The codes made here can't be guessed: 55 random bits in Crockford's base32, which has no letters that are
-taken for digits, and a check character that catches a mistyped one. The database's unique keys see to it
-that no code is given twice; with 55 bits they will hardly ever have to.
+New codes can't be guessed: 55 random bits in Crockford's base32, which has no letters that look like digits,
+and a check character that detects a mistyped one. The database's unique keys prevent duplicates, which with
+55 random bits are very rare.
 
 Two characters before them give the hour, and repeat every 1,024 hours. So codes of one hour are adjacent in
 the indexes of coupons and of the journal, on a few pages that stay in memory. Random from its first character
@@ -17,13 +17,13 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_CHARACTERS = 11
 HOUR_SECONDS = 3_600
 VALUES = {character: value for value, character in enumerate(ALPHABET)}
-# Luhn's doubling, in base 32: what a character counts at every other place.
+# Luhn's doubling, in base 32: the value of a character at every second place.
 DOUBLED = [2 * value // 32 + 2 * value % 32 for value in range(32)]
 
-# A character for each byte: every one stands for eight, so none is likelier than another.
+# A character for each byte: each character stands for eight bytes, so all are equally likely.
 CHARACTERS = (ALPHABET * 8).encode()
 
-# Codes that staff bring: they are parts of addresses, so only characters that stand for themselves there.
+# Codes that staff add: they are parts of URLs, so only characters that need no escaping there.
 GIVEN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
 
 

@@ -1,6 +1,6 @@
-"""Writing many new coupons, or codes of a pool, at once.
+"""Inserts many new coupons, or pool codes, at once.
 
-The ORM's bulk insert prepares each value of each row anew, which costs more than all the rest of a batch.
+The ORM's bulk insert prepares every value of every row again, which costs more than the rest of a batch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,17 +29,17 @@ class NewCoupon(NamedTuple):
 
 COUPONS = bulk_sql.Table(Coupon, NewCoupon._fields)
 VALUES = attrgetter(*NewCoupon._fields)
-# The drivers make the most of it that their database can take: statements of many rows, or one prepared.
+# Each driver runs it as its database does best: statements of many rows, or one that is prepared.
 INSERT_CODE = "INSERT INTO coupons_poolcode (campaign_id, code, status, added_at) VALUES (%s, %s, %s, %s)"
 
 
 def insert(coupons: Iterable[Coupon]) -> None:
-    """Write these coupons. Their `pk` stays unset: not all databases tell it."""
+    """Insert these coupons. Their `pk` stays unset: not all databases return it."""
     bulk_sql.insert(COUPONS, map(VALUES, coupons))
 
 
 def insert_codes(campaign_id: int, codes: Sequence[str], *, now: datetime) -> None:
-    """Write these new codes of the campaign's pool, available from now on."""
+    """Insert these new codes into the campaign's pool as available."""
     added_at = connection.ops.adapt_datetimefield_value(now)
     available = PoolCode.Status.AVAILABLE.value
     with connection.cursor() as cursor:

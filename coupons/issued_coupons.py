@@ -1,4 +1,4 @@
-"""Issued coupons: finding them by account, campaign and status, and making one void."""
+"""Issued coupons: finding them by account, campaign and status, and voiding one."""
 
 from django.db.models import Q, QuerySet
 
@@ -12,15 +12,15 @@ from shop.events import journal
 def find(
     *, owner_id: int | None, campaign_id: int | None = None, status: str | None = None
 ) -> "QuerySet[Coupon]":
-    """The owner's coupons, or everybody's without one; `status` is as the customer sees it."""
-    asked = {"account_id": owner_id, "campaign_id": campaign_id}
-    by_column = {column: value for column, value in asked.items() if value is not None}
+    """The owner's coupons, or all coupons without an owner; `status` is as the customer sees it."""
+    filters = {"account_id": owner_id, "campaign_id": campaign_id}
+    by_column = {column: value for column, value in filters.items() if value is not None}
     coupons = Coupon.objects.select_related("campaign").filter(**by_column)
     return coupons.filter(_in_status(status)) if status else coupons
 
 
 def get(*, code: str, owner_id: int | None) -> Coupon:
-    """One coupon of the owner's, or of anybody's without one. Raises `NotFound`."""
+    """One coupon of the owner, or any coupon without an owner. Raises `NotFound`."""
     coupon = find(owner_id=owner_id).filter(code=code).first()
     if coupon is None:
         raise NotFound(f"There is no coupon {code}.")
@@ -28,7 +28,7 @@ def get(*, code: str, owner_id: int | None) -> Coupon:
 
 
 def _in_status(status: str) -> Q:
-    """As `Coupon.status_at` tells it: an issued coupon past its time is expired."""
+    """The condition for a status as `Coupon.status_at` computes it: issued past `expires_at` is expired."""
     now = clock.now()
     if status == "expired":
         return Q(status=Coupon.Status.ISSUED, expires_at__lte=now)
@@ -38,10 +38,10 @@ def _in_status(status: str) -> Q:
 
 
 def void(*, code: str, reason: str) -> Coupon:
-    """Make an issued coupon void, with the reason why; its owner can't have another.
+    """Void an issued coupon, for a reason; its owner can't get another of the campaign.
 
-    Durable when it returns the coupon. Raises `NotFound`, and `Rejected` `coupon_not_voidable` for one
-    that is held, redeemed, expired or void already.
+    Durable on return. Raises `NotFound`, and `Rejected` `coupon_not_voidable` for a coupon that is held,
+    redeemed, expired or void already.
     """
     voidable = Coupon.objects.filter(code=code, status=Coupon.Status.ISSUED, expires_at__gt=clock.now())
 

@@ -11,7 +11,7 @@ REBUILDERS: dict[str, Callable[[], int]] = {"codes_listed": pool_healing.rebuild
 
 
 def rebuild() -> dict[str, int]:
-    """Have everything made anew. Returns how many things that were, of each kind there were any."""
+    """Rebuild what Redis keeps. Returns the numbers of rebuilt things by kind, without zeros."""
     made = {kind: rebuilder() for kind, rebuilder in REBUILDERS.items()}
     return {kind: number for kind, number in made.items() if number}
 
@@ -25,7 +25,7 @@ SWEEPERS: list[Callable[[], int]] = [
 
 
 def sweep() -> int:
-    """One pass of every sweeper, whatever becomes of the others. Returns how many things were put right.
+    """Run every sweeper once, even if others fail. Returns how many things were cleaned up.
 
     Raises an `ExceptionGroup` of what any of them raised, once all have run.
     """

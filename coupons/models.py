@@ -1,4 +1,4 @@
-"""Campaigns, their pools of codes, the coupons they issue, and who waits for one."""
+"""Campaigns, their pools of codes, the coupons they issue, confirmations and queue tickets."""
 
 from datetime import datetime, timedelta
 
@@ -10,16 +10,16 @@ from django.db.models import F, Q
 from shop.fields import CreatedAtField, ExactCharField, uuid_key
 
 LONGEST_CODE = 64
-# A hundred years: far enough for any promise, near enough that every date it leads to can be stored.
+# A hundred years: enough for any campaign, and every date that results can be stored.
 LONGEST_VALIDITY_DAYS = 36_500
 
 
 class Campaign(models.Model):
-    """A drop of `quantity` coupons, first come, first served.
+    """An offer of `quantity` coupons, first come, first served.
 
-    `issued` counts them, and is the last position given; `confirming` counts the slots that are taken while
-    its partner is asked; `codes_added` counts the codes of its pool. `version` counts changes, for
-    optimistic locks. The names of the strategies: `coupons.issuing.issuing`.
+    `issued` counts the issued coupons, and is the last position; `confirming` counts the slots that its
+    partner has not confirmed yet; `codes_added` counts the codes of its pool. `version` counts changes, for
+    optimistic locks. `coupons.issuing.issuing` has the names of the strategies.
     """
 
     class CodeSource(models.TextChoices):
@@ -86,14 +86,14 @@ class Campaign(models.Model):
 
     @property
     def capacity(self) -> int:
-        """How many coupons it can ever give: each takes a code of its pool for good, if it has a pool."""
+        """How many coupons it can ever issue: with a pool, each takes one of its codes for good."""
         if self.code_source == self.CodeSource.POOL:
             return min(self.quantity, self.codes_added)
         return self.quantity
 
     @property
     def remaining(self) -> int:
-        """How many are left to issue: of a pool, no more than it has codes for."""
+        """How many coupons are left to issue: with a pool, no more than it has codes for."""
         return self.capacity - self.issued - self.confirming
 
     @property
@@ -102,7 +102,7 @@ class Campaign(models.Model):
         return timedelta(days=self.coupon_valid_for_days)
 
     def status_at(self, now: datetime) -> Status:
-        """Whether it gives coupons at that instant, and if not, why."""
+        """Whether it issues coupons at that instant, and if not, why."""
         if now < self.opens_at:
             return self.Status.SCHEDULED
         if self.closes_at is not None and now >= self.closes_at:
@@ -111,9 +111,9 @@ class Campaign(models.Model):
 
 
 class Coupon(models.Model):
-    """One account's coupon of a campaign: its code, its place in line, and the order that holds it.
+    """One account's coupon of a campaign: its code, its position, and the order that holds it.
 
-    "Expired" is a predicate on `expires_at`, not a status that somebody has to write.
+    "Expired" is a condition on `expires_at`, not a status that has to be written.
     """
 
     class Status(models.TextChoices):
@@ -122,7 +122,8 @@ class Coupon(models.Model):
         REDEEMED = "redeemed"
         VOID = "void"
 
-    # The constraints below begin with each of the two foreign keys: another index would only slow issuing.
+    # The constraints below begin with one of the two foreign keys each: more indexes would only slow issuing
+    # down.
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="coupons")
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="coupons"
@@ -171,7 +172,7 @@ class Coupon(models.Model):
 class PoolCode(models.Model):
     """A code made ahead for a campaign with `code_source: pool`; once issued it points to its coupon.
 
-    It is in flight while a partner is asked about it.
+    It is in flight while a partner confirms its coupon.
     """
 
     class Status(models.TextChoices):
@@ -204,10 +205,10 @@ class PoolCode(models.Model):
 
 
 class Confirmation(models.Model):
-    """A slot that is taken, with its code, while the campaign's partner is asked: nobody's coupon yet.
+    """A slot that is taken, with its code, but not confirmed by the campaign's partner: not a coupon yet.
 
-    `key` names it to the partner, however often it is asked. It becomes a coupon or goes away; once it
-    `is_cancelled` it can only go away, so that the partner may be told to forget it.
+    All calls to the partner use its `key`. It becomes a coupon or is released; once it `is_cancelled` it can
+    only be released, so that the key may be cancelled at the partner.
     """
 
     key = uuid_key()
@@ -237,7 +238,7 @@ class Confirmation(models.Model):
 
 
 class QueueTicket(models.Model):
-    """An account's place in the line of a campaign with the strategy `queue`: `number` is its order."""
+    """An account's position in the queue of a campaign with that strategy; `number` is its order."""
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -252,7 +253,7 @@ class QueueTicket(models.Model):
     )
     number = models.PositiveBigIntegerField()
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.WAITING)
-    # Not one to one: a ticket lost in Redis and drawn again leads to the same coupon.
+    # Not one to one: when a ticket is lost in Redis and drawn again, both have the same coupon.
     coupon = models.ForeignKey(
         Coupon, null=True, blank=True, on_delete=models.PROTECT, related_name="tickets"
     )

@@ -1,4 +1,4 @@
-"""Pools: codes that are made ahead, and wait for a campaign to issue them.
+"""Pools: codes that are made ahead, to be issued by a campaign.
 
 A code is unique over all campaigns and all coupons. Codes are added, issued and voided, never deleted,
 and `codes_added` of the campaign counts them. Locks are taken at the campaign first, then at its codes.
@@ -53,7 +53,7 @@ def add(*, campaign_id: int, codes: Sequence[str]) -> AddedCodes:
 def generate(
     *, campaign_id: int, count: int, progress: Callable[[int], None] = lambda made: None
 ) -> AddedCodes:
-    """Make `count` new codes for the campaign's pool; `progress` hears after each chunk how many it was.
+    """Make `count` new codes for the campaign's pool; `progress` is called with the size of each chunk.
 
     Each chunk of them is durable by itself, also when `progress` raises to end it early. Raises `NotFound`
     without the campaign.
@@ -71,7 +71,7 @@ def generate(
 
 
 def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
-    """Give an available code of the campaign another name.
+    """Rename an available code of the campaign.
 
     Raises `NotFound`, and `Rejected` `code_issued` (void ones too) or `code_exists`.
     """
@@ -102,8 +102,8 @@ def list_codes(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
 def lock_available(*, campaign_id: int, count: int, but: Collection[str] = ()) -> list[str]:
     """Up to `count` available codes `but` for these, oldest first, locked until the transaction ends.
 
-    Codes that somebody else has locked are left to them. Which are still there to be written afterwards is
-    for the campaign's row to say: lock it, or write it under a condition.
+    Codes that another transaction has locked are skipped. They stay available only while the campaign's row
+    is locked, or is written under a condition on its version.
     """
     available = PoolCode.objects.filter(campaign_id=campaign_id, status=PoolCode.Status.AVAILABLE)
     others = available.exclude(code__in=but) if but else available
@@ -112,9 +112,9 @@ def lock_available(*, campaign_id: int, count: int, but: Collection[str] = ()) -
 
 
 def lock_codes(*, campaign_id: int, codes: Collection[str]) -> set[str]:
-    """Those of these codes that are available and that nobody else has locked, locked likewise."""
-    # By the unique key alone: with the status in the condition an index that leads to every available
-    # code looks as good.
+    """Lock those of these codes that are available and not locked by another transaction."""
+    # The condition is on the unique key alone: with the status in it, the optimizer may choose the index of
+    # all available codes.
     rows = PoolCode.objects.filter(code__in=codes).select_for_update(skip_locked=True)
     found = rows.values_list("code", "campaign_id", "status") if codes else []
     wanted = (campaign_id, PoolCode.Status.AVAILABLE)
@@ -122,18 +122,18 @@ def lock_codes(*, campaign_id: int, codes: Collection[str]) -> set[str]:
 
 
 def mark_issued(codes: Sequence[str]) -> None:
-    """Tie these codes to the coupons that bear them, in the transaction that wrote the coupons."""
+    """Link these codes to their coupons, in the transaction that wrote the coupons."""
     coupon = Coupon.objects.filter(code=OuterRef("code")).values("pk")
     PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.ISSUED, coupon=Subquery(coupon))
 
 
 def mark_in_flight(codes: Sequence[str]) -> None:
-    """Keep these locked codes from others while a partner is asked about them."""
+    """Mark these locked codes as in flight while a partner confirms them."""
     PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.IN_FLIGHT)
 
 
 def mark_available(codes: Sequence[str]) -> None:
-    """Let these codes in flight be given to others."""
+    """Make these codes in flight available again."""
     in_flight = PoolCode.objects.filter(code__in=codes, status=PoolCode.Status.IN_FLIGHT)
     in_flight.update(status=PoolCode.Status.AVAILABLE)
 
@@ -150,9 +150,9 @@ def _add_chunk(campaign_id: int, codes: Sequence[str]) -> list[str]:
 
 
 def _make_chunk(campaign_id: int, count: int) -> int:
-    """Add a chunk of new codes; returns how many, which is none when one of them exists already.
+    """Add a chunk of new codes; returns how many: 0 if one of them exists already.
 
-    Among coupons somebody has to look for it; that it is in no pool, the unique key says.
+    Coupons and confirmations are searched for the codes; in pools the unique key finds duplicates.
     """
     codes = coupon_codes.make_several(count)
     if _existing_codes(codes, by=(Coupon, Confirmation)):
@@ -165,7 +165,7 @@ def _make_chunk(campaign_id: int, count: int) -> int:
 
 
 def _write(campaign_id: int, codes: Sequence[str]) -> None:
-    """Count these new codes and write them: the campaign's row first, which they refer to."""
+    """Count and write these new codes: first the campaign's row, which they refer to."""
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
     inserting.insert_codes(campaign_id, codes, now=clock.now())
@@ -182,19 +182,19 @@ def _split_new_and_existing(codes: Sequence[str], taken: set[str]) -> tuple[list
 
 
 def _retry_on_duplicate(work: Callable[[], T]) -> T:
-    """Run `work`; when somebody else adds the same code at once, look again and see it taken."""
+    """Run `work`; run it again if another process has added the same code at the same time."""
     for _ in range(ATTEMPTS - 1):
         try:
             return transactions.run(work, transactions.ONCE)
         except IntegrityError as error:
-            log.info("two added the same code, looking again", error=str(error)[:200])
+            log.info("two processes added the same code, trying again", error=str(error)[:200])
     return transactions.run(work, transactions.ONCE)
 
 
 def _existing_codes(
     codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation)
 ) -> set[str]:
-    """Which of these are pool codes or coupons already, or on the way to be one, of any campaign."""
+    """Which of these are codes of a pool, a coupon or a confirmation already, of any campaign."""
     found = [table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in by]
     return set(chain.from_iterable(found))
 

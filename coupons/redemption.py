@@ -1,8 +1,8 @@
-"""Coupons in orders: what they take off, and which order holds them.
+"""Coupons in orders: their discounts, and which order holds them.
 
-These are the parts that an order's transaction is made of: none opens its own, each insists on being in
-one. A coupon is issued, then held by an open order, then redeemed by that order or given back. Rows are
-locked in the order of their ids, after the order and before any account.
+These functions are the parts of an order's transaction: each must be called inside one, none opens its own. A
+coupon is issued, then held by an open order, then redeemed by that order or released. Rows are locked in the
+order of their ids, after the order's row and before any account's.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,7 +18,8 @@ from shop.errors import Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
 
-# Written here, for orders come by the few: the ORM takes longer to compile one than the database to run it.
+# Plain SQL, because batches of orders are small: the ORM takes longer to compile it than the database to run
+# it.
 FIND = """
 SELECT {coupon}, {campaign} FROM coupons_coupon coupon
 JOIN coupons_campaign campaign ON campaign.id = coupon.campaign_id WHERE coupon.code IN ({codes})
@@ -44,7 +45,7 @@ def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     Codes that don't exist are absent. Campaigns are read and not locked: issuing doesn't wait for orders.
     """
     transactions.assert_inside()
-    # Found first and locked then: never a lock on a row that may be missing.
+    # First found, then locked, so that a missing row is never locked.
     campaigns = {coupon.pk: coupon.campaign for coupon in read_by_code(codes).values()}
     coupons = _lock(campaigns) if campaigns else []
     for coupon in coupons:
@@ -53,7 +54,7 @@ def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
 
 
 def read_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
-    """The same without a lock: `hold` finds out whether somebody changed them meanwhile."""
+    """The coupons of these codes without a lock: `hold` detects a change since."""
     cells = bulk_sql.SqlLiterals()
     wanted = cells.listed(set(codes))
     if not wanted:
@@ -67,18 +68,18 @@ def read_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
         cursor.execute(statement, cells.parameters or None)
         found = cursor.fetchall()
     width = len(coupons.names)
-    looked = {}
+    by_code = {}
     for row in found:
         coupon = coupons.to_model(row[:width])
         coupon.campaign = campaigns.to_model(row[width:])
-        looked[coupon.code] = coupon
-    return looked
+        by_code[coupon.code] = coupon
+    return by_code
 
 
 def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int, now: datetime) -> int:
-    """What the coupon takes off items of this amount, in minor units; percents round down.
+    """The coupon's discount on items of this amount, in minor units; percentages round down.
 
-    Raises `Rejected` `coupon_not_usable` with `reason`: `not_found` (None, or somebody else's), `void`,
+    Raises `Rejected` `coupon_not_usable` with `reason`: `not_found` (None, or of another account), `void`,
     `redeemed`, `held`, `expired` or `below_minimum`.
     """
     if coupon is None or coupon.account_id != account_id:
@@ -93,19 +94,19 @@ def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int
 
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
-    """Mark this coupon, from the caller's transaction, as the order's, in memory: `hold` writes it.
+    """Mark this coupon as held by the order, in memory and in the journal: `hold` writes it.
 
-    Whoever asks for it next in the same batch finds it held. `by` is who orders.
+    A later order of the same batch finds it held. `by` is the actor of the order.
     """
     _note("coupon.held", coupon, order_id=order_id, to=Coupon.Status.HELD, by=by)
     coupon.status = Coupon.Status.HELD
 
 
 def hold(orders: Mapping[Coupon, UUID]) -> None:
-    """Let each of these coupons, from `usable` or `look`, be held by its order, all in one statement.
+    """Have each of these coupons, from `lock_by_code` or `read_by_code`, held by its order, by one statement.
 
-    The objects are marked as well, so that whoever asks for one next in the same batch finds it held.
-    Raises `transactions.ChangedMeanwhile` when one of them is not there to be held any more.
+    The objects are changed as well, so that a later order of the same batch finds them held. Raises
+    `transactions.ChangedMeanwhile` if one of them is no longer issued.
     """
     transactions.assert_inside()
     if not orders:
@@ -128,29 +129,29 @@ def locked_row(code: str) -> Row:
 
 
 def release(order_ids: Iterable[UUID]) -> int:
-    """Let go of the coupons that these orders hold; returns how many. Repeating it does nothing."""
+    """Release the coupons that these orders hold; returns how many. Repeating it does nothing."""
     held = _lock_coupons_of_orders(order_ids, Coupon.Status.HELD)
     return _change_status(held, "coupon.given_back", to=Coupon.Status.ISSUED)
 
 
 def held_ids(order_ids: Iterable[UUID]) -> list[int]:
-    """The ids of the coupons that these orders hold, which are locked: nothing else frees them meanwhile."""
+    """The ids of the coupons that these orders hold. The orders are locked, so they stay held."""
     return _coupon_ids(set(order_ids), Coupon.Status.HELD)
 
 
 def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> int:
     """Redeem the coupons that these orders hold; returns how many. Repeating it does nothing.
 
-    `ids` are theirs from `held_ids`, where that was asked before other locks were taken.
+    `ids` are those of `held_ids`, if it was called before other locks were taken.
     """
     held = _lock_coupons_of_orders(order_ids, Coupon.Status.HELD, ids=ids)
     return _change_status(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
 
 
 def reinstate(order_id: UUID, *, now: datetime) -> int:
-    """Give back the coupon that a fully refunded order redeemed, unless it has expired by `now`.
+    """Reinstate the coupon that a fully refunded order redeemed, unless it has expired by `now`.
 
-    Returns how many that was; repeating it does nothing.
+    Returns how many were reinstated; repeating it does nothing.
     """
     redeemed = _lock_coupons_of_orders([order_id], Coupon.Status.REDEEMED)
     usable_again = [coupon for coupon in redeemed if coupon.expires_at > now]
@@ -184,7 +185,7 @@ def _coupon_ids(order_ids: Collection[UUID], status: Coupon.Status) -> list[int]
 
 
 def _change_status(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -> int:
-    """Bring these locked coupons to a status, issued ones belonging to no order. Returns how many."""
+    """Set the status of these locked coupons; issued ones belong to no order. Returns how many."""
     if not coupons:
         return 0
     freed: dict[str, None] = {"order_id": None} if to == Coupon.Status.ISSUED else {}
@@ -199,7 +200,7 @@ def _change_status(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -
 def _note(
     what: str, coupon: Coupon, *, order_id: UUID | None, to: Coupon.Status, by: ActorContext | None = None
 ) -> None:
-    """Note it in the journal; customers learn of it by what becomes of their order."""
+    """Record it in the journal, not as an event: the order's own events inform the customer."""
     journal.note(
         what=what,
         subject=f"coupon {coupon.code}",
@@ -212,7 +213,7 @@ def _note(
 
 
 def _face_amount(campaign: Campaign, items_amount: int) -> int:
-    """What the coupon says, were the items' amount no limit."""
+    """The discount before it is limited to the items' amount."""
     is_percent = campaign.discount_type == Campaign.DiscountType.PERCENT
     value = campaign.discount_value
     amount = items_amount * value // 100 if is_percent else value

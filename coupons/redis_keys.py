@@ -3,19 +3,19 @@
 from coupons.models import Campaign
 from shop import clock
 
-# A campaign that never closes keeps its keys for as long since they were last written; they come back when
-# they are asked for.
+# Keys of a campaign that never closes expire so long after their last write; they are filled again on the
+# next request.
 SECONDS_KEPT = 24 * 3600
 SECONDS_KEPT_AFTER_CLOSING = 3600
 
 
 def key(campaign_id: int, name: str) -> str:
-    """One hash tag a campaign: a script touches several keys, and Redis Cluster wants them in one place."""
+    """The key of that name; all keys of a campaign share a hash tag, as scripts on Redis Cluster require."""
     return f"firstcome:{{campaign:{campaign_id}}}:{name}"
 
 
 def seconds_kept(campaign: Campaign) -> int:
-    """How long from now a key of the campaign is to be kept when it is written."""
+    """The time to live of a key of the campaign, from a write now."""
     if campaign.closes_at is None:
         return SECONDS_KEPT
     left = (campaign.closes_at - clock.now()).total_seconds()

@@ -1,7 +1,7 @@
-"""What is told to those that count outside the database, once a campaign has something to give again.
+"""Updates Redis and the process's memory when a campaign can issue coupons again.
 
-Call these after the commit. They may be lost in a crash: then the flags die within a second by themselves,
-and the sweepers put the rest right.
+Call these functions after the commit. A crash may lose their updates: then the flags expire within a second,
+and the sweepers correct the rest.
 """
 
 from coupons import sold_out
@@ -10,14 +10,14 @@ from coupons.pool_list import pool_list
 
 
 def slot_released(*, campaign_id: int, user_id: int, code: str) -> None:
-    """The partner refused the account's slot: it, and its code, are there for others."""
+    """The account's slot was released: the slot and its code are available to others."""
     pool_list.return_code(campaign_id, code=code)
     gate.remove_member(campaign_id=campaign_id, user_id=user_id)
     sold_out.reopen(campaign_id)
 
 
 def terms_changed(*, campaign_id: int) -> None:
-    """The campaign's quantity, times or strategy are others now."""
+    """The campaign's quantity, times or strategy have changed."""
     pool_list.drop(campaign_id)
     gate.refresh(campaign_id=campaign_id)
     sold_out.reopen(campaign_id)

@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP."""
+"""Schemas of the bodies and queries of the HTTP API."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, Posit
 MOST_COUPONS = 10**9
 MOST_CODES_AT_ONCE = 100_000
 
-# The contract's ten; which of them there are here: `coupons.issuing.issuing.available_strategies`.
+# All ten; `coupons.issuing.issuing.available_strategies` says which are available in this installation.
 StrategyName = Literal[
     "group_commit",
     "pessimistic",
@@ -44,7 +44,11 @@ Partner = Annotated[str, Field(min_length=1, max_length=64)]
 GivenCode = Annotated[str, Field(pattern=codes.GIVEN_PATTERN)]
 openapi.declare_members(
     "coupon_not_usable",
-    reason={"type": "string", "enum": sorted(redemption.REASONS), "description": "what is in its way."},
+    reason={
+        "type": "string",
+        "enum": sorted(redemption.REASONS),
+        "description": "why the coupon can't be used.",
+    },
 )
 
 DISCOUNT_COLUMNS = {
@@ -65,7 +69,7 @@ class DiscountInput(Input):
 
 
 class ChangeDiscountInput(Input):
-    """Only what is given changes."""
+    """Only the given fields change."""
 
     type: DiscountType | None = None
     value: PositiveAmount | None = None
@@ -88,7 +92,7 @@ class CreateCampaignInput(Input):
 
 
 class ChangeCampaignInput(Input):
-    """Only what is given changes."""
+    """Only the given fields change."""
 
     name: NonBlankText | None = None
     strategy: StrategyName | None = None
@@ -113,7 +117,7 @@ class VoidCouponInput(Input):
 
 
 class AddCodesInput(Input):
-    """Either the codes themselves, or how many to make."""
+    """Either the codes themselves, or how many to generate."""
 
     codes: Annotated[list[GivenCode], Field(min_length=1)] | None = None
     count: Annotated[int, Field(ge=1, le=MOST_CODES_AT_ONCE)] | None = None
@@ -147,9 +151,9 @@ class DiscountBody(BaseModel):
 
 
 class CampaignBody(BaseModel):
-    """`remaining` is how many can still be issued; from a pool that is no more than it has codes.
+    """`remaining` is how many coupons can still be issued: with a pool, no more than it has codes.
 
-    So a campaign whose pool is smaller than its `quantity` is `sold_out` with its last code, and open again
+    So a campaign whose pool is smaller than its `quantity` is `sold_out` after its last code, and open again
     once codes are added.
     """
 
@@ -180,9 +184,10 @@ class CouponBody(BaseModel):
 
 
 class TicketBody(BaseModel):
-    """`ahead` is how many wait before it; `coupon` is what it led to.
+    """`ahead` is the number of waiting tickets before it; `coupon` is the coupon once it is issued.
 
-    It is `failed` when the campaign closed meanwhile or its partner refused; then the account may ask again.
+    It is `failed` if the campaign closed meanwhile or its partner refused; then the account may request
+    a coupon again.
     """
 
     id: UUID
@@ -193,7 +198,7 @@ class TicketBody(BaseModel):
 
 
 class PoolCodeBody(BaseModel):
-    """`position` is that of the coupon which was issued with the code."""
+    """`position` is the position of the coupon that was issued with the code."""
 
     code: str
     status: PoolStatus
@@ -202,16 +207,16 @@ class PoolCodeBody(BaseModel):
 
 
 class AddedCodesBody(BaseModel):
-    """How many were added, the codes that existed, and how many the campaign has had in all."""
+    """How many codes were added, the codes that existed already, and how many the pool has had in all."""
 
     added: int
     skipped: list[str]
     total: int
 
 
-def terms(asked: CreateCampaignInput | ChangeCampaignInput) -> Terms:
-    """What was given, by the names of the campaign's columns."""
-    given: dict[str, Any] = asked.model_dump(exclude_unset=True)
+def terms(body: CreateCampaignInput | ChangeCampaignInput) -> Terms:
+    """The given fields, by the names of the campaign's columns."""
+    given: dict[str, Any] = body.model_dump(exclude_unset=True)
     discount = given.pop("discount", {})
     columns = {DISCOUNT_COLUMNS[name]: value for name, value in discount.items()}
     return Terms(**given, **columns)  # type: ignore[typeddict-item]
@@ -236,7 +241,7 @@ def campaign_body(campaign: Campaign) -> dict[str, Any]:
 
 
 def coupon_body(coupon: Coupon) -> dict[str, Any]:
-    """The coupon; have its campaign loaded."""
+    """The body of a coupon whose campaign is loaded."""
     return {
         "code": coupon.code,
         "campaign": coupon.campaign_id,
@@ -261,7 +266,7 @@ def ticket_body(queued: Queued) -> dict[str, Any]:
 
 
 def code_body(code: PoolCode) -> dict[str, Any]:
-    """The code; have its coupon loaded."""
+    """The body of a code whose coupon is loaded."""
     return {
         "code": code.code,
         "status": _pool_status(code),
@@ -271,7 +276,7 @@ def code_body(code: PoolCode) -> dict[str, Any]:
 
 
 def _pool_status(code: PoolCode) -> str:
-    """As staff see it: a code in flight may yet come back, so it isn't issued."""
+    """The status for staff: a code in flight is shown as available, because it may be released again."""
     is_in_flight = code.status == PoolCode.Status.IN_FLIGHT
     return PoolCode.Status.AVAILABLE if is_in_flight else code.status
 

@@ -1,8 +1,8 @@
-"""That a campaign is sold out, remembered for a second: who asks meanwhile is refused without a transaction.
+"""Remembers for a second that a campaign is sold out, so that requests are refused without a transaction.
 
-One process looks into the database, and tells the others by a flag in Redis that dies a second after the
-look; what a process remembers dies with it. So whatever comes back to a campaign is there for all within a
-second, and nearly always at once for the process that brought it back.
+One process reads the database and informs the others by a flag in Redis that expires a second after the read;
+a process's own memory of it expires with the flag. So a slot that is released is available to all processes
+within a second, and nearly always at once in the process that released it.
 """
 
 import threading
@@ -18,15 +18,15 @@ from shop import clock
 from shop.redis import redis_client
 
 SECONDS = 1.0
-# A process looks by itself only after campaigns that it has seen sold out so long ago: about others it
-# would ask in vain, once for each request.
+# A process refreshes only campaigns that it has seen sold out within so many seconds: for all others every
+# request would cost a read that finds nothing.
 SECONDS_OF_INTEREST = 60.0
 MOST_REMEMBERED = 1_024
 
 
 @dataclass(slots=True)
 class _CachedCampaign:
-    """What this process knows of a campaign that was sold out; one of its threads looks again for all."""
+    """A campaign that this process has read as sold out; one of its threads refreshes it for all."""
 
     campaign: Campaign
     until: float
@@ -38,35 +38,35 @@ _mutex = threading.Lock()
 
 
 def read(campaign_id: int) -> Campaign | None:
-    """The campaign as it was seen sold out, at most a second ago, or as it is seen so now without a lock.
+    """The campaign as it was read sold out, at most a second ago, or as it is read so now without a lock.
 
-    None for a campaign that may have something to give, or of which nothing is known.
+    None for a campaign that may have slots left, or of which nothing is known.
     """
-    campaign, needs_look = read_cached(campaign_id)
-    seen = _cache.get(campaign_id)
-    if seen is None or not needs_look:
+    campaign, needs_refresh = read_cached(campaign_id)
+    cached = _cache.get(campaign_id)
+    if cached is None or not needs_refresh:
         return campaign
-    # Who waited for another thread's look so long goes the way of one who knows nothing.
-    if not seen.refresh_lock.acquire(timeout=SECONDS):
+    # A request that has waited so long for another thread's read is handled as if nothing were known.
+    if not cached.refresh_lock.acquire(timeout=SECONDS):
         return None
     try:
-        return _recheck(seen) if _cache.get(campaign_id) is seen else None
+        return _recheck(cached) if _cache.get(campaign_id) is cached else None
     finally:
-        seen.refresh_lock.release()
+        cached.refresh_lock.release()
 
 
 def read_cached(campaign_id: int) -> tuple[Campaign | None, bool]:
-    """What `known` says of the campaign if it needs no look in Redis or the database, and whether it does."""
-    seen, now = _cache.get(campaign_id), time.monotonic()
-    if seen is None or now > seen.until + SECONDS_OF_INTEREST:
+    """The campaign if it is known to be sold out, and whether only `read` can find that out."""
+    cached, now = _cache.get(campaign_id), time.monotonic()
+    if cached is None or now > cached.until + SECONDS_OF_INTEREST:
         return None, False
-    return (seen.campaign, False) if now < seen.until else (None, True)
+    return (cached.campaign, False) if now < cached.until else (None, True)
 
 
 def refresh(campaign_id: int) -> None:
-    """Look whether the campaign is sold out, and remember it; one thread of this process at a time."""
-    seen = _cache.get(campaign_id)
-    is_known = seen is not None and time.monotonic() < seen.until
+    """Read whether the campaign is sold out, and remember it; one thread of this process at a time."""
+    cached = _cache.get(campaign_id)
+    is_known = cached is not None and time.monotonic() < cached.until
     if is_known or not _mutex.acquire(blocking=False):
         return
     try:
@@ -76,49 +76,49 @@ def refresh(campaign_id: int) -> None:
 
 
 def reopen(campaign_id: int) -> None:
-    """Forget that the campaign was sold out; call it once what came back is committed."""
+    """Forget that the campaign was sold out; call it once the released slots are committed."""
     _cache.pop(campaign_id, None)
     redis_client.attempt(lambda client: client.delete(_flag_key(campaign_id)), otherwise=0)
 
 
 def forget() -> None:
-    """Forget what this process has seen (tests)."""
+    """Forget what this process remembers (tests)."""
     _cache.clear()
 
 
-def _recheck(seen: _CachedCampaign) -> Campaign | None:
-    """The campaign, if another thread or process has seen it sold out meanwhile, or else this one does."""
+def _recheck(cached: _CachedCampaign) -> Campaign | None:
+    """The campaign, if another thread or process has read it as sold out since, or this one does now."""
     now = time.monotonic()
-    if now < seen.until:
-        return seen.campaign
-    left = redis_client.attempt(lambda client: _seconds_left(client, seen.campaign), otherwise=0.0)
+    if now < cached.until:
+        return cached.campaign
+    left = redis_client.attempt(lambda client: _seconds_left(client, cached.campaign), otherwise=0.0)
     if left <= 0:
-        return _read_and_remember(seen.campaign.pk)
-    seen.until = now + left
-    return seen.campaign
+        return _read_and_remember(cached.campaign.pk)
+    cached.until = now + left
+    return cached.campaign
 
 
 def _read_and_remember(campaign_id: int) -> Campaign | None:
-    """The campaign, remembered, if it has nothing to give; it is forgotten if it has."""
-    looked_at, looked_at_by_the_clock = time.monotonic(), clock.now().timestamp()
+    """Read the campaign; remember and return it if it is sold out, else forget it."""
+    read_at, read_at_by_the_clock = time.monotonic(), clock.now().timestamp()
     campaign = Campaign.objects.filter(pk=campaign_id).first()
     if campaign is None or campaign.remaining > 0:
         _cache.pop(campaign_id, None)
         return None
-    _remember(campaign, until=looked_at + SECONDS)
-    _publish_flag(campaign, until=looked_at_by_the_clock + SECONDS)
+    _remember(campaign, until=read_at + SECONDS)
+    _publish_flag(campaign, until=read_at_by_the_clock + SECONDS)
     return campaign
 
 
 def _remember(campaign: Campaign, *, until: float) -> None:
     if len(_cache) >= MOST_REMEMBERED:
         _cache.clear()
-    seen = _cache.setdefault(campaign.pk, _CachedCampaign(campaign, until))
-    seen.campaign, seen.until = campaign, until
+    cached = _cache.setdefault(campaign.pk, _CachedCampaign(campaign, until))
+    cached.campaign, cached.until = campaign, until
 
 
 def _publish_flag(campaign: Campaign, *, until: float) -> None:
-    """Set the flag. It bears the instant until which it is true, for a Redis that hangs may set it late."""
+    """Set the flag. It carries the instant until which it is true, because a slow Redis may set it late."""
     milliseconds = int((until - clock.now().timestamp()) * 1000)
     if milliseconds > 0:
         flag = f"{int(until * 1000)} {campaign.version}"
@@ -128,9 +128,9 @@ def _publish_flag(campaign: Campaign, *, until: float) -> None:
 
 
 def _seconds_left(client: Redis, campaign: Campaign) -> float:
-    """How long the flag is true; by Redis's clock as well, should the clocks of two machines differ.
+    """For how long the flag is true, by Redis's clock as well, in case the clocks of two machines differ.
 
-    It says nothing to a process that knows another version of the campaign: that one looks for itself.
+    A process that knows another version of the campaign ignores the flag and reads the database.
     """
     with client.pipeline(transaction=False) as pipeline:
         pipeline.get(_flag_key(campaign.pk))

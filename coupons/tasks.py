@@ -1,4 +1,4 @@
-"""What Celery runs: each task calls one function, and may run twice or never."""
+"""Celery tasks: each calls one function, and may run twice or never."""
 
 from celery import shared_task
 
@@ -7,5 +7,5 @@ from coupons import maintenance
 
 @shared_task(name="coupons.sweep")
 def sweep() -> int:
-    """Settle what the dead left behind in Redis and at partners. Returns how many things that were."""
+    """Clean up after crashed processes, in Redis and at partners. Returns how many things were cleaned up."""
     return maintenance.sweep()

@@ -1,4 +1,4 @@
-"""Operators' pages: products with their stock, corrected only by movements; and the movements, to read."""
+"""Admin pages of products, whose stock is changed by movements only, of movements and of deliveries."""
 
 from typing import Any
 
@@ -35,10 +35,10 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 
 UPLOAD_GONE = (
-    "The file is not here, and nothing of it was imported: it was kept for an hour, or is on another server. "
-    "Upload it again."
+    "The file is not on this server, and nothing of it was imported: it was deleted after an hour, or it was "
+    "uploaded to another server. Upload it again."
 )
-UPLOAD_ELSEWHERE = "is not here: confirm it where it was uploaded, and don't upload it again."
+UPLOAD_ELSEWHERE = "is not on this server: confirm it where it was uploaded, and don't upload it again."
 
 
 class ProductForm(forms.ModelForm):
@@ -55,7 +55,7 @@ class ProductForm(forms.ModelForm):
         min_value=0,
         max_value=products.LARGEST_THRESHOLD,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Tell when no more than this is available; empty: never.",
+        help_text="The event stock.low is sent when no more than this is available; empty: never.",
     )
 
     limit_per_account = forms.IntegerField(
@@ -74,8 +74,8 @@ class ProductForm(forms.ModelForm):
 class MoveStockForm(BaseDialogForm):
     kind = forms.ChoiceField(
         choices=[
-            (StockMovement.Kind.RECEIVED, "Goods came in"),
-            (StockMovement.Kind.ADJUSTED, "The count was wrong, up or down"),
+            (StockMovement.Kind.RECEIVED, "Goods received"),
+            (StockMovement.Kind.ADJUSTED, "Correction of the count, up or down"),
         ],
         widget=UnfoldAdminSelectWidget,
     )
@@ -83,7 +83,7 @@ class MoveStockForm(BaseDialogForm):
         min_value=-LARGEST_DELTA, max_value=LARGEST_DELTA, widget=UnfoldAdminIntegerFieldWidget
     )
     reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
-    # Made with the form, so that the form sent twice moves once.
+    # Generated with the form, so that a form that is sent twice moves stock once.
     movement_id = forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
 
 
@@ -106,7 +106,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
     import_form_class = ImportForm
     resource_classes = [stock_uploads.DeliveryFile]
     tmp_storage_class = stock_uploads.KeptUpload
-    # Movements and journal tell who brought what in.
+    # The movements and the journal record each import and the account that made it.
     skip_admin_log = True
     fields = [*ProductForm.Meta.fields, "on_hand", "reserved", "available", "state", "created_at"]
     readonly_fields = ["on_hand", "reserved", "available", "state", "created_at"]
@@ -133,7 +133,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
         return request.user.has_perms(settings.STOCK_IMPORT.permissions)
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        """Once it is confirmed, the delivery that the file is."""
+        """The delivery's id, once the import is confirmed."""
         name = kwargs["form"].cleaned_data.get("import_file_name")
         known: dict[str, Any] = super().get_import_data_kwargs(**kwargs)
         return known | ({"delivery_id": stock_uploads.delivery_id(name)} if name else {})
@@ -154,24 +154,24 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
             )
             return redirect("admin:inventory_product_import")
         except Unavailable as error:
-            self.message_user(request, f"{error.detail} Confirm again to go on.", level=messages.ERROR)
+            self.message_user(request, f"{error.detail} Confirm again to continue.", level=messages.ERROR)
             page = {"title": "Import", "confirm_form": self.create_confirm_form(request), "opts": self.opts}
             context = self.admin_site.each_context(request) | page
             return TemplateResponse(request, [self.import_template_name], context)
         return response
 
     def _report_delivery(self, request: HttpRequest, delivery: Delivery | None) -> None:
-        """The file of a confirmed delivery is gone."""
+        """Show how far a confirmed delivery is whose file is not here."""
         if delivery is None:
             self.message_user(request, UPLOAD_GONE, level=messages.ERROR)
         elif delivery.finished_at is None:
-            progress = f"{delivery.rows_done} of {delivery.rows_total} rows of this delivery are in; its file"
+            progress = f"{delivery.rows_done} of {delivery.rows_total} rows are imported; the delivery's file"
             self.message_user(request, f"{progress} {UPLOAD_ELSEWHERE}", level=messages.ERROR)
         else:
-            self.message_user(request, f"This delivery is in: {delivery.received} units received.")
+            self.message_user(request, f"This delivery is imported: {delivery.received} units received.")
 
     def process_result(self, result: stock_uploads.ImportResult, request: HttpRequest) -> HttpResponse:
-        """Things may have changed since the preview: then nothing was imported, and this says why."""
+        """Show why nothing was imported, where something changed since the preview."""
         wrong = stock_uploads.error_sentences(result)
         if not wrong:
             return super().process_result(result, request)
@@ -180,9 +180,9 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
 
     def add_success_message(self, result: stock_uploads.ImportResult, request: HttpRequest) -> None:
         done = result.imported
-        products_told = f"{done.created} products created, {done.changed} changed"
-        repeated = " All of it was in before; nothing came in again." if done.is_repeat else ""
-        self.message_user(request, f"{products_told}, {done.received} units received.{repeated}")
+        product_counts = f"{done.created} products created, {done.changed} changed"
+        repeated = " The delivery was imported before; nothing was imported again." if done.is_repeat else ""
+        self.message_user(request, f"{product_counts}, {done.received} units received.{repeated}")
 
     @admin.display(description="available")
     def available(self, product: Product) -> int | str:
@@ -193,7 +193,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
         return "-" if product.pk is None else products.state(product).replace("_", " ")
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
-        """Write only what was changed here: the page's copy of the stock is old by now."""
+        """Write the changed fields only: the page's copy of the stock may be out of date."""
         fields = form.changed_data if change else ProductForm.Meta.fields
         values = {name: form.cleaned_data[name] for name in fields}
         if change:
@@ -202,11 +202,11 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
             obj.pk = products.create(**values).pk
 
     def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
-        """Products are made inactive; their orders and movements still speak of them."""
+        """Products are made inactive instead: their orders and movements refer to them."""
         return False
 
     def has_move_stock_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, for unfold looks a codename up in the database whenever a process starts."""
+        """A method, because unfold looks up a codename in the database whenever a process starts."""
         return request.user.has_perm("inventory.add_stockmovement")
 
     @action(
@@ -215,7 +215,7 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
         permissions=["move_stock"],
         dialog={
             "title": "Move stock",
-            "description": "Goods that came in, or a count that was wrong. It is logged as a movement.",
+            "description": "Received goods, or a correction of the count. It is recorded as a movement.",
             "form_class": MoveStockForm,
             "form_submit_text": "Move",
         },
@@ -224,12 +224,12 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
         try:
             moved = _move_once(request, int(object_id), form.cleaned_data)
             if isinstance(moved, Replay):
-                self.message_user(request, "This was moved before; nothing was moved again.")
+                self.message_user(request, "This form was sent before; nothing was moved again.")
             else:
                 self.message_user(request, f"On hand: {moved.on_hand_after} ({moved.delta:+d}).")
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
-        # The dialog is a fragment of the page: this has the browser load the whole page again.
+        # The dialog is a fragment of the page: this header makes the browser load the whole page again.
         page = reverse("admin:inventory_product_change", args=[object_id])
         return HttpResponse(headers={"HX-Redirect": page})
 
@@ -244,7 +244,7 @@ class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 class ProgressFilter(admin.SimpleListFilter):
-    """Whether all of a delivery is in."""
+    """Whether all rows of a delivery are imported."""
 
     title, parameter_name = "progress", "progress"
 
@@ -258,7 +258,7 @@ class ProgressFilter(admin.SimpleListFilter):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
-    """How far each is: one that is not finished goes on when it is run, or confirmed, again."""
+    """How far each delivery is: an unfinished one continues when it is run, or confirmed, again."""
 
     list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
     readonly_fields = ["started_at"]
@@ -267,12 +267,12 @@ class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
     ordering = ["-started_at"]
 
 
-def _move_once(request: HttpRequest, product_id: int, asked: dict[str, Any]) -> StockMovement | Replay:
-    """Move stock as the form asks, under the form's id."""
-    kind, delta, reason = asked["kind"], asked["delta"], asked["reason"]
+def _move_once(request: HttpRequest, product_id: int, fields: dict[str, Any]) -> StockMovement | Replay:
+    """Move stock by the fields of the form, once for the form's id."""
+    kind, delta, reason = fields["kind"], fields["delta"], fields["reason"]
     call = KeyedCall(
         account_id=int(str(request.user.pk)),
-        key_hash=recorded_answers.key_hash(f"move stock {asked['movement_id']}"),
+        key_hash=recorded_answers.key_hash(f"move stock {fields['movement_id']}"),
         fingerprint=recorded_answers.key_hash(f"{product_id} {kind} {delta} {reason}"),
         answer=lambda movement: Answer(201, json_format.dump(schemas.movement_body(movement))),
     )

@@ -15,7 +15,7 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer
 
 STAFF_ONLY = openapi.refusals({403: ["permission_denied"]})
-SEARCH = OpenApiParameter("search", str, description="Words that the sku or the name must hold.")
+SEARCH = OpenApiParameter("search", str, description="Words that the sku or the name must contain.")
 AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in Availability])
 
 
@@ -29,10 +29,10 @@ class Products(View):
         responses=openapi.Page[schemas.ProductBody],
     )
     def get(self, request: Request) -> Response:
-        asked = read_query(schemas.FindProductsQuery, request)
+        data = read_query(schemas.FindProductsQuery, request)
         found = products.find(
-            search=asked.search,
-            with_availability=asked.availability,
+            search=data.search,
+            with_availability=data.availability,
             include_inactive=_sees_inactive(request),
         )
         return paginate(request, found, schemas.product_body, ordering="id")
@@ -45,8 +45,8 @@ class Products(View):
     )
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "inventory.add_product")
-        asked = read(schemas.CreateProductInput, request)
-        product = products.create(**asked.model_dump())
+        data = read(schemas.CreateProductInput, request)
+        product = products.create(**data.model_dump())
         address = f"{request.path}/{product.id}"
         return Response(schemas.product_body(product), status=201, headers={"Location": address})
 
@@ -56,7 +56,7 @@ class OneProduct(View):
 
     @extend_schema(
         summary="One product",
-        description="An inactive one is there for staff only.",
+        description="An inactive product is 404 for everyone but staff.",
         responses=schemas.ProductBody,
     )
     def get(self, request: Request, product_id: int) -> Response:
@@ -70,8 +70,8 @@ class OneProduct(View):
     )
     def patch(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")
-        asked = read(schemas.ChangeProductInput, request)
-        product = products.change(product_id=product_id, **asked.model_dump(exclude_none=True))
+        data = read(schemas.ChangeProductInput, request)
+        product = products.change(product_id=product_id, **data.model_dump(exclude_none=True))
         return Response(schemas.product_body(product))
 
 
@@ -87,10 +87,10 @@ class StockAdjustments(View):
     def post(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.add_stockmovement")
         call = keyed_calls.read_keyed_call(request, _created)
-        asked = read(schemas.AdjustStockInput, request)
+        data = read(schemas.AdjustStockInput, request)
 
         def adjust() -> StockMovement:
-            return adjustments.adjust(product_id=product_id, delta=asked.delta, reason=asked.reason)
+            return adjustments.adjust(product_id=product_id, delta=data.delta, reason=data.reason)
 
         outcome = keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, adjust))
         return keyed_calls.respond_recorded(call, outcome)

@@ -13,11 +13,11 @@ class InventoryConfig(AppConfig):
 
         gauges.register(
             "firstcome_stock_mirror_drift",
-            help="Products that the last sweep found wrong in the mirror of stock.",
+            help="Products that were wrong in the mirror of stock at the last sweep.",
             read=healing.drift,
         )
         gauges.register(
             "firstcome_deliveries_unfinished",
-            help="Deliveries that have begun and are not all in: run again with their ids they go on.",
+            help="Deliveries that have started and are not finished: run with the same id they continue.",
             read=importing.unfinished_count,
         )

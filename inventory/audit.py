@@ -19,9 +19,9 @@ def reserved_is_within_on_hand() -> LawReport:
 
 
 def on_hand_is_the_sum_of_movements() -> LawReport:
-    """L5, first half: what is on hand is what was moved in and out. Offenders are product ids.
+    """L5, first half: what is on hand is the sum of the movements. Offenders are product ids.
 
-    One statement sees both sides at one moment, so sales that go on meanwhile offend nobody.
+    One statement sees both sides at one moment, so concurrent sales are no offenders.
     """
     moved = Product.objects.annotate(moved=Coalesce(Sum("movements__delta"), 0))
     broken = moved.exclude(on_hand=F("moved"))
@@ -29,9 +29,9 @@ def on_hand_is_the_sum_of_movements() -> LawReport:
 
 
 def each_delivery_came_in_once() -> LawReport:
-    """L8 for deliveries: what was moved under an id is what came in under it. Offenders are their ids.
+    """L8 for deliveries: the movements of a delivery sum to what it received. Offenders are delivery ids.
 
-    One statement sees both sides at one moment, and goes through the movements once.
+    One statement sees both sides at one moment, and reads the movements once.
     """
     moved = StockMovement.objects.filter(delivery__isnull=False).values("delivery_id", "delivery__received")
     broken = moved.annotate(moved=Sum("delta")).exclude(moved=F("delivery__received")).order_by("delivery_id")

@@ -1,4 +1,4 @@
-"""Products, and what of them is on hand and reserved."""
+"""Products with their stock, deliveries and stock movements."""
 
 from django.db import models
 from django.db.models import F, Q
@@ -9,7 +9,7 @@ from shop.fields import CreatedAtField, ExactCharField
 class Product(models.Model):
     """Something that is sold, with its stock.
 
-    `on_hand` is what lies there, `reserved` what open orders hold of it; available is the difference.
+    `on_hand` is what the warehouse has, `reserved` what open orders hold of it; available is the difference.
     """
 
     sku = ExactCharField(max_length=64)
@@ -19,7 +19,9 @@ class Product(models.Model):
     reserved = models.BigIntegerField(default=0)
     is_active = models.BooleanField(default=True)
     low_stock_threshold = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Tell `stock.low` when no more than this is available; empty: never."
+        null=True,
+        blank=True,
+        help_text="The event `stock.low` is sent when no more than this is available; empty: never.",
     )
     limit_per_account = models.PositiveIntegerField(
         null=True,
@@ -48,24 +50,24 @@ class Product(models.Model):
 
     @property
     def available(self) -> int:
-        """How many a new order may take."""
+        """How many units a new order may reserve."""
         return self.on_hand - self.reserved
 
 
 class Delivery(models.Model):
-    """Rows of stock that come in together, under an id made before the first of them is written.
+    """Rows of stock that are imported together, under an id that exists before the first row is written.
 
-    They are written chunk by chunk, in the order of their skus; `rows_done` is how far that is.
+    They are written in chunks, in the order of their skus; `rows_done` counts the rows that are written.
     """
 
     id = models.UUIDField(primary_key=True)
-    fingerprint = ExactCharField(max_length=64, help_text="Of its rows, for the id to stand for these alone.")
+    fingerprint = ExactCharField(max_length=64, help_text="Hash of its rows: the id is valid for these only.")
     reason = models.CharField(max_length=255, blank=True)
     rows_total = models.PositiveIntegerField()
     rows_done = models.PositiveIntegerField(default=0)
     created = models.PositiveIntegerField(default=0, help_text="Products that were new.")
-    changed = models.PositiveIntegerField(default=0, help_text="Products that took another name or price.")
-    received = models.PositiveBigIntegerField(default=0, help_text="Units that came in.")
+    changed = models.PositiveIntegerField(default=0, help_text="Products whose name or price changed.")
+    received = models.PositiveBigIntegerField(default=0, help_text="Units received.")
     started_at = CreatedAtField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -84,7 +86,7 @@ class Delivery(models.Model):
 
 
 class StockMovement(models.Model):
-    """One change of what is on hand: appended, never changed."""
+    """One change of what is on hand. Rows are appended and never changed."""
 
     class Kind(models.TextChoices):
         RECEIVED = "received"

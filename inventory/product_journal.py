@@ -1,4 +1,4 @@
-"""The journal's lines of products made and changed: what they were, what they are, and by which actor."""
+"""Journal lines about created and changed products: values before and after, and the actor."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +11,13 @@ TERMS = ("sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_
 
 
 def created(product: Product) -> NewJournalLine:
-    """The line of a new product, to be noted in the transaction that makes it."""
+    """The line about a new product, to be noted in the transaction that creates it."""
     after = {name: getattr(product, name) for name in TERMS}
     return journal.build_line(what="product.created", subject=f"product {product.pk}", after=after)
 
 
 def changed(product_id: int, changes: Mapping[str, tuple[Any, Any]]) -> NewJournalLine:
-    """The line of a product whose fields were one thing and are another."""
+    """The line about a product, from the values of each field before and after."""
     return journal.build_line(
         what="product.changed",
         subject=f"product {product_id}",

@@ -1,4 +1,4 @@
-"""Products: creating and changing them, and finding them with what is free of their stock."""
+"""Products: creating, changing and finding them, with their availability."""
 
 from collections.abc import Callable
 from enum import Enum, StrEnum
@@ -16,7 +16,7 @@ from shop.events import journal
 
 
 class Availability(StrEnum):
-    """`RESERVED`: nothing is free now, but unpaid orders may lapse."""
+    """`RESERVED`: nothing is available now, but unpaid orders that hold stock may expire."""
 
     AVAILABLE = "available"
     RESERVED = "reserved"
@@ -24,13 +24,13 @@ class Availability(StrEnum):
 
 
 class Keep(Enum):
-    """Says of a value that may be None that it is to stay as it is."""
+    """Stands for "don't change" where None is a value."""
 
     KEEP = "as it is"
 
 
 KEEP: Final = Keep.KEEP
-# Nobody counts further, and every database can.
+# More than any use needs, and within the integers of every database.
 LARGEST_THRESHOLD = 10**9
 LARGEST_LIMIT = 10**9
 INACTIVE = "inactive"
@@ -39,7 +39,7 @@ WITH_AVAILABILITY = {
     Availability.RESERVED: Q(on_hand=F("reserved"), reserved__gt=0),
     Availability.SOLD_OUT: Q(on_hand=0),
 }
-# The four states that operators see: an inactive product is inactive, whatever its stock.
+# The four states that operators see: a product that is not active is `inactive`, whatever its stock.
 WITH_STATE: dict[str, Q] = {
     **{one.value: Q(is_active=True) & condition for one, condition in WITH_AVAILABILITY.items()},
     INACTIVE: Q(is_active=False),
@@ -47,14 +47,14 @@ WITH_STATE: dict[str, Q] = {
 
 
 def availability(product: Product) -> Availability:
-    """Whether the product can be had now, perhaps later, or not."""
+    """Whether the product can be bought now, perhaps later, or not."""
     if product.available > 0:
         return Availability.AVAILABLE
     return Availability.RESERVED if product.reserved > 0 else Availability.SOLD_OUT
 
 
 def state(product: Product) -> str:
-    """The product's availability, or that it is inactive."""
+    """The product's availability, or `inactive`."""
     return availability(product).value if product.is_active else INACTIVE
 
 
@@ -69,8 +69,8 @@ def create(
 ) -> Product:
     """Add a product with nothing in stock; `price` is in minor units. Raises `Rejected` `sku_exists`.
 
-    `stock.low` is told when what is available falls to the threshold or below; None: never.
-    `limit_per_account` is the most units that one account may have in open and paid orders; None: any number.
+    The event `stock.low` is sent when what is available falls to the threshold or below it; None: never.
+    `limit_per_account` is the most units that one account may have in open and paid orders; None: no limit.
     """
 
     def insert() -> Product:
@@ -98,11 +98,10 @@ def change(
     low_stock_threshold: int | Keep | None = KEEP,
     limit_per_account: int | Keep | None = KEEP,
 ) -> Product:
-    """Change what is given, and nothing of the stock; orders keep the name and price they were placed at.
+    """Change the given fields, and never the stock; orders keep the name and price they were placed at.
 
-    A threshold of None is one: never tell that the stock is low. A new threshold tells of falls to come.
-    A limit of None is one as well: any number. A new limit binds orders placed from then on.
-    Raises `NotFound`, and `Rejected` `sku_exists`.
+    A threshold of None stops `stock.low`, a limit of None removes the limit. A new threshold counts for later
+    changes of the stock, a new limit for later orders. Raises `NotFound`, and `Rejected` `sku_exists`.
     """
     given = {"sku": sku, "name": name, "price": price, "is_active": is_active}
     changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
@@ -123,7 +122,7 @@ def change(
         }
         if differing:
             journal.note_all([product_journal.changed(product_id, differing)])
-        # An order that read price or limit without a lock has to read them again.
+        # Orders that read price or limit without a lock find the version changed, and read them again.
         product.version += 1
         product.save(update_fields=[*changes, "version"])
         stock_levels.publish_on_commit([product])
@@ -133,7 +132,7 @@ def change(
 
 
 def get(*, product_id: int, include_inactive: bool) -> Product:
-    """The product. Raises `NotFound`, for an inactive one too unless it is to be included."""
+    """The product. Raises `NotFound`, for an inactive one too unless `include_inactive`."""
     product = _visible(include_inactive=include_inactive).filter(id=product_id).first()
     if product is None:
         raise _no_product(product_id)
@@ -151,7 +150,7 @@ def lock(product_id: int) -> Product:
 def find(
     *, search: str = "", with_availability: Availability | None = None, include_inactive: bool
 ) -> "QuerySet[Product]":
-    """The products whose sku or name holds every word of `search`, in whatever case."""
+    """The products whose sku or name contains every word of `search`, in any case."""
     found = _visible(include_inactive=include_inactive).alias(lowered_sku=Lower("sku"))
     for word in search.split():
         found = found.filter(Q(name__icontains=word) | Q(lowered_sku__contains=word.lower()))
@@ -165,7 +164,7 @@ def _visible(*, include_inactive: bool) -> "QuerySet[Product]":
 
 
 def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
-    """Do it in one transaction; that the sku is free is for the constraint to say, not for a look ahead."""
+    """Run `work` in one transaction. The constraint refuses a sku that exists; no query checks it before."""
     try:
         return transactions.run(work, transactions.ONCE)
     except IntegrityError:

@@ -1,10 +1,10 @@
-"""Reserving stock: what open orders hold of it, given back or sold; and no more than there is.
+"""Reserving stock for orders, releasing and selling what is reserved, and restocking what is returned.
 
-These are the parts that an order's transaction is made of: none opens its own, each insists on being in
-one. All take their locks in the order of product ids, in one statement, so that orders over the same
-products wait for each other and never deadlock. Lock the order before its stock.
+Every function must be called inside the transaction of the order. All lock products in the order of their
+ids, in one statement, so that orders for the same products wait for each other and never deadlock. Lock the
+order before its stock.
 
-What is reserved has no table of its own: it is the lines of the orders that are open.
+Reservations have no table: the lines of open orders are what is reserved.
 """
 
 from collections import Counter
@@ -14,17 +14,17 @@ from uuid import UUID
 
 from inventory import stock_levels
 from inventory.models import Product, StockMovement
-from inventory.stock import Stock
+from inventory.stock import Stock, insufficient_stock
 from inventory.stock_levels import Change, MovementRow
 from shop import clock
 from shop.db.stuck_rows import Row
-from shop.errors import NotFound, Rejected
+from shop.errors import NotFound
 from shop.events import journal
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """So many of a product."""
+    """A product and a quantity of it."""
 
     product_id: int
     quantity: int
@@ -36,20 +36,20 @@ def lock(product_ids: Iterable[int]) -> dict[int, Stock]:
 
 
 def read(product_ids: Iterable[int]) -> dict[int, Stock]:
-    """The same without a lock: `save` finds out whether somebody changed them meanwhile."""
+    """The products of these ids, without a lock: `save` detects concurrent changes by their versions."""
     return stock_levels.read_stock(product_ids)
 
 
 def locked_row(product_id: int) -> Row:
-    """The row that reserving the product locks."""
+    """The row that is locked to reserve the product."""
     return Row(Product, product_id)
 
 
 def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """Whether `take` would succeed.
+    """Check that `reserve` would succeed.
 
     Raises `NotFound` `product_not_found` with `products`, the ids that are missing or inactive, and
-    `Rejected` `insufficient_stock` with `items`, one for each product that is short.
+    `Rejected` `insufficient_stock` with `items`, one for each product of which too few are available.
     """
     wanted = _quantities(lines)
     missing = [id for id in wanted if id not in stock or not stock[id].is_active]
@@ -62,45 +62,39 @@ def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
         if quantity > stock[id].available
     ]
     if short:
-        raise insufficient(short)
-
-
-def insufficient(short: Sequence[dict[str, int]]) -> Rejected:
-    """The refusal of lines that are short: `{product, requested, available}` for each."""
-    names = ", ".join(f"product {item['product']} ({item['available']} left)" for item in short)
-    return Rejected(f"Not enough in stock: {names}.", code="insufficient_stock", items=short)
+        raise insufficient_stock(short)
 
 
 def reserve(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """Reserve all lines or none, in memory: `stock` comes from `lock` or `look`, and `save` writes it.
+    """Reserve all lines or none, in memory: `stock` comes from `lock` or `read`, and `save` writes it.
 
-    Raises what `check` raises; then nothing has changed.
+    Raises what `check` raises; then nothing is reserved.
     """
     check(stock, lines)
     reserve_checked(stock, lines)
 
 
 def reserve_checked(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
-    """The same for lines that `check` has just let pass."""
+    """Reserve all lines, in memory, after `check` accepted them."""
     for line in lines:
         stock[line.product_id].newly_reserved += line.quantity
 
 
 def save(stock: Mapping[int, Stock], *, is_locked: bool = True) -> None:
-    """Write what was taken of these products: one statement for all of them, none for those untouched.
+    """Write what was reserved of these products, in one statement; products without a change are left out.
 
-    With `is_locked` False, for stock from `look`, raises `transactions.ChangedMeanwhile` when one of them
+    With `is_locked` False, for stock from `read`, raises `transactions.ChangedMeanwhile` when one of them
     was changed since.
     """
-    taken = {id: product.newly_reserved for id, product in stock.items() if product.newly_reserved}
-    changes = {id: Change(reserved=quantity) for id, quantity in taken.items()}
+    newly_reserved = {id: product.newly_reserved for id, product in stock.items() if product.newly_reserved}
+    changes = {id: Change(reserved=quantity) for id, quantity in newly_reserved.items()}
     stock_levels.change(stock, changes, is_locked=is_locked)
-    for id in taken:
+    for id in newly_reserved:
         stock[id].newly_reserved = 0
 
 
 def release(lines: Sequence[Line]) -> None:
-    """Give back what was reserved; a product may come more than once."""
+    """Release what was reserved; several lines may name the same product."""
     wanted = _quantities(lines)
     stock = lock(wanted)
     stock_levels.change(stock, {id: Change(reserved=-quantity) for id, quantity in wanted.items()})
@@ -115,19 +109,19 @@ def release(lines: Sequence[Line]) -> None:
 
 
 def sell(orders: Mapping[UUID, Sequence[Line]]) -> None:
-    """Turn the reserved lines of these orders into sold ones, with a movement for each."""
+    """Turn the reserved lines of these orders into sold ones, with a movement for each line."""
     _move_stock(orders, kind=StockMovement.Kind.SOLD, each=Change(on_hand=-1, reserved=-1), reason="")
 
 
 def restock(orders: Mapping[UUID, Sequence[Line]], reason: str) -> None:
-    """Put returned lines of these orders back on the shelf, with a movement for each."""
+    """Add the returned lines of these orders to what is on hand, with a movement for each line."""
     _move_stock(orders, kind=StockMovement.Kind.RETURNED, each=Change(on_hand=1), reason=reason)
 
 
 def _move_stock(
     orders: Mapping[UUID, Sequence[Line]], *, kind: StockMovement.Kind, each: Change, reason: str
 ) -> None:
-    """Change the levels by `each` for every single unit, and append a movement for every line."""
+    """Change the levels by `each` for every unit, and append a movement for every line."""
     wanted = _quantities(line for lines in orders.values() for line in lines)
     stock = lock(wanted)
     on_hand = {id: product.on_hand for id, product in stock.items()}
@@ -156,7 +150,7 @@ def _move_stock(
 
 
 def _quantities(lines: Iterable[Line]) -> Counter[int]:
-    """How many of each product, in the order in which they first come."""
+    """The quantity of each product, in the order of the lines."""
     wanted: Counter[int] = Counter()
     for line in lines:
         wanted[line.product_id] += line.quantity

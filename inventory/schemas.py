@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP."""
+"""The bodies of requests and answers about products and stock."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ def _not_zero(delta: int) -> int:
     return delta
 
 
-# Printable ASCII without spaces: a name that machines compare and people can type.
+# Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"
 Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
 openapi.declare_members(
@@ -55,7 +55,7 @@ class CreateProductInput(Input):
 
 
 class ChangeProductInput(Input):
-    """Only what is given changes; a threshold or a limit is removed on the operators' page."""
+    """Only the given fields change; a threshold or a limit is removed in the admin."""
 
     sku: Sku | None = None
     name: NonBlankText | None = None

@@ -1,13 +1,16 @@
-"""The stock of products as orders read it: plain rows, for a batch reads hundreds of them."""
+"""The stock of products as orders read it: plain rows, because a batch reads hundreds of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+
+from shop.errors import Rejected
 
 
 @dataclass(slots=True)
 class Stock:
     """A copy of a product's row, where `is_active` is 1 or 0.
 
-    `newly_reserved` is what it is to reserve and has not written yet.
+    `newly_reserved` is what was reserved in memory and is not written yet.
     """
 
     id: int
@@ -24,8 +27,14 @@ class Stock:
 
     @property
     def available(self) -> int:
-        """How many the next order may take."""
+        """How many units the next order may reserve."""
         return self.on_hand - self.reserved - self.newly_reserved
 
 
 COLUMNS = [field.name for field in fields(Stock) if field.name != "newly_reserved"]
+
+
+def insufficient_stock(short: Sequence[dict[str, int]]) -> Rejected:
+    """The refusal of an order or an adjustment: `{product, requested, available}` for each product short."""
+    names = ", ".join(f"product {item['product']} ({item['available']} available)" for item in short)
+    return Rejected(f"Not enough in stock: {names}.", code="insufficient_stock", items=short)

@@ -1,8 +1,8 @@
-"""The stock levels of products, locked and changed: in the order of product ids, in one statement.
+"""The stock levels of products, locked and changed in the order of product ids, in one statement.
 
-Every change counts the product's version up, updates the mirror once it is committed, and notes when what is
-available falls to the product's threshold. There is no other way to change a level. A movement of what is on
-hand is a row and a line of the journal. Orders read stock as plain rows, for a batch reads hundreds of them.
+Every change increments the product's version, updates the mirror after the commit, and notes when what is
+available falls to the product's threshold. Levels are changed by this module only. A movement of what is on
+hand is a row and a journal line. Orders read stock as plain rows, because a batch reads hundreds of them.
 """
 
 from collections import defaultdict
@@ -24,16 +24,16 @@ from shop.events import journal
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"
 COLUMN = "{name} = {name} + CASE{cases} ELSE 0 END"
-# One case for all that change by as much: a list is searched by halves, cases are tried one after another.
+# One case for all products with the same delta: the database searches a list by bisection, cases one by one.
 CASE = " WHEN id IN ({ids}) THEN {delta:d}"
 UNCHANGED = " AND version = CASE id{cases} END"
-# Where all change differently each row looks through the cases one by one: far more would cost their square.
+# Where every delta differs, each row goes through the cases one by one, so the cost grows with the square.
 ROWS_PER_STATEMENT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is added to a product's stock; negative numbers take away."""
+    """What is added to a product's levels; negative numbers are subtracted."""
 
     on_hand: int = 0
     reserved: int = 0
@@ -50,13 +50,13 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
 
 
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
-    """The same as plain rows, for orders: making objects of the model took longer than reading them."""
+    """Lock as `lock` does, and return plain rows: building model instances took longer than reading them."""
     transactions.assert_inside()
     return _read_rows(product_ids, bulk_sql.for_update())
 
 
 def read_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
-    """The same without a lock: others may change them, and `change` has to look whether they did."""
+    """Plain rows without a lock: other transactions may change them, and `change` compares the versions."""
     return _read_rows(product_ids, "")
 
 
@@ -72,10 +72,10 @@ def _read_rows(product_ids: Iterable[int], for_update: str) -> dict[int, Stock]:
 def change(
     stock: Mapping[int, Product | Stock], changes: Mapping[int, Change], *, is_locked: bool = True
 ) -> None:
-    """Add to these rows, and to these copies of them; the table's constraint is the last judge.
+    """Add to these rows, and to these copies of them; the table's constraint refuses what is impossible.
 
-    `stock` comes from `lock`, or with `is_locked` False from `look`: then raises
-    `transactions.ChangedMeanwhile` when one of the rows is not as it was read.
+    `stock` comes from `lock` or `lock_stock`, or with `is_locked` False from `read_stock`: then raises
+    `transactions.ChangedMeanwhile` when one of the rows was changed since it was read.
     """
     transactions.assert_inside()
     ids = sorted(id for id, one in changes.items() if one != NO_CHANGE)
@@ -87,7 +87,7 @@ def change(
 
 
 def publish_on_commit(products: Sequence[Product | Stock]) -> None:
-    """Have the mirror show these products, as they are here, when the transaction is committed."""
+    """Publish these copies to the mirror after the transaction is committed."""
     if products and mirror.is_used():
         states = [mirror.state(product) for product in products]
         transaction.on_commit(partial(mirror.publish, states))
@@ -116,11 +116,11 @@ def _update_levels(
     with connection.cursor() as cursor:
         cursor.execute(statement)
         if cursor.rowcount != len(ids):
-            raise transactions.ChangedMeanwhile("Somebody else changed the stock since it was read.")
+            raise transactions.ChangedMeanwhile("Another transaction changed the stock since it was read.")
 
 
 def _group_by_delta(ids: Sequence[int], changes: Mapping[int, Change], name: str) -> dict[int, list[int]]:
-    """The products by how much this level of theirs changes, where it does."""
+    """The ids of the products whose level `name` changes, grouped by the delta."""
     alike: dict[int, list[int]] = defaultdict(list)
     for id in ids:
         delta = getattr(changes[id], name)
@@ -130,7 +130,7 @@ def _group_by_delta(ids: Sequence[int], changes: Mapping[int, Change], name: str
 
 
 def _apply_to_copy(product: Product | Stock, change: Change) -> None:
-    """Keep the copy in step with its row, and note when the change made the product scarce."""
+    """Change the copy as its row was changed, and note `stock.low` when the threshold was crossed."""
     before = product.on_hand - product.reserved
     product.on_hand += change.on_hand
     product.reserved += change.reserved
@@ -165,7 +165,7 @@ MOVEMENTS = bulk_sql.Table(StockMovement, MovementRow._fields)
 
 
 def write_movements(movements: Sequence[MovementRow]) -> None:
-    """Append these movements to their products' histories, inside the caller's transaction."""
+    """Insert these movements and note them. Must be called inside a transaction."""
     for start in range(0, len(movements), MOVEMENTS_PER_STATEMENT):
         bulk_sql.insert(MOVEMENTS, movements[start : start + MOVEMENTS_PER_STATEMENT])
     for movement in movements:
@@ -173,7 +173,7 @@ def write_movements(movements: Sequence[MovementRow]) -> None:
 
 
 def note_movement(movement: StockMovement | MovementRow) -> None:
-    """Note a movement in the journal; customers learn of it by what becomes of their order."""
+    """Note a movement in the journal; one of an order is internal: customers see the order's own events."""
     journal.note(
         what=f"stock.{movement.kind}",
         subject=f"product {movement.product_id}",

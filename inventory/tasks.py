@@ -1,4 +1,4 @@
-"""What Celery runs: each task calls one function, and may run twice or never."""
+"""The Celery tasks of inventory. A task may run twice or never."""
 
 from celery import shared_task
 
@@ -8,7 +8,7 @@ from inventory.mirror import healing
 
 @shared_task(name="inventory.sweep")
 def sweep() -> int:
-    """Put the mirror of stock right, where there is one, and clear uploads that were never confirmed.
+    """Correct the mirror of stock, where it is used, and delete uploads that were never confirmed.
 
     Returns how many products were wrong in the mirror.
     """

@@ -1,5 +1,5 @@
-// One coupon for each account, all of one campaign: every request wants the same row. EXPECTED is the status
-// of the answer that is due: 201 for a new coupon, 200 for the same one again, 409 once there are none left.
+// One coupon for each account, all of one campaign: every request needs the same row. EXPECTED is the status
+// of the expected answer: 201 for a new coupon, 200 for an existing one, 409 for a campaign that is sold out.
 
 import { asking } from "./measure.js";
 export { handleSummary, options } from "./measure.js";

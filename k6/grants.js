@@ -1,5 +1,5 @@
-// Points granted by staff to one account after the other: USERS is a file of their ids; RUN makes the keys of this
-// run its own.
+// Points granted by staff to one account after the other. USERS is a file of their ids; RUN makes the keys unique
+// to this run.
 
 import { SharedArray } from "k6/data";
 import { asking, turn } from "./measure.js";

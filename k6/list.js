@@ -1,4 +1,4 @@
-// The same page of a list again and again: LIST is its path.
+// The same page of a list in every request; LIST is its path.
 
 import { asking } from "./measure.js";
 export { handleSummary, options } from "./measure.js";

@@ -1,9 +1,9 @@
-// What every measurement shares: buyers who ask one after the other, each time as another account, and the
-// figures as JSON. What runs for each request is kept small: k6 shares the machine with what it measures.
+// What every measurement shares: buyers that send one request after the other, each as another account, and the
+// figures as JSON. The code for each request is kept small, because k6 shares the machine with what it measures.
 //
-// The environment says what to do: URL (loopback), TOKENS (a file that seed_demo wrote), SUMMARY (the file
-// for the figures), SECONDS, VUS; and where it isn't every account once: ACCOUNTS (the first so many ask),
-// AGAIN (1: they begin anew when all have asked), PAUSE (seconds between a buyer's requests).
+// Environment: URL (loopback), TOKENS (a file that seed_demo wrote), SUMMARY (the file for the figures),
+// SECONDS, VUS; and for loads other than one request for every account: ACCOUNTS (how many accounts are used),
+// AGAIN (1: start again with the first account after the last), PAUSE (seconds between a buyer's requests).
 
 import exec from "k6/execution";
 import http from "k6/http";
@@ -16,21 +16,21 @@ if (!/^http:\/\/127\.0\.0\.1:\d+$/.test(URL)) {
   throw new Error(`load goes to loopback only, and URL is ${URL}`);
 }
 
-// Shared by all VUs: a copy in each would be gigabytes. Objects rather than texts: k6 freezes what it gives
-// out, and takes twice as long to freeze a text, letter by letter.
+// Shared by all VUs, because a copy in each would take gigabytes. Objects rather than strings: k6 freezes what
+// it returns, and freezing a string, letter by letter, takes twice as long.
 const users = new SharedArray("users", () =>
   JSON.parse(open(__ENV.TOKENS)).users.map((user) => ({ bearer: `Bearer ${user.access}` })),
 );
 const ACCOUNTS = Number(__ENV.ACCOUNTS || users.length);
 const PAUSE = Number(__ENV.PAUSE || 0);
-// Below gracefulStop: a request that k6 cuts off is in no figure, and the slowest must not go missing.
+// Below gracefulStop: a request that k6 cuts off is missing in the figures, and the slowest must be in them.
 const TIMEOUT = "25s";
 
 export const options = {
   scenarios: {
     buyers: {
-      // Ends when the time or the accounts run out: unless AGAIN says so no account asks twice, for a
-      // second request could be answered from the first.
+      // Ends when the time is over or all accounts were used: without AGAIN no account sends a second request,
+      // which could be answered from the first.
       executor: "shared-iterations",
       vus: Number(__ENV.VUS),
       iterations: __ENV.AGAIN === "1" ? 100_000_000 : ACCOUNTS,
@@ -38,16 +38,16 @@ export const options = {
       gracefulStop: "30s",
     },
   },
-  // Parsing answers would take the server's cores; the status says enough.
+  // Parsing answers would use the server's cores; the status is enough.
   discardResponseBodies: true,
   systemTags: [],
   summaryTrendStats: ["med", "p(95)", "max"],
 };
 
-// Counters have to exist before the first request; 0 stands for no answer at all.
+// Counters must exist before the first request; 0 stands for no answer at all.
 const STATUSES = [0, 200, 201, 202, 400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504];
 const others = Object.fromEntries(STATUSES.map((status) => [status, new Counter(`status_${status}`)]));
-// Of the answers 503: those with the code `overloaded`, where the load asks for it.
+// Answers 503 with the code `overloaded`, for loads with `pausesIfOverloaded`.
 const overloaded = new Counter("overloaded");
 
 // The number of this request, from 0 on, over all VUs.
@@ -72,15 +72,15 @@ function signedIn(number) {
   return { Authorization: users[number % users.length].bearer };
 }
 
-// What sends a text to that path as the account whose turn it is; an answer of another status than
-// `expected` counts as an error. With `pausesIfOverloaded` a 503 `overloaded` is counted by itself as well, and
-// its buyer makes a pause of Retry-After.
+// Returns a function that sends a body to that path as the next account. An answer with another status than
+// `expected` counts as an error. With `pausesIfOverloaded` a 503 `overloaded` has a counter of its own, and
+// the buyer pauses for Retry-After.
 export function asking(path, expected, { method = "POST", pausesIfOverloaded = false } = {}) {
   const url = `${URL}/api/v1${path}`;
   const responseCallback = http.expectedStatuses(expected);
   return (body, headers = {}) => {
     if (PAUSE && exec.vu.iterationInScenario === 0) {
-      sleep(Math.random() * PAUSE); // or all would come in one moment, again and again
+      sleep(Math.random() * PAUSE); // otherwise all buyers would send at the same moment, every time
     }
     headers.Authorization = users[turn() % ACCOUNTS].bearer;
     headers["Content-Type"] = "application/json";
@@ -108,7 +108,7 @@ export function handleSummary(data) {
   const figures = {
     seconds: data.state.testRunDurationMs / 1000,
     requests: failed.values.passes + failed.values.fails,
-    // Of the rate "failed", a pass is a request that failed.
+    // In the rate `http_req_failed` a "pass" is a request that failed.
     errors: failed.values.passes,
     statuses: Object.fromEntries(
       counted.map((status) => [status, data.metrics[`status_${status}`].values.count]),

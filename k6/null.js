@@ -1,4 +1,4 @@
-// The ceiling: sign-in, throttles, parser and renderer of a coupon, with nothing done in between.
+// The upper bound: authentication, throttles, parsing and rendering of a coupon request, without issuing it.
 
 import { asking } from "./measure.js";
 export { handleSummary, options } from "./measure.js";

@@ -1,5 +1,5 @@
-// One order for each account: ORDER_LINES lines, one each of products that lie apart, so that neighbours in time
-// share some products and not others, in whatever order. RUN makes the keys of this run its own.
+// One order for each account: ORDER_LINES lines, one unit each of products that are far apart in the list, so that
+// concurrent orders share some products, in any order. RUN makes the keys unique to this run.
 
 import { SharedArray } from "k6/data";
 import { asking, turn } from "./measure.js";
@@ -7,7 +7,7 @@ export { handleSummary, options } from "./measure.js";
 
 const products = new SharedArray("products", () => JSON.parse(open(__ENV.PRODUCTS)));
 const LINES = Number(__ENV.ORDER_LINES || 3);
-// The range's part apart: never the same product twice.
+// The distance between the products of an order, so that none comes twice.
 const STEP = Math.floor(products.length / LINES);
 const ask = asking("/orders", 201);
 

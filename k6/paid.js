@@ -1,6 +1,6 @@
 // One order for each account, paid by card, or with CODES by coupon, points and card. CODES are the accounts'
-// coupons, in their order; RUN makes the keys of this run its own. With WAIT each buyer waits that many seconds
-// for the payment and expects 201; without it 202 is expected, and an `overloaded` answer makes the buyer pause.
+// coupons, in the accounts' order; RUN makes the keys unique to this run. With WAIT each buyer waits that many
+// seconds for the payment and expects 201; without it 202 is expected, and `overloaded` makes the buyer pause.
 
 import { SharedArray } from "k6/data";
 import { asking, turn } from "./measure.js";

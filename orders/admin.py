@@ -1,4 +1,4 @@
-"""Orders and sagas as operators see them: read, never edited by hand; a saga that hangs they may help on."""
+"""The admin of orders, refunds and sagas: read-only, except that operators can act on unfinished sagas."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +13,14 @@ from unfold.decorators import action, display
 
 from orders import cancellation, tasks
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
-from orders.saga import admin_pages, operator_actions, status
+from orders.saga import admin_pages, operator_actions, operator_texts, status
 from orders.saga.admin_pages import ReasonForm
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.operations import dispatch
 
-# By its method, `has_operate_permission`: a permission named here would be looked up before there are tables.
+# Checked by `has_operate_permission`. A codename here would be looked up before the tables exist.
 OPERATE = ["operate"]
 
 
@@ -57,13 +57,13 @@ class SagaLogInline(ReadOnlyMixin, TabularInline):
 
 
 class Overdue(admin.SimpleListFilter):
-    """Unpaid orders that should have expired and still hold stock; the journal says why."""
+    """Filters unpaid orders that should have expired and still hold stock; the journal has the reason."""
 
     title = "expiry"
     parameter_name = "expiry"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("overdue", "Overdue: unpaid, and not expired")]
+        return [("overdue", "Overdue: unpaid and not expired")]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Order]") -> "QuerySet[Order]":
         return queryset.filter(cancellation.is_overdue()) if self.value() == "overdue" else queryset
@@ -91,14 +91,14 @@ class OrderAdmin(ReadOnlyMixin, ModelAdmin):
 
     @display(description="why it can't expire")
     def cannot_expire(self, order: Order) -> str:
-        """Of an unpaid one past its time; the last reason that was noted."""
+        """The last recorded reason, for an unpaid order that should have expired."""
         line = cancellation.last_failure(order.pk) if cancellation.is_lapsed(order) else None
         return f"{line.at:%Y-%m-%d %H:%M:%S} {line.detail}" if line else ""
 
     @display(description="journal")
     def journal(self, order: Order) -> str:
         page = reverse("admin:shop_journalline_changelist")
-        return format_html('<a href="{}?q={}" class="underline">What happened to it</a>', page, order.pk)
+        return format_html('<a href="{}?q={}" class="underline">Journal of this order</a>', page, order.pk)
 
 
 @admin.register(OrderLine)
@@ -139,7 +139,7 @@ class RefundLineAdmin(ReadOnlyMixin, ModelAdmin):
 
 @admin.register(Saga)
 class SagaAdmin(ReadOnlyMixin, ModelAdmin):
-    """Sagas are read, and operators step in where one doesn't end by itself (`operator_actions`)."""
+    """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
     list_filter = [admin_pages.NeedsOperator, "kind", "state"]
@@ -148,7 +148,7 @@ class SagaAdmin(ReadOnlyMixin, ModelAdmin):
     ordering = ["-id"]
     fieldsets = [
         (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
-        ("Why it is undone", {"fields": ["failure_code", "failure_detail"]}),
+        ("Why it is compensated", {"fields": ["failure_code", "failure_detail"]}),
         ("Operators", {"fields": ["operators"]}),
         ("Times", {"fields": ["created_at", "deadline_at", "next_attempt_at", "ended_at"]}),
         ("Worker", {"fields": ["lease_token", "leased_until", "open_call", "request_id"]}),
@@ -165,7 +165,7 @@ class SagaAdmin(ReadOnlyMixin, ModelAdmin):
         return request.user.has_perm("orders.change_saga")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """No buttons on a saga that has ended."""
+        """A saga that has ended has no buttons."""
         is_over = Saga.objects.filter(id=object_id, ended_at__isnull=False).exists()
         return [] if is_over else super().get_actions_detail(request, object_id)
 
@@ -173,7 +173,7 @@ class SagaAdmin(ReadOnlyMixin, ModelAdmin):
     def shown_state(self, saga: Saga) -> str:
         return saga.state
 
-    @display(description="at")
+    @display(description="current step")
     def step(self, saga: Saga) -> str:
         return admin_pages.current_step_text(saga)
 
@@ -181,7 +181,7 @@ class SagaAdmin(ReadOnlyMixin, ModelAdmin):
     def order(self, saga: Saga) -> str:
         return admin_pages.order_link(saga)
 
-    @display(description="who stepped in")
+    @display(description="operator actions")
     def operators(self, saga: Saga) -> str:
         return admin_pages.operator_actions_list(saga)
 
@@ -198,21 +198,21 @@ class SagaAdmin(ReadOnlyMixin, ModelAdmin):
         return self._operate(request, operator_actions.force_complete, object_id, form)
 
     def _operate(
-        self, request: HttpRequest, work: Callable[..., Saga], object_id: str, form: ReasonForm
+        self, request: HttpRequest, operate: Callable[..., Saga], object_id: str, form: ReasonForm
     ) -> HttpResponse:
-        """Do it as the form says, and have the saga's page tell what came of it."""
+        """Run the action with the form's values, and show the result on the saga's page."""
         saga = self.get_object(request, object_id)
         if saga is None:
             raise Http404
-        asked = {name: form.cleaned_data[name] for name in form.fields if name in ("reason", "reference")}
+        arguments = {name: form.cleaned_data[name] for name in form.fields if name in ("reason", "reference")}
         try:
-            saga = work(saga_id=saga.id, by=journal.current_actor(), **asked)
+            saga = operate(saga_id=saga.id, by=journal.current_actor(), **arguments)
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
             dispatch.enqueue(tasks.advance, str(saga.id))
-            self.message_user(request, f"Noted: {status.in_words(saga)}")
-        # The dialog is a part of the page: what it would swap in is the whole page anew.
+            self.message_user(request, f"Recorded: {operator_texts.next_action(saga)}")
+        # The dialog is part of the page: without the redirect it would load the whole page into itself.
         return HttpResponse(headers={"HX-Redirect": reverse("admin:orders_saga_change", args=[object_id])})
 
 

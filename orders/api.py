@@ -1,4 +1,4 @@
-"""The calls on orders, and those that pay."""
+"""The API of orders, and the calls that start payments."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +53,7 @@ from shop.rates import rate_limits
 from shop.rates.rate_limits import RateLimit
 
 log = get_logger(__name__)
-# For a worker to take a payment up and record its first attempt, beside the call itself.
+# How long a worker takes to lease a payment and record its first attempt, besides the gateway call itself.
 ATTEMPT_SECONDS = 2.0
 PLACING = {
     404: ["product_not_found"],
@@ -76,27 +76,29 @@ class Orders(View):
     @extend_schema(
         parameters=[
             OpenApiParameter("status", str, enum=get_args(OrderStatus)),
-            OpenApiParameter("user", openapi.POSITIVE, description="Staff: only this account's."),
+            OpenApiParameter("user", openapi.POSITIVE, description="Staff only: orders of this account."),
             *openapi.PAGING,
         ],
         responses={200: openapi.Page[OrderBody]},
     )
     def get(self, request: Request) -> Response:
-        """Own orders, newest first; staff see everybody's."""
-        asked = read_query(OrdersQuery, request)
+        """List the account's own orders, newest first; staff see all orders."""
+        query = read_query(OrdersQuery, request)
         orders = selectors.visible_orders(account_id=_allowed_account_id(request, "orders.view_order"))
-        if asked.status:
-            orders = selectors.with_status(orders, asked.status)
-        if asked.user:
-            orders = orders.filter(account_id=asked.user)
+        if query.status:
+            orders = selectors.with_status(orders, query.status)
+        if query.user:
+            orders = orders.filter(account_id=query.user)
         return paginate(request, orders, _render_order)
 
     @extend_schema(
         request=PlaceOrderInput,
         parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
         responses={
-            201: OpenApiResponse(OrderBody, description="It awaits payment; or with `payment` it is paid."),
-            202: OpenApiResponse(OrderBody, description="It is being paid."),
+            201: OpenApiResponse(
+                OrderBody, description="The order awaits payment; with `payment` it is paid."
+            ),
+            202: OpenApiResponse(OrderBody, description="The order is being paid."),
         }
         | openapi.refusals(PLACING | {400: ["invalid"]}),
         examples=examples.PLACING,
@@ -104,27 +106,27 @@ class Orders(View):
     async def post(self, request: Request) -> Response:
         """Place an order; with `payment` it is paid at once.
 
-        `payment: {}` is for orders that points cover: 400 `invalid` at `payment.token` where they don't, and
-        409 `insufficient_points` where the wallet doesn't hold them. A card token that the gateway doesn't
-        know is a declined payment: 402 with the `failure.code` `unknown_token`.
+        `payment: {}` is for orders that points cover. If they don't cover the order, the response is 400
+        `invalid` at `payment.token`; if the wallet holds too few, 409 `insufficient_points`. A card token
+        that the gateway doesn't know is a declined payment: 402 with the `failure.code` `unknown_token`.
         """
         return await _wait_and_respond(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _PaymentInProgress":
         call = keyed_calls.read_keyed_call(request, responses.placed_order_answer)
-        asked = read(PlaceOrderInput, request)
+        body = read(PlaceOrderInput, request)
         order_request = OrderRequest(
             account_id=call.account_id,
-            lines=_to_lines(asked.items),
-            coupon_code=asked.coupon,
-            points_amount=asked.points_amount,
-            token=asked.payment.token if asked.payment else None,
+            lines=_to_lines(body.items),
+            coupon_code=body.coupon,
+            points_amount=body.points_amount,
+            token=body.payment.token if body.payment else None,
             keyed=call,
             by=journal.current_actor(),
         )
 
         async def place() -> Any:
-            if asked.payment:
+            if body.payment:
                 await _wait_for_capacity(call)
             return await keyed_calls.perform_in_batch(call, lambda: _place_order(order_request))
 
@@ -149,14 +151,14 @@ class Orders(View):
 class OneOrder(View):
     @extend_schema(responses={200: OrderBody} | openapi.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
-        """One order."""
+        """Get one order."""
         return Response(_render_order(_get_order(request, order_id)))
 
 
 class OrderTimeline(View):
     @extend_schema(responses={200: TimelineBody} | openapi.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
-        """Every step and compensation of the order's payment, oldest first."""
+        """List every step and compensation of the order's payment, oldest first."""
         order = _get_order(request, order_id)
         for_staff = has_staff_permission(request, "orders.view_order")
         lines = selectors.timeline(order.id, for_staff=for_staff)
@@ -169,7 +171,7 @@ class CancelOrder(View):
         responses={200: OrderBody} | openapi.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
     )
     def post(self, request: Request, order_id: UUID) -> Response:
-        """Cancel an order that awaits payment; again is the same again."""
+        """Cancel an order that awaits payment. Repeating the call has no further effect."""
         account_id = _allowed_account_id(request, "orders.change_order")
         read(Nothing, request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
@@ -182,7 +184,7 @@ class OrderRefunds(View):
         responses={200: openapi.Page[RefundBody]} | openapi.refusals({404: ["not_found"]}),
     )
     def get(self, request: Request, order_id: UUID) -> Response:
-        """The order's refunds, newest first; staff see those of everybody's orders."""
+        """List the order's refunds, newest first; staff see the refunds of all orders."""
         found = selectors.refunds(
             order_id=order_id, account_id=_allowed_account_id(request, "orders.view_refund")
         )
@@ -202,23 +204,23 @@ class OrderRefunds(View):
         examples=examples.REFUNDING,
     )
     def post(self, request: Request, order_id: UUID) -> Response:
-        """Give back some of a paid order, or all that is left of it (staff).
+        """Refund a part of a paid order, or all that is left of it (staff).
 
-        Units give back their price less their share of the line's discount: n of q units together have the
-        n/q of it, rounded down, so what the units of a line give back doesn't depend on how they are cut up.
-        Points are given back in the proportion that they paid, rounded down, and the last refund gives back
-        all that is left of both. While the order is `refunding` another refund may take what those under way
-        leave. An order that is not paid is 409 `nothing_to_refund`; a product of which less is left, or none
-        because it is not in the order, is 409 `refund_exceeds_order`.
+        Units are refunded at their price less their share of the line's discount: n of q units together have
+        n/q of the discount, rounded down, so the refunds of a line add up to the same amount however they are
+        split. Points are refunded in the proportion in which they paid the order, rounded down; the last
+        refund returns all that is left of both. While the order is `refunding`, another refund may take what
+        the pending ones leave. An order that is not paid is 409 `nothing_to_refund`; a product with fewer
+        units left, or one that is not in the order, is 409 `refund_exceeds_order`.
         """
         require_staff_permission(request, "orders.add_refund")
         call = keyed_calls.read_keyed_call(request, responses.refund_answer)
-        asked = read(RefundInput, request)
-        items = None if asked.items is None else _to_lines(asked.items)
+        body = read(RefundInput, request)
+        items = None if body.items is None else _to_lines(body.items)
         outcome = keyed_calls.perform_blocking(
             call,
             lambda: refunding.start_refund(
-                order_id=order_id, wanted=items, reason=asked.reason, restock=asked.restock, keyed=call
+                order_id=order_id, wanted=items, reason=body.reason, restock=body.restock, keyed=call
             ),
         )
         if not isinstance(outcome, Replay):
@@ -231,8 +233,8 @@ class Payments(ListPayments):
         request=PayInput,
         parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
         responses={
-            201: OpenApiResponse(PaymentBody, description="It is paid."),
-            202: OpenApiResponse(PaymentBody, description="It is being paid."),
+            201: OpenApiResponse(PaymentBody, description="The order is paid."),
+            202: OpenApiResponse(PaymentBody, description="The order is being paid."),
         }
         | openapi.refusals(
             {
@@ -246,27 +248,27 @@ class Payments(ListPayments):
         examples=examples.PAYING,
     )
     async def post(self, request: Request) -> Response:
-        """Pay one's own order that awaits payment.
+        """Pay an own order that awaits payment.
 
-        Somebody else's is 404 `not_found` for staff too, who may see it and cancel it, but not pay it.
+        Another account's order is 404 `not_found`, also for staff, who may view and cancel it but not pay it.
         """
         return await _wait_and_respond(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _PaymentInProgress":
         call = keyed_calls.read_keyed_call(request, responses.answered_later)
-        asked = read(PayInput, request)
+        body = read(PayInput, request)
 
         async def pay() -> Any:
             await _wait_for_capacity(call)
             return await keyed_calls.perform_in_thread(
                 call,
                 lambda: paying.pay(
-                    account_id=call.account_id, order_id=asked.order, token=asked.token, keyed=call
+                    account_id=call.account_id, order_id=body.order, token=body.token, keyed=call
                 ),
             )
 
         outcome = await _run_rate_limited(
-            request, call, rate_limits.PAYMENTS, pay, is_charged=bool(asked.token)
+            request, call, rate_limits.PAYMENTS, pay, is_charged=bool(body.token)
         )
         if isinstance(outcome, Replay):
             return await _respond_to_replay(request, call, outcome, _read_payment_answers)
@@ -286,7 +288,9 @@ class TopUps(View):
         request=TopUpInput,
         parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
         responses={
-            201: OpenApiResponse(PaymentBody, description="The payment, `succeeded`: the points are there."),
+            201: OpenApiResponse(
+                PaymentBody, description="The payment, `succeeded`: the points are in the wallet."
+            ),
             202: OpenApiResponse(PaymentBody, description="The payment, `pending` or `in_doubt`."),
         }
         | openapi.refusals(
@@ -302,21 +306,21 @@ class TopUps(View):
     async def post(self, request: Request) -> Response:
         """Buy points by card; 202 while the gateway's answer is not known.
 
-        Both 201 and 202 have the payment as their body and `Location`: `card_amount` is what is charged, and
-        `order` is null. Without `Prefer` the answer comes after the first attempt at the gateway.
+        201 and 202 both return the payment, and its URL as `Location`: `card_amount` is what is charged, and
+        `order` is null. Without `Prefer` the response follows the first attempt at the gateway.
         """
         return await _wait_and_respond(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _PaymentInProgress":
         call = keyed_calls.read_keyed_call(request, responses.answered_later)
-        asked = read(TopUpInput, request)
+        body = read(TopUpInput, request)
 
         async def start() -> Any:
             await _wait_for_capacity(call)
             return await keyed_calls.perform_in_thread(
                 call,
                 lambda: top_ups.start(
-                    account_id=call.account_id, amount=asked.amount, token=asked.token, keyed=call
+                    account_id=call.account_id, amount=body.amount, token=body.token, keyed=call
                 ),
             )
 
@@ -324,7 +328,7 @@ class TopUps(View):
         if isinstance(outcome, Replay):
             return await _respond_to_replay(request, call, outcome, _read_payment_answers)
         seconds, payment_id = _preferred_seconds(request), outcome.payment.id
-        begun = _PaymentInProgress(
+        started = _PaymentInProgress(
             call,
             payment_id,
             _read_payment_answers,
@@ -333,10 +337,10 @@ class TopUps(View):
             seconds=seconds or 0,
         )
         if seconds is not None:
-            return begun
+            return started
         # Without a preference a top-up waits for one attempt at the gateway.
         return replace(
-            begun,
+            started,
             seconds=settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS,
             is_attempted=lambda: run_in_thread(top_ups.is_attempted, payment_id),
         )
@@ -344,7 +348,7 @@ class TopUps(View):
 
 @dataclass(frozen=True, slots=True)
 class _PaymentInProgress:
-    """A call whose payment is durable, and all that its answer needs: what waits for it keeps no more."""
+    """A call whose payment is recorded, with all its response needs: a waiting request keeps nothing else."""
 
     call: KeyedCall
     subject_id: UUID
@@ -356,7 +360,7 @@ class _PaymentInProgress:
 
 
 async def _place_order(order_request: OrderRequest) -> Any:
-    """Place an order in the batch of this process, or in a thread where the strategy in force needs one."""
+    """Place an order in this process's batch, or in a thread if the configured strategy needs one."""
     batcher = checkout.batcher()
     if batcher is None:
         return await run_in_thread(
@@ -370,7 +374,7 @@ async def _place_order(order_request: OrderRequest) -> Any:
 
 
 async def _wait_for_capacity(call: KeyedCall) -> None:
-    """Hold a call that starts a payment while the workers are behind; a repeat starts none.
+    """Delay a call that starts a payment while the workers are behind; a repeated call starts none.
 
     Raises `Overloaded` and `KeyReused`.
     """
@@ -386,10 +390,10 @@ async def _run_rate_limited(
     *,
     is_charged: bool,
 ) -> Any:
-    """The outcome of `work`, counted as a call of the account; staff and repeats are not.
+    """The outcome of `work`, counted against the account's rate limit; staff and repeats are not counted.
 
-    Raises `Throttled` when the account made too many of these calls, or, where a card is charged, when too
-    many of its payments were declined or may yet be; a repeat is answered all the same.
+    Raises `Throttled` when the account made too many of these calls or, if a card is charged, when too many
+    of its payments were declined or may still be. A repeated call gets its recorded answer all the same.
     """
     if request.user.is_staff:
         return await work()
@@ -402,14 +406,14 @@ async def _run_rate_limited(
     try:
         return await (card_limits.run_limited(call.account_id, counted) if is_charged else counted())
     except Throttled:
-        known = await keyed_calls.find_replay(call)
-        if known is None:
+        replay = await keyed_calls.find_replay(call)
+        if replay is None:
             raise
-        return known
+        return replay
 
 
 def _allowed_account_id(request: Request, permission: str) -> int | None:
-    """Whose orders the caller may touch: their own, or everybody's (None) for staff with `permission`."""
+    """The account whose orders the caller may use; None, which is all, for staff with `permission`."""
     if not request.user.is_authenticated:
         raise NotAuthenticated("Sign in to do that.")
     return None if has_staff_permission(request, permission) else request.user.pk
@@ -455,37 +459,36 @@ async def _respond_to_replay(
             call, replay.reference, read, seconds=_preferred_seconds(request) or 0
         )
     except Overloaded as error:
-        # Which says that nothing was done.
-        raise Unavailable("This was begun before; it can't be looked at just now. Ask again.") from error
+        # `Overloaded` would say that nothing was done.
+        raise Unavailable("This call was started before; its result can't be read now. Repeat it.") from error
     assert answer
     return keyed_calls.respond(answer, is_replay=True)
 
 
 def _preferred_seconds(request: Request) -> int | None:
-    """How long the caller would wait, if they say."""
+    """How long the client would wait, by its `Prefer` header."""
     return prefer.wait_seconds(request.header("Prefer"))
 
 
-async def _wait_and_respond(begun: "Response | _PaymentInProgress") -> Response:
-    """The response, after the wait for a payment that has begun: its first answer while that is all there is.
+async def _wait_and_respond(started: "Response | _PaymentInProgress") -> Response:
+    """Enqueue a started payment for a worker, wait for its result, and respond with that or the first answer.
 
-    Its `begin` has a worker advance it. It never answers 503: that would say that nothing was done, and it is
-    done, and goes on.
+    Never 503, which would say that nothing was done: the payment is recorded and continues.
     """
-    if isinstance(begun, Response):
-        return begun
+    if isinstance(started, Response):
+        return started
     try:
         answer = await payment_status.wait_for_answer(
-            begun.call,
-            begun.subject_id,
-            begun.read,
-            seconds=begun.seconds,
-            begin=begun.begin,
-            is_attempted=begun.is_attempted,
+            started.call,
+            started.subject_id,
+            started.read,
+            seconds=started.seconds,
+            begin=started.begin,
+            is_attempted=started.is_attempted,
         )
     except (DatabaseFailure, Unavailable) as error:
         log.warning(
-            "a payment has begun, and can't be looked at", subject=str(begun.subject_id), error=str(error)
+            "the status of a started payment can't be read", subject=str(started.subject_id), error=str(error)
         )
         answer = None
-    return keyed_calls.respond(answer or begun.answer, is_replay=False)
+    return keyed_calls.respond(answer or started.answer, is_replay=False)

@@ -1,4 +1,4 @@
-"""The app's registration, and what it has to tell at each look at the metrics."""
+"""The app's registration, with its saga types and its gauges."""
 
 from django.apps import AppConfig
 
@@ -13,7 +13,7 @@ class OrdersConfig(AppConfig):
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
-        assert saga_types.NAMES, "importing them registers them"
+        assert saga_types.NAMES, "the import registers the saga types"
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
 
         gauges.register(
@@ -24,6 +24,6 @@ class OrdersConfig(AppConfig):
         )
         gauges.register(
             "firstcome_orders_overdue",
-            help="Unpaid orders that should have expired a minute ago, and still hold stock.",
+            help="Unpaid orders that should have expired a minute ago and still hold stock.",
             read=cancellation.overdue_count,
         )

@@ -1,4 +1,4 @@
-"""The laws that orders know of: halves of L5 and L6, L8 for keys, L9 to L13. Set-based: one query a check."""
+"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13. One query per check."""
 
 from datetime import timedelta
 from typing import Any
@@ -32,10 +32,10 @@ from shop import clock
 from shop.models import IdempotencyKey, JournalLine
 from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
 
-# A saga whose worker died at its deadline is tried again once the lease is over.
+# A saga whose worker crashed at its deadline is retried once the lease has lapsed.
 GRACE_SECONDS = 6 * LEASE_SECONDS
 Delivery = JournalLine.Delivery
-# From the few orders that are open to their lines. The ORM can only go from each product to all its lines.
+# Joins from the few open orders to their lines; the ORM can only join from each product to all its lines.
 WRONGLY_RESERVED = """
 SELECT product.sku FROM inventory_product AS product
 LEFT JOIN (
@@ -46,7 +46,7 @@ LEFT JOIN (
 WHERE product.reserved <> COALESCE(held.quantity, 0)
 LIMIT %s
 """
-# An order placed without a limit allows any number, whatever the limits of the others.
+# An order that was placed without a limit allows any number, whatever the limits of the account's others.
 OVER_LIMIT = """
 SELECT placed.account_id, line.product_id
 FROM orders_orderline AS line JOIN orders_order AS placed ON placed.id = line.order_id
@@ -62,7 +62,7 @@ LIMIT %s
 
 
 def audit() -> list[LawReport]:
-    """The orders' side of every law that they know of."""
+    """The orders' part of the laws."""
     return [
         reserved_is_what_open_orders_hold(),
         coupons_are_held_by_open_orders(),
@@ -84,7 +84,7 @@ def reserved_is_what_open_orders_hold() -> LawReport:
 
 
 def coupons_are_held_by_open_orders() -> LawReport:
-    """Coupons with an order, which an index finds; that none is held without one is the coupons' side."""
+    """Coupons with an order, which an index finds; the coupons' part checks that none is held without one."""
     with_order = Coupon.objects.filter(order__isnull=False)
     wrongly_held = with_order.filter(status=Coupon.Status.HELD).exclude(order__status__in=OPEN)
     wrongly_redeemed = with_order.filter(status=Coupon.Status.REDEEMED).exclude(order__status__in=PAID)
@@ -111,9 +111,9 @@ def one_key_has_one_effect() -> LawReport:
 
 
 def gateway_charged_what_was_paid() -> LawReport:
-    """Orders against their payments, and payments against the gateway's own book.
+    """Orders against their payments, and payments against the gateway's book of charges.
 
-    That the book can't be read is an offence too: then nobody knows.
+    A book that can't be read is an offence too: the law is then not verified.
     """
     compared = comparison.compare()
     return report("L9", compared.checked, [*_payments_inconsistent_with_orders(), *compared.offenders])
@@ -127,13 +127,13 @@ def _payments_inconsistent_with_orders() -> list[str]:
     overpaid = Payment.objects.filter(order__isnull=False, status=Payment.Status.SUCCEEDED).exclude(
         order__status__in=PAID
     )
-    at_work = _unfinished_sagas(purchase.NAME, top_ups.NAME)
-    forgotten = Payment.objects.filter(status__in=UNSETTLED).exclude(Exists(at_work))
+    unfinished = _unfinished_sagas(purchase.NAME, top_ups.NAME)
+    forgotten = Payment.objects.filter(status__in=UNSETTLED).exclude(Exists(unfinished))
     return _offenders(unpaid, "id") + _offenders(overpaid, "order_id") + _offenders(forgotten, "id")
 
 
 def refunds_add_up() -> LawReport:
-    """What refunds say was given back, or will be, is what orders, lines, payments and the books say."""
+    """Refunds, settled and pending, agree with orders, lines, payments and the ledger."""
     return report(
         "L9",
         Refund.objects.count(),
@@ -153,8 +153,8 @@ def _orders_inconsistent_with_refunds() -> "QuerySet[Order]":
     booked = Entry.objects.filter(transfer__order=OuterRef("pk"), transfer__kind=Transfer.Kind.REFUND)
     return (
         Order.objects.annotate(
-            given=_sum(succeeded, "order", "amount"),
-            given_points=_sum(succeeded, "order", "points_amount"),
+            settled_amount=_sum(succeeded, "order", "amount"),
+            settled_points=_sum(succeeded, "order", "points_amount"),
             booked_points=_sum(booked.filter(account_id__gt=0), "transfer__order", "amount"),
             booked_card=_sum(booked.filter(account_id=GATEWAY_CLEARING), "transfer__order", "amount"),
             is_refunding=Exists(theirs.filter(status__in=UNDER_WAY)),
@@ -169,9 +169,9 @@ def _orders_inconsistent_with_refunds() -> "QuerySet[Order]":
             Q(status=Order.Status.REFUNDING, is_refunding=True)
             | Q(status=Order.Status.PAID, is_refunding=False, has_left=True)
             | Q(status=Order.Status.REFUNDED, is_refunding=False, has_left=False),
-            refunded_amount=F("given"),
-            booked_points=F("given_points"),
-            booked_card=F("given") - F("given_points"),
+            refunded_amount=F("settled_amount"),
+            booked_points=F("settled_points"),
+            booked_card=F("settled_amount") - F("settled_points"),
         )
     )
 
@@ -184,10 +184,10 @@ def _payments_inconsistent_with_refunds() -> "QuerySet[Payment]":
     return (
         Payment.objects.filter(touched)
         .annotate(
-            asked=_sum(theirs.filter(status__in=UNDER_WAY), "order", "card_amount"),
-            given=_sum(theirs.filter(status=Refund.Status.SUCCEEDED), "order", "card_amount"),
+            pending_amount=_sum(theirs.filter(status__in=UNDER_WAY), "order", "card_amount"),
+            settled_amount=_sum(theirs.filter(status=Refund.Status.SUCCEEDED), "order", "card_amount"),
         )
-        .exclude(refunding_amount=F("asked"), refunded_amount=F("given"))
+        .exclude(refunding_amount=F("pending_amount"), refunded_amount=F("settled_amount"))
     )
 
 
@@ -203,7 +203,7 @@ def _refunds_without_saga() -> "QuerySet[Refund]":
 
 
 def _unfinished_sagas(*kinds: str) -> "QuerySet[Saga]":
-    """The unfinished saga of each outer row. Its kind is what an index begins with."""
+    """The unfinished saga of each outer row. The kind is the first column of the index."""
     return Saga.objects.filter(kind__in=kinds, subject_id=OuterRef("pk"), ended_at__isnull=True)
 
 
@@ -220,7 +220,7 @@ def overdue_sagas_are_stuck() -> LawReport:
 
 
 def ended_orders_hold_nothing() -> LawReport:
-    """Stock is L5's to see: what an ended order held of it would be reserved without an open order."""
+    """Coupons and points. L5 covers stock, which would be reserved without an open order."""
     ended = Order.objects.filter(status__in=ENDED)
     with_coupon = ended.filter(Exists(Coupon.objects.filter(order=OuterRef("pk"))))
     of_order = Transfer.objects.filter(order=OuterRef("pk"))
@@ -231,12 +231,12 @@ def ended_orders_hold_nothing() -> LawReport:
 
 
 def paid_orders_were_published() -> LawReport:
-    """Each paid order's event is delivered or queued, or an operator answers for it."""
-    told = JournalLine.objects.filter(
+    """Each paid order's event is delivered or queued, or an operator confirmed it."""
+    published = JournalLine.objects.filter(
         order_id=OuterRef("pk"), what="order.paid", delivery__in=(Delivery.QUEUED, Delivery.DELIVERED)
     )
     payments = Payment.objects.filter(order=OuterRef(OuterRef("pk"))).values("id")
-    answered_for = SagaLog.objects.filter(
+    confirmed = SagaLog.objects.filter(
         saga__kind=purchase.NAME,
         saga__subject_id__in=payments,
         step="transmit",
@@ -244,11 +244,11 @@ def paid_orders_were_published() -> LawReport:
         event=Event.FORCED,
     )
     paid = Order.objects.filter(status__in=PAID)
-    return report("L12", paid.count(), _offenders(paid.exclude(Exists(told) | Exists(answered_for)), "id"))
+    return report("L12", paid.count(), _offenders(paid.exclude(Exists(published) | Exists(confirmed)), "id"))
 
 
 def accounts_are_within_their_limits() -> LawReport:
-    """Of each account and product, the units of orders that all were placed under a limit."""
+    """Per account and product, the units of orders that were all placed under a limit."""
     statuses = OPEN + PAID
     statement = OVER_LIMIT.format(statuses=", ".join(["%s"] * len(statuses)))
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""How an unpaid order ends: cancelled by its owner, or expired."""
+"""Ends unpaid orders: cancelled by their owner or by staff, or expired."""
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
@@ -24,29 +24,29 @@ from shop.models import JournalLine
 
 log = get_logger(__name__)
 EXPIRY_BATCH_SIZE = 100
-# Long beside the pauses between two passes.
+# Much longer than the pause between two passes.
 OVERDUE_AFTER = timedelta(minutes=1)
 CANNOT_EXPIRE = "order.cannot_expire"
-# Each pass tries again: errors that differ each time must not fill the journal.
+# Each pass retries: errors whose text differs each time must not fill the journal.
 NOTED_WITHIN = timedelta(hours=1)
 MOST_NOTED = 3
 
 
 def cancel(*, order_id: UUID, account_id: int | None) -> Order:
-    """Cancel an order that awaits payment, and give back all it holds; again is the same again.
+    """Cancel an order that awaits payment and release all it holds; a repeat has no further effect.
 
-    `account_id` None is staff, who may cancel anybody's. Durable when it returns. Raises `NotFound` and
+    `account_id` None is staff, who may cancel any order. Durable when it returns. Raises `NotFound` and
     `Rejected` `order_not_cancellable`.
     """
     return transactions.run(lambda: _cancel(order_id, account_id), transactions.REPEATABLE)
 
 
 def expire_due() -> int:
-    """End the orders whose time to be paid is over. Returns how many.
+    """Expire the unpaid orders whose time to pay is over. Returns how many.
 
-    One that can't be ended keeps its stock and stops no other: it is noted in the journal and tried again by
-    the next call. So is, without a note, one whose rows stay locked or whose outcome is unknown. Raises
-    `Unavailable` without the database.
+    An order that can't expire keeps its stock and doesn't stop the others: the journal records why, and the
+    next call retries. An order whose rows stay locked or whose outcome is unknown is retried without a
+    record. Raises `Unavailable` without the database.
     """
     ended, last = 0, None
     while due := _read_due(after=last):
@@ -56,7 +56,7 @@ def expire_due() -> int:
 
 
 def is_overdue() -> Q:
-    """What holds of the unpaid orders that should have expired a while ago."""
+    """The condition for unpaid orders that should have expired a while ago."""
     return Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now() - OVERDUE_AFTER)
 
 
@@ -65,12 +65,12 @@ def overdue_count() -> int:
 
 
 def last_failure(order_id: UUID) -> JournalLine | None:
-    """The last noted reason why the order can't expire."""
+    """The last recorded reason why the order can't expire."""
     return _failure_lines(order_id).first()
 
 
 def is_lapsed(order: Order | NewOrder) -> bool:
-    """Whether the order counts as expired, swept or not."""
+    """Whether the order counts as expired, even if the sweep has not ended it yet."""
     return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= clock.now()
 
 
@@ -92,11 +92,11 @@ def _not_cancellable_reason(order: Order) -> str:
         return "The order is paid: ask for a refund instead."
     if order.status == Order.Status.PAYING:
         return "The order is being paid."
-    return "The order is over already."
+    return "The order has ended already."
 
 
 def _read_due(*, after: tuple[UUID, datetime] | None) -> list[tuple[UUID, datetime]]:
-    """The next orders to end, and when they lapsed."""
+    """The next orders to expire, and when they lapsed."""
     due = Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
     if after:
         last_id, lapsed_at = after
@@ -105,7 +105,7 @@ def _read_due(*, after: tuple[UUID, datetime] | None) -> list[tuple[UUID, dateti
 
 
 def _expire_batch(order_ids: list[UUID]) -> int:
-    """Expire them together, or if that fails one by one. Returns how many ended."""
+    """Expire these orders together or, if that fails, one by one. Returns how many expired."""
     try:
         return transactions.run_batch(partial(_expire, order_ids))
     except transactions.DatabaseUnavailable:
@@ -140,7 +140,7 @@ def _expire_one_by_one(order_ids: Iterable[UUID]) -> int:
 
 
 def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
-    """Those that no other transaction keeps locked, nor a product or the coupon of theirs."""
+    """The orders whose row, products and coupon no other transaction keeps locked."""
     needed = {order_id: {Row(Order, order_id)} for order_id in order_ids}
     lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "product_id")
     for order_id, product_id in lines:
@@ -156,7 +156,7 @@ def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
 
 
 def _note_failure(order_id: UUID, error: Exception) -> bool:
-    """Note for operators why the order can't expire; False for what they know, as each pass tries it."""
+    """Record for operators why the order can't expire; False if that is recorded, as each pass retries."""
     detail = f"{type(error).__name__}: {error}"[: journal.LONGEST_DETAIL]
     if _is_noted(order_id, detail):
         return False
@@ -171,19 +171,19 @@ def _note_failure(order_id: UUID, error: Exception) -> bool:
 
 
 def _is_noted(order_id: UUID, detail: str) -> bool:
-    """Whether it is the last noted, or was noted lately, or as much was noted lately as there may be."""
+    """Whether the reason is the last recorded or a recent one, or the maximum of recent ones is reached."""
     lines = list(_failure_lines(order_id).values_list("detail", "at")[:MOST_NOTED])
-    lately = [known for known, at in lines if at > clock.now() - NOTED_WITHIN]
-    return detail in lately or len(lately) == MOST_NOTED or (bool(lines) and lines[0][0] == detail)
+    recent = [noted for noted, at in lines if at > clock.now() - NOTED_WITHIN]
+    return detail in recent or len(recent) == MOST_NOTED or (bool(lines) and lines[0][0] == detail)
 
 
 def _failure_lines(order_id: UUID) -> QuerySet[JournalLine]:
-    """The newest first."""
+    """The journal's lines on why the order can't expire, newest first."""
     return JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).order_by("-id")
 
 
 def _expire(order_ids: Collection[UUID]) -> int:
-    """Those of the orders that are still unpaid once their rows are locked."""
+    """Expire the orders that are still unpaid once their rows are locked. Returns how many."""
     locked = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
     lapsed = [order for order in locked if is_lapsed(order)]
     if lapsed:
@@ -192,7 +192,7 @@ def _expire(order_ids: Collection[UUID]) -> int:
 
 
 def _end_orders(orders: Sequence[Order], *, to: str) -> None:
-    """With the orders locked: give back stock and coupons, and say so."""
+    """End these locked orders: release their stock and coupons, and record it."""
     order_ids, now = [order.id for order in orders], clock.now()
     lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("product_id", "quantity")
     reservations.release([Line(product_id=product_id, quantity=quantity) for product_id, quantity in lines])

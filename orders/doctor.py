@@ -1,4 +1,4 @@
-"""Unpaid orders that keep their stock though their time is over, as the doctor finds them."""
+"""The doctor's check for unpaid orders that should have expired and still hold stock."""
 
 from django.db import Error
 
@@ -7,7 +7,7 @@ from shop.operations.doctor.findings import Finding, ok, warning
 
 
 def examine() -> list[Finding]:
-    """A database that is away is a finding of its own."""
+    """The findings; none without the database, which has a check of its own."""
     try:
         return [overdue(cancellation.overdue_count())]
     except Error:
@@ -18,11 +18,11 @@ def overdue(count: int) -> Finding:
     if count:
         return warning(
             "overdue orders",
-            f"{count} unpaid orders have not expired in time, and hold stock",
-            "Look whether beat and a worker run. If so, the admin lists them (Orders, by expiry: overdue), "
-            f"and the page of each has the journal's reason (`{cancellation.CANNOT_EXPIRE}`): put it right, "
-            "and they expire within seconds. Without a reason there, another transaction keeps rows locked: "
+            f"{count} unpaid orders have not expired in time and hold stock",
+            "Check that beat and a worker run. If they do, the admin lists the orders (Orders, by expiry: "
+            f"overdue), and the page of each has the journal's reason (`{cancellation.CANNOT_EXPIRE}`): fix "
+            "that, and they expire within seconds. Without a reason, another transaction keeps rows locked: "
             "the workers' log says `orders expire later: what they hold is locked`; find that transaction "
-            "in information_schema.innodb_trx, and end it by KILL.",
+            "in information_schema.innodb_trx and end it with KILL.",
         )
     return ok("overdue orders", "none")

@@ -1,5 +1,6 @@
 """Examples of answers about orders and money, for the OpenAPI document: the situations clients ask about."""
 
+from inventory.stock import insufficient_stock
 from shop.errors import NotFound, PaymentDeclined, Rejected, invalid_field
 from shop.http import openapi
 
@@ -46,12 +47,8 @@ PLACING = [
         Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points"),
     ),
     openapi.refusal_example(
-        "A product that is short",
-        Rejected(
-            "Not enough in stock: product 7 (2 left).",
-            code="insufficient_stock",
-            items=[{"product": 7, "requested": 3, "available": 2}],
-        ),
+        "Too little stock of a product",
+        insufficient_stock([{"product": 7, "requested": 3, "available": 2}]),
     ),
     openapi.refusal_example(
         "An unknown card token",
@@ -82,7 +79,7 @@ REFUNDING = [
     openapi.refusal_example(
         "A product that is not in the order",
         Rejected(
-            "More is asked back than is left of the order.",
+            "The refund exceeds what is left of the order.",
             code="refund_exceeds_order",
             items=[{"product": 8, "requested": 1, "refundable": 0}],
         ),

@@ -1,4 +1,4 @@
-"""Orders with their lines, and the sagas that pay them."""
+"""Orders with their lines and refunds, and the sagas that pay and refund them."""
 
 from django.conf import settings
 from django.db import models
@@ -8,9 +8,9 @@ from shop.fields import ExactCharField, uuid_key
 
 
 class Order(models.Model):
-    """What somebody buys. Amounts are in the currency's minor unit.
+    """A purchase of an account. Amounts are in the currency's minor unit.
 
-    Unpaid past `expires_at` an order counts as expired; the sweeper only tidies up.
+    Unpaid past `expires_at` an order counts as expired; the sweep only records it.
     """
 
     class Status(models.TextChoices):
@@ -36,8 +36,8 @@ class Order(models.Model):
     refunded_amount = models.PositiveBigIntegerField(default=0)
     currency = models.CharField(max_length=3)
     coupon_code = ExactCharField(max_length=64, blank=True)
-    # Null in rows of a release that doesn't know of it. Without the check that a positive field brings, as
-    # MySQL would copy the whole table to add it.
+    # Null in rows written by a release without this column. Not a positive field: MySQL would copy the whole
+    # table to add its check.
     units = models.IntegerField(null=True, blank=True, help_text="Of all its lines together.")
     placed_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -69,7 +69,7 @@ class Order(models.Model):
         ]
         indexes = [
             models.Index(fields=["account", "id"], name="orders_order_of_account"),
-            # What an account holds unpaid is read from this index alone.
+            # The unpaid orders and units of an account are read from this index alone.
             models.Index(fields=["account", "status", "units"], name="orders_order_holds_of_account"),
             models.Index(fields=["status", "expires_at"], name="orders_order_by_expiry"),
         ]
@@ -90,9 +90,9 @@ class OrderLine(models.Model):
     line_amount = models.PositiveBigIntegerField()
     discount_amount = models.PositiveBigIntegerField(default=0)
     refunded_quantity = models.PositiveIntegerField(
-        default=0, help_text="Of the quantity: given back, or about to be."
+        default=0, help_text="Units of the quantity that are refunded, or about to be."
     )
-    # No positive field, as above.
+    # Not a positive field, as above.
     limit_per_account = models.IntegerField(
         null=True, blank=True, help_text="The product's limit when the order was placed; empty: none."
     )
@@ -124,7 +124,7 @@ class OrderLine(models.Model):
 
 
 class Refund(models.Model):
-    """Some of a paid order, or all that was left of it, given back. It may wait, it never fails."""
+    """A refund of a part of a paid order, or of all that was left. It may be delayed, but never fails."""
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -138,7 +138,7 @@ class Refund(models.Model):
     points_amount = models.PositiveBigIntegerField()
     card_amount = models.PositiveBigIntegerField()
     reason = models.CharField(max_length=255)
-    restock = models.BooleanField(default=True, help_text="Whether the goods go back on the shelf.")
+    restock = models.BooleanField(default=True, help_text="Whether the goods are put back in stock.")
     created_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True, blank=True)
 
@@ -160,7 +160,7 @@ class Refund(models.Model):
 
 
 class RefundLine(models.Model):
-    """So many of one line of the order, and what is given back for them."""
+    """The units of one order line that are refunded, and the amount for them."""
 
     refund = models.ForeignKey(Refund, on_delete=models.PROTECT, db_index=False, related_name="lines")
     line = models.ForeignKey(OrderLine, on_delete=models.PROTECT, related_name="refunds")
@@ -180,11 +180,11 @@ class RefundLine(models.Model):
 
 
 class Saga(models.Model):
-    """One run of named steps that must all happen, or be undone: the state to recover from.
+    """One run of named steps that all happen or are compensated: the state to recover from.
 
     The holder of the lease advances it, `do` by `do` or, once a step was refused, `undo` by `undo`.
-    `next_attempt_at` is when recovery takes it up again; null once it has ended. What is unfinished past
-    `deadline_at` is `stuck`: an operator sees it, and it is still retried.
+    `next_attempt_at` is when recovery retries it; null once it has ended. A saga that is unfinished past
+    `deadline_at` is `stuck`: operators see it, and it is still retried.
     """
 
     class State(models.TextChoices):
@@ -201,20 +201,20 @@ class Saga(models.Model):
     kind = models.CharField(max_length=32)
     subject_id = models.UUIDField(help_text="The payment or refund that the saga is for.")
     about_id = models.UUIDField(null=True, blank=True, help_text="The order whose journal it writes.")
-    request_id = models.CharField(max_length=64, blank=True, help_text="The request that began it.")
+    request_id = models.CharField(max_length=64, blank=True, help_text="The request that started it.")
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
     direction = models.CharField(max_length=8, choices=Direction.choices, default=Direction.DO)
-    attempts = models.PositiveIntegerField(default=0, help_text="Attempts in vain, over all steps.")
-    failure_code = models.CharField(max_length=64, blank=True, help_text="Why it is being undone.")
+    attempts = models.PositiveIntegerField(default=0, help_text="Failed attempts, over all steps.")
+    failure_code = models.CharField(max_length=64, blank=True, help_text="Why it is compensated.")
     failure_detail = models.CharField(max_length=255, blank=True)
     last_error = models.CharField(max_length=255, blank=True)
-    # With a default in the database: a release that doesn't know of it may run beside this one.
+    # With a default in the database: a release without this column may run beside this one.
     open_call = models.CharField(
         max_length=40,
         blank=True,
         default="",
         db_default="",
-        help_text="The call outside that was started, and whose result is not recorded.",
+        help_text="The outside call that was started and whose result is not recorded.",
     )
     lease_token = models.CharField(max_length=32, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)
@@ -241,21 +241,21 @@ class Saga(models.Model):
 
 
 class SagaLog(models.Model):
-    """What a saga did, oldest first: appended, never changed.
+    """The log of a saga, oldest first: appended, never changed.
 
     A line of `attempt` 0 is final: unique per saga, step and direction, so its effect happens once
     (dtm's barrier). An undo of a step that never ran leaves a `void` line that refuses the late do.
-    Lines of attempt 1, 2, ... tell what was tried in vain.
+    Lines of attempt 1, 2, ... record failed attempts.
     """
 
     class Event(models.TextChoices):
         DONE = "done"
         SKIPPED = "skipped", "nothing to do"
         REFUSED = "refused", "refused for good"
-        VOID = "void", "undone before it was done"
-        FAILED = "failed", "tried in vain"
-        PENDING = "pending", "the other side is at it"
-        FORCED = "forced", "an operator answers for it"
+        VOID = "void", "compensated before it was done"
+        FAILED = "failed", "failed attempt"
+        PENDING = "pending", "the other system is working on it"
+        FORCED = "forced", "confirmed by an operator"
 
     saga = models.ForeignKey(Saga, on_delete=models.PROTECT, db_index=False, related_name="log")
     step = models.CharField(max_length=32)
@@ -263,7 +263,7 @@ class SagaLog(models.Model):
     attempt = models.PositiveIntegerField(default=0)
     event = models.CharField(max_length=16, choices=Event.choices)
     detail = models.CharField(max_length=255, blank=True)
-    reference = models.CharField(max_length=96, blank=True, help_text="The outside system's name for it.")
+    reference = models.CharField(max_length=96, blank=True, help_text="The other system's id of it.")
     at = models.DateTimeField()
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Telling what became of an order: a line of the journal, and an event for those outside who want it."""
+"""Records what happens to an order: a line of the journal, which may be an event for other systems."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,13 +10,14 @@ from shop.events import journal
 
 Status = Order.Status
 OUTGOING = (Status.PAID, Status.CANCELLED)
-# That an order is paid is told by its own saga, right after; the relay makes good for one that died. Longer
-# than a saga takes to come to it, and to ask twice without an answer, so that both don't tell it.
+# An order's saga delivers its `paid` event itself; the relay delivers it after a crash. The delay is longer
+# than a saga takes to reach that step and to try it twice without an answer, so that the relay doesn't repeat
+# the delivery.
 RELAY_DELAYS = {Status.PAID: timedelta(seconds=15)}
 
 
 def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail: str = "") -> None:
-    """Note that the order, as it was until now, has come to `status`."""
+    """Record that the order changes to `status`; `order` has its values before the change."""
     journal.note(
         what=f"order.{status}",
         subject=f"order {order.id}",
@@ -31,7 +32,7 @@ def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail
 
 
 def note_refund_requested(order: Order, refund: Refund, lines: Sequence[RefundLine]) -> None:
-    """Note that somebody asked for the refund, and why; the order, as it was until now, is `refunding`."""
+    """Record that a refund was requested, and why; `order` has its values before it became `refunding`."""
     journal.note(
         what="refund.requested",
         subject=f"refund {refund.id}",
@@ -46,7 +47,7 @@ def note_refund_requested(order: Order, refund: Refund, lines: Sequence[RefundLi
 def note_refunded(
     order: Order, refund: Refund, lines: Sequence[RefundLine], *, status: str, at: datetime
 ) -> None:
-    """Note that the order, as it was until now, has come to `status` by this refund."""
+    """Record that the refund is done and the order changes to `status`; `order` has the values before."""
     journal.note(
         what="order.refunded",
         subject=f"order {order.id}",
@@ -58,14 +59,14 @@ def note_refunded(
             "refunded_amount": order.refunded_amount + refund.amount,
             "refund": refund_facts(refund, lines),
         },
-        detail=f"{refund.amount} given back",
+        detail=f"{refund.amount} refunded",
         is_outgoing=True,
         at=at,
     )
 
 
 def order_facts(order: Order | LockedOrder) -> dict[str, Any]:
-    """What an event tells of the order. Amounts are in minor units."""
+    """The order in an event. Amounts are in minor units."""
     return {
         "order": str(order.id),
         "account": order.account_id,
@@ -77,7 +78,7 @@ def order_facts(order: Order | LockedOrder) -> dict[str, Any]:
 
 
 def refund_facts(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
-    """What an event tells of a refund. Amounts are in minor units."""
+    """The refund in an event. Amounts are in minor units."""
     return {
         "id": str(refund.id),
         "amount": refund.amount,
@@ -86,6 +87,7 @@ def refund_facts(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
         "reason": refund.reason,
         "restock": refund.restock,
         "items": [
-            {"product": one.line.product_id, "quantity": one.quantity, "amount": one.amount} for one in lines
+            {"product": line.line.product_id, "quantity": line.quantity, "amount": line.amount}
+            for line in lines
         ],
     }

@@ -1,4 +1,4 @@
-"""New orders and their lines, as rows: what a batch writes of them, one statement each for any number."""
+"""The rows of new orders and their lines, which a batch inserts with one statement per table."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from shop.db import bulk_sql
 
 
 class NewOrder(NamedTuple):
-    """An order that has just been decided."""
+    """The row of an order that was just decided."""
 
     id: UUID
     account_id: int
@@ -32,7 +32,7 @@ class NewOrder(NamedTuple):
 
 
 class NewLine(NamedTuple):
-    """One product of it."""
+    """The row of a line: one product of the order."""
 
     order_id: UUID
     product_id: int
@@ -51,6 +51,6 @@ LINES = bulk_sql.Table(OrderLine, NewLine._fields)
 
 
 def insert_orders(orders: Sequence[NewOrder], lines: Sequence[NewLine]) -> None:
-    """Write new orders with all their lines, as part of the caller's transaction."""
+    """Insert new orders with all their lines; must be called inside a transaction."""
     bulk_sql.insert(ORDERS, orders)
     bulk_sql.insert(LINES, lines)

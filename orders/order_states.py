@@ -1,4 +1,4 @@
-"""The states of an order and the ways between them: one table, each way a guarded update."""
+"""The statuses of an order and the transitions between them: one table, each transition a guarded update."""
 
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
@@ -19,15 +19,15 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.CANCELLED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
-# Open orders hold stock and coupon, and once they are being paid their points.
+# Open orders hold stock and a coupon, and points while they are being paid.
 OPEN = (Status.AWAITING_PAYMENT, Status.PAYING)
 PAID = (Status.PAID, Status.REFUNDING, Status.REFUNDED)
-# Ended unpaid: they hold nothing any more.
+# Ended unpaid: these hold nothing.
 ENDED = (Status.PAYMENT_FAILED, Status.CANCELLED, Status.EXPIRED)
 
 
 def transition(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
-    """Move the orders that may go to `to`, setting `fields` with it. Returns how many moved."""
+    """Change the orders whose status allows it to status `to`, and set `fields`. Returns how many changed."""
     sources = [str(status) for status, targets in TRANSITIONS.items() if to in targets]
     if not (order_ids and sources):
         return 0
@@ -41,7 +41,7 @@ def transition(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
 
 
 class LockedOrder(NamedTuple):
-    """Of an order's row what its sagas need."""
+    """The columns of a locked order that its sagas need."""
 
     id: UUID
     account_id: int
@@ -55,9 +55,9 @@ class LockedOrder(NamedTuple):
 
 
 def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, LockedOrder]:
-    """Lock these orders, in the order of their ids, until the transaction ends; returns them by id.
+    """Lock these orders in the order of their ids until the transaction ends; returns them by id.
 
-    With `skip_locked` those that another transaction holds are left out.
+    With `skip_locked`, orders that another transaction has locked are left out.
     """
     transactions.assert_inside()
     for_update = bulk_sql.for_update(skip_locked=skip_locked)

@@ -1,4 +1,4 @@
-"""The arithmetic of an order. Integers in the currency's minor unit; no floats anywhere."""
+"""Amounts of orders and refunds: integers in the currency's minor unit, never floats."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 def split_discount(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
     """Split a discount over lines in proportion to their amounts, rounded down; the last takes the rest.
 
-    No share exceeds its line: where the rest would, it goes to the lines before.
+    No share exceeds its line's amount: what the last line can't take goes to the lines before it.
     """
     whole = sum(line_amounts)
     if not whole or not total_amount:
@@ -21,10 +21,10 @@ def split_discount(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
 
 
 def discounted_amount(count: int, *, quantity: int, unit_price: int, discount_amount: int) -> int:
-    """What `count` of a line's units cost: their price less their share of the discount, rounded down.
+    """The price of `count` units of a line less their share of the discount, which is rounded down.
 
-    What a refund gives back is the difference of two of these, so all refunds of a line together give
-    back just what the line cost, however it was cut up.
+    A refund is the difference of two of these amounts, so all refunds of a line add up to exactly what the
+    line cost, however they are split.
     """
     return count * unit_price - discount_amount * count // quantity
 
@@ -32,10 +32,10 @@ def discounted_amount(count: int, *, quantity: int, unit_price: int, discount_am
 def refund_points_amount(
     amount: int, *, points_amount: int, total_amount: int, refundable_card_amount: int
 ) -> int:
-    """How much of a refund is points: the proportion in which the order paid, rounded down.
+    """The points of a refund: the proportion of points in the order's payment, rounded down.
 
-    No more is left for the card than the card has left. That makes the last refund give back exactly what
-    is left of both: the amount is then all that is left, and so what the card hasn't is points.
+    The card's part never exceeds what is left to refund on the card. The last refund therefore returns
+    exactly what is left of both: its amount is all that is left, and what the card doesn't cover is points.
     """
     proportion = amount * points_amount // total_amount if total_amount else 0
     return max(proportion, amount - refundable_card_amount)

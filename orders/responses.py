@@ -1,4 +1,4 @@
-"""The answers of the calls that start a payment: what they say at once, and what once it has settled."""
+"""The answers of calls that start a payment: the first one, and the one once the payment has settled."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def payment_address(payment_id: UUID) -> str:
 
 
 def placed_order_answer(placed: PlacedOrder) -> Answer | None:
-    """What is recorded for a new order: nothing yet when it is being paid."""
+    """The answer to record for a new order; None while it is being paid."""
     if placed.started:
         return None
     body = json_format.dump(order_body(placed.order, placed.lines))
@@ -33,24 +33,24 @@ def placed_order_answer(placed: PlacedOrder) -> Answer | None:
 
 
 def paying_order_answer(placed: PlacedOrder) -> Answer:
-    """The order whose payment has just begun: 202."""
+    """202 with the order whose payment was just started."""
     return Answer(
         202, json_format.dump(order_body(placed.order, placed.lines)), order_address(placed.order.id)
     )
 
 
-def refund_answer(begun: StartedRefund) -> Answer:
-    """What is recorded for a refund: 202, and where to look what becomes of it."""
-    body = json_format.dump(refund_body(begun.refund, begun.lines))
-    return Answer(202, body, f"{order_address(begun.refund.order_id)}/refunds")
+def refund_answer(started: StartedRefund) -> Answer:
+    """The answer to record for a refund: 202, with the URL that shows its progress."""
+    body = json_format.dump(refund_body(started.refund, started.lines))
+    return Answer(202, body, f"{order_address(started.refund.order_id)}/refunds")
 
 
 def answered_later(outcome: object) -> None:
-    """For calls whose answer is only known once their payment has settled."""
+    """Record no answer yet: it is only known once the payment has settled."""
 
 
 def order_answer(order: NewOrder, lines: Sequence[NewLine]) -> Answer:
-    """The order as it stands: 202 while it is being paid, then 201, or 402 with what went wrong."""
+    """The order's current state: 202 while it is being paid, then 201, or 402 with the failure."""
     if order.status == Order.Status.PAYMENT_FAILED:
         return _declined(order.failure_code, order.failure_detail, order=str(order.id))
     body = json_format.dump(order_body(order, lines))
@@ -58,7 +58,7 @@ def order_answer(order: NewOrder, lines: Sequence[NewLine]) -> Answer:
 
 
 def payment_answer(payment: Payment) -> Answer:
-    """The payment as it stands: 202 while it is open, then 201, or 402 with what went wrong."""
+    """The payment's current state: 202 while it is open, then 201, or 402 with the failure."""
     if payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED):
         return _declined(
             payment.failure_code,

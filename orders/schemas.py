@@ -1,4 +1,4 @@
-"""What the calls on orders take and give."""
+"""The request and response bodies of the API of orders."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,20 +26,25 @@ openapi.declare_members(
     items=openapi.array_of_objects(
         product=openapi.INTEGER, requested=openapi.INTEGER, refundable=openapi.INTEGER
     )
-    | {"description": "each product of which less is left; 0 of one that is not in the order."},
+    | {"description": "each product with fewer units left; 0 for one that is not in the order."},
 )
 openapi.declare_members(
     "purchase_limit_reached",
     items=openapi.array_of_objects(product=openapi.INTEGER, limit=openapi.INTEGER, held=openapi.INTEGER)
-    | {"description": "each product whose limit the order would pass, and what the account holds of it."},
+    | {"description": "each product whose limit the order would exceed, and how many the account holds."},
 )
 openapi.declare_members(
-    "too_many_open_orders", limit=openapi.INTEGER | {"description": "the most unpaid orders of an account."}
+    "too_many_open_orders",
+    limit=openapi.INTEGER | {"description": "how many unpaid orders an account may have."},
 )
 openapi.declare_members(
     "payment_declined",
     order={"type": "string", "format": "uuid", "description": "the order; a top-up has none."},
-    payment={"type": "string", "format": "uuid", "description": "the payment, unless an order is placed."},
+    payment={
+        "type": "string",
+        "format": "uuid",
+        "description": "the payment; absent when an order is placed.",
+    },
     failure={
         "type": "object",
         "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
@@ -56,7 +61,7 @@ class ItemInput(Input):
 
 
 class RefundItemInput(Input):
-    """So many of a product. More than is left of it is 409, however many."""
+    """A number of units of a product. More than are left is 409, however many."""
 
     product: Id
     quantity: Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -67,12 +72,12 @@ AnyItem = TypeVar("AnyItem", ItemInput, RefundItemInput)
 
 def _require_unique_products(items: list[AnyItem]) -> list[AnyItem]:
     if len({item.product for item in items}) != len(items):
-        raise PydanticCustomError("product_twice", "each product may come once; raise its quantity")
+        raise PydanticCustomError("product_twice", "a product may occur once; raise its quantity")
     return items
 
 
 class CardInput(Input):
-    """Who pays at once; without `token` the points must cover it all."""
+    """Payment at once; without `token` the points must cover the whole order."""
 
     token: Token = ""
 
@@ -92,7 +97,7 @@ class PayInput(Input):
 
 
 class RefundInput(Input):
-    """Without `items` all that is left of the order is refunded; `restock` puts the goods on the shelf."""
+    """Without `items` all that is left of the order is refunded; `restock` puts the goods back in stock."""
 
     items: (
         Annotated[
@@ -149,9 +154,9 @@ class RefundItemBody(BaseModel):
 
 
 class RefundBody(BaseModel):
-    """A refund: `pending` until all of it is given back; `stuck` when that takes long: then operators see it.
+    """A refund: `pending` until all of it is refunded; `stuck`, and visible to operators, if that takes long.
 
-    The amounts are what it gives back, `amount` in all; `items` are what is given back for that.
+    `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units.
     """
 
     id: UUID
@@ -185,7 +190,7 @@ def event_body(line: JournalLine, *, for_staff: bool) -> dict[str, Any]:
 
 
 def order_body(order: Order | NewOrder, lines: Sequence[OrderLine | NewLine]) -> dict[str, Any]:
-    """An order as the contract shows it."""
+    """The response body of an order."""
     failure = {"code": order.failure_code, "detail": order.failure_detail} if order.failure_code else None
     return {
         "id": str(order.id),
@@ -217,7 +222,7 @@ def order_body(order: Order | NewOrder, lines: Sequence[OrderLine | NewLine]) ->
 
 
 def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
-    """A refund as the contract shows it."""
+    """The response body of a refund."""
     return {
         "id": str(refund.id),
         "order": str(refund.order_id),
@@ -225,7 +230,7 @@ def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
         "amount": refund.amount,
         "points_amount": refund.points_amount,
         "card_amount": refund.card_amount,
-        "items": [{"product": one.line.product_id, "quantity": one.quantity} for one in lines],
+        "items": [{"product": item.line.product_id, "quantity": item.quantity} for item in lines],
         "reason": refund.reason,
         "restock": refund.restock,
         "created_at": refund.created_at,

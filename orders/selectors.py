@@ -1,4 +1,4 @@
-"""Reading orders, their refunds and their timeline: only what the caller may see."""
+"""Reads orders, their refunds and timelines, limited to what the caller may see."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ from shop.models import JournalLine
 
 
 def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
-    """The account's orders, their lines as they were asked for; everybody's for None, which is staff."""
+    """The account's orders, with lines in the order of the request; all orders for None, which is staff."""
     own: dict[str, Any] = {} if account_id is None else {"account_id": account_id}
-    # Without an order of ours the index's would show: by product.
+    # Without an explicit order the rows come in the index's order, by product.
     return Order.objects.filter(**own).prefetch_related(Prefetch("lines", OrderLine.objects.order_by("id")))
 
 
 def read_orders(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]]]:
-    """These orders with their lines, as plain rows: what a batch of waiting requests reads at once."""
+    """These orders with their lines as plain rows, read together for a batch of waiting requests."""
     lines: dict[UUID, list[NewLine]] = {order_id: [] for order_id in order_ids}
     for row in bulk_sql.reader(OrderLine, NewLine._fields).rows_of(lines, column="order_id"):
         line = NewLine(*row)
@@ -47,7 +47,7 @@ def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
 
 
 def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
-    """Those that show this status: unpaid past its time an order counts as expired, swept or not."""
+    """The orders that show this status: an unpaid order past its time counts as expired, swept or not."""
     now = clock.now()
     if status == Order.Status.EXPIRED:
         lapsed = Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now)
@@ -58,7 +58,7 @@ def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
 
 
 def timeline(order_id: UUID, *, for_staff: bool) -> "QuerySet[JournalLine]":
-    """All that the order, its payment and refunds went through; staff also see every attempt in vain."""
-    # Parts of one transaction note their lines at its end, each with the moment when it happened.
+    """The journal's lines on the order, its payment and refunds; staff also see every failed attempt."""
+    # A transaction writes its lines at its end, each with the instant at which it happened.
     lines = JournalLine.objects.filter(order_id=order_id).order_by("at", "id")
     return lines if for_staff else lines.filter(is_internal=False)

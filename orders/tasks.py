@@ -1,4 +1,4 @@
-"""What Celery runs: each task calls one function, and may run twice or never."""
+"""Celery tasks: each calls one function, and may run twice or never."""
 
 from uuid import UUID
 
@@ -16,31 +16,31 @@ SAGA_TYPES = saga_types.NAMES
 SAGAS_AT_ONCE = 500
 SAGAS_PER_TASK = 50
 EVENTS_AT_ONCE = 500
-# What is not done by then is left to recovery.
+# Sagas that are not done by then are left to recovery.
 SHUTDOWN_SECONDS = 5.0
 
 
 @shared_task(name="orders.advance")
 def advance(*saga_ids: str) -> None:
-    """Advance these sagas as far as they go; done once each is leased, so that the broker keeps the rest."""
+    """Advance these sagas as far as possible; returns once all are leased, so others wait in the broker."""
     executor.process_executor().accept([UUID(saga_id) for saga_id in saga_ids])
 
 
 @worker_init.connect
 def start_polling(**_: object) -> None:
-    """A worker takes up new sagas before their messages come; other processes only what is handed to them."""
+    """Poll for new sagas, before their messages come; only workers do, not web processes."""
     executor.process_executor().start_polling()
 
 
 @worker_shutdown.connect
 def finish(**_: object) -> None:
-    """Let the sagas that are on their way finish: their tasks are over sooner than they are."""
+    """Wait for the sagas in progress: their tasks end before they do."""
     executor.process_executor().finish(seconds=SHUTDOWN_SECONDS)
 
 
 @shared_task(name="orders.advance_due")
 def advance_due() -> int:
-    """Hand out the sagas whose time has come. Returns how many."""
+    """Enqueue the sagas whose next attempt is due. Returns how many."""
     ids = recovery.dequeue_due(limit=SAGAS_AT_ONCE)
     for start in range(0, len(ids), SAGAS_PER_TASK):
         dispatch.enqueue(advance, *map(str, ids[start : start + SAGAS_PER_TASK]))
@@ -49,13 +49,13 @@ def advance_due() -> int:
 
 @shared_task(name="orders.handle_webhook")
 def handle_webhook(event_id: int) -> None:
-    """Do about a gateway's event what can be done now."""
+    """Handle a gateway's event as far as possible now."""
     gateway_events.handle(event_id)
 
 
 @shared_task(name="orders.handle_webhooks_due")
 def handle_webhooks_due() -> int:
-    """Hand out the events whose time has come. Returns how many."""
+    """Enqueue the gateway events that are due. Returns how many."""
     ids = webhooks.dequeue_due(limit=EVENTS_AT_ONCE)
     for event_id in ids:
         dispatch.enqueue(handle_webhook, event_id)
@@ -64,5 +64,5 @@ def handle_webhooks_due() -> int:
 
 @shared_task(name="orders.sweep")
 def sweep() -> int:
-    """End the orders whose time to be paid is over. Returns how many."""
+    """Expire the unpaid orders whose time to pay is over. Returns how many."""
     return cancellation.expire_due()

@@ -1,4 +1,4 @@
-"""The app's addresses under /api/v1."""
+"""The app's URLs under /api/v1."""
 
 from django.urls import path
 

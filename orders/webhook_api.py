@@ -1,26 +1,28 @@
-"""The call that gateways make: what they have to tell is taken in, and worked on afterwards."""
+"""The webhook that gateways call: it records an event, which a worker handles afterwards."""
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import AllowAny
 
 from orders import tasks
 from payments import webhooks
+from payments.gateways import GATEWAYS
+from payments.gateways.signatures import TOLERANCE_SECONDS
 from payments.schemas import ReceivedBody
 from shop.http import openapi
 from shop.http.views import Request, Response, View
 from shop.operations import dispatch
 
-DATED = "`t` may be five minutes ago or, for clocks differ, five minutes ahead; beyond that it is refused."
+DATED = f"`t` may be at most {TOLERANCE_SECONDS} seconds in the past or in the future."
 SIGNATURES = [
     OpenApiParameter(
-        name,
+        entry.webhook_header,
         str,
         OpenApiParameter.HEADER,
-        description=f"{whose}: `t=<unix seconds>,v1=<hex HMAC-SHA256>`. {DATED}",
+        description=f"From `{name}`: `t=<unix seconds>,v1=<hex HMAC-SHA256>`. {DATED}",
     )
-    for name, whose in {"Firstcome-Signature": "The simulator's", "Stripe-Signature": "Stripe's"}.items()
+    for name, entry in GATEWAYS.items()
 ]
-EVENT = {"type": "object", "description": "An event, as the gateway writes it."}
+EVENT = {"type": "object", "description": "An event in the gateway's format."}
 
 
 class Webhooks(View):
@@ -28,16 +30,16 @@ class Webhooks(View):
     permission_classes = [AllowAny]
 
     @extend_schema(
-        summary="Tell what has happened to a charge (gateways)",
+        summary="Receive an event about a charge (gateways)",
         parameters=SIGNATURES,
         request={"application/json": EVENT},
         responses={200: ReceivedBody} | openapi.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
     )
     def post(self, request: Request, gateway: str) -> Response:
-        """Signed over the very bytes.
+        """The signature covers the exact bytes of the body.
 
-        Whatever is signed is 200: an event seen before, one of an unknown type, and what is no event at all.
-        When an event says it was created is no matter.
+        Every signed body is 200: also an event that was received before, one of an unknown type, and a body
+        that is no event. The creation time in an event is ignored.
         """
         event = webhooks.receive(gateway=gateway, headers=request.headers, body=request.body)
         if event and event.handled_at is None:

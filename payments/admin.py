@@ -1,4 +1,4 @@
-"""Operators' pages of the books and the payments: to read. Money moves by what the shop does."""
+"""Read-only admin pages of the ledger and the payments."""
 
 from django.contrib import admin
 from django.db.models import Sum
@@ -28,7 +28,7 @@ class LedgerAccountAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description="balance")
     def sum_of_entries(self, account: LedgerAccount) -> int:
-        """Summed up here, for the shop's own accounts cache none."""
+        """The sum of the entries, because the shop's own accounts cache no balance."""
         total: int | None = account.entries.aggregate(total=Sum("amount"))["total"]
         return total or 0
 
@@ -56,7 +56,7 @@ class EntryAdmin(ReadOnlyMixin, ModelAdmin):
 
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyMixin, ModelAdmin):
-    """The card's token is on no page."""
+    """Shows every field but the card's token."""
 
     list_display = ["id", "order", "account", "status", "points_amount", "card_amount", "created_at"]
     list_filter = ["status", "created_at"]
@@ -131,6 +131,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description="findings")
     def in_words(self, run: Reconciliation) -> str:
-        """One line each: what differs, why, and what was done about it."""
-        lines = [": ".join(filter(None, one.values())) for one in run.findings]
+        """A line for each difference: the key, the cause, and what was done about it."""
+        lines = [": ".join(filter(None, finding.values())) for finding in run.findings]
         return format_html_join(mark_safe("<br>"), "{}", ([line] for line in lines)) or "none"

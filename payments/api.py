@@ -1,4 +1,4 @@
-"""The HTTP edge of wallets and payments. What charges a card is with the orders, whose sagas do it."""
+"""The HTTP edge of wallets and payments. Calls that charge a card are in `orders`, whose sagas do it."""
 
 from uuid import UUID
 
@@ -18,14 +18,14 @@ ORDER = OpenApiParameter("order", UUID, description="Only this order's.")
 
 
 class Wallet(View):
-    @extend_schema(summary="One's points", responses=schemas.WalletBody)
+    @extend_schema(summary="The caller's points", responses=schemas.WalletBody)
     def get(self, request: Request) -> Response:
         return Response(schemas.wallet_body(ledger.balance_amount(_caller_id(request))))
 
 
 class WalletEntries(View):
     @extend_schema(
-        summary="What came into one's wallet and went out, newest first",
+        summary="The entries of the caller's wallet, newest first",
         parameters=openapi.PAGING,
         responses=openapi.Page[schemas.EntryBody],
     )
@@ -45,29 +45,29 @@ class Grants(View):
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "payments.add_transfer")
         call = keyed_calls.read_keyed_call(request, _grant_answer)
-        asked = read(schemas.GrantInput, request)
+        data = read(schemas.GrantInput, request)
         outcome = keyed_calls.perform_blocking(
             call,
             lambda: points_grants.grant(
-                user_id=asked.user, amount=asked.amount, reason=asked.reason, keyed=call
+                user_id=data.user, amount=data.amount, reason=data.reason, keyed=call
             ),
         )
         return keyed_calls.respond_recorded(call, outcome)
 
 
 class ListPayments(View):
-    """The reading half of `/payments`; its address belongs to the orders, which start payments there."""
+    """The GET of `/payments`; the URL belongs to `orders`, which starts payments there."""
 
     @extend_schema(
-        summary="One's payments, newest first",
-        description="Staff see everybody's.",
+        summary="The caller's payments, newest first",
+        description="Staff see all payments.",
         parameters=[USER, ORDER, *openapi.PAGING],
         responses=openapi.Page[schemas.PaymentBody],
     )
     def get(self, request: Request) -> Response:
-        asked = read_query(schemas.FindPaymentsQuery, request)
+        data = read_query(schemas.FindPaymentsQuery, request)
         found = selectors.payments(
-            account_id=_allowed_account_id(request), user_id=asked.user, order_id=asked.order
+            account_id=_allowed_account_id(request), user_id=data.user, order_id=data.order
         )
         return paginate(request, found, schemas.payment_body)
 
@@ -75,7 +75,7 @@ class ListPayments(View):
 class OnePayment(View):
     @extend_schema(
         summary="One payment",
-        description="Staff see everybody's.",
+        description="Staff see all payments.",
         responses=schemas.PaymentBody,
     )
     def get(self, request: Request, payment_id: UUID) -> Response:
@@ -84,13 +84,13 @@ class OnePayment(View):
 
 
 def _allowed_account_id(request: Request) -> int | None:
-    """Whose payments the caller may see: their own, or everybody's (None)."""
+    """The account whose payments the caller may see; None for all."""
     return None if has_staff_permission(request, "payments.view_payment") else _caller_id(request)
 
 
 def _caller_id(request: Request) -> int:
     account_id = request.user.pk
-    # Whoever passed the permission check is somebody.
+    # The permission check refuses anonymous callers before this.
     assert account_id is not None
     return account_id
 

@@ -1,4 +1,4 @@
-"""The app's registration, the rows it can't be without, and what it tells at each look at the metrics."""
+"""The app's registration, the rows it needs, and its gauges."""
 
 from typing import Any
 
@@ -20,29 +20,29 @@ class PaymentsConfig(AppConfig):
         post_migrate.connect(open_shop_accounts, sender=self)
         gauges.register(
             "firstcome_webhooks_unhandled",
-            help="Events of gateways that are still to be worked on.",
+            help="Events of gateways that are not handled yet.",
             read=webhooks.unhandled_count,
         )
         gauges.register(
             "firstcome_reconciliation_differences",
-            help="What the latest comparisons with the gateway's book have left to a person.",
+            help="Differences from the gateway's book that the latest comparisons left to an operator.",
             read=reconciling.left_counts,
             label="of",
         )
         gauges.register(
             "firstcome_reconciliation_age_seconds",
-            help="How long ago the gateway's book was last compared to its end.",
+            help="How long ago a comparison with the gateway's book was last completed.",
             read=reconciling.age_seconds,
         )
 
 
 def open_shop_accounts(*, using: str, apps: Any = installed, **context: Any) -> None:
-    """Make the shop's own accounts where they are missing: after each `migrate`, and after `flush` too."""
+    """Create the shop's own accounts where they are missing: after each `migrate` and `flush`."""
     try:
         account = apps.get_model("payments", "LedgerAccount")
     except LookupError:
-        return  # Migrated back to before there were accounts.
-    # The states of a migration have no constants of ours, so they are read here.
+        return  # Migrated back to before the table existed.
+    # Historical models have no constants, so the current ones are imported.
     from payments.models import SHOP_ACCOUNTS
 
     account.objects.using(using).bulk_create(

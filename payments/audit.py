@@ -1,7 +1,7 @@
-"""The law that payments know of by themselves, L7, one set-based query a check.
+"""The audit of law L7, which needs no orders: one set-based query for each check.
 
-Each query sees one moment, so transfers that go on meanwhile are never offenders. L9 needs the orders
-too and is theirs to audit, by `payments.reconciliation.comparison`.
+Each query sees one moment, so concurrent transfers are never offenders. L9 needs the orders too: `orders`
+audits it, by `payments.reconciliation.comparison`.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
 
 
 def audit() -> list[LawReport]:
-    """L7, from every side."""
+    """The three checks of L7."""
     return [
         wallets_are_the_sum_of_their_entries(),
         transfers_sum_to_zero(),
@@ -23,7 +23,7 @@ def audit() -> list[LawReport]:
 
 
 def wallets_are_the_sum_of_their_entries() -> LawReport:
-    """Each wallet's balance is what its entries sum to, what the last one left, and never negative."""
+    """Each wallet's balance is the sum of its entries, matches the latest entry's, and is never negative."""
     wallets = LedgerAccount.objects.filter(kind=LedgerAccount.Kind.WALLET)
     newest = Entry.objects.filter(account=OuterRef("pk")).order_by("-id")
     wrong = wallets.annotate(
@@ -34,7 +34,7 @@ def wallets_are_the_sum_of_their_entries() -> LawReport:
 
 
 def transfers_sum_to_zero() -> LawReport:
-    """Each transfer moves something, from some accounts to others, and nothing comes or goes."""
+    """Each transfer has two entries or more, which sum to zero."""
     wrong = Transfer.objects.annotate(total=Sum("entries__amount"), parts=Count("entries")).filter(
         Q(parts__lt=2) | ~Q(total=0)
     )
@@ -42,7 +42,7 @@ def transfers_sum_to_zero() -> LawReport:
 
 
 def holding_never_gives_more_than_it_took() -> LawReport:
-    """What is held for an order leaves once: back to the wallet or on to sales, never both."""
+    """Points held for an order leave the account once: released to the wallet or sold, never both."""
     orders = Entry.objects.filter(account_id=HOLDING).values("transfer__order")
     wrong = orders.annotate(held=Sum("amount")).filter(held__lt=0)
     return report(

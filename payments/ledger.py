@@ -1,9 +1,10 @@
-"""The books in the sentences of the business: points held, given back, sold, bought and granted.
+"""The transfers of the shop: points are held, released, sold, refunded, bought and granted.
 
-These are parts of the caller's transaction, and safe to repeat: each happens once for its order, payment
-or reference (`payments.transfers`). `is_locked` says that the caller has locked these orders or payments, so
-that no duplicate can run beside it. A wallet is opened on first need; opening it inside the transaction
-that then moves its money works, but may deadlock with a duplicate and be tried again, so open it before.
+All must be called inside a transaction and are safe to repeat: each happens once for its order, payment or
+reference (`payments.transfers`). `is_locked` says that the caller has locked these orders or payments, so
+that no duplicate can run at the same time. A wallet is opened when it is first needed. Open it before the
+transaction that moves its money: opening it inside may deadlock with a duplicate, and the transaction is
+then repeated.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -62,7 +63,7 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
 def release_points(
     orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected | None]:
-    """Give the points that were held for these orders back to their wallets, in a few statements."""
+    """Return the points that were held for these orders to their wallets, in a few statements."""
     amounts = {
         order.id: {HOLDING: -order.points_amount, order.account_id: order.points_amount} for order in orders
     }
@@ -72,9 +73,9 @@ def release_points(
 def hold_points(
     orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected | None]:
-    """Take points out of these orders' wallets in turn and hold them, in a few statements for any number.
+    """Hold points of these orders' wallets, one order after the other, in a few statements for any number.
 
-    Nothing is to do for an order without; a refusal, `insufficient_points`, is given back.
+    None for an order without points; a refusal, `insufficient_points`, is returned and not raised.
     """
     amounts = {
         order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
@@ -85,7 +86,7 @@ def hold_points(
 def settle_sales(
     orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected | None]:
-    """Turn what was held for these orders, and what the gateway charged, into sales, in a few statements.
+    """Turn the points held for these orders, and the charged amounts, into sales, in a few statements.
 
     None for an order that costs nothing.
     """
@@ -109,9 +110,9 @@ def refund(
     card_amount: int,
     at: datetime | None = None,
 ) -> Transfer | None:
-    """Take back some of a sale: points to the wallet, the rest to whom the gateway gave it back.
+    """Reverse a part of a sale: points return to the wallet, the rest leaves by the gateway.
 
-    An order may have many; each happens once for its refund. None where nothing is given back.
+    An order may have several refunds; each is booked once. None where both amounts are 0.
     """
     transactions.assert_inside()
     if not points_amount + card_amount:
@@ -132,21 +133,21 @@ def credit_top_ups(
     at: datetime | None = None,
     is_locked: bool = False,
 ) -> None:
-    """Put into wallets what the gateway charged for them. The wallets must be open (`open_wallet`)."""
+    """Add the charged amounts of top-ups to their wallets, which must be open (`open_wallet`)."""
     proposals = [
         Proposal(
             kind=Kind.TOP_UP,
             reference=str(payment.id),
             amounts={GATEWAY_CLEARING: -payment.card_amount, payment.account_id: payment.card_amount},
-            by=who,
+            by=actor,
         )
-        for payment, who in zip_longest(payments, by)
+        for payment, actor in zip_longest(payments, by)
     ]
     transfers.transfer_many(proposals, at=at, is_locked=is_locked)
 
 
 def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> Entry:
-    """Give points for nothing, and return the wallet's entry. The wallet must be open (`open_wallet`)."""
+    """Add granted points to the wallet, which must be open (`open_wallet`), and return its entry."""
     granted = transfers.transfer(
         kind=Kind.GRANT,
         reference=reference,
@@ -160,12 +161,12 @@ def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetim
 def _transfer_many(
     kind: str, amounts: Mapping[UUID, Mapping[int, int]], at: datetime | None, *, is_locked: bool
 ) -> list[Transfer | Rejected | None]:
-    """The one transfer of this kind of each order, decided in their order; None where nothing moves."""
+    """The transfer of this kind for each order, decided in the given order; None where nothing moves."""
     transactions.assert_inside()
-    moving = {order_id: some for order_id, some in amounts.items() if any(some.values())}
+    moving = {order_id: parts for order_id, parts in amounts.items() if any(parts.values())}
     proposals = [
-        Proposal(kind=kind, reference=str(order_id), amounts=some, order_id=order_id)
-        for order_id, some in moving.items()
+        Proposal(kind=kind, reference=str(order_id), amounts=parts, order_id=order_id)
+        for order_id, parts in moving.items()
     ]
     decided = transfers.transfer_many(proposals, at=at, is_locked=is_locked) if proposals else []
     outcomes = dict(zip(moving, decided, strict=True))
@@ -173,9 +174,9 @@ def _transfer_many(
 
 
 def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:
-    """Open wallets with `amount` granted to each, in a few statements a thousand; return how many.
+    """Open wallets with `amount` granted to each, in a few statements for each thousand; return how many.
 
-    Users who have a wallet keep it as it is. For demo data: nobody may open the same wallets meanwhile.
+    Existing wallets stay as they are. For demo data: no other process may open the same wallets meanwhile.
     """
     transactions.assert_inside()
     wanted = sorted(set(user_ids))
@@ -184,15 +185,15 @@ def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:
 
 
 def _open_wallets(user_ids: Collection[int], amount: int) -> int:
-    there = set(LedgerAccount.objects.filter(id__in=user_ids).values_list("id", flat=True))
-    fresh = [id for id in user_ids if id not in there]
+    existing = set(LedgerAccount.objects.filter(id__in=user_ids).values_list("id", flat=True))
+    missing = [id for id in user_ids if id not in existing]
     LedgerAccount.objects.bulk_create(
         LedgerAccount(id=id, kind=LedgerAccount.Kind.WALLET, user_id=id, balance_amount=amount)
-        for id in fresh
+        for id in missing
     )
     if amount:
-        _grant_opening(fresh, amount)
-    return len(fresh)
+        _grant_opening(missing, amount)
+    return len(missing)
 
 
 def _grant_opening(user_ids: Collection[int], amount: int) -> None:

@@ -1,4 +1,4 @@
-"""Money: payments and what the gateway said, and the double-entry ledger with its wallets."""
+"""Payments, webhook events, reconciliations, and the double-entry ledger with its wallets."""
 
 from django.conf import settings
 from django.db import models
@@ -11,10 +11,10 @@ HOLDING, SALES, GATEWAY_CLEARING, PROMOTIONS = -1, -2, -3, -4
 
 
 class LedgerAccount(models.Model):
-    """One account of the books. Wallets belong to somebody and cache their balance.
+    """One account of the ledger. A wallet belongs to a user and caches its balance.
 
-    A wallet has its owner's id, and the shop's own accounts have fixed ones below zero: nobody has to
-    look an account up, and locking wallets by id is locking them by user.
+    A wallet has its owner's id, and the shop's own accounts have fixed ids below zero: no query looks an
+    account up, and locking wallets by id is locking them by user.
 
     The shop's own accounts cache no balance: they take part in every transfer, and a cached balance would
     make each payment wait for the one before. Their balance is the sum of their entries.
@@ -69,7 +69,7 @@ class Transfer(models.Model):
 
     class Kind(models.TextChoices):
         HOLD = "hold", "points held for an order"
-        RELEASE = "release", "held points given back"
+        RELEASE = "release", "held points released"
         SALE = "sale", "an order settled"
         REFUND = "refund", "an order refunded"
         TOP_UP = "top_up", "points bought by card"
@@ -77,7 +77,7 @@ class Transfer(models.Model):
 
     id = uuid_key()
     kind = models.CharField(max_length=16, choices=Kind.choices)
-    # What the transfer is for, so that doing it twice is impossible: "order <id>", "top-up <id>", ...
+    # The id of the order, payment or refund, or another reference, so that no transfer happens twice.
     reference = ExactCharField(max_length=96)
     order = models.ForeignKey(
         "orders.Order", null=True, blank=True, on_delete=models.PROTECT, related_name="transfers"
@@ -101,7 +101,7 @@ class Entry(models.Model):
 
     transfer = models.ForeignKey(Transfer, on_delete=models.PROTECT, db_index=False, related_name="entries")
     account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="entries")
-    amount = models.BigIntegerField(help_text="Signed: positive comes in.")
+    amount = models.BigIntegerField(help_text="Signed: positive is credited.")
     balance_after_amount = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
@@ -122,10 +122,10 @@ class Entry(models.Model):
 
 
 class Payment(models.Model):
-    """What is paid for an order, or for a top-up of the wallet (then `order` is null).
+    """The payment of an order, or of a top-up of the wallet (then `order` is null).
 
-    An order has one payment at most: paying again after a refusal takes a new order. `charge_key` is the
-    name under which the gateway is asked, once and for ever; the card's token is forgotten at the end.
+    An order has one payment at most: after a declined payment the customer places a new order. `charge_key`
+    is the idempotency key of the charge and never changes; the card's token is deleted when it settles.
     """
 
     class Status(models.TextChoices):
@@ -146,9 +146,9 @@ class Payment(models.Model):
     points_amount = models.PositiveBigIntegerField(default=0)
     card_amount = models.PositiveBigIntegerField(default=0)
     refunding_amount = models.PositiveBigIntegerField(
-        default=0, help_text="Of the card's amount: asked back, and not known yet."
+        default=0, help_text="Of the card's amount: the refund is under way."
     )
-    refunded_amount = models.PositiveBigIntegerField(default=0, help_text="Of the card's amount: given back.")
+    refunded_amount = models.PositiveBigIntegerField(default=0, help_text="Of the card's amount: refunded.")
     currency = models.CharField(max_length=3)
     token = models.CharField(max_length=255, blank=True)
     charge_key = ExactCharField(max_length=96)
@@ -192,7 +192,7 @@ class Payment(models.Model):
 
 
 class WebhookEvent(models.Model):
-    """An event that a gateway sent, told apart by the gateway's own id; `handled_at` null is work to do."""
+    """An event that a gateway sent, with the gateway's own id; not handled while `handled_at` is null."""
 
     gateway = models.CharField(max_length=16)
     event_id = ExactCharField(max_length=255)
@@ -222,7 +222,7 @@ class WebhookEvent(models.Model):
 
 
 class Reconciliation(models.Model):
-    """One comparison of our book with the gateway's: its period and what it found."""
+    """One comparison of our payments with the gateway's book: its period and what it found."""
 
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField()
@@ -230,9 +230,11 @@ class Reconciliation(models.Model):
     until_at = models.DateTimeField(null=True, blank=True)
     checked = models.PositiveBigIntegerField()
     differences = models.PositiveIntegerField()
-    refunded = models.PositiveIntegerField(help_text="Orphaned charges that were given back.")
+    refunded = models.PositiveIntegerField(help_text="Orphaned charges that were refunded.")
     findings = models.JSONField(default=list, blank=True, help_text="What differs and why, in words.")
-    unread = models.CharField(max_length=255, blank=True, help_text="Why the gateway's book wasn't read.")
+    unread = models.CharField(
+        max_length=255, blank=True, help_text="Why the gateway's book could not be read."
+    )
 
     def __str__(self) -> str:
         return f"{self.ended_at:%Y-%m-%d %H:%M} {self.differences} differences"

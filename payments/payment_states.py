@@ -1,7 +1,7 @@
-"""Payments: what was to be paid, and how it ended. The ways between its states are one table.
+"""Payments and the transitions between their states, which are one table.
 
-These are parts of the caller's transaction. Each change is a guarded update, so that of two who end a
-payment one wins; it says whether the payment now stands as asked.
+The functions must be called inside a transaction. Each transition is a guarded update, so that of two
+processes that end a payment one wins; it returns whether the payment now has the requested state.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ from shop.db import bulk_sql, transactions
 
 Status = Payment.Status
 
-# What is final never changes, except that a charge that succeeded may be given back.
+# Final states never change, except that a charge that succeeded may be reversed.
 TRANSITIONS: dict[str, frozenset[str]] = {
     Status.PENDING: frozenset({Status.IN_DOUBT, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
     Status.IN_DOUBT: frozenset({Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
@@ -35,7 +35,7 @@ WHERE id IN ({ids}) AND status IN ({sources})
 
 
 class Payable(Protocol):
-    """What a payment needs to know of an order."""
+    """The part of an order that a payment reads."""
 
     @property
     def id(self) -> UUID: ...
@@ -50,7 +50,7 @@ class Payable(Protocol):
 
 
 class Chargeable(NamedTuple):
-    """Of a payment's row what the gateway has to know."""
+    """The columns of a payment that a charge needs."""
 
     id: UUID
     charge_key: str
@@ -67,7 +67,7 @@ def read_chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
 
 
 def new_payment(*, order: Payable, token: str, at: datetime) -> Payment:
-    """The unsaved payment of an order: whoever starts many writes them at once."""
+    """The unsaved payment of an order: a caller with many writes them by one `insert_payments`."""
     return _build_payment(
         order_id=order.id,
         account_id=order.account_id,
@@ -80,13 +80,13 @@ def new_payment(*, order: Payable, token: str, at: datetime) -> Payment:
 
 
 def insert_payments(payments: Sequence[Payment]) -> None:
-    """Write these new payments, by one statement."""
+    """Insert these new payments, by one statement."""
     transactions.assert_inside()
     bulk_sql.insert_objects(payments)
 
 
 def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> Payment:
-    """A payment for points in the account's wallet, pending."""
+    """Insert a pending payment for points in the account's wallet."""
     transactions.assert_inside()
     payment = _build_payment(
         order_id=None,
@@ -107,9 +107,9 @@ def mark_in_doubt(payment_id: UUID) -> bool:
 
 
 def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
-    """These are paid; `charges` are the gateway's ids of their charges, empty without a card.
+    """Mark these payments as succeeded, by one statement; returns how many changed.
 
-    One statement; returns how many moved.
+    `charges` are the gateway's ids of their charges, empty for a payment without a card.
     """
     transactions.assert_inside()
     cells = bulk_sql.SqlLiterals()
@@ -127,32 +127,33 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
 
 
 def mark_failed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
-    """It ended with nothing charged, or nothing kept."""
+    """The payment ended with nothing charged, or nothing kept of the charge."""
     return _end_payment(payment_id, to=Status.FAILED, at=at, failure_code=code, failure_detail=detail[:255])
 
 
 def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
-    """Its charge succeeded and was given back, because of `code`."""
+    """The charge succeeded and was reversed, because of `code`."""
     return _end_payment(payment_id, to=Status.REVERSED, at=at, failure_code=code, failure_detail=detail[:255])
 
 
 def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID]:
-    """Which of these orders and payments had a payment that had not settled at that instant."""
+    """Those of these orders and payments whose payment had not settled at that instant."""
     found = Payment.objects.filter(Q(id__in=references) | Q(order_id__in=references))
     open_then = found.exclude(settled_at__lte=at).values_list("id", "order_id")
     return {id for pair in open_then for id in pair if id} & set(references)
 
 
 def refundable_card_amount(order_id: UUID) -> int:
-    """What the order's card paid that no refund has taken, those under way included."""
+    """The card amount of the order that is neither refunded nor being refunded."""
     payment = Payment.objects.get(order_id=order_id)
     return payment.card_amount - payment.refunding_amount - payment.refunded_amount
 
 
 def begin_refund(order_id: UUID, *, card_amount: int) -> None:
-    """Take so much of what the order's card paid for a refund. With the order locked.
+    """Set aside this part of the order's card amount for a refund. The order must be locked.
 
-    The payment stays `succeeded`, were it all given back: it was paid, and the refunds say the rest.
+    The payment stays `succeeded` even when all of it is refunded: it was paid, and the refunds have rows of
+    their own.
     """
     _change_refunds(
         Payment.objects.filter(card_amount__gte=F("refunding_amount") + F("refunded_amount") + card_amount),
@@ -162,7 +163,7 @@ def begin_refund(order_id: UUID, *, card_amount: int) -> None:
 
 
 def end_refund(order_id: UUID, *, card_amount: int) -> None:
-    """So much of what refunds had taken is given back. With the order locked."""
+    """Record that this part of the card amount is refunded. The order must be locked."""
     _change_refunds(
         Payment.objects.filter(refunding_amount__gte=card_amount),
         order_id,
@@ -178,12 +179,12 @@ def _change_refunds(payments: "QuerySet[Payment]", order_id: UUID, **amounts: An
 
 
 def _end_payment(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> bool:
-    """End it, and forget the card."""
+    """End the payment, and delete the card's token."""
     return _transition(payment_id, to=to, settled_at=at, token="", **fields)
 
 
 def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:
-    """Whether the payment stands at `to` now, by this call or an earlier one; else it ended otherwise."""
+    """Whether the payment is now in the state `to`, by this call or an earlier one."""
     transactions.assert_inside()
     found = Payment.objects.filter(id=payment_id)
     if found.filter(status__in=_source_states(to)).update(status=to, **fields):
@@ -192,7 +193,7 @@ def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:
 
 
 def _source_states(to: str) -> list[str]:
-    """The states from which a payment may come to this one."""
+    """The states from which a payment may change to this one."""
     return [str(status) for status, targets in TRANSITIONS.items() if to in targets]
 
 

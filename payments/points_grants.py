@@ -1,4 +1,4 @@
-"""Staff give points away: each keyed call once."""
+"""Points granted by staff, once for each idempotency key."""
 
 from django.contrib.auth.models import User
 from uuid_utils.compat import uuid7
@@ -11,7 +11,7 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 
 
 def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry | Replay:
-    """Give the user points, and return the wallet's entry; a repeat of the key gives a `Replay`.
+    """Grant the user points, and return the wallet's entry; a repeat of the key returns a `Replay`.
 
     Durable when it returns. Raises `NotFound` for a user that is unknown or disabled, and `KeyReused`.
     """

@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP. A card's token comes in, and never goes out."""
+"""The bodies of requests and answers about payments and wallets. No answer contains a card's token."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

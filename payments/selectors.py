@@ -1,4 +1,4 @@
-"""Finding payments and wallet entries: only what the caller may see."""
+"""Queries of payments and wallet entries, limited to what the caller may see."""
 
 from uuid import UUID
 
@@ -11,9 +11,9 @@ from shop.errors import NotFound
 def payments(
     *, account_id: int | None, user_id: int | None = None, order_id: UUID | None = None
 ) -> QuerySet[Payment]:
-    """The payments that `account_id` sees (None: all), of this user and order where they are given."""
+    """The payments that `account_id` may see (None: all), of this user and order where given."""
     rows = Payment.objects.all()
-    # Whoever asks for somebody else's finds nothing: both conditions hold.
+    # Both conditions hold, so a customer's query for another account's payments finds none.
     for account in (account_id, user_id):
         rows = rows if account is None else rows.filter(account_id=account)
     return rows if order_id is None else rows.filter(order_id=order_id)
@@ -28,5 +28,5 @@ def payment(*, payment_id: UUID, account_id: int | None) -> Payment:
 
 
 def entries(*, user_id: int) -> QuerySet[Entry]:
-    """What moved in the user's wallet."""
+    """The entries of the user's wallet."""
     return Entry.objects.filter(account_id=user_id).select_related("transfer")

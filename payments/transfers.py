@@ -1,9 +1,8 @@
 """Double entry: money moves by transfers whose entries sum to zero, appended and never changed.
 
-These are parts of the caller's transaction. Each is safe to repeat: a transfer is known by its kind and
-reference, and a repeat returns the one there is. Wallets are locked in the order of their ids, in one
-statement; lock what comes before them in the project's order (order, saga, stock, campaign, coupon)
-first.
+The functions must be called inside a transaction and are safe to repeat: kind and reference identify a
+transfer, and a repeat returns the existing one. Wallets are locked in the order of their ids, in one
+statement; lock what comes before them in the project's order (order, saga, stock, campaign, coupon) first.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +20,7 @@ from shop.errors import Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
 
-# Each row looks through the cases one by one: far more of them would cost their square.
+# Each row goes through the cases one by one, so the cost grows with the square of their number.
 WALLETS_PER_STATEMENT = 500
 
 
@@ -51,7 +50,7 @@ ENTRIES = bulk_sql.Table(Entry, EntryRow._fields)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A transfer to be made. `amounts` are signed, by account id: what is positive comes in."""
+    """A requested transfer. `amounts` are signed, by account id: a positive amount is credited."""
 
     kind: str
     reference: str
@@ -85,10 +84,11 @@ def transfer(
 def transfer_many(
     proposals: Sequence[Proposal], *, at: datetime | None = None, is_locked: bool = False
 ) -> list[Transfer | Rejected]:
-    """Decide these transfers in their order: each one's transfer, or its refusal, which moved nothing.
+    """Decide these transfers in the given order, and return the transfer of each, or its refusal.
 
-    The same few statements for any number. `is_locked` says that the caller holds what keeps a duplicate of
-    these away, such as their orders: then there is no savepoint. Raises `ValueError` as `transfer` does.
+    A refused one moves nothing. Takes the same few statements for any number. `is_locked` says that the
+    caller's locks, such as those of the orders, exclude duplicates: then there is no savepoint. Raises
+    `ValueError` as `transfer` does.
     """
     transactions.assert_inside()
     for proposal in proposals:
@@ -100,7 +100,7 @@ def transfer_many(
         with transactions.savepoint():
             return _decide(proposals, at)
     except IntegrityError:
-        # A twin that shares no wallet with this one was faster. It has committed: now it is seen.
+        # A duplicate without a common wallet was faster. It has committed, so it is found now.
         return _decide(proposals, at)
 
 
@@ -110,7 +110,7 @@ def _check(proposal: Proposal) -> None:
 
 
 def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Rejected]:
-    """Lock, then look for repeats, then decide in memory and write."""
+    """Lock the wallets, read existing transfers, decide in memory, and write."""
     before = _lock_wallets({id for proposal in proposals for id in proposal.amounts if id > 0})
     balances = dict(before)
     known = _read_existing(proposals)
@@ -128,17 +128,17 @@ def _decide(proposals: Sequence[Proposal], at: datetime) -> list[Transfer | Reje
 
 
 def _lock_wallets(wallet_ids: Collection[int]) -> dict[int, int]:
-    """The balances of those wallets that are open, locked until the transaction ends."""
+    """The balances of the wallets that are open, locked until the transaction ends."""
     if not wallet_ids:
         return {}
-    # A locking read of a row that is missing locks the gap around it: only rows that are there are asked for.
+    # A locking read of a missing row locks the gap around it, so only existing rows are locked.
     wallets = bulk_sql.reader(LedgerAccount, ("id", "balance_amount"))
-    there = [id for id, _ in wallets.rows_of(wallet_ids)]
-    return dict(wallets.rows_of(there, lock=bulk_sql.for_update()))
+    existing = [id for id, _ in wallets.rows_of(wallet_ids)]
+    return dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
 
 
 def _read_existing(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Transfer]:
-    """The transfers that are there already. After the locks: so a twin that held them is seen."""
+    """The transfers that exist. Read after the locks, so that a duplicate that held them is found."""
     if not proposals:
         return {}
     cells = bulk_sql.SqlLiterals()
@@ -152,7 +152,7 @@ def _read_existing(proposals: Sequence[Proposal]) -> dict[tuple[str, str], Trans
             cells.parameters or None,
         )
         found = [columns.to_model(row) for row in cursor.fetchall()]
-    return {(one.kind, one.reference): one for one in found}
+    return {(transfer.kind, transfer.reference): transfer for transfer in found}
 
 
 def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None:
@@ -175,7 +175,7 @@ def _build_transfer(proposal: Proposal, at: datetime) -> Transfer:
 
 
 def _apply(proposal: Proposal, balances: dict[int, int]) -> dict[int, int]:
-    """Move the wallets' balances, and return them as this transfer leaves them."""
+    """Apply the proposal to the balances, and return those of its wallets afterwards."""
     after = {id: balances[id] + amount for id, amount in proposal.amounts.items() if id in balances}
     balances.update(after)
     return after
@@ -184,7 +184,7 @@ def _apply(proposal: Proposal, balances: dict[int, int]) -> dict[int, int]:
 def _write_rows(
     made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]
 ) -> None:
-    """All rows in one statement a table. The wallets come first: they are the entries' parents."""
+    """Write all rows, by one statement for each table. Wallets come first: they are the entries' parents."""
     ids = sorted(balances)
     for start in range(0, len(ids), WALLETS_PER_STATEMENT):
         _set_balances({id: balances[id] for id in ids[start : start + WALLETS_PER_STATEMENT]})
@@ -217,7 +217,7 @@ def _set_balances(balances: Mapping[int, int]) -> None:
 
 
 def note(one: Transfer, *, wallet_id: int, amount: int, balance: int, by: ActorContext | None = None) -> None:
-    """Note what a transfer did to a wallet; customers see its entry, and what becomes of their order."""
+    """Note what a transfer did to a wallet; one of an order is internal: customers see the order's events."""
     if not amount:
         return
     journal.note(

@@ -1,7 +1,7 @@
-"""Events that gateways send: each is taken in once, and worked on until it is handled.
+"""Webhook events of gateways: each is stored once, and tried until it is handled.
 
-An event is verified, stored and thanked for. What it means is found out afterwards, by asking the gateway,
-so nothing that it says has to be believed, and it may come late, twice, in any order or never.
+An event is verified, stored and acknowledged. It is handled afterwards, by looking up the charge at the
+gateway: the event's own claims are not relied on, so it may come late, twice, in any order or never.
 """
 
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ from shop.errors import NotFound
 from shop.outbound import backoff
 
 log = get_logger(__name__)
-# The edge has it handled at once; the sweeper looks after what a crash forgot to enqueue.
+# The edge enqueues the event at once; the sweep enqueues it again when a crash lost that.
 HANDLING_SECONDS = 10
-# Gateways send an event again for some days; after that its id need not be known any more.
+# Gateways send an event again for some days; its id is not needed for longer.
 RETENTION = timedelta(days=90)
 SWEEP_BATCH = 1_000
 
 
 def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | None:
-    """Store what the gateway says has happened; the same event again is the one that was stored first.
+    """Store the event, and return it; for a repeat of an event return the one stored first.
 
-    Durable when it returns. None for what is signed but no event: sent again, it would be none again.
-    Raises `NotFound` for a gateway that nobody knows, and `SignatureInvalid`.
+    Durable when it returns. None for a body that is signed but is no event: another delivery would not help.
+    Raises `NotFound` for an unknown gateway, and `SignatureInvalid`.
     """
     if gateway not in gateways.GATEWAYS:
         raise NotFound(f"There is no gateway {gateway!r}.")
     now = clock.now()
-    gateway_event = gateways.GATEWAYS[gateway]().event(headers=headers, body=body, now=now)
+    gateway_event = gateways.read_event(gateway, headers=headers, body=body, now=now)
     if gateway_event is None:
         log.warning("webhook that is no event", gateway=gateway, size=len(body))
         return None
@@ -43,7 +43,7 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
 
 
 def dequeue_due(*, limit: int) -> list[int]:
-    """The events that are to be worked on now; each is told once in a while."""
+    """The ids of events that are due; each is returned again only after `HANDLING_SECONDS`."""
     now = clock.now()
     ids = list(
         WebhookEvent.objects.filter(next_attempt_at__lte=now)
@@ -51,24 +51,24 @@ def dequeue_due(*, limit: int) -> list[int]:
         .values_list("id", flat=True)[:limit]
     )
     later = now + timedelta(seconds=HANDLING_SECONDS)
-    told = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
-    # Whoever handles one comes to the same rows and their index from the other side: that may deadlock.
-    transactions.run(lambda: told.update(next_attempt_at=later), transactions.REPEATABLE)
+    due = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
+    # Handling an event locks the same rows and their index in the other order: that may deadlock.
+    transactions.run(lambda: due.update(next_attempt_at=later), transactions.REPEATABLE)
     return ids
 
 
 def get_unhandled(event_id: int) -> WebhookEvent | None:
-    """The event, while there is something left to do about it."""
+    """The event, or None when it is handled."""
     return WebhookEvent.objects.filter(id=event_id, handled_at__isnull=True).first()
 
 
 def finish(event: WebhookEvent, outcome: str) -> None:
-    """Nothing is left to do about the event; `outcome` says what came of it."""
+    """Mark the event as handled; `outcome` says with which result."""
     _update_unhandled(event, handled_at=clock.now(), next_attempt_at=None, outcome=outcome[:255])
 
 
 def postpone(event: WebhookEvent, reason: str) -> None:
-    """Work on the event again later: after a second at first, and five minutes apart at last."""
+    """Try the event again later: after a second at first, and every five minutes in the end."""
     pause = timedelta(seconds=backoff.pause_seconds(event.attempts + 1))
     _update_unhandled(
         event, attempts=F("attempts") + 1, next_attempt_at=clock.now() + pause, outcome=reason[:255]
@@ -76,21 +76,21 @@ def postpone(event: WebhookEvent, reason: str) -> None:
 
 
 def unhandled_count() -> int:
-    """How many events are still to be worked on."""
+    """How many events are not handled yet."""
     return WebhookEvent.objects.filter(next_attempt_at__isnull=False).count()
 
 
 def sweep() -> int:
-    """Forget the events that were handled and came long ago, the oldest first. Returns how many."""
-    gone = 0
-    while bite := _expired_ids():
-        transactions.run(WebhookEvent.objects.filter(id__in=bite).delete, transactions.REPEATABLE)
-        gone += len(bite)
-    return gone
+    """Delete the events that are handled and older than `RETENTION`, the oldest first. Returns how many."""
+    deleted = 0
+    while chunk := _expired_ids():
+        transactions.run(WebhookEvent.objects.filter(id__in=chunk).delete, transactions.REPEATABLE)
+        deleted += len(chunk)
+    return deleted
 
 
 def _expired_ids() -> list[int]:
-    """Ids go by age, so a look at the first rows is enough, and needs no index."""
+    """Of the oldest events those to delete. Ids ascend with age, so this needs no index."""
     oldest = WebhookEvent.objects.order_by("id").values_list("id", "handled_at", "received_at")[:SWEEP_BATCH]
     limit = clock.now() - RETENTION
     return [id for id, handled_at, received_at in oldest if handled_at and received_at < limit]
@@ -119,6 +119,6 @@ def _store(gateway: str, gateway_event: GatewayEvent, now: datetime) -> WebhookE
 
 
 def _update_unhandled(event: WebhookEvent, **fields: object) -> None:
-    """Two who work on one event do no harm; the first to finish it has the last word."""
+    """Update the event unless it is handled: of two processes that handle it the first to finish wins."""
     rows = WebhookEvent.objects.filter(id=event.id, handled_at__isnull=True)
     transactions.run(lambda: rows.update(**fields), transactions.REPEATABLE)

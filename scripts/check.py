@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from scripts import vocabulary
 from scripts.stack import places
 
 OPENAPI = places.PROJECT / "docs" / "openapi.yaml"
@@ -40,6 +41,7 @@ def main() -> int:
         "layers": lambda: _execute([str(Path(sys.executable).with_name("lint-imports"))]),
         "migrations": lambda: _manage("makemigrations", "--check", "--dry-run"),
         "openapi": _openapi_is_current,
+        "words": _no_banned_words,
     }
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
         outcomes = list(threads.map(lambda name: _try(name, checks[name]), checks))
@@ -55,6 +57,11 @@ def _try(name: str, check: Callable[[], object]) -> bool:
         return False
     print(f"ok      {name} ({time.monotonic() - started:.1f} s)", flush=True)
     return True
+
+
+def _no_banned_words() -> None:
+    if found := list(vocabulary.findings()):
+        raise Failed("\n".join([*found, "docs/glossary.md has the words to use instead."]))
 
 
 def _run(module: str, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Operators' pages of accounts, idempotency keys and the journal."""
+"""Admin pages of accounts, idempotency keys and the journal."""
 
 from typing import Any
 from uuid import UUID
@@ -25,18 +25,18 @@ from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 DISABLE_BATCH_SIZE = 200
 
-# Used refresh tokens are for programs to refuse, not for people to read; unfold styles only its own.
+# User and Group are registered again below with unfold's styles; used refresh tokens need no pages.
 admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
 
 
 def is_superuser(request: HttpRequest) -> bool:
-    """Whether the page is open to a superuser whose account is not disabled."""
+    """Whether the request is from a superuser whose account is not disabled."""
     return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
 
 
 @admin.register(User)
 class UserAdmin(JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
-    """Accounts are disabled, never deleted: orders and entries speak of them."""
+    """Accounts are disabled, never deleted, because orders and ledger entries refer to them."""
 
     subject = "account"
 
@@ -50,23 +50,23 @@ class UserAdmin(JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
 
     @admin.action(description="Disable the selected accounts", permissions=["change"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
-        """In batches, each durable by itself: all accounts may be selected."""
+        """Disable accounts in batches, each in a transaction of its own: all accounts may be selected."""
         seen, disabled, last = 0, 0, 0
         while users := list(selected.filter(pk__gt=last).order_by("pk")[:DISABLE_BATCH_SIZE]):
-            mine = [user.pk for user in users if self.has_change_permission(request, user)]
-            disabled += accounts.disable(account_ids=mine, keeping={request.user.pk})
+            allowed = [user.pk for user in users if self.has_change_permission(request, user)]
+            disabled += accounts.disable(account_ids=allowed, keeping={request.user.pk})
             seen, last = seen + len(users), users[-1].pk
         self.message_user(request, f"{disabled} disabled: their tokens are refused within five seconds.")
         if left := seen - disabled:
-            self.message_user(request, f"{left} left as they were.", level=messages.WARNING)
+            self.message_user(request, f"{left} not changed.", level=messages.WARNING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Only superusers hand out rights; or who may change accounts could make themselves superuser."""
+        """Only superusers grant permissions; otherwise staff could make themselves superusers."""
         own = super().get_readonly_fields(request, obj)
         return own if is_superuser(request) else (*own, *RIGHTS)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Only superusers change staff accounts: a colleague's password comes with the colleague's rights."""
+        """Only superusers change staff accounts: with a new password come the account's permissions."""
         if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
             return False
         return super().has_change_permission(request, obj)
@@ -77,7 +77,7 @@ class UserAdmin(JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
 
 @admin.register(Group)
 class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
-    """Sets of rights. Only superusers touch them: members could give themselves every right."""
+    """Sets of permissions. Only superusers change them: members could grant themselves every permission."""
 
     subject = "group"
 
@@ -95,7 +95,7 @@ class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
 
     @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Group]") -> None:
-        """Note what the groups were, and whose."""
+        """Record the groups' permissions and members in the journal."""
         for group in queryset.select_for_update():
             rights = sorted(map(str, group.permissions.all()))
             members = sorted(group.user_set.values_list("pk", flat=True))
@@ -120,7 +120,7 @@ class IdempotencyKeyAdmin(ReadOnlyMixin, ModelAdmin):
 
 @admin.register(CommittedTransaction)
 class CommittedTransactionAdmin(ReadOnlyMixin, ModelAdmin):
-    """Marks of the last day's transactions that were to be done once."""
+    """Marks of the last day's transactions that must be committed once."""
 
     list_display = ["id", "at"]
     list_filter = ["at"]
@@ -132,9 +132,9 @@ class CommittedTransactionAdmin(ReadOnlyMixin, ModelAdmin):
 
 @admin.register(JournalLine)
 class JournalLineAdmin(ReadOnlyMixin, ModelAdmin):
-    """The journal, newest first. It is long: it is narrowed down by indexed fields."""
+    """The journal, newest first. It is large, so all filters use indexes."""
 
-    list_display = ["at", "what", "subject", "who", "order_id", "told", "detail"]
+    list_display = ["at", "what", "subject", "actor_label", "order_id", "delivery_status", "detail"]
     list_filter = [
         journal_filters.ByActor,
         journal_filters.ByWhat,
@@ -152,11 +152,11 @@ class JournalLineAdmin(ReadOnlyMixin, ModelAdmin):
     show_full_result_count = False
 
     @display(description="by")
-    def who(self, line: JournalLine) -> str:
+    def actor_label(self, line: JournalLine) -> str:
         return f"{line.get_actor_display()} {line.actor_name or line.actor_id or ''}".strip()
 
     @display(description="event", label={"dead": "danger", "queued": "warning"})
-    def told(self, line: JournalLine) -> str:
+    def delivery_status(self, line: JournalLine) -> str:
         return line.delivery
 
     @admin.action(description="Deliver the selected dead events again", permissions=["replay"])

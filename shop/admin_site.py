@@ -1,4 +1,4 @@
-"""What operators' pages have in common: rows nobody edits, and a sign-in that is throttled as any other."""
+"""Bases of the admin pages: read-only rows, journaled changes, and a sign-in throttled like the API's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,9 +31,9 @@ from shop.http import client_address
 
 
 class ReadOnlyMixin:
-    """Neither added nor changed nor deleted by hand."""
+    """Rows that operators can't add, change or delete."""
 
-    # These tables are long, and the count beside each choice of a filter would read all of them.
+    # These tables are large, and the counts beside a filter's choices would read all their rows.
     show_facets = admin.ShowFacets.NEVER
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -47,10 +47,10 @@ class ReadOnlyMixin:
 
 
 class NonAtomicAdmin(admin.ModelAdmin):
-    """Pages that write by domain functions, whose transactions are durable and tried again; name it last.
+    """Pages that write by domain functions with transactions of their own. Must be the last base class.
 
-    Django's page is one transaction, in which they would be savepoints: a lost answer to its COMMIT would be
-    an error, and operators would do again what was done.
+    Django wraps its page in a transaction, in which theirs would be savepoints: a lost reply to its COMMIT
+    would be shown as an error, and operators would repeat an action that was done.
     """
 
     @method_decorator(csrf_protect)
@@ -61,13 +61,13 @@ class NonAtomicAdmin(admin.ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """As Django's, but for the transaction."""
+        """As Django's, without the transaction."""
         response: HttpResponse = self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
         return response
 
 
 class SignInForm(AuthenticationForm):
-    """The admin's sign-in is the API's, with its windows and journal lines: guessing is no easier here."""
+    """Signs in as the API does, with its throttling and journal lines: guessing is no easier here."""
 
     def clean(self) -> dict[str, Any]:
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
@@ -85,7 +85,7 @@ class SignInForm(AuthenticationForm):
 
 
 class HashingLimitMixin:
-    """A form that sets a password: its hash has a place in the line, and a full line is the form's error."""
+    """A form that sets a password. Its hash waits in the queue for hashing; a full queue is a form error."""
 
     password_field = "password1"
     _hash: str | None = None
@@ -115,7 +115,7 @@ class HashingLimitMixin:
 
 
 class JournaledPasswordMixin(HashingLimitMixin):
-    """A form that sets a password, and notes in the journal that it did."""
+    """A form that sets a password and records that in the journal."""
 
     @transaction.atomic
     def save(self, commit: bool = True) -> User:
@@ -125,7 +125,7 @@ class JournaledPasswordMixin(HashingLimitMixin):
 
 
 class AccountForm(HashingLimitMixin, UserCreationForm):
-    """Makes an account."""
+    """Creates an account."""
 
 
 class PasswordForm(JournaledPasswordMixin, AdminPasswordChangeForm):
@@ -133,7 +133,7 @@ class PasswordForm(JournaledPasswordMixin, AdminPasswordChangeForm):
 
 
 class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
-    """Sets the operator's own password; guessing the old one is as slow as by signing in."""
+    """Sets the operator's own password; guesses of the old one are throttled like sign-ins."""
 
     password_field = "new_password1"
 
@@ -161,13 +161,13 @@ class OwnPasswordPage(PasswordChangeView):
 
 
 def change_own_password(request: HttpRequest) -> HttpResponseBase:
-    """The page of the admin's site, whose form can't be chosen there."""
+    """The admin's page to change one's own password, whose form the admin site doesn't let us choose."""
     return OwnPasswordPage.as_view(extra_context=admin.site.each_context(request))(request)
 
 
 @contextmanager
 def _refusals_as_form_errors() -> Iterator[None]:
-    """What the shop refuses is told in the form, but for a wrong password, which forms tell themselves."""
+    """Turn the shop's errors into form errors, except for a wrong password, which has its own message."""
     try:
         yield
     except InvalidCredentials:
@@ -178,17 +178,17 @@ def _refusals_as_form_errors() -> Iterator[None]:
 
 
 def _hashing_subject() -> str:
-    """Whose places for hashing those of an operators' page are."""
+    """The account whose share of the hashing queue an admin page uses."""
     return accounts.journal_subject(journal.current_actor().id or 0)
 
 
 class JournaledChangesMixin:
-    """Pages that note in the journal what they make and change: before, after, and the operator."""
+    """Pages that record in the journal what they create and change: before, after, and the operator."""
 
     subject: str
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Called when all is saved, in the same transaction."""
+        """Called after everything is saved, in the same transaction."""
         super().save_related(request, form, formsets, change)  # type: ignore[misc]
         fields = {field.name for field in form.instance._meta.get_fields()} - {"password"}
         after = {name: _json_value(form.cleaned_data[name]) for name in form.changed_data if name in fields}
@@ -205,7 +205,7 @@ class JournaledChangesMixin:
 
 
 def _json_value(value: Any) -> Any:
-    """A form's value as JSON has it: rows by their names."""
+    """A form's value as JSON, with model objects by their names."""
     if isinstance(value, list | QuerySet):
         return sorted(str(row) for row in value)
     return str(value) if isinstance(value, Model) else value

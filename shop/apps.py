@@ -13,7 +13,7 @@ class ShopConfig(AppConfig):
         from shop.observability import gauges
 
         for name, help, read in (
-            # First, for these need no database: what comes after one that fails is left out.
+            # First, because these need no database: the gauges after one that fails are left out.
             (
                 "firstcome_clock_offset_seconds",
                 "How far the clock of this host is ahead of the database's.",

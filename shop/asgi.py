@@ -1,4 +1,4 @@
-"""The web process's entry: what uvicorn serves."""
+"""The entry point of a web process: the application that uvicorn serves."""
 
 import gc
 import os
@@ -18,11 +18,11 @@ from shop.server import processors, worker  # noqa: E402
 
 __all__ = ["application"]
 
-# Before anything is served: it ends a process whose host's clock is wrong.
+# Before the first request: it ends a process whose host's clock is wrong.
 clock.start()
 
-# Views are loaded now rather than by the first request. What is loaded stays: looking through all of it for
-# garbage stopped the process for 50 ms each time, with rows locked.
+# Views are loaded now rather than by the first request. Loaded objects are then excluded from garbage
+# collection, which paused the process for 50 ms each time while rows were locked.
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
 worker.stop_callbacks.append(completion_notifications.stop)

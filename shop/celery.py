@@ -1,4 +1,4 @@
-"""The Celery application. Tasks carry an id and call one domain function; state lives in SQL."""
+"""The Celery application. Tasks carry an id and call one domain function; state is in SQL."""
 
 import os
 
@@ -19,8 +19,8 @@ def keep_our_logging(**_: object) -> None:
 @celeryd_init.connect
 @beat_init.connect
 def start_clock(**_: object) -> None:
-    """Worker and beat end here, before they take any work, when their host's clock is wrong."""
-    # `shop` imports this module before there are settings, which the clock needs.
+    """End worker and beat, before they take any task, when their host's clock is wrong."""
+    # `shop` imports this module before the settings are loaded, which the clock needs.
     from shop import clock
 
     clock.start()

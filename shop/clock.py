@@ -1,14 +1,14 @@
-"""The time: the database's, for every process of the shop, whatever the clock of its host says.
+"""The time: every process of the shop uses the database's clock, not its host's.
 
-Leases, openings and expiries are instants that one process writes and another compares. So all of them read
+Leases, openings and expiries are instants that one process writes and another compares. So all processes read
 one clock, the database's: a thread measures its offset from this host's monotonic clock every 30 seconds, and
-`now` adds the two without a query. On SQLite there is one host, and its wall clock is the time.
+`now` adds the two without a query. On SQLite there is one host, and its wall clock is used.
 
-A measurement asks for the time a few times and keeps the answer with the shortest round trip, which is wrong
-by half of that trip at most. A correction forwards applies at once. One backwards of up to a second is
-slewed: `now` runs at half speed until it is made up for, so that it never goes back. One of more than a
-second, such as a failover to a server with another clock, applies at once and is logged: processes that
-disagree do more harm than an instant that comes twice.
+A measurement reads the time a few times and keeps the reading with the shortest round trip, whose error is at
+most half of that round trip. A forward correction applies at once. A backward correction of up to a second is
+slewed: `now` runs at half speed until it has caught up, so that it never goes back. A larger one, as after a
+failover to a server with another clock, applies at once and is logged: processes that disagree do more harm
+than a clock that goes back once.
 """
 
 import math
@@ -35,9 +35,9 @@ SAMPLES = 5
 FIRST_MEASUREMENT_SECONDS = 5.0
 SLEW_SPEED = 0.5
 LARGEST_SLEW_SECONDS = 1.0
-# A supervisor restarts a process that exits: it should not do so all the time.
+# A supervisor restarts a process that exits; the pause keeps it from doing so continuously.
 REFUSAL_PAUSE_SECONDS = 2.0
-# Unlike CLOCK_MONOTONIC it keeps counting while the machine is suspended. Other systems than Linux lack it.
+# Unlike CLOCK_MONOTONIC it advances while the machine is suspended. Only Linux has it.
 TICKS: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 _host_seconds = time.time
@@ -47,8 +47,8 @@ _host_seconds = time.time
 class Measurement:
     """The database's time against this host's clocks, all in seconds.
 
-    `base_seconds` plus the monotonic clock is the database's time since the epoch, wrong by `error_seconds`
-    at most. `host_offset_seconds` is how far the host's wall clock is ahead of the database's.
+    `base_seconds` plus the monotonic clock is the database's time since the epoch, with an error of at most
+    `error_seconds`. `host_offset_seconds` is how far the host's wall clock is ahead of the database's.
     """
 
     base_seconds: float
@@ -58,7 +58,7 @@ class Measurement:
 
 
 class _Reading(NamedTuple):
-    """What turns ticks into the time: the later of `ticks + base` and `ticks * SLEW_SPEED + floor`."""
+    """Converts ticks to the time: the later of `ticks + base` and `ticks * SLEW_SPEED + floor`."""
 
     base: float
     floor: float
@@ -75,9 +75,9 @@ _shift_seconds = 0.0
 
 
 def now() -> datetime:
-    """The current time in UTC. Runs no query, but for a process's first call, which waits for a measurement.
+    """The current time in UTC. Runs no query, except that a process's first call waits for a measurement.
 
-    Before the first measurement succeeds it is the host's wall clock, and the process is not ready.
+    Until the first measurement succeeds it is the host's wall clock, and the process is not ready.
     """
     if not _has_begun:
         _begin()
@@ -95,7 +95,7 @@ def now() -> datetime:
 
 
 def start() -> None:
-    """Begin to measure; for the start of a process that serves. Ends it as `refuse_skewed_host` does."""
+    """Check the host's clock as `refuse_skewed_host` does, then start measuring. For a process's start."""
     if not _has_begun:
         refuse_skewed_host()
         _begin()
@@ -104,7 +104,7 @@ def start() -> None:
 def refuse_skewed_host() -> None:
     """End this process with exit code 1 if the host's clock is more than `CLOCK_SKEW_SECONDS` off.
 
-    A database that can't be reached is no reason to: the process waits for it, and is not ready.
+    If the database can't be reached, the process continues, and is not ready until it can.
     """
     if not _follows_database():
         return
@@ -117,14 +117,14 @@ def refuse_skewed_host() -> None:
 
 
 def is_measured() -> bool:
-    """Whether `now` is the database's time; always so where the host's clock is the database's."""
+    """Whether `now` is the database's time; always true on SQLite, which uses the host's clock."""
     if not _has_begun:
         _begin()
     return _thread is None or _reading is not None
 
 
 def host_offset_seconds() -> float | None:
-    """How far the host's wall clock is ahead of the database's at this moment; None when that is unknown."""
+    """How far the host's wall clock is ahead of the database's now; None while that is unknown."""
     reading = _reading
     if reading is None:
         return None
@@ -132,12 +132,12 @@ def host_offset_seconds() -> float | None:
 
 
 def measurement_age_seconds() -> float | None:
-    """How long ago the last measurement was made; None when there is none."""
+    """The age of the last measurement; None before the first."""
     return None if _reading is None else time.clock_gettime(TICKS) - _measured_ticks
 
 
 def measure() -> Measurement:
-    """Measure the database's time on a connection of its own, outside any transaction. Raises `Error`."""
+    """Measure the database's time on a separate connection, outside any transaction. Raises `Error`."""
     with closing(connections.create_connection(DEFAULT_DB_ALIAS)) as own, own.cursor() as cursor:
         samples = [_sample(cursor) for _ in range(SAMPLES)]
     return min(samples, key=lambda sample: sample.error_seconds)
@@ -156,7 +156,7 @@ def shifted(*, by: timedelta) -> Iterator[None]:
 
 
 def follow_host() -> None:
-    """Stop measuring: from now on the host's wall clock is the time (tests)."""
+    """Stop measuring, and use the host's wall clock from now on (tests)."""
     global _has_begun, _thread, _reading, _is_drifting
     with _mutex:
         thread, _thread = _thread, None
@@ -167,7 +167,7 @@ def follow_host() -> None:
 
 
 def _begin() -> None:
-    """Start the thread that measures, once in this process, and wait for its first attempt."""
+    """Start the measuring thread, once per process, and wait for its first attempt."""
     global _has_begun, _thread, _stop
     with _mutex:
         if _has_begun:
@@ -183,7 +183,7 @@ def _begin() -> None:
 
 
 def _follows_database() -> bool:
-    """A SQLite database has no clock but the host's."""
+    """Whether the database has a clock of its own; SQLite uses the host's."""
     return connection.vendor == "mysql"
 
 
@@ -194,7 +194,7 @@ def _keep_measuring(stop: threading.Event, attempted: threading.Event) -> None:
             _adopt(measure())
             is_failing = False
         except Exception as error:
-            # Whatever is wrong, this thread has to go on: without it the time would drift for good.
+            # The thread must survive any error: without it the time would drift for good.
             if not is_failing:
                 log.warning("the database's time can't be read; trying every second", error=str(error))
             is_failing = True
@@ -204,28 +204,28 @@ def _keep_measuring(stop: threading.Event, attempted: threading.Event) -> None:
 
 
 def _sample(cursor: Any) -> Measurement:
-    asked_ticks = time.clock_gettime(TICKS)
-    # The time at which the statement begins. It reads no table, so it waits for no lock.
+    sent_ticks = time.clock_gettime(TICKS)
+    # The time at which the statement starts. It reads no table, so it waits for no lock.
     cursor.execute("SELECT UTC_TIMESTAMP(6)")
-    answered_ticks, host_seconds = time.clock_gettime(TICKS), _host_seconds()
+    received_ticks, host_seconds = time.clock_gettime(TICKS), _host_seconds()
     database_seconds = cursor.fetchone()[0].replace(tzinfo=UTC).timestamp()
-    base = database_seconds - (asked_ticks + answered_ticks) / 2
+    base = database_seconds - (sent_ticks + received_ticks) / 2
     return Measurement(
         base_seconds=base,
-        error_seconds=(answered_ticks - asked_ticks) / 2,
-        host_offset_seconds=host_seconds - (answered_ticks + base),
-        measured_ticks=answered_ticks,
+        error_seconds=(received_ticks - sent_ticks) / 2,
+        host_offset_seconds=host_seconds - (received_ticks + base),
+        measured_ticks=received_ticks,
     )
 
 
 def _adopt(measurement: Measurement) -> None:
-    """Have `now` follow the measurement, unless it only repeats what is known less exactly."""
+    """Make `now` follow the measurement, unless it agrees with the current reading within its error."""
     global _reading, _measured_ticks
     _measured_ticks = measurement.measured_ticks
     before = _reading
     if before is None:
         _reading = _Reading(measurement.base_seconds, -math.inf)
-    # Within its error it says nothing new: on a busy machine later measurements are worse than the first.
+    # Within its error it adds nothing: on a busy machine later measurements are less exact than the first.
     elif abs(measurement.base_seconds - before.base) > measurement.error_seconds:
         _reading = _corrected(before, measurement.base_seconds)
     _report_drift(measurement.host_offset_seconds)
@@ -243,13 +243,13 @@ def _corrected(before: _Reading, base: float) -> _Reading:
 
 
 def _report_drift(offset_seconds: float) -> None:
-    """Log once that the host's clock has left the limit, and once that it is well within it again."""
+    """Log once when the host's clock exceeds the limit, and once when it is well within it again."""
     global _is_drifting
     limit = settings.CLOCK_SKEW_SECONDS
     if not _is_drifting and abs(offset_seconds) > limit:
         _is_drifting = True
         log.warning(
-            "this host's clock is off; going on by the database's. Have both follow one time server",
+            "this host's clock is off; continuing with the database's. Let both follow one time server",
             seconds_ahead=round(offset_seconds, 3),
             limit_seconds=limit,
         )
@@ -265,7 +265,7 @@ def _refuse_if_skewed(measurement: Measurement) -> None:
     direction = "ahead of" if offset > 0 else "behind"
     print(
         f"firstcome: not starting: this host's clock is {abs(offset):.1f} s {direction} the database's, "
-        f"and CLOCK_SKEW_SECONDS allows {limit:g} s. Have both follow one time server (chrony, "
+        f"and CLOCK_SKEW_SECONDS allows {limit:g} s. Let both follow one time server (chrony, "
         "systemd-timesyncd), then start again.",
         file=sys.stderr,
         flush=True,
@@ -275,7 +275,7 @@ def _refuse_if_skewed(measurement: Measurement) -> None:
 
 
 def _restart_after_fork() -> None:
-    """A fork takes no thread along: the child's first call of `now` starts one."""
+    """Reset a forked process, which has no measuring thread: its first call of `now` starts one."""
     global _mutex, _has_begun, _thread
     if _thread is not None:
         _mutex, _has_begun, _thread = threading.Lock(), False, None

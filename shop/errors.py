@@ -1,14 +1,14 @@
-"""What can go wrong, as values with names.
+"""The shop's errors.
 
-Each error has a stable `code`; programs branch on it, and it never changes within an API version.
-`shop.http.problems` is the one place that turns them into HTTP.
+Each has a stable `code`, on which programs branch; it never changes within an API version. Only
+`shop.http.problems` turns errors into HTTP responses.
 """
 
 from typing import Any
 
 
 class FirstcomeError(Exception):
-    """The root of ours. `extra` are further members of the problem; `retry_after` is in seconds."""
+    """The base class. `extra` are further members of the problem document; `retry_after` is in seconds."""
 
     code = "error"
     title = "Something went wrong"
@@ -29,7 +29,7 @@ class FirstcomeError(Exception):
 
 
 class NotFound(FirstcomeError):
-    """No such thing, or none that this account may see."""
+    """The object doesn't exist, or this account may not see it."""
 
     code = "not_found"
     title = "Not found"
@@ -43,7 +43,7 @@ class Invalid(FirstcomeError):
 
 
 class Rejected(FirstcomeError):
-    """The request is well-formed, but the state of things forbids it: the caller's to change."""
+    """The request is valid, but the current state forbids it; the caller has to change something."""
 
     code = "rejected"
     title = "Not possible now"
@@ -57,14 +57,14 @@ class NotAllowed(FirstcomeError):
 
 
 class NotAuthenticated(FirstcomeError):
-    """No account could be told from the request's credentials."""
+    """The request's credentials identify no account."""
 
     code = "not_authenticated"
     title = "Not signed in"
 
 
 class Throttled(FirstcomeError):
-    """Too many of these from this account or address; `retry_after` says when again."""
+    """Too many requests from this account or address; `retry_after` says when to retry."""
 
     code = "throttled"
     title = "Too many requests"
@@ -74,42 +74,42 @@ class Throttled(FirstcomeError):
 
 
 class BodyIncomplete(FirstcomeError):
-    """The request's body took too long, or its sender broke off; nothing was done."""
+    """The request's body took too long, or the client disconnected; nothing was done."""
 
     code = "request_timeout"
     title = "Request timeout"
 
 
 class PaymentDeclined(FirstcomeError):
-    """The payment was refused for good. `order` or `payment` names what it was for."""
+    """The payment was refused for good. The member `order` or `payment` identifies it."""
 
     code = "payment_declined"
     title = "Payment declined"
 
 
 class PartnerFailed(FirstcomeError):
-    """A partner outside refused its part, so nothing was done."""
+    """A partner refused its part, so nothing was done."""
 
     code = "partner_failed"
     title = "A partner refused"
 
 
 class KeyReused(FirstcomeError):
-    """An idempotency key came back with another request."""
+    """An idempotency key was used again for a different request."""
 
     code = "idempotency_key_reused"
     title = "Idempotency key reused"
 
 
 class SignatureInvalid(FirstcomeError):
-    """What was sent is not signed by who should have sent it, or too long ago."""
+    """The signature of the body doesn't match, or is too old."""
 
     code = "signature_invalid"
     title = "Signature not valid"
 
 
 class Unavailable(FirstcomeError):
-    """It passes by itself. Nothing was done, unless the detail says that this is not known."""
+    """A temporary failure. Nothing was done, unless the detail says that this is unknown."""
 
     code = "unavailable"
     title = "Temporarily unavailable"
@@ -119,11 +119,11 @@ class Unavailable(FirstcomeError):
 
 
 class Overloaded(Unavailable):
-    """A bounded queue is full, or a request waited its whole time in it."""
+    """A bounded queue is full, or a request's wait in it timed out."""
 
     code = "overloaded"
 
 
 def invalid_field(field: str, code: str, detail: str) -> Invalid:
-    """The error of one field, in the shape that validation gives."""
+    """The error of one field, in the same shape as validation errors."""
     return Invalid(detail, errors=[{"field": field, "code": code, "detail": detail}])

@@ -1,4 +1,4 @@
-"""Column types that mean the same on every database."""
+"""Model fields that behave the same on every database."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from shop import clock
 
 
 class ExactCharField(models.CharField):
-    """Text compared byte by byte: `a` is not `A`, as MySQL's default collation would have it.
+    """Text that is compared byte by byte; with MySQL's default collation `a` would equal `A`.
 
-    For codes, keys and other names that machines compare; ASCII only.
+    For codes, keys and other identifiers; ASCII only.
     """
 
     def db_parameters(self, connection: Any) -> dict[str, Any]:
@@ -22,9 +22,9 @@ class ExactCharField(models.CharField):
 
 
 class CreatedAtField(models.DateTimeField):
-    """The instant at which the row was inserted, by the clock of all processes.
+    """The instant at which the row was inserted, by `shop.clock`.
 
-    To migrations it is a `DateTimeField(auto_now_add=True)`, which would take the host's clock.
+    Migrations see a `DateTimeField(auto_now_add=True)`, which by itself would use the host's clock.
     """
 
     def __init__(self, **options: Any) -> None:

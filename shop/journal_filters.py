@@ -1,4 +1,4 @@
-"""Filters of the journal's page, each with an index: the actor, what happened, and when."""
+"""Filters of the journal's admin page, each with an index: the actor, what happened, and when."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +21,7 @@ JournalLines = QuerySet[JournalLine]
 
 
 class WordFilter(TextFilter):
-    """A field to write in, under its title as it stands."""
+    """A text filter whose label is its title, without unfold's prefix."""
 
     def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
         name = self.parameter_name
@@ -32,12 +32,12 @@ class WordFilter(TextFilter):
         return self.narrow(request, lines, word) if word else lines
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
-        """The lines that the word, which is not empty, stands for."""
+        """The lines that match the word, which is not empty."""
         raise NotImplementedError
 
 
 class ByActor(WordFilter):
-    """An account by its name or number; an unknown name is matched against OS users of commands."""
+    """An account by its name or number; an unknown name is matched against the OS users of commands."""
 
     title = "Actor: name or number of an account"
     parameter_name = "by"
@@ -48,16 +48,16 @@ class ByActor(WordFilter):
             return lines.filter(actor_id=account_id)
         messages.warning(
             request,
-            f"No account has the name or number “{word}”. Listed is what a user of this name has done on a "
-            "server's command line.",
+            f"No account has the name or number “{word}”. The list shows commands that an OS user of this "
+            "name ran on a server.",
         )
         return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
 
 
 class ByWhat(WordFilter):
-    """What happened, or how it begins: `product.` for all that was done to products."""
+    """What happened, by prefix: `product.` for all changes of products."""
 
-    title = "What happened: order.paid, or order. for all of orders"
+    title = "What happened: order.paid, or order. for everything about orders"
     parameter_name = "happened"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
@@ -65,7 +65,7 @@ class ByWhat(WordFilter):
 
 
 class Since(WordFilter):
-    """A day or an instant, UTC; what is neither narrows nothing down, and a message says so."""
+    """A day or an instant in UTC. Other text doesn't filter, and a message says so."""
 
     title = "Since: 2026-11-21, or 2026-11-21 14:30 (UTC)"
     parameter_name = "since"
@@ -77,8 +77,7 @@ class Since(WordFilter):
             return lines.filter(**{self.lookup: instant})
         messages.warning(
             request,
-            f"“{word}” is not understood as a time, and was left out of the search: write 2026-11-21 or "
-            "2026-11-21 14:30.",
+            f"“{word}” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.",
         )
         return lines
 
@@ -102,7 +101,7 @@ class EventDelivery(ChoicesFieldListFilter):
 
 
 def _existing_account_id(word: str) -> int | None:
-    """The account's number, if there is such an account."""
+    """The account's number, if the account exists."""
     if not word.isdecimal() or len(word) >= 19:
         return None
     return User.objects.filter(pk=int(word)).values_list("pk", flat=True).first()

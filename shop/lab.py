@@ -1,4 +1,4 @@
-"""The lab's null call: what the whole stack costs when it does nothing, for benchmarks to compare with."""
+"""The lab's null call: the cost of the whole stack without any work, as a baseline for benchmarks."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from shop.rates import rate_limits
 
 
 class NullInput(Input):
-    """What issuing a coupon takes."""
+    """The same input as for issuing a coupon."""
 
     campaign: Id
 
@@ -22,17 +22,17 @@ class NullInput(Input):
 class NullCoupon(View):
     @extend_schema(exclude=True)
     async def post(self, request: Request) -> Response:
-        """Answer in the shape of a coupon, having done nothing. There only with `LAB=1`."""
+        """Return a response like a coupon's without doing anything. Exists only with `LAB=1`."""
         if not settings.LAB:
             raise Http404
-        asked = read(NullInput, request)
+        body = read(NullInput, request)
         if not request.user.is_staff:
             rate_limits.COUPONS.count(account_id(request))
         now = clock.now()
         return Response(
             {
                 "code": "NULL0NULL0NULL00",
-                "campaign": asked.campaign,
+                "campaign": body.campaign,
                 "position": 1,
                 "status": "issued",
                 "discount": {

@@ -1,4 +1,4 @@
-"""What every app stands on: the idempotency keys, the marks of transactions, and the journal."""
+"""Models that all apps use: idempotency keys, marks of transactions, and the journal."""
 
 from django.conf import settings
 from django.db import models
@@ -7,10 +7,10 @@ from shop.fields import ExactCharField
 
 
 class IdempotencyKey(models.Model):
-    """A keyed call that had an effect, with its recorded answer.
+    """A call with an idempotency key that had an effect, and its recorded answer.
 
-    `status` is null while the answer is still told by `reference`: an order or payment that has not
-    settled. The key itself is kept as its SHA-256, for collations and lengths never to matter.
+    `status` is null while the answer depends on the state of `reference`, an order or payment that is not
+    settled. The key is stored as its SHA-256, so that collations and lengths don't matter.
     """
 
     account = models.ForeignKey(
@@ -37,7 +37,7 @@ class IdempotencyKey(models.Model):
 
 
 class CommittedTransaction(models.Model):
-    """The mark of a transaction that is to be done once: there is one exactly if it has committed."""
+    """The mark of a transaction that must be committed once: it exists if and only if that has committed."""
 
     id = models.UUIDField(primary_key=True)
     at = models.DateTimeField(db_index=True)
@@ -47,10 +47,10 @@ class CommittedTransaction(models.Model):
 
 
 class JournalLine(models.Model):
-    """One thing that money, stock or coupons went through: who, what, before and after. Appended only.
+    """One change of money, stock or coupons: its actor, what happened, before and after. Append-only.
 
-    The lines are also the outbox (`shop.events.outbox`): one with a `delivery` is an event for the world
-    outside. What is said of its delivery is all that ever changes.
+    The lines are also the outbox (`shop.events.outbox`): a line with a `delivery` is an event for other
+    systems. Only the fields of its delivery ever change.
     """
 
     class Actor(models.TextChoices):
@@ -66,7 +66,7 @@ class JournalLine(models.Model):
 
     at = models.DateTimeField()
     actor = models.CharField(max_length=8, choices=Actor.choices)
-    # No foreign keys: the log outlives what it speaks of, and an insert must not lock a parent row.
+    # No foreign keys: the log outlives the rows it refers to, and an insert must not lock a parent row.
     actor_id = models.BigIntegerField(null=True, blank=True)
     actor_name = models.CharField(max_length=150, blank=True)
     request_id = models.CharField(max_length=64, blank=True)
@@ -105,7 +105,7 @@ class JournalLine(models.Model):
             models.Index(fields=["order_id", "what"], name="shop_journalline_of_order_what"),
             models.Index(fields=["subject", "id"], name="shop_journalline_of_subject"),
             models.Index(fields=["delivery", "next_attempt_at"], name="shop_journalline_by_delivery"),
-            # What operators search by; the pages show the newest first.
+            # For the operators' searches; pages show the newest lines first.
             models.Index(fields=["actor_id", "id"], name="shop_journalline_of_actor"),
             models.Index(fields=["what", "id"], name="shop_journalline_of_what"),
             models.Index(fields=["at"], name="shop_journalline_by_instant"),

@@ -2,6 +2,7 @@
 
 import warnings
 
+from payments import gateways
 from shop.configuration import (
     BASE_DIR,
     BROKER_SCHEMES,
@@ -14,27 +15,26 @@ from shop.configuration import (
     number,
     one_of,
     rate,
-    require_stripe_compatibility,
     secret_key,
     signing_keys,
     url,
 )
 from shop.observability import logs
 
-# What this process is
+# The process
 DEBUG = flag("DEBUG")
 LAB = flag("LAB")
-# `make run` and `make manage` say by this where their state is; no other way of starting does.
+# `make run` and `make manage` set this variable to the folder of their state; nothing else does.
 IS_MAKE_RUN = bool(env.str("FIRSTCOME_VAR", default=""))
 SECRET_KEY = secret_key(is_debug=DEBUG)
-# Of access and refresh tokens: the first signs, all are good.
+# For access and refresh tokens: the first key signs, and tokens of all keys are valid.
 TOKEN_SIGNING_KEYS = signing_keys(env.list("TOKEN_SIGNING_KEYS", default=[]) or ["SECRET_KEY"], SECRET_KEY)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, least=0)
 HTTPS = flag("HTTPS")
 if HTTPS:
-    # The proxy in front ends TLS, redirects, and says by this header how the request came.
+    # The proxy in front terminates TLS, redirects to it, and sets this header to the request's scheme.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
@@ -42,7 +42,7 @@ WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
 WEB_THREADS = number("WEB_THREADS", 64, least=2)
 WAITING_REQUESTS = number("WAITING_REQUESTS", 20_000, least=0)
 WEB_OWN_PROCESSOR = flag("WEB_OWN_PROCESSOR")
-# Open at once, from one IPv4 address or IPv6 /64, in each web process; where no proxy is in front.
+# Open connections from one IPv4 address or IPv6 /64, in each web process; only without a proxy in front.
 CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
@@ -71,7 +71,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "shop.observability.request_metrics.RequestMetricsMiddleware",
     "shop.http.middleware.request_id",
-    # The calls that Django's test client and `runserver` make of the API go to their view from here.
+    # Dispatches API calls of Django's test client and `runserver`.
     "shop.http.views.dispatch_api_calls",
     "shop.http.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
@@ -80,7 +80,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    # Before anything reads the body, as the check of CSRF tokens does.
+    # Before any code reads the body, as the check of CSRF tokens does.
     "shop.http.middleware.receive_staff_uploads",
     "shop.http.middleware.identify_operator",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -110,11 +110,11 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "LOGIN": {"form": "shop.admin_site.SignInForm"},
 }
-# The admin's is the only page to sign in on.
+# The admin has the only sign-in page.
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "var" / "static"))
-# WhiteNoise reads what is there when a process starts; where nothing was collected, it need not say so.
+# WhiteNoise reads the folder when a process starts; its warning about a missing folder is not needed.
 warnings.filterwarnings("ignore", "No directory at", UserWarning)
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = WHITENOISE_ALLOW_ALL_ORIGINS = False
 WHITENOISE_MAX_AGE = 24 * 3600
@@ -153,10 +153,10 @@ _database["ATOMIC_REQUESTS"] = False
 _database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None), "CHARSET": "utf8mb4"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The clock: how far this host's may be from the database's for a process to start
+# The clock: how far the host's may differ from the database's for a process to start
 CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", 2.0, least=0.1)
 
-# Redis: it may make things fast, it never decides; so calls are short and tried once
+# Redis: it accelerates and never decides, so calls are short and tried once
 REDIS_URL = url("REDIS_URL", "redis://127.0.0.1:6379/0", REDIS_SCHEMES)
 CACHES = {
     "default": {
@@ -187,18 +187,19 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Must outlive the longest task, or Redis hands the same task to a second worker.
+    # Must exceed the longest task, or Redis delivers the same task to a second worker.
     "visibility_timeout": 600,
     "socket_timeout": 2,
     "socket_connect_timeout": 1,
-    # A hand-over that fails is done here instead (`shop.operations.dispatch`): kombu tries for six seconds.
+    # kombu would retry for six seconds; a task that can't be sent runs here (`shop.operations.dispatch`).
     "max_retries": 0,
 }
 SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
-# How often the sagas and events whose next attempt is due are looked for: one indexed query each.
+# The interval between queries for due sagas and events: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
 RECONCILE_SECONDS = number("RECONCILE_SECONDS", 300.0, least=1)
-# Beat's host says when a task expires, and the worker's whether it has: each may be off by the limit.
+# Beat's host sets the time at which a task expires, and the worker's host checks it: both may be off by the
+# limit.
 LATE_SECONDS = 2 * CLOCK_SKEW_SECONDS
 CELERY_BEAT_SCHEDULE = {
     name: {"task": name, "schedule": seconds, "options": {"expires": seconds + LATE_SECONDS}}
@@ -230,8 +231,8 @@ REST_FRAMEWORK = {
 }
 MAX_BODY_BYTES = 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
-# Pages on which staff may send more, how much, and the permissions that the page asks for as well. It is kept
-# in memory: nothing that is sent comes on disk before a view decides so.
+# Pages on which staff may send larger bodies, the limit, and the permissions that the page requires as well.
+# Uploads are kept in memory: nothing is written to disk before a view decides so.
 STOCK_IMPORT = UploadPage(
     path="/admin/inventory/product/import/",
     most_bytes=8 * 2**20,
@@ -284,22 +285,19 @@ PARTNER_URL = url("PARTNER_URL", "", HTTP_SCHEMES)
 PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", 1.0, least=0.1)
 PARTNER_GIVE_UP_SECONDS = number("PARTNER_GIVE_UP_SECONDS", 60, least=1)
 OPTIMISTIC_RETRIES = number("OPTIMISTIC_RETRIES", 50, least=0)
-PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", "simulator", "stripe")
+PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", *gateways.GATEWAYS)
 GATEWAY_URL = url("GATEWAY_URL", "http://127.0.0.1:8001", HTTP_SCHEMES)
 GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
 PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
 DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEMES)
 EVENT_SECRET = env.str("EVENT_SECRET", default="")
-# SQLite takes no more conditions in a statement than some hundreds.
+# SQLite allows only some hundreds of conditions in a statement.
 EVENTS_AT_ONCE = number("EVENTS_AT_ONCE", 500, least=1, most=500)
 EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
 EVENT_REFUSED_SECONDS = number("EVENT_REFUSED_SECONDS", 3600, least=0)
-WEBHOOK_SECRET_SIMULATOR = env.str("WEBHOOK_SECRET_SIMULATOR", default="")
-WEBHOOK_SECRET_STRIPE = env.str("WEBHOOK_SECRET_STRIPE", default="")
-STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
-STRIPE_API_BASE = url("STRIPE_API_BASE", "https://api.stripe.com", HTTP_SCHEMES)
-if PAYMENT_GATEWAY == "stripe":
-    require_stripe_compatibility(STRIPE_API_KEY, currency=CURRENCY, give_up_seconds=PAYMENT_GIVE_UP_SECONDS)
+# WEBHOOK_SECRET_… and whatever else each gateway needs: its entry names them.
+globals().update(gateways.read_settings())
+gateways.GATEWAYS[PAYMENT_GATEWAY].check(globals())
 
 LOGGING_CONFIG = None
 logs.configure(level=env.str("LOG_LEVEL", default="INFO"))

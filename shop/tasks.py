@@ -1,4 +1,4 @@
-"""What Celery runs: each task calls one function, and may run twice or never."""
+"""Celery tasks: each calls one function, and may run twice or never."""
 
 from celery import shared_task
 
@@ -8,11 +8,11 @@ from shop.operations import housekeeping
 
 @shared_task(name="shop.sweep")
 def sweep() -> int:
-    """Sweep away what nobody needs any more. Returns how many rows went."""
+    """Delete rows that are no longer needed. Returns how many."""
     return housekeeping.sweep()
 
 
 @shared_task(name="shop.relay")
 def relay() -> int:
-    """Deliver the events whose time has come. Returns how many."""
+    """Deliver the due events. Returns how many."""
     return outbox.deliver_due()

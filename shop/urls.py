@@ -1,4 +1,4 @@
-"""Every address of the project."""
+"""All URLs of the project."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -13,7 +13,8 @@ from shop.accounts_api import urls
 from shop.http import openapi_pages
 from shop.operations import health, metrics
 
-# One flat list, the busiest first: each level and each pattern before the right one costs every call.
+# One flat list, the busiest first: each level, and each pattern before the matching one, costs time in every
+# call.
 API = [
     *coupons.urls.urlpatterns,
     *orders.urls.urlpatterns,

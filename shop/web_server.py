@@ -1,12 +1,12 @@
 """The web server: `python -m shop.web_server --port 8000` serves the application by uvicorn.
 
-With several workers a supervisor listens and starts them, each as a process of this module; they take
-connections from its socket. A worker that dies is started again. SIGTERM and SIGINT end the server once
-everything under way is answered; SIGHUP replaces the workers one after the other, each by one that serves
-already. A server of one worker is one process, which SIGHUP ends.
+With several workers a supervisor opens the socket and starts the workers, each as a process of this module;
+they accept connections from its socket. A worker that dies is restarted. SIGTERM and SIGINT end the server
+once all requests in progress are answered; SIGHUP replaces the workers one after the other, each after its
+successor serves. A server with one worker is one process, which SIGHUP ends.
 
-The host's clock is checked before there are workers. A worker that ends before it has served ends the server,
-unless another one serves: with a wrong setting each attempt would end like the first.
+The host's clock is checked before the workers start. A worker that ends before it has served ends the server,
+unless another one serves: with a wrong setting each attempt would fail like the first.
 """
 
 import argparse
@@ -20,17 +20,17 @@ import django
 APPLICATION = "shop.asgi:application"
 MOST_OPEN_FILES = 2**20
 STOP_SECONDS = 35
-"""For all that is under way: what waits is answered at once, other requests have a second less."""
+"""For all requests in progress: waiting ones are answered at once, the others have a second less."""
 
 
 def main() -> None:
     options = _options()
     _allow_many_connections()
-    # uvicorn raises the signal that ended it once more when all is answered.
+    # uvicorn raises the signal that ended it again after its shutdown.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: sys.exit(0))
     django.setup()
-    # What the server is made of needs the settings.
+    # These modules need the settings.
     from shop import clock
     from shop.server import supervisor, worker
 
@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
         "--stop-seconds",
         type=int,
         default=STOP_SECONDS,
-        help="within which the server ends once it is told to; requests have a second less (%(default)s)",
+        help="seconds for a graceful shutdown; requests have a second less (%(default)s)",
     )
     parser.add_argument("--application", default=APPLICATION, help=argparse.SUPPRESS)
     parser.add_argument("--places", help=argparse.SUPPRESS)
@@ -69,9 +69,9 @@ def _options() -> argparse.Namespace:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket at that address, or the end of the process with exit code 1 and one line.
+    """A socket bound to the address. Ends the process with exit code 1 and a message if it can't be bound.
 
-    Workers listen when they serve. Until then clients are refused, instead of waiting for nothing.
+    Workers listen on it when they serve. Until then connections are refused instead of left waiting.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -80,13 +80,14 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         sys.exit(
-            f"web: can't listen on {host}:{port} ({error.strerror}): stop what does, or choose another port"
+            f"web: can't listen on {host}:{port} ({error.strerror}): stop the process that does, or choose "
+            "another port"
         )
     return listener
 
 
 def _allow_many_connections() -> None:
-    """Each connection is an open file, and the usual limit of 1024 is fewer than the clients of a sale."""
+    """Raise the limit of open files: each connection is one, and a sale has more clients than 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_OPEN_FILES if most == resource.RLIM_INFINITY else most
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

@@ -1,4 +1,4 @@
-"""What each request of a campaign gets: decided and written while the campaign's row is locked.
+"""Allocation: deciding what each request for a campaign gets, and writing it under the campaign's row lock.
 
-`eligibility` decides, `writes` writes; every strategy ends here.
+`eligibility` decides and `writes` writes; every strategy ends here.
 """

@@ -1,14 +1,16 @@
-"""Granting: what each asker of a campaign is owed, decided and written while its row is locked.
+"""Decides whether each request gets a new coupon, its existing one or a refusal, and allocates new ones.
 
-Every strategy that locks the row ends here, with one asker or with a batch. Whatever their number, it is
-four statements, six for a campaign with a pool; one when nobody gets anything new. A partner costs one
-more, to see whose slots are being confirmed.
+Every strategy that locks the campaign's row ends here, with one request or with a batch. Whatever its size, a
+batch takes four statements, six for a campaign with a pool, and one when no request gets anything new. A
+campaign with a partner takes one more, which reads the slots that are being confirmed.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import ceil
+
+from django.db.models import F, Q
 
 from coupons.allocation import locking, writes
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
@@ -25,18 +27,18 @@ CodeAssigner = Callable[[Campaign, Sequence[IssueRequest]], AssignedCodes]
 def lock_and_allocate(
     *, campaign_id: int, requests: Sequence[IssueRequest], choose: CodeAssigner = writes.assign_codes
 ) -> list[AllocationResult]:
-    """Decide for these askers in their order, and write it, inside the caller's transaction.
+    """Lock the campaign, then decide these requests in their order and write the new coupons.
 
-    One outcome for each, refusals as values. An account that asks twice gets one coupon. Positions go on
-    from the campaign's last one without gaps. `choose` says which codes the newcomers get; those it leaves
-    out find the campaign sold out. Safe to repeat after a rollback.
+    Must be called inside a transaction; safe to repeat after a rollback. Returns one result for each request,
+    refusals as values. An account with two requests gets one coupon. Positions continue from the campaign's
+    last one without gaps. `choose` assigns codes to the eligible requests; those without one are `sold_out`.
     """
-    campaign, coupons = locking.lock(campaign_id, {asker.user_id for asker in requests})
+    campaign, coupons = locking.lock(campaign_id, {request.user_id for request in requests})
     return allocate(campaign, requests, choose=choose, coupons=coupons)
 
 
 def locked_rows(campaign_id: int, request: IssueRequest) -> list[Row]:
-    """The rows that issuing locks, which others may keep locked."""
+    """The rows that issuing locks; a connection that keeps one of them locked delays the request."""
     return [Row(Campaign, campaign_id), accounts.referenced_row(request.user_id)]
 
 
@@ -48,69 +50,70 @@ def allocate(
     coupons: Mapping[int, Coupon] | None = None,
     if_unchanged: bool = False,
 ) -> list[AllocationResult]:
-    """The same with the campaign as it was read: locked, or else only `if_unchanged`.
+    """`lock_and_allocate` for a campaign that the caller has read: under a lock, or else with `if_unchanged`.
 
-    `coupons` are what the askers had when the campaign was read, if they were read with it.
+    `coupons` are the accounts' existing coupons by account, if the caller read them with the campaign.
 
-    Raises `transactions.ChangedMeanwhile` when it was not locked, has changed, and somebody would get
-    something new; a refusal was true when the campaign was read.
+    With `if_unchanged`, raises `transactions.ChangedMeanwhile` if the campaign has changed since it was read
+    and a new coupon would be written. Refusals need no such check: they were true when it was read.
     """
     now = clock.now()
-    had = existing_coupons(campaign, {asker.user_id for asker in requests}, coupons=coupons)
-    first_of = {asker.user_id: asker for asker in reversed(requests)}
-    newcomers = [
+    existing = existing_coupons(campaign, {request.user_id for request in requests}, coupons=coupons)
+    first_of = {request.user_id: request for request in reversed(requests)}
+    eligible = [
         first_of[user_id]
-        for user_id in dict.fromkeys(asker.user_id for asker in requests)
-        if user_id not in had
+        for user_id in dict.fromkeys(request.user_id for request in requests)
+        if user_id not in existing and not refusal(campaign, user_id, now)
     ]
-    fresh: dict[int, Issued | PendingConfirmation] = {}
-    if newcomers and not refusal(campaign, now):
-        chosen = choose(campaign, newcomers[: campaign.remaining])
-        if chosen:
-            writes.count_taken_slots(campaign, len(chosen), if_unchanged=if_unchanged)
-        fresh = writes.write_slots(campaign, chosen, by={id: one.by for id, one in first_of.items()}, now=now)
-    return [_result_for(campaign, asker.user_id, had, fresh, now) for asker in requests]
+    new: dict[int, Issued | PendingConfirmation] = {}
+    if eligible:
+        codes = choose(campaign, eligible[: campaign.remaining])
+        if codes:
+            writes.count_taken_slots(campaign, len(codes), if_unchanged=if_unchanged)
+        by = {request.user_id: request.by for request in eligible}
+        new = writes.write_slots(campaign, codes, by=by, now=now)
+    return [_result_for(campaign, request.user_id, existing, new, now) for request in requests]
 
 
 def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
-    """The outcome, or the refusal that it is, raised."""
+    """Return the result; raise it if it is a refusal."""
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
 
 
 def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | None:
-    """What the account has of the campaign; None when it is to get something, which needs a lock.
+    """The account's existing coupon or pending confirmation; None when it is eligible, which needs a lock.
 
-    Raises what `refusal` says, and what the account is owed when that is a refusal.
+    Raises `refusal`'s refusal, and `coupon_void` for a void coupon.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
-    had = existing_coupons(campaign, [user_id]).get(user_id)
-    answer = existing_result_or_refusal(campaign, had, clock.now())
+    existing = existing_coupons(campaign, [user_id]).get(user_id)
+    answer = existing_result_or_refusal(campaign, user_id, existing, clock.now())
     return unwrap(answer) if answer else None
 
 
 def existing_result_or_refusal(
-    campaign: Campaign, had: Coupon | Confirmation | None, now: datetime
+    campaign: Campaign, user_id: int, existing: Coupon | Confirmation | None, now: datetime
 ) -> AllocationResult | None:
-    """What an account is owed that has this, or why it gets nothing; None when it may get something new."""
-    return existing_result(campaign, had) if had else refusal(campaign, now)
+    """The result of the account's coupon or confirmation, else its refusal; None when it is eligible."""
+    return existing_result(campaign, existing) if existing else refusal(campaign, user_id, now)
 
 
 def existing_coupons(
     campaign: Campaign, user_ids: Collection[int], *, coupons: Mapping[int, Coupon] | None = None
 ) -> dict[int, Coupon | Confirmation]:
-    """The coupons of these accounts, or the slots that are being confirmed for them, by account.
+    """The coupons of these accounts, or the confirmations of their slots, by account.
 
-    Slots are read first: one that becomes a coupon between the two looks is seen at least once. `coupons`
-    were read with the campaign, and its lock: while that lasts no slot becomes a coupon.
+    Confirmations are read first, so that one which becomes a coupon between the two reads is seen at least
+    once. `coupons` are those that were read with the campaign's lock: under it no slot becomes a coupon.
     """
-    had: dict[int, Coupon | Confirmation] = {}
+    existing: dict[int, Coupon | Confirmation] = {}
     if campaign.partner:
         for confirmation in campaign.confirmations.filter(account_id__in=user_ids):
-            had[confirmation.account_id] = confirmation
-    had.update(_coupons_by_account(campaign, user_ids) if coupons is None else coupons)
-    return had
+            existing[confirmation.account_id] = confirmation
+    existing.update(_coupons_by_account(campaign, user_ids) if coupons is None else coupons)
+    return existing
 
 
 def _coupons_by_account(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
@@ -120,17 +123,24 @@ def _coupons_by_account(campaign: Campaign, user_ids: Collection[int]) -> dict[i
     return {coupon.account_id: coupon for coupon in coupons}
 
 
-def existing_result(campaign: Campaign, had: Coupon | Confirmation) -> AllocationResult:
-    """What an account is owed that has this of the campaign."""
-    if isinstance(had, Coupon):
-        return existing_coupon_result(had)
-    if had.is_cancelled:
-        return Unavailable("The partner didn't agree in time, and is being told so; ask again.")
-    return writes.pending_confirmation(had, campaign)
+def existing_result(campaign: Campaign, existing: Coupon | Confirmation) -> AllocationResult:
+    """The result of a request whose account already has this coupon or confirmation."""
+    if isinstance(existing, Coupon):
+        return existing_coupon_result(existing)
+    if existing.is_cancelled:
+        return Unavailable(
+            "The partner didn't confirm in time; the coupon is being cancelled there. Try again."
+        )
+    return writes.pending_confirmation(existing, campaign)
 
 
-def refusal(campaign: Campaign, now: datetime) -> Rejected | None:
-    """Why the campaign gives nothing new at that instant, if so."""
+def refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected | None:
+    """Why the account can't get a new coupon of the campaign at that instant; None when it is eligible.
+
+    Every strategy, and every answer from memory, decides by this function alone: a new rule goes here. It
+    is called for each account without a coupon, mostly under the campaign's lock, so it must be cheap. An
+    account that has its coupon is not checked: a repeat returns that coupon whatever the rules say now.
+    """
     match campaign.status_at(now):
         case Campaign.Status.SCHEDULED:
             return Rejected(
@@ -145,13 +155,22 @@ def refusal(campaign: Campaign, now: datetime) -> Rejected | None:
     return None
 
 
+def issues_at(now: datetime) -> Q:
+    """What `refusal` demands of a campaign's own terms, as a condition on its row.
+
+    A pool may run out before the quantity does, which the condition doesn't see.
+    """
+    is_open = Q(opens_at__lte=now) & (Q(closes_at__isnull=True) | Q(closes_at__gt=now))
+    return is_open & Q(quantity__gt=F("issued") + F("confirming"))
+
+
 def sold_out(campaign: Campaign) -> Rejected:
-    """Nothing is left: every slot is given, or the pool has no code."""
+    """The refusal when every slot is taken, or the pool has no code left."""
     return Rejected(f"{campaign.name} is sold out.", code="sold_out")
 
 
 def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
-    """What an account is owed that has its coupon."""
+    """The result of a request whose account already has this coupon."""
     if coupon.status == Coupon.Status.VOID:
         return Rejected("This account's coupon of the campaign was made void.", code="coupon_void")
     return Issued(coupon, is_new=False)
@@ -160,18 +179,18 @@ def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
 def _result_for(
     campaign: Campaign,
     user_id: int,
-    had: dict[int, Coupon | Confirmation],
-    fresh: dict[int, Issued | PendingConfirmation],
+    existing: dict[int, Coupon | Confirmation],
+    new: dict[int, Issued | PendingConfirmation],
     now: datetime,
 ) -> AllocationResult:
-    """One asker's; each gets an error of its own, for errors carry the traceback of who raised them."""
-    new = fresh.get(user_id)
-    if new is None and user_id not in had:
-        return refusal(campaign, now) or sold_out(campaign)
-    if isinstance(new, Issued):
-        # Whoever asks once more in the same batch has had it before.
-        had[user_id] = new.coupon
-        del fresh[user_id]
-    elif isinstance(new, PendingConfirmation):
-        fresh[user_id] = replace(new, is_new=False)
-    return new or existing_result(campaign, had[user_id])
+    """One request's result. Each gets an error object of its own, because raising one adds a traceback."""
+    result = new.get(user_id)
+    if result is None and user_id not in existing:
+        return refusal(campaign, user_id, now) or sold_out(campaign)
+    if isinstance(result, Issued):
+        # To a second request of the account in the same batch, the coupon is an existing one.
+        existing[user_id] = result.coupon
+        del new[user_id]
+    elif isinstance(result, PendingConfirmation):
+        new[user_id] = replace(result, is_new=False)
+    return result or existing_result(campaign, existing[user_id])

@@ -1,4 +1,4 @@
-"""Locking a campaign, and seeing by the same statement what some accounts have of it."""
+"""Locks a campaign, and reads the coupons of some accounts by the same statement."""
 
 from collections.abc import Collection
 
@@ -7,8 +7,8 @@ from django.db import connection
 from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, transactions
 
-# The lock is the inner look's alone: an order that holds a coupon keeps nobody from asking for theirs. And
-# coupons are read once the lock is got, so that whoever had it before has written theirs.
+# Only the inner SELECT locks: an order that holds a coupon does not delay requests for the campaign. The
+# coupons are read after the lock is granted, so they include those of the transaction that held it before.
 READ = """
 SELECT {campaign}, {coupon} FROM (SELECT * FROM coupons_campaign WHERE id = {id:d}{for_update}) campaign
 LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.account_id IN ({accounts})
@@ -25,7 +25,7 @@ def lock(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[in
 
 
 def read_without_lock(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[int, Coupon]]:
-    """The same without a lock, as it was at one instant."""
+    """The campaign and these accounts' coupons without a lock, as they were at one instant."""
     return _read(campaign_id, user_ids, "")
 
 
@@ -48,7 +48,7 @@ def _read(campaign_id: int, user_ids: Collection[int], for_update: str) -> tuple
         raise Campaign.DoesNotExist(f"There is no campaign {campaign_id}.")
     width = len(campaigns.names)
     campaign = campaigns.to_model(found[0][:width])
-    had = [coupons.to_model(row[width:]) for row in found if row[width] is not None]
-    for coupon in had:
+    existing = [coupons.to_model(row[width:]) for row in found if row[width] is not None]
+    for coupon in existing:
         coupon.campaign = campaign
-    return campaign, {coupon.account_id: coupon for coupon in had}
+    return campaign, {coupon.account_id: coupon for coupon in existing}

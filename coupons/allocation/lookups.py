@@ -1,4 +1,4 @@
-"""Looking: what an account has of a campaign, seen without a lock; those who look at once look together."""
+"""Reads a campaign and an account's coupon without a lock; concurrent reads share one statement."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,16 +8,16 @@ from coupons.models import Campaign, Confirmation, Coupon
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 
-# As many as `group_commit` has.
+# The same number as `group_commit` has.
 BATCHERS = 1_024
-# A look takes a millisecond, in which few others come.
+# A read takes a millisecond, in which few other requests arrive.
 MIN_INTERVAL_SECONDS = 0.01
 
 CampaignAndCoupon = tuple[Campaign, Coupon | Confirmation | None]
 
 
 def read_campaign_and_coupon(*, campaign_id: int, user_id: int) -> CampaignAndCoupon:
-    """The campaign and what the account has of it, as they are after this was called.
+    """The campaign and the account's coupon or confirmation, read after this call began.
 
     Raises `Campaign.DoesNotExist`, `Overloaded`, `Unavailable`.
     """
@@ -35,6 +35,6 @@ def batcher(campaign_id: int) -> Batcher[int, CampaignAndCoupon]:
 
 def _read_many(campaign_id: int, user_ids: Sequence[int]) -> list[CampaignAndCoupon]:
     campaign, coupons = locking.read_without_lock(campaign_id, set(user_ids))
-    # A slot may become a coupon between two looks, and the slots must be looked at first.
-    had = eligibility.existing_coupons(campaign, user_ids, coupons=None if campaign.partner else coupons)
-    return [(campaign, had.get(user_id)) for user_id in user_ids]
+    # A confirmation may become a coupon between two reads, so confirmations must be read first.
+    existing = eligibility.existing_coupons(campaign, user_ids, coupons=None if campaign.partner else coupons)
+    return [(campaign, existing.get(user_id)) for user_id in user_ids]

@@ -1,8 +1,7 @@
-"""Slots of a campaign: counted on its row, and written as coupons, or as confirmations where a partner is
-still to be asked.
+"""Counts slots on a campaign's row, and writes them as coupons, or as confirmations where a partner confirms.
 
-These are the parts that a strategy's transaction is made of: none opens its own, each insists on being in
-one. Count first and write then: the campaign's row is locked before rows that refer to it are inserted.
+These functions are the parts of a strategy's transaction: each must be called inside one, none opens its own.
+Count first and write afterwards: the campaign's row must be locked before rows that refer to it are inserted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +18,9 @@ from shop.db import bulk_sql, transactions
 from shop.events import journal
 from shop.events.journal import ActorContext
 
-# A confirmation belongs to the caller who asks the partner for this long; then the sweeper takes over.
+# For this long the request that took the slot calls the partner; after that the sweeper takes over.
 CALLER_LEASE_SECONDS = 5
-# Written here, for each batch writes one: the ORM takes longer to compile it than the database to run it.
+# Plain SQL, because every batch runs it and the ORM takes longer to compile it than the database to run it.
 UPDATE_COUNTERS = "UPDATE `coupons_campaign` SET issued = %s, confirming = %s, version = %s WHERE id = %s"
 UPDATE_COUNTERS_IF_UNCHANGED = f"{UPDATE_COUNTERS} AND version = %s"
 ISSUED = Coupon.Status.ISSUED.value
@@ -29,7 +28,7 @@ ISSUED = Coupon.Status.ISSUED.value
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """An account that is to have its coupon, and who asks: made in their thread, not by a batch's leader."""
+    """A request for an account's coupon, and its actor: created in the request's thread, not the leader's."""
 
     user_id: int
     by: ActorContext = field(default_factory=journal.current_actor)
@@ -37,9 +36,9 @@ class IssueRequest:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """An account's coupon, with its campaign loaded; `is_new` when it was not the account's before.
+    """An account's coupon, with its campaign loaded; `is_new` if this request created it.
 
-    A new coupon's `pk` is unset, for not every database tells the ids of several rows: name it by its code.
+    A new coupon's `pk` is unset, because not every database returns the ids of several rows: use its code.
     """
 
     coupon: Coupon
@@ -48,9 +47,10 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class PendingConfirmation:
-    """A slot that is the account's once the partner agrees; `coupons.partners.confirming` asks it, by key.
+    """A slot that becomes the account's coupon once the partner confirms it, under `key`.
 
-    `is_new` to the one caller who took it: nobody has asked the partner before them.
+    `coupons.partners.confirming` calls the partner. `is_new` for the one request that took the slot: no other
+    has called the partner before it.
     """
 
     key: UUID
@@ -63,9 +63,9 @@ class PendingConfirmation:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A place in the line of a campaign with the strategy `queue`, and how many wait before it.
+    """A ticket of a campaign with the strategy `queue`, and the number of waiting tickets ahead of it.
 
-    The ticket has its campaign loaded, and its coupon's once it is issued.
+    The ticket has its campaign loaded, and its coupon once that is issued.
     """
 
     ticket: QueueTicket
@@ -73,12 +73,12 @@ class Queued:
 
 
 AssignedCodes = Mapping[int, str]
-"""The codes that accounts are to get, by account, in the order of their positions."""
+"""The codes assigned to accounts, by account, in the order of their positions."""
 
 
 def assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:
-    """A code for each of these accounts, or for the first of them when the pool runs out."""
-    user_ids = [asker.user_id for asker in requests]
+    """Assign a code to each of these requests, or to the first of them when the pool runs out."""
+    user_ids = [request.user_id for request in requests]
     if campaign.code_source == Campaign.CodeSource.POOL:
         return dict(
             zip(user_ids, pool.lock_available(campaign_id=campaign.pk, count=len(user_ids)), strict=False)
@@ -87,7 +87,7 @@ def assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> Assign
 
 
 def count_taken_slots(campaign: Campaign, number: int, *, if_unchanged: bool = False) -> None:
-    """Count that many slots as given, or as being confirmed where a partner is asked; see `move`."""
+    """Count so many slots as issued, or as confirming if there is a partner; see `update_counters`."""
     if campaign.partner:
         update_counters(campaign, confirming=number, if_unchanged=if_unchanged)
     else:
@@ -97,18 +97,18 @@ def count_taken_slots(campaign: Campaign, number: int, *, if_unchanged: bool = F
 def update_counters(
     campaign: Campaign, *, issued: int = 0, confirming: int = 0, if_unchanged: bool = False
 ) -> None:
-    """Add to the counters of slots, on the campaign's row and on this copy of it.
+    """Add to the counters, on the campaign's row and on this copy of it.
 
-    The copy is of a locked row; or else say `if_unchanged`, which raises `transactions.ChangedMeanwhile`
-    when the row isn't at the copy's version any more.
+    The row must be locked, unless `if_unchanged` is given: that raises `transactions.ChangedMeanwhile` when
+    the row no longer has the copy's version.
     """
     transactions.assert_inside()
     after = (campaign.issued + issued, campaign.confirming + confirming, campaign.version + 1)
     if if_unchanged:
         with connection.cursor() as cursor:
             cursor.execute(UPDATE_COUNTERS_IF_UNCHANGED, [*after, campaign.pk, campaign.version])
-            is_moved = cursor.rowcount == 1
-        if not is_moved:
+            is_updated = cursor.rowcount == 1
+        if not is_updated:
             raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
     else:
         bulk_sql.execute_deferred(UPDATE_COUNTERS, [*after, campaign.pk])
@@ -118,7 +118,7 @@ def update_counters(
 def write_slots(
     campaign: Campaign, chosen: AssignedCodes, *, by: Mapping[int, ActorContext], now: datetime
 ) -> dict[int, Issued | PendingConfirmation]:
-    """Write what these accounts get, the last slots that were counted on this copy of the campaign."""
+    """Write coupons or confirmations for these accounts: the last slots counted on this campaign object."""
     transactions.assert_inside()
     if not chosen:
         return {}
@@ -136,7 +136,7 @@ def write_slots(
 def _write_confirmations(
     campaign: Campaign, chosen: AssignedCodes, now: datetime
 ) -> dict[int, Issued | PendingConfirmation]:
-    """Write a confirmation for each of these; whoever asked is the one to ask the partner."""
+    """Write a confirmation for each of these accounts; the request that took the slot calls the partner."""
     confirmations = [
         Confirmation(
             campaign=campaign,
@@ -154,9 +154,9 @@ def _write_confirmations(
 
 
 def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None, now: datetime) -> Coupon:
-    """The coupon to be written for the account; the caller answers for code and position.
+    """A new, unsaved coupon of the account; the caller guarantees that code and position are free.
 
-    It is made as unpickling makes one: the model's constructor takes five times as long as these lines.
+    It is built as unpickling builds one: the model's constructor takes five times as long.
     """
     coupon = Coupon.__new__(Coupon)
     coupon._state = ModelState()
@@ -177,7 +177,7 @@ def new_coupon(campaign: Campaign, user_id: int, code: str, position: int | None
 
 
 def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, ActorContext]) -> None:
-    """Write these new coupons of one campaign, with their codes' state and their lines in the journal."""
+    """Write these new coupons of one campaign, the status of their pool codes, and their journal lines."""
     inserting.insert(coupons)
     if coupons[0].campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_issued([coupon.code for coupon in coupons])
@@ -185,7 +185,7 @@ def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, ActorContext]) 
 
 
 def note_issued(issued: Iterable[tuple[Coupon, ActorContext]]) -> None:
-    """Note new coupons in the journal, each at whose hands it is; the journal tells those outside."""
+    """Record new coupons in the journal, each under its actor; the journal delivers them as events."""
     journal.note_all(
         journal.build_line(
             what="coupon.issued",
@@ -208,7 +208,7 @@ def note_issued(issued: Iterable[tuple[Coupon, ActorContext]]) -> None:
 def pending_confirmation(
     confirmation: Confirmation, campaign: Campaign, *, is_new: bool = False
 ) -> PendingConfirmation:
-    """What the partner of the campaign is asked about that slot."""
+    """The slot of this confirmation, as its campaign's partner is to be called about it."""
     return PendingConfirmation(
         key=confirmation.key,
         campaign_id=campaign.pk,

@@ -1,1 +1,1 @@
-"""The Redis side of the strategy `redis_gate`: the gate, how it is filled, how it is healed."""
+"""The Redis side of the strategy `redis_gate`: the gate, its filling from the database, and its healing."""

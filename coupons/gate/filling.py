@@ -1,8 +1,8 @@
-"""Filling the gate: who has a coupon of the campaign is read from the database, while it goes on issuing.
+"""Fills the gate with the accounts that have a coupon of the campaign, while the campaign goes on issuing.
 
-Whoever commits meanwhile makes their askers members themselves, whether the gate is filled or not, so the
-two together miss nobody. A hundred thousand members are read and told some at a time, in some seconds;
-until the last of them is told the gate knows nothing, and askers go to the database unasked.
+A batch that commits meanwhile adds its accounts as members itself, whether the gate is filled or not, so the
+two together miss no account. A hundred thousand members are read and added in chunks, which takes some
+seconds; until the last of them is added the gate decides nothing, and requests go straight to the database.
 """
 
 import threading
@@ -16,7 +16,7 @@ CAMPAIGNS = 1_024
 
 
 def fill(*, campaign_id: int) -> bool:
-    """Fill the gate, and let it decide. False when another thread is at it, or Redis lost it meanwhile."""
+    """Fill the gate and open it. False when another thread is filling it, or Redis lost it meanwhile."""
     lock = _fill_lock(campaign_id)
     if not lock.acquire(blocking=False):
         return False
@@ -27,7 +27,7 @@ def fill(*, campaign_id: int) -> bool:
 
 
 def _fill(campaign: Campaign) -> bool:
-    # Confirmations first: one that becomes a coupon meanwhile is seen twice rather than not at all.
+    # Confirmations first: one that becomes a coupon meanwhile is read twice rather than not at all.
     for user_ids in _confirming_account_ids(campaign):
         gate.add_members(campaign, user_ids)
     number = 0
@@ -36,7 +36,7 @@ def _fill(campaign: Campaign) -> bool:
         number += len(user_ids)
     campaign.refresh_from_db()
     is_open = gate.open(campaign, members=number)
-    # What changed since it was read was told to a gate that was shut; from now on it is told to an open one.
+    # Changes since the campaign was read went to a gate that was closed; from now on they reach an open one.
     gate.refresh(campaign_id=campaign.pk)
     return is_open
 
@@ -52,7 +52,7 @@ def _confirming_account_ids(campaign: Campaign) -> Iterator[list[int]]:
 
 
 def _owner_ids(campaign: Campaign) -> Iterator[list[int]]:
-    """By position: what is issued while we read comes after what we have read."""
+    """The accounts with a coupon, by position: coupons issued meanwhile come after those already read."""
     last = 0
     coupons = Coupon.objects.filter(campaign=campaign).order_by("position")
     while rows := list(

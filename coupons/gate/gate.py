@@ -1,13 +1,14 @@
-"""The gate of the strategy `redis_gate`: who is let through to the database, decided by one script.
+"""The gate of the strategy `redis_gate`: one script decides which requests are admitted to the database.
 
-Three things are kept of a campaign. Its terms: how many places there are, and from when to when. Its
-members: the accounts that have its coupon, or a slot that is being confirmed. And who is in flight: let
-through, and not decided yet, each with a ticket that tells its number and the time of Redis' clock. Terms
-are there only while the members are complete; without terms the gate knows nothing (`gate_filling`).
+Redis keeps three things for a campaign. Its terms: how many places there are, and from when to when. Its
+members: the accounts that have its coupon, or a slot that is being confirmed. And the accounts in flight:
+admitted and not decided yet, each with a ticket of its number and the time of Redis's clock. The terms exist
+only while the members are complete; without terms the gate's decision is `UNKNOWN` (`coupons.gate.filling`).
 
-Members are a set rather than a count, because a set bears being told twice and in any order: what was read
-from the database and what was committed meanwhile simply meet in it. The gate may refuse, never grant. If it
-lets too many through, the database refuses them; what it counts too much is put right by `gate_healing`.
+Members are a set rather than a count, because additions to a set may be repeated and come in any order: those
+read from the database and those committed meanwhile. The gate may refuse, never issue. If it admits too many
+requests, the database refuses them; places that it counts wrongly as taken are freed by
+`coupons.gate.healing`.
 """
 
 import sys
@@ -25,7 +26,7 @@ from coupons.redis_keys import key, seconds_kept
 from shop.errors import Unavailable
 from shop.redis import redis_client
 
-# Members outlive the terms: they are never complete and gone.
+# Members outlive the terms, so that terms never exist without their members.
 SECONDS_LONGER = 60
 AT_ONCE = 1_000
 
@@ -58,13 +59,13 @@ end
 return {'admitted', ticket}
 """
 RELEASE_PLACES = """
-local given_back = 0
+local released = 0
 for i = 1, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
-    given_back = given_back + redis.call('HDEL', KEYS[1], ARGV[i])
+    released = released + redis.call('HDEL', KEYS[1], ARGV[i])
   end
 end
-return given_back
+return released
 """
 PUBLISH_TERMS = """
 local shown = redis.call('HMGET', KEYS[1], 'version', 'places', 'opens', 'closes')
@@ -85,20 +86,20 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """What the gate says to an asker; who is admitted has a ticket, to give back or to settle."""
+    """The gate's decision on a request; an admitted one has a ticket, to be released or recorded."""
 
     says: str
     ticket: str = ""
 
     @property
     def number(self) -> int:
-        """Its place in the order of admission; whoever has none comes last."""
+        """The place in the order of admission; requests without a ticket come last."""
         return int(self.ticket.partition(":")[0]) if self.ticket else sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
 class GateCounts:
-    """What the gate counts at one moment, and the version of the campaign that its terms are of."""
+    """What the gate counts at one moment, and the campaign's version that its terms were taken from."""
 
     version: int
     members: int
@@ -106,24 +107,25 @@ class GateCounts:
 
 
 def admit(*, campaign_id: int, user_id: int) -> GateDecision:
-    """Let the account through, or say why not; asking again takes no second place.
+    """Admit the account's request, or return why not; a repeat takes no second place.
 
-    `ADMITTED` takes a place until `settle` or `release_places`. An `ALREADY_IN_FLIGHT` has another request in
-    flight, and may come along. `UNKNOWN`: the gate wants filling. Raises `Unavailable` without Redis.
+    `ADMITTED` takes a place until `record_results` or `release_places`. `ALREADY_IN_FLIGHT`: another request
+    of the account is in flight, and this one may proceed too. `UNKNOWN`: the gate has to be filled. Raises
+    `Unavailable` without Redis.
     """
     keys = [_terms(campaign_id), _members(campaign_id), _in_flight(campaign_id), _numbers(campaign_id)]
-    told = redis_client.attempt(
+    reply = redis_client.attempt(
         lambda client: _decode(client.eval(ADMIT, len(keys), *keys, user_id)), otherwise=None
     )
-    if told is None:
-        raise Unavailable("This campaign goes through Redis, which is away; nothing was done.")
-    return GateDecision(*told)
+    if reply is None:
+        raise Unavailable("This campaign needs Redis, which is unavailable; nothing was done.")
+    return GateDecision(*reply)
 
 
 def record_results(campaign: Campaign, *, members: Collection[int], refused: Mapping[int, str]) -> None:
-    """Make these accounts members, and give back the tickets of those, by account: call it after the commit.
+    """Add the members, and release the tickets of refused accounts; call it after the commit.
 
-    `campaign` is the row as it was committed: the gate shows its terms from now on.
+    `campaign` is the row as it was committed; its terms are published to the gate.
     """
 
     def call(client: Redis) -> None:
@@ -137,7 +139,7 @@ def record_results(campaign: Campaign, *, members: Collection[int], refused: Map
 
 
 def release_places(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
-    """Let others have these places, tickets by account. Returns how many were still held."""
+    """Release these places, tickets by account. Returns how many were still held."""
 
     def call(client: Redis) -> int:
         with client.pipeline(transaction=True) as pipeline:
@@ -148,7 +150,7 @@ def release_places(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
 
 
 def add_members(campaign: Campaign, user_ids: Collection[int]) -> None:
-    """Make these accounts members, of whom none is in flight any more."""
+    """Make these accounts members, which are no longer in flight."""
 
     def call(client: Redis) -> None:
         with client.pipeline(transaction=True) as pipeline:
@@ -159,18 +161,18 @@ def add_members(campaign: Campaign, user_ids: Collection[int]) -> None:
 
 
 def remove_member(*, campaign_id: int, user_id: int) -> None:
-    """The account has nothing of the campaign any more: its place is there for others."""
+    """Remove an account that no longer has a slot of the campaign, which frees its place."""
     redis_client.attempt(lambda client: client.srem(_members(campaign_id), user_id), otherwise=0)
 
 
 def open(campaign: Campaign, *, members: int) -> bool:
-    """Let the gate decide from now on. False when it has lost some of at least so many members meanwhile."""
+    """Open the gate. False, and not opened, if Redis has lost some of these many members meanwhile."""
     keys, arguments = [_terms(campaign.pk), _members(campaign.pk)], [*_terms_arguments(campaign), members]
     return bool(redis_client.attempt(lambda client: client.eval(OPEN, 2, *keys, *arguments), otherwise=0))
 
 
 def publish_terms(campaign: Campaign) -> bool:
-    """Show the campaign's terms unless newer ones are shown, or none. True when they were others before."""
+    """Publish the campaign's terms, unless newer ones are there or none. True when the terms changed."""
     return bool(
         redis_client.attempt(
             lambda client: client.eval(PUBLISH_TERMS, 2, *_publish_arguments(campaign)), otherwise=0
@@ -179,13 +181,13 @@ def publish_terms(campaign: Campaign) -> bool:
 
 
 def drop(*, campaign_id: int) -> None:
-    """Forget the terms and the members; who is in flight stays so."""
+    """Delete the terms and the members; accounts in flight stay in flight."""
     keys = [_terms(campaign_id), _members(campaign_id)]
     redis_client.attempt(lambda client: client.unlink(*keys), otherwise=0)
 
 
 def refresh(*, campaign_id: int) -> None:
-    """Show the campaign as the database has it now; one with another strategy has no gate."""
+    """Publish the campaign's terms as the database has them now; drop the gate if the strategy is another."""
     campaign = Campaign.objects.filter(pk=campaign_id).first()
     if campaign is not None and campaign.strategy == "redis_gate":
         publish_terms(campaign)
@@ -194,7 +196,7 @@ def refresh(*, campaign_id: int) -> None:
 
 
 def read_counts(client: Redis, campaign_id: int) -> GateCounts | None:
-    """What the gate counts; None while it knows nothing."""
+    """What the gate counts; None while it has no terms."""
     with client.pipeline(transaction=True) as pipeline:
         pipeline.hget(_terms(campaign_id), "version")
         pipeline.scard(_members(campaign_id))
@@ -218,14 +220,14 @@ def _decode(answer: Any) -> list[str]:
 
 
 def _terms_arguments(campaign: Campaign) -> list[int | str]:
-    """The terms as the scripts take them, after how long they are kept."""
+    """The script arguments for the terms, preceded by how many seconds they are kept."""
     closes = "" if campaign.closes_at is None else _milliseconds(campaign.closes_at)
     opens = _milliseconds(campaign.opens_at)
     return [seconds_kept(campaign), campaign.version, campaign.capacity, opens, closes]
 
 
 def _publish_arguments(campaign: Campaign) -> list[int | str]:
-    """What `SHOW` takes: its two keys, the terms, and how long the members are kept."""
+    """The arguments of `PUBLISH_TERMS`: its two keys, the terms, and the members' time to live."""
     keys = [_terms(campaign.pk), _members(campaign.pk)]
     return [*keys, *_terms_arguments(campaign), seconds_kept(campaign) + SECONDS_LONGER]
 

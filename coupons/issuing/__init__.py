@@ -1,1 +1,1 @@
-"""Issuing coupons: the entry point `issuing`, and a module for each strategy."""
+"""Issuing coupons: `issuing` is the entry point, `strategies` has a module for each strategy."""

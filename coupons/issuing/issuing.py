@@ -1,8 +1,9 @@
-"""Issuing coupons: who gets one, in which order, and never more than there are. Read this room first.
+"""Issues coupons: which accounts get one, in which order, and never more than the campaign has. Start here.
 
-A campaign names its strategy; each is a function of the same signature in `STRATEGIES`, a module of its own
-below `coupons/issuing/strategies/`. They differ in how they keep two askers apart; what an asker is owed is
-decided in one place, `coupons.allocation.eligibility`, and written in one, `coupons.allocation.writes`.
+A campaign names its strategy. `STRATEGIES` has them all, functions of one signature, each in a module of its
+own in `coupons/issuing/strategies/`. They differ in how they keep concurrent requests apart. What a request
+gets is decided in one place, `coupons.allocation.eligibility`, and written in one,
+`coupons.allocation.writes`.
 """
 
 import time
@@ -53,19 +54,20 @@ STRATEGIES: dict[str, Strategy] = {
 }
 LAB_ONLY = {"unsafe"}
 BATCHED_STRATEGY = "group_commit"
-"""The one whose requests need nothing but their batch."""
+"""The strategy whose requests need nothing but their batch."""
 
-# What a process remembers of a campaign, to find the strategy without a query for each request. The
-# strategy reads the campaign itself again, so a stale entry costs a refusal or a slower way, no law.
+# A process remembers each campaign's strategy, partner and when to read them again, so that a request needs
+# no query for them. The strategy reads the campaign again, so a stale entry costs a refusal or time, never a
+# law.
 REMEMBER_SECONDS = 1.0
 MOST_REMEMBERED = 1_024
 _remembered: dict[int, tuple[str, str, float]] = {}
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
-    """Give the account its coupon of the campaign, or the one it already has, or its ticket in line for one.
+    """Issue the account's coupon of the campaign, or return its existing coupon, or its queue ticket.
 
-    Durable when it returns, and safe to repeat: an account gets one coupon, whoever asks and how often.
+    Durable on return, and safe to repeat: an account gets one coupon, however many requests are made for it.
     An account that has its coupon gets it from a sold out or closed campaign too.
 
     Raises `NotFound` `campaign_not_found`, or `not_found` for an account that doesn't exist; `Rejected`
@@ -75,21 +77,21 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     strategy, partner = _strategy_and_partner(campaign_id)
     full = sold_out.read(campaign_id)
     if full:
-        seen, had = lookups.read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
-        # Whatever comes back to a campaign changes its version.
-        if seen.version == full.version:
-            return _existing_or_raise(seen, user_id, had)
+        campaign_now, existing = lookups.read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
+        # A slot that was released since has changed the campaign's version.
+        if campaign_now.version == full.version:
+            return _existing_or_raise(campaign_now, user_id, existing)
     if partner and patience.is_unavailable(partner):
-        # Nobody takes a slot that can't be confirmed.
-        away = Unavailable("The partner of this campaign is away; nothing was done. Ask again.")
-        seen, had = lookups.read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
-        return _existing_or_raise(seen, user_id, had, otherwise=away)
+        # No slot is taken that can't be confirmed.
+        away = Unavailable("The partner of this campaign is unavailable; nothing was done. Try again.")
+        campaign_now, existing = lookups.read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
+        return _existing_or_raise(campaign_now, user_id, existing, otherwise=away)
     return _issue_by_strategy(STRATEGIES[strategy], campaign_id, user_id)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRoute:
-    """How a request is decided without a query of its own: in a batch, or in a shared look once sold out."""
+    """How a request is decided without a query of its own: in a batch, or by a shared read once sold out."""
 
     campaign_id: int
     full: Campaign | None
@@ -102,21 +104,21 @@ class BatchRoute:
         return user_id if self.full else IssueRequest(user_id)
 
     def result(self, user_id: int, outcome: Any) -> Issued | Queued | None:
-        """What the account gets; None where only `issue` can tell. Raises the refusal."""
+        """The account's result; None if the request has to go through `issue`. Raises the refusal."""
         if self.full is None:
             return None if isinstance(outcome, PendingConfirmation) else outcome
-        seen, had = outcome
+        campaign_now, existing = outcome
         if (
-            seen.version != self.full.version
-            or seen.strategy != BATCHED_STRATEGY
-            or isinstance(had, Confirmation)
+            campaign_now.version != self.full.version
+            or campaign_now.strategy != BATCHED_STRATEGY
+            or isinstance(existing, Confirmation)
         ):
             return None
-        return _existing_or_raise(seen, user_id, had)
+        return _existing_or_raise(campaign_now, user_id, existing)
 
 
 def is_renewal_due(campaign_id: int) -> bool:
-    """Whether this request should `renew`; until it has, the others of this loop go by what is known."""
+    """Whether this request should call `renew`; until it has, others use what the process remembers."""
     strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
     now = time.monotonic()
     if strategy != BATCHED_STRATEGY or partner or good_until > now:
@@ -126,41 +128,43 @@ def is_renewal_due(campaign_id: int) -> bool:
 
 
 def renew(campaign_id: int) -> None:
-    """Read again what is remembered of the campaign. Raises `NotFound`."""
+    """Read the campaign's strategy and partner again. Raises `NotFound`."""
     name, partner = _read_strategy_and_partner(campaign_id)
     _remembered[campaign_id] = (name, partner, time.monotonic() + REMEMBER_SECONDS)
 
 
 def batch_route(campaign_id: int) -> BatchRoute | None:
-    """How a request for this campaign is decided by a batcher, from what is remembered; it touches nothing.
+    """How a batcher decides a request for this campaign, from what the process remembers; it does no I/O.
 
-    None where `issue` has to look something up, or to ask a partner, or the strategy decides alone.
+    None where `issue` has to read something or to call a partner, or the strategy doesn't use the batcher.
     """
     strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
     if strategy != BATCHED_STRATEGY or partner or good_until <= time.monotonic():
         return None
-    full, needs_look = sold_out.read_cached(campaign_id)
-    return None if needs_look else BatchRoute(campaign_id, full)
+    full, needs_refresh = sold_out.read_cached(campaign_id)
+    return None if needs_refresh else BatchRoute(campaign_id, full)
 
 
 def _existing_or_raise(
     campaign: Campaign,
     user_id: int,
-    had: Coupon | Confirmation | None,
+    existing: Coupon | Confirmation | None,
     *,
     otherwise: FirstcomeError | None = None,
 ) -> Issued | Queued:
-    """What the account has of a campaign that gives nothing new just now; or why it doesn't, raised."""
+    """The account's coupon or ticket of a campaign that issues nothing new now, or its refusal, raised."""
     queued = tickets.first_waiting_ticket(campaign, user_id) if campaign.strategy == "queue" else None
-    if queued and not isinstance(had, Coupon):
+    if queued and not isinstance(existing, Coupon):
         return queued
-    if had is None:
-        raise eligibility.refusal(campaign, clock.now()) or otherwise or eligibility.sold_out(campaign)
-    return _confirm_if_pending(eligibility.unwrap(eligibility.existing_result(campaign, had)))
+    if existing is None:
+        raise (
+            eligibility.refusal(campaign, user_id, clock.now()) or otherwise or eligibility.sold_out(campaign)
+        )
+    return _confirm_if_pending(eligibility.unwrap(eligibility.existing_result(campaign, existing)))
 
 
 def _confirm_if_pending(outcome: Issued | PendingConfirmation | Queued) -> Issued | Queued:
-    """The coupon, once the campaign's partner agrees; who is queued has it asked by the issuer."""
+    """The coupon, once the campaign's partner confirms it; for tickets the issuer calls the partner."""
     return confirming.ask_partner(outcome) if isinstance(outcome, PendingConfirmation) else outcome
 
 
@@ -172,12 +176,12 @@ def _issue_by_strategy(strategy: Strategy, campaign_id: int, user_id: int) -> Is
 
 
 def refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: int) -> FirstcomeError:
-    """The refusal that an error of a strategy stands for; what it shows of the campaign is remembered."""
+    """The refusal for an error of a strategy; `sold_out` is remembered."""
     if isinstance(error, Rejected):
         if error.code == "sold_out":
             sold_out.refresh(campaign_id)
         return error
-    # Strategies don't look whether the account is there: its foreign key does, for nothing.
+    # Strategies don't check that the account exists: the foreign key does, at no cost.
     if not _is_account(user_id):
         return _no_account(user_id)
     log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
@@ -185,9 +189,9 @@ def refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: i
 
 
 def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
-    """Issue to somebody else's account, for staff.
+    """Issue a coupon to another account, for staff.
 
-    Raises what `issue` raises; an account that is disabled counts as one that doesn't exist.
+    Raises what `issue` raises; a disabled account counts as one that doesn't exist.
     """
     if not _is_account(user_id, is_active=True):
         raise _no_account(user_id)
@@ -195,7 +199,7 @@ def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
 
 
 def available_strategies() -> list[str]:
-    """The strategies that a campaign can be given here."""
+    """The strategies that a campaign may have in this installation."""
     return [name for name in STRATEGIES if settings.LAB or name not in LAB_ONLY]
 
 
@@ -211,7 +215,7 @@ def _strategy_and_partner(campaign_id: int) -> tuple[str, str]:
     name, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
     if good_until <= now:
         if name:
-            # One reads for all threads; the others go by what is known until it has.
+            # One thread reads for all; until it has, the others use the old entry.
             _remembered[campaign_id] = (name, partner, now + REMEMBER_SECONDS)
         name, partner = _read_strategy_and_partner(campaign_id)
         if len(_remembered) >= MOST_REMEMBERED:

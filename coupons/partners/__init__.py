@@ -6,7 +6,7 @@ from coupons.partners import convenience_store
 from coupons.partners.contract import Partner
 
 PARTNERS: dict[str, Callable[[], Partner | None]] = {"convenience_store": convenience_store.from_settings}
-"""Each gives the partner as the settings describe it, or None where they don't."""
+"""Functions that return each partner as the settings configure it, or None if they don't."""
 
 
 def named(name: str) -> Partner | None:
@@ -15,5 +15,5 @@ def named(name: str) -> Partner | None:
 
 
 def configured() -> list[str]:
-    """The names of the partners that a campaign can be given here."""
+    """The names of the partners that a campaign may have in this installation."""
     return [name for name in PARTNERS if named(name)]

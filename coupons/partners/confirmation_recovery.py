@@ -1,8 +1,9 @@
-"""Following up: the slots whose partner has said neither yes nor no to anybody who still waits for it.
+"""Recovers open confirmations: slots that no request waits for, and whose partner's reply is not known.
 
-Their callers left, died, or heard nothing. The partner is asked what became of the key; and if it hasn't
-heard of it, to register it, until that takes too long. Then it is given up in two steps, so that no caller
-can make a coupon of what the partner forgets: `is_cancelled` is committed, and the partner is told next.
+Their requests were abandoned, crashed, or got no reply. The partner is asked for the key's state and, if it
+doesn't know the key, to register it, until that takes too long. Then the slot is cancelled in two steps, so
+that no request can make a coupon of a key that the partner cancels: first `is_cancelled` is committed, then
+the partner is called.
 """
 
 import time
@@ -27,15 +28,15 @@ from shop.outbound.backoff import pause_seconds
 log = get_logger(__name__)
 CLAIMED_AT_ONCE = 64
 PARTNER_THREADS = 8
-# A pass begins nothing new after so long: partners that are away are asked again in the next one.
+# A pass claims nothing more after so long: partners that are unavailable are called again in the next one.
 PASS_SECONDS = 5.0
-# Somebody waits for a coupon that is all but theirs.
+# Short, because a customer waits for the coupon.
 LONGEST_PAUSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class DueConfirmation:
-    """A slot to be followed up: whether it was given up, and whether it is time for that."""
+    """A slot to be recovered: whether it is cancelled already, and whether it is late enough to be."""
 
     slot: PendingConfirmation
     is_cancelled: bool
@@ -43,7 +44,7 @@ class DueConfirmation:
 
 
 def recover_due() -> int:
-    """Settle what is due. Returns how many slots became coupons or went back."""
+    """Recover the confirmations that are due. Returns how many slots became coupons or were released."""
     began, settled = time.monotonic(), 0
     while time.monotonic() - began < PASS_SECONDS and (cases := _claim_due()):
         settled += _recover(cases)
@@ -51,19 +52,19 @@ def recover_due() -> int:
 
 
 def count_pending() -> int:
-    """How many slots are being confirmed."""
+    """The number of slots that are being confirmed."""
     return Confirmation.objects.count()
 
 
 def oldest_age_seconds() -> float:
-    """For how long the oldest of them has waited."""
-    # Keys are UUIDs of version 7, in the order of their making.
+    """For how many seconds the oldest of them has waited."""
+    # Keys are UUIDs of version 7, which sort by creation time.
     taken_at = Confirmation.objects.order_by("pk").values_list("taken_at", flat=True).first()
     return 0.0 if taken_at is None else (clock.now() - taken_at).total_seconds()
 
 
 def _claim_due() -> list[DueConfirmation]:
-    """Some that are due, the longest due first, which nobody else takes up for a while."""
+    """Claim some confirmations, longest due first; no other process claims them for a while."""
     now = clock.now()
 
     def work() -> list[Confirmation]:
@@ -90,59 +91,61 @@ def _claim_due() -> list[DueConfirmation]:
 
 
 def _recover(cases: Sequence[DueConfirmation]) -> int:
-    """Ask about all of these, give up those that nobody knows and that are late, and write what was said."""
-    told = list(zip(cases, _run_in_threads(_find_or_register, cases), strict=True))
+    """Call the partner for each, cancel those that are late and unknown to it, and record the replies."""
+    replies = list(zip(cases, _run_in_threads(_find_or_register, cases), strict=True))
     late = [
-        case for case, said in told if said is PartnerReply.UNKNOWN and case.is_late and _mark_cancelled(case)
+        case
+        for case, reply in replies
+        if reply is PartnerReply.UNKNOWN and case.is_late and _mark_cancelled(case)
     ]
-    told += zip(late, _run_in_threads(_cancel, late), strict=True)
-    heard = [
+    replies += zip(late, _run_in_threads(_cancel, late), strict=True)
+    updates = [
         ConfirmationUpdate(
             case.slot,
-            ConfirmationDecision.AGREED if said is PartnerReply.REGISTERED else ConfirmationDecision.REFUSED,
+            ConfirmationDecision.AGREED if reply is PartnerReply.REGISTERED else ConfirmationDecision.REFUSED,
         )
-        for case, said in told
-        if said not in (None, PartnerReply.UNKNOWN)
+        for case, reply in replies
+        if reply not in (None, PartnerReply.UNKNOWN)
     ]
-    return confirmation.record_updates(heard)
+    return confirmation.record_updates(updates)
 
 
 def _run_in_threads(
     ask: Callable[[DueConfirmation], PartnerReply | None], cases: Sequence[DueConfirmation]
 ) -> list[PartnerReply | None]:
-    """Several at once, for partners are slow; these threads never touch the database."""
+    """Make several calls at once, because partners are slow; these threads never use the database."""
     with ThreadPoolExecutor(PARTNER_THREADS, thread_name_prefix="partner") as threads:
         return list(threads.map(ask, cases))
 
 
 def _find_or_register(case: DueConfirmation) -> PartnerReply | None:
-    """What has become of its key, or becomes of it now; None when the partner didn't say."""
+    """The state of its key at the partner, registering it if unknown; None without an answer."""
     if case.is_cancelled:
         return _cancel(case)
-    said = _call_partner(case, lambda partner: partner.find(case.slot.key))
-    if said is PartnerReply.UNKNOWN and not case.is_late:
+    reply = _call_partner(case, lambda partner: partner.find(case.slot.key))
+    if reply is PartnerReply.UNKNOWN and not case.is_late:
         return _call_partner(case, lambda partner: partner.register(case.slot.key, case.slot.code))
-    return said
+    return reply
 
 
 def _cancel(case: DueConfirmation) -> PartnerReply | None:
     return _call_partner(case, lambda partner: partner.cancel(case.slot.key))
 
 
-def _call_partner(case: DueConfirmation, question: Callable[[Partner], PartnerReply]) -> PartnerReply | None:
+def _call_partner(case: DueConfirmation, call: Callable[[Partner], PartnerReply]) -> PartnerReply | None:
     try:
         with patience.partner_call(case.slot.partner) as partner:
-            return question(partner)
+            return call(partner)
     except (NotReached, NoAnswer):
         return None
 
 
 def _mark_cancelled(case: DueConfirmation) -> bool:
-    """Have it confirmed by nobody any more; False when somebody has settled it."""
-    there = Confirmation.objects.filter(pk=case.slot.key)
-    is_there = bool(transactions.run(lambda: there.update(is_cancelled=True), transactions.REPEATABLE))
-    if is_there:
+    """Mark it so that no request can confirm it any more; False if it has been settled."""
+    rows = Confirmation.objects.filter(pk=case.slot.key)
+    is_marked = bool(transactions.run(lambda: rows.update(is_cancelled=True), transactions.REPEATABLE))
+    if is_marked:
         log.warning(
             "a partner didn't confirm a coupon in time", partner=case.slot.partner, code=case.slot.code
         )
-    return is_there
+    return is_marked

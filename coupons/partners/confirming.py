@@ -1,8 +1,8 @@
-"""Confirming: a campaign's partner is asked whether a slot may become its account's coupon.
+"""Confirms a slot at the campaign's partner, which turns it into the account's coupon.
 
-A partner that doesn't answer leaves the slot the account's: whoever asks again asks by the same key, and
-`coupons.partners.confirmation_recovery` asks for those who don't come back. No customer has a coupon that the
-partner doesn't know of, and no code is lost, whichever of us dies where.
+If the partner doesn't answer, the account keeps the slot: a repeated request calls the partner under the same
+key, and `coupons.partners.confirmation_recovery` does so for requests that don't come back. No customer has a
+coupon that the partner doesn't know, and no code is lost, wherever either side crashes.
 """
 
 from django.db.models import F
@@ -17,16 +17,16 @@ from shop.db import transactions
 from shop.errors import PartnerFailed, Unavailable
 
 PARTNER_ANSWERS = Counter(
-    "firstcome_partner_answers_total", "What partners said when a coupon was to be confirmed.", ["answer"]
+    "firstcome_partner_answers_total", "Replies of partners that were asked to confirm a coupon.", ["answer"]
 )
 
 
 def ask_partner(confirming: PendingConfirmation) -> Issued:
-    """Ask the partner, and return the coupon that the slot has become; outside any transaction.
+    """Call the partner and return the slot's coupon; must be called outside any transaction.
 
-    Durable when it returns, and safe to repeat. Raises `PartnerFailed` when the partner refused, or was not
-    reached and can't have heard of it before: slot and code went back. Raises `Unavailable` while it is not
-    known what the partner did: the slot stays the account's, and asking again tells.
+    Durable on return, and safe to repeat. Raises `PartnerFailed` if the partner refused, or was not reached
+    and can't know the key from an earlier call: slot and code are released. Raises `Unavailable` while the
+    partner's decision is not known: the account keeps the slot, and a repeat finds out.
     """
     transactions.assert_outside()
     with patience.call_permit():
@@ -46,37 +46,37 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
 
 
 def _register(confirming: PendingConfirmation) -> PartnerReply | NotReached | NoAnswer:
-    """What came of asking, counted."""
+    """Call the partner, and count its reply."""
     try:
         with patience.partner_call(confirming.partner) as partner:
-            said = partner.register(confirming.key, confirming.code)
+            reply = partner.register(confirming.key, confirming.code)
     except (NotReached, NoAnswer) as error:
         PARTNER_ANSWERS.labels("not_reached" if isinstance(error, NotReached) else "none").inc()
         return error
-    PARTNER_ANSWERS.labels(said.value).inc()
-    return said
+    PARTNER_ANSWERS.labels(reply.value).inc()
+    return reply
 
 
 def _count_attempt(confirming: PendingConfirmation) -> bool:
-    """Note before it is asked again that the key may be known to the partner; False when that is settled.
+    """Count an attempt before the partner is called again; False if the slot has been settled.
 
-    The first to ask needs no note: while there is none, they are the only one who may have asked.
+    The first call is not counted: while `attempts` is 0, only the request that took the slot may have called.
     """
-    there = Confirmation.objects.filter(pk=confirming.key, is_cancelled=False)
-    return bool(transactions.run(lambda: there.update(attempts=F("attempts") + 1), transactions.REPEATABLE))
+    rows = Confirmation.objects.filter(pk=confirming.key, is_cancelled=False)
+    return bool(transactions.run(lambda: rows.update(attempts=F("attempts") + 1), transactions.REPEATABLE))
 
 
 def _read_settled(confirming: PendingConfirmation) -> Issued:
-    """What has become of a slot that somebody else settled."""
+    """The coupon of a slot that another process has settled; raises if there is none."""
     campaign = Campaign.objects.get(pk=confirming.campaign_id)
-    had = eligibility.existing_coupons(campaign, [confirming.user_id]).get(confirming.user_id)
-    if isinstance(had, Coupon):
-        outcome = eligibility.unwrap(eligibility.existing_coupon_result(had))
+    existing = eligibility.existing_coupons(campaign, [confirming.user_id]).get(confirming.user_id)
+    if isinstance(existing, Coupon):
+        outcome = eligibility.unwrap(eligibility.existing_coupon_result(existing))
         assert isinstance(outcome, Issued)
         return outcome
-    raise reply_unknown() if had else confirmation.refused()
+    raise reply_unknown() if existing else confirmation.refused()
 
 
 def reply_unknown() -> Unavailable:
-    """The refusal of a request that has its slot, while it is not known what the partner says of it."""
-    return Unavailable("The partner has not answered; the coupon is kept meanwhile. Ask again.")
+    """The error of a request that keeps its slot while the partner's decision is not known."""
+    return Unavailable("The partner has not answered; the coupon is reserved meanwhile. Try again.")

@@ -1,4 +1,4 @@
-"""What a partner outside must be able to do who confirms coupons, and the shape of what it says."""
+"""The interface of a partner that confirms coupons, and its replies."""
 
 from enum import Enum
 from typing import Protocol
@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 class PartnerReply(Enum):
-    """What became of a key at the partner. All but `UNKNOWN` are for good, unless the key is cancelled."""
+    """The state of a key at the partner. All but `UNKNOWN` are final, unless the key is cancelled."""
 
     REGISTERED = "registered"
     REFUSED = "refused"
@@ -15,15 +15,15 @@ class PartnerReply(Enum):
 
 
 class NotReached(Exception):
-    """The partner was not reached: it surely knows nothing of this call."""
+    """The partner was not reached: it certainly doesn't know of this call."""
 
 
 class NoAnswer(Exception):
-    """The partner was asked, and nothing came back that tells what it did."""
+    """The partner may have been reached, but its answer is missing or can't be read."""
 
 
 class Partner(Protocol):
-    """Registers codes by key: the same key registers once, and hears the first outcome again.
+    """Registers codes by key: a key is registered once, and a repeat gets the first reply again.
 
     All calls are made outside any transaction, take a bounded time, and raise `NotReached` or `NoAnswer`.
     """
@@ -32,10 +32,10 @@ class Partner(Protocol):
         """Register the code: `REGISTERED`, `REFUSED`, or `CANCELLED` where the key was cancelled before."""
 
     def find(self, key: UUID) -> PartnerReply:
-        """What became of the key: `UNKNOWN` says that it may still arrive."""
+        """The state of the key; with `UNKNOWN` an earlier registration may still arrive."""
 
     def cancel(self, key: UUID) -> PartnerReply:
-        """See to it that nothing is registered under the key, and never will be.
+        """Make sure that nothing is registered under the key, now or later.
 
         `CANCELLED`, or `REFUSED` where it was refused before.
         """

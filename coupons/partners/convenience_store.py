@@ -1,4 +1,4 @@
-"""The convenience store's protocol, which its simulator speaks: registrations of codes, by key."""
+"""The convenience store's protocol, which its simulator implements: registrations of codes, by key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerRepl
 from shop.outbound import http_client
 from shop.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
 
-# What each HTTP status may say; anything else is no answer.
+# The reply of each HTTP status; any other status counts as no answer.
 REGISTERED: Mapping[int, PartnerReply] = {
     201: PartnerReply.REGISTERED,
     409: PartnerReply.REFUSED,
@@ -23,7 +23,7 @@ REGISTERED: Mapping[int, PartnerReply] = {
 
 
 class Registration(BaseModel):
-    """What became of a key; what we don't know of is ignored. A key cancelled at once has no code."""
+    """The state of a key; unknown fields are ignored. A key cancelled before its registration has no code."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -40,19 +40,19 @@ class Found(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ConvenienceStore:
-    """The partner at that address, which is given so many seconds for each answer."""
+    """The partner at that address, with a time-out of so many seconds for each call."""
 
     url: str
     seconds: float
 
     def register(self, key: UUID, code: str) -> PartnerReply:
         reply = self._ask("POST", "/registrations", {"key": str(key), "code": code})
-        said = _registration(reply, key)
-        if REGISTERED.get(reply.status) is not PartnerReply(said.status):
-            raise NoAnswer(f"HTTP {reply.status} for what is {said.status}")
-        if said.status == "registered" and said.code != code:
-            raise NoAnswer("another code than was asked for")
-        return PartnerReply(said.status)
+        registration = _registration(reply, key)
+        if REGISTERED.get(reply.status) is not PartnerReply(registration.status):
+            raise NoAnswer(f"HTTP {reply.status} with the status {registration.status}")
+        if registration.status == "registered" and registration.code != code:
+            raise NoAnswer("a registration of another code")
+        return PartnerReply(registration.status)
 
     def find(self, key: UUID) -> PartnerReply:
         reply = self._ask("GET", f"/registrations?{urlencode({'key': str(key)})}")
@@ -60,16 +60,16 @@ class ConvenienceStore:
             found = Found.model_validate_json(reply.body).results if reply.status == 200 else None
         except ValidationError as error:
             raise NoAnswer("an answer that can't be read") from error
-        if found is None or len(found) > 1 or any(one.key != str(key) for one in found):
-            raise NoAnswer(f"HTTP {reply.status} with what was not asked for")
+        if found is None or len(found) > 1 or any(result.key != str(key) for result in found):
+            raise NoAnswer(f"HTTP {reply.status} with unexpected results")
         return PartnerReply(found[0].status) if found else PartnerReply.UNKNOWN
 
     def cancel(self, key: UUID) -> PartnerReply:
         reply = self._ask("POST", "/registrations/cancel", {"key": str(key)})
-        said = _registration(reply, key)
-        if reply.status != 200 or said.status == "registered":
-            raise NoAnswer(f"HTTP {reply.status} for what is {said.status}")
-        return PartnerReply(said.status)
+        registration = _registration(reply, key)
+        if reply.status != 200 or registration.status == "registered":
+            raise NoAnswer(f"HTTP {reply.status} with the status {registration.status}")
+        return PartnerReply(registration.status)
 
     def _ask(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> Reply:
         """One request in JSON, and its reply below 500."""
@@ -97,9 +97,9 @@ def from_settings() -> Partner | None:
 
 def _registration(reply: Reply, key: UUID) -> Registration:
     try:
-        said = Registration.model_validate_json(reply.body)
+        registration = Registration.model_validate_json(reply.body)
     except ValidationError as error:
         raise NoAnswer(f"HTTP {reply.status} with an answer that can't be read") from error
-    if said.key != str(key):
-        raise NoAnswer("another key than was asked for")
-    return said
+    if registration.key != str(key):
+        raise NoAnswer("an answer about another key")
+    return registration

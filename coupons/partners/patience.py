@@ -1,6 +1,6 @@
-"""How long a process waits for partners: with half of its threads for calls, and not for one who is away.
+"""Limits how much a process waits for partners: half of its call threads, and none while one is unavailable.
 
-So a partner that hangs costs the campaigns that need it, and nobody else.
+So a partner that hangs affects only the campaigns that need it.
 """
 
 import threading
@@ -18,38 +18,38 @@ from shop.errors import Unavailable
 from shop.outbound.circuit import Circuit
 
 log = get_logger(__name__)
-# In a row, for single calls are late now and then with nobody away.
+# Consecutive failures: single calls are late now and then although the partner is available.
 FAILURES = 10
 SECONDS_AWAY = 2
-# Long enough for the next place that a partner who answers gives free, short for threads that others need.
+# Long enough for a call to a responsive partner to end, short enough for threads that other work needs.
 PERMIT_WAIT_SECONDS = 0.25
 
 
 class _CallFailed(Exception):
-    """The partner was not there, or gave no answer: the cause says which."""
+    """The partner was not reached or gave no answer: see the cause."""
 
 
 def is_unavailable(name: str) -> bool:
-    """Whether the partner hasn't answered lately, or isn't configured: asking it now would be in vain."""
+    """Whether the partner's circuit is open or it isn't configured, so that a call would fail."""
     return _circuit(name).is_open or named(name) is None
 
 
 @contextmanager
 def call_permit() -> Iterator[None]:
-    """One of the places for threads that wait for a partner. Raises `Unavailable` when there is none soon."""
-    # Held on to, for two threads that are the first to come each make places, and one of the two is kept.
-    places = _permits()
-    if not places.acquire(timeout=PERMIT_WAIT_SECONDS):
-        raise Unavailable("The partner is slow, and too many wait for it; ask again.")
+    """One of the permits for threads that call a partner. Raises `Unavailable` if none gets free soon."""
+    # Kept in a local, because two concurrent first calls may each create a semaphore, of which one is cached.
+    permits = _permits()
+    if not permits.acquire(timeout=PERMIT_WAIT_SECONDS):
+        raise Unavailable("The partner is slow, and too many requests wait for it; try again.")
     try:
         yield
     finally:
-        places.release()
+        permits.release()
 
 
 @contextmanager
 def partner_call(name: str) -> Iterator[Partner]:
-    """The partner, to be asked one thing. Raises `NotReached` at once while it counts as away."""
+    """The partner, for one call. Raises `NotReached` at once while its circuit is open."""
     partner = named(name)
     if partner is None:
         raise NotReached(f"no partner {name} is configured")
@@ -59,14 +59,14 @@ def partner_call(name: str) -> Iterator[Partner]:
                 yield partner
             except (NotReached, NoAnswer) as error:
                 raise _CallFailed(str(error)) from error
-    except _CallFailed as vain:
-        log.warning("a partner gave no answer", partner=name, reason=str(vain.__cause__))
-        assert vain.__cause__ is not None
-        raise vain.__cause__ from None
+    except _CallFailed as failure:
+        log.warning("a partner gave no answer", partner=name, reason=str(failure.__cause__))
+        assert failure.__cause__ is not None
+        raise failure.__cause__ from None
 
 
 def reset() -> None:
-    """Think well of every partner again; for tests, whose partners come and go."""
+    """Forget all failures of partners (tests)."""
     _circuit.cache_clear()
     _permits.cache_clear()
 
@@ -78,7 +78,7 @@ def _circuit(name: str) -> Circuit:
         failures=FAILURES,
         seconds=SECONDS_AWAY,
         counted=_CallFailed,
-        away=lambda: NotReached("the partner is away; it is asked again soon"),
+        away=lambda: NotReached("the partner is unavailable; it is tried again soon"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Healing the lists of codes: what the dead took goes back, and a list that lost something is begun anew."""
+"""Heals the lists of codes: returns the codes of crashed processes, and rebuilds lists that lost some."""
 
 from datetime import datetime, timedelta
 
@@ -14,17 +14,17 @@ from shop import clock
 log = get_logger(__name__)
 GIVEN_BACK = Counter(
     "firstcome_pool_codes_given_back",
-    "Codes that an asker took from the list and died with, put back by the sweeper.",
+    "Codes that a crashed process had claimed from the list, returned by the sweeper.",
 )
-# Longer than a request may wait for its batch, and its batch for the database's locks. Should one take even
-# longer, two bring the same code, and the database gives it to the first.
+# Longer than a request may wait for its batch, and its batch for the database's locks. If one takes even
+# longer, two requests claim the same code, and the database assigns it to the first.
 IN_FLIGHT_SECONDS = 30
 
 
 def rebuild() -> int:
-    """Make each list anew from the database, its first chunk at once. Returns how many codes that were.
+    """Rebuild each list from the database, the first chunk at once. Returns how many codes were listed.
 
-    Safe at any moment: what is in flight meanwhile is listed once more at worst, and given once.
+    Safe at any moment: a code in flight is listed twice at worst, and issued once.
     """
     listed = 0
     for campaign in _campaigns_with_list(closing_after=clock.now()):
@@ -34,41 +34,43 @@ def rebuild() -> int:
 
 
 def heal(*, after_seconds: int = IN_FLIGHT_SECONDS) -> int:
-    """Settle what was taken that long ago and not settled since; returns how many codes that were.
+    """Resolve codes that were claimed so long ago and are still in flight; returns how many.
 
-    A list that has nothing while its pool has something lost it on the way, and is begun anew.
+    A list that is empty while its pool has available codes has lost them, and is dropped to be filled again.
     """
-    settled = 0
-    # Keys outlive their campaign for as long.
+    resolved = 0
+    # Keys are kept for as long after their campaign has closed.
     long_ago = clock.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
     for campaign in _campaigns_with_list(closing_after=long_ago):
-        settled += _resolve_abandoned(campaign.pk, after_seconds)
+        resolved += _resolve_abandoned(campaign.pk, after_seconds)
         if pool_list.is_used_up(campaign.pk) and _available(campaign.pk).exists():
             pool_list.drop(campaign.pk)
-    return settled
+    return resolved
 
 
 def _campaigns_with_list(*, closing_after: datetime) -> "QuerySet[Campaign]":
-    """The campaigns whose codes are listed."""
+    """The campaigns that have a list."""
     closes_then = Q(closes_at__isnull=True) | Q(closes_at__gt=closing_after)
     return Campaign.objects.filter(closes_then, strategy="code_pool")
 
 
 def _resolve_abandoned(campaign_id: int, after_seconds: int) -> int:
-    """The database tells what became of each code: it is still available, or somebody has it."""
-    taken = pool_list.abandoned_codes(campaign_id, after_seconds=after_seconds)
-    if not taken:
+    """Return to the list the abandoned codes that are available in the database, and drop the others."""
+    abandoned = pool_list.abandoned_codes(campaign_id, after_seconds=after_seconds)
+    if not abandoned:
         return 0
-    available = set(_available(campaign_id).filter(code__in=taken.values()).values_list("code", flat=True))
-    settled = [
+    available = set(
+        _available(campaign_id).filter(code__in=abandoned.values()).values_list("code", flat=True)
+    )
+    resolved = [
         code
-        for user_id, code in taken.items()
+        for user_id, code in abandoned.items()
         if pool_list.resolve_code(campaign_id, user_id=user_id, code=code, is_spent=code not in available)
     ]
-    given_back = len(available.intersection(settled))
-    GIVEN_BACK.inc(given_back)
-    log.warning("codes in flight were settled", campaign=campaign_id, all=len(settled), back=given_back)
-    return len(settled)
+    returned = len(available.intersection(resolved))
+    GIVEN_BACK.inc(returned)
+    log.warning("codes in flight were resolved", campaign=campaign_id, all=len(resolved), back=returned)
+    return len(resolved)
 
 
 def _available(campaign_id: int) -> "QuerySet[PoolCode]":

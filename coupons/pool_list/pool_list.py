@@ -1,12 +1,12 @@
-"""The codes of a campaign's pool as a list in Redis: for each asker the next, taken by `LMOVE`.
+"""The codes of a campaign's pool as a list in Redis: each request claims the next one by `LMOVE`.
 
-A code that is taken is in flight until the database has decided. A record of the account that took it, and
-when, by Redis' clock, lets a repeated request have the same code, and the sweeper give back what the dead
-took. The list is filled in chunks as it runs empty, in the order of the pool; `listed-up-to` is the marker
-that tells a list that is used up from one that was lost.
+A claimed code is in flight until the database has decided. Redis records which account claimed it, and when
+by Redis's clock: so a repeated request gets the same code, and the sweeper returns the codes of crashed
+processes. The list is filled in chunks as it runs empty, in the order of the pool; the marker `listed-up-to`
+tells a list that is used up from one that was lost.
 
-The list may name a code that is given, or twice the same: whoever brings such a code gets another from the
-database, which alone decides. So every step here may be lost or repeated.
+The list may name a code that is issued already, or one code twice: a request with such a code gets another
+one from the database, which alone decides. So every step here may be lost or repeated.
 """
 
 import threading
@@ -19,14 +19,15 @@ from shop.errors import Unavailable
 from shop.redis import redis_client
 
 CHUNK = 2_000
-# How often one asker fills a list that others empty meanwhile, before the database is to give the code.
+# How often one request fills a list that others empty meanwhile, before the database has to assign a code.
 FILLS = 3
-# How long it is believed that a pool has nothing more to list: who finds the list empty meanwhile won't look.
+# For this long a pool counts as having no more codes to list: a request that finds the list empty doesn't
+# query.
 NOTHING_MORE_MILLISECONDS = 1_000
 ABANDONED_AT_ONCE = 500
-# Campaigns whose lists a process fills at once. One more, and two threads may read the same codes.
+# Campaigns whose lists a process fills at once. With more, two threads may read the same codes.
 LISTS = 1_024
-# Of one process: its pool of connections is bounded, and a call that finds none left looks like an outage.
+# For one process: its connection pool is bounded, and a call that finds it empty looks like an outage.
 CALLS_AT_ONCE = 64
 _calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 NAMES = (
@@ -67,7 +68,7 @@ end
 for i = 1, 5 do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
 return filled
 """
-# Into the list only if there is one: otherwise it will be read from the database with the others.
+# The code goes into the list only if there is one; else it will be read from the database with the others.
 PUT = """
 local function put(code)
   if redis.call('EXISTS', KEYS[5]) == 0 then return end
@@ -90,25 +91,25 @@ return 1
 PUT_ONE = PUT + "put(ARGV[1])"
 FIND_ABANDONED = """
 local long_ago = redis.call('TIME')[1] - ARGV[1]
-local dead = {}
+local abandoned = {}
 for _, account in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', long_ago, 'LIMIT', 0, ARGV[2])) do
   local code = redis.call('HGET', KEYS[3], account)
   if code then
-    table.insert(dead, account)
-    table.insert(dead, code)
+    table.insert(abandoned, account)
+    table.insert(abandoned, code)
   else
     redis.call('ZREM', KEYS[4], account)
   end
 end
-return dead
+return abandoned
 """
 
 
 def claim_code(campaign: Campaign, *, user_id: int) -> str | None:
-    """The next code, in flight for this account from now on, or the one that is in flight for it already.
+    """Claim the next code, which is then in flight for this account, or return the one that already is.
 
-    None when the pool has none to list: whether that is all is for the database to say. Say `settle` once it
-    has decided. Raises `Unavailable` without Redis.
+    None when the pool has no more to list; the database decides whether it is sold out. Call `resolve_code`
+    once the database has decided. Raises `Unavailable` without Redis.
     """
     code, cursor = _try_claim(campaign, user_id)
     if cursor is None:
@@ -123,30 +124,30 @@ def claim_code(campaign: Campaign, *, user_id: int) -> str | None:
 
 
 def resolve_code(campaign_id: int, *, user_id: int, code: str, is_spent: bool) -> bool:
-    """The code is spent, or goes back into the list. False when it was settled before, or forgotten."""
+    """Mark the code as spent, or return it to the list. False when it was resolved before, or lost."""
     outcome = "spent" if is_spent else "back"
     return bool(_call(RESOLVE_CODE, campaign_id, user_id, code, outcome))
 
 
 def return_code(campaign_id: int, *, code: str) -> None:
-    """Have a code given that has become available again; it is enough that the database knows."""
+    """List a code that has become available again; if this fails, the database still has it."""
     _call(PUT_ONE, campaign_id, code)
 
 
 def clear_nothing_more(campaign_id: int) -> None:
-    """The pool has codes that were not there when somebody last looked for more."""
+    """Clear the mark that the pool has no more codes to list, because codes were added."""
     nothing_more = key(campaign_id, NAMES[5])
     redis_client.attempt(lambda client: client.delete(nothing_more), otherwise=0)
 
 
 def drop(campaign_id: int) -> None:
-    """Forget the list, to be read from the database anew; what is in flight stays so."""
+    """Delete the list, which is then read from the database again; codes in flight stay in flight."""
     codes, _, _, _, listed_up_to, nothing_more = _keys(campaign_id)
     redis_client.attempt(lambda client: client.delete(codes, listed_up_to, nothing_more), otherwise=0)
 
 
 def fill(campaign: Campaign, *, after_id: int) -> int:
-    """List the pool's next available codes, unless somebody else has done it meanwhile. Returns how many."""
+    """List the pool's next available codes, unless another process just has. Returns how many."""
     available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)
     rows = list(available.filter(pk__gt=after_id).order_by("pk").values_list("pk", "code")[:CHUNK])
     up_to = rows[-1][0] if rows else after_id
@@ -156,41 +157,41 @@ def fill(campaign: Campaign, *, after_id: int) -> int:
 
 
 def abandoned_codes(campaign_id: int, *, after_seconds: int) -> dict[int, str]:
-    """Codes that were taken so long ago and never settled, by account: some of them, the oldest first."""
-    told = _call(FIND_ABANDONED, campaign_id, after_seconds, ABANDONED_AT_ONCE) or []
-    words = [word.decode() for word in told]
-    return dict(zip(map(int, words[::2]), words[1::2], strict=True))
+    """Codes claimed so long ago and never resolved, by account: up to `ABANDONED_AT_ONCE`, oldest first."""
+    reply = _call(FIND_ABANDONED, campaign_id, after_seconds, ABANDONED_AT_ONCE) or []
+    parts = [part.decode() for part in reply]
+    return dict(zip(map(int, parts[::2]), parts[1::2], strict=True))
 
 
 def is_used_up(campaign_id: int) -> bool:
-    """Whether the list is there, and has nothing, and nobody has anything of it in flight."""
+    """Whether the list exists, is empty, and has no code in flight."""
     codes, in_flight, _, _, listed_up_to, _ = _keys(campaign_id)
-    look = [lambda client: client.exists(listed_up_to), lambda client: client.exists(codes, in_flight)]
-    is_there, has_some = (redis_client.attempt(one, otherwise=0) for one in look)
-    return bool(is_there) and not has_some
+    checks = [lambda client: client.exists(listed_up_to), lambda client: client.exists(codes, in_flight)]
+    is_listed, has_codes = (redis_client.attempt(check, otherwise=0) for check in checks)
+    return bool(is_listed) and not has_codes
 
 
 def _try_claim(campaign: Campaign, user_id: int) -> tuple[str | None, int | None]:
-    """The code, or else, if the list is to be filled, the id of the last code that was listed."""
-    told = _call(CLAIM_CODE, campaign.pk, user_id, seconds_kept(campaign))
-    match told:
+    """The code, or, if the list has to be filled, the id of the last code that was listed."""
+    reply = _call(CLAIM_CODE, campaign.pk, user_id, seconds_kept(campaign))
+    match reply:
         case [b"code", code]:
             return code.decode(), None
         case [b"fill", cursor]:
             return None, int(cursor)
         case [b"nothing"]:
             return None, None
-    raise Unavailable("This campaign's codes come from Redis, and it is away; nothing was done.")
+    raise Unavailable("This campaign's codes come from Redis, which is unavailable; nothing was done.")
 
 
 @lru_cache(maxsize=LISTS)
 def _fill_lock(campaign_id: int) -> threading.Lock:
-    """One thread of a process fills a list, and the others wait for it: they would read the same codes."""
+    """One thread of a process fills a list while the others wait: they would read the same codes."""
     return threading.Lock()
 
 
 def _call(script: str, campaign_id: int, *arguments: str | int) -> Any:
-    """What the script says; None when Redis is away."""
+    """The script's reply; None when Redis is unavailable."""
     keys = _keys(campaign_id)
     with _calls:
         return redis_client.attempt(

@@ -1,7 +1,7 @@
-"""Restoring the line of a campaign in Redis from the tickets that wait in the database.
+"""Restores the queue of a campaign in Redis from the waiting tickets in the database.
 
-A line that is gone is made anew, in the order of the numbers. A single ticket that is missing from it joins
-at the end: it was written while the line got lost, or its partner has not answered yet.
+A queue that is missing is loaded again, in the order of the numbers. A single missing ticket is appended to
+the end: it was written while the queue was lost, or its partner has not answered yet.
 """
 
 import threading
@@ -18,32 +18,32 @@ from shop.errors import Unavailable
 from shop.events import journal
 
 log = get_logger(__name__)
-# Younger ones are being written, or decided.
+# Younger tickets are still being written, or decided.
 SECONDS_IN_FLIGHT = 5
 MOST_AT_ONCE = 1_000
 _restoring = threading.Lock()
 
 
 def restore(campaign: Campaign) -> None:
-    """Make the campaign's line anew, unless it is there; one thread of this process does, others wait.
+    """Load the campaign's queue unless it is there; one thread of this process does it, the others wait.
 
     Raises `Unavailable` without Redis.
     """
     with _restoring:
         if stream.is_there(campaign.pk):
             return
-        # The number is read last: whoever waits is among those up to it.
+        # The last number is read after the tickets, so that it is not below any of them.
         waiting = tickets.waiting_tickets(campaign.pk).order_by("number", "id")
         places = _positions(waiting)
         stream.load(campaign, places, last_number=tickets.last_number(campaign.pk))
         if places:
-            log.warning("a line was made anew", campaign=campaign.pk, waiting=len(places))
+            log.warning("a queue was restored", campaign=campaign.pk, waiting=len(places))
 
 
 def requeue_missing() -> int:
-    """Put tickets that wait, and are in no line, back into it. Returns how many that were.
+    """Append waiting tickets that are missing from their queue in Redis. Returns how many.
 
-    The lines' first thousand are looked at; without Redis nobody is.
+    Checks the first thousand tickets of each queue, and none without Redis.
     """
     try:
         return sum(_requeue_missing(campaign) for campaign in tickets.campaigns_with_waiting())
@@ -61,12 +61,12 @@ def _requeue_missing(campaign: Campaign) -> int:
         restore(campaign)
         count = len(places)
     if count:
-        log.info("tickets were put back into the line", campaign=campaign.pk, tickets=count)
+        log.info("missing tickets were queued again", campaign=campaign.pk, tickets=count)
     return count
 
 
 def _positions(waiting: Iterable[QueueTicket]) -> Sequence[QueuePosition]:
-    """Their places; who asked on whose behalf was lost with the line."""
+    """The positions of these tickets; the actors of their requests were lost with the queue."""
     return [
         QueuePosition(ticket.pk, ticket.number, ticket.account_id, ticket.created_at, journal.SYSTEM)
         for ticket in waiting

@@ -1,8 +1,8 @@
-"""Settling the first of a line: they get what they are owed, in their order, all in one transaction.
+"""Settles the first tickets of a queue: decides them in their order, all in one transaction.
 
-Every ticket is settled once, whoever tries and how often: the campaign's row is locked, and a ticket that
-waits no more is left as it is. With a partner the slots are taken in this order, and become coupons in the
-order in which it confirms them.
+Every ticket is settled once, however many issuers try: the campaign's row is locked, and a ticket that no
+longer waits is left as it is. With a partner the slots are taken in this order, and become coupons in the
+order in which the partner confirms them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,42 +31,42 @@ PARTNER_THREADS = 16
 
 
 def settle_tickets(*, campaign_id: int, places: Sequence[QueuePosition]) -> set[UUID]:
-    """Settle the tickets of these places in their order, and ask the partner where there is one.
+    """Settle the tickets at these positions in their order, and call the partner if there is one.
 
-    Durable when it returns, and safe to repeat. Returns the tickets that are to keep their place in line: no
-    slot is left for them, but one may come back; or theirs went back, for the partner was not reached. One
-    whose partner doesn't answer goes on waiting with its slot. Raises `Unavailable` without the database.
+    Durable on return, and safe to repeat. Returns the tickets that keep their position: no slot is left for
+    them but one may be released, or theirs was released because the partner was not reached. A ticket whose
+    partner doesn't answer goes on waiting with its slot. Raises `Unavailable` without the database.
     """
     try:
-        taken, early = transactions.run(lambda: _decide(campaign_id, places), transactions.KEYED)
+        pending, undecided = transactions.run(lambda: _decide(campaign_id, places), transactions.KEYED)
     except (DataError, IntegrityError) as error:
         if len(places) == 1:
             _mark_failed(places[0], error)
             return set()
         staying = [settle_tickets(campaign_id=campaign_id, places=[place]) for place in places]
         return set[UUID]().union(*staying)
-    if not taken:
+    if not pending:
         _notify_waiters(places)
-        return early
-    outcomes = _ask_partner(taken, by={place.ticket_id: place.by for place in places})
-    told = {id: outcome for id, outcome in outcomes.items() if not _is_retryable(outcome)}
-    transactions.run(lambda: tickets.record_results(told), transactions.REPEATABLE)
+        return undecided
+    outcomes = _ask_partner(pending, by={place.ticket_id: place.by for place in places})
+    final = {id: outcome for id, outcome in outcomes.items() if not _is_retryable(outcome)}
+    transactions.run(lambda: tickets.record_results(final), transactions.REPEATABLE)
     _notify_waiters(places)
-    return early | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
+    return undecided | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
 
 
 def _notify_waiters(places: Sequence[QueuePosition]) -> None:
-    """Wake the requests that wait for these tickets; each looks what its ticket has become."""
+    """Wake the requests that wait for these tickets; each reads its ticket again."""
     completion_notifications.notify_completed(*(str(place.ticket_id) for place in places))
 
 
 def _decide(
     campaign_id: int, places: Sequence[QueuePosition]
 ) -> tuple[dict[UUID, PendingConfirmation], set[UUID]]:
-    """Grant, and write what became of the tickets.
+    """Decide the waiting tickets and record the results.
 
-    Returns those whose partner is to be asked, and those for whom it is too early to say that nothing is
-    left: the partner has yet to agree to somebody's slot.
+    Returns the slots to be confirmed by the partner, and the tickets that can't be called sold out yet,
+    because the partner still has to confirm slots of others, which may be released.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     written = tickets.get_or_create(campaign, places)
@@ -79,29 +79,29 @@ def _decide(
         return {}, set()
     outcomes = eligibility.allocate(campaign, [IssueRequest(place.user_id, place.by) for place in waiting])
     outcome_of = {place.ticket_id: outcome for place, outcome in zip(waiting, outcomes, strict=True)}
-    early = {id for id, outcome in outcome_of.items() if campaign.confirming and _is_sold_out(outcome)}
-    tickets.record_results({id: outcome for id, outcome in outcome_of.items() if id not in early})
+    undecided = {id for id, outcome in outcome_of.items() if campaign.confirming and _is_sold_out(outcome)}
+    tickets.record_results({id: outcome for id, outcome in outcome_of.items() if id not in undecided})
     return {
         id: outcome for id, outcome in outcome_of.items() if isinstance(outcome, PendingConfirmation)
-    }, early
+    }, undecided
 
 
 def _ask_partner(
-    taken: Mapping[UUID, PendingConfirmation], *, by: Mapping[UUID, ActorContext]
+    pending: Mapping[UUID, PendingConfirmation], *, by: Mapping[UUID, ActorContext]
 ) -> dict[UUID, AllocationResult]:
-    """What the partner made of these slots."""
+    """Have the partner confirm these slots, several at once; returns the results."""
     with ThreadPoolExecutor(PARTNER_THREADS, thread_name_prefix="partner") as threads:
-        told = threads.map(_confirm_slot, taken.values(), [by[ticket_id] for ticket_id in taken])
-        return dict(zip(taken, told, strict=True))
+        final = threads.map(_confirm_slot, pending.values(), [by[ticket_id] for ticket_id in pending])
+        return dict(zip(pending, final, strict=True))
 
 
 def _is_retryable(outcome: AllocationResult) -> bool:
-    """Whether asking later may end better; a partner that was not reached has not refused."""
+    """Whether a later attempt may succeed; a partner that was not reached has not refused."""
     return isinstance(outcome, Unavailable) or _is_unreached(outcome)
 
 
 def _is_unreached(outcome: AllocationResult) -> bool:
-    """Whether the slot went back only because the partner was not reached."""
+    """Whether the slot was released only because the partner was not reached."""
     return isinstance(outcome, PartnerFailed) and isinstance(outcome.__cause__, NotReached)
 
 
@@ -120,9 +120,9 @@ def _confirm_slot(slot: PendingConfirmation, by: ActorContext) -> Issued | First
 
 
 def _mark_failed(place: QueuePosition, error: DatabaseError) -> None:
-    """A ticket that no coupon can be written for: most likely its account is gone."""
+    """Fail a ticket for which no coupon can be written: most likely its account was deleted."""
     log.error(
-        "a ticket can't be served", ticket=str(place.ticket_id), account=place.user_id, error=str(error)
+        "a ticket can't be settled", ticket=str(place.ticket_id), account=place.user_id, error=str(error)
     )
     refusal = Rejected("No coupon can be written for this account.", code="failed")
     transactions.run(lambda: tickets.record_results({place.ticket_id: refusal}), transactions.REPEATABLE)

@@ -1,11 +1,12 @@
-"""The line of a campaign with the strategy `queue`: who waits, in the order in which they drew their numbers.
+"""The queue of a campaign in Redis: waiting tickets in the order of their numbers.
 
-A counter gives the numbers, a stream holds the line, and a hash says who stands in it. One issuer at a time
-reads the stream: it holds a lease, which is looked at in the same call that reads. What it has read stays
-pending until it says `leave`, and whoever has the lease after it reads that first.
+A counter draws the numbers, a stream holds the entries, and a hash has the entry of each account. One issuer
+at a time reads the stream: it holds a lease, which is checked in the same call that reads. Entries it has
+read stay pending until it calls `remove`, and the next holder of the lease reads them first.
 
-A line that was lost is made anew from the tickets in the database (`coupons.queue.recovery`): a counter or a
-stream that is missing says so. What stands here twice, or was settled long ago, is decided once anyway.
+A queue that was lost is restored from the tickets in the database (`coupons.queue.recovery`): a missing
+counter or stream shows the loss. An entry that is here twice, or was settled long ago, is still decided only
+once.
 """
 
 import threading
@@ -26,15 +27,15 @@ from shop.events.journal import ActorContext
 from shop.redis import locks, redis_client
 
 COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
-# An issuer that outlives its lease does no harm: it is only not alone for a moment.
+# An issuer that goes on after its lease does no harm: for a moment there are two.
 LEASE_MILLISECONDS = 5_000
-# Below the client's patience with an answer.
+# Shorter than the time-out of the Redis client.
 WAIT_MILLISECONDS = 500
-# Of one process: each has a connection of its pool, and a call that finds none left looks like an outage.
+# For one process: each call takes a connection of its pool, and one that finds none looks like an outage.
 CALLS_AT_ONCE = 64
 _calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 
-# A number below one that waits: Redis came back with old data, and would let newcomers overtake.
+# A counter below a waiting number: Redis came back with old data, and new requests would overtake old ones.
 ENQUEUE = """
 if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then return '' end
 if tonumber(redis.call('GET', KEYS[1])) < tonumber(ARGV[4]) then
@@ -111,7 +112,7 @@ return #ARGV / 3
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """One account's place in the line: its ticket and number, and who asked when."""
+    """One account's position in the queue: its ticket and number, and the time and actor of the request."""
 
     ticket_id: UUID
     number: int
@@ -122,7 +123,7 @@ class QueuePosition:
 
 @dataclass(frozen=True, slots=True)
 class StreamEntry:
-    """A place as the issuer has read it; `id` is the stream's, empty for one that is known without it."""
+    """A position as the issuer has read it; `id` is the stream's, empty if it was not read there."""
 
     id: str
     place: QueuePosition
@@ -133,24 +134,24 @@ class LeaseTaken(Exception):
 
 
 class StreamLost(Exception):
-    """There is no line: make it anew from the tickets in the database."""
+    """Redis has no queue: restore it from the tickets in the database."""
 
 
 def enqueue(campaign: Campaign, place: QueuePosition, *, after: int) -> QueuePosition:
-    """The account's place in the line: the one it has, or else this one with the next number.
+    """Return the account's position: its existing one, or else this one with the next number.
 
-    `after` is a number that waits. Raises `Lost`, also for a line that doesn't know of it, and `Unavailable`
-    without Redis; repeating it is safe.
+    `after` is a waiting number. Raises `StreamLost`, also for a queue whose counter is below it, and
+    `Unavailable` without Redis. Safe to repeat.
     """
     arguments = [place.user_id, _encode_body(place), seconds_kept(campaign), after]
-    told: bytes = _call(ENQUEUE, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
-    if not told:
+    reply: bytes = _call(ENQUEUE, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
+    if not reply:
         raise StreamLost
-    return _decode(told)
+    return _decode(reply)
 
 
 def is_there(campaign_id: int) -> bool:
-    """Whether there is a line. Raises `Unavailable` without Redis."""
+    """Whether Redis has the queue. Raises `Unavailable` without Redis."""
     names = [key(campaign_id, name) for name in (COUNTER, STREAM)]
     found = redis_client.attempt(lambda client: int(client.exists(*names)), otherwise=None)
     if found is None:
@@ -159,7 +160,7 @@ def is_there(campaign_id: int) -> bool:
 
 
 def load(campaign: Campaign, places: Sequence[QueuePosition], *, last_number: int) -> None:
-    """Make the line anew unless it is there: these places in their order, and numbers after the last one.
+    """Load these positions in their order, unless the queue is there; new numbers follow `last_number`.
 
     Raises `Unavailable` without Redis.
     """
@@ -168,9 +169,9 @@ def load(campaign: Campaign, places: Sequence[QueuePosition], *, last_number: in
 
 
 def append_missing(campaign: Campaign, places: Sequence[QueuePosition]) -> int:
-    """Put these at the end of the line where they are missing. Returns how many that were.
+    """Append the positions that are missing to the end of the queue. Returns how many.
 
-    Raises `Lost`, and `Unavailable` without Redis.
+    Raises `StreamLost`, and `Unavailable` without Redis.
     """
     arguments = [seconds_kept(campaign), *_encode_with_accounts(places)]
     count = int(_call(APPEND_MISSING, campaign.pk, (COUNTER, STREAM, WAITING), arguments))
@@ -180,36 +181,37 @@ def append_missing(campaign: Campaign, places: Sequence[QueuePosition]) -> int:
 
 
 def read(campaign_id: int, *, issuer: str, most: int) -> list[StreamEntry]:
-    """Take or keep the lease for this issuer, and read the first of the line.
+    """Take or keep the lease for this issuer, and read the first entries of the queue.
 
-    What was read and never left comes first. Raises `Taken`, `Lost`, and `Unavailable` without Redis.
+    Entries that were read before and never removed come first. Raises `LeaseTaken`, `StreamLost`, and
+    `Unavailable` without Redis.
     """
-    state, *told = _call(READ, campaign_id, (LEASE, STREAM), [issuer, LEASE_MILLISECONDS, most])
+    state, *reply = _call(READ, campaign_id, (LEASE, STREAM), [issuer, LEASE_MILLISECONDS, most])
     if state == b"taken":
         raise LeaseTaken
     if state == b"lost":
         raise StreamLost
-    return [StreamEntry(id.decode(), _decode(text)) for id, text in told[0]]
+    return [StreamEntry(id.decode(), _decode(text)) for id, text in reply[0]]
 
 
 def wait_for_entry(campaign_id: int) -> None:
-    """Return when a ticket stands in the line, or after half a second."""
+    """Return when there is an entry in the queue, or after half a second."""
     stream = key(campaign_id, STREAM)
 
-    def look(client: Redis) -> Any:
+    def read_first(client: Redis) -> Any:
         return client.xread({stream: "0"}, count=1, block=WAIT_MILLISECONDS)
 
-    redis_client.attempt(look, otherwise=None)
+    redis_client.attempt(read_first, otherwise=None)
 
 
 def remove(campaign_id: int, entries: Sequence[StreamEntry]) -> None:
-    """Take these out of the line. Raises `Unavailable` without Redis."""
+    """Remove these entries from the queue. Raises `Unavailable` without Redis."""
     places = [(entry.id, entry.place.user_id, _encode(entry.place)) for entry in entries]
     _call(REMOVE, campaign_id, (STREAM, WAITING), list(chain.from_iterable(places)))
 
 
 def release(campaign_id: int, *, issuer: str) -> None:
-    """Give the lease back, if this issuer still has it."""
+    """Release the lease, if this issuer still has it."""
     redis_client.attempt(
         lambda client: client.eval(locks.RELEASE_SCRIPT, 1, key(campaign_id, LEASE), issuer), otherwise=0
     )
@@ -218,37 +220,37 @@ def release(campaign_id: int, *, issuer: str) -> None:
 def _call(script: str, campaign_id: int, names: Sequence[str], arguments: Sequence[Any]) -> Any:
     keys = [key(campaign_id, name) for name in names]
     with _calls:
-        told = redis_client.attempt(
+        reply = redis_client.attempt(
             lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None
         )
-    if told is None:
+    if reply is None:
         raise _redis_unavailable()
-    return told
+    return reply
 
 
 def _redis_unavailable() -> Unavailable:
-    return Unavailable("The line of this campaign is kept in Redis, which is away; nothing was done.")
+    return Unavailable("The queue of this campaign is kept in Redis, which is unavailable; nothing was done.")
 
 
 def _encode_with_accounts(places: Sequence[QueuePosition]) -> list[int | bytes]:
-    """Account and text of each, one after the other."""
+    """The account and the encoded position of each, one after the other."""
     return list(chain.from_iterable((place.user_id, _encode(place)) for place in places))
 
 
 def _encode(place: QueuePosition) -> bytes:
-    """The place as Redis keeps it: the number, for a script puts it there, and the rest."""
+    """The position as Redis keeps it: the number first, because a script draws it, then the rest."""
     return b"%d %b" % (place.number, _encode_body(place))
 
 
 def _encode_body(place: QueuePosition) -> bytes:
     by = place.by
-    who = [by.actor, by.id, by.name, by.request_id]
-    return orjson.dumps([str(place.ticket_id), place.user_id, place.at.isoformat(), who])
+    actor = [by.actor, by.id, by.name, by.request_id]
+    return orjson.dumps([str(place.ticket_id), place.user_id, place.at.isoformat(), actor])
 
 
 def _decode(text: bytes) -> QueuePosition:
-    number, _, paper = text.partition(b" ")
-    ticket_id, user_id, at, who = orjson.loads(paper)
+    number, _, body = text.partition(b" ")
+    ticket_id, user_id, at, actor = orjson.loads(body)
     return QueuePosition(
-        UUID(ticket_id), int(number), user_id, datetime.fromisoformat(at), ActorContext(*who)
+        UUID(ticket_id), int(number), user_id, datetime.fromisoformat(at), ActorContext(*actor)
     )

@@ -1,7 +1,7 @@
-"""Queue tickets: an account's place in the line of a campaign, as the database keeps it.
+"""Queue tickets: an account's position in the queue of a campaign, as the database keeps it.
 
-A number is drawn in Redis, and durable once its ticket is written here. Tickets are written and settled
-only while the campaign's row is locked, so whoever holds it sees each as it is.
+A number is drawn in Redis, and durable once its ticket is written here. Tickets are written and settled only
+while the campaign's row is locked, so the holder of that lock reads each ticket's current status.
 """
 
 from bisect import bisect_left
@@ -22,13 +22,14 @@ from shop.db import transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 Status = QueueTicket.Status
-# So many of the first who wait are counted one by one; after them numbers follow without gaps.
+# So many of the first waiting tickets are counted one by one; beyond them the numbers are assumed without
+# gaps.
 COUNTED_EXACTLY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Eligible:
-    """Nothing stands in the way of a ticket of this campaign; `last_number` is the last that waits by now."""
+    """The account may get a ticket of this campaign; `last_number` is the last waiting number."""
 
     campaign: Campaign
     last_number: int
@@ -40,21 +41,21 @@ TicketLookup = Issued | PendingConfirmation | Queued | Eligible
 def read_existing_results(
     campaign_id: int, requests: Sequence[IssueRequest]
 ) -> list[TicketLookup | FirstcomeError]:
-    """What each of these accounts has of the campaign: a coupon, a waiting ticket, or why it gets neither."""
+    """Each account's coupon, waiting ticket or refusal; `Eligible` if it may get a ticket."""
     campaign, now = Campaign.objects.get(pk=campaign_id), clock.now()
-    user_ids = {asker.user_id for asker in requests}
-    had = eligibility.existing_coupons(campaign, user_ids)
+    user_ids = {request.user_id for request in requests}
+    existing = eligibility.existing_coupons(campaign, user_ids)
     waiting = _first_waiting_tickets(campaign, user_ids)
-    newcomers = user_ids - had.keys() - waiting.keys()
-    free = Eligible(campaign, _last_waiting_number(campaign_id) if newcomers else 0)
+    without_result = user_ids - existing.keys() - waiting.keys()
+    free = Eligible(campaign, _last_waiting_number(campaign_id) if without_result else 0)
 
     def found(user_id: int) -> TicketLookup | FirstcomeError:
-        thing, ticket = had.get(user_id), waiting.get(user_id)
-        if thing and (isinstance(thing, Coupon) or not ticket):
-            return eligibility.existing_result(campaign, thing)
-        return ticket or eligibility.refusal(campaign, now) or free
+        own, ticket = existing.get(user_id), waiting.get(user_id)
+        if own and (isinstance(own, Coupon) or not ticket):
+            return eligibility.existing_result(campaign, own)
+        return ticket or eligibility.refusal(campaign, user_id, now) or free
 
-    return [found(asker.user_id) for asker in requests]
+    return [found(request.user_id) for request in requests]
 
 
 def first_waiting_ticket(campaign: Campaign, user_id: int) -> Queued | None:
@@ -63,9 +64,9 @@ def first_waiting_ticket(campaign: Campaign, user_id: int) -> Queued | None:
 
 
 def write(campaign_id: int, places: Sequence[QueuePosition]) -> list[Queued]:
-    """Write the tickets of these places, unless they are there, inside the caller's transaction.
+    """Write the tickets of these positions, unless they exist; must be called inside a transaction.
 
-    One answer for each, as the ticket stands: an issuer may have settled it already.
+    Returns each ticket with its current status: an issuer may have settled it already.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     written = get_or_create(campaign, places)
@@ -74,7 +75,7 @@ def write(campaign_id: int, places: Sequence[QueuePosition]) -> list[Queued]:
 
 
 def get_or_create(campaign: Campaign, places: Sequence[QueuePosition]) -> dict[UUID, QueueTicket]:
-    """The tickets of these places by id, written where they are missing. The campaign is locked."""
+    """The tickets of these positions by id, created where missing. The campaign must be locked."""
     transactions.assert_inside()
     rows = QueueTicket.objects.select_related("coupon").filter(pk__in=[one.ticket_id for one in places])
     written = {ticket.pk: ticket for ticket in rows}
@@ -95,9 +96,9 @@ def get_or_create(campaign: Campaign, places: Sequence[QueuePosition]) -> dict[U
 
 
 def record_results(outcomes: Mapping[UUID, AllocationResult]) -> None:
-    """Write what became of these waiting tickets.
+    """Record the results of these waiting tickets.
 
-    One whose partner is still asked, or is being told to forget its slot, goes on waiting.
+    A ticket whose slot is still being confirmed, or being cancelled at the partner, goes on waiting.
     """
     transactions.assert_inside()
     ids: dict[Status, list[UUID]] = {}
@@ -114,14 +115,14 @@ def record_results(outcomes: Mapping[UUID, AllocationResult]) -> None:
 
 
 def require_owner(queued: Queued, owner_id: int | None) -> Queued:
-    """The ticket, if it is this account's; with None anyone's. Raises `NotFound`."""
+    """The ticket, if it belongs to this account; any ticket with None. Raises `NotFound`."""
     if owner_id not in (None, queued.ticket.account_id):
         raise _not_found(queued.ticket.pk)
     return queued
 
 
 def _read(ticket_ids: Sequence[UUID]) -> list[Queued | NotFound]:
-    """These tickets as they stand, by two statements and one more for each campaign that has some waiting."""
+    """These tickets now, read by two statements and one more for each campaign with waiting ones."""
     found = QueueTicket.objects.select_related("coupon__campaign").in_bulk(ticket_ids)
     campaigns = {ticket.campaign_id for ticket in found.values() if ticket.status == Status.WAITING}
     numbers = {campaign_id: _first_waiting_numbers(campaign_id) for campaign_id in campaigns}
@@ -136,7 +137,7 @@ def _not_found(ticket_id: UUID) -> NotFound:
 
 
 READER: Batcher[UUID, Queued] = Batcher(_read, run=transactions.read)
-"""Tickets that are looked at together are read together."""
+"""Reads tickets; concurrent reads share their statements."""
 
 
 def waiting_tickets(campaign_id: int | OuterRef) -> "QuerySet[QueueTicket]":
@@ -145,19 +146,19 @@ def waiting_tickets(campaign_id: int | OuterRef) -> "QuerySet[QueueTicket]":
 
 
 def campaigns_with_waiting() -> "QuerySet[Campaign]":
-    """The campaigns for which somebody waits."""
+    """The campaigns that have waiting tickets."""
     return Campaign.objects.filter(Exists(waiting_tickets(OuterRef("pk"))))
 
 
 def count_waiting() -> dict[str, int]:
-    """How many wait, by campaign."""
+    """The number of waiting tickets, by campaign."""
     counted = waiting_tickets(OuterRef("pk")).order_by().values("campaign").annotate(number=Count("pk"))
     rows = campaigns_with_waiting().annotate(waiting=Subquery(counted.values("number")))
     return {str(pk): number or 0 for pk, number in rows.values_list("pk", "waiting")}
 
 
 def longest_wait_seconds() -> dict[str, float]:
-    """For how many seconds the first in line has waited, by campaign."""
+    """For how many seconds the first ticket of the queue has waited, by campaign."""
     first = waiting_tickets(OuterRef("pk")).order_by("number").values("created_at")[:1]
     now = clock.now()
     rows = campaigns_with_waiting().annotate(since=Subquery(first)).values_list("pk", "since")
@@ -183,13 +184,13 @@ def _first_waiting_tickets(campaign: Campaign, user_ids: Collection[int]) -> dic
 
 
 def _first_waiting_numbers(campaign_id: int) -> list[int]:
-    """The numbers of the first who wait, in order."""
+    """The first waiting numbers, in order."""
     numbers = waiting_tickets(campaign_id).order_by("number").values_list("number", flat=True)
     return list(numbers[:COUNTED_EXACTLY])
 
 
 def _last_waiting_number(campaign_id: int) -> int:
-    """The greatest number of those who wait; 0 when nobody does."""
+    """The greatest waiting number; 0 if there is none."""
     numbers = waiting_tickets(campaign_id).order_by("-number").values_list("number", flat=True)
     return numbers.first() or 0
 
@@ -200,14 +201,14 @@ def _to_queued(ticket: QueueTicket, first_numbers: Sequence[int]) -> Queued:
 
 
 def _count_ahead(number: int, first_numbers: Sequence[int]) -> int:
-    """How many of the waiting come before this number."""
+    """How many waiting tickets come before this number."""
     if len(first_numbers) < COUNTED_EXACTLY or number <= first_numbers[-1]:
         return bisect_left(first_numbers, number)
     return COUNTED_EXACTLY + number - first_numbers[-1] - 1
 
 
 def _with_campaign(ticket: QueueTicket, campaign: Campaign) -> QueueTicket:
-    """The ticket with its campaign loaded, and its coupon's."""
+    """The ticket with its campaign loaded, also on its coupon."""
     ticket.campaign = campaign
     if ticket.coupon:
         ticket.coupon.campaign = campaign

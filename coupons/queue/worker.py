@@ -1,9 +1,9 @@
-"""Serving the lines of all campaigns with the strategy `queue`: the work of `manage.py run_issuer`.
+"""Settles the queues of all campaigns with the strategy `queue`: the work of `manage.py run_issuer`.
 
-A few threads serve any number of lines: each takes the line that is due for longest, settles a batch of it,
-and puts it back. Lines whose partner is asked have threads of their own, for partners are slow. Any number of
-issuers may run: one has a line's lease, the others wait for it. One that is killed leaves what it had read to
-the next; one that was frozen finds its tickets settled.
+A few threads settle any number of queues: each takes the queue that is due for longest, settles a batch of
+it, and puts it back. Queues of campaigns with a partner have threads of their own, because partners are slow.
+Any number of issuers may run: one holds a queue's lease, the others wait for it. The entries that a killed
+issuer had read go to the next one; an issuer that was frozen finds its tickets settled.
 """
 
 import heapq
@@ -16,9 +16,9 @@ from functools import partial
 from uuid import uuid4
 
 from django.db import Error, close_old_connections, connections
-from django.db.models import F, Q
 from structlog import get_logger
 
+from coupons.allocation import eligibility
 from coupons.models import Campaign
 from coupons.partners import patience
 from coupons.queue import recovery, settlement, stream, tickets
@@ -27,37 +27,37 @@ from shop.errors import Unavailable
 
 log = get_logger(__name__)
 BATCH = 256
-# A partner is asked about so many, several at once, before the next are looked at.
+# A partner confirms so many, several at once, before the next batch is read.
 BATCH_WITH_PARTNER = 32
-# How many of each are served at once, a thread and a connection for each; one with a partner has 16 threads
-# more while it asks (`coupons.queue.settlement`).
+# How many queues of each batch size are settled at once, with a thread and a connection each; a queue with a
+# partner uses 16 more threads while it calls the partner (`coupons.queue.settlement`).
 QUEUES_AT_ONCE = {BATCH: 8, BATCH_WITH_PARTNER: 2}
 REFRESH_SECONDS = 1.0
 RETRY_SECONDS = 1.0
-# How soon an empty line is looked at again where there are more lines than threads.
+# How soon an empty queue is read again if there are more queues than threads.
 IDLE_SECONDS = 0.5
 
 
 class NoTicketSettled(Exception):
-    """Nobody who is first in line can be served yet: their partner is waited for, and their places kept."""
+    """None of the first tickets can be settled before their partner answers; they keep their places."""
 
 
 class _Rotation:
-    """Lines that a few threads serve in turn, a batch of so many at a time."""
+    """Queues that a few threads settle in turn, up to `most` tickets at a time."""
 
     def __init__(self, most: int, stop: threading.Event) -> None:
         self._most = most
         self._stop = stop
         self._issuer = uuid4().hex
         self._wanted: Collection[int] = ()
-        # All lines that wait for their turn, each from a moment on, or are served now by one thread.
+        # All queues that wait for their turn, each from its deadline on, or are being settled by one thread.
         self._known: set[int] = set()
         self._deadlines: list[tuple[float, int]] = []
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
 
     def follow(self, campaign_ids: Collection[int]) -> None:
-        """Serve these lines from now on, and let go of the others."""
+        """Settle these queues from now on, and release the others."""
         with self._changed:
             self._wanted = campaign_ids
             for campaign_id in set(campaign_ids) - self._known:
@@ -65,12 +65,12 @@ class _Rotation:
                 heapq.heappush(self._deadlines, (time.monotonic(), campaign_id))
             self._changed.notify_all()
         for number in range(len(self._threads), min(len(campaign_ids), QUEUES_AT_ONCE[self._most])):
-            thread = threading.Thread(target=self._serve, name=f"lines {self._most} {number}")
+            thread = threading.Thread(target=self._serve, name=f"queues {self._most} {number}")
             self._threads.append(thread)
             thread.start()
 
     def join(self) -> None:
-        """Return once all threads have ended, after `stop` was set, and let go of all lines."""
+        """Return once all threads have ended, after `stop` was set, and release all queues."""
         with self._changed:
             self._changed.notify_all()
         for thread in self._threads:
@@ -90,7 +90,7 @@ class _Rotation:
             connections.close_all()
 
     def _next(self) -> int | None:
-        """Wait for the line that is due first, and take it; None once `stop` is set."""
+        """Wait for the queue that is due first, and take it; None once `stop` is set."""
         with self._changed:
             while not self._stop.is_set():
                 wait_seconds = (
@@ -107,12 +107,12 @@ class _Rotation:
             self._changed.notify()
 
     def _serve_batch(self, campaign_id: int) -> None:
-        """Serve the first of the line, and put it back to be served again."""
+        """Settle the first tickets of the queue, and put the queue back to be settled again."""
         try:
             served = _run_or_none(partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most))
         except Exception:
-            # The thread serves other lines as well.
-            log.exception("a line can't be served", campaign=campaign_id)
+            # The thread settles other queues as well.
+            log.exception("a queue can't be settled", campaign=campaign_id)
             served = None
         pause_seconds = 0.0
         if served is None:
@@ -125,9 +125,9 @@ class _Rotation:
 
 
 def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: None) -> None:
-    """Serve every line until told to stop; what is away meanwhile is waited for.
+    """Settle every queue until `stop` is set; waits for Redis or the database while they are unavailable.
 
-    `looked` hears of each look at which lines there are, every second while all is well.
+    Calls `on_refresh` after each successful refresh of the list of queues, which is every second.
     """
     rotations = {most: _Rotation(most, stop) for most in QUEUES_AT_ONCE}
     try:
@@ -136,16 +136,16 @@ def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: Non
                 on_refresh()
             stop.wait(REFRESH_SECONDS)
     finally:
-        # Whatever ended this: threads that went on alone would keep a process alive that sees no new line.
+        # Also after an error: threads that went on would keep a process alive that finds no new queue.
         stop.set()
         for rotation in rotations.values():
             rotation.join()
 
 
 def serve_once() -> int:
-    """Serve what stands in the lines now. Returns how many tickets that were.
+    """Settle the tickets that are queued now. Returns how many.
 
-    A line that another issuer serves is left to it. Raises `Unavailable` without Redis or database.
+    A queue whose lease another issuer holds is left to it. Raises `Unavailable` without Redis or database.
     """
     issuer = uuid4().hex
     count = 0
@@ -158,7 +158,7 @@ def serve_once() -> int:
 
 
 def _refresh(rotations: Mapping[int, _Rotation]) -> int:
-    """Look which lines there are, and have them served. Returns how many there are."""
+    """Read which queues there are, and have them settled. Returns how many."""
     batches = _batch_sizes(clock.now())
     for most, rotation in rotations.items():
         rotation.follow({campaign_id for campaign_id, batch in batches.items() if batch == most})
@@ -166,15 +166,13 @@ def _refresh(rotations: Mapping[int, _Rotation]) -> int:
 
 
 def _batch_sizes(now: datetime) -> dict[int, int]:
-    """How many to serve at once, by campaign: those open with something left, and all that are waited for.
+    """The batch size of each queue: of campaigns that issue coupons now, and of all with waiting tickets.
 
-    While its partner is away a campaign is left alone, and its tickets wait.
+    A campaign whose partner is unavailable is left out, and its tickets wait.
     """
-    is_open = Q(opens_at__lte=now) & (Q(closes_at__isnull=True) | Q(closes_at__gt=now))
-    has_some = Q(quantity__gt=F("issued") + F("confirming"))
-    open_ones = Campaign.objects.filter(is_open, has_some, strategy="queue")
+    issuable = Campaign.objects.filter(eligibility.issues_at(now), strategy="queue")
     rows = (
-        *open_ones.values_list("pk", "partner"),
+        *issuable.values_list("pk", "partner"),
         *tickets.campaigns_with_waiting().values_list("pk", "partner"),
     )
     return {
@@ -202,12 +200,12 @@ def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
 
 
 def _run_or_none(work: Callable[[], int]) -> int | None:
-    """What the work returns; None when it could not be done for now, and is to be tried again."""
+    """The result of the work; None when it can't be done for now and has to be retried."""
     close_old_connections()
     try:
         return work()
     except (stream.LeaseTaken, stream.StreamLost, NoTicketSettled):
         return None
     except (Unavailable, Error) as error:
-        log.warning("lines can't be served for now", error=str(error))
+        log.warning("queues can't be settled for now", error=str(error))
         return None

@@ -1,6 +1,7 @@
-"""A process of its own that asks for coupons: `python -m coupons.tests.asking CAMPAIGN ACCOUNT...`.
+"""A process that requests coupons: `python -m coupons.tests.asking CAMPAIGN ACCOUNT...`.
 
-It says `ready`, waits for a line, asks for all accounts at once, and prints how often each outcome came.
+It prints `ready`, waits for a line of input, requests a coupon for all accounts at once, and prints the
+number of each outcome.
 """
 
 import json
@@ -10,12 +11,12 @@ import django
 
 
 def main(campaign_id: int, user_ids: list[int]) -> None:
-    from coupons.tests.outcomes import asking, told
+    from coupons.tests.outcomes import count_outcomes, issue_calls
     from shop.tests.racing import race
 
     print("ready", flush=True)
     sys.stdin.readline()
-    print(json.dumps(told(race(asking(campaign_id, user_ids)))), flush=True)
+    print(json.dumps(count_outcomes(race(issue_calls(campaign_id, user_ids)))), flush=True)
 
 
 if __name__ == "__main__":

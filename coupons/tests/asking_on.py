@@ -1,10 +1,9 @@
-"""A process of its own that goes on asking for coupons: `python -m coupons.tests.asking_on PLAN`.
+"""A process that requests coupons continuously: `python -m coupons.tests.asking_on PLAN`.
 
-Its threads go round and round the plan's accounts and ask for each one's coupon of every campaign, until
-a line comes in. Once they rest it says so, on its standard error; at the next line they ask once more for
-the accounts that the plan calls `last`, each until it knows what it has. What each asking came to is
-written at once, in a line of JSON: a process that is killed has told all that it was answered, but for
-what was under way.
+Its threads loop over the plan's accounts and request each one's coupon of every campaign, until a line of
+input arrives. When they have stopped, it says so on its standard error; at the next line they request coupons
+for the accounts that the plan calls `last`, each until its result is final. Every result is written at once,
+as a line of JSON: so a process that is killed has written all results but those of requests under way.
 """
 
 import json
@@ -18,7 +17,7 @@ import django
 
 THREADS = 6
 PAUSE_SECONDS = 0.04
-RESTS = "everybody rests"
+RESTS = "all threads rest"
 DEFINITE = {"new", "again", "sold_out"}
 _writing = threading.Lock()
 
@@ -62,17 +61,17 @@ def _ask(campaign_id: int, user_id: int) -> str:
         outcome: Any = issuing.issue(campaign_id=campaign_id, user_id=user_id)
     except Exception as error:
         outcome = error
-    [told] = outcomes.told([outcome])
+    [outcome_name] = outcomes.count_outcomes([outcome])
     coupon = getattr(outcome, "coupon", None)
-    answer = [campaign_id, user_id, told, coupon and coupon.code, began, time.monotonic()]
+    answer = [campaign_id, user_id, outcome_name, coupon and coupon.code, began, time.monotonic()]
     with _writing:
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
-    return told
+    return outcome_name
 
 
 def _in_threads(function: Callable[[Sequence[int]], None], user_ids: Sequence[int]) -> list[threading.Thread]:
-    """Call it in several threads, each with its part of the accounts."""
+    """Call the function in several threads, each with its part of the accounts."""
 
     def run(part: Sequence[int]) -> None:
         from django.db import connections

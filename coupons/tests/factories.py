@@ -40,6 +40,13 @@ def campaign_with_codes(code_source: str, **columns: Any) -> Campaign:
     return campaign
 
 
+def campaign_with_strategy(strategy: str, **columns: Any) -> Campaign:
+    """A campaign with the strategy, and with the pool of codes that `code_pool` needs."""
+    return campaign_with_codes(
+        "pool" if strategy == "code_pool" else "generated", strategy=strategy, **columns
+    )
+
+
 def accounts(count: int) -> list[int]:
     """The ids of that many new accounts."""
     names = [account.username for account in AccountFactory.build_batch(count)]

@@ -1,4 +1,4 @@
-"""The laws of coupons, as tests look at them."""
+"""The laws of coupons, for assertions of tests."""
 
 from coupons import audit
 from coupons.models import Campaign, Coupon

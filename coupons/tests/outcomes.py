@@ -1,4 +1,4 @@
-"""Asking for coupons, and what comes of it."""
+"""Calls that issue coupons, and counting their outcomes."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,19 +10,19 @@ from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from shop.errors import FirstcomeError, Rejected
 
-# Ten seconds each, which is less than a race's time-out together.
+# Ten seconds each, together less than a race's time-out.
 TIMES_IN_VAIN = 3
 
 
-def asking(campaign_id: int, user_ids: Iterable[int]) -> list[Callable[[], Issued | Queued]]:
+def issue_calls(campaign_id: int, user_ids: Iterable[int]) -> list[Callable[[], Issued | Queued]]:
     """A call for each account, to be raced."""
     return [partial(_ask, campaign_id=campaign_id, user_id=user_id) for user_id in user_ids]
 
 
-def asking_by(
+def issue_calls_by(
     strategies: Iterable[str], campaign_id: int, user_ids: Iterable[int]
 ) -> list[Callable[[], Any]]:
-    """The same by these strategies in turn, whatever the campaign's is; no partner is asked."""
+    """The calls by these strategies in turn, whatever the campaign's is; no partner is called."""
     ways = zip(user_ids, cycle(strategies), strict=False)
     return [
         partial(issuing.STRATEGIES[name], campaign_id=campaign_id, user_id=user_id) for user_id, name in ways
@@ -30,7 +30,7 @@ def asking_by(
 
 
 def _ask(*, campaign_id: int, user_id: int) -> Issued | Queued:
-    """As a client asks, who waited for a lock in vain on a busy machine: once more."""
+    """Issue as a client does that repeats its request if it didn't get the lock on a busy machine."""
     for _ in range(TIMES_IN_VAIN):
         try:
             return issuing.issue(campaign_id=campaign_id, user_id=user_id)
@@ -40,12 +40,12 @@ def _ask(*, campaign_id: int, user_id: int) -> Issued | Queued:
     return issuing.issue(campaign_id=campaign_id, user_id=user_id)
 
 
-def told(outcomes: Iterable[Any]) -> Counter[str]:
-    """How often each outcome came: `new`, `again`, `queued`, or a refusal's code."""
-    return Counter(_told(outcome) for outcome in outcomes)
+def count_outcomes(outcomes: Iterable[Any]) -> Counter[str]:
+    """The number of each outcome: `new`, `again`, `queued`, or a refusal's code."""
+    return Counter(_outcome_name(outcome) for outcome in outcomes)
 
 
-def _told(outcome: Any) -> str:
+def _outcome_name(outcome: Any) -> str:
     match outcome:
         case Issued():
             return "new" if outcome.is_new else "again"

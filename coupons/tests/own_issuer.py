@@ -12,7 +12,7 @@ from scripts.stack import children
 
 
 class OwnIssuer:
-    """One after the other, each with the same settings and log. `settings` are environment variables."""
+    """Issuer processes, one at a time, with the same log and `settings`, which are environment variables."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
@@ -21,7 +21,7 @@ class OwnIssuer:
         self.child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; it serves within seconds."""
+        """Start it; it settles tickets within seconds."""
         command = [sys.executable, "-m", "django", "run_issuer"]
         self.child = children.start(command, log=self._log, environment=self._environment)
 
@@ -32,7 +32,7 @@ class OwnIssuer:
         self.child.wait()
 
     def stop(self) -> int:
-        """Tell it to end, and return its exit code."""
+        """Stop it by a signal, and return its exit code."""
         assert self.child
         children.stop(self.child)
         return self.child.returncode

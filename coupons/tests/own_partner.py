@@ -1,8 +1,9 @@
-"""A partner simulator of the test run's own, its book empty at the start of each test that asks for it.
+"""A partner simulator of the test run; its book is empty at the start of each test that uses the fixture.
 
     from coupons.tests.own_partner import own_partner, partner_process
 
-Who wants one that misbehaves starts it: `with partner_that("--silent-rate", "1", folder=..., settings=...)`.
+A test that needs a misbehaving partner starts one: `with partner_that("--silent-rate", "1", folder=...,
+settings=...)`.
 """
 
 import sqlite3
@@ -24,7 +25,7 @@ GOOD = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost
 
 @pytest.fixture(scope="session")
 def partner_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
-    """The process, which agrees to everything, and the folder of its book."""
+    """The process, which confirms everything, and the folder of its book."""
     folder = tmp_path_factory.mktemp("partner")
     with running("partner", folder, *GOOD) as simulator:
         yield simulator, folder
@@ -32,7 +33,7 @@ def partner_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 @pytest.fixture
 def own_partner(partner_process: tuple[Simulator, Path], settings: LazySettings) -> Simulator:
-    """The run's own partner, with nothing in its book, which the shop uses in this test."""
+    """The run's partner, with an empty book, which the shop uses in this test."""
     simulator, folder = partner_process
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
         book.execute("DELETE FROM registrations")
@@ -42,7 +43,7 @@ def own_partner(partner_process: tuple[Simulator, Path], settings: LazySettings)
 
 @contextmanager
 def partner_that(*options: str, folder: Path, settings: LazySettings) -> Iterator[Simulator]:
-    """A partner with these options, good but for them, which the shop uses until the block ends."""
+    """A partner with these options, which the shop uses until the block ends."""
     before, timeout = settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS
     with running("partner", folder, *GOOD, *options) as simulator:
         settings.PARTNER_URL = address(simulator)
@@ -56,7 +57,7 @@ def address(simulator: Simulator) -> str:
 
 
 def registered(simulator: Simulator) -> list[str]:
-    """The codes that the partner has registered, in order; of one code there is one registration."""
+    """The codes that the partner has registered, in order; each code is registered once."""
     status, found = simulator.get("/registrations", status="registered")
     assert status == 200
     return sorted(one["code"] for one in found["results"])

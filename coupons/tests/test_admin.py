@@ -1,4 +1,4 @@
-"""Operators' pages of campaigns, coupons and pool codes."""
+"""Admin pages of campaigns, coupons and pool codes."""
 
 from typing import Any
 
@@ -93,7 +93,7 @@ def test_a_campaign_with_a_configured_partner_is_added(operator: Client, setting
     assert Campaign.objects.get().partner == "convenience_store"
 
 
-def test_terms_that_contradict_each_other_are_told_in_a_message(operator: Client) -> None:
+def test_contradicting_terms_are_reported_in_a_message(operator: Client) -> None:
     operator.post("/admin/coupons/campaign/add/", FORM | {"strategy": "code_pool"})
 
     assert "needs codes from a pool" in messages(operator, "/admin/coupons/campaign/add/")
@@ -114,26 +114,26 @@ def test_slots_that_are_being_confirmed_are_shown(operator: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"strategy": "unsafe"}, "not one of the available choices"),
         ({"strategy": "first_come"}, "not one of the available choices"),
-        ({"partner": "somebody"}, "not one of the available choices"),
+        ({"partner": "unknown"}, "not one of the available choices"),
         ({"quantity": 0}, "greater than or equal to 1"),
         ({"discount_type": "percent", "discount_value": 101}, "a percentage at most 100"),
         ({"closes_at_0": "2025-01-01", "closes_at_1": "00:00:00"}, "must close after it opens"),
         ({"coupon_valid_for_days": 36_501}, "less than or equal to 36500"),
     ],
 )
-def test_a_wrong_campaign_is_told_on_the_page(
-    operator: Client, wrong: dict[str, Any], told: str, settings: Any
+def test_errors_of_a_campaign_are_shown_on_the_page(
+    operator: Client, wrong: dict[str, Any], message: str, settings: Any
 ) -> None:
     settings.LAB = False
 
     response = operator.post("/admin/coupons/campaign/add/", FORM | wrong)
 
     assert response.status_code == 200
-    assert told in response.content.decode()
+    assert message in response.content.decode()
     assert not Campaign.objects.exists()
 
 
@@ -147,13 +147,13 @@ def test_the_lab_may_choose_the_unsafe_strategy(operator: Client, settings: Any)
 def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Django's own save writes every column back, and with them the count as the page had read it."""
+    """Django's own save writes every column, and so the count as the page had read it."""
     campaign = CampaignFactory.create()
-    asker = AccountFactory.create()
+    owner = AccountFactory.create()
     clean = Campaign.full_clean
 
     def issued_meanwhile(self: Campaign, *args: Any, **kwargs: Any) -> None:
-        issuing.issue(campaign_id=campaign.pk, user_id=asker.pk)
+        issuing.issue(campaign_id=campaign.pk, user_id=owner.pk)
         clean(self, *args, **kwargs)
 
     monkeypatch.setattr(Campaign, "full_clean", issued_meanwhile)
@@ -165,7 +165,7 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
     assert broken() == {}
 
 
-def test_what_the_domain_refuses_is_told_and_not_saved(
+def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two coupons are issued between the page's checks and its save."""
@@ -186,7 +186,7 @@ def test_what_the_domain_refuses_is_told_and_not_saved(
     assert campaign.quantity == 100
 
 
-def test_once_a_coupon_is_issued_the_discount_is_to_read(operator: Client) -> None:
+def test_the_discount_is_read_only_once_a_coupon_is_issued(operator: Client) -> None:
     campaign = CampaignFactory.create()
     assert 'name="discount_value"' in messages(operator, page_of(campaign))
 
@@ -195,7 +195,7 @@ def test_once_a_coupon_is_issued_the_discount_is_to_read(operator: Client) -> No
     assert 'name="discount_value"' not in messages(operator, page_of(campaign))
 
 
-def test_codes_are_given_or_made(operator: Client) -> None:
+def test_codes_are_added_or_generated(operator: Client) -> None:
     campaign = CampaignFactory.create(code_source="pool")
 
     given = dialog(operator, campaign, "add_codes", codes="ONE\r\nTWO ONE")
@@ -210,7 +210,7 @@ def test_codes_are_given_or_made(operator: Client) -> None:
     assert broken() == {}
 
 
-def test_a_coupon_is_made_void_with_a_reason_and_the_operator_is_on_record(operator: Client) -> None:
+def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator: Client) -> None:
     coupon = coupon_of(CampaignFactory.create())
 
     response = dialog(operator, coupon, "void", reason="A mistake.")
@@ -221,7 +221,7 @@ def test_a_coupon_is_made_void_with_a_reason_and_the_operator_is_on_record(opera
     assert "A mistake." in LogEntry.objects.get(object_id=str(coupon.pk)).change_message
 
 
-def test_a_held_coupon_is_not_made_void(operator: Client) -> None:
+def test_a_held_coupon_is_not_voided(operator: Client) -> None:
     coupon = coupon_of(CampaignFactory.create(), status="held", order_id=order_ids(1)[0])
 
     dialog(operator, coupon, "void", reason="A mistake.")
@@ -231,7 +231,7 @@ def test_a_held_coupon_is_not_made_void(operator: Client) -> None:
     assert Coupon.objects.get().status == "held"
 
 
-def test_coupons_and_codes_are_to_read_and_nothing_is_deleted(operator: Client) -> None:
+def test_coupons_and_codes_are_read_only_and_nothing_is_deleted(operator: Client) -> None:
     campaign = CampaignFactory.create()
     coupon = coupon_of(campaign)
     code = PoolCode.objects.create(campaign=campaign, code="ONE", added_at=timezone.now())
@@ -245,7 +245,7 @@ def test_coupons_and_codes_are_to_read_and_nothing_is_deleted(operator: Client) 
         assert changed.status_code == 403
 
 
-def test_an_operator_who_only_looks_changes_nothing() -> None:
+def test_an_operator_with_view_permissions_changes_nothing() -> None:
     permissions = ["coupons.view_campaign", "coupons.view_coupon"]
     looker = signed_in(AccountFactory.create(is_staff=True, permissions=permissions))
     campaign = CampaignFactory.create()

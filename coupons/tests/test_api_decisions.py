@@ -1,4 +1,4 @@
-"""What the contract leaves open about campaigns and coupons, as docs/api-decisions.md decides it."""
+"""The decisions of docs/api-decisions.md about campaigns and coupons."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -48,7 +48,7 @@ def refused(response: Any) -> tuple[int, str]:
 
 
 def shown(campaign: Campaign) -> tuple[str, int, int]:
-    """What everybody sees of the campaign: its status, and how many are issued and remain."""
+    """The public fields of the campaign: its status, and how many are issued and remain."""
     body = client_of().get(f"/campaigns/{campaign.pk}").json()
     return body["status"], body["issued"], body["remaining"]
 
@@ -86,7 +86,7 @@ def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(
     assert broken() == {}
 
 
-def test_a_void_code_of_a_pool_is_not_given_again_and_does_not_count_as_remaining(
+def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaining(
     user: Api, staff: Api
 ) -> None:
     campaign = CampaignFactory.create(code_source="pool", quantity=5)
@@ -100,7 +100,7 @@ def test_a_void_code_of_a_pool_is_not_given_again_and_does_not_count_as_remainin
     assert shown(campaign) == ("sold_out", 2, 0)
 
 
-def test_staff_who_issue_to_an_account_that_does_not_exist_get_404_and_take_no_coupon(staff: Api) -> None:
+def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(staff: Api) -> None:
     campaign = CampaignFactory.create()
     disabled = AccountFactory.create(is_active=False)
 
@@ -113,7 +113,7 @@ def test_staff_who_issue_to_an_account_that_does_not_exist_get_404_and_take_no_c
 
 
 @EVERY_STRATEGY
-def test_a_campaign_asked_before_it_opens_is_409_with_the_seconds_until_then_and_gives_no_ticket(
+def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_and_gets_no_ticket(
     strategy: str, user: Api
 ) -> None:
     source = "pool" if strategy == "code_pool" else "generated"
@@ -128,7 +128,7 @@ def test_a_campaign_asked_before_it_opens_is_409_with_the_seconds_until_then_and
     assert not Coupon.objects.exists()
 
 
-def test_asking_again_after_a_ticket_failed_draws_a_new_one_at_the_end_of_the_line(
+def test_a_request_after_a_failed_ticket_draws_a_new_one_at_the_end_of_the_queue(
     user: Api, account: User, tmp_path: Path, settings: LazySettings
 ) -> None:
     campaign = CampaignFactory.create(strategy="queue", partner=NAME)
@@ -150,7 +150,7 @@ def test_asking_again_after_a_ticket_failed_draws_a_new_one_at_the_end_of_the_li
     assert broken() == {}
 
 
-def test_asking_again_after_a_ticket_failed_is_refused_while_the_campaign_gives_nothing(user: Api) -> None:
+def test_a_request_after_a_failed_ticket_is_refused_while_the_campaign_issues_nothing(user: Api) -> None:
     campaign = CampaignFactory.create(strategy="queue")
     failed = ask(user, campaign)
     campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))

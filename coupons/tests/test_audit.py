@@ -45,7 +45,7 @@ def coupon_at(campaign: Campaign, position: int) -> Coupon:
 
 @contextmanager
 def without_constraint(model: type[Model], name: str) -> Iterator[None]:
-    """The table without one of its constraints, as a careless migration might leave it."""
+    """Run the block without one of the table's constraints, as after a faulty migration."""
     constraint = next(one for one in model._meta.constraints if one.name == name)
     with connection.schema_editor() as editor:
         editor.remove_constraint(model, constraint)
@@ -71,7 +71,7 @@ def test_l1_names_a_campaign_whose_counter_is_wrong(campaign: Campaign) -> None:
     assert broken()["L1"] == [str(campaign.pk)]
 
 
-def test_l2_names_a_campaign_that_confirms_a_slot_for_who_has_its_coupon(campaign: Campaign) -> None:
+def test_l2_names_a_campaign_with_a_coupon_and_a_confirmation_of_one_account(campaign: Campaign) -> None:
     owner = coupon_at(campaign, 1).account_id
     now = timezone.now()
     Confirmation.objects.create(
@@ -82,7 +82,7 @@ def test_l2_names_a_campaign_that_confirms_a_slot_for_who_has_its_coupon(campaig
     assert broken() == {"L2": [str(campaign.pk)]}
 
 
-def test_l1_names_a_campaign_that_counts_coupons_it_has_not() -> None:
+def test_l1_names_a_campaign_that_counts_missing_coupons() -> None:
     empty = CampaignFactory.create(issued=1)
 
     assert broken() == {"L1": [str(empty.pk)]}
@@ -107,13 +107,13 @@ def test_l2_names_a_campaign_that_misses_its_first_position(campaign: Campaign) 
     assert broken() == {"L2": [str(campaign.pk)]}
 
 
-def test_l2_names_a_campaign_with_a_coupon_out_of_line(campaign: Campaign) -> None:
+def test_l2_names_a_campaign_with_a_position_beyond_its_count(campaign: Campaign) -> None:
     Coupon.objects.filter(campaign=campaign, position=5).update(position=None)
 
     assert broken() == {"L2": [str(campaign.pk)]}
 
 
-def test_l2_names_a_position_that_comes_twice(campaign: Campaign) -> None:
+def test_l2_names_a_campaign_with_a_repeated_position(campaign: Campaign) -> None:
     with without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
         Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
 

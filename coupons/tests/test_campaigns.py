@@ -1,4 +1,4 @@
-"""Campaigns: what they may be, how they change, who sees which."""
+"""Campaigns: valid terms, changes, and which campaigns are visible."""
 
 from datetime import timedelta
 from functools import partial
@@ -49,7 +49,7 @@ def test_a_campaign_opens_at_once_with_the_usual_terms() -> None:
     assert (campaign.issued, campaign.remaining, campaign.closes_at) == (0, 10, None)
 
 
-def test_everything_wrong_is_told_at_once(settings: Any) -> None:
+def test_all_errors_are_reported_at_once(settings: Any) -> None:
     settings.LAB = False
     wrong: campaigns.Terms = {
         **TERMS,
@@ -200,7 +200,9 @@ def test_the_quantity_goes_no_further_than_what_is_being_confirmed_either() -> N
         {"strategy": "unsafe"},
     ],
 )
-def test_what_coupons_draw_on_stays_once_there_is_one(terms: campaigns.Terms, settings: Any) -> None:
+def test_terms_that_coupons_depend_on_are_fixed_once_there_is_one(
+    terms: campaigns.Terms, settings: Any
+) -> None:
     settings.LAB = True
     campaign = CampaignFactory.create()
     before = Campaign.objects.filter(pk=campaign.pk).values(*terms).get()

@@ -32,7 +32,7 @@ def staff() -> Api:
     return client_of(SuperuserFactory.create())
 
 
-def told(response: Any) -> tuple[int, str]:
+def refusal(response: Any) -> tuple[int, str]:
     """A refusal's status and code."""
     body = response.json()
     assert response["Content-Type"] == "application/problem+json"
@@ -41,7 +41,7 @@ def told(response: Any) -> tuple[int, str]:
 
 
 def faults(response: Any) -> list[tuple[str, str]]:
-    assert told(response) == (400, "invalid")
+    assert refusal(response) == (400, "invalid")
     return [(fault["field"], fault["code"]) for fault in response.json()["errors"]]
 
 
@@ -144,7 +144,7 @@ def test_a_wrong_campaign_is_refused_by_its_field(
     assert not Campaign.objects.exists()
 
 
-def test_everybody_sees_campaigns_but_closed_ones(anon: Api, user: Api, staff: Api) -> None:
+def test_all_callers_see_campaigns_except_closed_ones(anon: Api, user: Api, staff: Api) -> None:
     open_one = CampaignFactory.create()
     scheduled = CampaignFactory.create(scheduled=True)
     full = CampaignFactory.create(quantity=1)
@@ -153,8 +153,8 @@ def test_everybody_sees_campaigns_but_closed_ones(anon: Api, user: Api, staff: A
 
     for client in (anon, user):
         assert ids(client.get("/campaigns")) == [full.pk, scheduled.pk, open_one.pk]
-        assert told(client.get(f"/campaigns/{closed.pk}")) == (404, "not_found")
-        assert told(client.get("/campaigns/0")) == (404, "not_found")
+        assert refusal(client.get(f"/campaigns/{closed.pk}")) == (404, "not_found")
+        assert refusal(client.get("/campaigns/0")) == (404, "not_found")
     assert ids(staff.get("/campaigns")) == [closed.pk, full.pk, scheduled.pk, open_one.pk]
     assert staff.get(f"/campaigns/{closed.pk}").json()["status"] == "closed"
     assert anon.get(f"/campaigns/{scheduled.pk}").json()["status"] == "scheduled"
@@ -170,7 +170,7 @@ def test_campaigns_come_in_pages(anon: Api) -> None:
 
     assert [row["id"] for row in first["results"] + second["results"]] == made[::-1]
     assert second["next"] is None
-    assert told(anon.get("/campaigns?limit=0")) == (400, "invalid")
+    assert refusal(anon.get("/campaigns?limit=0")) == (400, "invalid")
 
 
 @pytest.mark.parametrize(
@@ -190,17 +190,17 @@ def test_staff_calls_are_refused_to_others_whatever_the_object(
     powerless = client_of(AccountFactory.create(is_staff=True))
     arguments = [] if body is None else [body]
 
-    assert told(getattr(anon, method)(path, *arguments)) == (401, "not_authenticated")
-    assert told(getattr(user, method)(path, *arguments)) == (403, "permission_denied")
-    assert told(getattr(powerless, method)(path, *arguments)) == (403, "permission_denied")
+    assert refusal(getattr(anon, method)(path, *arguments)) == (401, "not_authenticated")
+    assert refusal(getattr(user, method)(path, *arguments)) == (403, "permission_denied")
+    assert refusal(getattr(powerless, method)(path, *arguments)) == (403, "permission_denied")
 
 
-def test_staff_need_the_permission_of_what_they_touch() -> None:
+def test_staff_need_the_permission_for_what_they_change() -> None:
     adder = AccountFactory.create(is_staff=True, permissions=["coupons.add_campaign"])
     campaign = CampaignFactory.create()
 
     assert client_of(adder).post("/campaigns", NEW).status_code == 201
-    assert told(client_of(adder).patch(f"/campaigns/{campaign.pk}", {})) == (403, "permission_denied")
+    assert refusal(client_of(adder).patch(f"/campaigns/{campaign.pk}", {})) == (403, "permission_denied")
 
 
 def test_staff_change_what_they_give(staff: Api) -> None:
@@ -230,11 +230,11 @@ def test_changes_that_come_too_late_are_refused(staff: Api) -> None:
     coupon_of(campaign)
     path = f"/campaigns/{campaign.pk}"
 
-    assert told(staff.patch(path, {"quantity": 1})) == (409, "quantity_below_issued")
-    assert told(staff.patch(path, {"code_source": "pool"})) == (409, "campaign_has_coupons")
+    assert refusal(staff.patch(path, {"quantity": 1})) == (409, "quantity_below_issued")
+    assert refusal(staff.patch(path, {"code_source": "pool"})) == (409, "campaign_has_coupons")
     assert faults(staff.patch(path, {"strategy": "code_pool"})) == [("code_source", "pool_required")]
     assert faults(staff.patch(path, {"issued": 0})) == [("issued", "unknown_field")]
-    assert told(staff.patch("/campaigns/0", {"quantity": 1})) == (404, "not_found")
+    assert refusal(staff.patch("/campaigns/0", {"quantity": 1})) == (404, "not_found")
 
 
 def test_staff_add_codes_and_see_the_pool(staff: Api) -> None:
@@ -292,9 +292,9 @@ def test_wrong_codes_are_refused(staff: Api, body: dict[str, Any], field: str) -
 
 
 def test_codes_of_a_campaign_that_does_not_exist_are_not_found(staff: Api) -> None:
-    assert told(staff.get("/campaigns/0/codes")) == (404, "not_found")
-    assert told(staff.post("/campaigns/0/codes", {"codes": ["A"]})) == (404, "not_found")
-    assert told(staff.patch("/campaigns/0/codes/A", {"code": "B"})) == (404, "not_found")
+    assert refusal(staff.get("/campaigns/0/codes")) == (404, "not_found")
+    assert refusal(staff.post("/campaigns/0/codes", {"codes": ["A"]})) == (404, "not_found")
+    assert refusal(staff.patch("/campaigns/0/codes/A", {"code": "B"})) == (404, "not_found")
 
 
 def test_staff_rename_available_codes(staff: Api) -> None:
@@ -307,14 +307,14 @@ def test_staff_rename_available_codes(staff: Api) -> None:
 
     assert renamed.status_code == 200
     assert (renamed.json()["code"], renamed.json()["status"]) == ("NEW", "available")
-    assert told(staff.patch(f"{path}/OLD", {"code": "NEWER"})) == (404, "not_found")
-    assert told(staff.patch(f"{path}/NEW", {"code": "OTHER"})) == (409, "code_exists")
-    assert told(staff.patch(f"{path}/FIRST", {"code": "LAST"})) == (409, "code_issued")
+    assert refusal(staff.patch(f"{path}/OLD", {"code": "NEWER"})) == (404, "not_found")
+    assert refusal(staff.patch(f"{path}/NEW", {"code": "OTHER"})) == (409, "code_exists")
+    assert refusal(staff.patch(f"{path}/FIRST", {"code": "LAST"})) == (409, "code_issued")
     assert faults(staff.patch(f"{path}/NEW", {"code": "a b"})) == [("code", "string_pattern_mismatch")]
     assert faults(staff.patch(f"{path}/NEW", {})) == [("code", "required")]
 
 
-def test_who_made_a_campaign_and_who_changed_it_is_noted() -> None:
+def test_the_journal_has_the_actor_of_a_creation_and_of_a_change() -> None:
     maker, changer = SuperuserFactory.create(), SuperuserFactory.create()
     made = client_of(maker).post("/campaigns", NEW).json()
     client_of(changer).patch(f"/campaigns/{made['id']}", {"quantity": 1_000, "name": "Drop"})

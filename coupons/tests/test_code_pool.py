@@ -1,4 +1,4 @@
-"""`code_pool` under races and crashes: each code given once, none lost, whatever becomes of the list."""
+"""`code_pool` under races and crashes: each code is issued once, and none is lost with the list."""
 
 import json
 import threading
@@ -23,7 +23,7 @@ from coupons.pool_list import healing, pool_list
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_partner import issued, partner_that, registered
 from shop.errors import PartnerFailed, Unavailable
 from shop.operations import redis_rebuild
@@ -45,7 +45,7 @@ issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
 ASK_FOR_MANY = """
 import json
 from concurrent.futures import ThreadPoolExecutor
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 
 def outcome_of(ask):
     try:
@@ -57,7 +57,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 campaign_id, *user_ids = map(int, sys.argv[1:])
 with ThreadPoolExecutor(64) as threads:
-    print(json.dumps(told(threads.map(outcome_of, asking(campaign_id, user_ids)))))
+    print(json.dumps(count_outcomes(threads.map(outcome_of, issue_calls(campaign_id, user_ids)))))
 """
 
 
@@ -84,7 +84,7 @@ def available(campaign: Campaign) -> list[str]:
 
 @contextmanager
 def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
-    """Do it in a loop beside what the block does, and at least so often."""
+    """Do the work in a loop beside the block, at least so often."""
     is_over, times = threading.Event(), 0
 
     def loop() -> None:
@@ -103,7 +103,7 @@ def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
     assert times >= least
 
 
-def test_1500_ask_for_1000_codes_from_three_processes_and_1000_get_one() -> None:
+def test_1000_of_1500_requests_from_three_processes_get_one_of_1000_codes() -> None:
     campaign = campaign_of(1_000)
     everyone = accounts(1_500)
 
@@ -121,7 +121,7 @@ def test_1500_ask_for_1000_codes_from_three_processes_and_1000_get_one() -> None
     assert broken() == {}
 
 
-def test_askers_one_after_the_other_get_the_codes_in_the_order_of_the_pool() -> None:
+def test_requests_in_sequence_get_the_codes_in_the_order_of_the_pool() -> None:
     campaign = campaign_of(5)
     expected = available(campaign)
 
@@ -129,7 +129,7 @@ def test_askers_one_after_the_other_get_the_codes_in_the_order_of_the_pool() -> 
     assert in_flight(campaign) == 0
 
 
-def test_who_has_a_coupon_gets_it_without_a_code_and_without_redis(own_redis: OwnRedis) -> None:
+def test_an_existing_coupon_is_returned_without_a_code_and_without_redis(own_redis: OwnRedis) -> None:
     campaign = campaign_of(2)
     [user_id] = accounts(1)
     code = issue(campaign, user_id)
@@ -143,12 +143,12 @@ def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others() -> 
     campaign = campaign_of(80, quantity=50)
     everyone = accounts(120)
 
-    outcomes = race(asking(campaign.pk, everyone))
+    outcomes = race(issue_calls(campaign.pk, everyone))
 
-    assert told(outcomes) == {"new": 50, "sold_out": 70}
+    assert count_outcomes(outcomes) == {"new": 50, "sold_out": 70}
     assert (len(available(campaign)), in_flight(campaign)) == (30, 0)
     campaigns.change(campaign_id=campaign.pk, quantity=80)
-    assert told(race(asking(campaign.pk, everyone)))["new"] == 30
+    assert count_outcomes(race(issue_calls(campaign.pk, everyone)))["new"] == 30
     assert (available(campaign), broken()) == ([], {})
 
 
@@ -167,7 +167,7 @@ def test_without_redis_nothing_is_done_until_it_is_back(own_redis: OwnRedis) -> 
 
 
 @pytest.mark.parametrize("trouble", ["flushed", "rebuilt"])
-def test_a_list_that_is_lost_over_and_over_gives_each_code_once(trouble: str, redis_server: Any) -> None:
+def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis_server: Any) -> None:
     campaign = campaign_of(180)
     lose = (
         redis_server.flushdb
@@ -176,37 +176,37 @@ def test_a_list_that_is_lost_over_and_over_gives_each_code_once(trouble: str, re
     )
 
     with over_and_over(lose):
-        outcomes = race(asking(campaign.pk, accounts(250)))
+        outcomes = race(issue_calls(campaign.pk, accounts(250)))
 
-    assert told(outcomes) == {"new": 180, "sold_out": 70}
+    assert count_outcomes(outcomes) == {"new": 180, "sold_out": 70}
     assert positions(campaign) == list(range(1, 181))
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_the_sweeper_takes_nothing_from_the_living_however_impatient_it_is() -> None:
+def test_an_impatient_sweeper_takes_no_code_from_a_running_request() -> None:
     campaign = campaign_of(150)
 
     with over_and_over(partial(healing.heal, after_seconds=0)):
-        outcomes = race(asking(campaign.pk, accounts(220)))
+        outcomes = race(issue_calls(campaign.pk, accounts(220)))
 
-    assert told(outcomes) == {"new": 150, "sold_out": 70}
+    assert count_outcomes(outcomes) == {"new": 150, "sold_out": 70}
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_a_list_that_names_codes_twice_and_given_ones_gives_each_once() -> None:
+def test_a_list_with_duplicates_and_issued_codes_gives_each_once() -> None:
     campaign = campaign_of(60)
     first, listed = issue(campaign, accounts(1)[0]), key(campaign.pk, "codes")
     codes = available(campaign)
     redis_client.client().lpush(listed, first, "NONSENSE", *codes[:30])
 
-    outcomes = race(asking(campaign.pk, accounts(80)))
+    outcomes = race(issue_calls(campaign.pk, accounts(80)))
 
-    assert told(outcomes) == {"new": 59, "sold_out": 21}
+    assert count_outcomes(outcomes) == {"new": 59, "sold_out": 21}
     assert {one.coupon.code for one in outcomes[:80] if not isinstance(one, Exception)} == {*codes}
     assert broken() == {}
 
 
-def test_a_code_renamed_while_it_is_listed_is_given_by_its_new_name() -> None:
+def test_a_code_renamed_while_it_is_listed_is_issued_under_its_new_name() -> None:
     campaign = campaign_of(3)
     first, second, third, fourth = accounts(4)
     issue(campaign, first)
@@ -215,23 +215,25 @@ def test_a_code_renamed_while_it_is_listed_is_given_by_its_new_name() -> None:
     given = {issue(campaign, second), issue(campaign, third)}
 
     assert "RENAMED" in given
-    assert told(race(asking(campaign.pk, [fourth]))) == {"sold_out": 1}
+    assert count_outcomes(race(issue_calls(campaign.pk, [fourth]))) == {"sold_out": 1}
     assert (in_flight(campaign), broken()) == (0, {})
 
 
-def test_codes_added_while_everybody_asks_are_issued() -> None:
+def test_codes_added_during_requests_are_issued() -> None:
     campaign = campaign_of(20)
     everyone = accounts(100)
     adding = [partial(pool.generate, campaign_id=campaign.pk, count=10)] * 4
 
-    race([*asking(campaign.pk, everyone), *adding])
-    race(asking(campaign.pk, everyone))
+    race([*issue_calls(campaign.pk, everyone), *adding])
+    race(issue_calls(campaign.pk, everyone))
 
     assert positions(campaign) == list(range(1, 61))
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_the_strategy_changed_to_and_fro_under_load_loses_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 0.0)
     campaign = campaign_of(120)
     names = iter(["group_commit", "code_pool"] * 10_000)
@@ -240,14 +242,14 @@ def test_the_strategy_changed_to_and_fro_under_load_loses_no_code(monkeypatch: p
         campaigns.change(campaign_id=campaign.pk, strategy=next(names))
 
     with over_and_over(change, least=4):
-        outcomes = race(asking(campaign.pk, accounts(180)))
+        outcomes = race(issue_calls(campaign.pk, accounts(180)))
 
-    assert told(outcomes) == {"new": 120, "sold_out": 60}
+    assert count_outcomes(outcomes) == {"new": 120, "sold_out": 60}
     assert positions(campaign) == list(range(1, 121))
     assert (available(campaign), in_flight(campaign), broken()) == ([], 0, {})
 
 
-def test_a_partners_refusal_puts_the_code_back_into_the_list() -> None:
+def test_a_partners_refusal_returns_the_code_to_the_list() -> None:
     campaign = campaign_of(1, partner="convenience_store")
     first, second = accounts(2)
 
@@ -265,22 +267,22 @@ def test_a_partners_refusal_puts_the_code_back_into_the_list() -> None:
     assert broken() == {}
 
 
-def test_a_partner_that_refuses_a_quarter_keeps_no_code_from_those_who_ask_again(
+def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(
     tmp_path: Path, settings: LazySettings
 ) -> None:
     campaign = campaign_of(100, partner="convenience_store")
 
-    def ask_until_told(user_id: int) -> str:
+    def issue_until_final(user_id: int) -> str:
         while True:
             try:
                 return issue(campaign, user_id)
             except (PartnerFailed, Unavailable):
                 continue
 
-    everyone = [partial(ask_until_told, user_id) for user_id in accounts(150)]
+    everyone = [partial(issue_until_final, user_id) for user_id in accounts(150)]
     with partner_that("--failure-rate", "0.25", folder=tmp_path, settings=settings) as partner:
         race(everyone)
-        # A code that came back while somebody saw the pool sold out is there for all a second later.
+        # A code returned while a process read the pool as sold out is available to all a second later.
         wait_until(lambda: not available(campaign) or sold_out.read(campaign.pk) is None)
         outcomes = race(everyone)
         known = registered(partner)
@@ -290,7 +292,7 @@ def test_a_partner_that_refuses_a_quarter_keeps_no_code_from_those_who_ask_again
     assert (available(campaign), in_flight(campaign), broken()) == ([], 0, {})
 
 
-def test_what_a_process_took_that_was_killed_before_its_commit_goes_to_the_next() -> None:
+def test_a_code_of_a_process_killed_before_its_commit_goes_to_the_next_request() -> None:
     campaign = campaign_of(1)
     dead, living = accounts(2)
 
@@ -309,7 +311,7 @@ def test_what_a_process_took_that_was_killed_before_its_commit_goes_to_the_next(
     assert (in_flight(campaign), broken()) == (0, {})
 
 
-def test_what_a_process_was_given_that_was_killed_before_it_said_so_is_not_given_again(
+def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(
     own_redis: OwnRedis,
 ) -> None:
     campaign = campaign_of(2)
@@ -334,13 +336,13 @@ def test_what_a_process_was_given_that_was_killed_before_it_said_so_is_not_given
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_making_codes_does_not_stop_those_who_ask_meanwhile() -> None:
+def test_generating_codes_does_not_block_requests() -> None:
     campaign = campaign_of(50)
     made: list[int] = []
 
     def ask(user_ids: Sequence[int]) -> int:
-        """How many codes were made when the last of these had got theirs."""
-        race(asking(campaign.pk, user_ids))
+        """How many codes were made when the last of these accounts had its coupon."""
+        race(issue_calls(campaign.pk, user_ids))
         return sum(made)
 
     everyone = accounts(50)

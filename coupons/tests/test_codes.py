@@ -1,4 +1,4 @@
-"""Codes: of the right shape, not guessable, and mistypings don't pass."""
+"""Codes: their format, unpredictability and check character."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Following up: callers that died or left, partners that forget, answers that come too late."""
+"""Recovery of confirmations: killed or abandoned requests, partners that lose keys, late answers."""
 
 import signal
 import socket
@@ -26,7 +26,7 @@ from coupons.partners import confirmation_recovery, confirming, patience
 from coupons.partners.contract import Partner, PartnerReply
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_partner import (
     NAME,
     issued,
@@ -84,14 +84,14 @@ def user_id() -> int:
 
 
 def slot_of(campaign: Campaign, user_id: int) -> PendingConfirmation:
-    """A slot that is taken, and about which nobody has asked the partner yet."""
+    """A slot that is taken, and whose partner has not been called yet."""
     outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
     assert isinstance(outcome, PendingConfirmation)
     return outcome
 
 
 def let_time_pass(seconds: float) -> None:
-    """Have every slot be taken that much earlier, and due for the sweeper."""
+    """Date every slot back by so many seconds, and make it due for the sweeper."""
     Confirmation.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
     for row in Confirmation.objects.all():
         taken_at = row.taken_at - timedelta(seconds=seconds)
@@ -114,8 +114,8 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 
 @contextmanager
-def nobody_there(settings: LazySettings) -> Iterator[None]:
-    """Where the partner was nobody answers, until the block ends."""
+def unreachable_partner(settings: LazySettings) -> Iterator[None]:
+    """The partner's address refuses connections until the block ends."""
     there = settings.PARTNER_URL
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     yield
@@ -123,7 +123,7 @@ def nobody_there(settings: LazySettings) -> Iterator[None]:
     patience.reset()
 
 
-def test_a_process_killed_between_commit_and_question_leaves_a_slot_that_is_confirmed(
+def test_the_slot_of_a_process_killed_between_commit_and_partner_call_is_confirmed(
     campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
 ) -> None:
     with another_process(TAKES_A_SLOT, str(campaign.pk), str(user_id)) as process:
@@ -136,12 +136,12 @@ def test_a_process_killed_between_commit_and_question_leaves_a_slot_that_is_conf
     assert row.next_attempt_at - row.taken_at == timedelta(seconds=writes.CALLER_LEASE_SECONDS)
     assert sweep_later() == 1
 
-    assert told([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"again": 1}
+    assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"again": 1}
     assert registered(own_partner) == issued()
     assert broken() == {}
 
 
-def test_a_process_killed_between_question_and_writing_leaves_a_slot_that_is_confirmed(
+def test_the_slot_of_a_process_killed_between_partner_call_and_write_is_confirmed(
     campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
 ) -> None:
     with another_process(
@@ -151,15 +151,15 @@ def test_a_process_killed_between_question_and_writing_leaves_a_slot_that_is_con
     assert len(registered(own_partner)) == 1
     assert issued() == []
 
-    # Whoever is back before the sweeper has it at once, by the same key.
-    assert told([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
+    # A repeat before the sweeper gets the coupon at once, by the same key.
+    assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
     assert sweep_later() == 0
     assert registered(own_partner) == issued()
     assert own_partner.get("/registrations")[1]["results"][0]["asked"] == 2
     assert broken() == {}
 
 
-def test_a_process_killed_with_a_refusal_in_hand_leaves_a_slot_that_goes_back(
+def test_the_slot_of_a_process_killed_after_a_refusal_is_released(
     campaign: Campaign, user_id: int, settings: LazySettings, tmp_path: Path
 ) -> None:
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
@@ -174,7 +174,7 @@ def test_a_process_killed_with_a_refusal_in_hand_leaves_a_slot_that_goes_back(
     assert broken() == {}
 
 
-def test_a_sweeper_killed_between_giving_up_and_telling_the_partner_is_followed_by_the_next(
+def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancelling(
     campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
 ) -> None:
     slot = slot_of(campaign, user_id)
@@ -187,16 +187,16 @@ def test_a_sweeper_killed_between_giving_up_and_telling_the_partner_is_followed_
     with pytest.raises(Unavailable):
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 
-    # The first of them had asked by a key that was being given up, and the partner has it registered.
+    # The first of them had called under a key that was being cancelled, and the partner has registered it.
     assert sweep_later() == 1
     assert (registered(own_partner), issued()) == ([], [])
     assert codes_by_status() == {"available": 3}
-    assert told([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
+    assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
     assert registered(own_partner) == issued()
     assert broken() == {}
 
 
-def test_a_registration_that_lands_after_giving_up_is_barred(
+def test_a_registration_that_arrives_after_the_cancellation_is_rejected(
     campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
 ) -> None:
     slot = slot_of(campaign, user_id)
@@ -212,7 +212,7 @@ def test_a_registration_that_lands_after_giving_up_is_barred(
 
 
 class Pausing:
-    """The partner, whose answer to a registration is held until it is let go."""
+    """The partner, whose answer to a registration is held back until the test releases it."""
 
     def __init__(self, partner: Partner) -> None:
         self.partner = partner
@@ -225,7 +225,7 @@ class Pausing:
         return said
 
     def find(self, key: UUID) -> PartnerReply:
-        """As of before the registration: it was on its way."""
+        """The state before the registration, which was still under way."""
         return PartnerReply.UNKNOWN
 
     def cancel(self, key: UUID) -> PartnerReply:
@@ -241,10 +241,10 @@ def pausing(own_partner: Simulator, monkeypatch: pytest.MonkeyPatch) -> Pausing:
     return slow
 
 
-def test_who_hears_yes_of_a_slot_that_is_given_up_gets_no_coupon(
+def test_a_confirmation_of_a_cancelled_slot_makes_no_coupon(
     campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings, pausing: Pausing
 ) -> None:
-    asking_for_it = in_background(asking(campaign.pk, [user_id])[0])
+    asking_for_it = in_background(issue_calls(campaign.pk, [user_id])[0])
     assert pausing.has_registered.wait(10)
     assert sweep_later(settings.PARTNER_GIVE_UP_SECONDS + 1) == 1
     pausing.may_answer.set()
@@ -256,11 +256,11 @@ def test_who_hears_yes_of_a_slot_that_is_given_up_gets_no_coupon(
     assert broken() == {}
 
 
-def test_telling_the_partner_first_would_leave_a_coupon_that_it_does_not_know(
+def test_cancelling_at_the_partner_first_would_leave_a_coupon_that_it_does_not_know(
     campaign: Campaign, user_id: int, own_partner: Simulator, pausing: Pausing
 ) -> None:
-    """The twin: the partner is told to forget the key, and a crash comes before we wrote that down."""
-    asking_for_it = in_background(asking(campaign.pk, [user_id])[0])
+    """The twin: the key is cancelled at the partner first, and a crash comes before that is committed."""
+    asking_for_it = in_background(issue_calls(campaign.pk, [user_id])[0])
     assert pausing.has_registered.wait(10)
     partners_own = pausing.partner
     assert partners_own.cancel(Confirmation.objects.get().key) is PartnerReply.CANCELLED
@@ -270,12 +270,12 @@ def test_telling_the_partner_first_would_leave_a_coupon_that_it_does_not_know(
     assert registered(own_partner) != issued()
 
 
-def test_what_the_partner_never_heard_of_is_registered_by_the_sweeper(
+def test_a_key_unknown_to_the_partner_is_registered_by_the_sweeper(
     campaign: Campaign, user_id: int, settings: LazySettings, tmp_path: Path
 ) -> None:
     with partner_that("--lost-rate", "1", folder=tmp_path, settings=settings) as losing:
         settings.PARTNER_TIMEOUT_SECONDS = 0.3
-        assert told([*race(asking(campaign.pk, [user_id]))]) == {"unavailable": 1}
+        assert count_outcomes([*race(issue_calls(campaign.pk, [user_id]))]) == {"unavailable": 1}
         assert sweep_later() == 0
         assert registered(losing) == []
     with partner_that(folder=tmp_path, settings=settings) as mended:
@@ -285,20 +285,20 @@ def test_what_the_partner_never_heard_of_is_registered_by_the_sweeper(
     assert broken() == {}
 
 
-def test_callers_and_sweepers_at_once_make_one_coupon_of_each_slot(
+def test_concurrent_requests_and_sweepers_make_one_coupon_of_each_slot(
     own_partner: Simulator, settings: LazySettings
 ) -> None:
     campaign = CampaignFactory.create(partner=NAME, code_source="pool", quantity=40)
     pool.generate(campaign_id=campaign.pk, count=40)
     everyone = accounts(40)
-    with nobody_there(settings):
+    with unreachable_partner(settings):
         taken = [slot_of(campaign, user_id) for user_id in everyone]
     let_time_pass(0)
 
     sweepers = [confirmation_recovery.recover_due] * 4
-    outcomes = race([*asking(campaign.pk, everyone), *asking(campaign.pk, everyone), *sweepers])
+    outcomes = race([*issue_calls(campaign.pk, everyone), *issue_calls(campaign.pk, everyone), *sweepers])
 
-    counted = told(outcomes[:80])
+    counted = count_outcomes(outcomes[:80])
     assert set(counted) <= {"new", "again", "unavailable"}, counted
     assert counted["new"] + sum(outcomes[80:]) >= 40
     sweep_later()
@@ -308,7 +308,7 @@ def test_callers_and_sweepers_at_once_make_one_coupon_of_each_slot(
     assert broken() == {}
 
 
-def test_a_partner_that_is_away_costs_a_sweep_little_and_nobody_their_slot(
+def test_an_unavailable_partner_costs_a_sweep_little_and_no_account_its_slot(
     own_partner: Simulator, settings: LazySettings
 ) -> None:
     campaign = CampaignFactory.create(partner=NAME, quantity=200)
@@ -329,38 +329,38 @@ def test_a_partner_that_is_away_costs_a_sweep_little_and_nobody_their_slot(
     assert broken() == {}
 
 
-def test_a_hanging_partner_keeps_few_threads_and_those_not_for_long(
+def test_a_hanging_partner_blocks_few_threads_and_those_not_for_long(
     own_partner: Simulator, settings: LazySettings
 ) -> None:
-    """60 ask at once, 3 may wait: each is told within the time-out and the wait for a place."""
+    """60 concurrent requests, 3 permits: each is answered within the time-out and the wait for a permit."""
     settings.WEB_THREADS, settings.PARTNER_TIMEOUT_SECONDS = 8, 0.5
     patience.reset()
     campaign = CampaignFactory.create(partner=NAME, quantity=100)
     with hanging_partner(settings) as connected:
         began = time.monotonic()
-        outcomes = race(asking(campaign.pk, accounts(60)))
+        outcomes = race(issue_calls(campaign.pk, accounts(60)))
         assert time.monotonic() - began < 10
-        assert set(told(outcomes)) <= {"unavailable", "partner_failed"}
-        # One that was just given up may still be counted beside the next; without a limit it would be 60.
+        assert set(count_outcomes(outcomes)) <= {"unavailable", "partner_failed"}
+        # A call that has just timed out may still be counted beside the next; without a limit it would be 60.
         assert connected() <= 2 * 3
     assert broken() == {}
 
 
-def test_while_one_tries_whether_a_partner_is_back_nobody_else_takes_a_slot(
+def test_during_the_trial_call_to_a_partner_no_other_request_takes_a_slot(
     own_partner: Simulator, settings: LazySettings
 ) -> None:
     campaign = CampaignFactory.create(partner=NAME, quantity=100)
     with hanging_partner(settings):
         settings.PARTNER_TIMEOUT_SECONDS = 0.2
-        race(asking(campaign.pk, accounts(patience.FAILURES)))
+        race(issue_calls(campaign.pk, accounts(patience.FAILURES)))
         assert patience.is_unavailable(NAME)
         wait_until(lambda: not patience.is_unavailable(NAME))
         settings.PARTNER_TIMEOUT_SECONDS = 10.0
-        trying = in_background(asking(campaign.pk, accounts(1))[0])
+        trying = in_background(issue_calls(campaign.pk, accounts(1))[0])
         wait_until(lambda: Confirmation.objects.count() == patience.FAILURES + 1)
         wait_until(lambda: patience.is_unavailable(NAME), seconds=5)
 
-        assert told(race(asking(campaign.pk, accounts(20)))) == {"unavailable": 20}
+        assert count_outcomes(race(issue_calls(campaign.pk, accounts(20)))) == {"unavailable": 20}
 
         assert Confirmation.objects.count() == patience.FAILURES + 1
         settings.PARTNER_TIMEOUT_SECONDS = 0.2
@@ -370,7 +370,7 @@ def test_while_one_tries_whether_a_partner_is_back_nobody_else_takes_a_slot(
 
 @contextmanager
 def hanging_partner(settings: LazySettings) -> Iterator[Any]:
-    """A partner that takes connections and says nothing. Yields how many it had at once, at most."""
+    """A partner that accepts connections and never answers. Yields how many it had at once, at most."""
     there = settings.PARTNER_URL
     with socket.create_server((ports.HOST, 0), backlog=1_000) as server:
         settings.PARTNER_URL = f"http://{ports.HOST}:{server.getsockname()[1]}"
@@ -388,7 +388,7 @@ def hanging_partner(settings: LazySettings) -> Iterator[Any]:
                 threading.Thread(target=keep, args=[client], daemon=True).start()
 
         def keep(client: socket.socket) -> None:
-            # A reset by the shop, which leaves when its time is over, is an end as any other.
+            # The shop may end the connection by a reset after its time-out.
             with suppress(OSError):
                 while client.recv(4096):
                     pass
@@ -401,7 +401,9 @@ def hanging_partner(settings: LazySettings) -> Iterator[Any]:
     patience.reset()
 
 
-def test_what_waits_is_told_in_metrics(campaign: Campaign, user_id: int, own_partner: Simulator) -> None:
+def test_metrics_have_the_number_and_age_of_open_confirmations(
+    campaign: Campaign, user_id: int, own_partner: Simulator
+) -> None:
     slot_of(campaign, user_id)
     let_time_pass(100)
 

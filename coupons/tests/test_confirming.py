@@ -1,4 +1,4 @@
-"""Confirming by a partner: what its every answer leads to, over HTTP and at once."""
+"""Confirming by a partner: the result of each of its answers, over HTTP and under races."""
 
 import random
 import threading
@@ -20,7 +20,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.partners import confirmation, confirmation_recovery, confirming, patience
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_partner import (
     NAME,
     issued,
@@ -53,14 +53,14 @@ def campaign_with(**terms: Any) -> Campaign:
 
 
 def slot_of(campaign: Campaign, user_id: int) -> PendingConfirmation:
-    """A slot that is taken, and about which nobody has asked the partner yet."""
+    """A slot that is taken, and whose partner has not been called yet."""
     outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
     assert isinstance(outcome, PendingConfirmation)
     return outcome
 
 
 def as_if_long_ago(**columns: Any) -> None:
-    """Have every confirmation due for the sweeper; past the time to give up if it says so."""
+    """Make every confirmation due for the sweeper, with these columns changed."""
     taken_at = columns.pop("taken_at", None)
     due = {"next_attempt_at": "2026-01-01T00:00:00Z", **columns}
     transactions.run(lambda: Confirmation.objects.update(**due), transactions.KEYED)
@@ -134,7 +134,7 @@ def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
     assert broken() == {}
 
 
-def test_a_slot_that_comes_back_is_there_although_the_campaign_was_seen_sold_out(
+def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out(
     own_partner: Simulator,
 ) -> None:
     campaign, [first, second] = campaign_with(quantity=1), accounts(2)
@@ -147,13 +147,13 @@ def test_a_slot_that_comes_back_is_there_although_the_campaign_was_seen_sold_out
     assert asks().is_new
 
 
-def test_no_answer_keeps_the_coupon_until_it_is_asked_for_again(
+def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
     caller: Api,
     own_partner: Simulator,
     settings: LazySettings,
     tmp_path: Path,
 ) -> None:
-    """Registered and never answered, by a partner that is mended next: asking again asks by the same key."""
+    """The partner registers and never answers, and is then repaired: a repeat calls it under the same key."""
     campaign = campaign_with(quantity=1)
     with partner_that("--silent-rate", "1", folder=tmp_path, settings=settings) as silent:
         settings.PARTNER_TIMEOUT_SECONDS = 0.3
@@ -173,7 +173,7 @@ def test_no_answer_keeps_the_coupon_until_it_is_asked_for_again(
     assert broken() == {}
 
 
-def test_a_coupon_confirmed_after_its_caller_left_is_theirs_when_they_ask_again(
+def test_a_coupon_confirmed_after_its_request_ended_is_returned_to_a_repeat(
     caller: Api,
     own_partner: Simulator,
     settings: LazySettings,
@@ -192,13 +192,13 @@ def test_a_coupon_confirmed_after_its_caller_left_is_theirs_when_they_ask_again(
     assert broken() == {}
 
 
-def test_a_partner_that_is_not_there_leaves_nothing_behind_and_then_nobody_takes_a_slot(
+def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no_slot(
     settings: LazySettings,
 ) -> None:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     campaign = campaign_with(code_source="pool", codes=50)
 
-    first, *others = asking(campaign.pk, accounts(patience.FAILURES + 2))
+    first, *others = issue_calls(campaign.pk, accounts(patience.FAILURES + 2))
     with pytest.raises(PartnerFailed, match="not reached; nothing was issued"):
         first()
     outcomes = [refusal(asks) for asks in others]
@@ -207,7 +207,7 @@ def test_a_partner_that_is_not_there_leaves_nothing_behind_and_then_nobody_takes
     assert nothing_is_left(campaign)
 
 
-def test_who_has_a_coupon_gets_it_while_the_partner_is_away(
+def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(
     own_partner: Simulator,
     settings: LazySettings,
 ) -> None:
@@ -217,16 +217,16 @@ def test_who_has_a_coupon_gets_it_while_the_partner_is_away(
 
     assert patience.is_unavailable(NAME)
     assert issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code == code
-    assert refusal(asking(campaign.pk, accounts(1))[0]) == "unavailable"
+    assert refusal(issue_calls(campaign.pk, accounts(1))[0]) == "unavailable"
 
 
-def test_a_partner_that_is_not_there_says_nothing_of_a_key_that_was_sent_before(
+def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(
     settings: LazySettings, tmp_path: Path
 ) -> None:
-    """The first who asked may have reached it: its slot stays, whoever finds nobody there now."""
+    """The first call may have reached the partner: the slot stays, even if a later call can't connect."""
     settings.PARTNER_TIMEOUT_SECONDS = 0.3
     campaign, [user_id] = campaign_with(), accounts(1)
-    asks = asking(campaign.pk, [user_id])[0]
+    asks = issue_calls(campaign.pk, [user_id])[0]
     with partner_that("--silent-rate", "1", folder=tmp_path, settings=settings):
         assert refusal(asks) == "unavailable"
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
@@ -235,7 +235,7 @@ def test_a_partner_that_is_not_there_says_nothing_of_a_key_that_was_sent_before(
     assert Confirmation.objects.get().attempts == 1
 
 
-def test_the_first_keeps_the_slot_when_another_of_the_account_may_have_reached_the_partner(
+def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_the_partner(
     own_partner: Simulator,
     settings: LazySettings,
 ) -> None:
@@ -251,18 +251,18 @@ def test_the_first_keeps_the_slot_when_another_of_the_account_may_have_reached_t
 
 
 @by_each
-def test_one_account_that_asks_50_times_at_once_gets_one_coupon(
+def test_50_concurrent_requests_of_one_account_get_one_coupon(
     strategy: str,
     own_partner: Simulator,
 ) -> None:
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=20, quantity=10)
 
-    outcomes = race(asking(campaign.pk, accounts(1) * 50))
+    outcomes = race(issue_calls(campaign.pk, accounts(1) * 50))
 
-    counted = told(outcomes)
+    counted = count_outcomes(outcomes)
     assert counted["new"] <= 1
     assert set(counted) <= {"new", "again", "unavailable"}, counted
-    again = told(race(asking(campaign.pk, [Coupon.objects.get().account_id] * 3)))
+    again = count_outcomes(race(issue_calls(campaign.pk, [Coupon.objects.get().account_id] * 3)))
     assert again == {"again": 3}
     assert registered(own_partner) == issued()
     assert positions(campaign) == [1]
@@ -270,7 +270,7 @@ def test_one_account_that_asks_50_times_at_once_gets_one_coupon(
 
 
 def ask_until_settled(campaign_id: int, user_id: int) -> str:
-    """As a client that comes back after every answer that passes by itself; at last `new` or `sold_out`."""
+    """Repeat the request after every temporary error; the final result is `new` or `sold_out`."""
     deadline, pause = time.monotonic() + 90, threading.Event()
     while time.monotonic() < deadline:
         try:
@@ -280,19 +280,19 @@ def ask_until_settled(campaign_id: int, user_id: int) -> str:
             if not isinstance(error, PartnerFailed) and error.retry_after is None:
                 return error.code
         except OperationalError as error:
-            # At the edge it is 503: the database is shared with whatever else is tested here.
+            # Over HTTP this is 503: the database is shared with other tests.
             assert transactions.is_lost(error) or transactions.is_conflict(error), error
         pause.wait(random.uniform(0.05, 0.4))
     return "never"
 
 
 @by_each
-def test_1500_askers_get_1000_codes_with_a_partner_that_refuses_some(
+def test_1500_accounts_get_1000_codes_with_a_partner_that_refuses_some(
     strategy: str, settings: LazySettings, tmp_path: Path
 ) -> None:
-    """None lost, none twice, and the partner's book is ours; the sweeper runs beside them all the while."""
+    """None lost, none twice, and the partner's book equals ours; the sweeper runs beside the requests."""
     settings.PARTNER_TIMEOUT_SECONDS = 0.5
-    askers, codes = (1_500, 1_000) if strategy == "group_commit" else (150, 100)
+    account_count, codes = (1_500, 1_000) if strategy == "group_commit" else (150, 100)
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=codes, quantity=codes)
     manners = [
         "--failure-rate",
@@ -305,7 +305,7 @@ def test_1500_askers_get_1000_codes_with_a_partner_that_refuses_some(
         "0.004",
     ]
     with partner_that(*manners, folder=tmp_path, settings=settings) as own:
-        everyone = accounts(askers)
+        everyone = accounts(account_count)
         batches = [partial(_all_of, campaign.pk, everyone[start::50]) for start in range(50)]
         outcomes = race([*batches, *[_sweep_for_a_while] * 2], timeout=200)
         assert [repr(one) for one in outcomes if isinstance(one, BaseException)] == []
@@ -337,7 +337,7 @@ def _sweep_for_a_while() -> None:
 
 
 def finished(campaign: Campaign) -> None:
-    """Sweep until nothing is confirming any more."""
+    """Sweep until no slot is being confirmed any more."""
     deadline = time.monotonic() + 30
     while Confirmation.objects.exists():
         assert time.monotonic() < deadline

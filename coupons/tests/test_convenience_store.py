@@ -1,4 +1,4 @@
-"""The convenience store's protocol: partners that are away, break off or talk nonsense."""
+"""The convenience store's protocol: partners that are unreachable, break off or reply invalidly."""
 
 import socket
 import threading
@@ -34,7 +34,7 @@ every_call = pytest.mark.parametrize("call", CALLS)
 
 @contextmanager
 def saying(status: int, body: bytes) -> Iterator[Partner]:
-    """A partner that says this to whatever it is asked."""
+    """A partner that sends this reply to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -47,7 +47,7 @@ def saying(status: int, body: bytes) -> Iterator[Partner]:
         do_GET = do_POST  # noqa: N815
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Nobody reads it."""
+            """Drop the log."""
 
     with ThreadingHTTPServer((ports.HOST, 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -55,7 +55,7 @@ def saying(status: int, body: bytes) -> Iterator[Partner]:
         server.shutdown()
 
 
-def test_it_says_what_became_of_a_key(settings: LazySettings, tmp_path: Path) -> None:
+def test_it_returns_the_state_of_a_key(settings: LazySettings, tmp_path: Path) -> None:
     with partner_that(folder=tmp_path, settings=settings) as simulator:
         partner = ConvenienceStore(address(simulator), 2.0)
         key, other = uuid4(), uuid4()
@@ -71,13 +71,13 @@ def test_it_says_what_became_of_a_key(settings: LazySettings, tmp_path: Path) ->
 
 
 @every_call
-def test_nobody_there_is_surely_not_reached(call: str) -> None:
+def test_a_refused_connection_is_not_reached(call: str) -> None:
     with pytest.raises(NotReached):
         CALLS[call](ConvenienceStore(f"http://{ports.HOST}:{ports.free()}", 2.0))
 
 
 @every_call
-def test_silence_is_no_answer(call: str) -> None:
+def test_a_time_out_is_no_answer(call: str) -> None:
     with socket.create_server((ports.HOST, 0)) as server, pytest.raises(NoAnswer):
         CALLS[call](ConvenienceStore(f"http://{ports.HOST}:{server.getsockname()[1]}", 0.2))
 
@@ -102,28 +102,28 @@ def test_silence_is_no_answer(call: str) -> None:
         (302, b""),
     ],
 )
-def test_nonsense_is_no_answer(call: str, status: int, body: bytes) -> None:
+def test_an_invalid_reply_is_no_answer(call: str, status: int, body: bytes) -> None:
     with saying(status, body) as partner, pytest.raises(NoAnswer):
         CALLS[call](partner)
 
 
 @pytest.mark.django_db
-def test_no_partner_is_asked_inside_a_transaction() -> None:
+def test_no_partner_is_called_inside_a_transaction() -> None:
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
         ConvenienceStore("http://127.0.0.1:1", 1.0).find(KEY)
 
 
-def test_only_configured_partners_are_there(settings: LazySettings) -> None:
+def test_only_configured_partners_are_available(settings: LazySettings) -> None:
     settings.PARTNER_URL = ""
     assert partners.configured() == []
-    assert partners.named(NAME) is partners.named("somebody") is None
+    assert partners.named(NAME) is partners.named("unknown") is None
     assert patience.is_unavailable(NAME)
     settings.PARTNER_URL = "http://127.0.0.1:1"
     assert partners.configured() == [NAME]
     assert not patience.is_unavailable(NAME)
 
 
-def test_a_partner_that_fails_ten_times_in_a_row_is_not_asked_for_a_while(settings: LazySettings) -> None:
+def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(settings: LazySettings) -> None:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
 
     def ask() -> None:
@@ -137,7 +137,7 @@ def test_a_partner_that_fails_ten_times_in_a_row_is_not_asked_for_a_while(settin
     ask()
 
 
-def test_while_one_caller_tries_whether_it_is_back_it_is_away_for_all_others(settings: LazySettings) -> None:
+def test_during_the_trial_call_the_partner_stays_unavailable_for_all_others(settings: LazySettings) -> None:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     for _ in range(patience.FAILURES):
         with pytest.raises(NotReached), patience.partner_call(NAME) as partner:

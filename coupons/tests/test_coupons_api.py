@@ -1,4 +1,4 @@
-"""Coupons over HTTP: getting one, seeing one's own, and what staff may do."""
+"""Coupons over HTTP: issuing, listing one's own, and what staff may do."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,7 +38,7 @@ def campaign() -> Campaign:
     return CampaignFactory.create(coupon_valid_for_days=7)
 
 
-def told(response: Any) -> tuple[int, str]:
+def refusal(response: Any) -> tuple[int, str]:
     """A refusal's status and code."""
     assert response["Content-Type"] == "application/problem+json"
     return response.status_code, response.json()["code"]
@@ -76,11 +76,11 @@ def test_a_user_gets_a_coupon_and_then_the_same_one(user: Api, campaign: Campaig
 
 
 def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign: Campaign) -> None:
-    askers = [client_of(AccountFactory.create()) for _ in range(2)]
-    askers[0].post("/coupons", {"campaign": campaign.pk})
+    clients = [client_of(AccountFactory.create()) for _ in range(2)]
+    clients[0].post("/coupons", {"campaign": campaign.pk})
 
     with CaptureQueriesContext(connection) as captured:
-        assert askers[1].post("/coupons", {"campaign": campaign.pk}).status_code == 201
+        assert clients[1].post("/coupons", {"campaign": campaign.pk}).status_code == 201
 
     assert len([query for query in captured if "SAVEPOINT" not in query["sql"]]) == 4
 
@@ -93,7 +93,7 @@ def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settin
     settings.LAB = False
 
     def ask(campaign_id: int) -> tuple[int, str]:
-        return told(user.post("/coupons", {"campaign": campaign_id}))
+        return refusal(user.post("/coupons", {"campaign": campaign_id}))
 
     assert ask(full.pk) == (409, "sold_out")
     assert ask(CampaignFactory.create(closed=True).pk) == (409, "campaign_closed")
@@ -101,9 +101,9 @@ def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settin
     assert ask(lab.pk) == (409, "strategy_not_available")
     assert ask(2**63 - 1) == (404, "campaign_not_found")
     refused = user.post("/coupons", {"campaign": CampaignFactory.create(scheduled=True).pk})
-    assert told(refused) == (409, "campaign_not_open")
+    assert refusal(refused) == (409, "campaign_not_open")
     assert 86_000 < int(refused["Retry-After"]) <= 86_400
-    assert told(client_of().post("/coupons", {"campaign": full.pk})) == (401, "not_authenticated")
+    assert refusal(client_of().post("/coupons", {"campaign": full.pk})) == (401, "not_authenticated")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settin
 def test_a_wrong_body_is_refused_by_its_field(user: Api, body: Any, field: str, code: str) -> None:
     response = user.post("/coupons", body)
 
-    assert told(response) == (400, "invalid")
+    assert refusal(response) == (400, "invalid")
     assert [(fault["field"], fault["code"]) for fault in response.json()["errors"]] == [(field, code)]
 
 
@@ -140,12 +140,12 @@ def test_staff_issue_to_others_and_to_themselves(staff: Api, account: User, camp
     assert own.json()["position"] == 2
 
 
-def test_staff_issue_to_nobody_who_is_not_there(staff: Api, campaign: Campaign) -> None:
+def test_staff_can_not_issue_to_a_missing_or_disabled_account(staff: Api, campaign: Campaign) -> None:
     disabled = AccountFactory.create(is_active=False)
 
     for user_id in (disabled.pk, 10**9):
         refused = staff.post("/coupons", {"campaign": campaign.pk, "user": user_id})
-        assert told(refused) == (404, "not_found")
+        assert refusal(refused) == (404, "not_found")
     assert positions(campaign) == []
 
 
@@ -154,7 +154,7 @@ def test_a_user_who_names_a_user_is_refused(user: Api, account: User, campaign: 
 
     for user_id in (other.pk, account.pk, "me"):
         refused = user.post("/coupons", {"campaign": campaign.pk, "user": user_id})
-        assert told(refused) == (403, "permission_denied")
+        assert refusal(refused) == (403, "permission_denied")
     assert not Coupon.objects.exists()
 
 
@@ -164,14 +164,14 @@ def test_users_see_their_own_coupons_only(user: Api, account: User, campaign: Ca
     assert codes(user.get("/coupons")) == {mine.code}
     assert codes(user.get(f"/coupons?user={theirs.account_id}")) == {mine.code}
     assert user.get(f"/coupons/{mine.code}").status_code == 200
-    assert told(user.get(f"/coupons/{theirs.code}")) == (404, "not_found")
-    assert told(user.get("/coupons/NONE")) == (404, "not_found")
-    assert told(user.get(f"/coupons/{mine.code.lower()}")) == (404, "not_found")
-    assert told(client_of().get("/coupons")) == (401, "not_authenticated")
-    assert told(client_of().get(f"/coupons/{mine.code}")) == (401, "not_authenticated")
+    assert refusal(user.get(f"/coupons/{theirs.code}")) == (404, "not_found")
+    assert refusal(user.get("/coupons/NONE")) == (404, "not_found")
+    assert refusal(user.get(f"/coupons/{mine.code.lower()}")) == (404, "not_found")
+    assert refusal(client_of().get("/coupons")) == (401, "not_authenticated")
+    assert refusal(client_of().get(f"/coupons/{mine.code}")) == (401, "not_authenticated")
 
 
-def test_staff_see_everybodys_coupons(account: User, campaign: Campaign) -> None:
+def test_staff_see_the_coupons_of_all_accounts(account: User, campaign: Campaign) -> None:
     viewer = client_of(AccountFactory.create(is_staff=True, permissions=["coupons.view_coupon"]))
     powerless = client_of(AccountFactory.create(is_staff=True))
     mine, theirs = coupon_of(campaign, account), coupon_of(campaign)
@@ -180,7 +180,7 @@ def test_staff_see_everybodys_coupons(account: User, campaign: Campaign) -> None
     assert codes(viewer.get(f"/coupons?user={account.pk}")) == {mine.code}
     assert viewer.get(f"/coupons/{theirs.code}").json()["code"] == theirs.code
     assert codes(powerless.get("/coupons")) == set()
-    assert told(powerless.get(f"/coupons/{theirs.code}")) == (404, "not_found")
+    assert refusal(powerless.get(f"/coupons/{theirs.code}")) == (404, "not_found")
 
 
 def test_coupons_are_found_by_status_and_campaign(user: Api, account: User) -> None:
@@ -205,7 +205,7 @@ def test_coupons_are_found_by_status_and_campaign(user: Api, account: User) -> N
     assert user.get(f"/coupons/{coupons['held'].code}").json()["order"] == str(held_by)
     assert codes(user.get(f"/coupons?status=void&campaign={coupons['held'].campaign_id}")) == set()
     for query in ("status=lost", "campaign=x", "campaign=0", f"campaign={2**63}", "user=x"):
-        assert told(user.get(f"/coupons?{query}")) == (400, "invalid")
+        assert refusal(user.get(f"/coupons?{query}")) == (400, "invalid")
 
 
 def test_coupons_come_newest_first_in_pages_without_a_query_for_each(staff: Api, campaign: Campaign) -> None:
@@ -220,7 +220,7 @@ def test_coupons_come_newest_first_in_pages_without_a_query_for_each(staff: Api,
     assert len(reads) == 1
 
 
-def test_staff_make_a_coupon_void(staff: Api, user: Api, account: User, campaign: Campaign) -> None:
+def test_staff_void_a_coupon(staff: Api, user: Api, account: User, campaign: Campaign) -> None:
     coupon = coupon_of(campaign, account)
     path = f"/coupons/{coupon.code}/void"
 
@@ -229,15 +229,15 @@ def test_staff_make_a_coupon_void(staff: Api, user: Api, account: User, campaign
     assert response.status_code == 200
     assert (response.json()["code"], response.json()["status"]) == (coupon.code, "void")
     assert Coupon.objects.get().void_reason == "A mistake."
-    assert told(staff.post(path, {"reason": "Again."})) == (409, "coupon_not_voidable")
-    assert told(staff.post("/coupons/NONE/void", {"reason": "x"})) == (404, "not_found")
-    assert told(staff.post(path, {})) == (400, "invalid")
-    assert told(staff.post(path, {"reason": " "})) == (400, "invalid")
-    assert told(user.post(path, {"reason": "x"})) == (403, "permission_denied")
-    assert told(user.post("/coupons", {"campaign": campaign.pk})) == (409, "coupon_void")
+    assert refusal(staff.post(path, {"reason": "Again."})) == (409, "coupon_not_voidable")
+    assert refusal(staff.post("/coupons/NONE/void", {"reason": "x"})) == (404, "not_found")
+    assert refusal(staff.post(path, {})) == (400, "invalid")
+    assert refusal(staff.post(path, {"reason": " "})) == (400, "invalid")
+    assert refusal(user.post(path, {"reason": "x"})) == (403, "permission_denied")
+    assert refusal(user.post("/coupons", {"campaign": campaign.pk})) == (409, "coupon_void")
     assert broken() == {}
 
 
 def test_methods_that_are_not_there_are_refused(staff: Api) -> None:
-    assert told(staff.patch("/coupons/ONE", {})) == (405, "method_not_allowed")
-    assert told(staff.post("/campaigns/1", {})) == (405, "method_not_allowed")
+    assert refusal(staff.patch("/coupons/ONE", {})) == (405, "method_not_allowed")
+    assert refusal(staff.post("/campaigns/1", {})) == (405, "method_not_allowed")

@@ -1,4 +1,4 @@
-"""Every strategy while things break under it: processes killed, Redis killed, Redis emptied, under load."""
+"""Every strategy under load and faults: processes killed, Redis killed, Redis emptied."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ MANNERS = ("--failure-rate", "0.1", "--late-rate", "0", "--silent-rate", "0.02",
 
 
 @pytest.mark.parametrize("strategy", EXACT)
-def test_whatever_breaks_under_load_exactly_what_there_is_is_issued(
+def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(
     strategy: str, own_redis: OwnRedis, tmp_path: Path
 ) -> None:
     campaigns = drops(strategy)
@@ -36,7 +36,7 @@ def test_whatever_breaks_under_load_exactly_what_there_is_is_issued(
     with Load(campaigns, accounts(ACCOUNTS), folder=tmp_path, REDIS_URL=own_redis.url) as load:
         befall(load, own_redis)
         assert min(load.left().values()) > 0, "it was over before all had befallen it"
-        # Last, for whoever waits for them is served at once when they are back.
+        # Last, because requests that wait for them are answered at once when they are back.
         load.replace_servants()
         load.issue_all()
 
@@ -53,7 +53,7 @@ def test_whatever_breaks_under_load_exactly_what_there_is_is_issued(
 def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
     strategy: str, own_redis: OwnRedis, tmp_path: Path, settings: LazySettings
 ) -> None:
-    """It refuses some, and sometimes says nothing; nobody has a coupon that it doesn't know."""
+    """The partner refuses some and sometimes doesn't answer; no account has a coupon that it doesn't know."""
     campaign = pooled_drop(strategy, partner="convenience_store")
 
     with running("partner", tmp_path, *MANNERS) as partner:
@@ -73,8 +73,8 @@ def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
     assert broken() == {}
 
 
-def test_the_same_load_breaks_the_law_where_nothing_is_locked(own_redis: OwnRedis, tmp_path: Path) -> None:
-    """The twin: what the others stand, the strategy without a lock does not."""
+def test_the_same_load_breaks_the_law_without_locks(own_redis: OwnRedis, tmp_path: Path) -> None:
+    """The twin: the strategy without a lock breaks under the load that the others withstand."""
     campaign = CampaignFactory.create(strategy="unsafe", quantity=QUANTITY)
 
     with Load([campaign], accounts(ACCOUNTS), folder=tmp_path, REDIS_URL=own_redis.url, LAB="1") as load:
@@ -85,7 +85,7 @@ def test_the_same_load_breaks_the_law_where_nothing_is_locked(own_redis: OwnRedi
 
 
 def drops(strategy: str) -> Sequence[Campaign]:
-    """A campaign that makes its codes, where the strategy can, and one with a pool of as many."""
+    """A campaign that generates its codes, if the strategy can, and one with a pool of as many."""
     pooled = pooled_drop(strategy)
     if strategy == "code_pool":
         return [pooled]
@@ -101,9 +101,9 @@ def pooled_drop(strategy: str, **columns: Any) -> Campaign:
 
 
 def befall(load: Load, redis: OwnRedis) -> None:
-    """One after the other, each once the load has recovered from what came before."""
+    """Cause the faults one after the other, each once the load has recovered from the one before."""
     load.issue_more(20)
-    load.replace_an_asker()
+    load.replace_a_client()
     load.issue_more(20)
     redis.kill()
     load.answer_more(40)

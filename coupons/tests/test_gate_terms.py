@@ -1,4 +1,4 @@
-"""The terms that a gate shows: as they are now, and for as long as it has its members."""
+"""The terms of a gate: up to date, and kept no longer than its members."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from coupons.tests.factories import CampaignFactory, accounts
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_quantity_raised_while_the_gate_opens_is_shown_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quantity_raised_while_the_gate_opens_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
     campaign, [owner, late] = CampaignFactory.create(strategy="redis_gate", quantity=1), accounts(2)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
     gate.drop(campaign_id=campaign.pk)
@@ -29,7 +29,7 @@ def test_a_quantity_raised_while_the_gate_opens_is_shown_by_it(monkeypatch: pyte
     assert redis_gate.issue(campaign_id=campaign.pk, user_id=late).is_new
 
 
-def test_members_are_kept_for_as_long_as_the_terms_are_shown(redis_server: Any) -> None:
+def test_members_are_kept_for_as_long_as_the_terms(redis_server: Any) -> None:
     campaign, [owner] = CampaignFactory.create(strategy="redis_gate"), accounts(1)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
     redis_server.expire(gate._members(campaign.pk), 30)  # as a day after the last coupon

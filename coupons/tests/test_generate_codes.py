@@ -1,4 +1,4 @@
-"""`manage.py generate_codes`: as many as asked for, whole chunks when it is stopped, faults in a line."""
+"""`manage.py generate_codes`: the requested number, whole chunks when it is stopped, one-line errors."""
 
 import json
 import signal
@@ -27,10 +27,10 @@ def campaign() -> Campaign:
 
 
 @pytest.mark.django_db
-def test_as_many_codes_are_made_as_asked_for_and_each_run_adds(campaign: Campaign) -> None:
-    told = run_json("generate_codes", str(campaign.pk), "2500")
+def test_the_requested_number_of_codes_is_made_and_each_run_adds(campaign: Campaign) -> None:
+    output = run_json("generate_codes", str(campaign.pk), "2500")
 
-    assert told == (0, {"campaign": campaign.pk, "added": 2_500, "wanted": 2_500, "total": 2_500})
+    assert output == (0, {"campaign": campaign.pk, "added": 2_500, "wanted": 2_500, "total": 2_500})
     made = set(campaign.pool.filter(status="available").values_list("code", flat=True))
     assert len(made) == 2_500
     assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
@@ -42,7 +42,7 @@ def test_as_many_codes_are_made_as_asked_for_and_each_run_adds(campaign: Campaig
 
 
 @pytest.mark.django_db
-def test_a_campaign_that_generates_its_codes_is_told_when_it_takes_these() -> None:
+def test_the_output_says_when_a_campaign_that_generates_its_codes_uses_these() -> None:
     campaign = CampaignFactory.create()
 
     assert "it takes these once its code_source is pool" in run("generate_codes", str(campaign.pk), "1")[1]
@@ -51,40 +51,40 @@ def test_a_campaign_that_generates_its_codes_is_told_when_it_takes_these() -> No
 @pytest.mark.django_db
 @pytest.mark.parametrize("count", ["0", "-5", "10000001"])
 def test_a_count_that_makes_no_sense_is_refused(campaign: Campaign, count: str) -> None:
-    told = rf"^{count} codes can't be made: give a number from 1 to 10,000,000\.$"
-    with pytest.raises(CommandError, match=told):
+    output = rf"^{count} codes can't be made: give a number from 1 to 10,000,000\.$"
+    with pytest.raises(CommandError, match=output):
         run("generate_codes", str(campaign.pk), count)
     assert not campaign.pool.exists()
 
 
 @pytest.mark.django_db
-def test_a_campaign_that_is_not_there_is_told() -> None:
+def test_a_missing_campaign_is_reported() -> None:
     with pytest.raises(CommandError, match=r"^There is no campaign 12345\. 0 codes were made\.$"):
         run("generate_codes", "12345", "10")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_interrupted_it_ends_after_its_chunk_and_tells_how_many_were_made(campaign: Campaign) -> None:
+def test_an_interrupt_ends_it_after_its_chunk_and_the_output_has_the_number(campaign: Campaign) -> None:
     with another_process(GENERATE, str(campaign.pk), "10000000") as process:
         wait_until(campaign.pool.exists, seconds=30)
         process.send_signal(signal.SIGINT)
-        told = json.loads(process.communicate(timeout=30)[0])
+        output = json.loads(process.communicate(timeout=30)[0])
 
     assert process.returncode == 130
-    assert told["added"] == told["total"] == campaign.pool.count()
-    assert 0 < told["added"] < told["wanted"] == 10_000_000
+    assert output["added"] == output["total"] == campaign.pool.count()
+    assert 0 < output["added"] < output["wanted"] == 10_000_000
     assert broken() == {}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_killed_in_the_middle_it_leaves_whole_chunks(campaign: Campaign) -> None:
+def test_a_kill_leaves_whole_chunks(campaign: Campaign) -> None:
     with another_process(GENERATE, str(campaign.pk), "10000000") as process:
         wait_until(campaign.pool.exists, seconds=30)
         process.kill()
         process.wait()
 
     def is_settled() -> bool:
-        """The server has noticed, and rolled back what the process was at."""
+        """Whether the server has noticed, and rolled the process's transaction back."""
         campaign.refresh_from_db()
         return campaign.codes_added == campaign.pool.count()
 

@@ -1,6 +1,6 @@
-"""The strategies that write without having locked: only what is unchanged, or only while there is some left.
+"""The strategies that write without a lock: only if the row is unchanged, or only if a slot is left.
 
-What they have in common with those that lock is in `test_row_strategies.py`.
+The cases that they share with the locking strategies are in `test_row_strategies.py`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, asking_by, told
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
 from shop.errors import Rejected
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
@@ -31,35 +31,35 @@ KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 CHANGE = "UPDATE coupons_campaign SET version = version + 1 WHERE id = %s"
 AT_THE_CAMPAIGN = "%coupons_campaign%"
 CONFLICTS = "firstcome_campaign_conflicts_total"
-# Whoever needs the lock waits for it twice, five seconds each.
+# A request that needs the lock waits for it twice, five seconds each.
 TWO_WAITS_FOR_A_LOCK = 10.0
 
 
 @by_each
-def test_who_has_the_coupon_or_comes_too_late_is_told_so_without_a_lock(strategy: str) -> None:
+def test_existing_coupons_and_refusals_are_answered_without_a_lock(strategy: str) -> None:
     campaign = CampaignFactory.create(strategy=strategy, quantity=1)
     first, late = accounts(2)
     given = issuing.issue(campaign_id=campaign.pk, user_id=first)
 
     with holding(KEEP, campaign.pk):
-        again, refusal = race(asking(campaign.pk, [first, late]), timeout=TWO_WAITS_FOR_A_LOCK)
+        again, refusal = race(issue_calls(campaign.pk, [first, late]), timeout=TWO_WAITS_FOR_A_LOCK)
 
     assert (again.coupon.code, again.is_new) == (given.coupon.code, False)
-    assert told([refusal]) == {"sold_out": 1}
+    assert count_outcomes([refusal]) == {"sold_out": 1}
 
 
-def test_an_optimistic_asker_that_met_another_begins_again_and_is_counted() -> None:
+def test_an_optimistic_request_that_conflicts_is_retried_and_counted() -> None:
     campaign = CampaignFactory.create(strategy="optimistic")
     before = REGISTRY.get_sample_value(CONFLICTS)
 
-    outcome = ask_while_somebody_changes(campaign, *asking(campaign.pk, accounts(1)))
+    outcome = ask_while_somebody_changes(campaign, *issue_calls(campaign.pk, accounts(1)))
 
     assert outcome.is_new
     assert REGISTRY.get_sample_value(CONFLICTS) == (before or 0) + 1
     assert positions(campaign) == [1]
 
 
-def test_an_optimistic_asker_gives_up_in_the_end_and_has_done_nothing(settings: LazySettings) -> None:
+def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(settings: LazySettings) -> None:
     settings.OPTIMISTIC_RETRIES = 0
     campaign = CampaignFactory.create(strategy="optimistic")
     api = client_of(User.objects.get(pk=accounts(1)[0]))
@@ -72,11 +72,11 @@ def test_an_optimistic_asker_gives_up_in_the_end_and_has_done_nothing(settings: 
     assert asks().status_code == 201
 
 
-def test_an_optimistic_asker_who_waits_keeps_no_code_from_who_has_the_row() -> None:
-    """The one code that is left: who waits, perhaps in vain, would have it look gone."""
+def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_row_needs() -> None:
+    """One code is left: if a waiting request locked it, the pool would look empty to the other."""
     campaign = CampaignFactory.create(code_source="pool")
     pool.add(campaign_id=campaign.pk, codes=["LAST"])
-    [asks] = asking_by(["optimistic"], campaign.pk, accounts(1))
+    [asks] = issue_calls_by(["optimistic"], campaign.pk, accounts(1))
 
     with holding(KEEP, campaign.pk) as other:
         outcome = in_background(asks)
@@ -89,9 +89,9 @@ def test_an_optimistic_asker_who_waits_keeps_no_code_from_who_has_the_row() -> N
     assert outcome.result(timeout=10).coupon.code == "LAST"
 
 
-def test_terms_that_change_while_the_update_waits_are_what_it_goes_by() -> None:
+def test_the_update_uses_terms_that_changed_while_it_waited() -> None:
     campaign = CampaignFactory.create(strategy="conditional_update", quantity=10)
-    [asks] = asking(campaign.pk, accounts(1))
+    [asks] = issue_calls(campaign.pk, accounts(1))
 
     with holding(
         "UPDATE coupons_campaign SET closes_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", campaign.pk
@@ -107,11 +107,11 @@ def test_terms_that_change_while_the_update_waits_are_what_it_goes_by() -> None:
 
 
 @by_each
-def test_a_slot_that_a_partner_agreed_to_meanwhile_is_not_taken_twice(strategy: str) -> None:
-    """The look saw nothing; the account's other asking was confirmed while this one waited at the row."""
+def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy: str) -> None:
+    """The first read finds nothing; another request is confirmed while this one waits for the row."""
     campaign = CampaignFactory.create(partner="convenience_store", quantity=10)
     user_id = accounts(1)[0]
-    [asks] = asking_by([strategy], campaign.pk, [user_id])
+    [asks] = issue_calls_by([strategy], campaign.pk, [user_id])
     given = (
         "INSERT INTO coupons_coupon (campaign_id, account_id, code, position, status, void_reason, issued_at,"
         " expires_at) VALUES (%s, %s, 'GIVEN', 1, 'issued', '', NOW(6), NOW(6))"
@@ -130,7 +130,7 @@ def test_a_slot_that_a_partner_agreed_to_meanwhile_is_not_taken_twice(strategy: 
 
 
 def ask_while_somebody_changes(campaign: Campaign, asks: Callable[[], Any]) -> Any:
-    """The outcome of an asker who read the campaign before a change, and writes after its commit."""
+    """The outcome of a request that reads the campaign before a change, and writes after its commit."""
     with holding(CHANGE, campaign.pk) as other:
         outcome = in_background(asks)
         wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == 1)

@@ -1,4 +1,4 @@
-"""Issuing under races: real threads, processes and connections; and the twin that must lose."""
+"""Issuing under races, with real threads, processes and connections; and the twin that must fail."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from coupons import campaigns, pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,44 +38,44 @@ exactly = pytest.mark.parametrize(
 
 
 @exactly
-def test_exactly_100_are_issued_when_200_ask_at_once(strategy: str) -> None:
+def test_exactly_100_are_issued_to_200_concurrent_requests(strategy: str) -> None:
     campaign = campaign_of(strategy, quantity=100)
 
-    outcomes = race(asking(campaign.pk, accounts(200)))
+    outcomes = race(issue_calls(campaign.pk, accounts(200)))
 
-    assert told(outcomes) == {"new": 100, "sold_out": 100}
+    assert count_outcomes(outcomes) == {"new": 100, "sold_out": 100}
     assert positions(campaign) == list(range(1, 101))
     assert broken() == {}
 
 
 def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
-    """The twin: all have read the count before anybody writes it, as a slow moment would have it."""
+    """The twin: all requests read the count before any of them writes it."""
     settings.LAB = True
     campaign = CampaignFactory.create(strategy="unsafe", quantity=30)
     everyone = accounts(60)
 
     with campaign_kept_until(campaign, waiting=60):
-        outcomes = race(asking(campaign.pk, everyone))
+        outcomes = race(issue_calls(campaign.pk, everyone))
 
-    assert told(outcomes) == {"new": 60}
+    assert count_outcomes(outcomes) == {"new": 60}
     assert Coupon.objects.filter(campaign=campaign).count() == 60
     assert broken() == {"L1": [str(campaign.pk)]}
 
 
 @exactly
-def test_one_account_that_asks_50_times_at_once_gets_one_coupon(strategy: str) -> None:
+def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str) -> None:
     campaign = campaign_of(strategy, quantity=10)
 
-    outcomes = race(asking(campaign.pk, accounts(1) * 50))
+    outcomes = race(issue_calls(campaign.pk, accounts(1) * 50))
 
-    assert told(outcomes) == {"new": 1, "again": 49}
+    assert count_outcomes(outcomes) == {"new": 1, "again": 49}
     assert len({outcome.coupon.code for outcome in outcomes}) == 1
     assert positions(campaign) == [1]
     assert broken() == {}
 
 
 @exactly
-def test_exactly_100_are_issued_when_two_processes_ask_at_once(strategy: str) -> None:
+def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes(strategy: str) -> None:
     campaign = campaign_of(strategy, quantity=100)
     everyone = accounts(160)
     processes = [asking_process(campaign, part) for part in (everyone[:80], everyone[80:])]
@@ -88,18 +88,18 @@ def test_exactly_100_are_issued_when_two_processes_ask_at_once(strategy: str) ->
 
 
 @exactly
-def test_a_quantity_raised_meanwhile_is_issued_to_the_last(strategy: str) -> None:
+def test_a_quantity_raised_meanwhile_is_issued_completely(strategy: str) -> None:
     campaign = campaign_of(strategy, quantity=10)
     everyone = accounts(60)
 
     def raise_quantity() -> Campaign:
         return campaigns.change(campaign_id=campaign.pk, quantity=40)
 
-    outcomes = race([*asking(campaign.pk, everyone), raise_quantity])
-    again = race(asking(campaign.pk, everyone))
+    outcomes = race([*issue_calls(campaign.pk, everyone), raise_quantity])
+    again = race(issue_calls(campaign.pk, everyone))
 
     assert outcomes[-1].quantity == 40
-    assert told(outcomes[:-1])["new"] + told(again)["new"] == 40
+    assert count_outcomes(outcomes[:-1])["new"] + count_outcomes(again)["new"] == 40
     assert positions(campaign) == list(range(1, 41))
     assert broken() == {}
 
@@ -111,11 +111,11 @@ def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: st
     def lower_quantity() -> Campaign:
         return campaigns.change(campaign_id=campaign.pk, quantity=20)
 
-    outcomes = race([*asking(campaign.pk, accounts(40)), *[lower_quantity] * 5])
+    outcomes = race([*issue_calls(campaign.pk, accounts(40)), *[lower_quantity] * 5])
 
     campaign.refresh_from_db()
-    issued = told(outcomes[:40])["new"]
-    refused = told(outcomes[40:])["quantity_below_issued"]
+    issued = count_outcomes(outcomes[:40])["new"]
+    refused = count_outcomes(outcomes[40:])["quantity_below_issued"]
     assert (campaign.quantity, issued) == ((40, 40) if refused == 5 else (20, 20))
     assert broken() == {}
 
@@ -125,9 +125,9 @@ def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=60)
     pool.generate(campaign_id=campaign.pk, count=50)
 
-    outcomes = race(asking(campaign.pk, accounts(80)))
+    outcomes = race(issue_calls(campaign.pk, accounts(80)))
 
-    assert told(outcomes) == {"new": 50, "sold_out": 30}
+    assert count_outcomes(outcomes) == {"new": 50, "sold_out": 30}
     assert positions(campaign) == list(range(1, 51))
     assert not PoolCode.objects.filter(status="available").exists()
     assert broken() == {}
@@ -138,8 +138,8 @@ def test_codes_added_meanwhile_are_issued() -> None:
     everyone = accounts(60)
     adding = [lambda: pool.generate(campaign_id=campaign.pk, count=10)] * 4
 
-    race([*asking(campaign.pk, everyone), *adding])
-    race(asking(campaign.pk, everyone))
+    race([*issue_calls(campaign.pk, everyone), *adding])
+    race(issue_calls(campaign.pk, everyone))
 
     assert positions(campaign) == list(range(1, 41))
     assert broken() == {}
@@ -160,7 +160,7 @@ def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool() -> None:
 
 
 def campaign_of(strategy: str, *, quantity: int) -> Campaign:
-    """A campaign with that strategy, and where that hands out codes, with enough of them."""
+    """A campaign with that strategy, and with enough codes if the strategy needs a pool."""
     if strategy != "code_pool":
         return CampaignFactory.create(strategy=strategy, quantity=quantity)
     campaign = CampaignFactory.create(strategy=strategy, quantity=quantity, code_source="pool")
@@ -170,7 +170,7 @@ def campaign_of(strategy: str, *, quantity: int) -> Campaign:
 
 @contextmanager
 def campaign_kept_until(campaign: Campaign, *, waiting: int) -> Iterator[None]:
-    """A second connection keeps the campaign's row until that many wait to update it."""
+    """A second connection locks the campaign's row until so many requests wait to update it."""
     is_kept = threading.Event()
 
     def keep() -> None:
@@ -197,7 +197,7 @@ def updates_waiting() -> int:
 
 
 def asking_process(campaign: Campaign, user_ids: Sequence[int]) -> "subprocess.Popen[str]":
-    """Another process that asks on the database of this test."""
+    """Another process that requests coupons, on the database of this test."""
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
     return subprocess.Popen(
         [sys.executable, "-m", "coupons.tests.asking", str(campaign.pk), *map(str, user_ids)],
@@ -209,7 +209,7 @@ def asking_process(campaign: Campaign, user_ids: Sequence[int]) -> "subprocess.P
 
 
 def together(processes: Sequence["subprocess.Popen[str]"]) -> Sequence["subprocess.Popen[str]"]:
-    """The processes, once all of them are ready, and told to start."""
+    """The processes, once all of them are ready and have started."""
     for process in processes:
         assert process.stdout and process.stdout.readline() == "ready\n"
     for process in processes:

@@ -1,4 +1,4 @@
-"""The lock of a batch, and what its askers have, by one statement."""
+"""A batch's lock on the campaign and its accounts' coupons, by one statement."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,7 +30,7 @@ VALUES (%s, %s, %s, %s, 'issued', '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))
 SOON = 10.0
 
 
-def test_who_waited_for_the_lock_sees_what_was_written_before_it() -> None:
+def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
     campaign = CampaignFactory.create()
     both = accounts(2)
     now = timezone.now()
@@ -47,7 +47,7 @@ def test_who_waited_for_the_lock_sees_what_was_written_before_it() -> None:
     assert {user_id: one.code for user_id, one in had.items()} == {both[0]: "FRESH"}
 
 
-def test_a_coupon_that_an_order_has_locked_keeps_nobody_waiting() -> None:
+def test_a_coupon_locked_by_an_order_delays_no_request() -> None:
     campaign = CampaignFactory.create()
     owner, newcomer = accounts(2)
     code = issuing.issue(campaign_id=campaign.pk, user_id=owner).coupon.code
@@ -85,7 +85,7 @@ def test_a_new_coupon_is_what_the_database_has_of_it() -> None:
     assert set(inserting.NewCoupon._fields) | {"id", "order_id"} == set(written)
 
 
-def test_a_campaign_that_is_not_there_is_not_locked() -> None:
+def test_a_missing_campaign_is_not_locked() -> None:
     with pytest.raises(Campaign.DoesNotExist), transaction.atomic():
         locking.lock(0, [1])
 

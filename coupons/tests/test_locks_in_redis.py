@@ -1,4 +1,4 @@
-"""Issuing under locks in Redis that are lost, late or gone; and the twin that believes in its lock."""
+"""Issuing under locks in Redis that are lost or expired; and the twin that trusts its lock."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.db import transactions
 from shop.errors import Unavailable
 from shop.redis import fair_lock, locks, spin_lock
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 by_each = pytest.mark.parametrize("strategy", ["spin_lock", "fair_lock"])
 LEASE_SECONDS = locks.LEASE_MILLISECONDS / 1000
 
-# Issues a coupon, and stops between its look and its write until told to go on.
+# Issues a coupon, and pauses between its read and its write until a line of input arrives.
 ISSUE_WITH_A_PAUSE = """
 from coupons import codes
 from coupons.issuing import issuing
@@ -50,7 +50,7 @@ print(issued.is_new, flush=True)
 
 
 def holding(campaign: Campaign) -> AbstractContextManager[object]:
-    """The lock that the campaign's strategy waits for."""
+    """Hold the lock that the campaign's strategy waits for."""
     held: Callable[[str], AbstractContextManager[object]] = {
         "spin_lock": spin_lock.held,
         "fair_lock": fair_lock.held,
@@ -70,7 +70,7 @@ def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(s
         os.kill(holder.pid, signal.SIGSTOP)
         issuing.issue(campaign_id=campaign.pk, user_id=second)
         os.kill(holder.pid, signal.SIGCONT)
-        # Twice: its first write was in vain, and it looks and stops again.
+        # Twice: its first write found a change, and the retry pauses again.
         output, _ = holder.communicate("go on\ngo on\n", timeout=30)
 
     assert output.split() == ["ready", "True"]
@@ -79,7 +79,7 @@ def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(s
 
 
 @by_each
-def test_a_holder_paused_past_its_lease_is_told_when_the_last_one_is_gone(strategy: str) -> None:
+def test_a_holder_paused_past_its_lease_is_refused_once_the_last_coupon_is_issued(strategy: str) -> None:
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=1), accounts(2)
 
     with pausing_holder(campaign, first) as holder:
@@ -94,8 +94,8 @@ def test_a_holder_paused_past_its_lease_is_told_when_the_last_one_is_gone(strate
 
 
 @pytest.mark.parametrize(("is_guarded", "laws"), [(True, []), (False, ["L1"])])
-def test_under_a_lock_that_is_believed_the_law_breaks(is_guarded: bool, laws: list[str]) -> None:
-    """The twin: a holder paused past its lease writes by what it has read, and the other's slot is lost."""
+def test_a_lock_without_a_version_check_breaks_the_law(is_guarded: bool, laws: list[str]) -> None:
+    """The twin: a holder paused past its lease writes by its old read, and the other's slot is lost."""
     campaign, [first, second] = CampaignFactory.create(partner="convenience_store"), accounts(2)
     has_read, other_has_written = threading.Event(), threading.Event()
 
@@ -118,35 +118,38 @@ def test_under_a_lock_that_is_believed_the_law_breaks(is_guarded: bool, laws: li
 
 
 @by_each
-def test_a_holder_that_was_killed_stops_the_others_for_one_lease(strategy: str) -> None:
+def test_a_killed_holder_blocks_the_others_for_one_lease(strategy: str) -> None:
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
 
     with pausing_holder(campaign, first) as holder:
         holder.kill()
     killed_at = time.monotonic()
-    outcomes = race(asking(campaign.pk, [second, first]))
+    outcomes = race(issue_calls(campaign.pk, [second, first]))
 
-    assert told(outcomes) == {"new": 2}
+    assert count_outcomes(outcomes) == {"new": 2}
     assert time.monotonic() - killed_at < LEASE_SECONDS + 3
     assert positions(campaign) == [1, 2]
     assert broken() == {}
 
 
 @by_each
-def test_who_has_a_coupon_or_can_get_none_does_not_wait_for_the_lock(strategy: str) -> None:
+def test_existing_coupons_and_refusals_do_not_wait_for_the_lock(strategy: str) -> None:
     campaign, [owner, other] = CampaignFactory.create(strategy=strategy), accounts(2)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
     with holding(campaign):
-        assert told(race(asking(campaign.pk, [owner]))) == {"again": 1}
+        assert count_outcomes(race(issue_calls(campaign.pk, [owner]))) == {"again": 1}
         Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())
-        assert told(race(asking(campaign.pk, [owner, other]))) == {"again": 1, "campaign_closed": 1}
+        assert count_outcomes(race(issue_calls(campaign.pk, [owner, other]))) == {
+            "again": 1,
+            "campaign_closed": 1,
+        }
 
 
-def test_after_ten_seconds_in_vain_the_answer_is_409_and_nothing_is_done(redis_server: Any) -> None:
+def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_done(redis_server: Any) -> None:
     spinning, standing = (CampaignFactory.create(strategy=name) for name in ("spin_lock", "fair_lock"))
-    # Whoever spins holds it for one lease only; this one is somebody's who doesn't let go.
-    redis_server.set(key(spinning.pk, "spin-lock"), "somebody's")
+    # A real holder has the lock for one lease only; this one never releases it.
+    redis_server.set(key(spinning.pk, "spin-lock"), "another holder")
 
     with holding(standing):
         outcomes = race(
@@ -156,33 +159,31 @@ def test_after_ten_seconds_in_vain_the_answer_is_409_and_nothing_is_done(redis_s
             ]
         )
 
-    assert told(outcomes) == {"lock_not_acquired": 2}
+    assert count_outcomes(outcomes) == {"lock_not_acquired": 2}
     assert [refusal.retry_after for refusal in outcomes] == [1, 1]
     assert not Coupon.objects.exists()
 
 
 @by_each
-def test_without_redis_issuing_is_503_and_goes_on_once_it_is_back(strategy: str, own_redis: OwnRedis) -> None:
+def test_without_redis_new_coupons_are_503_until_it_is_back(strategy: str, own_redis: OwnRedis) -> None:
     campaign, [owner, other] = CampaignFactory.create(strategy=strategy), accounts(2)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
     own_redis.stop()
     with pytest.raises(Unavailable):
         issuing.issue(campaign_id=campaign.pk, user_id=other)
-    assert told(race(asking(campaign.pk, [owner]))) == {"again": 1}
+    assert count_outcomes(race(issue_calls(campaign.pk, [owner]))) == {"again": 1}
     assert positions(campaign) == [1]
     own_redis.start()
 
-    wait_until(lambda: told(race(asking(campaign.pk, [other])))["new"] == 1)
+    wait_until(lambda: count_outcomes(race(issue_calls(campaign.pk, [other])))["new"] == 1)
     assert broken() == {}
 
 
 @by_each
-def test_flushed_in_the_middle_of_a_race_it_still_issues_exactly_what_there_is(
-    strategy: str, redis_server: Any
-) -> None:
+def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy: str, redis_server: Any) -> None:
     campaign = CampaignFactory.create(strategy=strategy, quantity=40)
-    calls: list[Callable[[], Any]] = [*asking(campaign.pk, accounts(60))]
+    calls: list[Callable[[], Any]] = [*issue_calls(campaign.pk, accounts(60))]
 
     def flush_all_along() -> None:
         pause = threading.Event()
@@ -192,6 +193,6 @@ def test_flushed_in_the_middle_of_a_race_it_still_issues_exactly_what_there_is(
 
     outcomes = race([*calls, flush_all_along])[:-1]
 
-    assert told(outcomes) == {"new": 40, "sold_out": 20}
+    assert count_outcomes(outcomes) == {"new": 40, "sold_out": 20}
     assert positions(campaign) == list(range(1, 41))
     assert broken() == {}

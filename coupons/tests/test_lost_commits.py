@@ -1,4 +1,4 @@
-"""What staff do to campaigns, coupons and codes when the answer to its COMMIT is lost: once, and told so."""
+"""Changes by staff whose COMMIT's answer is lost: they are done once, and reported as done."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,14 +38,14 @@ def operator() -> Client:
 
 @pytest.fixture
 def _loss(coupon: Coupon, operator: Client, tmp_path: Path) -> Iterator[None]:
-    """The answer to the test's first COMMIT is lost, with a campaign and a coupon there before."""
+    """Lose the answer to the test's first COMMIT; the campaign and the coupon exist before."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield
         assert is_lost.is_set()
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_campaign_that_was_made_is_given_and_there_is_one() -> None:
+def test_a_created_campaign_is_returned_and_exists_once() -> None:
     made = campaigns.create(name="Drop", quantity=10, discount_type="amount", discount_value=1_000)
     assert Campaign.objects.get(name="Drop").pk == made.pk
 
@@ -58,19 +58,19 @@ def test_a_campaign_that_was_changed_counts_one_change(campaign: Campaign) -> No
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_coupon_that_was_made_void_is_not_said_to_be_unvoidable(coupon: Coupon) -> None:
+def test_a_voided_coupon_is_not_refused_as_unvoidable(coupon: Coupon) -> None:
     assert issued_coupons.void(code=coupon.code, reason="A mistake.").status == "void"
     assert JournalLine.objects.filter(what="coupon.void").count() == 1
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_code_that_was_renamed_is_not_said_to_have_just_been_renamed(campaign: Campaign) -> None:
+def test_a_renamed_code_is_not_refused_as_just_renamed(campaign: Campaign) -> None:
     assert pool.rename(campaign_id=campaign.pk, code="TWO", to="THREE").code == "THREE"
     assert PoolCode.objects.filter(code="THREE").exists()
 
 
 @pytest.mark.usefixtures("_loss")
-def test_codes_that_were_added_are_not_said_to_be_skipped(campaign: Campaign) -> None:
+def test_added_codes_are_not_reported_as_skipped(campaign: Campaign) -> None:
     added = pool.add(campaign_id=campaign.pk, codes=["FOUR", "FIVE"])
     assert (added.added, added.skipped, added.total) == (2, [], 4)
 
@@ -83,8 +83,8 @@ def test_codes_that_were_generated_are_counted(campaign: Campaign) -> None:
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_campaign_that_was_made_on_the_operators_page_is_there_once(operator: Client) -> None:
-    """The page was one transaction of Django's: a lost answer was an error, and the next try a second one."""
+def test_a_campaign_created_on_the_admin_page_exists_once(operator: Client) -> None:
+    """In a transaction of Django the page would report an error, and a retry create a second campaign."""
     terms = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
     given = {"strategy": "group_commit", "code_source": "generated", "min_order_amount": 0}
     opening = {"opens_at_0": "2026-11-21", "opens_at_1": "12:00:00", "coupon_valid_for_days": 30}

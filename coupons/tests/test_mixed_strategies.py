@@ -1,4 +1,4 @@
-"""All strategies that need no Redis at once on one campaign: they stand on the same rows."""
+"""All strategies that need no Redis, at once on one campaign: they use the same rows."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from coupons.issuing import issuing
 from coupons.models import PoolCode
 from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, asking_by, told
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
 from shop.errors import FirstcomeError
 from shop.tests.racing import race
 
@@ -21,23 +21,23 @@ from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])
 
 
 @from_each_source
-def test_all_of_them_at_once_issue_exactly_what_there_is(code_source: str) -> None:
+def test_all_of_them_at_once_issue_exactly_the_quantity(code_source: str) -> None:
     campaign = campaign_with_codes(code_source, quantity=50)
 
-    outcomes = race(asking_by(NAMES, campaign.pk, accounts(90)))
+    outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(90)))
 
-    assert told(outcomes) == {"new": 50, "sold_out": 40}
+    assert count_outcomes(outcomes) == {"new": 50, "sold_out": 40}
     assert positions(campaign) == list(range(1, 51))
     assert broken() == {}
 
 
 @from_each_source
-def test_one_account_that_asks_by_all_of_them_at_once_gets_one_coupon(code_source: str) -> None:
+def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source: str) -> None:
     campaign = campaign_with_codes(code_source, quantity=10)
 
-    outcomes = race(asking_by(NAMES, campaign.pk, accounts(1) * 40))
+    outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(1) * 40))
 
-    assert told(outcomes) == {"new": 1, "again": 39}
+    assert count_outcomes(outcomes) == {"new": 1, "again": 39}
     assert positions(campaign) == [1]
     assert PoolCode.objects.filter(status="issued").count() == (1 if code_source == "pool" else 0)
     assert broken() == {}
@@ -45,13 +45,13 @@ def test_one_account_that_asks_by_all_of_them_at_once_gets_one_coupon(code_sourc
 
 @from_each_source
 def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source: str) -> None:
-    """Each thread gives it another strategy before each of its askings, and so do the others."""
+    """Each thread changes the strategy before each of its requests."""
     campaign = campaign_with_codes(code_source, quantity=50)
     everyone = accounts(120)
 
     def change_and_ask(first: int) -> list[Any]:
         outcomes = []
-        for number, asks in enumerate(asking(campaign.pk, everyone[first::20])):
+        for number, asks in enumerate(issue_calls(campaign.pk, everyone[first::20])):
             campaigns.change(campaign_id=campaign.pk, strategy=NAMES[(first + number) % len(NAMES)])
             issuing.forget()
             outcomes.append(_outcome(asks))
@@ -59,7 +59,7 @@ def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source
 
     outcomes = race([partial(change_and_ask, first) for first in range(20)])
 
-    assert told(one for part in outcomes for one in part) == {"new": 50, "sold_out": 70}
+    assert count_outcomes(one for part in outcomes for one in part) == {"new": 50, "sold_out": 70}
     assert positions(campaign) == list(range(1, 51))
     assert broken() == {}
 

@@ -1,4 +1,4 @@
-"""What the journal says of coupons: each that was issued once, at the hands of who asked for it."""
+"""The journal of coupons: each issued coupon once, with the actor of its request."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding as keeping
 
 pytestmark = pytest.mark.django_db(transaction=True)
-NOBODY = 10**9
+MISSING_ACCOUNT = 10**9
 
 
 def lines(what: str = "coupon.issued") -> list[JournalLine]:
@@ -33,7 +33,7 @@ def lines(what: str = "coupon.issued") -> list[JournalLine]:
 
 
 def in_one_batch(campaign: Campaign, calls: Sequence[Any]) -> list[Any]:
-    """The outcomes of calls that wait behind the first, and are decided together once that is done."""
+    """The outcomes of calls that wait behind a first one, and are decided as one batch after it."""
     batcher = group_commit.batcher(campaign.pk)
     with ThreadPoolExecutor(2) as pool:
         with keeping("SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE", campaign.pk):
@@ -44,7 +44,7 @@ def in_one_batch(campaign: Campaign, calls: Sequence[Any]) -> list[Any]:
         return [*first.result(), *others.result()]
 
 
-def test_a_coupon_is_noted_and_told_to_those_outside() -> None:
+def test_a_coupon_is_recorded_and_delivered_as_an_event() -> None:
     campaign, [account_id] = CampaignFactory.create(), accounts(1)
     coupon = issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon
     issuing.issue(campaign_id=campaign.pk, user_id=account_id)
@@ -61,7 +61,7 @@ def test_a_coupon_is_noted_and_told_to_those_outside() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "unsafe"])
-def test_by_every_strategy_each_coupon_has_a_line_of_its_askers(strategy: str, settings: Any) -> None:
+def test_with_every_strategy_each_coupon_has_a_line_with_its_actor(strategy: str, settings: Any) -> None:
     settings.LAB = True
     campaign = CampaignFactory.create(strategy=strategy, quantity=20)
 
@@ -78,7 +78,7 @@ def test_by_every_strategy_each_coupon_has_a_line_of_its_askers(strategy: str, s
     assert all(line.request_id == f"r-{line.actor_id}" for line in lines())
 
 
-def test_customers_of_one_batch_each_have_their_own_name_and_request_on_record() -> None:
+def test_each_request_of_a_batch_is_recorded_with_its_own_actor_and_id() -> None:
     campaign = CampaignFactory.create(quantity=100)
     buyers, operator = AccountFactory.create_batch(20), SuperuserFactory.create()
     [gifted] = accounts(1)
@@ -100,10 +100,10 @@ def test_customers_of_one_batch_each_have_their_own_name_and_request_on_record()
         assert line.actor == ("staff" if asked_by == operator.pk else "account")
 
 
-def test_a_batch_that_falls_back_to_singles_notes_each_coupon_once() -> None:
-    """Somebody who doesn't exist spoils the batch, which is then decided one by one."""
+def test_a_batch_that_falls_back_to_singles_records_each_coupon_once() -> None:
+    """A missing account makes the batch fail, which is then decided one request at a time."""
     campaign = CampaignFactory.create(quantity=100)
-    asking = [*accounts(6), NOBODY, *accounts(6)]
+    asking = [*accounts(6), MISSING_ACCOUNT, *accounts(6)]
 
     outcomes = in_one_batch(
         campaign, [partial(issuing.issue, campaign_id=campaign.pk, user_id=id) for id in asking]
@@ -115,7 +115,7 @@ def test_a_batch_that_falls_back_to_singles_notes_each_coupon_once() -> None:
     assert sorted(line.after["position"] for line in lines() if line.after) == list(range(1, 13))
 
 
-def test_a_coupons_way_through_orders_is_noted_with_what_it_was_before() -> None:
+def test_a_coupons_changes_by_orders_are_recorded_with_its_status_before() -> None:
     first, second = order_ids(2)
     coupon = coupon_of(CampaignFactory.create())
     buyer = ActorContext(Actor.ACCOUNT, coupon.account_id, request_id="r-1")
@@ -144,7 +144,7 @@ def test_a_coupons_way_through_orders_is_noted_with_what_it_was_before() -> None
     assert all(line.is_internal for line in noted)
 
 
-def test_an_operator_who_makes_a_coupon_void_is_on_record() -> None:
+def test_the_operator_who_voids_a_coupon_is_recorded() -> None:
     operator, coupon = SuperuserFactory.create(), coupon_of(CampaignFactory.create())
     client = Client(headers={"X-Request-ID": "r-admin"})
     client.force_login(operator)

@@ -1,6 +1,6 @@
-"""In which order askers get their coupons: that in which they reached Redis, and nearly that of arrival.
+"""The order in which requests get their coupons: that in which they reached Redis, nearly that of arrival.
 
-`pytest -s coupons/tests/test_order_of_arrival.py` prints how many places askers lost or won on the way.
+`pytest -s coupons/tests/test_order_of_arrival.py` prints by how many places requests moved.
 """
 
 import threading
@@ -21,33 +21,33 @@ from shop.redis import locks, redis_client
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ASKERS = 200
+REQUESTS = 200
 
 
-def test_coupons_are_given_in_the_order_in_which_redis_let_their_askers_in(
+def test_coupons_are_issued_in_the_order_in_which_requests_reached_redis(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # However busy the machine is, nobody is to be taken for dead here.
+    # On a busy machine no waiter may count as crashed here.
     monkeypatch.setattr(line, "PRESUMED_DEAD_MILLISECONDS", 60_000)
     monkeypatch.setattr(locks, "LEASE_MILLISECONDS", 60_000)
-    campaign = CampaignFactory.create(strategy="fair_lock", quantity=ASKERS)
+    campaign = CampaignFactory.create(strategy="fair_lock", quantity=REQUESTS)
     calls = [
         partial(fair_lock.issue_in_turn, campaign_id=campaign.pk, user_id=user_id)
-        for user_id in accounts(ASKERS)
+        for user_id in accounts(REQUESTS)
     ]
 
-    told = [outcome for outcome in race(calls) if not has_waited_in_vain(outcome)]
+    issued = [outcome for outcome in race(calls) if not has_waited_in_vain(outcome)]
 
-    in_order = [issued.coupon.position for issued, _ in sorted(told, key=lambda one: one[1])]
-    assert in_order == list(range(1, len(told) + 1))
-    assert len(told) > ASKERS / 4
+    in_order = [result.coupon.position for result, _ in sorted(issued, key=lambda pair: pair[1])]
+    assert in_order == list(range(1, len(issued) + 1))
+    assert len(issued) > REQUESTS / 4
     assert broken() == {}
 
 
-# Further apart hardly anybody has to wait, and any order is that of arrival.
+# Further apart hardly any request has to wait, and every order is that of arrival.
 @pytest.mark.parametrize("milliseconds_apart", [0, 1])
 def test_positions_are_nearer_to_the_order_of_arrival_than_by_spinning(milliseconds_apart: int) -> None:
-    """By chance an asker is moved by a third of the line, and spinning is not much better."""
+    """In a random order a request moves by a third of all places, and `spin_lock` is not much better."""
     in_line, spinning = (
         places_moved(strategy, seconds_apart=milliseconds_apart / 1000)
         for strategy in ("fair_lock", "spin_lock")
@@ -55,19 +55,19 @@ def test_positions_are_nearer_to_the_order_of_arrival_than_by_spinning(milliseco
 
     for name, moved in (("fair_lock", in_line), ("spin_lock", spinning)):
         print(
-            f"\n{name}, {len(moved)} of {ASKERS} askers, one every {milliseconds_apart} ms: moved by"
+            f"\n{name}, {len(moved)} of {REQUESTS} requests, one every {milliseconds_apart} ms: moved by"
             f" {mean(moved):.1f} places in the mean, {max(moved)} at most"
         )
     assert mean(in_line) < mean(spinning)
 
 
 def places_moved(strategy: str, *, seconds_apart: float) -> list[int]:
-    """How far each asker's position is from their place in the order of arrival at the strategy."""
-    campaign = CampaignFactory.create(strategy=strategy, quantity=ASKERS)
+    """How far each request's position is from its place in the order of arrival at the strategy."""
+    campaign = CampaignFactory.create(strategy=strategy, quantity=REQUESTS)
     start = time.monotonic() + 1.0
     calls = [
         partial(arrive, campaign.pk, user_id, start + number * seconds_apart)
-        for number, user_id in enumerate(accounts(ASKERS))
+        for number, user_id in enumerate(accounts(REQUESTS))
     ]
     arrived = [outcome for outcome in race(calls) if not has_waited_in_vain(outcome)]
     assert positions(campaign) == list(range(1, len(arrived) + 1))
@@ -75,7 +75,7 @@ def places_moved(strategy: str, *, seconds_apart: float) -> list[int]:
 
 
 def arrive(campaign_id: int, user_id: int, due_at: float) -> tuple[float, int | None]:
-    """When the account asked, on a thread that has its connections as a server's have, and its position."""
+    """The time of the request, on a thread with open connections as in a server, and its position."""
     connection.ensure_connection()
     redis_client.client().ping()
     threading.Event().wait(max(0.0, due_at - time.monotonic()))
@@ -85,5 +85,5 @@ def arrive(campaign_id: int, user_id: int, due_at: float) -> tuple[float, int | 
 
 
 def has_waited_in_vain(outcome: object) -> bool:
-    """Ten seconds may be too few for all on a busy machine, and that is not what is asked here."""
+    """Whether the request timed out: ten seconds may be too short on a busy machine."""
     return isinstance(outcome, Rejected) and outcome.code == "lock_not_acquired"

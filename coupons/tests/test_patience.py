@@ -1,4 +1,4 @@
-"""Places for threads that wait for a partner."""
+"""Permits for threads that call a partner."""
 
 import pytest
 from django.conf import LazySettings
@@ -15,8 +15,8 @@ def test_partners_leave_half_of_the_threads_that_run_calls(web_threads: int, set
     patience.reset()
 
 
-def test_a_place_goes_back_to_where_it_was_taken() -> None:
-    """As for the slower of two threads that were the first to come: the places that are kept are others."""
+def test_a_permit_is_released_to_the_semaphore_it_came_from() -> None:
+    """Also for the slower of two concurrent first calls, whose semaphore is not the cached one."""
     with patience.call_permit():
         taken_from = patience._permits()
         patience.reset()

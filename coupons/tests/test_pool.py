@@ -50,16 +50,16 @@ def test_codes_are_added_over_several_chunks(campaign: Campaign) -> None:
     assert broken() == {}
 
 
-def test_as_many_codes_are_made_as_asked_for(campaign: Campaign) -> None:
-    heard: list[int] = []
+def test_the_requested_number_of_codes_is_made(campaign: Campaign) -> None:
+    reported: list[int] = []
 
-    added = pool.generate(campaign_id=campaign.pk, count=1_500, progress=heard.append)
+    added = pool.generate(campaign_id=campaign.pk, count=1_500, progress=reported.append)
 
     made = list(campaign.pool.values_list("code", flat=True))
     assert added == pool.AddedCodes(added=1_500, skipped=[], total=1_500)
     assert len(set(made)) == 1_500
     assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
-    assert heard == [1_000, 500]
+    assert reported == [1_000, 500]
     assert broken() == {}
 
 

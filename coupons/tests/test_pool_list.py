@@ -1,4 +1,4 @@
-"""The list of a pool's codes in a real Redis: taken once, filled once, settled once, healed."""
+"""The list of a pool's codes in a real Redis: claiming, filling, resolving and healing."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def make_available(campaign: Campaign, status: str, code: str) -> None:
     PoolCode.objects.filter(campaign=campaign, code=code).update(status=status)
 
 
-def test_codes_are_taken_in_the_order_of_the_pool_and_stay_in_flight_until_settled(
+def test_codes_are_claimed_in_the_order_of_the_pool_and_stay_in_flight_until_resolved(
     campaign: Campaign,
 ) -> None:
     add(campaign, "A", "B", "C")
@@ -56,7 +56,7 @@ def test_codes_are_taken_in_the_order_of_the_pool_and_stay_in_flight_until_settl
     assert take(campaign, 5) == "B"
 
 
-def test_what_is_settled_twice_is_settled_once(campaign: Campaign) -> None:
+def test_a_code_is_resolved_once(campaign: Campaign) -> None:
     add(campaign, "A")
     take(campaign, 1)
 
@@ -67,7 +67,7 @@ def test_what_is_settled_twice_is_settled_once(campaign: Campaign) -> None:
     assert shown(campaign, "codes-in-flight") == ["A"]
 
 
-def test_an_account_that_asks_50_times_at_once_holds_one_code(campaign: Campaign) -> None:
+def test_50_concurrent_requests_of_an_account_claim_one_code(campaign: Campaign) -> None:
     add(campaign, "A", "B", "C")
 
     assert set(race([lambda: take(campaign, 1)] * 50)) == {"A"}
@@ -89,8 +89,8 @@ def test_a_list_that_many_fill_at_once_has_each_code_once(
     assert len(set(given)) == len(given) == 100
 
 
-def test_a_list_filled_without_looking_at_its_marker_has_codes_twice(campaign: Campaign) -> None:
-    """The naive twin: whoever finds it empty lists what the database says is available."""
+def test_a_list_filled_without_its_marker_has_codes_twice(campaign: Campaign) -> None:
+    """The naive twin: a request that finds the list empty lists all available codes."""
     add(campaign, "A", "B")
     listing = key(campaign.pk, "codes")
 
@@ -100,7 +100,7 @@ def test_a_list_filled_without_looking_at_its_marker_has_codes_twice(campaign: C
     assert [take(campaign, user_id) for user_id in range(4)] == ["A", "B", "A", "B"]
 
 
-def test_an_empty_list_is_looked_after_once_a_second_and_at_once_when_codes_were_added(
+def test_an_empty_list_is_filled_once_a_second_and_at_once_after_codes_were_added(
     campaign: Campaign, django_assert_num_queries: Any
 ) -> None:
     assert take(campaign, 1) is None
@@ -110,7 +110,7 @@ def test_an_empty_list_is_looked_after_once_a_second_and_at_once_when_codes_were
     assert take(campaign, 1) == "A"
 
 
-def test_a_list_that_redis_lost_is_read_again_without_what_is_given(
+def test_a_list_that_redis_lost_is_read_again_without_issued_codes(
     campaign: Campaign, redis_server: Any
 ) -> None:
     add(campaign, "A", "B", "C")
@@ -121,7 +121,7 @@ def test_a_list_that_redis_lost_is_read_again_without_what_is_given(
     assert [take(campaign, user_id) for user_id in (2, 3, 4)] == ["B", "C", None]
 
 
-def test_what_comes_back_goes_first_where_there_is_a_list(campaign: Campaign) -> None:
+def test_a_returned_code_goes_first_if_there_is_a_list(campaign: Campaign) -> None:
     add(campaign, "A", "B")
     reopening.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
     assert shown(campaign) == []
@@ -131,7 +131,7 @@ def test_what_comes_back_goes_first_where_there_is_a_list(campaign: Campaign) ->
     assert shown(campaign) == ["A", "B"]
 
 
-def test_what_the_dead_took_goes_back_and_what_they_were_given_does_not(campaign: Campaign) -> None:
+def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_not(campaign: Campaign) -> None:
     add(campaign, "A", "B", "C")
     before = healing.GIVEN_BACK._value.get()
     for user_id in (1, 2):
@@ -145,7 +145,7 @@ def test_what_the_dead_took_goes_back_and_what_they_were_given_does_not(campaign
     assert healing.GIVEN_BACK._value.get() - before == 1
 
 
-def test_a_list_that_lost_a_code_is_begun_anew(campaign: Campaign) -> None:
+def test_a_list_that_lost_a_code_is_dropped(campaign: Campaign) -> None:
     add(campaign, "A")
     take(campaign, 1)
     redis_client.client().delete(key(campaign.pk, "codes-in-flight"), key(campaign.pk, "codes-takers"))
@@ -169,7 +169,7 @@ def test_a_list_that_is_only_used_up_is_left_alone(
     assert redis_client.client().exists(key(campaign.pk, "codes-listed-up-to"))
 
 
-def test_rebuild_redis_lists_the_codes_of_open_campaigns_anew(campaign: Campaign) -> None:
+def test_rebuild_redis_lists_the_codes_of_open_campaigns_again(campaign: Campaign) -> None:
     add(campaign, "A", "B", "C")
     closed = CampaignFactory.create(strategy="code_pool", code_source="pool", closed=True)
     CampaignFactory.create(code_source="pool")
@@ -181,7 +181,7 @@ def test_rebuild_redis_lists_the_codes_of_open_campaigns_anew(campaign: Campaign
     assert shown(closed) == []
 
 
-def test_what_is_in_flight_is_not_listed_by_a_rebuild(campaign: Campaign) -> None:
+def test_codes_in_flight_are_not_listed_by_a_rebuild(campaign: Campaign) -> None:
     add(campaign, "A", "B")
     take(campaign, 1)
 
@@ -189,7 +189,7 @@ def test_what_is_in_flight_is_not_listed_by_a_rebuild(campaign: Campaign) -> Non
     assert shown(campaign) == ["B"]
 
 
-def test_all_keys_of_a_list_live_in_one_slot_of_a_cluster_and_die_in_the_end(campaign: Campaign) -> None:
+def test_all_keys_of_a_list_share_a_slot_of_a_cluster_and_expire(campaign: Campaign) -> None:
     add(campaign, "A", "B")
     take(campaign, 1)
     pool_list.fill(campaign, after_id=10**9)

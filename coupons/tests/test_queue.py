@@ -1,4 +1,4 @@
-"""The strategy `queue`: tickets, and what becomes of them, when nothing goes wrong."""
+"""The strategy `queue` without faults: tickets and their settlement."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from shop.errors import NotFound, Rejected
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_whoever_asks_gets_a_ticket_with_the_place_in_line() -> None:
+def test_a_request_gets_a_ticket_with_its_position() -> None:
     campaign = line_of(quantity=10)
 
     queued = [ask(campaign, account_id) for account_id in accounts(3)]
@@ -41,7 +41,7 @@ def test_a_repeated_request_gets_its_first_ticket() -> None:
     assert QueueTicket.objects.count() == 2
 
 
-def test_the_line_is_served_in_its_order_and_the_rest_find_it_sold_out() -> None:
+def test_the_queue_is_settled_in_order_and_the_rest_are_sold_out() -> None:
     campaign = line_of(quantity=3)
     queued = [ask(campaign, account_id) for account_id in accounts(5)]
 
@@ -55,7 +55,7 @@ def test_the_line_is_served_in_its_order_and_the_rest_find_it_sold_out() -> None
     assert broken() == {}
 
 
-def test_a_ticket_waits_while_the_partner_is_told_to_forget_an_earlier_slot() -> None:
+def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner() -> None:
     campaign, [account_id] = line_of(quantity=3), accounts(1)
     queued = ask(campaign, account_id)
     Campaign.objects.filter(pk=campaign.pk).update(partner="convenience_store", confirming=1)
@@ -74,7 +74,7 @@ def test_a_ticket_waits_while_the_partner_is_told_to_forget_an_earlier_slot() ->
     assert tickets.READER.submit(queued.ticket.pk).ticket.status == "waiting"
 
 
-def test_once_served_the_coupon_is_answered_or_that_it_is_sold_out() -> None:
+def test_after_settlement_a_repeat_gets_the_coupon_or_sold_out() -> None:
     campaign = line_of(quantity=1)
     winner, loser = accounts(2)
     for account_id in (winner, loser):
@@ -120,7 +120,7 @@ def test_a_campaign_that_is_not_open_gives_no_tickets(state: dict[str, bool], co
     assert not QueueTicket.objects.exists()
 
 
-def test_an_account_that_does_not_exist_gets_none_and_the_line_goes_on() -> None:
+def test_an_account_that_does_not_exist_gets_no_ticket_and_the_queue_goes_on() -> None:
     campaign = line_of(quantity=10)
     [account_id] = accounts(1)
 
@@ -134,7 +134,7 @@ def test_an_account_that_does_not_exist_gets_none_and_the_line_goes_on() -> None
     assert worker.serve_once() == 0
 
 
-def test_who_waits_when_it_sells_out_keeps_the_ticket() -> None:
+def test_waiting_tickets_are_kept_when_the_campaign_sells_out() -> None:
     campaign = line_of(quantity=1)
     waiting, fast = accounts(2)
     queued = ask(campaign, waiting)
@@ -151,7 +151,7 @@ def test_who_waits_when_it_sells_out_keeps_the_ticket() -> None:
     assert status_of(queued) == "sold_out"
 
 
-def test_a_line_whose_campaign_closed_fails() -> None:
+def test_tickets_fail_once_the_campaign_has_closed() -> None:
     campaign = line_of()
     queued = ask(campaign, *accounts(1))
     campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
@@ -162,7 +162,7 @@ def test_a_line_whose_campaign_closed_fails() -> None:
     assert not Coupon.objects.exists()
 
 
-def test_a_line_is_served_to_its_end_when_the_strategy_changes() -> None:
+def test_a_queue_is_settled_completely_when_the_strategy_changes() -> None:
     campaign = line_of()
     first, second = accounts(2)
     queued = [ask(campaign, account_id) for account_id in (first, second)]
@@ -179,7 +179,7 @@ def test_a_line_is_served_to_its_end_when_the_strategy_changes() -> None:
     assert positions(campaign) == [1, 2]
 
 
-def test_after_a_ticket_that_failed_there_is_a_new_one() -> None:
+def test_a_request_after_a_failed_ticket_gets_a_new_one() -> None:
     campaign = line_of()
     [account_id] = accounts(1)
     failed = ask(campaign, account_id)
@@ -194,7 +194,7 @@ def test_after_a_ticket_that_failed_there_is_a_new_one() -> None:
     assert (status_of(failed), status_of(another)) == ("failed", "issued")
 
 
-def test_who_has_a_void_coupon_is_told_so_at_once() -> None:
+def test_an_account_with_a_void_coupon_is_refused_at_once() -> None:
     campaign = line_of()
     [account_id] = accounts(1)
     ask(campaign, account_id)
@@ -207,14 +207,14 @@ def test_who_has_a_void_coupon_is_told_so_at_once() -> None:
     assert refused.value.code == "coupon_void"
 
 
-def test_far_back_in_line_the_place_is_told_by_the_numbers() -> None:
+def test_far_back_in_the_queue_the_position_is_computed_from_the_numbers() -> None:
     campaign = line_of(quantity=1_000)
     queued = [ask(campaign, account_id) for account_id in accounts(130)]
 
     assert [one.ahead for one in queued] == list(range(130))
 
 
-def test_the_command_serves_who_waits_and_tells_how_many(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys: pytest.CaptureFixture[str]) -> None:
     campaign = line_of()
     for account_id in accounts(2):
         ask(campaign, account_id)
@@ -222,10 +222,10 @@ def test_the_command_serves_who_waits_and_tells_how_many(capsys: pytest.CaptureF
     call_command("run_issuer", "--once")
     call_command("run_issuer", "--once", "--json")
 
-    assert capsys.readouterr().out == '2 tickets served.\n{"served": 0}\n'
+    assert capsys.readouterr().out == '2 tickets settled.\n{"served": 0}\n'
 
 
-def test_a_line_that_another_issuer_serves_is_left_to_it_and_the_others_are_served() -> None:
+def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settled() -> None:
     taken, free = line_of(), line_of()
     for campaign in (taken, free):
         ask(campaign, accounts(1)[0])
@@ -237,7 +237,7 @@ def test_a_line_that_another_issuer_serves_is_left_to_it_and_the_others_are_serv
     assert positions(free) == [1]
 
 
-def test_the_gauges_tell_who_waits_and_for_how_long() -> None:
+def test_the_gauges_have_the_waiting_tickets_and_the_longest_wait() -> None:
     campaign = line_of()
     line_of()
     for account_id in accounts(2):

@@ -1,4 +1,4 @@
-"""Queue tickets over HTTP: drawing one, waiting, and every way in which it ends."""
+"""Queue tickets over HTTP: drawing one, waiting, and every final status."""
 
 from datetime import timedelta
 from typing import Any
@@ -43,7 +43,7 @@ def ask(api: Api, campaign: Campaign, **more: int) -> Any:
     return api.post("/coupons", {"campaign": campaign.pk} | more)
 
 
-def test_a_ticket_waits_and_then_leads_to_a_coupon(user: Api, campaign: Campaign) -> None:
+def test_a_ticket_waits_and_then_has_a_coupon(user: Api, campaign: Campaign) -> None:
     drawn = ask(user, campaign)
 
     ticket = drawn.json()
@@ -71,7 +71,7 @@ def test_a_ticket_waits_and_then_leads_to_a_coupon(user: Api, campaign: Campaign
     assert (again.status_code, again.json()) == (200, coupon)
 
 
-def test_asking_again_is_answered_with_the_same_ticket_while_it_waits(user: Api, campaign: Campaign) -> None:
+def test_a_repeated_request_gets_the_same_ticket_while_it_waits(user: Api, campaign: Campaign) -> None:
     first, second = ask(user, campaign), ask(user, campaign)
 
     assert (first.status_code, second.status_code) == (202, 202)
@@ -79,7 +79,7 @@ def test_asking_again_is_answered_with_the_same_ticket_while_it_waits(user: Api,
     assert first["Location"] == second["Location"]
 
 
-def test_the_place_in_line_moves_on(user: Api, campaign: Campaign, staff: Api) -> None:
+def test_the_position_in_the_queue_advances(user: Api, campaign: Campaign, staff: Api) -> None:
     for account_id in accounts(2):
         ask(staff, campaign, user=account_id)
     drawn = ask(user, campaign)
@@ -94,7 +94,7 @@ def test_the_place_in_line_moves_on(user: Api, campaign: Campaign, staff: Api) -
     assert broken() == {}
 
 
-def test_a_ticket_whose_campaign_closed_has_failed_and_there_is_no_other(
+def test_a_ticket_whose_campaign_closed_has_failed_and_no_other_is_drawn(
     user: Api, campaign: Campaign
 ) -> None:
     drawn = ask(user, campaign)
@@ -106,7 +106,9 @@ def test_a_ticket_whose_campaign_closed_has_failed_and_there_is_no_other(
     assert (refused.status_code, refused.json()["code"]) == (409, "campaign_closed")
 
 
-def test_staff_draw_one_for_another_account_and_see_it(account: User, campaign: Campaign, staff: Api) -> None:
+def test_staff_draw_a_ticket_for_another_account_and_see_it(
+    account: User, campaign: Campaign, staff: Api
+) -> None:
     drawn = ask(staff, campaign, user=account.pk)
 
     assert drawn.status_code == 202
@@ -115,7 +117,7 @@ def test_staff_draw_one_for_another_account_and_see_it(account: User, campaign: 
     assert client_of(account).get(drawn["Location"]).json() == drawn.json()
 
 
-def test_somebody_elses_ticket_and_one_that_is_not_there_are_not_found(user: Api, campaign: Campaign) -> None:
+def test_the_ticket_of_another_account_and_a_missing_one_are_not_found(user: Api, campaign: Campaign) -> None:
     others = ask(client_of(AccountFactory.create()), campaign)["Location"]
 
     for path in (others, f"/queue-tickets/{uuid4()}", "/queue-tickets/one"):

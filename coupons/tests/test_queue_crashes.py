@@ -1,4 +1,4 @@
-"""The strategy `queue` when issuers die, freeze or race, and when Redis goes away or forgets."""
+"""The strategy `queue` when issuers are killed, freeze or race, and when Redis stops or loses data."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from coupons.models import Campaign, QueueTicket
 from coupons.queue import recovery, settlement, stream, worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_issuer import OwnIssuer
 from coupons.tests.own_partner import GOOD
 from scripts.stack import ports
@@ -38,7 +38,7 @@ LOCK = "SELECT * FROM coupons_campaign WHERE id = %s FOR UPDATE"
 
 @pytest.fixture
 def issuers(tmp_path: Path) -> Iterator[Callable[..., OwnIssuer]]:
-    """Starts issuers, and ends those that are left."""
+    """Starts issuers, and stops those that are left at the end."""
     started: list[OwnIssuer] = []
 
     def start(**settings: str) -> OwnIssuer:
@@ -53,7 +53,7 @@ def issuers(tmp_path: Path) -> Iterator[Callable[..., OwnIssuer]]:
         issuer.kill()
 
 
-def test_5000_askers_are_served_in_their_order_while_issuers_are_killed(
+def test_5000_tickets_are_settled_in_order_while_issuers_are_killed(
     issuers: Callable[..., OwnIssuer],
 ) -> None:
     campaign = line_of(quantity=4_900)
@@ -68,9 +68,9 @@ def test_5000_askers_are_served_in_their_order_while_issuers_are_killed(
     wait_until(lambda: settled(campaign) > killed_at + 500, seconds=60)
     second.kill()
     third = issuers()
-    outcomes = told(asked.result())
+    outcomes = count_outcomes(asked.result())
     queued = outcomes["queued"]
-    # The last to ask may come when all are given.
+    # The last requests may come after the last coupon.
     assert outcomes["sold_out"] == 5_000 - queued
     wait_until(lambda: settled(campaign) == queued, seconds=60)
 
@@ -81,7 +81,7 @@ def test_5000_askers_are_served_in_their_order_while_issuers_are_killed(
     assert third.stop() == 0
 
 
-def test_what_a_killed_issuer_had_read_is_taken_up_by_the_next_in_its_order(
+def test_entries_read_by_a_killed_issuer_are_settled_in_order_by_the_next(
     issuers: Callable[..., OwnIssuer],
 ) -> None:
     campaign = line_of(quantity=100)
@@ -105,7 +105,7 @@ def test_what_a_killed_issuer_had_read_is_taken_up_by_the_next_in_its_order(
 def test_several_issuers_at_once_keep_the_order(issuers: Callable[..., OwnIssuer]) -> None:
     campaign = line_of(quantity=3_000)
     three = [issuers() for _ in range(3)]
-    wait_until(lambda: all("Serving the lines" in issuer.log() for issuer in three), seconds=60)
+    wait_until(lambda: all("Settling the queues" in issuer.log() for issuer in three), seconds=60)
     asked = in_background(lambda: ask_all(campaign, accounts(3_000)))
     wait_until(lambda: settled(campaign) > 100, seconds=60)
     three[0].kill()
@@ -139,7 +139,7 @@ def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Re
 
 
 def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> None:
-    """The twin: two read the stream as consumers of one group usually do, and the second is faster."""
+    """The twin: two issuers read the stream as ordinary consumers of a group, and the second is faster."""
     campaign = line_of(quantity=10)
     ask_all(campaign, accounts(4), threads=1)
     unread = {redis_keys.key(campaign.pk, stream.STREAM): ">"}
@@ -154,7 +154,7 @@ def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> 
     assert order_of_positions(campaign) == [(1, 3), (2, 4), (3, 1), (4, 2)]
 
 
-def test_redis_flushed_while_many_ask_and_are_served(
+def test_redis_is_flushed_while_tickets_are_drawn_and_settled(
     redis_server: Redis, issuers: Callable[..., OwnIssuer]
 ) -> None:
     campaign = line_of(quantity=900)
@@ -172,16 +172,16 @@ def test_redis_flushed_while_many_ask_and_are_served(
 
     wait_until(is_settled, seconds=60)
 
-    # The last to ask may come when all are given.
-    assert set(told(outcomes)) <= {"queued", "unavailable", "sold_out"}
+    # The last requests may come after the last coupon.
+    assert set(count_outcomes(outcomes)) <= {"queued", "unavailable", "sold_out"}
     issuing.forget()
-    again = told(outcome for outcome in ask_all(campaign, everyone))
+    again = count_outcomes(outcome for outcome in ask_all(campaign, everyone))
     assert again["again"] == 900
     assert positions(campaign) == list(range(1, 901))
     assert broken() == {}
 
 
-def test_a_flushed_line_is_made_anew_in_its_order(redis_server: Redis) -> None:
+def test_a_flushed_queue_is_restored_in_order(redis_server: Redis) -> None:
     campaign = line_of(quantity=10)
     early, late = accounts(3), accounts(2)
     ask_all(campaign, early, threads=1)
@@ -196,7 +196,9 @@ def test_a_flushed_line_is_made_anew_in_its_order(redis_server: Redis) -> None:
 
 
 @pytest.mark.parametrize("lost", [stream.COUNTER, stream.STREAM, stream.WAITING])
-def test_whatever_part_of_the_line_is_lost_everybody_is_served_once(redis_server: Redis, lost: str) -> None:
+def test_every_ticket_is_settled_once_whatever_part_of_the_queue_is_lost(
+    redis_server: Redis, lost: str
+) -> None:
     campaign = line_of(quantity=10)
     early, late = accounts(3), accounts(2)
     ask_all(campaign, early, threads=1)
@@ -212,7 +214,7 @@ def test_whatever_part_of_the_line_is_lost_everybody_is_served_once(redis_server
     assert broken() == {}
 
 
-def test_a_ticket_that_is_in_no_line_is_put_back_by_the_sweeper() -> None:
+def test_a_ticket_missing_from_redis_is_queued_again_by_the_sweeper() -> None:
     campaign = line_of(quantity=10)
     ask_all(campaign, accounts(1))
     worker.serve_once()
@@ -231,7 +233,7 @@ def test_a_ticket_that_is_in_no_line_is_put_back_by_the_sweeper() -> None:
     assert stray.status == "issued"
 
 
-def test_an_asker_who_died_before_the_ticket_was_written_is_served_and_finds_it() -> None:
+def test_a_process_killed_before_its_ticket_was_written_leaves_one_that_is_settled() -> None:
     campaign = line_of(quantity=10)
     [account_id] = accounts(1)
     ask_all(campaign, [account_id])
@@ -247,9 +249,9 @@ def test_an_asker_who_died_before_the_ticket_was_written_is_served_and_finds_it(
     assert isinstance(again, Issued)
 
 
-def test_without_redis_nobody_is_queued_and_it_goes_on_when_it_is_back(own_redis: OwnRedis) -> None:
+def test_without_redis_no_ticket_is_drawn_until_it_is_back(own_redis: OwnRedis) -> None:
     campaign = line_of(quantity=10)
-    waiting, newcomer = accounts(2)
+    waiting, new_account = accounts(2)
     stop = threading.Event()
     serves = in_background(lambda: worker.serve(stop))
     try:
@@ -258,7 +260,12 @@ def test_without_redis_nobody_is_queued_and_it_goes_on_when_it_is_back(own_redis
             issuing.issue(campaign_id=campaign.pk, user_id=waiting)
         assert not QueueTicket.objects.exists()
         own_redis.start()
-        wait_until(lambda: told(ask_all(campaign, [waiting, newcomer]))["queued"] == 2 or served(campaign, 2))
+        wait_until(
+            lambda: (
+                count_outcomes(ask_all(campaign, [waiting, new_account]))["queued"] == 2
+                or served(campaign, 2)
+            )
+        )
         wait_until(lambda: served(campaign, 2), seconds=20)
     finally:
         stop.set()
@@ -293,7 +300,7 @@ def test_a_partner_that_refuses_some_and_answers_late(
     assert broken() == {}
 
 
-def test_while_the_partner_is_away_tickets_wait_for_it(
+def test_tickets_wait_while_the_partner_is_unavailable(
     tmp_path: Path, settings: LazySettings, issuers: Callable[..., OwnIssuer]
 ) -> None:
     port = ports.free()
@@ -324,8 +331,8 @@ def line_of(**terms: object) -> Campaign:
 
 
 def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = ASKING_THREADS) -> list[Any]:
-    """What each account was answered, asked for in so many threads."""
-    calls = asking(campaign.pk, user_ids)
+    """The outcome of a request for each account, from so many threads."""
+    calls = issue_calls(campaign.pk, user_ids)
 
     def several(number: int) -> list[Any]:
         outcomes = []
@@ -365,13 +372,13 @@ def order_of_positions(campaign: Campaign) -> list[tuple[int, int]]:
 
 
 def pending(campaign: Campaign) -> int:
-    """How many an issuer has read and not left."""
+    """How many entries an issuer has read and not removed."""
     stream_key = redis_keys.key(campaign.pk, stream.STREAM)
     told_by_redis: Any = redis_client.client().xpending(stream_key, "issuers")
     return int(told_by_redis["pending"])
 
 
 def make_older(campaign: Campaign) -> None:
-    """As if the tickets had been drawn a minute ago."""
+    """Date the tickets back by a minute."""
     long_ago = timezone.now() - timedelta(minutes=1)
     QueueTicket.objects.filter(campaign=campaign).update(created_at=long_ago)

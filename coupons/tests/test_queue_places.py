@@ -1,4 +1,4 @@
-"""The line of `queue` and who keeps their place in it: a partner that is away, a Redis with old data."""
+"""Positions in a queue when a partner is unavailable or Redis has old data; the issuer's threads."""
 
 import socket
 import threading
@@ -29,7 +29,7 @@ from shop.tests.waiting import in_background
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_partner_that_is_away_costs_nobody_their_place_and_nobody_is_told_sold_out(
+def test_an_unavailable_partner_costs_no_ticket_its_place_and_none_is_sold_out(
     tmp_path: Path, settings: LazySettings
 ) -> None:
     port = ports.free()
@@ -48,7 +48,7 @@ def test_a_partner_that_is_away_costs_nobody_their_place_and_nobody_is_told_sold
     assert broken() == {}
 
 
-def test_a_slot_that_the_partner_refuses_goes_to_the_next_in_line(
+def test_a_slot_that_the_partner_refuses_goes_to_the_next_ticket(
     tmp_path: Path, settings: LazySettings
 ) -> None:
     settings.PARTNER_TIMEOUT_SECONDS = 10.0
@@ -67,7 +67,9 @@ def test_a_slot_that_the_partner_refuses_goes_to_the_next_in_line(
     assert broken() == {}
 
 
-def test_a_redis_that_came_back_with_old_data_lets_nobody_overtake_who_waits(redis_server: Redis) -> None:
+def test_after_redis_came_back_with_old_data_no_request_overtakes_a_waiting_ticket(
+    redis_server: Redis,
+) -> None:
     campaign = line_of(quantity=10)
     first, *early = accounts(3)
     ask(campaign, [first])
@@ -84,8 +86,8 @@ def test_a_redis_that_came_back_with_old_data_lets_nobody_overtake_who_waits(red
     assert list(rows.values_list("number", "coupon__position")) == [(one, one) for one in range(1, 6)]
 
 
-def test_an_issuer_that_cannot_look_any_more_ends_with_all_its_lines() -> None:
-    """Here for a file that can't be touched; whoever watches the process starts another."""
+def test_an_issuer_that_can_not_refresh_its_queues_ends_all_its_threads() -> None:
+    """Here the file of `--alive` can't be touched; the process ends, and its supervisor starts another."""
     campaign = line_of()
     ask(campaign, accounts(1))
 
@@ -100,12 +102,12 @@ def test_an_issuer_that_cannot_look_any_more_ends_with_all_its_lines() -> None:
 
 
 def serving_threads() -> int:
-    return sum(thread.name.startswith("lines ") for thread in threading.enumerate())
+    return sum(thread.name.startswith("queues ") for thread in threading.enumerate())
 
 
 @contextmanager
 def issuer() -> Iterator[None]:
-    """One that serves all lines, in this process."""
+    """An issuer in this process that settles all queues."""
     stop = threading.Event()
     serves = in_background(lambda: worker.serve(stop))
     try:
@@ -115,7 +117,7 @@ def issuer() -> Iterator[None]:
         serves.result(timeout=20)
 
 
-def test_any_number_of_lines_is_served_by_a_few_threads_and_connections() -> None:
+def test_any_number_of_queues_is_settled_by_a_few_threads_and_connections() -> None:
     lines = [line_of() for _ in range(60)]
     first, second = accounts(2)
     for campaign in lines:
@@ -132,7 +134,7 @@ def test_any_number_of_lines_is_served_by_a_few_threads_and_connections() -> Non
     assert broken() == {}
 
 
-def test_lines_whose_partner_takes_its_time_keep_no_other_line_waiting(settings: LazySettings) -> None:
+def test_queues_with_a_slow_partner_delay_no_other_queue(settings: LazySettings) -> None:
     with socket.create_server((ports.HOST, 0)) as silent:
         settings.PARTNER_URL = f"http://{ports.HOST}:{silent.getsockname()[1]}"
         settings.PARTNER_TIMEOUT_SECONDS = 4.0
@@ -148,7 +150,7 @@ def test_lines_whose_partner_takes_its_time_keep_no_other_line_waiting(settings:
             assert {status for campaign in slow for status in statuses(campaign)} == {"waiting"}
 
 
-def test_a_line_that_is_closed_is_let_go_for_another_issuer(redis_server: Redis) -> None:
+def test_the_lease_of_a_closed_campaigns_queue_is_released_for_another_issuer(redis_server: Redis) -> None:
     campaign = line_of()
     ask(campaign, accounts(1))
     lease = key(campaign.pk, stream.LEASE)
@@ -171,12 +173,12 @@ def line_of(**terms: object) -> Campaign:
 
 
 def ask(campaign: Campaign, user_ids: Sequence[int]) -> None:
-    """Have these accounts draw their tickets one after the other."""
+    """Draw tickets for these accounts, one after the other."""
     for user_id in user_ids:
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
 
 
 def statuses(campaign: Campaign) -> list[str]:
-    """What became of the tickets, in the order of their numbers."""
+    """The statuses of the tickets, in the order of their numbers."""
     rows = QueueTicket.objects.filter(campaign=campaign)
     return list(rows.order_by("number").values_list("status", flat=True))

@@ -1,4 +1,4 @@
-"""Coupons in orders: what they take off, and that one order at most has each."""
+"""Coupons in orders: their discounts, and that at most one order holds each."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -37,7 +37,7 @@ def reason(coupon: Coupon | None, items_amount: int = 10_000, **asked: Any) -> s
 
 
 def hold(code: str, order_id: UUID) -> UUID:
-    """What placing an order does with its coupon."""
+    """Hold the coupon as the placement of an order does."""
 
     def work() -> UUID:
         coupon = redemption.lock_by_code([code])[code]
@@ -70,7 +70,7 @@ def hold(code: str, order_id: UUID) -> UUID:
         ({"min_order_amount": 5_000}, 5_000, 1_000),
     ],
 )
-def test_what_a_coupon_takes_off(terms: dict[str, Any], items_amount: int, expected: int) -> None:
+def test_the_discount_of_a_coupon(terms: dict[str, Any], items_amount: int, expected: int) -> None:
     coupon = coupon_of(CampaignFactory.create(**terms))
 
     amount = take_off(coupon, items_amount)
@@ -80,7 +80,7 @@ def test_what_a_coupon_takes_off(terms: dict[str, Any], items_amount: int, expec
 
 
 @pytest.mark.django_db
-def test_why_a_coupon_is_not_usable() -> None:
+def test_the_reasons_why_a_coupon_is_not_usable() -> None:
     campaign = CampaignFactory.create(min_order_amount=5_000)
     first, second = order_ids(2)
 
@@ -111,7 +111,7 @@ def test_usable_coupons_come_by_their_codes_with_their_campaigns() -> None:
 
 
 @pytest.mark.django_db
-def test_any_number_is_held_by_one_statement_and_seen_held_at_once() -> None:
+def test_any_number_is_held_by_one_statement_and_read_as_held_at_once() -> None:
     campaign = CampaignFactory.create()
     orders = order_ids(20)
     codes = [coupon_of(campaign).code for _ in orders]
@@ -137,7 +137,7 @@ def test_a_coupon_that_is_not_issued_any_more_is_not_held() -> None:
 
 
 @pytest.mark.django_db
-def test_held_coupons_are_given_back_once() -> None:
+def test_held_coupons_are_released_once() -> None:
     campaign = CampaignFactory.create()
     orders = order_ids(3)
     codes = [coupon_of(campaign).code for _ in orders]
@@ -170,7 +170,7 @@ def test_held_coupons_are_redeemed_once_and_stay_so() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
-def test_a_refunded_coupon_is_given_back_unless_it_expired(left: timedelta, status: str) -> None:
+def test_a_refunded_coupon_is_reinstated_unless_it_expired(left: timedelta, status: str) -> None:
     order_id = order_ids(1)[0]
     coupon = coupon_of(CampaignFactory.create())
     hold(coupon.code, order_id)
@@ -194,7 +194,7 @@ def test_an_order_without_a_coupon_costs_one_statement() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_insists_on_a_transaction() -> None:
+def test_it_requires_a_transaction() -> None:
     for call in (
         lambda: redemption.lock_by_code(["A"]),
         lambda: redemption.hold({}),
@@ -207,7 +207,7 @@ def test_it_insists_on_a_transaction() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_40_orders_gets_the_coupon_when_all_want_it_at_once() -> None:
+def test_one_of_40_concurrent_orders_gets_the_coupon() -> None:
     code = coupon_of(CampaignFactory.create()).code
     orders = order_ids(40)
 
@@ -221,8 +221,8 @@ def test_one_of_40_orders_gets_the_coupon_when_all_want_it_at_once() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_lock_an_order_loses_the_coupon_that_it_was_told_it_has() -> None:
-    """The twin: all look at the coupon before any of them takes it."""
+def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold() -> None:
+    """The twin: all orders read the coupon before any of them holds it."""
     code = coupon_of(CampaignFactory.create()).code
     orders = order_ids(10)
 
@@ -243,7 +243,7 @@ def test_without_the_lock_an_order_loses_the_coupon_that_it_was_told_it_has() ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_orders_that_want_and_give_back_coupons_in_any_order_never_see_a_deadlock() -> None:
+def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock() -> None:
     campaign = CampaignFactory.create()
     orders = order_ids(6)
     codes = [coupon_of(campaign).code for _ in orders]

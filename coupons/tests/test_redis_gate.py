@@ -1,6 +1,6 @@
-"""The gate of a campaign: who is let through, what becomes of those who die, and a Redis that forgets.
+"""The gate of a campaign: admission, requests of crashed processes, and a Redis that loses data.
 
-The races that all strategies run are in `test_issuing_races.py`.
+The races that all strategies share are in `test_issuing_races.py`.
 """
 
 import time
@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.crc import key_slot
 
-from coupons import campaigns, maintenance, pool, reopening
+from coupons import campaigns, issued_coupons, maintenance, pool, reopening
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.gate import filling, gate, healing
 from coupons.issuing import issuing
@@ -25,7 +25,7 @@ from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.errors import FirstcomeError, NotFound, Unavailable
 from shop.observability import gauges
 from shop.redis import redis_client
@@ -42,7 +42,7 @@ __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
-ASKER = """
+ISSUE = """
 from coupons.issuing import issuing
 print("ready", flush=True)
 issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
@@ -63,14 +63,14 @@ def issue_all(campaign: Campaign, user_ids: Iterable[int]) -> None:
 
 
 def refusal(campaign: Campaign, user_id: int) -> str:
-    """The code that the gate, or the database behind it, refuses the account with."""
+    """The code of the refusal, by the gate or the database behind it."""
     with pytest.raises(FirstcomeError) as refused:
         redis_gate.issue(campaign_id=campaign.pk, user_id=user_id)
     return refused.value.code
 
 
 def counted(campaign: Campaign) -> tuple[int, int]:
-    """How many members the gate counts, and how many are in flight."""
+    """The gate's numbers of members and of accounts in flight."""
     found = gate.read_counts(redis_client.client(), campaign.pk)
     assert found is not None
     return found.members, found.in_flight
@@ -88,11 +88,11 @@ def owners(campaign: Campaign) -> set[int]:
     return set(Coupon.objects.filter(campaign=campaign).values_list("account_id", flat=True))
 
 
-def asker_elsewhere(campaign: Campaign, user_id: int) -> "AbstractContextManager[Popen[str]]":
-    return another_process(ASKER, str(campaign.pk), str(user_id))
+def issue_elsewhere(campaign: Campaign, user_id: int) -> "AbstractContextManager[Popen[str]]":
+    return another_process(ISSUE, str(campaign.pk), str(user_id))
 
 
-def test_whoever_is_admitted_is_a_member_once_it_is_committed() -> None:
+def test_an_admitted_account_is_a_member_after_the_commit() -> None:
     campaign, [first, second] = gated(quantity=2), accounts(2)
 
     assert issue(campaign, first).is_new
@@ -114,7 +114,7 @@ def test_a_member_is_answered_without_a_transaction() -> None:
     assert [query["sql"].split()[0] for query in captured] == ["SELECT", "SELECT"]
 
 
-def test_refusals_of_a_full_campaign_only_look_whether_the_account_has_its_coupon() -> None:
+def test_refusals_of_a_full_campaign_only_read_the_accounts_coupon() -> None:
     campaign, [owner, late] = gated(quantity=1), accounts(2)
     issue(campaign, owner)
 
@@ -132,12 +132,12 @@ def test_refusals_of_a_full_campaign_only_look_whether_the_account_has_its_coupo
 
 
 def test_a_campaign_that_is_not_open_refuses_at_the_gate_and_takes_no_place() -> None:
-    campaign, closed, [asker] = gated(scheduled=True), gated(closed=True), accounts(1)
+    campaign, closed, [user_id] = gated(scheduled=True), gated(closed=True), accounts(1)
 
-    assert refusal(campaign, asker) == "campaign_not_open"
-    assert refusal(closed, asker) == "campaign_closed"
+    assert refusal(campaign, user_id) == "campaign_not_open"
+    assert refusal(closed, user_id) == "campaign_closed"
     with CaptureQueriesContext(connection) as captured:
-        assert refusal(campaign, asker) == "campaign_not_open"
+        assert refusal(campaign, user_id) == "campaign_not_open"
 
     assert counted(campaign) == counted(closed) == (0, 0)
     assert len(captured) == 2
@@ -155,7 +155,7 @@ def test_times_that_change_reach_the_gate_at_once() -> None:
     assert not issue(campaign, first).is_new
 
 
-def test_what_the_database_refuses_is_given_back() -> None:
+def test_the_place_of_a_request_that_the_database_refuses_is_released() -> None:
     campaign, [first, second] = gated(quantity=1), accounts(2)
     issue(gated(), first)
     filling.fill(campaign_id=campaign.pk)
@@ -169,32 +169,32 @@ def test_what_the_database_refuses_is_given_back() -> None:
     assert issue(campaign, second).is_new
 
 
-def test_a_write_that_fails_gives_its_place_to_the_next_asker() -> None:
-    campaign, [asker] = gated(quantity=1), accounts(1)
+def test_a_write_that_fails_releases_its_place_to_the_next_request() -> None:
+    campaign, [user_id] = gated(quantity=1), accounts(1)
 
     with pytest.raises(NotFound):
         issue(campaign, 10**9)
 
     assert counted(campaign) == (0, 0)
-    assert issue(campaign, asker).is_new
+    assert issue(campaign, user_id).is_new
 
 
-def test_a_place_is_given_back_by_its_own_ticket_only() -> None:
-    campaign, [asker] = gated(quantity=1), accounts(1)
+def test_a_place_is_released_by_its_own_ticket_only() -> None:
+    campaign, [user_id] = gated(quantity=1), accounts(1)
     filling.fill(campaign_id=campaign.pk)
-    old = gate.admit(campaign_id=campaign.pk, user_id=asker)
-    gate.release_places(campaign_id=campaign.pk, tickets={asker: old.ticket})
-    gate.admit(campaign_id=campaign.pk, user_id=asker)
+    old = gate.admit(campaign_id=campaign.pk, user_id=user_id)
+    gate.release_places(campaign_id=campaign.pk, tickets={user_id: old.ticket})
+    gate.admit(campaign_id=campaign.pk, user_id=user_id)
 
-    assert gate.release_places(campaign_id=campaign.pk, tickets={asker: old.ticket}) == 0
+    assert gate.release_places(campaign_id=campaign.pk, tickets={user_id: old.ticket}) == 0
     assert counted(campaign) == (0, 1)
 
 
-def test_an_account_that_asks_again_while_it_is_in_flight_takes_one_place() -> None:
-    campaign, [asker] = gated(quantity=5), accounts(1)
+def test_repeats_of_an_account_in_flight_take_one_place() -> None:
+    campaign, [user_id] = gated(quantity=5), accounts(1)
     filling.fill(campaign_id=campaign.pk)
 
-    says = [gate.admit(campaign_id=campaign.pk, user_id=asker).says for _ in range(3)]
+    says = [gate.admit(campaign_id=campaign.pk, user_id=user_id).says for _ in range(3)]
 
     assert says == [gate.ADMITTED, gate.ALREADY_IN_FLIGHT, gate.ALREADY_IN_FLIGHT]
     assert counted(campaign) == (0, 1)
@@ -208,7 +208,7 @@ def test_positions_of_a_batch_follow_the_numbers_of_admission() -> None:
     with holding(KEEP, campaign.pk):
         leader = in_background(lambda: issue(campaign, first))
         wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
-        followers = in_background(lambda: race(asking(campaign.pk, others)))
+        followers = in_background(lambda: race(issue_calls(campaign.pk, others)))
         wait_until(lambda: len(batcher._queue) == len(others))
         admitted = {id: int(ticket.partition(":")[0]) for id, ticket in tickets(campaign).items()}
     leader.result()
@@ -219,10 +219,10 @@ def test_positions_of_a_batch_follow_the_numbers_of_admission() -> None:
     assert list(coupons.values_list("account_id", flat=True)) == sorted(admitted, key=admitted.__getitem__)
 
 
-def test_a_process_killed_in_flight_gives_its_place_back() -> None:
+def test_the_place_of_a_process_killed_in_flight_is_released() -> None:
     campaign, [dead, late] = gated(quantity=1), accounts(2)
 
-    with holding(KEEP, campaign.pk), asker_elsewhere(campaign, dead) as process:
+    with holding(KEEP, campaign.pk), issue_elsewhere(campaign, dead) as process:
         wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
         process.kill()
         process.wait()
@@ -237,7 +237,7 @@ def test_a_process_killed_in_flight_gives_its_place_back() -> None:
     assert broken() == {}
 
 
-def test_a_process_that_died_between_its_commit_and_the_news_of_it_has_left_a_member() -> None:
+def test_the_account_of_a_process_killed_between_commit_and_recording_becomes_a_member() -> None:
     campaign, [owner, late] = gated(quantity=1), accounts(2)
     filling.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=owner)
@@ -251,45 +251,45 @@ def test_a_process_that_died_between_its_commit_and_the_news_of_it_has_left_a_me
     assert refusal(campaign, late) == "sold_out"
 
 
-def test_whoever_is_in_flight_and_not_late_is_left_alone() -> None:
-    campaign, [asker] = gated(), accounts(1)
+def test_an_account_in_flight_that_is_not_overdue_is_left_alone() -> None:
+    campaign, [user_id] = gated(), accounts(1)
     filling.fill(campaign_id=campaign.pk)
-    gate.admit(campaign_id=campaign.pk, user_id=asker)
+    gate.admit(campaign_id=campaign.pk, user_id=user_id)
 
     assert healing.heal() == 0
-    assert list(tickets(campaign)) == [asker]
+    assert list(tickets(campaign)) == [user_id]
 
 
-def test_a_ticket_from_the_future_is_settled_as_well() -> None:
-    """Another Redis with another clock wrote it; nobody waits until that time has come."""
-    campaign, [asker] = gated(quantity=1), accounts(1)
+def test_a_ticket_from_the_future_is_resolved_as_well() -> None:
+    """Another Redis with another clock wrote it; the sweep doesn't wait until that time."""
+    campaign, [user_id] = gated(quantity=1), accounts(1)
     filling.fill(campaign_id=campaign.pk)
     tomorrow = int((time.time() + 24 * 3_600) * 1_000)
     redis_client.client().hset(gate._in_flight(campaign.pk), "1000000000", f"1:{tomorrow}")
-    assert refusal(campaign, asker) == "sold_out"
+    assert refusal(campaign, user_id) == "sold_out"
 
     assert healing.heal() == 1
 
-    assert issue(campaign, asker).is_new
+    assert issue(campaign, user_id).is_new
 
 
-def test_one_given_back_too_soon_costs_a_refusal_and_no_law() -> None:
-    """Somebody is let through in the place of one who was taken for dead, and was not."""
+def test_a_place_released_too_soon_costs_a_refusal_and_breaks_no_law() -> None:
+    """A request is admitted in the place of one that counted as crashed but was only slow."""
     campaign, [slow, quick] = gated(quantity=1), accounts(2)
 
     with holding(KEEP, campaign.pk):
-        first = in_background(lambda: race(asking(campaign.pk, [slow])))
+        first = in_background(lambda: race(issue_calls(campaign.pk, [slow])))
         wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
         gate.release_places(campaign_id=campaign.pk, tickets=tickets(campaign))
-        second = in_background(lambda: race(asking(campaign.pk, [quick])))
+        second = in_background(lambda: race(issue_calls(campaign.pk, [quick])))
         wait_until(lambda: list(tickets(campaign)) == [quick])
 
-    assert told([*first.result(), *second.result()]) == {"new": 1, "sold_out": 1}
+    assert count_outcomes([*first.result(), *second.result()]) == {"new": 1, "sold_out": 1}
     assert counted(campaign) == (1, 0)
     assert broken() == {}
 
 
-def test_without_redis_who_has_a_coupon_gets_it_and_others_are_told_503(own_redis: OwnRedis) -> None:
+def test_without_redis_existing_coupons_are_returned_and_others_get_503(own_redis: OwnRedis) -> None:
     campaign, first, second = gated(quantity=2), AccountFactory.create(), AccountFactory.create()
     assert issue(campaign, first.pk).is_new
     own_redis.stop()
@@ -304,37 +304,45 @@ def test_without_redis_who_has_a_coupon_gets_it_and_others_are_told_503(own_redi
     assert counted(campaign) == (2, 0)
 
 
-def test_redis_that_goes_while_a_write_is_under_way_costs_nobody_their_coupon(own_redis: OwnRedis) -> None:
-    campaign, [asker, late] = gated(quantity=1), accounts(2)
+def test_without_redis_a_void_coupon_is_refused_as_void(own_redis: OwnRedis) -> None:
+    campaign, [owner] = gated(quantity=2), accounts(1)
+    issued_coupons.void(code=issue(campaign, owner).coupon.code, reason="A mistake.")
+    own_redis.stop()
+
+    assert refusal(campaign, owner) == "coupon_void"
+
+
+def test_redis_stopped_during_a_write_costs_no_account_its_coupon(own_redis: OwnRedis) -> None:
+    campaign, [user_id, late] = gated(quantity=1), accounts(2)
 
     with holding(KEEP, campaign.pk):
-        asked = in_background(lambda: issue(campaign, asker))
+        asked = in_background(lambda: issue(campaign, user_id))
         wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
         own_redis.stop()
     assert asked.result().is_new
     own_redis.start()
     redis_client.reset()
 
-    assert not issue(campaign, asker).is_new
+    assert not issue(campaign, user_id).is_new
     assert refusal(campaign, late) == "sold_out"
     assert broken() == {}
 
 
-def test_flushed_in_the_middle_of_a_race_it_still_gives_exactly_what_there_is(redis_server: Any) -> None:
+def test_a_flush_during_a_race_still_issues_exactly_the_quantity_at_the_gate(redis_server: Any) -> None:
     campaign, everyone = gated(quantity=50), accounts(120)
-    calls: list[Any] = asking(campaign.pk, everyone)
+    calls: list[Any] = issue_calls(campaign.pk, everyone)
     calls[20::20] = [redis_server.flushdb] * len(calls[20::20])
 
     race(calls)
-    told_again = told(race(asking(campaign.pk, everyone)))
+    again = count_outcomes(race(issue_calls(campaign.pk, everyone)))
 
-    assert told_again["sold_out"] == 70
+    assert again["sold_out"] == 70
     assert positions(campaign) == list(range(1, 51))
     assert broken() == {}
 
 
-def test_a_gate_that_decides_alone_gives_twice_after_it_was_flushed(redis_server: Any) -> None:
-    """The naive twin: whoever is admitted has it, and what Redis forgets is given again."""
+def test_a_gate_without_the_database_admits_twice_after_a_flush(redis_server: Any) -> None:
+    """The naive twin: every admission counts as a coupon, and places that Redis loses are issued again."""
     campaign = gated(quantity=3)
 
     def give(user_ids: Iterable[int]) -> int:
@@ -347,7 +355,7 @@ def test_a_gate_that_decides_alone_gives_twice_after_it_was_flushed(redis_server
     assert give(range(5, 10)) == 3
 
 
-def test_a_raised_quantity_is_there_at_once_and_a_lowered_one_too() -> None:
+def test_a_raised_or_lowered_quantity_reaches_the_gate_at_once() -> None:
     campaign, everyone = gated(quantity=2), accounts(6)
     issue_all(campaign, everyone[:2])
     assert refusal(campaign, everyone[2]) == "sold_out"
@@ -362,7 +370,7 @@ def test_a_raised_quantity_is_there_at_once_and_a_lowered_one_too() -> None:
     assert positions(campaign) == [1, 2, 3, 4, 5]
 
 
-def test_a_change_that_nobody_told_the_gate_reaches_it_by_the_sweep() -> None:
+def test_a_change_that_was_not_published_reaches_the_gate_by_the_sweep() -> None:
     campaign, everyone = gated(quantity=1), accounts(2)
     issue(campaign, everyone[0])
     Campaign.objects.filter(pk=campaign.pk).update(quantity=2, version=F("version") + 1)
@@ -374,15 +382,15 @@ def test_a_change_that_nobody_told_the_gate_reaches_it_by_the_sweep() -> None:
     assert healing.heal() == 0
 
 
-def test_news_that_come_too_late_change_nothing() -> None:
-    campaign, [asker] = gated(quantity=2), accounts(1)
+def test_older_terms_that_are_published_late_change_nothing() -> None:
+    campaign, [user_id] = gated(quantity=2), accounts(1)
     filling.fill(campaign_id=campaign.pk)
     old = Campaign.objects.get(pk=campaign.pk)
     campaigns.change(campaign_id=campaign.pk, quantity=1)
 
     assert not gate.publish_terms(old)
 
-    issue(campaign, asker)
+    issue(campaign, user_id)
     assert gate.admit(campaign_id=campaign.pk, user_id=10**9).says == gate.FULL
 
 
@@ -414,7 +422,7 @@ def test_a_slot_that_is_being_confirmed_counts_until_the_partner_refuses() -> No
     assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), PendingConfirmation)
 
 
-def test_a_slot_that_came_back_unheard_reaches_the_gate_by_the_sweep() -> None:
+def test_a_released_slot_that_was_not_published_reaches_the_gate_by_the_sweep() -> None:
     campaign, [first, second] = gated(quantity=1, partner="convenience_store"), accounts(2)
     confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=first)
     assert isinstance(confirming, PendingConfirmation)
@@ -426,26 +434,26 @@ def test_a_slot_that_came_back_unheard_reaches_the_gate_by_the_sweep() -> None:
     assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), PendingConfirmation)
 
 
-def test_an_account_that_is_no_member_any_more_is_let_through_to_ask_again() -> None:
-    campaign, [asker] = gated(quantity=1, partner="convenience_store"), accounts(1)
-    confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=asker)
+def test_an_account_that_is_no_longer_a_member_is_admitted_again() -> None:
+    campaign, [user_id] = gated(quantity=1, partner="convenience_store"), accounts(1)
+    confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=user_id)
     assert isinstance(confirming, PendingConfirmation)
     refused_by_partner(campaign, confirming)
 
-    again = redis_gate.issue(campaign_id=campaign.pk, user_id=asker)
+    again = redis_gate.issue(campaign_id=campaign.pk, user_id=user_id)
 
     assert isinstance(again, PendingConfirmation)
     assert again.key != confirming.key
-    assert members(campaign) == {asker}
+    assert members(campaign) == {user_id}
 
 
 def test_a_flushed_gate_is_filled_with_all_members_while_others_are_issued(redis_server: Any) -> None:
     campaign, everyone = gated(quantity=3_000), accounts(2_600)
-    race(asking(campaign.pk, everyone[:40]))
+    race(issue_calls(campaign.pk, everyone[:40]))
     issued_before(campaign, everyone[40:2_500])
     redis_server.flushdb()
 
-    race(asking(campaign.pk, everyone[2_500:]))
+    race(issue_calls(campaign.pk, everyone[2_500:]))
     issue(campaign, everyone[0])
 
     assert members(campaign) == owners(campaign) == set(everyone)
@@ -453,7 +461,7 @@ def test_a_flushed_gate_is_filled_with_all_members_while_others_are_issued(redis
     assert broken() == {}
 
 
-def test_a_gate_that_lost_members_while_it_was_filled_stays_shut() -> None:
+def test_a_gate_that_lost_members_while_it_was_filled_stays_closed() -> None:
     campaign, everyone = gated(), accounts(3)
     issue_all(campaign, everyone)
     gate.drop(campaign_id=campaign.pk)
@@ -483,7 +491,7 @@ def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_serv
     assert broken() == {}
 
 
-def test_whoever_has_a_coupon_gets_it_from_a_gate_that_does_not_know_them() -> None:
+def test_an_existing_coupon_is_returned_although_the_gate_lacks_the_member() -> None:
     campaign, [owner, other] = gated(quantity=2), accounts(2)
     issue_all(campaign, [owner, other])
     redis_client.client().srem(gate._members(campaign.pk), owner)
@@ -493,7 +501,7 @@ def test_whoever_has_a_coupon_gets_it_from_a_gate_that_does_not_know_them() -> N
     assert not issue(campaign, owner).is_new
 
 
-def test_a_campaign_that_goes_another_way_meanwhile_finds_its_gate_filled_anew() -> None:
+def test_a_gate_is_filled_again_after_the_campaign_had_another_strategy() -> None:
     campaign, everyone = gated(quantity=3), accounts(4)
     issue(campaign, everyone[0])
     campaigns.change(campaign_id=campaign.pk, strategy="group_commit")
@@ -507,7 +515,7 @@ def test_a_campaign_that_goes_another_way_meanwhile_finds_its_gate_filled_anew()
     assert refusal(campaign, everyone[3]) == "sold_out"
 
 
-def test_keys_share_a_slot_and_go_after_the_campaign_has_closed(redis_server: Any) -> None:
+def test_keys_share_a_slot_and_expire_after_the_campaign_has_closed(redis_server: Any) -> None:
     campaign, [first, second] = gated(closes_at=timezone.now() + timedelta(minutes=1)), accounts(2)
     issue(campaign, first)
     gate.admit(campaign_id=campaign.pk, user_id=second)
@@ -519,10 +527,10 @@ def test_keys_share_a_slot_and_go_after_the_campaign_has_closed(redis_server: An
     assert all(3_600 < redis_server.ttl(name) <= 3_720 for name in names)
 
 
-def test_metrics_tell_how_many_are_in_flight(own_redis: OwnRedis) -> None:
-    campaign, [asker] = gated(), accounts(1)
+def test_metrics_have_the_number_in_flight(own_redis: OwnRedis) -> None:
+    campaign, [user_id] = gated(), accounts(1)
     filling.fill(campaign_id=campaign.pk)
-    gate.admit(campaign_id=campaign.pk, user_id=asker)
+    gate.admit(campaign_id=campaign.pk, user_id=user_id)
     line = f'firstcome_gate_in_flight{{campaign="{campaign.pk}"}} 1.0'
 
     assert line in gauges.exposition().decode()
@@ -531,22 +539,22 @@ def test_metrics_tell_how_many_are_in_flight(own_redis: OwnRedis) -> None:
 
 
 def test_without_redis_there_is_nothing_to_heal(own_redis: OwnRedis) -> None:
-    campaign, [asker] = gated(), accounts(1)
+    campaign, [user_id] = gated(), accounts(1)
     own_redis.stop()
 
     with pytest.raises(Unavailable):
-        gate.admit(campaign_id=campaign.pk, user_id=asker)
+        gate.admit(campaign_id=campaign.pk, user_id=user_id)
     assert healing.heal() == 0
 
 
 def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:
-    """What the database says once the partner has refused; nobody has told Redis."""
+    """Release the slot in the database, as after a refusal by the partner, but not in Redis."""
     Confirmation.objects.filter(key=confirming.key).delete()
     Campaign.objects.filter(pk=campaign.pk).update(confirming=F("confirming") - 1, version=F("version") + 1)
 
 
 def issued_before(campaign: Campaign, user_ids: list[int]) -> None:
-    """Coupons that these accounts got by batches, of which Redis has heard nothing."""
+    """Issue coupons to these accounts by batches that are not recorded in Redis."""
     for start in range(0, len(user_ids), 250):
         race(
             [

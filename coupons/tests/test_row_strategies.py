@@ -1,4 +1,4 @@
-"""The strategies that need no Redis: at a row that somebody keeps, and killed while they have it themselves.
+"""The strategies that need no Redis: while another connection locks a row, and killed while they hold it.
 
 Their common races are in `test_issuing_races.py`.
 """
@@ -16,7 +16,7 @@ from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, asking_by, told
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
 from shop.db import stuck_rows
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
@@ -31,8 +31,8 @@ from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])
 
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 AT_THE_CAMPAIGN, AT_THE_COUPONS = "%coupons_campaign%", "INSERT INTO coupons_coupon%"
-# Asks once for each argument after the first, and says what it got.
-ASKER = """
+# Requests a coupon for each argument after the first.
+ISSUE_SEVERAL = """
 from coupons.issuing import issuing
 print("ready", flush=True)
 for user_id in sys.argv[2:]:
@@ -41,15 +41,15 @@ for user_id in sys.argv[2:]:
 
 
 def impatiently(work: Callable[[], Any]) -> Any:
-    """Do the work on a connection that waits a second for a lock, instead of five."""
+    """Do the work on a connection whose lock waits last one second instead of five."""
     ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
     return work()
 
 
 @by_each
-def test_a_row_that_somebody_keeps_for_longer_than_one_wait_is_waited_for_again(strategy: str) -> None:
+def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy: str) -> None:
     campaign = CampaignFactory.create(strategy=strategy)
-    [asks] = asking(campaign.pk, accounts(1))
+    [asks] = issue_calls(campaign.pk, accounts(1))
 
     with holding(KEEP, campaign.pk):
         outcome = in_background(partial(impatiently, asks))
@@ -62,7 +62,7 @@ def test_a_row_that_somebody_keeps_for_longer_than_one_wait_is_waited_for_again(
 
 
 @by_each
-def test_a_row_that_somebody_keeps_for_good_is_told_clearly_and_nothing_is_done(strategy: str) -> None:
+def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strategy: str) -> None:
     campaign = CampaignFactory.create(strategy=strategy)
     account = User.objects.get(pk=accounts(1)[0])
     asks = partial(client_of(account).post, "/coupons", {"campaign": campaign.pk})
@@ -72,22 +72,22 @@ def test_a_row_that_somebody_keeps_for_good_is_told_clearly_and_nothing_is_done(
 
     assert (answer.status_code, answer["Retry-After"]) == (503, "1")
     assert answer.json()["code"] == "unavailable"
-    assert answer.json()["detail"] == "Too many others change the same rows; nothing was done."
+    assert answer.json()["detail"] == "Too many other requests change the same rows; nothing was done."
     assert positions(campaign) == []
     wait_until(lambda: not stuck_rows.any_known())
     assert asks().status_code == 201
 
 
 @by_each
-def test_a_deadlock_is_tried_again(strategy: str) -> None:
-    """The asker has the campaign and wants the account; somebody has that one, and wants the campaign."""
+def test_a_deadlock_is_retried(strategy: str) -> None:
+    """The request has locked the campaign and waits for the account; another connection does the reverse."""
     campaign, everyone = CampaignFactory.create(strategy=strategy), accounts(50)
-    [asks] = asking(campaign.pk, everyone[:1])
+    [asks] = issue_calls(campaign.pk, everyone[:1])
 
     with holding("UPDATE auth_user SET first_name = 'other'") as other:
         outcome = in_background(asks)
         wait_until(lambda: waiting_at(AT_THE_COUPONS) == 1)
-        # The server takes the row from the asker, who did less, and gives it to this one.
+        # The server rolls the request back, which has done less, and grants this one the row.
         assert ask(other, KEEP, campaign.pk) == [(campaign.pk,)]
         other.commit()
 
@@ -97,8 +97,8 @@ def test_a_deadlock_is_tried_again(strategy: str) -> None:
 
 
 @by_each
-def test_an_account_that_asks_twice_while_the_row_is_kept_gets_one_coupon(strategy: str) -> None:
-    """Both have looked, and seen no coupon, before either can write one."""
+def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strategy: str) -> None:
+    """Both have read that there is no coupon, before either can write one."""
     campaign = CampaignFactory.create(strategy=strategy, quantity=10)
     issue, [user_id] = issuing.STRATEGIES[strategy], accounts(1)
 
@@ -106,29 +106,30 @@ def test_an_account_that_asks_twice_while_the_row_is_kept_gets_one_coupon(strate
         two = [in_background(partial(issue, campaign_id=campaign.pk, user_id=user_id)) for _ in range(2)]
         wait_until(lambda: waiting_at(AT_THE_CAMPAIGN) == (1 if strategy == "group_commit" else 2))
 
-    assert told(outcome.result(timeout=10) for outcome in two) == {"new": 1, "again": 1}
+    assert count_outcomes(outcome.result(timeout=10) for outcome in two) == {"new": 1, "again": 1}
     assert positions(campaign) == [1]
     assert broken() == {}
 
 
 @by_each
 @from_each_source
-def test_a_process_killed_in_its_transaction_has_given_its_coupon_or_left_the_slot_to_the_next(
+def test_a_process_killed_in_its_transaction_has_issued_its_coupon_or_left_the_slot_to_the_next(
     strategy: str, code_source: str
 ) -> None:
-    """It has counted; its coupon waits for the account, which somebody keeps.
+    """It has counted its slot; its coupon waits for the account's row, which another connection locks.
 
-    What the server was given by one trip it does to its end, be it COMMIT, whoever has died meanwhile.
+    The server completes all statements of one round trip, a COMMIT too, even if the client was killed
+    meanwhile.
     """
     campaign = campaign_with_codes(code_source, strategy=strategy, quantity=1)
     killed, following = accounts(2)
 
     with holding("SELECT id FROM auth_user WHERE id = %s FOR UPDATE", killed):
-        with another_process(ASKER, str(campaign.pk), str(killed)):
+        with another_process(ISSUE_SEVERAL, str(campaign.pk), str(killed)):
             wait_until(lambda: waiting_at(AT_THE_COUPONS) == 1)
         assert positions(campaign) == []
 
-    outcomes = [told(race(asking(campaign.pk, [user_id]))) for user_id in (following, killed)]
+    outcomes = [count_outcomes(race(issue_calls(campaign.pk, [user_id]))) for user_id in (following, killed)]
 
     assert outcomes in ([{"new": 1}, {"sold_out": 1}], [{"sold_out": 1}, {"again": 1}])
     assert positions(campaign) == [1]
@@ -136,32 +137,30 @@ def test_a_process_killed_in_its_transaction_has_given_its_coupon_or_left_the_sl
 
 
 @by_each
-def test_a_process_killed_after_its_commit_has_given_the_coupon(strategy: str) -> None:
+def test_a_process_killed_after_its_commit_has_issued_the_coupon(strategy: str) -> None:
     campaign = CampaignFactory.create(strategy=strategy, quantity=2)
     first, second = accounts(2)
 
     with (
         holding("SELECT id FROM auth_user WHERE id = %s FOR UPDATE", second),
-        another_process(ASKER, str(campaign.pk), str(first), str(second)),
+        another_process(ISSUE_SEVERAL, str(campaign.pk), str(first), str(second)),
     ):
         # The first one's INSERT may be seen under way as well.
         wait_until(lambda: positions(campaign) == [1] and waiting_at(AT_THE_COUPONS) == 1)
 
-    assert told(race(asking(campaign.pk, [first]))) == {"again": 1}
-    # The server may have done what the dead one had sent.
-    assert told(race(asking(campaign.pk, [second]))) in ({"new": 1}, {"again": 1})
+    assert count_outcomes(race(issue_calls(campaign.pk, [first]))) == {"again": 1}
+    # The server may have completed what the killed process had sent.
+    assert count_outcomes(race(issue_calls(campaign.pk, [second]))) in ({"new": 1}, {"again": 1})
     assert broken() == {}
 
 
 @by_each
 @from_each_source
-def test_with_a_partner_a_slot_is_taken_once_however_often_it_is_asked_for(
-    strategy: str, code_source: str
-) -> None:
+def test_with_a_partner_repeated_requests_take_one_slot(strategy: str, code_source: str) -> None:
     campaign = campaign_with_codes(code_source, partner="convenience_store", quantity=5)
     [user_id] = accounts(1)
 
-    outcomes = race(asking_by([strategy], campaign.pk, [user_id] * 20))
+    outcomes = race(issue_calls_by([strategy], campaign.pk, [user_id] * 20))
 
     assert {type(outcome) for outcome in outcomes} == {PendingConfirmation}
     assert len({outcome.key for outcome in outcomes}) == 1

@@ -1,4 +1,4 @@
-"""Sold out: a refusal that costs no transaction, in every process, and no longer than a second too long."""
+"""Sold out: a refusal without a transaction, in every process, that is at most a second out of date."""
 
 import json
 import subprocess
@@ -23,14 +23,14 @@ from coupons.partners import confirmation
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import asking, told
+from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.errors import FirstcomeError
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
-from shop.tests.second_process import another_process, heard
+from shop.tests.second_process import another_process, read_line
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
@@ -38,14 +38,14 @@ __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])
 
-# Past the second for which a process believes what it has seen; and that second on a busy machine.
+# Longer than the second for which a process remembers; and that second on a busy machine.
 OVER_A_SECOND, SOON = 1.1, 6.0
-# The campaign and the own coupon by one statement, without a lock and with it.
+# The campaign and the account's coupon by one statement, without a lock and with it.
 OWN_COUPON = "SELECT own coupon"
 LOCKED = "SELECT campaign FOR UPDATE"
-Told = tuple[str, list[str]]
-# Asks for each pair of numbers that comes in, and says what came of it and which statements it took.
-ASKER = """
+OutcomeAndStatements = tuple[str, list[str]]
+# Requests a coupon for each pair of numbers on its input, and prints the outcome and the statements.
+ISSUE_ON_INPUT = """
 import json
 from coupons.tests.test_sold_out import asked
 print("ready", flush=True)
@@ -60,7 +60,7 @@ def requests() -> list[int]:
 
 
 def full_campaign(owner: int, **columns: Any) -> Campaign:
-    """A campaign that gives no more: all of its quantity, or all of its pool, is the owner's."""
+    """A sold out campaign: all of its quantity, or of its pool, is the owner's."""
     has_pool = columns.get("code_source") == "pool"
     campaign = CampaignFactory.create(quantity=10 if has_pool else 1, **columns)
     if has_pool:
@@ -69,21 +69,21 @@ def full_campaign(owner: int, **columns: Any) -> Campaign:
     return campaign
 
 
-def asked(campaign_id: int, user_id: int) -> Told:
-    """What came of one asking, and the statements that it took, each by its first word and its table's."""
+def asked(campaign_id: int, user_id: int) -> OutcomeAndStatements:
+    """The outcome of one request, and its statements, each shortened to its verb and its table."""
     with captured_statements() as captured:
-        word = told_word(campaign_id, user_id)
+        word = outcome_name(campaign_id, user_id)
     return word, [_in_short(statement) for statement in captured]
 
 
-def told_word(campaign_id: int, user_id: int) -> str:
-    """What came of one asking."""
-    [word] = told([outcome_of(*asking(campaign_id, [user_id]))])
+def outcome_name(campaign_id: int, user_id: int) -> str:
+    """The outcome of one request."""
+    [word] = count_outcomes([outcome_of(*issue_calls(campaign_id, [user_id]))])
     return word
 
 
 def _in_short(statement: str) -> str:
-    """`SELECT coupon` and the like; `SELECT strategy` is how issuing finds a strategy, once a second."""
+    """`SELECT coupon` and the like; `SELECT strategy` reads the campaign's strategy, once a second."""
     if statement.startswith("SELECT `coupons_campaign`.`strategy` AS"):
         return "SELECT strategy"
     if "(SELECT * FROM coupons_campaign" in statement:
@@ -102,7 +102,7 @@ def outcome_of(work: Callable[[], Any]) -> Any:
 
 
 def seen_sold_out(campaign: Campaign, user_id: int) -> None:
-    """Have this process see that the campaign is sold out."""
+    """Make this process remember that the campaign is sold out."""
     assert asked(campaign.pk, user_id)[0] == "sold_out"
     assert sold_out.read(campaign.pk) == campaign
 
@@ -112,19 +112,19 @@ def forgotten_after(seconds: float) -> None:
     wait_until(lambda: time.monotonic() > over)
 
 
-def told_elsewhere(
+def issue_elsewhere(
     process: "subprocess.Popen[str]", campaign: Campaign, user_id: int
 ) -> tuple[str, list[str]]:
-    """What another process tells this account, and its statements."""
+    """The outcome of a request for this account in another process, and its statements."""
     assert process.stdin
     process.stdin.write(json.dumps([campaign.pk, user_id]) + "\n")
     process.stdin.flush()
-    word, statements = json.loads(heard(process))
+    word, statements = json.loads(read_line(process))
     return word, statements
 
 
 @from_each_source
-def test_once_it_is_known_a_refusal_looks_for_the_own_coupon_and_nothing_else(
+def test_a_refusal_from_memory_reads_only_the_accounts_coupon(
     code_source: str, requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sold_out, "SECONDS", 60.0)
@@ -140,7 +140,7 @@ def test_once_it_is_known_a_refusal_looks_for_the_own_coupon_and_nothing_else(
 
 
 @from_each_source
-def test_when_the_second_is_over_one_looks_again_without_a_lock(
+def test_after_a_second_one_request_reads_again_without_a_lock(
     code_source: str, requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
@@ -153,7 +153,7 @@ def test_when_the_second_is_over_one_looks_again_without_a_lock(
     assert (word, statements) == ("sold_out", ["SELECT campaign", OWN_COUPON])
 
 
-def test_when_the_second_is_over_one_looks_for_all_who_ask_at_once(
+def test_after_a_second_one_request_reads_for_all_concurrent_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
@@ -164,7 +164,7 @@ def test_when_the_second_is_over_one_looks_for_all_who_ask_at_once(
     monkeypatch.setattr(sold_out, "SECONDS", 60.0)
 
     with captured_statements() as captured:
-        words = race([partial(told_word, campaign.pk, user_id) for user_id in everyone])
+        words = race([partial(outcome_name, campaign.pk, user_id) for user_id in everyone])
 
     statements = [_in_short(statement) for statement in captured]
     assert set(words) == {"sold_out"}
@@ -172,7 +172,9 @@ def test_when_the_second_is_over_one_looks_for_all_who_ask_at_once(
     assert set(statements) == {"SELECT campaign", OWN_COUPON}
 
 
-def test_who_has_the_coupon_gets_it_from_a_campaign_that_is_known_to_be_sold_out(requests: list[int]) -> None:
+def test_an_existing_coupon_is_returned_while_the_campaign_is_remembered_as_sold_out(
+    requests: list[int],
+) -> None:
     campaign = full_campaign(requests[0])
     seen_sold_out(campaign, requests[1])
 
@@ -183,16 +185,16 @@ def test_who_has_the_coupon_gets_it_from_a_campaign_that_is_known_to_be_sold_out
     assert (refusal.status_code, refusal.json()["code"]) == (409, "sold_out")
 
 
-def test_who_was_given_a_coupon_elsewhere_gets_it_at_once_although_it_was_sold_out(
+def test_a_coupon_issued_by_another_process_is_returned_at_once_although_it_was_sold_out(
     requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What this process remembers is a second old; what an account has is seen anew each time."""
+    """The process's memory may be a second old; an account's coupon is read for each request."""
     monkeypatch.setattr(sold_out, "SECONDS", 60.0)
     campaign = full_campaign(requests[0])
     seen_sold_out(campaign, requests[1])
-    with another_process(ASKER) as process:
+    with another_process(ISSUE_ON_INPUT) as process:
         Campaign.objects.update(quantity=2, version=F("version") + 1)
-        assert told_elsewhere(process, campaign, requests[1])[0] == "new"
+        assert issue_elsewhere(process, campaign, requests[1])[0] == "new"
 
     assert sold_out.read(campaign.pk)
     assert asked(campaign.pk, requests[1])[0] == "again"
@@ -200,7 +202,7 @@ def test_who_was_given_a_coupon_elsewhere_gets_it_at_once_although_it_was_sold_o
     assert broken() == {}
 
 
-def test_those_who_ask_at_once_are_refused_by_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_requests_are_refused_by_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
     monkeypatch.setattr(sold_out, "SECONDS", 60.0)
     owner, *everyone = accounts(65)
@@ -210,9 +212,9 @@ def test_those_who_ask_at_once_are_refused_by_few_looks(monkeypatch: pytest.Monk
         captured_statements() as captured,
         holding("LOCK TABLES coupons_coupon WRITE, coupons_campaign WRITE") as other,
     ):
-        first = in_background(partial(told_word, campaign.pk, everyone[0]))
+        first = in_background(partial(outcome_name, campaign.pk, everyone[0]))
         wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
-        crowd = [in_background(partial(told_word, campaign.pk, user_id)) for user_id in everyone[1:]]
+        crowd = [in_background(partial(outcome_name, campaign.pk, user_id)) for user_id in everyone[1:]]
         wait_until(lambda: len(lookups.batcher(campaign.pk)._queue) == len(crowd))
         ask(other, "UNLOCK TABLES")
         words = [one.result(SOON) for one in (first, *crowd)]
@@ -221,7 +223,7 @@ def test_those_who_ask_at_once_are_refused_by_few_looks(monkeypatch: pytest.Monk
     assert [_in_short(statement) for statement in captured].count(OWN_COUPON) == 2
 
 
-def test_a_sold_out_campaign_that_closes_says_so(
+def test_a_sold_out_campaign_that_closes_is_refused_as_closed(
     requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = full_campaign(requests[0])
@@ -235,29 +237,29 @@ def test_a_sold_out_campaign_that_closes_says_so(
 
 def test_a_raised_quantity_opens_it_at_once_here_and_within_a_second_elsewhere(requests: list[int]) -> None:
     campaign = full_campaign(requests[0])
-    with another_process(ASKER) as process:
-        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
+    with another_process(ISSUE_ON_INPUT) as process:
+        assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
         seen_sold_out(campaign, requests[1])
-        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
+        assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
 
         campaigns.change(campaign_id=campaign.pk, quantity=3)
 
         assert asked(campaign.pk, requests[2])[0] == "new"
-        wait_until(lambda: told_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
+        wait_until(lambda: issue_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
     assert positions(campaign) == [1, 2, 3]
     assert broken() == {}
 
 
 def test_added_codes_open_it_at_once_here_and_within_a_second_elsewhere(requests: list[int]) -> None:
     campaign = full_campaign(requests[0], code_source="pool")
-    with another_process(ASKER) as process:
-        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
+    with another_process(ISSUE_ON_INPUT) as process:
+        assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
         seen_sold_out(campaign, requests[1])
 
         pool.add(campaign_id=campaign.pk, codes=["TWO", "THREE"])
 
         assert asked(campaign.pk, requests[2])[0] == "new"
-        wait_until(lambda: told_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
+        wait_until(lambda: issue_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
     assert broken() == {}
 
 
@@ -276,32 +278,32 @@ def test_a_slot_that_the_partner_refused_opens_it_at_once(
     assert not redis_client.client().exists(key(campaign.pk, "sold-out"))
 
 
-def test_another_process_goes_by_the_flag_in_redis_rather_than_looking_itself(requests: list[int]) -> None:
+def test_another_process_uses_the_flag_in_redis_instead_of_reading(requests: list[int]) -> None:
     campaign = full_campaign(requests[0])
-    with another_process(ASKER) as process:
-        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
+    with another_process(ISSUE_ON_INPUT) as process:
+        assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
         forgotten_after(OVER_A_SECOND)
         seen_sold_out(campaign, requests[2])
 
-        word, statements = told_elsewhere(process, campaign, requests[1])
+        word, statements = issue_elsewhere(process, campaign, requests[1])
 
     assert word == "sold_out"
     assert set(statements) <= {"SELECT strategy", OWN_COUPON}
 
 
-def test_another_process_that_knows_older_terms_looks_itself(requests: list[int]) -> None:
+def test_another_process_that_knows_older_terms_reads_the_database(requests: list[int]) -> None:
     campaign = full_campaign(requests[0])
-    with another_process(ASKER) as process:
-        assert told_elsewhere(process, campaign, requests[1])[0] == "sold_out"
+    with another_process(ISSUE_ON_INPUT) as process:
+        assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
         forgotten_after(OVER_A_SECOND)
         campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now())
         sold_out.refresh(campaign.pk)
 
-        assert told_elsewhere(process, campaign, requests[1])[0] == "campaign_closed"
+        assert issue_elsewhere(process, campaign, requests[1])[0] == "campaign_closed"
 
 
-def test_what_nobody_was_told_of_is_there_within_a_second_of_the_look(requests: list[int]) -> None:
-    """A process that dies after its commit tells nobody; no more does a look that read before it."""
+def test_a_change_that_was_not_published_is_visible_within_a_second_of_the_read(requests: list[int]) -> None:
+    """A process killed after its commit publishes nothing, nor does a read from before that commit."""
     campaign = full_campaign(requests[0])
     seen_sold_out(campaign, requests[1])
 
@@ -316,7 +318,7 @@ def test_what_nobody_was_told_of_is_there_within_a_second_of_the_look(requests: 
     [(-5.0, 60.0), (1.0, 60.0), (3600.0, 1.0)],
     ids=["set by a Redis that hung", "kept by it for too long", "by a clock that is ahead"],
 )
-def test_a_flag_is_believed_no_longer_than_either_clock_says(
+def test_a_flag_is_valid_no_longer_than_either_clock_allows(
     true_for: float, kept_for: float, requests: list[int]
 ) -> None:
     campaign = full_campaign(requests[0])
@@ -332,7 +334,7 @@ def test_a_flag_is_believed_no_longer_than_either_clock_says(
     wait_until(lambda: asked(campaign.pk, requests[1])[0] == "new", seconds=SOON)
 
 
-def test_without_redis_all_of_it_is_true_as_well(requests: list[int], own_redis: OwnRedis) -> None:
+def test_without_redis_it_all_holds_as_well(requests: list[int], own_redis: OwnRedis) -> None:
     campaign = full_campaign(requests[0])
     own_redis.stop()
 
@@ -347,7 +349,7 @@ def test_without_redis_all_of_it_is_true_as_well(requests: list[int], own_redis:
     assert broken() == {}
 
 
-def test_a_redis_that_forgot_everything_costs_a_look(
+def test_a_flushed_redis_costs_a_read(
     requests: list[int], redis_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
@@ -360,7 +362,7 @@ def test_a_redis_that_forgot_everything_costs_a_look(
     assert asked(campaign.pk, requests[1]) == ("sold_out", ["SELECT campaign", OWN_COUPON])
 
 
-def test_a_campaign_that_nobody_asked_for_in_a_minute_is_looked_after_no_more(
+def test_a_campaign_without_requests_for_a_minute_is_no_longer_refreshed(
     requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = full_campaign(requests[0])
@@ -375,7 +377,7 @@ def test_a_campaign_that_nobody_asked_for_in_a_minute_is_looked_after_no_more(
     assert asked(campaign.pk, requests[1])[1] == [OWN_COUPON]
 
 
-def test_no_more_campaigns_are_remembered_than_there_is_room_for(
+def test_the_number_of_remembered_campaigns_is_bounded(
     requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sold_out, "MOST_REMEMBERED", 2)

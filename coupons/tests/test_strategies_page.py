@@ -1,4 +1,4 @@
-"""docs/strategies.md and the strategies: each is on the page, and its docstring says what it promises."""
+"""docs/strategies.md has each strategy, and each strategy's docstring has the required paragraphs."""
 
 import inspect
 import re
@@ -17,15 +17,15 @@ PAGE = places.PROJECT / "docs" / "strategies.md"
 of_each = pytest.mark.parametrize("strategy", issuing.STRATEGIES)
 
 
-def test_each_table_has_a_row_of_each_strategy_and_of_nobody_else() -> None:
+def test_each_table_has_one_row_for_each_strategy() -> None:
     text = PAGE.read_text()
     for heading in ("What each promises", "What a crash costs"):
         assert _rows(text, heading).keys() == issuing.STRATEGIES.keys()
 
 
-def test_the_page_says_who_works_without_redis() -> None:
+def test_the_page_says_which_strategies_work_without_redis() -> None:
     without_redis = {name: cells[2] for name, cells in _rows(PAGE.read_text(), "What each promises").items()}
-    assert {name for name, says in without_redis.items() if says == "as ever"} == NEED_NO_REDIS
+    assert {name for name, says in without_redis.items() if says == "unchanged"} == NEED_NO_REDIS
     assert {without_redis[name] for name in issuing.STRATEGIES.keys() - NEED_NO_REDIS} == {
         "503 `unavailable`"
     }
@@ -45,11 +45,11 @@ def test_the_lab_writes_its_figures_in_place_of_those_before(tmp_path: Path) -> 
 
     report.write_strategies(rows, page=page)
 
-    told = page.read_text()
-    assert f"| `queue` | 512/s, {tables.time(1_234.5)} | – | – | – | – |\n" in told
-    assert f"| `queue` | {tables.time(250)} | – | – | – |\n" in told
-    assert "old" not in told
-    assert (told.startswith("before\n"), told.endswith(f"{report.MARKS[1]}after\n")) == (True, True)
+    written = page.read_text()
+    assert f"| `queue` | 512/s, {tables.time(1_234.5)} | – | – | – | – |\n" in written
+    assert f"| `queue` | {tables.time(250)} | – | – | – |\n" in written
+    assert "old" not in written
+    assert (written.startswith("before\n"), written.endswith(f"{report.MARKS[1]}after\n")) == (True, True)
 
 
 @of_each

@@ -1,4 +1,4 @@
-"""Making coupons void: issued ones only, once, and for good."""
+"""Voiding coupons: issued ones only, once, and for good."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from shop.tests.racing import race
 
 
 @pytest.mark.django_db
-def test_an_issued_coupon_is_made_void_with_its_code() -> None:
+def test_an_issued_coupon_is_voided_with_its_code() -> None:
     campaign = CampaignFactory.create(code_source="pool")
     pool.add(campaign_id=campaign.pk, codes=["ONE", "TWO"])
     coupon = coupon_of(campaign)
@@ -30,7 +30,7 @@ def test_an_issued_coupon_is_made_void_with_its_code() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", ["held", "redeemed", "void", "expired"])
-def test_no_other_coupon_is_made_void(status: str) -> None:
+def test_no_other_coupon_is_voided(status: str) -> None:
     order_id = order_ids(1)[0]
     columns: dict[str, dict[str, Any]] = {
         "held": {"status": "held", "order_id": order_id},

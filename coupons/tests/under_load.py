@@ -1,12 +1,12 @@
-"""A load for tests that something befalls: processes that go on asking, killed and replaced at will.
+"""A load for tests of faults: processes that request coupons continuously, and can be killed and replaced.
 
     with Load(campaigns, accounts, folder=tmp_path, REDIS_URL=own_redis.url) as load:
         load.issue_more(10)
-        load.replace_an_asker()
+        load.replace_a_client()
         load.issue_more(10)
     assert load.unforeseen() == []
 
-Beside them the housekeeping runs, as beat runs it; and whatever processes a strategy needs.
+Beside them run the housekeeping, as beat runs it, and the processes that a strategy needs.
 """
 
 import json
@@ -29,17 +29,17 @@ from coupons.tests import asking_on
 from scripts.stack import places
 from shop.tests.racing import wait_until
 
-ASKERS = 2
+CLIENTS = 2
 SWEEP_SECONDS = 1.0
 LOOK_SECONDS = 0.03
 RECOVERY_SECONDS = 20.0
-"""How long after a fault until the next coupon is issued, at most: longer than any lease."""
+"""The longest time from a fault to the next coupon: longer than any lease."""
 LAST_SECONDS = 90.0
-"""Until everybody has been told what they have, on a machine that has other things to do."""
+"""The longest time until every account's result is final, on a busy machine."""
 PATIENCE_SECONDS = 15.0
-"""No asking takes longer: the lock strategies and batchers wait 10 s, a database's lock 5 s."""
+"""The longest request: the lock strategies and batchers wait 10 s, a database's lock 5 s."""
 SERVANTS: dict[str, list[str]] = {"queue": ["manage.py", "run_issuer"]}
-"""Processes that a strategy doesn't work without."""
+"""The processes that a strategy needs."""
 NEED_NO_REDIS = {"group_commit", "pessimistic", "optimistic", "conditional_update", "unsafe"}
 PASSING = {"unavailable", "overloaded", "conflict", "lock_not_acquired", "partner_failed", "queued"}
 FORESEEN = asking_on.DEFINITE | PASSING
@@ -47,7 +47,7 @@ FORESEEN = asking_on.DEFINITE | PASSING
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one asking came to; `code` is the coupon's, if there was one."""
+    """The outcome of one request; `code` is the coupon's, if there was one."""
 
     campaign_id: int
     user_id: int
@@ -58,7 +58,7 @@ class Answer:
 
 
 class Load:
-    """Several processes that ask for everybody's coupons, over and over, until the block ends."""
+    """Several processes that request the coupons of all accounts repeatedly, until the block ends."""
 
     def __init__(
         self, campaigns: Sequence[Campaign], user_ids: Sequence[int], *, folder: Path, **settings: str
@@ -75,8 +75,8 @@ class Load:
     def __enter__(self) -> "Load":
         for strategy in {campaign.strategy for campaign in self._campaigns}:
             self._serve(strategy)
-        for number in range(ASKERS):
-            self._start_asker(number)
+        for number in range(CLIENTS):
+            self._start_client(number)
         self._sweeper.start()
         return self
 
@@ -88,28 +88,28 @@ class Load:
             process.communicate()
 
     def issue_more(self, count: int) -> None:
-        """Return once that many more coupons of each campaign are issued, each soon after the one before."""
+        """Return once so many more coupons of each campaign are issued, each soon after the one before."""
         before = self._issued()
         goal = Counter({one.pk: min(one.quantity, before[one.pk] + count) for one in self._campaigns})
         while not (issued := self._issued()) >= goal:
             _wait_until(lambda issued=issued: self._issued() != issued)
 
     def answer_more(self, count: int) -> None:
-        """Return once that many more were told something, whatever it was."""
+        """Return once so many more requests were answered, whatever the answer."""
         goal = self._answered() + count
         _wait_until(lambda: self._answered() >= goal)
 
     def left(self) -> dict[int, int]:
-        """How many coupons of each campaign are still to be had."""
+        """How many coupons of each campaign are left."""
         issued = self._issued()
         return {one.pk: one.quantity - issued[one.pk] for one in self._campaigns}
 
     def issue_all(self) -> None:
-        """Return once every campaign is issued to the last, and everybody has been told what they have."""
+        """Return once every campaign is issued completely, and every account's result is final."""
         self.issue_more(max(campaign.quantity for campaign in self._campaigns))
         for process in self._asking.values():
             self._tell(process, "rest")
-        # Or one would still ask for an account that another has asked for the last time.
+        # Otherwise a process might still send requests for an account whose final one another has sent.
         _wait_until(lambda: all(map(self._rests, self._asking)))
         for process in self._asking.values():
             self._tell(process, "once more")
@@ -123,19 +123,19 @@ class Load:
         process.stdin.flush()
 
     def _rests(self, number: int) -> bool:
-        return asking_on.RESTS in (self._folder / f"asker-{number}.log").read_text()
+        return asking_on.RESTS in (self._folder / f"client-{number}.log").read_text()
 
-    def replace_an_asker(self) -> None:
-        """Kill a process in the middle of what it does, and start another one instead."""
+    def replace_a_client(self) -> None:
+        """Kill a process that sends requests, and start another one instead."""
         number = min(self._asking)
         process = self._asking.pop(number)
         assert process.poll() is None
         process.kill()
         process.communicate()
-        self._start_asker(number + ASKERS)
+        self._start_client(number + CLIENTS)
 
     def replace_servants(self) -> None:
-        """The same for the processes that strategies need."""
+        """Kill and replace the processes that strategies need."""
         for strategy, process in [*self._serving.items()]:
             assert process.poll() is None
             process.kill()
@@ -143,12 +143,12 @@ class Load:
             self._serve(strategy)
 
     def answers(self) -> list[Answer]:
-        """All that anybody was told so far, in the order of being told."""
-        told = [Answer(*json.loads(line)) for line in self._lines()]
-        return sorted(told, key=lambda answer: answer.ended)
+        """All answers so far, in their order."""
+        answers = [Answer(*json.loads(line)) for line in self._lines()]
+        return sorted(answers, key=lambda answer: answer.ended)
 
     def unforeseen(self) -> list[Answer]:
-        """Answers that nobody should get, whatever breaks, or that took too long."""
+        """Answers that no request may get, whatever breaks, or that took too long."""
         return [
             one
             for one in self.answers()
@@ -159,23 +159,23 @@ class Load:
         """Answers with a coupon that isn't the account's."""
         rows = Coupon.objects.filter(campaign__in=self._campaigns)
         owned = set(rows.values_list("campaign_id", "account_id", "code"))
-        told = [one for one in self.answers() if one.code is not None]
-        return [one for one in told if (one.campaign_id, one.user_id, one.code) not in owned]
+        with_code = [answer for answer in self.answers() if answer.code is not None]
+        return [one for one in with_code if (one.campaign_id, one.user_id, one.code) not in owned]
 
     def definite(self, campaign: Campaign) -> Counter[str]:
-        """What the accounts were left with: `coupon`, or what the last word was that they had."""
+        """The final result of each account, counted: `coupon`, or its last answer."""
         last = {one.user_id: one for one in self.answers() if one.campaign_id == campaign.pk}
         return Counter("coupon" if one.code else one.outcome for one in last.values())
 
-    def _start_asker(self, number: int) -> None:
-        part = number % ASKERS
-        first = len(self._user_ids) * part // ASKERS
+    def _start_client(self, number: int) -> None:
+        part = number % CLIENTS
+        first = len(self._user_ids) * part // CLIENTS
         plan = {
             "campaign_ids": [campaign.pk for campaign in self._campaigns],
             "everyone": [*self._user_ids[first:], *self._user_ids[:first]],
-            "last": self._user_ids[part::ASKERS],
+            "last": self._user_ids[part::CLIENTS],
         }
-        self._asking[number] = self._start(f"asker-{number}", "-m", asking_on.__name__, json.dumps(plan))
+        self._asking[number] = self._start(f"client-{number}", "-m", asking_on.__name__, json.dumps(plan))
 
     def _serve(self, strategy: str) -> None:
         if strategy in SERVANTS:
@@ -200,8 +200,8 @@ class Load:
         return sum(1 for _ in self._lines())
 
     def _lines(self) -> Iterator[str]:
-        """What askers wrote; one that was killed, or is at it, may have left half a line."""
-        for path in sorted(self._folder.glob("asker-*.answers")):
+        """The complete lines that the processes wrote; a killed one may have left half a line."""
+        for path in sorted(self._folder.glob("client-*.answers")):
             yield from (line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n"))
 
     def _issued(self) -> Counter[int]:
@@ -228,6 +228,6 @@ def _this_database() -> str:
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    """`wait_until`, which looks less often: each look here costs what the load could use."""
+    """`wait_until` with fewer checks, because each check takes time from the load."""
     pause = threading.Event()
     wait_until(lambda: pause.wait(LOOK_SECONDS) or condition(), seconds=RECOVERY_SECONDS)

@@ -1,1 +1,1 @@
-"""Stock brought in by CSV files: reading them, uploads of operators, and the import itself."""
+"""Importing stock from CSV files: reading the files, operators' uploads, and the import itself."""

@@ -1,8 +1,8 @@
-"""Importing stock in bulk: new products are made, existing ones are updated from the file, goods received.
+"""Importing stock in bulk: creates new products, updates existing ones and receives their quantities.
 
-A delivery has an id that is made before its first row is written. It is written chunk by chunk, each in a
-transaction that locks the delivery first and then its own products: orders wait for one chunk at most. How
-far it is stands in its row, so the same id goes on where an earlier run ended, and nothing comes in twice.
+A delivery has an id before its first row is written. It is written in chunks, each in a transaction that
+locks the delivery first and then the chunk's products: orders wait for one chunk at most. The delivery's row
+says how many rows are done, so a run with the same id continues there, and nothing is received twice.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class StockRow:
-    """So many of a product came in. Without name and price it must exist, and keeps its own.
+    """A received quantity of a product. Without name and price the product must exist, and keeps its own.
 
-    `line` is where the row stands in its file, 0 for one that isn't from a file. A threshold of None is
-    one: never.
+    `line` is the row's line in its file, 0 for a row that isn't from a file. A threshold of None means
+    never; `KEEP` leaves the product's own.
     """
 
     line: int
@@ -50,7 +50,7 @@ class StockRow:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What would become of one row. `changes` are by field: what it was, and what it would be."""
+    """What importing one row would do. `changes` has the values of each field before and after."""
 
     row: StockRow
     is_new: bool
@@ -60,9 +60,9 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many products were created, how many changed, how many units came in.
+    """How many products were created, how many changed, and how many units were received.
 
-    `is_repeat` where all of the delivery had come in before. A preview has a receipt for each row.
+    `is_repeat` where the whole delivery was imported before. A preview has a receipt for each row.
     """
 
     created: int = 0
@@ -73,7 +73,7 @@ class Imported:
 
 
 def preview(rows: Sequence[StockRow]) -> Imported:
-    """What importing these rows would change now. Reads without locks, so nothing waits for it.
+    """What importing these rows would change now. Reads without locks, so it blocks no other transaction.
 
     Raises `Invalid` as `receive` does.
     """
@@ -87,12 +87,12 @@ def receive(
     reason: str,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Imported:
-    """Import the rows, whose skus differ. Their quantities are added to what is on hand, once per delivery.
+    """Import the rows, each of another sku, and add their quantities to what is on hand, once per delivery.
 
-    Durable when it returns, and chunk by chunk before: run again with the same id and rows it goes on where
-    it ended. `on_progress` gets how many rows are done. Raises `Invalid` with `errors`, before anything is
-    written, for rows of unknown products that lack a name or price; `Rejected` `delivery_id_reused` when the
-    id came with other rows.
+    Durable when it returns, and chunk by chunk before: run again with the same id and rows it continues where
+    it ended. `on_progress` gets the number of rows done. Raises `Invalid` with `errors`, before anything is
+    written, for rows of unknown products without a name or price; `Rejected` `delivery_id_reused` when the id
+    was used with other rows.
     """
     if not rows:
         return Imported()
@@ -107,12 +107,12 @@ def receive(
 
 
 def read_delivery(delivery_id: UUID) -> Delivery | None:
-    """How far a delivery is; None before its first row was written."""
+    """The delivery with its progress; None before it was started."""
     return Delivery.objects.filter(pk=delivery_id).first()
 
 
 def unfinished() -> QuerySet[Delivery]:
-    """The deliveries that have begun and are not all in, the oldest first: each waits to be run again."""
+    """The deliveries that have started and are not finished, the oldest first; a new run finishes one."""
     return Delivery.objects.filter(finished_at__isnull=True).order_by("started_at")
 
 
@@ -163,26 +163,26 @@ def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> 
 
 
 def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery:
-    """The delivery's row, made unless it is there."""
+    """The delivery's row, created unless it exists."""
     fingerprint = hashlib.sha256(repr([astuple(row)[1:] for row in rows]).encode()).hexdigest()
     delivery, _ = Delivery.objects.get_or_create(
         id=delivery_id, defaults={"fingerprint": fingerprint, "reason": reason, "rows_total": len(rows)}
     )
     if delivery.fingerprint != fingerprint:
         raise Rejected(
-            f"Delivery {delivery_id} was begun with other rows; nothing was imported now.",
+            f"Delivery {delivery_id} was started with other rows; nothing was imported now.",
             code="delivery_id_reused",
         )
     return delivery
 
 
 def _receive_next_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
-    """Write the delivery's next chunk, whichever that is by now, and return the delivery as it is then."""
+    """Write the delivery's next chunk, as its row says under the lock, and return the delivery."""
     for _ in range(ATTEMPTS - 1):
         try:
             return transactions.run(partial(_receive_chunk, delivery_id, rows), transactions.KEYED)
         except IntegrityError as error:
-            # One of the new products was created meanwhile: now it is a known one.
+            # Another transaction created one of the new products: the next attempt finds it.
             log.info(
                 "a chunk of a delivery is tried again", delivery=str(delivery_id), error=str(error)[:200]
             )
@@ -196,7 +196,7 @@ def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
         return delivery
     known = _existing_products(chunk)
     _refuse_nameless(chunk, known)
-    # In the order of skus, so that two imports can't deadlock.
+    # The rows are in the order of skus, so that two imports can't deadlock.
     Product.objects.bulk_create([_new_product(row) for row in chunk if row.sku not in known])
     by_sku = {row.sku: row for row in chunk}
     ids = Product.objects.filter(sku__in=by_sku).values_list("id", "sku")
@@ -217,10 +217,10 @@ def _new_product(row: StockRow) -> Product:
 
 
 def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known: Container[str]) -> int:
-    """Lock the products, change what the rows say otherwise, add the quantities. Returns how many changed."""
+    """Lock the products, apply the rows to them and add the quantities. Returns how many products changed."""
     products = stock_levels.lock(rows)
-    taken_over = ((id, _apply_row(product, rows[id])) for id, product in products.items())
-    changes = {id: differences for id, differences in taken_over if differences}
+    applied = ((id, _apply_row(product, rows[id])) for id, product in products.items())
+    changes = {id: differences for id, differences in applied if differences}
     _save([products[id] for id in changes])
     journal.note_all(
         product_journal.created(product) for product in products.values() if product.sku not in known
@@ -248,9 +248,9 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
 
 
 def _apply_row(product: Product, row: StockRow) -> dict[str, tuple[Any, Any]]:
-    """Give the product what the row says, and return what that changed."""
-    said = {"name": row.name, "price": row.price}
-    given: dict[str, Any] = {field: value for field, value in said.items() if value is not None}
+    """Set the product's fields from the row, and return the values before and after of those that changed."""
+    optional = {"name": row.name, "price": row.price}
+    given: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
     if row.low_stock_threshold is not KEEP:
         given["low_stock_threshold"] = row.low_stock_threshold
     changes = {}
@@ -263,13 +263,13 @@ def _apply_row(product: Product, row: StockRow) -> dict[str, tuple[Any, Any]]:
 
 
 def _save(changed: Sequence[Product]) -> None:
-    """Write what was taken over, as `products.change` would."""
+    """Write the fields that were changed from rows, as `products.change` would."""
     for product in changed:
         product.version += 1
     Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
     stock_levels.publish_on_commit(changed)
 
 
-def _chunks(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(things), ROWS_AT_ONCE):
-        yield things[start : start + ROWS_AT_ONCE]
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), ROWS_AT_ONCE):
+        yield items[start : start + ROWS_AT_ONCE]

@@ -1,4 +1,4 @@
-"""Uploads of stock that are never confirmed, cleared from the machine's folder for temporary files."""
+"""Deletes uploads of stock that were never confirmed from the machine's folder for temporary files."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from shop import clock
 log = get_logger(__name__)
 PREFIX = "firstcome-delivery-"
 KEPT_SECONDS = 3_600
-"""An operator who looks at a preview for longer uploads the file again."""
+"""An operator who confirms a preview later than this has to upload the file again."""
 
 
 def clear() -> int:
@@ -19,7 +19,7 @@ def clear() -> int:
     gone = [path for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if _is_older(path, deadline)]
     for path in gone:
         path.unlink(missing_ok=True)
-        log.info("an upload that was never confirmed is cleared", file=path.name)
+        log.info("an upload that was never confirmed is deleted", file=path.name)
     return len(gone)
 
 

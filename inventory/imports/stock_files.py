@@ -1,4 +1,4 @@
-"""Stock as CSV: `sku,name,price,quantity` becomes rows to import, and a list of what is wrong.
+"""Reading stock from CSV: `sku,name,price,quantity` becomes rows to import and a list of errors.
 
 A column `low_stock_threshold` may follow: without it products keep theirs, and an empty cell means never.
 """
@@ -19,7 +19,7 @@ from shop.http.validation import Amount, NonBlankText
 
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
-# What patterns mean, for people who don't read them.
+# Messages instead of pydantic's, which quote the pattern.
 PLAIN_MESSAGES = {
     ("sku", "string_pattern_mismatch"): "must be printable ASCII without spaces, and not empty",
     ("name", "string_pattern_mismatch"): "must not be empty",
@@ -28,7 +28,7 @@ PLAIN_MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file says: its good rows, and `{line, field, code, detail}` for everything that is wrong."""
+    """What a file contains: its valid rows, and `{line, field, code, detail}` for each error."""
 
     rows: list[StockRow] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -52,7 +52,7 @@ WholeThreshold = Annotated[Threshold | None, BeforeValidator(_whole_number_or_no
 
 
 class StockRowInput(BaseModel):
-    """What came in of one product; its name and price where they are new."""
+    """The received quantity of one product, with its name and price where they are new."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ class StockRowInput(BaseModel):
     low_stock_threshold: WholeThreshold = None
 
     def row(self, line: int) -> StockRow:
-        """The row that this is. What the file doesn't speak of stays as it is."""
+        """The row to import. A threshold that the file has no column for stays as it is."""
         given = self.model_dump()
         if "low_stock_threshold" not in self.model_fields_set:
             given["low_stock_threshold"] = KEEP
@@ -71,14 +71,14 @@ class StockRowInput(BaseModel):
 
 
 class StockFileRowInput(StockRowInput):
-    """One line of a file: all of it is there."""
+    """One line of a file, where name and price are required."""
 
     name: NonBlankText
     price: Price
 
 
 def read_one(**given: str | None) -> StockRow:
-    """The row of one product, from text. Raises `Invalid` as `read` does, with 0 for the line."""
+    """The row of one product, from text. Raises `Invalid` as `read` does, with line 0."""
     try:
         return StockRowInput.model_validate(_without_none(given)).row(0)
     except ValidationError as error:
@@ -94,7 +94,7 @@ def read(lines: Iterable[str]) -> list[StockRow]:
 
 
 def read_contents(lines: Iterable[str]) -> Contents:
-    """All that a CSV file with its header says, good and bad; blank lines are passed over."""
+    """The valid rows and the errors of a CSV file with a header; blank lines are skipped."""
     reader = csv.reader(lines, strict=True)
     errors: list[dict[str, Any]] = []
     rows: dict[str, StockRow] = {}
@@ -123,7 +123,7 @@ def _header_message() -> str:
 def _read_line(
     number: int, header: list[str], cells: list[str], rows: dict[str, StockRow], errors: list[dict[str, Any]]
 ) -> None:
-    """Add the line to the rows, or what is wrong with it to the errors."""
+    """Add the line to the rows, or its errors to the errors."""
     if len(cells) != len(header):
         detail = f"has {len(cells)} cells instead of {len(header)}"
         errors.append(_error(number, "", "wrong_number_of_cells", detail))
@@ -158,5 +158,5 @@ def _error(line: int, field: str, code: str, detail: str) -> dict[str, Any]:
 
 
 def invalid(errors: list[dict[str, Any]]) -> Invalid:
-    """The refusal of a whole file for what is wrong in it."""
+    """The refusal of a whole file because of these errors."""
     return Invalid("Nothing was imported; put these right first.", errors=errors)

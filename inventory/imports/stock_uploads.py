@@ -1,9 +1,10 @@
-"""Operators bring stock in by a CSV file: looked at first, and written once they confirm.
+"""Operators' uploads of stock as CSV: previewed first, and imported after they confirm.
 
-The page shows the first rows, and what the whole file comes to: all of it is checked, and all comes in.
+The page shows the first rows and the totals of the file; the whole file is checked and imported.
 
-django-import-export gives the pages. What a file says, and what becomes of it, is for the same functions as
-ever (`stock_files`, `importing`): nothing while a line is bad, each named; with movements and journal.
+django-import-export provides the pages. `stock_files` reads the file and `importing` imports it, as they do
+for the command `seed_stock`: nothing is imported while a line is wrong, each wrong line is listed, and
+movements and journal lines are written.
 """
 
 from collections import defaultdict
@@ -29,21 +30,21 @@ from inventory.models import Delivery
 from shop.errors import FirstcomeError, Invalid, Rejected
 
 MOST_LINES = 20_000
-"""Below a file's first. All of them are in memory at once, for every upload that is looked at."""
+"""Without the header. All lines of a file are in memory at once, for every preview."""
 ROWS_SHOWN = 200
-"""Of what a file would do, or of what is wrong in it: a page of all lines took hundreds of MiB."""
+"""Of the preview, or of the errors: a page of all lines took hundreds of MiB."""
 
 HEADERS = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
 
 
 class KeptUpload(TempFolderStorage):
-    """An upload between its preview and its confirmation, in the machine's folder for such things.
+    """An upload between its preview and its confirmation, in the machine's folder for temporary files.
 
-    Its name is the delivery's id, which the page sends along: confirmed again it is the same delivery.
+    Its name has the delivery's id, and the page sends it along: a file confirmed twice is one delivery.
     """
 
     def save(self, data: bytes) -> None:
-        # Here as well as in the sweep, which doesn't see the folder of another container.
+        # Cleared here as well as in the sweep, which doesn't see the folder of another container.
         kept_uploads.clear()
         self.name = f"{kept_uploads.PREFIX}{uuid7()}"
         path = Path(self.get_full_path())
@@ -51,14 +52,14 @@ class KeptUpload(TempFolderStorage):
         path.write_bytes(data)
 
     def read(self) -> str:
-        """Raises `FileNotFoundError` when it is gone, or was never one of ours."""
+        """The upload's text. Raises `FileNotFoundError` when it is gone, or the name is not of an upload."""
         delivery_id(self.name)
         text: str = super().read()
         return text
 
 
 def delivery_id(name: str) -> UUID:
-    """The delivery whose upload has this name. Raises `FileNotFoundError` for a name of another form."""
+    """The id of the delivery whose upload has this name. Raises `FileNotFoundError` for any other name."""
     if not name.startswith(kept_uploads.PREFIX):
         raise FileNotFoundError(name)
     try:
@@ -68,7 +69,7 @@ def delivery_id(name: str) -> UUID:
 
 
 def read_delivery_of(name: str) -> Delivery | None:
-    """What has been imported of the upload with this name; None for nothing."""
+    """The delivery that was started from the upload with this name, if there is one."""
     try:
         return importing.read_delivery(delivery_id(name))
     except FileNotFoundError:
@@ -76,31 +77,31 @@ def read_delivery_of(name: str) -> Delivery | None:
 
 
 class StockFile(CSV):
-    """A CSV file that is kept as it is: our own reader knows which line is wrong, and why."""
+    """A CSV file that is passed on as it is, because `stock_files` reads it and names the wrong lines."""
 
     def create_dataset(self, in_stream: str, **_: Any) -> tablib.Dataset:
         return tablib.Dataset([in_stream], headers=["file"])
 
 
 class ImportResult(Result):
-    """What a file came to, for the pages."""
+    """The result of a preview or an import, for the pages."""
 
     imported: Imported = Imported()
 
     def summary(self) -> str:
-        """All that would come in, shown or not."""
-        come = self.imported
-        error_sentences = (
-            f"{self.total_rows} rows: {come.created} products are new, {come.changed} change, "
-            f"{come.received} units come in."
+        """What the whole file would do, with the rows that are not shown."""
+        totals = self.imported
+        sentence = (
+            f"{self.total_rows} rows: {totals.created} products are new, {totals.changed} change, "
+            f"{totals.received} units are received."
         )
         more = self.total_rows - len(self.rows)
-        hidden = f" The first {len(self.rows)} are shown; {more} more are not, and come in with them."
-        return error_sentences + hidden if more else error_sentences
+        hidden = f" The first {len(self.rows)} are shown; {more} more are not, and are imported with them."
+        return sentence + hidden if more else sentence
 
 
 class DeliveryFile(Resource):
-    """A file of stock that came in."""
+    """A file of received stock."""
 
     sku, name, price, quantity, low_stock_threshold = (
         Field(column_name=name) for name in stock_files.COLUMNS + stock_files.OPTIONAL_COLUMNS
@@ -118,9 +119,9 @@ class DeliveryFile(Resource):
         delivery_id: UUID | None = None,
         **_: Any,
     ) -> ImportResult:
-        """Do what the file says, or with `dry_run` only find out what that would come to.
+        """Import the file, or with `dry_run` preview it.
 
-        Raises `Unavailable` with the delivery perhaps half in: the same id goes on.
+        When it raises `Unavailable` a part of the delivery may be imported: the same id continues it.
         """
         result = ImportResult()
         try:
@@ -137,7 +138,7 @@ class DeliveryFile(Resource):
 
 
 def error_sentences(result: Result) -> list[str]:
-    """What is wrong, one sentence a line."""
+    """The errors, a sentence each."""
     return [
         f"Line {row.number}: {field}: {detail}" if row.number else str(detail)
         for row in result.invalid_rows
@@ -147,12 +148,12 @@ def error_sentences(result: Result) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines of a file, with their ends. Raises `Invalid` for too many, before anything looks at them."""
+    """The lines of a file, with their ends. Raises `Invalid` for too many, before any is parsed."""
     lines = list(islice(StringIO(text, newline=""), MOST_LINES + 2))
     if len(lines) > MOST_LINES + 1:
         raise Invalid(
             f"The file has more than {MOST_LINES} lines below its first, and this page takes no more. "
-            "Split it, or bring it in by the command seed_stock, which has no such limit.",
+            "Split it, or import it by the command seed_stock, which has no such limit.",
             errors=[],
         )
     return lines
@@ -168,7 +169,7 @@ def _fill_preview(result: ImportResult, imported: Imported) -> None:
 
 
 def _add_errors(result: Result, error: FirstcomeError) -> None:
-    """Tell what is wrong, line by line as far as it is known."""
+    """Add the errors to the result, by line where the line is known."""
     wrong = error.extra["errors"] if isinstance(error, Invalid) else []
     by_line: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for one in wrong or [{"line": 0, "field": "", "detail": error.detail}]:
@@ -195,10 +196,10 @@ def _kind(receipt: Receipt) -> str:
 
 def _cells(receipt: Receipt) -> Sequence[str]:
     row, changes = receipt.row, receipt.changes
-    is_said = {"name": row.name, "price": row.price, "low_stock_threshold": row.low_stock_threshold}
+    values = {"name": row.name, "price": row.price, "low_stock_threshold": row.low_stock_threshold}
     fields = [
         f"{changes[name][0]} -> {changes[name][1]}" if name in changes else _display(value)
-        for name, value in is_said.items()
+        for name, value in values.items()
     ]
     return [str(row.line), row.sku, *fields, str(row.quantity), str(receipt.on_hand_after)]
 

@@ -1,1 +1,1 @@
-"""The mirror of stock in Redis, for the strategy `redis_gate`, and how it is healed."""
+"""The mirror of stock in Redis, for the strategy `redis_gate`, and its healing."""

@@ -1,6 +1,6 @@
-"""Healing the mirror of stock: what the dead took is given back, and what drifted is put right.
+"""Healing the mirror of stock: releases what crashed requests took, and corrects what differs from SQL.
 
-It drifts when Redis was away at a commit, came back with old data, or lost some of it.
+The mirror differs when Redis was away at a commit, came back with old data, or lost some of it.
 """
 
 import json
@@ -17,8 +17,8 @@ from shop.redis import redis_client
 
 log = get_logger(__name__)
 DRIFT = "firstcome:{stock}:drift"
-# Longer than a request may wait for its batch and its batch for the database's locks. Should one take even
-# longer, too many are let through, and the database refuses them.
+# Longer than a request may wait for its batch and its batch for the database's locks. If a request takes even
+# longer, too many requests are admitted, and the database refuses them.
 IN_FLIGHT_SECONDS = 30.0
 
 RECOUNT = """
@@ -40,10 +40,10 @@ return wrong
 
 
 def heal(*, now: float | None = None) -> int:
-    """Put the mirror right where it differs from the database. Returns how many products that were.
+    """Correct the mirror where it differs from the database. Returns how many products differed.
 
-    A commit whose news is still on its way counts as well. Without Redis there is nothing to heal. `now`
-    is in seconds since the epoch.
+    A product whose latest commit is not published yet counts as well. Without Redis there is nothing to heal.
+    `now` is in seconds since the epoch.
     """
     if not mirror.is_used():
         return 0
@@ -51,7 +51,7 @@ def heal(*, now: float | None = None) -> int:
 
 
 def drift() -> float | None:
-    """How many products the last healing found wrong; None when nobody has looked, or knows."""
+    """How many products the last healing found wrong; None before the first, or when Redis is away."""
     if not mirror.is_used():
         return None
     found = redis_client.attempt(lambda client: client.get(DRIFT), otherwise=None)
@@ -59,32 +59,35 @@ def drift() -> float | None:
 
 
 def _heal(client: Redis, now: float) -> int:
-    _release_abandoned(client, long_ago=now - IN_FLIGHT_SECONDS)
+    _release_abandoned(client, started_before=now - IN_FLIGHT_SECONDS)
     wrong = sum(_heal_products(client, ids) for ids in _mirrored_product_ids(client))
     client.set(DRIFT, wrong, ex=mirror.SECONDS_KEPT)
     if wrong:
-        log.warning("the mirror of stock had drifted and was put right", products=wrong)
+        log.warning("the mirror of stock had drifted and was corrected", products=wrong)
     return wrong
 
 
-def _release_abandoned(client: Redis, *, long_ago: float) -> None:
+def _release_abandoned(client: Redis, *, started_before: float) -> None:
     for request, record in client.hscan_iter(IN_FLIGHT):
-        told = json.loads(record)
-        if told["at"] < long_ago:
-            quantities = {int(product_id): quantity for product_id, quantity in told["lines"].items()}
+        reserved = json.loads(record)
+        if reserved["at"] < started_before:
+            quantities = {int(product_id): quantity for product_id, quantity in reserved["lines"].items()}
             mirror.clear_in_flight([GateReservation(request.decode(), quantities)])
-            log.warning("stock taken by a request that died is given back", lines=quantities)
+            log.warning("stock reserved in the gate by a crashed request is released", lines=quantities)
 
 
 def _mirrored_product_ids(client: Redis) -> Iterator[list[int]]:
-    """The ids of the products in the mirror, some at a time."""
+    """The ids of the products in the mirror, in chunks."""
     keys = client.scan_iter(f"{PRODUCT}*", count=ROWS_AT_ONCE)
     while some := list(islice(keys, ROWS_AT_ONCE)):
         yield [int(key.removeprefix(PRODUCT.encode())) for key in some]
 
 
 def _heal_products(client: Redis, ids: Sequence[int]) -> int:
-    """The mirror is read first: then the database can't be behind it, unless one of them lost something."""
+    """Correct these products, and return how many were wrong.
+
+    The mirror is read before the database, so the database can't be older unless one of them lost data.
+    """
     pipeline = client.pipeline(transaction=False)
     for id in ids:
         pipeline.hmget(mirror.key(id), "version", "available", "is_active")
@@ -95,7 +98,7 @@ def _heal_products(client: Redis, ids: Sequence[int]) -> int:
         if id not in states:
             client.delete(mirror.key(id))
         elif int(shown[id][0] or 0) > states[id].version:
-            # It claims to be newer than its row, and would never give way.
+            # Its version is newer than the row's, so publishing would never replace it.
             client.hdel(mirror.key(id), "version")
     mirror.publish([states[id] for id in wrong if id in states])
     keys = [IN_FLIGHT, *map(mirror.key, ids)]
@@ -103,5 +106,5 @@ def _heal_products(client: Redis, ids: Sequence[int]) -> int:
 
 
 def _mirror_values(state: mirror.StockState) -> list[bytes]:
-    told = state.version, state.available, int(state.is_active)
-    return [str(value).encode() for value in told]
+    values = state.version, state.available, int(state.is_active)
+    return [str(value).encode() for value in values]

@@ -1,12 +1,13 @@
-"""What Redis knows of stock for the strategy `redis_gate`: a mirror of what is available, and who is let in.
+"""The mirror of stock in Redis for the strategy `redis_gate`: what is available, and the requests admitted.
 
-A product's entry holds what the database last said, with the version it said it at: the newest version
-wins, in whatever order they arrive, so telling it again or too late is harmless. Beside it stands how many
-were let through to the database and are not decided yet; a request in flight has a record of them under
-its own name, so that a repeat takes nothing twice and what the dead took is given back.
+A product's entry holds what the database last published, with its version: the newest version wins in
+whatever order they arrive, so publishing again or late is harmless. The entry also counts the units of
+requests that were admitted to the database and are not decided yet. Each request in flight has a record of
+its units under its own name, so that a repeat counts nothing twice and the sweep can release what a crashed
+request took.
 
-The mirror may refuse, never grant. What is lost in it lets too many through, whom the database refuses;
-what is out of date is put right by the next change of the product, and by the sweeper.
+The mirror may refuse and never reserves. Where it lost data too many requests are admitted, and the database
+refuses them; what is out of date is corrected by the next change of the product and by the sweep.
 """
 
 import json
@@ -23,11 +24,11 @@ from shop import clock
 from shop.errors import Unavailable
 from shop.redis import redis_client
 
-# One hash tag, for a script touches several keys, and Redis Cluster wants them in one place.
+# One hash tag, because a script uses several keys, and Redis Cluster requires them in one slot.
 PRODUCT = "firstcome:{stock}:product:"
 IN_FLIGHT = "firstcome:{stock}:in-flight"
 SECONDS_KEPT = 3_600
-# How often to look again when an entry was missing: someone may be dropping them at this moment.
+# How often to try again when an entry was missing: another process may be deleting entries at the moment.
 ATTEMPTS = 3
 ROWS_AT_ONCE = 500
 
@@ -81,7 +82,7 @@ return #KEYS
 
 @dataclass(frozen=True, slots=True)
 class StockState:
-    """What the database says of a product's stock at a version of it."""
+    """The stock of a product in the database, at a version of its row."""
 
     product_id: int
     available: int
@@ -91,36 +92,36 @@ class StockState:
 
 @dataclass(frozen=True, slots=True)
 class GateReservation:
-    """A request on its way through the gate: its name, and how many it wants of each product."""
+    """What a request takes in the gate: the request's name, and the quantity of each product."""
 
     request: str
     quantities: Mapping[int, int]
 
 
 def is_used() -> bool:
-    """Whether orders go through the gate at all; otherwise nobody reads the mirror, and nobody writes it."""
+    """Whether orders go through the gate; otherwise the mirror is neither read nor written."""
     return settings.INVENTORY_STRATEGY == "redis_gate"
 
 
 def state(product: Product | Stock) -> StockState:
-    """What this copy of the row says."""
+    """The state of this copy of the row."""
     available = product.on_hand - product.reserved
     return StockState(product.id, available, product.version, product.is_active)
 
 
 def admit(reservation: GateReservation) -> list[dict[str, int]]:
-    """Let the request through to the database with all its lines, or tell what is short.
+    """Admit the request to the database with all its lines, or return the lines with too few available.
 
-    An empty list lets it through, as often as it asks; say `settle` once the database has decided.
-    Otherwise nothing is taken, and each short line is `{product, requested, available}`. Products that
-    the mirror can't speak of are the database's to refuse. Raises `Unavailable` without Redis.
+    An empty list admits the request, and a repeat of it; call `clear_in_flight` after the database has
+    decided. Otherwise nothing is taken, and each short line is `{product, requested, available}`. Missing and
+    inactive products are left to the database. Raises `Unavailable` without Redis.
     """
     ids = list(reservation.quantities)
     for _ in range(ATTEMPTS):
-        told = redis_client.attempt(lambda client: _admit(client, reservation), otherwise=None)
-        if told is None:
-            raise Unavailable("Orders go through Redis here, and it is away; nothing was done.")
-        match told:
+        reply = redis_client.attempt(lambda client: _admit(client, reservation), otherwise=None)
+        if reply is None:
+            raise Unavailable("Orders go through Redis here, and it is not reachable; nothing was done.")
+        match reply:
             case [b"short", *short]:
                 return _short_lines(reservation, short)
             case [b"missing", *places] if _load([ids[place] for place in places]):
@@ -130,27 +131,27 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
 
 
 def clear_in_flight(reservations: Sequence[GateReservation]) -> None:
-    """Forget that these are in flight: the database has decided, one way or the other.
+    """Delete the records of these requests, because the database has decided them.
 
-    What it took is told by `publish`; after this, or it would count twice until then.
+    Call `publish` with the new states after this: before it their units would count twice until then.
     """
     redis_client.attempt(lambda client: _clear_in_flight(client, reservations), otherwise=None)
 
 
 def publish(states: Sequence[StockState], *, only_missing: bool = False) -> None:
-    """Show these states, unless newer ones are shown. Call it after the commit, and as often as you like.
+    """Write these states, unless newer ones are there. Call it after the commit; repeats are harmless.
 
-    Who has only read them shows `only_missing`: what a newer state leaves out may be counted as in flight
-    still, and counts twice for a moment. Healing overwrites what is wrong all the same.
+    After a mere read pass `only_missing`, which leaves existing entries alone: units that a newer state has
+    subtracted may still be counted as in flight, and would count twice for a moment. Healing does without it.
     """
-    told = [(one.available, one.version, int(one.is_active)) for one in states]
-    arguments = [SECONDS_KEPT, int(only_missing), *(value for values in told for value in values)]
-    keys = [key(one.product_id) for one in states]
+    published = [(state.available, state.version, int(state.is_active)) for state in states]
+    arguments = [SECONDS_KEPT, int(only_missing), *(value for values in published for value in values)]
+    keys = [key(state.product_id) for state in states]
     redis_client.attempt(lambda client: client.eval(PUBLISH, len(keys), *keys, *arguments), otherwise=None)
 
 
 def rebuild() -> int:
-    """Show every product as the database has it. Returns how many."""
+    """Publish every product as it is in the database. Returns how many."""
     count, last_id = 0, 0
     rows = Product.objects.order_by("id")
     while chunk := list(rows.filter(id__gt=last_id)[:ROWS_AT_ONCE]):
@@ -160,7 +161,7 @@ def rebuild() -> int:
 
 
 def read_states(product_ids: Iterable[int]) -> list[StockState]:
-    """What the database says of these products; those that don't exist are absent."""
+    """The states of these products in the database; those that don't exist are absent."""
     return [state(product) for product in Product.objects.filter(id__in=list(product_ids))]
 
 
@@ -169,16 +170,16 @@ def key(product_id: int) -> str:
 
 
 def _load(product_ids: Sequence[int]) -> bool:
-    """Show these products. False when one of them doesn't exist."""
+    """Publish these products where they are missing. False when one of them doesn't exist."""
     states = read_states(product_ids)
     publish(states, only_missing=True)
     return len(states) == len(product_ids)
 
 
-def _short_lines(reservation: GateReservation, told: Sequence[int]) -> list[dict[str, int]]:
-    """The short lines, from their places and what is free of them."""
+def _short_lines(reservation: GateReservation, reply: Sequence[int]) -> list[dict[str, int]]:
+    """The lines with too few available, from the script's reply: index and available units, in turn."""
     lines = list(reservation.quantities.items())
-    pairs = zip(told[::2], told[1::2], strict=True)
+    pairs = zip(reply[::2], reply[1::2], strict=True)
     return [
         {"product": lines[place][0], "requested": lines[place][1], "available": free} for place, free in pairs
     ]
@@ -192,11 +193,13 @@ def _admit(client: Redis, reservation: GateReservation) -> Any:
 
 
 def _clear_in_flight(client: Redis, reservations: Sequence[GateReservation]) -> None:
-    """One way to Redis and back for all of them."""
+    """One round trip for all of them."""
     pipeline = client.pipeline(transaction=False)
-    for passage in reservations:
-        keys = _keys(passage)
-        pipeline.eval(CLEAR_IN_FLIGHT, len(keys), *keys, passage.request, *passage.quantities.values())
+    for reservation in reservations:
+        keys = _keys(reservation)
+        pipeline.eval(
+            CLEAR_IN_FLIGHT, len(keys), *keys, reservation.request, *reservation.quantities.values()
+        )
     pipeline.execute()
 
 

@@ -1,4 +1,4 @@
-"""Rows for tests: products whose stock came in by a movement, as in life."""
+"""Rows for tests: products whose stock was received by a movement, as in production."""
 
 from typing import Any
 

@@ -22,7 +22,7 @@ def page_of(product: Product) -> str:
     return f"/admin/inventory/product/{product.pk}"
 
 
-def move(client: Client, product: Product, **asked: object):
+def move(client: Client, product: Product, **fields: object):
     form = {
         "_form_submitted": "on",
         "kind": "adjusted",
@@ -30,7 +30,7 @@ def move(client: Client, product: Product, **asked: object):
         "reason": "count",
         "movement_id": uuid4(),
     }
-    form |= asked
+    form |= fields
     return client.post(f"{page_of(product)}/move_stock/", form)
 
 
@@ -55,7 +55,7 @@ def test_a_product_is_added_with_nothing_in_stock(operator):
     assert (product.sku, product.price, product.on_hand, product.is_active) == ("TEA-1", 900, 0, True)
 
 
-def test_a_product_with_a_wrong_or_taken_sku_is_told_on_the_page(operator):
+def test_a_wrong_or_taken_sku_is_shown_as_an_error_on_the_page(operator):
     ProductFactory.create(sku="TEA-1")
     for sku in ("TEA-1", "a b", ""):
         form = {"sku": sku, "name": "Tea", "price": 900}
@@ -63,8 +63,8 @@ def test_a_product_with_a_wrong_or_taken_sku_is_told_on_the_page(operator):
     assert Product.objects.count() == 1
 
 
-def test_saving_a_product_leaves_alone_the_stock_that_moved_since_its_page_was_opened(operator, monkeypatch):
-    """Django's own save writes every column back, and with them the stock as the page had read it."""
+def test_saving_a_product_does_not_change_stock_that_moved_since_its_page_was_opened(operator, monkeypatch):
+    """Django's own save writes every column, and with them the stock that the page has read."""
     product = ProductFactory.create(sku="TEA-1", name="Tea", price=900, on_hand=5)
     clean = Product.full_clean
 
@@ -88,12 +88,12 @@ def test_stock_is_moved_by_a_movement_of_the_kind_that_was_chosen(operator):
     assert list(moved)[1:] == [("received", 10, 15), ("adjusted", -2, 13)]
 
 
-def test_a_move_that_is_not_possible_is_told_and_changes_nothing(operator):
+def test_an_impossible_move_shows_an_error_and_changes_nothing(operator):
     product = ProductFactory.create(on_hand=5)
-    for asked in ({"delta": -6}, {"delta": 0}, {"kind": "received", "delta": -1}):
-        answer = move(operator, product, **asked)
+    for fields in ({"delta": -6}, {"delta": 0}, {"kind": "received", "delta": -1}):
+        answer = move(operator, product, **fields)
         page = operator.get(answer["HX-Redirect"]).content.decode()
-        assert "Only 5 can be taken" in page or "changes nothing" in page or "at least 1" in page
+        assert "(5 available)" in page or "changes nothing" in page or "at least 1" in page
     assert move(operator, product, reason="").status_code == 200
     product.refresh_from_db()
     assert (product.on_hand, StockMovement.objects.count()) == (5, 1)
@@ -129,7 +129,7 @@ def test_the_list_shows_and_filters_all_four_states(operator):
         assert state.replace("_", " ") in page.content.decode()
 
 
-def test_a_threshold_is_set_and_taken_away_on_the_page(operator):
+def test_a_threshold_is_set_and_removed_on_the_page(operator):
     product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
     form = {"sku": "TEA-1", "name": "Tea", "price": 900, "is_active": "on"}
     for given, kept in (("5", 5), ("0", 0), ("-1", 0), ("", None)):
@@ -158,14 +158,14 @@ def test_nothing_is_deleted_and_movements_are_only_read(operator):
 
 
 def test_a_form_that_is_sent_twice_moves_stock_once(operator):
-    """The answer to the first was lost on its way to the browser."""
+    """The answer to the first request was lost on its way to the browser."""
     product, movement_id = ProductFactory.create(on_hand=5), uuid4()
     for _ in range(2):
         assert move(operator, product, kind="received", delta=100, movement_id=movement_id).status_code == 200
     product.refresh_from_db()
     assert product.on_hand == 105
-    told = operator.get(f"{page_of(product)}/change/").content.decode()
-    assert "This was moved before; nothing was moved again." in told
+    page = operator.get(f"{page_of(product)}/change/").content.decode()
+    assert "This form was sent before; nothing was moved again." in page
     move(operator, product, kind="received", delta=100)
     product.refresh_from_db()
     assert product.on_hand == 205

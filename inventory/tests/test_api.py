@@ -90,7 +90,7 @@ def test_only_staff_with_the_permission_see_inactive_products(anon, user, staff)
         ("cursor=nonsense", "cursor"),
     ],
 )
-def test_a_query_that_cannot_be_read_is_refused(anon, query, field):
+def test_an_invalid_query_is_refused(anon, query, field):
     expect_wrong_fields(anon.get(f"/products?{query}"), field)
 
 
@@ -105,7 +105,7 @@ def test_products_that_do_not_exist_are_not_found(staff, path):
     assert not IdempotencyKey.objects.exists()
 
 
-def test_staff_calls_are_refused_to_everybody_else_whatever_the_object(anon, user):
+def test_staff_calls_are_refused_to_other_users_for_any_object(anon, user):
     product = ProductFactory.create()
     no_permissions = client_of(AccountFactory.create(is_staff=True))
     for path in (f"/products/{product.id}", MISSING):
@@ -140,7 +140,7 @@ def test_staff_change_a_product_by_what_they_send(staff):
     expect_refusal(staff.patch(f"/products/{product.id}", {"sku": "TEA-2"}), 409, "sku_exists")
 
 
-def test_staff_set_a_threshold_and_the_product_is_shown_as_ever(staff):
+def test_staff_set_a_threshold_which_the_product_does_not_show(staff):
     made = staff.post("/products", {"sku": "TEA-1", "name": "Tea", "price": 1, "low_stock_threshold": 7})
     product = Product.objects.get()
     assert product.low_stock_threshold == 7
@@ -156,7 +156,7 @@ def test_staff_set_a_threshold_and_the_product_is_shown_as_ever(staff):
         assert product.low_stock_threshold == kept
 
 
-def test_staff_set_a_limit_per_account_and_everybody_sees_it(staff, anon):
+def test_staff_set_a_limit_per_account_and_all_users_see_it(staff, anon):
     made = staff.post("/products", {"sku": "TEA-1", "name": "Tea", "price": 1, "limit_per_account": 2})
     assert made.json()["limit_per_account"] == 2
     path = f"/products/{made.json()['id']}"
@@ -249,7 +249,7 @@ def test_an_adjustment_needs_a_good_key(staff):
     assert not StockMovement.objects.exists()
 
 
-def test_an_adjustment_may_not_cut_into_what_is_reserved_and_its_key_stays_free(staff):
+def test_an_adjustment_below_what_is_reserved_is_refused_and_its_key_stays_unused(staff):
     product = ProductFactory.create(on_hand=10)
     Product.objects.filter(id=product.id).update(reserved=7)
     path = f"/products/{product.id}/stock-adjustments"
@@ -297,7 +297,7 @@ def test_an_adjustment_with_a_wrong_field_is_refused_and_nothing_written(staff, 
         (b'{"delta": 1, "reason": "' + b"x" * 65_536 + b'"}', 413, "too_large"),
     ],
 )
-def test_bodies_that_cannot_be_read_are_refused_and_nothing_written(staff, body, status, code):
+def test_invalid_bodies_are_refused_and_nothing_is_written(staff, body, status, code):
     path = f"/products/{ProductFactory.create().id}/stock-adjustments"
     expect_refusal(staff.post(path, body, key="one"), status, code)
     assert not StockMovement.objects.exists()
@@ -314,5 +314,5 @@ def test_movements_are_listed_newest_first_page_by_page(staff):
     assert (second["next"], first["results"][0]["kind"]) == (None, "received")
 
 
-def test_a_method_that_is_not_there_is_a_problem(staff):
+def test_a_method_that_does_not_exist_is_a_problem(staff):
     expect_refusal(staff.post(f"/products/{ProductFactory.create().id}"), 405, "method_not_allowed")

@@ -35,8 +35,8 @@ def test_stock_without_a_movement_and_movements_without_stock_are_found():
     assert reports()["L4"] == (True, 4, [])
 
 
-def test_a_delivery_that_came_in_twice_is_found():
-    """5 and 100 were 205, each movement with its line: no law saw it."""
+def test_a_delivery_that_was_received_twice_is_found():
+    """5 and 100 became 205, each movement with its journal line, and no law was broken by it."""
     rows, delivery_id = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=100)], uuid4()
     importing.receive(rows, delivery_id=delivery_id, reason="delivery")
     importing.receive(rows, delivery_id=uuid4(), reason="another")
@@ -48,7 +48,7 @@ def test_a_delivery_that_came_in_twice_is_found():
 
 @pytest.mark.django_db(transaction=True)
 def test_more_reserved_than_on_hand_is_found_where_the_constraint_was_dropped():
-    """A constraint can be lost in a restore; the audit doesn't lean on it."""
+    """A constraint can be lost in a restore, so the audit doesn't rely on it."""
     ProductFactory.create(on_hand=1)
     short, negative = ProductFactory.create(on_hand=1), ProductFactory.create(on_hand=1)
     constraint = next(

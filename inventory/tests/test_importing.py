@@ -1,4 +1,4 @@
-"""Deliveries: each comes in once, chunk by chunk, goes on where it ended, and stops no sale."""
+"""Deliveries: each is received once, in chunks, continues where it ended, and blocks no sale."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ def on_hand() -> dict[str, int]:
 
 
 class Interrupted(Exception):
-    """What ends a run after some of its chunks."""
+    """Ends a run after some of its chunks."""
 
 
 def interrupt_after(rows: int) -> Callable[[int], None]:
@@ -62,7 +62,7 @@ def interrupt_after(rows: int) -> Callable[[int], None]:
 
 
 def test_5_and_100_are_105_though_the_answer_to_a_commit_was_lost(tmp_path: Path) -> None:
-    """They became 205, and no law saw it."""
+    """They became 205, and no law was broken by it."""
     ProductFactory.create(sku="TEA", on_hand=5)
     with losing_reply_to_commit(tmp_path) as is_lost:
         importing.receive(rows_of("TEA"), delivery_id=uuid4(), reason="delivery")
@@ -71,7 +71,7 @@ def test_5_and_100_are_105_though_the_answer_to_a_commit_was_lost(tmp_path: Path
 
 
 @pytest.mark.parametrize("lost_commit", [1, 2, 3])
-def test_whichever_chunks_answer_is_lost_each_row_comes_in_once(tmp_path: Path, lost_commit: int) -> None:
+def test_each_row_is_received_once_whichever_commits_answer_is_lost(tmp_path: Path, lost_commit: int) -> None:
     """The first COMMIT is that of the delivery's row."""
     delivery_id, rows = uuid4(), rows_of("A", "B", "C")
     if lost_commit > 1:
@@ -85,7 +85,7 @@ def test_whichever_chunks_answer_is_lost_each_row_comes_in_once(tmp_path: Path, 
     assert all(one.holds for one in audit.audit())
 
 
-def test_a_delivery_that_was_interrupted_goes_on_where_it_ended() -> None:
+def test_an_interrupted_delivery_continues_where_it_ended() -> None:
     delivery_id, rows = uuid4(), rows_of("A", "B", "C", "D", "E")
     with pytest.raises(Interrupted):
         deliver(rows, delivery_id, on_progress=interrupt_after(2))
@@ -93,35 +93,35 @@ def test_a_delivery_that_was_interrupted_goes_on_where_it_ended() -> None:
     assert importing.unfinished_count() == 1
     assert b"firstcome_deliveries_unfinished 1.0" in gauges.exposition()
 
-    heard: list[int] = []
-    assert deliver(rows, delivery_id, on_progress=heard.append) == Imported(5, 0, 500)
-    assert heard == [4, 5]
+    progress: list[int] = []
+    assert deliver(rows, delivery_id, on_progress=progress.append) == Imported(5, 0, 500)
+    assert progress == [4, 5]
     assert set(on_hand().values()) == {100}
     assert importing.unfinished_count() == 0
     assert all(one.holds for one in audit.audit())
 
 
-def test_the_doctor_names_an_interrupted_delivery_and_the_command_that_goes_on_with_it(
+def test_the_doctor_names_an_interrupted_delivery_and_the_command_that_continues_it(
     tmp_path: Path,
 ) -> None:
     delivery_id, file = uuid4(), tmp_path / "delivery.csv"
     file.write_text("sku,name,price,quantity\nA,a,1,100\nB,b,1,100\nC,c,1,100\n")
     with pytest.raises(Interrupted):
         deliver(rows_of("A", "B", "C"), delivery_id, on_progress=interrupt_after(2))
-    assert "unfinished deliveries: none" in run("doctor")[1], "it may be at work still"
+    assert "unfinished deliveries: none" in run("doctor")[1], "it may be running still"
 
     Delivery.objects.update(started_at=timezone.now() - doctor.UNFINISHED_AFTER)
-    told = run("doctor")[1]
-    assert "warning  unfinished deliveries: 1 began more than 10 minutes ago" in told
-    assert f"{delivery_id} (delivery), 2 of 3 rows" in told
-    assert "seed_stock FILE --delivery ID" in told
+    output = run("doctor")[1]
+    assert "warning  unfinished deliveries: 1 started more than 10 minutes ago" in output
+    assert f"{delivery_id} (delivery), 2 of 3 rows" in output
+    assert "seed_stock FILE --delivery ID" in output
 
     run("seed_stock", str(file), "--delivery", str(delivery_id))
     assert set(on_hand().values()) == {100}
     assert [finding.level for finding in doctor.examine()] == ["ok"]
 
 
-def test_a_delivery_that_is_in_is_not_brought_in_again() -> None:
+def test_a_finished_delivery_is_not_imported_again() -> None:
     delivery_id, rows = uuid4(), rows_of("A", "B", "C")
     deliver(rows, delivery_id)
     assert deliver(rows, delivery_id) == Imported(3, 0, 300, is_repeat=True)
@@ -138,7 +138,7 @@ def test_a_deliverys_id_with_other_rows_is_refused() -> None:
     assert on_hand() == {"A": 100}
 
 
-def test_one_delivery_by_many_at_once_comes_in_once() -> None:
+def test_one_delivery_imported_by_many_threads_is_received_once() -> None:
     delivery_id, rows = uuid4(), rows_of(*"ABCDEFG")
     outcomes = race([partial(deliver, rows, delivery_id)] * 8)
     assert {(one.created, one.received) for one in outcomes} == {(7, 700)}
@@ -146,15 +146,15 @@ def test_one_delivery_by_many_at_once_comes_in_once() -> None:
     assert StockMovement.objects.count() == 7
 
 
-def test_without_the_delivery_as_a_key_every_run_adds() -> None:
-    """The naive twin: a run with an id of its own is another delivery."""
+def test_without_the_delivery_id_as_a_key_every_run_adds() -> None:
+    """The naive version: a run with an id of its own is another delivery."""
     rows = rows_of("A")
     race([lambda: deliver(rows, uuid4()) for _ in range(4)])
     assert on_hand() == {"A": 400}
 
 
-def test_a_product_that_is_created_meanwhile_is_a_known_one() -> None:
-    """Its row is there, not committed yet, when the import has found none."""
+def test_a_product_that_is_created_concurrently_is_updated() -> None:
+    """Its row is inserted, and not committed yet, when the import finds none."""
     insert = (
         "INSERT INTO inventory_product (sku, name, price, on_hand, reserved, is_active, version, created_at)"
         " VALUES ('A', 'theirs', 7, 0, 0, 1, 0, UTC_TIMESTAMP(6))"
@@ -178,8 +178,8 @@ def is_waiting(statement: str) -> bool:
         return bool(ask(other, running, statement))
 
 
-def test_while_a_chunk_waits_the_stock_of_those_before_it_is_free_to_be_sold() -> None:
-    """All of an import was one transaction: each product stayed locked until the last one was in."""
+def test_while_a_chunk_waits_products_of_earlier_chunks_can_be_sold() -> None:
+    """An import was one transaction, so each product stayed locked until the last one was written."""
     for sku in "ABC":
         ProductFactory.create(sku=sku, on_hand=5)
     rows = rows_of(*"ABC")
@@ -196,7 +196,7 @@ def test_while_a_chunk_waits_the_stock_of_those_before_it_is_free_to_be_sold() -
 
 
 def test_a_preview_neither_waits_for_locks_nor_holds_any() -> None:
-    """It did all of the import and took it back: the preview of a file froze sales."""
+    """It ran the whole import and rolled it back, so the preview of a file blocked sales."""
     ProductFactory.create(sku="A", on_hand=5)
     with holding(LOCK, "A"):
         ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
@@ -213,7 +213,7 @@ def test_the_journal_names_the_delivery() -> None:
     assert JournalLine.objects.get(what="stock.received").reference == f"delivery {delivery_id}"
 
 
-def test_a_database_that_goes_away_leaves_what_is_in_and_the_id_goes_on(tmp_path: Path) -> None:
+def test_what_is_imported_stays_when_the_database_goes_away_and_the_id_continues(tmp_path: Path) -> None:
     delivery_id, rows = uuid4(), rows_of("A", "B", "C")
     with losing_reply_to_commit(tmp_path, is_the_end=True), pytest.raises(transactions.DatabaseUnavailable):
         deliver(rows, delivery_id)

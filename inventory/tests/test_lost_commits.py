@@ -1,4 +1,4 @@
-"""Products and stock when the answer to a COMMIT is lost: 5 + 100 is 105, however often it is tried."""
+"""Products and stock when the answer to a COMMIT is lost: 5 + 100 is 105 after any number of attempts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def product() -> Product:
 
 @pytest.fixture
 def _loss(product: Product, tmp_path: Path) -> Iterator[None]:
-    """The answer to the test's first COMMIT is lost, with a product there before."""
+    """The answer to the test's first COMMIT is lost; the product exists before it."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield
         assert is_lost.is_set()
@@ -29,20 +29,20 @@ def _loss(product: Product, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_product_that_was_made_is_given_and_its_sku_is_not_said_to_be_taken() -> None:
+def test_a_created_product_is_returned_and_not_refused_for_its_own_sku() -> None:
     made = products.create(sku="CUP", name="Cup", price=9)
     assert Product.objects.get(sku="CUP").pk == made.pk
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_product_that_was_changed_counts_one_change(product: Product) -> None:
+def test_a_changed_product_is_changed_once(product: Product) -> None:
     changed = products.change(product_id=product.pk, price=8)
     assert (changed.price, changed.version) == (8, product.version + 1)
     assert Product.objects.get(pk=product.pk).version == product.version + 1
 
 
 @pytest.mark.usefixtures("_loss")
-def test_goods_that_came_in_come_in_once(product: Product) -> None:
+def test_goods_are_received_once(product: Product) -> None:
     moved = adjustments.receive(product_id=product.pk, quantity=100, reason="delivery")
     assert moved.on_hand_after == 105
     assert Product.objects.get(pk=product.pk).on_hand == 105

@@ -1,4 +1,4 @@
-"""`stock.low`: told once each time what is available falls to the threshold, and never otherwise."""
+"""`stock.low` is sent once each time what is available falls to the threshold, and never otherwise."""
 
 from uuid import uuid4
 
@@ -34,8 +34,8 @@ def release(product: Product, quantity: int) -> None:
     transactions.run(lambda: reservations.release([Line(product.id, quantity)]), transactions.KEYED)
 
 
-def told() -> list[int]:
-    """What was available each time that somebody was told."""
+def sent() -> list[int]:
+    """What was available in each event `stock.low`."""
     lines = JournalLine.objects.filter(what="stock.low").order_by("id")
     return [line.after["available"] for line in lines]
 
@@ -53,34 +53,34 @@ def test_the_event_says_which_product_and_how_much_is_left():
     assert (line.actor, line.order_id, line.is_internal) == ("system", None, False)
 
 
-def test_it_is_told_when_the_stock_falls_and_not_again_while_it_is_low():
+def test_it_is_sent_when_the_stock_falls_and_not_again_while_it_is_low():
     product = product_of(10, 4)
     for quantity in (5, 1, 1, 2):
         reserve(product, quantity)
-    assert told() == [4]
+    assert sent() == [4]
 
 
-def test_a_fall_past_the_threshold_is_told_and_another_one_after_it_recovered():
+def test_it_is_sent_for_a_fall_past_the_threshold_and_again_after_a_recovery():
     product = product_of(10, 4)
     reserve(product, 9)
     release(product, 9)
     reserve(product, 10)
-    assert told() == [1, 0]
+    assert sent() == [1, 0]
 
 
-def test_adjusting_down_tells_and_up_does_not():
+def test_adjusting_down_sends_it_and_up_does_not():
     product = product_of(10, 4)
     adjustments.adjust(product_id=product.id, delta=-7, reason="broken")
     adjustments.adjust(product_id=product.id, delta=1, reason="found")
     adjustments.receive(product_id=product.id, quantity=1, reason="delivery")
-    assert told() == [3]
+    assert sent() == [3]
 
 
 def test_selling_what_was_reserved_changes_nothing_of_what_is_available():
     product, order = product_of(10, 4), OrderFactory.create().pk
     reserve(product, 5)
     transactions.run(lambda: reservations.sell({order: [Line(product.id, 5)]}), transactions.KEYED)
-    assert told() == []
+    assert sent() == []
 
 
 def test_a_delivery_and_a_return_never_make_the_stock_low():
@@ -90,28 +90,28 @@ def test_a_delivery_and_a_return_never_make_the_stock_low():
     )
     row = StockRow(line=1, sku=product.sku, name=None, price=None, quantity=2)
     importing.receive([row], delivery_id=uuid4(), reason="delivery")
-    assert told() == []
+    assert sent() == []
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(None, []), (0, [0])])
-def test_without_a_threshold_nobody_is_told_and_with_0_only_when_nothing_is_left(threshold, expected):
+def test_without_a_threshold_it_is_never_sent_and_with_0_when_nothing_is_left(threshold, expected):
     product = product_of(2, threshold)
     reserve(product, 1)
     reserve(product, 1)
-    assert told() == expected
+    assert sent() == expected
 
 
-def test_a_new_threshold_tells_of_falls_to_come():
+def test_a_new_threshold_counts_for_later_changes():
     product = product_of(10, None)
     reserve(product, 8)
     products.change(product_id=product.id, low_stock_threshold=5)
     release(product, 8)
     reserve(product, 6)
     products.change(product_id=product.id, low_stock_threshold=None)
-    assert told() == [4]
+    assert sent() == [4]
 
 
-def test_a_refused_or_undone_reservation_tells_nobody():
+def test_a_refused_or_rolled_back_reservation_sends_nothing():
     product = product_of(10, 4)
 
     def fail() -> None:
@@ -120,4 +120,4 @@ def test_a_refused_or_undone_reservation_tells_nobody():
 
     with pytest.raises(ZeroDivisionError):
         transactions.run(fail, transactions.KEYED)
-    assert told() == []
+    assert sent() == []

@@ -1,4 +1,4 @@
-"""The mirror of stock in a real Redis: who is let through, what is shown, and how it is healed."""
+"""The mirror of stock in a real Redis: which requests are admitted, what is published, and its healing."""
 
 import json
 import time
@@ -32,12 +32,12 @@ def _gate(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
 
 
-def passage(request: str, quantities: Mapping[Product, int]) -> GateReservation:
+def reservation(request: str, quantities: Mapping[Product, int]) -> GateReservation:
     return GateReservation(request, {product.id: count for product, count in quantities.items()})
 
 
 def shown(product: Product) -> tuple[int, int, int]:
-    """What Redis says: available, version, taken."""
+    """The product's entry in Redis: available, version, taken."""
     entry: Any = redis_client.client().hmget(mirror.key(product.id), "available", "version", "taken")
     return tuple(int(value or 0) for value in entry)  # type: ignore[return-value]
 
@@ -57,12 +57,12 @@ def tamper(product: Product, **values: int) -> None:
 
 def test_all_lines_are_taken_or_none():
     plenty, short = ProductFactory.create(on_hand=5), ProductFactory.create(on_hand=1)
-    told = admit(passage("one", {plenty: 2, short: 2}))
-    assert told == [{"product": short.id, "requested": 2, "available": 1}]
+    short_lines = admit(reservation("one", {plenty: 2, short: 2}))
+    assert short_lines == [{"product": short.id, "requested": 2, "available": 1}]
     assert (shown(plenty)[2], shown(short)[2]) == (0, 0)
-    assert admit(passage("two", {plenty: 2, short: 1})) == []
+    assert admit(reservation("two", {plenty: 2, short: 1})) == []
     assert (shown(plenty)[2], shown(short)[2]) == (2, 1)
-    assert admit(passage("three", {plenty: 4, short: 1})) == [
+    assert admit(reservation("three", {plenty: 4, short: 1})) == [
         {"product": plenty.id, "requested": 4, "available": 3},
         {"product": short.id, "requested": 1, "available": 0},
     ]
@@ -70,37 +70,37 @@ def test_all_lines_are_taken_or_none():
 
 def test_a_request_that_is_repeated_takes_nothing_twice():
     product = ProductFactory.create(on_hand=3)
-    assert [admit(passage("same", {product: 2})) for _ in range(5)] == [[]] * 5
+    assert [admit(reservation("same", {product: 2})) for _ in range(5)] == [[]] * 5
     assert shown(product)[2] == 2
-    clear_in_flight([passage("same", {product: 2})])
-    clear_in_flight([passage("same", {product: 2})])
+    clear_in_flight([reservation("same", {product: 2})])
+    clear_in_flight([reservation("same", {product: 2})])
     assert shown(product)[2] == 0
 
 
-def test_exactly_as_many_are_let_through_as_there_are():
+def test_exactly_as_many_requests_are_admitted_as_units_are_available():
     product = ProductFactory.create(on_hand=30)
-    outcomes = race([lambda n=n: admit(passage(str(n), {product: 1})) for n in range(100)])
+    outcomes = race([lambda n=n: admit(reservation(str(n), {product: 1})) for n in range(100)])
     assert outcomes.count([]) == 30
     assert shown(product)[2] == 30
 
 
-def test_who_looks_late_does_not_count_twice_what_is_in_flight_and_committed():
-    """Asked for all at once, a mirror that is cold is loaded by many; one of them may read after a commit."""
+def test_a_late_load_does_not_count_twice_what_is_in_flight_and_committed():
+    """Concurrent requests load an empty mirror several times, and one of them may read after a commit."""
     product = ProductFactory.create(on_hand=10)
-    assert admit(passage("first", {product: 1})) == []
+    assert admit(reservation("first", {product: 1})) == []
     Product.objects.update(reserved=1, version=1)
     assert mirror._load([product.id])
-    assert [admit(passage(str(n), {product: 1})) for n in range(9)] == [[]] * 9
-    assert len(admit(passage("eleventh", {product: 1}))) == 1
+    assert [admit(reservation(str(n), {product: 1})) for n in range(9)] == [[]] * 9
+    assert len(admit(reservation("eleventh", {product: 1}))) == 1
 
 
-def test_what_the_mirror_does_not_know_is_the_databases_to_refuse():
+def test_missing_and_inactive_products_are_left_to_the_database():
     unknown, inactive = Product(id=10**9), ProductFactory.create(is_active=False)
-    assert admit(passage("one", {unknown: 1})) == admit(passage("two", {inactive: 1})) == []
+    assert admit(reservation("one", {unknown: 1})) == admit(reservation("two", {inactive: 1})) == []
     assert not redis_client.client().hlen(IN_FLIGHT)
 
 
-def test_every_change_of_stock_is_shown_once_it_is_committed():
+def test_every_change_of_stock_is_published_after_its_commit():
     product = ProductFactory.create(on_hand=10)
     order = OrderFactory.create().pk
     reserve(product, 4)
@@ -118,10 +118,10 @@ def test_every_change_of_stock_is_shown_once_it_is_committed():
     adjustments.receive(product_id=product.id, quantity=6, reason="delivery")
     assert shown(product) == (10, 6, 0)
     products.change(product_id=product.id, is_active=False)
-    assert admit(passage("one", {product: 99})) == []
+    assert admit(reservation("one", {product: 99})) == []
 
 
-def test_a_change_that_is_rolled_back_is_never_shown():
+def test_a_change_that_is_rolled_back_is_never_published():
     product = ProductFactory.create(on_hand=10)
 
     def fail() -> None:
@@ -136,7 +136,7 @@ def test_a_change_that_is_rolled_back_is_never_shown():
     assert not redis_client.client().exists(mirror.key(product.id))
 
 
-def test_the_newest_version_wins_in_whatever_order_they_come():
+def test_the_newest_version_wins_in_any_order():
     product = ProductFactory.create(on_hand=9)
     states = [
         StockState(product.id, available, version, True) for version, available in ((2, 7), (5, 4), (3, 6))
@@ -153,23 +153,23 @@ def test_other_strategies_leave_redis_alone(settings):
     assert redis_client.client().keys("firstcome:{stock}*") == []
 
 
-def test_all_keys_live_in_one_slot_of_a_cluster_and_die_in_the_end():
+def test_all_keys_are_in_one_slot_of_a_cluster_and_expire():
     product = ProductFactory.create(on_hand=9)
-    admit(passage("one", {product: 1, ProductFactory.create(on_hand=1): 1}))
+    admit(reservation("one", {product: 1, ProductFactory.create(on_hand=1): 1}))
     keys: Any = redis_client.client().keys("firstcome:{stock}*")
     assert len(keys) == 3
     assert len({key_slot(key) for key in keys}) == 1
     assert all(0 < redis_client.client().ttl(key) <= mirror.SECONDS_KEPT for key in keys)
 
 
-def test_what_the_dead_took_is_given_back_and_the_living_are_left_alone():
+def test_what_crashed_requests_took_is_released_and_running_ones_keep_theirs():
     product = ProductFactory.create(on_hand=5)
-    admit(passage("dead", {product: 5}))
-    assert admit(passage("next", {product: 1})) != []
+    admit(reservation("dead", {product: 5}))
+    assert admit(reservation("next", {product: 1})) != []
     assert (heal(), shown(product)[2]) == (0, 5)
     heal(now=time.time() + IN_FLIGHT_SECONDS + 1)
     assert shown(product)[2] == 0
-    assert admit(passage("next", {product: 5})) == []
+    assert admit(reservation("next", {product: 5})) == []
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ def test_what_the_dead_took_is_given_back_and_the_living_are_left_alone():
         {"taken": -4},
     ],
 )
-def test_a_mirror_that_is_wrong_is_counted_and_put_right(wrong):
+def test_a_wrong_entry_is_counted_and_corrected(wrong):
     product = ProductFactory.create(on_hand=5)
-    admit(passage("living", {product: 1}))
+    admit(reservation("living", {product: 1}))
     assert (heal(), healing.drift()) == (0, 0)
     tamper(product, **wrong)
     assert heal() == 1
@@ -194,30 +194,32 @@ def test_a_mirror_that_is_wrong_is_counted_and_put_right(wrong):
     assert (shown(product), healing.drift()) == ((5, 0, 1), 0)
 
 
-def test_a_commit_that_redis_did_not_hear_of_is_found():
-    """Redis was away at the commit: the row is ahead of the mirror."""
+def test_a_commit_that_was_not_published_is_found():
+    """Redis was away at the commit: the row is newer than the mirror."""
     product = ProductFactory.create(on_hand=5)
     publish([StockState(product.id, 0, 0, True)])
     Product.objects.filter(id=product.id).update(version=1)
-    assert admit(passage("one", {product: 1})) != []
+    assert admit(reservation("one", {product: 1})) != []
     assert tasks.sweep() == 1
-    assert admit(passage("one", {product: 1})) == []
+    assert admit(reservation("one", {product: 1})) == []
 
 
-def test_a_mirror_of_nothing_is_dropped():
+def test_an_entry_without_a_product_is_deleted():
     publish([StockState(10**9, 5, 1, True)])
     assert heal() == 1
     assert not redis_client.client().exists(mirror.key(10**9))
 
 
-def test_a_flushed_mirror_is_loaded_as_it_is_asked_for(redis_server):
+def test_a_flushed_mirror_is_loaded_when_it_is_read(redis_server):
     product = ProductFactory.create(on_hand=5)
     reserve(product, 3)
     redis_server.flushdb()
-    assert admit(passage("one", {product: 3})) == [{"product": product.id, "requested": 3, "available": 2}]
+    assert admit(reservation("one", {product: 3})) == [
+        {"product": product.id, "requested": 3, "available": 2}
+    ]
 
 
-def test_rebuild_redis_shows_every_product_anew(monkeypatch):
+def test_rebuild_redis_publishes_every_product_again(monkeypatch):
     monkeypatch.setattr(mirror, "ROWS_AT_ONCE", 2)
     made = ProductFactory.create_batch(5, on_hand=3)
     tamper(made[0], available=0, version=7)

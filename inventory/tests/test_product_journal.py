@@ -1,4 +1,4 @@
-"""Each way to make a product or change its price leaves a line: before, after, and the actor."""
+"""Each way to create a product or change its price writes a journal line: before, after, and the actor."""
 
 import getpass
 from typing import Any
@@ -98,7 +98,7 @@ def test_a_price_changed_by_the_command_is_noted_with_the_shells_user() -> None:
     assert (line.actor, line.actor_name) == ("staff", getpass.getuser())
 
 
-def test_what_changes_nothing_or_is_refused_leaves_no_line() -> None:
+def test_changes_of_nothing_and_refused_changes_leave_no_line() -> None:
     product, other = ProductFactory.create(price=4_500), ProductFactory.create()
     staff = client_of(SuperuserFactory.create())
 

@@ -11,8 +11,8 @@ from shop.tests.racing import race
 pytestmark = pytest.mark.django_db
 
 
-def skus(**asked: object) -> list[str]:
-    found = products.find(**{"include_inactive": False} | asked)  # type: ignore[arg-type]
+def skus(**query: object) -> list[str]:
+    found = products.find(**{"include_inactive": False} | query)  # type: ignore[arg-type]
     return list(found.order_by("id").values_list("sku", flat=True))
 
 
@@ -85,7 +85,7 @@ def test_inactive_products_are_found_only_when_included():
         products.get(product_id=inactive.id, include_inactive=False)
 
 
-def test_every_word_is_sought_in_sku_and_name_in_any_case():
+def test_every_word_is_searched_in_sku_and_name_in_any_case():
     ProductFactory.create(sku="TEA-GREEN", name="Sencha")
     ProductFactory.create(sku="TEA-BLACK", name="Earl Grey 100%")
     ProductFactory.create(sku="CUP", name="녹차 Cup for tea")
@@ -138,7 +138,7 @@ def test_a_product_is_in_one_of_four_states_in_python_and_in_the_database(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_20_who_create_the_same_sku_at_once_does():
+def test_one_of_20_concurrent_creations_of_the_same_sku_succeeds():
     def create() -> Product:
         return products.create(sku="TEA-1", name="Tea", price=1)
 

@@ -1,4 +1,4 @@
-"""Races for stock: real threads on real connections, each beside the naive version that loses."""
+"""Races for stock by real threads on real connections, each with a naive version that breaks the law."""
 
 import threading
 from collections import Counter
@@ -28,7 +28,7 @@ DEADLOCK = 1213
 
 
 def reserve(*lines: Line) -> str:
-    """What placing an order does with stock, in one transaction that is not tried again."""
+    """What placing an order does with stock, in one transaction that is not repeated."""
     with transaction.atomic():
         stock = reservations.lock(line.product_id for line in lines)
         reservations.reserve(stock, lines)
@@ -37,7 +37,7 @@ def reserve(*lines: Line) -> str:
 
 
 def reserve_without_lock(*lines: Line) -> str:
-    """The same, where what was read is written only if it is still so, and begun again otherwise."""
+    """The same without a lock: written only if the versions are unchanged, and repeated otherwise."""
     while True:
         try:
             with transaction.atomic():
@@ -79,7 +79,7 @@ def test_exactly_100_are_reserved_of_stock_100(buyers, reserve):
 
 
 def test_the_naive_way_sells_stock_of_100_to_200_buyers():
-    """Read, decide, write back: everybody decides on the same number."""
+    """Read, decide, write: all requests decide on the same number."""
     product = ProductFactory.create(on_hand=100)
     all_have_read = threading.Barrier(200, timeout=60)
 
@@ -154,7 +154,7 @@ def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
 
 
 @both_ways
-def test_adjustments_against_reservations_never_cut_into_what_is_reserved(reserve):
+def test_adjustments_against_reservations_never_go_below_what_is_reserved(reserve):
     product = ProductFactory.create(on_hand=60)
 
     def shrink() -> str:
@@ -185,8 +185,8 @@ def test_50_equal_keyed_adjustments_at_once_are_one_movement():
     assert laws_hold()
 
 
-def test_without_any_claim_the_database_alone_lets_one_of_10_equal_calls_through():
-    """Two processes without Redis: nobody knows of the other, and all take the last of the stock."""
+def test_without_any_claim_the_database_alone_admits_one_of_10_equal_calls():
+    """Several processes without Redis: no claim is shared, and all take the last of the stock."""
     product = ProductFactory.create(on_hand=5)
     call = KeyedCall(AccountFactory.create().id, "k" * 64, "f" * 64, lambda movement: Answer(201, b"{}"))
     all_found_no_twin = threading.Barrier(10, timeout=60)
@@ -200,8 +200,8 @@ def test_without_any_claim_the_database_alone_lets_one_of_10_equal_calls_through
     assert levels_of(product) == (0, 0)
 
 
-def test_adjusting_without_the_lock_loses_what_others_did():
-    """The naive twin: both read 10, and the shelf forgets one of the two deliveries."""
+def test_adjusting_without_the_lock_loses_concurrent_changes():
+    """The naive version: both read 10, and one of the two deliveries is lost."""
     product = ProductFactory.create(on_hand=10)
     all_have_read = threading.Barrier(2, timeout=60)
 
@@ -219,7 +219,7 @@ def test_adjusting_without_the_lock_loses_what_others_did():
     assert [one.law for one in audit.audit() if not one.holds] == ["L5"]
 
 
-def test_a_refused_reservation_leaves_no_lock_behind():
+def test_a_refused_reservation_keeps_no_lock():
     product = ProductFactory.create(on_hand=1)
     with pytest.raises(Rejected):
         reserve(Line(product.id, 2))

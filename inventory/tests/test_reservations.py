@@ -33,7 +33,7 @@ def test_lines_are_reserved_together():
 
 
 def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
-    """With a lock or without: the statement is written by hand."""
+    """With a lock or without, because the SQL statement is written by hand."""
     products = [
         ProductFactory.create(on_hand=9, reserved=4, low_stock_threshold=3, name="차 'Tee' 100 %", version=7),
         ProductFactory.create(on_hand=0, is_active=False),
@@ -46,7 +46,7 @@ def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
     assert reservations.lock([]) == reservations.read([]) == {}
 
 
-def test_orders_of_one_batch_see_what_those_before_them_took():
+def test_orders_of_one_batch_see_what_earlier_ones_reserved():
     product = ProductFactory.create(on_hand=5)
     stock = reservations.lock([product.id])
     reservations.reserve(stock, [Line(product.id, 3)])
@@ -58,7 +58,7 @@ def test_orders_of_one_batch_see_what_those_before_them_took():
     assert stock_of(product) == (5, 5)
 
 
-def test_every_short_line_is_named_and_nothing_is_taken():
+def test_every_short_line_is_named_and_nothing_is_reserved():
     plenty, short, gone = (
         ProductFactory.create(on_hand=9),
         ProductFactory.create(on_hand=2),
@@ -121,7 +121,7 @@ def test_releasing_more_than_is_reserved_is_refused_by_the_database():
     assert stock_of(product) == (10, 2)
 
 
-def test_selling_moves_what_was_reserved_off_the_shelf_line_by_line():
+def test_selling_takes_what_was_reserved_off_hand_line_by_line():
     first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
     reserve(Line(first.id, 4), Line(second.id, 5))
     one, two = OrderFactory.create().pk, OrderFactory.create().pk
@@ -145,7 +145,7 @@ def test_selling_what_was_never_reserved_is_refused_by_the_database():
     assert sold() == []
 
 
-def test_returned_goods_go_back_on_the_shelf_with_a_movement():
+def test_returned_goods_are_restocked_with_a_movement():
     product = ProductFactory.create(on_hand=10)
     order = OrderFactory.create().pk
     reserve(Line(product.id, 4))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def csv_file(tmp_path):
-    """Write a CSV file and give its path."""
+    """Write a CSV file and return its path."""
 
     def write(text: str | bytes) -> str:
         path = tmp_path / "stock.csv"
@@ -41,7 +41,7 @@ def seed(*arguments: str) -> str:
 
 
 def deliver(rows: Sequence[StockRow], **options: Any) -> Imported:
-    """Import the rows as a delivery of their own, unless it is named."""
+    """Import the rows as a delivery of their own, unless its id is given."""
     return importing.receive(rows, **{"delivery_id": uuid4(), "reason": "delivery"} | options)
 
 
@@ -58,7 +58,7 @@ def products() -> list[tuple[str, str, int, int]]:
     return list(Product.objects.order_by("sku").values_list("sku", "name", "price", "on_hand"))
 
 
-def test_missing_products_are_created_and_known_ones_take_the_files_name_and_price(csv_file):
+def test_missing_products_are_created_and_existing_ones_take_the_files_name_and_price(csv_file):
     ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
     file = csv_file('﻿sku,name,price,quantity\r\n\r\nTEA,"Green tea, 녹차",4500,10\r\nCUP,Cup,900,2\r\n')
     assert seed(file) == "1 products created, 1 changed, 12 units received.\n"
@@ -77,16 +77,17 @@ def test_every_run_is_a_delivery(csv_file):
     assert list(afters) == [3, 6]
 
 
-def test_a_delivery_that_is_run_again_by_its_id_arrives_once(csv_file):
+def test_a_delivery_that_is_run_again_by_its_id_is_received_once(csv_file):
     file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
     assert seed(file, "--delivery", delivery) == "1 products created, 0 changed, 3 units received.\n"
     assert seed(file, "--delivery", delivery) == (
-        "It was in before, nothing came in again: 1 products created, 0 changed, 3 units received.\n"
+        "It was imported before, nothing was received again: "
+        "1 products created, 0 changed, 3 units received.\n"
     )
     assert products() == [("TEA", "Tea", 1, 3)]
 
 
-def test_the_id_of_a_delivery_is_told_before_its_first_row_is_written(csv_file):
+def test_the_id_of_a_delivery_is_printed_before_its_first_row_is_written(csv_file):
     error = StringIO()
     file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
     call_command("seed_stock", file, stdout=StringIO(), stderr=error)
@@ -94,20 +95,20 @@ def test_the_id_of_a_delivery_is_told_before_its_first_row_is_written(csv_file):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_delivery_that_the_database_left_half_in_names_the_way_on(csv_file):
+def test_an_interrupted_delivery_names_the_command_that_continues_it(csv_file):
     file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
-    with database_away(), pytest.raises(CommandError, match=f"go on with --delivery {delivery}"):
+    with database_away(), pytest.raises(CommandError, match=f"continue with --delivery {delivery}"):
         seed(file, "--delivery", delivery)
 
 
-def test_a_dry_run_tells_what_each_line_would_do_and_writes_nothing(csv_file):
+def test_a_dry_run_shows_what_each_line_would_do_and_writes_nothing(csv_file):
     ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
     ProductFactory.create(sku="POT", name="Pot", price=7)
     before = list(Product.objects.values())
     file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\nCUP,Cup,900,2\nPOT,Pot,7,0\n")
     assert seed(file, "--dry-run").splitlines() == [
-        "line 2: TEA: new, 3 received, 3 on hand then",
-        "line 3: CUP: name 'Old cup' -> 'Cup', price 1 -> 900, 2 received, 7 on hand then",
+        "line 2: TEA: new, 3 received, 3 on hand afterwards",
+        "line 3: CUP: name 'Old cup' -> 'Cup', price 1 -> 900, 2 received, 7 on hand afterwards",
         "line 4: POT: stays as it is",
         "Dry run, nothing was written: 1 products created, 1 changed, 5 units received.",
     ]
@@ -115,17 +116,17 @@ def test_a_dry_run_tells_what_each_line_would_do_and_writes_nothing(csv_file):
     assert StockMovement.objects.count() == 1
     assert not JournalLine.objects.exists()
     assert seed("--sku", "CUP", "--quantity", "1", "--dry-run").startswith(
-        "CUP: 1 received, 6 on hand then\n"
+        "CUP: 1 received, 6 on hand afterwards\n"
     )
 
 
-def test_a_dry_run_tells_good_and_bad_lines_and_fails_as_the_real_one_would(csv_file):
+def test_a_dry_run_shows_good_and_bad_lines_and_fails_as_the_real_run_would(csv_file):
     file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\na b,Spaces,-1,1\nTEA,Again,1,1\n")
     out = StringIO()
     with pytest.raises(CommandError) as error:
         call_command("seed_stock", file, "--dry-run", stdout=out)
     lines = out.getvalue().splitlines()
-    assert lines[0] == "line 2: TEA: new, 3 received, 3 on hand then"
+    assert lines[0] == "line 2: TEA: new, 3 received, 3 on hand afterwards"
     assert [line.split(": ")[:3] for line in lines[1:]] == [
         ["line 3", "refused", "price"],
         ["line 3", "refused", "sku"],
@@ -135,7 +136,7 @@ def test_a_dry_run_tells_good_and_bad_lines_and_fails_as_the_real_one_would(csv_
     assert not Product.objects.exists()
 
 
-def test_a_file_may_set_thresholds_and_take_them_away(csv_file):
+def test_a_file_may_set_and_remove_thresholds(csv_file):
     for sku in ("HIGH", "NONE", "KEPT"):
         ProductFactory.create(sku=sku, name="It", price=1, low_stock_threshold=5)
     seed(csv_file("sku,name,price,quantity,low_stock_threshold\nHIGH,It,1,0,9\nNONE,It,1,0,\nNEW,It,1,0,3\n"))
@@ -180,7 +181,7 @@ def test_a_long_list_of_bad_lines_is_cut_with_their_number(csv_file):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("", "line 1: the first line must name the columns sku,name,price,quantity"),
         ("sku,quantity\nTEA,1\n", "line 1: the first line must name the columns sku,name,price,quantity"),
@@ -188,11 +189,11 @@ def test_a_long_list_of_bad_lines_is_cut_with_their_number(csv_file):
         ('sku,name,price,quantity\nTEA,"Tea,1,1\n', "line 2: not readable as CSV"),
     ],
 )
-def test_a_file_that_is_no_such_table_is_refused(csv_file, content, told):
-    assert refusal(csv_file(content))[1].startswith(told)
+def test_a_file_without_the_columns_is_refused(csv_file, content, message):
+    assert refusal(csv_file(content))[1].startswith(message)
 
 
-def test_a_file_that_cannot_be_read_is_told_in_one_line(csv_file, tmp_path):
+def test_an_unreadable_file_is_one_line_of_error(csv_file, tmp_path):
     assert "is not UTF-8" in refusal(csv_file(b"sku,name,price,quantity\nT,\xff,1,1\n"))[0]
     assert refusal(str(tmp_path / "none.csv")) == [
         f"{tmp_path / 'none.csv'} can't be read: No such file or directory."
@@ -200,17 +201,17 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(csv_file, tmp_path):
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
-def test_a_header_alone_is_told_and_fails_rather_than_import_nothing(csv_file, options):
+def test_a_header_alone_is_an_error_instead_of_an_empty_import(csv_file, options):
     file = csv_file("sku,name,price,quantity\n\n")
     assert refusal(file, *options) == [f"{file} has no lines below its first: there is nothing to import."]
 
 
-def test_one_bad_line_is_told_in_the_singular(csv_file):
+def test_one_bad_line_is_counted_in_the_singular(csv_file):
     file = csv_file("sku,name,price,quantity\na b,Spaces,1,1\n")
     assert refusal(file, "--dry-run") == ["Dry run: 1 line is wrong, so nothing would be imported."]
 
 
-def test_stock_of_one_sku_comes_in_without_a_file():
+def test_stock_of_one_sku_is_received_without_a_file():
     product = ProductFactory.create(sku="TEA", name="Tea", price=7, on_hand=1)
     assert seed("--sku", "TEA", "--quantity", "4") == "0 products created, 0 changed, 4 units received.\n"
     product.refresh_from_db()
@@ -226,16 +227,16 @@ def test_an_unknown_sku_needs_a_name_and_a_price():
 
 
 @pytest.mark.parametrize("quantity", ["-1", "1.5", "many", "", str(10**10)])
-def test_a_quantity_that_is_none_is_refused(quantity):
+def test_a_quantity_that_is_no_number_is_refused(quantity):
     ProductFactory.create(sku="TEA")
     assert refusal("--sku", "TEA", f"--quantity={quantity}")[1].startswith("quantity: ")
 
 
 def test_file_and_options_do_not_mix(csv_file):
-    told = ["Give either a CSV file, or --sku and --quantity."]
+    message = ["Give either a CSV file, or --sku and --quantity."]
     file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
-    assert refusal() == refusal("--sku", "TEA") == refusal("--quantity", "4") == told
-    assert refusal(file, "--sku", "TEA", "--quantity", "4") == told
+    assert refusal() == refusal("--sku", "TEA") == refusal("--quantity", "4") == message
+    assert refusal(file, "--sku", "TEA", "--quantity", "4") == message
 
 
 def test_10_000_lines_are_imported_in_bounded_time_and_memory(csv_file):
@@ -264,12 +265,12 @@ def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_que
     assert set(Product.objects.values_list("version", flat=True)) == {3}
 
 
-def test_a_large_import_goes_chunk_by_chunk_and_tells_how_far_it_is():
+def test_a_large_import_runs_in_chunks_and_reports_its_progress():
     rows = [StockRow(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(1_200)]
-    heard: list[int] = []
-    imported = deliver(rows, on_progress=heard.append)
+    progress: list[int] = []
+    imported = deliver(rows, on_progress=progress.append)
     assert imported == Imported(created=1_200, changed=0, received=1_200)
-    assert heard == [500, 1_000, 1_200]
+    assert progress == [500, 1_000, 1_200]
     assert all(one.holds for one in audit.audit())
 
 

@@ -1,4 +1,4 @@
-"""Bringing stock in by a CSV file on the operators' pages: upload, look, confirm."""
+"""Importing stock from a CSV file in the admin: upload, preview, confirm."""
 
 import os
 import re
@@ -41,14 +41,14 @@ def upload(client: Client, text: str, *, name: str = "delivery.csv") -> Any:
 
 
 def confirm(client: Client, preview: Any, **changed: str) -> Any:
-    """Press the button of the preview, and follow to the page that tells what came of it."""
+    """Press the button of the preview, and follow to the page with the result."""
     form = preview.context["confirm_form"]
     sent = {name: form[name].value() or "" for name in form.fields}
     return client.post(CONFIRM, sent | changed, follow=True)
 
 
 def kept_file(preview: Any) -> Path:
-    """Where the upload waits for its confirmation."""
+    """The path of the upload that waits for its confirmation."""
     return Path(tempfile.gettempdir()) / preview.context["confirm_form"]["import_file_name"].value()
 
 
@@ -85,9 +85,9 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
     assert list(found) == [("CUP", "Cup", 900, 7), ("POT", "Pot", 7, 0), ("TEA", "Green tea, 녹차", 4500, 10)]
     movement = StockMovement.objects.latest("id")
     assert (movement.kind, movement.reason) == ("received", "import delivery.csv")
-    told = JournalLine.objects.filter(what="stock.received")
-    assert {(line.actor, line.actor_name) for line in told} == {("staff", "ada")}
-    assert len(told) == 2
+    lines = JournalLine.objects.filter(what="stock.received")
+    assert {(line.actor, line.actor_name) for line in lines} == {("staff", "ada")}
+    assert len(lines) == 2
     assert all(one.holds for one in audit.audit())
 
 
@@ -106,34 +106,34 @@ def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
 
 
 @pytest.mark.parametrize("text", ["", "sku\n", 'sku,name,price,quantity\nTEA,"Tea"x,1,1\n'])
-def test_a_file_that_is_no_such_table_is_told_on_the_page(operator, text):
+def test_a_file_without_the_columns_is_an_error_on_the_page(operator, text):
     answer = upload(operator, text)
     assert answer.status_code == 200
     assert "confirm_form" not in answer.context
     assert "Traceback" not in text_of(answer)
 
 
-def test_a_file_that_is_not_utf_8_is_told_on_the_page(operator):
+def test_a_file_that_is_not_utf_8_is_an_error_on_the_page(operator):
     file = SimpleUploadedFile("delivery.csv", HEADER.encode() + b"T,\xff,1,1\n")
     answer = operator.post(IMPORT, {"import_file": file, "format": "0"})
     assert (answer.status_code, "confirm_form" in answer.context) == (200, False)
 
 
-def test_a_file_larger_than_a_body_of_the_api_may_be_comes_in(operator):
+def test_a_file_larger_than_the_limit_of_api_bodies_is_imported(operator):
     lines = "".join(f"S{number},Product {number} {'x' * 80},1,1\n" for number in range(1_200))
     confirm(operator, upload(operator, HEADER + lines))
     assert Product.objects.count() == 1_200
 
 
-def test_a_long_file_is_shown_by_its_first_rows_and_its_totals_and_comes_in_whole(operator):
-    """Its page had a row for every line: 158 MiB for a file of 0.5 MiB."""
+def test_a_long_file_shows_its_first_rows_and_totals_and_is_imported_whole(operator):
+    """Its page had a row for every line, 158 MiB for a file of 0.5 MiB."""
     ProductFactory.create(sku="S4999", name="Old", price=1)
     ProductFactory.create(sku="S4998", name="P", price=1)
     lines = "".join(f"S{number},P,1,{0 if number == 4_998 else 2}\n" for number in range(5_000))
     preview = upload(operator, HEADER + lines)
     assert [diff[1] for _, diff in rows_of(preview)] == [f"S{number}" for number in range(200)]
-    assert "5000 rows: 4998 products are new, 1 change, 9998 units come in." in text_of(preview)
-    assert "The first 200 are shown; 4800 more are not, and come in with them." in text_of(preview)
+    assert "5000 rows: 4998 products are new, 1 change, 9998 units are received." in text_of(preview)
+    assert "The first 200 are shown; 4800 more are not, and are imported with them." in text_of(preview)
     result = preview.context["result"]
     counted = {kind: count for kind, count in result.totals.items() if count}
     assert (counted, result.total_rows) == ({"new": 4_998, "update": 1, "skip": 1}, 5_000)
@@ -144,13 +144,13 @@ def test_a_long_file_is_shown_by_its_first_rows_and_its_totals_and_comes_in_whol
     assert Product.objects.count() == 5_000
 
 
-def test_a_short_file_is_summed_up_and_nothing_of_it_is_hidden(operator):
-    told = text_of(upload(operator, f"{HEADER}TEA,Tea,1,3\n"))
-    assert "1 rows: 1 products are new, 0 change, 3 units come in." in told
-    assert "are shown" not in told
+def test_a_short_file_shows_its_totals_and_all_rows(operator):
+    page = text_of(upload(operator, f"{HEADER}TEA,Tea,1,3\n"))
+    assert "1 rows: 1 products are new, 0 change, 3 units are received." in page
+    assert "are shown" not in page
 
 
-def test_of_many_bad_lines_the_first_are_named_and_the_others_counted(operator):
+def test_the_first_of_many_bad_lines_are_named_and_the_others_counted(operator):
     preview = upload(operator, HEADER + "".join(f"S{number},P,many,1\n" for number in range(1_000)))
     wrong = preview.context["result"].invalid_rows
     assert [row.number for row in wrong] == [*range(2, 202), 0]
@@ -168,24 +168,22 @@ def test_a_file_of_too_many_lines_is_refused_before_they_are_read(operator, monk
     assert "seed_stock, which has no such limit" in text_of(refused)
 
 
-def test_a_preview_whose_file_is_gone_is_told_and_imports_nothing(operator):
+def test_confirming_a_preview_whose_file_is_gone_is_an_error_and_imports_nothing(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,1\n")
     kept_file(preview).unlink()
     assert "Upload it again" in text_of(confirm(operator, preview))
     assert not Product.objects.exists()
 
 
-def test_a_delivery_that_is_confirmed_twice_arrives_once(operator):
+def test_a_delivery_that_is_confirmed_twice_is_received_once(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
     confirm(operator, preview)
-    assert "This delivery is in: 3 units received." in text_of(confirm(operator, preview))
+    assert "This delivery is imported: 3 units received." in text_of(confirm(operator, preview))
     assert Product.objects.get().on_hand == 3
 
 
-def test_a_delivery_whose_confirmation_was_interrupted_goes_on_when_it_is_confirmed_again(
-    operator, monkeypatch
-):
-    """It was said to be gone: staff uploaded it again, and it came in twice."""
+def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_again(operator, monkeypatch):
+    """The page said that the file was gone: staff uploaded it again, and it was received twice."""
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 1)
     preview = upload(operator, f"{HEADER}CUP,Cup,1,3\nTEA,Tea,1,3\n")
     with monkeypatch.context() as interrupted:
@@ -193,7 +191,7 @@ def test_a_delivery_whose_confirmation_was_interrupted_goes_on_when_it_is_confir
             importing, "_receive_next_chunk", once_and_then_away(importing._receive_next_chunk)
         )
         away = confirm(operator, preview)
-    assert "Confirm again to go on" in text_of(away)
+    assert "Confirm again to continue" in text_of(away)
     assert "6 units received" in text_of(confirm(operator, away))
     assert set(Product.objects.values_list("on_hand", flat=True)) == {3}
 
@@ -211,17 +209,17 @@ def once_and_then_away(work: Callable[..., Any]) -> Callable[..., Any]:
     return chunk
 
 
-def test_a_delivery_that_is_half_in_and_whose_file_is_elsewhere_is_not_to_be_uploaded_again(operator):
+def test_an_unfinished_delivery_whose_file_is_elsewhere_must_not_be_uploaded_again(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
     kept = kept_file(preview)
     kept.unlink()
     Delivery.objects.create(id=stock_uploads.delivery_id(kept.name), rows_total=2, rows_done=1)
-    told = text_of(confirm(operator, preview))
-    assert "1 of 2 rows of this delivery are in" in told
-    assert "Upload it again" not in told
+    page = text_of(confirm(operator, preview))
+    assert "1 of 2 rows are imported" in page
+    assert "Upload it again" not in page
 
 
-def test_deliveries_are_listed_by_whether_all_of_them_is_in(operator):
+def test_deliveries_are_filtered_by_whether_they_are_finished(operator):
     confirm(operator, upload(operator, f"{HEADER}TEA,Tea,1,3\n"))
     finished = Delivery.objects.get()
     unfinished = Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)
@@ -236,16 +234,16 @@ def test_deliveries_are_listed_by_whether_all_of_them_is_in(operator):
 
 def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
-    with NamedTemporaryFile() as somebody_elses:
-        somebody_elses.write(f"{HEADER}CUP,Cup,1,1\n".encode())
-        somebody_elses.flush()
-        answer = confirm(operator, preview, import_file_name=somebody_elses.name)
+    with NamedTemporaryFile() as foreign_file:
+        foreign_file.write(f"{HEADER}CUP,Cup,1,1\n".encode())
+        foreign_file.flush()
+        answer = confirm(operator, preview, import_file_name=foreign_file.name)
         assert "Upload it again" in text_of(answer)
-        assert Path(somebody_elses.name).exists()
+        assert Path(foreign_file.name).exists()
     assert not Product.objects.exists()
 
 
-def test_what_changed_since_the_preview_is_told_and_nothing_is_imported(operator):
+def test_a_change_since_the_preview_is_shown_and_nothing_is_imported(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
     kept_file(preview).write_text(f"{HEADER}TEA,Tea,many,3\n")
     assert "Nothing was imported. Line 2: price:" in text_of(confirm(operator, preview))
@@ -268,7 +266,7 @@ def deliveries() -> list[Path]:
 
 
 def test_no_test_leaves_an_upload_in_the_working_folder():
-    """It did where no folder for temporary files could be used, and the file was committed."""
+    """A test once did where no folder for temporary files was writable, and the file was committed."""
     assert list(settings.BASE_DIR.glob("firstcome-delivery-*")) == []
 
 
@@ -287,7 +285,7 @@ def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operat
     age(young, 3_500)
     taken = taken.rename(f"{taken}.taken")
     age(taken, 3_601)
-    other = Path(tempfile.gettempdir()) / "of-somebody-else"
+    other = Path(tempfile.gettempdir()) / "of-another-program"
     other.touch()
     age(other, 10_000)
 

@@ -1,8 +1,8 @@
-// What the lab's loads share: who asks when, what every answer was, and how long it took.
+// What the lab's loads share: when each request is sent, its answer, and how long it took.
 //
 // The environment says what to do, beside what measure.js reads: LOADS (k6 scenarios as JSON; one may have
 // `env.FIRST`, the number of its first account), PAUSE (seconds between a caller's requests),
-// PATIENCE (seconds until a caller gives up), PERSISTS (1: callers come again after what passes by itself).
+// PATIENCE (seconds until a caller gives up), PERSISTS (1: callers retry after temporary errors).
 
 import exec from "k6/execution";
 import { sleep } from "k6";
@@ -11,7 +11,7 @@ import { Counter, Trend } from "k6/metrics";
 const loads = JSON.parse(__ENV.LOADS);
 const PAUSE = Number(__ENV.PAUSE);
 
-// k6 tells of each load by itself only what a threshold asks about; these hold always.
+// k6 reports metrics of a single scenario only where a threshold names them; these thresholds always hold.
 const ofEach = Object.keys(loads).flatMap((name) => [
   [`took{scenario:${name}}`, ["max>=0"]],
   [`in_time{scenario:${name}}`, ["count>=0"]],
@@ -23,7 +23,7 @@ export const options = {
   summaryTrendStats: ["min", "med", "p(95)", "p(99)", "max"],
 };
 
-// Counters have to exist before the first request. What is in no list counts as `other` of its status.
+// Counters must exist before the first request. A code that is in no list counts as `other` of its status.
 const CODES = {
   0: [""],
   200: [""],
@@ -50,21 +50,21 @@ const names = Object.entries(CODES).flatMap(([status, codes]) =>
 );
 const answers = Object.fromEntries([...names, "answer_other"].map((name) => [name, new Counter(name)]));
 
-// Time of a call, connecting included; time until its caller knew what it came to.
+// The time of a call, connecting included, and the time until the caller has the final outcome.
 export const took = new Trend("took");
 export const settled = new Trend("settled");
-// The instants between which it all happened.
+// The start and end of every call: their minimum and maximum span the load.
 const instants = new Trend("instants");
 const answered = new Counter("answered");
-// Those that came before the load's own time was over: of a step, not while the next one runs.
+// Answers within the load's own duration: those of a step, without answers that come during the next one.
 const inTime = new Counter("in_time");
 
-// The number of the account whose turn it is.
+// The number of the next account.
 export function turn() {
   return Number(__ENV.FIRST || 0) + exec.scenario.iterationInTest;
 }
 
-// Count the answer to a call that wanted something, and say what it was: its status and code.
+// Count the answer to a call, and return its status and code.
 export function count(answer) {
   const code = answer.status >= 400 ? codeOf(answer) : "";
   const name = code ? `answer_${answer.status}_${code}` : `answer_${answer.status}`;
@@ -78,7 +78,7 @@ export function count(answer) {
   return { status: answer.status, code };
 }
 
-// Run the caller's errand once, note when, and let them rest.
+// Run a caller's calls once, record their times, and pause.
 export function errand(run) {
   const begun = Date.now();
   run(turn());
@@ -89,10 +89,10 @@ export function errand(run) {
   sleep(PAUSE);
 }
 
-// How many seconds to wait before asking again; a moment where the answer names none.
+// How many seconds to wait before the next request: Retry-After, or a short pause without it.
 export function waitFor(answer) {
-  const asked = Number(answer.headers["Retry-After"]);
-  return asked > 0 ? asked : 0.2;
+  const seconds = Number(answer.headers["Retry-After"]);
+  return seconds > 0 ? seconds : 0.2;
 }
 
 function codeOf(answer) {

@@ -1,4 +1,4 @@
-// Callers who each want their coupon of CAMPAIGN, wait for it in line, and come again where that helps.
+// Each caller requests a coupon of CAMPAIGN, polls its queue ticket, and retries temporary errors.
 
 import { sleep } from "k6";
 import { Counter } from "k6/metrics";
@@ -10,10 +10,10 @@ const PATIENCE_MS = Number(__ENV.PATIENCE) * 1000;
 const PERSISTS = __ENV.PERSISTS === "1";
 const TIMEOUT = { timeout: "60s" };
 
-// Coupons that a caller was told are theirs, however they heard of it.
+// Callers with a coupon, by a direct answer or by a queue ticket.
 const coupons = new Counter("coupons");
 const polls = new Counter("polls");
-// Callers who never heard what their request came to.
+// Callers without a definite answer.
 const unsure = new Counter("unsure");
 const tickets = Object.fromEntries(
   ["issued", "sold_out", "failed"].map((status) => [status, new Counter(`ticket_${status}`)]),
@@ -22,7 +22,7 @@ const tickets = Object.fromEntries(
 export default function () {
   errand((number) => {
     const givesUpAt = Date.now() + PATIENCE_MS;
-    const outcome = insist(number, givesUpAt);
+    const outcome = requestCoupon(number, givesUpAt);
     if (outcome === "coupon") {
       coupons.add(1);
     } else if (outcome === "unsure") {
@@ -31,7 +31,7 @@ export default function () {
   });
 }
 
-function insist(number, givesUpAt) {
+function requestCoupon(number, givesUpAt) {
   let isFirst = true;
   for (;;) {
     const answer = postAs(number, "/coupons", { campaign: Number(__ENV.CAMPAIGN) }, TIMEOUT);
@@ -40,15 +40,15 @@ function insist(number, givesUpAt) {
       return "coupon";
     }
     if (status === 202) {
-      const outcome = follow(number, answer, givesUpAt);
+      const outcome = pollTicket(number, answer, givesUpAt);
       if (outcome === "failed" && PERSISTS && Date.now() < givesUpAt) {
         isFirst = false;
         continue;
       }
       return outcome;
     }
-    const passes = PERSISTS && (status === 0 || status >= 500 || "Retry-After" in answer.headers);
-    if (!passes || Date.now() > givesUpAt) {
+    const isTemporary = PERSISTS && (status === 0 || status >= 500 || "Retry-After" in answer.headers);
+    if (!isTemporary || Date.now() > givesUpAt) {
       return status === 0 || status === 500 || status === 504 ? "unsure" : "refused";
     }
     isFirst = false;
@@ -56,8 +56,8 @@ function insist(number, givesUpAt) {
   }
 }
 
-// Ask for the ticket until it says what became of it.
-function follow(number, answer, givesUpAt) {
+// Poll the ticket until it has a final status.
+function pollTicket(number, answer, givesUpAt) {
   const id = answer.json("id");
   while (Date.now() < givesUpAt) {
     sleep(waitFor(answer));

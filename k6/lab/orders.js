@@ -1,4 +1,4 @@
-// One order for each account: stock, coupon, points and card in one call, and the wait for its end.
+// One order for each account: stock, coupon, points and card in one call, which waits for the payment.
 
 import { SharedArray } from "k6/data";
 import { postAs } from "../measure.js";

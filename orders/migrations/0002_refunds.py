@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('points_amount', models.PositiveBigIntegerField()),
                 ('card_amount', models.PositiveBigIntegerField()),
                 ('reason', models.CharField(max_length=255)),
-                ('restock', models.BooleanField(default=True, help_text='Whether the goods go back on the shelf.')),
+                ('restock', models.BooleanField(default=True, help_text='Whether the goods are put back in stock.')),
                 ('created_at', models.DateTimeField()),
                 ('settled_at', models.DateTimeField(blank=True, null=True)),
             ],
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='orderline',
             name='refunded_quantity',
-            field=models.PositiveIntegerField(default=0, help_text='Of the quantity: given back, or about to be.'),
+            field=models.PositiveIntegerField(default=0, help_text='Units of the quantity that are refunded, or about to be.'),
         ),
         migrations.AddField(
             model_name='saga',
@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='saga',
             name='request_id',
-            field=models.CharField(blank=True, help_text='The request that began it.', max_length=64),
+            field=models.CharField(blank=True, help_text='The request that started it.', max_length=64),
         ),
         migrations.AlterField(
             model_name='saga',
@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='sagalog',
             name='event',
-            field=models.CharField(choices=[('done', 'Done'), ('skipped', 'nothing to do'), ('refused', 'refused for good'), ('void', 'undone before it was done'), ('failed', 'tried in vain'), ('pending', 'the other side is at it'), ('forced', 'an operator answers for it')], max_length=16),
+            field=models.CharField(choices=[('done', 'Done'), ('skipped', 'nothing to do'), ('refused', 'refused for good'), ('void', 'compensated before it was done'), ('failed', 'failed attempt'), ('pending', 'the other system is working on it'), ('forced', 'confirmed by an operator')], max_length=16),
         ),
         migrations.AddConstraint(
             model_name='orderline',

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='saga',
             name='open_call',
-            field=models.CharField(blank=True, db_default='', default='', help_text='The call outside that was started, and whose result is not recorded.', max_length=40),
+            field=models.CharField(blank=True, db_default='', default='', help_text='The outside call that was started and whose result is not recorded.', max_length=40),
         ),
     ]

@@ -1,1 +1,1 @@
-"""Payments of orders as sagas: purchase, top-up and refund, the charge, their status, gateway events."""
+"""The sagas that move money: purchase, top-up and refund, their charge step, status and gateway events."""

@@ -1,9 +1,9 @@
-"""Cards that an account tries at once: its payments that may yet be declined count with those that were.
+"""Limits the cards that an account tries at once: payments that may still be declined count as declined.
 
-Only the gateway's answer makes a declined payment, so many that begin together would all find none. An
-account that begins few payments by card is never asked about. Once it has begun more than a share of the
-rate, or has half of its declines, its unsettled payments are read from the database, its declines from
-Redis, and a place taken in Redis stands for each payment that is being begun and is in no table yet.
+A payment is declined only once the gateway answers, so many that start together would all find no declines.
+An account that starts few card payments is not checked. Once it has started more than a share of the rate,
+or has half of its declines, its unsettled payments are read from the database and its declines from Redis,
+where a slot stands for each payment that is being started and is in no table yet.
 """
 
 import threading
@@ -26,12 +26,12 @@ from shop.redis import redis_client
 
 T = TypeVar("T")
 UNSETTLED = (Payment.Status.PENDING, Payment.Status.IN_DOUBT)
-# Of the rate: so few payments an account begins in each process, within the window, before anybody asks.
+# An account is checked once it has started more than this part (a quarter) of the rate in a process.
 UNCHECKED_SHARE = 4
 MOST_ACCOUNTS = 50_000
-# A process that died leaves its places: longer than any call takes to begin a payment.
+# A crashed process leaves its slots behind for so long: longer than any call takes to start a payment.
 SLOT_SECONDS = 30
-# Ids are made by the hosts' clocks, and only narrow down what is read.
+# Ids contain the time of the hosts' clocks; they only narrow down the rows to read.
 MAX_CLOCK_SKEW = timedelta(hours=1)
 SLOTS_PREFIX = "firstcome:{rates}:cards:"
 TAKE_SLOT = """
@@ -46,35 +46,35 @@ return others
 
 _mutex = threading.Lock()
 _in_flight: dict[int, int] = {}
-# What accounts began since `_window_started_at`, and in the stretch of time before it.
+# Payments that accounts started since `_window_started_at`, and in the window before it.
 _started: dict[int, int] = {}
 _started_before: dict[int, int] = {}
 _window_started_at = float("-inf")
 
 
 async def run_limited(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
-    """The outcome of `work`, which begins a payment by card and is durable when it returns.
+    """The outcome of `work`, which starts a card payment and is durable when it returns.
 
     Raises `Throttled`, before any work is done, when so many of the account's payments were declined or may
-    yet be that one more could pass the rate.
+    still be declined that one more could exceed the rate.
     """
     if declines.needs_read(account_id):
         await run_in_thread(declines.require_below_limit, account_id, owner=account_id, pool=LOOKUP_POOL)
-    DECLINES.require_room(account_id)
+    DECLINES.require_capacity(account_id)
     rate = DECLINES.rate
     if rate is None:
         return await work()
     with _mutex:
         if time.monotonic() - _window_started_at >= rate.seconds or len(_started) >= MOST_ACCOUNTS:
             _rotate_window()
-        begun = _started[account_id] = _started.get(account_id, 0) + 1
+        started_count = _started[account_id] = _started.get(account_id, 0) + 1
         others = _in_flight.get(account_id, 0)
         if others >= rate.times:
-            DECLINES.require_room(account_id, besides=others)
+            DECLINES.require_capacity(account_id, besides=others)
         _in_flight[account_id] = others + 1
-    begun += _started_before.get(account_id, 0)
+    started_count += _started_before.get(account_id, 0)
     try:
-        if begun > rate.times // UNCHECKED_SHARE or declines.is_watched(account_id):
+        if started_count > rate.times // UNCHECKED_SHARE or declines.is_watched(account_id):
             return await _run_checked(account_id, rate, others, work)
         return await work()
     finally:
@@ -85,9 +85,9 @@ async def run_limited(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
 
 
 def count_unsettled(account_id: int, rate: Rate) -> int:
-    """How many payments by card of the account may yet be declined.
+    """How many card payments of the account may still be declined.
 
-    Not those that are long overdue: they wait for an operator, and may wait for days.
+    Long overdue ones don't count: they wait for an operator, possibly for days.
     """
     seconds = max(rate.seconds, settings.PAYMENT_GIVE_UP_SECONDS)
     since = clock.now() - timedelta(seconds=seconds)
@@ -96,7 +96,7 @@ def count_unsettled(account_id: int, rate: Rate) -> int:
 
 
 def forget() -> None:
-    """Forget what this process knows (tests)."""
+    """Clear the counts of this process (tests)."""
     global _window_started_at
     with _mutex:
         _started.clear()
@@ -105,41 +105,41 @@ def forget() -> None:
 
 
 def _rotate_window() -> None:
-    """Begin the next stretch of time, and forget the one before the last."""
+    """Start the next window, and forget the one before the last."""
     global _started, _started_before, _window_started_at
     _started, _started_before, _window_started_at = {}, _started, time.monotonic()
 
 
 async def _run_checked(account_id: int, rate: Rate, others: int, work: Callable[[], Awaitable[T]]) -> T:
-    """The outcome of `work`, if all that is known of the account leaves room for it."""
-    key, place = f"{SLOTS_PREFIX}{account_id}", uuid4().hex
+    """The outcome of `work`, if the account's declines and unsettled payments leave room for it."""
+    key, slot = f"{SLOTS_PREFIX}{account_id}", uuid4().hex
     try:
-        await run_in_thread(_require_room, account_id, rate, others, key, place, owner=account_id)
+        await run_in_thread(_take_slot, account_id, rate, others, key, slot, owner=account_id)
         return await work()
     finally:
-        run_in_background(partial(_release_slot, key, place))
+        run_in_background(partial(_release_slot, key, slot))
 
 
-def _require_room(account_id: int, rate: Rate, others: int, key: str, place: str) -> None:
-    """Take a place, or raise `Throttled`.
+def _take_slot(account_id: int, rate: Rate, others: int, key: str, slot: str) -> None:
+    """Take a slot, or raise `Throttled`.
 
-    The place comes first, then the payments, then the declines: what moves on meanwhile counts twice, never
-    not at all.
+    Counts the slots first, then the payments, then the declines: a payment that moves from one to the next
+    meanwhile counts twice, and is never missed.
     """
     now = clock.now().timestamp()
-    elsewhere: int = redis_client.attempt(
-        lambda client: client.eval(TAKE_SLOT, 1, key, now, rate.times, SLOT_SECONDS, place), otherwise=0
+    other_slots: int = redis_client.attempt(
+        lambda client: client.eval(TAKE_SLOT, 1, key, now, rate.times, SLOT_SECONDS, slot), otherwise=0
     )
-    besides = max(others, elsewhere) + count_unsettled(account_id, rate)
+    besides = max(others, other_slots) + count_unsettled(account_id, rate)
     DECLINES.read(account_id)
-    DECLINES.require_room(account_id, besides=besides)
+    DECLINES.require_capacity(account_id, besides=besides)
 
 
-def _release_slot(key: str, place: str) -> None:
-    redis_client.attempt(lambda client: client.zrem(key, place), otherwise=0)
+def _release_slot(key: str, slot: str) -> None:
+    redis_client.attempt(lambda client: client.zrem(key, slot), otherwise=0)
 
 
 def _first_id(at: datetime) -> UUID:
-    """The least id of a payment that began then: ids are UUIDv7, so an index has them by time."""
+    """The smallest id of a payment that started then: ids are UUIDv7, so an index sorts them by time."""
     milliseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))

@@ -1,8 +1,8 @@
-"""The saga step that calls the gateway: charge, and as its compensation cancel or refund; all keyed.
+"""The saga step that charges the card; its compensation cancels or refunds the charge. All calls are keyed.
 
-A missing answer decides nothing: the payment is in doubt, and the gateway is asked by the same key until it
-answers. (Kill Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.) A charge that may
-have been made before is looked up first: gateways forget keys after a day.
+Without a reply the payment is in doubt, and the gateway is called with the same key until it replies. (Kill
+Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.) A charge that may have been made
+before is looked up first, because gateways forget keys after a day.
 """
 
 from collections.abc import Sequence
@@ -34,39 +34,40 @@ NOT_STARTED = StepResult(Event.FAILED, "Nothing was charged until the deadline."
 
 
 def charge(attempts: Sequence[Attempt]) -> list[OutsideCall]:
-    """Charge the cards, or find out what earlier attempts came to: a call each, without the database."""
+    """The calls that charge the cards or look up earlier attempts: one each, without the database."""
     payments = _payments(attempts)
     return [
-        OutsideCall([one.saga], partial(_charge_once, payments[one.saga.subject_id], one)) for one in attempts
+        OutsideCall([attempt.saga], partial(_charge_once, payments[attempt.saga.subject_id], attempt))
+        for attempt in attempts
     ]
 
 
 def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
-    """See to it that nothing is charged: cancel by key what is unknown, refund what is charged."""
+    """The calls that undo charges: cancel by key what is unknown, refund what succeeded."""
     payments = _payments(attempts)
     return [
         OutsideCall(
-            [one.saga],
-            partial(_cancel_or_refund, payments[one.saga.subject_id], charge_reference(one.saga)),
+            [attempt.saga],
+            partial(_cancel_or_refund, payments[attempt.saga.subject_id], charge_reference(attempt.saga)),
         )
-        for one in attempts
+        for attempt in attempts
     ]
 
 
 def mark_in_doubt(saga: SagaRow, result: StepResult) -> None:
-    """Without an answer the payment is in doubt, and everybody can see that."""
+    """Mark the payment as in doubt when the charge got no answer; the API shows it."""
     if result.event == Event.FAILED:
         payment_states.mark_in_doubt(saga.subject_id)
 
 
 def mark_stuck(sagas: Sequence[SagaRow]) -> None:
-    """Overdue, and the outcome of the charge is unknown: in doubt, were it only pending before."""
+    """Mark the payments of stuck sagas as in doubt: the outcome of their charges is unknown."""
     for saga in sagas:
         payment_states.mark_in_doubt(saga.subject_id)
 
 
 def charge_reference(saga: SagaRow) -> str:
-    """The gateway's id of the charge that succeeded, or nothing."""
+    """The gateway's id of the charge that succeeded; empty without one."""
     charged = saga.final.get((NAME, DO))
     return charged.reference if charged and charged.event in APPLIED else ""
 
@@ -79,10 +80,10 @@ def mark_paid(sagas: Sequence[SagaRow], *, at: datetime) -> None:
 
 
 def mark_ended(sagas: Sequence[SagaRow]) -> None:
-    """Record, in the transaction that ends compensated sagas, what became of their payments."""
+    """End the payments of compensated sagas: reversed if they were charged, else failed."""
     for saga in sagas:
         undone = saga.final.get((NAME, UNDO))
-        # A charge may have succeeded that was not known of before it was refunded.
+        # A charge of unknown outcome may have succeeded: its refund shows that.
         is_charged = charge_reference(saga) or (undone and undone.detail == REFUNDED)
         end = payment_states.mark_reversed if is_charged else payment_states.mark_failed
         end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=clock.now())
@@ -91,7 +92,9 @@ def mark_ended(sagas: Sequence[SagaRow]) -> None:
 def count_declines(sagas: Sequence[SagaRow]) -> None:
     """Count the payments of these compensated sagas that the gateway declined, each for its account."""
     charged = [(saga, saga.final.get((NAME, DO))) for saga in sagas]
-    declines.count([saga.parent.account_id for saga, one in charged if one and one.event == Event.REFUSED])
+    declines.count(
+        [saga.parent.account_id for saga, result in charged if result and result.event == Event.REFUSED]
+    )
 
 
 STEP = OutsideStep(
@@ -104,7 +107,7 @@ STEP = OutsideStep(
 
 
 def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Chargeable]:
-    return payment_states.read_chargeable([one.saga.subject_id for one in attempts])
+    return payment_states.read_chargeable([attempt.saga.subject_id for attempt in attempts])
 
 
 def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
@@ -142,9 +145,9 @@ def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
 
 
 def _cancel_charge(key: str) -> GatewayResult:
-    """Have the charge cancelled; where the gateway can't do that, ask whether it has ended by itself.
+    """Cancel the charge; a gateway that can't do that is asked whether the charge has ended by itself.
 
-    That there is nothing, so far, is then no end: it may still come.
+    `absent` is not an end then: the charge may still arrive.
     """
     cancelled = gateway().cancel(key=key)
     if cancelled.status != "unsupported":

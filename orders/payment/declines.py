@@ -1,9 +1,9 @@
-"""Declined payments: an account with too many of them is refused its next one before anything is done.
+"""Limits declined payments: an account with too many is refused the next one before anything is done.
 
-A worker counts a decline in `rate_limits.DECLINES`, and sends it to Redis at once. Web processes read at most
-every 250 ms which accounts have half of their declines or more, and the exact window of such an account
-for each of its payments; so the payments of all others cost no round trip. While Redis is away a process
-knows the declines of the payments that it worked on itself.
+A worker counts a decline in `rate_limits.DECLINES` and sends it to Redis at once. Web processes read every
+250 ms at most which accounts have half of their declines or more, and read the exact count of such an account
+for each of its payments; payments of all others cost no round trip. While Redis is unavailable, a process
+knows only the declines of payments that it executed itself.
 """
 
 import threading
@@ -16,7 +16,7 @@ from shop import clock
 from shop.rates.rate_limits import DECLINES
 from shop.redis import redis_client
 
-# In one string: a long list takes the client longer to read than all else that it does.
+# One string: a long list would take the client longer to parse than all the rest of the call.
 WATCHED = "firstcome:{rates}:watched"
 READ = """
 return table.concat(redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', ARGV[1], 'LIMIT', 0, ARGV[2]), ' ')
@@ -30,7 +30,7 @@ _read_at = float("-inf")
 
 
 def count(account_ids: Collection[int]) -> None:
-    """Count a declined payment of each of these accounts; every process knows of it soon."""
+    """Count a declined payment of each of these accounts; other processes read it soon."""
     rate = DECLINES.rate
     if rate is None or not account_ids:
         return
@@ -44,32 +44,32 @@ def count(account_ids: Collection[int]) -> None:
 
 
 def needs_read(account_id: int) -> bool:
-    """Whether `require_below_limit` would ask Redis now, about this account or about all."""
+    """Whether `require_below_limit` would call Redis now, for this account or for the watched ones."""
     return account_id in _watched or (time.monotonic() - _read_at >= REFRESH_SECONDS and not _mutex.locked())
 
 
 def require_below_limit(account_id: int) -> None:
-    """Raise `Throttled` if too many payments of the account were declined of late."""
+    """Raise `Throttled` if too many payments of the account were declined lately."""
     if time.monotonic() - _read_at >= REFRESH_SECONDS:
         _refresh_watched()
     if account_id in _watched:
         DECLINES.read(account_id)
-    DECLINES.require_room(account_id)
+    DECLINES.require_capacity(account_id)
 
 
 def is_watched(account_id: int) -> bool:
-    """Whether the account had half of its declines or more when this process last looked."""
+    """Whether the account had half of its declines or more when this process last read them."""
     return account_id in _watched
 
 
 def forget() -> None:
-    """Forget what this process knows (tests)."""
+    """Clear the cache of this process (tests)."""
     global _watched, _read_at
     _watched, _read_at = frozenset(), float("-inf")
 
 
 def _watch(client: Redis, until: Mapping[str, float], now: float) -> None:
-    """Have these accounts watched until then, and those no more whose time is over."""
+    """Watch these accounts until these instants, and drop those whose instant has passed."""
     pipeline = client.pipeline(transaction=False)
     pipeline.zadd(WATCHED, until)
     pipeline.zremrangebyscore(WATCHED, "-inf", now)
@@ -77,7 +77,7 @@ def _watch(client: Redis, until: Mapping[str, float], now: float) -> None:
 
 
 def _refresh_watched() -> None:
-    """One thread reads; the others go by what is known."""
+    """Read the watched accounts in one thread; others use the last read meanwhile."""
     global _watched, _read_at
     if not _mutex.acquire(blocking=False):
         return

@@ -1,4 +1,4 @@
-"""What a gateway's event means: a reason to ask the gateway, and nothing more."""
+"""Handles events of gateways: each is a reason to query the gateway, and its content is not trusted."""
 
 import time
 
@@ -14,17 +14,17 @@ from payments.payment_states import UNSETTLED
 from payments.reconciliation import orphans
 
 HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded")
-# A gateway may need a while until it finds what it has just told of; past some 25 minutes it has nothing.
+# A gateway may need a while until it finds the charge of an event; after some 25 minutes there is none.
 MAX_ABSENT_LOOKUPS = 12
-# For the saga to be taken up, and then for the gateway to be asked; else the event is handled when it is due
-# again. Nothing here waits for what comes after the payment has settled.
+# How long to wait for the saga to be leased, and then for the payment to settle; otherwise the event is
+# handled when it is due again. Steps after the payment are not waited for.
 ACCEPT_SECONDS, SETTLE_SECONDS, PAUSE_SECONDS = 5.0, 2.0, 0.05
 
 
 def handle(event_id: int) -> bool:
-    """Do about the event what can be done now. Returns whether nothing is left; else try again later.
+    """Handle the event as far as possible now. Returns whether it is handled; otherwise it is retried later.
 
-    Safe to call at any time, from anywhere, as often as one likes. Call it outside any transaction.
+    Safe to repeat, also concurrently. Must be called outside any transaction.
     """
     event = webhooks.get_unhandled(event_id)
     if event is None:
@@ -38,12 +38,12 @@ def handle(event_id: int) -> bool:
 
 
 def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
-    """Whether the event is handled by now, and what came of it."""
+    """Whether the event is handled, and the outcome to record."""
     if event.type not in HANDLED_TYPES:
-        return True, "nothing is to be done about this type"
+        return True, "events of this type are ignored"
     if event.gateway != settings.PAYMENT_GATEWAY:
-        # Its own book may be right, but no payment of now is with it: whoever changes gateways reconciles.
-        return True, f"not asked: PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY}"
+        # The gateway in use doesn't have this charge. Reconcile after changing gateways.
+        return True, f"ignored: PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY}"
     payment = Payment.objects.filter(charge_key=event.charge_key).first()
     if payment is None:
         return True, "no payment has this key"
@@ -57,16 +57,16 @@ def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
 
 
 def _advance_sagas_now(payment: Payment) -> None:
-    """Have the sagas of the payment and of its refunds ask the gateway now instead of after their pause.
+    """Advance the sagas of the payment and of its refunds now instead of after their pause.
 
-    One that is being advanced just now may have asked too early: then the payment is still unsettled
-    afterwards, and the event waits.
+    A saga that is being advanced already may have called the gateway too early: the payment is still
+    unsettled then, and the event is retried.
     """
     refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
     subjects = [payment.id, *refunds.values_list("id", flat=True)]
     sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects, state__in=UNFINISHED)
     for saga_id in list(sagas.values_list("id", flat=True)):
-        # Should this process die now, recovery finds it due.
+        # If this process crashes now, recovery finds the saga due.
         recovery.make_due(saga_id)
         executor.process_executor().accept([saga_id], seconds=ACCEPT_SECONDS)
 
@@ -84,7 +84,7 @@ def _is_being_advanced(payment: Payment) -> bool:
 
 
 def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
-    """The payment ended with nothing kept: see to it that this is so."""
+    """Refund a charge that succeeded after its payment had ended."""
     found = gateway().find(key=payment.charge_key)
     kept_amount = found.amount - found.refunded_amount
     match found.status:

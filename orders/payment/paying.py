@@ -1,4 +1,4 @@
-"""Paying an order that was placed without payment."""
+"""Starts the payment of an order that was placed without one."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,14 +16,14 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 
 @dataclass(frozen=True, slots=True)
 class StartedPayment:
-    """A payment that has begun, and the order it is for."""
+    """A started payment, and its order."""
 
     order: Order
     started: StartedPurchase
 
 
 def pay(*, account_id: int, order_id: UUID, token: str, keyed: KeyedCall) -> StartedPayment | Replay:
-    """Begin to pay an order that awaits payment; the saga does the rest.
+    """Start the payment of an order that awaits it; the saga does the rest.
 
     Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound`, `Rejected`
     `order_not_payable` or `insufficient_points`, `Invalid` when a card is missing, `KeyReused`.
@@ -41,7 +41,7 @@ def pay(*, account_id: int, order_id: UUID, token: str, keyed: KeyedCall) -> Sta
 
 
 def _lock_own(order_id: UUID, account_id: int) -> Order:
-    """The account's order, locked. Plainly looked for first: a missing row must not be locked."""
+    """The account's order, locked. Read without a lock first: locking a missing row would lock a gap."""
     if not Order.objects.filter(id=order_id, account_id=account_id).exists():
         raise NotFound("There is no such order.")
     return Order.objects.select_for_update().get(id=order_id)
@@ -49,7 +49,9 @@ def _lock_own(order_id: UUID, account_id: int) -> Order:
 
 def _check_payable(order: Order, token: str) -> None:
     if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
-        raise Rejected("This order can't be paid: it is paid, being paid or over.", code="order_not_payable")
+        raise Rejected(
+            "This order can't be paid: it is paid, being paid or has ended.", code="order_not_payable"
+        )
     if order.points_amount > ledger.balance_amount(order.account_id):
         raise Rejected("The wallet holds fewer points than the order uses.", code="insufficient_points")
     if not token and order.card_amount:

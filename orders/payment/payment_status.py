@@ -1,7 +1,7 @@
-"""Looking what became of payments: many who look at once share a transaction, and what has settled is fixed.
+"""Reads the status of payments for requests that wait: concurrent reads share a transaction.
 
-Who waits is woken when it has settled (`shop.redis.completion_notifications`), by the dozen as it settles by
-the dozen.
+The answer of a settled payment is recorded for its key. Waiting requests are woken when their payment has
+settled (`shop.redis.completion_notifications`), together if a batch settles many.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from shop.idempotency.recorded_answers import Answer, KeyedCall
 from shop.redis import completion_notifications
 
 UNSETTLED_STATUS = 202
-"""The status of an answer that is not the last word."""
+"""The HTTP status of an answer that may still change."""
 ReadAnswers = Callable[[Sequence[UUID]], Mapping[UUID, Answer]]
-"""The answers about these orders, or payments, as they stand."""
+"""Reads the current answers for these orders or payments."""
 EnqueueSaga = Callable[[], None]
-"""Has a worker advance a payment."""
+"""Enqueues the payment's saga for a worker."""
 IsAttempted = Callable[[], Awaitable[bool]]
-"""Whether the payment was attempted, where an answer that isn't settled is enough then."""
+"""Whether the payment was attempted, for calls that an unsettled answer satisfies after an attempt."""
 
 
 async def never_attempted() -> bool:
@@ -31,7 +31,7 @@ async def never_attempted() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _AnswerRequest:
-    """A call's look at what it has begun."""
+    """A call's request to read the status of what it started."""
 
     call: KeyedCall
     subject_id: UUID
@@ -47,15 +47,14 @@ async def wait_for_answer(
     begin: EnqueueSaga | None = None,
     is_attempted: IsAttempted = never_attempted,
 ) -> Answer | None:
-    """The answer as it stands, after a wait of at most so many seconds; once settled it is fixed for good.
+    """The current answer, after a wait of at most `seconds`; a settled answer is recorded for good.
 
-    `begin` has a worker settle it. None where it was not read since, for there is no wait, or no room for one
-    more request that waits.
+    `begin` enqueues the saga. None if the answer was not read: `seconds` is 0, or too many requests wait.
     """
     answers: list[Answer] = []
 
     async def is_over() -> bool:
-        # Asked first: the answer then shows at least that attempt.
+        # Read first, so that the answer shows at least that attempt.
         is_enough = await is_attempted()
         answers.append(await submit_to_batcher(_batcher, _AnswerRequest(call, subject_id, read)))
         return is_enough or answers[-1].status != UNSETTLED_STATUS
@@ -72,22 +71,22 @@ async def wait_for_answer(
 
 
 def _read_answers(requests: Sequence[_AnswerRequest]) -> list[Answer]:
-    """The answer of each, with the settled ones fixed: the same few statements for any number."""
+    """The answers, with the settled ones recorded: the same few statements for any number."""
     answers: dict[UUID, Answer] = {}
-    for read in dict.fromkeys(one.read for one in requests):
-        answers |= read([one.subject_id for one in requests if one.read is read])
+    for read in dict.fromkeys(request.read for request in requests):
+        answers |= read([request.subject_id for request in requests if request.read is read])
     settled = [
-        (one.call, answers[one.subject_id])
-        for one in requests
-        if answers[one.subject_id].status != UNSETTLED_STATUS
+        (request.call, answers[request.subject_id])
+        for request in requests
+        if answers[request.subject_id].status != UNSETTLED_STATUS
     ]
-    fixed = {
+    recorded = {
         call.name: answer
         for (call, _), answer in zip(settled, recorded_answers.record_settled_answers(settled), strict=True)
     }
-    return [fixed.get(one.call.name, answers[one.subject_id]) for one in requests]
+    return [recorded.get(request.call.name, answers[request.subject_id]) for request in requests]
 
 
-# Requests are woken together, by the batch that settles what they wait for.
+# Requests are woken together, by the batch that settles their payments.
 LINGER_SECONDS = 0.002
 _batcher: Batcher[_AnswerRequest, Answer] = Batcher(_read_answers, linger_seconds=LINGER_SECONDS)

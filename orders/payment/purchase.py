@@ -1,12 +1,12 @@
-"""The saga that pays an order: what is reserved, held, debited, charged, settled and published.
+"""The saga that pays an order.
 
 | step | do | undo |
 | --- | --- | --- |
-| reserve_inventory, hold_coupon | in the transaction that placed the order | release, give back |
-| debit_balance | points: wallet to holding | and back |
-| charge_card | the gateway, keyed | cancel or refund, keyed |
-| settle | sold, redeemed, paid; the point of no return | |
-| transmit | the order's events to the data platform, by the outbox | |
+| reserve_inventory, hold_coupon | in the transaction that placed the order | release |
+| debit_balance | transfer points from the wallet to holding | transfer them back |
+| charge_card | charge at the gateway, keyed | cancel or refund, keyed |
+| settle | sell stock, redeem coupon, mark paid; the point of no return | |
+| transmit | deliver the order's events to the data platform, by the outbox | |
 """
 
 from collections.abc import Sequence
@@ -48,15 +48,15 @@ from shop.events.journal import ActorContext
 from shop.redis import completion_notifications
 
 NAME = "purchase"
-# A batch of events costs the same for many orders, and no buyer waits for it.
+# A batch of events costs the same for many orders, and no client waits for it.
 GATHER_SECONDS = 0.2
-# While the data platform is slow orders wait for it here, and the relay delivers what finds no room.
+# Sagas at this step while the data platform is slow; the relay delivers the events of further ones.
 MAX_TRANSMITTING = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class StartedPurchase:
-    """A payment and its saga with the first lines of its log."""
+    """An unsaved payment, its saga and the saga's first log lines."""
 
     payment: Payment
     saga: Saga
@@ -64,9 +64,9 @@ class StartedPurchase:
 
 
 def new_purchase(order: Order | NewOrder, *, token: str, by: ActorContext | None = None) -> StartedPurchase:
-    """The unsaved payment of an order, with its saga: for the transaction that starts it, and `save`.
+    """The unsaved payment of an order with its saga, for the transaction that starts it: `insert_purchases`.
 
-    The order already holds its stock and coupon; what doesn't apply to it is skipped from the start.
+    The order already holds its stock and coupon; steps that don't apply to it are recorded as skipped.
     """
     payment = payment_states.new_payment(order=order, token=token, at=clock.now())
     needless = {
@@ -86,20 +86,20 @@ def new_purchase(order: Order | NewOrder, *, token: str, by: ActorContext | None
     return StartedPurchase(payment, saga, lines)
 
 
-def insert_purchases(started: Sequence[StartedPurchase]) -> None:
-    """Write them, three statements for any number."""
-    if started:
-        payment_states.insert_payments([one.payment for one in started])
-        log.insert_sagas([(one.saga, one.log) for one in started])
+def insert_purchases(purchases: Sequence[StartedPurchase]) -> None:
+    """Insert these purchases: three statements for any number."""
+    if purchases:
+        payment_states.insert_payments([purchase.payment for purchase in purchases])
+        log.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 
 
 def reserved_lines(order_id: UUID) -> list[Line]:
-    """What the order holds of the stock."""
+    """The products and quantities that the order has reserved."""
     return _read_lines([order_id])[order_id]
 
 
 def _read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
-    """What each of these orders holds of the stock."""
+    """The products and quantities that each of these orders has reserved."""
     lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
     reader = bulk_sql.reader(OrderLine, ("order_id", "product_id", "quantity"))
     for order_id, product_id, quantity in reader.rows_of(order_ids, column="order_id"):
@@ -108,10 +108,10 @@ def _read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
 
 
 def _order_ids(sagas: Sequence[SagaRow]) -> list[UUID]:
-    """The sagas' orders' ids; a row of an early release may not name its order."""
+    """The order id of each saga; the row of an early release may lack it, so the payment's is read."""
     unnamed = [saga.subject_id for saga in sagas if saga.about_id is None]
     found = dict(Payment.objects.filter(id__in=unnamed).values_list("id", "order_id")) if unnamed else {}
-    # Without a payment there is no order: an id that finds none.
+    # Without a payment there is no order: the saga's own id finds none.
     return [saga.about_id or found.get(saga.subject_id) or saga.id for saga in sagas]
 
 
@@ -130,7 +130,7 @@ def _orders(sagas: Sequence[SagaRow]) -> list[LockedOrder]:
 
 
 def _refuse_to_repeat(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
-    raise RuntimeError("An order takes its stock and coupon when it is placed.")
+    raise RuntimeError("An order reserves its stock and coupon when it is placed.")
 
 
 def _release_stock(sagas: Sequence[SagaRow]) -> list[str]:
@@ -142,22 +142,22 @@ def _release_stock(sagas: Sequence[SagaRow]) -> list[str]:
 
 def _release_coupons(sagas: Sequence[SagaRow]) -> list[str]:
     redemption.release([order.id for order in _orders(sagas)])
-    return ["given back"] * len(sagas)
+    return ["released"] * len(sagas)
 
 
 def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     orders = _orders(sagas)
     held = ledger.hold_points(orders, is_locked=True)
     return [
-        one if isinstance(one, Rejected) else f"{order.points_amount} points held"
-        for order, one in zip(orders, held, strict=True)
+        outcome if isinstance(outcome, Rejected) else f"{order.points_amount} points held"
+        for order, outcome in zip(orders, held, strict=True)
     ]
 
 
 def _credit_points(sagas: Sequence[SagaRow]) -> list[str]:
     orders = _orders(sagas)
     ledger.release_points(orders, is_locked=True)
-    return [f"{order.points_amount} points given back" for order in orders]
+    return [f"{order.points_amount} points released" for order in orders]
 
 
 def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
@@ -171,7 +171,7 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     lines = _read_lines(order_ids)
     with_coupon = [order.id for order in orders if order.coupon_code]
     coupon_ids = redemption.held_ids(with_coupon)
-    # Buyers of the same products wait from here to the commit, so whatever can be done before is done.
+    # Other orders of these products wait from here to the commit, so everything else is done before.
     reservations.sell(lines)
     redemption.redeem(with_coupon, ids=coupon_ids)
     for order in orders:
@@ -180,7 +180,7 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 
 def _transmit(attempts: Sequence[Attempt]) -> list[OutsideCall]:
-    sagas = [one.saga for one in attempts]
+    sagas = [attempt.saga for attempt in attempts]
     return [OutsideCall(sagas, partial(_deliver_events, sagas))]
 
 

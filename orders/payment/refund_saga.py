@@ -1,12 +1,12 @@
-"""The saga that keeps a refund's promise: the card first, then all the rest in one transaction.
+"""The saga that executes a refund: the card first, then everything else in one transaction.
 
 | step | do |
 | --- | --- |
-| refund_card | the gateway, keyed; skipped when no card paid for it |
-| settle_refund | points, goods, coupon, the order's state; one local transaction |
+| refund_card | refund at the gateway, keyed; skipped if no card was charged |
+| settle_refund | points, stock, coupon and the order's status, in one transaction |
 
-Nothing here is ever undone: what was promised to a customer is tried until it is done. A gateway that
-refuses leaves the refund stuck, for operators to see, and it is still retried.
+A refund is never compensated: once recorded it is retried until it is done. If the gateway refuses it, the
+refund is stuck, which operators see, and it is still retried.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ UNSETTLED = (Refund.Status.PENDING, Refund.Status.STUCK)
 
 
 def refund_key(refund_id: UUID) -> str:
-    """The key under which the gateway gives back a refund's card amount, once."""
+    """The gateway's idempotency key for the refund of the card amount."""
     return f"refund-{refund_id}"
 
 
@@ -56,13 +56,13 @@ def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder
 
 
 def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
-    refunds = Refund.objects.in_bulk([one.saga.subject_id for one in attempts])
+    refunds = Refund.objects.in_bulk([attempt.saga.subject_id for attempt in attempts])
     paid = Payment.objects.filter(order_id__in=[refund.order_id for refund in refunds.values()])
     references = dict(paid.values_list("order_id", "charge_reference"))
     return [
-        OutsideCall([one.saga], partial(_refund_card, refund, references[refund.order_id]))
-        for one in attempts
-        for refund in [refunds[one.saga.subject_id]]
+        OutsideCall([attempt.saga], partial(_refund_card, refund, references[refund.order_id]))
+        for attempt in attempts
+        for refund in [refunds[attempt.saga.subject_id]]
     ]
 
 
@@ -84,7 +84,7 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 
 def _settle_one(saga: SagaRow) -> str:
-    """Goods, coupon, points and books, and the order's state: as the lock order has it."""
+    """Settle a refund: stock, coupon, points, ledger and the order's status, in the project's lock order."""
     now = clock.now()
     refund = Refund.objects.select_related("order").get(id=saga.subject_id)
     order = refund.order
@@ -92,7 +92,7 @@ def _settle_one(saga: SagaRow) -> str:
     Refund.objects.filter(id=refund.id).update(status=Refund.Status.SUCCEEDED, settled_at=now)
     status = _update_order(refund)
     if refund.restock:
-        reservations.restock({order.id: [_to_stock_line(one) for one in lines]}, refund.reason)
+        reservations.restock({order.id: [_to_stock_line(line) for line in lines]}, refund.reason)
     if status == Order.Status.REFUNDED:
         redemption.reinstate(order.id, now=now)
     ledger.refund(
@@ -104,11 +104,11 @@ def _settle_one(saga: SagaRow) -> str:
     )
     payment_states.end_refund(order.id, card_amount=refund.card_amount)
     order_events.note_refunded(order, refund, lines, status=status, at=now)
-    return f"{refund.amount} given back"
+    return f"{refund.amount} refunded"
 
 
 def _update_order(refund: Refund) -> str:
-    """Count what is given back; the order is `refunding` on while another refund is under way."""
+    """Add the refund to the order; returns its status: `refunding` while another refund is pending."""
     orders = Order.objects.filter(id=refund.order_id)
     orders.update(refunded_amount=F("refunded_amount") + refund.amount)
     if Refund.objects.filter(order_id=refund.order_id, status__in=UNSETTLED).exists():
@@ -120,8 +120,8 @@ def _update_order(refund: Refund) -> str:
     return status
 
 
-def _to_stock_line(one: RefundLine) -> Line:
-    return Line(product_id=one.line.product_id, quantity=one.quantity)
+def _to_stock_line(line: RefundLine) -> Line:
+    return Line(product_id=line.line.product_id, quantity=line.quantity)
 
 
 def _mark_stuck(sagas: Sequence[SagaRow]) -> None:
@@ -140,7 +140,7 @@ SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(OutsideStep(REFUND_CARD, do=_refund_cards), LocalStep("settle_refund", do=_settle)),
     lock=_lock,
-    # Each locks stock, coupon and wallet in turn: two would break the order of the locks.
+    # Each saga locks stock, coupon and wallet in turn: two in a batch would violate the lock order.
     shares_batches=False,
     stuck=_mark_stuck,
     resumed=_mark_resumed,

@@ -1,7 +1,7 @@
-"""Refunding a paid order: what is given back, decided and promised in one transaction.
+"""Starts refunds of paid orders: one transaction decides the amounts and records the refund.
 
-What is promised counts as taken at once, so refunds that run side by side never promise more than was paid.
-The saga of `orders.payment.refund_saga` then keeps the promise; it may take long, and it never breaks it.
+A recorded refund counts as taken at once, so concurrent refunds never exceed what was paid. The saga of
+`orders.payment.refund_saga` then executes it; that may take long, but it never fails.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,7 +27,7 @@ REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 
 @dataclass(frozen=True, slots=True)
 class StartedRefund:
-    """A refund that is promised, with its lines, and the saga that keeps the promise."""
+    """A recorded refund with its lines, and the saga that executes it."""
 
     refund: Refund
     lines: list[RefundLine]
@@ -37,31 +37,31 @@ class StartedRefund:
 def start_refund(
     *, order_id: UUID, wanted: Sequence[Line] | None, reason: str, restock: bool, keyed: KeyedCall
 ) -> StartedRefund | Replay:
-    """Promise to give back these lines of a paid order, or (None) all that is left of it.
+    """Start to refund these lines of a paid order, or (None) all that is left of it.
 
-    Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods go back on
-    the shelf. Raises `NotFound`, `KeyReused`, and `Rejected` `nothing_to_refund`, or
-    `refund_exceeds_order` with `items`, one for each product of which more is wanted than is left.
+    Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods are put back
+    in stock. Raises `NotFound`, `KeyReused`, and `Rejected` `nothing_to_refund`, or `refund_exceeds_order`
+    with `items`, one for each product of which more is requested than is left.
     """
 
-    def promise() -> StartedRefund:
+    def start() -> StartedRefund:
         order = _lock(order_id)
         lines = list(OrderLine.objects.filter(order_id=order_id).order_by("id"))
         counts = _quantities_to_refund(order, lines, wanted)
         refund, refund_lines = _build_refund(order, counts, reason=reason, restock=restock)
         return _write_refund(order, refund, refund_lines)
 
-    return recorded_answers.run_once(keyed, promise, reference=lambda begun: begun.refund.id)
+    return recorded_answers.run_once(keyed, start, reference=lambda started_refund: started_refund.refund.id)
 
 
 def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID]:
-    """Which of these are refunds that had not settled at that instant."""
+    """Those of these references that are refunds not settled at that instant."""
     refunds = Refund.objects.filter(id__in=references).exclude(settled_at__lte=at)
     return set(refunds.values_list("id", flat=True))
 
 
 def _lock(order_id: UUID) -> Order:
-    """The order, locked. Plainly looked for first: a missing row must not be locked."""
+    """The order, locked. Read without a lock first: locking a missing row would lock a gap."""
     if not Order.objects.filter(id=order_id).exists():
         raise NotFound("There is no such order.")
     return Order.objects.select_for_update().get(id=order_id)
@@ -70,21 +70,21 @@ def _lock(order_id: UUID) -> Order:
 def _quantities_to_refund(
     order: Order, lines: Sequence[OrderLine], wanted: Sequence[Line] | None
 ) -> list[tuple[OrderLine, int]]:
-    """The order's lines that are refunded, and how many of each."""
+    """The order's lines to refund, with the number of units of each."""
     left = {line.product_id: line.quantity - line.refunded_quantity for line in lines}
     if order.status not in REFUNDABLE or not any(left.values()):
         raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
-    asked = left if wanted is None else {line.product_id: line.quantity for line in wanted}
-    over = [
+    requested = left if wanted is None else {line.product_id: line.quantity for line in wanted}
+    exceeding = [
         {"product": product_id, "requested": count, "refundable": left.get(product_id, 0)}
-        for product_id, count in asked.items()
+        for product_id, count in requested.items()
         if count > left.get(product_id, 0)
     ]
-    if over:
+    if exceeding:
         raise Rejected(
-            "More is asked back than is left of the order.", code="refund_exceeds_order", items=over
+            "The refund exceeds what is left of the order.", code="refund_exceeds_order", items=exceeding
         )
-    return [(line, asked[line.product_id]) for line in lines if asked.get(line.product_id)]
+    return [(line, requested[line.product_id]) for line in lines if requested.get(line.product_id)]
 
 
 def _nothing_to_refund_reason(order: Order) -> str:
@@ -97,7 +97,7 @@ def _nothing_to_refund_reason(order: Order) -> str:
 def _build_refund(
     order: Order, counts: Sequence[tuple[OrderLine, int]], *, reason: str, restock: bool
 ) -> tuple[Refund, list[RefundLine]]:
-    """The refund and its lines with every amount, unsaved."""
+    """The unsaved refund and its lines, with their amounts."""
     amounts = [_refundable_amount(line, count) for line, count in counts]
     amount = sum(amounts)
     points_amount = pricing.refund_points_amount(
@@ -122,7 +122,7 @@ def _build_refund(
 
 
 def _refundable_amount(line: OrderLine, count: int) -> int:
-    """What `count` more units of the line give back, after those that are refunded already."""
+    """The refund for `count` more units of the line, after those that are refunded already."""
     before, after = (
         pricing.discounted_amount(
             units,
@@ -136,12 +136,12 @@ def _refundable_amount(line: OrderLine, count: int) -> int:
 
 
 def _write_refund(order: Order, refund: Refund, lines: list[RefundLine]) -> StartedRefund:
-    """With the order locked: the promise, what it takes, and the saga that keeps it."""
+    """Record the refund of the locked order, what it takes, and the saga that executes it."""
     if order.status == Order.Status.PAID:
         order_states.transition([order.id], to=Order.Status.REFUNDING)
-    for one in lines:
-        one.line.refunded_quantity += one.quantity
-    OrderLine.objects.bulk_update([one.line for one in lines], ["refunded_quantity"])
+    for refund_line in lines:
+        refund_line.line.refunded_quantity += refund_line.quantity
+    OrderLine.objects.bulk_update([refund_line.line for refund_line in lines], ["refunded_quantity"])
     refund.save(force_insert=True)
     RefundLine.objects.bulk_create(lines)
     payment_states.begin_refund(order.id, card_amount=refund.card_amount)

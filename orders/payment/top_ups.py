@@ -1,4 +1,4 @@
-"""Topping up a wallet by card: charge the gateway, then credit the points."""
+"""Tops up a wallet by card: charges the card at the gateway, then credits the points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ NAME = "top_up"
 
 @dataclass(frozen=True, slots=True)
 class StartedTopUp:
-    """A payment for points, pending, and the saga that charges it."""
+    """A pending payment for points, and the saga that charges it."""
 
     payment: Payment
     saga_id: UUID
 
 
 def start(*, account_id: int, amount: int, token: str, keyed: KeyedCall) -> StartedTopUp | Replay:
-    """Start to buy points by card; the saga charges the card and credits the wallet.
+    """Start a top-up; its saga charges the card and credits the wallet.
 
     Durable when it returns; repeating the key gives a `Replay`. Raises `KeyReused`.
     """
@@ -50,7 +50,7 @@ def start(*, account_id: int, amount: int, token: str, keyed: KeyedCall) -> Star
 
 
 def is_attempted(payment_id: UUID) -> bool:
-    """Whether the gateway was asked once, and gave no final answer."""
+    """Whether an attempt at the gateway was made and gave no final result."""
     return Saga.objects.filter(kind=NAME, subject_id=payment_id, attempts__gt=0).exists()
 
 
@@ -75,7 +75,7 @@ def _after_compensation(sagas: Sequence[SagaRow]) -> None:
 
 
 def _notify(sagas: Sequence[SagaRow]) -> None:
-    """Wake the requests that wait for these payments, be it for a first attempt."""
+    """Wake the requests that wait for these payments or for their first attempt."""
     completion_notifications.notify_completed(*(str(saga.subject_id) for saga in sagas))
 
 

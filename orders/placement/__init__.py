@@ -1,1 +1,1 @@
-"""Placing orders: the entry point `checkout`, decisions of a batch, purchase limits, strategies."""
+"""Placement of orders: the entry point `checkout`, decisions of a batch, purchase limits, strategies."""

@@ -1,7 +1,7 @@
-"""Placing orders: the ways to keep buyers of the same stock apart, and the one that is in force here.
+"""Places orders with the configured strategy for concurrent requests.
 
-`INVENTORY_STRATEGY` names it; each is a function of the same signature, a module of its own below
-`orders/placement/strategies/`. What a buyer is owed is decided in one place, `orders.placement.decisions`.
+`INVENTORY_STRATEGY` names it; each strategy is a function of the same signature in a module of its own in
+`orders/placement/strategies/`. All of them decide orders by `orders.placement.decisions`.
 """
 
 from django.conf import settings
@@ -22,8 +22,8 @@ STRATEGIES: dict[str, Strategy] = {
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Place an order: its stock is reserved, its coupon held, its answer recorded under its key.
 
-    Durable when it returns; repeating the key gives a `Replay`. The call's claim, if it has one, is taken.
-    Raises `InFlight` while a duplicate has it elsewhere, `NotFound` `product_not_found`, `Rejected`
+    Durable when it returns; repeating the key gives a `Replay`. Takes the call's claim, if it has one.
+    Raises `InFlight` while a duplicate request holds it, `NotFound` `product_not_found`, `Rejected`
     `insufficient_stock`, `coupon_not_usable`, `insufficient_points` or `conflict`, `Invalid` when the points
     exceed the total or a card is missing, `KeyReused`, `Overloaded`, `Unavailable`.
     """
@@ -31,5 +31,5 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
 
 
 def batcher() -> Batcher[OrderRequest, PlacedOrder | Replay] | None:
-    """The batcher that a request may enter without a thread of its own; None where `place` does more."""
+    """The batcher that requests may join without a thread; None for strategies that need `place`."""
     return group_commit.BATCHER if settings.INVENTORY_STRATEGY == "group_commit" else None

@@ -1,7 +1,8 @@
-"""Deciding orders: stock, coupon and amounts, for one or for a batch, within one transaction.
+"""Decides orders: stock, coupon and amounts, for one order or a batch, within one transaction.
 
-All lines or none, and exactly the stock there is. Every strategy ends here; they differ in who shares the
-transaction, and in whether what it reads is locked. Locks are taken in the project's one order.
+An order gets all its lines or none, and never more than is available. Every strategy calls this module;
+they differ in which requests share the transaction, and in what is locked when it is read. Locks are taken
+in the project's lock order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """What somebody wants to buy. `token` is the card to charge; None means to pay later."""
+    """A request to place an order. `token` is the card to charge; None means to pay later."""
 
     account_id: int
     lines: tuple[Line, ...]
@@ -51,9 +52,9 @@ class OrderRequest:
 
 @dataclass(slots=True)
 class PlacedOrder:
-    """A new order with its lines; `started` when it is being paid at once.
+    """A new order with its lines; `started` is its purchase if it is paid at once.
 
-    `answer` is what is recorded for it, once that is decided.
+    `answer` is what is recorded for the call's key, once the batch is decided.
     """
 
     order: NewOrder
@@ -68,19 +69,19 @@ PlacementResult = PlacedOrder | Replay | FirstcomeError
 
 @dataclass(frozen=True, slots=True)
 class ReadLocks:
-    """What is locked when it is read. Of the rest the writes find out whether somebody has changed it."""
+    """Which rows are locked when they are read. Writes detect concurrent changes of the others."""
 
     stock: bool
     coupons: bool
 
 
 LOCKED, UNLOCKED = ReadLocks(stock=True, coupons=True), ReadLocks(stock=False, coupons=False)
-# Many want the same stock, and hardly ever two the same coupon.
+# Many requests compete for the same stock, hardly ever two for the same coupon.
 STOCK_LOCKED = ReadLocks(stock=True, coupons=False)
 
 
 def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
-    """Decide a batch in a transaction of its own, but for those whose twins are in flight elsewhere."""
+    """Decide a batch in its own transaction; duplicates of requests in flight elsewhere are refused."""
     refusals = claims.acquire_or_refuse([order_request.keyed.claim for order_request in order_requests])
     firsts = [
         order_request for order_request, refusal in zip(order_requests, refusals, strict=True) if not refusal
@@ -90,7 +91,7 @@ def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]
 
 
 def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
-    """The rows that the order's transaction locks, which others may keep locked."""
+    """The rows that the order's transaction locks, and that others may keep locked."""
     for line in order_request.lines:
         yield reservations.locked_row(line.product_id)
     if order_request.coupon_code:
@@ -102,16 +103,16 @@ def _decide_in_transaction(order_requests: Sequence[OrderRequest]) -> list[Place
     try:
         return transactions.run_batch(lambda: decide(order_requests, locks=STOCK_LOCKED))
     except transactions.ChangedMeanwhile:
-        # Somebody elsewhere took one of the coupons.
+        # Another transaction changed one of the coupons.
         return transactions.run_batch(lambda: decide(order_requests, locks=LOCKED))
 
 
 def place_one(order_request: OrderRequest, *, locks: ReadLocks) -> PlacedOrder | Replay:
-    """Decide one order in a transaction of its own; raises its refusal, and what `decide` raises."""
+    """Decide one order in its own transaction; raises its refusal, and what `decide` raises."""
     try:
         [outcome] = transactions.run(lambda: decide([order_request], locks=locks), transactions.KEYED)
     except IntegrityError:
-        # A call with the same key slipped in between the look and the insert: look again.
+        # A call with the same key was recorded between the read and the insert: read again.
         [outcome] = transactions.run(lambda: decide([order_request], locks=locks), transactions.KEYED)
     if isinstance(outcome, FirstcomeError):
         raise outcome
@@ -119,16 +120,16 @@ def place_one(order_request: OrderRequest, *, locks: ReadLocks) -> PlacedOrder |
 
 
 def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED) -> list[PlacementResult]:
-    """Decide a batch in order of arrival, then write all of it: the same few statements for any number.
+    """Decide a batch in order of arrival, then write it: the same few statements for any number.
 
-    Raises `transactions.ChangedMeanwhile` when something that was read without a lock was changed since.
+    Raises `transactions.ChangedMeanwhile` when a row that was read without a lock was changed since.
     """
     product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
     stock = reservations.lock(product_ids) if locks.stock else reservations.read(product_ids)
     codes = {order_request.coupon_code for order_request in order_requests if order_request.coupon_code}
     coupons = redemption.lock_by_code(codes) if locks.coupons else redemption.read_by_code(codes)
-    # After the stock, whose lock or version makes it exact. Before the keys: what a twin that was faster
-    # holds must not refuse its repeat.
+    # After the stock, whose lock or version makes it exact. Before the keys: the holdings of a duplicate that
+    # was faster must not refuse its repeat.
     holdings = limits.read_holdings(
         [(order_request.account_id, order_request.lines) for order_request in order_requests], stock
     )
@@ -143,7 +144,7 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
         if name in seen:
             outcomes.append(recorded_answers.replay_or_reused(seen[name], order_request.keyed))
         elif name in effects:
-            outcomes.append(effects[name].told(order_request.keyed))
+            outcomes.append(effects[name].replay_for(order_request.keyed))
         else:
             outcome = _decide_one(order_request, stock, holdings, coupons, balances, now)
             outcomes.append(outcome)
@@ -198,7 +199,7 @@ def _note_placed(order: NewOrder, order_request: OrderRequest, stock: dict[int, 
 def _build_order(
     order_request: OrderRequest, stock: dict[int, Stock], coupons: dict[str, Coupon], now: datetime
 ) -> PlacedOrder:
-    """The order and its lines with every amount, unsaved."""
+    """The unsaved order and its lines, with their amounts."""
     line_amounts = [stock[line.product_id].price * line.quantity for line in order_request.lines]
     items_amount, discount_amount = sum(line_amounts), 0
     if order_request.coupon_code:
@@ -210,7 +211,7 @@ def _build_order(
         )
     total_amount = items_amount - discount_amount
     if order_request.points_amount > total_amount:
-        raise invalid_field("points_amount", "over_total", f"The order comes to {total_amount} only.")
+        raise invalid_field("points_amount", "over_total", f"The order's total is only {total_amount}.")
     order = NewOrder(
         id=uuid7(),
         account_id=order_request.account_id,
@@ -253,7 +254,7 @@ def _build_order(
 
 
 def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[int, int]) -> None:
-    """Whether the order can be paid as wished, as far as one can tell before it is."""
+    """Raise unless the order can be paid as requested, as far as that is known before the payment."""
     if order_request.points_amount > balances.get(order_request.account_id, 0):
         raise Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points")
     if order_request.token == "" and order.card_amount:
@@ -267,7 +268,7 @@ def _write_orders(
     if not placed:
         return
     reservations.save(stock, is_locked=is_locked)
-    order_rows.insert_orders([one.order for one in placed], [line for one in placed for line in one.lines])
-    redemption.hold({coupons[one.order.coupon_code]: one.order.id for one in placed if one.order.coupon_code})
-    purchase.insert_purchases([one.started for one in placed if one.started])
+    order_rows.insert_orders([new.order for new in placed], [line for new in placed for line in new.lines])
+    redemption.hold({coupons[new.order.coupon_code]: new.order.id for new in placed if new.order.coupon_code})
+    purchase.insert_purchases([new.started for new in placed if new.started])
     recorded_answers.record(effects)

@@ -1,9 +1,9 @@
-"""Purchase limits: what an account holds in its orders, and whether one more order passes a limit.
+"""Purchase limits: what an account holds in its orders, and whether one more order exceeds a limit.
 
-The units of a product with a `limit_per_account` are counted exactly: they only grow by orders that lock
-the product's stock or write its version, and they are read after that stock was. `OPEN_UNITS_PER_ACCOUNT` and
-`OPEN_ORDERS_PER_ACCOUNT` bound what one account can reserve without paying; orders of an account that race
-for different products, in different processes, may pass them.
+The units of a product with a `limit_per_account` are counted exactly: only orders that lock the product's
+stock or write its version add to them, and they are read after that stock. `OPEN_UNITS_PER_ACCOUNT` and
+`OPEN_ORDERS_PER_ACCOUNT` bound what one account can reserve without paying; concurrent orders of an account
+for different products, in different processes, may exceed them.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ from shop.db import bulk_sql
 from shop.errors import Rejected
 
 RequestedLines = tuple[int, Sequence[Line]]
-"""An account's id, and the lines that it wants."""
-# One row an account, from an index alone. An early release leaves the units null: it may be any number.
+"""An account's id, and the lines that it requests."""
+# One row per account, from an index alone. An early release leaves the units null, which may be any number.
 UNPAID = """
 SELECT account_id, COUNT(*), CAST(SUM(COALESCE(units, {most})) AS SIGNED) FROM orders_order
 WHERE account_id IN ({account_ids}) AND status IN ({statuses}) GROUP BY account_id
 """
-# From the accounts to their orders to the lines, by LEFT JOIN: were the database free to begin with the lines
-# of a product, it would read all that ever sold of it.
+# LEFT JOIN forces the order accounts, orders, lines: starting with the lines of a product, the database would
+# read every sale of it.
 UNITS = """
 SELECT placed.account_id, line.product_id, SUM(line.quantity - line.refunded_quantity)
 FROM orders_order placed
@@ -50,15 +50,15 @@ class AccountHoldings:
 
 
 Holdings = dict[int, AccountHoldings]
-"""What each account of a batch holds."""
+"""What each account of a batch holds, by account id."""
 
 
 def read_holdings(purchases: Iterable[RequestedLines], stock: Mapping[int, Stock]) -> Holdings:
-    """What these accounts hold of what they want: one statement, and one more for products with a limit.
+    """What these accounts hold of the products they request: one statement, one more for limited products.
 
-    Call it after `stock` was read, locked or not: what is read before it may be out of date, and nothing
-    would find that out. The unpaid units of each product are read only of accounts that have, with what they
-    want, more units of all products together than they may have of one.
+    Must be called after `stock` was read, locked or not: holdings read earlier may be out of date without
+    being noticed. Unpaid units are read per product only for accounts whose unpaid and requested units of all
+    products together exceed the limit for one product.
     """
     units: dict[int, int] = {}
     product_ids = set()
@@ -80,10 +80,10 @@ def read_holdings(purchases: Iterable[RequestedLines], stock: Mapping[int, Stock
 
 
 def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stock]) -> None:
-    """Whether an account that holds so much may place an order of these lines.
+    """Check that an account with these holdings may place an order of these lines.
 
     Raises `Rejected` `too_many_open_orders` with `limit`, and `purchase_limit_reached` with `items`, one
-    `{product, limit, held}` for each product whose limit the order would pass.
+    `{product, limit, held}` for each product whose limit the order would exceed.
     """
     if held.unpaid_orders >= settings.OPEN_ORDERS_PER_ACCOUNT:
         limit = settings.OPEN_ORDERS_PER_ACCOUNT
@@ -100,16 +100,18 @@ def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stoc
         elif held.unpaid_units.get(id, 0) + line.quantity > most_unpaid:
             reached.append({"product": id, "limit": most_unpaid, "held": held.unpaid_units.get(id, 0)})
     if reached:
-        names = ", ".join(f"product {one['product']} ({one['held']} of {one['limit']})" for one in reached)
+        names = ", ".join(
+            f"product {item['product']} ({item['held']} of {item['limit']})" for item in reached
+        )
         raise Rejected(
-            f"This account would have more than it may have of: {names}.",
+            f"The order would exceed this account's purchase limit of: {names}.",
             code="purchase_limit_reached",
             items=reached,
         )
 
 
 def add(held: AccountHoldings, lines: Sequence[Line]) -> None:
-    """Count an order that is placed in this batch, for the account's orders after it."""
+    """Add an order placed in this batch, for the account's later orders in it."""
     held.unpaid_orders += 1
     for units in (held.unpaid_units, held.limited_units):
         for line in lines:
@@ -119,9 +121,9 @@ def add(held: AccountHoldings, lines: Sequence[Line]) -> None:
 def _read_units(
     account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
 ) -> Iterator[tuple[int, int, int]]:
-    """Account, product, and how many units of it they have in orders of these statuses."""
+    """Account, product, and its units in the account's orders of these statuses."""
     for account_id, product_id, units in _query(UNITS, account_ids, product_ids, statuses):
-        # An account's orders without any of these products are one row without a product.
+        # Orders without any of these products give one row per account, without a product.
         if product_id is not None:
             yield account_id, product_id, int(units)
 
@@ -129,7 +131,7 @@ def _read_units(
 def _query(
     statement: str, account_ids: Collection[int], product_ids: Collection[int], statuses: Sequence[str]
 ) -> Sequence[Sequence[Any]]:
-    """What the statement says of these accounts and products, in orders of these statuses."""
+    """The rows of the statement for these accounts, products and statuses."""
     if not (account_ids and product_ids):
         return ()
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Parts of the operators' pages of sagas: which are shown first, what an operator is asked, what is told."""
+"""Parts of the admin's saga pages: the filter, the forms of the actions, links and lists."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from orders.models import Saga
-from orders.saga import status
+from orders.saga import operator_texts, status
 from orders.saga.operator_actions import LONGEST_REASON, LONGEST_REFERENCE
 from shop.models import JournalLine
 
@@ -22,24 +22,28 @@ STATE_COLOURS = {"running": "info", "stuck": "danger", "done": "success", "compe
 
 
 class NeedsOperator(SimpleListFilter):
-    """Whoever opens the list sees what needs them; whoever looks for something looks everywhere."""
+    """Shows the sagas that need an operator by default, and all sagas once a search or filter is used."""
 
     title = "need of an operator"
     parameter_name = "needs"
 
     def __init__(self, request: HttpRequest, *arguments: Any) -> None:
-        # Pages and sorting are no search.
+        # Paging and sorting are not a search.
         self.default = "everything" if request.GET.keys() - {"p", "o"} else "operator"
         super().__init__(request, *arguments)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("operator", "Stuck or late"), ("time", "Unfinished"), ("everything", "All")]
+        return [
+            ("operator", operator_texts.NEEDS_OPERATOR.capitalize()),
+            ("time", "Unfinished"),
+            ("everything", "All"),
+        ]
 
     def value(self) -> str:
         return super().value() or self.default
 
     def choices(self, changelist: Any) -> Any:
-        """As usual, but without another "All"."""
+        """The choices of `lookups`, without Django's own "All"."""
         for lookup, title in self.lookup_choices:
             query = changelist.get_query_string({self.parameter_name: lookup})
             yield {"selected": self.value() == lookup, "query_string": query, "display": title}
@@ -53,60 +57,54 @@ class NeedsOperator(SimpleListFilter):
 
 
 class ReasonForm(BaseDialogForm):
-    """Why an operator steps in."""
+    """The reason for an operator's action."""
 
     reason = forms.CharField(
         max_length=LONGEST_REASON,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="Kept in the journal, with your name and the time; customers don't see it.",
+        help_text=operator_texts.REASON_HELP,
     )
 
 
 class CompleteForm(ReasonForm):
-    """Why, and what the other system calls what was done there."""
+    """The reason, and the other system's id of what was done there."""
 
     reference = forms.CharField(
         required=False,
         max_length=LONGEST_REFERENCE,
         widget=UnfoldAdminTextInputWidget,
-        help_text="The gateway's own id. A charge needs one.",
+        help_text=operator_texts.REFERENCE_HELP,
     )
 
 
 RETRY = ActionDialog(
-    title="Try it again now",
-    description="It gets a new deadline, and goes on in the direction it has.",
+    title=operator_texts.RETRY.title,
+    description=operator_texts.RETRY.description,
     form_class=ReasonForm,
     form_submit_text="Retry",
 )
 COMPENSATE = ActionDialog(
-    title="Have it undone",
-    description=(
-        "What it holds is given back. If it is stuck while being undone at the gateway, you answer for it "
-        "that nothing is charged there any more."
-    ),
+    title=operator_texts.COMPENSATE.title,
+    description=operator_texts.COMPENSATE.description,
     form_class=ReasonForm,
     form_submit_text="Compensate",
 )
 COMPLETE = ActionDialog(
-    title="Take its step as done",
-    description=(
-        "You answer for it that the other system did it: a charge or refund that you saw at the gateway, "
-        "an event that the data platform has. The audit tells if that is wrong."
-    ),
+    title=operator_texts.COMPLETE.title,
+    description=operator_texts.COMPLETE.description,
     form_class=CompleteForm,
     form_submit_text="Complete",
 )
 
 
 def current_step_text(saga: Saga) -> str:
-    """The step that it is at, of a saga `status.with_final_lines`; nothing once it has ended."""
+    """The current step of a saga read by `status.with_final_lines`; empty once it has ended."""
     step = status.next_step(saga)
-    return f"{saga.direction} {step.name}" if step else ""
+    return operator_texts.position(saga.direction, step.name) if step else ""
 
 
 def order_link(saga: Saga) -> SafeString | str:
-    """A link to the order that it is for."""
+    """A link to the saga's order."""
     if saga.about_id is None:
         return ""
     page = reverse("admin:orders_order_change", args=[saga.about_id])
@@ -114,7 +112,7 @@ def order_link(saga: Saga) -> SafeString | str:
 
 
 def operator_actions_list(saga: Saga) -> SafeString:
-    """Who stepped in, when and why."""
+    """The operators' actions on the saga, with name, time and reason."""
     lines = JournalLine.objects.filter(
         subject=f"{saga.kind} {saga.subject_id}", what__startswith="saga."
     ).order_by("id")

@@ -1,4 +1,4 @@
-"""How far the workers are behind: payments are accepted no faster than they are settled.
+"""Measures how far the workers are behind: payments are accepted no faster than they are settled.
 
 A new saga waits in the database until a worker leases it. While the oldest has waited longer than
 `MAX_BACKLOG_SECONDS`, requests that would start a saga are held, and refused with `Overloaded` after
@@ -24,22 +24,22 @@ logger = get_logger(__name__)
 MAX_BACKLOG_SECONDS = 1.5
 # How long a request is held before it is refused.
 MAX_HELD_SECONDS = 5.0
-# Requests of a process that are held at once; they hold no thread.
+# Requests of a process that may be held at once; they occupy no thread.
 MOST_HELD = 5_000
-# Between two measurements, which all requests of a process share.
+# The time between two measurements, which all requests of a process share.
 READ_INTERVAL_SECONDS = 0.2
 # Rows read per measurement, oldest first.
 READ_LIMIT = 50
 
 
 def oldest_waiting_seconds() -> float:
-    """How long the oldest new saga has waited for a live worker; 0 when none waits, or no worker is alive."""
+    """How long the oldest new saga has waited for a worker; 0 when none waits or no worker is alive."""
     now, lease = clock.now(), timedelta(seconds=LEASE_SECONDS)
     new = Saga.objects.filter(
         next_attempt_at__gt=now, next_attempt_at__lte=now + lease, lease_token="", attempts=0, open_call=""
     )
     times = new.order_by("next_attempt_at").values_list("created_at", "next_attempt_at")[:READ_LIMIT]
-    # The next attempt of any other saga that waits was set after it was created.
+    # Any other waiting saga had its next attempt set later than its creation.
     waiting = [created_at for created_at, due_at in times if due_at and _is_new(created_at, due_at)]
     is_waited_for = bool(waiting) and _is_worker_alive(now)
     return (now - min(waiting)).total_seconds() if is_waited_for else 0.0
@@ -50,7 +50,7 @@ def _is_new(created_at: datetime, due_at: datetime) -> bool:
 
 
 def _is_worker_alive(now: datetime) -> bool:
-    """Leases of a live worker are renewed before two thirds of their time are over."""
+    """Whether a lease has over a quarter of its time left: a live worker renews its leases before that."""
     soon = now + timedelta(seconds=LEASE_SECONDS / 4)
     return Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon).exists()
 
@@ -85,7 +85,7 @@ class BacklogGate:
             self._held -= 1
 
     async def is_behind(self) -> bool:
-        """By the last measurement; one request at a time makes a new one, the others don't wait for it."""
+        """By the last measurement; one request at a time measures again, the others don't wait for it."""
         is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
         if is_old and self._mutex.acquire(blocking=False):
             try:
@@ -106,17 +106,17 @@ class BacklogGate:
 
 
 def _overloaded() -> Overloaded:
-    return Overloaded("Payments come faster than they are settled; nothing was done.")
+    return Overloaded("Payments arrive faster than they are settled; nothing was done.")
 
 
 _gate = BacklogGate()
 
 
 async def is_behind() -> bool:
-    """Whether another payment may not be started at once."""
+    """Whether new payments have to wait."""
     return await _gate.is_behind()
 
 
 async def wait_for_capacity() -> None:
-    """Return once another payment may be started. Raises `Overloaded`."""
+    """Return once a new payment may be started. Raises `Overloaded`."""
     await _gate.wait_for_capacity()

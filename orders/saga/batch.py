@@ -1,13 +1,12 @@
-"""One transaction in which many sagas advance: the only place where the state of a saga changes by itself.
+"""Advances many sagas in one transaction: only this module and operators change the state of a saga.
 
-It records the results of outside calls, does or undoes the local steps that are next, leases sagas that
-continue and ends those that are done: the same few statements for any number. A batch of one is
-the single run.
+It records the results of outside calls, does or undoes the next local steps, leases the sagas that continue
+and ends those that are done: the same few statements for any number. A single batch has one saga.
 
 Each effect happens once because the sagas' rows are locked, a final line of the log is unique per saga,
 step and direction, and only the holder of the lease acts. A final result is recorded even when the lease
-was lost meanwhile, as long as none stands and the direction is the same: otherwise calls longer than a
-lease would be repeated without end.
+was lost meanwhile, provided that none is recorded and the direction is the same: otherwise calls longer
+than a lease would be repeated without end.
 """
 
 from collections import defaultdict
@@ -46,10 +45,10 @@ from shop.events.journal import ActorContext
 from shop.outbound import backoff
 
 logger = get_logger(__name__)
-# Delay before a saga without a free slot is retried.
+# The delay before a saga that found no free slot is retried.
 PUT_OFF_SECONDS = 5.0
-WITHOUT_PARENT = StepResult(Event.FAILED, "The order or payment that it is for is missing.")
-LEASE_LOST = StepResult(Event.FAILED, "Its worker stopped before it recorded a result.")
+WITHOUT_PARENT = StepResult(Event.FAILED, "The saga's order or payment is missing.")
+LEASE_LOST = StepResult(Event.FAILED, "The worker stopped before it recorded a result.")
 GAVE_UP = ("gave_up", "The outcome stayed unknown until the deadline.")
 TOO_LATE = ("gave_up", "The deadline passed before it was tried.")
 
@@ -64,12 +63,12 @@ def advance(
     is_single: bool = False,
     failpoint: Callable[[str], None],
 ) -> BatchResult:
-    """Advance these sagas by a step, durably when this returns; raises what a step raised, with nothing done.
+    """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
 
-    `token` names the executor as the holder of leases. A shared batch advances sagas of one `direction`, for
-    the others' sake who lock the same rows in one order, and leaves out a saga whose rows another transaction
-    holds. A batch that `is_single` waits for them, trusts nothing read before, and either records a result or
-    does a step: a step that raises costs no result, and counts as an attempt.
+    `token` identifies the executor as lease holder. A shared batch advances sagas of one `direction`, so that
+    all batches lock the same rows in one order, and leaves out a saga whose rows another transaction has
+    locked. A single batch (`is_single`) waits for them, reads everything again, and either records a result
+    or does a step: a step that raises loses no result, and counts as an attempt.
     """
     batches: list[_Batch] = []
 
@@ -89,30 +88,30 @@ def advance(
         raise
     except Exception as error:
         failed = batches[-1].failed_run if batches else None
-        # A failure that can't be recorded either is left to recovery, which counts the lost lease.
+        # If recording the failure failed too, recovery takes over and counts the lost lease.
         if failed is None or failed.failure:
             raise
         logger.warning("saga step failed", saga=str(failed.saga_id), exc_info=error)
         failed.failure = refusal_or_failure(error)
         return BatchResult(to_continue=[failed])
-    for one in locked:
-        run = one.run
-        run.saga = one.saga
-        run.step, run.direction, run.result, run.failure = one.step, one.direction, one.result, None
+    for item in locked:
+        run = item.run
+        run.saga = item.saga
+        run.step, run.direction, run.result, run.failure = item.step, item.direction, item.result, None
     batch_result = batches[-1].batch_result
     failpoint(f"batch committed: {', '.join(batch_result.committed) or 'nothing final'}")
     return batch_result
 
 
 def refusal_or_failure(error: Exception) -> StepResult:
-    """What a local step raised: a refusal, or an unexpected failure."""
+    """The result for what a local step raised: a refusal, or an unexpected failure."""
     if isinstance(error, Rejected | Invalid | NotFound):
         return StepResult(Event.REFUSED, error.detail, code=error.code)
     return failure(error)
 
 
 def failure(error: Exception) -> StepResult:
-    """An unexpected failure, which decides nothing."""
+    """The result for an unexpected failure, which is not final."""
     return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
 
@@ -142,15 +141,15 @@ class _Batch:
         self.failed_run: SagaRun | None = None
 
     def advance(self, runs: Sequence[SagaRun]) -> list[LockedSaga]:
-        locked = [one for one in self._lock_sagas(runs) if self._is_ours(one)]
-        behalf: dict[UUID | None, ActorContext] = {
-            one.saga.about_id: log.acting_for(one.saga) for one in locked if one.saga.about_id
+        locked = [item for item in self._lock_sagas(runs) if self._is_ours(item)]
+        actors: dict[UUID | None, ActorContext] = {
+            item.saga.about_id: log.acting_for(item.saga) for item in locked if item.saga.about_id
         }
-        with journal.acting_for(behalf):
-            going_on = [one for one in locked if self._record_result(one)]
+        with journal.acting_for(actors):
+            continuing = [item for item in locked if self._record_result(item)]
             # Written first: later steps read these results.
             self._write_lines()
-            self._advance(going_on)
+            self._advance(continuing)
             self._end_compensated()
             self._write_lines()
         for open_call, sagas in self.leases.items():
@@ -167,14 +166,14 @@ class _Batch:
         self.lines.clear()
 
     def _lock_sagas(self, runs: Sequence[SagaRun]) -> Iterator[LockedSaga]:
-        """The runs whose sagas exist and could be locked. What was read before may have changed meanwhile."""
+        """The runs whose sagas exist and could be locked, read again under the lock."""
         unread = [run.saga_id for run in runs if run.saga is None or self.is_single]
         sagas = log.read_sagas(unread)
         sagas |= {run.saga_id: run.saga for run in runs if run.saga_id not in sagas and run.saga}
         parents = self._lock_parents(sagas)
-        # A single batch waits for locked rows: what it has not locked is not there.
+        # A single batch waits for locked rows: a row that it has not locked doesn't exist.
         locked = log.read_sagas(sagas if self.is_single else parents, is_locked=True)
-        # The lease holder's copy is current; other sagas' final results are read.
+        # The lease holder's copy is current; the final results of other sagas are read.
         known = {
             run.saga_id: run.saga.final
             for run in runs
@@ -208,81 +207,81 @@ class _Batch:
     def _holds(self, saga: SagaRow | None) -> bool:
         return saga is not None and saga.lease_token == self.token
 
-    def _is_ours(self, one: LockedSaga) -> bool:
-        """Whether this executor may act on it: by the lease, a lease that is over, or a final result."""
-        saga = one.saga
+    def _is_ours(self, item: LockedSaga) -> bool:
+        """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
+        saga = item.saga
         if saga.state not in UNFINISHED:
-            self.batch_result.released.append(one.run)
+            self.batch_result.released.append(item.run)
             return False
-        if self._holds(saga) and one.run.saga is not None:
+        if self._holds(saga) and item.run.saga is not None:
             return True
         if saga.leased_until is None or saga.leased_until <= self.now:
             if saga.lease_token:
-                self._count_lost_lease(one)
+                self._count_lost_lease(item)
             return True
         if self._holds(saga):
             return True
-        if one.result and one.result.event not in RETRYABLE and self._is_recordable(one):
+        if item.result and item.result.event not in RETRYABLE and self._is_recordable(item):
             return True
-        self.batch_result.released.append(one.run)
+        self.batch_result.released.append(item.run)
         return False
 
-    def _count_lost_lease(self, one: LockedSaga) -> None:
-        """Its last worker recorded nothing: that is an attempt, and whatever it called may have happened."""
-        one.is_repeat = True
-        if self._is_recordable(one):
+    def _count_lost_lease(self, item: LockedSaga) -> None:
+        """Count the lost lease as an attempt: its worker recorded nothing, but may have made its call."""
+        item.is_repeat = True
+        if self._is_recordable(item):
             return
-        saga, step = one.saga, one.next_step
-        self._log_attempt(one, step.name if step else "end", LEASE_LOST)
-        is_stuck = self._is_overdue(saga) and not (step and self._can_compensate(one, step))
+        saga, step = item.saga, item.next_step
+        self._log_attempt(item, step.name if step else "end", LEASE_LOST)
+        is_stuck = self._is_overdue(saga) and not (step and self._can_compensate(item, step))
         Saga.objects.filter(id=saga.id).update(
             attempts=saga.attempts,
             last_error=LEASE_LOST.detail,
-            state=self._mark_stuck(one) if is_stuck else saga.state,
+            state=self._mark_stuck(item) if is_stuck else saga.state,
         )
 
-    def _is_recordable(self, one: LockedSaga) -> bool:
-        """Whether the run's result is still awaited: no final line stands, and the direction is the same."""
-        step = one.next_step
-        return bool(one.result and step and step.name == one.step and one.saga.direction == one.direction)
+    def _is_recordable(self, item: LockedSaga) -> bool:
+        """Whether the run's result can be recorded: its step has no final line, the direction is the same."""
+        step = item.next_step
+        return bool(item.result and step and step.name == item.step and item.saga.direction == item.direction)
 
-    def _record_result(self, one: LockedSaga) -> bool:
-        """Record what the run's call came to. Returns whether the saga continues in this batch."""
-        if one.failure:
-            one.step, one.direction = one.next_step.name if one.next_step else "", one.saga.direction
-            one.result, one.failure = one.failure, None
-        result, step = one.result, one.next_step
+    def _record_result(self, item: LockedSaga) -> bool:
+        """Record the result of the run's call. Returns whether the saga continues in this batch."""
+        if item.failure:
+            item.step, item.direction = item.next_step.name if item.next_step else "", item.saga.direction
+            item.result, item.failure = item.failure, None
+        result, step = item.result, item.next_step
         if result and not step and result.event in RETRYABLE and self.is_single:
-            return self._retry_later(one, None, result)
-        if not result or not step or not self._is_recordable(one):
-            one.result = None
+            return self._retry_later(item, None, result)
+        if not result or not step or not self._is_recordable(item):
+            item.result = None
             return True
-        one.result = None
-        if result.event == Event.REFUSED and not self._can_compensate(one, step):
+        item.result = None
+        if result.event == Event.REFUSED and not self._can_compensate(item, step):
             # Past the point of no return a refusal counts as a failed attempt.
             result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
-        if isinstance(step, OutsideStep) and step.on_result and one.direction == DO:
-            step.on_result(one.saga, result)
-        if result.event in RETRYABLE and not self._retry_later(one, step, result):
+        if isinstance(step, OutsideStep) and step.on_result and item.direction == DO:
+            step.on_result(item.saga, result)
+        if result.event in RETRYABLE and not self._retry_later(item, step, result):
             return False
         if result.event not in RETRYABLE:
-            self._add_final_line(one, step, one.direction, result)
+            self._add_final_line(item, step, item.direction, result)
         if result.event == Event.REFUSED:
-            log.start_compensation(one.saga, result.code, result.detail)
+            log.start_compensation(item.saga, result.code, result.detail)
         if self.is_single:
-            self._continue_in_next_batch(one)
+            self._continue_in_next_batch(item)
         return not self.is_single
 
-    def _retry_later(self, one: LockedSaga, step: Step | None, result: StepResult) -> bool:
-        """Log the attempt; past the deadline start the compensation, and go on. Whether it goes on.
+    def _retry_later(self, item: LockedSaga, step: Step | None, result: StepResult) -> bool:
+        """Log the attempt; past the deadline start the compensation. Returns whether the saga continues.
 
-        What can't be compensated any more and is overdue is stuck: reported to operators, and still retried.
+        An overdue saga that can't be compensated is stuck: operators see it, and it is still retried.
         """
-        saga = one.saga
+        saga = item.saga
         name = step.name if step else "end"
-        self._log_attempt(one, name, result)
+        self._log_attempt(item, name, result)
         is_overdue = self._is_overdue(saga)
-        if is_overdue and step and self._can_compensate(one, step):
+        if is_overdue and step and self._can_compensate(item, step):
             log.start_compensation(saga, *GAVE_UP)
             Saga.objects.filter(id=saga.id).update(attempts=saga.attempts, last_error=result.detail[:255])
             return True
@@ -290,195 +289,197 @@ class _Batch:
         Saga.objects.filter(id=saga.id).update(
             attempts=saga.attempts,
             last_error=result.detail[:255],
-            state=self._mark_stuck(one) if is_overdue else saga.state,
+            state=self._mark_stuck(item) if is_overdue else saga.state,
             next_attempt_at=self.now + timedelta(seconds=pause if is_overdue else min(pause, left)),
             leased_until=None,
             lease_token="",
         )
-        self.batch_result.released.append(one.run)
+        self.batch_result.released.append(item.run)
         self.batch_result.postponed[saga.kind].append(saga)
         self.batch_result.committed.append(f"{call_name(name, saga.direction)} postponed")
         return False
 
-    def _log_attempt(self, one: LockedSaga, step: str, result: StepResult) -> None:
-        one.saga.attempts += 1
-        self.lines.append(SagaLogLine(one.saga, step, one.saga.direction, result, attempt=one.saga.attempts))
+    def _log_attempt(self, item: LockedSaga, step: str, result: StepResult) -> None:
+        item.saga.attempts += 1
+        self.lines.append(
+            SagaLogLine(item.saga, step, item.saga.direction, result, attempt=item.saga.attempts)
+        )
 
-    def _mark_stuck(self, one: LockedSaga) -> str:
-        if one.saga.state != Saga.State.STUCK:
+    def _mark_stuck(self, item: LockedSaga) -> str:
+        if item.saga.state != Saga.State.STUCK:
             logger.error(
-                "saga is stuck", saga=str(one.saga.id), kind=one.saga.kind, attempts=one.saga.attempts
+                "saga is stuck", saga=str(item.saga.id), kind=item.saga.kind, attempts=item.saga.attempts
             )
-            one.type.stuck([one.saga])
+            item.type.stuck([item.saga])
         return Saga.State.STUCK.value
 
     def _is_overdue(self, saga: SagaRow) -> bool:
         return self.now >= saga.deadline_at
 
-    def _can_compensate(self, one: LockedSaga, step: Step) -> bool:
-        return one.saga.direction == DO and step in one.type.reversible
+    def _can_compensate(self, item: LockedSaga, step: Step) -> bool:
+        return item.saga.direction == DO and step in item.type.reversible
 
-    def _add_final_line(self, one: LockedSaga, step: Step, direction: str, result: StepResult) -> None:
-        """Add the step's final line."""
-        one.saga.final[step.name, direction] = result
-        if one.saga.open_call == call_name(step.name, direction):
-            one.saga.open_call = ""
-        self.lines.append(SagaLogLine(one.saga, step.name, direction, result))
+    def _add_final_line(self, item: LockedSaga, step: Step, direction: str, result: StepResult) -> None:
+        """Add the final line of the step."""
+        item.saga.final[step.name, direction] = result
+        if item.saga.open_call == call_name(step.name, direction):
+            item.saga.open_call = ""
+        self.lines.append(SagaLogLine(item.saga, step.name, direction, result))
         self.batch_result.committed.append(call_name(step.name, direction))
 
     def _advance(self, locked: Sequence[LockedSaga]) -> None:
-        """Do the local step that is next for each, and part them by what comes then.
+        """Do the next local step of each saga, and schedule what follows.
 
-        Later steps come first: they lock stock and coupons, earlier ones wallets.
+        Later steps run first: they lock stock and coupons, earlier ones wallets.
         """
         waiting: dict[tuple[str, str], list[LockedSaga]] = defaultdict(list)
-        for one in locked:
-            step = one.next_step
-            if isinstance(step, LocalStep) and one.saga.direction == DO and self._may_start(one, step):
-                waiting[one.type.name, step.name].append(one)
+        for item in locked:
+            step = item.next_step
+            if isinstance(step, LocalStep) and item.saga.direction == DO and self._may_start(item, step):
+                waiting[item.type.name, step.name].append(item)
             else:
-                self._schedule_next(one)
-        for (_, name), some in sorted(waiting.items(), key=_step_position, reverse=True):
-            self._do(some[0].type.step(name), some)
+                self._schedule_next(item)
+        for (_, name), items in sorted(waiting.items(), key=_step_position, reverse=True):
+            self._do(items[0].type.step(name), items)
 
-    def _may_start(self, one: LockedSaga, step: Step) -> bool:
-        """Whether the step may be begun: past its deadline a saga that still can be is compensated."""
-        if not (self._is_overdue(one.saga) and self._can_compensate(one, step)):
+    def _may_start(self, item: LockedSaga, step: Step) -> bool:
+        """Whether the step may be started; an overdue saga is compensated instead, if it still can be."""
+        if not (self._is_overdue(item.saga) and self._can_compensate(item, step)):
             return True
-        if self._is_repeat(one, step):
+        if self._is_repeat(item, step):
             return True
-        log.start_compensation(one.saga, *TOO_LATE)
+        log.start_compensation(item.saga, *TOO_LATE)
         return False
 
-    def _is_repeat(self, one: LockedSaga, step: Step) -> bool:
-        """Whether a call of the step may have been made: one was begun, or its worker's lease expired."""
+    def _is_repeat(self, item: LockedSaga, step: Step) -> bool:
+        """Whether a call of the step may have been made: one was opened, or a worker's lease lapsed."""
         if not isinstance(step, OutsideStep):
             return False
-        saga = one.saga
-        if one.is_repeat or saga.open_call == call_name(step.name, saga.direction):
+        saga = item.saga
+        if item.is_repeat or saga.open_call == call_name(step.name, saga.direction):
             return True
-        # Earlier releases record attempts, and no open call.
+        # Earlier releases record attempts, but no open call.
         return saga.attempts > 0 and not saga.open_call and log.has_attempts(saga, step.name)
 
-    def _do(self, step: Step, some: Sequence[LockedSaga]) -> None:
+    def _do(self, step: Step, items: Sequence[LockedSaga]) -> None:
         assert isinstance(step, LocalStep)
-        outcomes = step.do([one.saga for one in some])
+        outcomes = step.do([item.saga for item in items])
         done = []
-        for one, outcome in zip(some, outcomes, strict=True):
+        for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, Rejected):
-                one.step, one.direction = step.name, DO
-                one.result = StepResult(Event.REFUSED, outcome.detail, code=outcome.code)
-                if self._record_result(one):
-                    self._schedule_next(one)
+                item.step, item.direction = step.name, DO
+                item.result = StepResult(Event.REFUSED, outcome.detail, code=outcome.code)
+                if self._record_result(item):
+                    self._schedule_next(item)
             else:
-                self._add_final_line(one, step, DO, StepResult(Event.DONE, outcome))
-                done.append(one.saga)
-                self._schedule_next(one)
+                self._add_final_line(item, step, DO, StepResult(Event.DONE, outcome))
+                done.append(item.saga)
+                self._schedule_next(item)
         self.batch_result.done.append((step, done))
 
-    def _schedule_next(self, one: LockedSaga) -> None:
-        """Schedule the next action: end, outside call, or another batch."""
-        if one.saga.direction == UNDO:
-            self._schedule_next_undo(one)
+    def _schedule_next(self, item: LockedSaga) -> None:
+        """Schedule the next action: the end, an outside call, or another batch."""
+        if item.saga.direction == UNDO:
+            self._schedule_next_undo(item)
             return
-        step = one.next_step
+        step = item.next_step
         if step is None:
-            self.ended.append(one.saga)
-            self.batch_result.released.append(one.run)
+            self.ended.append(item.saga)
+            self.batch_result.released.append(item.run)
             self.batch_result.committed.append("ended")
-        elif isinstance(step, OutsideStep) and self._may_start(one, step):
-            self._call(one, step)
+        elif isinstance(step, OutsideStep) and self._may_start(item, step):
+            self._call(item, step)
         else:
-            self._continue_in_next_batch(one)
+            self._continue_in_next_batch(item)
 
-    def _schedule_next_undo(self, one: LockedSaga) -> None:
-        """The same for a saga that is compensated."""
+    def _schedule_next_undo(self, item: LockedSaga) -> None:
+        """Schedule the next action of a saga that is compensated."""
         if self.direction == DO and not self.is_single:
-            self._continue_in_next_batch(one)
+            self._continue_in_next_batch(item)
             return
-        step = self._skip_without_effect(one)
-        if step is None or one.type.only_local_from(step):
-            self.compensated[one.type.name].append(one)
-            self.batch_result.released.append(one.run)
+        step = self._skip_without_effect(item)
+        if step is None or item.type.only_local_from(step):
+            self.compensated[item.type.name].append(item)
+            self.batch_result.released.append(item.run)
         elif isinstance(step, OutsideStep):
-            self._call(one, step)
+            self._call(item, step)
         else:
-            self._undo(step, [one])
-            self._continue_in_next_batch(one)
+            self._undo(step, [item])
+            self._continue_in_next_batch(item)
 
-    def _continue_in_next_batch(self, one: LockedSaga) -> None:
-        self.leases[one.saga.open_call].append(one.saga)
-        self.batch_result.to_continue.append(one.run)
+    def _continue_in_next_batch(self, item: LockedSaga) -> None:
+        self.leases[item.saga.open_call].append(item.saga)
+        self.batch_result.to_continue.append(item.run)
 
-    def _call(self, one: LockedSaga, step: OutsideStep) -> None:
-        """Schedule its call if a slot is free. `open_call` is committed before the call is made."""
-        is_repeat, direction = self._is_repeat(one, step), one.saga.direction
+    def _call(self, item: LockedSaga, step: OutsideStep) -> None:
+        """Schedule the call of the step if a slot is free. `open_call` is committed before the call."""
+        is_repeat, direction = self._is_repeat(item, step), item.saga.direction
         slot = slot_of(step, direction, is_repeat=is_repeat)
         if self.free_slots.get(slot, 0) < 1:
-            # Recovery takes it up again. It is no new saga any more, which its open call says.
-            self.put_off[call_name(step.name, direction)].append(one.saga)
-            if self._is_overdue(one.saga) and not self._can_compensate(one, step):
-                Saga.objects.filter(id=one.saga.id).update(state=self._mark_stuck(one))
-            self.batch_result.released.append(one.run)
+            # Recovery retries it. Its open call shows that it is no longer a new saga.
+            self.put_off[call_name(step.name, direction)].append(item.saga)
+            if self._is_overdue(item.saga) and not self._can_compensate(item, step):
+                Saga.objects.filter(id=item.saga.id).update(state=self._mark_stuck(item))
+            self.batch_result.released.append(item.run)
             return
         self.free_slots[slot] -= 1
-        one.step, one.direction = step.name, direction
-        # The lease is kept as it is where a repeated call does no harm: it is renewed in time.
-        if step.pool != "event" or not self._holds(one.saga):
-            one.saga.open_call = call_name(step.name, direction)
-            self.leases[one.saga.open_call].append(one.saga)
-        attempt = Attempt(one.saga, is_repeat=is_repeat, is_overdue=self._is_overdue(one.saga))
-        self.batch_result.calls[step, direction].append((one.run, attempt))
+        item.step, item.direction = step.name, direction
+        # A repeated event call does no harm: the lease is kept as it is, and renewed in time.
+        if step.pool != "event" or not self._holds(item.saga):
+            item.saga.open_call = call_name(step.name, direction)
+            self.leases[item.saga.open_call].append(item.saga)
+        attempt = Attempt(item.saga, is_repeat=is_repeat, is_overdue=self._is_overdue(item.saga))
+        self.batch_result.calls[step, direction].append((item.run, attempt))
 
-    def _skip_without_effect(self, one: LockedSaga) -> Step | None:
-        """The next step to undo, past outside steps that were refused or skipped.
+    def _skip_without_effect(self, item: LockedSaga) -> Step | None:
+        """The next step to undo, skipping outside steps that were refused or skipped.
 
-        A step that never ran gets a void line, which rejects a delayed result of its `do`.
+        A step that never ran gets a void line, which rejects a late result of its `do`.
         """
-        while isinstance(step := one.next_step, OutsideStep):
-            done = one.saga.final.get((step.name, DO))
+        while isinstance(step := item.next_step, OutsideStep):
+            done = item.saga.final.get((step.name, DO))
             if done is None:
-                self._add_final_line(one, step, DO, StepResult(Event.VOID))
+                self._add_final_line(item, step, DO, StepResult(Event.VOID))
             if done is None or done.event not in (Event.REFUSED, Event.SKIPPED):
                 break
-            self._add_final_line(one, step, UNDO, StepResult(Event.SKIPPED))
+            self._add_final_line(item, step, UNDO, StepResult(Event.SKIPPED))
         return step
 
     def _end_compensated(self) -> None:
-        """Undo what is left, all of it local, and end these sagas: readers never see it half undone."""
-        for some in self.compensated.values():
-            type, sagas = some[0].type, [one.saga for one in some]
-            # In the order in which the steps were done: it is the order of the locks.
+        """Undo the remaining steps, all local, and end these sagas: readers never see them half undone."""
+        for items in self.compensated.values():
+            type, sagas = items[0].type, [item.saga for item in items]
+            # In the order in which the steps were done, which is the lock order.
             for step in type.reversible:
                 if isinstance(step, LocalStep):
-                    self._undo(step, some)
+                    self._undo(step, items)
             self._write_lines()
             type.compensated(sagas)
             log.end(sagas, Saga.State.COMPENSATED.value, at=self.now)
             self.batch_result.compensated[type.name] += sagas
-            self.batch_result.committed += ["ended"] * len(some)
+            self.batch_result.committed += ["ended"] * len(items)
 
-    def _undo(self, step: LocalStep, some: Sequence[LockedSaga]) -> None:
+    def _undo(self, step: LocalStep, items: Sequence[LockedSaga]) -> None:
         """Undo a local step where it has taken effect; the others get final lines that skip it."""
         assert step.undo
-        left = [one for one in some if (step.name, UNDO) not in one.saga.final]
-        applied = [one for one in left if _has_applied(one, step)]
-        details = step.undo([one.saga for one in applied]) if applied else []
-        for one, detail in zip(applied, details, strict=True):
-            self._add_final_line(one, step, UNDO, StepResult(Event.DONE, detail))
-        for one in left:
-            if (step.name, DO) not in one.saga.final:
-                self._add_final_line(one, step, DO, StepResult(Event.VOID))
-            if (step.name, UNDO) not in one.saga.final:
-                self._add_final_line(one, step, UNDO, StepResult(Event.SKIPPED))
+        left = [item for item in items if (step.name, UNDO) not in item.saga.final]
+        applied = [item for item in left if _has_applied(item, step)]
+        details = step.undo([item.saga for item in applied]) if applied else []
+        for item, detail in zip(applied, details, strict=True):
+            self._add_final_line(item, step, UNDO, StepResult(Event.DONE, detail))
+        for item in left:
+            if (step.name, DO) not in item.saga.final:
+                self._add_final_line(item, step, DO, StepResult(Event.VOID))
+            if (step.name, UNDO) not in item.saga.final:
+                self._add_final_line(item, step, UNDO, StepResult(Event.SKIPPED))
 
 
-def _has_applied(one: LockedSaga, step: Step) -> bool:
-    done = one.saga.final.get((step.name, DO))
+def _has_applied(item: LockedSaga, step: Step) -> bool:
+    done = item.saga.final.get((step.name, DO))
     return done is not None and done.event in APPLIED
 
 
 def _step_position(waiting: tuple[tuple[str, str], Sequence[LockedSaga]]) -> tuple[int, str]:
-    (_, name), some = waiting
-    type = some[0].type
+    (_, name), items = waiting
+    type = items[0].type
     return type.steps.index(type.step(name)), type.name

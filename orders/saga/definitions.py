@@ -1,4 +1,4 @@
-"""What a saga is made of: its type, the steps of the type, and the result of one attempt at a step.
+"""The parts of a saga: its type, the steps of the type, and the result of one attempt at a step.
 
 All functions of a step take many sagas at once; a single saga is a sequence of one.
 """
@@ -19,11 +19,11 @@ DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
 # Not final: the step is tried again.
 RETRYABLE = (Event.FAILED, Event.PENDING)
-# Final, and the step has taken effect: it was done, or an operator forced it.
+# Final, and the step has taken effect: it was done, or an operator confirmed it.
 APPLIED = (Event.DONE, Event.FORCED)
 UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 
-# A crashed worker delays its sagas by this. Leases are renewed three times as often, so that a step may make
+# A crashed worker delays its sagas by so long. Leases are renewed every third of it, so that a step may make
 # any number of calls.
 LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 
@@ -46,9 +46,9 @@ FinalResults = dict[tuple[str, str], StepResult]
 
 @dataclass(slots=True, eq=False)
 class SagaRow:
-    """A saga as the engine reads and changes it: columns of its row, and what goes with them.
+    """A saga as the executor reads and changes it: the columns of its row, and two more fields.
 
-    `final` are its final results, `parent` the row that its type's `lock` has locked.
+    `final` has its final results, `parent` the row that its type's `lock` has locked.
     """
 
     id: UUID
@@ -69,7 +69,7 @@ class SagaRow:
     parent: Any = None
 
 
-SAGA_COLUMNS = tuple(one.name for one in fields(SagaRow) if one.name not in ("final", "parent"))
+SAGA_COLUMNS = tuple(column.name for column in fields(SagaRow) if column.name not in ("final", "parent"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class LocalStep:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt at an outside step. `is_repeat`: an earlier call may have reached the other system, so look
-    its outcome up first. `is_overdue`: the saga is past its deadline, so start nothing new.
+    """An attempt at an outside step. `is_repeat`: an earlier call may have reached the other system, so its
+    outcome is looked up first. `is_overdue`: the saga is past its deadline, so nothing new is started.
     """
 
     saga: SagaRow
@@ -113,12 +113,12 @@ PrepareCalls = Callable[[Sequence[Attempt]], Sequence[OutsideCall]]
 
 @dataclass(frozen=True, slots=True)
 class OutsideStep:
-    """A step at another system, called by a key derived from the saga, outside any transaction.
+    """A step at another system, called outside any transaction with an idempotency key derived from the saga.
 
-    `on_result` runs in the transaction that records what `do` came to. At most `max_in_flight` sagas of a
-    process are at this step at a time; further ones are put off. With the pool `event` a call may use the
-    database, and sagas that come within `gather_seconds` share it. An operator who answers for the step
-    has to give a reference where `reference_required` says why.
+    `on_result` runs in the transaction that records the result of `do`. At most `max_in_flight` sagas of a
+    process are at this step at a time; further ones are postponed. With the pool `event` a call may use the
+    database, and sagas that arrive within `gather_seconds` share it. `reference_required` is the refusal of
+    an operator who confirms the step without a reference; empty if none is needed.
     """
 
     name: str
@@ -144,9 +144,9 @@ class SagaType:
 
     `lock` locks the rows that precede sagas in the lock order, and returns them by the ids of the sagas: of
     all of them, or with `skip_locked` of those that no other transaction holds. The hooks run in the
-    transaction that changes the saga: `compensated` when it ends undone, `stuck` when it comes to need an
-    operator, `resumed` when an operator sets it going again. These run after the commit: `after_compensated`,
-    and `after_attempt` once an attempt without a final result is recorded.
+    transaction that changes the saga: `compensated` when it ends compensated, `stuck` when it starts to need
+    an operator, `resumed` when an operator resumes it. Two run after the commit: `after_compensated`, and
+    `after_attempt` once an attempt without a final result is recorded.
     """
 
     name: str
@@ -172,11 +172,11 @@ class SagaType:
         object.__setattr__(self, "reversible", before)
 
     def only_local_from(self, step: Step) -> bool:
-        """Whether the steps left to undo, from this one on, are all local."""
-        return all(isinstance(one, LocalStep) for one in self.steps[: self.steps.index(step) + 1])
+        """Whether this step and all before it, which are left to undo, are local."""
+        return all(isinstance(earlier, LocalStep) for earlier in self.steps[: self.steps.index(step) + 1])
 
     def next_step(self, direction: str, final: Collection[str]) -> Step | None:
-        """The step to do or undo next, when those named `final` are; None when all are."""
+        """The next step to do or undo, after those named in `final`; None if none is left."""
         path = self.steps if direction == DO else self.reversible[::-1]
         return next((step for step in path if step.name not in final), None)
 

@@ -1,13 +1,13 @@
-"""Executes sagas: their local steps share transactions, outside calls run concurrently.
+"""Executes sagas: local steps share transactions, outside calls run concurrently.
 
-A process has one executor. It takes whatever has come in meanwhile, new sagas and those whose call has
-returned, and advances them in one transaction (`orders.saga.batch`). The busier it is, the more share a
-batch, so that a saga gets cheaper as they come faster; and a slow call delays its own saga alone. A batch
-that fails is run again one by one.
+A process has one executor. It collects the sagas that are new and those whose call has returned, and
+advances them in one transaction (`orders.saga.batch`). The busier it is, the more sagas share a batch, so a
+saga costs less the faster they arrive; a slow call delays only its own saga. A failed batch is run again saga
+by saga.
 
-Everything is bounded: what waits to be taken on, what is leased, the calls of each step, and those of
-recovery, which never take the place of first calls. Whoever hands over more has to wait. What a crash
-leaves is found by `orders.saga.recovery`.
+Everything is bounded: the queue, the leased sagas, the calls of each step, and the calls of recovery, which
+never take the slots of first calls. `accept` blocks when the queue is full. `orders.saga.recovery` finds the
+sagas that a crash left behind.
 
 The clock, the pools and the failpoints are arguments: with `SteppedPools` a simulation runs task by task.
 """
@@ -45,16 +45,16 @@ from shop import clock
 from shop.db import transactions
 
 logger = get_logger(__name__)
-# The kinds of batches: of new sagas, and of those that have returned, by direction. Each has a thread, so
-# that none waits for another's; and the slots of runs that are in a batch.
+# Slots of runs that are in a batch. There is a batch for new sagas, and one per direction for sagas whose
+# call has returned; each has a thread, so that none waits for another.
 NEW, RETURNED, SINGLE = "new", "returned", "single"
-# Sagas that wait to be taken on; past it `accept` blocks.
+# Sagas that wait for their first batch; beyond it `accept` blocks.
 MAX_QUEUED = 500
-# Sagas at a local step or a first call. Each has a thread to call in, so that none waits with its lease.
+# Sagas at a local step or a first call. Each has a thread for its call, so that no lease lapses in a queue.
 MAX_LEASED = 192
-# Repeated calls and compensations: as many threads, of their own.
+# Repeated calls and compensations, which have as many threads of their own.
 MAX_RECOVERING = 16
-# These use the database: a connection each.
+# These threads use the database: one connection each.
 SINGLE_THREADS = 4
 EVENT_THREADS = 4
 POOL_SIZES = {
@@ -65,13 +65,13 @@ POOL_SIZES = {
     "event": EVENT_THREADS,
     "callback": 1,
 }
-# A batch costs its statements however few share it, so there is some time from one to the next.
+# A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
 MIN_INTERVAL_SECONDS = {NEW: 0.02, DO: 0.02, UNDO: 0.02}
 # How long an idle executor keeps polling: longer than the pause between two messages.
 IDLE_SECONDS = 2.0
-# Sagas whose batch of one failed, which are not looked for again.
+# Sagas whose single batch failed: polling doesn't pick these up again.
 FAILED_KEPT = 100
-# Callers of `accept` that wait for the queue at a time: half of a worker's threads.
+# How many callers of `accept` may wait for the queue at a time: half of a worker's threads.
 MAX_BLOCKED = 8
 # Below the soft time limit of a task.
 ACCEPT_SECONDS = 60.0
@@ -82,10 +82,10 @@ def _no_failpoint(point: str) -> None:
 
 
 class Executor:
-    """Advances sagas as far as they go; all methods may be called from any thread.
+    """Advances sagas as far as possible; thread-safe.
 
-    A worker's also looks for new sagas itself while it works, as many as it has room for: so the broker needs
-    a message only now and then, and what waits waits in the database.
+    A worker's executor also polls for new sagas while it has work, as many as fit: the broker needs a message
+    only now and then, and sagas wait in the database.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Executor:
         self._failpoint = failpoint
         self._token = secrets.token_hex(8)
         self._condition = threading.Condition()
-        # All of these with the condition's lock held. A saga has one run at most.
+        # The fields below need the condition's lock. A saga has one run at most.
         self._runs: dict[UUID, SagaRun] = {}
         self._queued: deque[SagaRun] = deque()
         self._returned: dict[str, deque[SagaRun]] = {DO: deque(), UNDO: deque()}
@@ -112,12 +112,12 @@ class Executor:
         self._blocked = 0
         self._busy_at = float("-inf")
 
-    # Handing sagas over
+    # Accepting sagas
 
     def accept(self, saga_ids: Iterable[UUID], *, seconds: float = ACCEPT_SECONDS) -> None:
-        """Have these sagas advanced as far as they go now; returns when each is leased, or is not to be.
+        """Advance these sagas as far as possible; returns once each is leased or turned out not to need it.
 
-        Blocks while the executor has enough to do, at most `seconds`: the rest is left to recovery.
+        Blocks while the queue is full, at most `seconds`: further sagas are left to recovery.
         """
         ends_at = time.monotonic() + seconds
         runs = []
@@ -132,7 +132,7 @@ class Executor:
                 return
 
     def advance(self, saga_id: UUID, *, seconds: float = ACCEPT_SECONDS) -> str:
-        """Advance one saga as far as it goes now, and return its state; at most `seconds` are waited."""
+        """Advance one saga as far as possible and return its state; waits at most `seconds`."""
         ends_at = time.monotonic() + seconds
         run = self._enqueue(saga_id, ends_at)
         if run:
@@ -144,7 +144,7 @@ class Executor:
         self._polls = True
 
     def finish(self, *, seconds: float) -> bool:
-        """Take up no more sagas, and wait until none is in progress, at most so long. Whether none is."""
+        """Accept no more sagas, and wait at most `seconds` for those in progress. True if none is left."""
         ends_at = time.monotonic() + seconds
         with self._condition:
             self._polls = False
@@ -158,7 +158,7 @@ class Executor:
         return not self._runs
 
     def renew_leases(self) -> None:
-        """Keep the leases of the sagas that are on their way: their calls may take longer than a lease."""
+        """Renew the leases of the sagas in progress: their calls may take longer than a lease."""
         soon = self._now() + timedelta(seconds=LEASE_SECONDS * 2 / 3)
         with self._condition:
             sagas = [run.saga for run in self._runs.values() if run.saga]
@@ -169,7 +169,7 @@ class Executor:
     def _renew(self, saga_ids: Sequence[UUID]) -> None:
         until = self._now() + timedelta(seconds=LEASE_SECONDS)
         ours = Saga.objects.filter(id__in=saga_ids, lease_token=self._token, state__in=UNFINISHED)
-        # A row that is locked is in a batch, which gives it a lease of its own.
+        # A locked row is in a batch, which renews its lease.
         free = set(ours.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
         Saga.objects.filter(id__in=free).update(leased_until=until, next_attempt_at=until)
         with self._condition:
@@ -178,7 +178,7 @@ class Executor:
                     run.saga.leased_until = until
 
     def _enqueue(self, saga_id: UUID, ends_at: float) -> SagaRun | None:
-        """The run of this saga, one that is on its way already or a new one; None when there is no room."""
+        """The saga's run, existing or new; None when the queue stays full."""
         with self._condition:
             if saga_id not in self._runs and not self._wait_for_queue(ends_at):
                 return None
@@ -191,7 +191,7 @@ class Executor:
         return run
 
     def _wait_for_queue(self, ends_at: float) -> bool:
-        """Wait until the queue has a place, with its lock held; False when it hasn't in time."""
+        """Wait, with the lock held, until the queue has a place; False if it has none in time."""
         if len(self._queued) < MAX_QUEUED:
             return True
         # Other tasks of the worker need threads as well.
@@ -220,11 +220,11 @@ class Executor:
         self._pools.submit("batch", partial(self._run_batch, kind))
 
     def _is_polling(self) -> bool:
-        """Whether to look for new sagas: there was work within `IDLE_SECONDS`."""
+        """Whether to poll for new sagas: there was work within `IDLE_SECONDS`."""
         return self._polls and time.monotonic() - self._busy_at < IDLE_SECONDS
 
     def _run_batch(self, kind: str) -> None:
-        """Advance all sagas of this kind that wait: new ones, or those of a direction that have returned."""
+        """Advance the waiting sagas of this kind: new ones, or one direction's whose calls have returned."""
         began_at = time.monotonic()
         try:
             runs = self._dequeue_new() if kind == NEW else self._dequeue_returned(kind)
@@ -244,7 +244,7 @@ class Executor:
         return runs
 
     def _dequeue_new(self) -> list[SagaRun]:
-        """As many new ones as there is room for."""
+        """Take as many new runs from the queue as may be leased."""
         self._find_new()
         with self._condition:
             count = max(0, min(len(self._queued), self._room_for_new()))
@@ -254,16 +254,16 @@ class Executor:
         return runs
 
     def _find_new(self) -> None:
-        """Take up new sagas that were not handed over, where there is room for more."""
+        """Poll for new sagas, as many as fit."""
         with self._condition:
-            room = self._room_for_new() - len(self._queued)
-        if room <= 0 or not self._polls:
+            free = self._room_for_new() - len(self._queued)
+        if free <= 0 or not self._polls:
             return
         try:
-            found = recovery.find_new(limit=room)
+            found = recovery.find_new(limit=free)
         except Error as error:
             # The batch reports the same error.
-            logger.info("new sagas can't be looked for", error=str(error))
+            logger.info("new sagas can't be polled", error=str(error))
             return
         with self._condition:
             for saga in found:
@@ -272,12 +272,12 @@ class Executor:
                     self._queued.append(run)
 
     def _room_for_new(self) -> int:
-        """How many more may be leased: all but those in recovery and in event-pool steps count."""
+        """How many more sagas may be leased; those in recovery and at event-pool steps don't count."""
         uncounted = _uncounted_slots()
         return MAX_LEASED - sum(slot not in uncounted for slot in self._in_flight.values())
 
     def _advance_shared(self, runs: Sequence[SagaRun], *, direction: str) -> None:
-        """A batch for each type of saga, and batches of one for those that share none."""
+        """Run a batch per saga type, and single batches for types that don't share batches."""
         unread = {run.saga_id: run for run in runs if run.saga is None}
         try:
             kinds = dict(Saga.objects.filter(id__in=unread).values_list("id", "kind")) if unread else {}
@@ -288,18 +288,18 @@ class Executor:
         by_kind: dict[str, list[SagaRun]] = defaultdict(list)
         for run in runs:
             by_kind[run.saga.kind if run.saga else kinds.get(run.saga_id, "")].append(run)
-        for kind, some in by_kind.items():
+        for kind, same_kind in by_kind.items():
             if kind not in SAGA_TYPES:
-                self._release_runs(some)
+                self._release_runs(same_kind)
             elif SAGA_TYPES[kind].shares_batches:
-                self._advance(some, direction=direction)
+                self._advance(same_kind, direction=direction)
             else:
-                self._run_individually(some)
+                self._run_individually(same_kind)
 
     def _advance(self, runs: Sequence[SagaRun], *, direction: str = DO, is_single: bool = False) -> None:
-        """Run a batch and dispatch its runs. A failed batch is rerun one by one."""
+        """Run a batch and dispatch its runs. A failed batch is run again saga by saga."""
         with ExitStack() as stack:
-            # A run that isn't sent on, because this fails, must not be on its way for ever.
+            # If this fails, the runs are released: they must not stay in progress for ever.
             stack.callback(self._release_runs, runs)
             try:
                 batch_result = batch.advance(
@@ -318,7 +318,7 @@ class Executor:
             except Exception as error:
                 logger.warning("saga batch failed", count=len(runs), is_single=is_single, exc_info=error)
                 if is_single:
-                    # Found again at once it would fail the next batch; recovery hands it over later.
+                    # Polled again at once, it would fail the next batch; recovery enqueues it later.
                     self._failed.extend(run.saga_id for run in runs)
                 else:
                     stack.pop_all()
@@ -330,7 +330,7 @@ class Executor:
         self._dispatch_result(batch_result, is_single=is_single)
 
     def _dispatch_result(self, batch_result: BatchResult, *, is_single: bool) -> None:
-        """After the commit."""
+        """Run the callbacks and the next actions of a committed batch."""
         for done, sagas in batch_result.done:
             if done.after_commit and sagas:
                 self._pools.submit("callback", partial(done.after_commit, sagas))
@@ -338,7 +338,7 @@ class Executor:
             self._pools.submit("callback", partial(SAGA_TYPES[name].after_compensated, sagas))
         for name, sagas in batch_result.postponed.items():
             self._pools.submit("callback", partial(SAGA_TYPES[name].after_attempt, sagas))
-        # Another worker is about to take up what was found, and not handed over.
+        # A polled saga that is locked is being taken by another worker.
         self._release_runs(
             [*batch_result.released, *(run for run in batch_result.locked_elsewhere if run.is_found)]
         )
@@ -347,15 +347,15 @@ class Executor:
             self._run_individually(batch_result.to_continue)
         else:
             self._queue_for_next_batch(batch_result.to_continue)
-        for (step, direction), some in batch_result.calls.items():
-            self._occupy_slots(step, direction, some)
+        for (step, direction), attempts in batch_result.calls.items():
+            self._occupy_slots(step, direction, attempts)
             if step.gather_seconds and direction == DO:
-                self._gather(step, some)
+                self._gather(step, attempts)
             else:
-                self._prepare_calls(step, direction, some)
+                self._prepare_calls(step, direction, attempts)
 
     def _run_individually(self, runs: Sequence[SagaRun]) -> None:
-        """Batches of one, beside the shared ones: a lock wait of one delays no other."""
+        """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""
         with self._condition:
             self._in_flight |= dict.fromkeys(runs, SINGLE)
         for run in runs:
@@ -371,7 +371,7 @@ class Executor:
             self._schedule(kind)
 
     def _release_runs(self, runs: Iterable[SagaRun]) -> None:
-        """Release these runs."""
+        """Forget these runs, and wake the callers that wait for them."""
         with self._condition:
             for run in runs:
                 self._in_flight.pop(run, None)
@@ -383,52 +383,52 @@ class Executor:
     # Calls
 
     def _free_slots(self) -> dict[str, int]:
-        """How many more calls there may be now of each slot."""
+        """How many more calls may be made now, by slot."""
         with self._condition:
             taken = Counter(self._in_flight.values())
         limits = {RECOVERY: MAX_RECOVERING} | {step.name: step.max_in_flight for step in _outside_steps()}
         return {slot: limit - taken[slot] for slot, limit in limits.items()}
 
     def _occupy_slots(
-        self, step: OutsideStep, direction: str, some: Sequence[tuple[SagaRun, Attempt]]
+        self, step: OutsideStep, direction: str, attempts: Sequence[tuple[SagaRun, Attempt]]
     ) -> None:
         with self._condition:
-            for run, attempt in some:
+            for run, attempt in attempts:
                 self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
         self._schedule(NEW)
 
-    def _gather(self, step: OutsideStep, some: Sequence[tuple[SagaRun, Attempt]]) -> None:
-        """Collect sagas of this step for `gather_seconds`."""
+    def _gather(self, step: OutsideStep, attempts: Sequence[tuple[SagaRun, Attempt]]) -> None:
+        """Collect sagas at this step for `gather_seconds`, so that they share calls."""
         with self._condition:
             is_first = not self._gathering[step]
-            self._gathering[step] += some
+            self._gathering[step] += attempts
         if is_first:
             try:
                 self._pools.submit_later(step.gather_seconds, step.pool, partial(self._call_gathered, step))
             except RuntimeError:
-                # No timer can be started: then nothing is gathered.
+                # No timer thread can be started: call without gathering.
                 self._call_gathered(step)
 
     def _call_gathered(self, step: OutsideStep) -> None:
         with self._condition:
-            some = self._gathering.pop(step)
-        self._prepare_calls(step, DO, some)
+            attempts = self._gathering.pop(step)
+        self._prepare_calls(step, DO, attempts)
 
     def _prepare_calls(
-        self, step: OutsideStep, direction: str, some: Sequence[tuple[SagaRun, Attempt]]
+        self, step: OutsideStep, direction: str, attempts: Sequence[tuple[SagaRun, Attempt]]
     ) -> None:
-        """Have the calls of these sagas made; where they can't be prepared together, one by one."""
+        """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
         prepare = step.do if direction == DO else step.undo
         assert prepare
-        runs = {run.saga_id: run for run, _ in some}
-        repeats = {attempt.saga.id for _, attempt in some if attempt.is_repeat}
+        runs = {run.saga_id: run for run, _ in attempts}
+        repeats = {attempt.saga.id for _, attempt in attempts if attempt.is_repeat}
         try:
-            calls = prepare([attempt for _, attempt in some])
+            calls = prepare([attempt for _, attempt in attempts])
         except Exception as error:
             logger.warning("calls could not be prepared", step=step.name, exc_info=error)
-            if len(some) > 1:
-                for one in some:
-                    self._pools.submit("single", partial(self._prepare_calls, step, direction, [one]))
+            if len(attempts) > 1:
+                for single in attempts:
+                    self._pools.submit("single", partial(self._prepare_calls, step, direction, [single]))
             else:
                 self._return_results(step, direction, list(runs.values()), [batch.failure(error)] * len(runs))
             return
@@ -455,7 +455,7 @@ class Executor:
     def _return_results(
         self, step: OutsideStep, direction: str, runs: Sequence[SagaRun], results: Sequence[StepResult]
     ) -> None:
-        """Queue these runs for the next batch, which records what their calls came to."""
+        """Queue these runs for the next batch, which records the results of their calls."""
         for run, result in zip(runs, results, strict=True):
             run.step, run.direction, run.result = step.name, direction, result
         self._queue_for_next_batch(runs)
@@ -480,7 +480,7 @@ def _renew_leases(executor: Executor) -> None:
 
 @cache
 def process_executor() -> Executor:
-    """This process's executor, made on first use; its leases are renewed for as long as the process lives."""
+    """This process's executor, created on first use, with a thread that renews its leases."""
     executor = Executor(pools=ThreadPools(POOL_SIZES))
     threading.Thread(target=_renew_leases, args=[executor], name="saga_leases", daemon=True).start()
     return executor

@@ -1,6 +1,6 @@
-"""The rows of sagas: how one begins and ends, the final result of each step, and the attempts before it.
+"""Reads and writes the rows of sagas: their start and end, the final result of each step, and attempts.
 
-A line of the log is written in the transaction of what it reports, and the journal gets a line for it. A
+A line of the log is written in the transaction that it reports, together with a line of the journal. A
 final line is unique per saga, step and direction, so that its effect happens once. (The barrier is dtm's:
 dtm-labs/client, `dtmcli/barrier.go`.)
 """
@@ -32,7 +32,7 @@ from shop.events.journal import ActorContext
 
 
 class SagaLogRow(NamedTuple):
-    """The row of a line of a saga's log."""
+    """A row of the saga log's table."""
 
     saga_id: UUID
     step: str
@@ -45,7 +45,7 @@ class SagaLogRow(NamedTuple):
 
 
 class SagaLogLine(NamedTuple):
-    """A line to be written: final, or the report of one `attempt` that was not."""
+    """A line to write: final with attempt 0, else the report of an attempt that was not final."""
 
     saga: SagaRow | Saga
     step: str
@@ -69,7 +69,7 @@ def new_saga(
 ) -> tuple[Saga, list[SagaLogLine]]:
     """An unsaved saga with its first lines, for the transaction that starts it and calls `insert_sagas`.
 
-    `about_id` is the order it is for, `by` who asked for it when that isn't `journal.current_actor()`.
+    `about_id` is the saga's order, `by` the requester if that isn't `journal.current_actor()`.
     """
     now = clock.now()
     saga = Saga(
@@ -97,7 +97,7 @@ def insert_sagas(started: Sequence[tuple[Saga, Sequence[SagaLogLine]]]) -> None:
 
 
 def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
-    """Append these lines, by one statement, and note each in the journal."""
+    """Append these lines with one statement, and record each in the journal."""
     if not lines:
         return
     bulk_sql.insert(LINES, [_to_row(line, at) for line in lines])
@@ -105,7 +105,7 @@ def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
 
 
 def read_sagas(saga_ids: Collection[UUID], *, is_locked: bool = False) -> dict[UUID, SagaRow]:
-    """These sagas by id, without their final results; locked if `is_locked`."""
+    """These sagas by id, without their final results; with `is_locked` their rows are locked."""
     read = bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of(
         saga_ids, lock=bulk_sql.for_update() if is_locked else ""
     )
@@ -139,12 +139,12 @@ def has_attempts(saga: SagaRow, step: str) -> bool:
 
 def acting_for(saga: SagaRow | Saga) -> ActorContext:
     """The journal's actor: the operator who acts on it, else the system with the saga's request id."""
-    who = journal.current_actor()
-    return who if who.actor == journal.Actor.STAFF else ActorContext(request_id=saga.request_id)
+    actor = journal.current_actor()
+    return actor if actor.actor == journal.Actor.STAFF else ActorContext(request_id=saga.request_id)
 
 
 def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
-    """Undo the saga from here on, because of `code`; `saga`, which is locked, is changed as well."""
+    """Turn the locked saga to compensation, because of `code`; changes the row and `saga`."""
     saga.direction, saga.failure_code, saga.failure_detail = UNDO, code[:64] or "refused", detail[:255]
     Saga.objects.filter(id=saga.id).update(
         direction=UNDO, failure_code=saga.failure_code, failure_detail=saga.failure_detail
@@ -152,7 +152,7 @@ def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
 
 
 def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
-    """End these locked sagas, by one statement."""
+    """End these locked sagas with one statement."""
     if sagas:
         _update_sagas(
             sagas,
@@ -166,7 +166,7 @@ def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
 
 
 def lease(sagas: Sequence[SagaRow], *, token: str, until: datetime, open_call: str) -> None:
-    """Give these locked sagas to the worker of this token; `open_call` names the call it is about to make."""
+    """Lease these locked sagas to the executor of this token; `open_call` names its next call."""
     if sagas:
         _update_sagas(
             sagas, lease_token=token, leased_until=until, next_attempt_at=until, open_call=open_call
@@ -174,13 +174,13 @@ def lease(sagas: Sequence[SagaRow], *, token: str, until: datetime, open_call: s
 
 
 def put_off(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> None:
-    """Delay these locked sagas until then, without a lease."""
+    """Postpone these locked sagas until then, without a lease."""
     if sagas:
         _update_sagas(sagas, next_attempt_at=until, leased_until=None, lease_token="", open_call=open_call)
 
 
 def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | None) -> None:
-    """Change these columns of locked rows; the statement goes with the next one, or with COMMIT."""
+    """Update columns of locked rows; the statement is sent together with the next one or with COMMIT."""
     cells = bulk_sql.SqlLiterals()
     columns = ", ".join([f"{name} = {cells[value]}" for name, value in values.items()])
     ids = cells.listed([saga.id for saga in sagas])
@@ -203,7 +203,7 @@ def _to_row(line: SagaLogLine, at: datetime) -> SagaLogRow:
 
 
 def _journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
-    """Such as `charge_card.done`, and `charge_card.undo.done` when it is undone."""
+    """The journal's line for it, such as `charge_card.done` or, for an undo, `charge_card.undo.done`."""
     saga, undo = line.saga, ".undo" if line.direction == UNDO else ""
     return journal.build_line(
         what=f"{line.step}{undo}.{line.result.event.value}",

@@ -1,7 +1,7 @@
-"""What operators do about sagas that don't end by themselves: retry, force the compensation, force a step.
+"""Operators' actions on sagas that don't end by themselves: retry, force the compensation, force a step.
 
-Each action is one transaction while no worker holds the saga's lease, and the journal says who did it, when
-and why. It only decides: the executor does the rest, when a worker leases the saga.
+Each action is one transaction while no worker holds the saga's lease; the journal records the operator, the
+time and the reason. An action only changes the saga's state; a worker then leases and advances it.
 """
 
 import time
@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 
 from orders.models import Saga, SagaLog
-from orders.saga import log
+from orders.saga import log, operator_texts
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -37,9 +37,6 @@ from shop.events import journal
 from shop.events.journal import ActorContext
 
 LONGEST_REASON, LONGEST_REFERENCE = 255, 96
-# What customers see of it; the reason is for operators alone.
-FORCED_DETAIL = "An operator answers for it."
-COMPENSATED_DETAIL = "An operator had the payment undone."
 # Most calls end within a lease.
 WAIT_SECONDS = LEASE_SECONDS + 2
 PAUSE_SECONDS = 0.1
@@ -48,25 +45,25 @@ Decide = Callable[[SagaRow, SagaType, FinalResults], str]
 
 
 def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
-    """Have the saga tried again at once, with a new deadline; what direction it goes in stays as it is.
+    """Retry the saga at once, with a new deadline, in its current direction.
 
-    Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `Unavailable` while a worker holds it for long.
+    Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `Unavailable` if a worker keeps the lease.
     """
 
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
         if saga.state not in UNFINISHED:
-            raise Rejected(f"The saga has ended: it is {saga.state}.", code="saga_ended")
+            raise Rejected(operator_texts.already_ended(saga.state), code="saga_ended")
         return "saga.retried"
 
     return _while_unleased(saga_id, decide, reason=reason, by=by)
 
 
 def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
-    """Have the saga undone, while it still can be; one that is undone already stays so.
+    """Compensate the saga, if it still can be; one that is compensated already stays so.
 
-    Where it is being undone and is stuck at another system, the operator answers for that: it was dealt with
-    there by hand, and the saga goes on. While it is being undone without trouble nothing changes. Raises
-    `NotFound`, `Invalid`, `Rejected` `saga_not_reversible` or `step_is_local`, `Unavailable`.
+    If its compensation is stuck at another system, the operator confirms that it was dealt with there, and
+    the saga continues. A compensation that is not stuck stays as it is. Raises `NotFound`, `Invalid`,
+    `Rejected` `saga_not_reversible` or `step_is_local`, `Unavailable`.
     """
 
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
@@ -74,7 +71,7 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
             return ""
         if saga.direction == DO:
             _assert_reversible(saga, type, final)
-            log.start_compensation(saga, "forced", COMPENSATED_DETAIL)
+            log.start_compensation(saga, "forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
         if saga.state != Saga.State.STUCK:
             return ""
@@ -92,13 +89,13 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     `step_is_local` or `step_not_hanging`, `Unavailable`.
     """
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
-        raise invalid_field("reference", "invalid", "A reference is 96 printable ASCII characters at most.")
+        raise invalid_field("reference", "invalid", operator_texts.REFERENCE_INVALID)
 
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
         if saga.state == Saga.State.DONE:
             return ""
         if saga.direction == UNDO:
-            raise Rejected(_not_completable_reason(saga), code="saga_being_undone")
+            raise Rejected(operator_texts.not_completable(saga.state), code="saga_being_undone")
         step = type.next_step(DO, _final_steps(final, DO))
         _assert_hanging(saga, type, step)
         if isinstance(step, OutsideStep) and step.reference_required and not reference:
@@ -110,12 +107,12 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
 
 
 def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Saga:
-    """Decide with the saga locked and no worker at it, set it going, and note it; return it as it is then.
+    """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
 
-    `decide` returns the journal's word for what it did, or nothing where all stays as it is.
+    `decide` returns the journal's name of the action, or nothing if it changed nothing.
     """
     if not 1 <= len(reason.strip()) <= LONGEST_REASON:
-        raise invalid_field("reason", "required", "Say why, in 255 characters at most: it is kept.")
+        raise invalid_field("reason", "required", operator_texts.REASON_REQUIRED)
     if not Saga.objects.filter(id=saga_id).exists():
         raise NotFound(f"There is no saga {saga_id}.")
 
@@ -135,7 +132,7 @@ def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorCont
     with journal.acting(by):
         while (decided := transactions.run(work, transactions.ONCE)) is None:
             if time.monotonic() > deadline:
-                raise Unavailable("A worker is at this saga; try again in some seconds.", retry_after=5)
+                raise Unavailable(operator_texts.LEASED, retry_after=5)
             # No notification says when a lease ends.
             time.sleep(PAUSE_SECONDS)
     return decided
@@ -148,9 +145,9 @@ def _lock_saga(saga_id: UUID) -> SagaRow:
 
 
 def _resume(saga: SagaRow) -> None:
-    """Due at once, with a new deadline; a worker whose lease is over can't write with its old token.
+    """Make the saga due at once, with a new deadline; a worker with a lapsed lease loses its token.
 
-    What that worker may have called is kept as an open call, to be looked up first.
+    The call that such a worker may have made is kept as the open call, which is looked up first.
     """
     now = clock.now()
     Saga.objects.filter(id=saga.id, state__in=UNFINISHED).update(
@@ -175,52 +172,34 @@ def _open_call(saga: SagaRow) -> str:
 def _force_step(
     saga: SagaRow, step: Step | None, direction: str, final: FinalResults, *, reference: str = ""
 ) -> None:
-    """Write the final line of a step that an operator answers for."""
+    """Write the final line of a step that an operator confirms."""
     if not isinstance(step, OutsideStep):
-        raise Rejected(_not_forceable_reason(step), code="step_is_local")
-    lines = [
-        SagaLogLine(saga, step.name, direction, StepResult(Event.FORCED, FORCED_DETAIL, reference=reference))
-    ]
+        raise Rejected(operator_texts.not_forceable(step), code="step_is_local")
+    result = StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=reference)
+    lines = [SagaLogLine(saga, step.name, direction, result)]
     if direction == UNDO and (step.name, DO) not in final:
         lines.insert(0, SagaLogLine(saga, step.name, DO, StepResult(Event.VOID)))
     log.write_lines(lines, at=clock.now())
 
 
 def _assert_reversible(saga: SagaRow, type: SagaType, final: FinalResults) -> None:
-    """Raise `Rejected`, with what to do instead, past the point of no return."""
+    """Raise `Rejected`, with what to do instead, if the saga is past its point of no return."""
     reversible = [step.name for step in type.reversible]
     is_settled = any(direction == DO and step not in reversible for step, direction in final)
     if reversible and not is_settled and saga.state in UNFINISHED:
         return
-    if not reversible:
-        instead = "what is promised is kept: retry it, or complete it"
-    elif saga.about_id:
-        instead = f"refund order {saga.about_id} instead"
-    else:
-        instead = "the points are in the wallet"
-    raise Rejected(f"This {saga.kind} can't be undone any more; {instead}.", code="saga_not_reversible")
+    reason = operator_texts.not_reversible(saga.kind, is_retried_only=not reversible, order_id=saga.about_id)
+    raise Rejected(reason, code="saga_not_reversible")
 
 
 def _assert_hanging(saga: SagaRow, type: SagaType, step: Step | None) -> None:
-    """Raise `Rejected` unless the step was tried in vain: past the point of no return, until it was stuck."""
+    """Raise `Rejected` unless the step was attempted or, past the point of no return, the saga is stuck."""
     if not isinstance(step, OutsideStep):
-        raise Rejected(_not_forceable_reason(step), code="step_is_local")
+        raise Rejected(operator_texts.not_forceable(step), code="step_is_local")
     tried = SagaLog.objects.filter(saga_id=saga.id, step=step.name, direction=DO, attempt__gt=0)
     if saga.state == Saga.State.STUCK or (step in type.reversible and tried.exists()):
         return
-    raise Rejected(f"{step.name} is still being tried: it isn't stuck.", code="step_not_hanging")
-
-
-def _not_forceable_reason(step: Step | None) -> str:
-    if step is None:
-        return "All steps are done, only the end is not written: retry the saga."
-    return f"{step.name} is ours to do, and forced its effect would be missing: retry the saga."
-
-
-def _not_completable_reason(saga: SagaRow) -> str:
-    if saga.state == Saga.State.COMPENSATED:
-        return "The saga is undone, and stays so."
-    return "The saga is being undone: retry it, or force its compensation."
+    raise Rejected(operator_texts.not_stuck(step), code="step_not_hanging")
 
 
 def _final_steps(final: FinalResults, direction: str) -> set[str]:

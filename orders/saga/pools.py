@@ -1,4 +1,4 @@
-"""Where an executor's work runs: threads for each kind of work, or the caller's thread in simulations."""
+"""Pools that run an executor's tasks: threads for each kind, or the caller's thread in simulations."""
 
 import threading
 import time
@@ -16,23 +16,23 @@ Task = Callable[[], None]
 
 
 class Pools(Protocol):
-    """Where an executor's work runs, by kind of work."""
+    """The pools of an executor, by kind of task."""
 
     def submit(self, pool: str, task: Task) -> None:
-        """Have the task run in `batch`, `single`, `outside_call`, `recovery`, `event` or `callback`."""
+        """Run the task in the pool `batch`, `single`, `outside_call`, `recovery`, `event` or `callback`."""
 
     def submit_later(self, seconds: float, pool: str, task: Task) -> None:
-        """Submit it after `seconds`."""
+        """Submit the task after `seconds`."""
 
     def pause(self, seconds: float) -> None:
         """Sleep, so that more sagas join the next batch."""
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Return once the event is set, at most after `seconds`. Whether it is."""
+        """Wait for the event, at most `seconds`. Returns whether it is set."""
 
 
 class ThreadPools:
-    """Threads, so many for each kind of work."""
+    """A thread pool of a given size for each kind of task."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._pools = {
@@ -55,7 +55,7 @@ class ThreadPools:
 
 
 class SteppedPools:
-    """All work in the caller's thread, a task at a time and in order: for simulations and tests."""
+    """Runs tasks in the caller's thread, one at a time and in order: for simulations and tests."""
 
     def __init__(self) -> None:
         self.tasks: deque[tuple[str, Task]] = deque()
@@ -70,7 +70,7 @@ class SteppedPools:
         """No other thread runs."""
 
     def step(self) -> bool:
-        """Run the next task. False when there is none."""
+        """Run the next task. Returns False if there is none."""
         if not self.tasks:
             return False
         _, task = self.tasks.popleft()
@@ -84,7 +84,7 @@ class SteppedPools:
 
 
 def guarded(task: Task) -> None:
-    """A task in a thread of a pool: its failure is logged, and it keeps no connection that is broken."""
+    """Run a task of a pool: its failure is logged, and broken connections are closed before it."""
     try:
         close_old_connections()
         task()

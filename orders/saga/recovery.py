@@ -1,4 +1,4 @@
-"""Sagas that wait for a worker: new ones, and what a crash, a lost message or a pause left unfinished."""
+"""Finds sagas that wait for a worker: new ones, and those left by a crash, a lost message or a pause."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -14,9 +14,9 @@ from shop.db import bulk_sql, transactions
 
 
 def find_new(*, limit: int) -> list[SagaRow]:
-    """New sagas that no worker has leased yet, oldest first; types of a newer release are left to that."""
+    """New sagas that no worker has leased yet, oldest first; without types of a newer release."""
     now, cells = clock.now(), bulk_sql.SqlLiterals()
-    # A new saga's next attempt is due a lease after it began; this is the part of the index that has them.
+    # A new saga's next attempt is due one lease after its start: the index is read for that range only.
     later = now + timedelta(seconds=LEASE_SECONDS)
     reader, types = bulk_sql.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
     with connection.cursor() as cursor:
@@ -30,7 +30,7 @@ def find_new(*, limit: int) -> list[SagaRow]:
 
 
 def unleased(saga_ids: Collection[UUID]) -> list[UUID]:
-    """Those of these sagas that are unfinished, and that no worker leases, in the order given."""
+    """Those of these sagas that are unfinished and not leased, in the order given."""
     now = clock.now()
     free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
     found = set(
@@ -42,7 +42,7 @@ def unleased(saga_ids: Collection[UUID]) -> list[UUID]:
 
 
 def dequeue_due(*, limit: int) -> list[UUID]:
-    """The unfinished sagas whose next attempt is due and whose lease is over, each once per lease."""
+    """Unfinished sagas whose next attempt is due and that are not leased; each is returned once per lease."""
     now = clock.now()
     free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
     ids = list(
@@ -52,12 +52,12 @@ def dequeue_due(*, limit: int) -> list[UUID]:
     )
     later = now + timedelta(seconds=LEASE_SECONDS)
     taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
-    # Executors lock these rows and their index in another order; retried on deadlock.
+    # Executors lock these rows and the index in another order: the update is retried on deadlock.
     transactions.run(lambda: taken.update(next_attempt_at=later), transactions.REPEATABLE)
     return ids
 
 
 def make_due(saga_id: UUID) -> None:
-    """Make an unfinished saga due now: for example, a webhook arrived."""
+    """Make an unfinished saga due now, for example because a webhook arrived."""
     unfinished = Saga.objects.filter(id=saga_id, state__in=UNFINISHED)
     transactions.run(lambda: unfinished.update(next_attempt_at=clock.now()), transactions.REPEATABLE)

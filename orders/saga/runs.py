@@ -24,13 +24,12 @@ RECOVERY = "recovery"
 
 @dataclass(slots=True, eq=False)
 class SagaRun:
-    """A saga on its way through an executor.
+    """A saga that an executor is advancing.
 
-    `saga` is as its last batch left it, null before the first. `result` is what a call of
-    `step` in `direction` came to, not recorded yet. `failure` is what a
-    single batch raised, to be recorded as an attempt at whatever the saga is at. `is_found`: the executor
-    found the saga itself.
-    `accepted` is set once its first batch is over, `released` once the executor is done with it for now.
+    `saga` is its row after the last batch, None before the first. `result` is the result of a call of `step`
+    in `direction` that is not recorded yet. `failure` is what a single batch raised, to be recorded as an
+    attempt at the saga's current step. `is_found`: the executor found the saga by polling. `accepted` is set
+    after its first batch, `released` once the executor has nothing left to do for it now.
     """
 
     saga_id: UUID
@@ -46,10 +45,10 @@ class SagaRun:
 
 @dataclass(slots=True)
 class BatchResult:
-    """What became of the runs of a batch: those with another batch to come, the calls to make by step and
-    direction, those `locked_elsewhere`, and those `released`. `done` are the local steps that were done,
-    `compensated` the sagas that ended undone, by type, `postponed` those to be retried; `committed` names
-    the final lines that were written, in order.
+    """The result of a batch: the runs that continue in another batch, the calls to make by step and
+    direction, the runs `locked_elsewhere`, and those `released`. `done` are the local steps that were done,
+    `compensated` the sagas that ended compensated, by type, `postponed` those to be retried; `committed`
+    names the final lines that were written, in order.
     """
 
     to_continue: list[SagaRun] = field(default_factory=list)
@@ -71,8 +70,8 @@ class LockedSaga:
     run: SagaRun
     saga: SagaRow
     type: SagaType
-    # What its run brought, and the call that it is sent to: the run itself changes after the commit only,
-    # for the transaction may be tried again.
+    # The result of its run, then its next call. The run itself changes only after the commit, because the
+    # transaction may be retried.
     step: str
     direction: str
     result: StepResult | None
@@ -90,6 +89,6 @@ FreeSlots = Mapping[str, int]
 
 
 def slot_of(step: OutsideStep, direction: str, *, is_repeat: bool) -> str:
-    """The slots that a call takes one of: repeats and compensations never take those of first calls."""
+    """The kind of slot that a call takes: repeats and compensations never take those of first calls."""
     is_recovery = step.pool == "outside_call" and (is_repeat or direction == UNDO)
     return RECOVERY if is_recovery else step.name

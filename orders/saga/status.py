@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Prefetch, Q, QuerySet
 
 from orders.models import Saga, SagaLog
-from orders.saga.definitions import SAGA_TYPES, UNDO, LocalStep, Step, type_of
+from orders.saga.definitions import SAGA_TYPES, LocalStep, Step, type_of
 from shop import clock
 
 READ_AT_ONCE = 500
@@ -35,50 +35,40 @@ class SagaStatus:
 
 
 def unfinished() -> Iterator[SagaStatus]:
-    """Every saga that hasn't ended, the one with the earliest deadline first."""
+    """Every saga that has not ended, earliest deadline first."""
     return _statuses(_unfinished())
 
 
 def stuck() -> Iterator[SagaStatus]:
-    """Those that need an operator: stuck, or past their deadline and not yet tried again."""
+    """The sagas that need an operator: stuck, or past their deadline and not yet retried."""
     return _statuses(needing_operator(_unfinished()))
 
 
 def needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
     """Of these sagas, those that are stuck or overdue."""
     overdue = Q(state=Saga.State.RUNNING, deadline_at__lt=clock.now())
-    # The index on the next attempt holds the unfinished ones; there is none on the state.
+    # The index on the next attempt finds the unfinished ones; the state has no index.
     return sagas.filter(Q(state=Saga.State.STUCK) | overdue, next_attempt_at__isnull=False)
 
 
 def count_stuck() -> dict[str, int]:
-    """How many sagas of each type are stuck, for every type there is."""
+    """The number of stuck sagas of each type, also of types without any."""
     stuck = _unfinished().filter(state=Saga.State.STUCK).order_by()
     counted = dict(stuck.values_list("kind").annotate(count=Count("id")))
     return dict.fromkeys(SAGA_TYPES, 0) | counted
 
 
 def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
-    """The sagas with what tells the step that each is at, in one query for many."""
+    """These sagas with their final log lines, which show the current step: one query for all."""
     return sagas.prefetch_related(Prefetch("log", SagaLog.objects.filter(attempt=0), to_attr="final_lines"))
 
 
 def next_step(saga: Any) -> Step | None:
-    """The step that it is at, of a saga `with_final_lines`; None once it has ended."""
+    """The current step of a saga read by `with_final_lines`; None once it has ended."""
     if saga.ended_at:
         return None
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
     return type_of(saga).next_step(saga.direction, final)
-
-
-def in_words(saga: Saga) -> str:
-    """What happens to the saga next, for operators."""
-    if saga.state == Saga.State.DONE:
-        return "it is done."
-    if saga.state == Saga.State.COMPENSATED:
-        return "it is undone."
-    way = "it is being undone" if saga.direction == UNDO else "it goes on"
-    return f"{way}; the next worker that is free takes it."
 
 
 def _unfinished() -> "QuerySet[Saga]":

@@ -1,4 +1,4 @@
-"""Acts on the real shop and its model at once: what the model refuses must be refused, by the same code."""
+"""Performs actions on the real shop and its model together: both must refuse the same, by the same code."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,17 +26,17 @@ from shop.events import journal
 from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
 
 
-def outcome(act: Callable[[], Any]) -> Any:
-    """What it comes to: the code of what it is refused for, or what it returns."""
+def outcome(action: Callable[[], Any]) -> Any:
+    """What the action returns, or the code of its refusal."""
     try:
-        return act()
+        return action()
     except FirstcomeError as error:
         return error.code
 
 
 def keyed(account_id: int) -> KeyedCall:
-    """A key that was never used."""
-    return KeyedCall(account_id, key_hash(str(uuid4())), "as wished", responses.answered_later)
+    """A call with a new key."""
+    return KeyedCall(account_id, key_hash(str(uuid4())), "fingerprint", responses.answered_later)
 
 
 def open_shop(shop: Shop) -> None:
@@ -48,7 +48,7 @@ def open_shop(shop: Shop) -> None:
 
 
 def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
-    """So many percent off; for 0, an amount off what comes to a minimum."""
+    """Issue a coupon of `percent`; for 0, of a fixed amount off a minimum order."""
     terms = {"percent": percent} if percent else {"amount": 150, "minimum_amount": 400}
     coupon = things.Coupon(account_id, **terms)
     coupon.code = buying.coupon_of(
@@ -62,18 +62,18 @@ def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
 
 def void_coupon(shop: Shop, coupon: things.Coupon) -> None:
     expected = shop.void(coupon)
-    told = outcome(lambda: issued_coupons.void(code=coupon.code, reason="a mistake"))
-    assert told == expected or not expected
+    result = outcome(lambda: issued_coupons.void(code=coupon.code, reason="a mistake"))
+    assert result == expected or not expected
 
 
 def adjust(shop: Shop, product: things.Product, delta: int) -> None:
     expected = shop.adjust(product, delta)
-    told = outcome(lambda: adjustments.adjust(product_id=product.id, delta=delta, reason="counted"))
-    assert told == expected or not expected
+    result = outcome(lambda: adjustments.adjust(product_id=product.id, delta=delta, reason="counted"))
+    assert result == expected or not expected
 
 
 def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
-    """The order_request, if the order was placed."""
+    """Place the order; returns its request if it was not refused."""
     order_request = buying.order_request(
         order.account_id,
         order.counts,
@@ -82,42 +82,42 @@ def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
         token=order.token,
     )
     expected = shop.refusal_of_order(order)
-    told = outcome(lambda: checkout.place(order_request))
+    result = outcome(lambda: checkout.place(order_request))
     if expected:
-        assert told == expected
+        assert result == expected
         return None
-    order.id = told.order.id
-    if told.started:
-        order.saga_id, order.payment_id = told.started.saga.id, told.started.payment.id
+    order.id = result.order.id
+    if result.started:
+        order.saga_id, order.payment_id = result.started.saga.id, result.started.payment.id
     shop.place(order)
     return order_request
 
 
 def place_again(order_request: checkout.OrderRequest) -> None:
-    """By the same key: nothing happens twice."""
+    """Repeat the call with the same key: it has no second effect."""
     assert isinstance(checkout.place(order_request), Replay)
 
 
 def pay(shop: Shop, order: things.Order, token: str) -> None:
     expected = shop.pay(order, token)
     call = keyed(order.account_id)
-    told = outcome(
+    result = outcome(
         lambda: paying.pay(account_id=order.account_id, order_id=order.id, token=token, keyed=call)
     )
     if expected:
-        assert told == expected
+        assert result == expected
     else:
-        order.saga_id, order.payment_id = told.started.saga.id, told.started.payment.id
+        order.saga_id, order.payment_id = result.started.saga.id, result.started.payment.id
 
 
 def cancel(shop: Shop, order: things.Order) -> None:
     expected = shop.cancel(order)
-    told = outcome(lambda: cancellation.cancel(order_id=order.id, account_id=order.account_id))
-    assert told == expected if expected else told.status == order.status
+    result = outcome(lambda: cancellation.cancel(order_id=order.id, account_id=order.account_id))
+    assert result == expected if expected else result.status == order.status
 
 
 def lapse(order: things.Order) -> None:
-    """The time to pay it is over."""
+    """Let the order's time to pay pass."""
     order.is_lapsed = True
     Order.objects.filter(id=order.id).update(expires_at=timezone.now())
 
@@ -125,9 +125,9 @@ def lapse(order: things.Order) -> None:
 def refund(
     shop: Shop, order: things.Order, wanted: dict[things.Product, int] | None, *, restock: bool
 ) -> None:
-    """So much of the order; None asks for all that is left."""
+    """Refund these units of the order; None refunds all that is left."""
     expected = shop.refusal_of_refund(order, wanted)
-    told = outcome(
+    result = outcome(
         lambda: refunding.start_refund(
             order_id=order.id,
             wanted=wanted and [Line(product.id, count) for product, count in wanted.items()],
@@ -137,12 +137,12 @@ def refund(
         )
     )
     if expected:
-        assert told == expected
+        assert result == expected
         return
-    row, counts = told.refund, wanted or order.left()
-    one = things.Refund(order, row.id, counts, restock, row.amount, row.points_amount, told.saga_id)
-    one.assert_fair()
-    shop.refund(one)
+    row, counts = result.refund, wanted or order.left()
+    new_refund = things.Refund(order, row.id, counts, restock, row.amount, row.points_amount, result.saga_id)
+    new_refund.assert_fair()
+    shop.refund(new_refund)
 
 
 def top_up(listener: Listener, one: things.TopUp) -> None:
@@ -156,14 +156,14 @@ def top_up(listener: Listener, one: things.TopUp) -> None:
 
 
 def drive(listener: Listener, subject: things.Subject, *, points: int | None = None) -> None:
-    """Its saga goes as far as it goes, or past so many points: the lease of who drove it before is over."""
+    """Advance its saga as far as possible, or for so many failpoints; the previous lease has lapsed."""
     Saga.objects.filter(id=subject.saga_id).update(leased_until=None)
     with listener.deadly(points):
         stepping.advance(subject.saga_id)
 
 
 def sweep(shop: Shop, *, is_later: bool) -> None:
-    """What beat does: now, or when every pause and lease is over."""
+    """Run the tasks of beat: now, or after every pause and lease."""
     now = timezone.now()
     if is_later:
         Saga.objects.filter(ended_at=None).update(next_attempt_at=now, leased_until=None)
@@ -176,28 +176,28 @@ def sweep(shop: Shop, *, is_later: bool) -> None:
 
 
 def give_up(subject: things.Subject) -> None:
-    """The time to find out what became of its charge is over."""
+    """Let the deadline of its saga pass."""
     subject.is_late = True
     Saga.objects.filter(id=subject.saga_id).update(deadline_at=timezone.now())
 
 
 def retry(subject: things.Subject) -> None:
-    """An operator has it tried again, with a new deadline."""
+    """An operator retries its saga, with a new deadline."""
     Saga.objects.filter(id=subject.saga_id).update(leased_until=None)
     ended = Saga.objects.filter(id=subject.saga_id, ended_at__isnull=False).exists()
-    told = outcome(
+    result = outcome(
         lambda: operator_actions.retry(saga_id=subject.saga_id, reason="they called", by=journal.SYSTEM)
     )
-    assert told == "saga_ended" if ended else not isinstance(told, str)
+    assert result == "saga_ended" if ended else not isinstance(result, str)
 
 
-def tell(subject: things.Order | things.TopUp, *, number: int, type: str) -> None:
-    """A webhook tells of its charge, truly or not, for the first time or again; it is worked on later."""
+def receive_event(subject: things.Order | things.TopUp, *, number: int, type: str) -> None:
+    """Receive a webhook about its charge, true or not, new or repeated; it is handled later."""
     key = Payment.objects.get(id=subject.payment_id).charge_key
     events.take(type=type, key=key, id=f"evt_{number}")
 
 
 def handle(event: WebhookEvent) -> None:
-    """As often as one likes; whoever drove its sagas before is gone."""
+    """Handle the event, also repeatedly; previous leases have lapsed."""
     Saga.objects.filter(ended_at=None).update(leased_until=None)
     gateway_events.handle(event.id)

@@ -1,4 +1,4 @@
-"""A shop floor for tests: accounts with points, products with stock, coupons, orders, and the audit."""
+"""Helpers for tests that buy: accounts with points, coupons, orders, refunds, and the audit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ from shop.tests.racing import wait_until
 
 
 def account(*, points: int = 0) -> Any:
-    """An account whose wallet holds so many points."""
+    """A new account with these points in its wallet."""
     made = AccountFactory.create()
     if points:
         with transaction.atomic():
@@ -38,7 +38,7 @@ def account(*, points: int = 0) -> Any:
 
 
 def coupon_of(account_id: int, **campaign: Any) -> Coupon:
-    """A coupon that the account got from a campaign of its own."""
+    """A coupon issued to the account, of a new campaign."""
     drop: Campaign = CampaignFactory.create(**campaign)
     return issuing.issue(campaign_id=drop.id, user_id=account_id).coupon
 
@@ -52,11 +52,11 @@ def order_request(
     token: str | None = None,
     key: str = "",
 ) -> OrderRequest:
-    """What somebody wants, under a key of its own unless one is given."""
+    """A request to place an order, with a new key unless one is given."""
     keyed = KeyedCall(
         account_id=account_id,
         key_hash=key_hash(key or str(uuid4())),
-        fingerprint="as wished",
+        fingerprint="fingerprint",
         answer=responses.placed_order_answer,
     )
     lines = tuple(Line(product_id=product.id, quantity=count) for product, count in quantities.items())
@@ -72,19 +72,19 @@ def order_request(
 
 
 def place(account_id: int, quantities: Mapping[Product, int], **wanted: Any) -> PlacedOrder:
-    """Place an order; the caller knows that it is new."""
+    """Place a new order."""
     placed = checkout.place(order_request(account_id, quantities, **wanted))
     assert isinstance(placed, PlacedOrder)
     return placed
 
 
 def owner(placed: PlacedOrder) -> User:
-    """Whose order it is."""
+    """The account of the order."""
     return User.objects.get(id=placed.order.account_id)
 
 
-def drive(placed: PlacedOrder) -> Order:
-    """Let the order's saga go as far as it goes now, and return the order as it then stands."""
+def advance(placed: PlacedOrder) -> Order:
+    """Advance the order's saga as far as possible now, and return the order."""
     assert placed.started
     stepping.advance(placed.started.saga.id)
     return Order.objects.get(id=placed.order.id)
@@ -97,32 +97,32 @@ def refund(
     reason: str = "It came broken.",
     restock: bool = True,
 ) -> StartedRefund:
-    """Have staff promise a refund of so many of these products, or of all that is left of the order."""
+    """Start a refund of these units, or of all that is left of the order."""
     keyed = KeyedCall(
         account_id=AccountFactory.create(is_staff=True).id,
         key_hash=key_hash(str(uuid4())),
         fingerprint="as asked",
         answer=responses.refund_answer,
     )
-    begun = refunding.start_refund(
+    started = refunding.start_refund(
         order_id=order_id,
         wanted=quantities and [Line(product.id, count) for product, count in quantities.items()],
         reason=reason,
         restock=restock,
         keyed=keyed,
     )
-    assert isinstance(begun, StartedRefund)
-    return begun
+    assert isinstance(started, StartedRefund)
+    return started
 
 
-def give_back(begun: StartedRefund) -> Refund:
-    """Let the refund's saga go as far as it goes now, and return the refund as it then stands."""
-    stepping.advance(begun.saga_id)
-    return Refund.objects.select_related("order").get(id=begun.refund.id)
+def execute_refund(started: StartedRefund) -> Refund:
+    """Advance the refund's saga as far as possible now, and return the refund."""
+    stepping.advance(started.saga_id)
+    return Refund.objects.select_related("order").get(id=started.refund.id)
 
 
 def settle_everything() -> None:
-    """What the sweeper does, without waiting for leases and pauses: until no saga is left unfinished."""
+    """Run recovery, without waiting for leases and pauses, until every saga has ended."""
     wait_until(_nothing_is_left_after_a_pass, seconds=20)
 
 
@@ -139,5 +139,5 @@ def state_of(order_id: UUID) -> str:
 
 
 def broken_laws() -> list[LawReport]:
-    """What an audit of every app finds wrong."""
+    """The laws that an audit of every app finds broken."""
     return [one for one in laws.audit() if not one.holds]

@@ -1,4 +1,4 @@
-"""What Hypothesis may choose from: purchases, what befalls an order, and what else goes on in a shop."""
+"""Hypothesis strategies: purchases, actions on an order, and other actions in the shop."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -38,16 +38,16 @@ purchases = some.fixed_dictionaries(
 
 
 def any_of(**acts: some.SearchStrategy[Any]) -> some.SearchStrategy[tuple[str, Any]]:
-    """The name of one of these acts, and its parameter."""
+    """The name of one of these actions, and its parameter."""
     return some.one_of(*(some.tuples(some.just(name), parameter) for name, parameter in acts.items()))
 
 
-# What may befall an order, each with its parameter.
+# Actions on an order, each with its parameter.
 ACTS = {
     "pay": cards,
     "cancel": some.none(),
     "lapse": some.none(),
-    # To where its driver dies, after so many points; mostly soon.
+    # Until the executor crashes, after so many failpoints; mostly soon.
     "drive": some.none() | some.integers(0, 4) | some.integers(0, 12),
     "give_up": some.none(),
     "retry": some.none(),
@@ -58,12 +58,12 @@ ACTS = {
 
 
 def acts(*likely: str) -> some.SearchStrategy[list[tuple[str, Any]]]:
-    """Some of them one after the other, half of them of these."""
+    """A sequence of actions, half of them of these kinds."""
     some_likely = any_of(**{name: ACTS[name] for name in likely})
     return some.lists(some_likely | any_of(**ACTS), min_size=1, max_size=5)
 
 
-# What else goes on in a shop.
+# Other actions in the shop.
 chores = any_of(
     issue_coupon=some.tuples(buyers, some.sampled_from([0, 33, 100])),
     void_coupon=which,
@@ -93,12 +93,12 @@ def is_under_way(subject: Subject) -> bool:
 
 
 def sagas_of(order: Order) -> list[Order | Refund]:
-    """The order when its payment has begun, and its refunds."""
+    """The order if its payment was started, and its refunds."""
     return [order, *order.refunds] if order.saga_id else []
 
 
 def chosen(items: Sequence[T], which: int, *, likely: Callable[[T], bool] = bool) -> T | None:
-    """One of them; the smaller `which` is, the newer. Three times of four a likely one, if there is one."""
+    """One of the items, newer for smaller `which`; in three of four cases a likely one, if there is one."""
     if not items:
         return None
     those = [one for one in items if likely(one)] if which % 4 else []

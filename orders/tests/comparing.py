@@ -1,4 +1,4 @@
-"""The real shop against its model: rows, wallets, journal and the gateway's own book."""
+"""Compares the real shop with its model: rows, wallets, journal and the gateway's book of charges."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from shop.models import JournalLine
 
 @contextmanager
 def gateway_at(url: str) -> Iterator[None]:
-    """Ask the gateway there, whatever was thought of it so far."""
+    """Use the gateway at this URL, with the circuit breaker reset."""
     before, settings.GATEWAY_URL = settings.GATEWAY_URL, url
     circuit.forget()
     try:
@@ -33,7 +33,7 @@ def gateway_at(url: str) -> Iterator[None]:
 
 
 def assert_sound(shop: Shop) -> None:
-    """Every law holds, and everything is as the model says."""
+    """Assert that every law holds and that the shop agrees with the model."""
     broken = [f"{one.law} {one.offenders}" for one in buying.broken_laws()]
     assert not broken, broken
     _assert_same("stock", _stock(), {one.id: (one.on_hand, one.reserved) for one in shop.products})
@@ -68,15 +68,15 @@ def _refunds() -> dict[UUID, tuple[int, bool]]:
 
 
 def _stories() -> dict[UUID, list[str]]:
-    """What the journal says of each order itself, oldest first."""
-    told = defaultdict(list)
+    """The journal's `order.*` lines of each order, oldest first."""
+    events = defaultdict(list)
     for line in JournalLine.objects.filter(what__startswith="order.").order_by("id"):
-        told[line.order_id].append(line.what)
-    return dict(told)
+        events[line.order_id].append(line.what)
+    return dict(events)
 
 
 def _assert_charged(shop: Shop) -> None:
-    """One charge at most for each payment, and kept of it what the model says."""
+    """Assert one charge at most per payment, with the kept amount of the model."""
     kept: dict[Any, list[int]] = defaultdict(list)
     keys = dict(Payment.objects.values_list("charge_key", "id"))
     pending = set()
@@ -92,7 +92,7 @@ def _assert_charged(shop: Shop) -> None:
 
 
 def assert_over(shop: Shop) -> None:
-    """Nothing is open any more, and nothing held for it; the gateway has what the shop believes it has."""
+    """Assert that nothing is open or held, and that the gateway keeps what the model says."""
     assert not [one.id for one in shop.orders if one.is_open or one.status == "refunding"]
     assert not Saga.objects.filter(ended_at=None).exists()
     assert not Product.objects.exclude(reserved=0).exists()

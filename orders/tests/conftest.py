@@ -31,13 +31,13 @@ __all__ = [
 
 @pytest.fixture(autouse=True)
 def _stepped_executor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever asks for the process's executor gets one that works in its own thread."""
+    """Replaces the process's executor by one that works in the caller's thread."""
     monkeypatch.setattr(executor, "process_executor", lambda: stepping.Delegate())
 
 
 @pytest.fixture(autouse=True)
 def _empty_books(own_gateway: Simulator, own_data_platform: Simulator) -> None:
-    """The laws compare the whole book: it must not remember other tests."""
+    """Starts each test with empty books: the laws compare all of a book."""
 
 
 def start_worker(
@@ -45,14 +45,16 @@ def start_worker(
 ) -> "subprocess.Popen[bytes]":
     """A worker process as `make run` starts it, on the test database; returns once it answers.
 
-    It tells the test's data platform, unless another is given.
+    It publishes to the test's data platform, unless another is given.
     """
-    told = f"http://{ports.HOST}:{data_platform.port}" if data_platform else settings.DATA_PLATFORM_URL
+    data_platform_url = (
+        f"http://{ports.HOST}:{data_platform.port}" if data_platform else settings.DATA_PLATFORM_URL
+    )
     name = settings.DATABASES["default"]["NAME"]
     environment = os.environ | {
         "DATABASE_URL": _database_url(name),
         "GATEWAY_URL": f"http://{ports.HOST}:{simulator.port}",
-        "DATA_PLATFORM_URL": told,
+        "DATA_PLATFORM_URL": data_platform_url,
         "EVENT_SECRET": SECRET,
     }
     command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "threads"]

@@ -1,4 +1,4 @@
-"""Sagas that hang, and an operator who steps in: for the tests of what operators do."""
+"""Stuck sagas and operators' actions, for the tests of operator actions."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,7 @@ ADA = ActorContext(actor=Actor.STAFF, name="ada", request_id="request-1")
 
 
 class Away:
-    """Takes away what a setting names: `GATEWAY_URL` or `DATA_PLATFORM_URL`; and brings it back."""
+    """Makes the system of `GATEWAY_URL` or `DATA_PLATFORM_URL` unreachable, and reachable again."""
 
     def __init__(self, settings: LazySettings) -> None:
         self._settings = settings
@@ -40,13 +40,13 @@ class Away:
 
 @pytest.fixture
 def away(settings: LazySettings) -> Away:
-    """What is away is so for this test."""
+    """Makes systems unreachable for this test."""
     return Away(settings)
 
 
 @pytest.fixture
 def impatient(settings: LazySettings) -> None:
-    """Some cards never get a reply."""
+    """Shortens the time-out, as some cards never get a reply."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
 
 
@@ -55,8 +55,8 @@ def product() -> Product:
     return ProductFactory.create(on_hand=10, price=1_000)
 
 
-def begun(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
-    """The saga of a new order with a coupon and points, that nobody drove yet."""
+def started(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
+    """The saga of a new order with a coupon and points, not advanced yet."""
     buyer = buying.account(points=points)
     coupon = buying.coupon_of(buyer.id, discount_value=200).code
     placed = buying.place(buyer.id, {product: 1}, coupon=coupon, points=points, token=token)
@@ -64,11 +64,11 @@ def begun(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
     return placed.started.saga
 
 
-def again(row: Saga) -> Saga:
+def reloaded(row: Saga) -> Saga:
     return Saga.objects.get(id=row.id)
 
 
-def late(row: Saga) -> None:
+def make_overdue(row: Saga) -> None:
     Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
 
 
@@ -97,7 +97,7 @@ def complete(row: Saga, **more: Any) -> Saga:
 
 
 def refusal(work: Any, row: Saga, **more: Any) -> str:
-    """The code of the refusal, after which the saga is as it was."""
+    """The code of the refusal; asserts that the saga is unchanged."""
     before = Saga.objects.values().get(id=row.id)
     with pytest.raises(FirstcomeError) as caught:
         work(row, **more)
@@ -105,31 +105,31 @@ def refusal(work: Any, row: Saga, **more: Any) -> str:
     return caught.value.code
 
 
-def untold(product: Product, away: Away) -> Saga:
-    """A saga that is stuck at the data platform: paid, and late."""
-    row = begun(product)
+def stuck_at_data_platform(product: Product, away: Away) -> Saga:
+    """A saga of a paid order that is stuck at the data platform."""
+    row = started(product)
     away.take("DATA_PLATFORM_URL")
     advance(row)
-    late(row)
+    make_overdue(row)
     assert advance(row) == Saga.State.STUCK
     return row
 
 
 def in_doubt(product: Product, token: str = "tok_timeout_charged") -> Saga:
-    row = begun(product, token)
+    row = started(product, token)
     assert advance(row) == Saga.State.RUNNING
     assert payment_of(row).status == "in_doubt"
     return row
 
 
-def never_undone(product: Product, away: Away, token: str = "tok_error") -> Saga:
-    """A saga that gave up while the gateway was away, so that nobody knows of the charge."""
-    row = begun(product, token)
+def stuck_in_compensation(product: Product, away: Away, token: str = "tok_error") -> Saga:
+    """A saga whose compensation is stuck: the gateway is unreachable, the outcome of the charge unknown."""
+    row = started(product, token)
     advance(row)
     away.take("GATEWAY_URL")
-    late(row)
+    make_overdue(row)
     assert advance(row) == Saga.State.STUCK
-    assert again(row).direction == UNDO
+    assert reloaded(row).direction == UNDO
     return row
 
 

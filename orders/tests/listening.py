@@ -1,4 +1,4 @@
-"""Where sagas pass, a listener stands: it tells the model of every point, and may strike the driver dead."""
+"""A listener at the failpoints of sagas: it updates the model at every point, and may crash the executor."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,32 +12,32 @@ from orders.tests.things import Subject
 
 
 class Killed(BaseException):
-    """The end of a process, as far as one thread can feel it."""
+    """The crash of a process, as one thread sees it."""
 
 
 class Wrong(BaseException):
-    """What a listener finds wrong; an `Exception` would pass for a step that failed, and be tried again."""
+    """An error that a listener finds; an `Exception` would count as a failed step and be retried."""
 
 
 class Listener:
-    """Hears which saga is driven and which points it passes, all `heard`; `watch` is called at each."""
+    """Records the points that sagas pass in `passed`, and calls `watch` at each."""
 
     def __init__(self) -> None:
         self.shop = Shop()
         self.watch: Callable[[], None] = lambda: None
         self.strike_in: int | None = None
-        self.heard: set[str] = set()
+        self.passed: set[str] = set()
         self._subject: Subject | None = None
         self._advance = stepping.advance
 
     def stand_by(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Hear everything until the end of the test."""
+        """Listen until the end of the test."""
         monkeypatch.setattr(stepping, "advance", self.advance)
         monkeypatch.setattr(stepping, "failpoint", self.reach)
 
     def advance(self, saga_id: UUID) -> str:
-        """In the place of `stepping.advance`, which it calls."""
-        known = {one.saga_id: one for one in self.shop.begun}
+        """Replaces `stepping.advance`, and calls it."""
+        known = {one.saga_id: one for one in self.shop.started}
         self._subject = known.get(saga_id)
         try:
             return self._advance(saga_id)
@@ -45,14 +45,14 @@ class Listener:
             raise AssertionError(str(wrong)) from wrong
 
     def reach(self, point: str) -> None:
-        """In the place of a failpoint."""
+        """Replaces the failpoint."""
         what, _, committed = point.partition(": ")
         try:
             assert self._subject, "this saga belongs to nothing known"
-            for one in committed.split(", "):
-                self.heard.add(one)
-                self.shop.reach(self._subject, one)
-            # Within its transaction nothing can be audited.
+            for line in committed.split(", "):
+                self.passed.add(line)
+                self.shop.reach(self._subject, line)
+            # An audit can't run within the batch's transaction.
             if what != "batch decided":
                 self.watch()
         except AssertionError as error:
@@ -64,7 +64,7 @@ class Listener:
 
     @contextmanager
     def deadly(self, points: int | None) -> Iterator[None]:
-        """Whoever drives inside dies after so many points; nobody for None."""
+        """Crash the executor inside after so many points; never for None."""
         self.strike_in = points
         try:
             with suppress(Killed):

@@ -1,6 +1,6 @@
-"""The shop as it must be, in memory: what each act comes to, and what each step of a saga changes.
+"""A model of the shop in memory: the result of each action, and what each step of a saga changes.
 
-It knows nothing of the database, nor of the code that it judges. Refusals are named by their codes.
+It uses neither the database nor the code under test. Refusals are named by their codes.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from orders.tests.things import DECLINED, NEVER_CHARGED, Coupon, Order, Product,
 
 @dataclass
 class Shop:
-    """Everything there is. Its methods are what may happen; each returns the refusal's code, or nothing."""
+    """The whole model. Its methods are the actions; each returns the refusal's code, or nothing."""
 
     products: list[Product] = field(default_factory=list)
     wallets: dict[int, int] = field(default_factory=dict)
@@ -25,16 +25,16 @@ class Shop:
 
     @property
     def charged(self) -> list[Order | TopUp]:
-        """All that has a payment."""
+        """Everything with a payment."""
         return [*(order for order in self.orders if order.saga_id), *self.top_ups]
 
     @property
-    def begun(self) -> list[Subject]:
-        """All that has a saga, the newest last."""
+    def started(self) -> list[Subject]:
+        """Everything with a saga, newest last."""
         return [*self.charged, *self.refunds]
 
     def refusal_of_order(self, order: Order) -> str:
-        """Why this order would be refused."""
+        """The code by which this order is refused, or nothing."""
         items_amount = sum(product.price * count for product, count in order.counts.items())
         if any(count > product.available for product, count in order.counts.items()):
             return "insufficient_stock"
@@ -52,7 +52,7 @@ class Shop:
         return "invalid" if order.token == "" and order.card_amount else ""
 
     def _is_over_limit(self, account_id: int, product: Product, count: int) -> bool:
-        """Whether the account would have more of the product than it may: unpaid, or paid and kept."""
+        """Whether the account would exceed the product's limit."""
         holding = [
             order
             for order in self.orders
@@ -95,7 +95,7 @@ class Shop:
         return ""
 
     def expire(self) -> int:
-        """End what has lapsed unpaid; how many that was."""
+        """Expire the lapsed unpaid orders. Returns how many."""
         lapsed = [order for order in self.orders if order.status == "awaiting_payment" and order.is_lapsed]
         for order in lapsed:
             self._end(order, "expired")
@@ -114,7 +114,7 @@ class Shop:
         return ""
 
     def refusal_of_refund(self, order: Order, counts: dict[Product, int] | None) -> str:
-        """Why so much of the order can't be asked back; None asks for all that is left."""
+        """The code by which this refund is refused, or nothing; None means all that is left."""
         left = order.left()
         if order.status not in ("paid", "refunding") or not any(left.values()):
             return "nothing_to_refund"
@@ -126,7 +126,7 @@ class Shop:
         refund.order.status = "refunding"
 
     def reach(self, subject: Subject, point: str) -> None:
-        """What has come to be when the saga of `subject` has passed this point."""
+        """Apply what the saga of `subject` has done when it passes this point."""
         match subject, point:
             case Order(), "debit_balance do":
                 self._debit(subject)
@@ -172,7 +172,7 @@ class Shop:
 
     @staticmethod
     def _end(order: Order, status: str) -> None:
-        """Unpaid: all that it held is free again."""
+        """End the unpaid order, and release all that it holds."""
         for product, count in order.counts.items():
             product.reserved -= count
         if order.coupon:

@@ -1,4 +1,4 @@
-"""Sagas advanced in the test's own thread, a task at a time: what fails there fails the test."""
+"""Advances sagas in the test's own thread, one task at a time: a failure fails the test."""
 
 from collections.abc import Callable, Iterable
 from uuid import UUID
@@ -8,20 +8,20 @@ from orders.saga.pools import SteppedPools
 
 
 def no_failpoint(point: str) -> None:
-    """Nothing fails here."""
+    """The default: no failure."""
 
 
-# Tests that crash at a point put a failpoint of their own here.
+# Tests that crash at a point replace this failpoint.
 failpoint: Callable[[str], None] = no_failpoint
 
 
 def executor() -> Executor:
-    """A new one, as a process has it after its start: it holds no leases yet."""
+    """A new executor, without leases, as after the start of a process."""
     return Executor(pools=SteppedPools(), failpoint=lambda point: failpoint(point))
 
 
 class Delegate:
-    """An executor of its own for each call, by way of `advance`, which tests may replace."""
+    """Uses a new executor for each call, by `advance`, which tests may replace."""
 
     def advance(self, saga_id: UUID, *, seconds: float = 0) -> str:
         return advance(saga_id)
@@ -32,5 +32,5 @@ class Delegate:
 
 
 def advance(saga_id: UUID) -> str:
-    """Advance the saga as far as it goes now, by an executor of its own. Returns its state."""
+    """Advance the saga as far as possible now, by a new executor. Returns its state."""
     return executor().advance(saga_id)

@@ -1,4 +1,4 @@
-"""The contract's calls on orders and payments, over HTTP, with a real worker where one is needed."""
+"""The API of orders and payments over HTTP, with a real worker where one is needed."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def test_an_order_without_payment_awaits_it(api: Api, product: Product) -> None:
     assert api.get(answer["Location"]).json() == order
 
 
-def test_lines_are_told_in_the_order_they_were_asked_for(api: Api) -> None:
+def test_lines_are_returned_in_the_order_of_the_request(api: Api) -> None:
     products = [ProductFactory.create(on_hand=1).id for _ in range(3)]
     asked = [products[1], products[2], products[0]]
     body = {"items": [{"product": product_id, "quantity": 1} for product_id in asked]}
@@ -70,14 +70,14 @@ def test_lines_are_told_in_the_order_they_were_asked_for(api: Api) -> None:
     assert api.get("/orders").json()["results"] == [order]
 
 
-def test_an_order_paid_at_once_is_told_to_come_back(api: Api, product: Product) -> None:
+def test_an_order_paid_at_once_is_202_with_its_location(api: Api, product: Product) -> None:
     answer = api.post("/orders", items(product) | {"payment": {"token": "tok_ok"}}, key="a")
     assert answer.status_code == 202
     assert answer.json()["status"] == "paying"
     assert answer["Location"] == f"/api/v1/orders/{answer.json()['id']}"
 
 
-def test_a_payment_that_has_begun_is_202_again_and_again(api: Api, product: Product) -> None:
+def test_a_repeat_is_202_while_the_payment_is_open(api: Api, product: Product) -> None:
     body = items(product) | {"payment": {"token": "tok_ok"}}
     first = api.post("/orders", body, key="a")
     second = api.post("/orders", body, key="a")
@@ -132,7 +132,7 @@ def test_a_card_is_needed_for_what_points_do_not_cover(api: Api, product: Produc
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "payment.token")
 
 
-def test_a_product_that_is_not_there_or_not_active_is_not_found(api: Api) -> None:
+def test_a_missing_or_inactive_product_is_not_found(api: Api) -> None:
     inactive = ProductFactory.create(on_hand=1, is_active=False)
     for product_id in (inactive.id, 10**9):
         body = {"items": [{"product": product_id, "quantity": 1}]}
@@ -140,7 +140,7 @@ def test_a_product_that_is_not_there_or_not_active_is_not_found(api: Api) -> Non
         assert (answer.status_code, answer.json()["code"]) == (404, "product_not_found")
 
 
-def test_short_stock_names_each_short_line_and_takes_none(api: Api, product: Product) -> None:
+def test_insufficient_stock_names_each_short_line_and_reserves_none(api: Api, product: Product) -> None:
     other = ProductFactory.create(on_hand=1)
     body = {"items": [{"product": product.id, "quantity": 3}, {"product": other.id, "quantity": 2}]}
     answer = api.post("/orders", body, key="a")
@@ -151,7 +151,7 @@ def test_short_stock_names_each_short_line_and_takes_none(api: Api, product: Pro
     assert api.post("/orders", items(product), key="a").status_code == 201
 
 
-def test_a_coupon_that_can_not_be_used_says_why(api: Api, buyer: Any, product: Product) -> None:
+def test_an_unusable_coupon_is_refused_with_the_reason(api: Api, buyer: Any, product: Product) -> None:
     somebody_elses = buying.coupon_of(AccountFactory.create().id).code
     above = buying.coupon_of(buyer.id, min_order_amount=10_000).code
     held = buying.coupon_of(buyer.id).code
@@ -163,7 +163,7 @@ def test_a_coupon_that_can_not_be_used_says_why(api: Api, buyer: Any, product: P
         assert answer.json()["reason"] == reason
 
 
-def test_points_that_are_not_there_are_refused(product: Product) -> None:
+def test_more_points_than_the_wallet_holds_are_refused(product: Product) -> None:
     answer = client_of(buying.account()).post("/orders", items(product) | {"points_amount": 1}, key="a")
     assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_points")
 
@@ -180,7 +180,7 @@ def test_a_key_reused_for_another_order_is_422(api: Api, product: Product) -> No
     assert Order.objects.count() == 1
 
 
-def test_somebody_elses_order_is_not_found(product: Product) -> None:
+def test_another_accounts_order_is_not_found(product: Product) -> None:
     order = buying.place(buying.account().id, {product: 1}).order
     api = client_of(AccountFactory.create())
     for answer in (
@@ -192,7 +192,7 @@ def test_somebody_elses_order_is_not_found(product: Product) -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_staff_read_everybodys_orders_and_may_cancel_them(product: Product) -> None:
+def test_staff_read_all_orders_and_may_cancel_them(product: Product) -> None:
     owner, other = buying.account(), buying.account()
     order = buying.place(owner.id, {product: 1}).order
     buying.place(other.id, {product: 1})
@@ -202,7 +202,7 @@ def test_staff_read_everybodys_orders_and_may_cancel_them(product: Product) -> N
     assert api.post(f"/orders/{order.id}/cancel").json()["status"] == "cancelled"
 
 
-def test_nobody_sees_orders_unasked() -> None:
+def test_orders_are_not_visible_without_authentication() -> None:
     assert client_of().get("/orders").json()["code"] == "not_authenticated"
 
 
@@ -218,7 +218,9 @@ def test_lists_come_newest_first_by_status_in_pages(api: Api, buyer: Any, produc
     assert api.get("/orders?status=nonsense").json()["code"] == "invalid"
 
 
-def test_cancelling_gives_all_back_and_again_is_the_same(api: Api, buyer: Any, product: Product) -> None:
+def test_cancelling_releases_everything_and_a_repeat_changes_nothing(
+    api: Api, buyer: Any, product: Product
+) -> None:
     coupon = buying.coupon_of(buyer.id).code
     order = api.post("/orders", items(product) | {"coupon": coupon}, key="a").json()
     first = api.post(f"/orders/{order['id']}/cancel")
@@ -230,7 +232,7 @@ def test_cancelling_gives_all_back_and_again_is_the_same(api: Api, buyer: Any, p
     assert buying.broken_laws() == []
 
 
-def test_cancelling_reads_its_body_and_there_is_nothing_to_say_in_it(api: Api, product: Product) -> None:
+def test_cancelling_accepts_only_an_empty_body(api: Api, product: Product) -> None:
     order = api.post("/orders", items(product), key="a").json()
     unknown = api.post(f"/orders/{order['id']}/cancel", {"reason": "too dear"})
     assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "reason")
@@ -244,10 +246,10 @@ def test_an_order_being_paid_or_paid_is_not_cancellable(api: Api, buyer: Any, pr
     for _ in range(2):
         answer = api.post(f"/orders/{placed.order.id}/cancel")
         assert (answer.status_code, answer.json()["code"]) == (409, "order_not_cancellable")
-        buying.drive(placed)
+        buying.advance(placed)
 
 
-def test_an_order_past_its_time_is_expired_before_anybody_sweeps(
+def test_an_order_past_its_time_is_expired_before_the_sweep(
     api: Api, product: Product, settings: Any
 ) -> None:
     settings.ORDER_HOLD_SECONDS = 0
@@ -260,13 +262,13 @@ def test_an_order_past_its_time_is_expired_before_anybody_sweeps(
     assert api.post(f"/orders/{order['id']}/cancel").json()["code"] == "order_not_cancellable"
 
 
-def test_the_timeline_tells_every_step_and_staff_more(api: Api, buyer: Any, product: Product) -> None:
+def test_the_timeline_lists_every_step_and_more_for_staff(api: Api, buyer: Any, product: Product) -> None:
     placed = buying.place(buyer.id, {product: 1}, token="tok_flaky")
-    buying.drive(placed)
+    buying.advance(placed)
     buying.settle_everything()
     path = f"/orders/{placed.order.id}/timeline"
-    told = [row["event"] for row in api.get(path).json()["results"]]
-    assert told == [
+    events = [row["event"] for row in api.get(path).json()["results"]]
+    assert events == [
         "order.placed",
         "reserve_inventory.done",
         "hold_coupon.skipped",

@@ -1,4 +1,4 @@
-"""What the contract leaves open about orders and money, as docs/api-decisions.md decides it."""
+"""The decisions of docs/api-decisions.md about orders and money, which the contract leaves open."""
 
 from typing import Any
 
@@ -50,8 +50,10 @@ def refused(response: Any) -> tuple[int, str]:
 
 
 def paid(buyer: Any, quantities: dict[Product, int], **wanted: Any) -> str:
-    """The refunds' path of an order that is paid."""
-    return f"/orders/{buying.drive(buying.place(buyer.id, quantities, token='tok_ok', **wanted)).id}/refunds"
+    """The path of the refunds of a paid order."""
+    return (
+        f"/orders/{buying.advance(buying.place(buyer.id, quantities, token='tok_ok', **wanted)).id}/refunds"
+    )
 
 
 def amounts(refund: Any) -> tuple[int, int, int]:
@@ -66,7 +68,7 @@ def available(product: Product) -> int:
 # Refunds
 
 
-def test_units_of_a_line_give_back_their_price_less_their_share_of_the_discount_and_the_last_one_the_rest(
+def test_units_are_refunded_at_their_price_less_their_share_of_the_discount_and_the_last_one_the_rest(
     buyer: Any, staff: Api, product: Product
 ) -> None:
     """Three at 333 less 100 are 899: 200 by points, 699 by card."""
@@ -83,7 +85,7 @@ def test_units_of_a_line_give_back_their_price_less_their_share_of_the_discount_
     assert buying.broken_laws() == []
 
 
-def test_two_units_at_once_give_back_what_they_give_back_one_by_one(
+def test_two_units_at_once_are_refunded_like_two_single_units(
     buyer: Any, staff: Api, product: Product
 ) -> None:
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
@@ -117,7 +119,7 @@ def test_a_refund_of_an_order_that_is_not_paid_is_409_and_says_what_it_is(
     token = {"paying": "tok_ok", "payment_failed": "tok_declined"}.get(status)
     placed = buying.place(buyer.id, {product: 1}, token=token)
     if status == "payment_failed":
-        buying.drive(placed)
+        buying.advance(placed)
     if status == "cancelled":
         api.post(f"/orders/{placed.order.id}/cancel")
 
@@ -128,7 +130,7 @@ def test_a_refund_of_an_order_that_is_not_paid_is_409_and_says_what_it_is(
     assert not Refund.objects.exists()
 
 
-def test_while_a_refund_is_under_way_another_may_take_what_the_first_leaves(
+def test_while_a_refund_is_pending_another_may_take_what_the_first_leaves(
     buyer: Any, staff: Api, product: Product
 ) -> None:
     path = paid(buyer, {product: 3})
@@ -148,7 +150,7 @@ def test_while_a_refund_is_under_way_another_may_take_what_the_first_leaves(
     assert buying.broken_laws() == []
 
 
-def test_a_top_up_that_would_not_wait_is_202_at_once(api: Api) -> None:
+def test_a_top_up_with_wait_0_is_202_at_once(api: Api) -> None:
     answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a", Prefer="wait=0")
 
     assert (answer.status_code, answer.json()["status"]) == (202, "pending")
@@ -178,7 +180,7 @@ def test_an_empty_payment_whose_points_the_wallet_does_not_hold_is_409(api: Api,
     assert available(product) == 9
 
 
-def test_staff_who_pay_somebody_elses_order_get_404_and_the_owner_can_still_pay_it(
+def test_staff_who_pay_another_accounts_order_get_404_and_the_owner_can_still_pay_it(
     buyer: Any, api: Api, staff: Api, product: Product
 ) -> None:
     order_id = str(buying.place(buyer.id, {product: 1}).order.id)
@@ -201,7 +203,7 @@ def received(*, seconds_ahead: int, **event: Any) -> Any:
     return Client().generic("POST", WEBHOOK, body, content_type="application/json", headers=signed)
 
 
-def test_a_webhook_signed_up_to_five_minutes_in_the_future_is_taken_for_clocks_differ() -> None:
+def test_a_webhook_signed_up_to_five_minutes_in_the_future_is_accepted_as_clocks_differ() -> None:
     assert received(seconds_ahead=290).status_code == 200
     assert WebhookEvent.objects.count() == 1
 
@@ -211,6 +213,6 @@ def test_a_webhook_signed_further_in_the_future_is_400_or_it_could_be_replayed_u
     assert not WebhookEvent.objects.exists()
 
 
-def test_when_an_event_says_it_was_created_is_no_matter_for_only_the_signature_is_dated() -> None:
+def test_the_creation_time_in_an_event_is_ignored_since_only_the_signature_is_dated() -> None:
     assert received(seconds_ahead=0, created_at="2999-01-01T00:00:00Z").status_code == 200
     assert WebhookEvent.objects.count() == 1

@@ -1,4 +1,4 @@
-"""The audit sees what is broken: each kind of damage is planted and must be named."""
+"""The audit finds each kind of damage that is planted."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,14 +23,14 @@ def paid() -> Order:
     buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=5_000)
     code = buying.coupon_of(buyer.id).code
     placed = buying.place(buyer.id, {product: 1}, coupon=code, points=50, token="tok_ok")
-    return buying.drive(placed)
+    return buying.advance(placed)
 
 
 @pytest.fixture
 def cancelled() -> Order:
-    """An order that was declined after its points were held."""
+    """An order whose card was declined after its points were held."""
     buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=5_000)
-    return buying.drive(buying.place(buyer.id, {product: 1}, points=50, token="tok_declined"))
+    return buying.advance(buying.place(buyer.id, {product: 1}, points=50, token="tok_declined"))
 
 
 def _hold_coupon_of_paid(paid: Order, ended: Order) -> None:
@@ -76,12 +76,12 @@ def _keep_points(paid: Order, ended: Order) -> None:
 
 
 def _never_told(paid: Order, ended: Order) -> None:
-    told = JournalLine.objects.filter(order_id=paid.id, what="order.paid")
-    told.update(delivery="dead", delivered_at=None, next_attempt_at=None)
+    line = JournalLine.objects.filter(order_id=paid.id, what="order.paid")
+    line.update(delivery="dead", delivered_at=None, next_attempt_at=None)
 
 
 def _pass_the_limit(paid: Order, ended: Order) -> None:
-    """All of its units were paid under a limit that is smaller."""
+    """Lower the limit under which its paid units were placed."""
     paid.lines.update(limit_per_account=1, quantity=2, line_amount=10_000)
 
 
@@ -115,7 +115,7 @@ def test_planted_damage_is_named(
     assert broken.get(law)
 
 
-def test_a_gateway_that_can_not_be_asked_breaks_l9(paid: Order, settings: Any) -> None:
+def test_an_unreachable_gateway_breaks_l9(paid: Order, settings: Any) -> None:
     settings.GATEWAY_URL = "http://127.0.0.1:1"
     [broken] = buying.broken_laws()
     assert broken.law == "L9"

@@ -1,4 +1,4 @@
-"""Accepting slows down to what the workers settle: nothing waits long for a live worker."""
+"""Requests are held while the workers are behind: no saga waits long for a live worker."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ from shop.tests.racing import wait_until
 
 
 def waiting(*, seconds: float, **more: Any) -> Saga:
-    """A new saga that has waited for a worker for so long."""
+    """A new saga that has waited for a worker for `seconds`."""
     row, lines = log.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
     ago = timedelta(seconds=seconds)
     row.created_at -= ago
@@ -38,7 +38,7 @@ def waiting(*, seconds: float, **more: Any) -> Saga:
 
 
 def a_live_worker() -> None:
-    """It has a lease that it renews."""
+    """A worker with a lease that it renews."""
     until = clock.now() + timedelta(seconds=LEASE_SECONDS)
     waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)
 
@@ -46,14 +46,14 @@ def a_live_worker() -> None:
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_the_oldest_saga_that_waits_for_a_live_worker_is_what_counts() -> None:
+def test_the_backlog_is_the_age_of_the_oldest_saga_that_waits_for_a_live_worker() -> None:
     a_live_worker()
     for seconds in (1, 3, 2):
         waiting(seconds=seconds)
     assert 3 <= backlog.oldest_waiting_seconds() < 4
 
 
-def test_what_waits_for_a_retry_or_for_a_dead_worker_does_not_count() -> None:
+def test_sagas_that_wait_for_a_retry_or_a_crashed_worker_do_not_count() -> None:
     a_live_worker()
     waiting(seconds=3, attempts=1)
     waiting(seconds=3, next_attempt_at=clock.now() + timedelta(seconds=5))
@@ -61,7 +61,7 @@ def test_what_waits_for_a_retry_or_for_a_dead_worker_does_not_count() -> None:
     assert backlog.oldest_waiting_seconds() == 0
 
 
-def test_without_a_live_worker_nothing_is_held_up() -> None:
+def test_without_a_live_worker_no_request_is_held() -> None:
     waiting(seconds=3)
     half = clock.now() + timedelta(seconds=LEASE_SECONDS / 5)
     waiting(seconds=5, lease_token="dead", leased_until=half, next_attempt_at=half)
@@ -80,7 +80,7 @@ def test_a_request_waits_until_the_workers_have_caught_up() -> None:
     assert not request.is_alive()
 
 
-def test_who_finds_no_place_to_wait_or_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MAX_HELD_SECONDS", 0.3)
     gate = BacklogGate(most_held=1, read=lambda: 9.0)
     refused: list[Overloaded] = []
@@ -100,7 +100,7 @@ def test_who_finds_no_place_to_wait_or_waits_too_long_is_refused(monkeypatch: py
     assert len(refused) == 2
 
 
-def test_an_order_that_is_paid_at_once_is_held_up_and_one_that_is_not_goes_through(
+def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def is_behind() -> bool:
@@ -143,8 +143,8 @@ def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch
     assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_a_saga_that_was_put_off_is_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was found again at once, over and over, and hid the new ones that waited."""
+def test_a_postponed_saga_is_not_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was polled again and again, and hid the new sagas that waited."""
     a_live_worker()
     product = ProductFactory.create(on_hand=5)
     placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")

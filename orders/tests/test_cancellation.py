@@ -1,4 +1,4 @@
-"""Cancelling and expiring: what an unpaid order held is free again, once."""
+"""Cancelling and expiring release once what an unpaid order holds."""
 
 import logging
 import threading
@@ -55,7 +55,7 @@ def test_orders_past_their_time_expire_and_the_others_stay() -> None:
     assert buying.broken_laws() == []
 
 
-def test_more_than_one_bite_of_orders_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_one_batch_of_orders_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cancellation, "EXPIRY_BATCH_SIZE", 2)
     buyer, product = buying.account(), ProductFactory.create(on_hand=5)
     lapse(*(buying.place(buyer.id, {product: 1}).order for _ in range(5)))

@@ -44,14 +44,14 @@ CHARGED, NOT_CHARGED = [("succeeded", CARD)], []
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """What becomes of a card's order: the answer of who waits, its payment, why it failed, what is booked."""
+    """The outcome of a card: the answer of a call that waits, the payment, its failure, the charges."""
 
     answer: int = 201
     order: str = "paid"
     payment: str = "succeeded"
     failure: str = ""
     booked: list[tuple[str, int]] = field(default_factory=lambda: CHARGED)
-    # What a top-up that doesn't wait hears: it is charged within the call, if the gateway tells in time.
+    # The answer of a top-up that doesn't wait: the charge itself if the gateway replies in time.
     top_up: int = 201
     is_in_doubt: bool = False
 
@@ -86,7 +86,7 @@ every_card = pytest.mark.parametrize("token", ENDINGS)
 
 
 class Shop:
-    """Where the whole of it listens."""
+    """The addresses of the running shop."""
 
     def __init__(self, address: str, simulator: Simulator, book: Path) -> None:
         self.simulator, self.book = simulator, book
@@ -123,7 +123,7 @@ def started(
     own = {
         "GATEWAY_URL": f"http://{ports.HOST}:{port}",
         "PAYMENT_GIVE_UP_SECONDS": str(GIVE_UP_SECONDS),
-        # Nobody's wait may keep another one from its answer.
+        # No request's wait may delay the answer of another.
         "WEB_THREADS": "16",
     }
     with ExitStack() as stack:
@@ -138,7 +138,7 @@ def started(
 
 @pytest.fixture
 def shop(started: Shop, own_gateway: Simulator, settings: LazySettings) -> Iterator[Shop]:
-    """The running shop with an empty book, and with somebody who sweeps as beat does."""
+    """The running shop with an empty book, and a thread that sweeps as beat does."""
     empty_book(started.book)
     settings.GATEWAY_URL = f"http://{ports.HOST}:{started.simulator.port}"
     with _sweeping():
@@ -147,7 +147,7 @@ def shop(started: Shop, own_gateway: Simulator, settings: LazySettings) -> Itera
 
 @contextmanager
 def _sweeping() -> Iterator[None]:
-    """Hand out what is due, again and again, to the worker."""
+    """Enqueue what is due for the worker, repeatedly."""
     is_over = threading.Event()
 
     def sweep() -> None:
@@ -167,7 +167,7 @@ def _sweeping() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Purchase:
-    """Somebody's order of one product by card, coupon and points; it is sent under one key."""
+    """An order of one product by card, coupon and points; it is sent with one key."""
 
     shop: Shop
     token: str
@@ -211,7 +211,7 @@ class Purchase:
 
 
 def purchase_by(shop: Shop, token: str) -> Purchase:
-    """What somebody is about to buy who has just what it takes."""
+    """A purchase by an account with just the points and coupon it needs."""
     buyer = buying.account(points=POINTS)
     return Purchase(
         shop=shop,
@@ -224,13 +224,13 @@ def purchase_by(shop: Shop, token: str) -> Purchase:
 
 
 def settled() -> None:
-    """Return once every saga has ended, and every event is handled: longer than any card takes."""
+    """Wait until every saga has ended and every event is handled."""
     wait_until(lambda: not Saga.objects.filter(ended_at=None).exists(), seconds=60)
     wait_until(lambda: not WebhookEvent.objects.filter(handled_at=None).exists(), seconds=30)
 
 
 def assert_ended(purchase: Purchase, ending: Ending) -> None:
-    """Order, payment, book and everything held are as the card's ending says."""
+    """Assert the order, payment, charges and holdings that the card demands."""
     order, payment = purchase.order, purchase.payment
     is_paid = ending.order == "paid"
     assert (order["status"], payment["status"]) == (ending.order, ending.payment)
@@ -246,8 +246,8 @@ def assert_ended(purchase: Purchase, ending: Ending) -> None:
 
 
 @every_card
-def test_an_order_ends_as_its_card_says(shop: Shop, token: str) -> None:
-    """Paid at once by somebody who waits and somebody who leaves, and paid later."""
+def test_an_order_ends_as_its_card_token_demands(shop: Shop, token: str) -> None:
+    """Paid at once with and without waiting, and paid later."""
     ending = ENDINGS[token]
     waiting, leaving, later = [purchase_by(shop, token) for _ in range(3)]
     placed = later.send(is_paid=False)
@@ -277,23 +277,23 @@ def test_an_order_ends_as_its_card_says(shop: Shop, token: str) -> None:
 
 
 def seen_in_doubt(purchase: Purchase) -> tuple[str, str, int, tuple[int, int]]:
-    """What is held while nobody knows whether the card was charged."""
+    """What is held while the outcome of the charge is unknown."""
     wait_until(lambda: Payment.objects.filter(account=purchase.buyer, status="in_doubt").exists())
     return purchase.order["status"], purchase.coupon_status, purchase.points, purchase.stock
 
 
 def assert_answered(response: urllib3.BaseHTTPResponse, shown: Any, name: str) -> None:
-    """The settled answer: what was paid for as it stands, or the refusal that names it."""
-    told = response.json()
+    """Assert the settled answer: the current body, or the refusal that names it."""
+    body = response.json()
     if response.status == 201:
-        assert told == shown
+        assert body == shown
     else:
         assert response.headers["Content-Type"] == "application/problem+json"
-        assert (told["code"], told[name]) == ("payment_declined", shown["id"])
+        assert (body["code"], body[name]) == ("payment_declined", shown["id"])
 
 
 @every_card
-def test_a_top_up_ends_as_its_card_says(shop: Shop, token: str) -> None:
+def test_a_top_up_ends_as_its_card_token_demands(shop: Shop, token: str) -> None:
     ending, waiting, leaving = ENDINGS[token], buying.account(), buying.account()
     body = {"amount": CARD, "token": token}
     waited, left = race(
@@ -319,7 +319,7 @@ def test_a_top_up_ends_as_its_card_says(shop: Shop, token: str) -> None:
 
 
 def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
-    """While the gateway is at it nothing is in doubt, and everything is held."""
+    """While the gateway is working nothing is in doubt, and everything is held."""
     purchase = purchase_by(shop, "tok_webhook")
     assert purchase.send().status == 202
     wait_until(lambda: purchase.booked == [("pending", CARD)])
@@ -333,15 +333,15 @@ def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("token", "attempts"), [("tok_ok", 0), ("tok_refund_fails", 2)])
-def test_a_refund_that_fails_twice_is_made_all_the_same(shop: Shop, token: str, attempts: int) -> None:
+def test_a_refund_that_fails_twice_succeeds_in_the_end(shop: Shop, token: str, attempts: int) -> None:
     purchase = purchase_by(shop, token)
     assert purchase.send(Prefer="wait=30").status == 201
     staff = AccountFactory(is_staff=True, permissions=["orders.add_refund"])
     path = f"/orders/{purchase.order['id']}/refunds"
 
-    begun = shop.post(staff, path, {"reason": "came broken"}, "refund")
+    new_refund = shop.post(staff, path, {"reason": "came broken"}, "refund")
 
-    assert (begun.status, begun.json()["status"]) == (202, "pending")
+    assert (new_refund.status, new_refund.json()["status"]) == (202, "pending")
     settled()
     [refund] = shop.get(purchase.buyer, path)["results"]
     assert (refund["status"], refund["points_amount"], refund["card_amount"]) == ("succeeded", POINTS, CARD)
@@ -353,7 +353,7 @@ def test_a_refund_that_fails_twice_is_made_all_the_same(shop: Shop, token: str, 
     assert buying.broken_laws() == []
 
 
-def test_a_card_that_nobody_issued_is_declined(shop: Shop) -> None:
+def test_an_unknown_card_is_declined(shop: Shop) -> None:
     purchase = purchase_by(shop, "tok_of_a_stranger")
     assert purchase.send(Prefer="wait=30").status == 402
     settled()
@@ -366,5 +366,5 @@ def test_a_card_that_nobody_issued_is_declined(shop: Shop) -> None:
     assert buying.broken_laws() == []
 
 
-def test_every_card_of_the_simulator_has_its_ending() -> None:
+def test_every_card_of_the_simulator_is_covered() -> None:
     assert set(ENDINGS) == set(cards.CARDS)

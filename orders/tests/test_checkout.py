@@ -1,4 +1,4 @@
-"""Placing: a batch costs the same few statements whatever its size; each request gets its own answer."""
+"""Placement: a batch costs the same few statements whatever its size; each request gets its own answer."""
 
 import pytest
 from django.db import connection
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def decide(*order_requests: OrderRequest) -> list[PlacementResult]:
-    """One batch, as the batcher would decide it."""
+    """The results of one batch, as the batcher would decide it."""
     return decisions.place_batch(order_requests)
 
 
@@ -29,7 +29,7 @@ def statements(
     points: int = 0,
     limit: int | None = None,
 ) -> int:
-    """How many statements a batch of so many orders of three lines costs, BEGIN and COMMIT not counted."""
+    """The number of statements for a batch of orders of three lines, without BEGIN and COMMIT."""
     products = ProductFactory.create_batch(30, on_hand=count, price=1_000, limit_per_account=limit)
     order_requests = []
     for index in range(count):
@@ -45,7 +45,7 @@ def statements(
 
 
 def test_orders_cost_eight_statements_whatever_their_number() -> None:
-    """One of them reads what the buyers hold unpaid."""
+    """One of them reads the unpaid orders of the accounts."""
     assert [statements(count) for count in (1, 10, 100)] == [8, 8, 8]
 
 
@@ -99,7 +99,7 @@ def test_one_key_with_two_bodies_in_a_batch_is_refused_the_second_time() -> None
     assert isinstance(second, KeyReused)
 
 
-def test_what_one_takes_the_next_in_the_batch_does_not_find() -> None:
+def test_units_reserved_in_a_batch_are_not_available_to_its_later_orders() -> None:
     product = ProductFactory.create(on_hand=3)
     order_requests = [buying.order_request(buying.account().id, {product: 2}) for _ in range(2)]
     first, second = decide(*order_requests)
@@ -108,7 +108,7 @@ def test_what_one_takes_the_next_in_the_batch_does_not_find() -> None:
     assert second.extra["items"] == [{"product": product.id, "requested": 2, "available": 1}]
 
 
-def test_a_refused_wish_leaves_the_coupon_to_the_next() -> None:
+def test_a_refused_order_leaves_the_coupon_to_the_next() -> None:
     buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=5_000)
     code = buying.coupon_of(buyer.id).code
     too_many = buying.order_request(buyer.id, {product: 2}, coupon=code)

@@ -1,4 +1,4 @@
-"""A crash at any point of an order's way, or a refund's: the next driver finishes it, and every law holds."""
+"""A crash at any failpoint of an order or a refund: the next executor finishes it, and every law holds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ def commits(*lines: str) -> list[str]:
 
 
 def calls(name: str) -> list[str]:
-    """The points of a call outside, `charge_card do` or the like."""
+    """The points of an outside call such as `charge_card do`."""
     return [f"{name} calling", f"{name} called"]
 
 
@@ -46,10 +46,10 @@ def undone(*lines: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way an order can take: the card, how it may end, and every point it passes.
+class Scenario:
+    """A scenario of an order: the card, its possible ends, and every point it passes.
 
-    An order that is given up is late from its second attempt on; `is_blind`, the gateway is away then.
+    An order that is given up is overdue from its second attempt on; with `is_blind` the gateway is away then.
     """
 
     token: str
@@ -61,16 +61,16 @@ class Way:
 
 
 WAYS = {
-    "charged": Way("tok_ok", {"paid"}, [*DEBIT, *CHARGE, *SETTLED]),
-    "declined": Way(
+    "charged": Scenario("tok_ok", {"paid"}, [*DEBIT, *CHARGE, *SETTLED]),
+    "declined": Scenario(
         "tok_declined",
         {"payment_failed"},
         [*DEBIT, *CHARGE, *commits("charge_card do"), *undone("debit_balance undo")],
     ),
-    "charged without a reply": Way(
+    "charged without a reply": Scenario(
         "tok_timeout_charged", {"paid"}, [*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *SETTLED]
     ),
-    "given up": Way(
+    "given up": Scenario(
         "tok_error",
         {"payment_failed"},
         [
@@ -79,7 +79,7 @@ WAYS = {
         ],
         is_given_up=True,
     ),
-    "given up, though charged": Way(
+    "given up, though charged": Scenario(
         "tok_timeout_charged",
         {"payment_failed", "paid"},
         [
@@ -90,7 +90,7 @@ WAYS = {
         is_given_up=True,
         is_blind=True,
     ),
-    "never called": Way(
+    "never called": Scenario(
         "tok_ok",
         {"payment_failed"},
         [
@@ -103,11 +103,11 @@ WAYS = {
 
 
 class Killed(BaseException):
-    """The end of a process, as far as one thread can feel it."""
+    """The crash of a process, as one thread sees it."""
 
 
-class Saboteur:
-    """Stands at every point and notes it; kills whoever comes to the one where it is to strike."""
+class Crasher:
+    """Records every point, and crashes the executor at the chosen one."""
 
     def __init__(self, strike_at: int | None = None) -> None:
         self.points: list[str] = []
@@ -121,7 +121,7 @@ class Saboteur:
 
 @pytest.fixture(autouse=True)
 def _quick_gateway(settings: Any) -> None:
-    """A gateway that never answers is waited for only briefly."""
+    """Shortens the wait for a gateway that never replies."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
 
@@ -133,16 +133,16 @@ def buy(token: str, *, points: int = 300) -> PlacedOrder:
     return buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=points, token=token)
 
 
-def drive(placed: PlacedOrder, way: Way, settings: Any) -> None:
-    """Bring the order to its end as the way says."""
+def run_scenario(placed: PlacedOrder, scenario: Scenario, settings: Any) -> None:
+    """Advance the order to its end in this scenario."""
     assert placed.started
     saga_id, gateway_url = placed.started.saga.id, settings.GATEWAY_URL
-    if way.is_late_from_the_start:
+    if scenario.is_late_from_the_start:
         Saga.objects.filter(id=saga_id).update(deadline_at=placed.order.placed_at)
     stepping.advance(saga_id)
-    if way.is_given_up:
+    if scenario.is_given_up:
         Saga.objects.filter(id=saga_id).update(deadline_at=placed.order.placed_at)
-    if way.is_blind:
+    if scenario.is_blind:
         settings.GATEWAY_URL = NOWHERE
         stepping.advance(saga_id)
         settings.GATEWAY_URL = gateway_url
@@ -152,11 +152,13 @@ def drive(placed: PlacedOrder, way: Way, settings: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", WAYS)
-def test_a_way_passes_exactly_these_points(name: str, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    saboteur = Saboteur()
+def test_a_scenario_passes_exactly_these_points(
+    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    saboteur = Crasher()
     monkeypatch.setattr(stepping, "failpoint", saboteur)
     placed = buy(WAYS[name].token)
-    drive(placed, WAYS[name], settings)
+    run_scenario(placed, WAYS[name], settings)
     assert saboteur.points == WAYS[name].points
     assert buying.state_of(placed.order.id) in WAYS[name].ends
     assert buying.broken_laws() == []
@@ -167,32 +169,32 @@ def test_a_way_passes_exactly_these_points(name: str, monkeypatch: pytest.Monkey
     ("name", "strike_at"),
     [
         pytest.param(name, index, id=f"{name}, {index} {point}")
-        for name, way in WAYS.items()
-        for index, point in enumerate(way.points)
+        for name, scenario in WAYS.items()
+        for index, point in enumerate(scenario.points)
     ],
 )
-def test_a_crash_there_is_recovered_from(
+def test_a_crash_at_any_point_is_recovered_from(
     name: str, strike_at: int, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    way, gateway_url = WAYS[name], settings.GATEWAY_URL
-    placed = buy(way.token)
+    scenario, gateway_url = WAYS[name], settings.GATEWAY_URL
+    placed = buy(scenario.token)
     assert placed.started
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(stepping, "failpoint", Saboteur(strike_at))
-        drive(placed, way, settings)
+        patched.setattr(stepping, "failpoint", Crasher(strike_at))
+        run_scenario(placed, scenario, settings)
     settings.GATEWAY_URL = gateway_url
-    if way.is_given_up:
+    if scenario.is_given_up:
         Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=placed.order.placed_at)
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) in way.ends
+    assert buying.state_of(placed.order.id) in scenario.ends
     assert buying.broken_laws() == []
 
 
 @dataclass(frozen=True)
-class RefundWay:
-    """One way a refund can take: how its order was paid, whether it is of all, and every point it passes.
+class RefundScenario:
+    """A scenario of a refund: how its order was paid, whether all is refunded, every point it passes.
 
-    A refund that `is_late` is stuck from its first attempt in vain on; `is_blind`, the gateway is away then.
+    A refund that `is_late` is stuck after its first failed attempt; with `is_blind` the gateway is away then.
     """
 
     points: list[str]
@@ -207,49 +209,51 @@ class RefundWay:
 
 REFUND = [*NOTHING_FINAL, *calls("refund_card do")]
 REFUND_POSTPONED = [*REFUND, *commits("refund_card do postponed")]
-# Alone in its batches: a result is recorded before the next step is done.
+# Runs in single batches: a result is recorded before the next step is done.
 GIVEN = [*REFUND, *commits("refund_card do"), *commits("settle_refund do", "ended")]
 FAILS_TWICE = [*REFUND_POSTPONED, *REFUND_POSTPONED, *GIVEN]
 REFUND_WAYS = {
-    "all": RefundWay(GIVEN),
-    "a line": RefundWay(GIVEN, is_whole=False, ends=Order.Status.PAID),
-    "points alone": RefundWay(commits("settle_refund do", "ended"), points_amount=1_400),
-    "failing twice": RefundWay(FAILS_TWICE, token="tok_refund_fails", attempts=3),
-    "stuck meanwhile": RefundWay(FAILS_TWICE, token="tok_refund_fails", attempts=3, is_late=True),
-    "with the gateway away": RefundWay([*REFUND_POSTPONED, *GIVEN], attempts=2, is_late=True, is_blind=True),
+    "all": RefundScenario(GIVEN),
+    "a line": RefundScenario(GIVEN, is_whole=False, ends=Order.Status.PAID),
+    "points alone": RefundScenario(commits("settle_refund do", "ended"), points_amount=1_400),
+    "failing twice": RefundScenario(FAILS_TWICE, token="tok_refund_fails", attempts=3),
+    "stuck meanwhile": RefundScenario(FAILS_TWICE, token="tok_refund_fails", attempts=3, is_late=True),
+    "with the gateway away": RefundScenario(
+        [*REFUND_POSTPONED, *GIVEN], attempts=2, is_late=True, is_blind=True
+    ),
 }
 
 
-def begin_refund(way: RefundWay) -> StartedRefund:
-    """A refund of an order that is paid as the way says."""
-    placed = buy(way.token, points=way.points_amount)
-    assert buying.drive(placed).status == Order.Status.PAID
+def begin_refund(scenario: RefundScenario) -> StartedRefund:
+    """Start a refund of an order paid as in this scenario."""
+    placed = buy(scenario.token, points=scenario.points_amount)
+    assert buying.advance(placed).status == Order.Status.PAID
     some = {Product.objects.get(id=placed.lines[0].product_id): 1}
-    return buying.refund(placed.order.id, None if way.is_whole else some)
+    return buying.refund(placed.order.id, None if scenario.is_whole else some)
 
 
-def give_back(begun: StartedRefund, way: RefundWay, settings: Any) -> None:
-    """Bring the refund to its end as the way says."""
-    if way.is_late:
-        Saga.objects.filter(id=begun.saga_id).update(deadline_at=begun.refund.created_at)
+def execute_refund(started: StartedRefund, scenario: RefundScenario, settings: Any) -> None:
+    """Advance the refund to its end in this scenario."""
+    if scenario.is_late:
+        Saga.objects.filter(id=started.saga_id).update(deadline_at=started.refund.created_at)
     gateway_url = settings.GATEWAY_URL
-    if way.is_blind:
+    if scenario.is_blind:
         settings.GATEWAY_URL = NOWHERE
-    for _ in range(way.attempts):
-        stepping.advance(begun.saga_id)
+    for _ in range(scenario.attempts):
+        stepping.advance(started.saga_id)
         settings.GATEWAY_URL = gateway_url
 
 
-def assert_given_back_once(begun: StartedRefund, way: RefundWay) -> None:
-    """Points, card, goods and the order, each as one refund leaves them."""
-    refund = Refund.objects.select_related("order").get(id=begun.refund.id)
+def assert_refunded_once(started: StartedRefund, scenario: RefundScenario) -> None:
+    """Assert points, card, stock and order as one refund leaves them."""
+    refund = Refund.objects.select_related("order").get(id=started.refund.id)
     order = refund.order
-    assert (refund.status, order.status, order.refunded_amount) == ("succeeded", way.ends, refund.amount)
+    assert (refund.status, order.status, order.refunded_amount) == ("succeeded", scenario.ends, refund.amount)
     assert ledger.balance_amount(order.account_id) == 1_000 + refund.points_amount
     kept = sum(charge.kept_amount for charge in gateway().charges(order_id=order.id))
     assert kept == order.card_amount - refund.card_amount
     products = [line.product for line in order.lines.all()]
-    assert sum(product.on_hand for product in products) == 10 - 3 + (3 if way.is_whole else 1)
+    assert sum(product.on_hand for product in products) == 10 - 3 + (3 if scenario.is_whole else 1)
     assert buying.broken_laws() == []
 
 
@@ -258,12 +262,12 @@ def assert_given_back_once(begun: StartedRefund, way: RefundWay) -> None:
 def test_a_refund_passes_exactly_these_points(
     name: str, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    way, saboteur = REFUND_WAYS[name], Saboteur()
-    begun = begin_refund(way)
+    scenario, saboteur = REFUND_WAYS[name], Crasher()
+    started = begin_refund(scenario)
     monkeypatch.setattr(stepping, "failpoint", saboteur)
-    give_back(begun, way, settings)
-    assert saboteur.points == way.points
-    assert_given_back_once(begun, way)
+    execute_refund(started, scenario, settings)
+    assert saboteur.points == scenario.points
+    assert_refunded_once(started, scenario)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -271,19 +275,19 @@ def test_a_refund_passes_exactly_these_points(
     ("name", "strike_at"),
     [
         pytest.param(name, index, id=f"{name}, {index} {point}")
-        for name, way in REFUND_WAYS.items()
-        for index, point in enumerate(way.points)
+        for name, scenario in REFUND_WAYS.items()
+        for index, point in enumerate(scenario.points)
     ],
 )
 def test_a_crash_in_a_refund_is_recovered_from(
     name: str, strike_at: int, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    way, gateway_url = REFUND_WAYS[name], settings.GATEWAY_URL
-    begun = begin_refund(way)
+    scenario, gateway_url = REFUND_WAYS[name], settings.GATEWAY_URL
+    started = begin_refund(scenario)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(stepping, "failpoint", Saboteur(strike_at))
-        give_back(begun, way, settings)
+        patched.setattr(stepping, "failpoint", Crasher(strike_at))
+        execute_refund(started, scenario, settings)
     settings.GATEWAY_URL = gateway_url
     assert buying.broken_laws() == []
     buying.settle_everything()
-    assert_given_back_once(begun, way)
+    assert_refunded_once(started, scenario)

@@ -1,4 +1,4 @@
-"""Wherever a crash may strike, all laws hold right there: before anybody has recovered anything."""
+"""At every failpoint all laws hold, even before recovery."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Listener:
-    """A listener that audits at every point that is passed."""
+    """A listener that audits at every point."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
     made = Listener()
     made.stand_by(monkeypatch)

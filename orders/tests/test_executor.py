@@ -1,4 +1,4 @@
-"""The executor with its threads: sagas share batches, none waits for another's call, all is bounded."""
+"""The executor with its threads: sagas share batches, no call delays another saga, all is bounded."""
 
 import dataclasses
 import threading
@@ -37,12 +37,12 @@ ROOM = {"charge_card": 99, "transmit": 99, runs.RECOVERY: 99}
 def threaded() -> Iterator[Executor]:
     made = Executor(pools=ThreadPools(POOL_SIZES))
     yield made
-    # What is still on its way would stand in the way of the next test.
+    # Sagas in progress would disturb the next test.
     assert made.finish(seconds=20)
 
 
 def bought(*tokens: str, points: int = 300) -> list[PlacedOrder]:
-    """Orders of one product by so many cards: each with a coupon, points and a card."""
+    """Orders of one product, one per card, each with a coupon and points."""
     product = ProductFactory.create(on_hand=100, price=1_000)
     placed = []
     for token in tokens:
@@ -57,7 +57,7 @@ def saga_ids(placed: Sequence[PlacedOrder]) -> list[UUID]:
 
 
 def ended(placed: Sequence[PlacedOrder]) -> list[str]:
-    """The orders' states, once all their sagas have ended."""
+    """The orders' statuses once all their sagas have ended."""
     wait_until(lambda: not Saga.objects.filter(id__in=saga_ids(placed), ended_at=None).exists(), seconds=30)
     return [buying.state_of(one.order.id) for one in placed]
 
@@ -72,7 +72,7 @@ def one_batch(placed: Sequence[PlacedOrder]) -> BatchResult:
     )
 
 
-def test_each_of_many_comes_to_the_end_that_its_card_has_for_it(threaded: Executor) -> None:
+def test_each_of_many_orders_ends_as_its_card_demands(threaded: Executor) -> None:
     placed = bought("tok_ok", "tok_declined", "tok_ok", "tok_insufficient_funds", "tok_ok")
     threaded.accept(saga_ids(placed))
     assert ended(placed) == ["paid", "payment_failed", "paid", "payment_failed", "paid"]
@@ -109,9 +109,9 @@ def test_orders_that_cost_nothing_or_points_alone_are_paid_too(threaded: Executo
     assert buying.broken_laws() == []
 
 
-def test_one_that_cannot_be_settled_fails_no_other_of_its_batch(threaded: Executor) -> None:
+def test_an_order_that_cannot_be_settled_fails_no_other_of_its_batch(threaded: Executor) -> None:
     placed = bought("tok_ok", "tok_ok", "tok_ok")
-    # As nothing in the shop does: its saga must not end as if the order were paid.
+    # The shop never does this: the saga must not end as if the order were paid.
     Order.objects.filter(id=placed[1].order.id).update(status=Order.Status.EXPIRED)
     threaded.accept(saga_ids(placed))
     assert ended([placed[0], placed[2]]) == ["paid", "paid"]
@@ -130,7 +130,7 @@ def test_a_batch_takes_as_many_statements_for_ten_as_for_two() -> None:
     assert counts[0] == counts[1]
 
 
-def test_each_line_of_a_batch_names_the_request_that_began_it(threaded: Executor) -> None:
+def test_each_line_of_a_batch_names_the_request_that_started_its_saga(threaded: Executor) -> None:
     placed = bought("tok_ok", "tok_ok")
     for number, saga_id in enumerate(saga_ids(placed)):
         Saga.objects.filter(id=saga_id).update(request_id=f"request-{number}")
@@ -147,7 +147,7 @@ def test_each_line_of_a_batch_names_the_request_that_began_it(threaded: Executor
     ["batch begins", "batch decided", "batch committed", "charge_card do calling", "charge_card do called"],
 )
 @pytest.mark.parametrize("passed", [0, 1])
-def test_an_executor_that_dies_at_any_point_is_made_good(point: str, passed: int) -> None:
+def test_a_crash_of_an_executor_at_any_point_is_recovered_from(point: str, passed: int) -> None:
     placed, left = bought("tok_ok", "tok_ok", "tok_declined"), [passed]
 
     def die(at: str) -> None:
@@ -171,7 +171,7 @@ def test_a_row_that_another_transaction_keeps_locked_delays_no_other_saga(thread
         started_at = time.monotonic()
         threaded.accept(saga_ids(placed))
         assert ended([placed[0], placed[2]]) == ["paid", "paid"]
-        # Not even for the time that a lock is waited for.
+        # Not even for the time of a lock wait.
         assert time.monotonic() - started_at < 4
     assert ended(placed) == ["paid"] * 3
     assert buying.broken_laws() == []
@@ -181,7 +181,7 @@ def test_a_row_that_another_transaction_keeps_locked_delays_no_other_saga(thread
 
 
 class Blocked:
-    """A step whose calls wait until they are let go."""
+    """A step whose calls wait until they are released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         self.is_over = threading.Event()
@@ -205,7 +205,7 @@ class Blocked:
         return StepResult(Event.DONE, reference="ch_blocked")
 
 
-def test_no_more_sagas_are_leased_than_can_be_called(
+def test_no_more_sagas_are_leased_than_there_are_threads_for_calls(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "MAX_LEASED", 3)
@@ -218,10 +218,8 @@ def test_no_more_sagas_are_leased_than_can_be_called(
     assert set(ended(placed)) == {"paid"}
 
 
-def test_whoever_hands_over_more_than_there_is_room_for_has_to_wait(
-    threaded: Executor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Today's intake was unbounded, and a task was done after a second whatever the backlog."""
+def test_accept_blocks_while_the_queue_is_full(threaded: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue was unbounded, and a task returned after a second whatever the backlog."""
     monkeypatch.setattr(executor, "MAX_LEASED", 2)
     monkeypatch.setattr(executor, "MAX_QUEUED", 2)
     blocked = Blocked(monkeypatch, "charge_card")
@@ -238,7 +236,7 @@ def test_whoever_hands_over_more_than_there_is_room_for_has_to_wait(
     assert set(ended(placed)) == {"paid"}
 
 
-def test_what_finds_no_room_in_time_is_left_to_recovery(
+def test_sagas_without_a_place_in_the_queue_in_time_are_left_to_recovery(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "MAX_LEASED", 1)
@@ -249,15 +247,15 @@ def test_what_finds_no_room_in_time_is_left_to_recovery(
     blocked.is_over.set()
     assert threaded.finish(seconds=20)
     left = Saga.objects.filter(id__in=saga_ids(placed), ended_at=None)
-    # What still waits when the executor finishes has no lease either.
+    # Sagas still queued when the executor finishes have no lease either.
     assert left.count() == 3
     assert all(saga.next_attempt_at and not saga.lease_token for saga in left)
 
 
-def test_a_slow_data_platform_takes_no_room_of_payments(
+def test_a_slow_data_platform_takes_no_slots_of_payments(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers nothing for as long as it likes: as many as one likes are paid meanwhile."""
+    """It never replies: any number of orders is paid meanwhile."""
     monkeypatch.setattr(executor, "MAX_LEASED", 2)
     blocked = Blocked(monkeypatch, "transmit")
     placed = bought(*["tok_ok"] * 8)
@@ -268,7 +266,7 @@ def test_a_slow_data_platform_takes_no_room_of_payments(
     assert set(ended(placed)) == {"paid"}
 
 
-def test_repeated_calls_take_no_room_of_first_ones(
+def test_repeated_calls_take_no_slots_of_first_calls(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "MAX_RECOVERING", 2)
@@ -289,7 +287,7 @@ def test_repeated_calls_take_no_room_of_first_ones(
     assert set(ended(placed)) == {"paid"}
 
 
-def test_a_message_is_done_once_its_sagas_have_leases(threaded: Executor) -> None:
+def test_a_task_returns_once_its_sagas_are_leased(threaded: Executor) -> None:
     placed = bought("tok_slow")
     threaded.accept(saga_ids(placed))
     assert buying.state_of(placed[0].order.id) == Order.Status.PAYING
@@ -297,7 +295,7 @@ def test_a_message_is_done_once_its_sagas_have_leases(threaded: Executor) -> Non
     assert ended(placed) == ["paid"]
 
 
-def test_a_saga_that_is_handed_over_again_and_again_has_one_run(
+def test_a_saga_that_is_accepted_repeatedly_has_one_run(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = Blocked(monkeypatch, "charge_card")
@@ -311,7 +309,7 @@ def test_a_saga_that_is_handed_over_again_and_again_has_one_run(
     assert len(blocked.started) == 2
 
 
-def test_before_a_stop_those_on_their_way_arrive(threaded: Executor) -> None:
+def test_finish_waits_for_sagas_in_progress(threaded: Executor) -> None:
     placed = bought("tok_slow", "tok_ok", "tok_declined")
     threaded.accept(saga_ids(placed))
     assert not threaded.finish(seconds=0)
@@ -319,10 +317,10 @@ def test_before_a_stop_those_on_their_way_arrive(threaded: Executor) -> None:
     assert not Saga.objects.filter(ended_at=None).exists()
 
 
-def test_a_call_longer_than_the_lease_keeps_it(
+def test_a_call_longer_than_the_lease_keeps_the_lease(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> None:
-    """Two workers took it from each other for ever: 48 calls, nothing recorded."""
+    """Two workers took the lease from each other for ever: 48 calls, nothing recorded."""
     monkeypatch.setattr(batch, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(executor, "LEASE_SECONDS", 1.0)
     blocked = Blocked(monkeypatch, "charge_card")

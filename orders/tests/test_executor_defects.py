@@ -1,4 +1,4 @@
-"""What fails within a batch, or finds no free slot, comes to rest, is counted, and costs no other saga."""
+"""A saga that fails within a batch, or finds no free slot, is postponed, counted, and delays no other."""
 
 import dataclasses
 import threading
@@ -35,7 +35,7 @@ def explode(*_: Any, **__: Any) -> None:
 
 
 def advanced(*ids: UUID) -> int:
-    """How many tasks an executor of its own needs until these sagas are at rest; `MOST_TASKS` for no end."""
+    """How many tasks a new executor runs until these sagas need no more; at most `MOST_TASKS`."""
     pools = SteppedPools()
     own = Executor(pools=pools)
     for saga_id in ids:
@@ -47,7 +47,7 @@ def advanced(*ids: UUID) -> int:
 
 
 def replaced(monkeypatch: pytest.MonkeyPatch, step: str, **changes: Any) -> None:
-    """The purchase with a step of it changed."""
+    """Changes a step of the purchase."""
     purchase_type = SAGA_TYPES["purchase"]
     steps = tuple(
         dataclasses.replace(one, **changes) if one.name == step else one for one in purchase_type.steps
@@ -56,7 +56,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch, step: str, **changes: Any) -> None
 
 
 def batches_counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of all batches from now on."""
+    """Records the sizes of all batches from now on."""
     sizes: list[int] = []
     advance: Callable[..., Any] = batch.advance
     monkeypatch.setattr(
@@ -66,12 +66,14 @@ def batches_counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def for_a_while(seconds: float) -> None:
-    """Time passes, in which something must not happen again and again."""
+    """Let time pass in which something must not repeat."""
     threading.Event().wait(seconds)
 
 
-def test_a_compensation_that_raises_is_an_attempt_and_comes_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was tried for ever without a pause, and kept its lease from every operator."""
+def test_a_compensation_that_raises_counts_as_an_attempt_and_is_postponed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was retried for ever without a pause, and its lease blocked every operator."""
     placed = bought("tok_declined")
     with monkeypatch.context() as patched:
         patched.setattr(purchase.reservations, "release", explode)
@@ -87,7 +89,7 @@ def test_a_compensation_that_raises_is_an_attempt_and_comes_to_rest(monkeypatch:
     assert buying.broken_laws() == []
 
 
-def test_an_overdue_order_that_can_not_be_compensated_comes_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overdue_order_whose_compensation_raises_is_postponed(monkeypatch: pytest.MonkeyPatch) -> None:
     buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=100)
     placed = buying.place(buyer.id, {product: 1}, points=100, token="")
     Saga.objects.update(deadline_at=clock.now() - timedelta(seconds=1))
@@ -105,14 +107,14 @@ def test_a_result_whose_recording_raises_counts_each_time(monkeypatch: pytest.Mo
     assert Saga.objects.get().attempts >= 2
 
 
-def test_a_saga_whose_payment_is_missing_comes_to_rest() -> None:
+def test_a_saga_whose_payment_is_missing_is_postponed() -> None:
     row, lines = log.new_saga(type_name="top_up", subject_id=uuid4(), give_up_seconds=900)
     transactions.run(lambda: log.insert_sagas([(row, lines)]), transactions.KEYED)
     assert advanced(row.id) < MOST_TASKS
     assert Saga.objects.get().attempts == 1
 
 
-def test_what_finds_no_slot_is_put_off_once_and_not_found_again(
+def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = Blocked(monkeypatch, "transmit")
@@ -151,7 +153,7 @@ def test_a_full_executor_does_not_spin(threaded: Executor, monkeypatch: pytest.M
     assert most <= 75
 
 
-def test_an_executor_that_finishes_takes_up_no_more(
+def test_an_executor_that_finishes_accepts_no_more_sagas(
     threaded: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = Blocked(monkeypatch, "charge_card")
@@ -169,15 +171,15 @@ def test_an_executor_that_finishes_takes_up_no_more(
     assert started == 1
 
 
-def test_each_wallet_line_of_a_batch_names_the_request_that_began_its_top_up() -> None:
+def test_each_wallet_line_of_a_batch_names_the_request_that_started_its_top_up() -> None:
     started = []
     for number in range(2):
         buyer = buying.account()
         keyed = KeyedCall(buyer.id, key_hash(str(uuid4())), "as asked", responses.answered_later)
-        begun = top_ups.start(account_id=buyer.id, amount=100, token="tok_ok", keyed=keyed)
-        assert isinstance(begun, top_ups.StartedTopUp)
-        Saga.objects.filter(id=begun.saga_id).update(request_id=f"request-{number}")
-        started.append((buyer.id, begun.saga_id))
+        top_up = top_ups.start(account_id=buyer.id, amount=100, token="tok_ok", keyed=keyed)
+        assert isinstance(top_up, top_ups.StartedTopUp)
+        Saga.objects.filter(id=top_up.saga_id).update(request_id=f"request-{number}")
+        started.append((buyer.id, top_up.saga_id))
     advanced(*(saga_id for _, saga_id in started))
     for number, (user_id, _) in enumerate(started):
         line = JournalLine.objects.get(what="points.top_up", subject=f"wallet {user_id}")

@@ -1,8 +1,9 @@
-"""What events do to sagas: they make them ask, and nothing that an event says is believed."""
+"""Events of gateways make sagas query the gateway; the content of an event is never trusted."""
 
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,16 @@ from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-TOLD = ["charge.succeeded", "charge.declined", "charge.refunded"]
+TYPES = ["charge.succeeded", "charge.declined", "charge.refunded"]
 
 
 class Crash(BaseException):
-    """As if the process were gone."""
+    """The crash of a process."""
 
 
 @pytest.fixture
 def charge_late(gateway_process: tuple[Simulator, Path]) -> Callable[[Payment], None]:
-    """A gateway that breaks its word: what it had cancelled or declined is charged after all."""
+    """A gateway that charges what it had cancelled or declined."""
 
     def charge(payment: Payment) -> None:
         with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as book, book:
@@ -62,14 +63,14 @@ def payment_of(placed: PlacedOrder) -> Payment:
 
 
 def failed() -> Payment:
-    """The payment of an order that ended declined."""
+    """The payment of an order whose card was declined."""
     placed = order("tok_declined")
-    assert buying.drive(placed).status == "payment_failed"
+    assert buying.advance(placed).status == "payment_failed"
     return payment_of(placed)
 
 
 def left_alone() -> None:
-    """Let no saga be due by itself: what goes on now goes on because of an event."""
+    """Postpone all sagas, so that only an event advances them."""
     Saga.objects.filter(ended_at__isnull=True).update(next_attempt_at=timezone.now().replace(year=2100))
 
 
@@ -82,9 +83,9 @@ def is_charged(payment: Payment) -> bool:
     return gateway().find(key=payment.charge_key).status == "succeeded"
 
 
-def test_an_event_wakes_the_saga_that_waits_for_it() -> None:
+def test_an_event_advances_the_saga_that_waits_for_it() -> None:
     placed = order("tok_webhook")
-    assert buying.drive(placed).status == "paying"
+    assert buying.advance(placed).status == "paying"
     payment = payment_of(placed)
     assert payment.status == "pending"
     left_alone()
@@ -101,12 +102,12 @@ def test_an_event_wakes_the_saga_that_waits_for_it() -> None:
     assert buying.broken_laws() == []
 
 
-def test_an_event_that_comes_while_the_saga_is_driven_waits_for_what_comes_of_it() -> None:
-    """That driver may have asked the gateway before there was anything to tell."""
+def test_an_event_that_arrives_while_the_saga_is_advanced_is_retried_afterwards() -> None:
+    """The running executor may have queried the gateway before the charge was settled."""
     placed = order("tok_ok")
     assert placed.started
     sagas = Saga.objects.filter(id=placed.started.saga.id)
-    sagas.update(lease_token="another driver", leased_until=timezone.now().replace(year=2100))
+    sagas.update(lease_token="another executor", leased_until=timezone.now().replace(year=2100))
     event = events.take(key=payment_of(placed).charge_key)
     assert not gateway_events.handle(event.id)
     waiting = webhooks.get_unhandled(event.id)
@@ -117,8 +118,8 @@ def test_an_event_that_comes_while_the_saga_is_driven_waits_for_what_comes_of_it
 
 
 @pytest.mark.parametrize("token", ["tok_ok", "tok_declined"])
-@pytest.mark.parametrize("type", TOLD)
-def test_what_an_event_says_is_never_believed(token: str, type: str) -> None:
+@pytest.mark.parametrize("type", TYPES)
+def test_the_content_of_an_event_is_never_trusted(token: str, type: str) -> None:
     placed = order(token)
     event = events.take(type=type, key=payment_of(placed).charge_key, amount=7, charge="ch_of_somebody")
     assert gateway_events.handle(event.id)
@@ -127,25 +128,25 @@ def test_what_an_event_says_is_never_believed(token: str, type: str) -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_charge_that_comes_after_the_end_is_given_back_once(
+def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(
     charge_late: Callable[[Payment], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     payment = failed()
     charge_late(payment)
     assert [law.law for law in buying.broken_laws()] == ["L9"]
-    taken = [events.take(type=type, key=payment.charge_key).id for type in TOLD * 4]
+    taken = [events.take(type=type, key=payment.charge_key).id for type in TYPES * 4]
     assert race([lambda id=id: gateway_events.handle(id) for id in taken]) == [True] * len(taken)
     found = gateway().find(key=payment.charge_key)
     assert (found.amount, found.refunded_amount) == (500, 500)
     assert late_refunds() == [(f"payment {payment.id}", {"amount": 500})]
     line = JournalLine.objects.get(what="charge.late_refunded")
     assert (line.order_id, line.reference, line.actor) == (payment.order_id, found.reference, "system")
-    assert "a charge that nobody should have paid" in caplog.text
+    assert "orphaned charge" in caplog.text
     assert payment.status == Payment.objects.get(id=payment.id).status == "failed"
     assert buying.broken_laws() == []
 
 
-def test_a_late_charge_whose_refund_fails_is_given_back_later(
+def test_a_late_charge_whose_refund_fails_is_refunded_later(
     charge_late: Callable[[Payment], None], gateway_process: tuple[Simulator, Path]
 ) -> None:
     payment = failed()
@@ -158,11 +159,11 @@ def test_a_late_charge_whose_refund_fails_is_given_back_later(
     assert len(late_refunds()) == 1
 
 
-def test_a_late_refund_whose_worker_died_is_noted_by_the_next(
+def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(
     charge_late: Callable[[Payment], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Deadly:
-        """The simulator; who has it refund is gone before the answer comes."""
+        """The simulator, with a crash of the caller before the reply to a refund."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(simulator, name)
@@ -175,7 +176,8 @@ def test_a_late_refund_whose_worker_died_is_noted_by_the_next(
     charge_late(payment)
     event = events.take(key=payment.charge_key)
     with monkeypatch.context() as struck, pytest.raises(Crash):
-        struck.setitem(gateways.GATEWAYS, "simulator", Deadly)
+        entry = replace(gateways.GATEWAYS["simulator"], load=Deadly)
+        struck.setitem(gateways.GATEWAYS, "simulator", entry)
         gateway_events.handle(event.id)
     assert late_refunds() == []
     assert gateway_events.handle(event.id)
@@ -183,7 +185,7 @@ def test_a_late_refund_whose_worker_died_is_noted_by_the_next(
     assert buying.broken_laws() == []
 
 
-def test_while_the_gateway_is_away_an_event_waits(settings: LazySettings) -> None:
+def test_while_the_gateway_is_unavailable_an_event_is_postponed(settings: LazySettings) -> None:
     payment, there = failed(), settings.GATEWAY_URL
     event = events.take(key=payment.charge_key)
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
@@ -197,12 +199,12 @@ def test_while_the_gateway_is_away_an_event_waits(settings: LazySettings) -> Non
 @pytest.mark.parametrize(
     ("claims", "outcome"),
     [
-        ({"type": "charge.disputed", "key": "payment-1"}, "nothing is to be done about this type"),
+        ({"type": "charge.disputed", "key": "payment-1"}, "events of this type are ignored"),
         ({"key": "payment-1"}, "no payment has this key"),
         ({"key": ""}, "no payment has this key"),
     ],
 )
-def test_an_event_of_no_concern_is_handled_with_the_reason(claims: dict[str, str], outcome: str) -> None:
+def test_an_event_without_effect_is_handled_with_the_reason(claims: dict[str, str], outcome: str) -> None:
     event = events.take(**claims)
     assert gateway_events.handle(event.id)
     assert WebhookEvent.objects.get(id=event.id).outcome == outcome
@@ -214,11 +216,11 @@ def test_an_event_of_a_gateway_that_is_not_in_use_is_kept_and_not_acted_on(setti
     WebhookEvent.objects.filter(id=event.id).update(gateway="stripe")
     assert gateway_events.handle(event.id)
     assert payment_of(placed).status == "pending"
-    assert WebhookEvent.objects.get(id=event.id).outcome == "not asked: PAYMENT_GATEWAY is simulator"
+    assert WebhookEvent.objects.get(id=event.id).outcome == "ignored: PAYMENT_GATEWAY is simulator"
 
 
-def test_a_gateway_that_can_not_find_what_it_told_of_is_asked_for_a_while() -> None:
-    """Some gateways' search lags behind; and there may really be nothing, after a restore."""
+def test_a_gateway_that_does_not_find_the_charge_of_its_event_is_queried_for_a_while() -> None:
+    """The search of some gateways lags; after a restore there may really be no charge."""
     placed = order("tok_error")
     payment = payment_of(placed)
     Payment.objects.filter(id=payment.id).update(status="failed", settled_at=timezone.now(), token="")
@@ -232,11 +234,11 @@ def test_a_gateway_that_can_not_find_what_it_told_of_is_asked_for_a_while() -> N
     assert gateway_events.handle(event.id)
 
 
-def test_an_event_wakes_a_refund_that_rests() -> None:
+def test_an_event_advances_a_postponed_refund() -> None:
     placed = order("tok_refund_fails")
-    assert buying.drive(placed).status == "paid"
-    begun = buying.refund(placed.order.id)
-    assert buying.give_back(begun).status == "pending"
+    assert buying.advance(placed).status == "paid"
+    started = buying.refund(placed.order.id)
+    assert buying.execute_refund(started).status == "pending"
     left_alone()
     for _ in range(2):
         event = events.take(type="charge.refunded", key=payment_of(placed).charge_key)
@@ -245,7 +247,7 @@ def test_an_event_wakes_a_refund_that_rests() -> None:
     assert buying.broken_laws() == []
 
 
-def test_an_event_whose_worker_dies_over_it_is_worked_on_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_whose_worker_crashes_is_handled_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     placed = order("tok_ok")
     event = events.take(key=payment_of(placed).charge_key)
 
@@ -273,7 +275,7 @@ MOVES = [
 
 
 @pytest.mark.parametrize("token", ["tok_ok", "tok_declined", "tok_timeout_charged", "tok_error"])
-def test_in_whatever_order_events_come_there_is_one_truth(token: str, settings: LazySettings) -> None:
+def test_events_in_any_order_have_one_outcome(token: str, settings: LazySettings) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
     @bounds(
@@ -327,11 +329,11 @@ def _handle_everything() -> None:
         gateway_events.handle(event_id)
 
 
-def test_events_and_drivers_at_the_same_moment_are_one_charge() -> None:
+def test_concurrent_events_and_executors_charge_once() -> None:
     placed = order("tok_ok")
     assert placed.started
     saga_id, key = placed.started.saga.id, payment_of(placed).charge_key
-    ids = [events.take(type=type, key=key).id for type in TOLD * 3]
+    ids = [events.take(type=type, key=key).id for type in TYPES * 3]
     race(
         [
             *(lambda id=id: gateway_events.handle(id) for id in ids),

@@ -1,4 +1,4 @@
-"""A worker killed with -9 in the middle of an order: the next one finishes it."""
+"""A worker is killed with -9 in the middle of an order: the next one finishes it."""
 
 import subprocess
 
@@ -15,7 +15,7 @@ from shop.tests.racing import wait_until
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("token", "ends"), [("tok_slow", "paid"), ("tok_declined", "payment_failed")])
-def test_a_worker_killed_on_the_way_is_made_good(
+def test_an_order_whose_worker_is_killed_is_recovered(
     token: str, ends: str, mortal_worker: "subprocess.Popen[bytes]"
 ) -> None:
     product = ProductFactory.create(on_hand=1)
@@ -31,14 +31,14 @@ def test_a_worker_killed_on_the_way_is_made_good(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_killed_on_the_way_of_a_refund_is_made_good(
+def test_a_refund_whose_worker_is_killed_is_recovered(
     mortal_worker: "subprocess.Popen[bytes]",
 ) -> None:
     product = ProductFactory.create(on_hand=1)
-    order = buying.drive(buying.place(buying.account().id, {product: 1}, token="tok_refund_fails"))
-    begun = buying.refund(order.id)
-    dispatch.enqueue(tasks.advance, str(begun.saga_id))
-    wait_until(lambda: Saga.objects.filter(id=begun.saga_id).exclude(lease_token="", attempts=0).exists())
+    order = buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_refund_fails"))
+    started = buying.refund(order.id)
+    dispatch.enqueue(tasks.advance, str(started.saga_id))
+    wait_until(lambda: Saga.objects.filter(id=started.saga_id).exclude(lease_token="", attempts=0).exists())
     mortal_worker.kill()
     mortal_worker.wait()
     buying.settle_everything()
@@ -49,7 +49,7 @@ def test_a_worker_killed_on_the_way_of_a_refund_is_made_good(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_that_is_stopped_lets_those_on_their_way_arrive(
+def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(
     mortal_worker: "subprocess.Popen[bytes]",
 ) -> None:
     product = ProductFactory.create(on_hand=1)

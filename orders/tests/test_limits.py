@@ -1,4 +1,4 @@
-"""Purchase limits: what one account may have of a product, and reserve without paying."""
+"""Purchase limits: how much of a product one account may hold, and reserve without paying."""
 
 import json
 from collections import Counter
@@ -30,7 +30,7 @@ from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Orders two of a product for one account, 20 times at once, and tells how often what came of it.
+# Places 20 concurrent orders of two units for one account, and prints the counts of the outcomes.
 BUYING_AGAIN = """
 import json
 from collections import Counter
@@ -57,7 +57,7 @@ def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
 
 @pytest.fixture(autouse=True)
 def _patience(settings: LazySettings) -> None:
-    """All of these races meet at one row: `optimistic` begins again until it is through."""
+    """Raises the retries: all of these races compete for one row, where `optimistic` retries often."""
     settings.OPTIMISTIC_RETRIES = 500
 
 
@@ -97,11 +97,11 @@ def test_units_of_unpaid_orders_count_and_those_of_paid_and_cancelled_ones_do_no
     buying.place(buyer.id, {other: 2})
     buying.place(buying.account().id, {product: 2})
     cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
-    buying.drive(buying.place(buyer.id, {product: 3}, token="tok_ok"))
+    buying.advance(buying.place(buyer.id, {product: 3}, token="tok_ok"))
     buying.place(buyer.id, {product: 3})
 
 
-def test_an_account_has_20_unpaid_orders_and_no_more() -> None:
+def test_an_account_has_at_most_20_unpaid_orders() -> None:
     product, buyer = ProductFactory.create(on_hand=50), buying.account()
     api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1}]}
     placed = [api.post("/orders", body, key=f"key-{number}") for number in range(20)]
@@ -116,7 +116,7 @@ def test_an_account_has_20_unpaid_orders_and_no_more() -> None:
     assert api.post("/orders", body, key="one too many").status_code == 201
 
 
-def test_a_batch_counts_what_it_has_just_placed(settings: LazySettings) -> None:
+def test_a_batch_counts_the_orders_it_has_just_placed(settings: LazySettings) -> None:
     settings.OPEN_ORDERS_PER_ACCOUNT = 2
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=3), buying.account()
     order_requests = [
@@ -133,14 +133,14 @@ def test_a_batch_counts_what_it_has_just_placed(settings: LazySettings) -> None:
     assert third.code == "too_many_open_orders"
 
 
-def test_an_account_has_no_more_of_a_product_than_its_limit(strategy: str) -> None:
+def test_an_account_cannot_exceed_a_products_limit(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
     assert refusal(buyer.id, {product: 5}).extra["items"] == [{"product": product.id, "limit": 4, "held": 0}]
     buying.place(buyer.id, {product: 1})
-    paid = buying.drive(buying.place(buyer.id, {product: 3}, token="tok_ok"))
+    paid = buying.advance(buying.place(buyer.id, {product: 3}, token="tok_ok"))
     assert refusal(buyer.id, {product: 1}).extra["items"] == [{"product": product.id, "limit": 4, "held": 4}]
     buying.place(buying.account().id, {product: 4})
-    buying.give_back(buying.refund(paid.id, {product: 2}))
+    buying.execute_refund(buying.refund(paid.id, {product: 2}))
     buying.place(buyer.id, {product: 2})
     assert refusal(buyer.id, {product: 1}).code == "purchase_limit_reached"
     assert buying.broken_laws() == []
@@ -194,13 +194,13 @@ def test_two_processes_sell_one_account_no_more_than_its_limit(strategy: str) ->
             assert one.stdin
             one.stdin.write("go\n")
             one.stdin.flush()
-        told = [json.loads(one.communicate(timeout=60)[0].splitlines()[-1]) for one in buyers]
-    assert sum(map(Counter, told), Counter()) == {"PlacedOrder": 4, "purchase_limit_reached": 36}
+        outcomes = [json.loads(one.communicate(timeout=60)[0].splitlines()[-1]) for one in buyers]
+    assert sum(map(Counter, outcomes), Counter()) == {"PlacedOrder": 4, "purchase_limit_reached": 36}
     assert buying.broken_laws() == []
 
 
 def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy: str) -> None:
-    """The order has read the product, or waits for it, while the limit is changed and committed."""
+    """The limit is changed while the order has read the product, or waits for its lock."""
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=5), buying.account()
     lower = "UPDATE inventory_product SET limit_per_account = 2, version = version + 1 WHERE id = %s"
     with holding(lower, product.id) as other:
@@ -211,7 +211,7 @@ def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy: s
     assert not Order.objects.exists()
 
 
-def test_a_repeat_at_the_limit_is_answered_as_before(strategy: str) -> None:
+def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=2), buying.account()
     order_request = buying.order_request(buyer.id, {product: 2})
     outcomes = race([partial(checkout.place, order_request) for _ in range(10)])

@@ -26,7 +26,7 @@ LOCK_ACCOUNT = "SELECT id FROM auth_user WHERE id = %s FOR UPDATE"
 
 
 def placed_at_once(*wanted: tuple[int, Product, str]) -> tuple[list[Any], float]:
-    """What came of these orders, and how long that took."""
+    """The outcomes of these orders, and how long they took."""
     began_at = time.monotonic()
     outcomes = race(
         [
@@ -41,7 +41,7 @@ def is_refused(outcome: Any) -> bool:
     return isinstance(outcome, transactions.LockWaitTimeout)
 
 
-def test_one_locked_product_stops_no_order_of_another_for_longer_than_a_lock_wait() -> None:
+def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most() -> None:
     locked, free = ProductFactory.create(on_hand=99), ProductFactory.create(on_hand=99)
     buyers = [buying.account().id for _ in range(24)]
     with holding(LOCK_PRODUCT, locked.pk):
@@ -74,7 +74,7 @@ def test_a_locked_coupon_or_account_fails_its_own_order_only(statement: str) -> 
     assert buying.broken_laws() == []
 
 
-def test_an_account_that_is_locked_keeps_no_other_from_its_coupon() -> None:
+def test_a_locked_account_keeps_no_other_from_its_coupon() -> None:
     campaign = CampaignFactory.create(quantity=99)
     locked, *others = [AccountFactory.create().id for _ in range(7)]
 

@@ -1,4 +1,4 @@
-"""The database goes away once a payment has begun: its caller hears that it has, for it goes on."""
+"""The database is lost once a payment was started: the call is answered as started, since it continues."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +25,12 @@ def buyer() -> Any:
 
 
 def somebody_waits() -> bool:
-    """Whether a call of this process waits: then what it began is committed, and it knows that."""
+    """Whether a call of this process waits: what it started is committed then."""
     return bool(completion_notifications._waiting)
 
 
 def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Callable[[], bool]) -> Any:
-    """The answer to a call during which the database is lost, as soon as `once()`; then it is back."""
+    """The answer to a call during which the database is lost, from `once()` until the answer."""
     with relayed(folder) as relay:
 
         def lose() -> None:
@@ -41,7 +41,7 @@ def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Calla
     return answer
 
 
-def test_an_order_that_is_waited_for_is_told_as_begun(buyer: Any, tmp_path: Path) -> None:
+def test_an_order_whose_request_waits_is_answered_as_started(buyer: Any, tmp_path: Path) -> None:
     product, api = ProductFactory.create(on_hand=1), client_of(buyer)
     body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
 
@@ -58,7 +58,7 @@ def test_an_order_that_is_waited_for_is_told_as_begun(buyer: Any, tmp_path: Path
     assert buying.broken_laws() == []
 
 
-def test_a_payment_that_is_waited_for_is_told_as_begun(buyer: Any, tmp_path: Path) -> None:
+def test_a_payment_whose_request_waits_is_answered_as_started(buyer: Any, tmp_path: Path) -> None:
     order = buying.place(buyer.id, {ProductFactory.create(on_hand=1): 1}).order
     body, api = {"order": str(order.id), "token": "tok_ok"}, client_of(buyer)
     answer = answer_while_losing_it(
@@ -68,7 +68,7 @@ def test_a_payment_that_is_waited_for_is_told_as_begun(buyer: Any, tmp_path: Pat
     assert answer.json()["id"] == str(Payment.objects.get().id)
 
 
-def test_a_top_up_that_is_being_charged_is_told_as_begun(buyer: Any, tmp_path: Path) -> None:
+def test_a_top_up_that_is_being_charged_is_answered_as_started(buyer: Any, tmp_path: Path) -> None:
     body, api = {"amount": 500, "token": "tok_slow"}, client_of(buyer)
     answer = answer_while_losing_it(
         tmp_path,

@@ -1,7 +1,7 @@
-"""What the races of `test_races.py` are worth: naive versions of the same work, which lose them.
+"""Naive versions of the code under test in `test_races.py`, which lose the same races.
 
-Where a loss needs a certain moment, both sides are held there by a barrier: a race that can't lose
-proves nothing, and one that loses by luck proves it now and then.
+If losing needs a certain instant, a barrier holds both sides there: a race that can't lose proves
+nothing, and one that loses by luck proves it only sometimes.
 """
 
 import threading
@@ -40,7 +40,7 @@ def test_read_add_write_back_oversells() -> None:
     assert sold > product.reserved
 
 
-def test_looking_for_the_key_and_then_placing_places_twice() -> None:
+def test_reading_the_key_and_then_placing_places_twice() -> None:
     product, buyer = ProductFactory.create(on_hand=100), buying.account()
     both_looked = threading.Barrier(2, timeout=10)
 
@@ -89,7 +89,7 @@ def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win() -> No
 def test_counting_an_accounts_units_before_the_lock_passes_its_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two orders that each counted what the account had before the other was placed."""
+    """Two orders that each counted the account's units before the other was placed."""
     product, buyer = ProductFactory.create(on_hand=100, limit_per_account=3), buying.account()
     both_counted = threading.Barrier(2, timeout=10)
     counted: dict[int, Holdings] = {}
@@ -108,12 +108,12 @@ def test_counting_an_accounts_units_before_the_lock_passes_its_limit(
 
 
 def _earlier(counted: dict[int, Holdings], read: Callable[..., Holdings]) -> Callable[..., Holdings]:
-    """What the thread counted before, once it has."""
+    """The holdings that the thread counted earlier, if it did."""
     return lambda *arguments: counted.get(threading.get_ident()) or read(*arguments)
 
 
 def test_checking_the_balance_before_spending_spends_it_twice() -> None:
-    """Two orders that each saw enough points: only the ledger's own guard keeps the wallet from zero."""
+    """Two orders that each read enough points: only the ledger's check keeps the wallet above zero."""
     product, buyer = ProductFactory.create(on_hand=2, price=100), buying.account(points=100)
     wallet = buyer.wallet
     both_looked = threading.Barrier(2, timeout=10)

@@ -1,4 +1,4 @@
-"""A key is kept for as long as what it started is open, and its retention counts from the end of that."""
+"""A key is kept while what it started is open; its retention starts at the end of that."""
 
 from datetime import timedelta
 
@@ -57,7 +57,7 @@ def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_secon
     assert isinstance(again, Replay)
     assert again.reference == placed.order.id
 
-    buying.drive(placed)
+    buying.advance(placed)
     assert recorded_answers.delete_expired_keys() == 0, (
         "it settled a moment ago: the answer is still to be asked for"
     )
@@ -65,10 +65,10 @@ def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_secon
     assert Order.objects.count() == 1
 
 
-def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not_promised_twice(
+def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not_started_twice(
     product: Product, settings: LazySettings
 ) -> None:
-    order = buying.drive(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
+    order = buying.advance(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
     staff = AccountFactory.create(is_staff=True)
     keyed = KeyedCall(staff.pk, recorded_answers.key_hash("same"), "one of two", responses.refund_answer)
 
@@ -78,25 +78,25 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
             order_id=order.pk, wanted=lines, reason="broken", restock=True, keyed=keyed
         )
 
-    begun = refund()
-    assert isinstance(begun, StartedRefund)
+    started = refund()
+    assert isinstance(started, StartedRefund)
     grow_old(settings)
     recorded_answers.delete_expired_keys()
     assert isinstance(refund(), Replay)
-    buying.give_back(begun)
+    buying.execute_refund(started)
     grow_old(settings)
     Refund.objects.update(settled_at=clock.now() - timedelta(days=2))
     recorded_answers.delete_expired_keys()
     assert isinstance(refund(), StartedRefund)
 
 
-def test_a_key_is_forgotten_a_day_after_its_payment_has_settled(
+def test_a_key_is_deleted_a_day_after_its_payment_has_settled(
     product: Product, settings: LazySettings
 ) -> None:
     buyer = buying.account()
     placed = ask(buyer, product)
     assert isinstance(placed, PlacedOrder)
-    buying.drive(placed)
+    buying.advance(placed)
     grow_old(settings, payments_too=True)
     assert isinstance(ask(buyer, product), PlacedOrder)
     assert recorded_answers.delete_expired_keys() == 0

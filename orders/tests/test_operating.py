@@ -1,4 +1,4 @@
-"""What operators may do about sagas: on real orders and simulators, with the laws checked after each."""
+"""Operators' actions on sagas of real orders, with simulators; the laws are checked after each."""
 
 import pytest
 from django.test import Client
@@ -21,38 +21,38 @@ __all__ = ["away", "impatient", "product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
 
 
-def test_a_stuck_saga_is_listed_with_all_an_operator_needs(product: Product, away: Away) -> None:
-    fine, row = hanging.begun(product), hanging.untold(product, away)
-    [told] = status.stuck()
-    assert (told.saga_id, told.kind, told.order_id) == (row.id, "purchase", row.about_id)
-    assert (told.state, told.direction, told.step, told.is_local) == ("stuck", DO, "transmit", False)
-    assert told.attempts == hanging.again(row).attempts > 0
-    assert told.last_error
-    assert told.late_since == hanging.again(row).deadline_at
+def test_a_stuck_saga_is_listed_with_all_that_an_operator_needs(product: Product, away: Away) -> None:
+    fine, row = hanging.started(product), hanging.stuck_at_data_platform(product, away)
+    [found] = status.stuck()
+    assert (found.saga_id, found.kind, found.order_id) == (row.id, "purchase", row.about_id)
+    assert (found.state, found.direction, found.step, found.is_local) == ("stuck", DO, "transmit", False)
+    assert found.attempts == hanging.reloaded(row).attempts > 0
+    assert found.last_error
+    assert found.late_since == hanging.reloaded(row).deadline_at
     assert [one.saga_id for one in status.unfinished()] == [row.id, fine.id]
     assert [one.step for one in status.unfinished()] == ["transmit", "debit_balance"]
     assert status.count_stuck()["purchase"] == 1
 
 
-def test_stuck_sagas_are_told_by_kind_at_each_look_at_the_metrics(product: Product, away: Away) -> None:
+def test_stuck_sagas_are_counted_by_kind_in_the_metrics(product: Product, away: Away) -> None:
     assert 'firstcome_sagas_stuck{kind="purchase"} 0.0' in Client().get("/metrics").content.decode()
-    row = hanging.untold(product, away)
-    told = Client().get("/metrics").content.decode()
-    assert 'firstcome_sagas_stuck{kind="purchase"} 1.0' in told
-    assert 'firstcome_sagas_stuck{kind="top_up"} 0.0' in told
+    row = hanging.stuck_at_data_platform(product, away)
+    metrics = Client().get("/metrics").content.decode()
+    assert 'firstcome_sagas_stuck{kind="purchase"} 1.0' in metrics
+    assert 'firstcome_sagas_stuck{kind="top_up"} 0.0' in metrics
     hanging.retry(row)
     assert 'firstcome_sagas_stuck{kind="purchase"} 0.0' in Client().get("/metrics").content.decode()
 
 
-def test_a_late_saga_that_nobody_looked_at_is_listed_too(product: Product) -> None:
-    row = hanging.begun(product)
-    hanging.late(row)
+def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product: Product) -> None:
+    row = hanging.started(product)
+    hanging.make_overdue(row)
     assert [one.saga_id for one in status.stuck()] == [row.id]
     assert status.count_stuck()["purchase"] == 0
 
 
 def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product, away: Away) -> None:
-    row = hanging.untold(product, away)
+    row = hanging.stuck_at_data_platform(product, away)
     away.back()
     retried = hanging.retry(row)
     assert retried.state == Saga.State.RUNNING
@@ -69,30 +69,30 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product
     assert buying.broken_laws() == []
 
 
-def test_what_is_still_wrong_after_a_retry_is_stuck_again(product: Product, away: Away) -> None:
-    row = hanging.untold(product, away)
+def test_a_retried_saga_that_fails_again_is_stuck_again(product: Product, away: Away) -> None:
+    row = hanging.stuck_at_data_platform(product, away)
     hanging.retry(row)
     assert hanging.advance(row) == Saga.State.RUNNING
-    hanging.late(row)
+    hanging.make_overdue(row)
     assert hanging.advance(row) == Saga.State.STUCK
 
 
 def test_an_ended_saga_is_not_retried(product: Product) -> None:
-    row = hanging.begun(product)
+    row = hanging.started(product)
     hanging.advance(row)
     assert hanging.refusal(hanging.retry, row) == "saga_ended"
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 256])
-def test_a_reason_is_needed(product: Product, reason: str) -> None:
-    row = hanging.begun(product)
+def test_a_reason_is_required(product: Product, reason: str) -> None:
+    row = hanging.started(product)
     for work in (hanging.retry, hanging.compensate, hanging.complete):
         assert hanging.refusal(work, row, reason=reason) == "invalid"
     assert not JournalLine.objects.filter(what__startswith="saga.").exists()
 
 
 def test_there_is_no_such_saga(product: Product) -> None:
-    row = Saga(id=hanging.begun(product).subject_id)
+    row = Saga(id=hanging.started(product).subject_id)
     for work in (hanging.retry, hanging.compensate, hanging.complete):
         with pytest.raises(FirstcomeError) as caught:
             work(row)
@@ -100,7 +100,7 @@ def test_there_is_no_such_saga(product: Product) -> None:
 
 
 @pytest.mark.parametrize("token", ["tok_timeout_charged", "tok_timeout_lost"])
-def test_in_doubt_it_is_turned_round_and_everything_is_given_back(product: Product, token: str) -> None:
+def test_a_payment_in_doubt_is_compensated_and_everything_is_released(product: Product, token: str) -> None:
     row = hanging.in_doubt(product, token)
     assert hanging.compensate(row).direction == UNDO
     hanging.compensate(row)
@@ -116,7 +116,7 @@ def test_in_doubt_it_is_turned_round_and_everything_is_given_back(product: Produ
     assert buying.broken_laws() == []
 
 
-def test_the_reason_is_no_customers_business(product: Product) -> None:
+def test_customers_do_not_see_the_reason(product: Product) -> None:
     row = hanging.in_doubt(product)
     hanging.compensate(row, reason="looks like fraud")
     hanging.advance(row)
@@ -126,7 +126,7 @@ def test_the_reason_is_no_customers_business(product: Product) -> None:
 
 
 def test_past_the_point_of_no_return_an_order_is_refunded_instead(product: Product, away: Away) -> None:
-    row = hanging.untold(product, away)
+    row = hanging.stuck_at_data_platform(product, away)
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
     with pytest.raises(FirstcomeError, match=f"refund order {row.about_id} instead"):
         hanging.compensate(row)
@@ -136,8 +136,8 @@ def test_past_the_point_of_no_return_an_order_is_refunded_instead(product: Produ
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
 
 
-def test_an_undo_that_hangs_is_answered_for_once_it_is_stuck(product: Product, away: Away) -> None:
-    row = hanging.never_undone(product, away)
+def test_a_stuck_undo_can_be_confirmed_by_an_operator(product: Product, away: Away) -> None:
+    row = hanging.stuck_in_compensation(product, away)
     assert hanging.compensate(row).state == Saga.State.RUNNING
     hanging.compensate(row)
     assert hanging.advance(row) == Saga.State.COMPENSATED
@@ -154,21 +154,21 @@ def test_an_undo_that_hangs_is_answered_for_once_it_is_stuck(product: Product, a
 
 
 def test_a_forced_undo_of_what_never_ran_refuses_the_late_do(product: Product, away: Away) -> None:
-    row = hanging.never_undone(product, away)
+    row = hanging.stuck_in_compensation(product, away)
     SagaLog.objects.filter(saga=row, event=Event.VOID).delete()
     hanging.compensate(row)
     assert SagaLog.objects.get(saga=row, step=charging.NAME, direction=DO, attempt=0).event == Event.VOID
 
 
-def test_an_operator_who_is_wrong_about_an_undo_is_told_by_the_audit(product: Product, away: Away) -> None:
-    row = hanging.never_undone(product, away, "tok_timeout_charged")
+def test_the_audit_finds_a_wrongly_confirmed_undo(product: Product, away: Away) -> None:
+    row = hanging.stuck_in_compensation(product, away, "tok_timeout_charged")
     hanging.compensate(row)
     hanging.advance(row)
     away.back()
     assert [report.law for report in buying.broken_laws()] == ["L9"]
 
 
-def test_a_saga_that_is_being_undone_without_trouble_is_left_alone(product: Product) -> None:
+def test_a_compensation_that_is_not_stuck_stays_as_it_is(product: Product) -> None:
     row = hanging.in_doubt(product)
     hanging.compensate(row)
     before = Saga.objects.values().get(id=row.id)
@@ -177,8 +177,8 @@ def test_a_saga_that_is_being_undone_without_trouble_is_left_alone(product: Prod
     assert len(hanging.journalled(row, "saga.turned_round")) == 1
 
 
-def test_a_charge_that_was_seen_at_the_gateway_completes_the_order(product: Product, away: Away) -> None:
-    row = hanging.begun(product, "tok_timeout_charged")
+def test_a_charge_confirmed_by_an_operator_completes_the_order(product: Product, away: Away) -> None:
+    row = hanging.started(product, "tok_timeout_charged")
     hanging.advance(row)
     away.take("GATEWAY_URL")
     hanging.advance(row)
@@ -198,14 +198,14 @@ def test_a_charge_that_was_seen_at_the_gateway_completes_the_order(product: Prod
     assert buying.broken_laws() == []
 
 
-def test_an_operator_who_is_wrong_about_a_charge_is_told_by_the_audit(product: Product) -> None:
+def test_the_audit_finds_a_wrongly_confirmed_charge(product: Product) -> None:
     row = hanging.in_doubt(product, "tok_timeout_lost")
     hanging.complete(row, reference="ch_of_somebody_else")
     assert hanging.advance(row) == Saga.State.DONE
     assert [report.law for report in buying.broken_laws()] == ["L9"]
 
 
-def test_a_forced_charge_that_is_turned_round_before_it_settles_is_refunded(product: Product) -> None:
+def test_a_forced_charge_that_is_compensated_before_it_settles_is_refunded(product: Product) -> None:
     row = hanging.in_doubt(product)
     [charge] = gateway().charges(order_id=row.about_id)
     hanging.complete(row, reference=charge.reference)
@@ -218,49 +218,49 @@ def test_a_forced_charge_that_is_turned_round_before_it_settles_is_refunded(prod
 
 
 @pytest.mark.parametrize("reference", ["two\nlines", "é", "x" * 97])
-def test_a_reference_is_what_a_gateway_may_call_a_charge(product: Product, reference: str) -> None:
+def test_a_reference_is_up_to_96_printable_ascii_characters(product: Product, reference: str) -> None:
     assert hanging.refusal(hanging.complete, hanging.in_doubt(product), reference=reference) == "invalid"
 
 
-def test_an_event_that_was_told_otherwise_completes_the_saga(product: Product, away: Away) -> None:
-    row = hanging.untold(product, away)
+def test_an_event_delivered_by_hand_completes_the_saga(product: Product, away: Away) -> None:
+    row = hanging.stuck_at_data_platform(product, away)
     hanging.complete(row)
     assert hanging.advance(row) == Saga.State.DONE
-    assert (hanging.again(row).state, hanging.order_of(row).status) == ("done", "paid")
+    assert (hanging.reloaded(row).state, hanging.order_of(row).status) == ("done", "paid")
     [line] = hanging.journalled(row, "transmit.forced")
     assert line.actor_name == "ada"
     away.back()
     assert buying.broken_laws() == []
 
 
-def test_what_is_still_being_tried_is_not_forced(product: Product, away: Away) -> None:
-    row = hanging.begun(product)
+def test_a_step_that_is_still_retried_is_not_forced(product: Product, away: Away) -> None:
+    row = hanging.started(product)
     away.take("DATA_PLATFORM_URL")
     assert hanging.advance(row) == Saga.State.RUNNING
     assert hanging.refusal(hanging.complete, row) == "step_not_hanging"
 
 
-def test_a_charge_that_was_never_tried_is_not_forced(product: Product) -> None:
-    row = hanging.begun(product, points=0)
+def test_a_charge_that_was_never_attempted_is_not_forced(product: Product) -> None:
+    row = hanging.started(product, points=0)
     assert hanging.refusal(hanging.complete, row, reference="ch_1") == "step_not_hanging"
 
 
-def test_a_step_of_our_own_is_never_forced(product: Product) -> None:
-    row = hanging.begun(product)
-    hanging.late(row)
+def test_a_local_step_is_never_forced(product: Product) -> None:
+    row = hanging.started(product)
+    hanging.make_overdue(row)
     Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
     assert hanging.refusal(hanging.complete, row) == "step_is_local"
 
 
-def test_an_undo_of_our_own_is_never_forced(product: Product, away: Away) -> None:
-    row = hanging.never_undone(product, away)
+def test_a_local_undo_is_never_forced(product: Product, away: Away) -> None:
+    row = hanging.stuck_in_compensation(product, away)
     hanging.compensate(row)
     Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
     assert hanging.refusal(hanging.compensate, row) == "step_is_local"
 
 
-def test_a_saga_that_is_being_undone_is_not_completed(product: Product, away: Away) -> None:
-    row = hanging.never_undone(product, away)
+def test_a_saga_that_is_being_compensated_is_not_completed(product: Product, away: Away) -> None:
+    row = hanging.stuck_in_compensation(product, away)
     assert hanging.refusal(hanging.complete, row, reference="ch_1") == "saga_being_undone"
     hanging.compensate(row)
     hanging.advance(row)

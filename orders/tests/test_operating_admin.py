@@ -1,4 +1,4 @@
-"""The operators' pages of sagas: what needs them comes first, and each button calls the domain."""
+"""The admin's pages of sagas: those that need an operator come first, and each button calls the domain."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,16 +30,16 @@ def operator() -> User:
 
 @pytest.fixture
 def stuck(settings: LazySettings) -> Saga:
-    """A saga of a paid order that can't be told to the data platform."""
+    """A saga of a paid order whose event the data platform doesn't receive."""
     settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{ports.free()}"
-    row = begun()
+    row = started()
     stepping.advance(row.id)
     late(row)
     assert stepping.advance(row.id) == Saga.State.STUCK
     return row
 
 
-def begun(token: str = "tok_ok") -> Saga:
+def started(token: str = "tok_ok") -> Saga:
     product = ProductFactory.create(on_hand=1, price=500)
     placed = buying.place(buying.account().id, {product: 1}, token=token)
     assert placed.started
@@ -69,14 +69,14 @@ def listed(client: Client, **query: str) -> set[Any]:
 
 
 def press(client: Client, row: Saga, name: str, **fields: str) -> tuple[int, list[str]]:
-    """Send the button's form; the status of the answer, and what the saga's page then tells."""
+    """Send the button's form. Returns the response's status and the messages on the saga's page."""
     sent = client.post(button(row, name), {"_form_submitted": "1", "reason": "it is back"} | fields)
     page = client.get(sent.headers.get("HX-Redirect", page_of(row)))
     return sent.status_code, [str(message) for message in page.context["messages"]]
 
 
-def test_the_list_opens_with_what_needs_an_operator(operator: User, stuck: Saga) -> None:
-    client, fine, done = signed_in(operator), begun(), begun()
+def test_the_list_opens_with_the_sagas_that_need_an_operator(operator: User, stuck: Saga) -> None:
+    client, fine, done = signed_in(operator), started(), started()
     Saga.objects.filter(id=done.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
     assert listed(client) == {stuck.id}
     assert listed(client, needs="time") == {stuck.id, fine.id}
@@ -90,12 +90,14 @@ def test_the_list_costs_the_same_for_many(
 ) -> None:
     client = signed_in(operator)
     for _ in range(3):
-        late(begun())
+        late(started())
     with django_assert_max_num_queries(10):
         assert len(listed(client)) == 4
 
 
-def test_a_saga_shows_its_step_its_order_its_attempts_and_who_stepped_in(operator: User, stuck: Saga) -> None:
+def test_a_saga_shows_its_step_its_order_its_attempts_and_the_operators_actions(
+    operator: User, stuck: Saga
+) -> None:
     client = signed_in(operator)
     press(client, stuck, "retry", reason="<b>mended</b>")
     page = client.get(page_of(stuck)).content.decode()
@@ -107,18 +109,18 @@ def test_a_saga_shows_its_step_its_order_its_attempts_and_who_stepped_in(operato
 
 
 def test_a_stuck_saga_is_retried(operator: User, stuck: Saga) -> None:
-    status, told = press(signed_in(operator), stuck, "retry")
-    assert (status, told) == (200, ["Noted: it goes on; the next worker that is free takes it."])
+    status, messages = press(signed_in(operator), stuck, "retry")
+    assert (status, messages) == (200, ["Recorded: it continues; the next free worker executes it."])
     line = JournalLine.objects.get(what="saga.retried")
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.id, "ada")
     assert line.detail == "it is back"
     assert line.request_id
 
 
-def test_a_saga_is_undone(operator: User) -> None:
-    row = begun()
-    _, told = press(signed_in(operator), row, "compensate", reason="customer asked")
-    assert told == ["Noted: it is being undone; the next worker that is free takes it."]
+def test_a_saga_is_compensated(operator: User) -> None:
+    row = started()
+    _, messages = press(signed_in(operator), row, "compensate", reason="customer asked")
+    assert messages == ["Recorded: it is being compensated; the next free worker executes it."]
     buying.settle_everything()
     assert buying.state_of(row.about_id) == "payment_failed"
     assert JournalLine.objects.get(what="saga.turned_round").detail == "customer asked"
@@ -126,26 +128,28 @@ def test_a_saga_is_undone(operator: User) -> None:
 
 
 def test_a_charge_is_completed_with_its_reference(operator: User, settings: LazySettings) -> None:
-    row, client, gateway_url = begun(), signed_in(operator), settings.GATEWAY_URL
+    row, client, gateway_url = started(), signed_in(operator), settings.GATEWAY_URL
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
     stepping.advance(row.id)
-    _, told = press(client, row, "complete")
-    assert told == ["Give the gateway's own id of the charge you saw."]
+    _, messages = press(client, row, "complete")
+    assert messages == ["Give the gateway's own id of the charge you saw."]
     press(client, row, "complete", reference="ch_1")
     settings.GATEWAY_URL = gateway_url
     assert JournalLine.objects.get(what="charge_card.forced").reference == "ch_1"
 
 
-def test_who_presses_a_button_sets_a_worker_to_it(operator: User, broker_server: Any) -> None:
-    press(signed_in(operator), begun(), "retry")
+def test_a_button_enqueues_the_saga_for_a_worker(operator: User, broker_server: Any) -> None:
+    press(signed_in(operator), started(), "retry")
     wait_until(lambda: broker_server.llen("celery") > 0)
     assert broker_server.llen("celery") == 1
 
 
-def test_a_refusal_is_told_and_changes_nothing(operator: User, stuck: Saga) -> None:
-    status, told = press(signed_in(operator), stuck, "compensate")
+def test_a_refusal_is_shown_and_changes_nothing(operator: User, stuck: Saga) -> None:
+    status, messages = press(signed_in(operator), stuck, "compensate")
     assert status == 200
-    assert told == [f"This purchase can't be undone any more; refund order {stuck.about_id} instead."]
+    assert messages == [
+        f"This purchase can't be compensated any more; refund order {stuck.about_id} instead."
+    ]
     assert Saga.objects.get(id=stuck.id).state == "stuck"
 
 
@@ -160,7 +164,7 @@ def test_a_button_asks_for_a_reason(operator: User, stuck: Saga, name: str) -> N
 
 
 @pytest.mark.parametrize("name", BUTTONS)
-def test_only_who_may_change_sagas_presses(stuck: Saga, name: str) -> None:
+def test_the_buttons_need_the_permission_to_change_sagas(stuck: Saga, name: str) -> None:
     reader = signed_in(AccountFactory(is_staff=True, permissions=["orders.view_saga"]))
     assert button(stuck, name) not in reader.get(page_of(stuck)).content.decode()
     assert reader.get(button(stuck, name)).status_code == 403
@@ -180,7 +184,7 @@ def test_nothing_is_edited_by_hand(stuck: Saga) -> None:
     assert client.post(page_of(stuck), {"state": "done"}).status_code == 403
 
 
-def test_what_is_no_saga_is_not_found(operator: User) -> None:
+def test_an_unknown_saga_is_not_found(operator: User) -> None:
     client = signed_in(operator)
     for name in BUTTONS:
         for id in ("nothing", "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"):

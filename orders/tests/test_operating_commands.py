@@ -1,4 +1,4 @@
-"""The commands on sagas: what they print, what they do, and how they end."""
+"""The commands on sagas: their output, effect and exit code."""
 
 import getpass
 import re
@@ -23,22 +23,22 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def data_platform(settings: LazySettings) -> str:
-    """Away; this is where it is in truth."""
+    """Makes the data platform unreachable; returns its real URL."""
     address: str = settings.DATA_PLATFORM_URL
     settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{ports.free()}"
     return address
 
 
 def stuck() -> Saga:
-    """A saga of a paid order that can't be told to the data platform."""
-    row = begun()
+    """A saga of a paid order whose event the data platform doesn't receive."""
+    row = started()
     stepping.advance(row.id)
     Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
     assert stepping.advance(row.id) == Saga.State.STUCK
     return row
 
 
-def begun() -> Saga:
+def started() -> Saga:
     product = ProductFactory.create(on_hand=1, price=500)
     placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
     assert placed.started
@@ -55,26 +55,28 @@ def test_nothing_to_list() -> None:
 
 
 def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> None:
-    row, fine = stuck(), begun()
+    row, fine = stuck(), started()
     _, listed = commands.run("list_sagas", "--stuck")
     for shown in (row.id, row.about_id, "purchase", "stuck", "do transmit", "no answer"):
         assert str(shown) in listed
     assert str(fine.id) not in listed
-    code, told = commands.run_json("list_sagas")
+    code, document = commands.run_json("list_sagas")
     assert code == 0
-    steps = {one["saga_id"]: one["step"] for one in told["sagas"]}
+    steps = {one["saga_id"]: one["step"] for one in document["sagas"]}
     assert steps == {str(row.id): "transmit", str(fine.id): "charge_card"}
-    assert {"kind", "order_id", "direction", "late_since", "last_error", "attempts"} <= told["sagas"][
+    assert {"kind", "order_id", "direction", "late_since", "last_error", "attempts"} <= document["sagas"][
         0
     ].keys()
-    times = [one[name] for one in told["sagas"] for name in ("created_at", "next_attempt_at", "late_since")]
+    times = [
+        one[name] for one in document["sagas"] for name in ("created_at", "next_attempt_at", "late_since")
+    ]
     assert all(re.fullmatch(r"[0-9-]{10}T[0-9:.]+Z", at) for at in times if at)
     assert sum(at is not None for at in times) == 5
 
 
 @pytest.mark.parametrize("command", ["retry_saga", "compensate_saga", "complete_saga"])
-def test_what_is_no_sagas_id_is_refused_and_what_is_wanted_is_said(command: str) -> None:
-    with pytest.raises(CommandError, match="'7' is no saga's id: give a UUID that list_sagas shows"):
+def test_an_invalid_id_is_refused_with_a_hint(command: str) -> None:
+    with pytest.raises(CommandError, match="'7' is not a saga id: give a UUID that list_sagas shows"):
         commands.run(command, "7", "--reason", "why not")
 
 
@@ -83,7 +85,7 @@ def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None
     code, output = commands.run("retry_saga", str(row.id), "--reason", "it is back", "--by", "ada")
     assert (code, output) == (
         0,
-        f"purchase saga {row.id}: it goes on; the next worker that is free takes it.\n",
+        f"purchase saga {row.id}: it continues; the next free worker executes it.\n",
     )
     assert (journalled("saga.retried").actor_name, journalled("saga.retried").detail) == ("ada", "it is back")
     settings.DATA_PLATFORM_URL = data_platform
@@ -91,8 +93,8 @@ def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None
     assert stepping.advance(row.id) == Saga.State.DONE
 
 
-def test_all_that_are_stuck_are_retried(data_platform: str) -> None:
-    rows, fine = [stuck(), stuck()], begun()
+def test_all_stuck_sagas_are_retried(data_platform: str) -> None:
+    rows, fine = [stuck(), stuck()], started()
     code, output = commands.run("retry_saga", "--all-stuck", "--reason", "it is back")
     assert code == 0
     assert {line.split()[2].rstrip(":") for line in output.splitlines()} == {str(row.id) for row in rows}
@@ -115,30 +117,30 @@ def test_a_refusal_is_one_line_and_the_others_are_retried(
 
 
 @pytest.mark.parametrize("arguments", [[], [str(uuid4()), "--all-stuck"]])
-def test_it_is_said_which_sagas(arguments: list[str]) -> None:
+def test_either_ids_or_all_stuck_is_required(arguments: list[str]) -> None:
     with pytest.raises(CommandError, match="either the ids of sagas, or --all-stuck"):
         commands.run("retry_saga", *arguments, "--reason", "why not")
 
 
 @pytest.mark.parametrize("command", ["retry_saga", "compensate_saga", "complete_saga"])
-def test_a_reason_and_a_name_are_needed(command: str) -> None:
-    row = begun()
+def test_a_reason_and_a_name_are_required(command: str) -> None:
+    row = started()
     with pytest.raises(CommandError, match="--reason"):
         commands.run(command, str(row.id))
-    with pytest.raises(CommandError, match="Say who does it"):
+    with pytest.raises(CommandError, match="Give your name"):
         commands.run(command, str(row.id), "--reason", "why not", "--by", " ")
 
 
 def test_a_stuck_saga_is_completed(data_platform: str) -> None:
     row = stuck()
     code, output = commands.run("complete_saga", str(row.id), "--reason", "sent by hand")
-    assert (code, output.startswith(f"purchase saga {row.id}: it goes on")) == (0, True)
+    assert (code, output.startswith(f"purchase saga {row.id}: it continues")) == (0, True)
     assert stepping.advance(row.id) == Saga.State.DONE
     assert journalled("saga.forced").detail == "sent by hand"
 
 
 def test_a_charge_is_completed_with_its_reference(settings: LazySettings) -> None:
-    row = begun()
+    row = started()
     gateway_url = settings.GATEWAY_URL
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
     stepping.advance(row.id)
@@ -149,14 +151,14 @@ def test_a_charge_is_completed_with_its_reference(settings: LazySettings) -> Non
     assert journalled("charge_card.forced").reference == "ch_1"
 
 
-def test_a_saga_is_undone() -> None:
-    row = begun()
+def test_a_saga_is_compensated() -> None:
+    row = started()
     code, output = commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
-    assert (code, output.startswith(f"purchase saga {row.id}: it is being undone")) == (0, True)
+    assert (code, output.startswith(f"purchase saga {row.id}: it is being compensated")) == (0, True)
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert Order.objects.get().status == "payment_failed"
     _, output = commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
-    assert output == f"purchase saga {row.id}: it is undone.\n"
+    assert output == f"purchase saga {row.id}: it is compensated.\n"
 
 
 def test_a_refusal_says_what_to_do_instead(data_platform: str) -> None:

@@ -1,4 +1,4 @@
-"""Operators beside drivers, and beside each other: nobody decides while another one is at it."""
+"""Operators concurrent with executors and each other: only one of them acts on a saga at a time."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,13 +23,13 @@ __all__ = ["impatient", "product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
 
 
-def test_an_operator_waits_for_a_driver_and_then_is_alone(product: Product, settings: LazySettings) -> None:
-    """The driver is in the middle of its call to the gateway: the operator decides after it, not beside."""
+def test_an_operator_waits_for_the_end_of_a_lease(product: Product, settings: LazySettings) -> None:
+    """The executor is calling the gateway: the operator's action runs after its lease."""
     settings.GATEWAY_TIMEOUT_SECONDS = 3
-    row = hanging.begun(product, "tok_slow")
+    row = hanging.started(product, "tok_slow")
 
     def force() -> str:
-        wait_until(lambda: bool(hanging.again(row).lease_token))
+        wait_until(lambda: bool(hanging.reloaded(row).lease_token))
         with pytest.raises(FirstcomeError) as caught:
             hanging.compensate(row)
         return caught.value.code
@@ -39,8 +39,10 @@ def test_an_operator_waits_for_a_driver_and_then_is_alone(product: Product, sett
     assert buying.broken_laws() == []
 
 
-def test_a_driver_that_never_lets_go_is_told(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = hanging.begun(product)
+def test_an_action_is_refused_while_a_worker_keeps_the_lease(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = hanging.started(product)
     monkeypatch.setattr(operator_actions, "WAIT_SECONDS", 0.3)
     Saga.objects.filter(id=row.id).update(
         lease_token="other", leased_until=timezone.now() + timedelta(seconds=60)
@@ -48,8 +50,8 @@ def test_a_driver_that_never_lets_go_is_told(product: Product, monkeypatch: pyte
     assert hanging.refusal(hanging.retry, row) == "unavailable"
 
 
-def test_a_worker_whose_lease_is_over_records_nothing_against_the_operator(product: Product) -> None:
-    row = hanging.begun(product, points=0)
+def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product: Product) -> None:
+    row = hanging.started(product, points=0)
     Saga.objects.filter(id=row.id).update(lease_token="slow", leased_until=timezone.now())
     hanging.compensate(row)
     slow = SagaRun(row.id, step="charge_card", result=StepResult(Event.DONE, reference="ch_late"))
@@ -64,7 +66,7 @@ def test_a_worker_whose_lease_is_over_records_nothing_against_the_operator(produ
     assert buying.broken_laws() == []
 
 
-def test_operators_and_drivers_at_once_come_to_one_end(product: Product) -> None:
+def test_concurrent_operators_and_executors_have_one_outcome(product: Product) -> None:
     row = hanging.in_doubt(product)
     [charge] = gateway().charges(order_id=row.about_id)
 

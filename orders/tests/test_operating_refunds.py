@@ -1,4 +1,4 @@
-"""What operators may do about sagas that pay no order: those of refunds, and of top-ups."""
+"""Operators' actions on the sagas of refunds and top-ups."""
 
 import pytest
 
@@ -18,14 +18,14 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def refunded_by_hand(product: Product) -> Saga:
-    """The saga of a refund that the gateway refuses, because somebody has given the money back there."""
-    row = hanging.begun(product)
+    """The saga of a refund that the gateway refuses, because the charge was refunded there by hand."""
+    row = hanging.started(product)
     assert hanging.advance(row) == Saga.State.DONE
     [charge] = gateway().charges(order_id=row.about_id)
     gateway().refund(key="by hand", charge_reference=charge.reference, amount=charge.amount)
     refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
     hanging.advance(refund)
-    hanging.late(refund)
+    hanging.make_overdue(refund)
     assert hanging.advance(refund) == Saga.State.STUCK
     return refund
 
@@ -52,25 +52,25 @@ def test_a_retried_refund_is_pending_again_and_stuck_again(product: Product) -> 
     row = refunded_by_hand(product)
     hanging.retry(row)
     assert refund_of(row).status == Refund.Status.PENDING
-    hanging.late(row)
+    hanging.make_overdue(row)
     assert hanging.advance(row) == Saga.State.STUCK
     assert refund_of(row).status == Refund.Status.STUCK
 
 
-def test_a_refund_is_never_undone(product: Product) -> None:
+def test_a_refund_is_never_compensated(product: Product) -> None:
     row = refunded_by_hand(product)
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
-    with pytest.raises(FirstcomeError, match="what is promised is kept: retry it, or complete it"):
+    with pytest.raises(FirstcomeError, match="it must complete: retry it, or complete its step"):
         hanging.compensate(row)
 
 
-def test_an_operator_who_is_wrong_about_a_refund_is_told_by_the_audit(product: Product, away: Away) -> None:
-    row = hanging.begun(product)
+def test_the_audit_finds_a_wrongly_confirmed_refund(product: Product, away: Away) -> None:
+    row = hanging.started(product)
     hanging.advance(row)
     refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
     away.take("GATEWAY_URL")
     hanging.advance(refund)
-    hanging.late(refund)
+    hanging.make_overdue(refund)
     hanging.advance(refund)
     hanging.complete(refund)
     assert hanging.advance(refund) == Saga.State.DONE
@@ -78,9 +78,9 @@ def test_an_operator_who_is_wrong_about_a_refund_is_told_by_the_audit(product: P
     assert [report.law for report in buying.broken_laws()] == ["L9"]
 
 
-def test_a_top_up_is_forced_as_well() -> None:
+def test_a_top_up_can_be_forced() -> None:
     buyer = buying.account()
-    keyed = KeyedCall(buyer.id, key_hash("a"), "as wished", lambda outcome: None)
+    keyed = KeyedCall(buyer.id, key_hash("a"), "fingerprint", lambda outcome: None)
     started = top_ups.start(account_id=buyer.id, amount=700, token="tok_timeout_charged", keyed=keyed)
     assert isinstance(started, top_ups.StartedTopUp)
     stepping.advance(started.saga_id)

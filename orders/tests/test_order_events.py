@@ -1,4 +1,4 @@
-"""What is told of orders: to the journal at whose hands, and to those outside in the order of events."""
+"""Events of orders: recorded in the journal with their actors, and published in order."""
 
 from collections import defaultdict
 from functools import partial
@@ -20,7 +20,7 @@ from shop.events import dead_events, outbox
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
-from shop.tests.own_data_platform import heard
+from shop.tests.own_data_platform import received_event_ids
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background
@@ -34,8 +34,8 @@ def product() -> Product:
     return ProductFactory.create(on_hand=100, price=1_000)
 
 
-def told(platform: Simulator, order: Order) -> list[tuple[str, dict[str, Any]]]:
-    """The events that the data platform has of the order, as they came."""
+def published(platform: Simulator, order: Order) -> list[tuple[str, dict[str, Any]]]:
+    """The order's events at the data platform, in the order of arrival."""
     events = platform.get("/events", order=str(order.id))[1]["results"]
     return [(event["type"], event["data"]) for event in events]
 
@@ -44,16 +44,18 @@ def line(what: str, **more: Any) -> JournalLine:
     return JournalLine.objects.get(what=what, **more)
 
 
-def test_an_orders_way_is_told_as_it_went(own_data_platform: Simulator, product: Product) -> None:
+def test_the_events_of_an_order_arrive_in_their_order(own_data_platform: Simulator, product: Product) -> None:
     buyer = buying.account(points=500)
-    order = buying.drive(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
-    assert [type for type, _ in told(own_data_platform, order)] == ["order.paid"], "told by its saga"
+    order = buying.advance(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
+    assert [type for type, _ in published(own_data_platform, order)] == ["order.paid"], (
+        "published by its saga"
+    )
 
-    buying.give_back(buying.refund(order.id, {product: 1}))
-    buying.give_back(buying.refund(order.id))
+    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    buying.execute_refund(buying.refund(order.id))
     outbox.deliver_due()
 
-    events = told(own_data_platform, order)
+    events = published(own_data_platform, order)
     assert [type for type, _ in events] == ["order.paid", "order.refunded", "order.refunded"]
     assert [data["status"] for _, data in events] == ["paid", "paid", "refunded"]
     assert [data.get("refunded_amount", 0) for _, data in events] == [0, 1_000, 3_000]
@@ -61,7 +63,7 @@ def test_an_orders_way_is_told_as_it_went(own_data_platform: Simulator, product:
     assert {data["total_amount"] for _, data in events} == {3_000}
 
 
-def test_a_cancelled_order_is_told_and_one_that_nobody_bought_is_not(
+def test_a_cancelled_order_is_published_and_a_declined_one_is_not(
     own_data_platform: Simulator, product: Product
 ) -> None:
     buyer = buying.account()
@@ -70,18 +72,18 @@ def test_a_cancelled_order_is_told_and_one_that_nobody_bought_is_not(
         buying.place(buyer.id, {product: 1}, token="tok_declined"),
     )
     cancellation.cancel(order_id=cancelled.order.id, account_id=buyer.id)
-    buying.drive(failed)
+    buying.advance(failed)
 
     assert outbox.deliver_due() == 1
-    assert [type for type, _ in told(own_data_platform, cancelled.order)] == ["order.cancelled"]
-    assert told(own_data_platform, failed.order) == []
+    assert [type for type, _ in published(own_data_platform, cancelled.order)] == ["order.cancelled"]
+    assert published(own_data_platform, failed.order) == []
 
 
-def test_while_the_data_platform_is_away_orders_are_paid_and_told_later(
+def test_while_the_data_platform_is_unavailable_orders_are_paid_and_published_later(
     own_data_platform: Simulator, product: Product, settings: LazySettings
 ) -> None:
     right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
-    order = buying.drive(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
+    order = buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
     assert order.status == "paid"
     assert Saga.objects.get().state == "running"
     assert SagaLog.objects.get(step="transmit").detail.startswith("no answer")
@@ -89,15 +91,15 @@ def test_while_the_data_platform_is_away_orders_are_paid_and_told_later(
 
     settings.DATA_PLATFORM_URL = right
     buying.settle_everything()
-    assert len(told(own_data_platform, order)) == 1
+    assert len(published(own_data_platform, order)) == 1
     assert Saga.objects.get().state == "done"
 
 
-def test_a_dead_event_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
+def test_a_dead_letter_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
     own_data_platform: Simulator, product: Product, settings: LazySettings
 ) -> None:
     right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
-    order = buying.drive(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
+    order = buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
     paid = line("order.paid")
     JournalLine.objects.filter(pk=paid.pk).update(
         delivery="dead", next_attempt_at=None, last_error="HTTP 422"
@@ -110,12 +112,12 @@ def test_a_dead_event_keeps_its_saga_open_and_breaks_l12_until_it_is_replayed(
 
     dead_events.replay([paid.pk])
     buying.settle_everything()
-    assert heard(own_data_platform) == [str(paid.event_id)]
+    assert received_event_ids(own_data_platform) == [str(paid.event_id)]
     assert buying.broken_laws() == []
     assert line("event.replayed").order_id == order.id
 
 
-def test_buyers_of_one_batch_each_have_their_own_name_and_request_on_record(product: Product) -> None:
+def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(product: Product) -> None:
     buyers = [buying.account() for _ in range(12)]
     coupons = {buyer.id: buying.coupon_of(buyer.id).code for buyer in buyers}
 
@@ -141,7 +143,9 @@ def test_buyers_of_one_batch_each_have_their_own_name_and_request_on_record(prod
 
 
 @pytest.mark.usefixtures("mortal_worker")
-def test_what_a_worker_does_is_the_systems_for_the_request_that_began_it(product: Product) -> None:
+def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_started_the_saga(
+    product: Product,
+) -> None:
     buyer = buying.account(points=500)
     body = {
         "items": [{"product": product.id, "quantity": 1}],
@@ -161,7 +165,7 @@ def test_what_a_worker_does_is_the_systems_for_the_request_that_began_it(product
     assert done.delivery == "delivered"
 
 
-def test_an_operator_is_on_record_for_what_is_done_at_their_hands(product: Product) -> None:
+def test_an_operators_actions_are_recorded_with_their_name(product: Product) -> None:
     operator = AccountFactory.create(
         is_staff=True, permissions=["payments.add_transfer", "inventory.add_stockmovement"]
     )
@@ -184,16 +188,16 @@ def test_an_operator_is_on_record_for_what_is_done_at_their_hands(product: Produ
     assert (counted.actor, counted.actor_id, counted.detail) == ("staff", operator.id, "Broken.")
 
 
-def test_the_journal_tells_every_balance_from_its_first_to_its_last(product: Product) -> None:
-    """Each line begins where the one before it ended, and the last says what the wallet holds."""
+def test_the_journal_records_every_balance_from_the_first_to_the_last(product: Product) -> None:
+    """Each line starts with the balance of the one before, and the last has the wallet's balance."""
     buyers = [buying.account(points=1_000) for _ in range(3)]
     for buyer in buyers:
         placed = [
             buying.place(buyer.id, {product: 1}, points=200, token=token)
             for token in ("tok_ok", "tok_declined", "tok_ok")
         ]
-        paid = [buying.drive(one) for one in placed]
-        buying.give_back(buying.refund(paid[0].id))
+        paid = [buying.advance(one) for one in placed]
+        buying.execute_refund(buying.refund(paid[0].id))
 
     chains = defaultdict(list)
     for noted in JournalLine.objects.filter(what__startswith="points.").order_by("id"):
@@ -205,10 +209,10 @@ def test_the_journal_tells_every_balance_from_its_first_to_its_last(product: Pro
         assert chain[-1][1] == LedgerAccount.objects.get(user=buyer).balance_amount == 800
 
 
-def test_customers_are_not_told_what_only_operators_look_for(product: Product) -> None:
+def test_customers_do_not_see_lines_for_operators(product: Product) -> None:
     buyer = buying.account(points=500)
     code = buying.coupon_of(buyer.id, discount_value=100).code
-    order = buying.drive(buying.place(buyer.id, {product: 1}, coupon=code, points=100, token="tok_ok"))
+    order = buying.advance(buying.place(buyer.id, {product: 1}, coupon=code, points=100, token="tok_ok"))
     shown = [row["event"] for row in client_of(buyer).get(f"/orders/{order.id}/timeline").json()["results"]]
     inner = ("coupon.", "points.", "stock.")
     assert not any(event.startswith(inner) for event in shown)

@@ -1,4 +1,4 @@
-"""A way that is not in the table is impossible, whoever asks for it."""
+"""A status change that is not in the table is impossible by any call."""
 
 import itertools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from shop.tests.factories import SuperuserFactory
 Status = Order.Status
 ALL = [status.value for status in Status]
 
-# As the contract draws it, each arrow one way.
+# The transitions of the contract.
 CONTRACT = """
 awaiting_payment → paying → paid → refunding → refunded
 awaiting_payment → cancelled
@@ -31,14 +31,14 @@ refunding → paid
 
 
 def force(order_id: UUID, status: str) -> None:
-    """Put the order where it is to stand, past every guard; what it holds stays as it is."""
+    """Set the order's status directly, without any check; its holdings stay as they are."""
     paid_at = timezone.now() if status in order_states.PAID else None
     Order.objects.filter(id=order_id).update(status=status, paid_at=paid_at)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("source", "target"), list(itertools.product(ALL, ALL)))
-def test_an_order_moves_only_as_the_table_says(source: str, target: str) -> None:
+def test_an_order_changes_status_only_as_the_table_allows(source: str, target: str) -> None:
     placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
     force(placed.order.id, source)
     target_paid_at = timezone.now() if target in order_states.PAID else None
@@ -69,8 +69,8 @@ def expire(placed: PlacedOrder) -> str:
     return "" if cancellation.expire_due() else "not_due"
 
 
-def drive(placed: PlacedOrder) -> str:
-    """Let its saga settle or fail it, as its card says."""
+def advance(placed: PlacedOrder) -> str:
+    """Let its saga settle or fail it, as its card demands."""
     assert placed.started
     stepping.advance(placed.started.saga.id)
     row = Saga.objects.get(id=placed.started.saga.id)
@@ -82,8 +82,8 @@ def refund(placed: PlacedOrder) -> str:
     return refusal(staff.post(f"/orders/{placed.order.id}/refunds", {"reason": "they asked"}, key="refund"))
 
 
-def give_back(placed: PlacedOrder) -> str:
-    """Let the saga of its refund do what it promised."""
+def execute_refund(placed: PlacedOrder) -> str:
+    """Let the saga of its refund execute it."""
     row = Saga.objects.get(kind="refund", about_id=placed.order.id)
     stepping.advance(row.id)
     row.refresh_from_db()
@@ -98,18 +98,18 @@ def unpaid() -> PlacedOrder:
     return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
 
 
-def begun(token: str) -> PlacedOrder:
+def started(token: str) -> PlacedOrder:
     return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token=token)
 
 
 def paid() -> PlacedOrder:
-    placed = begun("tok_ok")
-    buying.drive(placed)
+    placed = started("tok_ok")
+    buying.advance(placed)
     return placed
 
 
-def promised() -> PlacedOrder:
-    """Paid, and all of it to be given back."""
+def refunding() -> PlacedOrder:
+    """A paid order with a recorded refund of everything."""
     placed = paid()
     assert refund(placed) == ""
     return placed
@@ -117,7 +117,7 @@ def promised() -> PlacedOrder:
 
 @dataclass(frozen=True)
 class Call:
-    """Something that would bring an order to `target`: of which order, and what it says where it must not."""
+    """A call that changes an order to `target`: the order it needs, and the text of its refusal."""
 
     target: str
     order: Callable[[], PlacedOrder]
@@ -129,18 +129,18 @@ CALLS = {
     "pay": Call(Status.PAYING, unpaid, pay, "order_not_payable"),
     "cancel": Call(Status.CANCELLED, unpaid, cancel, "order_not_cancellable"),
     "expire": Call(Status.EXPIRED, unpaid, expire, "not_due"),
-    "settle": Call(Status.PAID, lambda: begun("tok_ok"), drive, "can't become"),
-    "fail": Call(Status.PAYMENT_FAILED, lambda: begun("tok_declined"), drive, ""),
+    "settle": Call(Status.PAID, lambda: started("tok_ok"), advance, "can't become"),
+    "fail": Call(Status.PAYMENT_FAILED, lambda: started("tok_declined"), advance, ""),
     "refund": Call(Status.REFUNDING, paid, refund, "nothing_to_refund"),
-    "give back": Call(Status.REFUNDED, promised, give_back, "can't become"),
+    "execute refund": Call(Status.REFUNDED, refunding, execute_refund, "can't become"),
 }
-# Accepted, and nothing moves: it is cancelled already, or another refund is under way.
+# Accepted without effect: it is cancelled already, or another refund is pending.
 STAYING = {("cancel", Status.CANCELLED), ("refund", Status.REFUNDING)}
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("name", "source"), list(itertools.product(CALLS, ALL)))
-def test_a_call_moves_an_order_only_as_the_table_says(name: str, source: str) -> None:
+def test_a_call_changes_an_orders_status_only_as_the_table_allows(name: str, source: str) -> None:
     call = CALLS[name]
     placed = call.order()
     force(placed.order.id, source)

@@ -1,4 +1,4 @@
-"""Paying over HTTP while a real worker drives the sagas: who prefers to wait gets the settled answer."""
+"""Paying over HTTP with a real worker: a call that waits gets the settled answer."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def items(product: Product, quantity: int = 1) -> dict[str, Any]:
     return {"items": [{"product": product.id, "quantity": quantity}]}
 
 
-def test_who_prefers_to_wait_gets_the_settled_answer(api: Api, buyer: Any, product: Product) -> None:
+def test_a_call_that_waits_gets_the_settled_answer(api: Api, buyer: Any, product: Product) -> None:
     coupon = buying.coupon_of(buyer.id, discount_value=300).code
     body = items(product, 2) | {"coupon": coupon, "points_amount": 200, "payment": {"token": "tok_ok"}}
     answer = api.post("/orders", body, key="a", Prefer="respond-async, wait=20")

@@ -1,4 +1,4 @@
-"""Shares of a discount: whole, in proportion, never more than a line."""
+"""Shares of a discount add up, are proportional, and never exceed a line."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from orders import pricing
 
 
-def test_the_rest_is_on_the_last_line() -> None:
+def test_the_last_line_takes_the_rest() -> None:
     assert pricing.split_discount(2, [10, 10, 10]) == [0, 0, 2]
 
 
@@ -19,7 +19,7 @@ def test_nothing_is_shared_over_lines_that_cost_nothing() -> None:
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=50), st.data())
-def test_shares_make_the_whole_and_fit_their_lines(line_amounts: list[int], data: st.DataObject) -> None:
+def test_shares_add_up_and_never_exceed_their_lines(line_amounts: list[int], data: st.DataObject) -> None:
     discount = data.draw(st.integers(0, sum(line_amounts)))
     shares = pricing.split_discount(discount, line_amounts)
     assert sum(shares) == discount

@@ -1,4 +1,4 @@
-"""Two processes that sell the same stock, by every strategy; and one that is killed on the way."""
+"""Two processes that sell the same stock, with every strategy; and one that is killed."""
 
 import json
 import time
@@ -23,7 +23,7 @@ from shop.tests.second_process import another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Buys one of a product for each account, all at once, and tells how often what came of it.
+# Places concurrent orders of one unit, one per account, and prints the counts of the outcomes.
 BUYING = """
 import json
 from collections import Counter
@@ -55,13 +55,13 @@ def test_two_processes_sell_stock_of_60_to_exactly_60(strategy: str) -> None:
             assert seller.stdin
             seller.stdin.write("go\n")
             seller.stdin.flush()
-        told = [json.loads(seller.communicate(timeout=60)[0].splitlines()[-1]) for seller in sellers]
-    assert sum(map(Counter, told), Counter()) == {"PlacedOrder": 60, "insufficient_stock": 40}
+        outcomes = [json.loads(seller.communicate(timeout=60)[0].splitlines()[-1]) for seller in sellers]
+    assert sum(map(Counter, outcomes), Counter()) == {"PlacedOrder": 60, "insufficient_stock": 40}
     assert levels_of(product) == (60, 60)
     assert buying.broken_laws() == []
 
 
-def test_what_a_killed_process_took_from_the_gate_is_given_back(settings: LazySettings) -> None:
+def test_units_that_a_killed_process_took_from_the_gate_are_released(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
     product, buyer = ProductFactory.create(on_hand=1), buying.account()
     with (

@@ -1,6 +1,6 @@
 """Orders in races: real threads on the real database, and after each the audit.
 
-Their naive twins, which lose the same races, are in `test_naive_twins.py`.
+Naive versions that lose the same races are in `test_naive_twins.py`.
 """
 
 import random
@@ -33,13 +33,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True, params=checkout.STRATEGIES)
 def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
-    """Every race is run by every strategy."""
+    """Runs every race with every strategy."""
     settings.INVENTORY_STRATEGY = request.param
     return request.param
 
 
 def kinds(outcomes: list[Any]) -> Counter[str]:
-    """How often each kind of outcome came: its error's code, or its type."""
+    """The count of each kind of outcome: the error's code, or the type."""
     return Counter(
         outcome.code if isinstance(outcome, FirstcomeError) else type(outcome).__name__
         for outcome in outcomes
@@ -106,7 +106,7 @@ def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings: Laz
     product = ProductFactory.create(on_hand=50, price=100)
     buyer = buying.account(points=1_000)
     placed = [buying.place(buyer.id, {product: 1}, points=100, token="") for _ in range(50)]
-    race([lambda one=one: buying.drive(one) for one in placed])  # type: ignore[misc]
+    race([lambda one=one: buying.advance(one) for one in placed])  # type: ignore[misc]
     buying.settle_everything()
     ended = Counter(Order.objects.values_list("status", flat=True))
     assert ended == {Order.Status.PAID: 10, Order.Status.PAYMENT_FAILED: 40}
@@ -129,9 +129,9 @@ def test_one_coupon_in_20_orders_at_once_is_held_by_one() -> None:
 
 
 def test_cancel_against_pay_against_expiry_one_wins_200_times(strategy: str) -> None:
-    """All three at the same moment, the order's time being over for some and not for others.
+    """All three at the same instant; some orders are past their time, others are not.
 
-    A quarter of the 200 for each strategy: that an order ends once is not theirs to see to.
+    A quarter of the 200 per strategy: strategies don't affect how an order ends.
     """
     first = 50 * list(checkout.STRATEGIES).index(strategy)
     for number in range(first, first + 50):
@@ -147,7 +147,7 @@ def _cancel_pay_expire(chance: random.Random) -> None:
     Order.objects.filter(id=order.id).update(expires_at=timezone.now() + lapse)
 
     def pay() -> Any:
-        keyed = KeyedCall(buyer.id, key_hash("pay"), "as wished", answered_later)
+        keyed = KeyedCall(buyer.id, key_hash("pay"), "fingerprint", answered_later)
         return paying.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
 
     contestants: dict[str, Callable[[], Any]] = {

@@ -1,4 +1,4 @@
-"""Calls of an account in a sliding window, over HTTP: what is refused, what is not counted, and for whom."""
+"""Rate limits of an account over HTTP: which calls are refused, and which are not counted."""
 
 from collections.abc import Callable
 from functools import partial
@@ -115,13 +115,13 @@ def test_a_throttled_order_is_not_recorded_under_its_key(settings: LazySettings,
 
 
 def decline(api: Api, product: Product, key: str) -> Any:
-    """An order whose card is refused."""
+    """Place an order whose card is declined."""
     answer = api.post("/orders", order_of(product, "tok_declined"), key=key)
     stepping.advance(Saga.objects.latest("created_at").id)
     return answer
 
 
-def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_asked(
+def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_called(
     settings: LazySettings, product: Product
 ) -> None:
     settings.RATE_ORDERS = None
@@ -145,7 +145,7 @@ def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_asked(
     )
 
 
-def test_of_sixty_payments_at_once_no_more_begin_than_may_be_declined(
+def test_of_sixty_payments_at_once_no_more_start_than_may_be_declined(
     settings: LazySettings, product: Product
 ) -> None:
     settings.RATE_ORDERS = settings.RATE_TOP_UPS = None
@@ -162,14 +162,14 @@ def test_of_sixty_payments_at_once_no_more_begin_than_may_be_declined(
     answers = race(
         [partial(order, f"o{n}") for n in range(30)] + [partial(top_up, f"t{n}") for n in range(30)]
     )
-    begun = [one for one in answers if one.status_code == 202]
+    started = [one for one in answers if one.status_code == 202]
     for answer in answers:
-        if answer not in begun:
+        if answer not in started:
             assert_throttled(answer, seconds=600)
-    assert 0 < len(begun) <= 10
-    assert Payment.objects.count() == len(begun)
-    # One after the other, so that none counts twice.
-    for n in range(10 - len(begun)):
+    assert 0 < len(started) <= 10
+    assert Payment.objects.count() == len(started)
+    # Sequentially, so that none counts twice.
+    for n in range(10 - len(started)):
         assert order(f"later {n}").status_code == 202
     assert_throttled(order("eleventh"), seconds=600)
     assert_throttled(top_up("eleventh top-up"), seconds=600)
@@ -195,7 +195,7 @@ def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(
     assert api.post("/orders", order_of(product, "tok_ok"), key="in the end").status_code == 202
 
 
-def test_places_that_other_processes_took_count_too(settings: LazySettings, product: Product) -> None:
+def test_slots_that_other_processes_took_count_too(settings: LazySettings, product: Product) -> None:
     settings.RATE_ORDERS = None
     buyer = buying.account()
     api, places = client_of(buyer), f"{card_limits.SLOTS_PREFIX}{buyer.id}"
@@ -207,7 +207,7 @@ def test_places_that_other_processes_took_count_too(settings: LazySettings, prod
     assert api.post("/orders", order_of(product), key="c").status_code == 201, "to pay later"
 
 
-def test_an_account_that_pays_now_and_then_is_not_asked_about(
+def test_an_account_that_pays_now_and_then_is_not_checked(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch, product: Product
 ) -> None:
     settings.RATE_DECLINES = Rate(10, 600)

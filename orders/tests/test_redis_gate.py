@@ -1,4 +1,4 @@
-"""The gate when Redis is away, empty, or remembers the wrong things: slower or refused, never oversold."""
+"""The gate when Redis is unavailable, empty or has wrong data: slower or refused, never oversold."""
 
 import time
 from collections import Counter
@@ -28,9 +28,7 @@ def _gate(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
 
 
-def test_without_redis_placing_is_503_and_nothing_else_is(
-    own_redis: OwnRedis, settings: LazySettings
-) -> None:
+def test_without_redis_only_placing_is_503(own_redis: OwnRedis, settings: LazySettings) -> None:
     product, buyer = ProductFactory.create(on_hand=9), buying.account()
     api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1}]}
     first = api.post("/orders", body, key="first").json()
@@ -45,7 +43,7 @@ def test_without_redis_placing_is_503_and_nothing_else_is(
     assert api.post("/orders", body, key="third").status_code == 201
 
 
-def test_it_goes_on_once_redis_is_back_and_what_was_cancelled_meanwhile_can_be_bought(
+def test_it_recovers_once_redis_is_back_and_units_cancelled_meanwhile_can_be_ordered(
     own_redis: OwnRedis,
 ) -> None:
     product, buyer = ProductFactory.create(on_hand=1), buying.account()
@@ -73,7 +71,7 @@ def test_flushed_in_the_middle_of_a_race_it_still_sells_exactly_what_there_is(re
     assert buying.broken_laws() == []
 
 
-def test_a_mirror_that_promises_too_much_sells_nothing_that_is_not_there() -> None:
+def test_a_mirror_that_shows_too_much_does_not_oversell() -> None:
     product = ProductFactory.create(on_hand=5)
     mirror.publish([mirror.StockState(product.id, 1_000, 10**6, True)])
     order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(20)]
@@ -83,7 +81,7 @@ def test_a_mirror_that_promises_too_much_sells_nothing_that_is_not_there() -> No
     assert buying.broken_laws() == []
 
 
-def test_after_any_number_of_orders_nobody_is_left_in_flight_and_nothing_has_drifted() -> None:
+def test_after_any_number_of_orders_none_is_in_flight_and_the_mirror_has_not_drifted() -> None:
     product, buyer = ProductFactory.create(on_hand=20), buying.account()
     code = buying.coupon_of(buyer.id).code
     order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(30)]
@@ -93,8 +91,8 @@ def test_after_any_number_of_orders_nobody_is_left_in_flight_and_nothing_has_dri
     assert (healing.heal(), healing.drift()) == (0, 0)
 
 
-def test_told_the_wrong_way_round_the_mirror_refuses_what_is_there() -> None:
-    """The naive twin: the new level is shown first, and for a moment what was sold counts twice."""
+def test_in_the_wrong_order_of_updates_the_mirror_refuses_available_units() -> None:
+    """The naive version: the mirror is updated first, and for a moment the sold units count twice."""
     product = ProductFactory.create(on_hand=2)
     first, second = (mirror.GateReservation(name, {product.id: 1}) for name in ("first", "second"))
     assert mirror.admit(first) == []
@@ -105,7 +103,7 @@ def test_told_the_wrong_way_round_the_mirror_refuses_what_is_there() -> None:
 
 
 def test_a_gate_that_decides_alone_sells_twice_after_it_was_flushed(redis_server: Any) -> None:
-    """The naive twin: whoever is let in has it, and what Redis forgets is sold again."""
+    """The naive version: the gate alone decides, and units that Redis forgets are sold again."""
     product = ProductFactory.create(on_hand=3)
 
     def sell(count: int) -> int:

@@ -1,4 +1,4 @@
-"""What refunds give back: whole, in proportion, and in the end exactly what was paid."""
+"""Amounts of refunds: proportional integers that add up to exactly what was paid."""
 
 from dataclasses import dataclass
 from random import Random
@@ -14,7 +14,7 @@ from orders import pricing
     ("count", "worth"),
     [(0, 0), (1, 967), (2, 1_934), (3, 2_900)],
 )
-def test_units_give_back_their_price_less_their_share_rounded_down(count: int, worth: int) -> None:
+def test_units_are_refunded_at_their_price_less_their_share_rounded_down(count: int, worth: int) -> None:
     """A discount of 100 over three units: shares of 33, 66 and 100."""
     assert pricing.discounted_amount(count, quantity=3, unit_price=1_000, discount_amount=100) == worth
 
@@ -31,7 +31,7 @@ def test_units_give_back_their_price_less_their_share_rounded_down(count: int, w
         (0, 500, 0),
     ],
 )
-def test_points_are_rounded_down_and_the_card_gives_no_more_than_it_has(
+def test_points_are_rounded_down_and_the_card_refunds_no_more_than_it_was_charged(
     amount: int, card_left: int, points: int
 ) -> None:
     part = pricing.refund_points_amount(
@@ -40,12 +40,12 @@ def test_points_are_rounded_down_and_the_card_gives_no_more_than_it_has(
     assert part == points
 
 
-def test_an_order_that_cost_nothing_gives_back_nothing() -> None:
+def test_an_order_that_cost_nothing_refunds_nothing() -> None:
     assert pricing.refund_points_amount(0, points_amount=0, total_amount=0, refundable_card_amount=0) == 0
 
 
 @given(st.integers(1, 1_000), st.integers(0, 10**12), st.data())
-def test_each_unit_more_gives_back_something_between_nothing_and_its_price(
+def test_each_further_unit_refunds_between_nothing_and_its_price(
     quantity: int, unit_price: int, data: st.DataObject
 ) -> None:
     discount = data.draw(st.integers(0, quantity * unit_price))
@@ -61,7 +61,7 @@ def test_each_unit_more_gives_back_something_between_nothing_and_its_price(
 
 @dataclass
 class Bought:
-    """One line of an order, and how many of it are refunded."""
+    """One line of an order, and how many of its units are refunded."""
 
     quantity: int
     unit_price: int
@@ -84,7 +84,7 @@ class Bought:
 
 @st.composite
 def orders(draw: st.DrawFn) -> tuple[list[Bought], int]:
-    """Lines with their shares of a discount, and how much of the total was paid by points."""
+    """Lines with their shares of a discount, and the amount that was paid by points."""
     sizes = draw(
         st.lists(st.tuples(st.integers(1, 30), st.integers(0, 10**9)), min_size=1, max_size=5),
     )
@@ -97,7 +97,7 @@ def orders(draw: st.DrawFn) -> tuple[list[Bought], int]:
 
 
 @given(orders(), st.randoms(use_true_random=False))
-def test_however_an_order_is_cut_up_its_refunds_give_back_what_was_paid(
+def test_however_an_order_is_split_its_refunds_add_up_to_what_was_paid(
     order: tuple[list[Bought], int], chance: Random
 ) -> None:
     lines, points_amount = order

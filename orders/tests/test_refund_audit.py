@@ -1,4 +1,4 @@
-"""The audit sees refunds that don't add up: each kind of damage is planted and must be named under L9."""
+"""The audit finds refunds that don't add up: each kind of damage is planted and named under L9."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def _forget_what_is_under_way(order: Order) -> None:
 
 
 def _call_it_refunded(order: Order) -> None:
-    """While one refund is under way, and another unit is left."""
+    """Mark the order refunded while one refund is pending and a unit is left."""
     Order.objects.filter(id=order.id).update(status=Order.Status.REFUNDED)
 
 
@@ -51,8 +51,8 @@ def _book_points_as_card(order: Order) -> None:
 
 
 def _end_the_saga(order: Order) -> None:
-    begun = Refund.objects.get(order=order, status=Refund.Status.PENDING)
-    Saga.objects.filter(subject_id=begun.id).update(
+    started = Refund.objects.get(order=order, status=Refund.Status.PENDING)
+    Saga.objects.filter(subject_id=started.id).update(
         state="done", ended_at=timezone.now(), next_attempt_at=None
     )
 
@@ -72,21 +72,21 @@ DAMAGE: list[Callable[[Order], Any]] = [
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
 def test_planted_damage_is_named(damage: Callable[[Order], Any]) -> None:
-    """Of three units one is given back, one is about to be, and one is left."""
+    """Of three units one is refunded, one is about to be, and one is left."""
     buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
-    order = buying.drive(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
-    buying.give_back(buying.refund(order.id, {product: 1}))
-    begun = buying.refund(order.id, {product: 1})
+    order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
+    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    started = buying.refund(order.id, {product: 1})
     assert buying.broken_laws() == []
     damage(order)
     broken = {report.law: report.offenders for report in buying.broken_laws()}
-    assert {str(order.id), str(begun.refund.id)} & set(broken["L9"])
+    assert {str(order.id), str(started.refund.id)} & set(broken["L9"])
 
 
 def test_an_order_that_is_paid_again_says_so() -> None:
     product = ProductFactory.create(on_hand=2)
-    order = buying.drive(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
-    buying.give_back(buying.refund(order.id, {product: 1}))
+    order = buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
+    buying.execute_refund(buying.refund(order.id, {product: 1}))
     for status in (Order.Status.REFUNDING, Order.Status.REFUNDED):
         Order.objects.filter(id=order.id).update(status=status)
         assert [report.law for report in buying.broken_laws()] == ["L9"]

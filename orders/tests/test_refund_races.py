@@ -1,4 +1,4 @@
-"""Refunds in races: real threads on the real database, and after each the audit; and a twin that loses."""
+"""Refunds in races on the real database, with an audit after each, and a naive version that loses."""
 
 import threading
 from collections import Counter
@@ -39,11 +39,11 @@ def order(product: Product) -> Order:
     """Seven of a product, by points and card, with a coupon: 650, of which 200 are points."""
     buyer = buying.account(points=200)
     coupon = buying.coupon_of(buyer.id, discount_value=50).code
-    return buying.drive(buying.place(buyer.id, {product: 7}, coupon=coupon, points=200, token="tok_ok"))
+    return buying.advance(buying.place(buyer.id, {product: 7}, coupon=coupon, points=200, token="tok_ok"))
 
 
 def kinds(outcomes: Sequence[Any]) -> Counter[str]:
-    """How often each kind of outcome came: its error's code, or its type."""
+    """The count of each kind of outcome: the error's code, or the type."""
     return Counter(
         outcome.code if isinstance(outcome, FirstcomeError) else type(outcome).__name__
         for outcome in outcomes
@@ -65,7 +65,7 @@ def assert_all_given_back(order: Order, product: Product) -> None:
     assert buying.broken_laws() == []
 
 
-def test_of_20_who_refund_it_all_at_once_one_does(order: Order, product: Product) -> None:
+def test_of_20_concurrent_refunds_of_all_one_succeeds(order: Order, product: Product) -> None:
     outcomes = race([partial(buying.refund, order.id)] * 20)
     assert kinds(outcomes) == {"StartedRefund": 1, "nothing_to_refund": 19}
     assert promised(order) == 650
@@ -74,7 +74,7 @@ def test_of_20_who_refund_it_all_at_once_one_does(order: Order, product: Product
     assert_all_given_back(order, product)
 
 
-def test_of_20_who_refund_one_of_seven_at_once_seven_do(order: Order, product: Product) -> None:
+def test_of_20_concurrent_refunds_of_one_unit_of_seven_seven_succeed(order: Order, product: Product) -> None:
     outcomes = race([partial(buying.refund, order.id, {product: 1})] * 20)
     assert kinds(outcomes) == {"StartedRefund": 7, "nothing_to_refund": 13}
     assert promised(order) == 650
@@ -82,30 +82,30 @@ def test_of_20_who_refund_one_of_seven_at_once_seven_do(order: Order, product: P
     assert_all_given_back(order, product)
 
 
-def test_threes_at_once_leave_the_rest_that_is_less_than_three(order: Order, product: Product) -> None:
+def test_concurrent_refunds_of_three_units_leave_the_rest_below_three(order: Order, product: Product) -> None:
     outcomes = race([partial(buying.refund, order.id, {product: 3})] * 10)
     assert kinds(outcomes) == {"StartedRefund": 2, "refund_exceeds_order": 8}
     buying.settle_everything()
     assert buying.state_of(order.id) == Order.Status.PAID
     assert buying.broken_laws() == []
-    buying.give_back(buying.refund(order.id))
+    buying.execute_refund(buying.refund(order.id))
     assert_all_given_back(order, product)
 
 
-def test_refunds_that_settle_at_once_end_in_one_truth(order: Order, product: Product) -> None:
-    """Each saga driven by three at once; the last to settle finds that nothing is left."""
-    begun = [buying.refund(order.id, {product: 1}) for _ in range(7)]
-    race([partial(stepping.advance, one.saga_id) for one in begun for _ in range(3)])
+def test_refunds_that_settle_concurrently_have_one_outcome(order: Order, product: Product) -> None:
+    """Three executors per saga; the last refund to settle finds that nothing is left."""
+    started = [buying.refund(order.id, {product: 1}) for _ in range(7)]
+    race([partial(stepping.advance, one.saga_id) for one in started for _ in range(3)])
     buying.settle_everything()
     assert Refund.objects.filter(status=Refund.Status.SUCCEEDED).count() == 7
     assert_all_given_back(order, product)
 
 
-def test_refunds_that_begin_while_others_settle_end_in_one_truth(order: Order, product: Product) -> None:
+def test_refunds_that_start_while_others_settle_have_one_outcome(order: Order, product: Product) -> None:
     for _ in range(6):
-        begun = buying.refund(order.id, {product: 1})
+        started = buying.refund(order.id, {product: 1})
         settled, other = race(
-            [partial(stepping.advance, begun.saga_id), partial(buying.refund, order.id, {product: 1})]
+            [partial(stepping.advance, started.saga_id), partial(buying.refund, order.id, {product: 1})]
         )
         assert settled == Saga.State.DONE
         is_taken = isinstance(other, StartedRefund)
@@ -119,7 +119,7 @@ def test_refunds_that_begin_while_others_settle_end_in_one_truth(order: Order, p
 
 @pytest.mark.parametrize(("count", "ends"), [(1, "paid"), (7, "refunded")])
 def test_20_calls_with_one_key_are_one_refund(count: int, ends: str, order: Order, product: Product) -> None:
-    """Of one unit, which all could have; of all seven, where whoever comes second finds nothing left."""
+    """Of one unit, of which there are enough; and of all seven, where the second finds nothing left."""
     staff = AccountFactory.create(is_staff=True)
     keyed = KeyedCall(staff.id, key_hash("once"), "as asked", responses.refund_answer)
 
@@ -131,18 +131,18 @@ def test_20_calls_with_one_key_are_one_refund(count: int, ends: str, order: Orde
 
     outcomes = race([refund] * 20)
     assert kinds(outcomes) == {"StartedRefund": 1, "Replay": 19}
-    told = {one.answer.body for one in outcomes if isinstance(one, Replay) and one.answer}
-    assert len(told) == 1
+    bodies = {one.answer.body for one in outcomes if isinstance(one, Replay) and one.answer}
+    assert len(bodies) == 1
     assert Refund.objects.count() == 1
     buying.settle_everything()
     assert buying.state_of(order.id) == ends
     assert buying.broken_laws() == []
 
 
-def test_looking_at_what_is_left_without_the_lock_gives_back_twice_what_was_paid(
+def test_reading_what_is_left_without_the_lock_refunds_twice_what_was_paid(
     order: Order, product: Product
 ) -> None:
-    """The twin: both see seven left, and both promise them. Nothing but the order's lock is missing."""
+    """The naive version: both read seven left, and both refund them. Only the order's lock is missing."""
     both_looked = threading.Barrier(2, timeout=10)
     amount = order.total_amount
 

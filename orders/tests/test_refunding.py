@@ -1,4 +1,4 @@
-"""Refunds of paid orders: what they give back, to whom, and what they leave."""
+"""Refunds of paid orders: what they return, and what they leave."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,7 +28,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 @dataclass
 class Sale:
-    """An order that used everything: 2 at 500 and 1 at 300, less 100; 300 points, 900 by card."""
+    """An order with everything: 2 at 500 and 1 at 300, less 100; 300 by points, 900 by card."""
 
     order: Order
     first: Product
@@ -63,7 +63,7 @@ def sell(token: str = "tok_ok") -> Sale:
     second = ProductFactory.create(on_hand=5, price=300)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     placed = buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=300, token=token)
-    order = buying.drive(placed)
+    order = buying.advance(placed)
     assert order.status == Order.Status.PAID
     return Sale(order, first, second, coupon)
 
@@ -77,8 +77,8 @@ def parts(refund: Refund) -> tuple[int, int, int]:
     return refund.amount, refund.points_amount, refund.card_amount
 
 
-def test_without_items_all_is_given_back(sale: Sale) -> None:
-    refund = buying.give_back(buying.refund(sale.order.id))
+def test_without_items_everything_is_refunded(sale: Sale) -> None:
+    refund = buying.execute_refund(buying.refund(sale.order.id))
     assert (refund.status, parts(refund)) == ("succeeded", (1_200, 300, 900))
     assert (refund.order.status, refund.order.refunded_amount) == ("refunded", 1_200)
     assert refund.order.paid_at == sale.order.paid_at
@@ -89,17 +89,17 @@ def test_without_items_all_is_given_back(sale: Sale) -> None:
     assert buying.broken_laws() == []
 
 
-def test_lines_are_given_back_at_their_price_less_their_share(sale: Sale) -> None:
+def test_lines_are_refunded_at_their_price_less_their_share(sale: Sale) -> None:
     """The first line's share of 100 is 76: of two units, 38 each."""
-    one = buying.give_back(buying.refund(sale.order.id, {sale.first: 1}))
+    one = buying.execute_refund(buying.refund(sale.order.id, {sale.first: 1}))
     assert (one.status, parts(one)) == ("succeeded", (462, 115, 347))
     assert (one.order.status, one.order.refunded_amount) == ("paid", 462)
     assert (sale.points, sale.kept, sale.on_hand) == (815, 553, (4, 4))
     assert sale.coupon_status == Coupon.Status.REDEEMED
     assert buying.broken_laws() == []
-    another = buying.give_back(buying.refund(sale.order.id, {sale.first: 1}))
+    another = buying.execute_refund(buying.refund(sale.order.id, {sale.first: 1}))
     assert parts(another) == (462, 115, 347)
-    rest = buying.give_back(buying.refund(sale.order.id))
+    rest = buying.execute_refund(buying.refund(sale.order.id))
     assert parts(rest) == (276, 70, 206)
     assert [line.quantity for line in rest.lines.all()] == [1]
     assert (rest.order.status, rest.order.refunded_amount) == ("refunded", 1_200)
@@ -109,62 +109,62 @@ def test_lines_are_given_back_at_their_price_less_their_share(sale: Sale) -> Non
 
 
 def test_returned_goods_are_movements_with_their_reason(sale: Sale) -> None:
-    buying.give_back(buying.refund(sale.order.id, {sale.first: 2}, reason="Too small"))
+    buying.execute_refund(buying.refund(sale.order.id, {sale.first: 2}, reason="Too small"))
     movement = StockMovement.objects.get(kind=StockMovement.Kind.RETURNED)
     assert (movement.product, movement.order, movement.delta) == (sale.first, sale.order, 2)
     assert (movement.reason, movement.on_hand_after) == ("Too small", 5)
 
 
-def test_goods_that_are_not_restocked_stay_away(sale: Sale) -> None:
-    refund = buying.give_back(buying.refund(sale.order.id, restock=False))
+def test_goods_that_are_not_restocked_do_not_return_to_stock(sale: Sale) -> None:
+    refund = buying.execute_refund(buying.refund(sale.order.id, restock=False))
     assert refund.order.status == Order.Status.REFUNDED
     assert sale.on_hand == (3, 4)
     assert not StockMovement.objects.filter(kind=StockMovement.Kind.RETURNED).exists()
     assert buying.broken_laws() == []
 
 
-def test_goods_that_are_sold_no_more_go_back_too(sale: Sale) -> None:
+def test_goods_of_inactive_products_are_restocked_too(sale: Sale) -> None:
     Product.objects.update(is_active=False)
-    assert buying.give_back(buying.refund(sale.order.id)).status == Refund.Status.SUCCEEDED
+    assert buying.execute_refund(buying.refund(sale.order.id)).status == Refund.Status.SUCCEEDED
     assert sale.on_hand == (5, 5)
 
 
-def test_an_expired_coupon_is_not_given_back(sale: Sale) -> None:
+def test_an_expired_coupon_is_not_reinstated(sale: Sale) -> None:
     Coupon.objects.filter(code=sale.coupon).update(expires_at=timezone.now() - timedelta(seconds=1))
-    refund = buying.give_back(buying.refund(sale.order.id))
+    refund = buying.execute_refund(buying.refund(sale.order.id))
     assert refund.order.status == Order.Status.REFUNDED
     assert sale.coupon_status == Coupon.Status.REDEEMED
     assert buying.broken_laws() == []
 
 
-def test_a_coupon_that_came_back_buys_again_and_comes_back_again(sale: Sale) -> None:
+def test_a_reinstated_coupon_can_be_redeemed_and_reinstated_again(sale: Sale) -> None:
     for _ in range(2):
-        buying.give_back(buying.refund(sale.order.id))
+        buying.execute_refund(buying.refund(sale.order.id))
         again = buying.place(sale.order.account_id, {sale.first: 1}, coupon=sale.coupon, token="tok_ok")
-        sale.order = buying.drive(again)
+        sale.order = buying.advance(again)
         assert sale.order.discount_amount == 100
     assert sale.coupon_status == Coupon.Status.REDEEMED
     assert buying.broken_laws() == []
 
 
-def test_points_alone_ask_no_gateway(settings: Any) -> None:
+def test_points_alone_need_no_gateway(settings: Any) -> None:
     buyer, product = buying.account(points=500), ProductFactory.create(on_hand=3, price=100)
-    order = buying.drive(buying.place(buyer.id, {product: 3}, points=300, token=""))
+    order = buying.advance(buying.place(buyer.id, {product: 3}, points=300, token=""))
     settings.GATEWAY_URL, address = NOWHERE, settings.GATEWAY_URL
-    refund = buying.give_back(buying.refund(order.id, {product: 2}))
+    refund = buying.execute_refund(buying.refund(order.id, {product: 2}))
     assert (refund.status, parts(refund)) == ("succeeded", (200, 200, 0))
     assert ledger.balance_amount(buyer.id) == 400
     settings.GATEWAY_URL = address
     assert buying.broken_laws() == []
 
 
-def test_an_order_that_cost_nothing_gives_back_goods_and_coupon() -> None:
+def test_an_order_that_cost_nothing_returns_goods_and_coupon() -> None:
     buyer, product = buying.account(), ProductFactory.create(on_hand=2, price=100)
     coupon = buying.coupon_of(buyer.id, discount_value=200).code
-    order = buying.drive(buying.place(buyer.id, {product: 2}, coupon=coupon, token=""))
-    half = buying.give_back(buying.refund(order.id, {product: 1}))
+    order = buying.advance(buying.place(buyer.id, {product: 2}, coupon=coupon, token=""))
+    half = buying.execute_refund(buying.refund(order.id, {product: 1}))
     assert (half.status, parts(half), half.order.status) == ("succeeded", (0, 0, 0), "paid")
-    rest = buying.give_back(buying.refund(order.id))
+    rest = buying.execute_refund(buying.refund(order.id))
     assert (rest.status, rest.order.status) == ("succeeded", "refunded")
     assert Product.objects.get(id=product.id).on_hand == 2
     assert Coupon.objects.get(code=coupon).status == Coupon.Status.ISSUED
@@ -173,7 +173,7 @@ def test_an_order_that_cost_nothing_gives_back_goods_and_coupon() -> None:
 
 
 @pytest.mark.parametrize("status", ["awaiting_payment", "paying", "payment_failed", "cancelled", "expired"])
-def test_what_is_not_paid_has_nothing_to_refund(status: str) -> None:
+def test_an_unpaid_order_has_nothing_to_refund(status: str) -> None:
     placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
     Order.objects.filter(id=placed.order.id).update(status=status)
     with pytest.raises(Rejected) as refused:
@@ -181,9 +181,9 @@ def test_what_is_not_paid_has_nothing_to_refund(status: str) -> None:
     assert refused.value.code == "nothing_to_refund"
 
 
-def test_what_is_promised_is_taken_at_once(sale: Sale) -> None:
-    """Nobody has given anything back yet."""
-    begun = buying.refund(sale.order.id)
+def test_a_recorded_refund_counts_as_taken_at_once(sale: Sale) -> None:
+    """The refund is recorded, but not executed yet."""
+    started = buying.refund(sale.order.id)
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDING
     assert sale.payment.refunding_amount == 900
     assert buying.broken_laws() == []
@@ -191,13 +191,13 @@ def test_what_is_promised_is_taken_at_once(sale: Sale) -> None:
         with pytest.raises(Rejected) as refused:
             buying.refund(sale.order.id)
         assert refused.value.code == "nothing_to_refund"
-        buying.give_back(begun)
+        buying.execute_refund(started)
     assert Refund.objects.count() == 1
 
 
 def test_more_than_is_left_is_refused_line_by_line_and_changes_nothing(sale: Sale) -> None:
     stranger = ProductFactory.create(on_hand=9)
-    buying.give_back(buying.refund(sale.order.id, {sale.first: 1}))
+    buying.execute_refund(buying.refund(sale.order.id, {sale.first: 1}))
     with pytest.raises(Rejected) as refused:
         buying.refund(sale.order.id, {sale.first: 2, sale.second: 1, stranger: 1})
     assert refused.value.code == "refund_exceeds_order"
@@ -210,91 +210,93 @@ def test_more_than_is_left_is_refused_line_by_line_and_changes_nothing(sale: Sal
     assert buying.state_of(sale.order.id) == Order.Status.PAID
 
 
-def test_no_such_order(sale: Sale) -> None:
+def test_an_unknown_order_is_not_found(sale: Sale) -> None:
     with pytest.raises(NotFound):
         buying.refund(sale.payment.id)
 
 
-def test_an_order_is_refunding_while_any_refund_is_under_way(sale: Sale) -> None:
+def test_an_order_is_refunding_while_any_refund_is_pending(sale: Sale) -> None:
     first = buying.refund(sale.order.id, {sale.first: 2})
     second = buying.refund(sale.order.id, {sale.second: 1})
-    later = buying.give_back(second)
+    later = buying.execute_refund(second)
     assert (later.status, later.order.status) == ("succeeded", "refunding")
     assert later.order.refunded_amount == later.amount
     assert sale.coupon_status == Coupon.Status.REDEEMED
     assert buying.broken_laws() == []
-    assert buying.give_back(first).order.status == Order.Status.REFUNDED
+    assert buying.execute_refund(first).order.status == Order.Status.REFUNDED
     assert (sale.points, sale.kept, sale.coupon_status) == (1_000, 0, Coupon.Status.ISSUED)
     assert buying.broken_laws() == []
 
 
 def test_a_refund_that_fails_twice_is_pending_and_then_works() -> None:
     sale = sell("tok_refund_fails")
-    begun = buying.refund(sale.order.id)
+    started = buying.refund(sale.order.id)
     for _ in range(2):
-        refund = buying.give_back(begun)
+        refund = buying.execute_refund(started)
         assert (refund.status, refund.order.status) == ("pending", "refunding")
         assert (sale.kept, sale.points) == (900, 700)
         assert buying.broken_laws() == []
-    refund = buying.give_back(begun)
+    refund = buying.execute_refund(started)
     assert (refund.status, refund.order.status) == ("succeeded", "refunded")
     assert (sale.kept, sale.points) == (0, 1_000)
     assert buying.broken_laws() == []
 
 
-def test_a_gateway_that_stays_away_leaves_it_stuck_until_it_comes_back(sale: Sale, settings: Any) -> None:
-    begun = buying.refund(sale.order.id)
+def test_an_unavailable_gateway_leaves_the_refund_stuck_until_it_is_back(sale: Sale, settings: Any) -> None:
+    started = buying.refund(sale.order.id)
     settings.GATEWAY_URL, address = NOWHERE, settings.GATEWAY_URL
-    assert buying.give_back(begun).status == Refund.Status.PENDING
-    Saga.objects.filter(id=begun.saga_id).update(deadline_at=begun.refund.created_at)
-    stuck = buying.give_back(begun)
+    assert buying.execute_refund(started).status == Refund.Status.PENDING
+    Saga.objects.filter(id=started.saga_id).update(deadline_at=started.refund.created_at)
+    stuck = buying.execute_refund(started)
     assert (stuck.status, stuck.order.status) == ("stuck", "refunding")
-    assert Saga.objects.get(id=begun.saga_id).state == Saga.State.STUCK
+    assert Saga.objects.get(id=started.saga_id).state == Saga.State.STUCK
     settings.GATEWAY_URL = address
     assert buying.broken_laws() == []
-    operator_actions.retry(saga_id=begun.saga_id, reason="The gateway is back.", by=journal.current_actor())
+    operator_actions.retry(saga_id=started.saga_id, reason="The gateway is back.", by=journal.current_actor())
     assert Refund.objects.get().status == Refund.Status.PENDING
-    assert buying.give_back(begun).status == Refund.Status.SUCCEEDED
+    assert buying.execute_refund(started).status == Refund.Status.SUCCEEDED
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
     assert buying.broken_laws() == []
 
 
-def test_a_gateway_that_refuses_for_good_leaves_it_to_an_operator_and_never_turns_it_round(
+def test_a_refund_that_the_gateway_refuses_for_good_is_left_to_an_operator_and_never_compensated(
     sale: Sale, own_gateway: Simulator
 ) -> None:
-    """Somebody has refunded by hand, at the gateway: no more is left there."""
+    """The charge was refunded by hand at the gateway: nothing is left there."""
     fields = {"charge": sale.payment.charge_reference, "amount": 900}
     assert own_gateway.post("/refunds", fields, key="by hand")[0] == 201
-    begun = buying.refund(sale.order.id)
-    assert buying.give_back(begun).status == Refund.Status.PENDING
-    Saga.objects.filter(id=begun.saga_id).update(deadline_at=begun.refund.created_at)
-    assert buying.give_back(begun).status == Refund.Status.STUCK
-    row = Saga.objects.get(id=begun.saga_id)
+    started = buying.refund(sale.order.id)
+    assert buying.execute_refund(started).status == Refund.Status.PENDING
+    Saga.objects.filter(id=started.saga_id).update(deadline_at=started.refund.created_at)
+    assert buying.execute_refund(started).status == Refund.Status.STUCK
+    row = Saga.objects.get(id=started.saga_id)
     assert (row.state, row.direction, row.failure_code) == ("stuck", "do", "")
     assert "refund_exceeds_charge" in row.last_error
     with pytest.raises(Rejected) as refused:
-        operator_actions.force_compensate(saga_id=begun.saga_id, reason="Try it.", by=journal.current_actor())
+        operator_actions.force_compensate(
+            saga_id=started.saga_id, reason="Try it.", by=journal.current_actor()
+        )
     assert refused.value.code == "saga_not_reversible"
-    operator_actions.force_complete(saga_id=begun.saga_id, reason="Seen there.", by=journal.current_actor())
-    assert buying.give_back(begun).status == Refund.Status.SUCCEEDED
+    operator_actions.force_complete(saga_id=started.saga_id, reason="Seen there.", by=journal.current_actor())
+    assert buying.execute_refund(started).status == Refund.Status.SUCCEEDED
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
     assert buying.broken_laws() == []
 
 
-def test_the_journal_says_who_asked_and_why_and_tells_those_outside(sale: Sale) -> None:
+def test_the_journal_records_actor_and_reason_and_the_event_is_published(sale: Sale) -> None:
     with journal.acting(ActorContext(actor=journal.Actor.STAFF, id=7, name="ada", request_id="r-1")):
-        begun = buying.refund(sale.order.id, {sale.first: 1}, reason="Scratched")
-    buying.give_back(begun)
+        started = buying.refund(sale.order.id, {sale.first: 1}, reason="Scratched")
+    buying.execute_refund(started)
     asked = JournalLine.objects.get(what="refund.requested")
     assert (asked.actor, asked.actor_name, asked.request_id) == ("staff", "ada", "r-1")
     assert (asked.detail, asked.order_id) == ("Scratched", sale.order.id)
     assert asked.before == {"status": "paid"}
-    told = JournalLine.objects.get(what="order.refunded")
-    assert (told.delivery, told.order_id, told.request_id) == ("queued", sale.order.id, "r-1")
-    assert told.after is not None
-    assert (told.after["status"], told.after["refunded_amount"]) == ("paid", 462)
-    assert told.after["refund"] == {
-        "id": str(begun.refund.id),
+    event = JournalLine.objects.get(what="order.refunded")
+    assert (event.delivery, event.order_id, event.request_id) == ("queued", sale.order.id, "r-1")
+    assert event.after is not None
+    assert (event.after["status"], event.after["refunded_amount"]) == ("paid", 462)
+    assert event.after["refund"] == {
+        "id": str(started.refund.id),
         "amount": 462,
         "points_amount": 115,
         "card_amount": 347,

@@ -1,4 +1,4 @@
-"""The contract's calls on refunds, over HTTP."""
+"""The API of refunds, over HTTP."""
 
 from typing import Any
 from uuid import uuid4
@@ -36,7 +36,7 @@ def product() -> Product:
 @pytest.fixture
 def order(buyer: User, product: Product) -> Order:
     """Three at 500: 300 by points, 1,200 by card."""
-    return buying.drive(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
+    return buying.advance(buying.place(buyer.id, {product: 3}, points=300, token="tok_ok"))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def path(order: Order) -> str:
 
 @pytest.fixture
 def staff() -> Api:
-    """Staff who may refund, and nothing else."""
+    """Staff with the permission to refund only."""
     return client_of(AccountFactory(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"]))
 
 
@@ -91,9 +91,7 @@ def test_a_null_is_absent(staff: Api, path: str) -> None:
     assert (answer.status_code, answer.json()["amount"], answer.json()["restock"]) == (202, 1_500, True)
 
 
-def test_what_is_asked_beyond_the_order_is_named(
-    staff: Api, order: Order, product: Product, path: str
-) -> None:
+def test_units_beyond_the_order_are_named(staff: Api, order: Order, product: Product, path: str) -> None:
     items = [{"product": product.id, "quantity": 2**31 - 1}, {"product": 2**63 - 1, "quantity": 1}]
     refused = staff.post(path, ALL | {"items": items}, key="a")
     assert (refused.status_code, refused.json()["code"]) == (409, "refund_exceeds_order")
@@ -144,7 +142,7 @@ def test_a_body_that_is_wrong_is_400_and_names_its_field(
     assert not Refund.objects.exists()
 
 
-def test_a_repeated_key_is_answered_to_the_byte_and_refunds_once(staff: Api, order: Order, path: str) -> None:
+def test_a_repeated_key_gets_the_same_bytes_and_refunds_once(staff: Api, order: Order, path: str) -> None:
     first = staff.post(path, ALL, key="a")
     buying.settle_everything()
     again = staff.post(path, ALL | {"restock": None}, key='"a"')
@@ -163,7 +161,7 @@ def test_a_refund_needs_a_key(staff: Api, path: str) -> None:
 
 
 def test_only_staff_who_may_refund_refund(buyer: User, path: str) -> None:
-    """Whatever the object, and before anything is said of it."""
+    """For every order, and before anything about it is disclosed."""
     helpless = AccountFactory(is_staff=True, permissions=["orders.view_refund", "orders.change_order"])
     for account in (buyer, AccountFactory(), helpless):
         for where in (path, f"/orders/{uuid4()}/refunds"):
@@ -174,15 +172,15 @@ def test_only_staff_who_may_refund_refund(buyer: User, path: str) -> None:
 
 
 def test_refunds_are_seen_by_the_owner_and_by_staff(order: Order, buyer: User, staff: Api, path: str) -> None:
-    begun = buying.refund(order.id)
+    started = buying.refund(order.id)
     for api in (client_of(buyer), staff, client_of(SuperuserFactory())):
-        assert [one["id"] for one in api.get(path).json()["results"]] == [str(begun.refund.id)]
+        assert [one["id"] for one in api.get(path).json()["results"]] == [str(started.refund.id)]
     for api in (client_of(AccountFactory()), client_of(AccountFactory(is_staff=True))):
         assert (api.get(path).status_code, api.get(path).json()["code"]) == (404, "not_found")
     assert client_of().get(path).status_code == 401
 
 
-def test_an_order_that_is_not_there_is_404(staff: Api) -> None:
+def test_an_unknown_order_is_404(staff: Api) -> None:
     nowhere = f"/orders/{uuid4()}/refunds"
     assert staff.get(nowhere).status_code == 404
     assert staff.post(nowhere, ALL, key="a").json()["code"] == "not_found"
@@ -197,26 +195,24 @@ def test_refunds_come_in_pages_newest_first(order: Order, product: Product, buye
     assert ([one["id"] for one in rest["results"]], rest["next"]) == (ids[:1], None)
 
 
-def test_the_timeline_tells_of_the_refund(staff: Api, order: Order, buyer: User, path: str) -> None:
+def test_the_timeline_shows_the_refund(staff: Api, order: Order, buyer: User, path: str) -> None:
     staff.post(path, ALL, key="a")
     buying.settle_everything()
-    told = client_of(buyer).get(f"/orders/{order.id}/timeline").json()["results"]
-    refunded = [(line["event"], line["detail"]) for line in told if "refund" in line["event"]]
+    lines = client_of(buyer).get(f"/orders/{order.id}/timeline").json()["results"]
+    refunded = [(line["event"], line["detail"]) for line in lines if "refund" in line["event"]]
     assert refunded[0] == ("refund.requested", "It came broken.")
     assert ("refund_card.done", "1200 refunded") in refunded
-    assert ("order.refunded", "1500 given back") in refunded
+    assert ("order.refunded", "1500 refunded") in refunded
 
 
-def test_a_payment_that_was_given_back_is_still_a_payment_that_succeeded(
-    staff: Api, order: Order, buyer: User, path: str
-) -> None:
+def test_a_refunded_payment_is_still_succeeded(staff: Api, order: Order, buyer: User, path: str) -> None:
     staff.post(path, ALL, key="a")
     buying.settle_everything()
     [payment] = client_of(buyer).get(f"/payments?order={order.id}").json()["results"]
     assert (payment["status"], payment["failure"]) == ("succeeded", None)
 
 
-def test_a_saga_is_there_for_the_sweeper_when_no_worker_is(staff: Api, path: str) -> None:
+def test_without_a_worker_the_saga_is_due_for_recovery(staff: Api, path: str) -> None:
     staff.post(path, ALL, key="a")
     row = Saga.objects.get(kind="refund")
     assert row.next_attempt_at is not None
@@ -224,7 +220,7 @@ def test_a_saga_is_there_for_the_sweeper_when_no_worker_is(staff: Api, path: str
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_worker_keeps_the_promise(staff: Api, order: Order, buyer: User, path: str) -> None:
+def test_a_worker_executes_the_refund(staff: Api, order: Order, buyer: User, path: str) -> None:
     refund = staff.post(path, ALL, key="a").json()
     owner = client_of(buyer)
     wait_until(lambda: owner.get(path).json()["results"] == [refund | {"status": "succeeded"}], seconds=20)

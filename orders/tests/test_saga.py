@@ -1,4 +1,4 @@
-"""The engine alone, with steps that record what they do: the barrier, the lease, retries, recovery."""
+"""The saga executor with recording steps: final lines, leases, retries, recovery."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class World:
-    """What the steps change: a counter in the database for local ones, a list for outside ones."""
+    """The state that steps change: a counter in the database for local ones, a list for outside ones."""
 
     def __init__(self) -> None:
         self.product: Product = ProductFactory.create(on_hand=0)
@@ -63,7 +63,7 @@ class World:
         return step
 
     def call(self, word: str) -> PrepareCalls:
-        """An outside step that notes this word for each saga."""
+        """An outside step that records this word for each saga."""
 
         def prepare(attempts: Sequence[Attempt]) -> list[OutsideCall]:
             self.attempts += attempts
@@ -113,12 +113,14 @@ def started(*, type_name: str = "test", give_up_seconds: float = 60, done: Seque
 
 def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> BatchResult:
     """One batch of these runs, by the executor of that token."""
-    room = {"outside": 99, "tell": 99, RECOVERY: 99}
-    return batch.advance(runs, **{"token": token, "clock": clock.now, "room": room} | more, failpoint=print)
+    free_slots = {"outside": 99, "tell": 99, RECOVERY: 99}
+    return batch.advance(
+        runs, **{"token": token, "clock": clock.now, "free_slots": free_slots} | more, failpoint=print
+    )
 
 
 def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -> SagaRun:
-    """A run of the saga that has called `outside`, and what that came to."""
+    """A run of the saga that has called `outside`, with the result."""
     run = SagaRun(row.id)
     while not run.step:
         run_batch(run, token=token)
@@ -127,7 +129,7 @@ def called(row: Saga, result: StepResult | None = None, *, token: str = "one") -
 
 
 def end_leases() -> None:
-    """As when their workers died, and time has passed."""
+    """Let all leases lapse, as after a crash of their workers."""
     Saga.objects.filter(ended_at=None).update(leased_until=clock.now())
 
 
@@ -148,7 +150,7 @@ def test_all_steps_are_done_in_order(world: World) -> None:
     assert [step for step, _, _ in final_lines(row)] == ["local", "outside", "pivot", "tell"]
 
 
-def test_many_sagas_are_done_by_the_statements_of_one(world: World) -> None:
+def test_many_sagas_take_as_many_statements_as_one(world: World) -> None:
     def statements(count: int) -> int:
         runs = [SagaRun(started().id) for _ in range(count)]
         with CaptureQueriesContext(connection) as captured:
@@ -158,7 +160,7 @@ def test_many_sagas_are_done_by_the_statements_of_one(world: World) -> None:
     assert statements(1) == statements(20)
 
 
-def test_a_result_is_recorded_once_by_whoever_brings_it_first(world: World) -> None:
+def test_a_result_is_recorded_once(world: World) -> None:
     row = started()
     first = called(row)
     run_batch(first)
@@ -175,7 +177,7 @@ def test_the_same_saga_by_many_executors_at_once_happens_once(world: World) -> N
     assert (world.counted, world.calls) == (11, ["do", "tell"])
 
 
-def test_an_undo_of_what_never_ran_undoes_nothing_here_and_asks_outside(world: World) -> None:
+def test_an_undo_of_a_step_that_never_ran_skips_local_steps_and_calls_outside_ones(world: World) -> None:
     row = started()
     log.start_compensation(row, "forced", "")
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
@@ -184,7 +186,7 @@ def test_an_undo_of_what_never_ran_undoes_nothing_here_and_asks_outside(world: W
     assert ("local", DO, Event.VOID) in final_lines(row)
 
 
-def test_a_result_that_comes_after_its_step_was_undone_is_refused(world: World) -> None:
+def test_a_result_that_arrives_after_its_step_was_undone_is_rejected(world: World) -> None:
     row = started()
     late = called(row)
     end_leases()
@@ -194,7 +196,7 @@ def test_a_result_that_comes_after_its_step_was_undone_is_refused(world: World) 
     assert world.counted == 0
 
 
-def test_a_result_that_comes_while_its_step_is_undone_is_not_taken_for_the_undo(world: World) -> None:
+def test_a_result_that_arrives_while_its_step_is_undone_is_not_recorded_as_the_undo(world: World) -> None:
     row = started()
     late = called(row)
     log.start_compensation(row, "forced", "")
@@ -205,7 +207,7 @@ def test_a_result_that_comes_while_its_step_is_undone_is_not_taken_for_the_undo(
     assert world.calls[-1] == "undo"
 
 
-def test_what_one_step_came_to_is_not_taken_for_another(world: World) -> None:
+def test_the_result_of_one_step_is_not_recorded_for_another(world: World) -> None:
     row = started()
     wrong = called(row)
     wrong.step = "tell"
@@ -226,7 +228,7 @@ def test_an_outside_step_of_unknown_outcome_is_undone_outside(world: World) -> N
     assert world.calls[-1] == "undo" or again(row.id).state == Saga.State.DONE
 
 
-def test_a_refusal_undoes_what_was_done_and_writes_nothing_of_its_own(world: World) -> None:
+def test_a_refusal_undoes_earlier_steps_and_writes_nothing_itself(world: World) -> None:
     row = started()
     world.result = StepResult(Event.REFUSED, "no", code="declined")
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
@@ -234,7 +236,7 @@ def test_a_refusal_undoes_what_was_done_and_writes_nothing_of_its_own(world: Wor
     assert again(row.id).failure_code == "declined"
 
 
-def test_a_local_step_that_refuses_leaves_no_trace_of_what_it_wrote_before(world: World) -> None:
+def test_a_local_step_that_refuses_leaves_nothing_of_its_earlier_writes(world: World) -> None:
     row = started()
     world.refuses = True
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
@@ -242,7 +244,7 @@ def test_a_local_step_that_refuses_leaves_no_trace_of_what_it_wrote_before(world
     assert again(row.id).failure_code == "not_today"
 
 
-def test_no_answer_is_asked_again_later_and_costs_no_lease(world: World) -> None:
+def test_a_call_without_a_reply_is_retried_later_and_its_lease_is_released(world: World) -> None:
     row = started()
     world.result = StepResult(Event.FAILED, "no answer")
     assert stepping.advance(row.id) == Saga.State.RUNNING
@@ -255,7 +257,7 @@ def test_no_answer_is_asked_again_later_and_costs_no_lease(world: World) -> None
     assert [one.is_repeat for one in world.attempts] == [False, True, False]
 
 
-def test_no_answer_until_the_deadline_starts_the_compensation(world: World) -> None:
+def test_no_reply_until_the_deadline_starts_the_compensation(world: World) -> None:
     row = started()
     world.result = StepResult(Event.FAILED, "no answer")
     stepping.advance(row.id)
@@ -276,14 +278,14 @@ def test_past_the_point_of_no_return_it_is_stuck_and_still_retried(world: World)
     assert stepping.advance(row.id) == Saga.State.DONE
 
 
-def test_an_error_that_was_not_foreseen_is_retried(world: World) -> None:
+def test_an_unexpected_error_is_retried(world: World) -> None:
     row = started()
     world.meanwhile = lambda: 1 / 0  # type: ignore[return-value]
     assert stepping.advance(row.id) == Saga.State.RUNNING
     assert "ZeroDivisionError" in again(row.id).last_error
 
 
-def test_the_sweeper_is_given_a_due_saga_once_a_lease(world: World) -> None:
+def test_recovery_returns_a_due_saga_once_per_lease(world: World) -> None:
     row = started()
     assert recovery.dequeue_due(limit=10) == []
     Saga.objects.filter(id=row.id).update(next_attempt_at=clock.now() - timedelta(seconds=1))
@@ -293,7 +295,7 @@ def test_the_sweeper_is_given_a_due_saga_once_a_lease(world: World) -> None:
 
 @pytest.fixture
 def forward_only(world: World) -> Iterator[World]:
-    """A type of saga whose very first step has no undo: there is no way back."""
+    """A saga type whose first step has no undo: it can't be compensated."""
     SAGA_TYPES["forward"] = SagaType(
         name="forward",
         steps=(OutsideStep("outside", do=world.call("do")), LocalStep("local", do=world.count(1))),
@@ -304,7 +306,7 @@ def forward_only(world: World) -> Iterator[World]:
     del SAGA_TYPES["forward"]
 
 
-def test_without_a_way_back_a_refusal_outside_is_an_attempt_without_effect(forward_only: World) -> None:
+def test_without_compensation_an_outside_refusal_is_a_failed_attempt(forward_only: World) -> None:
     row = started(type_name="forward")
     forward_only.result = StepResult(Event.REFUSED, "no", code="declined")
     assert stepping.advance(row.id) == Saga.State.RUNNING
@@ -318,7 +320,7 @@ def test_without_a_way_back_a_refusal_outside_is_an_attempt_without_effect(forwa
     assert forward_only.counted == 1
 
 
-def test_without_a_way_back_a_local_refusal_leaves_no_trace_and_is_retried(forward_only: World) -> None:
+def test_without_compensation_a_local_refusal_writes_nothing_and_is_retried(forward_only: World) -> None:
     row = started(type_name="forward")
     forward_only.refuses = True
     assert stepping.advance(row.id) == Saga.State.RUNNING
@@ -366,7 +368,7 @@ def test_a_call_is_committed_as_started_before_it_is_made(world: World) -> None:
     assert again(row.id).open_call == ""
 
 
-def test_a_call_whose_worker_died_is_a_repeat(world: World) -> None:
+def test_a_call_whose_worker_crashed_is_a_repeat(world: World) -> None:
     row = started()
     called(row)
     end_leases()
@@ -374,7 +376,7 @@ def test_a_call_whose_worker_died_is_a_repeat(world: World) -> None:
     assert next(one for one in world.attempts if one.is_repeat)
 
 
-def test_a_call_whose_worker_of_an_earlier_release_died_is_a_repeat(world: World) -> None:
+def test_a_call_whose_worker_of_an_earlier_release_crashed_is_a_repeat(world: World) -> None:
     """That release records no open call; the lease says that there was a worker."""
     row = started(done=["local"])
     Saga.objects.filter(id=row.id).update(lease_token="earlier", leased_until=clock.now())
@@ -382,7 +384,7 @@ def test_a_call_whose_worker_of_an_earlier_release_died_is_a_repeat(world: World
     assert world.attempts[0].is_repeat
 
 
-def test_past_its_deadline_a_saga_that_called_nobody_calls_nobody(world: World) -> None:
+def test_past_its_deadline_a_saga_that_made_no_call_makes_none(world: World) -> None:
     row = started(give_up_seconds=-1)
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert (world.calls, world.counted) == (["undo"], 0)
@@ -422,7 +424,7 @@ def test_a_saga_whose_leases_are_always_lost_is_stuck_past_its_deadline(world: W
     assert again(row.id).state == Saga.State.STUCK
 
 
-def test_a_final_result_counts_although_another_worker_has_the_lease_by_now(world: World) -> None:
+def test_a_final_result_counts_even_if_another_worker_has_the_lease(world: World) -> None:
     row = started()
     slow = called(row)
     end_leases()
@@ -443,8 +445,8 @@ def test_a_result_that_is_not_final_does_not_count_once_the_lease_is_lost(world:
     assert again(row.id).attempts == before
 
 
-def test_two_workers_whose_calls_outlast_the_lease_come_to_an_end(world: World) -> None:
-    """A call that takes longer than a lease that is not renewed: the other worker takes over each time."""
+def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world: World) -> None:
+    """The call takes longer than a lease that is not renewed: the other worker takes over each time."""
     row = started()
     executors = [stepping.executor(), stepping.executor()]
 
@@ -491,7 +493,7 @@ def test_a_lease_that_another_worker_has_taken_is_not_renewed(world: World) -> N
     assert again(row.id).state == Saga.State.DONE or again(row.id).leased_until == theirs
 
 
-def test_a_lost_answer_to_commit_does_nothing_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_reply_to_commit_has_no_second_effect(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The transaction is run again, although it was committed."""
     run, committed = transactions.run, []
 

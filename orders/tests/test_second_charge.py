@@ -1,4 +1,4 @@
-"""A worker dies between the gateway's answer and its own commit: whenever it is recovered, one charge."""
+"""A worker crashes between the gateway's reply and its own commit: recovery at any time leaves one charge."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def die_after_the_answer(placed: PlacedOrder, monkeypatch: pytest.MonkeyPatch) -
 
 
 def recover(placed: PlacedOrder, *, is_overdue: bool) -> str:
-    """The next worker takes the saga up, once the lease is over; maybe a day later."""
+    """The next worker advances the saga once the lease has lapsed, possibly a day later."""
     late: dict[str, Any] = {"deadline_at": clock.now()} if is_overdue else {}
     Saga.objects.update(leased_until=clock.now(), **late)
     buying.settle_everything()
@@ -68,7 +68,7 @@ def test_a_day_later_with_the_key_forgotten_the_order_is_charged_once(
     assert buying.broken_laws() == []
 
 
-def test_what_the_gateway_does_not_have_is_not_charged_past_the_deadline(
+def test_a_charge_unknown_to_the_gateway_is_not_made_past_the_deadline(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
@@ -89,7 +89,7 @@ def test_an_order_that_was_never_charged_is_not_charged_past_its_deadline() -> N
     assert buying.broken_laws() == []
 
 
-def test_a_charge_whose_worker_died_is_found_and_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_charge_whose_worker_crashed_is_found_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     placed = order("tok_ok")
     die_after_the_answer(placed, monkeypatch)
     assert recover(placed, is_overdue=False) == Order.Status.PAID

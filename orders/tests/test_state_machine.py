@@ -1,4 +1,4 @@
-"""Orders in any interleaving of what may befall them: after every step all laws hold, and the model agrees.
+"""Orders in any interleaving of actions: after every step all laws hold, and the model agrees.
 
 Hypothesis chooses the acts. What it drives is real: the database with committed transactions, the
 simulator's process and its book. The ordinary run takes the same few examples each time;
@@ -50,7 +50,7 @@ from scripts.tests.simulator import Simulator
 from shop.tests.racing import wait_until
 
 NOWHERE = "http://127.0.0.1:1"
-# They say what became of them later than anybody waits here.
+# These settle later than this test waits.
 SLOW = ("tok_slow", "tok_webhook")
 EXAMPLES = int(os.environ.get("INTERLEAVINGS", "0"))
 BOUNDS = bounds(
@@ -66,7 +66,7 @@ BOUNDS = bounds(
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Two buyers, three products, one gateway, and everything that may befall them."""
+    """Two accounts, three products, one gateway, and all actions on them."""
 
     def __init__(self, listener: Listener, settings: Any) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @initialize(is_patient=some.booleans(), purchases=some.lists(purchases, min_size=4, max_size=6))
     def open(self, is_patient: bool, purchases: list[dict[str, Any]]) -> None:
-        """It has been open for a while: some have bought, and what is being paid has gone as far as it goes.
+        """Start with some orders, whose payments have advanced as far as possible.
 
         `is_patient`: in the end slow cards are waited for; else they are given up.
         """
@@ -89,7 +89,7 @@ class Interleavings(RuleBasedStateMachine):
                 acting.issue_coupon(self.shop, account_id, percent=percent)
         for purchase in purchases:
             self._place(**purchase)
-        for one in self.shop.begun:
+        for one in self.shop.started:
             acting.drive(self.listener, one)
 
     @rule(purchase=purchases, acts=acts("pay", "drive", "sweep"))
@@ -116,7 +116,7 @@ class Interleavings(RuleBasedStateMachine):
         getattr(self, f"_{name}")(parameter)
 
     def _befall(self, order: Order | None, acts: list[tuple[str, Any]]) -> None:
-        """One thing after the other, and after each a look at everything."""
+        """Perform these actions in turn, and compare everything after each."""
         for name, parameter in acts if order else ():
             getattr(self, f"_{name}")(order, parameter)
             self.everything_is_as_it_must_be()
@@ -154,7 +154,7 @@ class Interleavings(RuleBasedStateMachine):
         acting.lapse(order)
 
     def _drive(self, order: Order, points: int | None) -> None:
-        """Its own saga and those of its refunds go as far as they go, or to where their driver dies."""
+        """Advance its sagas as far as possible, or until the executor crashes."""
         for one in sagas_of(order):
             acting.drive(self.listener, one, points=points)
 
@@ -167,15 +167,15 @@ class Interleavings(RuleBasedStateMachine):
             acting.retry(one)
 
     def _refund(self, order: Order, wanted: tuple[tuple[int, int] | None, bool]) -> None:
-        """So many of one of its lines, or all that is left."""
+        """Refund units of one of its lines, or all that is left."""
         some_of_it, restock = wanted
         counts = some_of_it and {chosen(list(order.counts), some_of_it[0]): some_of_it[1]}
         acting.refund(self.shop, order, counts, restock=restock)
 
-    def _tell(self, order: Order, told: tuple[int, str]) -> None:
-        number, type = told
+    def _tell(self, order: Order, event: tuple[int, str]) -> None:
+        number, type = event
         if order.payment_id:
-            acting.tell(order, number=number, type=type)
+            acting.receive_event(order, number=number, type=type)
 
     def _sweep(self, _: Order, is_later: bool) -> None:
         acting.sweep(self.shop, is_later=is_later)
@@ -200,11 +200,11 @@ class Interleavings(RuleBasedStateMachine):
         acting.top_up(self.listener, TopUp(self.buyers[buyer], amount, token))
 
     def _drive_any(self, which: int) -> None:
-        if self.shop.begun:
-            acting.drive(self.listener, chosen(self.shop.begun, which, likely=is_under_way))
+        if self.shop.started:
+            acting.drive(self.listener, chosen(self.shop.started, which, likely=is_under_way))
 
     def _handle(self, which: int) -> None:
-        """Some webhook, once more or at last."""
+        """Handle a webhook, possibly again."""
         events = WebhookEvent.objects.order_by("id")
         if events:
             acting.handle(chosen(list(events), which))
@@ -226,7 +226,7 @@ class Interleavings(RuleBasedStateMachine):
             self._come_to_an_end()
 
     def _come_to_an_end(self) -> None:
-        """All is driven to its end: nothing is held any more, and the books agree to the last unit."""
+        """Advance everything to its end: nothing is held, and the books agree to the last unit."""
         for one in self.shop.charged:
             if one.token in UNKNOWN_FOR_EVER or (one.token in SLOW and not self.is_patient):
                 acting.give_up(one)
@@ -243,7 +243,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_any_interleaving_ends_in_one_truth(
+def test_any_interleaving_matches_the_model(
     gateway_process: tuple[Simulator, Path],
     redis_server: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -260,7 +260,7 @@ def test_any_interleaving_ends_in_one_truth(
         return Interleavings(listener, settings)
 
     if EXAMPLES:
-        # As many as asked for, however long that takes.
+        # As many as requested, without a deadline.
         faulthandler.cancel_dump_traceback_later()
     run_state_machine_as_test(start, settings=BOUNDS)
-    assert "settle do" in listener.heard
+    assert "settle do" in listener.passed

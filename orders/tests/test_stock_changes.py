@@ -1,4 +1,4 @@
-"""Whatever changes stock takes the product's lock, counts its version up, and leaves its trace."""
+"""Every change of stock locks the product, increments its version, and is recorded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @dataclass(frozen=True)
 class Case:
-    """A change of a product with 10 on hand: what it does, how on hand and available move, what it notes."""
+    """A change of a product with 10 on hand: the action, the change of on hand and available, the records."""
 
     prepare: Callable[[Product], Callable[[], Any]]
     on_hand: int
@@ -57,16 +57,16 @@ def expire(product: Product) -> Callable[[], Any]:
 
 def decline(product: Product) -> Callable[[], Any]:
     placed = buying.place(buying.account().id, {product: 2}, token="tok_declined")
-    return lambda: buying.drive(placed)
+    return lambda: buying.advance(placed)
 
 
 def pay(product: Product) -> Callable[[], Any]:
     placed = buying.place(buying.account().id, {product: 2}, token="tok_ok")
-    return lambda: buying.drive(placed)
+    return lambda: buying.advance(placed)
 
 
 def put_back(product: Product) -> Callable[[], Any]:
-    order = buying.drive(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
+    order = buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
     lines = purchase.reserved_lines(order.id)
     return lambda: transactions.run(
         lambda: reservations.restock({order.id: lines}, "wrong colour"), transactions.KEYED
@@ -100,7 +100,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_waits_for_the_products_lock_and_leaves_its_trace(name: str) -> None:
+def test_it_waits_for_the_products_lock_and_is_recorded(name: str) -> None:
     case, product = CASES[name], ProductFactory.create(on_hand=10)
     change = case.prepare(product)
     product.refresh_from_db()

@@ -1,4 +1,4 @@
-"""Placing, whichever strategy is in force: the same answers, the same laws; and what each does of its own.
+"""Placement with every strategy: the same answers, the same laws; and what is particular to each.
 
 Races are in `test_races.py`, the gate's mirror in `inventory/tests/test_mirror.py`.
 """
@@ -64,7 +64,7 @@ def levels_of(product: Product) -> tuple[int, int]:
     return product.on_hand, product.reserved
 
 
-def test_short_lines_are_named_with_what_is_available_and_nothing_is_taken(strategy: str) -> None:
+def test_short_lines_are_named_with_what_is_available_and_nothing_is_reserved(strategy: str) -> None:
     plenty, short, gone = (ProductFactory.create(on_hand=count) for count in (9, 2, 0))
     body = {"items": [{"product": one.id, "quantity": 3} for one in (plenty, short, gone)]}
     answer = client_of(buying.account()).post("/orders", body, key="a")
@@ -88,7 +88,7 @@ def test_missing_and_inactive_products_are_not_found_even_when_others_are_short(
     )
 
 
-def test_a_key_is_answered_as_before_when_nothing_is_left(strategy: str) -> None:
+def test_a_repeat_gets_the_recorded_answer_when_the_stock_is_sold_out(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=1), buying.account()
     order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
     placed = checkout.place(order_request)
@@ -102,7 +102,7 @@ def test_a_key_is_answered_as_before_when_nothing_is_left(strategy: str) -> None
     assert levels_of(product) == (1, 1)
 
 
-def test_what_an_order_gives_back_the_next_one_gets_at_once(strategy: str) -> None:
+def test_units_that_an_order_releases_are_available_at_once(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=2), buying.account()
     order = buying.place(buyer.id, {product: 2}).order
     assert refused(product.id, 1).extra["items"] == [{"product": product.id, "requested": 1, "available": 0}]
@@ -112,7 +112,7 @@ def test_what_an_order_gives_back_the_next_one_gets_at_once(strategy: str) -> No
     assert buying.broken_laws() == []
 
 
-def test_what_comes_in_can_be_bought_at_once_and_what_is_taken_away_can_not(strategy: str) -> None:
+def test_stock_changes_take_effect_at_once(strategy: str) -> None:
     product = ProductFactory.create()
     assert refused(product.id, 1).code == "insufficient_stock"
     adjustments.receive(product_id=product.id, quantity=3, reason="delivery")
@@ -140,7 +140,7 @@ def test_an_order_costs_a_bounded_number_of_statements(strategy: str) -> None:
 
 
 def test_all_strategies_at_once_sell_exactly_what_there_is(settings: LazySettings) -> None:
-    """As while the setting is being changed, one process after the other."""
+    """As while the setting is changed in one process after the other."""
     settings.INVENTORY_STRATEGY = "redis_gate"
     products = ProductFactory.create_batch(3, on_hand=60)
     calls = []
@@ -154,12 +154,12 @@ def test_all_strategies_at_once_sell_exactly_what_there_is(settings: LazySetting
     assert buying.broken_laws() == []
 
 
-def test_who_finds_the_line_before_the_rows_full_is_told_so(
+def test_an_order_beyond_the_concurrency_limits_queue_is_overloaded(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.INVENTORY_STRATEGY = "pessimistic"
     monkeypatch.setattr(
-        pessimistic, "_concurrency_limit", ConcurrencyLimit(name="the stock", max_concurrent=1, in_line=0)
+        pessimistic, "_concurrency_limit", ConcurrencyLimit(name="the stock", max_concurrent=1, max_queued=0)
     )
     product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
     body = {"items": [{"product": product.id, "quantity": 1}]}
@@ -172,8 +172,8 @@ def test_who_finds_the_line_before_the_rows_full_is_told_so(
     assert api.post("/orders", body, key="a").status_code == 201
 
 
-def test_no_more_than_64_stand_at_the_rows() -> None:
-    """InnoDB takes more than 200 waiters for a deadlock."""
+def test_no_more_than_64_orders_wait_for_row_locks() -> None:
+    """InnoDB treats more than 200 waiters as a deadlock."""
     settled = threading.Event()
     inside = [0]
 
@@ -191,7 +191,7 @@ def test_no_more_than_64_stand_at_the_rows() -> None:
 
 
 def place_while_somebody_changes(product: Product, place: Callable[[], Any]) -> Any:
-    """The outcome of an order that read the stock before a change and writes after its commit."""
+    """The outcome of an order that reads the stock before a change and writes after its commit."""
     with holding("UPDATE inventory_product SET version = version + 1 WHERE id = %s", product.id) as other:
         outcome = in_background(place)
         wait_until(somebody_waits_at_the_stock)
@@ -199,7 +199,7 @@ def place_while_somebody_changes(product: Product, place: Callable[[], Any]) -> 
     return outcome.result(timeout=10)
 
 
-def test_an_optimistic_order_that_met_another_begins_again_and_is_counted(settings: LazySettings) -> None:
+def test_an_optimistic_order_with_a_conflict_is_retried_and_counted(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = "optimistic"
     product, buyer = ProductFactory.create(on_hand=5), buying.account()
     before = REGISTRY.get_sample_value("firstcome_stock_conflicts_total")
@@ -208,7 +208,7 @@ def test_an_optimistic_order_that_met_another_begins_again_and_is_counted(settin
     assert levels_of(product) == (5, 1)
 
 
-def test_an_optimistic_order_gives_up_in_the_end_and_has_done_nothing(settings: LazySettings) -> None:
+def test_an_optimistic_order_gives_up_after_its_retries_without_effect(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY, settings.OPTIMISTIC_RETRIES = "optimistic", 0
     product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
     body = {"items": [{"product": product.id, "quantity": 1}]}
@@ -218,7 +218,7 @@ def test_an_optimistic_order_gives_up_in_the_end_and_has_done_nothing(settings: 
     assert api.post("/orders", body, key="a").status_code == 201
 
 
-def test_an_optimistic_order_prices_anew_what_was_repriced_meanwhile(settings: LazySettings) -> None:
+def test_an_optimistic_order_uses_a_price_that_changed_meanwhile(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = "optimistic"
     product = ProductFactory.create(on_hand=5, price=100)
     reprice = "UPDATE inventory_product SET price = 900, version = version + 1 WHERE id = %s"
@@ -229,8 +229,8 @@ def test_an_optimistic_order_prices_anew_what_was_repriced_meanwhile(settings: L
     assert outcome.result(timeout=10).order.total_amount == 900
 
 
-def test_an_optimistic_order_whose_coupon_was_taken_meanwhile_is_refused(settings: LazySettings) -> None:
-    """The coupon is only read; that it is still there the write finds out."""
+def test_an_optimistic_order_whose_coupon_was_used_meanwhile_is_refused(settings: LazySettings) -> None:
+    """The coupon is only read; the write detects that it was used."""
     settings.INVENTORY_STRATEGY = "optimistic"
     buyer, product = buying.account(), ProductFactory.create(on_hand=5, price=5_000)
     code = buying.coupon_of(buyer.id).code
@@ -253,8 +253,10 @@ def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings: LazySe
     assert ["shop_idempotencykey" in query["sql"] for query in captured] == [True]
 
 
-def test_a_coupon_that_is_taken_elsewhere_after_the_look_is_refused_and_its_neighbours_are_placed() -> None:
-    """`group_commit` looks at coupons without a lock; whoever finds theirs gone is decided anew with one."""
+def test_an_order_whose_coupon_is_used_elsewhere_after_the_read_is_refused_and_the_others_are_placed() -> (
+    None
+):
+    """`group_commit` reads coupons without a lock; if one has changed, the batch is redone with locks."""
     product, buyer = ProductFactory.create(on_hand=9), buying.account()
     coupon, elsewhere = buying.coupon_of(buyer.id), OrderFactory.create(account=buyer)
     order_requests = [
@@ -274,7 +276,7 @@ def test_a_coupon_that_is_taken_elsewhere_after_the_look_is_refused_and_its_neig
     assert JournalLine.objects.filter(what="coupon.held").count() == 0
 
 
-def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobody_waiting(
+def test_a_duplicate_in_flight_in_another_process_has_no_effect_and_delays_no_other_request(
     strategy: str, own_redis: OwnRedis
 ) -> None:
     product, twin = ProductFactory.create(on_hand=9), buying.account()
@@ -294,7 +296,7 @@ def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobod
     assert refused["Retry-After"] == "1"
     assert levels_of(product) == (9, 5)
     assert redis_client.client().keys(f"{claims.KEY_PREFIX}*") == [elsewhere.name.encode()], (
-        "its own are let go of"
+        "its own claims are released"
     )
     claims.release_later(elsewhere)
     claims.release_ended()
@@ -302,7 +304,7 @@ def test_whose_twin_is_in_flight_in_another_process_does_nothing_and_keeps_nobod
     assert levels_of(product) == (9, 6)
 
 
-def test_where_the_batcher_stands_still_a_key_in_flight_elsewhere_is_refused_within_a_second() -> None:
+def test_while_the_batcher_is_stalled_a_key_in_flight_elsewhere_is_refused_within_a_second() -> None:
     product, twin = ProductFactory.create(on_hand=9), buying.account()
     assert claims.acquire([claims.new_claim(twin.id, recorded_answers.key_hash("key"))]) == [True]
     body = {"items": [{"product": product.id, "quantity": 1}]}
@@ -318,7 +320,7 @@ def test_where_the_batcher_stands_still_a_key_in_flight_elsewhere_is_refused_wit
     assert other.result(10).status_code == 201
 
 
-def test_a_full_batcher_gives_the_gate_its_stock_back(
+def test_a_full_batcher_releases_the_units_at_the_gate(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
@@ -330,7 +332,7 @@ def test_a_full_batcher_gives_the_gate_its_stock_back(
     buying.place(buying.account().id, {product: 1})
 
 
-def test_a_stock_that_falls_to_its_threshold_is_told_once_however_many_buy_at_once(strategy: str) -> None:
+def test_low_stock_is_reported_once_however_many_orders_are_concurrent(strategy: str) -> None:
     product = ProductFactory.create(on_hand=30, low_stock_threshold=10)
     race([partial(buying.place, buying.account().id, {product: 1}) for _ in range(30)])
     [line] = JournalLine.objects.filter(what="stock.low")

@@ -1,6 +1,6 @@
 """Orders, refunds and top-ups through Stripe, end to end: localstripe behind the recording proxy.
 
-What the proxy does in localstripe's place is told in `payments/tests/stripe_proxy.py`.
+`payments/tests/stripe_proxy.py` describes what the proxy does in place of localstripe.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def kept_amount(placed: PlacedOrder) -> int:
     return sum(booked.kept_amount for booked in gateway().charges(order_id=placed.order.id))
 
 
-def told(type: str, intent: dict[str, Any]) -> Any:
+def post_event(type: str, intent: dict[str, Any]) -> Any:
     """Post an event as Stripe would, and return the response."""
     event = {"id": f"evt_{uuid4().hex}", "object": "event", "type": type, "data": {"object": intent}}
     body = orjson.dumps(event | {"created": int(timezone.now().timestamp())})
@@ -72,7 +72,7 @@ def test_an_order_is_paid_by_card_points_and_coupon(stripe_book: StripeProxy) ->
     coupon = buying.coupon_of(buyer.id, discount_value=300).code
 
     placed = buying.place(buyer.id, {product: 2}, token="pm_card_visa", points=100, coupon=coupon)
-    paid = buying.drive(placed)
+    paid = buying.advance(placed)
 
     assert (paid.status, paid.card_amount, kept_amount(placed)) == ("paid", 600, 600)
     assert payment_of(placed).charge_reference.startswith("pi_")
@@ -90,10 +90,10 @@ def test_an_order_is_paid_by_card_points_and_coupon(stripe_book: StripeProxy) ->
     ],
 )
 def test_a_declined_card_leaves_nothing(token: str, code: str) -> None:
-    """The reasons are the proxy's; that it is declined at all is localstripe's."""
+    """The proxy adds the reasons; localstripe declines the card."""
     placed = order(token, points=100)
 
-    failed = buying.drive(placed)
+    failed = buying.advance(placed)
 
     assert (failed.status, failed.failure_code) == ("payment_failed", code)
     assert ledger.balance_amount(failed.account_id) == 100
@@ -104,7 +104,7 @@ def test_a_declined_card_leaves_nothing(token: str, code: str) -> None:
 def test_a_charge_whose_reply_was_lost_is_in_doubt_until_it_is_found() -> None:
     placed = order("pm_timeout_charged")
 
-    assert buying.drive(placed).status == "paying"
+    assert buying.advance(placed).status == "paying"
     assert payment_of(placed).status == "in_doubt"
 
     buying.settle_everything()
@@ -114,7 +114,7 @@ def test_a_charge_whose_reply_was_lost_is_in_doubt_until_it_is_found() -> None:
 
 def test_a_flaky_stripe_charges_once(stripe_book: StripeProxy) -> None:
     placed = order("pm_flaky")
-    buying.drive(placed)
+    buying.advance(placed)
 
     buying.settle_everything()
 
@@ -123,9 +123,9 @@ def test_a_flaky_stripe_charges_once(stripe_book: StripeProxy) -> None:
 
 
 @pytest.mark.parametrize("token", ["pm_timeout_lost", "pm_error"])
-def test_what_can_not_be_charged_in_time_is_barred_for_good(token: str) -> None:
+def test_a_charge_that_fails_until_the_deadline_is_cancelled_for_good(token: str) -> None:
     placed = order(token)
-    buying.drive(placed)
+    buying.advance(placed)
     time_is_over(placed)
 
     buying.settle_everything()
@@ -144,9 +144,9 @@ def test_what_can_not_be_charged_in_time_is_barred_for_good(token: str) -> None:
 
 
 def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book: StripeProxy) -> None:
-    """Stripe can't cancel what its bank is at; the proxy plays the slow bank."""
+    """Stripe can't cancel a charge that the bank is processing; the proxy simulates the slow bank."""
     placed = order("pm_processing")
-    assert buying.drive(placed).status == "paying"
+    assert buying.advance(placed).status == "paying"
     time_is_over(placed)
 
     buying.settle_everything()
@@ -161,7 +161,7 @@ def test_20_orders_at_once_are_20_charges() -> None:
     product = ProductFactory.create(on_hand=20, price=500)
     placed = [buying.place(buying.account().id, {product: 1}, token="pm_card_visa") for _ in range(20)]
 
-    race([lambda one=one: buying.drive(one) for one in placed])
+    race([lambda one=one: buying.advance(one) for one in placed])
 
     buying.settle_everything()
     assert {*Order.objects.values_list("status", flat=True)} == {"paid"}
@@ -169,7 +169,7 @@ def test_20_orders_at_once_are_20_charges() -> None:
     assert buying.broken_laws() == []
 
 
-def test_drivers_who_race_for_one_order_charge_it_once() -> None:
+def test_executors_that_race_for_one_order_charge_it_once() -> None:
     placed = order("pm_card_visa")
     assert placed.started
     saga_id = placed.started.saga.id
@@ -184,13 +184,13 @@ def test_drivers_who_race_for_one_order_charge_it_once() -> None:
 def test_a_paid_order_is_refunded_in_parts(stripe_book: StripeProxy) -> None:
     product = ProductFactory.create(on_hand=5, price=500)
     placed = buying.place(buying.account().id, {product: 2}, token="pm_refund_fails")
-    buying.drive(placed)
+    buying.advance(placed)
 
     first = buying.refund(placed.order.id, {product: 1})
-    assert buying.give_back(first).status == "pending"
+    assert buying.execute_refund(first).status == "pending"
     buying.settle_everything()
     assert kept_amount(placed) == 500
-    assert buying.give_back(buying.refund(placed.order.id)).order.status == "refunded"
+    assert buying.execute_refund(buying.refund(placed.order.id)).order.status == "refunded"
 
     assert kept_amount(placed) == 0
     assert buying.broken_laws() == []
@@ -220,7 +220,7 @@ def test_a_wallet_is_topped_up() -> None:
 
 @pytest.fixture
 def webhooks(stripe_book: StripeProxy, live_server: Any) -> Iterator[None]:
-    """localstripe calls a running server, a second after each charge; it can't forget whom, only what for."""
+    """localstripe calls a running server a second after each charge; only its event types can be changed."""
     hook = {"url": live_server.url + PATH, "secret": SECRET, "events": ["payment_intent.succeeded"]}
     stripe_book.configure("webhooks/shop", hook)
     yield
@@ -229,9 +229,9 @@ def webhooks(stripe_book: StripeProxy, live_server: Any) -> Iterator[None]:
 
 @pytest.mark.usefixtures("webhooks")
 def test_localstripes_own_webhook_settles_what_was_in_doubt() -> None:
-    """Signed and sent by localstripe itself, maybe after those of earlier tests' charges."""
+    """Signed and sent by localstripe itself, possibly after those of earlier tests' charges."""
     placed = order("pm_timeout_charged")
-    assert buying.drive(placed).status == "paying"
+    assert buying.advance(placed).status == "paying"
 
     events = WebhookEvent.objects.filter(charge_key=payment_of(placed).charge_key)
     wait_until(events.exists)
@@ -242,10 +242,10 @@ def test_localstripes_own_webhook_settles_what_was_in_doubt() -> None:
     assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
 
 
-def test_a_success_that_a_webhook_tells_of_after_the_end_is_refunded(stripe_book: StripeProxy) -> None:
-    """However it came about: here Stripe has forgotten the key, and another intent is confirmed under it."""
+def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded(stripe_book: StripeProxy) -> None:
+    """Here Stripe has forgotten the key, and another intent is confirmed with it."""
     placed = order("pm_card_visa_chargeDeclined")
-    buying.drive(placed)
+    buying.advance(placed)
     payment = payment_of(placed)
     stripe_book.memory.recorded.clear()
     intent = stripe_calls.create(
@@ -258,7 +258,7 @@ def test_a_success_that_a_webhook_tells_of_after_the_end_is_refunded(stripe_book
     stripe_calls.confirm(intent.id, key=payment.charge_key)
     assert kept_amount(placed) == 1_000
 
-    response = told("payment_intent.succeeded", {"id": intent.id, "metadata": intent.metadata})
+    response = post_event("payment_intent.succeeded", {"id": intent.id, "metadata": intent.metadata})
 
     assert response.status_code == 200
     assert gateway_events.handle(WebhookEvent.objects.get(charge_key=payment.charge_key).id)

@@ -1,4 +1,4 @@
-"""The timeline of each end that an order may come to: what its owner reads, and what staff read besides."""
+"""The timeline for each possible end of an order: what its owner reads, and what staff read in addition."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -43,14 +43,14 @@ def expired() -> PlacedOrder:
 
 def paid(token: str = "tok_ok") -> PlacedOrder:
     placed = bought(token)
-    buying.drive(placed)
+    buying.advance(placed)
     buying.settle_everything()
     return placed
 
 
 def given_up() -> PlacedOrder:
     placed = bought("tok_error")
-    buying.drive(placed)
+    buying.advance(placed)
     Saga.objects.update(deadline_at=timezone.now())
     buying.settle_everything()
     return placed
@@ -71,7 +71,7 @@ BEGUN = [*PLACED, "reserve_inventory.done", "hold_coupon.done", "debit_balance.d
 PAID = [*BEGUN, "charge_card.done", "order.paid", "settle.done", "transmit.done"]
 UNDONE = ["reserve_inventory.undo.done", "hold_coupon.undo.done", "debit_balance.undo.done"]
 REFUNDED = ["refund.requested", "refund_card.done", "order.refunded", "settle_refund.done"]
-# The order, what everybody reads who may read it, and how often something was tried in vain.
+# The order, the lines that owner and staff read, and the number of failed attempts.
 ENDS: dict[str, tuple[Callable[[], PlacedOrder], list[str], int]] = {
     "cancelled": (cancelled, [*PLACED, "order.cancelled"], 0),
     "expired": (expired, [*PLACED, "order.expired"], 0),
@@ -91,7 +91,7 @@ ENDS: dict[str, tuple[Callable[[], PlacedOrder], list[str], int]] = {
 }
 
 
-def told(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
+def timeline_of(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
     answer = client_of(reader).get(f"/orders/{placed.order.id}/timeline")
     assert answer.status_code == 200
     rows: list[dict[str, str]] = answer.json()["results"]
@@ -100,26 +100,26 @@ def told(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_its_owner_reads_what_became_of_it_and_staff_every_attempt(end: str) -> None:
-    make, events, in_vain = ENDS[end]
+def test_its_owner_reads_the_outcome_and_staff_every_attempt(end: str) -> None:
+    make, events, failed_attempts = ENDS[end]
     placed = make()
-    owners = told(placed, buying.owner(placed))
-    staffs = told(placed, SuperuserFactory.create())
+    owners = timeline_of(placed, buying.owner(placed))
+    staffs = timeline_of(placed, SuperuserFactory.create())
     assert [row["event"] for row in owners] == events
     assert [row["event"] for row in staffs if _is_for_everybody(row)] == events
-    assert len([row for row in staffs if row["event"].endswith(".failed")]) == in_vain
+    assert len([row for row in staffs if row["event"].endswith(".failed")]) == failed_attempts
 
 
 def _is_for_everybody(row: dict[str, str]) -> bool:
-    """What staff alone read: attempts in vain, and what wallets, coupons and shelves went through."""
+    """Whether the owner reads it too, unlike failed attempts and changes of wallets, coupons and stock."""
     kind, _, outcome = row["event"].rpartition(".")
     return kind == "order" or (kind not in ("points", "coupon", "stock") and outcome != "failed")
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_its_lines_come_in_the_order_in_which_they_happened(end: str) -> None:
+def test_its_lines_are_in_the_order_in_which_they_happened(end: str) -> None:
     placed = ENDS[end][0]()
-    moments = [datetime.fromisoformat(row["at"]) for row in told(placed, SuperuserFactory.create())]
+    moments = [datetime.fromisoformat(row["at"]) for row in timeline_of(placed, SuperuserFactory.create())]
     assert moments == sorted(moments)
 
 
@@ -127,7 +127,7 @@ def test_the_gateways_references_are_for_staff_alone() -> None:
     placed = refunded_by_halves()
     charge = Payment.objects.get(order=placed.order.id).charge_reference
     for reader, is_told in ((buying.owner(placed), False), (SuperuserFactory.create(), True)):
-        text = " ".join(row["detail"] for row in told(placed, reader))
+        text = " ".join(row["detail"] for row in timeline_of(placed, reader))
         assert [name in text for name in (charge, "re_")] == [is_told, is_told]
 
 

@@ -1,4 +1,4 @@
-"""How a top-up and a card that the gateway doesn't know are answered, as docs/api-decisions.md decides it.
+"""The responses to top-ups and to unknown cards, as docs/api-decisions.md decides.
 
 A real worker charges the cards.
 """
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    """A buyer with 1,000 points. Nothing is left for the worker to do when the tables are emptied."""
+    """The API of an account with 1,000 points; waits for the worker before the tables are emptied."""
     yield client_of(buying.account(points=1_000))
     buying.settle_everything()
 
@@ -73,7 +73,7 @@ def test_a_declined_top_up_is_402_with_the_payment_and_why_it_failed(token: str,
 
 
 @pytest.mark.parametrize("prefer", ["wait=soon", "wait=-1", 'foo="wait=1"', "respond-async"])
-def test_a_top_up_whose_preference_can_not_be_read_is_answered_as_without_one(prefer: str, api: Api) -> None:
+def test_a_top_up_with_an_invalid_preference_is_answered_as_without_one(prefer: str, api: Api) -> None:
     answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a", Prefer=prefer)
 
     assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")

@@ -1,4 +1,4 @@
-"""A charge whose outcome nobody knows: asked about, held for, called off. And a gateway that is away."""
+"""Charges of unknown outcome: lookups, holdings, cancellation. And a gateway that is unavailable."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def quick(settings: LazySettings) -> None:
-    """A shop that is not patient."""
+    """Shortens the time-outs."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
 
@@ -62,7 +63,7 @@ def time_is_over(placed: PlacedOrder) -> None:
 
 
 class CannotCancel:
-    """A gateway that can't promise that no charge of a key will land; all else is the simulator's."""
+    """The simulator without cancellation: it can't promise that no charge of a key will arrive."""
 
     def cancel(self, *, key: str) -> GatewayResult:
         return GatewayResult(status="unsupported")
@@ -73,26 +74,27 @@ class CannotCancel:
 
 @pytest.fixture
 def cannot_cancel(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gateways.GATEWAYS, "simulator", CannotCancel)
+    entry = replace(gateways.GATEWAYS["simulator"], load=CannotCancel)
+    monkeypatch.setitem(gateways.GATEWAYS, "simulator", entry)
 
 
 @pytest.mark.usefixtures("quick")
-def test_no_answer_is_in_doubt_and_the_same_key_tells_later() -> None:
+def test_a_charge_without_a_reply_is_in_doubt_until_its_key_is_looked_up() -> None:
     placed = order("tok_timeout_charged")
-    assert buying.drive(placed).status == "paying"
+    assert buying.advance(placed).status == "paying"
     assert payment_of(placed).status == "in_doubt"
-    assert buying.drive(placed).status == "paid"
+    assert buying.advance(placed).status == "paid"
     assert [one.key for one in gateway().charges(order_id=placed.order.id)] == [payment_of(placed).charge_key]
     assert buying.broken_laws() == []
 
 
-def test_what_an_order_in_doubt_holds_it_holds_for_as_long(settings: LazySettings) -> None:
+def test_an_order_in_doubt_keeps_what_it_holds(settings: LazySettings) -> None:
     buyer = buying.account(points=300)
     product = ProductFactory.create(on_hand=1, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=100)
     placed = buying.place(buyer.id, {product: 1}, coupon=coupon.code, points=100, token="tok_ok")
     with nobody_there(settings):
-        assert buying.drive(placed).status == "paying"
+        assert buying.advance(placed).status == "paying"
     Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now() - timedelta(days=1))
     cancellation.expire_due()
     assert payment_of(placed).status == "in_doubt"
@@ -100,11 +102,11 @@ def test_what_an_order_in_doubt_holds_it_holds_for_as_long(settings: LazySetting
     assert Coupon.objects.get().status == "held"
     assert ledger.balance_amount(buyer.id) == 200
     assert buying.broken_laws() == []
-    assert buying.drive(placed).status == "paid"
+    assert buying.advance(placed).status == "paid"
     assert buying.broken_laws() == []
 
 
-def test_it_is_asked_about_from_a_second_to_five_minutes_apart_with_jitter(settings: LazySettings) -> None:
+def test_it_is_looked_up_from_a_second_to_five_minutes_apart_with_jitter(settings: LazySettings) -> None:
     placed = order("tok_ok")
     Saga.objects.update(deadline_at=timezone.now() + timedelta(days=1))
     pauses = []
@@ -130,19 +132,19 @@ def test_it_is_asked_about_from_a_second_to_five_minutes_apart_with_jitter(setti
         ("tok_webhook", "failed"),
     ],
 )
-def test_given_up_it_is_called_off_by_key_and_nothing_is_kept(
+def test_after_the_deadline_it_is_cancelled_by_key_and_nothing_is_kept(
     token: str, end: str, settings: LazySettings
 ) -> None:
     placed = order(token)
-    buying.drive(placed)
+    buying.advance(placed)
     time_is_over(placed)
     with nobody_there(settings):
-        buying.drive(placed)
+        buying.advance(placed)
     buying.settle_everything()
     assert buying.state_of(placed.order.id) == "payment_failed"
     payment = payment_of(placed)
     assert (payment.status, payment.failure_code) == (end, "gave_up")
-    # No attempt that was under way all the while can land any more.
+    # An attempt that is still in flight can't succeed any more.
     gateway().charge(
         key=payment.charge_key, token=token, amount=500, currency="KRW", order_id=placed.order.id
     )
@@ -156,11 +158,11 @@ def test_a_gateway_that_can_not_cancel_leaves_it_in_doubt_and_raises_the_alarm(
 ) -> None:
     placed = order("tok_ok")
     with nobody_there(settings):
-        buying.drive(placed)
+        buying.advance(placed)
     time_is_over(placed)
     Saga.objects.update(direction="undo", failure_code="gave_up")
     with caplog.at_level(logging.ERROR):
-        assert buying.drive(placed).status == "paying"
+        assert buying.advance(placed).status == "paying"
     stuck = saga_of(placed)
     assert (stuck.state, stuck.ended_at) == ("stuck", None)
     assert "unsupported" in stuck.last_error
@@ -172,29 +174,29 @@ def test_a_gateway_that_can_not_cancel_leaves_it_in_doubt_and_raises_the_alarm(
 
 
 @pytest.mark.usefixtures("cannot_cancel")
-def test_one_that_was_only_pending_is_in_doubt_once_it_is_stuck() -> None:
+def test_a_pending_payment_is_in_doubt_once_its_saga_is_stuck() -> None:
     placed = order("tok_webhook")
-    assert buying.drive(placed).status == "paying"
+    assert buying.advance(placed).status == "paying"
     assert payment_of(placed).status == "pending"
     time_is_over(placed)
-    assert buying.drive(placed).status == "paying"
+    assert buying.advance(placed).status == "paying"
     assert (saga_of(placed).state, payment_of(placed).status) == ("stuck", "in_doubt")
     wait_until(lambda: gateway().find(key=payment_of(placed).charge_key).status == "succeeded")
-    assert buying.drive(placed).status == "payment_failed"
-    assert payment_of(placed).status == "reversed", "it was charged, though nobody heard of it in time"
+    assert buying.advance(placed).status == "payment_failed"
+    assert payment_of(placed).status == "reversed", "it was charged, but the reply was lost"
     assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0]
     assert buying.broken_laws() == []
 
 
 @pytest.mark.usefixtures("cannot_cancel")
 @pytest.mark.parametrize(("token", "kept"), [("tok_ok", "succeeded"), ("tok_declined", "declined")])
-def test_what_such_a_gateway_says_at_last_ends_it(token: str, kept: str, settings: LazySettings) -> None:
+def test_the_late_reply_of_such_a_gateway_ends_it(token: str, kept: str, settings: LazySettings) -> None:
     placed = order("tok_ok")
     with nobody_there(settings):
-        buying.drive(placed)
+        buying.advance(placed)
     time_is_over(placed)
     Saga.objects.update(direction="undo", failure_code="gave_up")
-    buying.drive(placed)
+    buying.advance(placed)
     payment = payment_of(placed)
     late = simulator.charge(
         key=payment.charge_key, token=token, amount=500, currency="KRW", order_id=placed.order.id
@@ -211,7 +213,7 @@ def test_what_such_a_gateway_says_at_last_ends_it(token: str, kept: str, setting
 
 @contextmanager
 def frozen(gateway: Simulator) -> Iterator[None]:
-    """The gateway's process takes connections, and says nothing."""
+    """Freezes the gateway: it accepts connections and never replies."""
     os.kill(gateway.child.pid, signal.SIGSTOP)
     try:
         yield
@@ -220,26 +222,28 @@ def frozen(gateway: Simulator) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick")
-def test_while_the_gateway_hangs_sagas_do_not_and_afterwards_they_go_on(own_gateway: Simulator) -> None:
+def test_while_the_gateway_hangs_other_sagas_advance_and_afterwards_all_continue(
+    own_gateway: Simulator,
+) -> None:
     placed = [order("tok_ok") for _ in range(circuit.FAILURES_TO_OPEN + 5)]
     with frozen(own_gateway):
         for one in placed[: circuit.FAILURES_TO_OPEN]:
-            buying.drive(one)
+            buying.advance(one)
         started_at = time.monotonic()
         for one in placed[circuit.FAILURES_TO_OPEN :]:
-            buying.drive(one)
+            buying.advance(one)
         assert time.monotonic() - started_at < 5 * 0.3
         assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
         assert {payment_of(one).status for one in placed} == {"in_doubt"}
         assert buying.broken_laws()[0].law == "L9"
-    wait_until(lambda: gateway().find(key="nobody's").status == "absent")
+    wait_until(lambda: gateway().find(key="unknown").status == "absent")
     buying.settle_everything()
     assert {buying.state_of(one.order.id) for one in placed} == {"paid"}
     assert buying.broken_laws() == []
 
 
-def test_a_worker_goes_on_by_itself_when_the_gateway_is_back(own_gateway: Simulator, tmp_path: Any) -> None:
-    """With 4 threads and 3 s of patience each order would wait its turn; the breaker spares them that."""
+def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway: Simulator, tmp_path: Any) -> None:
+    """With 4 threads and a time-out of 3 s orders would queue; the circuit breaker prevents that."""
     worker = start_worker(tmp_path / "worker.log", own_gateway)
     try:
         with frozen(own_gateway):
@@ -256,18 +260,18 @@ def test_a_worker_goes_on_by_itself_when_the_gateway_is_back(own_gateway: Simula
 
 
 def _is_paid_after_a_beat(placed: list[PlacedOrder]) -> bool:
-    """What beat does every second."""
+    """Run the tasks of beat. Returns whether all are paid."""
     tasks.advance_due()
     return {buying.state_of(one.order.id) for one in placed} == {"paid"}
 
 
-def test_a_gateway_whose_process_is_gone_is_the_same(settings: LazySettings) -> None:
+def test_a_gateway_whose_process_has_ended_is_unavailable_too(settings: LazySettings) -> None:
     with nobody_there(settings):
         placed = [order("tok_ok") for _ in range(circuit.FAILURES_TO_OPEN + 5)]
         started_at = time.monotonic()
         for one in placed:
-            assert buying.drive(one).status == "paying"
+            assert buying.advance(one).status == "paying"
         assert time.monotonic() - started_at < 10
-        assert "away" in saga_of(placed[-1]).last_error
+        assert "not reachable" in saga_of(placed[-1]).last_error
     buying.settle_everything()
     assert {buying.state_of(one.order.id) for one in placed} == {"paid"}

@@ -1,4 +1,4 @@
-"""Whoever waits for an order holds no thread: many more wait than there are, and all are answered."""
+"""Requests that wait for an order occupy no thread: many more wait than there are threads."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
 from shop.models import IdempotencyKey
 from shop.operations import dispatch
-from shop.tests.asgi_client import Answer, ask
+from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory
 from shop.tests.live import Served, serving
 from shop.tests.racing import wait_until
@@ -52,7 +52,7 @@ def order_of(product: Product) -> dict[str, Any]:
 
 async def post(access: str, path: str, body: Any, *, key: str = "a", **headers: str) -> Answer:
     named = {"Idempotency-Key": key} | headers
-    return await ask("POST", f"/api/v1{path}", body, access=access, headers=named)
+    return await send_request("POST", f"/api/v1{path}", body, access=access, headers=named)
 
 
 def access_of_buyers(count: int) -> list[str]:
@@ -60,7 +60,7 @@ def access_of_buyers(count: int) -> list[str]:
 
 
 class Http:
-    """Calls of a real server, many at once, each on a connection and in a thread of this test."""
+    """Concurrent calls to a real server, each with a connection and a thread of this test."""
 
     def __init__(self, server: Served, *, most: int) -> None:
         self._address = server.address
@@ -80,7 +80,7 @@ class Http:
 
 @pytest.fixture
 def few_threads(tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator) -> Iterator[Served]:
-    """A server of one process with four threads, whose workers are not there."""
+    """A server of one process with four threads, without workers."""
     with serving(
         tmp_path,
         workers=1,
@@ -92,7 +92,7 @@ def few_threads(tmp_path: Path, own_gateway: Simulator, own_data_platform: Simul
 
 
 def waiting_of(http: Http) -> float:
-    """How many requests wait in the server."""
+    """The number of requests that wait in the server."""
     lines = http.get("/metrics").data.decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests "))
 
@@ -118,7 +118,9 @@ def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_se
     assert buying.broken_laws() == []
 
 
-def test_a_server_that_stops_answers_all_who_wait_at_once(few_threads: Served, product: Product) -> None:
+def test_a_server_that_stops_answers_all_waiting_requests_at_once(
+    few_threads: Served, product: Product
+) -> None:
     http = Http(few_threads, most=60)
     body = paid_order_of(product)
     calls = [
@@ -134,7 +136,7 @@ def test_a_server_that_stops_answers_all_who_wait_at_once(few_threads: Served, p
     assert set(Order.objects.values_list("status", flat=True)) == {"paid"}
 
 
-def test_a_client_that_goes_away_has_its_order_placed_and_a_repeat_replays_it(
+def test_the_order_of_a_disconnected_client_is_placed_and_a_repeat_replays_it(
     few_threads: Served, product: Product
 ) -> None:
     http = Http(few_threads, most=4)
@@ -170,7 +172,7 @@ def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(p
     assert (answer.status, Order.objects.count()) == (201, 1)
 
 
-def test_a_repeat_that_has_no_room_to_look_is_not_told_that_nothing_was_done(
+def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatch, "enqueue_batched", lambda task, argument: None)
@@ -220,7 +222,7 @@ def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(
         longest = 0.0
         for _ in range(10):
             began_at = time.monotonic()
-            assert (await ask("GET", "/api/v1/orders", access=other)).status == 200
+            assert (await send_request("GET", "/api/v1/orders", access=other)).status == 200
             longest = max(longest, time.monotonic() - began_at)
         refused = await asyncio.gather(*twins)
         slow_decision.set()

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 WALLET = "SELECT id FROM payments_ledgeraccount WHERE id = %s FOR UPDATE"
 SHOP_ACCOUNTS = "SELECT id FROM payments_ledgeraccount WHERE id < 0"
-# No statement of ours runs that long unless it waits. (The table of locks is a copy that is not renewed while
-# somebody looks at it again and again.)
+# No statement of the shop runs that long unless it waits. (The table of lock waits is a cached copy, which is
+# not refreshed while it is read repeatedly.)
 WAITERS = """
 SELECT COUNT(*) FROM information_schema.processlist
 WHERE db = DATABASE() AND id <> CONNECTION_ID() AND info LIKE '%%payments_%%' AND time_ms > 200
@@ -31,7 +31,7 @@ WHERE db = DATABASE() AND id <> CONNECTION_ID() AND info LIKE '%%payments_%%' AN
 
 
 def to_be_paid(account_id: int, *, points: int, token: str = "") -> PlacedOrder:
-    """An order of 300 whose payment has begun."""
+    """An order of 300 whose payment was started."""
     product = ProductFactory.create(on_hand=1, price=300)
     return buying.place(account_id, {product: 1}, points=points, token=token)
 
@@ -43,14 +43,14 @@ def somebody_waits_for_a_lock() -> bool:
 
 @contextmanager
 def waiting(placed: PlacedOrder, lock: str, *parameters: int) -> Iterator[threading.Thread]:
-    """Until the block ends the payment waits in a thread for what a second connection has locked.
+    """Let the payment wait in a thread for a row that a second connection locks until the block ends.
 
-    The database gives up such a wait after 5 s, and it is waited for twice: time enough for the others.
+    The database ends a lock wait after 5 s, and it is retried once: enough time for the other payments.
     """
 
     def drive() -> None:
         try:
-            buying.drive(placed)
+            buying.advance(placed)
         finally:
             connections.close_all()
 
@@ -91,11 +91,11 @@ def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other() -> N
     assert buying.broken_laws() == []
 
 
-def test_who_waits_for_a_wallet_holds_up_nobody_elses_payment() -> None:
+def test_a_payment_that_waits_for_a_wallet_delays_no_other_accounts_payment() -> None:
     first, second = buying.account(points=300), buying.account(points=300)
     kept, free = to_be_paid(first.id, points=300), to_be_paid(second.id, points=300)
     with waiting(kept, WALLET, first.id) as thread:
-        assert buying.drive(free).status == "paid"
+        assert buying.advance(free).status == "paid"
         assert thread.is_alive()
         assert buying.state_of(kept.order.id) == "paying"
     assert buying.state_of(kept.order.id) == "paid"
@@ -106,23 +106,23 @@ def test_a_payment_by_card_alone_does_not_wait_for_the_wallet() -> None:
     buyer = buying.account(points=300)
     kept, by_card = to_be_paid(buyer.id, points=300), to_be_paid(buyer.id, points=0, token="tok_ok")
     with waiting(kept, WALLET, buyer.id) as thread:
-        assert buying.drive(by_card).status == "paid"
+        assert buying.advance(by_card).status == "paid"
         assert thread.is_alive()
     assert buying.state_of(kept.order.id) == "paid"
 
 
 def test_no_payment_locks_the_shops_own_accounts() -> None:
-    """They take part in every transfer: whoever locked one would have all payments in one line."""
+    """They take part in every transfer: locking one would serialise all payments."""
     buyer = buying.account(points=300)
     placed = to_be_paid(buyer.id, points=200, token="tok_ok")
     with holding(f"{SHOP_ACCOUNTS} LOCK IN SHARE MODE"):
-        assert buying.drive(placed).status == "paid"
-        begun = buying.refund(placed.order.id)
-        assert buying.give_back(begun).status == "succeeded"
+        assert buying.advance(placed).status == "paid"
+        started = buying.refund(placed.order.id)
+        assert buying.execute_refund(started).status == "succeeded"
     assert ledger.balance_amount(buyer.id) == 300
 
 
-def test_were_they_locked_a_payment_would_wait() -> None:
+def test_a_payment_waits_if_they_are_locked() -> None:
     placed = to_be_paid(buying.account(points=300).id, points=300)
     with waiting(placed, f"{SHOP_ACCOUNTS} FOR UPDATE") as thread:
         assert thread.is_alive()

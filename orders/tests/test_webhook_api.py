@@ -1,4 +1,4 @@
-"""The gateway's call over HTTP: what is taken in, what is refused, and what comes of it in a running shop."""
+"""The webhook over HTTP: what is accepted, what is refused, and the effect in a running shop."""
 
 import threading
 import time
@@ -43,7 +43,7 @@ def code(response: Any) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 
-def test_an_event_is_taken_in_and_handled() -> None:
+def test_an_event_is_recorded_and_handled() -> None:
     placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token="tok_ok")
     payment = Payment.objects.get(order=placed.order.id)
     response = post(events.body_of(key=payment.charge_key))
@@ -53,13 +53,13 @@ def test_an_event_is_taken_in_and_handled() -> None:
     assert buying.state_of(placed.order.id) == "paid"
 
 
-def test_repeats_and_unknown_types_are_taken_too() -> None:
+def test_repeats_and_unknown_types_are_accepted_too() -> None:
     body, strange = events.body_of(key="payment-1"), events.body_of(type="customer.created")
     assert [post(one).status_code for one in (body, body, strange)] == [200, 200, 200]
     assert WebhookEvent.objects.count() == 2
 
 
-def test_what_the_content_type_says_is_no_matter() -> None:
+def test_the_content_type_is_ignored() -> None:
     for sort in (
         "application/json; charset=utf-8",
         "application/x-www-form-urlencoded",
@@ -102,18 +102,18 @@ def test_the_simulators_signature_is_none_for_stripe() -> None:
     assert code(post(events.body_of(), path="/api/v1/webhooks/stripe")) == (400, "signature_invalid")
 
 
-def test_stripes_are_taken_in_while_another_gateway_is_in_use(settings: LazySettings) -> None:
+def test_stripes_events_are_accepted_while_another_gateway_is_in_use(settings: LazySettings) -> None:
     settings.WEBHOOK_SECRET_STRIPE = secret = "whsec_of_this_test"
     charge = {"object": "payment_intent", "id": "pi_1", "metadata": {"firstcome_key": "payment-1"}}
-    told = {"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "data": {"object": charge}}
-    body = dump(told | {"created": int(time.time())})
+    event = {"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "data": {"object": charge}}
+    body = dump(event | {"created": int(time.time())})
     headers = {"Stripe-Signature": events.signed(body, secret=secret)["Firstcome-Signature"]}
     assert post(body, headers, path="/api/v1/webhooks/stripe").status_code == 200
     event = WebhookEvent.objects.get()
     assert (event.gateway, event.type, event.charge_key) == ("stripe", "charge.succeeded", "payment-1")
     tasks.handle_webhook(event.id)
     event.refresh_from_db()
-    assert event.outcome == "not asked: PAYMENT_GATEWAY is simulator"
+    assert event.outcome == "ignored: PAYMENT_GATEWAY is simulator"
 
 
 @pytest.mark.parametrize("name", ["paypal", "Simulator", "%00", "x" * 300])
@@ -122,7 +122,7 @@ def test_another_gateway_is_not_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"no json", b"", b"[]", b"NaN", b'{"id": "evt_1"}'])
-def test_a_signed_body_that_is_no_event_is_thanked_for_or_it_comes_for_ever(body: bytes) -> None:
+def test_a_signed_body_that_is_no_event_is_200_so_that_it_is_not_sent_for_ever(body: bytes) -> None:
     response = post(body)
     assert (response.status_code, response.json()) == (200, {"received": True})
     assert not WebhookEvent.objects.exists()
@@ -133,7 +133,7 @@ def test_a_signed_body_that_is_no_event_is_thanked_for_or_it_comes_for_ever(body
     [{"type": "t" * 65}, {"id": "évt_1"}, {"id": "e" * 256}, {"key": "k" * 97}, {"key": "ключ"}],
     ids=str,
 )
-def test_an_event_whose_names_do_not_fit_is_taken_in_or_it_would_come_for_ever(
+def test_an_event_whose_names_are_too_long_is_200_so_that_it_is_not_sent_for_ever(
     claims: dict[str, str],
 ) -> None:
     body = events.body_of(**claims)
@@ -146,12 +146,12 @@ def test_a_body_over_64_kib_is_too_large() -> None:
     assert code(post(events.body_of(filling="x" * 65_536))) == (413, "too_large")
 
 
-def test_only_posts_are_taken() -> None:
+def test_only_post_is_allowed() -> None:
     response = Client().get(PATH)
     assert code(response) == (405, "method_not_allowed")
 
 
-def test_while_the_database_is_away_the_gateway_is_told_to_come_again() -> None:
+def test_without_the_database_the_gateway_gets_503() -> None:
     body = events.body_of(key="payment-1")
     with outages.database_away():
         response = post(body)
@@ -160,8 +160,8 @@ def test_while_the_database_is_away_the_gateway_is_told_to_come_again() -> None:
     assert post(body).status_code == 200
 
 
-def test_what_nobody_was_told_of_the_sweeper_finds() -> None:
-    """The process died between the answer and the hand-over."""
+def test_an_event_that_was_not_enqueued_is_found_by_the_sweep() -> None:
+    """The process crashed before it enqueued the event."""
     placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token="tok_ok")
     event = events.take(key=Payment.objects.get(order=placed.order.id).charge_key)
     assert tasks.handle_webhooks_due() == 0
@@ -170,7 +170,7 @@ def test_what_nobody_was_told_of_the_sweeper_finds() -> None:
 
 
 class Shop:
-    """A web server, a worker and a gateway that calls the shop; nobody sweeps."""
+    """A web server, a worker and a gateway that calls the shop, without beat."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -207,8 +207,8 @@ def shop(tmp_path: Path, settings: LazySettings) -> Iterator[Shop]:
         yield Shop(address)
 
 
-def test_who_waits_for_a_pending_charge_hears_201_once_the_webhook_has_come(shop: Shop) -> None:
-    """Nobody sweeps here: without the webhook the order would be paying for ever."""
+def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_arrived(shop: Shop) -> None:
+    """Without beat and the webhook the order would be `paying` for ever."""
     buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)
     seen: set[str] = set()
     answers: list[Any] = []

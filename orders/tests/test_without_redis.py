@@ -1,4 +1,4 @@
-"""Redis and the broker away: buying works all the same, in a web process as it is run."""
+"""Without Redis and the broker orders still work, in a real web process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def address(tmp_path: Path, own_gateway: Simulator) -> Iterator[str]:
-    """A web process whose Redis and broker are ports where nobody listens."""
+    """A web process whose Redis and broker are unused ports."""
     gateway_url = f"http://{ports.HOST}:{own_gateway.port}"
-    nobody = f"redis://{ports.HOST}:{ports.free()}/0"
-    with live.web(tmp_path, REDIS_URL=nobody, BROKER_URL=nobody, GATEWAY_URL=gateway_url) as url:
+    unreachable = f"redis://{ports.HOST}:{ports.free()}/0"
+    with live.web(tmp_path, REDIS_URL=unreachable, BROKER_URL=unreachable, GATEWAY_URL=gateway_url) as url:
         yield url
 
 
@@ -61,7 +61,7 @@ def test_an_order_is_placed_paid_and_replayed(address: str) -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_declined_card_is_told_and_undone(address: str) -> None:
+def test_a_declined_card_is_402_and_the_order_is_compensated(address: str) -> None:
     buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)
     body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_declined"}}
     status, problem = call(address, buyer, "/orders", body, str(uuid4()))

@@ -1,10 +1,10 @@
-"""The things of the model of a shop: products, coupons, orders, refunds and top-ups, as they must be."""
+"""The objects of the model of a shop: products, coupons, orders, refunds and top-ups."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-# Cards that are refused at once, those of which nothing is ever heard, and all that are never charged.
+# Cards that are declined at once, cards that never get a reply, and all that are never charged.
 DECLINED = ("tok_declined", "tok_insufficient_funds")
 UNKNOWN_FOR_EVER = ("tok_error", "tok_timeout_lost")
 NEVER_CHARGED = (*DECLINED, *UNKNOWN_FOR_EVER)
@@ -27,7 +27,7 @@ class Product:
 
 @dataclass(eq=False)
 class Coupon:
-    """A coupon of the account: worth `amount`, or so many percent of at least `minimum_amount`."""
+    """A coupon of the account: worth `amount` or `percent`, for orders of at least `minimum_amount`."""
 
     account_id: int
     code: str = ""
@@ -46,7 +46,7 @@ class Coupon:
 
 @dataclass(eq=False)
 class Order:
-    """An order, what it holds, and what may still become of it."""
+    """An order, what it holds, and its possible outcomes."""
 
     account_id: int
     counts: dict[Product, int]
@@ -75,7 +75,7 @@ class Order:
 
     @property
     def is_over(self) -> bool:
-        """Whether its saga of payment has nothing left to do for it, as far as one can tell."""
+        """Whether its payment's saga has nothing left to do, as far as the model knows."""
         return not self.is_open
 
     @property
@@ -83,14 +83,14 @@ class Order:
         return sum(one.amount for one in self.refunds if one.is_settled)
 
     def left(self) -> dict[Product, int]:
-        """What of the order can still be asked back."""
+        """The units that can still be refunded."""
         taken: Counter[Product] = Counter()
         for one in self.refunds:
             taken.update(one.counts)
         return {product: count - taken[product] for product, count in self.counts.items()}
 
     def kept_amounts(self) -> tuple[int, int]:
-        """The least and the most that the gateway may have of it now."""
+        """The minimum and maximum that the gateway may keep of it now."""
         if self.status == "paying":
             return 0, 0 if self.token in NEVER_CHARGED else self.card_amount
         if self.status not in ("paid", "refunding", "refunded"):
@@ -106,7 +106,7 @@ class Order:
 
 @dataclass(eq=False)
 class Refund:
-    """Some of an order that is given back, or is about to be."""
+    """A refund of a part of an order, done or pending."""
 
     order: Order
     id: Any
@@ -127,7 +127,7 @@ class Refund:
         return self.amount - self.points_amount
 
     def assert_fair(self) -> None:
-        """Of what no other refund has taken it takes no more than its lines', and the last takes all."""
+        """Assert that it takes at most its lines' amounts, and the last refund everything that is left."""
         order = self.order
         left_amount = order.total_amount - sum(one.amount for one in order.refunds)
         points_left_amount = order.points_amount - sum(one.points_amount for one in order.refunds)
@@ -156,7 +156,7 @@ class TopUp:
         return self.status != "pending"
 
     def kept_amounts(self) -> tuple[int, int]:
-        """The least and the most that the gateway may have of it now."""
+        """The minimum and maximum that the gateway may keep of it now."""
         least, most = {"pending": (0, 1), "succeeded": (1, 1), "failed": (0, 0)}[self.status]
         return self.amount * least, 0 if self.token in NEVER_CHARGED else self.amount * most
 

@@ -1,8 +1,8 @@
-"""Orders that wait at the stock, for tests."""
+"""Detects orders that wait for a lock on stock."""
 
 from shop.tests.waiting import waiting_at
 
 
 def somebody_waits_at_the_stock() -> bool:
-    """Whether a statement on products is under way: beside a lock it can only be waiting for it."""
+    """Whether a statement on products is running: while the test holds a lock, it can only wait for that."""
     return waiting_at("%inventory_product%") > 0

@@ -1,34 +1,97 @@
-"""Payment gateways: one contract, and an adapter for each gateway's protocol."""
+"""Payment gateways: one contract, and an adapter for each gateway's protocol.
 
-from collections.abc import Callable
+`GATEWAYS` has an entry for each: the settings read their part from it before anything else is imported, so
+adapters are imported when they are used.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from payments.gateways import simulator
-from payments.gateways.contract import Gateway
+from payments.gateways import signatures, stripe_settings
+from payments.gateways.contract import Gateway, GatewayEvent
+from shop.configuration import HTTP_SCHEMES, text, url
 
 
-def _simulator() -> Gateway:
+def _accept(values: Mapping[str, Any]) -> None:
+    """The gateway works with all settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayEntry:
+    """What the shop knows of a gateway besides its protocol.
+
+    `webhook_header` is the header that carries the signature of its webhooks. `settings` are its own, each
+    with the function that reads it from the environment by its name; `WEBHOOK_SECRET_<NAME>` is one of them.
+    Where the gateway is the one in use, `check` gets all settings and raises `ImproperlyConfigured` when the
+    shop can't keep its promises with them.
+    """
+
+    load: Callable[[], Gateway]
+    webhook_header: str
+    settings: Mapping[str, Callable[[str], Any]]
+    check: Callable[[Mapping[str, Any]], None] = _accept
+
+
+def _load_simulator() -> Gateway:
+    from payments.gateways import simulator
+
     return simulator
 
 
-def _stripe() -> Gateway:
-    # Its package costs each process some 35 MB and a third of a second: only where it is asked for.
+def _load_stripe() -> Gateway:
+    # Its package costs each process some 35 MB and a third of a second.
     from payments.gateways import stripe_api
 
     return stripe_api
 
 
-GATEWAYS: dict[str, Callable[[], Gateway]] = {"simulator": _simulator, "stripe": _stripe}
+GATEWAYS: dict[str, GatewayEntry] = {
+    "simulator": GatewayEntry(
+        load=_load_simulator,
+        webhook_header="Firstcome-Signature",
+        settings={"WEBHOOK_SECRET_SIMULATOR": text},
+    ),
+    "stripe": GatewayEntry(
+        load=_load_stripe,
+        webhook_header="Stripe-Signature",
+        settings={
+            "WEBHOOK_SECRET_STRIPE": text,
+            "STRIPE_API_KEY": text,
+            "STRIPE_API_BASE": partial(url, default="https://api.stripe.com", schemes=HTTP_SCHEMES),
+        },
+        check=stripe_settings.check,
+    ),
+}
+
+
+def read_settings() -> dict[str, Any]:
+    """The settings of all gateways, by name."""
+    return {name: read(name) for entry in GATEWAYS.values() for name, read in entry.settings.items()}
 
 
 def gateway() -> Gateway:
     """The gateway that `PAYMENT_GATEWAY` names."""
     try:
-        return GATEWAYS[settings.PAYMENT_GATEWAY]()
+        entry = GATEWAYS[settings.PAYMENT_GATEWAY]
     except KeyError:
         known = ", ".join(GATEWAYS)
         raise ImproperlyConfigured(
             f"PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY!r}: choose from {known}."
         ) from None
+    return entry.load()
+
+
+def read_event(name: str, *, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:
+    """The event in a webhook of this gateway, as `Gateway.event` returns it; headers' names are in any case.
+
+    Raises `SignatureInvalid`, and `KeyError` for an unknown gateway.
+    """
+    entry = GATEWAYS[name]
+    signature = signatures.header(headers, entry.webhook_header)
+    return entry.load().event(signature=signature, body=body, now=now)

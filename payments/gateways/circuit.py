@@ -1,22 +1,22 @@
-"""A circuit breaker before the gateway: when it is away, workers hear so at once instead of waiting for it.
+"""The circuit breaker of the gateway: while the gateway is not reachable, calls fail without waiting.
 
-One process has one. Only silence counts: no connection, no reply in time, a broken connection. Any HTTP
-answer, a 500 too, says that somebody is there.
+Each process has its own. Only missing replies count: no connection, no reply in time, a broken connection.
+Any HTTP answer, even a 500, shows that the gateway is reachable.
 """
 
 from shop.outbound.circuit import Circuit
 
 FAILURES_TO_OPEN = 10
-"""In a row: a single card may well make a gateway time out, and other cards then count it away again."""
+"""In a row: a single card may make a gateway time out, and the next answer resets the count."""
 OPEN_SECONDS = 2
 
 
 class NoAnswer(Exception):
-    """Nothing came back that says what happened. The text says what came instead, and names no card."""
+    """The gateway gave no usable answer. The text says what came instead, and contains no card's token."""
 
 
 class GatewayUnreachable(NoAnswer):
-    """Nobody answered, as if nobody were there."""
+    """No reply came at all; these count for the circuit breaker."""
 
 
 circuit = Circuit(
@@ -24,6 +24,6 @@ circuit = Circuit(
     failures=FAILURES_TO_OPEN,
     seconds=OPEN_SECONDS,
     counted=GatewayUnreachable,
-    away=lambda: NoAnswer("the gateway is away; it is asked again soon"),
+    away=lambda: NoAnswer("the gateway is not reachable; it is called again soon"),
 )
 watched, forget = circuit.watched, circuit.forget

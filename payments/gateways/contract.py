@@ -1,6 +1,6 @@
-"""What a payment gateway must be able to do, whoever runs it, and the shape of what it says."""
+"""The contract of payment gateways: the functions of an adapter, and the shapes of their results."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -11,12 +11,12 @@ Status = Literal["succeeded", "declined", "pending", "cancelled", "absent", "unk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayResult:
-    """What the gateway says of one charge or refund. Amounts are in the currency's minor unit.
+    """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
 
-    succeeded, declined, cancelled: final. pending: the gateway will decide by itself; ask again.
-    absent: there is nothing under this key, so far. unknown: no reply, or none that can be trusted;
-    anything may have happened, and only asking again by the same key tells. unsupported: this gateway can't
-    do it, however often it is asked; nothing was changed.
+    succeeded, declined, cancelled: final. pending: the gateway has not decided yet; look it up again.
+    absent: nothing exists under this key so far. unknown: no reply, or none that can be trusted; anything may
+    have happened, and only a look-up or a repeat with the same key can find out. unsupported: this gateway
+    can't do it, however often it is called; nothing was changed.
     """
 
     status: Status
@@ -29,7 +29,7 @@ class GatewayResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookedCharge:
-    """One charge as it stands in the gateway's book; `order_id` is as the gateway was told, or None."""
+    """One charge in the gateway's book; `order_id` is as it was sent with the charge, or None."""
 
     reference: str
     key: str
@@ -42,16 +42,16 @@ class BookedCharge:
 
     @property
     def kept_amount(self) -> int:
-        """What the gateway took and has not given back."""
+        """The charged amount that is not refunded."""
         return self.amount - self.refunded_amount if self.status == "succeeded" else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayEvent:
-    """What a webhook says has happened to a charge: a reason to ask by `key`, and never believed itself.
+    """A webhook's event: a reason to look up the charge of `key`; its own claims are not relied on.
 
-    `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, or the gateway's own word for what
-    we don't know of. `key` is empty for what was not charged by us. All three fit where they are stored.
+    `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, or the gateway's own name of any other
+    type. `key` is empty for a charge that is not ours. All three fit into their columns.
     """
 
     id: str
@@ -60,7 +60,7 @@ class GatewayEvent:
 
 
 class Gateway(Protocol):
-    """Charges by key: the same key never charges twice, and hears the first outcome again.
+    """Charges by key: the same key never charges twice, and a repeat returns the first result.
 
     Calls that return a `GatewayResult` raise nothing for what a gateway does or fails to do. All must be made
     outside any transaction.
@@ -69,19 +69,19 @@ class Gateway(Protocol):
     def charge(
         self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
     ) -> GatewayResult:
-        """Charge the card of the token; `order_id` is None for what is no order."""
+        """Charge the card of the token; `order_id` is None for a top-up."""
 
     def find(self, *, key: str) -> GatewayResult:
-        """What became of the charge of this key."""
+        """The state of the charge of this key."""
 
     def cancel(self, *, key: str) -> GatewayResult:
-        """See to it that no charge of this key can land.
+        """Make sure that no charge of this key can happen any more.
 
-        `succeeded` says that it is too late, `unsupported` that this gateway can't promise it.
+        `succeeded` means that it is too late, `unsupported` that this gateway can't promise it.
         """
 
     def refund(self, *, key: str, charge_reference: str, amount: int) -> GatewayResult:
-        """Give back some of a charge, once per key."""
+        """Refund this amount of a charge, once per key."""
 
     def charges(
         self,
@@ -91,15 +91,15 @@ class Gateway(Protocol):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Iterator[BookedCharge]:
-        """The book, oldest first, or what is there of a key or order.
+        """The charges in the gateway's book, oldest first, all or those of a key or order.
 
-        With `since` and `until` what was created then or later, and before. Raises `Unavailable` where it
-        can't be read.
+        With `since` and `until` those created at or after `since` and before `until`. Raises `Unavailable`
+        when the book can't be read.
         """
 
-    def event(self, *, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:
-        """What a webhook says, once its signature is verified over the body's very bytes.
+    def event(self, *, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
+        """The event in a webhook, after its signature is verified over the bytes of the body.
 
-        None for a body that is signed, but no event with an id and a type. Names of headers may come in
-        any case. Raises `SignatureInvalid`.
+        None for a body that is signed, but is no event with an id and a type. `signature` is the value of the
+        entry's `webhook_header`, empty where it is missing. Raises `SignatureInvalid`.
         """

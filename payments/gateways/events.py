@@ -1,7 +1,7 @@
-"""Reading what a webhook says, whoever sent it: signed, and yet believed no further than its names.
+"""Parsing webhook events, from whichever gateway: only their id, type and key are used.
 
-What is signed is never refused: a gateway would send it again for days. So names that don't fit are stored
-in a form that does.
+A signed event is never refused, because the gateway would send it again for days. So names that don't fit
+into their columns are stored in a form that does.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ KEY = re.compile(r"[!-~]{1,96}")
 
 
 def parse(body: bytes) -> dict[str, Any] | None:
-    """The event in the body: a JSON object that has an id and a type. None for anything else."""
+    """The event in the body: a JSON object with an id and a type. None for anything else."""
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -35,12 +35,12 @@ def event_id(payload: Mapping[str, Any]) -> str:
 
 
 def event_type(type: str) -> str:
-    """The type, with `?` for what is not printable ASCII, and cut: no type that is known is like that."""
+    """The type, with `?` for what is not printable ASCII, and shortened; no known type needs either."""
     return re.sub(r"[^!-~]", "?", type)[:LONGEST_TYPE]
 
 
 def nested_object(payload: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """The object inside the object, by its path; an empty one where there is none."""
+    """The nested object at this path; an empty one where it is missing."""
     for name in names:
         inner = payload.get(name)
         payload = inner if isinstance(inner, dict) else {}
@@ -48,6 +48,6 @@ def nested_object(payload: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 
 def charge_key(part: Mapping[str, Any], name: str) -> str:
-    """The charge's key; nothing where it is missing, or can't be one of ours."""
+    """The charge's key; empty where it is missing or can't be one of ours."""
     key = part.get(name)
     return key if isinstance(key, str) and KEY.fullmatch(key) else ""

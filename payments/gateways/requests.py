@@ -1,4 +1,4 @@
-"""HTTP calls to gateways, whose every reply may be late, wrong or hostile."""
+"""HTTP calls to gateways. Any reply may be late, malformed or malicious."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def request_json(
     body: Mapping[str, Any] | None = None,
     key: str | None = None,
 ) -> JsonReply:
-    """Ask the gateway at `GATEWAY_URL` something in JSON. Raises `NoAnswer`."""
+    """Send a JSON request to the gateway at `GATEWAY_URL`. Raises `NoAnswer`."""
     headers = {"Idempotency-Key": key} if key else {}
     content = None
     if body is not None:
@@ -48,9 +48,9 @@ def request_json(
 
 
 def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> Reply:
-    """One request and its whole reply, within `GATEWAY_TIMEOUT_SECONDS`. Raises `NoAnswer`.
+    """Send one request and read its whole reply, within `GATEWAY_TIMEOUT_SECONDS`. Raises `NoAnswer`.
 
-    While the gateway is away that is told at once, without a call.
+    Fails at once, without a call, while the circuit is open.
     """
     transactions.assert_outside()
     seconds = settings.GATEWAY_TIMEOUT_SECONDS

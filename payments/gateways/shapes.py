@@ -1,4 +1,4 @@
-"""The shapes of what gateways say, strictly: what doesn't fit is no answer."""
+"""Strict types for the replies of gateways: a reply that doesn't match counts as no answer."""
 
 from typing import Annotated
 
@@ -18,6 +18,6 @@ Amount = Annotated[int, Field(ge=0, le=10**15)]
 
 
 class ReplyPart(BaseModel):
-    """Part of an answer: strict types; what we don't know of is ignored."""
+    """Part of a reply: types are strict, unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True)

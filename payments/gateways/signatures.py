@@ -1,7 +1,7 @@
 """Signatures of webhooks: `t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<raw body>">`, `v1` once or more.
 
-Stripe signs the same way. One reading of the header decides both what was signed and when: two readers of the
-same header may disagree about its time, and an old event would pass with a new one.
+Stripe signs the same way. The header is parsed once, for the signed text and the time alike: two parsers
+could read different times from one header, and an old event would pass with a new time.
 """
 
 import hashlib
@@ -12,36 +12,37 @@ from datetime import datetime
 from shop.errors import SignatureInvalid
 
 TOLERANCE_SECONDS = 300
+"""How far the time of a signature may be from ours, in the past or, because clocks differ, in the future."""
 LONGEST_HEADER = 4096
 
 
 def header(headers: Mapping[str, str], name: str) -> str:
-    """The header of this name, in whatever case it came, or nothing."""
+    """The header of this name, in any case; empty where it is missing."""
     return next((value for key, value in headers.items() if key.lower() == name.lower()), "")
 
 
 def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
-    """Return when somebody who knows the secret signed just these bytes, five minutes from now at most.
+    """Check that these bytes were signed with the secret, within `TOLERANCE_SECONDS` of now.
 
-    Several `v1` are for the days when a secret is changed: one that fits is enough. Without a secret
-    nothing is valid. Raises `SignatureInvalid`.
+    While a secret is being changed the header has several `v1`: one that matches is enough. An empty secret
+    accepts nothing. Raises `SignatureInvalid`.
     """
     if not secret.strip():
-        raise SignatureInvalid("Nothing is accepted here: the shop has no secret to verify it by.")
+        raise SignatureInvalid("No webhook is accepted: the shop has no secret to verify it with.")
     seconds, signatures = _parse(signed)
     expected = hmac.new(secret.encode(), seconds.encode() + b"." + body, hashlib.sha256).hexdigest()
-    # Each is compared, so that the time taken says nothing of which one fits.
+    # All are compared, so that the time taken doesn't show which one matches.
     fits = [hmac.compare_digest(expected.encode(), one.encode()) for one in signatures]
     if not any(fits):
         raise SignatureInvalid("The signature does not fit the body.")
     if abs(now.timestamp() - int(seconds)) > TOLERANCE_SECONDS:
-        raise SignatureInvalid("It was signed too long ago, or a clock is wrong.")
+        raise SignatureInvalid("The signature is too old, or a clock is wrong.")
 
 
 def _parse(signed: str) -> tuple[str, list[str]]:
-    """The time as it is written, and the signatures; other schemes are passed over.
+    """The time as it is written, and the signatures; other schemes are ignored.
 
-    A header that is too long is refused and never cut: the cut could hide a second time.
+    A header that is too long is refused and never shortened: that could hide a second time.
     """
     pairs = [part.strip().partition("=")[::2] for part in signed.split(",")]
     times = [value for name, value in pairs if name == "t"]

@@ -24,7 +24,7 @@ from shop.errors import Unavailable
 log = get_logger(__name__)
 PAGE = 1_000
 
-# What each HTTP status may say of a charge; anything else is no answer.
+# The charge's states that each HTTP status may come with; any other combination is no answer.
 CHARGED: Mapping[int, Collection[str]] = {
     201: {"succeeded"},
     202: {"pending"},
@@ -82,7 +82,7 @@ class Charge(ReplyPart):
 
 
 class Conflict(ReplyPart):
-    """Why a call came too late: the charge as it stands."""
+    """A refusal of a call that came too late, with the charge in its present state."""
 
     charge: Charge
 
@@ -93,7 +93,7 @@ class Page(ReplyPart):
 
 
 class RefundRefusal(ReplyPart):
-    """Why a refund is refused for good."""
+    """A final refusal of a refund."""
 
     code: Literal["charge_not_found", "refund_exceeds_charge"]
     detail: Detail
@@ -118,7 +118,7 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
     except (NoAnswer, ValidationError) as error:
         return _unknown_result("charge", key, error)
     if charged.status != "cancelled" and (charged.amount, charged.currency) != (amount, currency):
-        return _unknown_result("charge", key, NoAnswer("another amount than was asked for"))
+        return _unknown_result("charge", key, NoAnswer("another amount than requested"))
     return charged.to_result()
 
 
@@ -129,7 +129,7 @@ def find(*, key: str) -> GatewayResult:
         if not found:
             return GatewayResult(status="absent")
         if len(found) > 1 or found[0].key != key:
-            raise NoAnswer("charges that were not asked for")
+            raise NoAnswer("charges of other keys than requested")
     except (NoAnswer, ValidationError) as error:
         return _unknown_result("find", key, error)
     return found[0].to_result()
@@ -158,7 +158,7 @@ def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
             charge_reference,
             amount,
         ):
-            raise NoAnswer(f"HTTP {answer.status} with another refund than was asked for")
+            raise NoAnswer(f"HTTP {answer.status} with another refund than requested")
     except (NoAnswer, ValidationError) as error:
         return _unknown_result("refund", key, error)
     return GatewayResult(status="succeeded", reference=refunded.id, amount=amount, refunded_amount=amount)
@@ -171,13 +171,13 @@ def charges(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Iterator[BookedCharge]:
-    asked = {
+    filters = {
         "key": key,
         "order": order_id,
         "created_from": since and since.isoformat(),
         "created_to": until and until.isoformat(),
     }
-    query = {"limit": str(PAGE)} | {name: str(value) for name, value in asked.items() if value is not None}
+    query = {"limit": str(PAGE)} | {name: str(value) for name, value in filters.items() if value is not None}
     while True:
         try:
             page = _read_page(request_json("GET", "/charges", query=query))
@@ -187,13 +187,12 @@ def charges(
         if page.next is None:
             return
         if not page.results or page.next == query.get("after"):
-            raise Unavailable("The gateway's book can't be read: its pages lead nowhere.")
+            raise Unavailable("The gateway's book can't be read: its pages go in circles.")
         query["after"] = page.next
 
 
-def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:
-    signed = signatures.header(headers, "Firstcome-Signature")
-    signatures.verify(signed, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
+def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
+    signatures.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
     payload = events.parse(body)
     if payload is None:
         return None
@@ -205,7 +204,7 @@ def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayE
 
 
 def _read_charge(answer: JsonReply, key: str, expected: Mapping[int, Collection[str]]) -> Charge:
-    """The charge that the answer tells of, if it is one that this status can tell of."""
+    """The charge in the answer, which must have this key and a state that the HTTP status may come with."""
     if answer.status not in expected:
         raise NoAnswer(f"HTTP {answer.status}")
     if answer.status == 409:
@@ -213,7 +212,7 @@ def _read_charge(answer: JsonReply, key: str, expected: Mapping[int, Collection[
     else:
         charged = Charge.model_validate(answer.content)
     if charged.key != key or charged.status not in expected[answer.status]:
-        raise NoAnswer(f"HTTP {answer.status} with another charge than was asked for")
+        raise NoAnswer(f"HTTP {answer.status} with another charge than requested")
     return charged
 
 
@@ -224,24 +223,24 @@ def _read_page(answer: JsonReply) -> Page:
 
 
 def _refused_result(answer: JsonReply, key: str) -> GatewayResult:
-    """The gateway didn't take the request: a decline, unless an earlier attempt with the key has charged."""
+    """The result of a refused request: declined, unless an earlier attempt with the key has charged."""
     failure = Failure.model_validate(answer.content)
     found = find(key=key)
     if found.status != "absent":
         return found
-    # Its own words may be meant for us alone; the customer is told these.
-    told = "The gateway did not take this card; nothing was charged."
-    return GatewayResult(status="declined", failure_code=failure.code, failure_detail=told)
+    # The gateway's own text may be meant for the shop only, so the customer sees this one.
+    detail = "The gateway did not take this card; nothing was charged."
+    return GatewayResult(status="declined", failure_code=failure.code, failure_detail=detail)
 
 
 def _unknown_result(call: str, key: str, error: Exception) -> GatewayResult:
     reason = _describe_error(error)
-    log.warning("gateway gave no verdict", call=call, key=key, reason=reason)
+    log.warning("gateway gave no usable answer", call=call, key=key, reason=reason)
     return GatewayResult(status="unknown", failure_detail=reason)
 
 
 def _describe_error(error: Exception) -> str:
-    """What came instead of an answer, without a word of it: it may echo what was sent."""
+    """What came instead of an answer, without quoting it: it may echo what was sent."""
     if isinstance(error, ValidationError):
         return "an answer that can't be read"
     return str(error)

@@ -1,9 +1,9 @@
 """Stripe's protocol. The module itself is the gateway: its functions are the contract's.
 
-A charge is a PaymentIntent that is created first and confirmed in a second call. Its id, which confirming
-needs, is told to nobody else, so what was not confirmed can't charge; and a key is barred by putting
-another intent under it, which makes Stripe refuse a create that comes late. Stripe remembers a key for 24
-hours: nothing of the shop's is sent again after that without a look first.
+A charge is a PaymentIntent that is created first and confirmed in a second call. Only the process that
+created it knows its id, which confirming needs, so an intent that this process did not confirm can't charge.
+A key is blocked by creating another intent under it, which makes Stripe refuse a late create. Stripe keeps a
+key for 24 hours: the shop repeats no request after that without a look-up first.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,9 +25,9 @@ log = get_logger(__name__)
 
 NO_RESULT = (stripe.StripeError, ValidationError)
 BLOCKING_AMOUNT = 10_000_000
-"""Never charged. No currency finds it too small or too large, which would keep the intent from being made."""
+"""Never charged. Within the limits of every currency, because Stripe creates no intent beyond them."""
 CARD_REFUSED_DETAIL = "The gateway did not take this card; nothing was charged."
-AUTHENTICATION_DETAIL = "The card asks for its owner's consent, and nobody is there to give it."
+AUTHENTICATION_DETAIL = "The card requires its owner's authentication, which is not possible here."
 EVENT_TYPES: Mapping[str, str] = {
     "payment_intent.succeeded": "charge.succeeded",
     "payment_intent.payment_failed": "charge.declined",
@@ -41,7 +41,7 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
             key=key, amount=amount, currency=currency, order_id=order_id, payment_method=token
         )
     except stripe.IdempotencyError:
-        # The key came before with something else: another card or amount, or it is barred.
+        # The key was used with other parameters: another card or amount, or it is blocked.
         return _check_amount(find(key=key), key=key, amount=amount)
     except stripe.InvalidRequestError as error:
         return _refused_charge_result(error, key=key)
@@ -80,7 +80,7 @@ def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     except NO_RESULT as error:
         return _unknown_result("refund", key, error)
     if (refunded.payment_intent, refunded.amount) != (charge_reference, amount):
-        return _unknown_result("refund", key, ValueError("another refund than was asked for"))
+        return _unknown_result("refund", key, ValueError("another refund than requested"))
     return refunded.to_result()
 
 
@@ -106,9 +106,8 @@ def charges(
             yield booked
 
 
-def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:
-    signed = signatures.header(headers, "Stripe-Signature")
-    signatures.verify(signed, body=body, secret=settings.WEBHOOK_SECRET_STRIPE, now=now)
+def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
+    signatures.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_STRIPE, now=now)
     payload = events.parse(body)
     if payload is None:
         return None
@@ -120,7 +119,7 @@ def event(*, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayE
 
 
 def _check_amount(result: GatewayResult, *, key: str, amount: int) -> GatewayResult:
-    """The verdict, unless it is about a charge of another amount, or none."""
+    """The result, unless the charge has another amount or does not exist: then `unknown`."""
     if result.status in ("unknown", "cancelled"):
         return result
     if result.status == "absent" or result.amount != amount:
@@ -129,21 +128,21 @@ def _check_amount(result: GatewayResult, *, key: str, amount: int) -> GatewayRes
 
 
 def _refused_charge_result(error: stripe.InvalidRequestError, *, key: str) -> GatewayResult:
-    """Stripe made no intent because of what was asked for: most often of the card's token."""
+    """The result when Stripe refused to create the intent, most often because of the card's token."""
     if error.http_status == 404 and error.code != "resource_missing":
         return _unknown_result("charge", key, error)
     code = "unknown_token" if error.param == "payment_method" else error.code or "card_refused"
-    log.warning("gateway took no charge", key=key, code=error.code, param=error.param)
+    log.warning("gateway refused a charge", key=key, code=error.code, param=error.param)
     return GatewayResult(status="declined", failure_code=code, failure_detail=CARD_REFUSED_DETAIL)
 
 
 def _confirm(intent: Intent, *, key: str) -> GatewayResult:
-    """Charge the intent, or learn what became of it. What needs its customer to go on is ended at once."""
+    """Confirm the intent, or find out its state. An intent that waits for its customer is cancelled."""
     code, detail = "authentication_required", AUTHENTICATION_DETAIL
     try:
         intent = stripe_calls.confirm(intent.id, key=key)
     except (stripe.CardError, stripe.InvalidRequestError) as error:
-        # Declined, or there is nothing left to confirm: the intent itself tells which.
+        # Declined, or confirmed before: the intent itself has the state.
         intent = stripe_calls.retrieve(intent.id)
         code, detail = error.code or "card_refused", CARD_REFUSED_DETAIL
     if intent.outcome != "absent":
@@ -161,15 +160,15 @@ def _confirm(intent: Intent, *, key: str) -> GatewayResult:
 
 
 def _cancel_unless_final(intent: Intent) -> Intent:
-    """The intent once it can't charge any more, or as it stands where that is too late."""
+    """The intent after it is cancelled, or in its final state where that is too late."""
     return intent if intent.status in ("succeeded", "canceled") else stripe_calls.cancel(intent.id)
 
 
 def _block_key(key: str) -> Intent:
-    """An intent in the place of the one that a late create would make.
+    """Create an intent under the key, in place of the one that a late create would make.
 
-    When the key was used after all, by a create that the look-up doesn't list yet, Stripe refuses this one,
-    and nobody knows for now.
+    If the key was used after all, by a create that the look-up doesn't list yet, Stripe refuses this intent,
+    and the state stays unknown for now.
     """
     return stripe_calls.create(key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
 
@@ -177,7 +176,7 @@ def _block_key(key: str) -> Intent:
 def _refused_refund_result(
     error: stripe.InvalidRequestError, *, key: str, charge_reference: str, amount: int
 ) -> GatewayResult:
-    """Why a refund is refused for good. Stripe's codes don't tell it for sure, the charge does."""
+    """The result of a refused refund. Stripe's codes don't show the reason for certain, the charge does."""
     if error.http_status == 404 or error.code == "resource_missing":
         detail = "The gateway has no such charge."
         return GatewayResult(status="declined", failure_code="charge_not_found", failure_detail=detail)
@@ -186,7 +185,7 @@ def _refused_refund_result(
     except NO_RESULT as failure:
         return _unknown_result("refund", key, failure)
     if amount > charged.amount - charged.refunded_amount:
-        detail = "More than is left of the charge."
+        detail = "The refund exceeds what is left of the charge."
         return GatewayResult(status="declined", failure_code="refund_exceeds_charge", failure_detail=detail)
     detail = "The gateway refused the refund."
     return GatewayResult(
@@ -205,6 +204,6 @@ def _is_within(
 
 
 def _unknown_result(call: str, key: str, error: Exception) -> GatewayResult:
-    told = describe_error(error)
-    log.warning("gateway gave no verdict", call=call, key=key, reason=told)
-    return GatewayResult(status="unknown", failure_detail=told)
+    reason = describe_error(error)
+    log.warning("gateway gave no usable answer", call=call, key=key, reason=reason)
+    return GatewayResult(status="unknown", failure_detail=reason)

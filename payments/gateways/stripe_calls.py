@@ -1,4 +1,4 @@
-"""Single calls to Stripe, by its own package: tried once, bounded like every call to a gateway."""
+"""Single calls to Stripe, by its own package: tried once, with the time-out of every call to a gateway."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -17,19 +17,19 @@ from payments.gateways.requests import exchange
 from payments.gateways.stripe_reading import Intent, Refund, validate_reply
 
 KEY, ORDER = "firstcome_key", "firstcome_order"
-"""Names in the metadata of what is ours; whatever lacks them in the account is somebody else's."""
+"""Names in the metadata of our objects; objects without them in the Stripe account are not the shop's."""
 PAGE = 100
 EXPANDED = ["latest_charge"]
-WRONG_CHARGE = "another charge than was asked for"
+WRONG_CHARGE = "another charge than requested"
 LIST_PATHS = ("/payment_intents", "/payment_intents/search", "/refunds")
 
-# The package would tell how long our calls took and on which machine, and log what Stripe says of a card.
+# By default the package sends durations and the machine's details to Stripe, and logs messages about cards.
 stripe.enable_telemetry = False
 logging.getLogger("stripe").setLevel(logging.WARNING)
 
 
 class Transport(stripe.HTTPClient):
-    """The package's calls over our own pool, time-out and breaker."""
+    """Sends the package's requests by our own connection pool, time-out and circuit breaker."""
 
     name = "urllib3"
 
@@ -46,10 +46,10 @@ class Transport(stripe.HTTPClient):
 
 
 def create(*, key: str, amount: int, currency: str, order_id: UUID | None = None, **more: Any) -> Intent:
-    """An intent under the key, not confirmed, hence not charged; a repeat of the same finds the same.
+    """Create an intent under the key, not confirmed, so not charged; a repeat returns the same intent.
 
-    It may have moved on since: confirm or look. Raises `stripe.IdempotencyError` when the key came with
-    something else before.
+    A repeat returns it as it was created: confirm or retrieve it. Raises `stripe.IdempotencyError` when the
+    key was used with other parameters.
     """
     made = _intents().create(
         {
@@ -68,7 +68,7 @@ def create(*, key: str, amount: int, currency: str, order_id: UUID | None = None
 
 
 def confirm(intent_id: str, *, key: str) -> Intent:
-    """Charge it, and return it as it stands. Raises `stripe.CardError` when the card is refused."""
+    """Charge the intent, and return its present state. Raises `stripe.CardError` for a declined card."""
     confirmed = _intents().confirm(intent_id, {"expand": EXPANDED}, {"idempotency_key": f"{key}:confirm"})
     if _is_replayed(confirmed):
         return retrieve(intent_id)
@@ -76,12 +76,12 @@ def confirm(intent_id: str, *, key: str) -> Intent:
 
 
 def retrieve(intent_id: str) -> Intent:
-    """The intent as it stands."""
+    """The intent in its present state."""
     return _to_intent(_intents().retrieve(intent_id, {"expand": EXPANDED}), intent_id)
 
 
 def cancel(intent_id: str) -> Intent:
-    """Cancel it, or return it as it stands where it is too late."""
+    """Cancel the intent, or return its present state where it is too late."""
     try:
         return _to_intent(_intents().cancel(intent_id, {"expand": EXPANDED}), intent_id)
     except stripe.InvalidRequestError:
@@ -89,10 +89,10 @@ def cancel(intent_id: str) -> Intent:
 
 
 def find_by_metadata(name: str, value: str) -> list[Intent]:
-    """The intents whose metadata have this value, oldest first, as they stand.
+    """The intents whose metadata have this value, oldest first, in their present state.
 
-    Stripe's search is up to a minute behind, in bad times an hour, so the newest intents are looked
-    through as well: who finds nothing here has not yet been told that there is nothing.
+    Stripe's search is up to a minute behind, during an outage an hour, so the newest intents are searched
+    as well. An empty result is still no proof that no intent exists.
     """
     query = f"metadata['{name}']:'{_escaped(value)}'"
     found = _intents().search({"query": query, "limit": PAGE})
@@ -100,7 +100,7 @@ def find_by_metadata(name: str, value: str) -> list[Intent]:
     newest = _intents().list({"limit": PAGE, "expand": _in_lists(EXPANDED)})
     fresh = {one.id: one for one in map(_to_intent, newest.data) if one.metadata.get(name) == value}
     older = [retrieve(id) for id in ids if id not in fresh]
-    # Both come newest first, and of one second many.
+    # Both lists are newest first, and the sort below must not reorder intents of the same second.
     both = [*fresh.values(), *(one for one in older if one.metadata.get(name) == value)]
     both.reverse()
     return sorted(both, key=lambda one: one.created)
@@ -110,15 +110,15 @@ def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[
     """The intents of a period that are ours, newest first. Stripe's instants are whole seconds."""
     bounds = {"gte": since, "lt": until}
     period = {name: ceil(bound.timestamp()) for name, bound in bounds.items() if bound}
-    asked: dict[str, Any] = {"limit": PAGE, "expand": _in_lists(EXPANDED)}
-    pages = _intents().list(asked | ({"created": period} if period else {}))
+    query: dict[str, Any] = {"limit": PAGE, "expand": _in_lists(EXPANDED)}
+    pages = _intents().list(query | ({"created": period} if period else {}))
     return (one for one in map(_to_intent, _iterate_pages(pages)) if KEY in one.metadata)
 
 
 def refund(intent_id: str, *, key: str, amount: int) -> Refund:
-    """Give some of it back, or find the refund of this key, however long ago it was made.
+    """Refund a part of the charge, or find the refund of this key, however old it is.
 
-    Stripe forgets keys after a day, and a refund may be tried again later than that.
+    Stripe forgets keys after a day, and a refund may be retried later than that.
     """
     made = _refunds().list({"payment_intent": intent_id, "limit": PAGE})
     for one in map(_to_refund, _iterate_pages(made)):
@@ -131,17 +131,17 @@ def refund(intent_id: str, *, key: str, amount: int) -> Refund:
 
 
 def _iterate_pages(pages: Any) -> Iterator[Any]:
-    """Every object of a list, page by page; a list that goes in circles is no answer."""
-    met: set[str] = set()
-    for one in pages.auto_paging_iter():
-        if one.id in met:
-            raise stripe.APIConnectionError("pages that lead nowhere")
-        met.add(one.id)
-        yield one
+    """Every object of a list, page by page; a list that repeats an object is no answer."""
+    seen: set[str] = set()
+    for item in pages.auto_paging_iter():
+        if item.id in seen:
+            raise stripe.APIConnectionError("pages that go in circles")
+        seen.add(item.id)
+        yield item
 
 
 def _to_intent(intent: stripe.PaymentIntent, intent_id: str = "") -> Intent:
-    """The intent, which must be the one of this id if there is one."""
+    """The intent, checked to have this id where one is given."""
     read = Intent.model_validate(intent.to_dict())
     if intent_id and read.id != intent_id:
         raise stripe.APIConnectionError(WRONG_CHARGE)
@@ -153,7 +153,7 @@ def _to_refund(refund: stripe.Refund) -> Refund:
 
 
 def _is_replayed(answered: stripe.StripeObject) -> bool:
-    """Whether Stripe repeated what it answered before, which may be long out of date."""
+    """Whether this is a replay of an earlier answer, which may be out of date."""
     response = answered.last_response
     return response is not None and response.headers.get("Idempotent-Replayed") == "true"
 

@@ -1,4 +1,4 @@
-"""What Stripe's objects mean to the shop. An intent becomes a charge when it is confirmed to the end."""
+"""Stripe's objects as the contract's results: an intent is a charge once its confirmation is complete."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,14 +19,14 @@ REFUND_STATUS: Mapping[str, Status] = {
     "failed": "declined",
     "canceled": "declined",
 }
-# Where a key has several intents, because Stripe forgets keys after a day, the first of these counts.
+# A key may have several intents, because Stripe forgets keys after a day: the first of these states counts.
 STATUS_PRECEDENCE = ("succeeded", "pending", "declined", "cancelled")
 
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class ListItem(ReplyPart):
-    """What an object in a list must have, for the package goes on from page to page by it."""
+    """The fields of a list's object that Stripe's package needs to fetch the next page."""
 
     object: Literal["payment_intent", "refund"]
     id: Reference
@@ -38,7 +38,7 @@ class Page(ReplyPart):
 
 
 class ErrorPart(ReplyPart):
-    """The error in an answer that is one."""
+    """The error in a reply with an error status."""
 
     type: str
 
@@ -56,7 +56,7 @@ class PaymentError(ReplyPart):
 
     @property
     def customer_code(self) -> str:
-        """The code for the customer. Most reasons of a decline are for the shop alone, so Stripe advises."""
+        """The code for the customer: Stripe advises to keep most reasons of a decline from customers."""
         if self.decline_code == "insufficient_funds":
             return self.decline_code
         return self.code or "card_declined"
@@ -95,8 +95,9 @@ class Intent(ReplyPart):
 
     @property
     def outcome(self) -> Status:
-        """What has become of it. It is absent as a charge until it is confirmed to the end, and it waits
-        for no customer: charging by the key goes on with it, cancelling by the key ends it.
+        """The status of the charge: absent until the intent's confirmation is complete.
+
+        An intent in between waits for no customer: charging by its key continues it, cancelling ends it.
         """
         match self.status:
             case "succeeded":
@@ -161,7 +162,7 @@ class Refund(ReplyPart):
 
 
 def validate_reply(reply: Reply, *, is_list: bool) -> None:
-    """Return when the package can take this in: it trusts the shape of whatever comes.
+    """Check that the package can process this reply, because the package itself trusts its shape.
 
     Raises `stripe.APIConnectionError`.
     """
@@ -169,18 +170,18 @@ def validate_reply(reply: Reply, *, is_list: bool) -> None:
     try:
         expected.model_validate_json(reply.body)
     except ValidationError as error:
-        told = f"HTTP {reply.status} with an answer that can't be read"
-        raise stripe.APIConnectionError(told) from error
+        detail = f"HTTP {reply.status} with an answer that can't be read"
+        raise stripe.APIConnectionError(detail) from error
 
 
 def decisive_intent(intents: Sequence[Intent]) -> Intent | None:
-    """The intent that tells what became of a key; None when none of them is a charge."""
-    told = [one for one in intents if one.outcome in STATUS_PRECEDENCE]
-    return min(told, key=lambda one: STATUS_PRECEDENCE.index(one.outcome), default=None)
+    """The intent that decides the state of a key; None when none of them is a charge."""
+    charges = [intent for intent in intents if intent.outcome in STATUS_PRECEDENCE]
+    return min(charges, key=lambda intent: STATUS_PRECEDENCE.index(intent.outcome), default=None)
 
 
 def describe_error(error: Exception) -> str:
-    """What came instead of an answer, without Stripe's own words: they may echo what was sent."""
+    """What came instead of an answer, without Stripe's own text: it may echo what was sent."""
     match error:
         case ValidationError():
             return "an answer that can't be read"

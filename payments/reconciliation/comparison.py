@@ -1,8 +1,8 @@
 """Our payments against the gateway's own book of charges (law L9).
 
-Both books are read side by side, page by page, however long they are. What looks wrong is looked at once
-more by its key before it is told, for payments go on while the books are being read: so what is only in
-motion is no difference, nor is what lies on the edge of a period.
+Both books are read side by side, page by page, however long they are. A suspected difference is checked
+again by its key before it is reported, because payments continue while the books are read: a payment that is
+being processed is no difference, nor is one at the edge of a period.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,14 +25,14 @@ from shop.errors import Unavailable
 
 PAGE = 1_000
 MAX_REPORTED = 100
-# A gateway whose lists begin with the newest has to hold what is asked for: no more than so much.
+# An adapter whose gateway lists the newest first holds a whole slice in memory, so slices are short.
 SLICE = timedelta(days=1)
-# Something that never stands still is left to the next comparison.
+# A payment that changes at every check is left to the next comparison.
 RECHECKS = 5
 
 
 class PaymentRow(NamedTuple):
-    """What a comparison needs of a payment: of a million rows a model's every column would cost most.
+    """The columns of a payment that a comparison needs: reading all columns of a million rows costs most.
 
     `is_charge_expected` says whether it is one of `_payments_to_find`.
     """
@@ -50,7 +50,7 @@ class PaymentRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What the gateway has under a key and the payment of that key, which don't agree, and why."""
+    """The gateway's charges of a key and the payment of that key, which don't agree, with the cause."""
 
     key: str
     cause: str
@@ -70,7 +70,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How many charges were compared with their payments, and what doesn't agree."""
+    """How many charges were compared with their payments, and the differences."""
 
     checked: int
     differences: list[Difference] = field(default_factory=list)
@@ -78,14 +78,14 @@ class Comparison:
 
     @property
     def offenders(self) -> list[str]:
-        """Everything that is wrong, in words; a book that can't be read is: then nobody knows."""
+        """The differences in words, and a book that could not be read: what it holds is not known."""
         return [*map(str, self.differences), *([f"not checked: {self.unread}"] if self.unread else [])]
 
 
 def compare(
     *, since: datetime | None = None, until: datetime | None = None, most: int = MAX_REPORTED
 ) -> Comparison:
-    """Compare the books of a period, or the whole of them; past `most` differences it stops."""
+    """Compare the books of a period, or the whole books; stops after `most` differences."""
     count, found = Progress(), []
     try:
         for difference in islice(differences(since=since, until=until, count=count), most):
@@ -96,13 +96,13 @@ def compare(
 
 
 def differences(*, since: datetime | None, until: datetime | None, count: Progress) -> Iterator[Difference]:
-    """Each key under which the books don't agree, as it is found; `count` tells how far it has come.
+    """Each key under which the books don't agree, as it is found; `count` has the charges read so far.
 
-    To a period belong the charges that the gateway took in it, and the payments that began in it. Payments
-    that are pending or in doubt may be charged or not: their sagas are still at it. Raises `Unavailable`
-    where the gateway's book can't be read.
+    A period includes the charges that the gateway took in it and the payments that began in it. Payments that
+    are pending or in doubt may be charged or not: their sagas are not finished. Raises `Unavailable` when the
+    gateway's book can't be read.
     """
-    # What begins from now on is for the next comparison.
+    # Payments that begin from now on are left to the next comparison.
     end = until or clock.now()
     claims = _payments_to_find(since, end)
     books = OrderedDiff(_keys(claims))
@@ -115,7 +115,7 @@ def differences(*, since: datetime | None, until: datetime | None, count: Progre
 
 
 def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
-    """The gateway's book of the period, oldest first, asked for a slice at a time."""
+    """The gateway's book of the period, oldest first, read slice by slice."""
     at = since or Payment.objects.order_by("created_at").values_list("created_at", flat=True).first()
     end, edges = until or clock.now(), [since]
     while at is not None and (at := at + SLICE) < end:
@@ -130,7 +130,7 @@ def _pages(charges: Iterator[BookedCharge]) -> Iterator[list[BookedCharge]]:
 
 
 def _charge_is_expected(since: datetime | None, end: datetime) -> Q:
-    """That a payment is of the period, and the gateway must have kept something of it."""
+    """The condition that a payment is of the period and the gateway must have kept a part of its charge."""
     period = Q(created_at__lt=end) if since is None else Q(created_at__gte=since, created_at__lt=end)
     is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
     return period & Q(status=Payment.Status.SUCCEEDED) & is_kept
@@ -141,7 +141,7 @@ def _payments_to_find(since: datetime | None, end: datetime) -> "QuerySet[Paymen
 
 
 def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
-    """Their charges' keys, oldest first. Read in pages, for MySQL's client would hold them all."""
+    """The charge keys of these payments, oldest first. Read in pages: MySQL's client would hold all rows."""
     rows = payments.order_by("created_at", "id")
     page = list(rows.values_list("charge_key", flat=True)[:PAGE])
     while page:
@@ -153,7 +153,7 @@ def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
 
 
 def _suspects_and_charged(page: Sequence[BookedCharge], is_charge_expected: Q) -> tuple[list[str], list[str]]:
-    """The keys that don't agree with their payments, and the keys of those that claim to be charged."""
+    """The keys whose charges may disagree with their payments, and those whose payments expect a charge."""
     payments = _read_payments([charge.key for charge in page], is_charge_expected)
     suspects: dict[str, None] = {}
     charged: dict[str, None] = {}
@@ -170,7 +170,7 @@ def _read_payments(keys: Sequence[str], is_charge_expected: Q) -> dict[str, Paym
     """The payments of these keys, by key."""
     rows = Payment.objects.filter(charge_key__in=keys).values_list(
         "charge_key",
-        # As text: a UUID object for each row would cost more than all the other columns.
+        # As text, because a UUID object for each row would cost more than all the other columns.
         Cast("order_id", CharField()),
         *PaymentRow._fields[2:-1],
         Case(When(is_charge_expected, then=Value(True)), default=Value(False), output_field=BooleanField()),
@@ -179,13 +179,13 @@ def _read_payments(keys: Sequence[str], is_charge_expected: Q) -> dict[str, Paym
 
 
 def _is_suspect(charge: BookedCharge, payment: PaymentRow | None) -> bool:
-    """Whether a look by the key is worth it: that it is wrong, or not the charge that the payment names."""
+    """Whether the key must be checked: the charge disagrees, or is not the one that the payment names."""
     is_another = payment and payment.charge_reference not in ("", charge.reference)
     return bool(_cause([charge], payment) or (is_another and charge.kept_amount))
 
 
 def _recheck(keys: Iterable[str]) -> Iterator[Difference]:
-    """The differences that are still there when both sides are asked again."""
+    """The differences that remain when both sides are read again."""
     for key in keys:
         difference = _recheck_key(key)
         if difference:
@@ -193,7 +193,7 @@ def _recheck(keys: Iterable[str]) -> Iterator[Difference]:
 
 
 def _recheck_key(key: str) -> Difference | None:
-    """What is wrong under the key while the payment stands still: else it may have gone on in between."""
+    """The difference under the key; both sides are read again when the payment changed in between."""
     for _ in range(RECHECKS):
         payment = _read_payment(key)
         charges = list(gateway().charges(key=key))
@@ -214,7 +214,7 @@ def _comparable_state(payment: Payment | None) -> tuple[str, int, int] | None:
 
 
 def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None) -> str:
-    """Why the charges of one key and their payment don't agree, or nothing."""
+    """Why the charges of one key and their payment don't agree; empty where they do."""
     succeeded = [charge for charge in charges if charge.status == "succeeded"]
     kept_amount = sum(charge.kept_amount for charge in succeeded)
     if payment is None:
@@ -231,7 +231,7 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None
 
 
 def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged: bool) -> str:
-    """Why the gateway can't rightly keep so much of what the payment came to, or nothing."""
+    """Why the amount that the gateway keeps does not fit the payment; empty where it does."""
     least, most = _kept_range(payment)
     if payment.status in UNSETTLED or least <= kept_amount <= most:
         return ""
@@ -244,7 +244,7 @@ def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged
 
 
 def _kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
-    """The least and the most that the gateway may keep of it: a refund under way has come or will."""
+    """The least and the most that the gateway may keep: a refund under way may have arrived or not."""
     if payment.status != Payment.Status.SUCCEEDED:
         return 0, 0
     most = payment.card_amount - payment.refunded_amount
@@ -263,5 +263,5 @@ def _is_for(charge: BookedCharge, payment: Payment | PaymentRow) -> bool:
 
 
 def _without_hyphens(order_id: UUID | str | None) -> str | None:
-    """The digits of an order's id, for some databases keep it without hyphens."""
+    """The digits of an order's id, because some databases store it without hyphens."""
     return None if order_id is None else str(order_id).replace("-", "")

@@ -1,7 +1,7 @@
-"""Charges that nobody should have paid: given back, once each, whoever finds them.
+"""Orphaned charges: each is refunded once, even when several processes find it.
 
-A payment may have been given up while the gateway was still at it; its charge then lands too late, and
-belongs to nobody. A webhook or a reconciliation finds it, or both at the same moment.
+The shop may give up a payment while the gateway is still processing it. A charge that lands after that
+belongs to no payment. A webhook or a reconciliation finds it, or both at the same moment.
 """
 
 from django.db.models import QuerySet
@@ -18,12 +18,12 @@ LATE, LATE_REFUNDED = "charge.late", "charge.late_refunded"
 
 
 def refund_charge(*, charge_reference: str, amount: int, payment: Payment | None) -> bool:
-    """Refund what the gateway keeps of the charge, and say so in the journal. Returns whether it is done.
+    """Refund what the gateway keeps of the charge, and note it in the journal. Returns whether it is done.
 
-    Keyed by the charge, so it happens once however many find it, now or later. `payment` is the one that
-    ended without it, if any knows of it. Call it outside any transaction.
+    The refund is keyed by the charge, so it happens once however many processes find it, now or later.
+    `payment` is the one that ended without the charge, if there is one. Call it outside any transaction.
     """
-    # First that it came: should this process die over the refund, `note_already_refunded` notes the rest.
+    # The charge is noted first: if this process dies in the refund, `note_already_refunded` notes the rest.
     transactions.run(lambda: _note_once(LATE, charge_reference, amount, payment), transactions.KEYED)
     refunded = gateway().refund(
         key=f"orphan-{charge_reference}", charge_reference=charge_reference, amount=amount
@@ -34,7 +34,7 @@ def refund_charge(*, charge_reference: str, amount: int, payment: Payment | None
             lambda: _note_once(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED
         )
     log.error(
-        "a charge that nobody should have paid",
+        "orphaned charge",
         charge=charge_reference,
         payment=payment and str(payment.id),
         amount=amount,
@@ -45,7 +45,7 @@ def refund_charge(*, charge_reference: str, amount: int, payment: Payment | None
 
 
 def note_already_refunded(*, charge_reference: str, payment: Payment) -> None:
-    """The gateway keeps nothing of the charge: note it, if it came late and whoever refunded it could not."""
+    """Note that a late charge was refunded, where the process that refunded it crashed before it could."""
     line = _journal_lines(LATE, charge_reference, payment).first()
     if line and line.after:
         amount = line.after["amount"]
@@ -55,12 +55,12 @@ def note_already_refunded(*, charge_reference: str, payment: Payment) -> None:
 
 
 def _note_once(what: str, charge_reference: str, amount: int, payment: Payment | None) -> None:
-    """One line a charge: with the payment locked, whoever comes second sees the first one's."""
+    """Write one line for each charge: the payment's lock lets a second process see the line of the first."""
     if payment:
         Payment.objects.select_for_update().only("id").get(id=payment.id)
     if _journal_lines(what, charge_reference, payment).exists():
         return
-    done = ", and given back" if what == LATE_REFUNDED else ""
+    done = ", and was refunded" if what == LATE_REFUNDED else ""
     journal.note(
         what=what,
         subject=_subject(charge_reference, payment),

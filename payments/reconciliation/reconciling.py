@@ -1,4 +1,4 @@
-"""Our book against the gateway's: what differs is written down, and what nobody should pay is given back."""
+"""Reconciliation: differences from the gateway's book are recorded, and orphaned charges are refunded."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,35 +14,34 @@ from shop.db import transactions
 from shop.errors import Unavailable
 
 log = get_logger(__name__)
-# Of each comparison so many differences are written down; all are counted.
+# A comparison records this many differences; all are counted.
 MAX_WRITTEN = 1_000
-UNDER_WAY = "It has not come to its end."
-# Some gateways' search is a minute behind; the comparisons overlap, so nothing is left out.
+UNDER_WAY = "It is not finished."
+# The search of some gateways is a minute behind; comparisons overlap, so nothing is left out.
 SETTLING = timedelta(minutes=2)
 SHORTEST_PERIOD = timedelta(hours=1)
 FULL_INTERVAL = timedelta(days=1)
-# A whole comparison that says nothing for so long is not waited for.
+# A comparison of the whole books that is not finished after this counts as crashed.
 MAX_DURATION = timedelta(hours=1)
 RETENTION = timedelta(days=30)
 
 
 class Fix(StrEnum):
-    """What of the charges that nobody should have paid is given back."""
+    """Which orphaned charges are refunded."""
 
     NOTHING = "nothing"
-    # Those of payments of ours that ended unpaid.
+    # Charges of payments of ours that ended unpaid.
     OURS = "ours"
-    # Those that no payment knows of as well: perhaps of a shop that shares the gateway's account.
+    # Also charges without a payment of ours, which may belong to another shop with the same gateway account.
     EVERYTHING = "everything"
 
 
 def reconcile(
     *, since: datetime | None = None, until: datetime | None = None, fix: Fix = Fix.NOTHING
 ) -> Reconciliation:
-    """Compare the books of a period, or the whole of them, and write down what was found.
+    """Compare the books of a period, or the whole books, and record the differences.
 
-    A refund is keyed by its charge, so repeating this gives nothing back twice. Call it outside any
-    transaction.
+    A refund is keyed by its charge, so a repeat refunds nothing twice. Call it outside any transaction.
     """
     now = clock.now()
     run = Reconciliation.objects.create(
@@ -63,9 +62,9 @@ def reconcile(
 
 
 def reconcile_by_schedule() -> Reconciliation:
-    """Compare what began lately, once a day the whole, and give back what of ours ended unpaid.
+    """Compare recent payments, and the whole books once a day; refund charges of payments that ended unpaid.
 
-    What no payment knows of is only told: a person decides with `reconcile --fix`.
+    Charges without a payment of ours are only reported: an operator decides, by `reconcile --fix`.
     """
     until = clock.now() - SETTLING
     patience = timedelta(seconds=4 * settings.PAYMENT_GIVE_UP_SECONDS)
@@ -74,34 +73,34 @@ def reconcile_by_schedule() -> Reconciliation:
 
 
 def is_clean(run: Reconciliation) -> bool:
-    """Whether nothing is left that somebody has to look at."""
+    """Whether nothing is left for an operator."""
     return not run.unread and run.differences == run.refunded
 
 
 def left_counts() -> dict[str, int]:
-    """How many differences the latest comparisons have left: of what began lately, and of the whole."""
+    """How many differences the latest comparisons have left: of recent payments, and of the whole books."""
     rows = Reconciliation.objects.filter(unread="").order_by("-id")
     latest = {
         "lately": rows.filter(since_at__isnull=False).first(),
         "whole": rows.filter(since_at__isnull=True).first(),
     }
-    return {reach: run.differences - run.refunded for reach, run in latest.items() if run}
+    return {scope: run.differences - run.refunded for scope, run in latest.items() if run}
 
 
 def age_seconds() -> float | None:
-    """How long ago a comparison last came to its end; None before the first."""
+    """How long ago the last comparison was completed; None before the first."""
     run = Reconciliation.objects.filter(unread="").order_by("-id").first()
     return None if run is None else (clock.now() - run.ended_at).total_seconds()
 
 
 def sweep() -> int:
-    """Forget the comparisons of long ago. Returns how many."""
+    """Delete old comparisons. Returns how many."""
     old = Reconciliation.objects.filter(started_at__lt=clock.now() - RETENTION)
     return transactions.run(old.delete, transactions.REPEATABLE)[0]
 
 
 def _raise_alarm(run: Reconciliation) -> None:
-    """Say in the log what somebody has to look at."""
+    """Log what an operator has to look at."""
     if run.unread:
         log.error("the gateway's book was not read to its end", run=run.pk, reason=run.unread)
     if run.differences > run.refunded:
@@ -113,7 +112,7 @@ def _raise_alarm(run: Reconciliation) -> None:
 
 
 def _is_full_due() -> bool:
-    """Whether no comparison of the whole came to its end lately, nor is one under way."""
+    """Whether no comparison of the whole books was completed within a day, and none is running."""
     now = clock.now()
     whole = Reconciliation.objects.filter(since_at__isnull=True)
     is_done = whole.filter(unread="", started_at__gt=now - FULL_INTERVAL).exists()
@@ -129,7 +128,7 @@ def _record_difference(run: Reconciliation, difference: Difference, done: str) -
 
 
 def _refund_orphans(difference: Difference, fix: Fix) -> str:
-    """Give an orphan's charges back; what else may be wrong is for a person to decide."""
+    """Refund the charges of an orphan; any other difference is left to an operator."""
     kept = [charge for charge in difference.charges if charge.kept_amount]
     if not (kept and _may_be_refunded(difference.payment, fix)):
         return ""

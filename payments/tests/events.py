@@ -1,4 +1,4 @@
-"""Webhooks as the simulator sends them, for tests: signed bodies, whatever they claim."""
+"""Webhooks as the simulator sends them, for tests: signed bodies with any claims."""
 
 import hashlib
 import hmac
@@ -17,19 +17,19 @@ from shop.http.json_format import dump
 def body_of(
     *, type: str = "charge.succeeded", key: str = "", id: str = "", created_at: str = "", **data: Any
 ) -> bytes:
-    """The body of an event, of an id of its own and of now unless others are given."""
+    """The body of an event, with a new id and the present time unless others are given."""
     return dump(
         {
             "id": id or f"evt_{uuid4().hex}",
             "type": type,
             "created_at": created_at or timezone.now(),
-            "data": {"key": key, "charge": "ch_told", "order": None, "amount": 1, "currency": "KRW"} | data,
+            "data": {"key": key, "charge": "ch_one", "order": None, "amount": 1, "currency": "KRW"} | data,
         }
     )
 
 
 def signed(body: bytes, *, secret: str = "", seconds_ago: int = 0) -> dict[str, str]:
-    """The header that goes with these bytes."""
+    """The signature header of this body."""
     seconds = int(time.time()) - seconds_ago
     secret = secret or settings.WEBHOOK_SECRET_SIMULATOR
     digest = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
@@ -37,7 +37,7 @@ def signed(body: bytes, *, secret: str = "", seconds_ago: int = 0) -> dict[str, 
 
 
 def take(body: bytes | None = None, **claims: Any) -> WebhookEvent:
-    """Take in an event as the call does, once it is verified."""
+    """Receive an event as the webhook call does."""
     sent = body_of(**claims) if body is None else body
     event = webhooks.receive(gateway="simulator", headers=signed(sent), body=sent)
     assert event, "the body is no event"

@@ -1,4 +1,4 @@
-"""Rows for tests: wallets whose points came in by a grant, as in life, payments, and orders to pay."""
+"""Rows for tests: wallets whose points were granted, as in production, payments, and orders to pay."""
 
 from uuid import UUID, uuid4
 
@@ -13,7 +13,7 @@ from shop.tests.factories import AccountFactory, OrderFactory
 
 
 def wallet(points: int = 0) -> int:
-    """The id of a new account whose wallet holds so many points."""
+    """The id of a new account whose wallet holds this many points."""
     user_id: int = AccountFactory.create().id
     with transaction.atomic():
         ledger.bulk_open_wallets([user_id], points)
@@ -21,7 +21,7 @@ def wallet(points: int = 0) -> int:
 
 
 def order(account_id: int | None = None, *, card_amount: int = 0, points_amount: int = 0) -> UUID:
-    """The id of a new order that comes to these amounts; its lines are nobody's matter here."""
+    """The id of a new order with these amounts; its lines don't matter here."""
     owner = {"account": None, "account_id": account_id} if account_id else {}
     made = OrderFactory.create(card_amount=card_amount, points_amount=points_amount, **owner)
     id: UUID = made.pk

@@ -1,8 +1,8 @@
-"""A gateway simulator of the test run's own, its book empty at the start of each test that asks for it.
+"""The test run's own gateway simulator, with an empty book at the start of each test that uses it.
 
-The one that all tests share remembers the charges of tests whose payments are long gone; whoever
-compares books needs this one: `from payments.tests.own_gateway import gateway_process, own_gateway`.
-Who wants webhooks starts one that knows where to: `gateway_calling(f"{address}/api/v1/webhooks/simulator")`.
+The gateway that all tests share keeps the charges of earlier tests, whose payments are deleted, so tests that
+compare books use this one: `from payments.tests.own_gateway import gateway_process, own_gateway`. Tests of
+webhooks start one with their address: `gateway_calling(f"{address}/api/v1/webhooks/simulator")`.
 """
 
 import sqlite3
@@ -28,7 +28,7 @@ def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 @pytest.fixture
 def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings) -> Simulator:
-    """The run's own gateway, with nothing in its book, which the shop uses in this test."""
+    """The run's own gateway, with an empty book, which the shop uses in this test."""
     simulator, folder = gateway_process
     empty_book(folder)
     settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
@@ -36,7 +36,7 @@ def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings)
 
 
 def empty_book(folder: Path) -> None:
-    """Let the gateway of this folder forget all it ever charged."""
+    """Delete all charges from the book of the gateway of this folder."""
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
         for table in ("refunds", "charges", "attempts", "webhooks"):
             book.execute(f"DELETE FROM {table}")  # noqa: S608 - names written here
@@ -44,7 +44,7 @@ def empty_book(folder: Path) -> None:
 
 @pytest.fixture
 def gateway_calling(tmp_path: Path, settings: LazySettings) -> Iterator[Callable[[str], Simulator]]:
-    """Starts a gateway that posts its webhooks to the address; the shop uses it in this test."""
+    """Start a gateway that posts its webhooks to the address; the shop uses it in this test."""
     with ExitStack() as started:
 
         def start(webhook_url: str) -> Simulator:
@@ -58,7 +58,7 @@ def gateway_calling(tmp_path: Path, settings: LazySettings) -> Iterator[Callable
 
 @contextmanager
 def nobody_there(settings: LazySettings) -> Iterator[None]:
-    """Where the gateway was nobody answers, until the block ends."""
+    """No gateway is reachable at its address, until the block ends."""
     there = settings.GATEWAY_URL
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
     yield

@@ -1,4 +1,4 @@
-"""A Stripe of the test run's own: localstripe as a process, behind the recording proxy, empty for each test.
+"""The test run's own Stripe: localstripe as a process, behind the recording proxy, empty for each test.
 
 `from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy`
 """
@@ -26,7 +26,7 @@ SECRET = "whsec_only_for_tests"
 
 @pytest.fixture(scope="session")
 def localstripe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the process, with nothing in front of it."""
+    """The address of the process itself, without the proxy."""
     port, log = ports.free(), tmp_path_factory.mktemp("localstripe") / "log"
     child = children.start([sys.executable, "-c", PROGRAM, str(port)], log=log, environment=os.environ)
     try:
@@ -52,7 +52,7 @@ def stripe_proxy(localstripe: str) -> Iterator[StripeProxy]:
 
 @pytest.fixture
 def own_stripe(stripe_proxy: StripeProxy, settings: LazySettings) -> Iterator[StripeProxy]:
-    """The run's own Stripe, with nothing in its book, which the shop uses in this test."""
+    """The run's own Stripe, with an empty book, which the shop uses in this test."""
     settings.PAYMENT_GATEWAY = "stripe"
     settings.STRIPE_API_KEY = "sk_test_only_for_tests"
     settings.STRIPE_API_BASE = stripe_proxy.url

@@ -1,4 +1,4 @@
-"""A thin recording proxy before localstripe: what Stripe does and it does not, and cards that misbehave.
+"""A thin recording proxy for localstripe: adds what only Stripe does, and cards that misbehave.
 
 localstripe 1.15.10 makes, confirms and cancels PaymentIntents and refunds them, and that is its own doing in
 every test here. It ignores `Idempotency-Key`, declines no card by a reason, can't search, lists oldest
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What becomes of confirming an intent that pays with this payment method."""
+    """The result of confirming an intent with this payment method."""
 
     upstream: str = "pm_card_visa"
     decline_code: str = ""
@@ -88,13 +88,13 @@ class Answer:
 
 @dataclass
 class Recorded:
-    asked: tuple[str, str]
+    request: tuple[str, str]
     answer: Answer | None = None
 
 
 @dataclass
 class Memory:
-    """What the proxy knows of one test's calls."""
+    """The state of the proxy in one test."""
 
     calls: list[Call] = field(default_factory=list)
     recorded: dict[str, Recorded] = field(default_factory=dict)
@@ -102,13 +102,13 @@ class Memory:
     cancelled: set[str] = field(default_factory=set)
     confirmed_at: dict[str, float] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
-    # Stripe's search is behind by up to a minute, and by an hour in bad times.
+    # Stripe's search is behind by up to a minute, and by an hour during outages.
     search_is_behind: bool = False
     over: threading.Event = field(default_factory=threading.Event)
 
 
 class StripeProxy(ThreadingHTTPServer):
-    """Listens on a free port of the loopback and asks localstripe at `upstream`."""
+    """Listens on a free port of the loopback and forwards to localstripe at `upstream`."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -125,18 +125,18 @@ class StripeProxy(ThreadingHTTPServer):
         return f"http://{ports.HOST}:{self.server_address[1]}"
 
     def forget(self) -> None:
-        """Start with nothing in either's book."""
+        """Start with both books empty."""
         self.memory.over.set()
         self.memory = Memory()
         self.pool.request("DELETE", f"{self.upstream}/_config/data")
 
     def configure(self, what: str, settings: Json) -> None:
-        """Set up something of localstripe's own, such as where it sends its webhooks."""
+        """Change a setting of localstripe, such as the address of its webhooks."""
         response = self.pool.request("POST", f"{self.upstream}/_config/{what}", json=settings)
         assert response.status == 200
 
     def paths(self, method: str = "POST") -> list[str]:
-        """The paths that were asked for, with ids left out."""
+        """The paths of the requests so far, with ids left out."""
         return [re.sub(r"/(pi|re)_\w+", "", one.path) for one in self.memory.calls if one.method == method]
 
     def payment_method(self, **fields: Any) -> str:
@@ -220,7 +220,7 @@ class StripeProxy(ThreadingHTTPServer):
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": call.who}
         status, content = self.ask(call.method, call.path, body=call.form, headers=headers)
         content = self._reasoned(content, intent_id=call.path.split("/")[3] if "/pi_" in call.path else "")
-        # Stripe keeps no answer that only says how wrong the request was.
+        # Stripe keeps no answer that refuses an invalid request.
         return Answer(status, content, is_kept=status in (200, 402))
 
     def _looked(self, call: Call) -> tuple[int, Json]:
@@ -255,7 +255,7 @@ class StripeProxy(ThreadingHTTPServer):
         return [self._reasoned(one) for one in everything["data"][::-1]]
 
     def _reasoned(self, content: Json, intent_id: str = "") -> Json:
-        """Give a decline the reason, and a slow bank the time, that localstripe doesn't."""
+        """Add the reason of a decline, and the delay of a slow bank, which localstripe lacks."""
         intent_id = content.get("id", intent_id)
         card = self.memory.cards.get(intent_id, PLAIN)
         for name in ("error", "last_payment_error"):
@@ -269,7 +269,7 @@ class StripeProxy(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP in, HTTP out; an answer that gets lost keeps the client waiting."""
+    """The HTTP server; for a lost answer the client waits until its time-out."""
 
     protocol_version = "HTTP/1.1"
     server: StripeProxy
@@ -309,7 +309,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _repeated(seen: Recorded, call: Call) -> Answer:
-    if seen.asked != (call.path, call.form):
+    if seen.request != (call.path, call.form):
         return _error(400, "idempotency_error")
     if seen.answer is None:
         return _error(409, "idempotency_error", code="idempotency_key_in_use")

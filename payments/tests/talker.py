@@ -1,4 +1,4 @@
-"""A real server that says whatever its test likes, in the place of a gateway."""
+"""A real server that answers whatever a test wants, in the place of a gateway."""
 
 import socketserver
 import threading
@@ -31,13 +31,13 @@ class TalkerHandler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         self.server.connections += 1
-        while self._heard_request():
+        while self._read_request():
             try:
                 self.server.talk(self.wfile.write)
             except OSError:
                 return  # The client left.
 
-    def _heard_request(self) -> bool:
+    def _read_request(self) -> bool:
         length = 0
         if not self.rfile.readline():
             return False

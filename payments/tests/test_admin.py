@@ -1,4 +1,4 @@
-"""Operators read the books and the payments, and change nothing."""
+"""Operators can read the ledger and the payments in the admin, and change nothing."""
 
 import pytest
 from django.db import transaction
@@ -41,7 +41,7 @@ def rows() -> dict[str, object]:
 
 
 def reconciliation() -> Reconciliation:
-    """One that found something; what it writes down came from outside."""
+    """A reconciliation with findings, whose texts came from the gateway."""
     now = timezone.now()
     finding = {
         "key": "<b>orphan</b>",
@@ -95,6 +95,6 @@ def test_a_reconciliation_shows_what_it_found_and_nothing_of_it_as_html(
     operator: Client, rows: dict[str, object]
 ) -> None:
     page = operator.get(reverse("admin:payments_reconciliation_change", args=[rows["reconciliation"]]))
-    told = b"&lt;b&gt;orphan&lt;/b&gt;: 700 is charged, and no payment knows of it: refunded"
+    finding = b"&lt;b&gt;orphan&lt;/b&gt;: 700 is charged, and no payment knows of it: refunded"
 
-    assert told in page.content
+    assert finding in page.content

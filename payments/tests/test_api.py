@@ -35,14 +35,14 @@ def assert_refused(response: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def test_the_wallet_of_who_never_had_one_is_empty() -> None:
+def test_an_account_without_a_wallet_has_no_points() -> None:
     account = AccountFactory.create()
 
     assert client_of(account).get("/wallet").json() == {"balance_amount": 0, "currency": "KRW"}
     assert client_of(account).get("/wallet/entries").json()["results"] == []
 
 
-def test_ones_wallet_and_its_entries_newest_first(settings: LazySettings) -> None:
+def test_the_callers_wallet_and_its_entries_newest_first(settings: LazySettings) -> None:
     settings.CURRENCY = "EUR"
     user_id, other_id = factories.wallet(1_000), factories.wallet(77)
     order_id = factories.order(user_id, points_amount=300)
@@ -77,11 +77,11 @@ def test_many_entries_come_in_pages() -> None:
 @pytest.mark.parametrize(
     "address", ["/wallet", "/wallet/entries", "/payments", "/payments/69663b5c-9798-4baf-a1b4-2db7483c0e45"]
 )
-def test_nobody_reads_without_signing_in(address: str) -> None:
+def test_anonymous_calls_are_refused(address: str) -> None:
     assert_refused(client_of().get(address), 401, "not_authenticated")
 
 
-def test_staff_grant_points_and_hear_the_wallets_entry() -> None:
+def test_staff_grant_points_and_get_the_wallets_entry() -> None:
     user_id = factories.wallet(20)
 
     granted = client_of(granting_staff()).post(
@@ -96,7 +96,7 @@ def test_staff_grant_points_and_hear_the_wallets_entry() -> None:
     assert Transfer.objects.get(reason="for waiting").kind == "grant"
 
 
-def test_who_never_had_a_wallet_can_be_granted_points() -> None:
+def test_an_account_without_a_wallet_can_be_granted_points() -> None:
     account = AccountFactory.create()
     body = {"user": account.id, "amount": 30, "reason": "welcome"}
 
@@ -119,7 +119,7 @@ def test_a_repeated_key_is_the_same_answer_to_the_byte_and_no_second_grant() -> 
     assert third.json()["balance_after_amount"] == 60
 
 
-def test_a_key_that_was_refused_may_be_tried_again() -> None:
+def test_a_key_whose_call_was_refused_may_be_used_again() -> None:
     staff, account = client_of(granting_staff()), AccountFactory.create()
     body = {"user": account.id, "amount": 30, "reason": "x"}
 
@@ -127,14 +127,14 @@ def test_a_key_that_was_refused_may_be_tried_again() -> None:
     assert staff.post("/wallet/grants", body, key="one").status_code == 201
 
 
-def test_a_grant_to_nobody_is_not_found() -> None:
+def test_a_grant_to_an_unknown_account_is_not_found() -> None:
     body = {"user": 4711, "amount": 30, "reason": "x"}
 
     assert_refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 404, "not_found")
     assert not Transfer.objects.exists()
 
 
-def test_a_grant_to_an_account_that_is_disabled_is_not_found_and_what_was_granted_is_replayed() -> None:
+def test_a_grant_to_a_disabled_account_is_not_found_and_earlier_grants_are_replayed() -> None:
     account, staff = AccountFactory.create(), client_of(granting_staff())
     body = {"user": account.id, "amount": 30, "reason": "x"}
     granted = staff.post("/wallet/grants", body, key="one")
@@ -171,9 +171,11 @@ def test_a_grant_that_is_not_valid_names_its_field(wrong: dict[str, Any], field:
     account = AccountFactory.create()
     body = {"user": account.id, "amount": 30, "reason": "x"} | wrong
 
-    told = assert_refused(client_of(granting_staff()).post("/wallet/grants", body, key="one"), 400, "invalid")
+    problem = assert_refused(
+        client_of(granting_staff()).post("/wallet/grants", body, key="one"), 400, "invalid"
+    )
 
-    assert [error["field"] for error in told["errors"]] == [field]
+    assert [error["field"] for error in problem["errors"]] == [field]
     assert not Transfer.objects.exists()
 
 
@@ -186,13 +188,13 @@ def test_a_grant_needs_a_key() -> None:
     assert not Transfer.objects.exists()
 
 
-def test_only_staff_with_the_permission_grant_whatever_they_send() -> None:
+def test_only_staff_with_the_permission_grant_points() -> None:
     for account in (AccountFactory.create(), reading_staff()):
         assert_refused(client_of(account).post("/wallet/grants", {"no": "sense"}), 403, "permission_denied")
     assert_refused(client_of().post("/wallet/grants", {}), 401, "not_authenticated")
 
 
-def test_ones_payment_as_the_contract_shows_it() -> None:
+def test_a_payment_has_the_contracts_fields() -> None:
     payment = PaymentFactory.create(card_amount=500)
 
     body = client_of(payment.account).get(f"/payments/{payment.id}").json()
@@ -226,7 +228,7 @@ def test_a_top_up_belongs_to_no_order() -> None:
     assert client_of(payment.account).get(f"/payments/{payment.id}").json()["order"] is None
 
 
-def test_somebody_elses_payment_is_not_there_but_for_staff() -> None:
+def test_another_accounts_payment_is_not_found_except_by_staff() -> None:
     payment = PaymentFactory.create()
     address = f"/payments/{payment.id}"
 
@@ -245,7 +247,7 @@ def ids(account: User, query: str = "") -> list[str]:
     return [one["id"] for one in response.json()["results"]]
 
 
-def test_one_lists_ones_own_payments_newest_first() -> None:
+def test_an_account_lists_its_own_payments_newest_first() -> None:
     first = PaymentFactory.create()
     second = PaymentFactory.create(account=first.account)
     PaymentFactory.create()
@@ -254,7 +256,7 @@ def test_one_lists_ones_own_payments_newest_first() -> None:
     assert ids(first.account, f"?order={first.order_id}") == [str(first.id)]
 
 
-def test_nobody_lists_others_payments_by_asking_for_them() -> None:
+def test_a_customer_cannot_list_another_accounts_payments() -> None:
     mine, theirs = PaymentFactory.create(), PaymentFactory.create()
 
     assert ids(mine.account, f"?user={theirs.account_id}") == []
@@ -262,7 +264,7 @@ def test_nobody_lists_others_payments_by_asking_for_them() -> None:
     assert ids(mine.account, f"?user={mine.account_id}") == [str(mine.id)]
 
 
-def test_staff_list_all_payments_and_ask_for_some() -> None:
+def test_staff_list_all_payments_and_filter_them() -> None:
     first, second = PaymentFactory.create(), PaymentFactory.create()
 
     assert ids(reading_staff()) == [str(second.id), str(first.id)]
@@ -271,7 +273,7 @@ def test_staff_list_all_payments_and_ask_for_some() -> None:
 
 
 @pytest.mark.parametrize("query", ["?user=me", "?user=0", "?user=1e3", "?order=1", "?limit=no"])
-def test_a_question_that_is_not_valid_is_told(query: str) -> None:
+def test_an_invalid_query_is_refused(query: str) -> None:
     assert_refused(client_of(AccountFactory.create()).get(f"/payments{query}"), 400, "invalid")
 
 

@@ -1,4 +1,4 @@
-"""The audit of the books finds each kind of damage, by name, and nothing else."""
+"""The audit of the ledger finds each kind of damage, names it, and finds nothing else."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from shop.operations import audit_report
 pytestmark = pytest.mark.django_db
 
 
-def verdict() -> audit_report.LawReport:
+def audit_ledger() -> audit_report.LawReport:
     [report] = audit_report.merge_reports(audit.audit())
     return report
 
@@ -36,7 +36,7 @@ def lose_entry(user_id: int) -> str:
     return f"transfer {entry.transfer_id}"
 
 
-def forget_where_it_left(user_id: int) -> str:
+def lose_balance_of_latest_entry(user_id: int) -> str:
     Entry.objects.filter(account_id=user_id).update(balance_after_amount=5)
     return f"wallet {user_id}"
 
@@ -52,7 +52,7 @@ def empty_transfer(user_id: int) -> str:
     return f"transfer {made.id}"
 
 
-def points_given_back_twice(user_id: int) -> str:
+def points_released_twice(user_id: int) -> str:
     order_id = factories.order(user_id)
     sales.hold_points(order_id=order_id, user_id=user_id, amount=40)
     sales.release_points(order_id=order_id, user_id=user_id, amount=40)
@@ -65,36 +65,36 @@ def points_given_back_twice(user_id: int) -> str:
     [
         damage_balance,
         lose_entry,
-        forget_where_it_left,
+        lose_balance_of_latest_entry,
         forge_entry,
         empty_transfer,
-        points_given_back_twice,
+        points_released_twice,
     ],
 )
 def test_planted_damage_is_found_and_named(damage: Callable[[int], str]) -> None:
     factories.wallet(70)
     user_id = factories.wallet()
     ledger.grant(user_id=user_id, amount=100, reason="", reference="one")
-    assert verdict().holds
+    assert audit_ledger().holds
 
     offender = damage(user_id)
 
-    assert verdict() == audit_report.LawReport(
-        law="L7", holds=False, checked=verdict().checked, offenders=[offender]
+    assert audit_ledger() == audit_report.LawReport(
+        law="L7", holds=False, checked=audit_ledger().checked, offenders=[offender]
     )
 
 
-def test_books_in_order_are_clean_and_counted() -> None:
+def test_correct_books_are_clean_and_counted() -> None:
     user_id, empty_id = factories.wallet(100), factories.wallet()
     order_id = factories.order(user_id)
     sales.hold_points(order_id=order_id, user_id=user_id, amount=40)
 
-    assert verdict() == audit_report.LawReport(law="L7", holds=True, checked=2 + 2 + 1, offenders=[])
+    assert audit_ledger() == audit_report.LawReport(law="L7", holds=True, checked=2 + 2 + 1, offenders=[])
     assert ledger.balances([user_id, empty_id]) == {user_id: 60, empty_id: 0}
 
 
-def test_no_books_at_all_are_clean() -> None:
-    assert verdict() == audit_report.LawReport(law="L7", holds=True, checked=0, offenders=[])
+def test_empty_books_are_clean() -> None:
+    assert audit_ledger() == audit_report.LawReport(law="L7", holds=True, checked=0, offenders=[])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -102,5 +102,5 @@ def test_each_check_costs_the_same_few_queries_for_any_number(django_assert_num_
     with transaction.atomic():
         ledger.bulk_open_wallets([factories.wallet(10) for _ in range(30)], 10)
     with django_assert_num_queries(6):
-        assert verdict().holds
+        assert audit_ledger().holds
     assert Entry.objects.filter(account_id__in=[SALES, HOLDING]).count() == 0

@@ -1,4 +1,4 @@
-"""Payments against the gateway's own book: each way to differ is found and named, motion is not."""
+"""Payments against the gateway's book: differences are found and named, concurrent changes are none."""
 
 import sqlite3
 import tracemalloc
@@ -33,13 +33,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _own_book(own_gateway: Simulator) -> None:
-    """A book that knows of this test's charges alone."""
+    """A book with the charges of this test only."""
 
 
 def charge(
     payment: Payment, *, token: str = "tok_ok", amount: int | None = None, order_id: UUID | None = None
 ) -> str:
-    """Charge at the gateway what the payment asks for, or something else; the charge's name."""
+    """Charge the payment's amount at the gateway, or another one; returns the charge's reference."""
     verdict = gateway().charge(
         key=payment.charge_key,
         token=token,
@@ -70,7 +70,7 @@ def refund(payment: Payment, reference: str, amount: int | None = None) -> None:
     assert refunded.status == "succeeded"
 
 
-def test_every_sound_ending_agrees_with_the_book() -> None:
+def test_every_consistent_outcome_agrees_with_the_book() -> None:
     paid, declined, cancelled, given_back = PaymentFactory.create_batch(4)
     topped_up, free = PaymentFactory.create(top_up=True), PaymentFactory.create(card_amount=0)
     settle(paid, "succeeded", charge(paid))
@@ -88,7 +88,7 @@ def test_every_sound_ending_agrees_with_the_book() -> None:
     assert (compared.checked, compared.offenders) == (5, [])
 
 
-def test_what_is_still_being_paid_may_be_charged_or_not() -> None:
+def test_an_unsettled_payment_may_be_charged_or_not() -> None:
     charged, uncharged, in_doubt, refunded = PaymentFactory.create_batch(4)
     with transaction.atomic():
         payment_states.mark_in_doubt(in_doubt.id)
@@ -100,7 +100,7 @@ def test_what_is_still_being_paid_may_be_charged_or_not() -> None:
     assert comparison.compare().offenders == []
 
 
-def test_a_charge_that_no_payment_knows_of_is_found() -> None:
+def test_a_charge_without_a_payment_is_found() -> None:
     gateway().charge(key="orphan", token="tok_ok", amount=70, currency="KRW", order_id=uuid4())
     declined = gateway().charge(
         key="other", token="tok_declined", amount=70, currency="KRW", order_id=uuid4()
@@ -113,7 +113,7 @@ def test_a_charge_that_no_payment_knows_of_is_found() -> None:
     assert (difference.payment, difference.charges[0].amount) == (None, 70)
 
 
-def test_a_charge_that_was_kept_of_a_payment_that_failed_is_found() -> None:
+def test_a_charge_that_is_kept_of_a_failed_payment_is_found() -> None:
     failed, reversed_ = PaymentFactory.create_batch(2, card_amount=500)
     charge(failed)
     settle(failed, "failed")
@@ -126,7 +126,7 @@ def test_a_charge_that_was_kept_of_a_payment_that_failed_is_found() -> None:
     ]
 
 
-def test_a_payment_that_claims_a_charge_which_is_not_there_is_found() -> None:
+def test_a_payment_whose_charge_does_not_exist_is_found() -> None:
     never, declined, refunded = PaymentFactory.create_batch(3, card_amount=500)
     charge(declined, token="tok_declined")
     refund(refunded, charge(refunded))
@@ -144,7 +144,7 @@ def test_a_payment_that_claims_a_charge_which_is_not_there_is_found() -> None:
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", None])
-def test_a_charge_of_another_amount_or_order_is_found_however_the_payment_stands(status: str | None) -> None:
+def test_a_charge_of_another_amount_or_order_is_found_for_any_status(status: str | None) -> None:
     dear, strange = PaymentFactory.create_batch(2, card_amount=500)
     other_order = uuid4()
     charge(dear, amount=5_000)
@@ -159,14 +159,14 @@ def test_a_charge_of_another_amount_or_order_is_found_however_the_payment_stands
     assert f"for order {other_order}, not 500 KRW for order {strange.order_id}" in second
 
 
-def test_a_book_that_cannot_be_read_is_an_offence(settings: LazySettings) -> None:
+def test_a_book_that_cannot_be_read_is_an_offender(settings: LazySettings) -> None:
     settle(PaymentFactory.create(card_amount=0), "succeeded", "")
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
 
     assert comparison.compare().offenders == ["not checked: The gateway's book can't be read: no connection."]
 
 
-def test_a_long_book_is_read_in_pages_and_told_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_book_is_read_in_pages_and_reported_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulator, "PAGE", 3)
     monkeypatch.setattr(comparison, "PAGE", 2)
     for payment in PaymentFactory.create_batch(8):
@@ -182,14 +182,14 @@ def test_a_long_book_is_read_in_pages_and_told_up_to_a_bound(monkeypatch: pytest
 
 
 class Gateway:
-    """The simulator, but for what a test has it say."""
+    """The simulator, except for the functions that a test overrides."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(simulator, name)
 
 
 class Moving(Gateway):
-    """Its book was read a moment ago; who asks by key hears how it stands now."""
+    """Lists an earlier state of its book; a look-up by key returns the present state."""
 
     def __init__(self, before: list[BookedCharge]) -> None:
         self.before = before
@@ -200,11 +200,15 @@ class Moving(Gateway):
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gateway], None]:
-    """Have the shop ask this gateway instead of the simulator."""
-    return lambda other: monkeypatch.setitem(gateways.GATEWAYS, "simulator", lambda: other)
+    """Make the shop call this gateway instead of the simulator."""
+    return lambda other: monkeypatch.setitem(
+        gateways.GATEWAYS, "simulator", replace(gateways.GATEWAYS["simulator"], load=lambda: other)
+    )
 
 
-def test_what_settled_while_the_book_was_read_is_no_difference(use: Callable[[Gateway], None]) -> None:
+def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(
+    use: Callable[[Gateway], None],
+) -> None:
     """One payment was refunded and reversed since its page was read; another charged and settled."""
     refunded, new = PaymentFactory.create_batch(2)
     reference = charge(refunded)
@@ -217,10 +221,10 @@ def test_what_settled_while_the_book_was_read_is_no_difference(use: Callable[[Ga
     assert comparison.compare().offenders == []
 
 
-def test_what_goes_on_between_the_looks_at_both_sides_is_no_difference(
+def test_a_refund_between_the_reads_of_both_sides_is_no_difference(
     use: Callable[[Gateway], None],
 ) -> None:
-    """The payment is read, then the gateway gives its charge back, and only then the gateway is asked."""
+    """The payment is read, then the gateway refunds its charge, and then the gateway's book is read."""
     payment = PaymentFactory.create(card_amount=500)
     reference = charge(payment)
     settle(payment, "succeeded", reference)
@@ -245,7 +249,7 @@ def test_what_goes_on_between_the_looks_at_both_sides_is_no_difference(
 def test_a_gateway_that_charged_one_key_twice_is_found(
     page: int, use: Callable[[Gateway], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not every gateway keeps its word about keys. The second charge may be on another page."""
+    """Some gateways fail to honour keys. The second charge may be on another page."""
 
     class Forgetful(Gateway):
         def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
@@ -304,7 +308,7 @@ Dated = Callable[..., Payment]
 
 @pytest.fixture
 def backdate(gateway_process: tuple[Simulator, Path]) -> Backdate:
-    """Let the gateway have taken the charge of this key then."""
+    """Set the time at which the gateway took the charge of this key."""
 
     def change(key: str, at: datetime) -> None:
         with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as opened, opened:
@@ -315,7 +319,7 @@ def backdate(gateway_process: tuple[Simulator, Path]) -> Backdate:
 
 @pytest.fixture
 def dated(backdate: Backdate) -> Dated:
-    """A payment that began then, was charged then (or never), and succeeded."""
+    """A payment that began and was charged at these times (or was never charged), and succeeded."""
 
     def made(*, paid_at: datetime, charged_at: datetime | None) -> Payment:
         payment = PaymentFactory.create(card_amount=500, created_at=paid_at)
@@ -343,7 +347,7 @@ def test_only_what_began_in_the_period_is_compared(dated: Dated, backdate: Backd
     assert len(comparison.compare().differences) == 8
 
 
-def test_what_lies_over_the_edge_of_the_period_is_no_difference(dated: Dated) -> None:
+def test_a_charge_beyond_the_edge_of_the_period_is_no_difference(dated: Dated) -> None:
     second = timedelta(seconds=1)
     dated(paid_at=NOON - second, charged_at=NOON)
     dated(paid_at=NOON, charged_at=NOON - second)
@@ -356,28 +360,28 @@ def test_what_lies_over_the_edge_of_the_period_is_no_difference(dated: Dated) ->
     assert (compared.offenders, compared.checked) == ([], 2)
 
 
-def test_a_book_of_many_days_is_asked_for_day_by_day(use: Callable[[Gateway], None], dated: Dated) -> None:
-    asked: list[tuple[datetime | None, datetime | None]] = []
+def test_a_book_of_many_days_is_read_day_by_day(use: Callable[[Gateway], None], dated: Dated) -> None:
+    periods: list[tuple[datetime | None, datetime | None]] = []
 
-    class Heard(Gateway):
+    class Recording(Gateway):
         def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
             if key is None:
-                asked.append((period["since"], period["until"]))
+                periods.append((period["since"], period["until"]))
             return simulator.charges(key=key, **period)
 
     day = timedelta(days=1)
     for days in (0, 1, 3):
         dated(paid_at=NOON + days * day, charged_at=NOON + days * day + timedelta(seconds=2))
-    use(Heard())
+    use(Recording())
 
     compared = comparison.compare(until=NOON + 3.5 * day)
     assert (compared.offenders, compared.checked) == ([], 3)
     edges = [None, *(NOON + days * day for days in (1, 2, 3, 3.5))]
-    assert asked == [*pairwise(edges)]
+    assert periods == [*pairwise(edges)]
 
 
 class Long(Gateway):
-    """A book of this many charges of ours, all of one day; each may be asked for by its key."""
+    """A book of these charges of ours, all of one day; each may be looked up by its key."""
 
     def __init__(self, keys: list[str]) -> None:
         self.keys = keys
@@ -402,7 +406,7 @@ class Long(Gateway):
 
 
 def write_payments(count: int) -> list[str]:
-    """So many top-ups that succeeded, as rows; their keys, oldest first."""
+    """Insert this many successful top-ups; returns their keys, oldest first."""
     owner = AccountFactory.create()
     rows = [
         PaymentFactory.build(
@@ -441,10 +445,10 @@ def test_memory_does_not_grow_with_the_book(
     assert peak_of(comparison.compare) < 1.5 * short
 
 
-def test_books_in_another_order_agree_all_the_same(
+def test_books_in_another_order_agree_too(
     use: Callable[[Gateway], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then much is looked up by key, for only so much is remembered."""
+    """Many keys are then looked up one by one, because only `MAX_AHEAD` are remembered."""
     monkeypatch.setattr(comparison, "PAGE", 10)
     monkeypatch.setattr(ordered_diff, "MAX_AHEAD", 15)
     keys = write_payments(100)

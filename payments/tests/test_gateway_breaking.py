@@ -14,13 +14,13 @@ from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator, running
 from shop.tests.racing import race, wait_until
 
-AWAY = "the gateway is away; it is asked again soon"
+AWAY = "the gateway is not reachable; it is called again soon"
 PATIENCE = 0.3
 
 
 @pytest.fixture
 def mortal_gateway(tmp_path: Path, settings: LazySettings) -> Iterator[Simulator]:
-    """A gateway that its test may freeze or kill."""
+    """A gateway process that the test may freeze or kill."""
     settings.GATEWAY_TIMEOUT_SECONDS = PATIENCE
     with running("gateway", tmp_path, "--latency-ms", "0") as simulator:
         settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
@@ -38,7 +38,7 @@ def took(call: Callable[[], GatewayResult]) -> float:
     return time.monotonic() - started_at
 
 
-def exhaust_patience() -> None:
+def open_circuit() -> None:
     """Call until the breaker opens."""
     for number in range(circuit.FAILURES_TO_OPEN):
         assert charge(f"before {number}").failure_detail != AWAY
@@ -48,7 +48,7 @@ def exhaust_patience() -> None:
 def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_gateway: Simulator) -> None:
     mortal_gateway.child.send_signal(signal.SIGSTOP)
 
-    exhaust_patience()
+    open_circuit()
 
     assert sum(took(lambda: charge("more")) for _ in range(20)) < PATIENCE
     assert charge("more") == GatewayResult(status="unknown", failure_detail=AWAY)
@@ -57,7 +57,7 @@ def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_g
 
 def test_a_gateway_that_thaws_is_used_again_by_itself(mortal_gateway: Simulator) -> None:
     mortal_gateway.child.send_signal(signal.SIGSTOP)
-    exhaust_patience()
+    open_circuit()
 
     mortal_gateway.child.send_signal(signal.SIGCONT)
 
@@ -69,7 +69,7 @@ def test_a_gateway_that_died_is_used_again_when_another_listens_there(
     mortal_gateway: Simulator, tmp_path: Path
 ) -> None:
     children.stop(mortal_gateway.child)
-    exhaust_patience()
+    open_circuit()
 
     with running("gateway", tmp_path, "--latency-ms", "0", port=mortal_gateway.port):
         wait_until(lambda: charge("after").status == "succeeded")
@@ -78,7 +78,7 @@ def test_a_gateway_that_died_is_used_again_when_another_listens_there(
 
 def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulator) -> None:
     mortal_gateway.child.send_signal(signal.SIGSTOP)
-    exhaust_patience()
+    open_circuit()
     wait_until(lambda: circuit.circuit.is_half_open)
 
     details = [one.failure_detail for one in race([lambda: charge("again")] * 20)]
@@ -86,16 +86,14 @@ def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulato
     assert sorted(details) == ["no reply in time"] + [AWAY] * 19
 
 
-def test_operators_are_told_once_when_it_opens(
-    mortal_gateway: Simulator, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_opening_is_logged_once(mortal_gateway: Simulator, caplog: pytest.LogCaptureFixture) -> None:
     mortal_gateway.child.send_signal(signal.SIGSTOP)
 
-    exhaust_patience()
+    open_circuit()
     for _ in range(5):
         charge("more")
 
-    assert caplog.text.count("gateway counts as away") == 1
+    assert caplog.text.count("gateway counts as unavailable") == 1
 
 
 def test_errors_are_answers_and_open_nothing(mortal_gateway: Simulator) -> None:
@@ -108,7 +106,7 @@ def test_errors_are_answers_and_open_nothing(mortal_gateway: Simulator) -> None:
 def test_silences_with_an_answer_between_them_do_not_add_up(
     mortal_gateway: Simulator, settings: LazySettings
 ) -> None:
-    """A card that makes the gateway time out is asked about by key between two attempts."""
+    """A card that makes the gateway time out is looked up by key between two attempts."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.1
     for number in range(2 * circuit.FAILURES_TO_OPEN):
         assert charge(f"lost {number}", "tok_timeout_lost").failure_detail == "no reply in time"

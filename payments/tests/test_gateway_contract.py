@@ -1,7 +1,7 @@
-"""What every gateway must do, card by card: the simulator's process, and Stripe's protocol.
+"""The contract of gateways, card by card, against the simulator's process and Stripe's protocol.
 
 Stripe is localstripe, a process too, behind the proxy of `payments.tests.stripe_proxy`, whose page says
-what localstripe can't do and the proxy does in its place. What only one of the two shows is told by its name.
+what localstripe can't do and the proxy does in its place. A test of only one of the two names it.
 """
 
 import time
@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from payments import gateways
 from payments.gateways import simulator, stripe_api, stripe_calls
 from payments.gateways.contract import BookedCharge, Gateway, GatewayResult
+from payments.models import WebhookEvent
 from scripts.tests.simulator import Simulator
 from shop.tests.racing import race, wait_until
 
@@ -35,7 +36,7 @@ OUTSIDE = {"simulator": "own_gateway", "stripe": "own_stripe"}
 
 @pytest.fixture(params=OUTSIDE)
 def gateway(request: pytest.FixtureRequest, settings: LazySettings) -> Gateway:
-    """The gateway, with its process running and nothing in its book."""
+    """The gateway, with its process running and an empty book."""
     request.getfixturevalue(OUTSIDE[request.param])
     settings.PAYMENT_GATEWAY = request.param
     return gateways.gateway()
@@ -43,13 +44,13 @@ def gateway(request: pytest.FixtureRequest, settings: LazySettings) -> Gateway:
 
 @pytest.fixture
 def simulators_gateway(own_gateway: Simulator) -> Gateway:
-    """For what localstripe can't show: it answers in the end, or it doesn't."""
+    """For tests of late answers, which localstripe does not give."""
     return gateways.gateway()
 
 
 @pytest.fixture(autouse=True)
 def _impatient(settings: LazySettings) -> None:
-    """Replies that never come are not waited for longer than a test needs."""
+    """A short time-out, for tests in which the reply never comes."""
     settings.GATEWAY_TIMEOUT_SECONDS = 1
 
 
@@ -64,28 +65,28 @@ def only_charge(gateway: Gateway, key: str) -> BookedCharge:
     return booked
 
 
-def test_a_good_card_is_charged_once_however_often_it_is_asked(gateway: Gateway) -> None:
+def test_a_good_card_is_charged_once_however_often_it_is_called(gateway: Gateway) -> None:
     order_id = uuid4()
 
-    verdicts = [charge(gateway, "tok_ok", key="one", order_id=order_id) for _ in range(3)]
+    results = [charge(gateway, "tok_ok", key="one", order_id=order_id) for _ in range(3)]
 
-    assert {verdict.status for verdict in verdicts} == {"succeeded"}
-    assert len({verdict.reference for verdict in verdicts}) == 1
-    assert gateway.find(key="one") == verdicts[0]
+    assert {result.status for result in results} == {"succeeded"}
+    assert len({result.reference for result in results}) == 1
+    assert gateway.find(key="one") == results[0]
     booked = only_charge(gateway, "one")
-    assert (booked.reference, booked.order_id) == (verdicts[0].reference, str(order_id))
+    assert (booked.reference, booked.order_id) == (results[0].reference, str(order_id))
     assert (booked.kept_amount, booked.currency) == (AMOUNT, "KRW")
     assert list(gateway.charges(order_id=order_id)) == [booked]
     assert list(gateway.charges(order_id=uuid4())) == []
 
 
 def test_20_at_once_with_one_key_are_one_charge(gateway: Gateway) -> None:
-    """Stripe refuses a key while it is in use: who hears that hears no verdict, and may ask again."""
-    verdicts = race([lambda: charge(gateway, "tok_ok", key="one")] * 20)
+    """Stripe refuses a key while it is in use: that result is unknown, and the call may be repeated."""
+    results = race([lambda: charge(gateway, "tok_ok", key="one")] * 20)
 
     charged = charge(gateway, "tok_ok", key="one")
-    heard = [one for one in verdicts if one.status != "unknown" or gateway is simulator]
-    assert heard and set(heard) == {charged}
+    known = [result for result in results if result.status != "unknown" or gateway is simulator]
+    assert known and set(known) == {charged}
     assert charged.status == "succeeded"
     assert only_charge(gateway, "one").kept_amount == AMOUNT
 
@@ -95,29 +96,29 @@ def test_20_at_once_with_one_key_are_one_charge(gateway: Gateway) -> None:
     [("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")],
 )
 def test_a_refused_card_is_refused_for_good(gateway: Gateway, token: str, code: str) -> None:
-    verdict = charge(gateway, token, key="one")
+    result = charge(gateway, token, key="one")
 
-    assert (verdict.status, verdict.failure_code) == ("declined", code)
-    assert verdict.failure_detail
-    assert charge(gateway, token, key="one") == gateway.find(key="one") == verdict
+    assert (result.status, result.failure_code) == ("declined", code)
+    assert result.failure_detail
+    assert charge(gateway, token, key="one") == gateway.find(key="one") == result
     assert gateway.cancel(key="one").status == "declined"
 
 
-def test_a_token_that_nobody_issued_is_a_refused_card(gateway: Gateway) -> None:
-    verdict = charge(gateway, "tok_nobody", key="one")
+def test_an_unknown_token_is_a_declined_card(gateway: Gateway) -> None:
+    result = charge(gateway, "tok_unissued", key="one")
 
-    assert (verdict.status, verdict.failure_code) == ("declined", "unknown_token")
+    assert (result.status, result.failure_code) == ("declined", "unknown_token")
     assert gateway.find(key="one").status == "absent"
 
 
 def test_a_request_refused_after_the_key_was_charged_is_no_decline(gateway: Gateway) -> None:
-    """The reply to an earlier attempt may have been lost: the book tells, not the refusal."""
+    """The reply to an earlier attempt may have been lost: the gateway's book decides, not the refusal."""
     first = charge(gateway, "tok_ok", key="one")
 
-    assert charge(gateway, "tok_nobody", key="one") == first
+    assert charge(gateway, "tok_unissued", key="one") == first
 
 
-def test_an_error_is_no_verdict_and_nothing_is_charged(gateway: Gateway) -> None:
+def test_an_error_is_unknown_and_nothing_is_charged(gateway: Gateway) -> None:
     for _ in range(3):
         assert charge(gateway, "tok_error", key="one").status == "unknown"
 
@@ -131,13 +132,13 @@ def test_a_flaky_card_is_charged_at_the_third_attempt(gateway: Gateway) -> None:
     assert only_charge(gateway, "one").kept_amount == AMOUNT
 
 
-def test_a_slow_card_is_charged_within_the_shops_patience(gateway: Gateway, settings: LazySettings) -> None:
+def test_a_slow_card_is_charged_within_the_time_out(gateway: Gateway, settings: LazySettings) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 3
 
     assert charge(gateway, "tok_slow", key="one").status == "succeeded"
 
 
-def test_a_card_slower_than_the_shops_patience_is_unknown_then_pending_then_charged_by_the_simulator(
+def test_a_card_slower_than_the_time_out_is_unknown_then_pending_then_charged_by_the_simulator(
     simulators_gateway: Gateway, settings: LazySettings
 ) -> None:
     gateway = simulators_gateway
@@ -152,7 +153,7 @@ def test_a_card_slower_than_the_shops_patience_is_unknown_then_pending_then_char
 def test_a_pending_charge_that_is_cancelled_never_lands_in_the_simulators_book(
     simulators_gateway: Gateway, settings: LazySettings
 ) -> None:
-    """localstripe has no charge under way that can still be cancelled; `test_gateway_stripe.py` says more."""
+    """localstripe has no pending charge that can still be cancelled; see `test_gateway_stripe.py`."""
     gateway = simulators_gateway
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
@@ -164,9 +165,9 @@ def test_a_pending_charge_that_is_cancelled_never_lands_in_the_simulators_book(
 
 
 def test_a_charge_whose_reply_never_comes_is_found_by_its_key(gateway: Gateway) -> None:
-    verdict = charge(gateway, "tok_timeout_charged", key="one")
+    result = charge(gateway, "tok_timeout_charged", key="one")
 
-    assert (verdict.status, verdict.failure_detail) == ("unknown", "no reply in time")
+    assert (result.status, result.failure_detail) == ("unknown", "no reply in time")
     found = gateway.find(key="one")
     assert (found.status, found.amount) == ("succeeded", AMOUNT)
     assert gateway.cancel(key="one") == found
@@ -181,7 +182,7 @@ def test_a_lost_request_leaves_nothing_and_can_be_cancelled_for_good(gateway: Ga
     assert charge(gateway, "tok_timeout_lost", key="one").status == "cancelled"
 
 
-def test_a_key_that_is_barred_before_its_charge_is_never_charged(gateway: Gateway) -> None:
+def test_a_key_that_is_cancelled_before_its_charge_is_never_charged(gateway: Gateway) -> None:
     assert gateway.cancel(key="one").status == "cancelled"
 
     assert charge(gateway, "tok_ok", key="one").status == "cancelled"
@@ -191,10 +192,10 @@ def test_a_key_that_is_barred_before_its_charge_is_never_charged(gateway: Gatewa
 
 
 @pytest.mark.parametrize("attempt", range(10))
-def test_a_charge_and_its_cancelling_that_race_end_in_one_truth(
+def test_a_charge_that_races_its_cancellation_has_one_outcome(
     gateway: Gateway, attempt: int, settings: LazySettings
 ) -> None:
-    """Who hears that it is cancelled may count on it, were the charge's request still on its way."""
+    """A result `cancelled` is final even while the charge's request is still on its way."""
     settings.GATEWAY_TIMEOUT_SECONDS = 10
     charged, cancelled = race(
         [lambda: charge(gateway, "tok_ok", key="one"), lambda: gateway.cancel(key="one")]
@@ -221,24 +222,24 @@ def test_a_charge_is_refunded_in_parts_each_key_once_and_never_beyond_it(gateway
     assert only_charge(gateway, "one").kept_amount == 0
 
 
-def test_a_refund_that_fails_twice_works_at_last_and_once(gateway: Gateway) -> None:
+def test_a_refund_that_fails_twice_succeeds_then_and_once(gateway: Gateway) -> None:
     reference = charge(gateway, "tok_refund_fails", key="one").reference
 
-    verdicts = [gateway.refund(key="a", charge_reference=reference, amount=AMOUNT) for _ in range(4)]
+    results = [gateway.refund(key="a", charge_reference=reference, amount=AMOUNT) for _ in range(4)]
 
-    assert [verdict.status for verdict in verdicts] == ["unknown", "unknown", "succeeded", "succeeded"]
+    assert [result.status for result in results] == ["unknown", "unknown", "succeeded", "succeeded"]
     assert only_charge(gateway, "one").refunded_amount == AMOUNT
 
 
 def test_a_refund_of_no_charge_is_declined(gateway: Gateway) -> None:
     reference = "pi_none" if gateway is stripe_api else "ch_none"
 
-    verdict = gateway.refund(key="a", charge_reference=reference, amount=1)
+    result = gateway.refund(key="a", charge_reference=reference, amount=1)
 
-    assert (verdict.status, verdict.failure_code) == ("declined", "charge_not_found")
+    assert (result.status, result.failure_code) == ("declined", "charge_not_found")
 
 
-def test_a_key_used_for_another_amount_is_no_verdict(gateway: Gateway) -> None:
+def test_a_key_used_for_another_amount_is_unknown(gateway: Gateway) -> None:
     charge(gateway, "tok_ok", key="one")
 
     other = gateway.charge(key="one", token="tok_ok", amount=1, currency="KRW", order_id=None)
@@ -262,7 +263,7 @@ def test_the_book_is_read_page_by_page_oldest_first(
 def test_the_book_of_a_period_begins_with_its_first_instant_and_ends_before_its_last(
     gateway: Gateway,
 ) -> None:
-    """Stripe's instants are whole seconds, so these charges are more than one apart."""
+    """Stripe's timestamps are whole seconds, so these charges are more than one second apart."""
     for key in ("early", "middle", "late"):
         charge(gateway, "tok_ok", key=key)
         second = int(time.time())
@@ -298,16 +299,22 @@ def test_no_call_is_made_inside_a_transaction(gateway: Gateway) -> None:
 def test_no_token_is_ever_logged(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     with capture_logs() as lines, caplog.at_level("DEBUG"):
         charge(gateway, "tok_error", key="one")
-        charge(gateway, "tok_nobody", key="two")
+        charge(gateway, "tok_unissued", key="two")
 
     assert lines
-    for token in ("tok_", "pm_", "nobody"):
+    for token in ("tok_", "pm_", "unissued"):
         assert token not in str(lines)
         assert token not in caplog.text
 
 
-def test_a_gateway_that_nobody_knows_is_told_by_name(settings: LazySettings) -> None:
+def test_an_unknown_gateway_is_named_in_the_error(settings: LazySettings) -> None:
     settings.PAYMENT_GATEWAY = "paypal"
 
     with pytest.raises(ImproperlyConfigured, match="'paypal': choose from simulator, stripe"):
         gateways.gateway()
+
+
+@pytest.mark.parametrize("name", gateways.GATEWAYS)
+def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event_can_store(name: str) -> None:
+    assert f"WEBHOOK_SECRET_{name.upper()}" in gateways.GATEWAYS[name].settings
+    assert len(name) <= WebhookEvent._meta.get_field("gateway").max_length

@@ -1,4 +1,4 @@
-"""Gateways that are away, break off or talk nonsense: always a verdict, never an exception."""
+"""Gateways that are unreachable, break off or answer malformed: always a result, never an exception."""
 
 import gzip
 import threading
@@ -34,7 +34,7 @@ def charge() -> GatewayResult:
     return gateway().charge(key="one", token="tok_ok", amount=500, currency="KRW", order_id=None)
 
 
-def every_verdict() -> list[GatewayResult]:
+def result_of_every_call() -> list[GatewayResult]:
     return [
         charge(),
         gateway().find(key="one"),
@@ -68,7 +68,7 @@ NONSENSE: dict[str, bytes] = {
     "too many requests": http(429, {"code": "throttled", "detail": "Later."}),
     "an error that says it worked": http(500, CHARGE),
     "an unavailable gateway that says it worked": http(503, CHARGE),
-    "compression that nobody asked for": http(
+    "compression that was not requested": http(
         201, gzip.compress(orjson.dumps(CHARGE)), b"Content-Encoding: gzip"
     ),
     "less than it promised": http(201, CHARGE)[:-20],
@@ -77,7 +77,9 @@ NONSENSE: dict[str, bytes] = {
 
 @every_gateway
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
-def test_nonsense_is_unknown_to_every_call(name: str, answer: bytes, settings: LazySettings) -> None:
+def test_a_malformed_answer_is_unknown_for_every_call(
+    name: str, answer: bytes, settings: LazySettings
+) -> None:
     settings.PAYMENT_GATEWAY = name
 
     def talk(write: Write) -> None:
@@ -85,7 +87,7 @@ def test_nonsense_is_unknown_to_every_call(name: str, answer: bytes, settings: L
         raise OSError("hang up")
 
     with talking(talk, settings):
-        assert {verdict.status for verdict in every_verdict()} == {"unknown"}
+        assert {verdict.status for verdict in result_of_every_call()} == {"unknown"}
         with pytest.raises(Unavailable):
             list(gateway().charges())
 
@@ -111,14 +113,14 @@ LIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-def test_a_charge_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+def test_a_charge_that_was_not_requested_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
     answer = http(201, CHARGE | lie)
 
     with talking(lambda write: write(answer), settings):
         assert charge().status == "unknown"
 
 
-def test_the_same_charge_without_a_lie_is_believed(settings: LazySettings) -> None:
+def test_the_same_charge_without_the_wrong_field_is_accepted(settings: LazySettings) -> None:
     answer = http(201, CHARGE | {"what we don't know of": 1})
 
     with talking(lambda write: write(answer), settings):
@@ -129,7 +131,7 @@ def test_the_same_charge_without_a_lie_is_believed(settings: LazySettings) -> No
     "lie",
     [{"key": "two"}, {"charge": "ch_2"}, {"amount": 1}, {"status": "pending"}, {"id": ""}],
 )
-def test_a_refund_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+def test_a_refund_that_was_not_requested_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
     refund = {"id": "re_1", "key": "one", "charge": "ch_1", "amount": 500, "status": "succeeded"}
 
     def refunded(content: dict[str, Any]) -> GatewayResult:
@@ -156,7 +158,7 @@ def test_a_book_whose_pages_go_in_circles_is_given_up(page: dict[str, Any], sett
         list(gateway().charges())
 
 
-def test_a_long_explanation_of_a_decline_is_cut_not_doubted(settings: LazySettings) -> None:
+def test_a_long_explanation_of_a_decline_is_shortened_and_accepted(settings: LazySettings) -> None:
     failure = {"code": "card_declined", "detail": "no " * 1_000}
     answer = http(402, CHARGE | {"status": "declined", "failure": failure})
 
@@ -167,13 +169,15 @@ def test_a_long_explanation_of_a_decline_is_cut_not_doubted(settings: LazySettin
 
 
 @every_gateway
-def test_a_dead_gateway_is_unknown_at_once(name: str, settings: LazySettings) -> None:
+def test_an_unreachable_gateway_is_unknown_at_once(name: str, settings: LazySettings) -> None:
     settings.PAYMENT_GATEWAY = name
     settings.GATEWAY_URL = settings.STRIPE_API_BASE = f"http://{ports.HOST}:{ports.free()}"
     settings.GATEWAY_TIMEOUT_SECONDS = 30
     started_at = time.monotonic()
 
-    assert {(one.status, one.failure_detail) for one in every_verdict()} == {("unknown", "no connection")}
+    assert {(one.status, one.failure_detail) for one in result_of_every_call()} == {
+        ("unknown", "no connection")
+    }
     with pytest.raises(Unavailable, match="no connection"):
         list(gateway().charges())
     assert time.monotonic() - started_at < 5
@@ -193,8 +197,8 @@ def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(
         the_test_is_over.set()
 
 
-def test_an_answer_that_drips_is_given_up(settings: LazySettings) -> None:
-    """Each drop comes in time; all of them never would."""
+def test_an_answer_that_arrives_byte_by_byte_times_out(settings: LazySettings) -> None:
+    """Each byte comes in time; all of them never would."""
     the_test_is_over = threading.Event()
 
     def drip(write: Write) -> None:
@@ -209,7 +213,7 @@ def test_an_answer_that_drips_is_given_up(settings: LazySettings) -> None:
         the_test_is_over.set()
 
 
-def test_an_answer_without_end_is_given_up(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_answer_is_given_up(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 20
     monkeypatch.setattr(http_client, "LARGEST_RESPONSE_BYTES", 2**18)
 
@@ -219,7 +223,7 @@ def test_an_answer_without_end_is_given_up(settings: LazySettings, monkeypatch: 
             write(b" " * 2**16)
 
     with talking(pour, settings):
-        assert charge().failure_detail == "an answer without end"
+        assert charge().failure_detail == "the reply is too large"
 
 
 def test_calls_in_a_row_share_a_connection_and_one_that_broke_is_not_used_again(

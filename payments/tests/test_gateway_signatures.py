@@ -1,4 +1,4 @@
-"""Webhooks of the simulator: who signed them, when, and what they say."""
+"""Webhooks of the simulator: signatures, their age, and the events in the bodies."""
 
 import hashlib
 import hmac
@@ -10,7 +10,7 @@ import orjson
 import pytest
 from django.conf import LazySettings
 
-from payments.gateways import gateway
+from payments import gateways
 from payments.gateways.contract import GatewayEvent
 from shop.errors import SignatureInvalid
 
@@ -36,40 +36,40 @@ def sign(body: bytes, *, secret: str = SECRET, at: datetime = NOW) -> str:
 
 
 def read(body: bytes, header: str, *, name: str = "Firstcome-Signature") -> GatewayEvent:
-    event = heard(body, header, name=name)
+    event = read_or_none(body, header, name=name)
     assert event
     return event
 
 
-def heard(body: bytes, header: str, *, name: str = "Firstcome-Signature") -> GatewayEvent | None:
-    return gateway().event(headers={"Host": "shop", name: header}, body=body, now=NOW)
+def read_or_none(body: bytes, header: str, *, name: str = "Firstcome-Signature") -> GatewayEvent | None:
+    return gateways.read_event("simulator", headers={"Host": "shop", name: header}, body=body, now=NOW)
 
 
-def told(event: Any) -> GatewayEvent:
+def read_signed(event: Any) -> GatewayEvent:
     body = orjson.dumps(event)
     return read(body, sign(body))
 
 
-def test_an_event_is_told_as_it_was_signed() -> None:
-    assert told(EVENT) == GatewayEvent(id="evt_1", type="charge.succeeded", key="one")
+def test_a_signed_event_is_read() -> None:
+    assert read_signed(EVENT) == GatewayEvent(id="evt_1", type="charge.succeeded", key="one")
 
 
 @pytest.mark.parametrize("name", ["firstcome-signature", "FIRSTCOME-SIGNATURE"])
-def test_headers_come_in_any_case(name: str) -> None:
+def test_headers_are_read_in_any_case(name: str) -> None:
     body = orjson.dumps(EVENT)
 
     assert read(body, sign(body), name=name).id == "evt_1"
 
 
 @pytest.mark.parametrize("seconds", [-300, -299, 0, 299, 300])
-def test_five_minutes_are_borne_both_ways(seconds: int) -> None:
+def test_five_minutes_are_accepted_in_both_directions(seconds: int) -> None:
     body = orjson.dumps(EVENT)
 
     assert read(body, sign(body, at=NOW + timedelta(seconds=seconds))).id == "evt_1"
 
 
 @pytest.mark.parametrize("seconds", [-301, 301, -86_400, 10**8])
-def test_more_than_five_minutes_are_not(seconds: int) -> None:
+def test_more_than_five_minutes_are_refused(seconds: int) -> None:
     body = orjson.dumps(EVENT)
 
     with pytest.raises(SignatureInvalid):
@@ -118,19 +118,21 @@ def test_the_time_is_signed_too() -> None:
         "Bearer token",
     ],
 )
-def test_a_header_that_can_not_be_read_is_no_signature(header: str) -> None:
+def test_a_malformed_header_is_refused(header: str) -> None:
     with pytest.raises(SignatureInvalid):
         read(orjson.dumps(EVENT), header)
 
 
-def test_without_the_header_nothing_is_signed() -> None:
+def test_a_missing_header_is_refused() -> None:
     with pytest.raises(SignatureInvalid) as caught:
-        gateway().event(headers={}, body=orjson.dumps(EVENT), now=NOW)
+        gateways.read_event("simulator", headers={}, body=orjson.dumps(EVENT), now=NOW)
 
     assert caught.value.code == "signature_invalid"
 
 
-def test_without_a_secret_nothing_is_valid_not_even_what_is_signed_by_none(settings: LazySettings) -> None:
+def test_without_a_secret_nothing_is_valid_not_even_a_signature_by_an_empty_one(
+    settings: LazySettings,
+) -> None:
     settings.WEBHOOK_SECRET_SIMULATOR = ""
     body = orjson.dumps(EVENT)
 
@@ -153,8 +155,8 @@ def test_without_a_secret_nothing_is_valid_not_even_what_is_signed_by_none(setti
     ],
     ids=str,
 )
-def test_what_has_no_key_of_ours_is_an_event_of_nobody(change: Mapping[str, Any]) -> None:
-    event = told(EVENT | change)
+def test_an_event_without_a_key_of_ours_has_no_key(change: Mapping[str, Any]) -> None:
+    event = read_signed(EVENT | change)
 
     assert (event.id, event.key) == ("evt_1", "")
 
@@ -162,18 +164,18 @@ def test_what_has_no_key_of_ours_is_an_event_of_nobody(change: Mapping[str, Any]
 @pytest.mark.parametrize(
     "event", [{"created_at": "yesterday"}, {"created_at": 7}, {"data": ["key"]}], ids=str
 )
-def test_what_nobody_asks_an_event_for_may_be_anything(event: Mapping[str, Any]) -> None:
-    assert told(EVENT | event).id == "evt_1"
+def test_fields_of_an_event_that_are_not_used_may_have_any_value(event: Mapping[str, Any]) -> None:
+    assert read_signed(EVENT | event).id == "evt_1"
 
 
-def test_an_id_that_does_not_fit_is_told_by_its_hash_and_still_apart_from_others() -> None:
+def test_an_id_that_does_not_fit_becomes_a_hash_that_still_differs_from_others() -> None:
     strange = ["e" * 256, "e" * 257, "two\nlines", "evt_1 ", "évt_1", "😀", "\0"]
-    ids = [told(EVENT | {"id": one}).id for one in strange]
+    ids = [read_signed(EVENT | {"id": one}).id for one in strange]
 
     assert len(set(ids)) == len(strange)
     assert all(len(id) == 71 and id.isascii() and id.startswith("sha256:") for id in ids)
-    assert told(EVENT | {"id": "e" * 256}).id == ids[0]
-    assert told(EVENT | {"id": "e" * 255}).id == "e" * 255
+    assert read_signed(EVENT | {"id": "e" * 256}).id == ids[0]
+    assert read_signed(EVENT | {"id": "e" * 255}).id == "e" * 255
 
 
 @pytest.mark.parametrize(
@@ -185,8 +187,8 @@ def test_an_id_that_does_not_fit_is_told_by_its_hash_and_still_apart_from_others
         ("charge.succeeded ", "charge.succeeded?"),
     ],
 )
-def test_a_type_that_does_not_fit_is_cut_and_is_none_that_is_known(type: str, shown: str) -> None:
-    assert told(EVENT | {"type": type}).type == shown
+def test_a_type_that_does_not_fit_is_shortened_and_matches_no_known_type(type: str, shown: str) -> None:
+    assert read_signed(EVENT | {"type": type}).type == shown
 
 
 @pytest.mark.parametrize(
@@ -194,20 +196,20 @@ def test_a_type_that_does_not_fit_is_cut_and_is_none_that_is_known(type: str, sh
     [None, [], "evt_1", {}, EVENT | {"id": ""}, EVENT | {"id": 1}, EVENT | {"type": None}, {"id": "evt_1"}],
     ids=str,
 )
-def test_a_body_that_is_signed_and_no_event_says_nothing(event: Any) -> None:
+def test_a_signed_body_that_is_no_event_is_none(event: Any) -> None:
     body = orjson.dumps(event)
 
-    assert heard(body, sign(body)) is None
+    assert read_or_none(body, sign(body)) is None
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff\xfe", b"[" * 60_000, b'{"id": "a", "type": "b", "data": {"amount": NaN}}']
 )
-def test_a_body_that_is_signed_and_no_json_says_nothing(body: bytes) -> None:
-    assert heard(body, sign(body)) is None
+def test_a_signed_body_that_is_no_json_is_none(body: bytes) -> None:
+    assert read_or_none(body, sign(body)) is None
 
 
-def test_a_header_longer_than_a_signature_needs_is_refused_and_not_cut() -> None:
+def test_a_header_that_is_too_long_is_refused_and_not_shortened() -> None:
     body = orjson.dumps(EVENT)
 
     with pytest.raises(SignatureInvalid):

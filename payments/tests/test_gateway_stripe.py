@@ -1,4 +1,4 @@
-"""What is Stripe's alone: intents, keys that it forgets, a search that is behind, and its webhooks."""
+"""Specific to Stripe: intents, keys that it forgets, a search that is behind, and its webhooks."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ import pytest
 import stripe
 from django.conf import LazySettings
 
+from payments import gateways
 from payments.gateways import circuit, gateway, stripe_calls
 from payments.gateways.contract import GatewayEvent, GatewayResult
 from payments.tests.own_stripe import SECRET
@@ -50,8 +51,8 @@ def test_a_charge_is_an_intent_that_is_created_and_then_confirmed_under_keys_of_
     assert (confirm.path.endswith("/confirm"), confirm.key) == (True, "one:confirm")
 
 
-def test_an_intent_that_was_never_confirmed_is_no_charge_and_is_gone_on_with(own_stripe: StripeProxy) -> None:
-    """The process died between the two calls."""
+def test_an_unconfirmed_intent_is_no_charge_and_is_continued(own_stripe: StripeProxy) -> None:
+    """The process crashed between the two calls."""
     intent = stripe_calls.create(key="one", amount=AMOUNT, currency="KRW", payment_method="pm_card_visa")
 
     assert gateway().find(key="one").status == "absent"
@@ -60,7 +61,7 @@ def test_an_intent_that_was_never_confirmed_is_no_charge_and_is_gone_on_with(own
     assert len(intents()) == 1
 
 
-def test_an_intent_that_was_never_confirmed_can_be_cancelled_and_then_confirms_no_more(
+def test_an_unconfirmed_intent_can_be_cancelled_and_then_not_confirmed(
     own_stripe: StripeProxy,
 ) -> None:
     intent = stripe_calls.create(key="one", amount=AMOUNT, currency="KRW", payment_method="pm_card_visa")
@@ -73,10 +74,10 @@ def test_an_intent_that_was_never_confirmed_can_be_cancelled_and_then_confirms_n
     assert kept_amount() == 0
 
 
-def test_a_create_that_comes_after_its_key_was_barred_is_refused_by_idempotency(
+def test_a_create_after_its_key_was_blocked_is_refused_by_idempotency(
     own_stripe: StripeProxy,
 ) -> None:
-    """The proxy's doing: localstripe itself would make a second intent."""
+    """The proxy does this: localstripe itself would create a second intent."""
     barred = gateway().cancel(key="one")
 
     with pytest.raises(stripe.IdempotencyError):
@@ -86,7 +87,7 @@ def test_a_create_that_comes_after_its_key_was_barred_is_refused_by_idempotency(
     assert [one.status for one in intents()] == ["canceled"]
 
 
-def test_a_key_that_stripe_has_forgotten_is_still_found_and_not_barred_beside_its_charge(
+def test_a_key_that_stripe_has_forgotten_is_still_found_and_not_blocked_beside_its_charge(
     own_stripe: StripeProxy,
 ) -> None:
     charged = charge()
@@ -97,7 +98,9 @@ def test_a_key_that_stripe_has_forgotten_is_still_found_and_not_barred_beside_it
     assert len(intents()) == 1
 
 
-def test_what_the_search_does_not_know_yet_is_found_among_the_newest(own_stripe: StripeProxy) -> None:
+def test_an_intent_that_the_search_does_not_list_yet_is_found_among_the_newest(
+    own_stripe: StripeProxy,
+) -> None:
     own_stripe.memory.search_is_behind = True
     charged = charge()
 
@@ -105,10 +108,10 @@ def test_what_the_search_does_not_know_yet_is_found_among_the_newest(own_stripe:
     assert gateway().cancel(key="one") == charged
 
 
-def test_what_is_listed_nowhere_yet_is_neither_barred_nor_charged_twice(
+def test_an_intent_that_is_listed_nowhere_yet_is_neither_blocked_nor_charged_twice(
     own_stripe: StripeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a busy shop a hundred newer intents may come before the search has caught up."""
+    """In a busy shop a hundred newer intents may be created before the search lists this one."""
     monkeypatch.setattr(stripe_calls, "PAGE", 1)
     charged = charge()
     charge(key="newer")
@@ -123,7 +126,9 @@ def test_what_is_listed_nowhere_yet_is_neither_barred_nor_charged_twice(
     assert kept_amount() == 2 * AMOUNT
 
 
-def test_a_card_that_asks_for_its_owner_is_declined_and_ended(own_stripe: StripeProxy) -> None:
+def test_a_card_that_requires_authentication_is_declined_and_its_intent_cancelled(
+    own_stripe: StripeProxy,
+) -> None:
     token = own_stripe.payment_method(type="card", card=ASKING_CARD)
 
     verdict = charge(token)
@@ -134,8 +139,8 @@ def test_a_card_that_asks_for_its_owner_is_declined_and_ended(own_stripe: Stripe
     assert charge(token).status == gateway().find(key="one").status == "cancelled"
 
 
-def test_what_stripe_is_still_processing_is_pending_until_it_has_settled(own_stripe: StripeProxy) -> None:
-    """The proxy's doing: localstripe only lets fail later, as in the next test, and never succeed later."""
+def test_an_intent_in_processing_is_pending_until_it_settles(own_stripe: StripeProxy) -> None:
+    """The proxy does this: localstripe can only fail later, as in the next test, and never succeed later."""
     assert charge("pm_processing").status == "pending"
     assert gateway().cancel(key="one").status == "pending"
     wait_until(lambda: gateway().find(key="one").status == "succeeded")
@@ -143,7 +148,7 @@ def test_what_stripe_is_still_processing_is_pending_until_it_has_settled(own_str
     assert kept_amount() == AMOUNT
 
 
-def test_what_was_processing_and_failed_is_declined(own_stripe: StripeProxy) -> None:
+def test_an_intent_that_fails_in_processing_is_declined(own_stripe: StripeProxy) -> None:
     token = own_stripe.payment_method(type="sepa_debit", sepa_debit={"iban": "DE62370400440532013001"})
 
     assert charge(token).status == "pending"
@@ -152,7 +157,7 @@ def test_what_was_processing_and_failed_is_declined(own_stripe: StripeProxy) -> 
     assert gateway().cancel(key="one").status == "declined"
 
 
-def test_a_refund_tried_again_after_stripe_forgot_its_key_is_the_same_refund(own_stripe: StripeProxy) -> None:
+def test_a_refund_retried_after_stripe_forgot_its_key_is_the_same_refund(own_stripe: StripeProxy) -> None:
     reference = charge().reference
     first = gateway().refund(key="back", charge_reference=reference, amount=300)
     own_stripe.memory.recorded.clear()
@@ -161,7 +166,7 @@ def test_a_refund_tried_again_after_stripe_forgot_its_key_is_the_same_refund(own
     assert kept_amount() == AMOUNT - 300
 
 
-def test_a_refund_key_used_for_another_amount_is_no_verdict(own_stripe: StripeProxy) -> None:
+def test_a_refund_key_used_for_another_amount_is_unknown(own_stripe: StripeProxy) -> None:
     reference = charge().reference
     gateway().refund(key="back", charge_reference=reference, amount=300)
 
@@ -169,7 +174,7 @@ def test_a_refund_key_used_for_another_amount_is_no_verdict(own_stripe: StripePr
     assert kept_amount() == AMOUNT - 300
 
 
-def test_what_others_charge_through_the_same_account_is_not_ours(own_stripe: StripeProxy) -> None:
+def test_charges_of_others_in_the_same_account_are_ignored(own_stripe: StripeProxy) -> None:
     card = {"amount": 900, "currency": "krw", "payment_method": "pm_card_visa", "confirm": True}
     stripe_calls._intents().create(card | {"metadata": {"key": "one"}})
     charge(key="ours")
@@ -187,7 +192,7 @@ def test_an_order_is_found_by_its_id(own_stripe: StripeProxy) -> None:
     assert [booked.key for booked in gateway().charges(order_id=order_id, key="two")] == []
 
 
-def test_an_api_key_that_opens_nothing_is_no_verdict(settings: LazySettings) -> None:
+def test_an_invalid_api_key_is_unknown(settings: LazySettings) -> None:
     settings.STRIPE_API_KEY = "pk_not_secret"
 
     assert charge().status == "unknown"
@@ -196,12 +201,12 @@ def test_an_api_key_that_opens_nothing_is_no_verdict(settings: LazySettings) -> 
         list(gateway().charges())
 
 
-def test_a_stripe_that_is_away_is_told_at_once_like_any_gateway(settings: LazySettings) -> None:
+def test_an_unreachable_stripe_fails_at_once_like_any_gateway(settings: LazySettings) -> None:
     there = settings.STRIPE_API_BASE
     settings.STRIPE_API_BASE = f"http://{ports.HOST}:{ports.free()}"
-    heard = [charge().failure_detail for _ in range(circuit.FAILURES_TO_OPEN + 1)]
-    assert heard == ["no connection"] * circuit.FAILURES_TO_OPEN + [
-        "the gateway is away; it is asked again soon"
+    details = [charge().failure_detail for _ in range(circuit.FAILURES_TO_OPEN + 1)]
+    assert details == ["no connection"] * circuit.FAILURES_TO_OPEN + [
+        "the gateway is not reachable; it is called again soon"
     ]
 
     settings.STRIPE_API_BASE = there
@@ -234,15 +239,15 @@ def signed(event: Any, *, at: datetime = NOW, secret: str = SECRET) -> tuple[dic
     return {"stripe-signature": header}, body
 
 
-def heard(event: Any, **how: Any) -> GatewayEvent | None:
+def read_or_none(event: Any, **how: Any) -> GatewayEvent | None:
     headers, body = signed(event, **how)
-    return gateway().event(headers=headers, body=body, now=NOW)
+    return gateways.read_event("stripe", headers=headers, body=body, now=NOW)
 
 
-def told(event: Any, **how: Any) -> GatewayEvent:
-    said = heard(event, **how)
-    assert said
-    return said
+def read_signed(event: Any, **how: Any) -> GatewayEvent:
+    read = read_or_none(event, **how)
+    assert read
+    return read
 
 
 @pytest.mark.parametrize(
@@ -254,8 +259,8 @@ def told(event: Any, **how: Any) -> GatewayEvent:
         ("payment_intent.processing", "payment_intent.processing"),
     ],
 )
-def test_an_event_is_told_in_the_shops_words(type: str, ours: str) -> None:
-    assert told(EVENT | {"type": type}) == GatewayEvent(id="evt_1", type=ours, key="one")
+def test_event_types_are_mapped_to_the_shops(type: str, ours: str) -> None:
+    assert read_signed(EVENT | {"type": type}) == GatewayEvent(id="evt_1", type=ours, key="one")
 
 
 @pytest.mark.parametrize(
@@ -270,41 +275,41 @@ def test_an_event_is_told_in_the_shops_words(type: str, ours: str) -> None:
     ],
     ids=str,
 )
-def test_an_event_of_somebody_else_has_no_key(change: Mapping[str, Any]) -> None:
-    assert told(EVENT | change).key == ""
+def test_an_event_of_another_system_has_no_key(change: Mapping[str, Any]) -> None:
+    assert read_signed(EVENT | change).key == ""
 
 
 @pytest.mark.parametrize("event", [[], None, {}, EVENT | {"id": 7}, {"id": "evt_1"}], ids=str)
-def test_a_body_that_is_signed_and_no_event_says_nothing(event: Any) -> None:
-    assert heard(event) is None
+def test_a_signed_body_that_is_no_event_is_none(event: Any) -> None:
+    assert read_or_none(event) is None
 
 
-def test_names_that_do_not_fit_are_told_in_a_form_that_does() -> None:
-    event = told(EVENT | {"id": "é" * 300, "type": "t" * 65, "created": "soon"})
+def test_names_that_do_not_fit_are_changed_to_fit() -> None:
+    event = read_signed(EVENT | {"id": "é" * 300, "type": "t" * 65, "created": "soon"})
 
     assert (event.id[:7], len(event.id), event.type, event.key) == ("sha256:", 71, "t" * 64, "one")
 
 
 @pytest.mark.parametrize("seconds", [-301, 301])
-def test_five_minutes_are_borne_and_no_more(seconds: int) -> None:
-    assert told(EVENT, at=NOW + timedelta(seconds=seconds - seconds // 301)).id == "evt_1"
+def test_five_minutes_are_accepted_and_no_more(seconds: int) -> None:
+    assert read_signed(EVENT, at=NOW + timedelta(seconds=seconds - seconds // 301)).id == "evt_1"
     with pytest.raises(SignatureInvalid):
-        told(EVENT, at=NOW + timedelta(seconds=seconds))
+        read_signed(EVENT, at=NOW + timedelta(seconds=seconds))
 
 
-def test_what_is_not_signed_with_the_secret_is_refused(settings: LazySettings) -> None:
+def test_a_body_that_is_not_signed_with_the_secret_is_refused(settings: LazySettings) -> None:
     headers, body = signed(EVENT)
     for wrong in (body + b" ", b"\xff\xfe", b""):
         with pytest.raises(SignatureInvalid):
-            gateway().event(headers=headers, body=wrong, now=NOW)
+            gateways.read_event("stripe", headers=headers, body=wrong, now=NOW)
     for bad in ({}, {"stripe-signature": "t=1795176002"}, {"stripe-signature": "t=1795176002,v1=ключ"}):
         with pytest.raises(SignatureInvalid):
-            gateway().event(headers=bad, body=body, now=NOW)
+            gateways.read_event("stripe", headers=bad, body=body, now=NOW)
     with pytest.raises(SignatureInvalid):
-        told(EVENT, secret="whsec_of_another")
+        read_signed(EVENT, secret="whsec_of_another")
     settings.WEBHOOK_SECRET_STRIPE = ""
     with pytest.raises(SignatureInvalid):
-        gateway().event(headers=headers, body=body, now=NOW)
+        gateways.read_event("stripe", headers=headers, body=body, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -315,4 +320,4 @@ def test_an_old_event_is_not_replayed_behind_a_padded_header_with_a_fresh_time(p
     replayed = f" t={int(NOW.timestamp())}{padding}{headers['stripe-signature']}"
 
     with pytest.raises(SignatureInvalid):
-        gateway().event(headers={"stripe-signature": replayed}, body=body, now=NOW)
+        gateways.read_event("stripe", headers={"stripe-signature": replayed}, body=body, now=NOW)

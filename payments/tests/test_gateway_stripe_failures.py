@@ -1,4 +1,4 @@
-"""What a Stripe that lies, or somebody in its place, is believed: nothing that was not asked for."""
+"""Answers of Stripe, or of another server in its place, that don't match the request: none is relied on."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def charge() -> GatewayResult:
 
 
 def charged(intent: Any, settings: LazySettings) -> GatewayResult:
-    """What a charge hears when every answer is this intent."""
+    """The result of a charge when every answer is this intent."""
     with talking(lambda write: write(http(200, intent)), settings):
         return charge()
 
@@ -62,7 +62,7 @@ LIES: dict[str, dict[str, Any]] = {
     "an amount with a fraction": {"amount": 500.5},
     "a negative amount": {"amount": -500},
     "more refunded than charged": {"latest_charge": {"amount_refunded": 501}},
-    "a charge that is not told": {"latest_charge": "ch_1"},
+    "a charge that is not expanded": {"latest_charge": "ch_1"},
     "an unknown status": {"status": "maybe"},
     "waiting to be captured": {"status": "requires_capture"},
     "an empty name": {"id": ""},
@@ -73,18 +73,18 @@ LIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-def test_a_charge_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+def test_a_charge_that_was_not_requested_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
     assert charged(INTENT | lie, settings).status == "unknown"
 
 
-def test_the_same_charge_without_a_lie_is_believed(settings: LazySettings) -> None:
+def test_the_same_charge_without_the_wrong_field_is_accepted(settings: LazySettings) -> None:
     intent = INTENT | {"what we don't know of": 1}
 
     assert charged(intent, settings) == GatewayResult(status="succeeded", reference="pi_1", amount=500)
 
 
 @pytest.mark.parametrize("lie", [{"payment_intent": "pi_2"}, {"amount": 1}, {"status": "maybe"}, {"id": ""}])
-def test_a_refund_that_was_not_asked_for_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+def test_a_refund_that_was_not_requested_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
     def refunded(refund: dict[str, Any]) -> GatewayResult:
         with talking(lambda write: write(listing(refund)), settings):
             return gateway().refund(key="one", charge_reference="pi_1", amount=500)
@@ -94,7 +94,7 @@ def test_a_refund_that_was_not_asked_for_is_unknown(lie: dict[str, Any], setting
 
 
 @pytest.mark.parametrize(
-    ("status", "heard"),
+    ("status", "expected"),
     [
         ("pending", "pending"),
         ("requires_action", "pending"),
@@ -102,22 +102,22 @@ def test_a_refund_that_was_not_asked_for_is_unknown(lie: dict[str, Any], setting
         ("canceled", "declined"),
     ],
 )
-def test_a_refund_is_told_as_it_stands(status: str, heard: str, settings: LazySettings) -> None:
+def test_a_refund_has_the_status_that_stripe_says(status: str, expected: str, settings: LazySettings) -> None:
     """localstripe's refunds all succeed at once."""
     with talking(lambda write: write(listing(REFUND | {"status": status})), settings):
-        verdict = gateway().refund(key="one", charge_reference="pi_1", amount=500)
+        result = gateway().refund(key="one", charge_reference="pi_1", amount=500)
 
-    assert (verdict.status, verdict.refunded_amount) == (heard, 0)
+    assert (result.status, result.refunded_amount) == (expected, 0)
 
 
 def test_a_book_whose_pages_go_in_circles_is_given_up(settings: LazySettings) -> None:
     with talking(lambda write: write(listing(INTENT, has_more=True)), settings):
-        with pytest.raises(Unavailable, match="lead nowhere"):
+        with pytest.raises(Unavailable, match="go in circles"):
             list(gateway().charges())
         assert gateway().refund(key="two", charge_reference="pi_1", amount=1).status == "unknown"
 
 
-def test_an_address_that_is_not_stripes_declines_no_card(settings: LazySettings) -> None:
+def test_an_answer_of_another_server_declines_no_card(settings: LazySettings) -> None:
     answer = http(404, {"error": {"type": "invalid_request_error", "message": "Unrecognized request URL"}})
 
     with talking(lambda write: write(answer), settings):
@@ -132,18 +132,18 @@ def test_an_address_that_is_not_stripes_declines_no_card(settings: LazySettings)
         ({}, "card_refused"),
     ],
 )
-def test_an_intent_that_stripe_does_not_make_is_a_refused_card(
+def test_an_intent_that_stripe_refuses_is_a_declined_card(
     error: dict[str, str], code: str, settings: LazySettings
 ) -> None:
     answer = http(400, {"error": {"type": "invalid_request_error", "message": "No."} | error})
 
     with talking(lambda write: write(answer), settings):
-        verdict = charge()
-    assert (verdict.status, verdict.failure_code) == ("declined", code)
+        result = charge()
+    assert (result.status, result.failure_code) == ("declined", code)
 
 
 def test_a_refusal_that_follows_the_intent_is_no_decline(settings: LazySettings) -> None:
-    """Once there is an intent, only what it says of itself is a verdict."""
+    """Once an intent exists, only its own status decides."""
     unconfirmed = http(200, INTENT | {"status": "requires_confirmation", "latest_charge": None})
     missing = http(404, {"error": {"type": "invalid_request_error", "code": "resource_missing"}})
     answers = [unconfirmed, missing, missing]
@@ -154,16 +154,16 @@ def test_a_refusal_that_follows_the_intent_is_no_decline(settings: LazySettings)
 
 
 @pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 503])
-def test_what_says_nothing_of_the_card_is_no_verdict(status: int, settings: LazySettings) -> None:
+def test_an_error_that_is_not_about_the_card_is_unknown(status: int, settings: LazySettings) -> None:
     answer = http(status, {"error": {"type": "api_error", "message": "pm_card_visa?"}})
 
     with talking(lambda write: write(answer), settings):
-        heard = [
+        results = [
             charge(),
             gateway().find(key="one"),
             gateway().cancel(key="one"),
             gateway().refund(key="one", charge_reference="pi_1", amount=1),
         ]
-    assert {verdict.status for verdict in heard} == {"unknown"}
-    assert all(str(status) in verdict.failure_detail for verdict in heard)
-    assert "pm_card_visa" not in str(heard)
+    assert {result.status for result in results} == {"unknown"}
+    assert all(str(status) in result.failure_detail for result in results)
+    assert "pm_card_visa" not in str(results)

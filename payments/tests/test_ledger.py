@@ -1,4 +1,4 @@
-"""The sentences of the business: where the money goes, once each, and nothing is lost on the way."""
+"""The shop's transfers: where the money goes, once each, and nothing is lost."""
 
 from typing import Any
 from uuid import UUID
@@ -85,7 +85,7 @@ def test_a_wallet_is_never_overdrawn_and_a_refusal_leaves_nothing_behind() -> No
 
 
 @pytest.mark.django_db
-def test_what_moves_nothing_writes_nothing() -> None:
+def test_a_transfer_of_nothing_writes_nothing() -> None:
     user_id = factories.wallet()
     order_id = factories.order(user_id)
 
@@ -127,7 +127,7 @@ def test_a_grant_returns_the_wallets_entry() -> None:
 
 
 @pytest.mark.django_db
-def test_a_wallet_is_opened_once_and_only_for_somebody() -> None:
+def test_a_wallet_is_opened_once_and_only_for_an_existing_user() -> None:
     user_id = AccountFactory.create().id
 
     assert ledger.balances([user_id, 4711]) == {user_id: 0, 4711: 0}
@@ -152,12 +152,12 @@ def test_wallets_opened_in_bulk_have_a_grant_each_and_old_ones_keep_theirs() -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_shops_own_accounts_are_there_after_every_flush() -> None:
-    """This test, and each transactional one before it, ends with all tables emptied."""
+    """All tables are emptied at the end of this test, and of each transactional test before it."""
     assert dict(LedgerAccount.objects.values_list("id", "kind")) == SHOP_ACCOUNTS
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_sentence_insists_on_the_callers_transaction() -> None:
+def test_every_function_requires_a_transaction() -> None:
     user_id, order_id = factories.wallet(100), uuid7()
     sentences = [
         lambda: sales.hold_points(order_id=order_id, user_id=user_id, amount=0),
@@ -198,7 +198,7 @@ class OrdersKeepTheLaws(TestCase):
     def take(
         self, step: str, state: str, order_id: UUID, user_id: int, amount: int, wallets: dict[int, int]
     ) -> str:
-        """One step that an order may take as it stands, or take again, and how it stands then."""
+        """Take one step that is possible in the order's state, or repeat one; returns the state after it."""
         match step, state:
             case "hold", "new" if wallets[user_id] < amount:
                 with pytest.raises(Rejected):

@@ -1,4 +1,4 @@
-"""Wallets under races on the real database: the law holds, and a naive twin shows that it could break."""
+"""Races for wallets on the real database: the law holds, and a naive version shows that it could break."""
 
 import threading
 from collections import Counter
@@ -38,13 +38,13 @@ def hold(order_id: UUID, user_id: int, amount: int) -> Callable[[], Transfer | N
 
 
 def hold_naively(
-    order_id: UUID, user_id: int, amount: int, everybody_has_read: threading.Barrier
+    order_id: UUID, user_id: int, amount: int, all_have_read: threading.Barrier
 ) -> Callable[[], None]:
-    """Read, decide, write back: the same rows and constraints, without the lock."""
+    """Read, decide, write: the same rows and constraints, without the lock."""
 
     def work() -> None:
         balance_amount = ledger.balance_amount(user_id)
-        everybody_has_read.wait()
+        all_have_read.wait()
         if balance_amount < amount:
             raise Rejected("The wallet holds fewer points than that.", code="insufficient_points")
         with transaction.atomic():
@@ -79,16 +79,16 @@ def test_one_wallet_spent_by_50_at_once_pays_for_exactly_what_it_holds() -> None
 def test_the_same_wallet_read_and_written_back_without_its_lock_is_spent_too_often() -> None:
     user_id = factories.wallet(1_000)
     orders = [factories.order(user_id) for _ in range(50)]
-    everybody_has_read = threading.Barrier(50, timeout=30)
+    all_have_read = threading.Barrier(50, timeout=30)
 
-    outcomes = race([hold_naively(order_id, user_id, 70, everybody_has_read) for order_id in orders])
+    outcomes = race([hold_naively(order_id, user_id, 70, all_have_read) for order_id in orders])
 
     assert kinds(outcomes)["NoneType"] > 14
     assert broken_laws() == [f"wallet {user_id}"]
 
 
-def test_transfers_in_opposite_order_meet_no_deadlock() -> None:
-    """None is retried here: a deadlock would come out."""
+def test_transfers_in_opposite_order_do_not_deadlock() -> None:
+    """No transfer is retried here, so a deadlock would fail the test."""
     first, second = factories.wallet(1_000), factories.wallet(1_000)
 
     def pay(number: int, payer: int, payee: int) -> Callable[[], Transfer]:
@@ -147,7 +147,7 @@ def test_50_grants_by_one_reference_are_one() -> None:
 
 
 def test_a_sale_that_touches_no_wallet_is_settled_once_by_30() -> None:
-    """No lock of a row that is there orders these: the unique key alone decides."""
+    """No lock of an existing row serializes these: the unique key alone decides."""
     order_id = factories.order(card_amount=500)
 
     outcomes = race(
@@ -166,15 +166,15 @@ def test_a_sale_that_touches_no_wallet_is_settled_once_by_30() -> None:
     assert broken_laws() == []
 
 
-def test_a_look_before_the_write_without_the_unique_name_is_two_effects() -> None:
+def test_a_read_before_the_write_without_the_unique_key_allows_two_transfers() -> None:
     user_id = factories.wallet()
-    everybody_has_looked = threading.Barrier(2, timeout=30)
+    all_have_read = threading.Barrier(2, timeout=30)
 
     def grant(number: int) -> Callable[[], None]:
         def work() -> None:
             with transaction.atomic():
                 known = Transfer.objects.filter(reason="once").exists()
-                everybody_has_looked.wait()
+                all_have_read.wait()
                 if not known:
                     ledger.grant(user_id=user_id, amount=100, reason="once", reference=f"naive {number}")
 
@@ -185,7 +185,7 @@ def test_a_look_before_the_write_without_the_unique_name_is_two_effects() -> Non
     assert ledger.balance_amount(user_id) == 200
 
 
-def test_30_who_need_a_wallet_at_once_open_one() -> None:
+def test_30_concurrent_calls_open_one_wallet() -> None:
     user_id = AccountFactory.create().id
 
     assert race([lambda: ledger.open_wallet(user_id)] * 30) == [user_id] * 30
@@ -209,8 +209,8 @@ def test_50_calls_with_one_key_grant_once() -> None:
     assert broken_laws() == []
 
 
-def test_the_database_alone_lets_one_of_20_keyed_grants_through() -> None:
-    """As if each came to another process, with Redis away: nobody knows of the others but the database."""
+def test_the_database_alone_admits_one_of_20_keyed_grants() -> None:
+    """As if each call came to another process, without Redis: only the database sees all of them."""
     staff_id, user_id = AccountFactory.create().id, factories.wallet()
     keyed = granting_key(staff_id)
 

@@ -18,7 +18,7 @@ CARD = {"amount": 700, "currency": "krw", "payment_method": "pm_card_visa", "pay
 
 @pytest.fixture
 def intents(localstripe: str, own_stripe: StripeProxy, settings: LazySettings) -> Any:
-    """localstripe with nothing in front of it and nothing in its book."""
+    """localstripe without the proxy, with an empty book."""
     settings.STRIPE_API_BASE = localstripe
     return stripe_calls._intents()
 

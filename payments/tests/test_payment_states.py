@@ -1,4 +1,4 @@
-"""Payments end once: the ways between their states are a table, and nothing else is possible."""
+"""Payments end once: the transitions of the table are possible, and no others."""
 
 from itertools import product
 
@@ -33,23 +33,23 @@ def standing_at(status: str) -> Payment:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("status", "asked"), list(product(STATUSES, MARKS)))
-def test_each_change_is_in_the_table_or_does_nothing(status: str, asked: str) -> None:
+@pytest.mark.parametrize(("status", "target"), list(product(STATUSES, MARKS)))
+def test_each_change_is_in_the_table_or_does_nothing(status: str, target: str) -> None:
     payment = standing_at(status)
     before = Payment.objects.filter(id=payment.id).values().get()
 
-    stands = MARKS[asked](payment.id)
+    stands = MARKS[target](payment.id)
 
     after = Payment.objects.filter(id=payment.id).values().get()
-    if asked in TRANSITIONS[status]:
-        assert stands and after["status"] == asked
+    if target in TRANSITIONS[status]:
+        assert stands and after["status"] == target
     else:
-        assert stands == (status == asked)
+        assert stands == (status == target)
         assert after == before
 
 
 @pytest.mark.django_db
-def test_what_is_final_stays_except_that_a_charge_may_be_given_back() -> None:
+def test_a_final_state_stays_except_that_a_charge_may_be_reversed() -> None:
     final = {status: ways for status, ways in TRANSITIONS.items() if status not in ("pending", "in_doubt")}
 
     assert final == {"succeeded": {"reversed"}, "failed": frozenset(), "reversed": frozenset()}
@@ -57,7 +57,7 @@ def test_what_is_final_stays_except_that_a_charge_may_be_given_back() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("ending", ["succeeded", "failed", "reversed"])
-def test_the_card_is_forgotten_at_the_end(ending: str) -> None:
+def test_the_cards_token_is_deleted_at_the_end(ending: str) -> None:
     payment = standing_at("in_doubt")
     assert payment.token == "tok_ok"
 
@@ -69,7 +69,7 @@ def test_the_card_is_forgotten_at_the_end(ending: str) -> None:
 
 
 @pytest.mark.django_db
-def test_a_payment_of_an_order_asks_under_a_name_of_its_own() -> None:
+def test_a_payment_of_an_order_has_a_charge_key_of_its_own() -> None:
     account = AccountFactory.create()
     order_id = factories.order(account.id, card_amount=300, points_amount=50)
     order = apps.get_model("orders", "Order").objects.get(id=order_id)
@@ -121,8 +121,8 @@ def test_the_database_itself_refuses_payments_that_make_no_sense(name: str, wron
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_end_a_payment_at_once_one_wins() -> None:
-    """Thirty times, success against failure; and who lost is told."""
+def test_one_of_many_concurrent_endings_of_a_payment_wins() -> None:
+    """Thirty times, success against failure; the loser gets False."""
     for _ in range(30):
         payment = standing_at("in_doubt")
 
@@ -137,7 +137,7 @@ def test_of_many_who_end_a_payment_at_once_one_wins() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_payments_change_only_inside_the_callers_transaction() -> None:
+def test_payments_change_only_inside_a_transaction() -> None:
     payment = standing_at("pending")
 
     for mark in MARKS.values():

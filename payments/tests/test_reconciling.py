@@ -1,4 +1,4 @@
-"""Reconciling with a real gateway: what differs is written down, and orphans are refunded once when asked."""
+"""Reconciling with a real gateway: differences are recorded, and orphans are refunded once on request."""
 
 import io
 import json
@@ -30,11 +30,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _own_book(own_gateway: Simulator) -> None:
-    """A book that knows of this test's charges alone."""
+    """A book with the charges of this test only."""
 
 
 def orphan(token: str = "tok_ok") -> str:
-    """A charge that no payment of ours knows of; its key."""
+    """Make a charge without a payment of ours; returns its key."""
     key = f"orphan-{uuid4()}"
     charged = gateway().charge(key=key, token=token, amount=700, currency="KRW", order_id=None)
     assert charged.status == "succeeded"
@@ -42,7 +42,7 @@ def orphan(token: str = "tok_ok") -> str:
 
 
 def late() -> Payment:
-    """A payment that was given up, and whose charge came all the same."""
+    """A payment that was given up, and whose charge landed later."""
     payment = PaymentFactory.create(card_amount=500)
     with transaction.atomic():
         assert payment_states.mark_failed(payment.id, code="gave_up", detail="", at=timezone.now())
@@ -58,7 +58,7 @@ def refunded_amount(key: str) -> int:
 
 
 def gauge(name: str) -> float | None:
-    """What the metrics say under this name and label."""
+    """The metric of this name and label."""
     for line in gauges.exposition().decode().splitlines():
         if line.startswith(f"{name} "):
             return float(line.rpartition(" ")[2])
@@ -66,7 +66,7 @@ def gauge(name: str) -> float | None:
 
 
 def run(*options: str) -> tuple[int, str]:
-    """The command's exit code and what it said."""
+    """The command's exit code and its output."""
     out = io.StringIO()
     try:
         call_command("reconcile", *options, stdout=out)
@@ -75,7 +75,7 @@ def run(*options: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_an_orphaned_charge_is_named_and_left_alone() -> None:
+def test_an_orphaned_charge_is_reported_and_not_changed() -> None:
     key = orphan()
     found = reconciling.reconcile()
     cause = "700 is charged, and no payment knows of it"
@@ -94,7 +94,7 @@ def test_fixing_refunds_it_once_and_notes_it() -> None:
     assert line.subject == f"charge {gateway().find(key=key).reference}"
 
 
-def test_many_who_fix_at_once_refund_once() -> None:
+def test_concurrent_fixes_refund_once() -> None:
     payment = late()
     race([lambda: reconciling.reconcile(fix=Fix.OURS)] * 6)
     assert [one.kept_amount for one in gateway().charges()] == [0]
@@ -134,7 +134,7 @@ def test_stripes_book_is_compared_as_well(period: dict[str, datetime]) -> None:
     assert reconciling.reconcile(**period).differences == 0
 
 
-def test_a_refund_that_fails_is_told_and_done_the_next_time() -> None:
+def test_a_refund_that_fails_is_reported_and_repeated_the_next_time() -> None:
     key = orphan("tok_refund_fails")
     runs = [reconciling.reconcile(fix=Fix.EVERYTHING) for _ in range(3)]
     assert [one.findings[0]["done"] for one in runs] == ["refund failed", "refund failed", "refunded"]
@@ -142,13 +142,13 @@ def test_a_refund_that_fails_is_told_and_done_the_next_time() -> None:
     assert refunded_amount(key) == 700
 
 
-def test_what_a_payment_that_succeeded_lacks_is_for_a_person() -> None:
+def test_a_missing_charge_of_a_successful_payment_is_left_to_an_operator() -> None:
     payment = PaymentFactory.create(card_amount=500, status="succeeded", settled=True)
     found = reconciling.reconcile(fix=Fix.EVERYTHING)
     assert [(one["key"], one["done"]) for one in found.findings] == [(payment.charge_key, "")]
 
 
-def test_all_are_counted_and_given_back_but_only_so_many_written_down(
+def test_all_are_counted_and_refunded_but_only_some_are_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reconciling, "MAX_WRITTEN", 2)
@@ -166,7 +166,7 @@ def test_each_comparison_is_kept_and_the_old_ones_swept() -> None:
     assert Reconciliation.objects.get().since_at is not None
 
 
-def test_by_schedule_what_is_ours_is_given_back_and_what_is_nobodys_told(
+def test_by_schedule_our_orphans_are_refunded_and_unknown_charges_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reconciling, "SETTLING", timedelta(0))
@@ -193,7 +193,7 @@ def test_the_period_is_longer_than_the_shop_s_patience(settings: LazySettings) -
     assert lately.until_at - lately.since_at == timedelta(hours=4)
 
 
-def test_a_whole_comparison_that_is_under_way_is_not_begun_again_but_one_that_died_is() -> None:
+def test_a_running_comparison_is_not_started_again_but_a_crashed_one_is() -> None:
     now = timezone.now()
     under_way = Reconciliation.objects.create(
         started_at=now, ended_at=now, checked=0, differences=0, refunded=0, unread=reconciling.UNDER_WAY
@@ -203,7 +203,7 @@ def test_a_whole_comparison_that_is_under_way_is_not_begun_again_but_one_that_di
     assert reconciling.reconcile_by_schedule().since_at is None
 
 
-def test_the_metrics_tell_what_is_left_and_how_old_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_metrics_have_what_is_left_and_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciling, "SETTLING", timedelta(0))
     name = "firstcome_reconciliation_differences"
     assert (gauge(f'{name}{{of="whole"}}'), gauge("firstcome_reconciliation_age_seconds")) == (None, None)
@@ -217,7 +217,7 @@ def test_the_metrics_tell_what_is_left_and_how_old_that_is(monkeypatch: pytest.M
     assert age is not None and 0 <= age < 60
 
 
-def test_a_gateway_that_is_away_is_told_and_exits_1(settings: LazySettings) -> None:
+def test_an_unreachable_gateway_is_reported_with_exit_code_1(settings: LazySettings) -> None:
     with nobody_there(settings):
         code, said = run()
     assert code == 1
@@ -242,16 +242,16 @@ def test_the_command_lists_what_differs_and_why() -> None:
 def test_the_command_for_programs_and_of_a_period() -> None:
     key = orphan()
     code, said = run("--json", "--since", "2026-01-01", "--until", "2026-01-02T09:00:00+09:00")
-    told: dict[str, Any] = json.loads(said)
-    assert (code, told["checked"], told["differences"]) == (0, 0, [])
-    assert (told["since"], told["until"]) == ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+    report: dict[str, Any] = json.loads(said)
+    assert (code, report["checked"], report["differences"]) == (0, 0, [])
+    assert (report["since"], report["until"]) == ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
     code, said = run("--json", "--since", "2026-01-01")
     assert (code, [one["key"] for one in json.loads(said)["differences"]]) == (1, [key])
     assert Reconciliation.objects.latest("id").since_at == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "", "0001-01-01T00:00:00+09:00"])
-def test_an_instant_that_can_not_be_read_is_refused_and_what_is_wanted_is_said(text: str) -> None:
+def test_an_invalid_instant_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(CommandError, match=r"--since: .* can't be read: give an instant such as 2026"):
         call_command("reconcile", "--since", text)
 

@@ -1,4 +1,4 @@
-"""Transfers keep the books, whatever is asked of them and how often."""
+"""Transfers keep the laws of the ledger for any input and any number of repeats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ def broken_laws() -> list[str]:
 
 @dataclass
 class Model:
-    """The books as a dict would keep them."""
+    """A model of the ledger, kept in dictionaries."""
 
     balances: dict[int, int]
     known: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Model:
         return self.known[name]
 
 
-# Three wallets and three of the shop's accounts; few references, so that many come again.
+# Three wallets and three of the shop's accounts; few references, so that many are repeated.
 moves = st.tuples(
     st.sampled_from(["hold", "release", "grant"]),
     st.integers(0, 12).map(str),
@@ -59,7 +59,7 @@ moves = st.tuples(
 
 
 def proposal_of(move: tuple[str, str, dict[int, int]], accounts: Sequence[int]) -> Proposal | None:
-    """The move between these accounts, evened out by promotions; None if it would move nothing."""
+    """The move between these accounts, balanced by promotions; None if it would move nothing."""
     kind, reference, wanted = move
     amounts = {accounts[index]: amount for index, amount in wanted.items()}
     amounts[PROMOTIONS] = amounts.get(PROMOTIONS, 0) - sum(amounts.values())
@@ -72,15 +72,15 @@ class TransfersKeepTheLaws(TestCase):
     def test_any_batches_of_transfers_do_what_a_plain_ledger_would(self, batches: list[list]) -> None:
         wallets = [factories.wallet(200) for _ in range(3)]
         model = Model(dict.fromkeys(wallets, 200))
-        # What each new transfer of the model is called in the books.
+        # The id in the ledger of each transfer of the model.
         seen: dict[str, object] = {"refused": "insufficient_points"}
         for batch in batches:
             proposals = [one for move in batch if (one := proposal_of(move, [*wallets, *SHOP]))]
             expected = [model.decide(one) for one in proposals]
             outcomes = transfers.transfer_many(proposals)
             for wanted, outcome in zip(expected, outcomes, strict=True):
-                told = outcome.id if isinstance(outcome, Transfer) else outcome.code
-                assert told == seen.setdefault(wanted, told)
+                name = outcome.id if isinstance(outcome, Transfer) else outcome.code
+                assert name == seen.setdefault(wanted, name)
         assert ledger.balances(wallets) == {id: model.balances[id] for id in wallets}
         assert Transfer.objects.exclude(reference__startswith="opening").count() == len(model.known)
         assert broken_laws() == []
@@ -118,7 +118,7 @@ def test_a_refused_transfer_of_a_batch_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.django_db
-def test_parts_of_nothing_are_left_out_of_the_entries() -> None:
+def test_amounts_of_0_get_no_entry() -> None:
     made = transfers.transfer(
         kind="sale", reference="one", amounts={HOLDING: 0, GATEWAY_CLEARING: -7, SALES: 7}
     )
@@ -127,7 +127,7 @@ def test_parts_of_nothing_are_left_out_of_the_entries() -> None:
 
 
 @pytest.mark.django_db
-def test_nobody_without_a_wallet_is_credited_and_nobody_without_one_can_spend() -> None:
+def test_a_user_without_a_wallet_is_neither_credited_nor_debited() -> None:
     with pytest.raises(ValueError, match="isn't open"):
         transfers.transfer(kind="grant", reference="one", amounts={PROMOTIONS: -5, 4711: 5})
     with pytest.raises(Rejected) as refusal:
@@ -137,7 +137,7 @@ def test_nobody_without_a_wallet_is_credited_and_nobody_without_one_can_spend() 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_transfers_insist_on_the_callers_transaction() -> None:
+def test_transfers_require_a_transaction() -> None:
     with pytest.raises(transaction.TransactionManagementError):
         transfers.transfer(kind="sale", reference="one", amounts={SALES: 1, HOLDING: -1})
     assert not Transfer.objects.exists()
@@ -189,7 +189,7 @@ def test_the_database_itself_refuses_what_would_break_the_books(name: str, write
 
 
 @pytest.mark.django_db
-def test_references_are_compared_to_the_letter() -> None:
+def test_references_are_compared_exactly() -> None:
     for reference in ("a", "A"):
         transfers.transfer(kind="sale", reference=reference, amounts={SALES: 1, PROMOTIONS: -1})
 

@@ -1,4 +1,4 @@
-"""Taking events in: each is stored once, whoever sends it how often, and worked on until it is handled."""
+"""Receiving events: each is stored once, however often it is sent, and tried until it is handled."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ def row(event: WebhookEvent) -> WebhookEvent:
     return WebhookEvent.objects.get(id=event.id)
 
 
-def test_an_event_is_stored_and_is_work_to_do() -> None:
+def test_an_event_is_stored_as_unhandled() -> None:
     event = events.take(id="evt_1", key="payment-1")
     stored = WebhookEvent.objects.get()
     assert (stored.gateway, stored.event_id, stored.type) == ("simulator", "evt_1", "charge.succeeded")
@@ -42,7 +42,7 @@ def test_the_same_event_20_times_at_once_is_stored_once() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_database_alone_refuses_a_second_row_of_one_event() -> None:
-    """Without the look first, which `take` has."""
+    """Without the read before the insert, which `take` makes."""
     event = events.take(id="evt_1")
     twin = WebhookEvent(
         gateway="simulator", event_id="evt_1", received_at=timezone.now(), next_attempt_at=timezone.now()
@@ -60,7 +60,7 @@ def test_the_database_refuses_an_event_that_is_handled_and_still_due() -> None:
             rows.update(**fields)
 
 
-def test_what_is_not_signed_by_the_gateway_is_refused_and_not_stored() -> None:
+def test_a_body_that_the_gateway_did_not_sign_is_refused_and_not_stored() -> None:
     body = events.body_of()
     strange = [
         {},
@@ -76,14 +76,14 @@ def test_what_is_not_signed_by_the_gateway_is_refused_and_not_stored() -> None:
     assert not WebhookEvent.objects.exists()
 
 
-def test_within_five_minutes_it_is_taken() -> None:
+def test_a_signature_of_the_last_five_minutes_is_accepted() -> None:
     for seconds_ago in (295, -295):
         body = events.body_of()
         headers = events.signed(body, seconds_ago=seconds_ago)
         assert webhooks.receive(gateway="simulator", headers=headers, body=body)
 
 
-def test_what_is_signed_but_no_event_is_not_stored() -> None:
+def test_a_signed_body_that_is_no_event_is_not_stored() -> None:
     for body in (
         b"",
         b"[]",
@@ -104,12 +104,12 @@ def test_an_event_whose_names_do_not_fit_is_stored_once_though_it_comes_twice() 
     assert WebhookEvent.objects.count() == 4
 
 
-def test_a_gateway_that_nobody_knows_is_not_found() -> None:
+def test_an_unknown_gateway_is_not_found() -> None:
     with pytest.raises(NotFound):
         webhooks.receive(gateway="paypal", headers={}, body=b"")
 
 
-def test_due_events_are_told_once_in_a_while_and_again_until_they_are_handled() -> None:
+def test_due_events_are_returned_at_intervals_until_they_are_handled() -> None:
     event = events.take()
     assert webhooks.dequeue_due(limit=10) == []
     rows = WebhookEvent.objects.filter(id=event.id)
@@ -138,7 +138,7 @@ def test_pauses_grow_from_a_second_to_five_minutes() -> None:
     assert row(event).attempts == 14
 
 
-def test_only_what_was_handled_and_came_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_events_that_were_handled_long_ago_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "SWEEP_BATCH", 2)
     old = [events.take() for _ in range(3)]
     for event in old:

@@ -201,7 +201,8 @@ def run(name: str, size: Size, home: Path, rows: str = "") -> int:
 
 def conclude(report: Report) -> int:
     """Print the table and what is wrong; the exit code."""
-    print(f"\n{comparison.printed(report['rows'])}\n\n{page.against_circumstances(report)}")
+    table, circumstances = comparison.printed(report["rows"]), page.against_circumstances(report)
+    print(f"\n{table}\n\n{circumstances}\n{page.FIGURES_LEGEND}", end="")
     failures = comparison.failures(report["rows"])
     for failure in failures:
         print(f"bench: FAILED {failure}", file=sys.stderr, flush=True)

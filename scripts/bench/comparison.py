@@ -26,6 +26,7 @@ from scripts.bench.rows import (
 
 THIS, OTHER = "this", "other"
 HEADER = ("work", "figure", "this", "other", "this / other", "goal", "met")
+RATIOS_HEADER = ("work", "throughput, this / other", "p95, this / other", "goals met")
 Compared = dict[str, Any]
 """A row as docs/bench-against.json has it."""
 
@@ -211,6 +212,24 @@ def printed(rows: Sequence[Compared]) -> str:
 def markdown(rows: Sequence[Compared]) -> str:
     """For a page."""
     return documents.markdown(HEADER, lines(rows))
+
+
+def ratio_lines(rows: Sequence[Compared]) -> Iterator[documents.Line]:
+    """The cells of a line for each load: its two ratios, and the goals of all of its figures."""
+    for row in rows:
+        ratios = {
+            figure["figure"]: _spread(figure["ratio"], 2) for figure in row["figures"] if figure["ratio"]
+        }
+        judged = [figure for figure in row["figures"] if figure["goal"]]
+        missed = [figure["label"] for figure in judged if not figure["goal"]["is_met"]]
+        met = "NO: " + ", ".join(missed) if missed else "yes" if judged else ""
+        # An order that is accepted and never paid is no throughput.
+        yield row["name"], ratios.get(SETTLED, ratios.get(PER_SECOND, "")), ratios.get(P95, ""), met
+
+
+def ratios_markdown(rows: Sequence[Compared]) -> str:
+    """For a page, a line for each load."""
+    return documents.markdown(RATIOS_HEADER, ratio_lines(rows))
 
 
 def _spread(told: Mapping[str, Any], digits: int) -> str:

@@ -1,10 +1,11 @@
 """docs/bench.json, what the last run of each size measured, and its figures in docs/performance.md.
 
-`python -m scripts.bench.page` writes the page and its plots anew from docs/bench.json and
-docs/bench-against.json, after a change of a row's words.
+The figures of a comparison of two commits are kept in docs/bench-against.json and shown in
+docs/bench-against.md; docs/performance.md shows the ratios of each load. `python -m scripts.bench.page`
+writes the pages and the plots from both JSON files again, after a change of a row's words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ NUMBER = StrMethodFormatter("{x:,g}")
 FILE = places.PROJECT / "docs" / "bench.json"
 AGAINST_FILE = places.PROJECT / "docs" / "bench-against.json"
 PAGE = places.PROJECT / "docs" / "performance.md"
+AGAINST_PAGE = places.PROJECT / "docs" / "bench-against.md"
 FIGURES = ("<!-- figures of make bench -->\n", "<!-- end of figures -->\n")
 CALLS = ("<!-- rows of make bench -->\n", "<!-- end of rows -->\n")
 AGAINST = ("<!-- figures of make bench AGAINST -->\n", "<!-- end of AGAINST -->\n")
@@ -36,6 +38,13 @@ PLOTS = """![Answers a second, and p95, of null, coupons and orders, by buyers a
 """
 NONE_AGAINST_YET = "None yet: `make bench AGAINST=<commit>` measures them, and writes them here.\n"
 NONE_YET = "None yet: `make bench` measures them, and writes them here.\n"
+FIGURES_LEGEND = """\
+The number is the median of the rounds, of "oldest waiting", "answered 503" and "a web process" the largest;
+in brackets the lowest and the highest. µs are processor time a request, of paid orders an order until it is \
+settled,
+of buyers who wait a second of waiting.
+"""
+RATIOS_LEGEND = "A ratio is the median of the rounds; in brackets the lowest and the highest.\n"
 Report = dict[str, Any]
 Step = dict[str, Any]
 
@@ -88,9 +97,10 @@ def write(report: Report | None, *, page: Path = PAGE) -> None:
     documents.put_inside(page, CALLS, calls())
 
 
-def write_against(report: Report | None, *, page: Path = PAGE) -> None:
-    """Put the figures of a comparison on the page, in place of those before."""
-    documents.put_inside(page, AGAINST, against_figures(report))
+def write_against(report: Report | None, *, page: Path = PAGE, whole: Path = AGAINST_PAGE) -> None:
+    """Put all figures of a comparison on the page `whole`, and the ratios of each load on `page`."""
+    documents.put_inside(whole, AGAINST, against_figures(report))
+    documents.put_inside(page, AGAINST, against_ratios(report))
 
 
 def calls() -> str:
@@ -107,9 +117,20 @@ def figures(report: Report | None) -> str:
 
 def against_figures(report: Report | None) -> str:
     """The table of a comparison, and what it was measured on."""
+    return _against(report, FIGURES_LEGEND, comparison.markdown)
+
+
+def against_ratios(report: Report | None) -> str:
+    """A line for each load of a comparison, and what it was measured on."""
+    return _against(report, RATIOS_LEGEND, comparison.ratios_markdown)
+
+
+def _against(
+    report: Report | None, legend: str, table_of: Callable[[Sequence[comparison.Compared]], str]
+) -> str:
     if report is None:
         return NONE_AGAINST_YET
-    return f"{against_circumstances(report)}\n\n{comparison.markdown(report['rows'])}"
+    return f"{against_circumstances(report)}\n{legend}\n{table_of(report['rows'])}"
 
 
 def against_circumstances(report: Report) -> str:
@@ -123,10 +144,7 @@ def against_circumstances(report: Report) -> str:
         f"{documents.versions(told)}.\n"
         f"{size['rounds']} rounds, this and other in turn, {size['seconds']} s a load, "
         f"{size['paid_seconds']} s one of paid orders that waits and {size['accepted_seconds']} s one that "
-        f"doesn't, {report['seconds'] / 60:.0f} minutes in all.\nThe number is the median of the rounds, of "
-        '"oldest waiting", "answered 503" and "a web process" the largest;\nin brackets the lowest and the '
-        "highest. µs are processor time a request, of paid orders an order until it is settled,\n"
-        "of buyers who wait a second of waiting."
+        f"doesn't, {report['seconds'] / 60:.0f} minutes in all."
     )
 
 

@@ -85,7 +85,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "coupon": Row(
         name="coupon, group_commit",
-        calls="`POST /api/v1/coupons`, all of one campaign: everybody wants the same row",
+        calls="`POST /api/v1/coupons`, all of one campaign: all requests want the same row",
         goals=_fast(5_000, 50),
         against=_against(1.3, p95=0.75),
     ),

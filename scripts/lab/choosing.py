@@ -13,7 +13,7 @@ from scripts.stack import SetupError, places
 ASK = """
 import json, django
 django.setup()
-from coupons.issuing.issuing import issuing
+from coupons.issuing import issuing
 from orders.placement import checkout
 print(json.dumps({"coupons": [*issuing.STRATEGIES], "inventory": [*checkout.STRATEGIES]}))
 """

@@ -494,20 +494,33 @@ def test_a_round_is_reported_in_a_line():
     assert "oldest waiting, s 1.5 and 16.0; answered 503 7 and 0; processor" in text
 
 
-def test_the_page_shows_the_last_full_comparison():
+def test_a_line_for_each_load_has_both_ratios_and_the_goals_that_are_missed():
+    slow = [Round(this=a_run("paid_card", 90, 50), other=a_run("paid_card", 100, 100))]
+    waiting = comparison.compare("accepted", [one for one in rounds_of_all() if one.this.row == "accepted"])
+    lines = list(comparison.ratio_lines([comparison.compare("paid_card", slow), waiting]))
+    assert lines == [
+        ("paid orders, card, waiting", "0.90", "0.50", "NO: paid a second"),
+        ("paid orders, mixed, not waiting", "2.50", "0.50", "yes"),
+    ]
+
+
+def test_the_pages_show_the_last_full_comparison():
     full = page.read(page.AGAINST_FILE).get("full")
-    assert documents.inside(page.PAGE, page.AGAINST) == page.against_figures(full)
+    assert documents.inside(page.AGAINST_PAGE, page.AGAINST) == page.against_figures(full)
+    assert documents.inside(page.PAGE, page.AGAINST) == page.against_ratios(full)
 
 
 def test_the_comparison_is_written_between_its_marks(tmp_path: Path):
-    there = tmp_path / "page.md"
-    there.write_text(f"before\n{page.AGAINST[0]}outdated\n{page.AGAINST[1]}after\n")
-    page.write_against(report(), page=there)
-    text = there.read_text()
-    assert "outdated" not in text
-    assert text.startswith("before\n") and text.endswith("after\n")
-    assert "this is commit abc1234 with uncommitted changes, other is def5678" in text
-    assert "| 2.25 (2.00 to 2.50) | ≥ 0.95 × | yes |" in text
+    ratios, whole = tmp_path / "page.md", tmp_path / "whole.md"
+    for there in (ratios, whole):
+        there.write_text(f"before\n{page.AGAINST[0]}outdated\n{page.AGAINST[1]}after\n")
+    page.write_against(report(), page=ratios, whole=whole)
+    for text in (ratios.read_text(), whole.read_text()):
+        assert "outdated" not in text
+        assert text.startswith("before\n") and text.endswith("after\n")
+        assert "this is commit abc1234 with uncommitted changes, other is def5678" in text
+    assert "| 2.25 (2.00 to 2.50) | ≥ 0.95 × | yes |" in whole.read_text()
+    assert "| null endpoint | 2.25 (2.00 to 2.50) | 0.50 | yes |" in ratios.read_text()
 
 
 def test_the_report_of_a_comparison_is_kept_by_its_size(tmp_path: Path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import environ
 import pytest
 
+from payments import gateways
 from scripts.stack import SetupError, environment, places
 
 
@@ -67,6 +68,7 @@ def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
     # Set by the tests, and by `make run` itself.
     internal = {"TEST_DATABASE_NAME", "FIRSTCOME_VAR"}
     asked_for = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", settings)) - internal
+    asked_for |= gateways.read_settings().keys()
     assert asked_for <= named
     assert {"SECRET_KEY", "ORDER_HOLD_SECONDS", "WEB_WORKERS"} <= named
 

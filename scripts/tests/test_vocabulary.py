@@ -13,6 +13,8 @@ def test_persons_and_metaphors_are_found_where_they_stand(tmp_path: Path):
     (tmp_path / "docs" / "adr" / "001-old.md").write_text("Nobody was told.\n")
     subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
     assert list(vocabulary.findings(tmp_path)) == ["a.py:2: Whoever", "a.py:2: told"]
+    assert vocabulary.main([], tmp_path) == vocabulary.main(["a.py"], tmp_path) == 1
+    assert vocabulary.main(["docs/adr/001-old.md"], tmp_path) == 0
 
 
 def test_plain_words_pass():

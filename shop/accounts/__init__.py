@@ -1,5 +1,5 @@
-"""Accounts: registering, signing in, passwords, bearer tokens, and which accounts are disabled.
+"""Accounts: registration, sign-in, passwords, bearer tokens, and which accounts are disabled.
 
-`accounts` registers and disables, `sign_ins` checks passwords, `tokens` makes access and refresh tokens,
-`authentication` turns a bearer token into an account.
+`accounts` registers and disables accounts, `sign_ins` checks passwords, `tokens` makes access and refresh
+tokens, and `authentication` finds the account of a bearer token.
 """

@@ -1,4 +1,4 @@
-"""Accounts: registering, whether a password is right, disabling."""
+"""Accounts: registration, password checks, disabling."""
 
 from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from shop.events import journal
 
 
 class InvalidCredentials(NotAuthenticated):
-    """Name and password don't fit an account that may sign in; which of them is wrong is not told."""
+    """The name and password match no active account; the error does not say which of them is wrong."""
 
     code = "invalid_credentials"
     title = "Wrong name or password"
@@ -30,11 +30,11 @@ class InvalidCredentials(NotAuthenticated):
 
 
 def register(*, username: str, email: str, password: str, network: str) -> User:
-    """Make an account, for somebody from this network.
+    """Create an account. `network` is the client's, and limits how many passwords it hashes at once.
 
-    Raises `Invalid` with every wrong field, or with the code `taken` when the name is somebody's: the
-    unique constraint decides, so of two requests at once one succeeds. Raises `Overloaded` while too many
-    passwords are hashed.
+    Raises `Invalid` with an entry for each wrong field, with the code `taken` if the username exists: the
+    unique constraint decides, so one of two concurrent requests succeeds. Raises `Overloaded` while too many
+    passwords are being hashed.
     """
     given = {
         "username": User.normalize_username(username),
@@ -48,16 +48,17 @@ def register(*, username: str, email: str, password: str, network: str) -> User:
             lambda: User.objects.create(**given, password=password_hash), transactions.ONCE
         )
     except IntegrityError:
-        raise invalid_field("username", "taken", "Somebody else has this username.") from None
+        raise invalid_field("username", "taken", "This username is taken.") from None
 
 
 def authenticate(
     *, username: str, password: str, network: str, trust_level: Callable[[], TrustLevel]
 ) -> User:
-    """The active account of this name and password; `standing` is asked only where many wait.
+    """Return the active account with this name and password.
 
-    Takes as long for an unknown name: Django hashes the password all the same. Raises
-    `InvalidCredentials`, and `Overloaded` while too many passwords are hashed.
+    `trust_level` is called only when the queue's share for strangers is full. An unknown name takes as long
+    as a known one, because Django hashes the password anyway. Raises `InvalidCredentials`, and `Overloaded`
+    while too many passwords are being hashed.
     """
     with password_hashing.acquire_slot(network, trust_level):
         user = auth.authenticate(username=User.normalize_username(username), password=password)
@@ -67,16 +68,16 @@ def authenticate(
 
 
 def check_password(account: User, password: str) -> None:
-    """Raise `InvalidCredentials` when one who is signed in gave a wrong password; or `Overloaded`."""
+    """Check the password of a signed-in account. Raises `InvalidCredentials`, or `Overloaded`."""
     with password_hashing.acquire_slot(journal_subject(account.pk), lambda: TrustLevel.OPERATOR):
         if not account.check_password(password):
             raise InvalidCredentials
 
 
 def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> int:
-    """Disable these accounts, but for those to be kept; their tokens die within five seconds.
+    """Disable these accounts except those in `keeping`; their tokens stop working within five seconds.
 
-    Returns how many were active until now.
+    Returns how many accounts were active before.
     """
     chosen = User.objects.filter(pk__in=[id for id in account_ids if id not in keeping], is_active=True)
 
@@ -93,7 +94,7 @@ def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> 
 def note_change(
     what: str, account_id: int, *, before: Mapping[str, Any] | None = None, after: Mapping[str, Any]
 ) -> None:
-    """Note in the journal what was done to an account, in the transaction that does it."""
+    """Record a change of an account in the journal, inside the transaction that makes the change."""
     journal.note(
         what=f"account.{what}",
         subject=journal_subject(account_id),
@@ -104,7 +105,7 @@ def note_change(
 
 
 def find_id_by_username(username: str) -> int | None:
-    """The account of this name, however it is spelt; None for an unknown name."""
+    """Return the id of the account with this name in any Unicode spelling, or None if there is none."""
     name = User.normalize_username(username)
     return User.objects.filter(username=name).values_list("pk", flat=True).first()
 
@@ -125,21 +126,21 @@ def _validate_registration(user: User, password: str) -> None:
         *_field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
-        raise Invalid("The account can't be made like this.", errors=errors)
+        raise Invalid("The account is not valid.", errors=errors)
 
 
 def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, str]]:
-    """One entry for each thing that Django's validators find wrong."""
+    """Return one entry for each error that Django's validators find."""
     try:
         check()
     except ValidationError as error:
         return [
-            {"field": field, "code": one.code or "invalid", "detail": " ".join(one.messages)}
-            for one in error.error_list
+            {"field": field, "code": problem.code or "invalid", "detail": " ".join(problem.messages)}
+            for problem in error.error_list
         ]
     return []
 
 
 def referenced_row(account_id: int) -> Row:
-    """The account's row, which every row that refers to it waits for when it is inserted."""
+    """The account's row, which an insert of a row with a foreign key to it locks in shared mode."""
     return Row(User, account_id, is_shared=True)

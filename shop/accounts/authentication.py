@@ -1,4 +1,4 @@
-"""Who is calling: a bearer token becomes an account, without a database query."""
+"""Bearer authentication: finds the account of an access token without a database query."""
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -10,7 +10,7 @@ from shop.events import journal
 
 
 class BearerToken(BaseAuthentication):
-    """`Authorization: Bearer <access token>`; a call without it is anonymous."""
+    """`Authorization: Bearer <access token>`; a request without it is anonymous."""
 
     def authenticate(self, request: Request) -> tuple[Account, None] | None:
         disabled_accounts.refresh()
@@ -22,9 +22,9 @@ class BearerToken(BaseAuthentication):
 
 
 def account_from_header(authorization: str) -> Account | None:
-    """The account whose token the `Authorization` header bears, without a query; None for another scheme.
+    """Return the account of a bearer token, without a query; None for another authorization scheme.
 
-    Raises `TokenInvalid`, and `DatabaseUnavailable` when it can't be told whether the account was disabled.
+    Raises `TokenInvalid`, and `DatabaseUnavailable` if the set of disabled accounts is too old to rely on.
     """
     scheme, _, raw = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":

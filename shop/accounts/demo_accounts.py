@@ -1,4 +1,4 @@
-"""The demo's own accounts, whose passwords stand in the documentation."""
+"""The demo's accounts, whose passwords are published in the documentation."""
 
 from django.contrib.auth.models import User
 
@@ -7,12 +7,12 @@ STAFF, STAFF_PASSWORD = "staff", "staff-pass-2026"
 
 
 def accounts_with_published_password() -> list[str]:
-    """Those of them that are there, active, and still have the password that everybody knows."""
+    """The names of the demo accounts that exist, are active, and still have the published password."""
     return [user.username for user in _find_with_published_password()]
 
 
 def superusers_with_published_password() -> list[str]:
-    """Those of these that may do anything."""
+    """Those of them that are superusers."""
     return [user.username for user in _find_with_published_password() if user.is_superuser]
 
 

@@ -1,7 +1,7 @@
-"""Which accounts are disabled, known to each process: so that a token dies within seconds.
+"""The disabled accounts, cached in each process, so that their tokens stop working within seconds.
 
-Access tokens are verified without a query; what they can't tell is that the account was disabled since.
-Each process keeps the set of disabled accounts, and the first request past its age reads it anew.
+Access tokens are verified without a query, so they cannot show that the account was disabled later. Each
+process caches the set of disabled accounts; the first request after it expires reads it again.
 """
 
 import sys
@@ -21,7 +21,7 @@ from shop.db.transactions import DatabaseUnavailable
 
 log = get_logger(__name__)
 REFRESH_AFTER_SECONDS = 2.0
-# Past this nobody is let in on what is known: tokens must die within 5 s, a slow read included.
+# An older set is not used: tokens must stop working within 5 s, a slow read included.
 MAX_AGE_SECONDS = 4.0
 MUTEX_WAIT_SECONDS = 2.0
 
@@ -37,33 +37,33 @@ class _DisabledAccounts:
 
 NEVER_READ = _DisabledAccounts(frozenset(), float("-inf"))
 _cached = NEVER_READ
-# Whether the last read failed: an outage is logged when it begins and when it ends, not once a request.
+# Whether the last read failed: an outage is logged when it begins and when it ends, not once per request.
 _is_failing = False
 _mutex = threading.Lock()
 
 
 def is_disabled(account_id: int) -> bool:
-    """Whether the account was disabled, as of at most four seconds ago.
+    """Whether the account is disabled, as of at most four seconds ago.
 
-    Raises `DatabaseUnavailable` when that can't be told.
+    Raises `DatabaseUnavailable` if the set is older and cannot be read.
     """
     refresh()
     return is_disabled_in_cache(account_id)
 
 
 def is_disabled_in_cache(account_id: int) -> bool:
-    """The same without a query, for an event loop: where `is_refresh_due`, ask the `REFRESHER` first."""
+    """The same without a query, for an event loop. Submit to `REFRESHER` first if `is_refresh_due`."""
     return account_id in _require_recent(_cached).ids
 
 
 def is_refresh_due() -> bool:
-    """Whether this request should refresh what is known; one at a time, unless it is too old to go by."""
+    """Whether this request should refresh the set: one at a time, or every one if it is too old."""
     age = _cached.age()
     return age >= MAX_AGE_SECONDS or (age >= REFRESH_AFTER_SECONDS and not REFRESHER.is_busy())
 
 
 def refresh() -> None:
-    """Refresh the set if it is due. Raises `DatabaseUnavailable` if that fails and the last is too old."""
+    """Refresh the set if it is due. Raises `DatabaseUnavailable` if it can't be read and is too old."""
     known = _cached
     if known.age() >= REFRESH_AFTER_SECONDS:
         _refresh_cache(known)
@@ -74,7 +74,7 @@ def _refresh_for_batch(requests: Sequence[None]) -> Sequence[None]:
     return requests
 
 
-# In a thread of its own: calls whose views or batches are slow must not hold up all others at their sign-in.
+# In a thread of its own: slow views or batches must not delay the authentication of every other call.
 REFRESHER: Batcher[None, None] = Batcher(
     _refresh_for_batch,
     run=transactions.run_without_transaction,
@@ -82,17 +82,17 @@ REFRESHER: Batcher[None, None] = Batcher(
     wait_seconds=MAX_AGE_SECONDS,
     leader_pool=ThreadPool("disabled-accounts", threads=1, max_waiting=sys.maxsize),
 )
-"""Requests that need a refresh at once share it. Raises what `refresh` and `Batcher.submit` raise."""
+"""Concurrent requests that need a refresh share it. Raises what `refresh` and `Batcher.submit` raise."""
 
 
 def clear_cache() -> None:
-    """Read anew at the next call."""
+    """Have the next call read the set again."""
     global _cached
     _cached = NEVER_READ
 
 
 def _refresh_cache(known: _DisabledAccounts) -> _DisabledAccounts:
-    """What the database says. One thread reads; the others use what is known while it is young enough."""
+    """Read the set from the database. One thread reads; the others use the cached set meanwhile."""
     must_wait = known.age() >= MAX_AGE_SECONDS
     if not _mutex.acquire(timeout=MUTEX_WAIT_SECONDS if must_wait else 0):
         return _require_recent(_cached)

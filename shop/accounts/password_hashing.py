@@ -1,10 +1,10 @@
-"""Who may hash a password, and when.
+"""Limits how many passwords are hashed at once, and for which clients.
 
-A hash costs a third of a second of a processor, so few run at once and few wait, and who wants more is told
-at once. One network, or one signed-in operator, has few of these places. Strangers have half of the line:
-the next quarter is kept for those known to sign in to the account from there, the last one for operators
-among them. A client that fills its share keeps nobody else out, and anybody may open an account, sign in and
-so be known, but not as an operator.
+A hash costs a third of a second of a processor, so few run at once, few wait, and further ones are refused at
+once. One network, or one signed-in operator, holds only a few places. Strangers may use half of the queue;
+the next quarter is reserved for clients that have signed in to the account from that network, the last
+quarter for operators among them. So a client that uses up its share blocks no other client. Anyone can become
+known by registering and signing in, but not become an operator.
 """
 
 import threading
@@ -17,7 +17,7 @@ from enum import IntEnum
 from shop.concurrency import thread_budget
 from shop.errors import Overloaded
 
-# More at once than these would leave buyers neither processors nor threads.
+# More at once would leave buyers without processors and threads.
 MAX_CONCURRENT = min(2, thread_budget.PROCESS_SHARES.hashing)
 MAX_QUEUED = thread_budget.PROCESS_SHARES.hashing - MAX_CONCURRENT
 MAX_PER_CLIENT = 2
@@ -25,7 +25,7 @@ WAIT_SECONDS = 5.0
 
 
 class TrustLevel(IntEnum):
-    """How well the one who asks is known; the better ones go first."""
+    """How well the client is known; higher levels go first."""
 
     STRANGER = 0
     KNOWN = 1
@@ -37,12 +37,12 @@ CAPACITY_BY_TRUST_LEVEL = {
     TrustLevel.KNOWN: MAX_CONCURRENT + MAX_QUEUED * 3 // 4,
     TrustLevel.OPERATOR: MAX_CONCURRENT + MAX_QUEUED,
 }
-"""So many may be inside, running and in line, when one of this standing comes."""
+"""How many requests may be running and queued when one of this level arrives."""
 
 
 @dataclass(slots=True, eq=False)
 class _QueuedRequest:
-    """One in line; whoever gives it a place sets `slot_granted`."""
+    """A queued request; the thread that grants it a slot sets `slot_granted`."""
 
     trust_level: TrustLevel
     slot_granted: threading.Event = field(default_factory=threading.Event)
@@ -59,76 +59,78 @@ def _lowest_trust_level() -> TrustLevel:
 
 
 @contextmanager
-def acquire_slot(of: str, trust_level: Callable[[], TrustLevel] = _lowest_trust_level) -> Iterator[None]:
-    """Hold a place of this network or operator while the block hashes.
+def acquire_slot(client: str, trust_level: Callable[[], TrustLevel] = _lowest_trust_level) -> Iterator[None]:
+    """Hold a slot for this network or operator while the block hashes.
 
-    `standing` is asked only when the strangers' part of the line is full. Raises `Overloaded` when there is
-    no room, or no turn within `WAIT_SECONDS`.
+    `trust_level` is called only when the strangers' share of the queue is full. Raises `Overloaded` if the
+    queue is full, or if no slot is free within `WAIT_SECONDS`.
     """
-    turn = _QueuedRequest(_reserve_capacity(of, trust_level))
+    request = _QueuedRequest(_reserve_capacity(client, trust_level))
     try:
-        _wait_for_slot(turn)
+        _wait_for_slot(request)
         try:
             yield
         finally:
             _pass_slot_on()
     finally:
         with _mutex:
-            _active_by_client[of] -= 1
-            if not _active_by_client[of]:
-                del _active_by_client[of]
+            _active_by_client[client] -= 1
+            if not _active_by_client[client]:
+                del _active_by_client[client]
 
 
 def active_count() -> int:
-    """How many hash or wait for it."""
+    """How many requests hash a password or wait to."""
     with _mutex:
         return _active_by_client.total()
 
 
-def _reserve_capacity(of: str, trust_level: Callable[[], TrustLevel]) -> TrustLevel:
-    """Take room in the line; the standing that it was taken with."""
-    if _try_reserve_capacity(of, TrustLevel.STRANGER):
+def _reserve_capacity(client: str, trust_level: Callable[[], TrustLevel]) -> TrustLevel:
+    """Reserve a place in the queue; return the trust level it was reserved with."""
+    if _try_reserve_capacity(client, TrustLevel.STRANGER):
         return TrustLevel.STRANGER
-    known = trust_level()
-    if not _try_reserve_capacity(of, known):
+    level = trust_level()
+    if not _try_reserve_capacity(client, level):
         raise Overloaded("Too many passwords are being checked; nothing was done.")
-    return known
+    return level
 
 
-def _try_reserve_capacity(of: str, trust_level: TrustLevel) -> bool:
+def _try_reserve_capacity(client: str, trust_level: TrustLevel) -> bool:
     with _mutex:
         active_count = _active_by_client.total()
-        if _active_by_client[of] >= MAX_PER_CLIENT or active_count >= max(CAPACITY_BY_TRUST_LEVEL.values()):
+        if _active_by_client[client] >= MAX_PER_CLIENT or active_count >= max(
+            CAPACITY_BY_TRUST_LEVEL.values()
+        ):
             raise Overloaded("Too many passwords are being checked; nothing was done.")
         if active_count >= CAPACITY_BY_TRUST_LEVEL[trust_level]:
             return False
-        _active_by_client[of] += 1
+        _active_by_client[client] += 1
         return True
 
 
-def _wait_for_slot(turn: _QueuedRequest) -> None:
-    """Until a place is this one's."""
+def _wait_for_slot(request: _QueuedRequest) -> None:
+    """Block until the request has a slot."""
     global _running
     with _mutex:
         if _running < MAX_CONCURRENT:
             _running += 1
             return
-        _waiting.append(turn)
-    if turn.slot_granted.wait(WAIT_SECONDS):
+        _waiting.append(request)
+    if request.slot_granted.wait(WAIT_SECONDS):
         return
     with _mutex:
-        if turn in _waiting:
-            _waiting.remove(turn)
+        if request in _waiting:
+            _waiting.remove(request)
             raise Overloaded("The request waited too long for a password's check; nothing was done.")
 
 
 def _pass_slot_on() -> None:
-    """Give the place straight to the next in line, lest somebody who just came takes it."""
+    """Grant the slot directly to the next queued request, so that no later one takes it."""
     global _running
     with _mutex:
         if not _waiting:
             _running -= 1
             return
-        following = max(_waiting, key=lambda turn: turn.trust_level)
-        _waiting.remove(following)
-        following.slot_granted.set()
+        next_request = max(_waiting, key=lambda request: request.trust_level)
+        _waiting.remove(next_request)
+        next_request.slot_granted.set()

@@ -1,9 +1,9 @@
-"""Signing in by name and password: throttled, at most so many hashes at once, and noted in the journal.
+"""Sign-in by name and password: throttled, hashing few passwords at once, recorded in the journal.
 
-Attempts are counted tightly by name and address together, and by address, but only loosely by name: ten
-wrong passwords from elsewhere must not lock an account's owner out. Where so many addresses guess at a name
-that even the loose window is full, those that have signed in to the account lately are still let in. For them
-a part of the line before the hashes is kept, too.
+Attempts are limited tightly by name and address together, and by address, but loosely by name alone: ten
+wrong passwords from elsewhere must not lock an account's owner out. If so many addresses guess at one name
+that even the loose limit is reached, addresses that signed in to the account recently are still admitted. A
+part of the queue for password hashes is reserved for them too.
 """
 
 import threading
@@ -28,7 +28,7 @@ ATTEMPTS_BY_NAME_AND_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, 
 ATTEMPTS_BY_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 ATTEMPTS_BY_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
 OWN_PASSWORD_CHECKS = Limit("own-password-of-account", times=10, seconds=60)
-# Any client may fail to sign in: past these limits a failure leaves no line, and is only counted.
+# Any client may fail to sign in: past these limits a failure is only counted, without a journal line.
 NOTED_FAILURES_BY_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
 NOTED_FAILURES_BY_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
 NOTED_FAILURES_IN_TOTAL = Limit("failures-noted", times=600, seconds=3600)
@@ -36,16 +36,16 @@ OLD_PASSWORD_WRONG = "account.old_password_wrong"
 RECENT_PERIOD = timedelta(days=30)
 SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
 MAX_EARLIER_SIGN_INS = 50
-SIGN_INS = Counter("firstcome_sign_ins", "Attempts to sign in, by what came of them.", ["result"])
+SIGN_INS = Counter("firstcome_sign_ins", "Attempts to sign in, by result.", ["result"])
 
 _mutex = threading.Lock()
 _unnoted_failures = 0
 
 
 def sign_in(*, username: str, password: str, address: str, is_operator: bool = False) -> User:
-    """The active account of this name and password; with `is_operator` that of a member of staff.
+    """Return the active account with this name and password; with `is_operator`, only a member of staff.
 
-    Durable in the journal when it returns. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
+    The journal line is durable when it returns. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
     """
     account_id, network = accounts.find_id_by_username(username), throttling.network_of_address(address)
     try:
@@ -74,9 +74,9 @@ def sign_in(*, username: str, password: str, address: str, is_operator: bool = F
 
 
 def check_own_password(*, account: User, password: str, address: str) -> None:
-    """Whether the operator who is signed in knows the own password: a session that was stolen does not.
+    """Check that a signed-in operator knows the account's password, which a stolen session does not.
 
-    Counted by account. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
+    Attempts are counted by account. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
     """
     throttling.count_attempt([(OWN_PASSWORD_CHECKS, accounts.journal_subject(account.pk))])
     try:
@@ -93,13 +93,13 @@ def check_own_password(*, account: User, password: str, address: str) -> None:
 
 
 def reset_unnoted_failures() -> None:
-    """Forget the failures that left no line (tests)."""
+    """Reset the count of failures without a journal line (tests)."""
     global _unnoted_failures
     _unnoted_failures = 0
 
 
 def _username_key(account_id: int | None, username: str) -> str:
-    """The canonical key of a username: one for all spellings that the database takes for the same account."""
+    """The canonical key of a username: the same for all spellings that the database treats as one account."""
     return f"name {username.casefold()}" if account_id is None else accounts.journal_subject(account_id)
 
 
@@ -115,7 +115,7 @@ def _throttle(name: str, account_id: int | None, network: str) -> None:
 
 
 def _has_recent_sign_in(account_id: int, network: str) -> bool:
-    """Whether one of the account's last sign-ins in the journal came from this network."""
+    """Whether one of the account's recent sign-ins in the journal came from this network."""
     lines = JournalLine.objects.filter(
         subject=accounts.journal_subject(account_id), what=SIGNED_IN, at__gte=clock.now() - RECENT_PERIOD
     )
@@ -124,7 +124,7 @@ def _has_recent_sign_in(account_id: int, network: str) -> bool:
 
 
 def _trust_level(account_id: int | None, network: str) -> TrustLevel:
-    """How well the one who signs in to this account from this network is known."""
+    """How well the client is known, from the account's earlier sign-ins from this network."""
     if account_id is None or not _has_recent_sign_in(account_id, network):
         return TrustLevel.STRANGER
     return TrustLevel.OPERATOR if accounts.is_staff(account_id) else TrustLevel.KNOWN
@@ -139,9 +139,9 @@ def _note_success(user: User, address: str) -> None:
 def _note_failure(
     name: str, account_id: int | None, address: str, *, what: str = FAILED, by: ActorContext | None = None
 ) -> None:
-    """Note it, or count it where there are many: the next line that is written says how many were left out.
+    """Record the failure in the journal, or only count it: the next line says how many are missing.
 
-    An unknown name is not written down, because people type their password there.
+    An unknown name is not recorded, because people type their password there.
     """
     global _unnoted_failures
     network = throttling.network_of_address(address)
@@ -164,7 +164,7 @@ def _note_failure(
 
 
 def _note(what: str, about: str, by: ActorContext, *, address: str, **after: int) -> None:
-    """The address is told in words as well, for the journal's list."""
+    """Record it; `detail` repeats the address as text for the journal's list."""
     known = {"address": address, **after}
     transactions.run(
         lambda: journal.note(

@@ -1,7 +1,7 @@
-"""Signing tokens, and verifying that a token is signed by one of our keys and holds now.
+"""Signs tokens, and verifies that a token is signed by one of our keys and is valid now.
 
-A JSON Web Token names its key by `kid` in the header, so that several keys are good at a time and a new one
-can take over without signing anybody out. Tokens that are signed with `SECRET_KEY` name none, as all did
+A JSON Web Token names its key by `kid` in the header, so that several keys are valid at a time and a new one
+can take over without ending sessions. Tokens signed with `SECRET_KEY` have no `kid`, like all tokens from
 before keys had ids.
 """
 
@@ -22,7 +22,7 @@ Keys = tuple[tuple[str, str], ...]
 
 
 class TokenInvalid(NotAuthenticated):
-    """The token is forged, expired, used up, of the wrong kind, or its account is disabled."""
+    """The token is forged, expired, used already, of the wrong kind, or its account is disabled."""
 
     code = "token_invalid"
     title = "Token not valid"
@@ -32,17 +32,17 @@ class TokenInvalid(NotAuthenticated):
 
 
 def sign(claims: dict[str, Any]) -> str:
-    """A token with these claims, signed with the first of the keys."""
+    """Return a token with these claims, signed with the first key."""
     key_id, key = settings.TOKEN_SIGNING_KEYS[0]
     return jwt.encode(claims, key, algorithm=ALGORITHM, headers=_key_id_header(key_id))
 
 
 def verified_claims(raw: str) -> dict[str, Any]:
-    """What the token claims, once its signature is found to be ours and its times to hold now.
+    """Return the token's claims after verifying its signature and its times.
 
-    Every call needs this, and PyJWT takes five times as long for it. The header is compared with those that
-    `sign` writes rather than believed: that pins the algorithm and the type, and refuses unknown keys and
-    extensions (`crit`). Raises `TokenInvalid`.
+    Every call needs this, and PyJWT takes five times as long. The header must equal one that `sign` writes
+    instead of being parsed: that pins the algorithm and the type, and refuses unknown keys and extensions
+    (`crit`). Raises `TokenInvalid`.
     """
     signed, _, signature = raw.rpartition(".")
     header, _, payload = signed.partition(".")
@@ -62,9 +62,9 @@ def verified_claims(raw: str) -> dict[str, Any]:
 
 
 def _are_valid_now(claims: dict[str, Any]) -> bool:
-    """Whether the token has not expired and is good already, by the clock of all processes.
+    """Whether the token has not expired and is valid already, by the clock that all processes share.
 
-    Instants are whole seconds; `nbf` alone may be missing.
+    Instants are whole seconds; only `nbf` may be missing.
     """
     issued_at, expires_at = claims.get("iat"), claims.get("exp")
     not_before = claims.get("nbf", issued_at)
@@ -76,7 +76,7 @@ def _are_valid_now(claims: dict[str, Any]) -> bool:
 
 @lru_cache(maxsize=8)
 def _keys_by_header(keys: Keys) -> dict[str, bytes]:
-    """Each key by the header, as it is encoded, of the tokens that it signs."""
+    """Each key by the encoded header of the tokens that it signs."""
     return {
         jwt.encode({}, key, algorithm=ALGORITHM, headers=_key_id_header(key_id)).partition(".")[
             0

@@ -1,9 +1,9 @@
-"""Access and refresh tokens of accounts; the only module that knows simplejwt, whose blacklist it keeps.
+"""Access and refresh tokens of accounts; the only module that uses simplejwt, for its blacklist tables.
 
-An access token tells all that a call needs, so it is verified without the database. A refresh token is
-good for one use: using it up inserts its line in the blacklist, and the unique key there decides which use
-was first. All refresh tokens that follow from one sign-in are a family. A token that is used again after its
-successor was given out may be stolen, so the family ends: its id is put on the blacklist as well.
+An access token contains everything that a call needs, so it is verified without the database. A refresh token
+is valid for one use: using it inserts a blacklist row, and the unique key there decides which of several uses
+was first. All refresh tokens that descend from one sign-in are a family. A token that is used again after its
+successor was issued may be stolen, so the family is revoked: its id is put on the blacklist as well.
 """
 
 import hashlib
@@ -28,20 +28,20 @@ from shop.rates import rate_limits
 
 ACCESS_LIFETIME = timedelta(minutes=15)
 REFRESH_LIFETIME = timedelta(days=14)
-# A client that lost the answer repeats at once, and two tabs of a browser refresh in the same moment: that is
-# refused, and yet no sign of a thief.
+# A client that lost the response retries at once, and two tabs of a browser refresh at the same moment. Such
+# a reuse is refused, but is no sign of theft.
 REUSE_GRACE = timedelta(seconds=10)
 SWEEP_BATCH = 1_000
 ACCOUNT_CLAIM, STAFF_CLAIM, FAMILY_CLAIM, PASSWORD_CLAIM = "user_id", "staff", "family", "credential"
 REUSED_TOKENS = Counter(
     "firstcome_refresh_tokens_reused",
-    "Used refresh tokens that came again later, which ended all tokens of their sign-in.",
+    "Used refresh tokens that were used again, which revoked all tokens of their sign-in.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The caller, as the access token tells it. `is_staff` is a hint: `shop.http.permissions` decides."""
+    """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides."""
 
     id: int
     is_staff: bool
@@ -62,21 +62,21 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What signing in gives."""
+    """The result of a sign-in."""
 
     access: str
     refresh: str
 
 
 def create_access_token(user: User, *, lifetime: timedelta = ACCESS_LIFETIME) -> str:
-    """An access token of the account, good for `lifetime`."""
+    """Return an access token of the account, valid for `lifetime`."""
     return token_signatures.sign(_new_claims("access", user, lifetime) | {STAFF_CLAIM: user.is_staff})
 
 
 def create_token_pair(user: User, *, family: str | None = None) -> TokenPair:
-    """A fresh access and refresh token, of a new family unless one is given.
+    """Return a new access and refresh token, of a new family unless `family` is given.
 
-    Writes nothing: only used refresh tokens are kept.
+    Writes nothing: only used refresh tokens are stored.
     """
     own = {FAMILY_CLAIM: family or uuid4().hex, PASSWORD_CLAIM: _password_fingerprint(user)}
     refresh = token_signatures.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
@@ -84,18 +84,18 @@ def create_token_pair(user: User, *, family: str | None = None) -> TokenPair:
 
 
 def verify_access_token(raw: str) -> Account:
-    """The account an access token speaks for, without a query. Raises `TokenInvalid`."""
+    """Return the account of an access token, without a query. Raises `TokenInvalid`."""
     claims = _verified_claims("access", raw)
     return Account(id=_account_id(claims), is_staff=claims.get(STAFF_CLAIM) is True)
 
 
 def rotate(raw: str) -> TokenPair:
-    """Use a refresh token up and give the next pair.
+    """Use a refresh token and return the next pair.
 
-    Of any number of uses, at once or later, one succeeds; one that comes later than `REUSE_GRACE` ends the
-    family. Raises `TokenInvalid`, also for an account that is disabled or gone, that is another one under the
-    same number, or whose password has changed since, and for a family that has ended.
-    Raises `Throttled`, and then the token is as good as before.
+    Of any number of uses, concurrent or later, one succeeds; a reuse later than `REUSE_GRACE` revokes the
+    family. Raises `TokenInvalid`, also if the account is disabled, deleted, or another account with the same
+    id, if its password has changed since, or if the family is revoked. Raises `Throttled`, and then the token
+    stays valid.
     """
     claims = _verified_claims("refresh", raw)
     rate_limits.REFRESHES.count(_account_id(claims))
@@ -116,9 +116,9 @@ def rotate(raw: str) -> TokenPair:
 
 
 def revoke(raw: str, *, account_id: int) -> None:
-    """Refuse the account's refresh token and those of its family from now on; again is the same.
+    """Revoke the account's refresh token and those of its family; repeating it has no further effect.
 
-    Raises `TokenInvalid` for what is no refresh token of this account.
+    Raises `TokenInvalid` if it is not a refresh token of this account.
     """
     claims = _verified_claims("refresh", raw)
     if _account_id(claims) != account_id:
@@ -132,7 +132,7 @@ def revoke(raw: str, *, account_id: int) -> None:
 
 
 def delete_expired_tokens() -> int:
-    """Forget used refresh tokens that have expired, in small bites. Returns how many went."""
+    """Delete used refresh tokens that have expired, in small batches. Returns how many were deleted."""
     gone = 0
     while True:
         expired = OutstandingToken.objects.filter(expires_at__lte=clock.now())
@@ -144,7 +144,7 @@ def delete_expired_tokens() -> int:
 
 
 def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
-    """What every token claims; dated by the clock of all processes."""
+    """The claims of every token, with times from the clock that all processes share."""
     issued_at = clock.now()
     return {
         "token_type": kind,
@@ -156,7 +156,7 @@ def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
 
 
 def _verified_claims(kind: str, raw: str) -> dict[str, Any]:
-    """What a token of this kind claims. Raises `TokenInvalid`."""
+    """Return the claims of a token of this kind. Raises `TokenInvalid`."""
     claims = token_signatures.verified_claims(raw)
     if claims.get("token_type") != kind or not isinstance(claims.get("jti"), str):
         raise TokenInvalid
@@ -171,16 +171,16 @@ def _account_id(claims: Mapping[str, Any]) -> int:
 
 
 def _password_fingerprint(user: User) -> str:
-    """A fingerprint of the account's password as it is kept.
+    """A fingerprint of the account's stored password hash.
 
-    Its salt is random, so no two accounts share one, not even two that got the same number, as may happen
-    when a replica is promoted that lacks the last commits; and each new password has a new one.
+    The hash has a random salt, so no two accounts share a fingerprint, not even two with the same id (a
+    promoted replica that lacks the last commits may assign an id again), and each new password has a new one.
     """
     return hashlib.sha256(f"{user.pk}:{user.password}".encode()).hexdigest()[:32]
 
 
 def _family_id(claims: Mapping[str, Any]) -> str:
-    """The token's family. Tokens of the release before this one name none: each begins one of its own."""
+    """The token's family. Tokens of the previous release have no such claim: each is a family of its own."""
     family: str = (
         claims.get(FAMILY_CLAIM) or hashlib.sha256(f"family of {claims['jti']}".encode()).hexdigest()[:32]
     )
@@ -188,10 +188,10 @@ def _family_id(claims: Mapping[str, Any]) -> str:
 
 
 def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
-    """Whether the token is of this account with this password, and its family has not ended.
+    """Whether the token belongs to this account with its current password, and its family is not revoked.
 
-    Tokens of the release before this one have neither claim, so the journal says whether the password has
-    changed since; the last of them expires `REFRESH_LIFETIME` after it.
+    Tokens of the previous release lack both claims, so the journal shows whether the password has changed
+    since; the last of them expires `REFRESH_LIFETIME` after the upgrade.
     """
     if BlacklistedToken.objects.filter(token__jti=_family_id(claims)).exists():
         return False
@@ -205,12 +205,12 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
 
 
 def _mark_used(claims: Mapping[str, Any]) -> bool:
-    """Whether this call was the one that used it up."""
+    """Mark the token as used. Returns whether this call was the first to do so."""
     return _blacklist(claims["jti"], expires_at=datetime.fromtimestamp(claims["exp"], UTC))
 
 
 def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
-    """End the family of a token that was used up a while ago, and note it: it may have been stolen."""
+    """Revoke the family of a token that was used a while ago, and record it: the token may be stolen."""
     used_at = OutstandingToken.objects.values_list("created_at", flat=True).get(jti=claims["jti"])
     if used_at is None or clock.now() - used_at <= REUSE_GRACE:
         return
@@ -220,19 +220,19 @@ def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
             what="account.refresh_token_reused",
             subject=accounts.journal_subject(_account_id(claims)),
             after={"used_at": used_at.isoformat()},
-            detail="A used refresh token came again: it may be stolen, so its sign-in has ended.",
+            detail="A used refresh token was used again: it may be stolen, so its family is revoked.",
             is_internal=True,
             by=ActorContext(Actor.ANON, request_id=journal.current_actor().request_id),
         )
 
 
 def _revoke_family(claims: Mapping[str, Any]) -> bool:
-    """Whether this call was the one that ended it."""
+    """Revoke the family. Returns whether this call was the first to do so."""
     return _blacklist(_family_id(claims), expires_at=clock.now() + REFRESH_LIFETIME)
 
 
 def _blacklist(id: str, *, expires_at: datetime) -> bool:
-    """Refuse the token or family of this id until it would expire. Whether this call was the first."""
+    """Refuse the token or family with this id until it expires. Returns whether this call was the first."""
     times = {"created_at": clock.now(), "expires_at": expires_at}
     token, _ = OutstandingToken.objects.get_or_create(jti=id, defaults=times)
     _, is_first = BlacklistedToken.objects.get_or_create(token=token)

@@ -1,1 +1,1 @@
-"""The calls of the API about accounts: registering, signing in, refreshing, signing out."""
+"""The API's account endpoints: register, sign in, refresh, sign out."""

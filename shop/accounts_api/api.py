@@ -1,4 +1,4 @@
-"""The account calls of the contract."""
+"""Views of the account endpoints."""
 
 from dataclasses import asdict
 
@@ -24,7 +24,7 @@ from shop.rates import throttling
 
 
 class PublicView(View):
-    """A call that needs no account, and doesn't look at a token that came along."""
+    """A view that needs no account and ignores any access token."""
 
     authentication_classes = []
     permission_classes = [AllowAny]
@@ -37,12 +37,12 @@ class Users(PublicView):
         responses={201: AccountBody} | openapi.refusals({429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """60 an hour and address; of IPv6 the first 64 bits count."""
-        asked = read(RegisterInput, request)
+        """At most 60 registrations per hour and address; of IPv6 the first 64 bits count."""
+        body = read(RegisterInput, request)
         network = throttling.network_of_address(client_address.from_request(request))
         throttling.count_attempt([(throttling.REGISTRATIONS, network)])
         user = accounts.register(
-            username=asked.username, email=asked.email, password=asked.password, network=network
+            username=body.username, email=body.email, password=body.password, network=network
         )
         return Response(_account_body(user), status=201)
 
@@ -50,7 +50,7 @@ class Users(PublicView):
 class OwnAccount(View):
     @extend_schema(summary="The caller's own account", responses={200: OwnAccountBody})
     def get(self, request: Request) -> Response:
-        """Who the access token speaks for."""
+        """The account of the access token."""
         user = User.objects.filter(pk=account_id(request)).first()
         if user is None:
             raise TokenInvalid
@@ -64,39 +64,37 @@ class SignIn(PublicView):
         responses={200: TokensBody} | openapi.refusals({401: ["invalid_credentials"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """10 attempts a minute and username from an address, 60 a minute and address.
+        """At most 10 attempts per minute for a username from one address, and 60 per minute and address.
 
-        Attempts from many addresses at one username are limited only where they are over 100 a minute, and
-        not for addresses that have signed in to it lately. Of IPv6 the first 64 bits count.
+        Attempts for one username from many addresses are limited only above 100 per minute, and not for
+        addresses that signed in to it recently. Of IPv6 the first 64 bits count.
         """
-        asked = read(SignInInput, request)
+        body = read(SignInInput, request)
         user = sign_ins.sign_in(
-            username=asked.username, password=asked.password, address=client_address.from_request(request)
+            username=body.username, password=body.password, address=client_address.from_request(request)
         )
         return Response(asdict(tokens.create_token_pair(user)))
 
 
 class Refresh(PublicView):
     @extend_schema(
-        summary="Use a refresh token up for a new pair",
+        summary="Exchange a refresh token for a new pair",
         request=RefreshInput,
         responses={200: TokensBody} | openapi.refusals({401: ["token_invalid"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """Refresh tokens rotate: each is good for one use.
+        """Refresh tokens rotate: each is valid for one use.
 
-        A used one is refused; more than 10 s after its use it also ends all tokens of its sign-in.
-        60 a minute and account; a token that came with a call too many is as good as before.
+        A used token is refused; a reuse more than 10 s later also revokes all tokens of its sign-in. At most
+        60 refreshes per minute and account; a token of a throttled call stays valid.
         """
         return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
 
 
 class SignOut(View):
-    @extend_schema(
-        summary="Have a refresh token refused from now on", request=RefreshInput, responses={204: None}
-    )
+    @extend_schema(summary="Revoke a refresh token", request=RefreshInput, responses={204: None})
     def post(self, request: Request) -> Response:
-        """For one's own refresh token, and all of the same sign-in; repeating it is fine."""
+        """Revokes the caller's refresh token and all of the same sign-in; it can be repeated."""
         tokens.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))
         return Response(status=204)
 

@@ -1,4 +1,4 @@
-"""What the account calls take and give."""
+"""Request and response bodies of the account endpoints."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from shop.http.validation import Input
 
-# As long as Django's columns.
+# The lengths of Django's columns.
 Username = Annotated[str, Field(min_length=1, max_length=150)]
 Email = Annotated[str, Field(min_length=1, max_length=254)]
 Password = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -22,7 +22,7 @@ class RegisterInput(Input):
 
 
 class SignInInput(Input):
-    """A name and its password."""
+    """A username and its password."""
 
     username: Username
     password: Password
@@ -49,7 +49,7 @@ class OwnAccountBody(AccountBody):
 
 
 class TokensBody(BaseModel):
-    """An access token, good for 15 minutes, and a refresh token, good for one use."""
+    """An access token, valid for 15 minutes, and a refresh token, valid for one use."""
 
     access: str
     refresh: str

@@ -1,7 +1,7 @@
-"""Who may queue at a hot row of the database, for strategies that lock it once for each request.
+"""Limits how many requests wait for a hot row of the database, for strategies that lock it once per request.
 
-InnoDB takes more than 200 waiters on a row for a deadlock, and looks at all of them for each new one. So
-few stand at the row; the others wait before it in this process, where waiting costs nothing.
+InnoDB treats more than 200 waiters on a row as a deadlock, and scans all of them for each new one. So few
+requests wait at the row; the others wait in this process, where waiting costs nothing.
 """
 
 import threading
@@ -16,24 +16,24 @@ WAIT_SECONDS = 10.0
 
 
 class ConcurrencyLimit:
-    """Places at one row, and the line before them; both are this process's."""
+    """Places at one row, and the queue before them; both belong to this process."""
 
     def __init__(
         self,
         *,
         name: str,
         max_concurrent: int = MAX_CONCURRENT,
-        in_line: int = MAX_QUEUED,
+        max_queued: int = MAX_QUEUED,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._name = name
-        self._inside = threading.BoundedSemaphore(max_concurrent + in_line)
+        self._inside = threading.BoundedSemaphore(max_concurrent + max_queued)
         self._places = threading.BoundedSemaphore(max_concurrent)
         self._wait_seconds = wait_seconds
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place while the block runs. Raises `Overloaded` when the line is full, or too slow."""
+        """Hold a place while the block runs. Raises `Overloaded` if the queue is full or too slow."""
         with self._queue_position():
             if not self._places.acquire(timeout=self._wait_seconds):
                 raise Overloaded(f"The request waited too long for {self._name}; nothing was done.")

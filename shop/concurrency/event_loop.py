@@ -1,8 +1,8 @@
-"""What the coroutines of API calls wait for: a batch, a thread of the pool, an announcement, time.
+"""What coroutines of API calls wait for: a batch, a thread of the pool, a notification, time.
 
 On an event loop a wait holds no thread. Without one, in tests and management commands, the same coroutine
-runs under `run`, and each wait blocks the thread instead; so there is one code for both. The domain stays
-synchronous: what blocks is called through `run_in_thread`.
+runs under `run`, and each wait blocks the thread instead; so one implementation serves both. The domain stays
+synchronous: functions that block are called through `run_in_thread`.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ log = get_logger(__name__)
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 MAX_WAITING = 5_000
-"""Works that may wait for a thread of the pool; the contract promises 1,000."""
+"""Tasks that may wait for a thread of the pool; the contract promises 1,000."""
 WAIT_SECONDS = 10.0
-"""For a thread; a call that waited longer is not begun."""
+"""For a thread; a call that waited longer is not started."""
 
 CALL_POOL = ThreadPool("calls", threads=thread_budget.PROCESS_SHARES.calling, max_waiting=MAX_WAITING)
-"""Runs whatever blocks: plain views, Django's pages, look-ups."""
+"""Runs everything that blocks: plain views, Django's pages, look-ups."""
 LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
-"""Renews what a process remembers for all of its calls; short, and held up by no view that is slow."""
+"""Refreshes caches that all calls of the process use; short, and not delayed by slow views."""
 
 
 class _Deliveries:
-    """Results that other threads hand to an event loop: it is woken once for all that come together."""
+    """Results that other threads pass to an event loop: it is woken once for all that arrive together."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
@@ -48,29 +48,29 @@ class _Deliveries:
         self._is_awaited = False
 
     def deliver(self, receive: Callable[[Any], None], result: Any) -> None:
-        """Have `receive(result)` called on the loop soon; from any thread."""
+        """Have `receive(result)` called on the loop soon; callable from any thread."""
         self._results.append((receive, result))
         if not self._is_awaited:
             self._is_awaited = True
             self._loop.call_soon_threadsafe(self._hand_over)
 
     def _hand_over(self) -> None:
-        # Before the first is taken: what comes from here on wakes the loop again.
+        # Before the first is taken: a result that arrives from here on wakes the loop again.
         self._is_awaited = False
         while self._results:
             receive, result = self._results.popleft()
             try:
                 receive(result)
             except Exception:
-                # The results behind it are for others.
-                log.exception("a result could not be handed over")
+                # The results behind it belong to other requests.
+                log.exception("a result could not be delivered")
 
 
 _deliveries: WeakKeyDictionary[AbstractEventLoop, _Deliveries] = WeakKeyDictionary()
 
 
 def run(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """The result of the coroutine, each of whose waits blocks this thread. Not for a thread with a loop."""
+    """Run the coroutine, blocking this thread in each of its waits. Not for a thread with an event loop."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -97,11 +97,11 @@ async def run_in_thread(
     owner: int | None = None,
     pool: ThreadPool | None = None,
 ) -> Outcome:
-    """The result of a function that blocks, called in a thread of the pool with this context.
+    """Call a function that blocks in a thread of the pool, with this context, and return its result.
 
-    Calls of one `group`, such as a campaign, hold at most half of the threads; `owner` is the account that
-    asks; `pool` is another one than that of calls. Raises what the function raises, `Overloaded` at once
-    when too many calls wait, and after `WAIT_SECONDS` without a thread.
+    Calls of one `group`, such as a campaign, hold at most half of the threads; `owner` is the calling
+    account; `pool` replaces the pool of calls. Raises what the function raises, `Overloaded` at once if too
+    many calls wait, and after `WAIT_SECONDS` without a thread.
     """
     loop = running_loop()
     if loop is None:
@@ -130,9 +130,9 @@ async def run_in_thread(
 
 
 def run_in_background(function: Callable[[], Any]) -> None:
-    """Call a function that blocks without waiting for it: in the pool, or here where there is no loop.
+    """Call a function that blocks without waiting for it: in the pool, or here if there is no event loop.
 
-    For what may be left undone: it is, while too many calls wait for a thread.
+    Only for optional work: it is skipped while too many calls wait for a thread.
     """
     if running_loop() is None:
         function()
@@ -142,7 +142,7 @@ def run_in_background(function: Callable[[], Any]) -> None:
 
 
 async def sleep(seconds: float) -> None:
-    """Wait so many seconds; on a loop others go on meanwhile."""
+    """Wait so many seconds; on an event loop other coroutines continue meanwhile."""
     if running_loop() is None:
         time.sleep(seconds)
     else:
@@ -150,9 +150,9 @@ async def sleep(seconds: float) -> None:
 
 
 class Signal:
-    """Wakes the one coroutine, or thread without a loop, that waits for it; `set` is for any thread.
+    """Wakes the one coroutine, or thread without an event loop, that waits for it; any thread may call `set`.
 
-    It belongs to the event loop that runs where it is made, or to none.
+    It belongs to the event loop that runs where it is created, or to none.
     """
 
     __slots__ = ("_deliveries", "_event", "_future", "_is_set")
@@ -165,14 +165,14 @@ class Signal:
         self._deliveries = _deliveries_for(loop) if loop else None
 
     def set(self) -> None:
-        """End the wait; one that begins later ends at once."""
+        """End the wait; a wait that starts later ends at once."""
         if self._event:
             self._event.set()
         elif self._deliveries:
             self._deliveries.deliver(self._wake, None)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for `set`, at most so many seconds; whether it was set. That ends one wait only."""
+        """Wait for `set`, at most so many seconds; return whether it was set. Each `set` ends one wait."""
         if self._event:
             is_set = self._event.wait(seconds)
             self._event.clear()
@@ -200,25 +200,25 @@ def _late_error() -> Overloaded:
 
 
 def _deliveries_for(loop: AbstractEventLoop) -> _Deliveries:
-    found = _deliveries.get(loop)
-    if found is None:
-        found = _deliveries[loop] = _Deliveries(loop)
-    return found
+    deliveries = _deliveries.get(loop)
+    if deliveries is None:
+        deliveries = _deliveries[loop] = _Deliveries(loop)
+    return deliveries
 
 
 def _end_wait(future: "Future[Any]", outcome: Any) -> None:
-    """End a wait with an outcome; one that is an exception is raised there."""
+    """End a wait with an outcome; an outcome that is an exception is raised there."""
     if not isinstance(outcome, Exception):
         _set_result(future, outcome)
         return
     if isinstance(outcome, StopIteration):
-        # A future takes none, for it would end the coroutine that waits.
+        # A future doesn't accept it, because it would end the waiting coroutine.
         outcome = RuntimeError(f"A StopIteration was raised: {outcome.value!r}")
     if not future.done():
         future.set_exception(outcome)
 
 
 def _set_result(future: "Future[Any]", result: Any) -> None:
-    """End a wait, unless it was given up: its request was cancelled."""
+    """End a wait, unless its request was cancelled."""
     if not future.done():
         future.set_result(result)

@@ -1,14 +1,14 @@
 """Group commit: requests that arrive while a transaction is open wait for the next one, and share it.
 
 A batcher is a queue of requests and a function `Sequence[request] -> Sequence[outcome]`; it knows nothing of
-coupons or orders. The first request that enters an idle batcher has a thread of a bounded pool lead it. The
-leader takes all that wait, decides them in one transaction, commits, hands each its own outcome and takes the
-next batch, until none waits. One hot row then costs one lock and one flush per batch rather than per request.
-The idea is InnoDB's group commit and flat combining (Hendler, Incze, Shavit, Tzafrir, SPAA 2010), moved up to
-where the business decides.
+coupons or orders. The first request that enters an idle batcher starts a leader, a thread of a bounded pool.
+The leader takes all waiting requests, decides them in one transaction, commits, passes each its outcome and
+takes the next batch, until no request waits. One hot row then costs one lock and one flush per batch rather
+than per request. The idea is InnoDB's group commit and flat combining (Hendler, Incze, Shavit, Tzafrir, SPAA
+2010), applied at the level of the application.
 
-A batch that fails is split only where one of its requests may be to blame. When a row stays locked the
-requests that need it fail, and the others go on (`shop.db.stuck_rows`).
+A failed batch is split only if one of its requests may be the cause. If a row stays locked the requests that
+need it fail, and the others continue (`shop.db.stuck_rows`).
 """
 
 import sys
@@ -41,16 +41,16 @@ BLOCKED = Counter(
 MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
-# How often deadlines are looked at, at least.
+# The longest time between two checks of deadlines.
 DEADLINE_CHECK_SECONDS = 0.25
-# A batcher waits there once at most, so their number bounds it.
+# Each batcher has at most one task there, so the number of batchers bounds the queue.
 LEADER_POOL = ThreadPool(
     "batch-leader", threads=thread_budget.PROCESS_SHARES.leading, max_waiting=sys.maxsize
 )
 
 
 class _Entry(Generic[Request]):
-    """A request in a batcher, and what its outcome is passed to; None once that was done."""
+    """A request in a batcher, and the callback for its outcome; None once it was called."""
 
     __slots__ = ("entered_at", "on_result", "request")
 
@@ -61,7 +61,7 @@ class _Entry(Generic[Request]):
 
 
 class _Lead(Generic[Request]):
-    """One leader's time at a batcher, and the batch that it decides, if any."""
+    """One leader's work at a batcher, and the batch that it decides, if any."""
 
     __slots__ = ("batch", "since")
 
@@ -71,20 +71,20 @@ class _Lead(Generic[Request]):
 
 
 class Batcher(Generic[Request, Outcome]):
-    """A queue of requests that are decided together.
+    """A queue of requests that are decided in batches.
 
     `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for each, in
     the same order; an outcome that is an exception is for its request alone. It may run more than once for
-    the same requests, so it must find what it did for them. It runs in another thread than the caller's, with
-    nothing of the caller's context. A batcher that only reads needs no transaction: `run` is
-    `transactions.read` then, and `transactions.run_without_transaction` for one that opens its own, by
-    `transactions.run_batch`. `rows_of` names the rows that a request locks; without it all of a batch count
-    as needing a row that stays locked.
+    the same requests, so it must find what it did for them before. It runs in another thread than the
+    caller's, without the caller's context. A batcher that only reads needs no transaction: its `run` is
+    `transactions.read`; one that opens its own, by `transactions.run_batch`, has
+    `transactions.run_without_transaction`. `rows_of` names the rows that a request locks; without it all
+    requests of a batch are assumed to need a row that stays locked.
 
-    A request waits at most `wait_seconds` for its turn, and as long again for its outcome. Where batches are
-    so quick that few requests would share one, `min_interval_seconds` is the least time between the
-    beginnings of two. Where requests come in bursts a leader waits `linger_seconds` for the rest of a burst.
-    `leaders` is for a batcher that must not wait for others: a pool of its own.
+    A request waits at most `wait_seconds` until its batch starts, and as long again for its outcome. If
+    batches are so quick that few requests would share one, `min_interval_seconds` is the least time between
+    the starts of two. If requests come in bursts a leader waits `linger_seconds` for the rest of a burst.
+    `leader_pool` is a separate pool for a batcher that must not wait for others.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class Batcher(Generic[Request, Outcome]):
         self._lead: _Lead[Request] | None = None
 
     def enter(self, request: Request, on_result: Callable[[Outcome | Exception], None]) -> None:
-        """Have the request decided, and its outcome, once committed, passed to `on_result`; never blocks.
+        """Queue the request, and have its outcome passed to `on_result` once it is committed; never blocks.
 
         `on_result` is called exactly once, in another thread, and must be quick. Errors are passed as well:
-        what the outcome is if that is an exception, `Overloaded` when the wait ran out before the request's
-        turn, and `Unavailable` when its batch doesn't come back in time: then the outcome is unknown, and
-        asking again with the same key or account tells it. Raises `Overloaded` when the queue is full.
+        the outcome if it is an exception, `Overloaded` if the wait ended before the request's batch started,
+        and `Unavailable` if its batch takes too long: then the outcome is unknown, and a retry with the same
+        key or account finds it. Raises `Overloaded` if the queue is full.
         """
         with self._mutex:
             if len(self._queue) >= self._max_waiting:
@@ -136,9 +136,9 @@ class Batcher(Generic[Request, Outcome]):
                     raise
 
     def submit(self, request: Request) -> Outcome:
-        """Have the request decided, and return its outcome once that is committed.
+        """Queue the request, and return its outcome once it is committed.
 
-        Inside a transaction of the caller's it is decided alone, at once, and is as durable as that
+        Inside a transaction of the caller it is decided alone, at once, and is as durable as that
         transaction. Raises what `enter` raises or would pass on.
         """
         if connection.in_atomic_block:
@@ -148,19 +148,19 @@ class Batcher(Generic[Request, Outcome]):
         return _unwrap(results.get())
 
     def busy_seconds(self) -> float:
-        """For how long the current batch, or the wait for a leader, has lasted; 0 while there is none."""
+        """How long the current batch, or the wait for a leader, has lasted; 0 if there is none."""
         lead = self._lead
         return time.monotonic() - lead.since if lead else 0.0
 
     def is_busy(self) -> bool:
-        """Whether requests wait or are decided."""
+        """Whether requests wait or are being decided."""
         return self._lead is not None
 
     def end_overdue(self) -> None:
-        """Answer the requests whose time is over.
+        """End the wait of requests past their deadline.
 
-        A leader whose batch takes longer than a whole wait is taken for dead. If it is only slow there are
-        two leaders for a while: slower, not wrong, for the database decides.
+        A leader whose batch takes longer than a whole wait is assumed to be dead. If it is only slow there
+        are two leaders for a while: that is slower but not wrong, because the database decides.
         """
         now = time.monotonic()
         late: list[_Entry[Request]] = []
@@ -178,20 +178,20 @@ class Batcher(Generic[Request, Outcome]):
         return self._own_leader_pool or LEADER_POOL
 
     def _start_lead(self) -> None:
-        """With the mutex held: have a thread of the pool lead. Raises `Overloaded` if it has no thread."""
+        """With the mutex held: start a leader in the pool. Raises `Overloaded` if the pool has no thread."""
         lead: _Lead[Request] = _Lead()
         self._leader_pool().start(partial(self._run_lead, lead))
         self._lead = lead
         _overdue_watch.add(self)
 
     def _replace_lead(self) -> None:
-        """With the mutex held: the leader of now takes no more requests; another does, if any wait."""
+        """With the mutex held: end the current lead; a new leader takes over if requests wait."""
         self._lead = None
         if self._queue:
             self._start_lead()
 
     def _run_lead(self, lead: _Lead[Request]) -> None:
-        """Decide batch after batch until none waits, or another leader has taken over."""
+        """Decide batch after batch until no request waits, or another leader has taken over."""
         try:
             while batch := self._take_batch(lead):
                 self._decide_batch(batch)
@@ -209,7 +209,7 @@ class Batcher(Generic[Request, Outcome]):
             raise
 
     def _take_batch(self, lead: _Lead[Request]) -> Sequence[_Entry[Request]]:
-        """The next requests of the queue; none once the lead is over."""
+        """Take the next requests of the queue; none once the lead is over."""
         if self._linger_seconds or self._min_interval_seconds:
             with self._mutex:
                 if self._is_over(lead):
@@ -223,13 +223,13 @@ class Batcher(Generic[Request, Outcome]):
             return lead.batch
 
     def _is_over(self, lead: _Lead[Request]) -> bool:
-        """With the mutex held: whether the lead was replaced or no request waits, which ends it."""
+        """With the mutex held: whether the lead is over, because it was replaced or no request waits."""
         if self._lead is lead and not self._queue:
             self._lead = None
         return self._lead is not lead
 
     def _keep_interval(self) -> None:
-        """Let other requests join where batches follow each other; an idle batcher's first doesn't wait."""
+        """Let other requests join between batches; an idle batcher's first request doesn't wait."""
         if self._linger_seconds:
             time.sleep(self._linger_seconds)
         if self._min_interval_seconds:
@@ -237,7 +237,7 @@ class Batcher(Generic[Request, Outcome]):
             self._began_at = time.monotonic()
 
     def _decide_batch(self, batch: Sequence[_Entry[Request]], *, is_retry: bool = False) -> None:
-        """All in one transaction; if one of them may be to blame that it fails, one by one."""
+        """Decide all in one transaction; one by one if that fails and one request may be the cause."""
         if stuck_rows.any_known() and not is_retry:
             batch = self._refuse_blocked(batch, stuck_rows.known)
         requests = [entry.request for entry in batch]
@@ -256,7 +256,7 @@ class Batcher(Generic[Request, Outcome]):
     def _refuse_blocked(
         self, batch: Collection[_Entry[Request]], find_stuck: Callable[[Collection[Row]], Collection[Row]]
     ) -> Sequence[_Entry[Request]]:
-        """Refuse those that need a row which another transaction keeps locked; returns the others."""
+        """Refuse the requests that need a row which another transaction keeps locked; return the others."""
         if not self._rows_of:
             return list(batch)
         needed = {entry: frozenset(self._rows_of(entry.request)) for entry in batch}
@@ -269,15 +269,15 @@ class Batcher(Generic[Request, Outcome]):
         return [entry for entry in batch if entry.on_result]
 
     def _decide_one_by_one(self, batch: Sequence[_Entry[Request]]) -> None:
-        left = deque(batch)
-        while left:
-            entry = left.popleft()
+        remaining = deque(batch)
+        while remaining:
+            entry = remaining.popleft()
             if not entry.on_result:
                 continue
             outcome = self._decide_one(entry.request)
             self._answer([entry], [outcome])
             if isinstance(outcome, transactions.LockWaitTimeout):
-                left = deque(self._refuse_blocked(left, stuck_rows.find))
+                remaining = deque(self._refuse_blocked(remaining, stuck_rows.find))
 
     def _decide_one(self, request: Request) -> Any:
         try:
@@ -292,7 +292,7 @@ class Batcher(Generic[Request, Outcome]):
         return outcomes
 
     def _answer(self, entries: Sequence[_Entry[Request]], outcomes: Sequence[Any]) -> None:
-        """Pass each entry its outcome, in order, unless it has had one."""
+        """Pass each entry its outcome, in order, unless it already has one."""
         due = []
         with self._mutex:
             for entry, outcome in zip(entries, outcomes, strict=True):
@@ -303,12 +303,12 @@ class Batcher(Generic[Request, Outcome]):
             try:
                 on_result(outcome)
             except BaseException:
-                # Whatever it was, the others of the batch get their outcomes.
+                # Whatever the error, the others of the batch get their outcomes.
                 log.exception("the outcome of a request could not be passed on")
 
 
 class _OverdueWatch:
-    """The thread that ends what takes too long in busy batchers; it sleeps while none is busy."""
+    """The thread that enforces deadlines in busy batchers; it sleeps while none is busy."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -318,7 +318,7 @@ class _OverdueWatch:
         self._thread: threading.Thread | None = None
 
     def add(self, batcher: Batcher[Any, Any]) -> None:
-        """Look at this batcher's deadlines until it is idle."""
+        """Check this batcher's deadlines until it is idle."""
         with self._mutex:
             self._busy.add(batcher)
             if not self._thread:
@@ -345,7 +345,7 @@ class _OverdueWatch:
                 try:
                     batcher.end_overdue()
                 except Exception:
-                    log.exception("the deadlines of a batcher could not be kept")
+                    log.exception("the deadlines of a batcher could not be enforced")
 
 
 _overdue_watch = _OverdueWatch()
@@ -354,8 +354,9 @@ _overdue_watch = _OverdueWatch()
 def _may_be_fault_of_one(error: Exception, *, size: int) -> bool:
     """Whether deciding the requests one by one may save some of them.
 
-    What is away is away for all. Of a single request another process's row may have slipped in between the
-    look and the insert: then it looks again.
+    If the database is unavailable it is so for all. Even a single request is retried after an integrity
+    error, because another process may have inserted a row between its read and its insert: the retry reads
+    again.
     """
     if isinstance(error, Unavailable) and type(error) is not transactions.TooManyConflicts:
         return False
@@ -367,11 +368,11 @@ def _row_locked_error() -> transactions.LockWaitTimeout:
 
 
 def _late_error() -> Overloaded:
-    return Overloaded("The request waited too long for its turn; nothing was done.")
+    return Overloaded("The request waited too long in the queue; nothing was done.")
 
 
 def _unknown_outcome_error() -> Unavailable:
-    return Unavailable("The outcome is not known yet; ask again with the same key or account.")
+    return Unavailable("The outcome is not known yet; try again with the same key or account.")
 
 
 def _unwrap(outcome: Any) -> Any:

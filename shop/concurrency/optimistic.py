@@ -1,4 +1,4 @@
-"""Optimistic locking: read without a lock, write only what is unchanged, and begin again otherwise."""
+"""Optimistic locking: read without a lock, write only if nothing has changed, and retry otherwise."""
 
 import random
 import time
@@ -14,20 +14,21 @@ from shop.errors import Rejected
 
 T = TypeVar("T")
 
-# Whoever writes second waits for the first one's row lock, and then has waited in vain: few try at once.
+# A second writer waits for the first one's row lock, only to find that the row has changed: so few run at
+# once.
 MAX_CONCURRENT = 4
-# A pause is drawn from nothing up to a bound that doubles from the first to the second of these.
+# A pause is random, up to a bound that doubles from the first to the second of these.
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.25
 
 
 def retry_until_unchanged(
     work: Callable[[], T], *, concurrency_limit: ConcurrencyLimit, retries: Counter, wanted: str
 ) -> T:
-    """Run `work` until nothing has changed between its look and its write, and return its result.
+    """Retry `work` until nothing has changed between its read and its write, and return its result.
 
-    `work` opens a transaction of its own, and raises `ChangedMeanwhile` out of it. Each further attempt
-    counts on `retries`, after a pause with full jitter. Raises `Rejected` `conflict` once
-    `OPTIMISTIC_RETRIES` of them were in vain, and `Overloaded` as the admission does.
+    `work` opens its own transaction, and raises `ChangedMeanwhile` from it. Each further attempt counts on
+    `retries`, after a pause with full jitter. Raises `Rejected` `conflict` after `OPTIMISTIC_RETRIES`
+    retries, and `Overloaded` as `ConcurrencyLimit` does.
     """
     for attempt in range(settings.OPTIMISTIC_RETRIES + 1):
         if attempt:
@@ -38,4 +39,6 @@ def retry_until_unchanged(
                 return work()
         except ChangedMeanwhile:
             continue
-    raise Rejected(f"Too many others want {wanted}; nothing was done.", code="conflict", retry_after=1)
+    raise Rejected(
+        f"Too many concurrent requests for {wanted}; nothing was done.", code="conflict", retry_after=1
+    )

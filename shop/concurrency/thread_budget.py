@@ -1,9 +1,9 @@
-"""How the threads of a web process are shared out; each keeps a database connection.
+"""How the threads of a web process are divided; each keeps a database connection.
 
 A quarter leads batches (`shop.concurrency.group_commit`), the others run calls and pages
-(`shop.concurrency.event_loop`). Whatever only waits holds none. Passwords that are hashed or wait for it have
-a bound of their own, and leave an eighth of the threads, at least one of those that run calls. That takes
-four threads or more.
+(`shop.concurrency.event_loop`). Coroutines that wait hold no thread. Password hashing, including its queue,
+has its own bound within the threads that run calls, and leaves an eighth of all threads, at least one, to
+other calls. That requires four threads or more.
 """
 
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from django.conf import settings
 
 
 class ThreadShares(NamedTuple):
-    """The most threads that may be held at once."""
+    """The most threads that each kind of work may hold at once."""
 
     leading: int
-    """By batches: a quarter; of few threads 2, or all but one."""
+    """Batches: a quarter; of few threads 2, or all but one."""
     calling: int
-    """By calls: the others."""
+    """Calls: the others."""
     hashing: int
-    """Of those that run calls, by passwords, those in line included: an eighth; of few threads 4, or 1."""
+    """Of those for calls, password hashing with its queue: an eighth; of few threads 4, or 1."""
 
 
 def split_threads(threads: int) -> ThreadShares:
-    """The bounds for a process of so many threads, 2 or more."""
+    """The bounds for a process with so many threads, 2 or more."""
     eighth = max(1, threads // 8)
     leading = min(max(2, threads // 4), threads - 1)
     calling = threads - leading

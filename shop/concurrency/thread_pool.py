@@ -1,7 +1,7 @@
 """A bounded pool of threads, each of which keeps a database connection of its own.
 
-Starting a work never blocks: the work goes to an idle thread, to a new one, or waits. Works of one group hold
-at most half of the threads, so a group whose works are slow leaves threads for all others.
+Starting a task never blocks: the task goes to an idle thread, to a new one, or waits. Tasks of one group hold
+at most half of the threads, so a group whose tasks are slow leaves threads for all others.
 """
 
 import itertools
@@ -18,11 +18,11 @@ from shop.errors import Overloaded
 
 log = get_logger(__name__)
 MAX_PER_OWNER = 16
-"""Works of one owner, running and waiting."""
+"""Tasks of one owner, running and waiting."""
 IDLE_SECONDS = 600.0
 
 
-class _Work:
+class _Task:
     __slots__ = ("function", "group", "owner")
 
     def __init__(self, function: Callable[[], None], group: Hashable | None, owner: int | None) -> None:
@@ -32,16 +32,16 @@ class _Work:
 
 
 class _Thread:
-    """A thread of the pool with its work, if any. `wake` is a lock used as a signal.
+    """A thread of the pool with its task, if any. `wake` is a lock used as a signal.
 
-    It is coming once it was woken or made, until it looks for work. Once it is not wanted any more it ends
-    rather than being idle.
+    `is_coming` is true from the moment it is woken or created until it takes a task. Once `is_wanted` is
+    false it ends instead of becoming idle.
     """
 
-    __slots__ = ("is_coming", "is_wanted", "wake", "work")
+    __slots__ = ("is_coming", "is_wanted", "task", "wake")
 
     def __init__(self) -> None:
-        self.work: _Work | None = None
+        self.task: _Task | None = None
         self.is_coming = False
         self.is_wanted = True
         self.wake = threading.Lock()
@@ -49,10 +49,10 @@ class _Thread:
 
 
 class ThreadPool:
-    """At most `threads` threads, made when they are needed, that end after `idle_seconds` without work.
+    """At most `threads` threads, created on demand, that end after `idle_seconds` without a task.
 
-    At most `max_waiting` works wait for a thread, of one group half as many: a slow group leaves room to wait
-    for all others.
+    At most `max_waiting` tasks wait for a thread, half as many of one group, so that a slow group leaves
+    places in the queue for all others.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class ThreadPool:
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
         self._threads: set[_Thread] = set()
-        # The thread that was busy last is the next to be woken: its connection and its caches are warm.
+        # The thread that was busy last is woken next: its connection and its caches are warm.
         self._idle: list[_Thread] = []
-        # While a work is ready and a thread is idle another one is coming, and wakes the next when it takes a
-        # work. Works that are quick are done by few threads then: each wake costs more than a small work.
-        self._ready: deque[_Work] = deque()
+        # While a task is ready and a thread is idle, one thread is coming, and wakes the next when it takes a
+        # task. So quick tasks are done by few threads: each wake costs more than a small task.
+        self._ready: deque[_Task] = deque()
         self._coming = 0
-        # Works whose group has its share of the threads, and how many works of each group have a place.
-        self._held: dict[Hashable, deque[_Work]] = {}
+        # Tasks whose group has its share of the threads, and how many tasks of each group have a place.
+        self._held: dict[Hashable, deque[_Task]] = {}
         self._held_count = 0
         self._of_group: Counter[Hashable] = Counter()
         self._of_owner: Counter[Hashable] = Counter()
@@ -85,11 +85,11 @@ class ThreadPool:
     ) -> None:
         """Have a thread run `work`, in a context of its own; never blocks.
 
-        Works run in the order of their starts, but for those of a group that has its share of the threads:
-        others pass them. Raises `Overloaded` when too many works wait, or when the owner has
-        `MAX_PER_OWNER` running and waiting. An exception of the work is logged.
+        Tasks run in the order of their starts, except those of a group that holds its share of the threads:
+        others overtake them. Raises `Overloaded` if too many tasks wait, or if the owner has `MAX_PER_OWNER`
+        running and waiting. An exception of the task is logged.
         """
-        made = _Work(work, group, owner)
+        task = _Task(work, group, owner)
         with self._mutex:
             is_held = group is not None and self._of_group[group] >= self._max_of_group
             if (is_held or not self._has_free_thread()) and self.waiting() >= self._max_waiting:
@@ -101,30 +101,30 @@ class ThreadPool:
                     raise Overloaded("Too many requests of this account are under way; nothing was done.")
                 self._of_owner[owner] += 1
             if is_held:
-                self._held.setdefault(group, deque()).append(made)
+                self._held.setdefault(group, deque()).append(task)
                 self._held_count += 1
                 return
             if group is not None:
                 self._of_group[group] += 1
-            self._ready.append(made)
+            self._ready.append(task)
             thread = self._bring_thread()
         if thread and not self._launch(thread):
             with self._mutex:
-                if not self._threads and made in self._ready:
-                    self._ready.remove(made)
-                    self._release(made)
+                if not self._threads and task in self._ready:
+                    self._ready.remove(task)
+                    self._release(task)
                     raise Overloaded("No thread could be started; nothing was done.")
 
     def busy(self) -> int:
-        """How many threads are not idle, those that just begin or end among them (tests)."""
+        """How many threads are not idle, including those that are starting or ending (tests)."""
         return len(self._threads) - len(self._idle)
 
     def waiting(self) -> int:
-        """How many works wait for a thread, or for their group's turn."""
+        """How many tasks wait for a thread, or for their group's share of the threads."""
         return max(0, len(self._ready) - len(self._idle) - self._coming) + self._held_count
 
     def renew_threads(self) -> None:
-        """Have each thread end once it has no work, and close its connection; later works get new ones."""
+        """Have each thread end once it has no task, and close its connection; later tasks get new threads."""
         with self._mutex:
             for thread in self._threads:
                 thread.is_wanted = False
@@ -133,20 +133,20 @@ class ThreadPool:
             self._idle.clear()
 
     def _has_free_thread(self) -> bool:
-        """With the mutex held: whether one more work would have a thread at once."""
+        """With the mutex held: whether one more task would get a thread at once."""
         free = len(self._idle) + self._coming + self._max_threads - len(self._threads)
         return len(self._ready) < free
 
     def _bring_thread(self) -> _Thread | None:
-        """With the mutex held: have one more thread come where works are ready and no thread is coming.
+        """With the mutex held: have one more thread come if tasks are ready and no thread is coming.
 
-        Returns a new thread where too few are idle: the caller launches it, without the mutex.
+        Returns a new thread if too few are idle: the caller launches it, without the mutex.
         """
         if len(self._ready) > len(self._idle) + self._coming and len(self._threads) < self._max_threads:
-            made = _Thread()
-            self._threads.add(made)
-            self._mark_coming(made)
-            return made
+            thread = _Thread()
+            self._threads.add(thread)
+            self._mark_coming(thread)
+            return thread
         self._wake_idle()
         return None
 
@@ -161,7 +161,7 @@ class ThreadPool:
         self._coming += 1
 
     def _launch(self, thread: _Thread) -> bool:
-        """Start a new thread; False where the system has none."""
+        """Start a new thread; False if the system has none."""
         name = f"{self._name}-{next(self._numbers)}"
         try:
             threading.Thread(target=self._run, args=(thread,), name=name, daemon=True).start()
@@ -175,8 +175,8 @@ class ThreadPool:
 
     def _run(self, thread: _Thread) -> None:
         try:
-            while self._take_work(thread):
-                self._run_work(thread)
+            while self._take_task(thread):
+                self._run_task(thread)
         except BaseException:
             log.exception("a thread died", pool=self._name)
         finally:
@@ -185,28 +185,28 @@ class ThreadPool:
             finally:
                 self._leave(thread)
 
-    def _run_work(self, thread: _Thread) -> None:
+    def _run_task(self, thread: _Thread) -> None:
         try:
             try:
-                if thread.work:
-                    # Nothing that a work sets in its context reaches the next one.
-                    Context().run(thread.work.function)
+                if thread.task:
+                    # Nothing that a task sets in its context reaches the next one.
+                    Context().run(thread.task.function)
             finally:
                 close_unusable_connection()
         except Exception:
-            log.exception("work in a thread failed", pool=self._name)
+            log.exception("a task in a thread failed", pool=self._name)
 
-    def _take_work(self, thread: _Thread) -> bool:
-        """Give back what the thread's work held, and take the next one; False where the thread is to end."""
+    def _take_task(self, thread: _Thread) -> bool:
+        """Release what the thread's task held, and take the next one; False if the thread has to end."""
         while True:
             with self._mutex:
-                self._release(thread.work)
-                thread.work = None
+                self._release(thread.task)
+                thread.task = None
                 self._unmark_coming(thread)
                 if not thread.is_wanted:
                     return False
                 if self._ready:
-                    thread.work = self._ready.popleft()
+                    thread.task = self._ready.popleft()
                     successor = self._bring_thread()
                     break
                 self._idle.append(thread)
@@ -223,7 +223,7 @@ class ThreadPool:
                 if thread in self._idle:
                     self._idle.remove(thread)
                     return False
-            # Woken in this very moment.
+            # Woken at this very moment.
             thread.wake.acquire()
         return True
 
@@ -233,7 +233,7 @@ class ThreadPool:
             self._coming -= 1
 
     def _leave(self, thread: _Thread) -> None:
-        """Free the place of a thread that ends; another takes it where works are ready."""
+        """Remove a thread that ends; another one replaces it if tasks are ready."""
         with self._mutex:
             self._forget(thread)
             successor = self._bring_thread()
@@ -241,43 +241,43 @@ class ThreadPool:
             self._launch(successor)
 
     def _forget(self, thread: _Thread) -> None:
-        """With the mutex held: count the thread no more."""
-        self._release(thread.work)
+        """With the mutex held: remove the thread from the counts."""
+        self._release(thread.task)
         self._unmark_coming(thread)
         if thread in self._idle:
             self._idle.remove(thread)
         self._threads.remove(thread)
 
-    def _release(self, work: _Work | None) -> None:
-        """With the mutex held: count the work no more; a held work of its group is ready in its place."""
-        if work is None:
+    def _release(self, task: _Task | None) -> None:
+        """With the mutex held: remove the task from the counts; a held task of its group becomes ready."""
+        if task is None:
             return
-        if work.owner is not None:
-            _count_down(self._of_owner, work.owner)
-        if work.group is None:
+        if task.owner is not None:
+            _count_down(self._of_owner, task.owner)
+        if task.group is None:
             return
-        if held := self._held.get(work.group):
+        if held := self._held.get(task.group):
             self._ready.append(held.popleft())
             self._held_count -= 1
             if not held:
-                del self._held[work.group]
+                del self._held[task.group]
         else:
-            _count_down(self._of_group, work.group)
+            _count_down(self._of_group, task.group)
 
 
 _pools: WeakSet[ThreadPool] = WeakSet()
 
 
 def renew_threads() -> None:
-    """Have the threads of all pools open new connections, where the database is another one now (tests)."""
+    """Have the threads of all pools open new connections, after the database has changed (tests)."""
     for pool in list(_pools):
         pool.renew_threads()
 
 
 def close_unusable_connection() -> None:
-    """What Django does at the end of a request: close this thread's connection if it is broken or too old.
+    """Close this thread's connection if it is broken or too old, as Django does at the end of a request.
 
-    The connection is checked before its next use if it has rested. Inside a transaction it is left alone.
+    The connection is checked before its next use if it was idle. Inside a transaction it is left alone.
     """
     if connection.connection is not None and not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()

@@ -71,7 +71,7 @@ def _insert_plan(model: type[Model]) -> tuple[Table, Callable[[Model], Iterable[
 
 
 def execute_deferred(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | None = None) -> None:
-    """Have this written, as `insert` does. Nobody hears how many rows it changed."""
+    """Write as `insert` does; how many rows it changes is not reported."""
     write_behind = getattr(connection, "execute_deferred", None)
     if write_behind:
         write_behind(statement, parameters)

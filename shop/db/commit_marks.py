@@ -1,6 +1,6 @@
-"""Marks of transactions that are to be done once: a stored mark proves that the COMMIT succeeded.
+"""Marks of transactions that must be committed once: a stored mark proves that the COMMIT succeeded.
 
-The idea is Oracle's Transaction Guard: a transaction writes an id that was made before it, under a unique
+As in Oracle's Transaction Guard, a transaction inserts an id that was generated before it, under a unique
 key.
 """
 
@@ -12,7 +12,7 @@ from shop import clock
 from shop.db import bulk_sql
 from shop.models import CommittedTransaction
 
-# A mark is looked for within seconds of its COMMIT.
+# A mark is read within seconds of its COMMIT, if at all.
 RETENTION = timedelta(days=1)
 SWEEP_BATCH = 1_000
 
@@ -33,17 +33,19 @@ def write(id: UUID) -> None:
 
 
 def write_now(id: UUID) -> None:
-    """Write the mark. Raises `IntegrityError` if a transaction with it has committed, once that is known."""
+    """Write the mark at once. Waits for an open transaction with the same mark; raises `IntegrityError` if
+    that has committed.
+    """
     CommittedTransaction.objects.create(id=id, at=clock.now())
 
 
 def sweep() -> int:
-    """Forget the marks that are looked for no more, in small bites. Returns how many went."""
-    gone = 0
+    """Delete the marks that are no longer needed, in small batches. Returns how many."""
+    deleted = 0
     while True:
         old = CommittedTransaction.objects.filter(at__lte=clock.now() - RETENTION)
-        bite = list(old.values_list("pk", flat=True)[:SWEEP_BATCH])
-        if not bite:
-            return gone
-        CommittedTransaction.objects.filter(pk__in=bite).delete()
-        gone += len(bite)
+        batch = list(old.values_list("pk", flat=True)[:SWEEP_BATCH])
+        if not batch:
+            return deleted
+        CommittedTransaction.objects.filter(pk__in=batch).delete()
+        deleted += len(batch)

@@ -1,9 +1,9 @@
-"""Rows that another transaction keeps locked for long: found after a lock wait, remembered until free.
+"""Rows that another transaction keeps locked for long: found after a lock wait, remembered until unlocked.
 
 A hot row is locked at almost any instant, by one healthy transaction after the other. So a row counts as
 stuck only when it can't be locked within `WAIT_SECONDS`: locks are granted in order, and a row that is merely
-in use comes free before that. A thread waits for each stuck row and forgets it as soon as it can be locked;
-meanwhile it takes no query to know which requests need a stuck row.
+in use is unlocked before that. A thread waits for each stuck row and forgets it as soon as it can be locked;
+meanwhile the requests that need a stuck row are known without a query.
 """
 
 import threading
@@ -21,12 +21,12 @@ from shop.errors import Unavailable
 
 log = get_logger(__name__)
 WAIT_SECONDS = 1
-# For all rows in use together; those that it doesn't suffice for count as stuck this once.
+# For all suspect rows together; rows that are not checked within it count as stuck for this call only.
 BUDGET_SECONDS = 3.0
 
 
 class Row(NamedTuple):
-    """The row with this value in a column; `is_shared` where only a change of it is waited for."""
+    """The row with this value in a column; `is_shared` where only a foreign key's check needs it."""
 
     model: type[models.Model]
     value: Any
@@ -45,15 +45,16 @@ def any_known() -> bool:
 
 
 def known(wanted: Collection[Row]) -> set[Row]:
-    """Those of these rows that are known to be stuck, without a query."""
+    """The subset of these rows that is known to be stuck. Takes no query."""
     with _mutex:
         return _stuck.intersection(wanted)
 
 
 def find(wanted: Collection[Row]) -> set[Row]:
-    """Those of these rows that stay locked, remembered from now on. Call it outside any transaction.
+    """The subset of these rows that stays locked, remembered from now on.
 
-    Takes `BUDGET_SECONDS` and one wait at most. Without the database none is found.
+    Must be called outside a transaction. Takes at most `BUDGET_SECONDS` and one wait. Empty while the
+    database is unavailable.
     """
     suspects, stuck, unsure = in_use(wanted), set(), set()
     deadline = time.monotonic() + BUDGET_SECONDS
@@ -75,9 +76,9 @@ def forget() -> None:
 
 
 def in_use(wanted: Collection[Row]) -> list[Row]:
-    """Those of these rows that another transaction has locked at this instant; without the database none.
+    """The subset of these rows that another transaction has locked at this moment.
 
-    Call it outside any transaction.
+    Must be called outside a transaction. Empty while the database is unavailable.
     """
     alike: dict[tuple[type[models.Model], str, bool], set[Any]] = defaultdict(set)
     for row in wanted:
@@ -93,7 +94,7 @@ def in_use(wanted: Collection[Row]) -> list[Row]:
 
 
 def _becomes_free(row: Row) -> bool:
-    """Whether the row can be locked within `WAIT_SECONDS`, or is not there; True without the database."""
+    """Whether the row can be locked within `WAIT_SECONDS`, or doesn't exist; True without the database."""
     try:
         return transactions.read(partial(_lock_once, row))
     except Unavailable:
@@ -137,7 +138,7 @@ def _watch() -> None:
                     with _mutex:
                         _stuck.discard(row)
     except Exception:
-        log.exception("stuck rows are not watched any more, and forgotten")
+        log.exception("stuck rows are no longer watched, and are forgotten")
         forget()
         with _mutex:
             _watcher = None

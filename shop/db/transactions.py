@@ -1,7 +1,7 @@
-"""Transactions that are tried again when the database says "not your fault, once more".
+"""Transactions that are retried after conflicts and lost connections.
 
-Retries happen at the outermost transaction only: after 1213 and 1020 the server has rolled all of it
-back, savepoints included (MDEV-35235).
+Only the outermost transaction is retried: after errors 1213 and 1020 the server has rolled back all of it,
+savepoints included (MDEV-35235).
 """
 
 import random
@@ -22,12 +22,12 @@ from shop.errors import Unavailable
 
 
 class Effect(Enum):
-    """What a second run of the same work does, should the first one have committed after all.
+    """What a second run of the same work does if the first one has committed after all.
 
-    The answer to a COMMIT can be lost: then it is unknown whether it committed. `REPEATABLE` work leaves
-    the same rows as before and returns the same. `KEYED` work looks for what was done under a key that was
-    made before the transaction, and returns that. `ONCE` is for all other work, which a repeat would do
-    again, or find to be impossible: `run` recognises an attempt of it that has committed.
+    The reply to a COMMIT can be lost: then it is unknown whether it committed. `REPEATABLE` work leaves the
+    same rows and returns the same result. `KEYED` work looks up what was done under a key that was generated
+    before the transaction, and returns that. `ONCE` is for all other work, which a repeat would do twice or
+    fail to do: `run` detects an attempt that has committed.
     """
 
     REPEATABLE = "repeatable"
@@ -39,23 +39,23 @@ REPEATABLE, KEYED, ONCE = Effect
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database can't be reached: nobody's request can be decided."""
+    """The database can't be reached."""
 
 
 class OutcomeUnknown(Unavailable):
-    """The answer to a COMMIT was lost, and it is unknown whether it committed."""
+    """The reply to a COMMIT was lost, and it is unknown whether it committed."""
 
 
 class TooManyConflicts(Unavailable):
-    """The database rolled the work back each time it was tried: nothing was done."""
+    """The database rolled the work back at every attempt: nothing was done."""
 
 
 class LockWaitTimeout(TooManyConflicts):
-    """Another transaction kept a row that the work needs locked for the whole lock wait: nothing was done."""
+    """Another transaction held the lock of a row for longer than the lock wait: nothing was done."""
 
 
 class ChangedMeanwhile(RuntimeError):
-    """What was read without a lock is not what stands there now: nothing was written, begin again."""
+    """Rows changed after they were read without a lock: nothing was written, and the caller starts over."""
 
 
 T = TypeVar("T")
@@ -69,27 +69,27 @@ SQLITE_LOCKED = ("database is locked",)
 # Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
 # shutdown in progress, killed, too many connections; packets that could not be read or written.
 CONNECTION_LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
-# What a server of a cluster says that is not the primary any more, or not yet: read-only (1290, 1836),
-# offline (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own. The next
+# Errors of a cluster's server that is no longer the primary, or not yet: read-only (1290, 1836), offline
+# (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own. The next
 # connection leads to the primary.
 NOT_PRIMARY = {1290, 1836, 3032, 3100, 3169, 3781, 3782, 3783, 4094}
 ATTEMPTS = 4
 BACKOFF_SECONDS = 0.05
-# Past these no further attempt starts. A lock that somebody keeps is waited for twice (5 s each) rather
-# than four times; a database that lets a connection wait (2 s each) is told to be away, not waited for.
+# No attempt starts after these. A lock that stays held is waited for twice (5 s each) rather than four times;
+# a database whose connections time out (2 s each) is reported as unavailable after the first.
 CONFLICT_BUDGET_SECONDS = 6.0
 CONNECTION_LOST_BUDGET_SECONDS = 1.5
-# Less than one lock wait: for a batch, which goes on without the requests that need the locked row.
+# Less than one lock wait: a batch continues without the requests that need the locked row.
 BATCH_CONFLICT_BUDGET_SECONDS = 4.0
-OUTCOME_UNKNOWN_DETAIL = "It is not known whether this was done; look, or ask again with the same key."
+OUTCOME_UNKNOWN_DETAIL = "It is not known whether this was done; check, or retry with the same key."
 
-CONFLICT_DETAIL = "Too many others change the same rows; nothing was done."
+CONFLICT_DETAIL = "Too many other requests change the same rows; nothing was done."
 
 PendingWrites = dict[Callable[[Sequence[Any]], None], list[Any]]
 
 
 class _TransactionState(threading.local):
-    """What the transaction that `run` has open in this thread is to write before it commits."""
+    """What this thread's transaction, opened by `run`, writes just before it commits."""
 
     pending_writes: PendingWrites | None = None
     is_at_commit = False
@@ -99,14 +99,14 @@ _state = _TransactionState()
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the database rolled the work back because of other work: try again."""
+    """Whether the database rolled the work back because of a concurrent transaction: it can be retried."""
     return isinstance(error, OperationalError) and (
         _error_code(error) in CONFLICTS or error.args == SQLITE_LOCKED
     )
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection went away, could not be opened, or leads to a server that is not the primary."""
+    """Whether the connection was lost, could not be opened, or leads to a server that is not the primary."""
     return isinstance(error, InterfaceError) or (
         isinstance(error, OperationalError)
         and (
@@ -117,7 +117,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def is_lock_wait(error: BaseException) -> bool:
-    """Whether a lock was not given in time."""
+    """Whether a lock was not granted in time."""
     return isinstance(error, OperationalError) and (
         _error_code(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
     )
@@ -126,29 +126,29 @@ def is_lock_wait(error: BaseException) -> bool:
 def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_batch: bool = False) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
-    Conflicts and lost connections are retried with full jitter. A connection that is lost during COMMIT, or
-    what goes with it, may have committed, or may yet: `effect` says what a repeat of the work does then.
-    A batch waits for at most one lock timeout. Raises `DatabaseUnavailable` when the database stays away,
+    Conflicts and lost connections are retried with full jitter. A transaction whose connection is lost during
+    COMMIT may have committed, or may commit later: `effect` says what a repeat of the work does then. A batch
+    waits for at most one lock timeout. Raises `DatabaseUnavailable` when the database stays unreachable,
     `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other conflicts don't end, and
-    `OutcomeUnknown` instead of these two where a COMMIT may have been done. Inside another transaction it
-    raises `TransactionManagementError`: what it returned would not be durable.
+    `OutcomeUnknown` instead of the last two if a COMMIT may have succeeded. Inside another transaction it
+    raises `TransactionManagementError`, because its result would not be durable.
     """
     if _is_in_transaction():
         raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")
     if connection.in_atomic_block:
-        # The transaction of a test.
+        # The transaction that Django's `TestCase` opened.
         with _atomic():
             return work()
     return _Attempts(work, effect, is_batch=is_batch).first_success(attempts)
 
 
 def run_batch(work: Callable[[], T]) -> T:
-    """`run_or_savepoint` for the work of many requests at once, each of which finds what it did before."""
+    """`run_or_savepoint` for a batch of requests, each of which looks up what it did before."""
     return run_or_savepoint(work, KEYED, is_batch=True)
 
 
 def run_or_savepoint(work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> T:
-    """`run` outside a transaction; inside one, run `work` once, as a savepoint that lasts if that does."""
+    """`run` outside a transaction; inside one, run `work` once in a savepoint, durable when that commits."""
     if not _is_in_transaction():
         return run(work, effect, is_batch=is_batch)
     with savepoint() if _state.pending_writes is not None else _atomic():
@@ -156,26 +156,26 @@ def run_or_savepoint(work: Callable[[], T], effect: Effect, *, is_batch: bool = 
 
 
 def read(work: Callable[[], T]) -> T:
-    """Run `work`, which only reads, without a transaction of its own: each of its statements is one instant.
+    """Run `work`, which only reads, without a transaction: each statement sees the database as it is then.
 
-    Lost connections are retried as by `run`. Raises `Unavailable` when the database stays away.
+    Lost connections are retried as by `run`. Raises `Unavailable` when the database stays unreachable.
     """
     return work() if connection.in_atomic_block else _Reads(work, REPEATABLE).first_success(ATTEMPTS)
 
 
 def run_without_transaction(work: Callable[[], T]) -> T:
-    """Run `work` without a transaction of this module's: for work that opens its own, or needs none."""
+    """Call `work`, which opens its own transactions or needs none."""
     return work()
 
 
 class _Attempts(Generic[T]):
-    """The attempts at one piece of work, up to the first that the database doesn't turn away."""
+    """The attempts at one piece of work, up to the first that succeeds."""
 
     def __init__(self, work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> None:
         self._work = work
         self._conflict_budget_seconds = BATCH_CONFLICT_BUDGET_SECONDS if is_batch else CONFLICT_BUDGET_SECONDS
         self._mark = uuid7() if effect is ONCE else None
-        # The results of attempts whose COMMIT got no answer, the last one's at the end.
+        # The results of attempts whose COMMIT got no reply, in order.
         self._in_doubt: list[T] = []
 
     def first_success(self, attempts: int) -> T:
@@ -204,10 +204,10 @@ class _Attempts(Generic[T]):
         return results[0]
 
     def _has_committed(self) -> bool:
-        """Whether the last attempt in doubt has committed; else mark this one.
+        """Whether an earlier attempt in doubt has committed; if not, write the mark of this attempt.
 
-        The marks of all attempts are the same row. So this waits for an attempt whose transaction is open
-        still, and one whose COMMIT arrives later than this can't commit any more.
+        All attempts insert the same row. So this insert waits for an attempt whose transaction is still open,
+        and an attempt whose COMMIT arrives after it can no longer commit.
         """
         if self._mark is None:
             return False
@@ -222,12 +222,12 @@ class _Attempts(Generic[T]):
         return False
 
     def _give_up_or_prepare(self, error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
-        """Raise what can't be retried; drop a connection that died, so that the next attempt opens one."""
+        """Raise unless another attempt may follow; close a lost connection, so that it opens a new one."""
         if is_lost(error):
             connection.close()
             if is_last or elapsed > CONNECTION_LOST_BUDGET_SECONDS:
                 detail = (
-                    OUTCOME_UNKNOWN_DETAIL if self._in_doubt else "The database can't be reached; ask again."
+                    OUTCOME_UNKNOWN_DETAIL if self._in_doubt else "The database can't be reached; try again."
                 )
                 raise DatabaseUnavailable(detail) from error
         elif not is_conflict(error):
@@ -247,15 +247,15 @@ class _Reads(_Attempts[T]):
 
 
 def write_before_commit(write: Callable[[Sequence[T]], None], item: T) -> None:
-    """Have `item` written just before the transaction commits, by one call of `write` for all of them.
+    """Queue `item` to be written just before the transaction commits: one call of `write` gets all its items.
 
-    In a transaction that `run` hasn't opened it is written at once.
+    In a transaction that `run` didn't open it is written at once.
     """
     write_all_before_commit(write, (item,))
 
 
 def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
-    """The same for several items."""
+    """`write_before_commit` for several items."""
     assert_inside()
     if _state.pending_writes is not None:
         _state.pending_writes.setdefault(write, []).extend(items)
@@ -265,7 +265,7 @@ def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterabl
 
 @contextmanager
 def savepoint() -> Iterator[None]:
-    """A part of the transaction that may fail alone: what it wrote and what it gathered is undone."""
+    """A part of the transaction that may fail by itself: its writes and its queued items are undone."""
     lengths = {write: len(items) for write, items in (_state.pending_writes or {}).items()}
     try:
         with transaction.atomic():
@@ -277,19 +277,19 @@ def savepoint() -> Iterator[None]:
 
 
 def assert_inside() -> None:
-    """Raise unless the caller has opened a transaction: what follows is only a part of one."""
+    """Raise unless the caller has opened a transaction."""
     if _state.pending_writes is None and not connection.in_atomic_block:
-        raise transaction.TransactionManagementError("This belongs into a transaction of the caller's.")
+        raise transaction.TransactionManagementError("Must be called inside a transaction.")
 
 
 def assert_outside() -> None:
-    """Raise inside a transaction: nothing that waits for a network may hold locks meanwhile."""
+    """Raise inside a transaction: code that waits for a network must not hold locks."""
     if _is_in_transaction():
-        raise transaction.TransactionManagementError("No network inside a transaction.")
+        raise transaction.TransactionManagementError("No network calls inside a transaction.")
 
 
 def _is_in_transaction() -> bool:
-    """Whether a transaction is open. That which Django's `TestCase` wraps around a test doesn't count."""
+    """Whether a transaction is open. The one that Django's `TestCase` wraps around a test doesn't count."""
     return connection.in_atomic_block and not all(
         getattr(block, "_from_testcase", False) for block in connection.atomic_blocks
     )
@@ -297,7 +297,7 @@ def _is_in_transaction() -> bool:
 
 @contextmanager
 def _atomic() -> Iterator[None]:
-    """A transaction that writes what was gathered once the work is done."""
+    """A transaction that writes the queued items at its end."""
     with transaction.atomic():
         _state.pending_writes = {}
         try:

@@ -1,1 +1,1 @@
-"""What happened: the journal, and the outbox that delivers its outgoing lines to the data platform."""
+"""The journal, and the outbox that delivers its outgoing lines to the data platform."""

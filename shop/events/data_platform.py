@@ -1,4 +1,4 @@
-"""Telling the data platform: a signed batch of events, taken whole, refused, or not answered."""
+"""The client of the data platform, which accepts, refuses or doesn't answer a signed batch of events."""
 
 import hashlib
 import hmac
@@ -16,9 +16,9 @@ from shop.outbound.breaker import Breaker
 from shop.outbound.http_client import NoResponse, ResponseTooLarge
 
 TIMEOUT_SECONDS = 3.0
-# Of an answer that says why not: enough to be told to an operator.
+# Of the body of an error response: enough for an operator.
 LARGEST_ERROR_BYTES = 1_000
-# These pass by themselves, or when somebody corrects a setting: the events are not to blame.
+# These end by themselves or once a setting is corrected; the events are not the cause.
 RETRYABLE_STATUSES = {401, 403, 408, 425, 429}
 
 _breaker = Breaker()
@@ -26,7 +26,7 @@ _breaker = Breaker()
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of a batch: no `error`, taken; else refused for good or, unless `is_final`, in vain."""
+    """The result of a batch: accepted without an `error`, refused for good if `is_final`, else retryable."""
 
     error: str = ""
     is_final: bool = False
@@ -35,31 +35,31 @@ class DeliveryResult:
 def send(events: Sequence[dict[str, Any]]) -> DeliveryResult:
     """Send up to `EVENTS_AT_ONCE` events in this order.
 
-    What comes again is known by its id there and dropped. After one that wasn't answered in time nobody waits
-    for the next: it is in vain at once, for a second.
+    The data platform drops events whose ids it has seen before. After a timeout, further calls fail at once
+    for a second.
     """
     transactions.assert_outside()
     if not _breaker.lets_through():
-        return DeliveryResult("no answer a moment ago, so not asked")
+        return DeliveryResult("no answer a moment ago, so not sent")
     try:
-        verdict = _post(events)
+        result = _post(events)
     except (NoResponse, ResponseTooLarge) as error:
-        verdict = DeliveryResult(f"no answer: {error}")
+        result = DeliveryResult(f"no answer: {error}")
         if _timed_out(error):
             _breaker.failed()
-            return verdict
-    # Whatever it said or didn't: it kept nobody waiting.
+            return result
+    # Even a refused connection is no timeout, and only timeouts open the breaker.
     _breaker.worked()
-    return verdict
+    return result
 
 
 def _timed_out(error: NoResponse | ResponseTooLarge) -> bool:
-    """Whether it took the time that it had; a connection that is refused or breaks off takes none."""
+    """Whether the call took all its time; a connection that is refused or breaks fails at once."""
     return isinstance(error, ResponseTooLarge) or isinstance(error.__cause__, TimeoutError)
 
 
 def reset() -> None:
-    """Forget that it didn't answer (tests)."""
+    """Close the circuit breaker (tests)."""
     _breaker.worked()
 
 
@@ -70,13 +70,13 @@ def _post(events: Sequence[dict[str, Any]]) -> DeliveryResult:
     reply = http_client.send_request("POST", url, headers=headers, body=body, seconds=TIMEOUT_SECONDS)
     if 200 <= reply.status < 300:
         return DeliveryResult()
-    said = reply.body[:LARGEST_ERROR_BYTES].decode(errors="replace")
+    message = reply.body[:LARGEST_ERROR_BYTES].decode(errors="replace")
     is_final = 400 <= reply.status < 500 and reply.status not in RETRYABLE_STATUSES
-    return DeliveryResult(f"HTTP {reply.status} {said}", is_final=is_final)
+    return DeliveryResult(f"HTTP {reply.status} {message}", is_final=is_final)
 
 
 def _signature(body: bytes) -> dict[str, str]:
-    """The header that says who sent just these bytes, and when; none without a secret."""
+    """The header that signs the body and the time of sending; none without a secret."""
     if not settings.EVENT_SECRET:
         return {}
     seconds = str(int(clock.now().timestamp()))

@@ -1,4 +1,4 @@
-"""Dead events: refused for good, or given up. Operators look at them, and have them delivered after all."""
+"""Dead events, refused for good or given up: listing them, and replaying them by an operator's request."""
 
 from collections.abc import Collection
 from functools import partial
@@ -22,7 +22,7 @@ def dead_count() -> int:
 
 
 def replay(ids: Collection[int]) -> list[int]:
-    """Queue these dead events again, to be tried at once; returns the ids of those that were dead."""
+    """Queue these dead events for delivery at once; returns the ids of those that were dead."""
     wanted, replayed = sorted(ids), []
     for start in range(0, len(wanted), REPLAY_BATCH_SIZE):
         replayed += transactions.run(
@@ -32,14 +32,14 @@ def replay(ids: Collection[int]) -> list[int]:
 
 
 def _replay_batch(ids: Collection[int]) -> list[int]:
-    # Found first and locked then: never a lock on a row that may be missing.
-    there = list(JournalLine.objects.filter(id__in=ids, delivery=DEAD).values_list("id", flat=True))
-    rows = JournalLine.objects.select_for_update().filter(id__in=there).order_by("id")
-    buried = [line for line in rows if line.delivery == DEAD]
-    JournalLine.objects.filter(id__in=[line.pk for line in buried]).update(
+    # Looked up first and locked afterwards, so that no row is locked that may be missing.
+    existing = list(JournalLine.objects.filter(id__in=ids, delivery=DEAD).values_list("id", flat=True))
+    rows = JournalLine.objects.select_for_update().filter(id__in=existing).order_by("id")
+    dead = [line for line in rows if line.delivery == DEAD]
+    JournalLine.objects.filter(id__in=[line.pk for line in dead]).update(
         delivery=QUEUED, attempts=0, next_attempt_at=clock.now(), refused_at=None
     )
-    for line in buried:
+    for line in dead:
         journal.note(
             what="event.replayed",
             subject=f"event {outbox.event_id(line)}",
@@ -48,4 +48,4 @@ def _replay_batch(ids: Collection[int]) -> list[int]:
             after={"delivery": QUEUED},
             is_internal=True,
         )
-    return [line.pk for line in buried]
+    return [line.pk for line in dead]

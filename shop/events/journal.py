@@ -1,8 +1,8 @@
-"""The journal: an append-only log of what money, stock and coupons went through, and at whose hands.
+"""The journal: an append-only log of changes of money, stock and coupons, with the actor of each.
 
-A line is written in the transaction of its effect, so neither is there without the other. The parts of a
-transaction each `note` theirs, and all go in by one statement just before it commits. A line that is
-outgoing is an event as well: `shop.events.outbox` delivers it.
+A line is written in the transaction of its effect, so neither exists without the other. Each part of a
+transaction calls `note`, and all lines are inserted by one statement just before it commits. A line that is
+outgoing is also an event: `shop.events.outbox` delivers it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ QUEUED = JournalLine.Delivery.QUEUED.value
 
 
 class NewJournalLine(NamedTuple):
-    """A line to be noted, as `line` makes it; JSON is text by now."""
+    """A line to be inserted, made by `build_line`; JSON values are already serialized."""
 
     at: datetime
     actor: str
@@ -56,7 +56,7 @@ JOURNAL_LINES_TABLE = bulk_sql.Table(JournalLine, NewJournalLine._fields)
 
 @dataclass(frozen=True, slots=True)
 class ActorContext:
-    """At whose hands something happens, and in which request."""
+    """The actor of a change, and the request in which it happens."""
 
     actor: str = Actor.SYSTEM
     id: int | None = None
@@ -65,27 +65,27 @@ class ActorContext:
 
 
 SYSTEM = ActorContext()
-_current_actor: ContextVar[ActorContext] = ContextVar("who", default=SYSTEM)
+_current_actor: ContextVar[ActorContext] = ContextVar("current_actor", default=SYSTEM)
 _actors_by_order: ContextVar[Mapping[UUID | None, ActorContext]] = ContextVar(
-    "who_for", default=MappingProxyType({})
+    "actors_by_order", default=MappingProxyType({})
 )
 
 
 def current_actor() -> ActorContext:
-    """Who acts in this thread. A request that is decided by another thread's batch brings its own along."""
+    """The actor of this thread or coroutine. Requests that another thread's batch decides carry their own."""
     return _current_actor.get()
 
 
 class acting:  # noqa: N801 - reads as a word: `with journal.acting(...)`
-    """What happens inside is at this one's hands, unless `identify` says more."""
+    """Attributes what happens inside to this actor, until `identify_actor` names another."""
 
-    __slots__ = ("_somebody", "_token")
+    __slots__ = ("_actor", "_token")
 
-    def __init__(self, somebody: ActorContext) -> None:
-        self._somebody = somebody
+    def __init__(self, actor: ActorContext) -> None:
+        self._actor = actor
 
     def __enter__(self) -> None:
-        self._token = _current_actor.set(self._somebody)
+        self._token = _current_actor.set(self._actor)
 
     def __exit__(self, *raised: object) -> None:
         _current_actor.reset(self._token)
@@ -93,7 +93,7 @@ class acting:  # noqa: N801 - reads as a word: `with journal.acting(...)`
 
 @contextmanager
 def acting_for(orders: Mapping[UUID | None, ActorContext]) -> Iterator[None]:
-    """What happens to one of these orders inside is at its own one's hands: a batch acts for many."""
+    """Attribute changes of each of these orders to its own actor, in a batch that acts for many."""
     token = _actors_by_order.set(orders)
     try:
         yield
@@ -102,16 +102,16 @@ def acting_for(orders: Mapping[UUID | None, ActorContext]) -> Iterator[None]:
 
 
 def identify_actor(*, account_id: int | None, is_staff: bool, name: str = "") -> None:
-    """Say who it is that acts, once they are known, until the `acting` around it ends."""
+    """Set the actor once it is authenticated, until the surrounding `acting` block ends."""
     actor = Actor.STAFF if is_staff else Actor.ACCOUNT
     _current_actor.set(ActorContext(actor, account_id, name, _current_actor.get().request_id))
 
 
 class NoteFields(TypedDict, total=False):
-    """One thing that happened. `before` and `after` are plain JSON, and `after` is what an event tells.
+    """The fields of a journal line. `before` and `after` are plain JSON; `after` is the data of an event.
 
-    `by` is who acts when that isn't `who()`. `is_internal` keeps a line from customers. The relay takes up an
-    event at `due_at`, if whoever notes it means to deliver it before.
+    `by` is the actor, if not `current_actor()`. `is_internal` hides a line from customers. `due_at` delays an
+    event's delivery by the relay; a caller sets it that delivers the event itself before.
     """
 
     what: Required[str]
@@ -129,12 +129,12 @@ class NoteFields(TypedDict, total=False):
 
 
 def note(**happened: Unpack[NoteFields]) -> None:
-    """Note one thing that happened, as part of the caller's transaction."""
+    """Write a journal line as part of the caller's transaction."""
     transactions.write_before_commit(_write_lines, build_line(**happened))
 
 
 def note_all(lines: Iterable[NewJournalLine]) -> None:
-    """Note several things at once, each made by `line`."""
+    """Write several lines, each made by `build_line`."""
     transactions.write_all_before_commit(_write_lines, lines)
 
 
@@ -153,7 +153,7 @@ def build_line(
     due_at: datetime | None = None,
     by: ActorContext | None = None,
 ) -> NewJournalLine:
-    """The line to be noted of a thing that happened."""
+    """The line for `note_all`, attributed to the order's actor or the current one unless `by` is given."""
     by, at = by or _actors_by_order.get().get(order_id) or current_actor(), at or clock.now()
     return NewJournalLine(
         at,
@@ -176,7 +176,7 @@ def build_line(
 
 
 def _write_lines(lines: Sequence[NewJournalLine]) -> None:
-    """One statement for up to a thousand lines."""
+    """Insert the lines, up to a thousand by one statement."""
     for start in range(0, len(lines), LINES_PER_STATEMENT):
         bulk_sql.insert(JOURNAL_LINES_TABLE, lines[start : start + LINES_PER_STATEMENT])
 

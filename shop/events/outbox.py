@@ -1,11 +1,11 @@
-"""The outbox: the journal's outgoing lines are events, delivered to the data platform.
+"""The outbox: delivers the journal's outgoing lines, which are events, to the data platform.
 
-Each at least once, and an order's in their order: an event goes only when all earlier ones of its order
-are delivered, or go before it in the same batch. One that is refused for good is offered again by itself, and
-dead when the same was answered for long enough; it holds back those after it until it is replayed. The
-receiver drops by its id what comes again, so two relays at once are wasteful, never wrong; a lease keeps the
-waste small. What is sent is marked once and never claimed before, event by event: that took
-more of the database than writing it.
+Each event is delivered at least once, and the events of an order in sequence: an event is sent only when all
+earlier events of its order are delivered, or precede it in the same batch. An event that is refused for good
+is retried by itself, and becomes dead after the same answer for `EVENT_REFUSED_SECONDS`; it blocks the later
+events of its order until it is replayed. The receiver drops duplicates by id, so two relays at once are
+wasteful but not wrong; a lease makes that rare. Events are not claimed one by one before they are sent,
+because that cost the database more than writing them: each is updated once, afterwards.
 """
 
 import threading
@@ -38,17 +38,17 @@ QUEUED, DELIVERED, DEAD = (
     JournalLine.Delivery.DELIVERED,
     JournalLine.Delivery.DEAD,
 )
-# What an event gets however old it is: it may have been held back, or replayed.
+# Even an old event has this many attempts, because it may have been blocked for long, or replayed.
 FEWEST_ATTEMPTS = 5
 PASS_SECONDS = 10
 LEASE_NAME = "firstcome:relay"
 
-# One relay is enough for a process: while the data platform is slow, the others' threads have work to do.
+# One relay per process: while the data platform is slow, the process's other threads have other work.
 _relay_mutex = threading.Lock()
 
 
 class _EventLine(NamedTuple):
-    """What of a journal's line is needed to deliver it; a model's object costs as much as all the rest."""
+    """The columns needed to deliver a journal line; building model objects would double a batch's cost."""
 
     id: int
     order_id: UUID | None
@@ -65,14 +65,14 @@ class _EventLine(NamedTuple):
 
 @dataclass(slots=True)
 class _BatchResult:
-    """What became of a batch, line by line. What is in none of these was not sent.
+    """The result of a batch, line by line. Lines in none of the lists were not sent.
 
-    `refused` were refused for good with this answer, and are tried again until EVENT_REFUSED_SECONDS pass.
-    `is_platform_failing` when the data platform is away, or fails. `has_followers` when others waited for
-    these.
+    `refused` lines were refused for good with this answer, and are retried until `EVENT_REFUSED_SECONDS`
+    pass. `is_platform_failing` when the data platform doesn't answer or fails. `has_followers` when later
+    events were waiting for these.
     """
 
-    taken: list[_EventLine] = field(default_factory=list)
+    accepted: list[_EventLine] = field(default_factory=list)
     failed: list[_EventLine] = field(default_factory=list)
     refused: list[tuple[_EventLine, str]] = field(default_factory=list)
     dead: list[tuple[_EventLine, str]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class _BatchResult:
     has_followers: bool = False
 
     def fail(self, lines: Iterable[_EventLine], error: str) -> None:
-        """These were sent in vain; for those that are too old it was the last time."""
+        """Add lines whose delivery failed; those that are too old become dead."""
         self.error, self.is_platform_failing = error, True
         for line in lines:
             if _is_too_old(line):
@@ -90,7 +90,7 @@ class _BatchResult:
                 self.failed.append(line)
 
     def refuse(self, line: _EventLine, error: str) -> None:
-        """This one was refused for good; it is dead when the same was answered for long enough."""
+        """Add a line that was refused for good; it becomes dead after the same answer for long enough."""
         self.error = error
         since = _refused_since(line, error) or clock.now()
         if (clock.now() - since).total_seconds() >= settings.EVENT_REFUSED_SECONDS:
@@ -99,23 +99,23 @@ class _BatchResult:
             self.refused.append((line, error))
 
     def not_accepted(self) -> list[_EventLine]:
-        """Those that were sent and not taken."""
+        """The lines that were sent and not accepted."""
         return [*self.failed, *(line for line, _ in (*self.refused, *self.dead))]
 
 
 def event_id(line: _EventLine | JournalLine) -> str:
-    """The id by which an event is known outside, for good.
+    """The permanent id of an event for other systems.
 
-    It is not the row's: a server that is promoted without the last commits gives their numbers away again,
-    and receivers would drop the new events as known. Events from before there were such ids keep the row's.
+    It is not the row's id: a database server that is promoted without the last commits reuses their numbers,
+    and receivers would drop the new events as duplicates. Events older than the column use the row's id.
     """
     return str(line.event_id) if line.event_id else f"evt_{line.id}"
 
 
 def deliver_due() -> int:
-    """Deliver the events whose time has come, batch by batch while there are any. Returns how many.
+    """Deliver the due events in batches, until none is left. Returns how many.
 
-    The first batch in vain ends it: the data platform is away, and asked again in a while.
+    Stops after the first batch that fails, because the data platform is unavailable; it is retried later.
     """
     if not _relay_mutex.acquire(blocking=False):
         return 0
@@ -127,19 +127,19 @@ def deliver_due() -> int:
 
 
 def deliver(order_id: UUID) -> str:
-    """Deliver the order's queued events, due or not. Returns "" when none is left, else what is wrong."""
+    """Deliver the order's queued events, due or not. Returns the error, or "" when none is left."""
     return deliver_all([order_id]).get(order_id, "")
 
 
 def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
-    """The same for many orders, in batches. Returns what is wrong by order, nothing for those delivered."""
+    """Deliver the queued events of many orders in batches. Returns the errors by order."""
     errors: dict[UUID, str] = {}
     while lines := _read_batch(_unsent(set(order_ids) - errors.keys())):
         ready = _without_blocked(lines, errors)
         outcome = _send_and_record(ready) if ready else _BatchResult()
-        taken = {line.id for line in outcome.taken}
+        accepted = {line.id for line in outcome.accepted}
         held_up = (
-            [line for line in ready if line.id not in taken]
+            [line for line in ready if line.id not in accepted]
             if outcome.is_platform_failing
             else outcome.not_accepted()
         )
@@ -148,7 +148,7 @@ def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
 
 
 def _without_blocked(lines: Sequence[_EventLine], errors: dict[UUID, str]) -> list[_EventLine]:
-    """Those that no dead line of their order holds back; an order that begins with one is in `errors`."""
+    """The lines that no dead line of their order blocks; an order that begins with one gets an error."""
     dead: set[UUID | None] = set()
     ready: dict[int, _EventLine] = {}
     begun: set[UUID | None] = set()
@@ -168,12 +168,12 @@ def queued_count() -> int:
 
 
 def refused_count() -> int:
-    """How many queued events were refused for good at their last attempt."""
+    """The number of queued events that were refused for good at their last attempt."""
     return JournalLine.objects.filter(delivery=QUEUED, refused_at__isnull=False).count()
 
 
 def oldest_age_seconds() -> float:
-    """How long the oldest queued event has waited; 0 when none waits."""
+    """The age of the oldest queued event; 0 when none is queued."""
     oldest = JournalLine.objects.filter(delivery=QUEUED).aggregate(id=Min("id"))["id"]
     line = JournalLine.objects.filter(id=oldest).first()
     return max(0.0, (clock.now() - line.at).total_seconds()) if line else 0.0
@@ -184,8 +184,8 @@ def _deliver_batches() -> int:
     while time.monotonic() < ends_at and (lines := _read_due()):
         ready = _select_next_in_order(lines)
         outcome = _send_and_record(ready) if ready else _BatchResult()
-        delivered += len(outcome.taken)
-        # What comes while the last batch goes waits for the next pass, to share a batch with others.
+        delivered += len(outcome.accepted)
+        # Events that become due during the last batch wait for the next pass, to share a batch.
         is_last = len(lines) < settings.EVENTS_AT_ONCE and not outcome.has_followers
         if outcome.is_platform_failing or is_last:
             break
@@ -193,21 +193,21 @@ def _deliver_batches() -> int:
 
 
 def _read_due() -> list[_EventLine]:
-    """A batch that is due, oldest first."""
+    """A batch of due events, by id."""
     due = JournalLine.objects.filter(delivery=QUEUED, next_attempt_at__lte=clock.now())
     return sorted(_read_batch(due.order_by("next_attempt_at", "id")))
 
 
 def _select_next_in_order(lines: Sequence[_EventLine]) -> list[_EventLine]:
-    """Those with no earlier open line of their order but in this batch; the others are put off.
+    """The lines whose earlier undelivered lines are all in this batch; the other lines are postponed.
 
-    They are called again as soon as the earlier ones are delivered (`_wake`).
+    They become due again as soon as the earlier ones are delivered (`_make_followers_due`).
     """
-    mine = {line.id for line in lines}
+    own_ids = {line.id for line in lines}
     blocked: set[UUID | None] = set()
     waiting: set[int] = set()
     for id, order_id in _unsent({line.order_id for line in lines}).values_list("id", "order_id"):
-        if id not in mine:
+        if id not in own_ids:
             blocked.add(order_id)
         elif order_id in blocked:
             waiting.add(id)
@@ -218,27 +218,27 @@ def _select_next_in_order(lines: Sequence[_EventLine]) -> list[_EventLine]:
 
 
 def _postpone_blocked(lines: Iterable[_EventLine]) -> None:
-    """Not those that were called while we looked: they are due at another instant by now."""
-    as_they_were = reduce(or_, (Q(id=line.id, next_attempt_at=line.next_attempt_at) for line in lines))
+    """Postpone the lines, except those made due since they were read: their next attempt has changed."""
+    unchanged = reduce(or_, (Q(id=line.id, next_attempt_at=line.next_attempt_at) for line in lines))
     later = clock.now() + timedelta(seconds=backoff.LONGEST_SECONDS)
-    JournalLine.objects.filter(as_they_were, delivery=QUEUED).update(next_attempt_at=later)
+    JournalLine.objects.filter(unchanged, delivery=QUEUED).update(next_attempt_at=later)
 
 
 def _unsent(order_ids: Collection[UUID | None]) -> "QuerySet[JournalLine]":
-    """What these orders' events are that are not delivered, each order's in their order."""
+    """The undelivered events of these orders, in sequence."""
     named = {order_id for order_id in order_ids if order_id}
     return JournalLine.objects.filter(order_id__in=named, delivery__in=(QUEUED, DEAD)).order_by("id")
 
 
 def _read_batch(lines: "QuerySet[JournalLine]") -> list[_EventLine]:
-    """The first batch of these."""
+    """The first batch of the query."""
     return [_EventLine(*line) for line in lines.values_list(*_EventLine._fields)[: settings.EVENTS_AT_ONCE]]
 
 
 def _send_and_record(lines: Sequence[_EventLine]) -> _BatchResult:
-    """Send the batch, one by one if something in it is refused, and write down what became of it.
+    """Send the batch, one by one if a part of it is refused, and record the result.
 
-    What was refused before goes one by one after the others, with what follows it in its order.
+    Lines that were refused before are sent one by one after the others, with the later lines of their orders.
     """
     suspects = {line.order_id or line.id for line in lines if line.refused_at}
     outcome = _send_batch([line for line in lines if (line.order_id or line.id) not in suspects])
@@ -246,7 +246,7 @@ def _send_and_record(lines: Sequence[_EventLine]) -> _BatchResult:
         _send_one_by_one([line for line in lines if (line.order_id or line.id) in suspects], outcome)
     transactions.run(partial(_record_result, outcome), transactions.REPEATABLE)
     if outcome.refused:
-        log.warning("events are refused; tried again", events=len(outcome.refused), error=outcome.error)
+        log.warning("events are refused; they are retried", events=len(outcome.refused), error=outcome.error)
     for line, error in outcome.dead:
         log.error("event is dead: see replay_events", event_id=event_id(line), what=line.what, error=error)
     return outcome
@@ -254,36 +254,36 @@ def _send_and_record(lines: Sequence[_EventLine]) -> _BatchResult:
 
 def _send_batch(lines: Sequence[_EventLine]) -> _BatchResult:
     outcome = _BatchResult()
-    verdict = (
+    result = (
         data_platform.send([_payload(line) for line in lines]) if lines else data_platform.DeliveryResult()
     )
-    if not verdict.error:
-        outcome.taken = list(lines)
-    elif not verdict.is_final:
-        outcome.fail(lines, verdict.error)
+    if not result.error:
+        outcome.accepted = list(lines)
+    elif not result.is_final:
+        outcome.fail(lines, result.error)
     else:
         _send_one_by_one(lines, outcome)
     return outcome
 
 
 def _send_one_by_one(lines: Sequence[_EventLine], outcome: _BatchResult) -> None:
-    """Find what is refused for good, until an attempt is in vain. What comes after it in its order waits.
+    """Find the lines that are refused for good, until an attempt fails. Later lines of their orders wait.
 
-    It ends in time, however slow the answers.
+    Stops after `PASS_SECONDS`, however slow the answers.
     """
     ends_at = time.monotonic() + PASS_SECONDS
     blocked: set[UUID] = set()
     for line in lines:
         if line.order_id in blocked or time.monotonic() > ends_at:
             continue
-        verdict = data_platform.send([_payload(line)])
-        if not verdict.error:
-            outcome.taken.append(line)
-        elif not verdict.is_final:
-            outcome.fail([line], verdict.error)
+        result = data_platform.send([_payload(line)])
+        if not result.error:
+            outcome.accepted.append(line)
+        elif not result.is_final:
+            outcome.fail([line], result.error)
             return
         else:
-            outcome.refuse(line, verdict.error)
+            outcome.refuse(line, result.error)
             blocked |= {line.order_id} if line.order_id else set()
 
 
@@ -297,18 +297,18 @@ def _payload(line: _EventLine) -> dict[str, Any]:
 
 
 def _record_result(outcome: _BatchResult) -> None:
-    """Write down what became of the batch; what was not sent stays due."""
+    """Write the result of the batch to the database; lines that were not sent stay due."""
     now = clock.now()
-    _rows(outcome.taken).exclude(delivery=DELIVERED).update(
+    _rows(outcome.accepted).exclude(delivery=DELIVERED).update(
         delivery=DELIVERED, delivered_at=now, next_attempt_at=None, attempts=F("attempts") + 1
     )
-    outcome.has_followers = _make_followers_due(outcome.taken)
+    outcome.has_followers = _make_followers_due(outcome.accepted)
     for line, error in outcome.dead:
         JournalLine.objects.filter(pk=line.id, delivery=QUEUED).update(
             delivery=DEAD, next_attempt_at=None, attempts=F("attempts") + 1, last_error=error[:255]
         )
-    for attempts, some in groupby(sorted(outcome.failed, key=_attempts), key=_attempts):
-        _schedule_retry(some, attempts + 1, outcome.error)
+    for attempts, lines_alike in groupby(sorted(outcome.failed, key=_attempts), key=_attempts):
+        _schedule_retry(lines_alike, attempts + 1, outcome.error)
     alike: dict[tuple[int, str, datetime], list[_EventLine]] = defaultdict(list)
     for line, error in outcome.refused:
         alike[line.attempts + 1, error, _refused_since(line, error) or now].append(line)
@@ -317,7 +317,7 @@ def _record_result(outcome: _BatchResult) -> None:
 
 
 def _make_followers_due(delivered: Sequence[_EventLine]) -> bool:
-    """Call what was held back behind these. Whether there was anything."""
+    """Make the lines due that were blocked by these. Returns whether there were any."""
     order_ids = {line.order_id for line in delivered if line.order_id}
     behind = JournalLine.objects.filter(order_id__in=order_ids, delivery=QUEUED)
     return bool(order_ids) and behind.update(next_attempt_at=clock.now()) > 0
@@ -326,7 +326,7 @@ def _make_followers_due(delivered: Sequence[_EventLine]) -> bool:
 def _schedule_retry(
     lines: Iterable[_EventLine], attempts: int, error: str, *, refused_at: datetime | None = None
 ) -> None:
-    """Try again later."""
+    """Set the time of the next attempt."""
     _rows(lines).filter(delivery=QUEUED).update(
         attempts=attempts,
         last_error=error[:255],
@@ -336,7 +336,7 @@ def _schedule_retry(
 
 
 def _refused_since(line: _EventLine, error: str) -> datetime | None:
-    """Since when the line is refused with this answer's status: its text may name the request."""
+    """Since when the line is refused with this HTTP status; the rest of the answer may differ each time."""
     is_same = line.last_error.split()[:2] == error.split()[:2]
     return line.refused_at if is_same else None
 

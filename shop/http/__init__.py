@@ -1,5 +1,5 @@
 """HTTP: how an API call reaches its view, and how Django's pages are served beside it.
 
-`application` is the ASGI application, `views` takes a call to its view, `validation` reads bodies, `problems`
-turns errors into responses, `keyed_calls` is the HTTP side of idempotency keys.
+`application` is the ASGI application, `views` dispatches a call to its view, `validation` parses bodies,
+`problems` turns errors into responses, `keyed_calls` is the HTTP side of idempotency keys.
 """

@@ -1,6 +1,6 @@
-"""The ASGI application: calls of the API go to `shop.http.views`, all else to Django.
+"""The ASGI application: API calls go to `shop.http.views`, everything else to Django.
 
-`/healthz` is answered by the loop itself: a process whose threads are all busy is alive.
+The event loop itself answers `/healthz`: a process whose threads are all busy is alive.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer one request; refusals, and errors of the API's views, as problems."""
+    """Answer one request; refusals and errors of API views become problem responses."""
     if scope["type"] != "http":
         raise RuntimeError(f"This application serves HTTP, not {scope['type']}.")
     fields = _headers_by_name(scope)
@@ -44,7 +44,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _health_response(method: str, fields: Mapping[bytes, bytes]) -> Response:
-    """What `shop.operations.health.healthz` answers, named and counted as that is."""
+    """The response of `shop.operations.health.healthz`, with its request id and metrics."""
     name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
     request_metrics.count_request("shop.operations.health.healthz", method, 200, 0.0)
     return Response({"status": "alive"}, headers={"X-Request-ID": name})
@@ -74,9 +74,9 @@ async def _read_call(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
 
 
 def _refusal_response(refusal: Exception) -> Response:
-    """The problem of a request that no view got: its body was refused, or a page found no room in the pool.
+    """The problem response of a request that reached no view: a refused body, or no thread for a page.
 
-    Where the body is not whole the connection closes after it, for its rest would be taken for a request.
+    If the body is incomplete the connection closes afterwards, because the rest would be parsed as a request.
     """
     response = problems.from_error(refusal)
     if isinstance(refusal, BodyIncomplete | TooLarge):
@@ -93,7 +93,7 @@ async def _send_response(send: Send, response: Response, headers: Headers) -> No
 
 
 def _headers_by_name(scope: Scope) -> dict[bytes, bytes]:
-    """The headers by name, those that were sent more than once joined."""
+    """The headers by name; the values of repeated headers are joined."""
     pairs: list[tuple[bytes, bytes]] = scope["headers"]
     fields = dict(pairs)
     if len(fields) < len(pairs):

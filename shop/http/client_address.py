@@ -1,4 +1,4 @@
-"""Where a request comes from."""
+"""The network address of a request's client."""
 
 from ipaddress import ip_address
 
@@ -9,7 +9,7 @@ from shop.errors import Invalid
 from shop.http.views import Request
 
 FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
-# Whatever a proxy adds to what it hands on, under any of its usual names.
+# The headers that proxies add to a request.
 PROXY_HEADERS = {
     FORWARDED_FOR,
     "HTTP_FORWARDED",
@@ -21,11 +21,11 @@ PROXY_HEADERS = {
 
 
 class AddressUnknown(Invalid):
-    """Fewer proxies than `TRUSTED_PROXIES` says have left a hop that can be read."""
+    """`X-Forwarded-For` has fewer readable addresses than `TRUSTED_PROXIES` requires."""
 
     def __init__(self) -> None:
         detail = (
-            "The address that this call comes from can't be read: "
+            "The client's address can't be read: "
             "each proxy in front must append an address to `X-Forwarded-For`."
         )
         wrong = {"field": "X-Forwarded-For", "code": "invalid", "detail": detail}
@@ -33,12 +33,12 @@ class AddressUnknown(Invalid):
 
 
 def from_request(request: HttpRequest | Request) -> str:
-    """The client's address.
+    """Return the client's address.
 
-    Behind `TRUSTED_PROXIES` = n proxies it is the n-th from the right of `X-Forwarded-For`: each proxy
-    appends the address that it was called from, and what stands further left is only what the client claims.
-    Raises `AddressUnknown` when one of these n is missing or no address: the proxy's own address in its place
-    would be shared by all clients, and mean nothing.
+    Behind `TRUSTED_PROXIES` = n proxies it is the n-th address from the right of `X-Forwarded-For`: each
+    proxy appends the address of its peer, and addresses further left are unverified claims of the client.
+    Raises `AddressUnknown` if one of these n is missing or not an address: the proxy's address in its place
+    would be shared by all clients.
     """
     if isinstance(request, Request):
         peer, forwarded = request.peer, request.header("X-Forwarded-For") or ""
@@ -54,7 +54,7 @@ def from_request(request: HttpRequest | Request) -> str:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Whether it comes from this machine itself: never where there are proxies, announced or not."""
+    """Whether the request comes from this machine; always False behind proxies, configured or not."""
     if settings.TRUSTED_PROXIES > 0 or PROXY_HEADERS & request.META.keys():
         return False
     address = _normalize_address(from_request(request))
@@ -62,7 +62,7 @@ def is_local(request: HttpRequest) -> bool:
 
 
 def _normalize_address(text: str) -> str:
-    """An address in its one spelling, or nothing when it is none."""
+    """Return the address in its canonical form, or "" if it is not an address."""
     try:
         address = ip_address(text.strip())
     except ValueError:

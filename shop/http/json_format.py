@@ -1,4 +1,4 @@
-"""JSON in and out: one reader with a bound on size, one writer, no negotiation."""
+"""JSON parsing with a bound on size, and JSON rendering, without content negotiation."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,10 +9,10 @@ from rest_framework.exceptions import APIException, UnsupportedMediaType
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 
-# No call of ours takes more than four; what works on bodies by recursion may rely on it.
+# No call of this API needs more than four; functions that recurse into bodies may rely on this.
 MAX_DEPTH = 32
-# An order of 50 lines has some 150 of them. 64 KiB of unknown fields, read on the event loop, would hold up
-# every other call for 20 ms.
+# An order of 50 lines has about 150. Parsing 64 KiB of unknown fields on the event loop would delay every
+# other call by 20 ms.
 MAX_SEPARATORS = 500
 MEDIA_TYPE = "application/json"
 
@@ -30,7 +30,7 @@ class TooLarge(APIException):
 
 
 def parse(body: bytes, content_type: str) -> Any:
-    """The JSON value of a request's body; an empty body is `{}`.
+    """Return the JSON value of a request's body; an empty body is `{}`.
 
     Strict JSON in UTF-8: no NaN, no infinities, no lone surrogates, at most 32 levels deep. Raises
     `UnsupportedMediaType`, `TooLarge`, `MalformedJSON`.
@@ -44,14 +44,14 @@ def parse(body: bytes, content_type: str) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedJSON(f"The body is not valid JSON: {error}.") from error
-    # Counting is quick, and settles it for all but the strangest bodies.
+    # Counting brackets is quick, and enough for all but unusual bodies.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(value):
         raise MalformedJSON(f"The body is nested more than {MAX_DEPTH} levels deep.")
     return value
 
 
 def has_many_values(body: bytes) -> bool:
-    """Whether a body has more commas and brackets than any call that is read on the event loop needs."""
+    """Whether a body has more commas and brackets than any call that is parsed on the event loop needs."""
     if len(body) <= MAX_SEPARATORS:
         return False
     return sum(map(body.count, (b",", b"{", b"["))) > MAX_SEPARATORS
@@ -67,24 +67,25 @@ def _require_json(content_type: str) -> None:
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """For REST framework's own pages: there is one representation, whatever `Accept` says."""
+    """For REST framework's own pages: always JSON, whatever `Accept` says."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
-        wanted = (request.content_type or "").split(";")[0].strip().lower()
-        return next((parser for parser in parsers if parser.media_type == wanted), None)
+        media_type = (request.content_type or "").split(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == media_type), None)
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type
 
 
 def dump(data: Any) -> bytes:
-    """The project's JSON: instants as `2026-01-01T00:00:00.000000Z`, UUIDs and dataclasses as they are."""
-    # Copied: what orjson returns keeps 4 KiB or more, and an answer may be kept while its request waits.
+    """Render JSON: instants as `2026-01-01T00:00:00.000000Z`, UUIDs and dataclasses natively."""
+    # Copied, because what orjson returns occupies 4 KiB or more, and a response may be kept while its request
+    # waits.
     return memoryview(orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)).tobytes()
 
 
 def _is_too_deep(value: Any) -> bool:
-    """Whether containers are nested deeper than is allowed; looked at level by level."""
+    """Whether containers are nested deeper than allowed; checks level by level, without recursion."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [part for whole in level for part in _parts(whole) if isinstance(part, dict | list)]

@@ -1,9 +1,9 @@
-"""Keyed calls at the edge: the `Idempotency-Key` header, calls in flight, and replays.
+"""Calls with an idempotency key: the `Idempotency-Key` header, calls in flight, and replays.
 
-A call in flight is claimed in this process and in Redis, under a lease. A duplicate request, of the same
-account and key, that arrives meanwhile waits up to a second for the answer of the first. Work that is decided
-in batches takes its claims by the batch, all other work takes one of its own. Without Redis the claim is
-known to this process only, and the database's locks and unique constraint do the rest.
+A call in flight is claimed in this process and in Redis, under a lease. A duplicate request, with the same
+account and key, waits up to a second for the response of the first. Work that is decided in batches acquires
+the claims of a whole batch at once; all other work acquires its own. Without Redis only this process knows
+the claim, and the database's locks and unique constraint do the rest.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ DUPLICATE_WAIT_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.2
 
 _mutex = threading.Lock()
-# One account may send a crowd of duplicates: a look-up for each would take more threads than it may hold.
+# One account may send many duplicates: a look-up for each would need more threads than an account may hold.
 _replay_lookups: Batcher[KeyedCall, Replay | None] = Batcher(recorded_answers.find_all, run=transactions.read)
-# The calls that run in this process, with the duplicates of each that wait for it here.
+# The calls that run in this process, each with the duplicates that wait for it here.
 _running: dict[tuple[int, str], set[Signal]] = {}
 
 
 def read_keyed_call(request: Request, answer: Callable[[Any], Answer | None]) -> KeyedCall:
-    """The call's key and fingerprint. Raises `Invalid` when the header is missing or not valid."""
+    """Return the call's key and fingerprint. Raises `Invalid` if the header is missing or not valid."""
     key_hash = recorded_answers.key_hash(_parse_key(request.header("Idempotency-Key")))
     meaning = orjson.dumps(_normalize_json(request.data), option=orjson.OPT_SORT_KEYS)
     fingerprint = hashlib.sha256(
@@ -57,16 +57,16 @@ def read_keyed_call(request: Request, answer: Callable[[Any], Answer | None]) ->
 
 
 def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
-    """The outcome of `work`, or the `Replay` of a duplicate that was first; it blocks, for plain views.
+    """Return the result of `work`, or the `Replay` of an earlier duplicate; blocks, for plain views.
 
-    Raises what `work` raises, `KeyReused`, and 409 `idempotency_key_in_flight` when the duplicate takes
-    longer than a second.
+    Raises what `work` raises, `KeyReused`, and 409 `idempotency_key_in_flight` if the duplicate takes longer
+    than a second.
     """
     return event_loop.run(perform_in_thread(call, work))
 
 
 async def perform_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:
-    """The same for views that are coroutines, with the work in a thread of the pool."""
+    """The same for coroutine views, with the work in a thread of the pool."""
     claim = _claim_for(call)
 
     def claimed() -> Any:
@@ -77,9 +77,9 @@ async def perform_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:
 
 
 async def perform_in_batch(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
-    """The same for work that is a coroutine and takes the call's claim itself, with those of its batch.
+    """The same for work that is a coroutine and acquires the call's claim itself, with those of its batch.
 
-    The work raises `InFlight` where the claim is another's: then it waits here, as duplicates do.
+    The work raises `InFlight` if another call holds the claim: then this call waits here, as duplicates do.
     """
     return await _perform_or_replay(call, _claim_for(call), work)
 
@@ -104,7 +104,7 @@ async def _perform_or_replay(call: KeyedCall, claim: Claim, work: Callable[[], A
 
 
 async def find_replay(call: KeyedCall) -> Replay | None:
-    """What is recorded for the call; calls that ask together are read together.
+    """Return what is recorded for the call; concurrent look-ups share one query.
 
     Raises `KeyReused`, and what `Batcher.submit` raises.
     """
@@ -112,7 +112,7 @@ async def find_replay(call: KeyedCall) -> Replay | None:
 
 
 def respond(answer: Answer, *, is_replay: bool) -> Response:
-    """The answer as a response; a repeated one says so."""
+    """The answer as a response; a replay has the header `Idempotency-Replayed`."""
     headers = {}
     if answer.location:
         headers["Location"] = answer.location
@@ -133,7 +133,7 @@ def respond_recorded(call: KeyedCall, outcome: Any) -> Response:
 
 
 def _register_running(name: tuple[int, str]) -> bool:
-    """Whether this call is the one with the key that runs in this process; False while a duplicate does."""
+    """Register the call as the one that runs for its key here; False while a duplicate runs."""
     with _mutex:
         if name in _running:
             return False
@@ -142,23 +142,23 @@ def _register_running(name: tuple[int, str]) -> bool:
 
 
 async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
-    """Do the work, and let its claim go.
+    """Do the work, and release its claim.
 
-    What was done is recorded, and duplicates find it: so its claim goes with the next call of Redis, and in a
-    call of its own only when no other keyed call runs here. What failed may be tried again at once, anywhere:
-    its claim goes before the answer.
+    After a success the answer is recorded and duplicates find it, so the claim is released with the next call
+    to Redis, and by a call of its own only if no other keyed call runs here. After a failure the client may
+    retry at once, on any process, so the claim is released before the response.
     """
-    is_done, is_had = False, True
+    is_done, is_ours = False, True
     try:
         outcome = await work()
         is_done = True
         return outcome
     except InFlight:
-        # The claim is another call's. To let go of it late could end our own, which we may have by then.
-        is_had = False
+        # The claim is another call's. Releasing it later could release our own, which we may have by then.
+        is_ours = False
         raise
     finally:
-        if is_had:
+        if is_ours:
             claims.release_later(claim)
         is_last = _unregister_running(name)
         if not is_done:
@@ -169,7 +169,7 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
 
 
 def _unregister_running(name: tuple[int, str]) -> bool:
-    """Wake the duplicates that wait here. Whether no keyed call runs here any more."""
+    """Wake the duplicates that wait here. Returns whether no keyed call runs here any more."""
     with _mutex:
         duplicates = _running.pop(name)
         is_last = not _running
@@ -203,14 +203,14 @@ def _parse_key(header: str | None) -> str:
 
 
 def _unquote(header: str) -> str:
-    """The key itself: the IETF draft's form is quoted, with a backslash before quotes and backslashes."""
+    """The key itself: in the IETF draft it is quoted, with a backslash before quotes and backslashes."""
     if len(header) < 2 or not (header[0] == header[-1] == '"'):
         return header
     return re.sub(r'\\(["\\])', r"\1", header[1:-1])
 
 
 def _normalize_json(body: Any) -> Any:
-    """The same JSON value, written the same way: 1.0 as 1, and members that are null left out."""
+    """The same JSON value in one canonical form: 1.0 as 1, without members that are null."""
     if isinstance(body, dict):
         return {name: _normalize_json(value) for name, value in body.items() if value is not None}
     if isinstance(body, list):

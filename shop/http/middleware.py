@@ -1,4 +1,4 @@
-"""What every request passes: an id for its logs, and problem+json where Django would answer HTML."""
+"""Middleware of every page: a request id for logs, and problem+json instead of Django's HTML errors."""
 
 import threading
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from shop.http.uploads import UPLOAD_KEY, Upload
 from shop.observability import logs
 
 Handler = Callable[[HttpRequest], HttpResponse]
-# Pages for people; everything else is for programs.
+# Pages for people; all other paths are for programs.
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
 MAX_CONCURRENT_UPLOADS = 2
 upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
-"""Places for uploads in this process's memory: from before a body is read until its answer is there."""
+"""Places for uploads in this process's memory: held from before a body is read until the response."""
 
 
 def request_id(handler: Handler) -> Handler:
-    """Name each request, by the caller's `X-Request-ID` where it is sane, in logs and in the answer."""
+    """Set the request's id in logs and in the response: the caller's `X-Request-ID` if it is valid."""
 
     def named(request: HttpRequest) -> HttpResponse:
         name = logs.choose_request_id(request.META.get("HTTP_X_REQUEST_ID"))
@@ -34,7 +34,7 @@ def request_id(handler: Handler) -> Handler:
 
 
 def convert_html_errors(handler: Handler) -> Handler:
-    """Turn the HTML errors of Django's own layers (unknown host, unknown path) into problems."""
+    """Turn Django's own HTML errors (unknown host, unknown path) into problem responses."""
 
     def answered(request: HttpRequest) -> HttpResponse:
         response = handler(request)
@@ -54,7 +54,7 @@ def convert_html_errors(handler: Handler) -> Handler:
 
 
 def identify_operator(handler: Handler) -> Handler:
-    """What is done on the operators' pages is at the hands of whoever is signed in there."""
+    """Attribute changes made on the operators' pages to the signed-in operator."""
 
     def identified(request: HttpRequest) -> HttpResponse:
         if request.path.startswith("/admin") and request.user.is_authenticated:
@@ -67,9 +67,9 @@ def identify_operator(handler: Handler) -> Handler:
 
 
 def receive_staff_uploads(handler: Handler) -> Handler:
-    """Take an upload from staff who may send it there, and a few at a time; any other is not read.
+    """Read an upload if it comes from permitted staff, a few at a time; any other upload is not read.
 
-    From who isn't staff it is too large, as it is on any other page.
+    For accounts that aren't staff it is too large, as it is on any other page.
     """
 
     def checked(request: HttpRequest) -> HttpResponse:
@@ -81,7 +81,7 @@ def receive_staff_uploads(handler: Handler) -> Handler:
         if not request.user.has_perms(upload.page.permissions):
             return problems.from_error(NotAllowed("This account may not do that.")).to_django()
         if not upload_slots.acquire(blocking=False):
-            busy = Overloaded("Other uploads are being worked on; nothing was done. Try again.")
+            busy = Overloaded("Other uploads are being processed; nothing was done. Try again.")
             return problems.from_error(busy).to_django()
         try:
             upload.fetch()

@@ -1,14 +1,14 @@
-"""What views say about themselves in the OpenAPI document, beyond their bodies.
+"""How views describe themselves in the OpenAPI document, beyond their bodies.
 
 ```python
 @extend_schema(
     request=IssueCouponInput,
-    responses={201: CouponBody} | schema.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
+    responses={201: CouponBody} | openapi.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
 )
 ```
-What every call may meet (401, malformed bodies, 503, and the refusals of a missing or reused idempotency key)
-is added by `shop.http.openapi_generation`. Further members of a problem belong to its code, wherever it is
-refused with: an app declares them once, by `declare_members`.
+Refusals that every call may return (401, malformed bodies, 503, and those of a missing or reused idempotency
+key) are added by `shop.http.openapi_generation`. Further members of a problem belong to its code, whichever
+call returns it: an app declares them once, by `declare_members`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shop.errors import FirstcomeError
 from shop.http import json_format, problems
+from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 
 Row = TypeVar("Row")
 PROBLEM_TYPE = "application/problem+json"
@@ -47,7 +48,7 @@ class Problem(BaseModel):
 
 
 class Page(BaseModel, Generic[Row]):
-    """One page of a list: `Page[CouponBody]` is told as the component `CouponBodyPage`."""
+    """One page of a list: `Page[CouponBody]` is named `CouponBodyPage` in the document."""
 
     results: list[Row]
     next: str | None
@@ -60,25 +61,33 @@ class Page(BaseModel, Generic[Row]):
 
 POSITIVE = {"type": "integer", "minimum": 1}
 PAGING = [
-    OpenApiParameter("limit", POSITIVE, description="How many rows: 50 when it is not given, 200 at most."),
-    OpenApiParameter("cursor", str, description="The place in the list, as `next` and `previous` name it."),
+    OpenApiParameter(
+        "limit",
+        POSITIVE,
+        description=f"How many rows: {DEFAULT_PAGE} by default, {LARGEST_PAGE} at most.",
+    ),
+    OpenApiParameter("cursor", str, description="The position in the list, from `next` or `previous`."),
 ]
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "pattern": r'^(?!""$)[!-~]([ -~]{0,253}[!-~])?$'},
     OpenApiParameter.HEADER,
     required=True,
-    description="1 to 255 printable ASCII characters, bare or quoted; one key and request are done once.",
+    description="1 to 255 printable ASCII characters, bare or quoted; a request is done once per key.",
 )
 PREFER_WAIT = OpenApiParameter(
     "Prefer",
     str,
     OpenApiParameter.HEADER,
-    description="`wait=N` (N up to 30): answer when it has settled, or after N seconds.",
+    description="`wait=N` (N up to 30): respond when it has settled, or after N seconds.",
 )
 
 LOCATION = OpenApiParameter(
-    "Location", str, OpenApiParameter.HEADER, response=[201], description="The address of what the call made."
+    "Location",
+    str,
+    OpenApiParameter.HEADER,
+    response=[201],
+    description="The address of the created resource.",
 )
 
 
@@ -87,7 +96,7 @@ _members: dict[str, Mapping[str, dict[str, Any]]] = {}
 
 
 def array_of_objects(**columns: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a list of objects that have just these members."""
+    """The schema of a list of objects that have exactly these members."""
     return {
         "type": "array",
         "items": {"type": "object", "properties": columns, "required": list(columns)},
@@ -95,12 +104,12 @@ def array_of_objects(**columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def declare_members(code: str, **members: dict[str, Any]) -> None:
-    """Say which further members the problems with this code have, each by its schema and description."""
+    """Declare the further members of problems with this code, each by its schema and description."""
     _members[code] = members
 
 
 def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
-    """The problems that a view refuses with, by status, for `extend_schema(responses=...)`."""
+    """The problems that a view may return, by status, for `extend_schema(responses=...)`."""
     return {
         (status, PROBLEM_TYPE): OpenApiResponse(
             response=problem_schema(named), description=describe_codes(named)
@@ -110,7 +119,7 @@ def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenAp
 
 
 def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
-    """The schema of a problem that has one of these codes, with the further members of each."""
+    """The schema of a problem with one of these codes, with the further members of each."""
     members: dict[str, list[dict[str, Any]]] = {}
     for code in sorted(codes):
         for name, member in _members.get(code, {}).items():
@@ -127,7 +136,7 @@ def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
 
 
 def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
-    """An example of a refusal, as `shop.http.problems` answers with it."""
+    """An example of a refusal, as `shop.http.problems` renders it."""
     response = problems.from_error(error)
     return OpenApiExample(
         name,
@@ -139,7 +148,7 @@ def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
 
 
 def response_example(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
-    """An example of an answer with this body."""
+    """An example of a response with this body."""
     return OpenApiExample(
         name,
         value=orjson.loads(json_format.dump(body)),

@@ -1,4 +1,4 @@
-"""The OpenAPI document: names of operations, the bearer scheme, and what every call may meet."""
+"""Generation of the OpenAPI document: operation names, the bearer scheme, and the refusals of every call."""
 
 import re
 from typing import Any
@@ -10,18 +10,18 @@ from shop.http import openapi
 
 RETRY_AFTER = {
     "schema": {"type": "integer"},
-    "description": "Seconds until it is worth asking again.",
+    "description": "Seconds to wait before a retry.",
     "required": True,
 }
 RETRY_AFTER_409 = {
     "schema": {"type": "integer"},
-    "description": "Seconds until it is worth asking again, where it passes by itself.",
+    "description": "Seconds to wait before a retry, if the conflict is temporary.",
 }
 REPLAYED = {
     "schema": {"type": "string", "enum": ["true"]},
     "description": "This is the recorded answer of an earlier call with the key.",
 }
-LOCATION = {"schema": {"type": "string"}, "description": "The address of what the call made."}
+LOCATION = {"schema": {"type": "string"}, "description": "The address of the created resource."}
 CHALLENGE = {"schema": {"type": "string"}, "description": "`Bearer`"}
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -45,7 +45,7 @@ class Bearer(OpenApiAuthenticationExtension):
 
 
 def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool) -> Any:
-    """A hook of drf-spectacular's: the generic refusals of the contract, and their headers."""
+    """A hook of drf-spectacular that adds the generic refusals of the API, and their headers."""
     schemas = result["components"].setdefault("schemas", {})
     schemas["FieldError"] = openapi.FieldError.model_json_schema()
     schemas["Problem"] = openapi.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -59,7 +59,7 @@ def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool
 
 
 def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
-    """The refusals that follow from what the operation takes."""
+    """The refusals that follow from what the operation accepts."""
     codes: dict[int, list[str]] = {503: ["unavailable"]}
     security = operation.get("security", [])
     if {"bearer": []} in security:
@@ -81,13 +81,13 @@ def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
 
 
 def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
-    """Add the codes to those that the view itself declares for the status."""
+    """Add the codes to those that the view declares for the status."""
     response = responses.setdefault(str(status), {})
     content = response.setdefault("content", {})
     known = content.get(openapi.PROBLEM_TYPE, {}).get("schema", {}).get("properties", {}).get("code", {})
-    together = sorted({*known.get("enum", []), *codes})
-    content.setdefault(openapi.PROBLEM_TYPE, {})["schema"] = openapi.problem_schema(together)
-    response["description"] = openapi.describe_codes(together)
+    all_codes = sorted({*known.get("enum", []), *codes})
+    content.setdefault(openapi.PROBLEM_TYPE, {})["schema"] = openapi.problem_schema(all_codes)
+    response["description"] = openapi.describe_codes(all_codes)
 
 
 def _add_headers(operation: Any) -> None:
@@ -110,5 +110,5 @@ def _is_keyed(operation: Any) -> bool:
 
 
 def _is_signed(operation: Any) -> bool:
-    """Whether the body is taken as the bytes it is: a signature decides, not what they say."""
+    """Whether the body is read as raw bytes, because the request is signed."""
     return any(parameter["name"].endswith("-Signature") for parameter in operation.get("parameters", []))

@@ -1,4 +1,4 @@
-"""The API's document and its pages, from the project's own files."""
+"""The OpenAPI document and its Swagger UI pages, served from the project's own files."""
 
 import threading
 from functools import cache
@@ -12,11 +12,11 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-# Swagger UI sets styles in its markup and draws its icons as data; scripts come from here alone.
+# Swagger UI has styles in its markup and icons as data URLs; scripts come from this origin only.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 )
-# Making it takes a second, and drf-spectacular fails where two threads make their first one at once.
+# Generation takes a second, and drf-spectacular fails if two threads start their first one at once.
 _mutex = threading.Lock()
 
 
@@ -29,7 +29,7 @@ def document(request: HttpRequest) -> HttpResponse:
 
 
 class Pages(SpectacularSwaggerSplitView):
-    """Swagger UI; its script is a request of its own, so that the page needs no inline script."""
+    """Swagger UI; its script is a separate request, so that the page needs no inline script."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: object, **kwargs: object) -> Response:
@@ -40,5 +40,5 @@ class Pages(SpectacularSwaggerSplitView):
 
 @cache
 def _generate_document() -> bytes:
-    """Made once in a process: it follows from the code alone."""
+    """Generate the document, once per process: it depends on the code alone."""
     return orjson.dumps(SchemaGenerator().get_schema(request=None, public=True))

@@ -1,8 +1,8 @@
 """Django's pages behind ASGI: its own WSGI handler with all middlewares, run in a thread of the pool.
 
 Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
-ticket 33497). Here each thread of the pool keeps one. A page is made as a whole, on disk where it is large,
-before it is sent: a slow reader holds no thread.
+ticket 33497). Here each thread of the pool keeps one. A page is rendered completely, on disk if it is large,
+before it is sent, so a slow reader holds no thread.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _handler = WSGIHandler()
 
 
 class _PageResponse(NamedTuple):
-    """What a page answers: its body as bytes, or as a file where it was streamed."""
+    """A rendered page: its body as bytes, or as a file if it was streamed."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -41,9 +41,9 @@ class _PageResponse(NamedTuple):
 
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
-    """Answer a request by Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
+    """Serve a request with Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
 
-    Pages for one address, which is the proxy's where there is one, hold half of the pool's threads at most.
+    Pages for one address (the proxy's if there is one) hold at most half of the pool's threads.
     """
     upload = await _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
@@ -62,7 +62,7 @@ async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
 
 
 async def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
-    """The body, unread, where the page takes more than others do. Raises `TooLarge`."""
+    """Return the body, unread, if the page accepts larger bodies than others. Raises `TooLarge`."""
     page: UploadPage | None = settings.UPLOADS.get(scope["path"])
     length = request_body.declared_length(fields)
     if page is None or length is None or length <= settings.MAX_BODY_BYTES:
@@ -77,7 +77,7 @@ def _fetch_upload(loop: asyncio.AbstractEventLoop, length: int, receive: Receive
 
 
 def _render_page(environment: dict[str, Any]) -> _PageResponse:
-    """The page, in a thread of the pool."""
+    """Render the page; runs in a thread of the pool."""
     started: list[Any] = []
 
     def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
@@ -96,7 +96,7 @@ def _render_page(environment: dict[str, Any]) -> _PageResponse:
 
 
 def _response_body(response: Any) -> bytes | IO[bytes]:
-    """What the page says; a large static file as it lies on disk, or slow readers would have a copy each."""
+    """The body; a large static file stays the open file, so that slow readers don't hold a copy each."""
     if not response.streaming:
         return b"".join(response)
     file, length = getattr(response, "file_to_stream", None), int(response.get("Content-Length", -1))
@@ -109,7 +109,7 @@ def _response_body(response: Any) -> bytes | IO[bytes]:
 
 
 def _body_size(body: bytes | IO[bytes]) -> int:
-    """Its length, which clients of HTTP/1.0 need: they know no chunks."""
+    """The body's length, which clients of HTTP/1.0 need because they don't support chunks."""
     if isinstance(body, bytes):
         return len(body)
     size = body.seek(0, os.SEEK_END)
@@ -126,9 +126,9 @@ def _spool_body(parts: Iterable[bytes]) -> IO[bytes]:
 
 
 def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO) -> dict[str, Any]:
-    """The request as WSGI has it (PEP 3333).
+    """The request as a WSGI environment (PEP 3333).
 
-    A header with an underscore in its name could pass for another: it is left out.
+    A header with an underscore in its name is left out, because it could be mistaken for another.
     """
     mount = scope.get("root_path", "")
     host, port = scope.get("server") or ("localhost", 80)
@@ -166,5 +166,5 @@ def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO
 
 
 def _as_wsgi_text(text: str) -> str:
-    """Text as WSGI has it: its bytes, each as a character."""
+    """Text as WSGI represents it: each byte as a character."""
     return text.encode().decode("latin-1")

@@ -1,4 +1,4 @@
-"""Lists: cursor pages of 50, `?limit=` up to 200."""
+"""Lists: cursor pages of `DEFAULT_PAGE` rows, or as many as `?limit=` says, up to `LARGEST_PAGE`."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,37 +12,39 @@ from rest_framework.utils.urls import replace_query_param
 from shop.errors import invalid_field
 from shop.http.views import Request, Response
 
+DEFAULT_PAGE, LARGEST_PAGE = 50, 200
+
 
 class ListPagination(CursorPagination):
-    """Pages that stay right while rows are added: the cursor is a position, not a count."""
+    """Cursor pagination: it stays correct while rows are added, because the cursor is a position."""
 
-    page_size = 50
-    max_page_size = 200
+    page_size = DEFAULT_PAGE
+    max_page_size = LARGEST_PAGE
     page_size_query_param = "limit"
     position_field: Any
 
     def get_page_size(self, request: Any) -> int:
-        asked = request.query_params.get("limit")
-        if asked is None:
+        text = request.query_params.get("limit")
+        if text is None:
             return self.page_size
-        if not (asked.isascii() and asked.isdigit() and asked.strip("0")):
-            raise invalid_field("limit", "invalid", "The limit must be a number from 1 to 200.")
+        if not (text.isascii() and text.isdigit() and text.strip("0")):
+            raise invalid_field("limit", "invalid", f"The limit must be a number from 1 to {LARGEST_PAGE}.")
         # Python reads no number of thousands of digits.
-        return min(int(asked), self.max_page_size) if len(asked) < 10 else self.max_page_size
+        return min(int(text), self.max_page_size) if len(text) < 10 else self.max_page_size
 
     def decode_cursor(self, request: Any) -> Cursor | None:
-        """The cursor, its position held to the column: what a client made up never reaches the database.
+        """Decode the cursor and validate its position, so that invalid values never reach the database.
 
-        Base64 passes over what it can't read, so `..` would be the first page: only what would be written
-        just so is a cursor.
+        Base64 decoding ignores invalid characters, so `..` would mean the first page: a cursor is accepted
+        only if encoding it again gives the same text.
         """
         cursor: Cursor | None = super().decode_cursor(request)
         if cursor is None:
             return None
         if cursor.position is not None:
             self.position_field.clean(cursor.position, None)
-        asked = request.query_params["cursor"]
-        if self.encode_cursor(cursor) != replace_query_param(self.base_url or "", "cursor", asked):
+        text = request.query_params["cursor"]
+        if self.encode_cursor(cursor) != replace_query_param(self.base_url or "", "cursor", text):
             raise NotFound(self.invalid_cursor_message)
         return cursor
 
@@ -54,14 +56,14 @@ def paginate(
     *,
     ordering: str | tuple[str, ...] = "-id",
 ) -> Response:
-    """One page of `rows` as the contract's list; `ordering` must be unique and unchanging."""
+    """Return one page of `rows`; `ordering` must be unique and unchanging."""
     pages = ListPagination()
     pages.ordering = (ordering,) if isinstance(ordering, str) else ordering
     pages.position_field = rows.model._meta.get_field(pages.ordering[0].lstrip("-"))
     try:
         found: list[Model] = pages.paginate_queryset(rows, cast(Any, request)) or []
     except (NotFound, ValidationError):
-        raise invalid_field("cursor", "invalid", "The cursor is not one of this list's.") from None
+        raise invalid_field("cursor", "invalid", "The cursor does not belong to this list.") from None
     return Response(
         {
             "results": [body(row) for row in found],

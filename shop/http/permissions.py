@@ -1,4 +1,4 @@
-"""What staff may do: the database says so, never the token."""
+"""Permissions of staff: the database decides, never the token."""
 
 from django.contrib.auth.models import User
 
@@ -7,16 +7,16 @@ from shop.http.views import Request
 
 
 def account_id(request: Request) -> int:
-    """The caller's account. Raises `NotAuthenticated`."""
+    """The caller's account id. Raises `NotAuthenticated`."""
     if request.user.pk is None:
         raise NotAuthenticated("Sign in to do that.")
     return request.user.pk
 
 
 def require_staff_permission(request: Request, permission: str) -> None:
-    """Let through only staff who hold `permission`, such as "coupons.change_campaign".
+    """Require that the caller is staff with `permission`, such as "coupons.change_campaign".
 
-    Call it first in a staff-only view, so that everyone else gets 403 whatever the object. Raises
+    Call it first in a staff-only view, so that all other callers get 403 whatever the object. Raises
     `NotAuthenticated` and `NotAllowed`.
     """
     if not _has_permission(account_id(request), permission):
@@ -24,9 +24,9 @@ def require_staff_permission(request: Request, permission: str) -> None:
 
 
 def has_staff_permission(request: Request, permission: str) -> bool:
-    """Whether the caller is staff who hold `permission`, for calls that are open to others too.
+    """Whether the caller is staff with `permission`, for calls that are open to others too.
 
-    Costs no query when the token doesn't even claim staff; who became staff meanwhile needs a new token.
+    Costs no query unless the token claims staff; an account that became staff meanwhile needs a new token.
     """
     claims_staff = request.user.is_authenticated and request.user.is_staff
     return claims_staff and _has_permission(account_id(request), permission)

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): the one place where errors become HTTP."""
+"""Errors as `application/problem+json` (RFC 9457): the only place where errors become HTTP."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> Response:
-    """One problem as a response. `type` is `about:blank`'s better sister: a URN that names the code."""
+    """A problem as a response. Its `type` is a URN that names the code, instead of `about:blank`."""
     body = {
         "type": f"urn:firstcome:problem:{code}",
         "title": title or TITLES.get(code, code.replace("_", " ").capitalize()),
@@ -68,7 +68,7 @@ def problem(
 
 
 def from_error(error: Exception) -> Response:
-    """The problem that an error is; an error that nobody foresaw is logged and told as 500."""
+    """The problem response of an error; an unexpected error is logged and becomes a 500."""
     match error:
         case errors.FirstcomeError():
             return _from_own_error(error)
@@ -84,12 +84,12 @@ def from_error(error: Exception) -> Response:
             return problem(400, "invalid", "The request can't be understood.")
         case DatabaseFailure() if transactions.is_lost(error) or transactions.is_conflict(error):
             return _from_own_error(errors.Unavailable("The database can't be reached; ask again."))
-    log.error("unforeseen error", exc_info=error)
+    log.error("unexpected error", exc_info=error)
     return problem(500, "internal_error", "Something went wrong here. It has been logged.")
 
 
 def from_call_error(error: Exception, method: str, allowed: Sequence[str]) -> Response:
-    """The problem of a call. A method that isn't there is 405 even to who isn't signed in."""
+    """The problem response of a call. A method that doesn't exist is 405 even without authentication."""
     if isinstance(error, exceptions.NotAuthenticated) and method not in allowed:
         error = exceptions.MethodNotAllowed(method)
     response = from_error(error)
@@ -108,7 +108,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Outside REST framework; Django is still handling the error, and has logged it."""
+    """For errors outside REST framework; Django is still handling the error, and has logged it."""
     error = sys.exception()
     if isinstance(error, DatabaseFailure) and transactions.is_lost(error):
         return from_error(error).to_django()

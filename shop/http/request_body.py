@@ -1,8 +1,8 @@
-"""Request bodies: whole before anything is decided, and of a bounded size.
+"""Request bodies: read completely before anything is decided, and of a bounded size.
 
-A body on its way holds no thread, only what has arrived of it; how much that is in a process is bounded
-too. So slow senders cost the other clients of a process nothing. The connection ends a body that takes too
-long (`shop.server.connections`): the application then sees it as broken off.
+A body that is still arriving holds no thread, only the bytes that have arrived; the total of those bytes in a
+process is bounded too. So slow senders cost the other clients of a process nothing. `shop.server.connections`
+ends a body that takes too long: the application then sees it as incomplete.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,13 +15,13 @@ from shop.http.json_format import TooLarge
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 MAX_UNFINISHED_BYTES = 32 * 2**20
-"""Of bodies that are on their way to this process."""
+"""Bytes of bodies that are still arriving, in this process."""
 
 _unfinished_bytes = 0
 
 
 def declared_length(fields: Mapping[bytes, bytes]) -> int | None:
-    """The length in bytes that the request declares, 0 without a body; None for a body in chunks."""
+    """The length in bytes that the request declares, 0 without a body; None for a chunked body."""
     declared = fields.get(b"content-length")
     if declared is not None:
         return int(declared) if declared.isdigit() else 0
@@ -29,10 +29,10 @@ def declared_length(fields: Mapping[bytes, bytes]) -> int | None:
 
 
 async def read(fields: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """The body of a call or page, whole; `fields` are its headers by lower-case name.
+    """Read the whole body of a call or page; `fields` are its headers by lower-case name.
 
-    Raises `TooLarge` past `MAX_BODY_BYTES`, `Overloaded` when too much is on its way to this process, and
-    `BodyIncomplete` when it breaks off or is late.
+    Raises `TooLarge` past `MAX_BODY_BYTES`, `Overloaded` if too many bytes are arriving at this process, and
+    `BodyIncomplete` if the body breaks off or is late.
     """
     length = declared_length(fields)
     if length == 0:
@@ -43,7 +43,7 @@ async def read(fields: Mapping[bytes, bytes], receive: Receive) -> bytes:
 
 
 async def read_upload(length: int, receive: Receive) -> bytes:
-    """A file of `length` bytes, from staff who may send it. Raises `Overloaded`, `BodyIncomplete`."""
+    """Read a file of `length` bytes, from permitted staff. Raises `Overloaded`, `BodyIncomplete`."""
     return await _receive_all(receive, length)
 
 
@@ -65,10 +65,10 @@ async def _receive_all(receive: Receive, most: int) -> bytes:
             size += len(part)
             _unfinished_bytes += len(part)
             if _unfinished_bytes > MAX_UNFINISHED_BYTES:
-                raise Overloaded("Too many bodies are on their way here; nothing was done.")
+                raise Overloaded("Too many request bodies are being received; nothing was done.")
     finally:
         _unfinished_bytes -= size
 
 
 def _incomplete_error() -> BodyIncomplete:
-    return BodyIncomplete("The request's body did not arrive in time, or not whole; nothing was done.")
+    return BodyIncomplete("The request's body did not arrive in time, or is incomplete; nothing was done.")

@@ -1,4 +1,4 @@
-"""The response of an API call: a status, headers and bytes, which costs a tenth of Django's to make."""
+"""The response of an API call: a status, headers and bytes, at a tenth of the cost of Django's response."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ PROBLEM = "application/problem+json"
 
 
 class Response:
-    """A JSON value as a response; None has no body. `from_json` takes a body that is written already."""
+    """A JSON response; None has no body. `from_json` takes a body that is JSON text already."""
 
     __slots__ = ("body", "headers", "status_code")
 
@@ -36,7 +36,7 @@ class Response:
         return response
 
     def to_django(self) -> HttpResponse:
-        """The same as Django's middlewares and its test client know it."""
+        """The same as a Django response, for middlewares and the test client."""
         headers = dict(self.headers)
         content_type = headers.pop("Content-Type", None)
         response = HttpResponse(

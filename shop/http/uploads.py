@@ -1,4 +1,4 @@
-"""Uploads: files larger than other bodies, which are read once they are known to come from staff who may."""
+"""Uploads: files larger than other bodies, read only once the sender is known to be permitted staff."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -10,7 +10,7 @@ UPLOAD_KEY = "firstcome.upload"
 
 
 class Upload(BytesIO):
-    """The body of an upload: empty until a page's middleware has it fetched."""
+    """The body of an upload: empty until middleware calls `fetch`."""
 
     def __init__(self, page: UploadPage, fetch: Callable[[], bytes]) -> None:
         super().__init__()
@@ -18,6 +18,6 @@ class Upload(BytesIO):
         self._fetch = fetch
 
     def fetch(self) -> None:
-        """Read all of it; it blocks the thread, never a loop's. Raises `Overloaded`, `BodyIncomplete`."""
+        """Read the whole body; blocks the thread. Raises `Overloaded`, `BodyIncomplete`."""
         self.write(self._fetch())
         self.seek(0)

@@ -1,6 +1,6 @@
-"""Reading requests: strict types, unknown fields refused, null means absent, every error named.
+"""Request validation: strict types, unknown fields refused, null means absent, every error reported.
 
-`Input` is the base of each call's body; the aliases below are the field types they are made of.
+`Input` is the base of each call's body; the aliases below are the types of its fields.
 """
 
 import re
@@ -17,12 +17,12 @@ from shop.http.views import Request
 LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
 LARGEST_AMOUNT = 10**12
-# All but tabs and line breaks: nobody can read them, and files, logs and terminals are cut or bent by them.
+# All but tabs and line breaks: they are invisible, and break files, logs and terminals.
 CONTROL_CHARACTERS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
 
 
 def _allow_null_in_schema(schema: dict[str, Any]) -> None:
-    """In the OpenAPI document, what may be left out may be null as well."""
+    """In the OpenAPI document, let optional fields be null as well."""
     for name, field in schema["properties"].items():
         if name in schema.get("required", []) or {"type": "null"} in field.get("anyOf", []):
             continue
@@ -33,7 +33,7 @@ def _allow_null_in_schema(schema: dict[str, Any]) -> None:
 
 
 class Input(BaseModel):
-    """A body as the contract wants it."""
+    """The base of request bodies."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, json_schema_extra=_allow_null_in_schema
@@ -58,8 +58,8 @@ def _require_text(value: object) -> object:
 
 def _refuse_control_characters(text: str) -> str:
     if re.search(CONTROL_CHARACTERS, text):
-        told = "must not contain control characters other than tabs and line breaks"
-        raise PydanticCustomError("control_character", told)
+        message = "must not contain control characters other than tabs and line breaks"
+        raise PydanticCustomError("control_character", message)
     return text
 
 
@@ -75,7 +75,7 @@ def _to_utc(value: datetime) -> datetime:
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
-# Something to read, not blanks only.
+# Text that is not only whitespace.
 NonBlankText = Annotated[
     str,
     Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}),
@@ -104,7 +104,7 @@ def read_query(shape: type[Shape], request: Request) -> Shape:
 
 
 def without_nulls(value: Any) -> Any:
-    """The same JSON value less every member that is null: null means absent."""
+    """The same JSON value without the members that are null: null means absent."""
     if isinstance(value, dict):
         return {name: without_nulls(part) for name, part in value.items() if part is not None}
     if isinstance(value, list):
@@ -117,7 +117,7 @@ def _validate(shape: type[Shape], data: dict[str, Any]) -> Shape:
         return shape.model_validate(data)
     except ValidationError as error:
         raise Invalid(
-            "The request is not valid.", errors=[_field_error(one) for one in error.errors()]
+            "The request is not valid.", errors=[_field_error(each) for each in error.errors()]
         ) from None
 
 

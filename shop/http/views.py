@@ -1,13 +1,12 @@
-"""Calls of the API: what stands between the web server and a view's method, and no more than that.
+"""API views: dispatches a call from the web server to a view's method, with as little as possible in between.
 
-Sessions, messages and the like are for pages; REST framework makes a second request object, negotiates and
-renders a response like a template. Together they took more of a coupon's time than all that is done for it.
-Views here are REST framework's, for the OpenAPI document and for permissions; how a call gets to them is
-this module.
+Sessions, messages and the like are for pages; REST framework makes a second request object, negotiates, and
+renders a response like a template. Together they took more of a coupon's time than the issuance itself. Views
+here are REST framework's, for the OpenAPI document and for permissions; this module replaces its dispatch.
 
 A view's method that is a coroutine function runs on the event loop, and must not block it: it waits by
-`shop.concurrency.event_loop`. Any other runs in a thread of the pool. Django's test client and `runserver`
-have no loop: `straight` answers their calls in the thread that asks.
+`shop.concurrency.event_loop`. Any other method runs in a thread of the pool. Django's test client and
+`runserver` have no event loop: `dispatch_api_calls` answers their calls in the calling thread.
 """
 
 import time
@@ -42,7 +41,7 @@ __all__ = ["Request", "Response", "View"]
 NOT_READ = object()
 ANONYMOUS = AnonymousUser()
 API_PREFIX = "/api/v1/"
-# Of those that are remembered, for anybody may send long ones.
+# The most that is cached, because any client may send long ones.
 MAX_HOST_LENGTH, MAX_CACHED_PATH_LENGTH = 260, 200
 # What Django's `SecurityMiddleware` and `XFrameOptionsMiddleware` send with pages.
 PUBLIC_HEADERS = [
@@ -53,14 +52,14 @@ PUBLIC_HEADERS = [
 ]
 if settings.HTTPS:
     PUBLIC_HEADERS.append(("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}"))
-# What is an account's own, its tokens among it, stays out of every cache: whatever is asked for with a token,
-# and whatever is not only read.
+# No cache may store an account's own data, its tokens included: responses to requests with a token, and to
+# requests that change something.
 PUBLIC_METHODS = {"GET", "HEAD"}
 PRIVATE_HEADERS = [*PUBLIC_HEADERS, ("Cache-Control", "no-store")]
 
 
 async def answer_call(request: "Request") -> Response:
-    """The response of a call, which is named in logs and counted. Raises nothing."""
+    """Answer a call, with its request id in logs and its metrics counted. Raises nothing."""
     began_at = time.perf_counter()
     name = logs.choose_request_id(request.header("X-Request-ID"))
     with logs.bound_request_id(name), journal.acting(ActorContext(request_id=name)):
@@ -73,7 +72,7 @@ async def answer_call(request: "Request") -> Response:
 
 
 def security_headers(request: "Request") -> list[tuple[str, str]]:
-    """The headers of the response to a request that browsers and caches must know."""
+    """The security and cache headers of the response to a request."""
     is_public = request.method in PUBLIC_METHODS and b"authorization" not in request.fields
     return PUBLIC_HEADERS if is_public else PRIVATE_HEADERS
 
@@ -81,9 +80,9 @@ def security_headers(request: "Request") -> list[tuple[str, str]]:
 def dispatch_api_calls(
     handler: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """A middleware that takes calls of the API straight to their view, and hands on what isn't one.
+    """Middleware that dispatches API calls directly to their view, and passes all other requests on.
 
-    For Django's test client and `runserver`: the web server's calls never come to Django's handler.
+    For Django's test client and `runserver`: the web server's calls never reach Django's handler.
     """
 
     def answered(request: HttpRequest) -> HttpResponse:
@@ -101,7 +100,7 @@ def dispatch_api_calls(
 
 
 async def _dispatch(request: "Request") -> tuple[Response, ResolverMatch | None]:
-    """The response, and the view that gave it, if there is one at the path."""
+    """Return the response, and the match of the path's view, if there is one."""
     match = None
     try:
         host, path = request.header("Host") or "", request.path.removeprefix(request.mount)
@@ -116,7 +115,7 @@ async def _dispatch(request: "Request") -> tuple[Response, ResolverMatch | None]
 
 
 def _create_view(match: ResolverMatch) -> "View":
-    """A new view of the class at the address; `shop.checks` holds all of the API to be ours."""
+    """Create the view at the address; `shop.checks` checks that all API views are `View`s."""
     view: View = match.func.view_class()  # type: ignore[attr-defined]
     return view
 
@@ -128,14 +127,14 @@ def _is_coroutine(function: Callable[..., Any]) -> bool:
 
 @lru_cache(maxsize=1_024)
 def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
-    """Whether `get_host` would let the host by: every call comes to one of the same few."""
+    """Whether `get_host` would accept the host; cached, because nearly all calls use the same few hosts."""
     domain, _ = split_domain_port(host)
     return bool(domain) and validate_host(domain, allowed)
 
 
 @lru_cache(maxsize=1_024)
 def _resolve(urls: str, path: str) -> ResolverMatch:
-    """The view at a path: most calls go to the same few. Raises `Http404`."""
+    """The view at a path, cached, because most calls go to the same few. Raises `Http404`."""
     return get_resolver(urls).resolve(path)
 
 
@@ -157,8 +156,8 @@ def _request_from_django(request: HttpRequest) -> "Request":
 class Request:
     """One call: its method, path, headers and whole body, and the account that makes it.
 
-    Header names are lower-case bytes, as ASGI has them; `peer` is the address of the connection's other end,
-    `mount` the part of the path below which the application was mounted.
+    Header names are lower-case bytes, as in ASGI; `peer` is the address of the connection's other end,
+    `mount` the part of the path below which the application is mounted.
     """
 
     __slots__ = (
@@ -201,13 +200,13 @@ class Request:
 
     @property
     def data(self) -> Any:
-        """The JSON value of the body; an empty body is `{}`. Raises what can't be read."""
+        """The JSON value of the body; an empty body is `{}`. Raises what `json_format.parse` raises."""
         if self._data is NOT_READ:
             self._data = json_format.parse(self.body, self.header("Content-Type") or "")
         return self._data
 
     def require_few_values(self) -> None:
-        """Raises `Invalid` for a body with more values than any call on the event loop needs."""
+        """Raise `Invalid` for a body with more values than any call on the event loop needs."""
         if json_format.has_many_values(self.body) and self.data:
             detail = "The body has more values than this call can use."
             raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
@@ -219,14 +218,14 @@ class Request:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """All of them, by name in any case."""
+        """All headers, by name in any case."""
         return CaseInsensitiveMapping(
             {name.decode("latin-1"): value.decode("latin-1") for name, value in self.fields.items()}
         )
 
     @property
     def query_params(self) -> Mapping[str, str]:
-        """The parameters of the query string. Raises `Invalid` for one that is no UTF-8 text."""
+        """The parameters of the query string. Raises `Invalid` for one that is not UTF-8 text."""
         if self._query is None:
             try:
                 self._query = QueryDict(self.query.decode("latin-1"))
@@ -235,18 +234,18 @@ class Request:
         return self._query
 
     def build_absolute_uri(self) -> str:
-        """This call's own address, for lists to lead on from."""
+        """This call's own URL, from which lists build their page links."""
         is_forwarded = settings.HTTPS and self.header("X-Forwarded-Proto") == "https"
         query = f"?{self.query.decode('latin-1')}" if self.query else ""
         scheme = "https" if is_forwarded else self.scheme
         return f"{scheme}://{self.header('Host')}{escape_uri_path(self.path)}{query}"
 
 
-# Without a docstring, for the OpenAPI document would tell it of every call.
+# Without a docstring, because the OpenAPI document would repeat it for every call.
 class View(APIView):
-    # One address of the API. Its methods take a `Request` and return a response, or raise.
+    # One path of the API. Its methods take a `Request` and return a response, or raise.
 
-    # Django wants all methods of a view to be of one kind; its own dispatch is not used here.
+    # Django requires all methods of a view to be of one kind; its own dispatch is not used here.
     view_is_async = False
 
     async def answer(self, request: Request, arguments: Mapping[str, Any]) -> Response:
@@ -254,7 +253,7 @@ class View(APIView):
             authorization = request.header("Authorization")
             if authorization and self.authentication_classes:
                 if disabled_accounts.is_refresh_due():
-                    # Without it what is known is used while it is young enough.
+                    # If the refresh fails, the cached set is used while it is recent enough.
                     with suppress(Unavailable):
                         await event_loop.submit_to_batcher(disabled_accounts.REFRESHER, None)
                 request.user = authentication.account_from_header(authorization) or ANONYMOUS
@@ -268,14 +267,15 @@ class View(APIView):
                 return response
             call = partial(method, request, **arguments)
             if request.user.is_staff:
-                # Programs of the shop's own make many calls at once: half of the threads, and a long queue.
+                # The shop's own programs make many calls at once: they may hold half of the threads, and a
+                # long queue.
                 return await event_loop.run_in_thread(call, group="staff")
             return await event_loop.run_in_thread(call, group=type(self).__name__, owner=request.user.pk)
         except Exception as error:
             return problems.from_call_error(error, request.method, self.allowed_methods)
 
     def options(self, request: Request, **arguments: Any) -> Response:  # type: ignore[override]
-        """Which methods there are."""
+        """Respond with the methods that the view has."""
         return Response(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
     def _method(self, request: Request) -> Any:

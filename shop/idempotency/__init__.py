@@ -1,1 +1,1 @@
-"""Idempotency keys: the recorded answers, and the claims of calls in flight."""
+"""Idempotency keys: recorded answers, and the claims of calls in flight."""

@@ -1,7 +1,7 @@
-"""Claims on idempotency keys in Redis, under a lease: a duplicate elsewhere finds the first in flight.
+"""Claims on idempotency keys in Redis, under a lease: duplicates in other processes find them.
 
-The calls of a batch share one way to Redis, and what has ended by then is let go on it too. Without Redis a
-claim counts as had, and the database has the last word.
+The calls of a batch share one round trip to Redis, which also releases the claims of calls that have ended.
+Without Redis a claim counts as acquired, and the database decides.
 """
 
 import secrets
@@ -14,7 +14,7 @@ from django.conf import settings
 from shop.errors import Rejected
 from shop.redis import redis_client
 
-# One hash tag, for the script touches several keys, and Redis Cluster wants them in one place.
+# One hash tag, because the script uses several keys, and Redis Cluster requires them in one slot.
 KEY_PREFIX = "firstcome:{in-flight}:"
 ACQUIRE_SCRIPT = """
 local ended, lease, firsts = tonumber(ARGV[1]), ARGV[2], {}
@@ -32,43 +32,43 @@ return firsts
 
 
 class Claim(NamedTuple):
-    """A key's name in Redis, and the word by which one knows one's own."""
+    """The name of a key in Redis, and the random token that identifies its owner."""
 
     name: str
     token: str
 
 
-# While Redis is away the oldest are forgotten: their leases let go of them.
+# While Redis is unavailable the oldest are dropped: their leases expire.
 _ended: deque[Claim] = deque(maxlen=1_024)
 
 
 class InFlight(Rejected):
-    """The first call with the key runs elsewhere."""
+    """The first call with the key is in flight in another process."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The first call with this key is still running; ask again.",
+            "The first call with this key is still running; try again.",
             code="idempotency_key_in_flight",
             retry_after=1,
         )
 
 
 def new_claim(account_id: int, key_hash: str) -> Claim:
-    """A claim of one call's own on the account's key; `take` makes it good."""
+    """Create a call's own claim on the account's key; `acquire` makes it effective."""
     return Claim(f"{KEY_PREFIX}{account_id}:{key_hash}", secrets.token_hex(8))
 
 
 def acquire(claims: Sequence[Claim]) -> list[bool]:
-    """Whether each is had now; False while another call has it. Who has it may take it again.
+    """Acquire these claims: False for each that another call holds. Its owner may acquire it again.
 
-    What has ended is let go of on the same way.
+    The same round trip releases the claims of calls that have ended.
     """
     ended = _drain_ended()
     if not (ended or claims):
         return []
     lease = settings.IDEMPOTENCY_LEASE_SECONDS * 1000
-    names = [one.name for one in (*ended, *claims)]
-    tokens = [one.token for one in (*ended, *claims)]
+    names = [claim.name for claim in (*ended, *claims)]
+    tokens = [claim.token for claim in (*ended, *claims)]
     firsts: list[int] | None = redis_client.attempt(
         lambda client: client.eval(ACQUIRE_SCRIPT, len(names), *names, len(ended), lease, *tokens),
         otherwise=None,
@@ -80,25 +80,25 @@ def acquire(claims: Sequence[Claim]) -> list[bool]:
 
 
 def acquire_or_refuse(claims: Sequence[Claim | None]) -> list[InFlight | None]:
-    """Take all of these, and say for each why its call can't go on, if so; a call without one may."""
+    """Acquire these claims; return a refusal for each that another call holds, None otherwise."""
     taken = iter(acquire([claim for claim in claims if claim]))
     return [None if claim is None or next(taken) else InFlight() for claim in claims]
 
 
 def acquire_or_raise(claim: Claim | None) -> None:
-    """Take the claim of a call that is decided alone, if it has one; raises its refusal."""
+    """Acquire the claim of a call that is decided individually, if it has one; raises its refusal."""
     [refusal] = acquire_or_refuse([claim])
     if refusal:
         raise refusal
 
 
 def release_later(claim: Claim) -> None:
-    """Let go of it on the next way to Redis: for a call whose answer every duplicate finds recorded."""
+    """Release the claim with the next round trip to Redis: duplicates find the answer recorded."""
     _ended.append(claim)
 
 
 def release_ended() -> None:
-    """Let go at once of all that has ended."""
+    """Release the claims of all calls that have ended now."""
     acquire([])
 
 

@@ -1,9 +1,9 @@
-"""One key, one effect: the recorded answers of keyed calls.
+"""Recorded answers of calls with an idempotency key: one key has one effect.
 
-The key's row is written in the transaction of the effect, so a local call is never seen half done
-(brandur.org/idempotency-keys: one request, one transaction). The unique constraint on account and key
-is the judge of what slipped by. No answer is cached in Redis: a batch reads all its keys in one query, so
-a cache would cost each first call a round trip to save a replay less than one.
+The key's row is written in the transaction of the effect, so the two are never seen apart
+(brandur.org/idempotency-keys: one request, one transaction). The unique constraint on account and key decides
+if two calls still race. No answer is cached in Redis: a batch reads all its keys in one query, so a cache
+would cost each first call a round trip to save a replay less than one.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _unsettled_finders: list[FindUnsettled] = []
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the caller is told: recorded with the effect, repeated to the byte."""
+    """The response to the caller: recorded with the effect, repeated byte for byte."""
 
     status: int
     body: bytes
@@ -40,10 +40,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class KeyedCall:
-    """A call with a key. `answer` renders its outcome; the domain records it without knowing HTTP.
+    """A call with a key. `answer` renders its outcome, so that the domain records it without knowing HTTP.
 
-    `answer` gives None for an outcome that has not settled: then `reference`, the order or payment that
-    the call started, tells the answer later. A `claim` is for whoever decides the call to take.
+    `answer` returns None for an outcome that has not settled: then the order or payment that the call
+    started, by its `reference`, provides the answer later. A `claim` is acquired by the code that decides the
+    call.
     """
 
     account_id: int
@@ -59,7 +60,7 @@ class KeyedCall:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The call came before. Either its recorded answer, or the id of what it started."""
+    """The call is a repeat: its recorded answer, or the id of what it started."""
 
     answer: Answer | None
     reference: UUID | None
@@ -67,7 +68,7 @@ class Replay:
 
 @dataclass(slots=True)
 class Effect:
-    """What a keyed call did, to be recorded with it; its answer is rendered once for all who are told it."""
+    """What a keyed call did, to be recorded with it; its answer is rendered once for all duplicates."""
 
     keyed: KeyedCall
     outcome: Any
@@ -77,8 +78,8 @@ class Effect:
     def __post_init__(self) -> None:
         self.answer = self.keyed.answer(self.outcome)
 
-    def told(self, again: KeyedCall) -> Replay | KeyReused:
-        """What a second call with the key is told, before this one is even written."""
+    def replay_for(self, again: KeyedCall) -> Replay | KeyReused:
+        """The result of a second call with the key in the same batch, before this one is recorded."""
         if again.fingerprint != self.keyed.fingerprint:
             return _key_reused_error()
         return Replay(self.answer, self.reference)
@@ -101,15 +102,15 @@ KEYS_TABLE = bulk_sql.Table(IdempotencyKey, RecordedKey._fields)
 
 
 def key_hash(key: str) -> str:
-    """The name under which a key is kept."""
+    """The hash under which a key is stored."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def read_recorded_keys(calls: Sequence[KeyedCall]) -> dict[tuple[int, str], IdempotencyKey]:
-    """The keys of these calls that are recorded, by name; ask `told` what to answer to which call.
+    """Return the recorded keys of these calls, by name; `replay_or_reused` gives the result of each call.
 
-    Take the contended locks first: READ COMMITTED then shows what was committed while waiting for them.
-    What is past the retention is forgotten on the way, so that its key is free again.
+    Take contended locks first: READ COMMITTED then shows what was committed while waiting for them. Keys past
+    the retention are deleted on the way, so that they are free again.
     """
     kept: dict[tuple[int, str], IdempotencyKey] = {}
     old: list[IdempotencyKey] = []
@@ -126,11 +127,11 @@ def read_recorded_keys(calls: Sequence[KeyedCall]) -> dict[tuple[int, str], Idem
 
 
 def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
-    """The rows of these keys, by one statement."""
+    """Read the rows of these keys in one statement."""
     if not names:
         return []
-    # Pairs rather than two lists: of two lists MariaDB takes every combination, and then scans instead. It
-    # scans as well once a condition is compared with true, which is what the ORM makes of one of our own.
+    # Pairs rather than two lists: for two lists MariaDB tries every combination, and then scans the table. It
+    # also scans if a condition is compared with true, which the ORM does with custom conditions.
     cells = bulk_sql.SqlLiterals()
     pairs = ", ".join([f"({cells[account_id]}, {cells[key_hash]})" for account_id, key_hash in names])
     if not connection.features.supports_tuple_lookups:
@@ -146,14 +147,14 @@ def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
 
 
 def replay_or_reused(row: IdempotencyKey, again: KeyedCall) -> Replay | KeyReused:
-    """What a call with a recorded key is told."""
+    """The result of a call whose key is recorded."""
     if row.fingerprint != again.fingerprint:
         return _key_reused_error()
     return Replay(_answer_of_row(row), row.reference)
 
 
 def find(call: KeyedCall) -> Replay | None:
-    """What is recorded for this call. Raises `KeyReused` when the key came with another request."""
+    """Return what is recorded for this call. Raises `KeyReused` if the key came with another request."""
     [known] = find_all([call])
     if isinstance(known, KeyReused):
         raise known
@@ -161,13 +162,13 @@ def find(call: KeyedCall) -> Replay | None:
 
 
 def find_all(calls: Sequence[KeyedCall]) -> list[Replay | KeyReused | None]:
-    """What is recorded for each of these calls, by one statement."""
+    """Return what is recorded for each of these calls, in one statement."""
     found = read_recorded_keys(calls)
     return [replay_or_reused(found[call.name], call) if call.name in found else None for call in calls]
 
 
 def record(effects: Sequence[Effect]) -> None:
-    """Record the effects' answers, in their transaction, after `seen`; a repeat is for COMMIT to refuse."""
+    """Record answers in the effects' transaction, after `read_recorded_keys`; a duplicate fails at COMMIT."""
     if not effects:
         return
     now = clock.now()
@@ -177,10 +178,10 @@ def record(effects: Sequence[Effect]) -> None:
 def run_once(
     keyed: KeyedCall, work: Callable[[], T], *, reference: Callable[[T], UUID | None] = lambda outcome: None
 ) -> T | Replay:
-    """Do `work` and record its outcome in one transaction, or say what an earlier call recorded.
+    """Do `work` and record its outcome in one transaction, or return what an earlier call recorded.
 
-    `reference` names the order or payment that the outcome started, if it did. Raises what `work` raises
-    (then nothing is recorded) and `KeyReused`.
+    `reference` returns the id of the order or payment that the outcome started, if any. Raises what `work`
+    raises (then nothing is recorded) and `KeyReused`.
     """
 
     def first_time() -> T | Replay:
@@ -194,8 +195,8 @@ def run_once(
     try:
         return transactions.run(first_time, transactions.KEYED)
     except (IntegrityError, Invalid, NotFound, Rejected):
-        # Another call with this key was faster, and perhaps took what this one was refused; if there was
-        # none, the error is real.
+        # A concurrent call with this key was faster, and may have taken what this one was refused; if there
+        # is none, the error is real.
         known = find(keyed)
         if known is None:
             raise
@@ -203,7 +204,7 @@ def run_once(
 
 
 def record_settled_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> list[Answer]:
-    """Fix the answers of calls whose payments have settled; the first to fix a call's wins, for good."""
+    """Record the answers of calls whose payments have settled; the first answer recorded for a call stays."""
     transactions.assert_inside()
     if _record_missing_answers(answers) == len(answers):
         return [answer for _, answer in answers]
@@ -213,7 +214,7 @@ def record_settled_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> list[
 
 
 def _record_missing_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> int:
-    """Record those that are not recorded yet, by one statement. Returns how many that were."""
+    """Record those that are not recorded yet, in one statement. Returns how many that were."""
     if not answers:
         return 0
     cells = bulk_sql.SqlLiterals()
@@ -235,12 +236,12 @@ def _record_missing_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> int:
 
 
 def register_unsettled_finder(find: FindUnsettled) -> None:
-    """Have `find` say which of these references are orders, payments or refunds not settled at an instant."""
+    """Register a function that finds, of these references, the ones not settled at an instant."""
     _unsettled_finders.append(find)
 
 
 def delete_expired_keys() -> int:
-    """Forget the keys that are past the retention, in small bites. Returns how many went."""
+    """Delete the keys past the retention, in small batches. Returns how many were deleted."""
     gone, last_at, last_id = 0, datetime.min.replace(tzinfo=UTC), 0
     while True:
         old = IdempotencyKey.objects.filter(created_at__lte=_retention_start(), created_at__gte=last_at)
@@ -253,9 +254,9 @@ def delete_expired_keys() -> int:
 
 
 def _delete_settled_keys(old: Sequence[IdempotencyKey]) -> set[int]:
-    """Delete those of these old keys whose answer has been final for the whole retention. Returns their ids.
+    """Delete those old keys whose answer has been final for the whole retention. Returns their ids.
 
-    What a key has started may settle long after, or not yet: until that is final, a repeat must find the key,
+    What a call has started may settle much later, or not yet: until it is final a repeat must find the key,
     or it would place a second order.
     """
     references = {row.reference for row in old if row.reference}

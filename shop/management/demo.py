@@ -1,6 +1,6 @@
 """Demo data: accounts with points, products with stock, campaigns to try.
 
-What is missing is made, what is there stays, so seeding may be repeated, cut short and taken up again.
+Only missing rows are created, so seeding may be repeated, interrupted and resumed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ POOL_CODES = 500
 
 @dataclass(frozen=True)
 class NumberedAccount:
-    """One of the numbered accounts, with a token to act as it."""
+    """One of the numbered accounts, with an access token for it."""
 
     id: int
     username: str
@@ -44,7 +44,7 @@ class NumberedAccount:
 
 
 def seed_named_accounts() -> None:
-    """The account that the README signs in with, and a superuser."""
+    """Create the account that the README signs in with, and a superuser."""
     _create_account(BUYER, BUYER_PASSWORD)
     _create_account(STAFF, STAFF_PASSWORD, is_staff=True, is_superuser=True)
     buyer = User.objects.get(username=BUYER).pk
@@ -52,8 +52,8 @@ def seed_named_accounts() -> None:
 
 
 def seed_users(count: int, progress: Progress) -> None:
-    """`user-1` to `user-<count>`, each with points; all have the demo account's password."""
-    # One hash for all: hashing is slow by design, and these passwords are no secret.
+    """Create `user-1` to `user-<count>`, each with points and with the demo account's password."""
+    # One hash for all: hashing is slow by design, and these passwords are not secret.
     password = make_password(BUYER_PASSWORD)
     for names in _chunks(_usernames(count)):
         transactions.run(partial(_open_accounts, names, password), transactions.REPEATABLE)
@@ -61,7 +61,7 @@ def seed_users(count: int, progress: Progress) -> None:
 
 
 def seed_products(count: int, stock: int, progress: Progress) -> None:
-    """`DEMO-0001` and so on, each with so many units on hand."""
+    """Create `DEMO-0001` and so on, each with `stock` units on hand."""
     wanted = [_product_row(number, stock) for number in range(1, count + 1)]
     known = set(Product.objects.filter(sku__startswith="DEMO-").values_list("sku", flat=True))
     missing = [row for row in wanted if row.sku not in known]
@@ -70,7 +70,7 @@ def seed_products(count: int, stock: int, progress: Progress) -> None:
 
 
 def seed_campaigns(progress: Progress) -> None:
-    """One campaign of each sort, told apart by their names."""
+    """Create one campaign of each kind, identified by its name."""
     for terms in _campaign_terms():
         campaign = Campaign.objects.filter(name=terms["name"]).first() or campaigns.create(**terms)
         if campaign.code_source == Campaign.CodeSource.POOL:
@@ -79,18 +79,18 @@ def seed_campaigns(progress: Progress) -> None:
 
 
 def count_campaigns() -> int:
-    """How many campaigns the demo has here."""
+    """The number of demo campaigns with this configuration."""
     return len(_campaign_terms())
 
 
 def count_accounts_and_products() -> tuple[int, int]:
-    """How many numbered accounts and products there are, those of earlier seedings among them."""
+    """The number of numbered accounts and of products, including those of earlier seedings."""
     users = User.objects.filter(username__startswith="user-", username__regex="^user-[0-9]+$")
     return users.count(), Product.objects.filter(sku__startswith="DEMO-").count()
 
 
 def numbered_users(count: int) -> Iterator[NumberedAccount]:
-    """The numbered accounts in their order, with fresh tokens."""
+    """The numbered accounts in order, with fresh tokens."""
     for names in _chunks(_usernames(count)):
         users = {user.username: user for user in User.objects.filter(username__in=names)}
         for name in names:
@@ -99,7 +99,7 @@ def numbered_users(count: int) -> Iterator[NumberedAccount]:
 
 
 def staff_token() -> str:
-    """A token to act as the superuser."""
+    """An access token of the superuser."""
     return tokens.create_access_token(User.objects.get(username=STAFF), lifetime=TOKEN_LIFETIME)
 
 
@@ -128,7 +128,7 @@ def _campaign_terms() -> list[Terms]:
     in_a_day = clock.now() + timedelta(days=1)
     amount, percent = Campaign.DiscountType.AMOUNT, Campaign.DiscountType.PERCENT
     return [
-        # First, hence last in lists: who takes the newest open campaign meets no partner that refuses.
+        # First, hence last in lists: scripts that take the newest open campaign don't depend on a partner.
         *map(_partner_campaign_terms, partners.configured()),
         Terms(
             name="Welcome",

@@ -1,6 +1,6 @@
-"""All laws of the shop, and the one audit that checks every one of them.
+"""All laws of the shop, and the audit that checks them.
 
-It lives above the apps, for it asks each of them.
+It is above the apps in the layers, because it calls each app's audit.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,19 +42,19 @@ AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
 
 
 def audit() -> list[LawReport]:
-    """One report for each law, in their order. A law that could not be checked does not hold."""
+    """One report per law, in order. A law that could not be checked does not hold."""
     return merge_reports(report for check, laws in AUDITS for report in _run_check(check, laws))
 
 
 def audit_in_parallel() -> list[LawReport]:
-    """The same by two threads with a connection each: while one reads the gateway's book, the other counts.
+    """`audit` by two threads with a connection each: while one reads the gateway's book, the other counts.
 
-    Not from inside a transaction, whose changes other connections don't see.
+    Must be called outside a transaction, whose changes other connections don't see.
     """
     with ThreadPoolExecutor(max_workers=2) as pool:
-        # The orders' side, which takes longest, is the last of them and begins first.
-        checking = [pool.submit(_run_check_and_disconnect, check, laws) for check, laws in reversed(AUDITS)]
-    return merge_reports(report for one in reversed(checking) for report in one.result())
+        # In reverse order, because the orders' audit is the last and takes longest.
+        futures = [pool.submit(_run_check_and_disconnect, check, laws) for check, laws in reversed(AUDITS)]
+    return merge_reports(report for future in reversed(futures) for report in future.result())
 
 
 def _run_check_and_disconnect(check: Audit, laws: Sequence[str]) -> list[LawReport]:

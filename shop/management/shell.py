@@ -6,7 +6,7 @@ from shop.events.journal import Actor, ActorContext
 
 
 def user_name() -> str:
-    """The name that the shell's user is signed in by; empty where the system knows none."""
+    """The login name of the shell's user; empty if the system has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

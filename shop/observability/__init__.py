@@ -1,1 +1,1 @@
-"""What a process says of itself: logs, request metrics, gauges."""
+"""Observability of a process: logs, request metrics, gauges."""

@@ -1,7 +1,7 @@
-"""Gauges that are read when somebody looks: what the database says, told by whichever process is asked.
+"""Gauges that are read from the database when metrics are scraped, by the process that is scraped.
 
-Counters of several processes are added up; what stands in the database is one thing for all of them, so
-these never go through the processes' shared files. Each app registers its own in its `ready`.
+Counters of several processes are summed; the database's state is the same for all of them, so these gauges
+don't use the processes' shared files. Each app registers its gauges in its `ready`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,32 +19,29 @@ _gauges: dict[str, tuple[str, str, Read]] = {}
 
 
 def register(name: str, *, help: str, read: Read, label: str = "") -> None:
-    """Tell this gauge from now on. `read` is asked at each look; None means that there is nothing to tell.
+    """Expose this gauge from now on. `read` is called at each scrape; None leaves the gauge out.
 
-    With a `label` it tells a number for each of the label's values.
+    With a `label`, `read` returns a number for each of the label's values.
     """
     _gauges[name] = help, label, read
 
 
 def exposition() -> bytes:
-    """All gauges in Prometheus' text format.
-
-    What can't be read is left out: a gauge that is absent is a gauge that nobody knows.
-    """
+    """All gauges in Prometheus' text format, without those that can't be read."""
     registry = CollectorRegistry()
     registry.register(_GaugeCollector())
     return generate_latest(registry)
 
 
 class _GaugeCollector(Collector):
-    """One reading of all gauges."""
+    """Collects the values of all gauges once."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         for name, (help, label, read) in _gauges.items():
             try:
                 reading = read()
             except Error as error:
-                # The others would wait for the same database, longer than anybody waits for metrics.
+                # The other gauges would wait for the same database, for longer than a scrape's timeout.
                 log.warning("gauges can't be read: no database", gauge=name, error=str(error))
                 return
             if reading is not None:

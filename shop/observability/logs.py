@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, each with the request's id."""
+"""Logs: one JSON object per line on standard error, each with the request's id."""
 
 import logging
 import re
@@ -29,12 +29,12 @@ SHARED_PROCESSORS: list[Processor] = [
 
 
 def choose_request_id(given: str | None) -> str:
-    """The caller's `X-Request-ID` where it is sane, else a new one."""
+    """The caller's `X-Request-ID` if it is valid, else a new one."""
     return given if given and VALID_REQUEST_ID.fullmatch(given) else str(uuid7())
 
 
 class bound_request_id:  # noqa: N801 - reads as a word: `with logs.bound_request_id(...)`
-    """What is logged inside belongs to this request. A class, for it is entered by every request."""
+    """Adds this request's id to log lines inside. A class, because every request enters it: it is cheaper."""
 
     __slots__ = ("_request_id", "_token")
 

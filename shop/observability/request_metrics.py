@@ -1,7 +1,7 @@
-"""Counting requests for Prometheus: those of django-prometheus' metrics that somebody looks at.
+"""Request metrics for Prometheus: the most useful ones of django-prometheus.
 
-Its own middlewares write seventeen values a request into the shared files; these are three, under the same
-names, so that dashboards made for it still read them.
+Its own middlewares write seventeen values per request into the shared files; this writes three, under the
+same names, so that dashboards for django-prometheus still work.
 """
 
 import time
@@ -16,11 +16,11 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class RequestMetricsMiddleware:
-    """Counts each request by view, method and status, how long it took, and what it raised."""
+    """Counts requests by view, method and status, their duration, and their exceptions."""
 
     def __init__(self, handler: Callable[[HttpRequest], HttpResponse]) -> None:
         self._handler = handler
-        _metrics()  # told from the start, before there is anything to count
+        _metrics()  # so that the metrics are exposed before the first request
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began_at = time.perf_counter()
@@ -34,7 +34,7 @@ class RequestMetricsMiddleware:
 
 
 def count_request(view: str, method: str | None, status: int, seconds: float) -> None:
-    """Count a request that was answered so, after so many seconds."""
+    """Count a request by the status and the duration of its response."""
     view, method = view or "<unnamed view>", method if method in METHODS else "<invalid method>"
     _response_counter(view, method, status).inc()
     _latency_histogram(view, method).observe(seconds)

@@ -1,1 +1,1 @@
-"""Operating the shop: health, metrics, the doctor, audit reports, housekeeping, task dispatch."""
+"""Operations: health, metrics, the doctor, audit reports, housekeeping, task dispatch."""

@@ -1,15 +1,15 @@
-"""What an audit of the laws says, one report a law."""
+"""The result of an audit of the laws, which are invariants: one report per law."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 OFFENDERS_REPORTED = 100
-"""By each check: a law that a million rows break is as broken, and the report stays readable."""
+"""Per check, so that a report stays readable when a million rows break a law."""
 
 
 @dataclass(frozen=True)
 class LawReport:
-    """Whether a law holds over the `checked` things, and the ids of those that break it."""
+    """Whether a law holds for all `checked` objects, and the ids of those that break it."""
 
     law: str
     holds: bool
@@ -18,25 +18,25 @@ class LawReport:
 
 
 def report(law: str, checked: int, offenders: Iterable[object]) -> LawReport:
-    """The report of one law; it holds when nothing offends."""
+    """The report of one law, which holds when there are no offenders."""
     named = [str(offender) for offender in offenders]
     return LawReport(law=law, holds=not named, checked=checked, offenders=named)
 
 
 def merge_reports(reports: Iterable[LawReport]) -> list[LawReport]:
-    """One report a law, in the laws' order: several apps may each check their side of one."""
+    """One report per law, in the laws' order: several apps may each check a part of a law."""
     by_law: dict[str, list[LawReport]] = {}
-    for one in reports:
-        by_law.setdefault(one.law, []).append(one)
+    for report in reports:
+        by_law.setdefault(report.law, []).append(report)
     return [_merge_one_law(law, by_law[law]) for law in sorted(by_law, key=_law_number)]
 
 
 def _merge_one_law(law: str, reports: list[LawReport]) -> LawReport:
     return LawReport(
         law=law,
-        holds=all(one.holds for one in reports),
-        checked=sum(one.checked for one in reports),
-        offenders=[offender for one in reports for offender in one.offenders],
+        holds=all(report.holds for report in reports),
+        checked=sum(report.checked for report in reports),
+        offenders=[offender for report in reports for offender in report.offenders],
     )
 
 

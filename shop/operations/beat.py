@@ -1,4 +1,4 @@
-"""Celery beat's scheduler, which runs the housekeeping itself while the broker is away."""
+"""Celery beat's scheduler, which runs the tasks itself while the broker is unavailable."""
 
 import threading
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from shop.operations import dispatch
 
 
 class Scheduler(PersistentScheduler):
-    """Redis or RabbitMQ down must not stop expiry and recovery: then beat is its own worker.
+    """Runs tasks in threads while the broker is down, because expiry and recovery must not stop.
 
-    Each task has a thread of its own, so that a comparison of books that takes an hour keeps no order from
-    expiring. While one is still at it, it isn't started again.
+    Each task has a thread of its own, so that a reconciliation that takes an hour doesn't delay the expiry of
+    orders. A task that is still running isn't started again.
     """
 
-    # Celery's own would wait for the broker without end before the first task; ours comes from the pool.
+    # Celery's producer would wait for the broker without end before the first task; ours comes from the pool.
     producer = None
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

@@ -1,7 +1,7 @@
-"""Handing work to Celery, or doing it here while the broker is away.
+"""Dispatch of tasks to Celery, or to threads of this process while the broker is unavailable.
 
-The queue may lose anything: a sweeper finds what was forgotten. So a failed hand-over is no error, and
-while the broker is down a few threads of this process do the work, lest nothing moves.
+The queue may lose any task, because the sweeps find the work that is due. So a failed dispatch is not an
+error, and while the broker is down a few threads of this process do the work.
 """
 
 import threading
@@ -20,36 +20,37 @@ from shop.outbound.breaker import Breaker
 
 log = get_logger(__name__)
 THREADS = 4
-# What a process holds at most; past it the sweeper is the quicker way.
+# Pending tasks in a process at most; beyond it the sweep is faster.
 MAX_WAITING = 1_000
-# A message costs as much as the work of several orders, and a worker that receives one polls for more.
+# Between two messages of a batched task: a message costs as much as the work of several orders, and a worker
+# that receives one polls for more.
 PAUSE_SECONDS = 0.5
 
-_threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="queueing")
+_threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="dispatch")
 _mutex = threading.Lock()
-# By name of the task: what the next message brings, and whose turn it is to send one.
+# By the task's name: the arguments of the next message, and the mutex of the thread that sends it.
 _pending_arguments: dict[str, list[Any]] = defaultdict(list)
 _send_mutexes: dict[str, threading.Lock] = defaultdict(threading.Lock)
 _free_slots = threading.BoundedSemaphore(MAX_WAITING)
-# Work is as well done here, so a broker that is away is asked rarely: each time a task waits for it.
+# Tasks can run here as well, so an unavailable broker is tried rarely: each attempt delays a task.
 _breaker = Breaker(seconds=3.0)
 
 
 def enqueue(task: "Task[Any, Any]", *arguments: Any) -> None:
-    """Have `task` run soon, somewhere. Call it after the commit of what it works on.
+    """Run `task` soon, in a worker or here. Must be called after the commit of its data.
 
-    Returns at once, whatever the broker does: a caller's answer is ready and must not wait for it.
+    Returns at once, whatever the broker does, because the caller's response must not wait for it.
     """
     if _free_slots.acquire(blocking=False):
         _threads.submit(_send_and_free_slot, task, arguments)
     else:
-        log.warning("too much to hand over; the sweeper will find it", task=task.name)
+        log.warning("too many tasks to dispatch; the sweep will find it", task=task.name)
 
 
 def enqueue_batched(task: "Task[Any, Any]", argument: Any) -> None:
-    """`enqueue` for a task that takes any number of arguments: those that come together share a message.
+    """`enqueue` for a task that takes any number of arguments: several arguments share a message.
 
-    The first goes at once, and what comes within a moment after it waits for the next.
+    The first argument is sent at once, and those that follow within `PAUSE_SECONDS` share the next message.
     """
     with _mutex:
         waiting = _pending_arguments[task.name]
@@ -57,32 +58,32 @@ def enqueue_batched(task: "Task[Any, Any]", argument: Any) -> None:
         if len(waiting) < MAX_WAITING:
             waiting.append(argument)
         else:
-            log.warning("too much to hand over; the sweeper will find it", task=task.name)
+            log.warning("too many tasks to dispatch; the sweep will find it", task=task.name)
     if is_first:
         _threads.submit(_send_batched, task)
 
 
 def send_to_broker(task: "Task[Any, Any]", arguments: Sequence[Any], **options: Any) -> bool:
-    """Give `task` to the broker; False while that is away."""
+    """Send `task` to the broker; False while the broker is unavailable."""
     if not _breaker.lets_through():
         return False
     try:
         task.apply_async(arguments, **options)
     except (OperationalError, OSError) as error:
         _breaker.failed()
-        log.warning("broker away, working here", task=task.name, error=str(error))
+        log.warning("broker unavailable, running here", task=task.name, error=str(error))
         return False
     _breaker.worked()
     return True
 
 
 def run_locally(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
-    """Run `task` in this thread, as a worker would: its failure is logged, and no connection is left open."""
+    """Run `task` in this thread, as a worker would: an error is logged, and no connection is left open."""
     close_old_connections()
     try:
         task.run(*arguments)
     except Exception:
-        log.exception("task failed here; the sweeper will find it", task=task.name)
+        log.exception("task failed here; the sweep will find it", task=task.name)
     finally:
         close_old_connections()
 
@@ -107,4 +108,4 @@ def _send_or_run_locally(task: "Task[Any, Any]", arguments: Sequence[Any]) -> No
         if not send_to_broker(task, arguments):
             run_locally(task, arguments)
     except Exception:
-        log.exception("hand-over failed; the sweeper will find it", task=task.name)
+        log.exception("dispatch failed; the sweep will find it", task=task.name)

@@ -1,7 +1,7 @@
-"""Is it alive, and can it serve? `/healthz` touches nothing; `/readyz` asks what the process leans on.
+"""Liveness by `/healthz`, and readiness by `/readyz`, which checks the systems that the process needs.
 
-The parts are asked at the same time, each in a thread of its own: an answer comes within two seconds,
-however long a part that is down keeps its caller waiting.
+The checks run at the same time, each in a thread of its own: the response comes within two seconds, however
+long a system that is down blocks its caller.
 """
 
 import threading
@@ -30,23 +30,23 @@ _are_migrated = False
 @csrf_exempt
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while the process answers at all."""
+    """Return 200 while the process answers at all."""
     return JsonResponse({"status": "alive"})
 
 
 @csrf_exempt
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when all is there, else 503 with the names of what is down."""
-    answers = _start_checks()
-    wait(answers.values(), timeout=CHECK_TIMEOUT_SECONDS)
-    down = [name for name, answer in answers.items() if not (answer.done() and answer.result())]
+    """Return 200 when all checks pass, else 503 with the names of those that fail."""
+    results = _start_checks()
+    wait(results.values(), timeout=CHECK_TIMEOUT_SECONDS)
+    down = [name for name, result in results.items() if not (result.done() and result.result())]
     status = "ready" if not down else "not_ready"
     return JsonResponse({"status": status, "down": down}, status=503 if down else 200)
 
 
 def _start_checks() -> dict[str, "Future[bool]"]:
-    """An answer to come for each part; a part that still hangs from last time is not asked again."""
+    """A future for each check; a check that still hangs from the last call is not started again."""
     with _mutex:
         for name, check in CHECKS.items():
             if name not in _running or _running[name].done():
@@ -81,7 +81,7 @@ def _is_broker_up() -> bool:
 
 
 def _has_no_pending_migrations() -> bool:
-    """Whether none is left to apply; once that is so it stays so for the life of the process."""
+    """Whether all migrations are applied; once true, it is not checked again by this process."""
     global _are_migrated
     if not _are_migrated:
         executor = MigrationExecutor(connection)

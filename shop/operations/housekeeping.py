@@ -1,4 +1,4 @@
-"""What piles up at the edge, and is swept away once nobody needs it."""
+"""Deletion of rows that are no longer needed: idempotency keys, refresh tokens, marks of transactions."""
 
 from structlog import get_logger
 
@@ -10,17 +10,21 @@ log = get_logger(__name__)
 
 
 def sweep() -> int:
-    """Forget old idempotency keys, used refresh tokens and marks of transactions. Returns how many.
+    """Delete old idempotency keys, used refresh tokens and marks of transactions. Returns how many.
 
-    Each is swept whatever becomes of the others; the first error is raised at the end.
+    An error in one sweep doesn't stop the others; the first error is raised at the end.
     """
-    gone, errors = 0, list[Exception]()
-    for one in (recorded_answers, tokens, commit_marks):
+    deleted, errors = 0, list[Exception]()
+    for sweep_rows in (
+        recorded_answers.delete_expired_keys,
+        tokens.delete_expired_tokens,
+        commit_marks.sweep,
+    ):
         try:
-            gone += one.sweep()
+            deleted += sweep_rows()
         except Exception as error:
-            log.exception("not swept", what=one.__name__)
+            log.exception("not swept", what=sweep_rows.__module__)
             errors.append(error)
     if errors:
         raise errors[0]
-    return gone
+    return deleted

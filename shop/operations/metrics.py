@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: to this machine, or to who has the token."""
+"""`/metrics` for Prometheus, open to this machine and to requests with the token."""
 
 import hmac
 
@@ -16,15 +16,17 @@ from shop.observability import gauges
 @csrf_exempt
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """What all worker processes counted (in `PROMETHEUS_MULTIPROC_DIR`), and what the database says."""
+    """The metrics of all worker processes (from `PROMETHEUS_MULTIPROC_DIR`), and the database's gauges."""
     if client_address.is_local(request) or _has_token(request):
         answer = ExportToDjangoView(request)
         answer.content += gauges.exposition()
         return answer
     if settings.METRICS_TOKEN:
-        refusal: FirstcomeError = NotAuthenticated("Metrics want `Authorization: Bearer METRICS_TOKEN`.")
+        refusal: FirstcomeError = NotAuthenticated("Metrics need `Authorization: Bearer METRICS_TOKEN`.")
     else:
-        refusal = NotAllowed("Metrics are for this machine; METRICS_TOKEN opens them to others.")
+        refusal = NotAllowed(
+            "Metrics are open to this machine only; set METRICS_TOKEN to open them to others."
+        )
     return problems.from_error(refusal).to_django()
 
 

@@ -1,14 +1,14 @@
-"""Remembering that something is away, so that not everybody has to find out."""
+"""A circuit breaker with one failure as its threshold, for systems that are called with short timeouts."""
 
 import threading
 import time
 
 
 class Breaker:
-    """Stands before something that may be away, and where each failing call would cost a timeout.
+    """Refuses calls to a system that failed lately, where each failing call would cost a timeout.
 
-    After a failure nobody is let through for `seconds`, and then one caller at a time, until it works. Who
-    says nothing for `longest_try_seconds` is not waited for.
+    After a failure it refuses all calls for `seconds`, then lets one call through at a time until one works.
+    A call that reports nothing for `longest_try_seconds` no longer keeps others back.
     """
 
     def __init__(self, *, seconds: float = 1.0, longest_try_seconds: float = 5.0) -> None:
@@ -18,7 +18,7 @@ class Breaker:
         self._away_until: float | None = None
 
     def lets_through(self) -> bool:
-        """Whether to try; say afterwards whether it `worked` or `failed`."""
+        """Whether the call may be made; its result must be reported by `worked` or `failed`."""
         if self._away_until is None:
             return True
         with self._mutex:

@@ -1,6 +1,6 @@
-"""A circuit breaker before somebody outside: while they are away, callers hear so at once instead of waiting.
+"""A circuit breaker for another system: while it is unavailable, calls fail at once instead of timing out.
 
-The breaker is the `circuitbreaker` library's; each process has its own.
+It wraps the `circuitbreaker` library; its state is per process.
 """
 
 import threading
@@ -14,10 +14,10 @@ log = get_logger(__name__)
 
 
 class Circuit:
-    """Opens after so many `failures` in a row, for some seconds; then one caller at a time tries.
+    """Opens for some `seconds` after this many `failures` in a row; then one call at a time is let through.
 
-    Only exceptions of the kind `counted` are failures: say what it means that nobody is there. `away` makes
-    the exception that callers hear meanwhile.
+    Only exceptions of the type `counted` are failures: it should mean that the system doesn't answer. `away`
+    makes the exception for calls that are refused meanwhile.
     """
 
     def __init__(
@@ -36,22 +36,22 @@ class Circuit:
         self._breaker = CircuitBreaker(
             failure_threshold=failures, recovery_timeout=seconds, expected_exception=counted, name=name
         )
-        # Without it all who wait would try at once when the time is over, and wait for the time-out together.
+        # Without it all waiting calls would be made at once when the time is over, and time out together.
         self._trying = threading.Lock()
 
     @property
     def is_open(self) -> bool:
-        """Whether a call would hear at once that they are away: nobody is to try, or somebody does now."""
+        """Whether a call would fail at once: the breaker is open, or half-open and another call is trying."""
         return bool(self._breaker.opened) or (self.is_half_open and self._trying.locked())
 
     @property
     def is_half_open(self) -> bool:
-        """Whether the next call tries whether they are back."""
+        """Whether the next call is let through as a trial."""
         return bool(self._breaker.state == STATE_HALF_OPEN)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Around one call. Raises what `away` makes, and nothing is called, while they are away."""
+        """Wrap one call. Raises the exception of `away`, without the call, while the circuit is open."""
         if self.is_open:
             raise self._away()
         if not self.is_half_open:
@@ -67,7 +67,7 @@ class Circuit:
             self._trying.release()
 
     def forget(self) -> None:
-        """Think well of them again; for tests, where they come and go."""
+        """Close the circuit (tests)."""
         self._breaker.reset()
 
     @contextmanager
@@ -77,5 +77,5 @@ class Circuit:
                 yield
         except self._counted_kind as error:
             if self.is_open:
-                log.error(f"{self._name} counts as away", for_seconds=self._seconds, reason=str(error))
+                log.error(f"{self._name} counts as unavailable", for_seconds=self._seconds, reason=str(error))
             raise

@@ -1,7 +1,7 @@
-"""HTTP calls to others, whose every reply may be late, wrong or hostile: bounded in time and size.
+"""HTTP calls to other systems, whose replies may be late, wrong or hostile: bounded in time and size.
 
-By the standard library's client: a call costs half the processor time that it costs by a pool. Each thread
-keeps the connections that it made.
+It uses the standard library's client: a call costs half the processor time of one through a connection pool.
+Each thread keeps the connections that it opened.
 """
 
 import select
@@ -24,20 +24,20 @@ CHUNK_BYTES = 2**16
 
 
 class NoResponse(Exception):
-    """Nobody answered; whether anybody heard is not known. The text says what came instead."""
+    """No whole reply was received; whether the request arrived is unknown. The message says what happened."""
 
 
 class NotConnected(NoResponse):
-    """There was no connection: nobody heard anything."""
+    """No connection could be opened: the request was not sent."""
 
 
 class ResponseTooLarge(Exception):
-    """Somebody answers, and doesn't end."""
+    """The reply is longer than `LARGEST_RESPONSE_BYTES`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply, whatever it says."""
+    """A whole reply with any status."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,24 +57,24 @@ _thread_connections = _ThreadConnections()
 def send_request(
     method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, seconds: float
 ) -> Reply:
-    """One request and its whole reply, within so many seconds. Raises `NoResponse` or `ResponseTooLarge`.
+    """Send one request and read its whole reply within `seconds`. Raises `NoResponse` or `ResponseTooLarge`.
 
-    One deadline holds for all of it: connecting, TLS, sending, headers and body. Only looking the host's name
-    up is left to the system's resolver.
-    Tried once: whether to ask again is for the caller to decide, who knows the key and what it costs.
+    One deadline holds for connecting, TLS, sending, headers and body; only the lookup of the host's name is
+    left to the system's resolver. There are no retries: the caller decides, because it knows the idempotency
+    key.
     """
     transactions.assert_outside()
-    deadline, where = time.monotonic() + seconds, urlsplit(url)
-    connection = _open_connection(where, deadline)
+    deadline, address = time.monotonic() + seconds, urlsplit(url)
+    connection = _open_connection(address, deadline)
     is_whole = False
     try:
         connection.request(
-            method, f"{where.path}?{where.query}" if where.query else where.path, body, headers
+            method, f"{address.path}?{address.query}" if address.query else address.path, body, headers
         )
         with closing(connection.getresponse()) as response:
-            # A message is a mapping in all but name, whatever the case of its keys.
-            headers_heard = cast(Mapping[str, str], response.headers)
-            reply = Reply(response.status, headers_heard, _read_body(response))
+            # `Message` acts as a case-insensitive mapping, though it isn't typed as one.
+            response_headers = cast(Mapping[str, str], response.headers)
+            reply = Reply(response.status, response_headers, _read_body(response))
             is_whole = not response.will_close
             return reply
     except TimeoutError as error:
@@ -82,21 +82,21 @@ def send_request(
     except (HTTPException, OSError) as error:
         raise NoResponse(f"the connection broke: {type(error).__name__}") from error
     finally:
-        # What is left of a reply would be taken for the next one.
+        # The unread rest of a reply would be taken for the next one.
         if not is_whole:
             connection.close()
 
 
 class _DeadlineSocket(socket.socket):
-    """A socket whose every operation ends by one `deadline`, however many there are.
+    """A socket whose operations all end by one `deadline`.
 
-    A time-out of the standard library is for one operation: a reply that drips would never meet it.
+    The standard library's timeouts are per operation: a reply that drips would never exceed one.
     """
 
     deadline = 0.0
 
     def bound(self) -> None:
-        """Let the next operation take what is left of the time. Raises `TimeoutError` when nothing is."""
+        """Bound the next operation by the remaining time. Raises `TimeoutError` when none is left."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline has passed")
@@ -116,47 +116,47 @@ class _DeadlineSocket(socket.socket):
 
 
 class _DeadlineTLSSocket(_DeadlineSocket, ssl.SSLSocket):
-    """The same with TLS."""
+    """A deadline socket with TLS."""
 
 
 class _Connection(HTTPConnection):
-    """A connection that is made, and used, by one deadline at a time."""
+    """A connection whose opening and use are bounded by one deadline at a time."""
 
     sock: _DeadlineSocket | None
     deadline = 0.0
 
     def connect(self) -> None:
-        """Try the host's addresses one after the other, as long as there is time."""
+        """Try the host's addresses one after the other until the deadline."""
         errors: list[OSError] = []
         for family, kind, protocol, _, address in socket.getaddrinfo(
             self.host, self.port, type=socket.SOCK_STREAM
         ):
-            line = _DeadlineSocket(family, kind, protocol)
-            line.deadline = self.deadline
+            candidate = _DeadlineSocket(family, kind, protocol)
+            candidate.deadline = self.deadline
             try:
-                line.bound()
-                line.connect(address)
-                line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.sock = self.secured(line)
+                candidate.bound()
+                candidate.connect(address)
+                candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.sock = self.secured(candidate)
                 return
             except OSError as error:
-                line.close()
+                candidate.close()
                 errors.append(error)
         raise errors[-1]
 
-    def secured(self, line: _DeadlineSocket) -> _DeadlineSocket:
-        return line
+    def secured(self, plain: _DeadlineSocket) -> _DeadlineSocket:
+        return plain
 
 
 class _SecureConnection(_Connection):
-    """The same with TLS."""
+    """A connection with TLS."""
 
     default_port = HTTPS_PORT
 
-    def secured(self, line: _DeadlineSocket) -> _DeadlineSocket:
+    def secured(self, plain: _DeadlineSocket) -> _DeadlineSocket:
         secure = cast(
             _DeadlineTLSSocket,
-            _tls_context().wrap_socket(line, server_hostname=self.host, do_handshake_on_connect=False),
+            _tls_context().wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False),
         )
         secure.deadline = self.deadline
         try:
@@ -171,12 +171,14 @@ class _SecureConnection(_Connection):
 CONNECTION_CLASSES = {"http": _Connection, "https": _SecureConnection}
 
 
-def _open_connection(where: SplitResult, deadline: float) -> _Connection:
-    """This thread's connection to there: the one it kept, unless the other side has closed it."""
-    name = where.scheme, where.netloc
+def _open_connection(address: SplitResult, deadline: float) -> _Connection:
+    """This thread's connection to the address: the kept one, unless the other side has closed it."""
+    name = address.scheme, address.netloc
     connection = _thread_connections.connections.get(name)
     if connection is None:
-        connection = _thread_connections.connections[name] = CONNECTION_CLASSES[where.scheme](where.netloc)
+        connection = _thread_connections.connections[name] = CONNECTION_CLASSES[address.scheme](
+            address.netloc
+        )
     if connection.sock is not None and _is_readable(connection.sock):
         connection.close()
     connection.deadline = deadline
@@ -198,21 +200,21 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-def _is_readable(line: socket.socket) -> bool:
-    """Whether something came that nobody asked for: the end, if it keeps to the protocol."""
+def _is_readable(kept: socket.socket) -> bool:
+    """Whether an idle connection has data to read: the end of the stream, if the server keeps to HTTP."""
     poll = select.poll()
-    poll.register(line, select.POLLIN)
+    poll.register(kept, select.POLLIN)
     return bool(poll.poll(0))
 
 
 def _read_body(response: HTTPResponse) -> bytes:
-    """The whole body, as it came: we ask for no compression, so what is compressed can't be read."""
+    """The whole body, undecoded: requests don't accept compression."""
     body = bytearray()
     try:
         while chunk := _next_chunk(response, len(body)):
             body += chunk
             if len(body) > LARGEST_RESPONSE_BYTES:
-                raise ResponseTooLarge("an answer without end")
+                raise ResponseTooLarge("the reply is too large")
     except TimeoutError as error:
         raise NoResponse("no whole reply in time") from error
     if response.length is not None and len(body) < response.length:
@@ -221,7 +223,7 @@ def _read_body(response: HTTPResponse) -> bytes:
 
 
 def _next_chunk(response: HTTPResponse, read: int) -> bytes:
-    """What is there of the body, or comes next: `HTTPResponse.read` would wait until all has come."""
+    """The next available part of the body: `HTTPResponse.read` would wait for all of it."""
     if response.chunked or response.length is None:
         return response.read1(CHUNK_BYTES)
     left = response.length - read

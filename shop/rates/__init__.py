@@ -1,1 +1,1 @@
-"""How often something may be done: sliding windows per account, address and name."""
+"""Rate limits: sliding windows per account, address and name."""

@@ -1,9 +1,9 @@
-"""How often an account may call: sliding windows, counted in each process and brought together in Redis.
+"""Rate limits of accounts: sliding windows, counted in each process and merged in Redis.
 
-A call is counted in memory, without a round trip. A thread sends what is new to Redis and takes back what all
-processes counted, many accounts by one script; so a process counts the others' calls at most 250 ms late,
-and an account may make a few calls too many meanwhile. While Redis is away each process counts alone, and
-what it counted is sent later.
+A call is counted in memory, without a round trip. A thread sends new counts to Redis and reads back the
+counts of all processes, many accounts in one script. So a process sees the others' calls at most 250 ms late,
+and an account may make a few calls too many meanwhile. While Redis is unavailable each process counts alone,
+and sends its counts later.
 """
 
 import math
@@ -30,18 +30,18 @@ from shop.redis import redis_client
 
 log = get_logger(__name__)
 THROTTLED = Counter("firstcome_throttled", "Calls refused because an account made too many.", ["limit"])
-# How far the clocks of processes may be apart. What is later was counted before the clock went back.
+# How far the clocks of processes may differ. Later instants were counted before the clock was set back.
 MAX_CLOCK_SKEW_SECONDS = 1.0
-# With the trip to Redis less than the 250 ms that the shop promises.
+# Together with the round trip to Redis less than the 250 ms that the shop promises.
 SYNCHRONIZATION_DELAY_SECONDS = 0.2
 ACCOUNTS_PER_ROUND_TRIP = 500
-# Past this the windows that were used first are forgotten, a tenth at once. Redis still has them.
+# Above this a tenth of the windows, the oldest first, is dropped from memory. Redis still has them.
 MAX_WINDOWS = 50_000
 
-# A window is a string of instants, eight bytes each. An instant that is there already is not added again, so
-# that a batch whose answer was lost may be sent twice. All accounts come in one string and go back in one, as
-# the client takes longer over each argument than over all else. So the script makes the names of the keys;
-# their hash tag has them in one place of a Redis Cluster. Instants of the future go, as old ones do.
+# A window is a string of instants, eight bytes each. An instant that it already contains is not added again,
+# so a batch whose reply was lost may be sent twice. All accounts are sent in one string and returned in one,
+# because the client's time is mostly per argument. So the script builds the names of the keys; their hash tag
+# keeps them in one slot of a Redis Cluster. Instants in the future are removed, like old ones.
 MERGE_SCRIPT = """
 local horizon, latest, milliseconds, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local windows, at = {}, 1
@@ -80,7 +80,8 @@ SENT_HEADER, RECEIVED_HEADER = struct.Struct("<QI"), struct.Struct("<I")
 class _Window:
     """An account's calls, oldest first, in seconds since the epoch.
 
-    The last `unsent` of them are not in Redis yet; `held` more are under way, and may turn out to be none.
+    The last `unsent` of them are not in Redis yet; `held` more calls are in progress, and may end up not
+    counted.
     """
 
     __slots__ = ("held", "times", "unsent")
@@ -91,7 +92,7 @@ class _Window:
         self.held = 0
 
     def trim_ends(self, horizon: float, latest: float) -> None:
-        """Forget the instants until the horizon and those after the latest, as far as an end shows them."""
+        """Drop old instants from the start, and all outside the window if the last one is."""
         times, gone = self.times, 0
         while gone < len(times) and not horizon < times[gone] <= latest:
             gone += 1
@@ -102,7 +103,7 @@ class _Window:
             self.trim_all(horizon, latest)
 
     def trim_all(self, horizon: float, latest: float) -> None:
-        """Forget them wherever they stand."""
+        """Drop all instants outside the window, wherever they are."""
         fresh = self.times[-self.unsent :] if self.unsent else ()
         self.unsent = sum(horizon < instant <= latest for instant in fresh)
         self.times = array("d", [instant for instant in self.times if horizon < instant <= latest])
@@ -110,7 +111,7 @@ class _Window:
 
 @dataclass(slots=True)
 class CountedCall:
-    """A call that is being counted, and what came of it."""
+    """A call that is being counted, and its outcome."""
 
     outcome: Any = None
 
@@ -138,14 +139,14 @@ class RateLimit:
         now = clock.now().timestamp()
         with self._mutex:
             window = self._window(account_id)
-            self._require_room(window, rate, now)
+            self._require_capacity(window, rate, now)
             self._add(account_id, window, now)
 
     @contextmanager
     def counting(self, account_id: int) -> Iterator["CountedCall"]:
-        """Count the block as one call, but for repeats and where the shop is unavailable.
+        """Count the block as one call, except for replays and while the shop is unavailable.
 
-        The block says by `CountedCall.outcome` what came of it. Raises `Throttled` before it begins.
+        The block sets `CountedCall.outcome`. Raises `Throttled` before the block starts.
         """
         counting, rate = CountedCall(), self.rate
         if rate is None:
@@ -154,7 +155,7 @@ class RateLimit:
         now = clock.now().timestamp()
         with self._mutex:
             window = self._window(account_id)
-            self._require_room(window, rate, now)
+            self._require_capacity(window, rate, now)
             window.held += 1
         is_counted = True
         try:
@@ -170,25 +171,25 @@ class RateLimit:
                     self._add(account_id, window, now)
 
     def add(self, account_id: int) -> None:
-        """Count what has happened, whether there was room for it or not."""
+        """Count what has happened, even if the window is full."""
         with self._mutex:
             self._add(account_id, self._window(account_id), clock.now().timestamp())
 
-    def require_room(self, account_id: int, *, besides: int = 0) -> None:
-        """Raise `Throttled` if the account's window is full, with so many besides; counts nothing."""
+    def require_capacity(self, account_id: int, *, besides: int = 0) -> None:
+        """Raise `Throttled` if the account's window is full with `besides` more calls; counts nothing."""
         window = self._windows.get(account_id) or (_Window() if besides else None)
         rate = self.rate if window else None
         if window and rate:
             with self._mutex:
-                self._require_room(window, rate, clock.now().timestamp(), besides)
+                self._require_capacity(window, rate, clock.now().timestamp(), besides)
 
     def is_half_full(self, account_id: int) -> bool:
-        """Whether the account has used half of what it may, or more."""
+        """Whether the account has used at least half of its limit."""
         rate, window = self.rate, self._windows.get(account_id)
         return bool(rate and window and 2 * len(window.times) >= rate.times)
 
     def read(self, account_id: int) -> None:
-        """Take the account's window from Redis now."""
+        """Read the account's window from Redis now."""
         rate = self.rate
         if rate:
             with self._mutex:
@@ -196,7 +197,7 @@ class RateLimit:
             self._exchange([(account_id, window, b"")], rate)
 
     def synchronize(self) -> None:
-        """Send what was counted here to Redis, and take back what all processes counted."""
+        """Send new counts of this process to Redis, and read back the counts of all processes."""
         rate = self.rate
         with self._mutex:
             unsent, self._unsent = self._unsent, {}
@@ -206,7 +207,7 @@ class RateLimit:
             self._exchange(batch[start : start + ACCOUNTS_PER_ROUND_TRIP], rate)
 
     def forget(self) -> None:
-        """Forget what this process knows (tests)."""
+        """Drop everything that this process has counted (tests)."""
         with self._mutex:
             self._windows.clear()
             self._unsent.clear()
@@ -224,7 +225,7 @@ class RateLimit:
         for id in list(islice(idle, MAX_WINDOWS // 10)):
             del self._windows[id]
 
-    def _require_room(self, window: _Window, rate: Rate, now: float, besides: int = 0) -> None:
+    def _require_capacity(self, window: _Window, rate: Rate, now: float, besides: int = 0) -> None:
         horizon, latest = now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS
         window.trim_ends(horizon, latest)
         if len(window.times) + window.held + besides < rate.times:
@@ -234,7 +235,7 @@ class RateLimit:
         if over < 0:
             return
         THROTTLED.labels(limit=self.name).inc()
-        # Room for one comes when so many of the oldest have left the window; calls under way are over soon.
+        # A call is possible once that many of the oldest have left the window; calls in progress end soon.
         seconds = window.times[over] + rate.seconds - now if over < len(window.times) else 0.0
         raise Throttled(
             f"Too many of these calls: at most {rate.times} in {rate.seconds} seconds. Wait a while.",
@@ -271,14 +272,14 @@ class RateLimit:
 
 
 def _take_unsent(window: _Window) -> bytes:
-    """What of the window is to be sent; from now on it counts as sent."""
+    """The window's unsent instants as bytes; from now on they count as sent."""
     times = window.times[-window.unsent :] if window.unsent else window.times[:0]
     window.unsent = 0
     return times.tobytes()
 
 
 def _replace_windows(batch: Sequence[tuple[int, _Window, bytes]], reply: bytes) -> None:
-    """Have the windows be what Redis says, with what was counted here since."""
+    """Replace the windows by those of the reply, plus what was counted here since."""
     at = 0
     for _, window, _ in batch:
         (length,) = RECEIVED_HEADER.unpack_from(reply, at)
@@ -302,19 +303,19 @@ _thread: threading.Thread | None = None
 
 
 def synchronize() -> None:
-    """Exchange with Redis all that was counted here."""
+    """Merge all counts of this process with Redis."""
     for limit in LIMITS:
         limit.synchronize()
 
 
 def clear_memory() -> None:
-    """Forget what this process knows (tests)."""
+    """Drop everything that this process has counted (tests)."""
     for limit in LIMITS:
         limit.forget()
 
 
 def _request_synchronization() -> None:
-    """Have the process's thread exchange soon; a process that was forked has none yet."""
+    """Wake the process's thread, or start it: a forked process has none yet."""
     global _thread
     if _synchronization_requested.is_set():
         return
@@ -330,9 +331,9 @@ def _synchronize_forever() -> None:
     while True:
         _synchronization_requested.wait()
         time.sleep(SYNCHRONIZATION_DELAY_SECONDS)
-        # Before the exchange: what is counted during it needs the next one.
+        # Cleared before the exchange: calls that are counted during it need the next one.
         _synchronization_requested.clear()
         try:
             synchronize()
         except Exception:
-            log.exception("rate limits not brought together")
+            log.exception("rate limits not merged with Redis")

@@ -1,7 +1,7 @@
-"""How often something may be tried: sliding windows, exact in Redis, per process in memory while it is away.
+"""Throttling of attempts: sliding windows, exact in Redis, per process in memory without Redis.
 
-One Lua script looks at all of an attempt's windows and counts it in all or none, so that attempts at the
-same moment can't slip through together. A refused attempt counts nothing.
+One Lua script checks all windows of an attempt and counts it in all of them or in none, so that concurrent
+attempts can't exceed a limit. A refused attempt is not counted.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Limit:
 
 REGISTRATIONS = Limit("registrations-from-address", times=60, seconds=3600)
 
-# The windows are sorted sets of attempts by time. The reply is the wait in microseconds, 0 for "go on".
+# The windows are sorted sets of attempts by time. The reply is the wait in microseconds, 0 for "allowed".
 COUNT_SCRIPT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -53,8 +53,8 @@ for i, key in ipairs(KEYS) do
 end
 return 0
 """
-# In memory an attack may fill this many windows within their time; then the next ones are refused, for
-# forgetting some would unthrottle those.
+# In memory an attack may fill this many windows within their time; then further names are refused, because
+# dropping windows would unthrottle them.
 MAX_WINDOWS = 10_000
 
 Attempt = tuple[Limit, str]
@@ -73,8 +73,8 @@ _windows: dict[str, _Window] = {}
 
 
 def count_attempt(attempts: Sequence[Attempt]) -> None:
-    """Count one attempt in all the windows given, or in none and raise `Throttled`."""
-    keys = {_redis_key(limit, who): limit for limit, who in attempts}
+    """Count one attempt in all the given windows, or raise `Throttled` and count it in none."""
+    keys = {_redis_key(limit, subject): limit for limit, subject in attempts}
     seconds = redis_client.attempt(lambda client: _count_in_redis(client, keys), otherwise=None)
     if seconds is None:
         seconds = _count_in_memory(keys, time.monotonic())
@@ -83,7 +83,7 @@ def count_attempt(attempts: Sequence[Attempt]) -> None:
 
 
 def network_of_address(address: str) -> str:
-    """The network of an address, limited as one: a subscriber has a whole /64 of IPv6, and one IPv4."""
+    """The network of an address, throttled as one: a /64 of IPv6, as one subscriber has, or an IPv4."""
     try:
         known = ip_address(address)
     except ValueError:
@@ -97,9 +97,9 @@ def clear_memory() -> None:
         _windows.clear()
 
 
-def _redis_key(limit: Limit, who: str) -> str:
-    # The braces put all windows on one node of a Redis cluster, as one script needs them.
-    return f"firstcome:{{throttle}}:{limit.name}:{hashlib.sha256(who.encode()).hexdigest()}"
+def _redis_key(limit: Limit, subject: str) -> str:
+    # The braces put all windows on one node of a Redis Cluster, as a script requires.
+    return f"firstcome:{{throttle}}:{limit.name}:{hashlib.sha256(subject.encode()).hexdigest()}"
 
 
 def _count_in_redis(client: Redis, keys: dict[str, Limit]) -> float:
@@ -110,7 +110,7 @@ def _count_in_redis(client: Redis, keys: dict[str, Limit]) -> float:
 
 def _count_in_memory(keys: dict[str, Limit], now: float) -> float:
     with _mutex:
-        wait = max(_seconds_until_room(key, limit, now) for key, limit in keys.items())
+        wait = max(_seconds_until_capacity(key, limit, now) for key, limit in keys.items())
         if wait > 0:
             return wait
         for key, limit in keys.items():
@@ -118,8 +118,8 @@ def _count_in_memory(keys: dict[str, Limit], now: float) -> float:
         return 0.0
 
 
-def _seconds_until_room(key: str, limit: Limit, now: float) -> float:
-    """Seconds until this window has room again."""
+def _seconds_until_capacity(key: str, limit: Limit, now: float) -> float:
+    """Seconds until this window can take another attempt."""
     window = _windows.get(key)
     if window is None:
         return 0.0 if _can_add_window(now) else float(limit.seconds)
@@ -130,7 +130,7 @@ def _seconds_until_room(key: str, limit: Limit, now: float) -> float:
 
 
 def _can_add_window(now: float) -> bool:
-    """Whether another window fits; those in which nothing counts any more make room."""
+    """Whether another window fits; expired windows are removed if needed."""
     if len(_windows) < MAX_WINDOWS:
         return True
     for key, window in list(_windows.items()):

@@ -1,9 +1,9 @@
-"""Waiting until something settles: woken, not polled, and without a thread on an event loop.
+"""Waiting for completion by notification rather than polling, on an event loop and without a thread.
 
-What settles a thing announces its name, which is its id; a process learns of announcements elsewhere through
-Redis publish/subscribe, by one listening thread. Messages are lost while that thread has no connection: each
-request that waits then looks again every second by itself, and all look when it is back. While it listens
-they look after 10 s and then every 20 s.
+Code that completes something calls `notify_completed` with its name, which is an id. One listening thread per
+process receives other processes' notifications by Redis publish/subscribe. Messages are lost while that
+thread has no connection: waiting requests then check again every second, and all of them check when it
+reconnects. While it listens they check after 10 s and then every 20 s.
 """
 
 import threading
@@ -24,11 +24,11 @@ from shop.redis import redis_client
 log = get_logger(__name__)
 CHANNEL = "firstcome:settled"
 RECHECK_SECONDS = 1.0
-"""Between two looks of a request that waits, while this process does not listen."""
+"""Between two checks of a waiting request, while this process does not listen."""
 LISTENING_RECHECK_SECONDS, LONGEST_RECHECK_SECONDS = 10.0, 20.0
-"""The same while it listens: the first pause, doubled until the longest."""
+"""The same while it listens: the first pause, doubled up to the longest."""
 MOST_OF_ONE_OWNER = 128
-"""Requests of one account that wait in a process: it may send any number, for repeats are not counted."""
+"""Waiting requests of one account in a process. An account may send any number: rate limits skip repeats."""
 RECONNECT_SECONDS = 1.0
 IDLE_SECONDS = 30.0
 
@@ -40,12 +40,14 @@ _listener: threading.Thread | None = None
 _is_listening = False
 _is_stopping = False
 WAITING = Gauge(
-    "firstcome_waiting_requests", "Requests that wait until something settles.", multiprocess_mode="livesum"
+    "firstcome_waiting_requests",
+    "Requests that wait for the completion of something.",
+    multiprocess_mode="livesum",
 )
 
 
 def notify_completed(*names: str) -> None:
-    """Wake everything that waits for one of these names, in this process and in others; after the commit."""
+    """Wake the requests that wait for these names, in all processes. Must be called after the commit."""
     _wake(names)
     redis_client.attempt(lambda client: client.publish(CHANNEL, " ".join(names)), otherwise=0)
 
@@ -58,13 +60,12 @@ async def wait(
     begin: Callable[[], None] | None = None,
     owner: int | None = None,
 ) -> bool:
-    """Wait until `is_settled()`, at most `seconds`; whether it was settled when it was last asked.
+    """Wait until `is_settled()` is true, at most `seconds`; return its last result.
 
-    It is asked before the wait. With `begin`, which sets going what settles it, that is called instead, and
-    `is_settled` is asked once it is announced, or after a while. False without a wait once the process stops,
-    and where `WAITING_REQUESTS` wait in it already, or `MAX_PER_OWNER` of `owner`, the account that asks.
-    A look after the first that is refused as `Overloaded` is made again; what else the two raise ends the
-    wait.
+    `is_settled` is checked before the wait. If `begin`, which starts the work, is given, it is called
+    instead, and `is_settled` is checked after a notification or a pause. Returns False without waiting while
+    the process stops, when `WAITING_REQUESTS` already wait in it, or `MOST_OF_ONE_OWNER` of the account
+    `owner`. A check during the wait that raises `Overloaded` is repeated; any other exception ends the wait.
     """
     with _register(name, owner) as signal:
         if begin:
@@ -75,14 +76,14 @@ async def wait(
 
 
 def stop() -> None:
-    """End every wait of this process, and each that begins later: it is about to end."""
+    """End all waits of this process, and those that begin later, because it is about to exit."""
     global _is_stopping
     _is_stopping = True
     _wake_all()
 
 
 def waiting_count() -> int:
-    """How many wait in this process (tests)."""
+    """The number of waiting requests in this process (tests)."""
     return _count
 
 
@@ -99,7 +100,7 @@ async def _wait_for_signal(
             if await is_settled():
                 return True
         except Overloaded:
-            # All who wait were woken together, and more of them look than may: it looks again.
+            # All waiting requests were woken together, and more of them check than fit: check again.
             is_refused = True
         pause = min(2 * pause, LONGEST_RECHECK_SECONDS)
     return False
@@ -107,7 +108,7 @@ async def _wait_for_signal(
 
 @contextmanager
 def _register(name: str, owner: int | None) -> Iterator[Signal | None]:
-    """A signal that is set when the name is announced; None where as many wait as may, in all or of one."""
+    """A signal that is set when the name is completed; None at the limit of waiting requests."""
     global _count
     _start_listener()
     signal = Signal()
@@ -158,7 +159,7 @@ def _start_listener() -> None:
         return
     with _mutex:
         if _listener is None or not _listener.is_alive():
-            _listener = threading.Thread(target=_run_listener, name="wakeups", daemon=True)
+            _listener = threading.Thread(target=_run_listener, name="completion notifications", daemon=True)
             _listener.start()
 
 
@@ -168,7 +169,7 @@ def _run_listener() -> None:
         try:
             _forward_notifications()
         except (RedisError, OSError) as error:
-            log.info("not listening for wake-ups", error=str(error))
+            log.info("not listening for completion notifications", error=str(error))
         finally:
             _is_listening = False
         time.sleep(RECONNECT_SECONDS)
@@ -179,7 +180,7 @@ def _forward_notifications() -> None:
     with redis_client.client().pubsub(ignore_subscribe_messages=True) as subscription:
         subscription.subscribe(CHANNEL)
         _is_listening = True
-        # For what was announced before.
+        # Notifications before the subscription were lost.
         _wake_all()
         while True:
             message = subscription.get_message(timeout=IDLE_SECONDS)

@@ -1,15 +1,15 @@
-"""A lock in Redis with a line before it: first come, first served, and woken when it is one's turn.
+"""A fair lock in Redis: waiters queue in the order of their arrival, and are woken when the lock is theirs.
 
-How: a script lets each asker into the line with the next number; who releases the lock hands it to the
-first in line who is alive, in one script, and wakes them through a list of their own, on which they block.
-While they wait they say twice a second that they are alive. That same question finds what got lost: a
-wake-up, a holder that died, a line that was flushed. So nothing hangs, and nobody asks in a storm.
-The lease is renewed once a second while the lock is held.
+A script adds each waiter to a queue under the next number. The release script hands the lock to the first
+waiter that is alive, and wakes it through a Redis list of its own, on which it blocks. Twice a second each
+waiter refreshes its liveness by the join script, which also detects a lost wake-up, a crashed holder and a
+flushed queue. So no waiter hangs, and waiters don't poll in a storm. The lease is renewed once a second while
+the lock is held.
 
-Redisson's fair lock (`RedissonFairLock.java`) is the model. What differs has its reasons in its issues:
-the dead are told by their silence and not by time-outs that add up along the line, which drifted into the
-far future (redisson/redisson#1104, #2099); times are Redis's own; and a lost wake-up or lease is found by
-asking again (#3730).
+Redisson's fair lock (`RedissonFairLock.java`) is the model. The differences follow from its issues: a waiter
+counts as dead after a silence, not by timeouts that add up along the queue, which drifted into the far future
+(redisson/redisson#1104, #2099); times are those of the Redis server; and a lost wake-up or lease is detected
+by polling (#3730).
 """
 
 import random
@@ -26,18 +26,21 @@ from shop.db import transactions
 from shop.redis import lease_renewal, locks, redis_client
 from shop.redis.lease_renewal import Renewal
 
-# Who was not heard of for so long is taken for dead. Shorter than what is left of a lease that is renewed,
-# so that of a process that was killed the lock is not handed to a waiter after its holder.
+# A waiter that is silent for this long counts as dead. Shorter than what remains of a renewed lease: when a
+# process is killed, the lease of its lock ends after its waiters count as dead, so the lock isn't handed to
+# them.
 PRESUMED_DEAD_MILLISECONDS = 2_000
-# How often a waiter is heard of; below the client's socket time-out of 1 s, for it blocks meanwhile.
+# How often a waiter refreshes its liveness. Below the client's socket timeout of 1 s, because it blocks
+# meanwhile.
 POLL_SECONDS = 0.5
-# For so long who is in line waits for Redis to come back: for a restart, and not with a thread for an outage.
+# How long a queued waiter waits for Redis to return: long enough for a restart; a thread must not wait out an
+# outage.
 OUTAGE_WAIT_SECONDS = 4.0
-# An empty line is forgotten after this long, and its numbers begin anew.
+# An idle queue expires after this long, and its numbers start again at 1.
 QUEUE_EXPIRY_MILLISECONDS = 60_000
 
-# KEYS: the holder, the line by number, until when those in line count as alive, the last number.
-# A wake-up's key has the holder's name as its beginning, and with it the same hash tag.
+# KEYS: the holder, the queue by number, until when each waiter counts as alive, the last number.
+# The key of a waiter's wake-ups starts with the holder's key, so it has the same hash tag.
 _SHARED_LUA = """
 local token, lease = ARGV[1], ARGV[2]
 local clock = redis.call('TIME')
@@ -66,39 +69,40 @@ local function hand_over()
   end
 end
 """
-# Join the line, or say that one is still in it. Returns whether it is one's turn, and one's number. Who had
-# one and is in the line no more, taken for dead or flushed away, gets the old place back.
+# Join the queue, or refresh the liveness of a queued waiter. Returns whether the waiter holds the lock, and
+# its number. A waiter with a number that is no longer queued (it counted as dead, or Redis was flushed) gets
+# its old position back.
 JOIN_SCRIPT = (
     _SHARED_LUA
     + """
-local silence, kept, had = ARGV[3], ARGV[4], tonumber(ARGV[5])
+local silence, expiry, old_number = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local holding, number = holder()
 if holding ~= token then
   number = redis.call('ZSCORE', KEYS[2], token)
   if not number then
-    number = had > 0 and had or redis.call('INCR', KEYS[4])
+    number = old_number > 0 and old_number or redis.call('INCR', KEYS[4])
     if number > tonumber(redis.call('GET', KEYS[4]) or 0) then redis.call('SET', KEYS[4], number) end
     redis.call('ZADD', KEYS[2], number, token)
   end
   redis.call('HSET', KEYS[3], token, now + silence)
-  for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], kept) end
+  for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], expiry) end
   hand_over()
   holding = holder()
 end
 return {holding == token and 1 or 0, tonumber(number)}
 """
 )
-# Leave, from the line or from the lock, and hand it over. Returns whether one had held it.
+# Leave the queue, or release the lock, and hand the lock over. Returns whether the caller held it.
 LEAVE_SCRIPT = (
     _SHARED_LUA
     + """
 redis.call('ZREM', KEYS[2], token)
 redis.call('HDEL', KEYS[3], token)
 redis.call('DEL', KEYS[1] .. ':wake:' .. token)
-local had_held = holder() == token
-if had_held then redis.call('DEL', KEYS[1]) end
+local was_held = holder() == token
+if was_held then redis.call('DEL', KEYS[1]) end
 hand_over()
-return had_held and 1 or 0
+return was_held and 1 or 0
 """
 )
 RENEW_SCRIPT = """
@@ -110,9 +114,9 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 
 @dataclass(slots=True)
 class Turn:
-    """One asker's place: `number` counts those whom Redis has let into the line, in their order.
+    """A waiter's position: `number` is the order in which Redis queued it.
 
-    `is_next` when it is this one's turn; None when Redis was away.
+    `is_next` is true once the waiter holds the lock, and None when Redis was unavailable.
     """
 
     name: str
@@ -128,7 +132,7 @@ class Turn:
 
 @contextmanager
 def queued(name: str) -> Iterator[Turn]:
-    """Stand in line for the lock while the block runs, and do there what needs no lock.
+    """Queue for the lock while the block runs, so that it can do work that needs no lock before `acquired`.
 
     `name` has a hash tag in braces, which the lock's keys share. Never raises: `acquired` does.
     """
@@ -144,10 +148,10 @@ def queued(name: str) -> Iterator[Turn]:
 
 @contextmanager
 def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[None]:
-    """Wait for one's turn, and hold the lock while the block runs; guard what you write all the same.
+    """Wait for the lock, and hold it while the block runs; the database must guard writes all the same.
 
-    Raises `Rejected` `lock_not_acquired` when the wait ran out; `Unavailable` without Redis, at once for
-    who was not in line before it went away, and after seconds for who was.
+    Raises `Rejected` `lock_not_acquired` after `wait_seconds`, and `Unavailable` without Redis: at once for a
+    waiter that Redis had not queued, after `OUTAGE_WAIT_SECONDS` for one that it had.
     """
     with locks.measure_wait("fair"):
         _wait_for_turn(turn, deadline=time.monotonic() + wait_seconds)
@@ -162,20 +166,20 @@ def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterato
 
 @contextmanager
 def held(name: str, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[Turn]:
-    """Both in one, for who has nothing to do in line."""
+    """`queued` and `acquired` in one."""
     with queued(name) as turn, acquired(turn, wait_seconds=wait_seconds):
         yield turn
 
 
 def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
-    """Return when it is this one's turn. Only who has a place to lose waits for Redis to come back."""
+    """Return once the waiter holds the lock. Only a queued waiter waits for Redis to return."""
     if turn.is_next is None:
         raise locks.redis_unavailable()
-    misses, heard_at = 0, time.monotonic()
+    misses, answered_at = 0, time.monotonic()
     while not turn.is_next:
         now = time.monotonic()
-        misses, heard_at = (misses + 1, heard_at) if turn.is_next is None else (0, now)
-        left = min(deadline, heard_at + OUTAGE_WAIT_SECONDS) - now
+        misses, answered_at = (misses + 1, answered_at) if turn.is_next is None else (0, now)
+        left = min(deadline, answered_at + OUTAGE_WAIT_SECONDS) - now
         if left <= 0:
             raise locks.redis_unavailable() if turn.is_next is None else locks.not_acquired()
         time.sleep(min(left, _pause_seconds(misses)))
@@ -183,7 +187,7 @@ def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
 
 
 def _pause_seconds(misses: int) -> float:
-    """How long to leave Redis alone that was away so often in a row: up to a second, with jitter."""
+    """The pause after this many failed calls in a row: up to a second, with jitter."""
     return random.uniform(0.5, 1) * min(1.0, 0.1 * 2**misses) if misses else 0.0
 
 
@@ -196,25 +200,25 @@ def _pop_wake_up(client: Redis, turn: Turn, seconds: float) -> bool:
     try:
         return client.blpop([f"{turn.name}:wake:{turn.token}"], timeout=max(seconds, 0.01)) is not None
     except TimeoutError:
-        # Late by half a second, which says nothing of whether Redis is there: the next question does.
+        # The reply was half a second late. Redis may be available all the same, as the next call shows.
         return False
 
 
 def _join_or_poll(turn: Turn) -> bool | None:
-    """Whether it is this one's turn; None when Redis is away."""
+    """Whether the waiter holds the lock; None while Redis is unavailable."""
     arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS, PRESUMED_DEAD_MILLISECONDS]
     arguments += [QUEUE_EXPIRY_MILLISECONDS, turn.number]
-    told = redis_client.attempt(
+    reply = redis_client.attempt(
         lambda client: client.eval(JOIN_SCRIPT, 4, *turn.keys, *arguments), otherwise=None
     )
-    if told is None:
+    if reply is None:
         return None
-    is_next, turn.number = told
+    is_next, turn.number = reply
     return bool(is_next)
 
 
 def _leave(turn: Turn) -> bool | None:
-    """Whether the lock was held until now; None when Redis is away, and the lease has to end it."""
+    """Whether the lock was held until now; None without Redis, when the lock ends with its lease."""
     turn.has_left = True
     arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS]
     return redis_client.attempt(

@@ -1,6 +1,7 @@
-"""A lease in Redis on work that is wasteful to do twice at once, and not wrong.
+"""A lease in Redis for work that is wasteful, but not wrong, to do twice at once.
 
-It keeps nothing safe: while Redis is away everybody has it, and who was paused may not be the only one.
+It is not a guarantee: while Redis is unavailable every process gets it, and a process that was paused may
+have lost it to another.
 """
 
 import secrets
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from shop.redis import lease_renewal, locks, redis_client
 from shop.redis.lease_renewal import Renewal
 
-# Renewed once a second; who was killed keeps others from the work for so long.
+# Renewed once a second. The lease of a killed process blocks the others for this long.
 LEASE_SECONDS = 5
 RENEW_SCRIPT = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -20,7 +21,7 @@ return redis.call('EXPIRE', KEYS[1], ARGV[2])
 
 @contextmanager
 def acquired(name: str) -> Iterator[bool]:
-    """Whether the block's work is this one's for as long as it takes; False while it is somebody else's."""
+    """Yield True and hold the lease while the block runs, or yield False while another process holds it."""
     token = secrets.token_hex(16)
     if not redis_client.attempt(
         lambda client: bool(client.set(name, token, nx=True, ex=LEASE_SECONDS)), otherwise=True

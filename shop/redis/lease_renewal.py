@@ -1,7 +1,7 @@
-"""Leases in Redis that are renewed while they are needed: one thread a process, once a second.
+"""Renewal of leases in Redis while they are needed: one thread per process, once a second.
 
-All are renewed by one round trip, so that any number of them takes no longer than one. A process that is
-paused renews nothing, and one that was killed neither: that is what a lease is for.
+All leases are renewed in one round trip. A process that is paused or killed renews nothing, so its leases
+expire.
 """
 
 import threading
@@ -34,7 +34,7 @@ _thread: threading.Thread | None = None
 
 @contextmanager
 def kept_alive(renewal: Renewal) -> Iterator[None]:
-    """Renew the lease once a second while the block runs; once more may follow."""
+    """Renew the lease once a second while the block runs; one more renewal may follow the block."""
     entry = object()
     _start_thread()
     with _mutex:
@@ -47,13 +47,13 @@ def kept_alive(renewal: Renewal) -> Iterator[None]:
 
 
 def _start_thread() -> None:
-    """Start the process's thread, once; a process that was forked has none yet."""
+    """Start the process's renewal thread unless it runs; a forked process has none yet."""
     global _thread
     if _thread is not None and _thread.is_alive():
         return
     with _mutex:
         if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_keep_renewing, name="renewing", daemon=True)
+            _thread = threading.Thread(target=_keep_renewing, name="lease renewal", daemon=True)
             _thread.start()
 
 
@@ -63,7 +63,7 @@ def _keep_renewing() -> None:
         try:
             _renew_all()
         except Exception:
-            # The leases of the next second must not end with this one's.
+            # The thread must survive: other leases depend on it.
             log.exception("leases could not be renewed")
         time.sleep(max(0.0, began_at + RENEWAL_INTERVAL_SECONDS - time.monotonic()))
 
@@ -82,5 +82,5 @@ def _send(client: Redis, renewals: Sequence[Renewal]) -> None:
         replies: list[Any] = pipeline.execute(raise_on_error=False)
     for reply in replies:
         if isinstance(reply, Exception):
-            # The others are renewed all the same.
+            # An error of one renewal doesn't affect the others.
             log.warning("a lease could not be renewed", error=str(reply))

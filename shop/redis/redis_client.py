@@ -1,8 +1,8 @@
-"""Redis as an accelerator that may vanish: short calls, tried once, and a breaker.
+"""Redis as an accelerator that may be unavailable: short calls, tried once, and a circuit breaker.
 
-Redis may refuse, never grant: whatever is read here the database would say too, only later.
+Redis may refuse a request early, but never allows what the database would refuse.
 redis-py retries by default, which repeats calls that must not be repeated (redis/redis-py#3559), so the
-pool in settings is made without retries.
+connection pool in the settings has no retries.
 """
 
 from asyncio import _get_running_loop as running_loop
@@ -22,24 +22,22 @@ _breaker = Breaker()
 
 
 def client() -> Redis:
-    """The process's pooled client. On an event loop, which it would block, it raises `RuntimeError`."""
+    """The process's pooled client. Raises `RuntimeError` on an event loop, which a call would block."""
     if running_loop() is not None:
-        raise RuntimeError(
-            "Redis is called on an event loop: call it by shop.concurrency.event_loop.run_in_thread."
-        )
+        raise RuntimeError("Redis is called on an event loop: use shop.concurrency.event_loop.run_in_thread.")
     connection: Redis = get_redis_connection("default")
     return connection
 
 
 def attempt(call: Callable[[Redis], T], *, otherwise: T) -> T:
-    """The call's result, or `otherwise` when Redis is away or slow."""
+    """The call's result, or `otherwise` when Redis is unavailable or slow."""
     if not _breaker.lets_through():
         return otherwise
     try:
         result = call(client())
     except (ConnectionError, TimeoutError) as error:
         _breaker.failed()
-        log.warning("redis away", error=str(error))
+        log.warning("redis unavailable", error=str(error))
         return otherwise
     except RedisError as error:
         log.warning("redis refused a call", error=str(error))
@@ -49,5 +47,5 @@ def attempt(call: Callable[[Redis], T], *, otherwise: T) -> T:
 
 
 def reset() -> None:
-    """Forget that Redis was away (tests)."""
+    """Close the circuit breaker (tests)."""
     _breaker.worked()

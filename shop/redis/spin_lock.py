@@ -1,8 +1,8 @@
-"""A lock in Redis that is asked for again and again: `SET NX PX`, every 100 ms, for 10 s at most.
+"""A lock in Redis that is acquired by polling: `SET NX PX` every 100 ms, for 10 s at most.
 
-The textbook's lock on one Redis server (redis.io, "Distributed locks"), as redis-py's `Lock` does it too:
-a random token says whose it is, and only who knows the token releases it. Nobody's turn is kept: who
-happens to ask first after a release gets it, and some may ask for the whole wait in vain.
+The textbook lock on one Redis server (redis.io, "Distributed locks"), like redis-py's `Lock`: a random token
+identifies the holder, and only that token releases the lock. It is not fair: the first attempt after a
+release gets the lock, and a request may poll for the whole wait without getting it.
 """
 
 import secrets
@@ -23,9 +23,9 @@ def held(
     lease_milliseconds: int = locks.LEASE_MILLISECONDS,
     wait_seconds: float = locks.WAIT_SECONDS,
 ) -> Iterator[None]:
-    """Hold the lock while the block runs, or until its lease runs out: guard what you write.
+    """Hold the lock while the block runs, or until its lease expires; writes must be guarded by the database.
 
-    Raises `Rejected` `lock_not_acquired` when the wait ran out, and `Unavailable` without Redis.
+    Raises `Rejected` `lock_not_acquired` after `wait_seconds`, and `Unavailable` without Redis.
     """
     transactions.assert_outside()
     token = secrets.token_hex(16)
@@ -34,7 +34,7 @@ def held(
     try:
         yield
     finally:
-        # Without Redis, or when this process dies before, the lease is what ends it.
+        # Without Redis, or after a crash of this process, the lock ends with its lease.
         was_held = redis_client.attempt(
             lambda client: bool(client.eval(locks.RELEASE_SCRIPT, 1, name, token)), otherwise=None
         )

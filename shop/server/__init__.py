@@ -1,1 +1,1 @@
-"""The web server: supervisor, workers, and uvicorn's protocol with deadlines and bounds of connections."""
+"""The web server: supervisor, workers, and uvicorn's protocol with deadlines and connection limits."""

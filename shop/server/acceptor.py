@@ -1,8 +1,9 @@
-"""Taking new connections from the socket that all workers share, evenly.
+"""Accepts new connections from the socket that all workers share, and distributes them evenly.
 
-Left to the event loop, the worker that wakes first takes every connection of a burst: of 100 opened at once
-one of two workers got up to 100. So each publishes how many it has, and one that is ahead leaves a new one to
-the others for some milliseconds; if they don't take it, being busy, it does.
+If the event loops decided, the worker that wakes first would accept every connection of a burst: of 100
+opened at once, one of two workers got up to 100. So each worker publishes its number of connections, and one
+that has more than the others leaves a new connection to them for some milliseconds; if they are busy and
+don't accept it, it does.
 """
 
 import asyncio
@@ -13,29 +14,29 @@ import struct
 from collections.abc import Callable, Iterator
 
 BACKLOG = 10_240
-"""Connections that may wait to be taken; the system may allow fewer (`net.core.somaxconn`)."""
+"""The most connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`)."""
 MAX_LEAD = 2
-"""Connections that a worker may have more than another, and one for every fifty."""
+"""How many connections a worker may have more than another, plus one for every fifty."""
 PAUSE_SECONDS = 0.005
-"""For which a worker that is ahead leaves new connections to the others."""
+"""How long a worker that is ahead leaves new connections to the others."""
 OUT_OF_FILES_PAUSE_SECONDS = 0.1
-"""Before the next attempt when the process may open no more files."""
+"""The wait before the next attempt if the process may open no more files."""
 MAX_ACCEPTED_AT_STOP = 1024
-"""Connections, at most, that have waited when the worker stops taking any."""
+"""The most waiting connections that a worker accepts when it stops."""
 _NUMBER = struct.Struct("=q")
 _ABSENT = -1
 
 
 class ConnectionCounts:
-    """How many connections each worker has, in memory that all share. Each worker has a slot of its own."""
+    """The number of connections of each worker, in shared memory with one slot for each worker."""
 
     def __init__(self, descriptor: int) -> None:
-        """`descriptor` is of a file in memory, made by `create`."""
+        """`descriptor` is of a file in memory, created by `create`."""
         self._memory = mmap.mmap(descriptor, 0)
 
     @staticmethod
     def create(slots: int) -> int:
-        """A descriptor of a new one, in which no worker is there."""
+        """Return the descriptor of a new file in memory in which no worker is present."""
         descriptor = os.memfd_create("connections")
         os.write(descriptor, _NUMBER.pack(_ABSENT) * slots)
         return descriptor
@@ -44,20 +45,20 @@ class ConnectionCounts:
         _NUMBER.pack_into(self._memory, slot * _NUMBER.size, count)
 
     def withdraw(self, slot: int) -> None:
-        """The worker takes no connections any more."""
+        """Mark that the worker accepts no more connections."""
         self.publish(slot, _ABSENT)
 
     def lowest(self) -> int:
-        """The least count of a worker that takes connections. Raises `ValueError` where none does."""
+        """The smallest count among workers that accept connections. Raises `ValueError` if there are none."""
         return min(count for (count,) in _NUMBER.iter_unpack(self._memory[:]) if count != _ABSENT)
 
     def free_slot(self, taken: Iterator[int]) -> int:
-        """The first slot that is not taken. Raises `ValueError` where all are."""
+        """The first slot that is not taken. Raises `ValueError` if all are."""
         return min(set(range(len(self._memory) // _NUMBER.size)) - set(taken))
 
 
 class Acceptor:
-    """Takes connections for one worker."""
+    """Accepts connections for one worker."""
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept_in_turn)
 
     def close(self) -> None:
-        """Take what has waited until now, and no more."""
+        """Accept the connections that wait now, and no more."""
         self._is_closed = True
         self._loop.remove_reader(self._listener)
         self._counts.withdraw(self._slot)
@@ -97,13 +98,13 @@ class Acceptor:
             self._accept_one()
 
     def _resume_accepting(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         if not self._is_closed:
             self._loop.add_reader(self._listener, self._accept_in_turn)
             self._accept_one()
 
     def _accept_one(self) -> bool:
-        """Whether there was one."""
+        """Accept a connection. Returns whether one was waiting."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):

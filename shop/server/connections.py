@@ -1,7 +1,7 @@
-"""The open connections of a process: which may have to be closed, and how many an address has.
+"""The open connections of a process, in tables by what they wait for, and how many each address has.
 
-Each table is in the order of its times, because all entries of a table have the same time to live. So one
-sweep a second reads overdue entries only, and no request sets a timer.
+Each table is ordered by time, because all entries of a table have the same time to live. So one sweep per
+second reads only overdue entries, and no request sets a timer.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from uvicorn.server import ServerState
 from shop.rates import throttling
 
 HEAD_SECONDS = 10.0
-"""For a request's head, from its first byte; for the first of a connection from its opening."""
+"""For a request's head, from its first byte; for a connection's first request, from its opening."""
 BODY_SECONDS = 10.0
-"""For the rest of a request's body, from the first chunk of data that does not bring all of it."""
+"""For the rest of a request's body, from the first chunk of data that does not contain all of it."""
 IDLE_SECONDS = 75.0
 """Between two requests. Longer than proxies keep their connections (nginx and AWS 60 s), so that the proxy
-closes first: a request that meets the server's own closing gets no response."""
+closes first: a request that arrives while the server closes gets no response."""
 STOPPING_IDLE_SECONDS = 0.5
-"""The same for a server that stops: the requests that are on their way still arrive."""
+"""The same while the server stops: requests that are already on their way still arrive."""
 LINGER_SECONDS = 5.0
-"""For a client to read a response that was sent before its request was whole."""
+"""For a client to read a response that was sent before its request was complete."""
 UNSENT_SECONDS = 30.0
-"""For a client to take some of what is sent to it."""
+"""For a client to read some of what is sent to it."""
 
 closed_connections = Counter(
     "firstcome_connections_closed", "Connections that the server closed early.", ["reason"]
@@ -35,47 +35,47 @@ late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their b
 
 
 class Connection(Protocol):
-    """What the sweep needs to know of a connection."""
+    """What the sweep needs of a connection."""
 
     transport: asyncio.Transport
 
     def refuse_late_head(self) -> None:
-        """Answer 408 where a request has begun, and close."""
+        """Respond with 408 if a request has begun, and close."""
 
     def cut_late_body(self) -> None:
-        """Have the application answer without the rest of the body, and close."""
+        """Have the application respond without the rest of the body, and close."""
 
     def close(self) -> None:
         """Close as soon as everything is sent."""
 
     def cut_off(self) -> None:
-        """Close at once, whatever is not sent."""
+        """Close at once, even if data is unsent."""
 
 
 class Connections(ServerState):
-    """The connections of this process, and the tables of those that the next sweeps look at."""
+    """The connections of this process, and the tables that the sweep checks."""
 
     def __init__(self, *, most: int, most_per_address: int | None) -> None:
-        """`most` is for all; `most_per_address` for a network, or None where addresses are a proxy's."""
+        """`most` limits all connections; `most_per_address` those of a network, None behind a proxy."""
         super().__init__()
         self.is_stopping = False
         self.heads: dict[Connection, float] = {}
-        """Of which a request's head is awaited."""
+        """Waiting for the rest of a request's head."""
         self.bodies: dict[Connection, float] = {}
-        """Of which the rest of a request's body is awaited."""
+        """Waiting for the rest of a request's body."""
         self.idle: dict[Connection, float] = {}
         """Between two requests."""
         self.lingering: dict[Connection, float] = {}
-        """Answered and not read any more, but for what the client still sends."""
+        """Answered and closing: what the client still sends is read and dropped."""
         self.unsent: dict[Connection, tuple[float, int]] = {}
-        """Whose client does not take what is sent; since when, and how many bytes are left."""
+        """The client does not read what is sent: since when, and how many bytes are left."""
         self._most, self._most_per_address = most, most_per_address
         self._by_network: dict[str, int] = {}
 
     def admit(self, address: str) -> str | None:
-        """Count one more connection from the address: the network it counts for, "" where it does not count.
+        """Count a new connection; return its network, "" if it is exempt, None if there are too many.
 
-        None where there are too many. At the limit of all connections the longest idle one is closed.
+        At the limit of all connections the connection that has been idle longest is closed.
         """
         if len(self.connections) >= self._most and not self._close_longest_idle():
             return None
@@ -89,7 +89,7 @@ class Connections(ServerState):
         return network
 
     def forget(self, connection: Connection, network: str) -> None:
-        """Remove a connection that is closed, and that counted for the network."""
+        """Remove a closed connection, which counted for the network."""
         self.heads.pop(connection, None)
         self.bodies.pop(connection, None)
         self.idle.pop(connection, None)
@@ -101,7 +101,7 @@ class Connections(ServerState):
                 self._by_network[network] = count
 
     def sweep(self, now: float) -> None:
-        """Close what is overdue at this moment of the loop's time."""
+        """Close what is overdue at `now`, in the event loop's time."""
         for connection in _overdue(self.heads, now - HEAD_SECONDS):
             closed_connections.labels("late_head").inc()
             connection.refuse_late_head()
@@ -126,7 +126,7 @@ class Connections(ServerState):
         return STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS
 
     def _close_longest_idle(self) -> bool:
-        """Whether there was an idle connection to close."""
+        """Close the connection that has been idle longest. Returns whether there was one."""
         for connection in self.idle:
             del self.idle[connection]
             closed_connections.labels("open_files").inc()
@@ -136,7 +136,7 @@ class Connections(ServerState):
 
 
 def _overdue(table: dict[Connection, float], before: float) -> Iterator[Connection]:
-    """Remove and yield the connections that are in the table since then or longer."""
+    """Remove and yield the connections that have been in the table since `before` or longer."""
     while table:
         connection = next(iter(table))
         if table[connection] > before:

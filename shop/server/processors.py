@@ -1,7 +1,7 @@
-"""A processor of its own for each web process.
+"""Pins each web process to a processor of its own.
 
-Threads of one interpreter run one at a time. Spread over several processors each hand-over crosses from one
-to another, which costs more than half of what a small call takes.
+The threads of one interpreter run one at a time. Spread over several processors, each switch of threads
+crosses from one processor to another, which costs more than half of what a small call takes.
 """
 
 import os
@@ -11,9 +11,9 @@ _claimed_names: list[socket.socket] = []
 
 
 def pin_to_free_processor(kind: str = "firstcome-web") -> int | None:
-    """Keep this process to a processor that no other process of its kind on this machine has; its number.
+    """Pin this process to a processor that no other process of its kind here uses; return its number.
 
-    None, and free to run anywhere, when each is taken, or where the system has no such thing (it is Linux's).
+    Returns None, without pinning, if every processor is taken, or if the system is not Linux.
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -25,7 +25,7 @@ def pin_to_free_processor(kind: str = "firstcome-web") -> int | None:
 
 
 def _claim_name(name: str) -> bool:
-    """Whether nobody else holds this name: it goes with the process that does, as no file would."""
+    """Bind an abstract socket name, which the system frees when the process ends; False if it is taken."""
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         claim.bind(name)

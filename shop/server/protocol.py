@@ -1,7 +1,7 @@
-"""A connection's requests: parsed by httptools, handed to the application by uvicorn, bounded here.
+"""The HTTP protocol of a connection: parsed by httptools, run by uvicorn, with limits added here.
 
-Beyond uvicorn's protocol this one bounds heads in time and size, pipelined requests, and clients that read no
-response; and a client that is still sending when its connection closes gets to read its response.
+Beyond uvicorn's protocol it limits the time and size of heads, pipelined requests, and clients that read no
+response. A client that is still sending when its connection closes gets to read its response.
 """
 
 import asyncio
@@ -23,27 +23,27 @@ MAX_HEAD_BYTES = 16 * 1024
 """Of a request's line and headers."""
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADERS = 128
-"""Of a request: each takes some 200 bytes for as long as the request waits, however short it is."""
+"""Of a request: each occupies about 200 bytes while the request waits, however short it is."""
 MAX_PIPELINED_REQUESTS = 64
-"""Requests that may wait for the one before them; a connection with more closes once these are answered."""
+"""Requests that may wait for the one before them; beyond that, the connection closes after these."""
 MAX_FRAMING_BYTES = 2**20
-"""What a body in chunks may bring besides the body: sizes, extensions and trailers of its chunks."""
+"""What a chunked body may contain besides the data: sizes, extensions and trailers of its chunks."""
 MAX_LINGER_BYTES = 8 * 2**20
-"""What a client may go on sending once it has its response."""
+"""What a client may still send after it has its response."""
 
 FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
-"""The headers that say where a body ends."""
+"""The headers that define where a body ends."""
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
-"""For `SO_LINGER`: closing ends the connection at once."""
+"""For `SO_LINGER`: closing resets the connection at once."""
 DISCONNECTED: ASGIReceiveEvent = {"type": "http.disconnect"}
 
 
 class _ParsingEnded(Exception):
-    """Ends the parsing; the connection has been given its last response."""
+    """Ends the parsing; the connection's last response is sent or scheduled."""
 
 
 class Sender:
-    """The connection as an exchange sees it: its closing waits until the client can read the response."""
+    """The transport as an exchange sees it: `close` waits until the client can read the response."""
 
     __slots__ = ("_connection", "is_closing", "write")
 
@@ -62,16 +62,16 @@ class Sender:
 class Exchange(RequestResponseCycle):
     """One request and its response.
 
-    The application gives a Content-Length with what it answers to clients of HTTP/1.0, which know no chunks.
+    For clients of HTTP/1.0, which don't support chunks, the application sends a Content-Length.
     """
 
     is_cut = False
     """Whether the client sends no more on this connection. It may still read the response."""
     is_received = False
-    """Whether the application has the whole request."""
+    """Whether the application has received the whole request."""
 
     start: HTTPResponseStartEvent | None = None
-    """The start of a response of known length, until its body comes."""
+    """The start of a response of known length, held until its body arrives."""
 
     transport: Sender  # type: ignore[assignment]
 
@@ -85,8 +85,8 @@ class Exchange(RequestResponseCycle):
         return message
 
     async def send(self, message: ASGISendEvent) -> None:
-        # The client may be sending its body, or wait for `100 Continue` and never send it: nothing says where
-        # its next request would begin.
+        # The client may be sending its body, or wait for `100 Continue` and never send it: it is unknown
+        # where its next request would begin.
         if self.more_body and not self.response_started:
             self.keep_alive = False
         if message["type"] == "http.response.start" and not self.response_started:
@@ -103,9 +103,9 @@ class Exchange(RequestResponseCycle):
         await super().send(message)
 
     def _head(self, start: HTTPResponseStartEvent, body: bytes) -> bytes:
-        """The head of a response whose body is at hand, nothing where uvicorn's own way has more to do.
+        """The head of a response whose body is at hand; b"" if uvicorn's own code has more to do.
 
-        It checks and writes each header by itself, which took a seventh of a small call.
+        uvicorn checks and writes each header separately, which took a seventh of a small call.
         """
         parts = [STATUS_LINE[start["status"]]]
         length = b""
@@ -134,7 +134,7 @@ class Exchange(RequestResponseCycle):
         self.on_response()
 
     async def send_500_response(self) -> None:
-        """Answer for an application that failed, or was cancelled because the server stops."""
+        """Respond for an application that failed, or was cancelled because the server stops."""
         response = refusals.STOPPED if self.transport.is_server_stopping() else refusals.FAILED
         headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
         headers += [(b"content-length", str(len(response.body)).encode()), (b"connection", b"close")]
@@ -145,7 +145,7 @@ class Exchange(RequestResponseCycle):
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
-    # Beside uvicorn's attributes, whose dictionary is shared by all connections only while it is small.
+    # Besides uvicorn's attributes, whose dictionary connections share only while it is small.
     __slots__ = (
         "chunk_bytes",
         "framing_bytes",
@@ -175,19 +175,19 @@ class Protocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.network: str | None = ""
         self.reads: Literal["nothing", "head", "body"] = "nothing"
-        """What is being read, or nothing between two requests."""
+        """What is being read, or "nothing" between two requests."""
         self.chunk_bytes = self.head_bytes = self.framing_bytes = self.lingering_bytes = 0
         self.is_chunk_of_head = True
         self.running: Exchange = None  # type: ignore[assignment]
         self.is_deaf = False
-        """Whether what the client sends is thrown away."""
+        """Whether data from the client is dropped."""
         self.is_cut = False
         self.is_skipped = False
-        """Whether the parser, which sees an upgrade, takes no body though the request has one."""
+        """Whether the parser, which sees an upgrade, reads no body although the request has one."""
         self.is_resumed = False
-        """Whether the parser reads a head that was made up to have that body read."""
+        """Whether the parser reads a generated head, which makes it read that body."""
         self.refusal = b""
-        """What to answer after the exchanges under way, before the connection closes."""
+        """The response to send after the exchanges in progress, before the connection closes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -230,12 +230,12 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(refusals.INVALID)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection for the responses under way: its client has sent everything, or breaks off."""
+        """Keep the connection for the responses in progress: the client has sent everything, or is gone."""
         self.is_cut = True
         if self.is_deaf or self.cycle is None or self.cycle.response_complete:
             self.close()
             return True
-        # Those queued learn it when they ask for more.
+        # Queued exchanges learn it when they ask for more.
         for exchange in (self.running, self.cycle):
             exchange.is_cut = True
             exchange.message_event.set()
@@ -251,7 +251,7 @@ class Protocol(HttpToolsProtocol):
         self.head_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.reads == "head":  # and no trailer of a body in chunks
+        if self.reads == "head":  # not a trailer of a chunked body
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -262,7 +262,7 @@ class Protocol(HttpToolsProtocol):
         if self.chunk_bytes + self.head_bytes > MAX_TARGET_BYTES or len(self.headers) > MAX_HEADERS:
             self._require_small_head()
         url = httptools.parse_url(self.url)
-        target = url.path or b"/"  # which a target like `http://host` leaves out
+        target = url.path or b"/"  # missing in a target like `http://host`
         path = target.decode("ascii")
         self.reads = "body"
         self.framing_bytes = 0
@@ -345,7 +345,7 @@ class Protocol(HttpToolsProtocol):
             self.server_state.unsent.pop(self, None)
 
     def shutdown(self) -> None:
-        """The server stops: answer what is under way, and what arrives within a moment."""
+        """Stop: answer requests in progress, and those that arrive within a moment."""
         state = self.server_state
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
@@ -368,14 +368,14 @@ class Protocol(HttpToolsProtocol):
         self._watch_sending()
 
     def cut_off(self) -> None:
-        # Or the system would keep its part of the response for as long as the client reads nothing.
+        # Otherwise the system would keep its part of the response for as long as the client reads nothing.
         self.transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE
         )
         self.transport.abort()
 
     def end_after_response(self) -> None:
-        """Close; a client that is still sending may read its response before."""
+        """Close; a client that is still sending may read its response first."""
         if self in self.server_state.lingering:
             return
         if self.is_deaf or (self.running is not None and self.running.more_body):
@@ -392,7 +392,7 @@ class Protocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # No other protocol is spoken here: the request is like any other, and so is what follows.
+            # No other protocol is supported: the request is treated like any other, and so is what follows.
             rest = data[upgrade.args[0] :]
             if self.is_skipped:
                 self._resume_body()
@@ -400,7 +400,7 @@ class Protocol(HttpToolsProtocol):
                 self._feed(rest)
 
     def _resume_body(self) -> None:
-        """Have the body read after all: as the next request, it could be one that a proxy never saw."""
+        """Read the body after all: parsed as the next request, it could be one that a proxy never saw."""
         self.is_skipped, self.is_resumed = False, True
         framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in FRAMING_HEADERS]
         self.parser = httptools.HttpRequestParser(self)
@@ -408,13 +408,13 @@ class Protocol(HttpToolsProtocol):
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(framing))
 
     def _await_first_request(self) -> None:
-        """A server that stops waits for it as for any other, which is not long."""
+        """Start the wait for the first request; while the server stops it is as short as any other."""
         state = self.server_state
         awaiting = state.idle if state.is_stopping else state.heads
         awaiting[self] = self.loop.time()
 
     def _await_head(self) -> None:
-        """A head has begun, and is not whole."""
+        """Note that a head has begun and is incomplete."""
         self.server_state.heads.setdefault(self, self.loop.time())
         if self.is_chunk_of_head:
             self.head_bytes += self.chunk_bytes
@@ -432,7 +432,7 @@ class Protocol(HttpToolsProtocol):
             raise _ParsingEnded
 
     def _refuse(self, response: bytes) -> None:
-        """Take nothing more from the client; answer so after the exchanges under way, and close."""
+        """Read no more from the client; send this response after the exchanges in progress, and close."""
         self.is_deaf = True
         self.server_state.heads.pop(self, None)
         exchange = self.cycle
@@ -453,7 +453,7 @@ class Protocol(HttpToolsProtocol):
             self.refusal = response
 
     def _linger(self) -> None:
-        """End the sending, and read on for a moment: closing now could lose the last response."""
+        """Stop sending, and keep reading for a moment: closing now could lose the last response."""
         self.is_deaf = True
         if self.is_cut:
             self.close()

@@ -1,4 +1,4 @@
-"""The responses that a connection gets before there is a request that the application could answer."""
+"""Responses to requests that the server refuses before the application sees them."""
 
 from http import HTTPStatus
 
@@ -8,7 +8,7 @@ from shop.http.responses import Response
 
 
 def _raw_response(response: Response) -> bytes:
-    """The response as it is sent."""
+    """The response in the bytes that are sent."""
     status = HTTPStatus(response.status_code)
     headers = {
         **response.headers,
@@ -35,7 +35,7 @@ CROWDED = _raw_response(
     problems.from_error(Overloaded("Too many connections are open; nothing was done. Try again."))
 )
 FAILED = problems.problem(500, "internal_error", "Something went wrong here. It has been logged.")
-# Not `Overloaded`, which says that nothing was done.
+# Not `Overloaded`, which means that nothing was done.
 STOPPED = problems.from_error(
-    Unavailable("The server is stopping; it is not known what was done. Try again.")
+    Unavailable("The server is stopping; the result of the request is not known. Try again.")
 )

@@ -1,4 +1,4 @@
-"""The process that listens and keeps workers serving."""
+"""The process that opens the listening socket and keeps worker processes running."""
 
 import signal
 import socket
@@ -16,14 +16,14 @@ log = get_logger(__name__)
 RESPAWN_SECONDS = 0.5
 """Between two starts of a worker."""
 POLL_SECONDS = 0.1
-"""Between two looks at signals and workers."""
+"""Between two checks of signals and workers."""
 READY = b"r"
-"""What a worker sends by its lifeline when it serves."""
+"""The byte that a worker sends through its lifeline once it serves."""
 
 
 @dataclass
 class _Worker:
-    """A worker's process, the end of the lifeline by which it says that it serves, and its slot."""
+    """A worker process, its slot, and our end of its lifeline: a socket on which it reports readiness."""
 
     process: "subprocess.Popen[bytes]"
     lifeline: socket.socket
@@ -36,7 +36,7 @@ class _Worker:
         return self.process.poll() is None
 
     def refresh(self) -> None:
-        """See whether it serves by now, and kill it when its time to stop is over."""
+        """Check whether it serves by now, and kill it if its time to stop is over."""
         if not self.is_serving:
             with suppress(BlockingIOError, ConnectionError):
                 self.is_serving = self.lifeline.recv(1) == READY
@@ -44,25 +44,25 @@ class _Worker:
             self.process.kill()
 
     def stop(self, *, within_seconds: float) -> None:
-        """Tell it to end; it is killed when the time is over."""
+        """Ask it to stop; it is killed when the time is over."""
         if self.killed_at is None:
             self.killed_at = time.monotonic() + within_seconds
             self.process.terminate()
 
 
 class Supervisor:
-    """Keeps as many workers serving as there are to be."""
+    """Keeps a fixed number of workers serving."""
 
     def __init__(
         self, listener: socket.socket, command: Sequence[str], *, workers: int, stop_seconds: float
     ) -> None:
-        """`command` starts a worker; it is given `--places` besides, which `worker.Places.inherited` reads.
+        """`command` starts a worker; `--places`, which `worker.Places.inherited` parses, is added to it.
 
-        A worker that is told to end has `stop_seconds` for it, and is killed after them.
+        A worker that is asked to stop is killed after `stop_seconds`.
         """
         self._listener, self._command = listener, command
         self._wanted, self._stop_seconds = workers, stop_seconds
-        # Each worker may have a replacement that starts.
+        # Each worker may have a replacement that is starting.
         self._counts_file = ConnectionCounts.create(slots=2 * workers)
         self._counts = ConnectionCounts(self._counts_file)
         self._workers: list[_Worker] = []
@@ -74,11 +74,11 @@ class Supervisor:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Return when all workers have ended: the exit code, which is 0 if it was told to end."""
+        """Run until all workers have ended; return the exit code, which is 0 after a signal to stop."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self._received.add(number))
         for _ in range(self._wanted):
-            # One by one, for the next one's slot depends on those before it.
+            # One by one, because the next one's slot depends on those before it.
             self._workers.append(self._start())
         while self._all_workers():
             time.sleep(POLL_SECONDS)
@@ -110,7 +110,9 @@ class Supervisor:
             if worker.is_alive():
                 continue
             code = worker.process.returncode
-            if not worker.is_serving and not any(one.is_serving and one.is_alive() for one in self._workers):
+            if not worker.is_serving and not any(
+                other.is_serving and other.is_alive() for other in self._workers
+            ):
                 self._exit_code = code if code > 0 else 1
                 self._stop()
                 return
@@ -119,10 +121,10 @@ class Supervisor:
                 self._workers[position] = self._start()
 
     def _continue_replacement(self) -> None:
-        """Have one worker at a time replaced by one that serves, and wait until it has ended."""
+        """Replace one worker at a time: start a new one, wait until it serves, then stop the old one."""
         new = self._replacement
         if new is None:
-            # One that died meanwhile has been replaced.
+            # A worker that died meanwhile has been replaced.
             self._to_replace = [worker for worker in self._to_replace if worker in self._workers]
             if self._to_replace and not self._leaving:
                 self._replacement = self._start()

@@ -1,4 +1,4 @@
-"""A worker: a process that serves the application by uvicorn."""
+"""A worker: a process that serves the application with uvicorn."""
 
 import asyncio
 import resource
@@ -15,20 +15,20 @@ from shop.server.protocol import Protocol
 from shop.server.supervisor import READY
 
 OPEN_FILES_FOR_CONNECTIONS = 0.9
-"""The share of the open files that the system allows; the rest is for the database, Redis and logs."""
+"""The share of the system's limit of open files; the rest is for the database, Redis and logs."""
 SWEEP_SECONDS_AT_STOP = 0.1
-"""Between two sweeps of connections while the worker stops; a second otherwise."""
+"""Between two sweeps of connections while the worker stops; otherwise it is a second."""
 PROCESS_EXIT_SECONDS = 1
 """Of the time to stop: for the process to end once its requests have been answered."""
 stop_callbacks: list[Callable[[], None]] = []
-"""Called in the event loop of a worker that begins to stop, to end what waits."""
+"""Called in the event loop of a worker that begins to stop, to end pending waits."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """What a worker gets from its supervisor: where connections arrive, and where to publish their number.
+    """What a worker gets from its supervisor: the listening socket, and the connection counts.
 
-    When the other end of `lifeline` is closed, the supervisor has ended.
+    If the other end of `lifeline` is closed, the supervisor has ended.
     """
 
     listener: socket.socket
@@ -38,18 +38,18 @@ class Places:
 
     @classmethod
     def inherited(cls, text: str) -> "Places":
-        """What the supervisor passed on, by the descriptors and the slot on the command line."""
+        """Parse what the supervisor passed on the command line: descriptors and the slot."""
         listener, counts, lifeline, slot = map(int, text.split(","))
         return cls(socket.socket(fileno=listener), counts, slot, socket.socket(fileno=lifeline))
 
     @classmethod
     def alone(cls, listener: socket.socket) -> "Places":
-        """For the only worker, which has no supervisor."""
+        """For a single worker without a supervisor."""
         return cls(listener, ConnectionCounts.create(slots=1))
 
 
 def serve(application: str, places: Places, *, stop_seconds: int) -> None:
-    """Serve in this process until it is told to end; it ends within that time, requests under way or not."""
+    """Serve in this process until a signal to stop; then end in time, even with requests in progress."""
     config = uvicorn.Config(
         application,
         interface="asgi3",
@@ -68,7 +68,7 @@ def serve(application: str, places: Places, *, stop_seconds: int) -> None:
 
 
 class Server(uvicorn.Server):
-    """A worker: serves until it is told to end, or its supervisor has ended."""
+    """A worker's uvicorn server: serves until a signal to stop, or until its supervisor has ended."""
 
     def __init__(self, config: uvicorn.Config, places: Places) -> None:
         super().__init__(config)
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
         await super().shutdown([])
         sweeping.cancel()
         if self.server_state.tasks:
-            await asyncio.sleep(SWEEP_SECONDS_AT_STOP)  # in which those that are cancelled are answered
+            await asyncio.sleep(SWEEP_SECONDS_AT_STOP)  # meanwhile cancelled requests are answered
 
     async def _keep_sweeping(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Requests of the ASGI application in this process: as the web server makes them, without a connection."""
+"""Requests to the ASGI application in this process, as the web server makes them, without a connection."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -11,14 +11,14 @@ HOST = "127.0.0.1:8000"
 
 
 class Answer(NamedTuple):
-    """What the application answered; header names are lower-case."""
+    """The application's response; header names are lower-case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-def scope_of(
+def request_scope(
     method: str,
     path: str,
     *,
@@ -29,9 +29,9 @@ def scope_of(
     length: int = 0,
 ) -> dict[str, Any]:
     """A request's scope (ASGI 3)."""
-    given = {"Host": HOST, "Content-Type": "application/json", "Content-Length": str(length)}
+    fields = {"Host": HOST, "Content-Type": "application/json", "Content-Length": str(length)}
     if access:
-        given["Authorization"] = f"Bearer {access}"
+        fields["Authorization"] = f"Bearer {access}"
     return {
         "type": "http",
         "http_version": "1.1",
@@ -41,7 +41,7 @@ def scope_of(
         "query_string": query.encode(),
         "headers": [
             (name.lower().encode(), value.encode("latin-1"))
-            for name, value in (given | dict(headers or {})).items()
+            for name, value in (fields | dict(headers or {})).items()
         ],
         "scheme": "http",
         "server": ("127.0.0.1", 8000),
@@ -49,7 +49,7 @@ def scope_of(
     }
 
 
-async def ask(
+async def send_request(
     method: str,
     path: str,
     body: Any = None,
@@ -58,29 +58,29 @@ async def ask(
     is_stalled: bool = False,
     **about: Any,
 ) -> Answer:
-    """One request and its answer; `parts` are those of a body that comes in several, if it comes whole.
+    """Send one request; `parts` is a body in several messages, of which the last never comes if `is_stalled`.
 
-    A body that is no bytes is sent as JSON.
+    A body that is not bytes is sent as JSON.
     """
     whole = body if isinstance(body, bytes) else b"" if body is None else dump(body)
-    left = [whole] if parts is None else list(parts)
-    heard: list[dict[str, Any]] = []
+    remaining = [whole] if parts is None else list(parts)
+    messages: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        if not left:
+        if not remaining:
             await asyncio.get_running_loop().create_future()
-        part = left.pop(0)
-        return {"type": "http.request", "body": part, "more_body": bool(left) or is_stalled}
+        part = remaining.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(remaining) or is_stalled}
 
     async def send(message: dict[str, Any]) -> None:
-        heard.append(message)
+        messages.append(message)
 
-    await application(scope_of(method, path, length=sum(map(len, left)), **about), receive, send)
-    start, *rest = heard
+    await application(request_scope(method, path, length=sum(map(len, remaining)), **about), receive, send)
+    start, *rest = messages
     headers = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
     return Answer(start["status"], headers, b"".join(part["body"] for part in rest))
 
 
-def asked(method: str, path: str, body: Any = None, **about: Any) -> Answer:
-    """The same on a loop of its own."""
-    return asyncio.run(ask(method, path, body, **about))
+def send_request_blocking(method: str, path: str, body: Any = None, **about: Any) -> Answer:
+    """The same on an event loop of its own."""
+    return asyncio.run(send_request(method, path, body, **about))

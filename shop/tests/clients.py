@@ -1,4 +1,4 @@
-"""The API as a client sees it: JSON in and out, signed in by a real access token."""
+"""A client of the API: JSON in and out, authenticated by a real access token."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class Api:
     """Calls paths below /api/v1, or those of `next` links as they are; keywords are headers.
 
     `api.post("/orders", {"items": []}, key="one", Prefer="wait=5")` sends the body as JSON, an
-    `Idempotency-Key` and a `Prefer`. An error inside a view comes back as the client would see it.
+    `Idempotency-Key` and a `Prefer`. An error inside a view is returned as the client would see it.
     """
 
     def __init__(self, *, access: str = "") -> None:
@@ -45,10 +45,10 @@ class Api:
 
 
 def client_of(account: User | None = None) -> Api:
-    """A client signed in as the account; without one it is anonymous."""
+    """A client signed in as the account; anonymous without an account."""
     return Api(access=tokens.create_access_token(account) if account else "")
 
 
 def _json(body: Any) -> bytes:
-    """Bytes go as they are, for bodies that are no JSON."""
+    """Bytes are sent unchanged, for bodies that are not JSON."""
     return body if isinstance(body, bytes) else dump(body)

@@ -1,4 +1,4 @@
-"""What the tests of the edge share."""
+"""Fixtures of the tests of `shop`."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ __all__ = ["own_redis"]
 
 @pytest.fixture(scope="session")
 def tally_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The tally's tables, which no model knows."""
+    """The tally's tables, which have no models."""
     with django_db_blocker.unblock():
         tally.create()
     yield
@@ -24,7 +24,7 @@ def tally_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
 
 @pytest.fixture
 def counting(tally_tables: None, transactional_db: None) -> None:
-    """A tally that stands at nothing, for tests with threads."""
+    """An empty tally, for tests with threads."""
     tally.reset()
 
 

@@ -1,4 +1,4 @@
-"""Accounts for tests, and orders for those who only point at them."""
+"""Factories of accounts, and of orders for tests that only need a row to refer to."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -15,7 +15,7 @@ PASSWORD = "a-quiet-harbour-7"
 
 @cache
 def hashed_password() -> str:
-    """PASSWORD as the database keeps it; hashed once, for it is slow by design."""
+    """The stored hash of PASSWORD; computed once, because hashing is slow by design."""
     return make_password(PASSWORD)
 
 
@@ -39,14 +39,14 @@ class AccountFactory(factory.django.DjangoModelFactory[User]):
 
 
 class SuperuserFactory(AccountFactory):
-    """An account that may do everything."""
+    """A superuser."""
 
     is_staff = True
     is_superuser = True
 
 
 class OrderFactory(factory.django.DjangoModelFactory[Any]):
-    """An unpaid order without lines, for the apps that know no orders but have rows that point at them."""
+    """An unpaid order without lines, for apps that don't import orders but have rows that refer to them."""
 
     class Meta:
         model = "orders.Order"

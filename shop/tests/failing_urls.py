@@ -1,4 +1,4 @@
-"""The project's addresses, and some views that fail in every way a view can."""
+"""The project's URLs, and views that fail in every way a view can."""
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection
@@ -13,7 +13,7 @@ __all__ = ["handler400", "handler403", "handler404", "handler500"]
 
 
 class Broken(View):
-    """A mistake of ours, with a secret in its message."""
+    """A programming error with a secret in its message."""
 
     permission_classes = [AllowAny]
 
@@ -22,7 +22,7 @@ class Broken(View):
 
 
 class BadSQL(View):
-    """A statement that the database refuses, and quotes in its error."""
+    """A statement that the database refuses and quotes in its error."""
 
     permission_classes = [AllowAny]
 

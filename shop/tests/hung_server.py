@@ -1,4 +1,4 @@
-"""A database that hangs: a relay before the real one that stops passing anything on, as a frozen machine."""
+"""A database that hangs: a relay in front of the real one that can stop forwarding, like a frozen machine."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ from shop.concurrency import thread_pool
 
 
 class Relay:
-    """Passes everything on, until it is frozen; thawed, it goes on where it was."""
+    """Forwards all data until it is frozen; after `thaw` it continues."""
 
     def __init__(self, address: Path, server: str) -> None:
         self._server = server
@@ -31,7 +31,7 @@ class Relay:
         self._flows.set()
 
     def close(self) -> None:
-        """Refuse what comes, and break off what is there: a server that was killed."""
+        """Refuse new connections and break the open ones, like a server that was killed."""
         self.thaw()
         for end in [self._listener, *self._ends]:
             _shut_down(end)
@@ -57,13 +57,13 @@ class Relay:
 
 
 def _shut_down(end: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the other side may have been quicker
+    with contextlib.suppress(OSError):  # the other side may have closed it already
         end.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
 def relayed(folder: Path) -> Iterator[Relay]:
-    """New connections of this process pass the relay."""
+    """New connections of this process go through the relay."""
     options = connection.settings_dict["OPTIONS"]
     server, address = options["unix_socket"], folder / "relay.sock"
     connections.close_all()

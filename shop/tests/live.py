@@ -1,4 +1,4 @@
-"""A web server for tests: as it is run, on the test's database and Redis."""
+"""A web server for tests, started as in production, with the test's database and Redis."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from scripts.stack import children, ports
 
 @dataclass(frozen=True)
 class Served:
-    """A running server: where it answers, and its process."""
+    """A running server: its address and its process."""
 
     address: str
     child: "subprocess.Popen[bytes]"
@@ -26,7 +26,7 @@ class Served:
 
 @contextmanager
 def web(folder: Path, **settings: Any) -> Iterator[str]:
-    """The address of a running server; it sees what is committed. `settings` are as of `serving`."""
+    """The address of a running server, which sees committed rows. `settings` are as for `serving`."""
     with serving(folder, **settings) as server:
         yield server.address
 
@@ -40,12 +40,12 @@ def serving(
     host: str = ports.HOST,
     **settings: str,
 ) -> Iterator[Served]:
-    """A running server; it sees what is committed. `settings` are environment variables."""
+    """A running server, which sees committed rows. `settings` are environment variables."""
     port = ports.free()
     address = f"http://{host}:{port}"
     command = [sys.executable, "-m", "shop.web_server", "--application", application]
     command += ["--host", host, "--port", str(port), "--workers", str(workers)]
-    # Less than `children.stop` waits: a worker that doesn't end would outlive the server.
+    # Less than the wait of `children.stop`: a worker that doesn't end would outlive the server.
     command += ["--stop-seconds", "4"]
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     log = folder / "web.log"

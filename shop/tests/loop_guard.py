@@ -1,4 +1,4 @@
-"""What must not happen on an event loop's thread, noted where it does."""
+"""A fixture that records calls which block an event loop's thread."""
 
 import asyncio
 import time
@@ -12,38 +12,38 @@ from shop.redis import redis_client
 
 
 class Blocked(list[str]):
-    """Where something blocked an event loop, or would have."""
+    """The stacks of calls that blocked an event loop, or would have."""
 
 
 @pytest.fixture
 def blocked(monkeypatch: pytest.MonkeyPatch) -> Blocked:
-    """Every access to the database or Redis, and every sleep, on a loop's thread.
+    """Records every access to the database or Redis, and every sleep, on a loop's thread.
 
-    The first two fail as well, which the code that asks may hide.
+    Accesses to the database and Redis also raise, but the calling code may hide that.
     """
     found = Blocked()
-    monkeypatch.setattr(django.utils.asyncio, "get_running_loop", _noting(asyncio.get_running_loop, found))
-    monkeypatch.setattr(redis_client, "running_loop", _noting(redis_client.running_loop, found))
+    monkeypatch.setattr(django.utils.asyncio, "get_running_loop", _recording(asyncio.get_running_loop, found))
+    monkeypatch.setattr(redis_client, "running_loop", _recording(redis_client.running_loop, found))
     sleep = time.sleep
 
-    def sleep_elsewhere(seconds: float) -> None:
+    def recording_sleep(seconds: float) -> None:
         if asyncio._get_running_loop():
-            found.append(_place())
+            found.append(_stack())
         sleep(seconds)
 
-    monkeypatch.setattr(time, "sleep", sleep_elsewhere)
+    monkeypatch.setattr(time, "sleep", recording_sleep)
     return found
 
 
-def _noting(find_loop: Any, found: Blocked) -> Any:
-    def noting() -> Any:
+def _recording(find_loop: Any, found: Blocked) -> Any:
+    def recording() -> Any:
         loop = find_loop()
         if loop is not None:
-            found.append(_place())
+            found.append(_stack())
         return loop
 
-    return noting
+    return recording
 
 
-def _place() -> str:
+def _stack() -> str:
     return "".join(traceback.format_stack(limit=12)[:-2])

@@ -1,4 +1,4 @@
-"""A database whose reply to a COMMIT is lost on the way: what it did is done, and the client doesn't know."""
+"""A database whose reply to a COMMIT is lost: the transaction has committed, and the client doesn't know."""
 
 import contextlib
 import socket
@@ -14,14 +14,14 @@ from shop.concurrency import thread_pool
 
 @dataclass
 class _Relay:
-    """Passes on what is said, but for the reply to the first COMMIT."""
+    """Forwards all data, except the reply to the first COMMIT."""
 
     server: str
-    # Called with the client gone and the COMMIT on its way still.
+    # Called after the client is disconnected and before the COMMIT is forwarded.
     before_commit: Callable[[], None] | None
-    # What the client hears instead of the reply; nothing: its connection breaks.
+    # What the client receives instead of the reply; if empty, its connection breaks.
     instead: bytes
-    # Whether no client gets through any more, once the reply is lost.
+    # Whether all connections are refused once the reply is lost.
     is_the_end: bool
     is_lost: threading.Event = field(default_factory=threading.Event)
 
@@ -70,11 +70,11 @@ def losing_reply_to_commit(
     instead: bytes = b"",
     is_the_end: bool = False,
 ) -> Iterator[threading.Event]:
-    """New connections of this process pass a relay that breaks off after the first COMMIT.
+    """New connections of this process go through a relay that disconnects after the first COMMIT.
 
-    The event is set once that has happened; from then on the relay loses nothing, or with `is_the_end` lets
-    nothing through. With `before_commit` the connection breaks first, and the COMMIT arrives after that
-    returned. With `instead` the connection stays, and this is the reply.
+    The event is set once that has happened; from then on the relay forwards everything, or with `is_the_end`
+    nothing. With `before_commit` the connection breaks first, and the COMMIT is forwarded after that function
+    returns. With `instead` the connection stays open, and this is the reply.
     """
     options = connection.settings_dict["OPTIONS"]
     relay = _Relay(options["unix_socket"], before_commit, instead, is_the_end)

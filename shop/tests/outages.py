@@ -1,4 +1,4 @@
-"""Outages for tests: a Redis of one's own that really stops, and a database that nobody answers for."""
+"""Outages for tests: a Redis that can be stopped, and a database whose port refuses connections."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from shop.redis import redis_client
 
 
 class OwnRedis:
-    """A redis-server of the test's, on one port through all its lives, that remembers nothing."""
+    """The test's own redis-server, which keeps its port over restarts and persists nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.port = ports.free()
@@ -42,7 +42,7 @@ class OwnRedis:
         )
 
     def kill(self) -> None:
-        """As a crash would end it: without a word to anybody."""
+        """End it like a crash."""
         if self._child:
             self._child.kill()
             self._child.wait()
@@ -56,24 +56,24 @@ class OwnRedis:
 
 @contextmanager
 def database_away() -> Iterator[None]:
-    """New connections of this process go to a port where nobody listens; this thread's is closed."""
+    """New connections of this process go to a port that refuses them; this thread's connection is closed."""
     settings = connection.settings_dict
-    known = {name: settings[name] for name in ("HOST", "PORT", "OPTIONS")}
+    original = {name: settings[name] for name in ("HOST", "PORT", "OPTIONS")}
     connections.close_all()
-    options = {name: value for name, value in known["OPTIONS"].items() if name != "unix_socket"}
+    options = {name: value for name, value in original["OPTIONS"].items() if name != "unix_socket"}
     settings.update(HOST=ports.HOST, PORT=str(ports.free()), OPTIONS=options)
     thread_pool.renew_threads()
     try:
         yield
     finally:
         connections.close_all()
-        settings.update(known)
+        settings.update(original)
         thread_pool.renew_threads()
 
 
 @pytest.fixture
 def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
-    """A running Redis that the shop uses in this test, to be stopped and started at will."""
+    """A running Redis that the shop uses in this test, and that the test can stop and start."""
     server = OwnRedis(tmp_path)
     server.start()
     settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": server.url}}

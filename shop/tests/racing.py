@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connections
 
-# Longer than a batcher's wait and a transaction's retries together, so that only a hang is told as one.
+# Longer than a batcher's wait and a transaction's retries together, so that only a hang exceeds it.
 TIMEOUT_SECONDS = 60.0
 
 
@@ -43,11 +43,11 @@ def _join(threads: Sequence[threading.Thread], *, deadline: float) -> None:
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     missing = [thread.name for thread in threads if thread.is_alive()]
-    assert not missing, f"threads that never came back: {', '.join(missing)}"
+    assert not missing, f"threads that never ended: {', '.join(missing)}"
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
-    """Return once `condition()` holds; past the deadline the test fails."""
+    """Return once `condition()` holds; fail the test after the deadline."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 @contextmanager
 def another_connection() -> Iterator[BaseDatabaseWrapper]:
-    """A connection that Django's own `connection` knows nothing of."""
+    """A connection beside Django's own `connection`."""
     other = connections.create_connection("default")
     try:
         yield other
@@ -20,7 +20,7 @@ def another_connection() -> Iterator[BaseDatabaseWrapper]:
 
 @contextmanager
 def holding(statement: str, *parameters: Any) -> Iterator[BaseDatabaseWrapper]:
-    """Keep what `statement` locks until the end of the block."""
+    """Keep the locks of `statement` until the end of the block."""
     with another_connection() as other:
         other.set_autocommit(False)
         ask(other, statement, *parameters)

@@ -12,10 +12,10 @@ from django.db import connection
 from shop.idempotency.recorded_answers import KeyedCall
 
 START = "import sys, django\ndjango.setup()\n"
-# Counts one name within its transaction, and commits once it is let go.
+# Counts one name in a transaction, and commits after the next line on standard input.
 IN_FLIGHT = """
-from shop.http import keyed_calls
 from shop.idempotency import recorded_answers
+from shop.http import keyed_calls
 from shop.tests import tally, tally_urls
 
 def count_and_wait():
@@ -31,7 +31,7 @@ keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, count
 
 @contextmanager
 def another_process(program: str, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process that runs `program`, once it has said `ready`; it is killed in the end.
+    """A process that runs `program`, after it has printed `ready`; it is killed at the end.
 
     `settings` are environment variables.
     """
@@ -44,24 +44,24 @@ def another_process(program: str, *arguments: str, **settings: str) -> Iterator[
         text=True,
     ) as process:
         try:
-            assert heard(process) == "ready"
+            assert read_line(process) == "ready"
             yield process
         finally:
             process.kill()
 
 
 def in_flight_elsewhere(call: KeyedCall, **settings: str) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """A process in the middle of `call`: let it go, or kill it."""
+    """A process in the middle of `call`; end it by `finish`, or kill it."""
     return another_process(IN_FLIGHT, str(call.account_id), call.key_hash, call.fingerprint, **settings)
 
 
-def heard(process: "subprocess.Popen[str]") -> str:
-    """The next line that the process says; nothing once it has ended."""
+def read_line(process: "subprocess.Popen[str]") -> str:
+    """The next line of the process's output; empty once it has ended."""
     assert process.stdout
     return process.stdout.readline().strip()
 
 
-def let_go(process: "subprocess.Popen[str]") -> None:
-    """Have the process go on, and wait until it has ended well."""
+def finish(process: "subprocess.Popen[str]") -> None:
+    """Let the process continue, and wait until it has ended without an error."""
     process.communicate("go on\n", timeout=30)
     assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""A Redis that answers late: a relay before a real one that holds back whatever comes from it."""
+"""A Redis that answers late: a relay in front of a real one that delays its replies."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ from shop.tests.outages import OwnRedis
 
 @contextlib.contextmanager
 def answering_late(server: OwnRedis, *, seconds: float) -> Iterator[str]:
-    """The address of a relay whose every answer comes so late."""
+    """The address of a relay that delays every reply by `seconds`."""
     with socket.create_server((ports.HOST, 0)) as listener:
         threading.Thread(target=_serve, args=(listener, server.port, seconds), daemon=True).start()
         yield f"redis://{ports.HOST}:{listener.getsockname()[1]}/0"

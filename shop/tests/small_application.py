@@ -6,10 +6,10 @@ from typing import Any
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """`/echo` answers the body, `/early` before it came, `/wait/2.5` after 2.5 s, `/large/9` with 9 bytes."""
+    """`/echo` returns the body, `/early` answers before it, `/wait/2.5` in 2.5 s, `/large/9` by 9 bytes."""
     path, _, seconds = scope["path"].removeprefix("/").partition("/")
     if path == "fail":
-        raise ValueError("as asked for")
+        raise ValueError("requested failure")
     status, body = 200, b"%d" % os.getpid()
     if path == "wait":
         await asyncio.sleep(float(seconds))

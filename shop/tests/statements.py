@@ -1,4 +1,4 @@
-"""The statements of all threads, for tests: those of a batch are its leader's, on a connection of its own."""
+"""The SQL statements of all threads, for tests: those of a batch are sent by its leader's connection."""
 
 import logging
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def captured_statements() -> Iterator[list[str]]:
-    """What this process sends to the database inside, by any connection that is open, in order."""
+    """The statements that this process sends to the database inside, by any open connection, in order."""
     logger, handler = logging.getLogger("django.db.backends"), _Handler()
     before = logger.level, logger.propagate
     logger.addHandler(handler)

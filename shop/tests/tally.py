@@ -1,7 +1,4 @@
-"""The smallest business there is: a row that counts, and an entry for each count.
-
-Two tables of the tests' own, in plain SQL.
-"""
+"""A minimal domain for tests: a row that counts, and an entry for each count, in two tables in plain SQL."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +18,7 @@ LOCK = "SELECT value FROM tally WHERE id = %s FOR UPDATE"
 
 
 def create() -> None:
-    """Make both tables; MariaDB ends an open transaction here."""
+    """Create both tables; MariaDB ends an open transaction here."""
     drop()
     for table in TABLES:
         ask(connection, table)
@@ -32,7 +29,7 @@ def drop() -> None:
 
 
 def reset() -> None:
-    """Nothing is counted yet; the name `taken` is."""
+    """Set the count to 0, with one entry: the name `taken`."""
     for statement in ("DELETE FROM tally_entry", "DELETE FROM tally"):
         ask(connection, statement)
     ask(connection, "INSERT INTO tally VALUES (%s, 0), (%s, 0)", HOT, OTHER)
@@ -40,9 +37,9 @@ def reset() -> None:
 
 
 def count(names: Sequence[str]) -> list[int | Exception]:
-    """Decide a batch: each name gets the next position, unless what it is says otherwise.
+    """Decide a batch: each name gets the next position, with these exceptions.
 
-    `refused…` gets an exception for an outcome, `raising…` raises, `repeating…` breaks the unique key.
+    The result of `refused…` is an exception, `raising…` raises, `repeating…` violates the unique key.
     """
     last = ask(connection, LOCK, HOT)[0][0]
     outcomes: list[int | Exception] = []
@@ -60,12 +57,12 @@ def count(names: Sequence[str]) -> list[int | Exception]:
 
 
 def counted() -> int:
-    """What the row says, to anybody; inside a transaction, to that."""
+    """The row's committed value; inside a transaction, the value that it sees."""
     return int(_seen("SELECT value FROM tally WHERE id = %s", HOT)[0][0])
 
 
 def entries() -> dict[str, int]:
-    """Who has which position, to anybody; inside a transaction, to that."""
+    """The committed positions by name; inside a transaction, those that it sees."""
     return dict(_seen("SELECT name, position FROM tally_entry WHERE name <> %s", TAKEN))
 
 

@@ -1,4 +1,4 @@
-"""The smallest keyed calls there are, over HTTP: they count a name in the tally."""
+"""Minimal keyed calls over HTTP: they count a name in the tally."""
 
 from typing import Any
 
@@ -30,15 +30,15 @@ class CountInput(Input):
 
 
 class CountOne(View):
-    """Counts the name; a name of `REFUSALS` is refused so, `declined` is answered 402 and recorded."""
+    """Counts the name; a name in `REFUSALS` raises its error, `declined` is answered 402 and recorded."""
 
     permission_classes = [IsAuthenticated]
 
     def post(self, request: Request) -> HttpResponse:
-        asked = read(CountInput, request)
-        call = keyed_calls.read_keyed_call(request, declined if asked.name == "declined" else counted)
+        body = read(CountInput, request)
+        call = keyed_calls.read_keyed_call(request, declined if body.name == "declined" else counted)
         outcome = keyed_calls.perform_blocking(
-            call, lambda: recorded_answers.run_once(call, lambda: count(asked.name))
+            call, lambda: recorded_answers.run_once(call, lambda: count(body.name))
         )
         return keyed_calls.respond_recorded(call, outcome)
 

@@ -1,4 +1,4 @@
-"""What operators do to accounts and groups is in the journal."""
+"""The journal records what operators do to accounts and groups."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 NEW_PASSWORD = PASSWORD + "8"
 
 
-def noted() -> list[tuple[str, str, Any, Any]]:
+def recorded() -> list[tuple[str, str, Any, Any]]:
     lines = JournalLine.objects.exclude(what="account.signed_in").order_by("id")
     return [(line.what, line.subject, line.before, line.after) for line in lines]
 
@@ -31,7 +31,7 @@ def operator() -> User:
     return SuperuserFactory(username="olga")
 
 
-def test_who_changed_an_account_is_noted_with_what_it_was(operator: User) -> None:
+def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operator: User) -> None:
     ada = AccountFactory(username="ada", email="ada@example.com")
     group = Group.objects.create(name="warehouse")
     client = signed_in(operator)
@@ -48,23 +48,25 @@ def test_who_changed_an_account_is_noted_with_what_it_was(operator: User) -> Non
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.pk, "olga")
 
 
-def test_who_disabled_accounts_is_noted_for_each(operator: User) -> None:
-    ada, bob, gone = AccountFactory(), AccountFactory(), AccountFactory(is_active=False)
+def test_disabling_accounts_records_the_actor_for_each(operator: User) -> None:
+    ada, bob, disabled = AccountFactory(), AccountFactory(), AccountFactory(is_active=False)
 
     signed_in(operator).post(
         reverse("admin:auth_user_changelist"),
-        {"action": "disable", "_selected_action": [ada.pk, bob.pk, gone.pk, operator.pk]},
+        {"action": "disable", "_selected_action": [ada.pk, bob.pk, disabled.pk, operator.pk]},
     )
 
     was, became = {"is_active": True}, {"is_active": False}
-    assert noted() == [
+    assert recorded() == [
         ("account.changed", f"account {ada.pk}", was, became),
         ("account.changed", f"account {bob.pk}", was, became),
     ]
     assert {line.actor_id for line in JournalLine.objects.all()} == {operator.pk}
 
 
-def test_who_made_an_account_and_set_its_password_is_noted_and_the_password_is_not(operator: User) -> None:
+def test_creating_an_account_and_setting_its_password_is_recorded_without_the_password(
+    operator: User,
+) -> None:
     client = signed_in(operator)
     client.post(
         reverse("admin:auth_user_add"),
@@ -77,7 +79,7 @@ def test_who_made_an_account_and_set_its_password_is_noted_and_the_password_is_n
         {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"},
     )
 
-    assert noted() == [
+    assert recorded() == [
         ("account.created", f"account {ada.pk}", None, {"username": "ada"}),
         ("account.password_changed", f"account {ada.pk}", None, {"has_password": True}),
     ]
@@ -86,7 +88,7 @@ def test_who_made_an_account_and_set_its_password_is_noted_and_the_password_is_n
     assert not [line for line in JournalLine.objects.values() if PASSWORD in str(line)]
 
 
-def test_an_operators_own_new_password_is_noted(operator: User) -> None:
+def test_an_operators_change_of_the_own_password_is_recorded(operator: User) -> None:
     client = Client()
     client.force_login(operator)
     page = reverse("admin:password_change")
@@ -99,18 +101,20 @@ def test_an_operators_own_new_password_is_noted(operator: User) -> None:
     assert changed.status_code == 302 and changed["Location"] == reverse("admin:password_change_done")
     operator.refresh_from_db()
     assert operator.check_password(NEW_PASSWORD)
-    assert noted() == [("account.password_changed", f"account {operator.pk}", None, {"has_password": True})]
+    assert recorded() == [
+        ("account.password_changed", f"account {operator.pk}", None, {"has_password": True})
+    ]
     assert client.get(reverse("admin:index")).status_code == 200
 
 
-def test_the_page_of_ones_own_password_is_for_operators() -> None:
+def test_the_own_password_page_is_only_for_operators() -> None:
     client = Client()
     client.force_login(AccountFactory())
 
     assert "/admin/login/" in client.get(reverse("admin:password_change"))["Location"]
 
 
-def test_who_changed_the_rights_of_a_group_is_noted(operator: User) -> None:
+def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator: User) -> None:
     member = AccountFactory()
     right = Permission.objects.get(codename="view_product")
     client = signed_in(operator)
@@ -123,7 +127,7 @@ def test_who_changed_the_rights_of_a_group_is_noted(operator: User) -> None:
     client.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
 
     subject = f"group {group.pk}"
-    assert noted() == [
+    assert recorded() == [
         ("group.created", subject, None, {"name": "stores"}),
         ("group.changed", subject, {"permissions": []}, {"permissions": [str(right)]}),
         (
@@ -136,16 +140,16 @@ def test_who_changed_the_rights_of_a_group_is_noted(operator: User) -> None:
     assert not Group.objects.exists()
 
 
-def test_a_page_that_changes_nothing_leaves_no_line(operator: User) -> None:
+def test_saving_a_page_without_changes_records_nothing(operator: User) -> None:
     ada = AccountFactory()
     client = signed_in(operator)
 
     assert client.post(page_of(ada), filled_in(client.get(page_of(ada)))).status_code == 302
 
-    assert noted() == []
+    assert recorded() == []
 
 
-def test_the_old_password_is_guessed_ten_times_a_minute_and_the_journal_knows(operator: User) -> None:
+def test_ten_wrong_old_passwords_a_minute_are_allowed_and_recorded(operator: User) -> None:
     client = signed_in(operator)
 
     pages = [own_password(client, old="wrong") for _ in range(10)]
@@ -176,7 +180,7 @@ def test_wrong_old_passwords_do_not_fill_the_journal(operator: User) -> None:
     assert JournalLine.objects.count() == 20
 
 
-def test_operators_pages_hash_within_the_bounded_places(
+def test_operators_pages_hash_passwords_within_the_limit(
     operator: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, client = AccountFactory(), signed_in(operator)
@@ -210,4 +214,4 @@ def test_all_accounts_are_disabled_in_batches(operator: User) -> None:
     assert list(User.objects.filter(is_active=True)) == [operator]
     locking = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
     assert [sql.count(",") < 250 for sql in locking if "auth_user" in sql] == [True] * 3
-    assert len(noted()) == 450
+    assert len(recorded()) == 450

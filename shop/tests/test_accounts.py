@@ -1,4 +1,4 @@
-"""Accounts over HTTP: registering, signing in, and seeing oneself."""
+"""Accounts over HTTP: registration, sign-in, and the caller's own account."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def codes(response: Any) -> set[tuple[str, str]]:
 
 
 @pytest.mark.django_db
-def test_registering_makes_an_account_that_can_sign_in() -> None:
+def test_a_registered_account_can_sign_in() -> None:
     made = client_of().post("/users", NEW)
 
     assert made.status_code == 201
@@ -52,7 +52,7 @@ def test_each_of_djangos_password_validators_has_its_code(password: str, code: s
 
 
 @pytest.mark.django_db
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_wrong_fields_are_reported_at_once() -> None:
     refused = client_of().post("/users", {"username": "no spaces", "email": "ada", "password": "1234567"})
 
     assert codes(refused) == {
@@ -66,21 +66,21 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("field", ["is_staff", "is_superuser", "id", "is_active"])
-def test_nobody_makes_themselves_staff(field: str) -> None:
+def test_registration_never_creates_staff(field: str) -> None:
     refused = client_of().post("/users", NEW | {field: True})
 
     assert codes(refused) == {(field, "unknown_field")}
 
 
 @pytest.mark.django_db
-def test_a_taken_name_is_told_as_the_fields_error() -> None:
+def test_a_taken_name_is_reported_as_an_error_of_the_field() -> None:
     AccountFactory(username="ada")
 
     assert codes(client_of().post("/users", NEW)) == {("username", "taken")}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_five_requests_for_a_name_at_once_one_succeeds() -> None:
+def test_of_five_concurrent_registrations_of_one_name_one_succeeds() -> None:
     def register(network: str) -> User:
         return accounts.register(username="ada", email="ada@example.com", password=PASSWORD, network=network)
 
@@ -93,7 +93,7 @@ def test_of_five_requests_for_a_name_at_once_one_succeeds() -> None:
 
 
 @pytest.mark.django_db
-def test_an_account_sees_itself() -> None:
+def test_an_account_can_read_itself() -> None:
     account = AccountFactory(username="ada", is_staff=True)
 
     seen = client_of(account).get("/users/me")
@@ -104,9 +104,9 @@ def test_an_account_sees_itself() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("username", "password"), [("ada", "wrong"), ("nobody", PASSWORD), ("disabled", PASSWORD)]
+    ("username", "password"), [("ada", "wrong"), ("unknown", PASSWORD), ("disabled", PASSWORD)]
 )
-def test_wrong_credentials_are_one_answer_whatever_is_wrong(username: str, password: str) -> None:
+def test_wrong_credentials_get_the_same_response_whatever_is_wrong(username: str, password: str) -> None:
     AccountFactory(username="ada")
     AccountFactory(username="disabled", is_active=False)
 
@@ -118,8 +118,10 @@ def test_wrong_credentials_are_one_answer_whatever_is_wrong(username: str, passw
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("username", ["ada", "nobody", "disabled"])
-def test_signing_in_hashes_once_whoever_asks(username: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("username", ["ada", "unknown", "disabled"])
+def test_a_sign_in_hashes_once_for_known_and_unknown_names(
+    username: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     AccountFactory(username="ada")
     AccountFactory(username="disabled", is_active=False)
     hashed: list[str] = []
@@ -147,7 +149,7 @@ def test_a_name_is_the_same_however_its_letters_are_encoded() -> None:
 
 
 @pytest.mark.django_db
-def test_an_old_token_does_not_stand_in_the_way_of_a_new_one() -> None:
+def test_an_invalid_token_does_not_prevent_a_sign_in() -> None:
     AccountFactory(username="ada")
 
     signed_in = client_of().post(

@@ -1,4 +1,4 @@
-"""Operators' pages: every page opens, accounts are disabled rather than deleted, and nobody climbs."""
+"""Operators' pages: all open, accounts are disabled rather than deleted, and no privilege escalates."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.django_db
-def test_every_model_has_pages_in_unfolds_style_that_open() -> None:
+def test_every_model_has_admin_pages_in_unfolds_style() -> None:
     client = signed_in(SuperuserFactory())
     models = [*User._meta.apps.get_app_config("auth").get_models()]
     models = [model for model in models if model in admin.site._registry]
@@ -59,7 +59,7 @@ def test_every_model_has_pages_in_unfolds_style_that_open() -> None:
 
 
 @pytest.mark.django_db
-def test_nothing_of_ours_can_be_deleted_by_hand() -> None:
+def test_no_row_of_this_project_can_be_deleted_in_the_admin() -> None:
     request = signed_in(SuperuserFactory()).get("/admin/").wsgi_request
 
     for model, pages in admin.site._registry.items():
@@ -68,7 +68,7 @@ def test_nothing_of_ours_can_be_deleted_by_hand() -> None:
 
 
 @pytest.mark.django_db
-def test_the_front_page_says_whose_it_is() -> None:
+def test_the_front_page_names_the_shop() -> None:
     page = signed_in(SuperuserFactory()).get("/admin/")
 
     assert page.status_code == 200
@@ -76,7 +76,7 @@ def test_the_front_page_says_whose_it_is() -> None:
 
 
 @pytest.mark.django_db
-def test_an_account_is_made_changed_and_given_a_password() -> None:
+def test_an_account_is_created_changed_and_gets_a_password() -> None:
     client = signed_in(SuperuserFactory())
     made = client.post(
         reverse("admin:auth_user_add"),
@@ -96,7 +96,7 @@ def test_an_account_is_made_changed_and_given_a_password() -> None:
 
 
 @pytest.mark.django_db
-def test_accounts_are_disabled_together_but_never_ones_own() -> None:
+def test_accounts_are_disabled_together_except_the_operators_own() -> None:
     superuser, ada, bob = SuperuserFactory(), AccountFactory(), AccountFactory()
     chosen = [superuser.pk, ada.pk, bob.pk]
 
@@ -105,14 +105,14 @@ def test_accounts_are_disabled_together_but_never_ones_own() -> None:
     )
 
     assert set(User.objects.filter(is_active=True)) == {superuser}
-    told = [str(message) for message in done.context["messages"]]
-    assert told == ["2 disabled: their tokens are refused within five seconds.", "1 left as they were."]
+    messages = [str(message) for message in done.context["messages"]]
+    assert messages == ["2 disabled: their tokens are refused within five seconds.", "1 not changed."]
     assert disabled_accounts.is_disabled(ada.pk)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("right", RIGHTS)
-def test_who_may_change_accounts_gives_nobody_rights(right: str) -> None:
+def test_permission_to_change_accounts_does_not_allow_granting_permissions(right: str) -> None:
     client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE]))
     ada = AccountFactory()
     sent = filled_in(client.get(page_of(ada)), email="new@example.com", **{right: "1"})
@@ -126,7 +126,7 @@ def test_who_may_change_accounts_gives_nobody_rights(right: str) -> None:
 
 
 @pytest.mark.django_db
-def test_only_superusers_touch_superusers() -> None:
+def test_only_superusers_change_superusers() -> None:
     client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE, "auth.view_user"]))
     superuser = SuperuserFactory()
 
@@ -145,7 +145,7 @@ def test_only_superusers_touch_superusers() -> None:
 
 
 @pytest.mark.django_db
-def test_staff_do_not_take_over_a_more_powerful_colleague_by_setting_their_password() -> None:
+def test_staff_cannot_take_over_a_colleague_with_more_permissions() -> None:
     client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE, "auth.view_user"]))
     colleague = AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
 
@@ -164,7 +164,7 @@ def test_staff_do_not_take_over_a_more_powerful_colleague_by_setting_their_passw
 
 
 @pytest.mark.django_db
-def test_staff_do_not_raise_their_own_rights_by_the_page_of_their_group() -> None:
+def test_staff_cannot_extend_their_own_permissions_through_their_group() -> None:
     group = Group.objects.create(name="warehouse")
     rights = ["auth.add_group", "auth.change_group", "auth.delete_group", "auth.view_group"]
     member = AccountFactory(is_staff=True, permissions=rights)
@@ -198,7 +198,7 @@ def test_superusers_change_groups() -> None:
 
 
 @pytest.mark.django_db
-def test_idempotency_keys_are_there_to_read() -> None:
+def test_idempotency_keys_are_read_only_in_the_admin() -> None:
     key = IdempotencyKey.objects.create(
         account=AccountFactory(),
         key_hash="a" * 64,
@@ -214,7 +214,7 @@ def test_idempotency_keys_are_there_to_read() -> None:
 
 
 @pytest.mark.django_db
-def test_signing_in_to_the_admin_is_throttled_as_everywhere() -> None:
+def test_sign_ins_to_the_admin_share_the_api_throttle() -> None:
     SuperuserFactory(username="ada")
     login = reverse("admin:login")
 
@@ -231,7 +231,7 @@ def test_signing_in_to_the_admin_is_throttled_as_everywhere() -> None:
 
 
 @pytest.mark.django_db
-def test_the_right_password_opens_the_admin() -> None:
+def test_the_right_password_signs_in_to_the_admin() -> None:
     SuperuserFactory(username="ada")
 
     opened = Client().post(
@@ -243,7 +243,7 @@ def test_the_right_password_opens_the_admin() -> None:
 
 
 @pytest.mark.django_db
-def test_signing_in_without_saying_where_to_leads_to_the_admins_front_page() -> None:
+def test_a_sign_in_without_a_next_page_leads_to_the_admins_front_page() -> None:
     SuperuserFactory(username="ada")
 
     opened = Client().post(reverse("admin:login"), {"username": "ada", "password": PASSWORD}, follow=True)
@@ -253,7 +253,7 @@ def test_signing_in_without_saying_where_to_leads_to_the_admins_front_page() -> 
 
 
 @pytest.mark.django_db
-def test_no_list_of_a_long_table_counts_its_rows_for_each_choice_of_a_filter() -> None:
+def test_lists_of_long_tables_show_no_filter_counts() -> None:
     client = signed_in(SuperuserFactory())
     for model, pages in admin.site._registry.items():
         if pages.show_full_result_count:

@@ -1,4 +1,4 @@
-"""Operators' pages of single rows: the page of one row of every model opens."""
+"""Operators' pages: the change page of every model opens."""
 
 import pytest
 from django.contrib import admin
@@ -74,7 +74,7 @@ def _fill_orders(order: Order) -> None:
 
 
 @pytest.mark.usefixtures("_a_row_of_every_model")
-def test_the_page_of_one_row_of_every_model_opens() -> None:
+def test_the_change_page_of_every_model_opens() -> None:
     client = Client(raise_request_exception=False)
     client.force_login(SuperuserFactory.create())
 
@@ -85,6 +85,6 @@ def test_the_page_of_one_row_of_every_model_opens() -> None:
 
 def _status_of_page(client: Client, model: type[Model]) -> int:
     row = model._default_manager.first()
-    assert row is not None, f"the fixture makes no row of {model}"
+    assert row is not None, f"the fixture creates no row of {model}"
     view = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
     return client.get(reverse(view, args=[row.pk])).status_code

@@ -1,4 +1,4 @@
-"""What the contract leaves open about every call, as docs/api-decisions.md decides it."""
+"""Decisions about every call that the contract leaves open (docs/api-decisions.md)."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def register(name: str) -> Any:
     return client_of().post("/users", {"username": name, "email": "ada@example.com", "password": PASSWORD})
 
 
-def test_a_429_says_in_whole_seconds_when_to_ask_again_and_then_the_call_is_taken(
+def test_a_429_has_retry_after_in_seconds_and_then_the_call_is_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(throttling, "REGISTRATIONS", Limit("registrations-of-a-test", times=1, seconds=2))
@@ -28,5 +28,5 @@ def test_a_429_says_in_whole_seconds_when_to_ask_again_and_then_the_call_is_take
     assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
     assert refused["Content-Type"] == "application/problem+json"
     assert refused["Retry-After"] in ("1", "2")
-    # A refused call counts nothing, so asking again and again doesn't put it off.
+    # A refused call counts nothing, so repeated calls don't extend the wait.
     wait_until(lambda: register("bob").status_code == 201, seconds=int(refused["Retry-After"]) + 0.5)

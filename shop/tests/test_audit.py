@@ -1,4 +1,4 @@
-"""The audit of all laws: its shape, and that it finds what is broken or can't be told."""
+"""The audit of all laws: its shape, and that it finds what is broken or can't be checked."""
 
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ from shop.tests.commands import run, run_json
 __all__ = ["gateway_process", "own_gateway"]
 
 
-def test_a_law_holds_when_nothing_offends() -> None:
+def test_a_law_holds_without_offenders() -> None:
     assert report("L1", 3, []) == LawReport("L1", True, 3, [])
     assert report("L1", 3, [7, "eight"]) == LawReport("L1", False, 3, ["7", "eight"])
 
 
-def test_reports_of_one_law_become_one_and_stand_in_the_laws_order() -> None:
+def test_reports_of_one_law_are_merged_and_sorted_in_the_laws_order() -> None:
     first = report("L5", 2, [])
     reports = merge_reports([report("L10", 1, []), first, replace(first, holds=False, offenders=["7"])])
 
@@ -38,7 +38,7 @@ def _slow_statement() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_audit_waits_for_statements_that_a_request_would_not() -> None:
+def test_an_audit_waits_longer_for_statements_than_a_request() -> None:
     options = connection.settings_dict["OPTIONS"]
     usual = options["read_timeout"]
     connection.close()
@@ -56,10 +56,10 @@ def test_an_audit_waits_for_statements_that_a_request_would_not() -> None:
 @pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
 def test_every_law_holds_in_an_empty_shop() -> None:
-    code, told = run_json("audit")
+    code, output = run_json("audit")
 
     assert code == 0
-    assert told == {
+    assert output == {
         "laws": [
             {"law": law, "holds": True, "checked": 0, "offenders": []}
             for law in (f"L{n}" for n in range(1, 14))
@@ -69,25 +69,25 @@ def test_every_law_holds_in_an_empty_shop() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
-def test_every_law_holds_in_words_too() -> None:
-    code, told = run("audit")
+def test_every_law_holds_in_the_text_output() -> None:
+    code, output = run("audit")
 
     assert code == 0
-    assert "Every law holds." in told
-    assert all(law in told for law in laws.LAWS)
+    assert "Every law holds." in output
+    assert all(law in output for law in laws.LAWS)
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
-def test_broken_laws_are_told_with_who_breaks_them() -> None:
+def test_broken_laws_are_reported_with_their_offenders() -> None:
     campaign, product = CampaignFactory(), ProductFactory()
     Campaign.objects.filter(pk=campaign.pk).update(issued=5)
     Product.objects.filter(pk=product.pk).update(on_hand=product.on_hand + 1)
 
-    code, told = run_json("audit")
+    code, output = run_json("audit")
 
     assert code == 1
-    broken = {law["law"]: law["offenders"] for law in told["laws"] if not law["holds"]}
+    broken = {law["law"]: law["offenders"] for law in output["laws"] if not law["holds"]}
     assert broken == {"L1": [str(campaign.pk)], "L5": [str(product.pk)]}
     code, words = run("audit")
     assert code == 1
@@ -96,12 +96,12 @@ def test_broken_laws_are_told_with_who_breaks_them() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
-def test_of_many_offenders_people_see_some_and_programs_all() -> None:
+def test_the_text_output_lists_ten_offenders_and_json_all() -> None:
     for _ in range(12):
         product = ProductFactory()
         Product.objects.filter(pk=product.pk).update(on_hand=product.on_hand + 1)
 
-    assert "... and 2 more; --json tells them" in run("audit")[1]
+    assert "... and 2 more; --json lists them" in run("audit")[1]
     assert len(run_json("audit")[1]["laws"][4]["offenders"]) == 12
 
 
@@ -109,10 +109,10 @@ def test_of_many_offenders_people_see_some_and_programs_all() -> None:
 def test_a_gateway_that_does_not_answer_leaves_l9_unproven(settings: LazySettings) -> None:
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
 
-    code, told = run_json("audit")
+    code, output = run_json("audit")
 
     assert code == 1
-    (broken,) = [law for law in told["laws"] if not law["holds"]]
+    (broken,) = [law for law in output["laws"] if not law["holds"]]
     assert broken["law"] == "L9"
     assert len(broken["offenders"]) == 1
 

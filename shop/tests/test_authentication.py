@@ -1,4 +1,4 @@
-"""Bearer tokens over HTTP: no query, and dead within seconds of the account's end."""
+"""Bearer tokens over HTTP: no query, and refused within seconds after the account is disabled."""
 
 import time
 from dataclasses import replace
@@ -20,7 +20,7 @@ from shop.tests.racing import race, wait_until
 
 @pytest.fixture(autouse=True)
 def _lab(settings: object) -> None:
-    """The null call is the plainest one that wants a signed-in account."""
+    """The null call is the simplest one that requires an account."""
     settings.LAB = True  # type: ignore[attr-defined]
 
 
@@ -29,7 +29,7 @@ def status(api: Api) -> int:
 
 
 def grow_older(seconds: float) -> None:
-    """As if the disabled accounts had been read that much earlier."""
+    """Age the cached set of disabled accounts by so many seconds."""
     known = disabled_accounts._cached
     disabled_accounts._cached = replace(known, read_at=known.read_at - seconds)
 
@@ -61,7 +61,7 @@ def test_without_a_token_the_caller_is_not_authenticated(header: str | None) -> 
 @pytest.mark.parametrize(
     "header", ["Bearer", "Bearer ", "Bearer x", "bearer x.y.z", "Bearer \xe9", "Bearer a b"]
 )
-def test_a_bad_token_is_told_apart_from_none(header: str) -> None:
+def test_a_bad_token_gets_another_code_than_none(header: str) -> None:
     refused = client_of().post("/lab/null", {"campaign": 1}, Authorization=header)
 
     assert refused.status_code == 401
@@ -70,14 +70,14 @@ def test_a_bad_token_is_told_apart_from_none(header: str) -> None:
 
 
 @pytest.mark.django_db
-def test_a_refresh_token_opens_nothing() -> None:
+def test_a_refresh_token_authenticates_no_call() -> None:
     refused = Api(access=tokens.create_token_pair(AccountFactory()).refresh).get("/users/me")
 
     assert refused.json()["code"] == "token_invalid"
 
 
 @pytest.mark.django_db
-def test_the_scheme_may_be_written_in_any_case() -> None:
+def test_the_scheme_is_case_insensitive() -> None:
     access = tokens.create_access_token(AccountFactory())
 
     assert client_of().get("/users/me", Authorization=f"bEaReR  {access}").status_code == 200
@@ -97,7 +97,7 @@ def test_a_disabled_account_is_refused_within_five_seconds() -> None:
 
 
 @pytest.mark.django_db
-def test_the_disabled_accounts_are_read_again_only_when_they_are_old() -> None:
+def test_the_disabled_accounts_are_read_again_only_after_they_expire() -> None:
     account = AccountFactory()
     assert not disabled_accounts.is_disabled(account.pk)
     User.objects.filter(pk=account.pk).update(is_active=False)
@@ -108,7 +108,7 @@ def test_the_disabled_accounts_are_read_again_only_when_they_are_old() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_with_the_database_away_what_is_known_is_used_for_four_seconds_and_no_longer() -> None:
+def test_without_the_database_the_cached_set_is_used_for_four_seconds() -> None:
     account = AccountFactory(is_active=False)
     assert disabled_accounts.is_disabled(account.pk)
 
@@ -122,7 +122,7 @@ def test_with_the_database_away_what_is_known_is_used_for_four_seconds_and_no_lo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_outage_is_logged_once_and_not_by_each_of_7000_requests() -> None:
+def test_an_outage_is_logged_once_and_not_once_per_request() -> None:
     account = AccountFactory()
 
     def fail(times: int) -> None:
@@ -145,7 +145,7 @@ def test_an_outage_is_logged_once_and_not_by_each_of_7000_requests() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_who_find_the_known_too_old_wait_for_one_reader() -> None:
+def test_many_threads_that_find_the_set_too_old_wait_for_one_reader() -> None:
     account = AccountFactory(is_active=False)
     disabled_accounts.is_disabled(account.pk)
     grow_older(MAX_AGE_SECONDS)
@@ -156,11 +156,11 @@ def test_many_who_find_the_known_too_old_wait_for_one_reader() -> None:
             reads.append(sql)
         return execute(sql, params, many, context)  # type: ignore[operator]
 
-    def ask() -> bool:
+    def is_disabled() -> bool:
         with connection.execute_wrapper(counted):
             return disabled_accounts.is_disabled(account.pk)
 
-    assert race([ask] * 16) == [True] * 16
+    assert race([is_disabled] * 16) == [True] * 16
     assert len(reads) == 1
 
 
@@ -174,7 +174,7 @@ def test_the_disabled_accounts_are_found_by_an_index() -> None:
 
 
 @pytest.mark.django_db
-def test_an_account_that_is_gone_has_no_valid_token() -> None:
+def test_a_deleted_account_has_no_valid_token() -> None:
     account = AccountFactory()
     api = client_of(account)
     User.objects.filter(pk=account.pk).delete()
@@ -183,7 +183,7 @@ def test_an_account_that_is_gone_has_no_valid_token() -> None:
 
 
 @pytest.mark.django_db
-def test_reading_the_set_of_disabled_accounts_takes_no_time_worth_the_name() -> None:
+def test_looking_up_a_disabled_account_is_fast() -> None:
     disabled_accounts.is_disabled(1)
 
     started_at = time.perf_counter()

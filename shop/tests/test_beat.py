@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @contextmanager
 def beat(folder: Path, broker_url: str, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Celery beat as it is run, ten times as fast. `settings` are environment variables."""
+    """Celery beat as in production, ten times as fast. `settings` are environment variables."""
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
     command = [sys.executable, "-m", "celery", "-A", "shop", "beat", "--schedule", str(folder / "schedule")]
     environment = (
@@ -39,7 +39,7 @@ def beat(folder: Path, broker_url: str, **settings: str) -> Iterator["subprocess
 
 
 def leave_something_to_sweep() -> None:
-    """A key past the retention: the housekeeping deletes it."""
+    """Create a key past the retention, which the housekeeping deletes."""
     IdempotencyKey.objects.create(
         account=AccountFactory.create(),
         key_hash="0" * 64,
@@ -53,7 +53,7 @@ def is_swept() -> bool:
     return not IdempotencyKey.objects.exists()
 
 
-def test_beat_hands_its_tasks_to_the_broker(own_redis: OwnRedis, tmp_path: Path) -> None:
+def test_beat_sends_its_tasks_to_the_broker(own_redis: OwnRedis, tmp_path: Path) -> None:
     leave_something_to_sweep()
     with beat(tmp_path, own_redis.url), redis_client.Redis.from_url(own_redis.url) as client:
         wait_until(lambda: {b"shop.sweep", b"orders.sweep"} <= task_names(client), seconds=30)
@@ -65,7 +65,7 @@ def task_names(client: redis_client.Redis) -> set[bytes]:
     return {name for name in (b"shop.sweep", b"orders.sweep") if b'"' + name + b'"' in messages}
 
 
-def test_beat_works_by_itself_when_there_was_never_a_broker(tmp_path: Path) -> None:
+def test_beat_runs_its_tasks_itself_without_a_broker_from_the_start(tmp_path: Path) -> None:
     leave_something_to_sweep()
     with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0") as process:
         wait_until(is_swept, seconds=30)
@@ -74,7 +74,7 @@ def test_beat_works_by_itself_when_there_was_never_a_broker(tmp_path: Path) -> N
         assert process.poll() is None
 
 
-def test_beat_works_by_itself_while_the_broker_is_away_and_then_no_more(
+def test_beat_runs_its_tasks_itself_only_while_the_broker_is_unavailable(
     own_redis: OwnRedis, tmp_path: Path
 ) -> None:
     with beat(tmp_path, own_redis.url) as process, redis_client.Redis.from_url(own_redis.url) as client:
@@ -87,7 +87,7 @@ def test_beat_works_by_itself_while_the_broker_is_away_and_then_no_more(
         assert process.poll() is None
 
 
-def test_while_the_broker_is_away_books_that_take_long_to_compare_keep_nothing_from_being_swept(
+def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(
     tmp_path: Path,
 ) -> None:
     with socket.create_server((ports.HOST, 0)) as silent:
@@ -98,8 +98,8 @@ def test_while_the_broker_is_away_books_that_take_long_to_compare_keep_nothing_f
             "RECONCILE_SECONDS": "1",
         }
         with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0", **gateway) as process:
-            asked, _ = silent.accept()
-            with asked:
+            call, _ = silent.accept()
+            with call:
                 for _ in range(3):
                     leave_something_to_sweep()
                     wait_until(is_swept, seconds=10)

@@ -1,4 +1,4 @@
-"""Rows written by hand are what the ORM reads, and what it would have written."""
+"""Bulk SQL writes rows that are equal to what the ORM writes and reads."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ ODD_TEXTS = ["", "100 % (v0)s %(v0)s", "'; DROP TABLE x; --", "\\", '"', "한국
 
 
 class Line(NamedTuple):
-    """Some columns of a journal's line: one of each type."""
+    """Some columns of a journal line, one of each type."""
 
     at: datetime
     actor: str
@@ -42,17 +42,17 @@ LINES = bulk_sql.Table(JournalLine, Line._fields)
 
 
 def written(lines: Sequence[Line]) -> list[Line]:
-    """What the ORM reads of these, once they are written."""
+    """Write these lines, and return what the ORM reads."""
     bulk_sql.insert(LINES, lines)
     return [Line(*row) for row in JournalLine.objects.order_by("pk").values_list(*Line._fields)]
 
 
-def test_what_no_column_takes_is_refused_and_never_written_as_it_is() -> None:
+def test_a_value_of_an_unsupported_type_is_refused_and_never_inlined() -> None:
     with pytest.raises(TypeError, match="is a __proxy__"):
         bulk_sql.insert(LINES, [Line(AT, gettext_lazy("'); --"), None, "x", None, False)])  # type: ignore[arg-type]
 
 
-def test_each_type_comes_back_as_it_went_in() -> None:
+def test_each_type_is_read_as_it_was_written() -> None:
     lines = [
         Line(AT, "system", None, "first", uuid4(), True),
         Line(AT, "account", 2**40, "second", None, False),
@@ -63,20 +63,20 @@ def test_each_type_comes_back_as_it_went_in() -> None:
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS)
-def test_no_text_is_taken_for_anything_else(text: str) -> None:
+def test_no_text_is_interpreted_as_sql_or_placeholders(text: str) -> None:
     lines = [Line(AT, "system", number, text, None, False, reference=text) for number in (1, 2)]
 
     assert written(lines) == lines
 
 
-def test_every_sign_is_kept_whoever_writes_it() -> None:
+def test_every_character_is_kept_inlined_or_as_a_parameter() -> None:
     signs = [chr(number) for number in range(1, 256)]
     lines = [Line(AT, "system", number, f"a{sign}b{sign}", None, False) for number, sign in enumerate(signs)]
 
     assert written(lines) == lines
 
 
-def test_plain_text_is_written_as_it_is_and_what_could_mean_something_is_left_to_the_driver() -> None:
+def test_plain_text_is_inlined_and_special_characters_become_parameters() -> None:
     cells = bulk_sql.SqlLiterals()
     plain = '{"code": "A-1", "name": "Tea & Co. #1; -- /* $x */"}'
 
@@ -86,7 +86,7 @@ def test_plain_text_is_written_as_it_is_and_what_could_mean_something_is_left_to
     assert list(cells.parameters.values()) == ["it's", "a\\", "5 %", "\n", "é"]
 
 
-def test_text_is_written_as_it_is_whatever_its_type_would_print() -> None:
+def test_a_str_subclass_is_written_by_its_characters_not_its_format() -> None:
     class Quoted(str):
         def __str__(self) -> str:
             return "'; --"
@@ -98,13 +98,13 @@ def test_text_is_written_as_it_is_whatever_its_type_would_print() -> None:
     assert (cells[Quoted("rain")], cells.parameters) == ("'rain'", {})
 
 
-def test_ones_and_truths_are_the_same_to_the_database() -> None:
+def test_integers_and_booleans_are_equal_to_the_database() -> None:
     lines = [Line(AT, "system", 1, "1", None, True, attempts=1), Line(AT, "system", 0, "0", None, False)]
 
     assert written(lines) == lines
 
 
-def test_it_is_one_statement_and_an_instant_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_one_statement_and_an_instant_is_adapted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared: list[Any] = []
     adapted = connection.ops.adapt_datetimefield_value
     monkeypatch.setattr(
@@ -117,7 +117,7 @@ def test_it_is_one_statement_and_an_instant_is_prepared_once(monkeypatch: pytest
     assert prepared.count(AT) == 1
 
 
-def test_an_object_is_made_of_a_row_as_the_orm_makes_it() -> None:
+def test_to_model_builds_the_same_object_as_the_orm() -> None:
     bulk_sql.insert(LINES, [Line(AT, "system", None, "first", uuid4(), True)])
     columns = bulk_sql.columns_of(JournalLine, alias="line")
     with connection.cursor() as cursor:
@@ -131,7 +131,7 @@ def test_an_object_is_made_of_a_row_as_the_orm_makes_it() -> None:
     }
 
 
-def test_whole_numbers_need_no_parameters() -> None:
+def test_integers_need_no_parameters() -> None:
     assert bulk_sql.integer_list([1, 2, 30]) == "1, 2, 30"
     with pytest.raises(ValueError, match="Unknown format code"):
         bulk_sql.integer_list(["1) OR (1=1"])  # type: ignore[list-item]

@@ -40,7 +40,7 @@ urlpatterns: list[Any] = []
 """Of this module as a URL configuration; each test puts its view there."""
 
 
-def told(view: Any, settings: LazySettings) -> list[str]:
+def failed_checks(view: Any, settings: LazySettings) -> list[str]:
     """The checks that fail with this view at an address of the API."""
     urlpatterns[:] = [path("api/v1/new", view)]
     settings.ROOT_URLCONF = __name__
@@ -97,7 +97,7 @@ def test_a_view_with_what_the_dispatch_ignores_fails_at_the_start(
     attributes: dict[str, Any], settings: LazySettings
 ) -> None:
     kind = type("New", (View,), attributes)
-    assert told(View.as_view.__func__(kind), settings) == ["shop.E004"]
+    assert failed_checks(View.as_view.__func__(kind), settings) == ["shop.E004"]
     with pytest.raises(
         ImproperlyConfigured, match=f"New at /api/v1/new has its own {next(iter(attributes))}"
     ):
@@ -108,7 +108,7 @@ def test_a_view_with_what_the_dispatch_ignores_fails_at_the_start(
 def test_a_mixin_of_the_frameworks_fails_at_the_start(mixin: type, settings: LazySettings) -> None:
     bases = (mixin, View) if mixin is not GenericAPIView else (View, mixin)
     kind: Any = type("New", bases, {})
-    assert set(told(View.as_view.__func__(kind), settings)) == {"shop.E004"}
+    assert set(failed_checks(View.as_view.__func__(kind), settings)) == {"shop.E004"}
     with pytest.raises(ImproperlyConfigured, match=f"inherits {mixin.__module__}.{mixin.__name__}"):
         checks.refuse_ignored_settings()
 
@@ -118,7 +118,7 @@ def test_what_a_base_of_the_project_declares_counts_as_the_views_own(
     where: type[View], settings: LazySettings
 ) -> None:
     expected = [] if where is View else ["shop.E004"]
-    assert told(type("New", (where,), {}).as_view(), settings) == expected  # type: ignore[attr-defined]
+    assert failed_checks(type("New", (where,), {}).as_view(), settings) == expected  # type: ignore[attr-defined]
 
 
 def test_a_decorator_of_dispatch_fails_at_the_start(settings: LazySettings) -> None:
@@ -126,14 +126,14 @@ def test_a_decorator_of_dispatch_fails_at_the_start(settings: LazySettings) -> N
     class New(View):
         pass
 
-    assert set(told(New.as_view(), settings)) == {"shop.E004", "shop.E005"}
+    assert set(failed_checks(New.as_view(), settings)) == {"shop.E004", "shop.E005"}
 
 
 def test_a_view_that_says_of_itself_that_it_is_asynchronous_fails_at_the_start(
     settings: LazySettings,
 ) -> None:
     view = type("New", (View,), {"view_is_async": True}).as_view()  # type: ignore[attr-defined]
-    assert set(told(view, settings)) == {"shop.E004", "shop.E005"}
+    assert set(failed_checks(view, settings)) == {"shop.E004", "shop.E005"}
 
 
 class Answering(View):
@@ -164,7 +164,7 @@ def test_a_decorated_method_fails_at_the_start(
     view = type("New", (View,), {"get": decorator(kind.get)}).as_view()  # type: ignore[attr-defined]
     # A transaction around a plain method is one.
     works = decorator is transaction.atomic and kind is Answering
-    assert told(view, settings) == ([] if works else ["shop.E006"])
+    assert failed_checks(view, settings) == ([] if works else ["shop.E006"])
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,11 @@ def test_a_decorated_method_fails_at_the_start(
 def test_a_decorator_around_the_view_fails_at_the_start(
     decorator: Callable[[Any], Any], settings: LazySettings
 ) -> None:
-    assert told(decorator(Answering.as_view()), settings) == ["shop.E005"]
+    assert failed_checks(decorator(Answering.as_view()), settings) == ["shop.E005"]
 
 
 def test_what_is_given_to_as_view_fails_at_the_start(settings: LazySettings) -> None:
-    assert told(Answering.as_view(throttle_classes=[UserRateThrottle]), settings) == ["shop.E005"]
+    assert failed_checks(Answering.as_view(throttle_classes=[UserRateThrottle]), settings) == ["shop.E005"]
     with pytest.raises(ImproperlyConfigured, match="as_view at /api/v1/new is given throttle_classes"):
         checks.refuse_ignored_settings()
 
@@ -193,7 +193,7 @@ def test_a_view_may_say_what_the_dispatch_does_look_at(settings: LazySettings) -
         head=Answering.get,
         helper=lambda self: None,
     )
-    assert told(view, settings) == []
+    assert failed_checks(view, settings) == []
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_any_way_of_writing_an_address_is_looked_at(address: Any, settings: Lazy
 
 
 def test_a_view_that_says_what_all_say_starts(settings: LazySettings) -> None:
-    assert told(view_with(throttle_classes=[], authentication_classes=[]), settings) == []
+    assert failed_checks(view_with(throttle_classes=[], authentication_classes=[]), settings) == []
 
 
 def page(request: HttpRequest) -> HttpResponse:
@@ -218,14 +218,14 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @pytest.mark.parametrize("view", [page, APIView.as_view()])
 def test_a_view_of_another_kind_fails_at_the_start(view: Any, settings: LazySettings) -> None:
-    assert told(view, settings) == ["shop.E003"]
+    assert failed_checks(view, settings) == ["shop.E003"]
 
 
 def test_a_throttle_for_all_views_fails_at_the_start(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(APIView, "throttle_classes", [UserRateThrottle])
-    assert told(view_with(), settings) == ["shop.E004"]
+    assert failed_checks(view_with(), settings) == ["shop.E004"]
 
 
 @pytest.mark.parametrize("place", [0, 2, 3, 99])

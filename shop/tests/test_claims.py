@@ -1,4 +1,4 @@
-"""Claims on keys: one call's at a time, many by one way to Redis, and everybody's while it is away."""
+"""Claims on keys: one call each, many in one round trip to Redis, always acquired without Redis."""
 
 from shop.idempotency import claims
 from shop.idempotency.claims import InFlight
@@ -14,19 +14,23 @@ def evals() -> int:
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
 
 
-def test_a_key_is_one_calls_until_it_lets_go_and_it_may_claim_it_again(own_redis: OwnRedis) -> None:
-    first, twin, other = claims.new_claim(1, "key"), claims.new_claim(1, "key"), claims.new_claim(2, "key")
+def test_a_key_belongs_to_one_call_until_its_release_and_may_be_acquired_again(own_redis: OwnRedis) -> None:
+    first, duplicate, other = (
+        claims.new_claim(1, "key"),
+        claims.new_claim(1, "key"),
+        claims.new_claim(2, "key"),
+    )
     assert claims.acquire([first, other]) == [True, True]
-    assert claims.acquire([twin]) == [False]
-    assert claims.acquire([first, twin]) == [True, False]
-    claims.release_later(twin)
+    assert claims.acquire([duplicate]) == [False]
+    assert claims.acquire([first, duplicate]) == [True, False]
+    claims.release_later(duplicate)
     claims.release_ended()
-    assert claims.acquire([twin]) == [False], "nobody lets go of another's"
+    assert claims.acquire([duplicate]) == [False], "a call releases only its own claim"
     claims.release_later(first)
-    assert claims.acquire([twin]) == [True]
+    assert claims.acquire([duplicate]) == [True]
 
 
-def test_a_batch_goes_to_redis_once_and_lets_go_of_what_has_ended(own_redis: OwnRedis) -> None:
+def test_a_batch_acquires_and_releases_claims_in_one_round_trip(own_redis: OwnRedis) -> None:
     ended = [claims.new_claim(1, str(number)) for number in range(50)]
     assert all(claims.acquire(ended))
     for claim in ended:
@@ -37,9 +41,9 @@ def test_a_batch_goes_to_redis_once_and_lets_go_of_what_has_ended(own_redis: Own
     assert len(redis_client.client().keys()) == 50
 
 
-def test_those_whose_twins_are_in_flight_are_refused_and_nobody_else(own_redis: OwnRedis) -> None:
+def test_only_duplicates_of_calls_in_flight_are_refused(own_redis: OwnRedis) -> None:
     claims.acquire([claims.new_claim(1, "in flight")])
-    told = claims.acquire_or_refuse(
+    refusals = claims.acquire_or_refuse(
         [
             claims.new_claim(1, "free"),
             claims.new_claim(1, "in flight"),
@@ -47,10 +51,10 @@ def test_those_whose_twins_are_in_flight_are_refused_and_nobody_else(own_redis: 
             claims.new_claim(2, "in flight"),
         ]
     )
-    assert [type(one) for one in told] == [type(None), InFlight, type(None), type(None)]
+    assert [type(refusal) for refusal in refusals] == [type(None), InFlight, type(None), type(None)]
     assert claims.acquire_or_refuse([None, None]) == [None, None]
 
 
-def test_without_redis_everybody_has_a_claim(own_redis: OwnRedis) -> None:
+def test_without_redis_every_claim_counts_as_acquired(own_redis: OwnRedis) -> None:
     own_redis.stop()
     assert claims.acquire([claims.new_claim(1, "key"), claims.new_claim(1, "key")]) == [True, True]

@@ -1,4 +1,4 @@
-"""Which address counts as the client's, and which as this machine's."""
+"""The client's address, and whether it is this machine's."""
 
 import pytest
 from django.conf import LazySettings
@@ -24,7 +24,7 @@ def request(peer: str, **headers: str) -> object:
         (1, "::ffff:203.0.113.7", "203.0.113.7"),
     ],
 )
-def test_only_what_trusted_proxies_appended_is_believed(
+def test_only_addresses_appended_by_trusted_proxies_are_used(
     settings: LazySettings, proxies: int, forwarded: str, address: str
 ) -> None:
     settings.TRUSTED_PROXIES = proxies
@@ -44,10 +44,10 @@ def test_only_what_trusted_proxies_appended_is_believed(
         (2, "unknown, 203.0.113.7"),
     ],
 )
-def test_a_call_whose_hops_are_missing_short_or_unreadable_has_no_address_and_is_refused(
+def test_a_call_with_missing_or_unreadable_hops_is_refused(
     settings: LazySettings, proxies: int, forwarded: str
 ) -> None:
-    """The proxy's own address in its place would let its caller count as another, or as this machine."""
+    """The proxy's own address in its place would let a client count as another, or as this machine."""
     settings.TRUSTED_PROXIES = proxies
 
     with pytest.raises(AddressUnknown):
@@ -55,7 +55,7 @@ def test_a_call_whose_hops_are_missing_short_or_unreadable_has_no_address_and_is
 
 
 @pytest.mark.django_db
-def test_a_sign_in_without_an_address_is_a_problem_and_not_a_failure(settings: LazySettings) -> None:
+def test_a_sign_in_without_an_address_is_a_400_and_not_a_500(settings: LazySettings) -> None:
     settings.TRUSTED_PROXIES = 1
     answer = Client().post(
         "/api/v1/auth/token", b'{"username": "ada", "password": "x"}', content_type="application/json"
@@ -65,7 +65,7 @@ def test_a_sign_in_without_an_address_is_a_problem_and_not_a_failure(settings: L
 
 
 @pytest.mark.django_db
-def test_an_operators_sign_in_without_an_address_says_why(settings: LazySettings) -> None:
+def test_an_operators_sign_in_without_an_address_shows_the_reason(settings: LazySettings) -> None:
     settings.TRUSTED_PROXIES = 1
     answer = Client().post("/admin/login/", {"username": "ada", "password": "x"})
 
@@ -79,20 +79,20 @@ def test_an_operators_sign_in_without_an_address_says_why(settings: LazySettings
         ("::1", 0, {}, True),
         ("192.0.2.1", 0, {}, False),
         ("", 0, {}, False),
-        # A proxy on this machine that nobody told us of hands on requests from anywhere.
+        # A proxy on this machine that is not configured forwards requests from anywhere.
         ("127.0.0.1", 0, {"X-Forwarded-For": "127.0.0.1"}, False),
         ("127.0.0.1", 0, {"Forwarded": "for=127.0.0.1"}, False),
         ("127.0.0.1", 1, {"X-Forwarded-For": "203.0.113.7"}, False),
         ("127.0.0.1", 0, {"X-Real-IP": "127.0.0.1"}, False),
         ("127.0.0.1", 0, {"Via": "1.1 proxy"}, False),
-        # Behind a proxy every header may be a client's own: `X_Forwarded_For` takes the place of the proxy's.
+        # Behind a proxy every header may come from the client: `X_Forwarded_For` replaces the proxy's.
         ("127.0.0.1", 1, {"X-Forwarded-For": "127.0.0.1"}, False),
         ("127.0.0.1", 1, {}, False),
         ("127.0.0.1", 1, {"X-Forwarded-For": "unknown"}, False),
         ("127.0.0.1", 2, {"X-Forwarded-For": "127.0.0.1"}, False),
     ],
 )
-def test_local_is_what_comes_from_this_machine_itself(
+def test_only_requests_from_this_machine_are_local(
     settings: LazySettings, peer: str, proxies: int, headers: dict[str, str], is_local: bool
 ) -> None:
     settings.TRUSTED_PROXIES = proxies

@@ -1,4 +1,4 @@
-"""One clock for all processes: the database's, however wrong a host's own is."""
+"""One clock for all processes: the database's, even on hosts with a wrong clock."""
 
 import os
 import re
@@ -30,13 +30,13 @@ from shop.tests.outages import database_away
 from shop.tests.second_connection import another_connection, ask
 
 QUARTER = timedelta(minutes=15)
-# What a slow machine may take between two readings that ought to be the same.
+# The most time that a slow machine takes between two readings that should be equal.
 CLOSE = timedelta(milliseconds=500)
 
 
 @pytest.fixture
 def unstarted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that has not read the clock yet; what it starts ends with the test."""
+    """A process that has not read the clock yet; threads that it starts end with the test."""
     clock.follow_host()
     monkeypatch.setattr(clock, "_has_begun", False)
     yield
@@ -66,7 +66,7 @@ def wait_until(is_so: Callable[[], Any]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("by", [QUARTER, -QUARTER])
-def test_a_process_goes_by_the_databases_clock_on_a_host_that_is_off(
+def test_a_process_uses_the_databases_clock_on_a_host_with_a_wrong_clock(
     unstarted: None, monkeypatch: pytest.MonkeyPatch, by: timedelta
 ) -> None:
     set_host_ahead(monkeypatch, by)
@@ -77,7 +77,7 @@ def test_a_process_goes_by_the_databases_clock_on_a_host_that_is_off(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_jump_of_the_hosts_clock_after_the_start_is_not_followed(
+def test_a_jump_of_the_hosts_clock_after_the_start_has_no_effect(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = clock.now()
@@ -97,18 +97,18 @@ def test_in_tests_and_on_sqlite_the_time_is_the_hosts() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_reading_asks_the_callers_connection_even_the_first_within_a_transaction(unstarted: None) -> None:
+def test_no_reading_uses_the_callers_connection(unstarted: None) -> None:
     connection.ensure_connection()
-    with transaction.atomic(), CaptureQueriesContext(connection) as asked:
+    with transaction.atomic(), CaptureQueriesContext(connection) as captured:
         for _ in range(100):
             clock.now()
 
-    assert asked.captured_queries == []
+    assert captured.captured_queries == []
     assert clock.is_measured()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_measurement_is_its_own_connections_which_it_closes(unstarted: None) -> None:
+def test_a_measurement_uses_and_closes_its_own_connection(unstarted: None) -> None:
     def connections_here() -> int:
         return len(ask(connection, "SHOW PROCESSLIST"))
 
@@ -127,12 +127,12 @@ def test_a_measurement_is_its_own_connections_which_it_closes(unstarted: None) -
         clock.now()
 
     assert threads == {"clock"}
-    # The watch of the database's connections may hold one for a second longer.
+    # The database watch may hold a connection for a second longer.
     wait_until(lambda: connections_here() <= count + 1)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_error_is_half_of_the_shortest_round_trip_at_most() -> None:
+def test_the_error_is_at_most_half_of_the_shortest_round_trip() -> None:
     found = clock.measure()
 
     assert 0 < found.error_seconds < 0.5
@@ -164,7 +164,7 @@ def test_a_small_correction_backwards_slows_the_clock_and_never_turns_it_back(
         reading = clock.now()
         assert reading >= last
         last = reading
-    # Made up for after twice its length.
+    # The correction is complete after twice its length.
     seconds = clock.now().timestamp() - time.clock_gettime(clock.TICKS)
     assert seconds == pytest.approx(base - 0.05, abs=0.005)
 
@@ -182,7 +182,7 @@ def test_a_large_correction_backwards_applies_at_once_and_is_logged(
     assert timezone.now() - clock.now() == pytest.approx(timedelta(seconds=600), abs=CLOSE)
 
 
-def test_a_measurement_that_is_less_exact_and_does_not_contradict_changes_nothing(
+def test_a_less_exact_measurement_that_agrees_changes_nothing(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "_has_begun", True)
@@ -194,7 +194,7 @@ def test_a_measurement_that_is_less_exact_and_does_not_contradict_changes_nothin
     assert clock._reading == before
 
 
-def test_a_host_that_drifts_past_the_limit_is_logged_once_each_time(unstarted: None) -> None:
+def test_a_host_that_drifts_past_the_limit_is_logged_once_per_drift(unstarted: None) -> None:
     base = time.time() - time.clock_gettime(clock.TICKS)
     with capture_logs() as logged:
         for ahead in (1.9, 2.1, 1.9, 60.0, -60.0, 0.5, 0.1, -2.5):
@@ -215,7 +215,7 @@ def test_shifted_in_a_test_moves_the_clock_of_every_thread_and_back() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_a_database_at_the_start_a_process_waits_for_it_and_is_not_ready(
+def test_a_process_without_a_database_at_the_start_waits_and_is_not_ready(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "RETRY_SECONDS", 0.05)
@@ -227,7 +227,7 @@ def test_without_a_database_at_the_start_a_process_waits_for_it_and_is_not_ready
         answer = Client().get("/readyz")
         assert answer.status_code == 503
         assert {"database", "clock"} <= set(answer.json()["down"])
-        time.sleep(0.3)  # some attempts more
+        time.sleep(0.3)  # some more attempts
     wait_until(clock.is_measured)
 
     assert abs(clock.now() - database_now()) < CLOSE
@@ -236,7 +236,7 @@ def test_without_a_database_at_the_start_a_process_waits_for_it_and_is_not_ready
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_goes_away_later_leaves_the_clock_going(
+def test_the_clock_keeps_running_if_the_database_fails_later(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "PERIOD_SECONDS", 0.05)
@@ -251,7 +251,7 @@ def test_a_database_that_goes_away_later_leaves_the_clock_going(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_fork_measures_by_a_thread_of_its_own(unstarted: None) -> None:
+def test_a_forked_process_measures_in_a_thread_of_its_own(unstarted: None) -> None:
     clock.now()
     reader, writer = os.pipe()
     child = os.fork()
@@ -282,7 +282,7 @@ def test_gauges_show_the_hosts_offset_and_the_age_of_the_measurement(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_start_refuses_what_is_off_and_takes_what_is_within_the_limit(
+def test_the_start_is_refused_only_if_the_clock_is_off_by_more_than_the_limit(
     unstarted: None,
     monkeypatch: pytest.MonkeyPatch,
     settings: LazySettings,
@@ -340,7 +340,7 @@ def run_ahead(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ENTRY_POINTS)
-def test_a_process_that_serves_refuses_a_host_that_is_15_minutes_ahead(name: str, tmp_path: Path) -> None:
+def test_serving_processes_refuse_to_start_on_a_host_15_minutes_ahead(name: str, tmp_path: Path) -> None:
     ended = run_ahead(*ENTRY_POINTS[name], folder=tmp_path)
 
     assert ended.returncode == 1
@@ -352,7 +352,7 @@ def test_a_process_that_serves_refuses_a_host_that_is_15_minutes_ahead(name: str
 
 
 @pytest.mark.django_db(transaction=True)
-def test_commands_that_mend_things_run_on_such_a_host_and_doctor_names_it(tmp_path: Path) -> None:
+def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path: Path) -> None:
     doctor, audit, migrate = (
         run_ahead("django", *words.split(), folder=tmp_path)
         for words in ("doctor --json", "audit", "migrate --check")
@@ -365,14 +365,14 @@ def test_commands_that_mend_things_run_on_such_a_host_and_doctor_names_it(tmp_pa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_web_server_goes_by_the_database_and_shows_its_measurement(live_web: str) -> None:
+def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(live_web: str) -> None:
     text = urllib3.request("GET", f"{live_web}/metrics", retries=False).data.decode()
-    [line] = [one for one in text.splitlines() if one.startswith("firstcome_clock_measurement_age_seconds ")]
+    [line] = [row for row in text.splitlines() if row.startswith("firstcome_clock_measurement_age_seconds ")]
     assert 0 <= float(line.split()[1]) < 120
 
 
-def test_a_web_server_without_a_database_answers_that_it_is_not_ready(tmp_path: Path) -> None:
-    away = f"mysql://nobody:nothing@{ports.HOST}:{ports.free()}/nowhere"
+def test_a_web_server_without_a_database_is_not_ready(tmp_path: Path) -> None:
+    away = f"mysql://unknown:nothing@{ports.HOST}:{ports.free()}/nowhere"
     with web(tmp_path, DATABASE_URL=away) as address:
         answer = urllib3.request("GET", f"{address}/readyz", retries=False)
 
@@ -380,7 +380,7 @@ def test_a_web_server_without_a_database_answers_that_it_is_not_ready(tmp_path: 
     assert {"database", "clock"} <= set(answer.json()["down"])
 
 
-def test_a_measurement_that_fails_unexpectedly_does_not_end_the_measuring(
+def test_measuring_continues_after_an_unexpected_error(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([ValueError("not a time"), measured(0.0)])

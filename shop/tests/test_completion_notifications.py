@@ -16,11 +16,11 @@ from shop.tests import tally
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask
-from shop.tests.second_process import another_process, heard
+from shop.tests.second_process import another_process, read_line
 
-# Waits until the tally stands at one, and then says when that was; its arguments are how long it sleeps at
-# most, and whether it waits in a thread or on a loop. It is ready once it has looked for the first time: what
-# happens from then on it has to be told.
+# Waits until the tally is one, and prints when that was; its arguments are the longest time between two
+# checks, and whether it waits in a thread or on a loop. It is ready after the first check: it learns later
+# changes only from a notification.
 WAITER = """
 import asyncio
 import time
@@ -29,17 +29,18 @@ from shop.redis import completion_notifications
 from shop.tests import tally
 
 seconds = float(sys.argv[1])
-completion_notifications.RECHECK_SECONDS = completion_notifications.LISTENING_RECHECK_SECONDS = seconds
-looks = []
+completion_notifications.RECHECK_SECONDS = seconds
+completion_notifications.LISTENING_RECHECK_SECONDS = seconds
+checks = []
 
 async def is_counted():
-    return await event_loop.run_in_thread(look)
+    return await event_loop.run_in_thread(check)
 
-def look():
-    looks.append(tally.counted() == 1)
-    if len(looks) == 1:
+def check():
+    checks.append(tally.counted() == 1)
+    if len(checks) == 1:
         print("ready", flush=True)
-    return looks[-1]
+    return checks[-1]
 
 waiting = completion_notifications.wait("order-1", is_settled=is_counted, seconds=30)
 is_settled = asyncio.run(waiting) if sys.argv[2] == "loop" else event_loop.run(waiting)
@@ -54,7 +55,7 @@ def settle() -> None:
 
 
 def woken_at(process: "subprocess.Popen[str]") -> float:
-    is_settled, at = heard(process).split()
+    is_settled, at = read_line(process).split()
     assert is_settled == "True"
     return float(at)
 
@@ -66,7 +67,7 @@ def listeners(server: OwnRedis) -> int:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here nobody looks again by the clock, so that only an announcement can wake."""
+    """Waiters don't poll here, so that only a notification can wake them."""
     monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", 3600.0)
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 3600.0)
 
@@ -74,37 +75,37 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 PLACES = pytest.mark.parametrize("place", ["thread", "loop"])
 
 
-async def waiting(name: str, look: Callable[[], bool], *, seconds: float = 30, **more: Any) -> bool:
-    """A wait with a look that takes no time."""
+async def waiting(name: str, check: Callable[[], bool], *, seconds: float = 30, **more: Any) -> bool:
+    """A wait with a check that takes no time."""
 
     async def is_settled() -> bool:
-        return look()
+        return check()
 
     return await completion_notifications.wait(name, is_settled=is_settled, seconds=seconds, **more)
 
 
-def wait(name: str, look: Callable[[], bool], *, place: str = "thread", **more: Any) -> bool:
-    """The same in this thread, with or without a loop."""
+def wait(name: str, check: Callable[[], bool], *, place: str = "thread", **more: Any) -> bool:
+    """The same in this thread, with or without an event loop."""
     run = asyncio.run if place == "loop" else event_loop.run
-    return run(waiting(name, look, **more))
+    return run(waiting(name, check, **more))
 
 
-def announce_elsewhere(name: str) -> None:
-    """Announce it in another thread, and return when that is done."""
+def notify_elsewhere(name: str) -> None:
+    """Send the notification in another thread, and return when that is done."""
     thread = threading.Thread(target=completion_notifications.notify_completed, args=(name,))
     thread.start()
     thread.join()
 
 
 def listening(is_redis_up: bool) -> bool:
-    """Whether this process listens where it can."""
+    """Whether this process listens, if Redis is up."""
     completion_notifications._start_listener()
     return completion_notifications._is_listening or not is_redis_up
 
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process may be stopped, and goes on with the next test."""
+    """The test may stop this process; the next test finds it running."""
     monkeypatch.setattr(completion_notifications, "_is_stopping", False)
     yield
 
@@ -116,26 +117,26 @@ def test_a_waiter_in_another_process_is_woken_within_milliseconds(
     with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
         wait_until(lambda: listeners(own_redis) == 1)
         settle()
-        announced_at = time.monotonic()
+        notified_at = time.monotonic()
         completion_notifications.notify_completed("order-1")
-        assert woken_at(process) - announced_at < 0.3
+        assert woken_at(process) - notified_at < 0.3
 
 
 @PLACES
-def test_an_announcement_of_something_else_wakes_nobody(
+def test_a_notification_of_another_name_wakes_no_waiter(
     counting: None, own_redis: OwnRedis, place: str
 ) -> None:
     with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
         wait_until(lambda: listeners(own_redis) == 1)
         settle()
         completion_notifications.notify_completed("order-2")
-        announced_at = time.monotonic()
+        notified_at = time.monotonic()
         completion_notifications.notify_completed("order-1")
-        assert 0 < woken_at(process) - announced_at < 10
+        assert 0 < woken_at(process) - notified_at < 10
 
 
 @PLACES
-def test_without_redis_a_waiter_in_another_process_looks_again(
+def test_without_redis_a_waiter_in_another_process_polls(
     counting: None, own_redis: OwnRedis, place: str
 ) -> None:
     own_redis.stop()
@@ -156,9 +157,9 @@ def test_a_waiter_is_woken_again_after_redis_was_restarted(
         own_redis.start()
         wait_until(lambda: listeners(own_redis) == 1)
         settle()
-        announced_at = time.monotonic()
+        notified_at = time.monotonic()
         completion_notifications.notify_completed("order-1")
-        assert woken_at(process) - announced_at < 10
+        assert woken_at(process) - notified_at < 10
 
 
 @pytest.mark.parametrize("is_redis_up", [True, False])
@@ -169,13 +170,13 @@ def test_waiters_of_this_process_are_woken_with_and_without_redis(
         own_redis.stop()
     settled = threading.Event()
 
-    def announce() -> None:
+    def notify() -> None:
         wait_until(lambda: len(completion_notifications._waiting.get("order-1", ())) == 5)
         settled.set()
         completion_notifications.notify_completed("order-1")
 
     started_at = time.monotonic()
-    assert race([lambda: wait("order-1", settled.is_set)] * 5 + [announce]) == [True] * 5 + [None]
+    assert race([lambda: wait("order-1", settled.is_set)] * 5 + [notify]) == [True] * 5 + [None]
     assert time.monotonic() - started_at < 10
     assert "order-1" not in completion_notifications._waiting
 
@@ -190,7 +191,7 @@ def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_th
     wait_until(lambda: listening(is_redis_up))
     before = threading.active_count()
 
-    def announce() -> int:
+    def notify() -> int:
         wait_until(lambda: completion_notifications.waiting_count() == 1_000)
         threads = threading.active_count()
         settled.set()
@@ -199,44 +200,44 @@ def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_th
 
     async def all_wait() -> tuple[int, list[bool]]:
         waits = [waiting(f"order-{number % 10}", settled.is_set) for number in range(1_000)]
-        threads, *woken = await asyncio.gather(asyncio.to_thread(announce), *waits)
+        threads, *woken = await asyncio.gather(asyncio.to_thread(notify), *waits)
         return threads, woken
 
     started_at = time.monotonic()
     threads, woken = asyncio.run(all_wait())
     assert woken == [True] * 1_000
-    assert threads <= before + 1, "the one that announces"
+    assert threads <= before + 1, "only the thread that notifies"
     assert time.monotonic() - started_at < 10
     assert (completion_notifications.waiting_count(), dict(completion_notifications._waiting)) == (0, {})
 
 
 @PLACES
-def test_what_settles_between_the_look_and_the_sleep_is_not_missed(place: str) -> None:
-    looks: list[bool] = []
+def test_a_completion_between_the_check_and_the_sleep_is_not_missed(place: str) -> None:
+    checks: list[bool] = []
 
-    def settle_just_after_the_first_look() -> bool:
-        looks.append(bool(looks))
-        announce_elsewhere("order-1")
-        return looks[-1]
+    def settle_just_after_the_first_check() -> bool:
+        checks.append(bool(checks))
+        notify_elsewhere("order-1")
+        return checks[-1]
 
-    assert wait("order-1", settle_just_after_the_first_look, place=place)
-    assert looks == [False, True]
+    assert wait("order-1", settle_just_after_the_first_check, place=place)
+    assert checks == [False, True]
 
 
 @PLACES
-def test_what_is_begun_within_the_wait_is_not_missed_and_not_looked_at_before(place: str) -> None:
-    looks: list[bool] = []
+def test_work_started_by_the_wait_is_not_checked_before_and_not_missed(place: str) -> None:
+    checks: list[bool] = []
 
-    def look() -> bool:
-        looks.append(True)
+    def check() -> bool:
+        checks.append(True)
         return True
 
-    assert wait("order-1", look, place=place, begin=lambda: announce_elsewhere("order-1"))
-    assert looks == [True]
+    assert wait("order-1", check, place=place, begin=lambda: notify_elsewhere("order-1"))
+    assert checks == [True]
 
 
 @PLACES
-def test_an_announcement_that_is_lost_costs_a_second(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_a_lost_notification_costs_at_most_a_second(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", float(NORMALLY))
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", float(NORMALLY))
     settles_at = time.monotonic() + 0.2
@@ -245,14 +246,14 @@ def test_an_announcement_that_is_lost_costs_a_second(monkeypatch: pytest.MonkeyP
 
 
 @PLACES
-def test_whoever_waits_in_vain_is_told_so_in_time(place: str) -> None:
+def test_a_wait_that_times_out_returns_in_time(place: str) -> None:
     started_at = time.monotonic()
     assert not wait("order-1", lambda: False, seconds=0.3, place=place)
     assert 0.3 <= time.monotonic() - started_at < 2
     assert "order-1" not in completion_notifications._waiting
 
 
-def test_as_many_wait_as_the_setting_says_and_the_next_is_answered_at_once(settings: LazySettings) -> None:
+def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(settings: LazySettings) -> None:
     settings.WAITING_REQUESTS = 50
     settled = threading.Event()
     begun: list[str] = []
@@ -266,7 +267,7 @@ def test_as_many_wait_as_the_setting_says_and_the_next_is_answered_at_once(setti
         is_begun = await waiting("order-1", lambda: True, begin=lambda: begun.append("begun"))
         seconds = time.monotonic() - started_at
         settled.set()
-        announce_elsewhere("order-1")
+        notify_elsewhere("order-1")
         return unsettled, is_settled, is_begun, seconds
 
     async def all_at_once() -> None:
@@ -282,7 +283,7 @@ def test_as_many_wait_as_the_setting_says_and_the_next_is_answered_at_once(setti
         while completion_notifications.waiting_count() < 50:
             await asyncio.sleep(0.01)
         settled.set()
-        announce_elsewhere("order-2")
+        notify_elsewhere("order-2")
         assert await asyncio.gather(*waits) == [True] * 50
 
     asyncio.run(all_at_once())
@@ -304,8 +305,8 @@ def test_one_account_takes_a_bounded_number_of_places(settings: LazySettings) ->
         await asyncio.sleep(0.1)
         assert not any(task.done() for task in others)
         settled.set()
-        announce_elsewhere("order-1")
-        announce_elsewhere("order-2")
+        notify_elsewhere("order-1")
+        notify_elsewhere("order-2")
         assert await asyncio.gather(*others) == [True] * 50
         assert [await task for task in of_one].count(True) == completion_notifications.MOST_OF_ONE_OWNER
 
@@ -313,17 +314,17 @@ def test_one_account_takes_a_bounded_number_of_places(settings: LazySettings) ->
     assert (completion_notifications.waiting_count(), completion_notifications._waiting_by_owner) == (0, {})
 
 
-def test_without_room_for_any_each_looks_once(settings: LazySettings) -> None:
+def test_with_zero_places_each_request_checks_once(settings: LazySettings) -> None:
     settings.WAITING_REQUESTS = 0
-    looks: list[bool] = []
-    assert not wait("x", lambda: looks.append(True) or False)
-    assert looks == [True]
+    checks: list[bool] = []
+    assert not wait("x", lambda: checks.append(True) or False)
+    assert checks == [True]
 
 
 @PLACES
-def test_a_waiter_whose_look_fails_gives_its_place_back(place: str) -> None:
+def test_a_waiter_whose_check_fails_releases_its_place(place: str) -> None:
     def fail() -> bool:
-        raise ValueError("the look failed")
+        raise ValueError("the check failed")
 
     for _ in range(64):
         with pytest.raises(ValueError):
@@ -335,24 +336,24 @@ def test_a_waiter_whose_look_fails_gives_its_place_back(place: str) -> None:
 
 
 @PLACES
-def test_a_look_that_is_refused_because_too_many_look_is_made_again(
+def test_a_check_that_is_refused_as_overloaded_is_retried(
     monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", 0.05)
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 0.05)
-    looks: list[str] = []
+    checks: list[str] = []
 
-    def look() -> bool:
-        looks.append("look")
-        if len(looks) < 3:
+    def check() -> bool:
+        checks.append("check")
+        if len(checks) < 3:
             raise Overloaded("Too many requests are waiting; nothing was done.")
         return True
 
-    assert wait("order-1", look, seconds=5, place=place, begin=lambda: None)
-    assert len(looks) == 3
+    assert wait("order-1", check, seconds=5, place=place, begin=lambda: None)
+    assert len(checks) == 3
 
 
-def test_a_waiter_that_is_cancelled_gives_its_place_back() -> None:
+def test_a_cancelled_waiter_releases_its_place() -> None:
     async def cancel() -> None:
         task = asyncio.create_task(waiting("order-1", lambda: False))
         while not completion_notifications.waiting_count():
@@ -368,7 +369,7 @@ def test_a_waiter_that_is_cancelled_gives_its_place_back() -> None:
     )
 
 
-def test_a_process_that_stops_ends_every_wait_and_each_that_begins_later(stopping: None) -> None:
+def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(stopping: None) -> None:
     async def all_wait() -> list[bool]:
         waits = [asyncio.create_task(waiting(f"order-{number}", lambda: False)) for number in range(100)]
         while completion_notifications.waiting_count() < 100:
@@ -385,7 +386,7 @@ def test_a_process_that_stops_ends_every_wait_and_each_that_begins_later(stoppin
     assert time.monotonic() - started_at < 5
 
 
-def test_a_thread_that_waits_is_ended_by_the_stop_of_the_process(stopping: None) -> None:
+def test_a_waiting_thread_is_ended_by_the_stop_of_the_process(stopping: None) -> None:
     def stop() -> None:
         wait_until(lambda: bool(completion_notifications.waiting_count()))
         completion_notifications.stop()

@@ -1,4 +1,4 @@
-"""Settings that can't be meant stop the start, in one line that names them."""
+"""Invalid settings prevent the start, with one line that names them."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ from shop import configuration
         ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
     ],
 )
-def test_a_word_that_can_not_be_meant_is_named(
+def test_an_invalid_value_is_reported_with_its_setting(
     name: str, value: str, read: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -42,14 +42,14 @@ def test_a_word_that_can_not_be_meant_is_named(
     ("value", "read"),
     [("60/m", (60, 60)), ("10/10m", (10, 600)), ("5/h", (5, 3_600)), ("3/2s", (3, 2)), ("", None)],
 )
-def test_a_rate_says_how_often_in_which_time(
+def test_a_rate_is_parsed_as_a_number_per_period(
     value: str, read: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RATE_ORDERS", value)
     assert configuration.rate("RATE_ORDERS", "60/m") == read
 
 
-def test_what_is_not_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unset_variables_have_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WEB_THREADS", "LAB", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
     assert configuration.number("WEB_THREADS", 64, least=2) == 64
@@ -77,7 +77,7 @@ def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:
     ],
     ids=str,
 )
-def test_a_signing_key_that_can_not_be_meant_stops_the_start_and_is_not_shown(entries: list[str]) -> None:
+def test_an_invalid_signing_key_prevents_the_start_and_is_not_shown(entries: list[str]) -> None:
     with pytest.raises(ImproperlyConfigured, match="TOKEN_SIGNING_KEYS") as refused:
         configuration.signing_keys(entries, "secret")
     assert "kkk" not in str(refused.value) and "short" not in str(refused.value)
@@ -95,7 +95,7 @@ def test_a_signing_key_that_can_not_be_meant_stops_the_start_and_is_not_shown(en
         ("k" * 100, "1 different characters"),
     ],
 )
-def test_a_secret_key_that_can_be_guessed_starts_nothing_but_debug(
+def test_a_guessable_secret_key_prevents_the_start_except_in_debug(
     key: str, weakness: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", key)

@@ -1,4 +1,4 @@
-"""What is sent to the data platform, and which of its answers blame the events."""
+"""Deliveries to the data platform, and which of its responses blame the events."""
 
 import hashlib
 import hmac
@@ -21,16 +21,16 @@ EVENT = {"id": "evt_1", "type": "test.happened", "occurred_at": timezone.now(), 
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Answers every POST with one status and text, and keeps what came."""
+    """Answers every POST with one status and text, and keeps the requests."""
 
     protocol_version = "HTTP/1.1"
     status, text, pause_seconds, drip_seconds = 202, b"{}", 0.0, 0.0
-    came: list[tuple[dict[str, str], bytes]]
+    received: list[tuple[dict[str, str], bytes]]
     connections: set[tuple[str, int]]
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.came.append((dict(self.headers), body))
+        self.received.append((dict(self.headers), body))
         self.connections.add(self.client_address)
         threading.Event().wait(self.pause_seconds)
         if self.drip_seconds:
@@ -46,20 +46,20 @@ class Receiver(BaseHTTPRequestHandler):
             threading.Event().wait(self.drip_seconds)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class QuietServer(ThreadingHTTPServer):
-    """Clients that don't wait for the answer are part of the play."""
+    """A server that ignores clients which close the connection early."""
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def receiver(settings: LazySettings) -> Iterator[type[Receiver]]:
     class Own(Receiver):
-        came: list[tuple[dict[str, str], bytes]] = []
+        received: list[tuple[dict[str, str], bytes]] = []
         connections: set[tuple[str, int]] = set()
 
     server = QuietServer(("127.0.0.1", 0), Own)
@@ -71,73 +71,73 @@ def receiver(settings: LazySettings) -> Iterator[type[Receiver]]:
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
-def test_any_success_is_taken(receiver: type[Receiver], status: int) -> None:
+def test_any_2xx_status_is_a_success(receiver: type[Receiver], status: int) -> None:
     receiver.status, receiver.text = status, b""
     assert data_platform.send([EVENT]) == DeliveryResult()
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 410, 413, 415, 422])
-def test_what_blames_the_events_is_final(receiver: type[Receiver], status: int) -> None:
+def test_a_status_that_blames_the_events_is_final(receiver: type[Receiver], status: int) -> None:
     receiver.status, receiver.text = status, b'{"code":"invalid"}'
     assert data_platform.send([EVENT]) == DeliveryResult(f'HTTP {status} {{"code":"invalid"}}', is_final=True)
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 408, 425, 429, 500, 502, 503, 504])
-def test_what_passes_or_is_ours_to_correct_is_not(receiver: type[Receiver], status: int) -> None:
+def test_a_temporary_status_or_one_that_we_can_correct_is_not_final(
+    receiver: type[Receiver], status: int
+) -> None:
     receiver.status = status
     assert data_platform.send([EVENT]) == DeliveryResult(f"HTTP {status} {{}}")
 
 
-def test_who_does_not_answer_in_time_is_not_waited_for(
-    receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_ends_at_its_timeout(receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.2)
     receiver.pause_seconds = 5
     started_at = time.monotonic()
-    verdict = data_platform.send([EVENT])
-    assert verdict.error.startswith("no answer") and not verdict.is_final
+    result = data_platform.send([EVENT])
+    assert result.error.startswith("no answer") and not result.is_final
     assert time.monotonic() - started_at < 2
 
 
 def test_a_platform_that_drips_holds_a_batch_no_longer_than_a_silent_one(
     receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each byte comes soon, and all of them take 6 s."""
+    """Each byte arrives soon, but all of them take 6 s."""
     monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(data_platform, "_breaker", Breaker(seconds=60))
     receiver.drip_seconds = 0.05
     started_at = time.monotonic()
-    verdicts = [data_platform.send([EVENT]) for _ in range(3)]
+    results = [data_platform.send([EVENT]) for _ in range(3)]
     assert time.monotonic() - started_at < 2
-    assert all(verdict.error.startswith("no answer") and not verdict.is_final for verdict in verdicts)
-    assert len(receiver.came) == 1, "once it has kept a batch waiting, it is not asked for a while"
+    assert all(result.error.startswith("no answer") and not result.is_final for result in results)
+    assert len(receiver.received) == 1, "after it has delayed a batch it is not called for a while"
 
 
-def test_an_answer_without_end_is_in_vain_and_ends(receiver: type[Receiver]) -> None:
+def test_an_endless_response_is_cut_off_and_counts_as_none(receiver: type[Receiver]) -> None:
     receiver.status, receiver.text = 500, b"x" * 5_000_000
-    assert data_platform.send([EVENT]) == DeliveryResult("no answer: an answer without end")
+    assert data_platform.send([EVENT]) == DeliveryResult("no answer: the reply is too large")
 
 
-def test_a_platform_that_is_down_is_asked_each_time(settings: LazySettings) -> None:
-    """A connection that is refused keeps no batch waiting."""
+def test_a_platform_that_refuses_connections_is_called_each_time(settings: LazySettings) -> None:
+    """A refused connection delays no batch."""
     with socket.create_server((ports.HOST, 0)) as taken:
         settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{taken.getsockname()[1]}"
     assert [data_platform.send([EVENT]) for _ in range(2)] == [DeliveryResult("no answer: no connection")] * 2
 
 
-def test_of_a_long_answer_the_beginning_is_kept(receiver: type[Receiver]) -> None:
+def test_the_start_of_a_long_response_is_kept(receiver: type[Receiver]) -> None:
     receiver.status, receiver.text = 500, b"x" * 50_000
     assert data_platform.send([EVENT]) == DeliveryResult(
         f"HTTP 500 {'x' * data_platform.LARGEST_ERROR_BYTES}"
     )
 
 
-def test_the_signature_is_of_the_time_and_just_these_bytes(
+def test_the_signature_covers_the_time_and_the_exact_bytes(
     receiver: type[Receiver], settings: LazySettings
 ) -> None:
     settings.EVENT_SECRET = "known to both"
     data_platform.send([EVENT])
-    [(headers, body)] = receiver.came
+    [(headers, body)] = receiver.received
     seconds, _, signature = headers["Firstcome-Signature"].removeprefix("t=").partition(",v1=")
     expected = hmac.new(b"known to both", f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
     assert signature == expected
@@ -147,30 +147,30 @@ def test_the_signature_is_of_the_time_and_just_these_bytes(
 def test_without_a_secret_nothing_is_signed(receiver: type[Receiver], settings: LazySettings) -> None:
     settings.EVENT_SECRET = ""
     data_platform.send([EVENT])
-    assert "Firstcome-Signature" not in receiver.came[0][0]
+    assert "Firstcome-Signature" not in receiver.received[0][0]
 
 
 def test_one_connection_serves_many_batches(receiver: type[Receiver]) -> None:
     for _ in range(5):
         data_platform.send([EVENT])
-    assert len(receiver.came) == 5
+    assert len(receiver.received) == 5
     assert len(receiver.connections) == 1
 
 
-def test_while_it_hangs_it_costs_one_call_a_second(
+def test_a_hanging_platform_costs_one_call_a_second(
     receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(data_platform, "_breaker", Breaker(seconds=60))
     receiver.pause_seconds = 5
-    verdicts = [data_platform.send([EVENT]) for _ in range(5)]
-    assert all(verdict.error.startswith("no answer") and not verdict.is_final for verdict in verdicts)
-    assert len(receiver.came) == 1
+    results = [data_platform.send([EVENT]) for _ in range(5)]
+    assert all(result.error.startswith("no answer") and not result.is_final for result in results)
+    assert len(receiver.received) == 1
     receiver.pause_seconds = 0
     data_platform.reset()
     assert data_platform.send([EVENT]) == DeliveryResult()
 
 
-def test_one_that_refuses_at_once_is_asked_each_time(receiver: type[Receiver]) -> None:
+def test_a_platform_that_answers_503_at_once_is_called_each_time(receiver: type[Receiver]) -> None:
     receiver.status = 503
     assert [data_platform.send([EVENT]).error for _ in range(3)] == ["HTTP 503 {}"] * 3

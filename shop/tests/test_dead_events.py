@@ -1,4 +1,4 @@
-"""Dead events as operators see them: listed, and replayed by command and from the journal's page."""
+"""Dead letters for operators: listed, and replayed by command and from the journal's page."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -48,21 +48,21 @@ def test_dead_events_are_listed() -> None:
     second = dead(what="order.refunded", order_id=order_id)
     line(delivery="")
 
-    code, told = run("replay_events")
+    code, output = run("replay_events")
 
     assert code == 0
-    rows = told.splitlines()
+    rows = output.splitlines()
     assert [row.split()[0] for row in rows] == [f"evt_{first.pk}", str(second.event_id)]
     assert rows[0].endswith("order.paid  order X: HTTP 422 no")
     _, listed = run_json("replay_events")
     assert listed["replayed"] == []
-    assert [(one["id"], one["order"], one["attempts"]) for one in listed["dead"]] == [
+    assert [(event["id"], event["order"], event["attempts"]) for event in listed["dead"]] == [
         (f"evt_{first.pk}", None, 7),
         (str(second.event_id), str(order_id), 7),
     ]
 
 
-def test_some_or_all_are_replayed() -> None:
+def test_some_or_all_dead_events_are_replayed() -> None:
     first, second, third = dead(event_id=None), dead(), dead(event_id=None)
 
     assert run("replay_events", f"evt_{first.pk}") == (
@@ -70,8 +70,8 @@ def test_some_or_all_are_replayed() -> None:
         "1 queued again: they are delivered within seconds.\n",
     )
     assert set(JournalLine.objects.filter(delivery="dead")) == {second, third}
-    code, told = run_json("replay_events", "--all")
-    assert (code, told["replayed"], told["dead"]) == (0, [str(second.event_id), f"evt_{third.pk}"], [])
+    code, output = run_json("replay_events", "--all")
+    assert (code, output["replayed"], output["dead"]) == (0, [str(second.event_id), f"evt_{third.pk}"], [])
     queued = JournalLine.objects.filter(delivery="queued", attempts=0, next_attempt_at__lte=timezone.now())
     assert set(queued) == {first, second, third}
     assert JournalLine.objects.filter(what="event.replayed", actor="system").count() == 3
@@ -85,7 +85,7 @@ def test_an_event_is_replayed_by_its_id() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["evt_1"], ["--all", "evt_1"], ["order.paid"], [str(UUID(int=1))]])
-def test_what_can_not_be_replayed_is_named_and_nothing_is(arguments: list[str]) -> None:
+def test_an_id_that_cannot_be_replayed_is_reported_and_nothing_is_replayed(arguments: list[str]) -> None:
     kept = dead(id=1_000_000, event_id=None)
     with pytest.raises(CommandError):
         run("replay_events", *arguments, *(["evt_1000000"] if arguments == ["evt_1"] else []))
@@ -93,22 +93,22 @@ def test_what_can_not_be_replayed_is_named_and_nothing_is(arguments: list[str]) 
     assert kept.delivery == "dead"
 
 
-def test_the_journal_is_found_by_order_and_by_subject_and_the_dead_stand_out() -> None:
+def test_the_journal_is_searched_by_order_and_subject_and_marks_dead_letters() -> None:
     client = client_of(SuperuserFactory.create())
     order_id = uuid4()
-    one, other, poison = line(order_id=order_id), line(subject="coupon ABC"), dead()
+    paid, issued, dead_letter = line(order_id=order_id), line(subject="coupon ABC"), dead()
 
-    assert shown(changelist(client)) == [poison.pk, other.pk, one.pk]
-    assert shown(changelist(client, q=str(order_id))) == [one.pk]
-    assert shown(changelist(client, q="coupon ABC")) == [other.pk]
+    assert shown(changelist(client)) == [dead_letter.pk, issued.pk, paid.pk]
+    assert shown(changelist(client, q=str(order_id))) == [paid.pk]
+    assert shown(changelist(client, q="coupon ABC")) == [issued.pk]
     assert shown(changelist(client, q="coupon")) == []
-    assert shown(changelist(client, delivery__exact="dead")) == [poison.pk]
-    page = client.get(reverse("admin:shop_journalline_change", args=[poison.pk]))
+    assert shown(changelist(client, delivery__exact="dead")) == [dead_letter.pk]
+    page = client.get(reverse("admin:shop_journalline_change", args=[dead_letter.pk]))
     assert page.status_code == 200
     assert b"HTTP 422 no" in page.content
 
 
-def test_nobody_writes_into_the_journal_by_hand() -> None:
+def test_the_journal_is_read_only_in_the_admin() -> None:
     client = client_of(SuperuserFactory.create())
     kept = line()
 
@@ -118,29 +118,29 @@ def test_nobody_writes_into_the_journal_by_hand() -> None:
     assert client.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
 
 
-def test_the_page_replays_dead_events_and_notes_who_did() -> None:
+def test_the_page_replays_dead_events_and_records_the_actor() -> None:
     operator = SuperuserFactory.create()
-    poison, other = dead(), line()
-    sent = {"action": "replay", "_selected_action": [poison.pk, other.pk]}
+    dead_letter, other = dead(), line()
+    sent = {"action": "replay", "_selected_action": [dead_letter.pk, other.pk]}
 
     done = client_of(operator).post(reverse("admin:shop_journalline_changelist"), sent, follow=True)
 
     assert [str(message) for message in done.context["messages"]] == [
         "1 queued again: they are delivered within seconds."
     ]
-    poison.refresh_from_db()
-    assert poison.delivery == "queued"
+    dead_letter.refresh_from_db()
+    assert dead_letter.delivery == "queued"
     noted = JournalLine.objects.get(what="event.replayed")
     assert (noted.actor, noted.actor_id, noted.actor_name) == ("staff", operator.pk, operator.username)
 
 
-def test_who_may_only_look_can_not_replay() -> None:
+def test_view_permission_does_not_allow_a_replay() -> None:
     reader = AccountFactory.create(is_staff=True, permissions=["shop.view_journalline"])
-    poison = dead()
-    sent = {"action": "replay", "_selected_action": [poison.pk]}
+    dead_letter = dead()
+    sent = {"action": "replay", "_selected_action": [dead_letter.pk]}
 
-    assert shown(changelist(client_of(reader))) == [poison.pk]
+    assert shown(changelist(client_of(reader))) == [dead_letter.pk]
     client_of(reader).post(reverse("admin:shop_journalline_changelist"), sent)
 
-    poison.refresh_from_db()
-    assert poison.delivery == "dead"
+    dead_letter.refresh_from_db()
+    assert dead_letter.delivery == "dead"

@@ -34,7 +34,7 @@ def ran() -> list[str]:
 
 @pytest.fixture
 def task_on(ran: list[str]) -> Iterator[MakeTask]:
-    """A task of an app that is configured as the shop's, with a broker of the test's."""
+    """A task of an app that is configured like the shop's, with the test's broker."""
     apps: list[Celery] = []
 
     def note(name: str) -> None:
@@ -52,7 +52,7 @@ def task_on(ran: list[str]) -> Iterator[MakeTask]:
         app.close()
 
 
-def handed_over(server: OwnRedis) -> int:
+def count_sent(server: OwnRedis) -> int:
     with redis_client.Redis.from_url(server.url) as client:
         return int(client.llen("celery"))
 
@@ -63,13 +63,13 @@ def timed(call: Callable[[], Any]) -> float:
     return time.monotonic() - started_at
 
 
-def test_a_task_is_handed_to_the_broker(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
+def test_a_task_is_sent_to_the_broker(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
     dispatch.enqueue(task_on(own_redis.url), "one")
-    wait_until(lambda: handed_over(own_redis) == 1)
+    wait_until(lambda: count_sent(own_redis) == 1)
     assert ran == []
 
 
-def test_while_the_broker_is_away_tasks_run_here_and_soon(
+def test_without_the_broker_tasks_run_in_this_process_soon(
     own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
 ) -> None:
     own_redis.stop()
@@ -81,7 +81,7 @@ def test_while_the_broker_is_away_tasks_run_here_and_soon(
     assert timed(lambda: wait_until(lambda: sorted(ran) == sorted(["one", *names]))) < 1.5
 
 
-def test_a_hand_over_that_fails_fails_quickly(own_redis: OwnRedis, task_on: MakeTask) -> None:
+def test_a_send_that_fails_does_so_quickly(own_redis: OwnRedis, task_on: MakeTask) -> None:
     own_redis.stop()
     task = task_on(own_redis.url)
     results: list[bool] = []
@@ -90,9 +90,7 @@ def test_a_hand_over_that_fails_fails_quickly(own_redis: OwnRedis, task_on: Make
     assert results == [False, False]
 
 
-def test_a_broker_that_comes_back_is_used_again(
-    own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
-) -> None:
+def test_a_recovered_broker_is_used_again(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
     task = task_on(own_redis.url)
     assert dispatch.send_to_broker(task, ("before",))
     own_redis.stop()
@@ -100,34 +98,36 @@ def test_a_broker_that_comes_back_is_used_again(
     own_redis.start()
     wait_until(lambda: dispatch.send_to_broker(task, ("after",)))
     assert all(dispatch.send_to_broker(task, ("after",)) for _ in range(3))
-    assert handed_over(own_redis) == 4
+    assert count_sent(own_redis) == 4
 
 
-def test_a_broker_that_hangs_does_not_hold_the_caller_up(task_on: MakeTask, ran: list[str]) -> None:
+def test_a_hanging_broker_does_not_delay_the_caller(task_on: MakeTask, ran: list[str]) -> None:
     with socket.create_server((ports.HOST, 0)) as silent:
         task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
         assert timed(lambda: [dispatch.enqueue(task, str(number)) for number in range(20)]) < 0.5
         wait_until(lambda: len(ran) == 20, seconds=20)
 
 
-def test_while_a_broker_hangs_one_hand_over_at_most_waits_for_it(task_on: MakeTask) -> None:
+def test_while_a_broker_hangs_at_most_one_send_waits_for_it(task_on: MakeTask) -> None:
     with socket.create_server((ports.HOST, 0)) as silent:
         task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
-        assert not dispatch.send_to_broker(task, ("finds out",))
+        assert not dispatch.send_to_broker(task, ("probe",))
         ended_at = time.monotonic() + 6
         waits: list[float] = []
         pause = threading.Event()
 
-        def hand_over_and_over() -> None:
+        def send_repeatedly() -> None:
             while time.monotonic() < ended_at:
                 waits.append(timed(lambda: dispatch.send_to_broker(task, ("again",))))
                 pause.wait(0.01)
 
-        race([hand_over_and_over] * dispatch.THREADS)
+        race([send_repeatedly] * dispatch.THREADS)
     assert 1 <= sum(wait > 0.5 for wait in waits) <= 3
 
 
-def test_a_task_that_fails_here_harms_nobody(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
+def test_a_failed_task_in_this_process_affects_no_other(
+    own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
+) -> None:
     own_redis.stop()
 
     def fail() -> None:
@@ -141,7 +141,7 @@ def test_a_task_that_fails_here_harms_nobody(own_redis: OwnRedis, task_on: MakeT
     assert ran == ["one"]
 
 
-def test_a_task_that_runs_here_leaves_no_connection_open(
+def test_a_task_in_this_process_leaves_no_connection_open(
     counting: None, own_redis: OwnRedis, task_on: MakeTask
 ) -> None:
     own_redis.stop()
@@ -162,7 +162,7 @@ def test_a_task_that_runs_here_leaves_no_connection_open(
         connection.settings_dict["CONN_MAX_AGE"] = 60
 
 
-def test_what_is_too_much_is_left_to_the_sweeper(
+def test_tasks_beyond_the_limit_are_left_to_the_sweeper(
     own_redis: OwnRedis, task_on: MakeTask, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatch, "_free_slots", threading.BoundedSemaphore(3))
@@ -183,9 +183,9 @@ def test_what_is_too_much_is_left_to_the_sweeper(
     wait_until(lambda: sorted(ran) == ["0", "1", "2", "later"])
 
 
-def test_those_that_come_together_share_a_message(task_on: MakeTask, own_redis: OwnRedis) -> None:
+def test_concurrent_arguments_share_a_message(task_on: MakeTask, own_redis: OwnRedis) -> None:
     def note_all(*names: str) -> None:
-        raise AssertionError("the broker is there")
+        raise AssertionError("the broker is available")
 
     task, names = task_on(own_redis.url, note_all), [str(number) for number in range(100)]
 
@@ -200,16 +200,16 @@ def test_those_that_come_together_share_a_message(task_on: MakeTask, own_redis: 
     assert len(arrived()) < 20
 
 
-def test_those_that_come_together_are_worked_on_here_while_the_broker_is_away(
+def test_concurrent_arguments_run_in_this_process_without_the_broker(
     task_on: MakeTask,
 ) -> None:
-    told: list[tuple[str, ...]] = []
+    calls: list[tuple[str, ...]] = []
 
     def note_all(*names: str) -> None:
-        told.append(names)
+        calls.append(names)
 
     task = task_on(f"redis://{ports.HOST}:{ports.free()}/0", note_all)
     for name in ("one", "two", "three"):
         dispatch.enqueue_batched(task, name)
-    wait_until(lambda: sum(map(len, told)) == 3)
-    assert sorted(chain.from_iterable(told)) == ["one", "three", "two"]
+    wait_until(lambda: sum(map(len, calls)) == 3)
+    assert sorted(chain.from_iterable(calls)) == ["one", "three", "two"]

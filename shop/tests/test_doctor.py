@@ -1,4 +1,4 @@
-"""The doctor finds what is dangerous, on real servers where they can be made so, and says what to do."""
+"""The doctor reports dangers with advice, on real servers if these can be put into such a state."""
 
 import time
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ SOUND = {
 
 @pytest.fixture
 def broker(own_redis: OwnRedis, settings: LazySettings) -> Iterator[OwnRedis]:
-    """The test's own Redis as the broker, too."""
+    """The test's own Redis, also as the broker."""
     known = app.conf.broker_read_url
     settings.CELERY_BROKER_URL = app.conf.broker_read_url = own_redis.url
     yield own_redis
@@ -49,27 +49,27 @@ def levels(findings: list[Finding]) -> dict[str, str]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sound_place_gets_a_clean_bill_and_exit_0(settings: LazySettings) -> None:
+def test_a_healthy_environment_has_no_dangers_and_exits_with_0(settings: LazySettings) -> None:
     settings.EVENT_SECRET = "known to the data platform"
-    code, told = run_json("doctor")
+    code, output = run_json("doctor")
 
     assert code == 0
-    assert all(finding.keys() == {"check", "level", "found", "advice"} for finding in told["findings"])
-    checks = {finding["check"] for finding in told["findings"]}
+    assert all(finding.keys() == {"check", "level", "found", "advice"} for finding in output["findings"])
+    checks = {finding["check"] for finding in output["findings"]}
     assert checks >= {"isolation level", "innodb_flush_log_at_trx_commit", "sync_binlog", "sql_mode"}
     assert checks >= {"max_connections", "Redis eviction", "broker persistence", "visibility timeout"}
     assert checks >= {"database clock", "Redis clock", "migrations", "DEBUG", "SECRET_KEY"}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_danger_is_told_with_what_to_do_and_exit_1(settings: LazySettings) -> None:
+def test_a_danger_is_reported_with_advice_and_exit_code_1(settings: LazySettings) -> None:
     settings.DEBUG = True
 
-    code, told = run("doctor")
+    code, output = run("doctor")
 
     assert code == 1
-    assert "DANGER   DEBUG: on\n         Set DEBUG=0" in told
-    assert "ok       isolation level: READ-COMMITTED\n" in told
+    assert "DANGER   DEBUG: on\n         Set DEBUG=0" in output
+    assert "ok       isolation level: READ-COMMITTED\n" in output
 
 
 @pytest.mark.django_db(transaction=True)
@@ -90,7 +90,9 @@ def test_a_danger_is_told_with_what_to_do_and_exit_1(settings: LazySettings) -> 
         ),
     ],
 )
-def test_what_is_wrong_with_our_own_connections_is_seen(statement: str, undo: str, check: str) -> None:
+def test_wrong_session_variables_of_our_connections_are_reported(
+    statement: str, undo: str, check: str
+) -> None:
     assert levels(databases.examine())[check] == "ok"
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -124,18 +126,18 @@ STRONG = ("2026-11", "0123456789abcdef" * 4)
         ({"wsrep_on": "ON"}, "Galera", "warning"),
     ],
 )
-def test_server_settings_are_judged(changed: dict[str, str], check: str, level: str) -> None:
+def test_server_settings_get_their_levels(changed: dict[str, str], check: str, level: str) -> None:
     assert levels(databases._mysql(SOUND | changed))[check] == level
 
 
 @pytest.mark.parametrize(("pool", "level"), [(2**30, "ok"), (600 * 2**20, "ok"), (2**27, "warning")])
-def test_a_pool_smaller_than_the_indexes_is_told(pool: int, level: str) -> None:
+def test_a_buffer_pool_smaller_than_the_indexes_is_reported(pool: int, level: str) -> None:
     finding = databases.buffer_pool({"innodb_buffer_pool_size": str(pool)}, 600 * 2**20)
     assert (finding.level, bool(finding.advice)) == (level, level != "ok")
 
 
 @pytest.mark.django_db
-def test_the_size_of_the_indexes_is_the_servers_own_account() -> None:
+def test_the_size_of_the_indexes_is_read_from_the_server() -> None:
     assert databases._index_bytes() > 0
     assert levels(databases.examine())["innodb_buffer_pool_size"] == "ok"
 
@@ -159,7 +161,7 @@ def test_more_web_threads_than_connections_are_a_danger(settings: LazySettings) 
     ("policy", "of_cache", "of_broker"),
     [("noeviction", "ok", "ok"), ("allkeys-lru", "warning", "danger"), ("volatile-ttl", "warning", "danger")],
 )
-def test_a_redis_that_throws_away_what_it_was_given(
+def test_a_redis_that_evicts_keys_is_reported(
     broker: OwnRedis, policy: str, of_cache: str, of_broker: str
 ) -> None:
     redis_client.client().config_set("maxmemory-policy", policy)
@@ -171,21 +173,23 @@ def test_a_redis_that_throws_away_what_it_was_given(
 @pytest.mark.parametrize(
     ("appended", "saved", "level"), [("no", "", "warning"), ("yes", "", "ok"), ("no", "3600 1", "ok")]
 )
-def test_a_broker_that_forgets_at_a_restart(broker: OwnRedis, appended: str, saved: str, level: str) -> None:
+def test_a_broker_without_persistence_is_reported(
+    broker: OwnRedis, appended: str, saved: str, level: str
+) -> None:
     redis_client.client().config_set("appendonly", appended)
     redis_client.client().config_set("save", saved)
 
     assert levels(brokers.examine())["broker persistence"] == level
 
 
-def test_a_redis_that_keeps_its_settings_to_itself(broker: OwnRedis) -> None:
+def test_a_redis_that_refuses_to_show_its_settings_is_a_warning(broker: OwnRedis) -> None:
     redis_client.client().execute_command("ACL", "SETUSER", "default", "-config")
 
     assert levels(redises.examine())["Redis eviction"] == "warning"
     assert levels(brokers.examine())["broker persistence"] == "warning"
 
 
-def test_a_redis_that_is_away_is_a_danger_where_orders_go_through_it(
+def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(
     own_redis: OwnRedis, settings: LazySettings
 ) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
@@ -194,7 +198,7 @@ def test_a_redis_that_is_away_is_a_danger_where_orders_go_through_it(
 
 
 @pytest.mark.django_db
-def test_a_redis_that_is_away_is_a_warning_for_it_decides_nothing(broker: OwnRedis) -> None:
+def test_an_unavailable_redis_is_otherwise_a_warning(broker: OwnRedis) -> None:
     broker.stop()
 
     assert levels(redises.examine()) == {"Redis": "warning"}
@@ -203,7 +207,7 @@ def test_a_redis_that_is_away_is_a_warning_for_it_decides_nothing(broker: OwnRed
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(120, "danger"), (90, "danger"), (121, "ok"), (600, "ok")])
-def test_tasks_must_end_before_redis_gives_them_to_another(
+def test_tasks_must_end_before_redis_redelivers_them(
     settings: LazySettings, seconds: int, level: str
 ) -> None:
     settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": seconds}
@@ -212,7 +216,7 @@ def test_tasks_must_end_before_redis_gives_them_to_another(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_is_away_is_a_danger() -> None:
+def test_an_unavailable_database_is_a_danger() -> None:
     with database_away():
         assert levels(databases.examine()) == {"database": "danger"}
         assert start.migrations().level == "danger"
@@ -223,17 +227,17 @@ def test_a_database_that_is_away_is_a_danger() -> None:
     ("skew", "level"),
     [(0.0, "ok"), (0.9, "ok"), (-1.1, "warning"), (1.9, "warning"), (2.1, "danger"), (-3600.0, "danger")],
 )
-def test_clocks_that_differ_are_told(skew: float, level: str) -> None:
+def test_a_clock_skew_is_reported(skew: float, level: str) -> None:
     assert clocks.clock_finding("database clock", skew).level == level
 
 
 @pytest.mark.django_db
-def test_the_clocks_of_this_machine_agree_with_themselves() -> None:
+def test_the_clocks_of_one_machine_agree() -> None:
     assert levels(clocks.examine()) == {"database clock": "ok", "Redis clock": "ok"}
 
 
 @pytest.mark.django_db
-def test_a_host_whose_clock_is_slow_sees_the_database_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_with_a_slow_clock_sees_the_database_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_host_seconds", lambda: time.time() - 3_600)
 
     [found, _] = clocks.examine()
@@ -268,7 +272,7 @@ def test_a_host_whose_clock_is_slow_sees_the_database_ahead(monkeypatch: pytest.
     ],
 )
 @pytest.mark.django_db
-def test_settings_that_open_doors_are_told(
+def test_insecure_settings_are_reported(
     settings: LazySettings, changed: dict[str, Any], check: str, level: str
 ) -> None:
     for name, value in changed.items():
@@ -278,7 +282,7 @@ def test_settings_that_open_doors_are_told(
 
 
 @pytest.mark.django_db
-def test_events_that_reach_nobody_are_told() -> None:
+def test_undelivered_events_are_reported() -> None:
     assert levels(events.examine()) == {
         "dead events": "ok",
         "refused events": "ok",
@@ -298,7 +302,7 @@ def test_events_that_reach_nobody_are_told() -> None:
 
 
 @pytest.mark.django_db
-def test_migrations_that_were_forgotten_are_named() -> None:
+def test_missing_migrations_are_reported() -> None:
     assert start.migrations().level == "ok"
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'shop'")
@@ -310,7 +314,7 @@ def test_migrations_that_were_forgotten_are_named() -> None:
 
 
 @pytest.mark.django_db
-def test_accounts_whose_passwords_everybody_knows_are_named() -> None:
+def test_accounts_with_published_passwords_are_reported() -> None:
     assert levels(start.demo()) == {"demo accounts": "ok"}
     for name, password in (("demo", "demo-pass-2026"), ("staff", "staff-pass-2026")):
         User.objects.create_user(name, password=password)
@@ -325,7 +329,7 @@ def test_accounts_whose_passwords_everybody_knows_are_named() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("is_make_run", "level"), [(False, "danger"), (True, "warning")])
-def test_a_demo_superuser_is_a_danger_wherever_make_run_did_not_make_it(
+def test_a_demo_superuser_is_a_danger_except_under_make_run(
     settings: LazySettings, is_make_run: bool, level: str
 ) -> None:
     settings.IS_MAKE_RUN = is_make_run
@@ -337,7 +341,7 @@ def test_a_demo_superuser_is_a_danger_wherever_make_run_did_not_make_it(
     assert levels(start.demo()) == {"demo accounts": "ok"}
 
 
-def test_no_finding_of_danger_or_warning_is_without_advice(settings: LazySettings) -> None:
+def test_every_danger_and_warning_has_advice(settings: LazySettings) -> None:
     settings.DEBUG = settings.LAB = True
     settings.CACHES = {
         "default": settings.CACHES["default"] | {"LOCATION": f"redis://{ports.HOST}:{ports.free()}/0"}

@@ -1,4 +1,4 @@
-"""Calls on an event loop: nothing of them blocks it, and its own part of each is short."""
+"""API calls on an event loop: none blocks it, and each uses little of its time."""
 
 import asyncio
 import cProfile
@@ -44,12 +44,12 @@ from shop.observability import logs
 from shop.operations import dispatch
 from shop.redis import completion_notifications, redis_client
 from shop.tests import asgi_client, second_connection
-from shop.tests.asgi_client import Answer, ask
+from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.loop_guard import Blocked, blocked
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, holding
-from shop.tests.second_process import another_process, heard
+from shop.tests.second_process import another_process, read_line
 
 __all__ = ["blocked"]
 
@@ -58,7 +58,7 @@ keys = count()
 
 
 class Caller:
-    """An account's calls on the loop that runs."""
+    """An account's calls on the running event loop."""
 
     def __init__(self, account: User) -> None:
         self.account = account
@@ -66,18 +66,18 @@ class Caller:
 
     async def post(self, path: str, body: Any = None, *, key: str = "", **headers: str) -> Answer:
         named = {"Idempotency-Key": key or f"key-{next(keys)}"} | headers
-        return await ask("POST", f"/api/v1{path}", body, access=self._access, headers=named)
+        return await send_request("POST", f"/api/v1{path}", body, access=self._access, headers=named)
 
     async def get(self, path: str, **headers: str) -> Answer:
         path = path.removeprefix("/api/v1")
-        return await ask("GET", f"/api/v1{path}", access=self._access, headers=headers)
+        return await send_request("GET", f"/api/v1{path}", access=self._access, headers=headers)
 
 
 def json_of(answer: Answer) -> Any:
     return orjson.loads(answer.body)
 
 
-def told(answer: Answer) -> tuple[int, str]:
+def status_and_code(answer: Answer) -> tuple[int, str]:
     """The status, and the problem's code if it is one."""
     return answer.status, json_of(answer).get("code", "") if answer.status >= 400 else ""
 
@@ -99,12 +99,12 @@ def product() -> Product:
 
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is handed to workers stays where it is."""
+    """Tasks for workers are not sent."""
     monkeypatch.setattr(dispatch, "enqueue_batched", lambda task, argument: None)
 
 
 @pytest.mark.parametrize("access", [User.objects.exists, redis_client.client, lambda: time.sleep(0)])
-def test_what_blocks_a_loop_is_noted(blocked: Blocked, access: Callable[[], Any]) -> None:
+def test_calls_that_block_a_loop_are_detected(blocked: Blocked, access: Callable[[], Any]) -> None:
     async def block() -> None:
         with suppress(SynchronousOnlyOperation, RuntimeError):
             access()
@@ -116,11 +116,11 @@ def test_what_blocks_a_loop_is_noted(blocked: Blocked, access: Callable[[], Any]
 
 
 async def twice(call: Callable[[], Awaitable[Answer]]) -> list[tuple[int, str]]:
-    """What comes of a call when nothing is remembered, and once it is."""
-    return [told(await call()), told(await call())]
+    """The results of a call with empty caches, and with filled ones."""
+    return [status_and_code(await call()), status_and_code(await call())]
 
 
-def test_nothing_of_a_coupon_blocks_the_loop(blocked: Blocked) -> None:
+def test_no_coupon_call_blocks_the_loop(blocked: Blocked) -> None:
     plenty, few = CampaignFactory.create(quantity=50), CampaignFactory.create(quantity=1)
     closed = CampaignFactory.create(closed=True)
     issuing.issue(campaign_id=few.pk, user_id=AccountFactory.create().pk)
@@ -128,36 +128,43 @@ def test_nothing_of_a_coupon_blocks_the_loop(blocked: Blocked) -> None:
     staff = Caller(SuperuserFactory.create())
 
     async def call_all() -> None:
-        for one in callers:
-            issued = await one.post("/coupons", {"campaign": plenty.pk})
+        for caller in callers:
+            issued = await caller.post("/coupons", {"campaign": plenty.pk})
             assert issued.status == 201
             assert (
-                await twice(lambda one=one: one.post("/coupons", {"campaign": plenty.pk})) == [(200, "")] * 2
+                await twice(lambda caller=caller: caller.post("/coupons", {"campaign": plenty.pk}))
+                == [(200, "")] * 2
             )
             for campaign, code in ((few, "sold_out"), (closed, "campaign_closed")):
                 path = "/coupons", {"campaign": campaign.pk}
-                assert await twice(lambda one=one, path=path: one.post(*path)) == [(409, code)] * 2
-            assert told(await one.post("/coupons", {"campaign": 10**9})) == (404, "campaign_not_found")
+                assert await twice(lambda caller=caller, path=path: caller.post(*path)) == [(409, code)] * 2
+            assert status_and_code(await caller.post("/coupons", {"campaign": 10**9})) == (
+                404,
+                "campaign_not_found",
+            )
             code = json_of(issued)["code"]
         await asyncio.sleep(1.2)
-        assert told(await callers[0].post("/coupons", {"campaign": few.pk})) == (409, "sold_out")
+        assert status_and_code(await callers[0].post("/coupons", {"campaign": few.pk})) == (409, "sold_out")
         assert (
             await staff.post("/coupons", {"campaign": plenty.pk, "user": callers[0].account.pk})
         ).status == 200
         assert (await staff.post(f"/coupons/{code}/void", {"reason": "It was a mistake."})).status == 200
-        assert told(await callers[-1].post("/coupons", {"campaign": plenty.pk})) == (409, "coupon_void")
+        assert status_and_code(await callers[-1].post("/coupons", {"campaign": plenty.pk})) == (
+            409,
+            "coupon_void",
+        )
 
     asyncio.run(call_all())
     assert blocked == []
 
 
 @pytest.mark.parametrize("strategy", sorted(set(issuing.STRATEGIES) - issuing.LAB_ONLY))
-def test_no_strategy_of_coupons_blocks_the_loop(blocked: Blocked, strategy: str) -> None:
+def test_no_coupon_strategy_blocks_the_loop(blocked: Blocked, strategy: str) -> None:
     campaign = campaign_with_codes("pool" if strategy == "code_pool" else "generated", strategy=strategy)
     callers = [Caller(AccountFactory.create()) for _ in range(3)]
 
     async def call_all() -> set[int]:
-        replies = [await one.post("/coupons", {"campaign": campaign.pk}) for one in callers * 2]
+        replies = [await caller.post("/coupons", {"campaign": campaign.pk}) for caller in callers * 2]
         return {answer.status for answer in replies}
 
     assert asyncio.run(call_all()) <= ({202} if strategy == "queue" else {201, 200})
@@ -165,7 +172,7 @@ def test_no_strategy_of_coupons_blocks_the_loop(blocked: Blocked, strategy: str)
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic", "redis_gate"])
-def test_nothing_of_an_order_or_payment_blocks_the_loop(
+def test_no_order_or_payment_call_blocks_the_loop(
     blocked: Blocked, caller: Caller, product: Product, settings: LazySettings, strategy: str
 ) -> None:
     settings.INVENTORY_STRATEGY = strategy
@@ -176,7 +183,7 @@ def test_nothing_of_an_order_or_payment_blocks_the_loop(
         again = await caller.post("/orders", order_of(product), key="a")
         assert (again.status, again.headers["idempotency-replayed"]) == (201, "true")
         reused = await caller.post("/orders", order_of(product, "tok_ok"), key="a")
-        assert told(reused) == (422, "idempotency_key_reused")
+        assert status_and_code(reused) == (422, "idempotency_key_reused")
         assert (await caller.post("/orders", order_of(product, "tok_ok"), key="b")).status == 202
         assert (await caller.post("/orders", order_of(product, "tok_ok"), key="b")).status == 202
         waited = await caller.post("/orders", order_of(product, "tok_ok"), key="c", Prefer="wait=1")
@@ -184,9 +191,9 @@ def test_nothing_of_an_order_or_payment_blocks_the_loop(
         both = await asyncio.gather(*[caller.post("/orders", order_of(product), key="d") for _ in range(2)])
         assert [answer.status for answer in both] == [201, 201]
         assert {json_of(answer)["id"] for answer in both} == {json_of(both[0])["id"]}
-        asked = {"order": json_of(unpaid)["id"], "token": "tok_ok"}
+        payment = {"order": json_of(unpaid)["id"], "token": "tok_ok"}
         for _ in range(2):
-            assert (await caller.post("/payments", asked, key="e")).status == 202
+            assert (await caller.post("/payments", payment, key="e")).status == 202
         for prefer in ({"Prefer": "wait=0"}, {"Prefer": "wait=1"}):
             for _ in range(2):
                 answer = await caller.post(
@@ -201,28 +208,33 @@ def test_nothing_of_an_order_or_payment_blocks_the_loop(
     assert blocked == []
 
 
-def test_nothing_of_limits_and_sign_ins_blocks_the_loop(
+def test_no_limit_or_sign_in_blocks_the_loop(
     blocked: Blocked, caller: Caller, product: Product, settings: LazySettings
 ) -> None:
     settings.RATE_DECLINES = settings.RATE_ORDERS = settings.RATE_COUPONS = Rate(4, 60)
     campaign = CampaignFactory.create()
 
     async def call_all() -> None:
-        # How many of them go through depends on which payments are settled meanwhile.
-        orders = [told(await caller.post("/orders", order_of(product, "tok_ok"))) for _ in range(9)]
+        # How many of them are accepted depends on which payments settle meanwhile.
+        orders = [
+            status_and_code(await caller.post("/orders", order_of(product, "tok_ok"))) for _ in range(9)
+        ]
         assert {(202, ""), (429, "throttled")} == set(orders)
-        assert told(await caller.post("/wallet/top-ups", {"amount": 5, "token": "x"})) == (429, "throttled")
+        assert status_and_code(await caller.post("/wallet/top-ups", {"amount": 5, "token": "x"})) == (
+            429,
+            "throttled",
+        )
         disabled_accounts.clear_cache()
         statuses = [(await caller.post("/coupons", {"campaign": campaign.pk})).status for _ in range(5)]
         assert statuses == [201, 200, 200, 200, 429]
         body = {"username": caller.account.username, "password": "wrong"}
-        assert (await ask("POST", "/api/v1/auth/token", body)).status == 401
+        assert (await send_request("POST", "/api/v1/auth/token", body)).status == 401
 
     asyncio.run(call_all())
     assert blocked == []
 
 
-def test_nothing_of_a_ticket_blocks_the_loop_and_its_poll_ends_when_it_is_settled(
+def test_no_ticket_call_blocks_the_loop_and_a_poll_ends_when_it_settles(
     blocked: Blocked, caller: Caller
 ) -> None:
     campaign = CampaignFactory.create(strategy="queue", quantity=2)
@@ -246,7 +258,7 @@ def test_nothing_of_a_ticket_blocks_the_loop_and_its_poll_ends_when_it_is_settle
     assert blocked == []
 
 
-def test_polls_and_repeats_of_one_account_leave_room_for_others_to_wait(
+def test_polls_and_repeats_of_one_account_leave_places_for_others(
     caller: Caller, product: Product, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.WAITING_REQUESTS = 10
@@ -266,7 +278,7 @@ def test_polls_and_repeats_of_one_account_leave_room_for_others_to_wait(
         assert completion_notifications.waiting_count() == 4
         began_at = time.monotonic()
         assert (await other.post("/orders", body, Prefer="wait=1")).status == 202
-        assert time.monotonic() - began_at >= 1, "there was room to wait"
+        assert time.monotonic() - began_at >= 1, "there was a place to wait"
         assert {answer.status for answer in await asyncio.gather(*polls)} == {200}
         assert {answer.status for answer in await asyncio.gather(*repeats)} == {202}
 
@@ -276,7 +288,8 @@ def test_polls_and_repeats_of_one_account_leave_room_for_others_to_wait(
 def test_pages_and_probes_run_in_threads(blocked: Blocked) -> None:
     async def call_all() -> list[int]:
         return [
-            (await ask("GET", path)).status for path in ("/healthz", "/readyz", "/metrics", "/admin/login/")
+            (await send_request("GET", path)).status
+            for path in ("/healthz", "/readyz", "/metrics", "/admin/login/")
         ]
 
     assert set(asyncio.run(call_all())) <= {200, 503}
@@ -284,14 +297,14 @@ def test_pages_and_probes_run_in_threads(blocked: Blocked) -> None:
 
 
 MOST_MICROSECONDS = 400.0
-"""What a call may take of the loop's time, its waits left out. A machine that does nothing else takes a
-quarter of it; the bound is for busy ones, and still shows a call that blocks the loop for a millisecond."""
+"""The loop's time that a call may take, without its waits. An otherwise idle machine takes a
+quarter of it; the bound is for busy machines, and still detects a call that blocks for a millisecond."""
 MOST_FUNCTION_CALLS = {"/coupons": 400, "/orders": 490}
-"""Of it: 351 and 428 were measured (Python 3.11, 2026-11-21)."""
+"""Function calls per API call: 351 and 428 were measured (Python 3.11, 2026-11-21)."""
 
 
 class AtOnce:
-    """A batcher that has its outcome already."""
+    """A batcher whose outcome is known already."""
 
     def __init__(self, outcome: Callable[[Any], Any]) -> None:
         self._outcome = outcome
@@ -305,7 +318,7 @@ class AtOnce:
 
 @pytest.fixture
 def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> dict[str, Any]:
-    """The body of a call for a coupon that its batcher has decided already."""
+    """The body of a coupon call that its batcher has decided already."""
     settings.RATE_COUPONS = None
     campaign = CampaignFactory.create()
     issued = issuing.issue(campaign_id=campaign.pk, user_id=caller.account.pk)
@@ -321,7 +334,7 @@ def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: La
 def order_at_hand(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, product: Product, settings: LazySettings
 ) -> Any:
-    """The same of an order."""
+    """The same for an order."""
     settings.RATE_ORDERS = None
     placed = buying.place(caller.account.pk, {product: 1})
     done = replace(placed, answer=responses.placed_order_answer(placed)) if placed.answer is None else placed
@@ -331,15 +344,15 @@ def order_at_hand(
 
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
-    """An application of which only the test's client takes time."""
+    """An empty application: only the test's client takes time."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
 
 async def measured(call: Callable[[], Awaitable[Answer]]) -> tuple[float, int]:
-    """Microseconds of the processor that the loop spends on a call at the median, and its function calls.
+    """The median processor time of the loop for a call, in microseconds, and its number of function calls.
 
-    Without those of the test's client. Of several medians it is the least, for others use the processor too.
+    Both without the test's client. The least of several medians, because others use the processor too.
     """
     for _ in range(50):
         assert (await call()).status in (200, 201)
@@ -367,7 +380,7 @@ async def function_calls_of(call: Callable[[], Awaitable[Answer]]) -> int:
     return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
 
 
-def test_a_coupons_own_part_of_the_loop_is_short(caller: Caller, coupon_at_hand: dict[str, Any]) -> None:
+def test_a_coupon_call_uses_little_time_of_the_loop(caller: Caller, coupon_at_hand: dict[str, Any]) -> None:
     async def measure() -> tuple[float, int]:
         await caller.post("/coupons", coupon_at_hand)
         disabled_accounts._cached = disabled_accounts._DisabledAccounts(frozenset(), time.monotonic() + 60)
@@ -378,7 +391,7 @@ def test_a_coupons_own_part_of_the_loop_is_short(caller: Caller, coupon_at_hand:
     assert function_calls < MOST_FUNCTION_CALLS["/coupons"]
 
 
-def test_an_orders_own_part_of_the_loop_is_short(caller: Caller, order_at_hand: dict[str, Any]) -> None:
+def test_an_order_call_uses_little_time_of_the_loop(caller: Caller, order_at_hand: dict[str, Any]) -> None:
     async def measure() -> tuple[float, int]:
         disabled_accounts._cached = disabled_accounts._DisabledAccounts(frozenset(), time.monotonic() + 60)
         return await measured(lambda: caller.post("/orders", order_at_hand))
@@ -390,13 +403,13 @@ def test_an_orders_own_part_of_the_loop_is_short(caller: Caller, order_at_hand: 
 
 @pytest.fixture
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process of few threads: two that lead batches and four that run calls."""
+    """A process with few threads: two that lead batches and four that run calls."""
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("few", threads=4, max_waiting=1_000))
     monkeypatch.setattr(group_commit, "LEADER_POOL", ThreadPool("few-leaders", threads=2, max_waiting=1_000))
 
 
 async def slowest(*calls: Callable[[], Awaitable[Answer]], until: "asyncio.Future[Any]") -> float:
-    """The longest that any of these calls took, one after the other, while something else is slow."""
+    """The longest duration of these calls, made one after the other while something else is slow."""
     longest, rounds = 0.0, 0
     while not until.done() and rounds < 5:
         for call in calls:
@@ -413,15 +426,15 @@ LOCK_CAMPAIGN = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
-def test_a_campaign_whose_row_is_locked_holds_up_no_other_call(
+def test_a_locked_campaign_row_delays_no_other_call(
     four_threads: None, caller: Caller, product: Product
 ) -> None:
     locked, free = CampaignFactory.create(), CampaignFactory.create()
     others = [Caller(AccountFactory.create()) for _ in range(40)]
 
     async def call_all() -> tuple[float, list[Answer]]:
-        asked = [other.post("/coupons", {"campaign": locked.pk}) for other in others]
-        stuck = asyncio.gather(*asked)
+        requests = [other.post("/coupons", {"campaign": locked.pk}) for other in others]
+        stuck = asyncio.gather(*requests)
         await asyncio.sleep(0.3)
         longest = await slowest(
             lambda: caller.post("/coupons", {"campaign": free.pk}),
@@ -434,7 +447,7 @@ def test_a_campaign_whose_row_is_locked_holds_up_no_other_call(
     with holding(LOCK_CAMPAIGN, locked.pk):
         longest, replies = asyncio.run(call_all())
     assert longest < 2
-    assert {told(answer) for answer in replies} <= {
+    assert {status_and_code(answer) for answer in replies} <= {
         (503, "unavailable"),
         (409, "conflict"),
         (503, "overloaded"),
@@ -442,7 +455,7 @@ def test_a_campaign_whose_row_is_locked_holds_up_no_other_call(
     assert not Coupon.objects.filter(campaign=locked).exists()
 
 
-def test_a_partner_that_takes_long_holds_up_no_other_call(
+def test_a_slow_partner_delays_no_other_call(
     four_threads: None,
     caller: Caller,
     product: Product,
@@ -454,11 +467,11 @@ def test_a_partner_that_takes_long_holds_up_no_other_call(
     others = [Caller(AccountFactory.create()) for _ in range(30)]
     may_end = threading.Event()
 
-    def ask_slowly(outcome: Any) -> Any:
+    def confirm_slowly(outcome: Any) -> Any:
         may_end.wait(20)
         raise Unavailable("The partner doesn't answer.")
 
-    monkeypatch.setattr(issuing.confirming, "ask_partner", ask_slowly)
+    monkeypatch.setattr(issuing.confirming, "ask_partner", confirm_slowly)
 
     async def call_all() -> tuple[float, list[Answer]]:
         stuck = asyncio.gather(*[other.post("/coupons", {"campaign": slow.pk}) for other in others])
@@ -474,10 +487,10 @@ def test_a_partner_that_takes_long_holds_up_no_other_call(
 
     longest, replies = asyncio.run(call_all())
     assert longest < 2
-    assert {told(answer) for answer in replies} == {(503, "unavailable")}
+    assert {status_and_code(answer) for answer in replies} == {(503, "unavailable")}
 
 
-def test_a_slot_that_waits_for_its_partner_is_not_said_to_have_come_to_nothing(
+def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> None:
     settings.PARTNER_URL = "http://127.0.0.1:9"
@@ -502,11 +515,11 @@ def test_a_slot_that_waits_for_its_partner_is_not_said_to_have_come_to_nothing(
 
     answer = asyncio.run(call_all())
     assert Confirmation.objects.filter(campaign=campaign).exists()
-    assert told(answer) == (503, "unavailable")
-    assert "kept meanwhile" in json_of(answer)["detail"]
+    assert status_and_code(answer) == (503, "unavailable")
+    assert "reserved meanwhile" in json_of(answer)["detail"]
 
 
-def test_a_product_whose_row_is_locked_holds_up_other_orders_for_one_lock_wait_and_others_not_at_all(
+def test_a_locked_product_row_delays_other_orders_by_one_lock_wait_and_nothing_else(
     four_threads: None, caller: Caller, product: Product
 ) -> None:
     locked, campaign = ProductFactory.create(on_hand=100), CampaignFactory.create()
@@ -528,14 +541,12 @@ def test_a_product_whose_row_is_locked_holds_up_other_orders_for_one_lock_wait_a
     with holding(LOCK_PRODUCT, locked.pk):
         longest, order_seconds, replies = asyncio.run(call_all())
     assert longest < 2
-    assert order_seconds < 9, "one wait for the lock, of 5 s, and what the batch takes again"
+    assert order_seconds < 9, "one lock wait of 5 s, and the second run of the batch"
     assert {answer.status for answer in replies} <= {409, 503}
 
 
 @pytest.mark.parametrize("kind", ["order", "charged order", "coupon"])
-def test_threads_that_are_all_held_by_slow_views_hold_up_no_hot_call(
-    four_threads: None, product: Product, kind: str
-) -> None:
+def test_slow_views_in_all_threads_delay_no_hot_call(four_threads: None, product: Product, kind: str) -> None:
     may_end, campaign = threading.Event(), CampaignFactory.create()
     callers = iter([Caller(account) for account in AccountFactory.create_batch(13)])
 
@@ -549,7 +560,7 @@ def test_threads_that_are_all_held_by_slow_views_hold_up_no_hot_call(
         assert (await call()).status < 300
         slow = [
             asyncio.create_task(event_loop.run_in_thread(may_end.wait, 20, group=group))
-            for group in ("one view", "another")
+            for group in ("first view", "another")
             for _ in range(4)
         ]
         longest = 0.0
@@ -565,7 +576,7 @@ def test_threads_that_are_all_held_by_slow_views_hold_up_no_hot_call(
             began_at = time.monotonic()
             done, _ = await asyncio.wait([asyncio.ensure_future(call()) for _ in range(4)], timeout=10)
             longest = max(longest, time.monotonic() - began_at)
-            assert [one.result().status < 300 for one in done] == [True] * 4
+            assert [task.result().status < 300 for task in done] == [True] * 4
         may_end.set()
         await asyncio.gather(*slow)
         return longest
@@ -573,12 +584,12 @@ def test_threads_that_are_all_held_by_slow_views_hold_up_no_hot_call(
     assert asyncio.run(call_all()) < 2
 
 
-def test_an_account_has_a_bound_on_its_calls_under_way_and_others_go_on(
+def test_an_accounts_concurrent_calls_are_bounded_and_others_continue(
     four_threads: None, caller: Caller, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_end = threading.Event()
 
-    def find_slowly(**asked: Any) -> Any:
+    def find_slowly(**arguments: Any) -> Any:
         may_end.wait(20)
         raise NotFound("There is no such coupon.")
 
@@ -590,7 +601,7 @@ def test_an_account_has_a_bound_on_its_calls_under_way_and_others_go_on(
         await asyncio.sleep(0.2)
         refused = [task.result() for task in slow if task.done()]
         assert len(refused) == 40 - MAX_PER_OWNER
-        assert {told(answer) for answer in refused} == {(503, "overloaded")}
+        assert {status_and_code(answer) for answer in refused} == {(503, "overloaded")}
         assert all("retry-after" in answer.headers for answer in refused)
         began_at = time.monotonic()
         assert (await other.get("/products")).status == 200
@@ -603,10 +614,10 @@ def test_an_account_has_a_bound_on_its_calls_under_way_and_others_go_on(
     assert [answer.status for answer in replies].count(404) == MAX_PER_OWNER
 
 
-def test_a_signed_in_call_that_needs_no_thread_is_answered_while_all_threads_are_busy(
+def test_an_authenticated_call_without_a_thread_is_answered_while_all_are_busy(
     four_threads: None, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slow calls of anybody, of two views or campaigns, have all threads for as long as they like."""
+    """Slow calls of two views or campaigns hold all threads for any time."""
     monkeypatch.setattr(disabled_accounts, "REFRESH_AFTER_SECONDS", 0.1)
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 3600.0)
     body = {"campaign": CampaignFactory.create().pk}
@@ -636,7 +647,7 @@ def test_a_signed_in_call_that_needs_no_thread_is_answered_while_all_threads_are
         may_end.set()
 
 
-def test_logs_and_the_journal_name_the_request_in_threads_and_in_batches_and_never_another(
+def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = CampaignFactory.create()
@@ -649,28 +660,28 @@ def test_logs_and_the_journal_name_the_request_in_threads_and_in_batches_and_nev
         in_batches.append((logs._request_id.get(), journal.current_actor()))
         return together(order_requests)
 
-    def look(*, owner_id: int, **asked: Any) -> Any:
+    def get_and_note(*, owner_id: int, **arguments: Any) -> Any:
         in_threads.append((logs._request_id.get(), journal.current_actor().id, owner_id))
-        return get(owner_id=owner_id, **asked)
+        return get(owner_id=owner_id, **arguments)
 
-    monkeypatch.setattr(issued_coupons, "get", look)
+    monkeypatch.setattr(issued_coupons, "get", get_and_note)
     monkeypatch.setattr(orders_api.checkout.group_commit.BATCHER, "_decide", decide)
 
-    async def call_all(one: Caller) -> None:
-        name = f"of-{one.account.pk}"
-        issued = await one.post("/coupons", {"campaign": campaign.pk}, **{"X-Request-ID": name})
+    async def call_all(caller: Caller) -> None:
+        name = f"of-{caller.account.pk}"
+        issued = await caller.post("/coupons", {"campaign": campaign.pk}, **{"X-Request-ID": name})
         assert (issued.status, issued.headers["x-request-id"]) == (201, name)
-        seen = await one.get(f"/coupons/{json_of(issued)['code']}", **{"X-Request-ID": name})
+        seen = await caller.get(f"/coupons/{json_of(issued)['code']}", **{"X-Request-ID": name})
         assert (seen.status, seen.headers["x-request-id"]) == (200, name)
-        ordered = await one.post("/orders", order_of(product), **{"X-Request-ID": name})
+        ordered = await caller.post("/orders", order_of(product), **{"X-Request-ID": name})
         assert (ordered.status, ordered.headers["x-request-id"]) == (201, name)
 
     async def all_at_once() -> None:
-        await asyncio.gather(*[call_all(one) for one in callers])
+        await asyncio.gather(*[call_all(caller) for caller in callers])
         assert logs._request_id.get() == ""
 
     asyncio.run(all_at_once())
-    ids = {one.account.pk for one in callers}
+    ids = {caller.account.pk for caller in callers}
     assert {(f"of-{id}", id, id) for id in ids} == set(in_threads)
     assert set(in_batches) == {("", journal.ActorContext())}
     for what in ("coupon.issued", "order.placed"):
@@ -678,7 +689,7 @@ def test_logs_and_the_journal_name_the_request_in_threads_and_in_batches_and_nev
         assert {(line.actor_id, line.request_id) for line in lines} == {(id, f"of-{id}") for id in ids}, what
 
 
-def test_a_leaders_connection_that_broke_while_it_rested_is_replaced_and_no_call_fails(
+def test_a_leaders_broken_idle_connection_is_replaced_without_a_failed_call(
     caller: Caller, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaders = ThreadPool("one-leader", threads=1, max_waiting=10)
@@ -720,40 +731,41 @@ plenty, few = CampaignFactory.create(), CampaignFactory.create(quantity=3)
 product = ProductFactory.create(on_hand=30, price=1_000)
 callers = [Caller(AccountFactory.create()) for _ in range(20)]
 
-async def all_calls(one):
-    said = {}
+async def all_calls(caller):
+    results = {}
     for name, campaign in (("issued", plenty), ("again", plenty), ("few", few)):
-        said[name] = (await one.post("/coupons", {"campaign": campaign.pk})).status
-    placed = await one.post("/orders", order_of(product), key="a")
-    said["placed"] = placed.status
-    again = await one.post("/orders", order_of(product), key="a")
-    said["replayed"] = again.headers.get("idempotency-replayed")
-    said["paying"] = (await one.post("/orders", order_of(product, "tok_ok"), key="b", Prefer="wait=1")).status
-    asked = {"order": json_of(placed).get("id", "none"), "token": "tok_ok"}
-    said["payment"] = (await one.post("/payments", asked, key="c")).status
+        results[name] = (await caller.post("/coupons", {"campaign": campaign.pk})).status
+    placed = await caller.post("/orders", order_of(product), key="a")
+    results["placed"] = placed.status
+    again = await caller.post("/orders", order_of(product), key="a")
+    results["replayed"] = again.headers.get("idempotency-replayed")
+    paying = await caller.post("/orders", order_of(product, "tok_ok"), key="b", Prefer="wait=1")
+    results["paying"] = paying.status
+    payment = {"order": json_of(placed).get("id", "none"), "token": "tok_ok"}
+    results["payment"] = (await caller.post("/payments", payment, key="c")).status
     top_up = {"amount": 5, "token": "t"}
-    said["top-up"] = (await one.post("/wallet/top-ups", top_up, key="d", Prefer="wait=0")).status
-    said["products"] = (await one.get("/products")).status
-    return said
+    results["top-up"] = (await caller.post("/wallet/top-ups", top_up, key="d", Prefer="wait=0")).status
+    results["products"] = (await caller.get("/products")).status
+    return results
 
-async def everybody():
-    return await asyncio.gather(*[all_calls(one) for one in callers])
+async def call_together():
+    return await asyncio.gather(*[all_calls(caller) for caller in callers])
 
 print("ready", flush=True)
-print(json.dumps(asyncio.run(everybody())), flush=True)
+print(json.dumps(asyncio.run(call_together())), flush=True)
 """
 
 
-def test_the_same_calls_on_the_embedded_database(tmp_path: Path) -> None:
+def test_the_same_calls_work_on_the_embedded_database(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path}/firstcome.sqlite3"
     with another_process(SQLITE, DATABASE_URL=address) as process:
-        said = orjson.loads(heard(process))
-    assert [one["issued"] for one in said] == [201] * 20
-    assert [one["again"] for one in said] == [200] * 20
-    assert sorted(one["few"] for one in said) == [201] * 3 + [409] * 17
+        results = orjson.loads(read_line(process))
+    assert [result["issued"] for result in results] == [201] * 20
+    assert [result["again"] for result in results] == [200] * 20
+    assert sorted(result["few"] for result in results) == [201] * 3 + [409] * 17
     for name, status in (("products", 200), ("top-up", 202)):
-        assert [one[name] for one in said] == [status] * 20, name
-    placed = [one for one in said if one["placed"] == 201]
-    assert [one["replayed"] for one in placed] == ["true"] * len(placed)
-    assert [one["payment"] for one in placed] == [202] * len(placed)
-    assert len(placed) + [one["paying"] for one in said].count(202) == 30, "as many as there were"
+        assert [result[name] for result in results] == [status] * 20, name
+    placed = [result for result in results if result["placed"] == 201]
+    assert [result["replayed"] for result in placed] == ["true"] * len(placed)
+    assert [result["payment"] for result in placed] == [202] * len(placed)
+    assert len(placed) + [result["paying"] for result in results].count(202) == 30, "as many as were in stock"

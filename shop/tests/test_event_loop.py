@@ -1,4 +1,4 @@
-"""What coroutines of calls wait for: without a thread on a loop, and in their own thread without one."""
+"""Waits of coroutines: without a thread on an event loop, and in their own thread without a loop."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ def doubled(numbers: Sequence[int]) -> list[int | Exception]:
 
 
 def at_once(work: Callable[[], Any]) -> Any:
-    """In place of a transaction."""
+    """A replacement for a transaction."""
     return work()
 
 
@@ -39,18 +39,18 @@ def small_pool(monkeypatch: pytest.MonkeyPatch) -> ThreadPool:
 
 
 @RUNNERS
-def test_a_batch_decides_and_its_errors_are_raised_where_they_are_awaited(run: Any) -> None:
+def test_a_batchs_errors_are_raised_in_the_awaiting_coroutine(run: Any) -> None:
     batcher: Batcher[int, int] = Batcher(doubled, run=at_once)
 
-    async def ask() -> int:
+    async def call() -> int:
         with pytest.raises(Rejected, match="-3"):
             await event_loop.submit_to_batcher(batcher, -3)
         return await event_loop.submit_to_batcher(batcher, 4)
 
-    assert run(ask()) == 8
+    assert run(call()) == 8
 
 
-def test_a_thousand_that_wait_for_a_batch_hold_no_thread() -> None:
+def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread() -> None:
     may_decide = threading.Event()
     sizes: list[int] = []
 
@@ -61,21 +61,21 @@ def test_a_thousand_that_wait_for_a_batch_hold_no_thread() -> None:
 
     batcher: Batcher[int, int] = Batcher(decide, run=at_once, max_batch=2_000)
 
-    async def ask_all() -> list[int]:
+    async def call_all() -> list[int]:
         before = threading.active_count()
-        asked = [
+        tasks = [
             asyncio.create_task(event_loop.submit_to_batcher(batcher, number)) for number in range(1_000)
         ]
         await asyncio.sleep(0.1)
         assert threading.active_count() <= before + 2, "its leader, and the watch of its deadlines"
         may_decide.set()
-        return await asyncio.gather(*asked)
+        return await asyncio.gather(*tasks)
 
-    assert asyncio.run(ask_all()) == list(range(1_000))
+    assert asyncio.run(call_all()) == list(range(1_000))
     assert len(sizes) <= 3
 
 
-def test_a_batcher_that_is_full_refuses_at_once_and_the_others_get_their_outcomes() -> None:
+def test_a_full_batcher_refuses_at_once_and_queued_requests_get_their_outcomes() -> None:
     may_decide = threading.Event()
 
     def decide(numbers: Sequence[int]) -> list[int]:
@@ -84,34 +84,34 @@ def test_a_batcher_that_is_full_refuses_at_once_and_the_others_get_their_outcome
 
     batcher: Batcher[int, int] = Batcher(decide, run=at_once, max_waiting=10)
 
-    async def ask_all() -> list[Any]:
+    async def call_all() -> list[Any]:
         first = asyncio.create_task(event_loop.submit_to_batcher(batcher, 0))
         await asyncio.sleep(0.2)
-        asked = [
+        tasks = [
             asyncio.create_task(event_loop.submit_to_batcher(batcher, number)) for number in range(1, 16)
         ]
         await asyncio.sleep(0)
-        assert sum(task.done() for task in asked) == 5
+        assert sum(task.done() for task in tasks) == 5
         may_decide.set()
-        return await asyncio.gather(first, *asked, return_exceptions=True)
+        return await asyncio.gather(first, *tasks, return_exceptions=True)
 
-    outcomes = asyncio.run(ask_all())
+    outcomes = asyncio.run(call_all())
     assert outcomes[:11] == list(range(11))
-    assert {type(one) for one in outcomes[11:]} == {Overloaded}
+    assert {type(outcome) for outcome in outcomes[11:]} == {Overloaded}
 
 
 @RUNNERS
-def test_a_thread_runs_with_the_callers_context_and_changes_nothing_of_it(run: Any) -> None:
-    def look() -> tuple[str, bool]:
+def test_a_thread_runs_in_a_copy_of_the_callers_context(run: Any) -> None:
+    def read_colour() -> tuple[str, bool]:
         seen = colour.get()
         colour.set("the thread's")
         return seen, threading.current_thread() is threading.main_thread()
 
-    async def ask() -> tuple[tuple[str, bool], str]:
+    async def call() -> tuple[tuple[str, bool], str]:
         colour.set("the caller's")
-        return await event_loop.run_in_thread(look), colour.get()
+        return await event_loop.run_in_thread(read_colour), colour.get()
 
-    (seen, is_here), after = run(ask())
+    (seen, is_here), after = run(call())
     assert seen == "the caller's"
     assert is_here == (run is event_loop.run)
     if run is asyncio.run:
@@ -120,7 +120,7 @@ def test_a_thread_runs_with_the_callers_context_and_changes_nothing_of_it(run: A
 
 
 def test_contexts_of_many_callers_do_not_mix(small_pool: ThreadPool) -> None:
-    async def ask(name: str) -> list[str]:
+    async def call(name: str) -> list[str]:
         colour.set(name)
         seen = []
         for _ in range(5):
@@ -128,39 +128,41 @@ def test_contexts_of_many_callers_do_not_mix(small_pool: ThreadPool) -> None:
             await asyncio.sleep(0)
         return seen
 
-    async def ask_all() -> list[list[str]]:
+    async def call_all() -> list[list[str]]:
         return [
-            one
+            names
             for round in range(20)
-            for one in await asyncio.gather(*[ask(f"{round} {number}") for number in range(8)])
+            for names in await asyncio.gather(*[call(f"{round} {number}") for number in range(8)])
         ]
 
-    assert asyncio.run(ask_all()) == [[f"{round} {number}"] * 5 for round in range(20) for number in range(8)]
+    assert asyncio.run(call_all()) == [
+        [f"{round} {number}"] * 5 for round in range(20) for number in range(8)
+    ]
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("wrong"), Overloaded("too much"), StopIteration(3), SystemExit(1)]
 )
-def test_what_a_thread_raises_is_raised_where_it_is_awaited(error: BaseException) -> None:
+def test_an_error_of_a_thread_is_raised_in_the_awaiting_coroutine(error: BaseException) -> None:
     def fail() -> None:
         raise error
 
-    async def ask() -> BaseException:
+    async def call() -> BaseException:
         with pytest.raises(Exception) as raised:
             await event_loop.run_in_thread(fail)
         assert await event_loop.run_in_thread(lambda: "the next one runs") == "the next one runs"
         return raised.value
 
-    raised = asyncio.run(ask())
+    raised = asyncio.run(call())
     assert raised is error or (
         isinstance(error, SystemExit | StopIteration) and isinstance(raised, RuntimeError)
     )
 
 
-def test_calls_of_one_group_leave_half_of_the_threads_to_others(small_pool: ThreadPool) -> None:
+def test_calls_of_one_group_use_at_most_half_of_the_threads(small_pool: ThreadPool) -> None:
     may_end = threading.Event()
 
-    async def ask_all() -> None:
+    async def call_all() -> None:
         slow = [
             asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10, group="slow")) for _ in range(10)
         ]
@@ -169,18 +171,18 @@ def test_calls_of_one_group_leave_half_of_the_threads_to_others(small_pool: Thre
         for _ in range(20):
             assert await event_loop.run_in_thread(lambda: 7) == 7
         assert time.monotonic() - began_at < 2
-        # A thread has given its result a moment before it is idle again.
+        # A thread delivers its result a moment before it is idle again.
         await asyncio.to_thread(wait_until, lambda: small_pool.busy() == 2)
         may_end.set()
         assert all(await asyncio.gather(*slow))
 
-    asyncio.run(ask_all())
+    asyncio.run(call_all())
 
 
-def test_one_account_has_few_places_and_others_go_on(small_pool: ThreadPool) -> None:
+def test_one_account_has_few_places_and_others_continue(small_pool: ThreadPool) -> None:
     may_end = threading.Event()
 
-    async def ask_all() -> None:
+    async def call_all() -> None:
         slow = [
             asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10, group="slow", owner=7))
             for _ in range(40)
@@ -194,10 +196,10 @@ def test_one_account_has_few_places_and_others_go_on(small_pool: ThreadPool) -> 
         await asyncio.gather(*slow, return_exceptions=True)
         assert await event_loop.run_in_thread(lambda: 7, owner=7) == 7
 
-    asyncio.run(ask_all())
+    asyncio.run(call_all())
 
 
-def test_a_caller_that_gives_up_disturbs_nobody(small_pool: ThreadPool) -> None:
+def test_a_cancelled_caller_affects_no_other(small_pool: ThreadPool) -> None:
     done: list[int] = []
 
     def work(number: int) -> int:
@@ -205,56 +207,56 @@ def test_a_caller_that_gives_up_disturbs_nobody(small_pool: ThreadPool) -> None:
         done.append(number)
         return number
 
-    async def ask_all() -> list[Any]:
+    async def call_all() -> list[Any]:
         tasks = [asyncio.create_task(event_loop.run_in_thread(work, number)) for number in range(8)]
         await asyncio.sleep(0.02)
         for task in tasks[::2]:
             task.cancel()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    outcomes = asyncio.run(ask_all())
+    outcomes = asyncio.run(call_all())
     assert outcomes[1::2] == [1, 3, 5, 7]
-    assert {type(one) for one in outcomes[::2]} == {asyncio.CancelledError}
+    assert {type(outcome) for outcome in outcomes[::2]} == {asyncio.CancelledError}
     wait_until(lambda: sorted(done) == list(range(8)))
 
 
 @RUNNERS
-def test_a_signal_ends_one_wait_and_counts_once(run: Any) -> None:
-    async def ask() -> list[bool]:
+def test_a_signal_ends_exactly_one_wait(run: Any) -> None:
+    async def call() -> list[bool]:
         signal = Signal()
         signal.set()
-        heard = [await signal.wait(5), await signal.wait(0.05)]
+        waits = [await signal.wait(5), await signal.wait(0.05)]
         threading.Timer(0.05, signal.set).start()
-        return [*heard, await signal.wait(5), await signal.wait(0.05)]
+        return [*waits, await signal.wait(5), await signal.wait(0.05)]
 
-    assert run(ask()) == [True, False, True, False]
+    assert run(call()) == [True, False, True, False]
 
 
 @RUNNERS
-def test_sleep_takes_its_time(run: Any) -> None:
+def test_sleep_waits_for_its_duration(run: Any) -> None:
     began_at = time.monotonic()
     run(event_loop.sleep(0.1))
     assert time.monotonic() - began_at >= 0.1
 
 
-def test_a_coroutine_that_waits_for_a_loop_is_told_apart() -> None:
+def test_a_coroutine_that_needs_an_event_loop_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
         event_loop.run(asyncio.sleep(0))
 
 
 def test_results_from_many_threads_at_once_all_arrive() -> None:
-    """And a thread's result that comes just when others are handed over is not left lying."""
+    """Including a result that arrives while others are being delivered."""
 
-    async def ask_all() -> int:
+    async def call_all() -> int:
         total = 0
         for _ in range(25):
             total += sum(await asyncio.gather(*[event_loop.run_in_thread(lambda: 1) for _ in range(200)]))
         return total
 
-    assert asyncio.run(asyncio.wait_for(ask_all(), 60)) == 5_000
+    assert asyncio.run(asyncio.wait_for(call_all(), 60)) == 5_000
 
 
-def test_a_result_that_cannot_be_handed_over_keeps_none_from_those_behind_it() -> None:
+def test_a_result_that_cannot_be_delivered_does_not_block_later_ones() -> None:
     async def deliver_both() -> str:
         loop = asyncio.get_running_loop()
         received: asyncio.Future[str] = loop.create_future()
@@ -271,11 +273,11 @@ def test_a_result_that_cannot_be_handed_over_keeps_none_from_those_behind_it() -
 
 
 def test_loops_of_several_threads_get_their_own_results() -> None:
-    async def ask(name: int) -> list[int]:
+    async def call(name: int) -> list[int]:
         return await asyncio.gather(*[event_loop.run_in_thread(lambda: name) for _ in range(50)])
 
     def on_a_loop(name: int) -> list[int]:
-        return asyncio.run(ask(name))
+        return asyncio.run(call(name))
 
     assert race([lambda name=name: on_a_loop(name) for name in range(4)]) == [
         [name] * 50 for name in range(4)
@@ -283,21 +285,21 @@ def test_loops_of_several_threads_get_their_own_results() -> None:
 
 
 def test_redis_on_a_loop_is_refused() -> None:
-    async def ask() -> None:
+    async def call() -> None:
         redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
     with pytest.raises(RuntimeError, match="event loop"):
-        asyncio.run(ask())
+        asyncio.run(call())
     assert redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
 
-def test_a_call_that_waits_too_long_for_a_thread_is_not_begun(
+def test_a_call_that_waits_too_long_for_a_thread_is_not_started(
     small_pool: ThreadPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_loop, "WAIT_SECONDS", 0.2)
     may_end, begun = threading.Event(), threading.Event()
 
-    async def ask_all() -> None:
+    async def call_all() -> None:
         slow = [asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10)) for _ in range(4)]
         await asyncio.sleep(0.05)
         late = asyncio.create_task(event_loop.run_in_thread(begun.set))
@@ -307,5 +309,5 @@ def test_a_call_that_waits_too_long_for_a_thread_is_not_begun(
             await late
         await asyncio.gather(*slow)
 
-    asyncio.run(ask_all())
+    asyncio.run(call_all())
     assert not begun.is_set()

@@ -1,4 +1,4 @@
-"""Gauges: read at each look, one for all processes, and no reason for metrics to fail."""
+"""Gauges: read at each scrape, one for all processes, and metrics don't fail because of them."""
 
 import re
 from collections.abc import Iterator
@@ -17,54 +17,54 @@ def _no_other_gauges(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def told() -> dict[str, float]:
+def exposed() -> dict[str, float]:
     lines = gauges.exposition().decode().splitlines()
     return {line.split()[0]: float(line.split()[1]) for line in lines if not line.startswith("#")}
 
 
-def test_a_gauge_is_read_at_each_look() -> None:
+def test_a_gauge_is_read_at_each_scrape() -> None:
     readings = iter([1.0, 2.5])
     gauges.register("firstcome_things", help="Things.", read=lambda: next(readings))
 
-    assert told() == {"firstcome_things": 1.0}
+    assert exposed() == {"firstcome_things": 1.0}
     assert b"# TYPE firstcome_things gauge" in gauges.exposition()
 
 
-def test_a_gauge_with_a_label_tells_a_number_for_each_of_its_values() -> None:
+def test_a_gauge_with_a_label_has_a_number_for_each_value() -> None:
     gauges.register("firstcome_things", help="Things.", label="kind", read=lambda: {"a": 1, "b": 0})
     gauges.register("firstcome_none", help="None.", label="kind", read=dict)
 
-    assert told() == {'firstcome_things{kind="a"}': 1.0, 'firstcome_things{kind="b"}': 0.0}
+    assert exposed() == {'firstcome_things{kind="a"}': 1.0, 'firstcome_things{kind="b"}': 0.0}
 
 
-def test_nothing_to_tell_is_left_out() -> None:
+def test_a_gauge_without_a_value_is_left_out() -> None:
     gauges.register("firstcome_nothing", help="Nothing.", read=lambda: None)
     gauges.register("firstcome_zero", help="Zero.", read=lambda: 0)
 
-    assert told() == {"firstcome_zero": 0.0}
+    assert exposed() == {"firstcome_zero": 0.0}
 
 
-def test_without_a_database_the_others_are_not_asked_in_vain() -> None:
-    asked = []
+def test_after_a_database_error_other_database_gauges_are_skipped() -> None:
+    reads = []
 
     def fail() -> float:
-        asked.append("first")
+        reads.append("first")
         raise OperationalError(2002, "Can't connect")
 
-    def ask() -> float:
-        asked.append("second")
+    def succeed() -> float:
+        reads.append("second")
         return 1
 
     gauges.register("firstcome_first", help="First.", read=fail)
-    gauges.register("firstcome_second", help="Second.", read=ask)
+    gauges.register("firstcome_second", help="Second.", read=succeed)
 
-    assert told() == {}
-    assert asked == ["first"]
+    assert exposed() == {}
+    assert reads == ["first"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_several_processes_do_not_add_them_up(live_web: str) -> None:
-    """Each of them is asked, and whoever answers tells the same."""
+def test_several_processes_do_not_sum_gauges(live_web: str) -> None:
+    """Whichever process answers, the value is the same."""
     for _ in range(10):
         text = urllib3.request("GET", f"{live_web}/metrics", retries=False).data.decode()
         assert re.findall(r"^firstcome_events_queued (\S+)$", text, re.M) == ["0.0"]

@@ -32,15 +32,15 @@ KINDS = ("counted", "refused", "raising", "repeating")
 names = draw.lists(draw.sampled_from(KINDS), min_size=1, max_size=12).map(
     lambda kinds: [f"{kind}-{number}" for number, kind in enumerate(kinds)]
 )
-# Each example is a race on the real database: fewer of them, and as long as they take.
+# Each example is a race on the real database: few of them, without a deadline.
 races = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 HOT = (tally.LOCK, tally.HOT)
-# Outcomes that come once a lock is released or an error has passed on: well before a batcher's wait ends.
+# For outcomes that follow the release of a lock or an error: well before a batcher's wait ends.
 SOON = 5.0
 
 
 class Gate:
-    """A decision that stops at its first batch until it is let go, and remembers every batch."""
+    """A decision that blocks in its first batch until it is opened, and records every batch."""
 
     def __init__(self, decide: Callable[[Sequence[Any]], Sequence[Any]] = tally.count) -> None:
         self.batches: list[list[Any]] = []
@@ -50,12 +50,12 @@ class Gate:
     def __call__(self, requests: Sequence[Any]) -> Sequence[Any]:
         self.batches.append(list(requests))
         outcomes = self._decide(requests)
-        assert self.is_open.wait(60), "nobody opened the gate"
+        assert self.is_open.wait(60), "the gate was not opened"
         return outcomes
 
 
 class Submission(threading.Thread):
-    """A request that is on its way."""
+    """A thread that submits a request."""
 
     def __init__(self, batcher: Batcher[Any, Any], request: Any) -> None:
         super().__init__(daemon=True)
@@ -74,7 +74,7 @@ class Submission(threading.Thread):
 
     def result(self, *, within: float = 60.0) -> Any:
         self.join(within)
-        assert not self.is_alive(), f"{self.request} never came back"
+        assert not self.is_alive(), f"{self.request} never got an outcome"
         return self.outcome
 
 
@@ -102,7 +102,7 @@ def led_by(batcher: Batcher[Any, Any], gate: Gate, request: Any = "leading") -> 
 @races
 @given(names=names, max_batch=draw.integers(1, 8))
 @example(names=["repeating-0", "counted-1", "raising-2", "refused-3", "counted-4"], max_batch=8)
-def test_each_request_gets_its_own_outcome_and_a_poisonous_one_fails_alone(
+def test_each_request_gets_its_own_outcome_and_a_faulty_one_fails_alone(
     counting: None, names: list[str], max_batch: int
 ) -> None:
     tally.reset()
@@ -129,7 +129,7 @@ def is_due(name: str, outcome: Any) -> bool:
 
 @races
 @given(size=draw.integers(0, 12), max_batch=draw.integers(1, 5))
-def test_arrival_order_is_decision_order_and_batches_are_bounded(
+def test_requests_are_decided_in_order_of_arrival_and_batches_are_bounded(
     counting: None, size: int, max_batch: int
 ) -> None:
     tally.reset()
@@ -137,10 +137,10 @@ def test_arrival_order_is_decision_order_and_batches_are_bounded(
     batcher = Batcher(gate, max_batch=max_batch)
     with led_by(batcher, gate) as leader:
         followers = submit_in_order(batcher, [f"follower-{number}" for number in range(size)])
-    assert [one.result() for one in [leader, *followers]] == list(range(1, size + 2))
+    assert [submission.result() for submission in [leader, *followers]] == list(range(1, size + 2))
     assert [name for batch in gate.batches for name in batch] == [
         "leading",
-        *(one.request for one in followers),
+        *(follower.request for follower in followers),
     ]
     assert [len(batch) for batch in gate.batches[1:]] == expected_sizes(size, max_batch)
 
@@ -155,8 +155,8 @@ def test_a_batch_is_one_transaction(counting: None) -> None:
     with captured_statements() as statements:
         with led_by(batcher, gate) as leader:
             followers = submit_in_order(batcher, [f"follower-{number}" for number in range(9)])
-        for one in [leader, *followers]:
-            assert isinstance(one.result(), int)
+        for submission in [leader, *followers]:
+            assert isinstance(submission.result(), int)
     assert [len(batch) for batch in gate.batches] == [1, 9]
     assert statements.count("COMMIT") == 2
     assert sum(statement.startswith("UPDATE") for statement in statements) == 2
@@ -176,7 +176,7 @@ def test_no_request_is_answered_before_the_commit(counting: None) -> None:
     second.is_open.set()
 
 
-def test_a_follower_that_has_its_outcome_sees_its_row_on_its_own_connection(counting: None) -> None:
+def test_a_follower_with_its_outcome_sees_its_row_on_another_connection(counting: None) -> None:
     batcher = Batcher(tally.count)
 
     def submit_and_look(name: str) -> tuple[int, list[Any]]:
@@ -206,8 +206,8 @@ def test_64_threads_count_exactly_and_share_transactions(counting: None) -> None
     assert len(batches) < 160
 
 
-def test_without_a_lock_the_same_count_loses(counting: None) -> None:
-    """The naive twin: everybody reads before anybody writes, as two requests at once may."""
+def test_without_a_lock_the_same_count_loses_updates(counting: None) -> None:
+    """The naive version: both read before either writes, as two concurrent requests may."""
     both_have_read = threading.Barrier(2, timeout=10)
 
     def count() -> None:
@@ -226,11 +226,11 @@ def test_a_full_queue_refuses_at_once(counting: None) -> None:
         waiting = submit_in_order(batcher, ["second", "third"])
         refused = Submission(batcher, "fourth")
         assert isinstance(refused.result(within=SOON), Overloaded)
-    assert [one.result() for one in [leader, *waiting]] == [1, 2, 3]
+    assert [submission.result() for submission in [leader, *waiting]] == [1, 2, 3]
     assert "fourth" not in tally.entries()
 
 
-def test_what_waits_too_long_for_its_turn_is_refused_and_nothing_is_done(counting: None) -> None:
+def test_a_request_that_waits_too_long_is_refused_and_not_decided(counting: None) -> None:
     first, second = Gate(), Gate()
     gates = iter([first, second])
     batcher: Batcher[str, int] = Batcher(
@@ -257,7 +257,7 @@ def is_unknown(outcome: Any) -> bool:
 
 
 @pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_when_the_leader_dies_its_batch_is_answered_and_the_next_goes_on(
+def test_if_the_leader_dies_its_batch_gets_outcomes_and_the_next_one_runs(
     counting: None, death: type[BaseException]
 ) -> None:
     gate = Gate()
@@ -278,7 +278,7 @@ def test_when_the_leader_dies_its_batch_is_answered_and_the_next_goes_on(
 
 
 def test_no_request_waits_forever_for_a_leader_that_hangs(counting: None) -> None:
-    """The leader and its batch wait for a row that another client keeps; later requests don't need it."""
+    """The leader and its batch wait for a row that another client locks; later requests don't need it."""
     started: list[Sequence[int]] = []
 
     def lock(rows: Sequence[int]) -> Sequence[int]:
@@ -300,7 +300,7 @@ def test_no_request_waits_forever_for_a_leader_that_hangs(counting: None) -> Non
     wait_until(lambda: not batcher.is_busy())
 
 
-def test_a_leader_that_was_taken_for_dead_takes_no_further_batch(
+def test_a_leader_assumed_dead_takes_no_further_batch(
     counting: None,
 ) -> None:
     first, second, third = (Gate(lambda requests: requests) for _ in range(3))
@@ -312,7 +312,7 @@ def test_a_leader_that_was_taken_for_dead_takes_no_further_batch(
         wait_until(lambda: second.batches == [["heir"]])
         waiting = submit_in_order(batcher, ["waiting"])[0]
         assert LEADER_POOL.busy() == 2
-    # The second leader still leads: the first one, back from its batch, must not take the next.
+    # The second leader is still active: the first one, done with its batch, must not take the next.
     wait_until(lambda: LEADER_POOL.busy() == 1)
     assert (len(batcher._queue), third.batches) == (1, [])
     second.is_open.set()
@@ -321,13 +321,13 @@ def test_a_leader_that_was_taken_for_dead_takes_no_further_batch(
     assert waiting.result(within=SOON) == "waiting"
 
 
-def test_what_was_given_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(counting: None) -> None:
+def test_an_expired_request_is_not_decided_when_a_failed_batch_is_retried_one_by_one(counting: None) -> None:
     first = Gate(lambda requests: requests)
     alone = Gate(tally.count)
 
     def decide(requests: Sequence[str]) -> Sequence[Any]:
         if len(requests) > 1:
-            raise ValueError("not together")
+            raise ValueError("not as a batch")
         return {"leading": first, "slow": alone}.get(requests[0], tally.count)(requests)
 
     batcher: Batcher[str, int] = Batcher(decide, wait_seconds=0.3)
@@ -341,7 +341,7 @@ def test_what_was_given_up_is_not_decided_when_a_failed_batch_is_run_one_by_one(
     assert tally.entries() == {"slow": 1}
 
 
-def test_inside_a_transaction_it_is_decided_at_once_and_belongs_to_it(counting: None) -> None:
+def test_inside_a_transaction_a_request_is_decided_at_once_and_is_part_of_it(counting: None) -> None:
     gate = Gate()
     batcher = Batcher(gate)
     gate.is_open.set()
@@ -353,7 +353,7 @@ def test_inside_a_transaction_it_is_decided_at_once_and_belongs_to_it(counting: 
     assert tally.entries() == {}
 
 
-def test_inside_a_transaction_a_failure_leaves_the_rest_of_it_whole(counting: None) -> None:
+def test_inside_a_transaction_a_failure_leaves_the_rest_intact(counting: None) -> None:
     batcher = Batcher(tally.count)
     with transaction.atomic():
         assert batcher.submit("first") == 1
@@ -390,8 +390,8 @@ def test_it_works_within_a_test_case(tally_tables: None) -> None:
     assert ask(connection, "SELECT COUNT(*) FROM tally_entry WHERE name <> %s", tally.TAKEN) == [(2,)]
 
 
-def test_a_deadlocked_batch_is_tried_again_as_a_whole(counting: None) -> None:
-    """The batch holds the hot row and wants the other; the second connection the other way round."""
+def test_a_deadlocked_batch_is_retried_as_a_whole(counting: None) -> None:
+    """The batch holds the hot row and waits for the other; a second connection does the reverse."""
     batches: list[list[str]] = []
     has_hot = threading.Event()
     gate = Gate(lambda requests: [0 for _ in requests])
@@ -415,18 +415,18 @@ def test_a_deadlocked_batch_is_tried_again_as_a_whole(counting: None) -> None:
         make_heavy(other)
         ask(other, tally.LOCK, tally.HOT)
         other.rollback()
-    assert [one.result() for one in followers] == [1, 2, 3]
+    assert [submission.result() for submission in followers] == [1, 2, 3]
     assert batches == [["first", "second", "third"]] * 2
 
 
 def make_heavy(other: Any) -> None:
-    """InnoDB rolls back whoever has changed fewer rows: let that be the batch."""
+    """InnoDB rolls back the transaction that has changed fewer rows: make that the batch."""
     for number in range(20):
         ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
 
 
 def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> None:
-    """A trigger gives the server's own 1213 for one name, each time."""
+    """A trigger raises the server's own error 1213 for one name, each time."""
     batches: list[list[str]] = []
     gate = Gate(lambda requests: [0 for _ in requests])
 
@@ -446,10 +446,10 @@ def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> 
     assert tally.entries() == {"before": 1, "after": 2}
 
 
-def test_a_batch_whose_commit_may_have_been_done_is_not_said_to_have_come_to_nothing(
+def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(
     counting: None, tmp_path: Path
 ) -> None:
-    """Run one by one its members would conflict as well, and hear that nothing was done."""
+    """Run one by one its members would conflict as well, and be reported as undone."""
     batches: list[list[str]] = []
     gate = Gate(lambda requests: [0 for _ in requests])
 
@@ -459,7 +459,7 @@ def test_a_batch_whose_commit_may_have_been_done_is_not_said_to_have_come_to_not
             raise ValueError("nothing to commit")
         batches.append(list(requests))
         if len(batches) > 1:
-            raise OperationalError(1213, "made up")
+            raise OperationalError(1213, "injected")
         return tally.count(requests)
 
     batcher: Batcher[str, int] = Batcher(decide)
@@ -489,7 +489,7 @@ def deadlock_for(name: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("outcomes", [[], [1, 2, 3]])
-def test_a_decision_that_forgets_somebody_is_an_error_and_writes_nothing(
+def test_a_decision_with_too_few_outcomes_is_an_error_and_writes_nothing(
     counting: None, outcomes: list[int]
 ) -> None:
     def decide(requests: Sequence[str]) -> list[int]:
@@ -501,10 +501,10 @@ def test_a_decision_that_forgets_somebody_is_an_error_and_writes_nothing(
     assert tally.entries() == {}
 
 
-def test_batches_of_a_batcher_with_an_interval_begin_that_long_after_one_another(
+def test_a_batcher_with_an_interval_keeps_it_between_batches(
     transactional_db: None,
 ) -> None:
-    """And a request that enters an idle batcher doesn't wait."""
+    """A request that enters an idle batcher doesn't wait."""
     began: list[float] = []
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
@@ -525,7 +525,7 @@ def test_batches_of_a_batcher_with_an_interval_begin_that_long_after_one_another
     assert time.monotonic() - started_at < 0.2
 
 
-def test_a_leader_that_lingers_takes_the_rest_of_the_burst(transactional_db: None) -> None:
+def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db: None) -> None:
     batches: list[list[int]] = []
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
@@ -541,7 +541,7 @@ def test_a_leader_that_lingers_takes_the_rest_of_the_burst(transactional_db: Non
     assert batches == [[0, 1, 2]]
 
 
-def test_a_batch_knows_nothing_of_the_context_that_its_requests_come_from(transactional_db: None) -> None:
+def test_a_batch_does_not_run_in_the_context_of_its_requests(transactional_db: None) -> None:
     seen: list[ActorContext] = []
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
@@ -557,7 +557,7 @@ def test_a_batch_knows_nothing_of_the_context_that_its_requests_come_from(transa
     assert seen == [journal.SYSTEM] * 2
 
 
-def test_an_outcome_that_cannot_be_passed_on_costs_the_others_nothing(transactional_db: None) -> None:
+def test_an_outcome_that_cannot_be_delivered_does_not_affect_the_others(transactional_db: None) -> None:
     gate = Gate(list)
     batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction)
     results: SimpleQueue[Any] = SimpleQueue()
@@ -598,7 +598,7 @@ def test_coroutines_of_one_loop_share_batches(transactional_db: None) -> None:
     assert len(batches) < 50
 
 
-def test_each_request_has_one_result_where_outcomes_and_deadlines_race(transactional_db: None) -> None:
+def test_each_request_has_one_result_if_outcomes_and_deadlines_race(transactional_db: None) -> None:
     """Batches take about as long as their deadlines."""
     wait_seconds = 0.05
     random = Random(14)
@@ -622,7 +622,7 @@ def test_each_request_has_one_result_where_outcomes_and_deadlines_race(transacti
     assert any(is_unknown(outcome) for _, outcome in answered)
 
 
-def test_a_batch_that_waits_for_a_row_stops_no_other_batcher(counting: None) -> None:
+def test_a_batch_that_waits_for_a_row_delays_no_other_batcher(counting: None) -> None:
     def lock(rows: Sequence[int]) -> Sequence[int]:
         for row in rows:
             ask(connection, tally.LOCK, row)
@@ -635,7 +635,11 @@ def test_a_batch_that_waits_for_a_row_stops_no_other_batcher(counting: None) -> 
         wait_until(lambda: waiting_at(f"{tally.LOCK.partition('%')[0]}%") == 1)
         began_at = time.monotonic()
         outcomes = race(
-            [lambda one=one, number=number: one.submit(number) for one in others for number in (1, 2, 3)]
+            [
+                lambda batcher=batcher, number=number: batcher.submit(number)
+                for batcher in others
+                for number in (1, 2, 3)
+            ]
         )
         assert outcomes == [1, 2, 3] * 19
         assert time.monotonic() - began_at < 2.0
@@ -657,7 +661,7 @@ def test_more_hot_batchers_than_leaders_take_turns(
     assert [results.get(timeout=SOON) for _ in range(15)] == [0, 1, 2] * 5
 
 
-def test_idle_batchers_hold_no_leader_and_their_deadlines_need_no_looks(transactional_db: None) -> None:
+def test_idle_batchers_hold_no_leader_and_need_no_deadline_checks(transactional_db: None) -> None:
     batchers: list[Batcher[int, int]] = [Batcher(list, run=run_without_transaction) for _ in range(10)]
     race([lambda batcher=batcher: batcher.submit(1) for batcher in batchers])
     wait_until(lambda: LEADER_POOL.busy() == 0)
@@ -665,7 +669,7 @@ def test_idle_batchers_hold_no_leader_and_their_deadlines_need_no_looks(transact
     wait_until(lambda: group_commit._overdue_watch._deadline_check_seconds is None)
 
 
-def test_where_no_leader_can_be_started_a_request_is_refused_and_not_kept(
+def test_a_request_without_a_leader_is_refused_and_not_queued(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decided: list[int] = []

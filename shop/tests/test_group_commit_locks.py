@@ -16,13 +16,13 @@ from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
 from shop.tests.test_group_commit import Gate, led_by, submit_in_order
 
-# `innodb_lock_wait_timeout`, and what the batch, its probes and its second attempt take besides.
+# `innodb_lock_wait_timeout`, and the time for the batch, its probes and its second attempt.
 ONE_LOCK_WAIT = 5.0
 SOON = 2.0
 
 
 class Row(models.Model):
-    """The tally's row, as `rows.locked` wants it; its table is made by the tally."""
+    """The tally's row as a model, which `stuck_rows` needs; the tally creates its table."""
 
     id = models.IntegerField(primary_key=True)
 
@@ -44,14 +44,14 @@ def row_of(wanted: int) -> list[stuck_rows.Row]:
 
 
 def submitted(batcher: Batcher[int, int], gate: Gate, wanted: Sequence[int]) -> list[Any]:
-    """What became of these, which share a batch."""
+    """The outcomes of these requests, which share a batch."""
     with led_by(batcher, gate, tally.OTHER):
         batch = submit_in_order(batcher, wanted)
-    return [one.result() for one in batch]
+    return [submission.result() for submission in batch]
 
 
 def first_through(gate: Gate, decide: Callable[[Sequence[int]], Sequence[Any]]) -> Batcher[int, int]:
-    """A batcher whose first batch stops at the gate."""
+    """A batcher whose first batch blocks at the gate."""
     return Batcher(
         lambda wanted: decide(wanted) if gate.is_open.is_set() else gate(wanted),
         rows_of=row_of,
@@ -59,7 +59,7 @@ def first_through(gate: Gate, decide: Callable[[Sequence[int]], Sequence[Any]]) 
     )
 
 
-def test_a_locked_row_fails_the_requests_that_need_it_after_one_lock_wait_and_the_others_go_on(
+def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(
     counting: None,
 ) -> None:
     gate = Gate(list)
@@ -76,7 +76,7 @@ def test_a_locked_row_fails_the_requests_that_need_it_after_one_lock_wait_and_th
     assert seconds < ONE_LOCK_WAIT + SOON
 
 
-def test_what_is_repeated_while_the_row_stays_locked_stops_the_batcher_no_second_time(counting: None) -> None:
+def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(counting: None) -> None:
     gate = Gate(list)
     batcher = first_through(gate, lock_all)
     with holding(tally.LOCK, tally.HOT):
@@ -91,7 +91,7 @@ def test_what_is_repeated_while_the_row_stays_locked_stops_the_batcher_no_second
     assert batcher.submit(tally.HOT) == tally.HOT
 
 
-def test_a_batcher_whose_owner_knows_no_rows_fails_the_batch_after_one_lock_wait(counting: None) -> None:
+def test_a_batcher_without_rows_of_fails_the_batch_after_one_lock_wait(counting: None) -> None:
     gate = Gate(list)
     batches: list[Sequence[int]] = []
 
@@ -105,10 +105,10 @@ def test_a_batcher_whose_owner_knows_no_rows_fails_the_batch_after_one_lock_wait
     with holding(tally.LOCK, tally.HOT):
         outcomes = submitted(batcher, gate, [tally.HOT] * 4)
     assert all(isinstance(outcome, transactions.LockWaitTimeout) for outcome in outcomes)
-    assert len(batches) == 1, "not one by one, each for another lock wait"
+    assert len(batches) == 1, "not one by one, each with another lock wait"
 
 
-def test_what_is_away_for_all_is_not_asked_again_for_each(counting: None) -> None:
+def test_an_outage_is_not_retried_for_each_request(counting: None) -> None:
     gate = Gate(list)
     batches: list[Sequence[int]] = []
 
@@ -124,7 +124,7 @@ def test_what_is_away_for_all_is_not_asked_again_for_each(counting: None) -> Non
     assert [len(batch) for batch in batches] == [5]
 
 
-def test_a_poisonous_request_beside_a_locked_row_costs_one_lock_wait_more_at_most(counting: None) -> None:
+def test_a_faulty_request_beside_a_locked_row_costs_at_most_one_more_lock_wait(counting: None) -> None:
     gate = Gate(list)
 
     def decide(wanted: Sequence[int]) -> list[int | Exception]:
@@ -143,8 +143,8 @@ def test_a_poisonous_request_beside_a_locked_row_costs_one_lock_wait_more_at_mos
     assert seconds < ONE_LOCK_WAIT + SOON
 
 
-def test_a_row_that_others_take_again_and_again_is_not_stuck(counting: None) -> None:
-    """Rows of a hot product are locked at almost any instant, by other processes' batches of 20 ms each."""
+def test_a_row_that_others_lock_repeatedly_is_not_stuck(counting: None) -> None:
+    """Rows of a hot product are locked nearly always, by other processes' batches of 20 ms each."""
     over = threading.Event()
 
     def take_again_and_again() -> None:
@@ -178,7 +178,7 @@ def test_a_stuck_row_is_forgotten_as_soon_as_it_is_free(counting: None) -> None:
     assert ask(connection, "SELECT @@innodb_lock_wait_timeout") == [(ONE_LOCK_WAIT,)]
 
 
-def test_missing_rows_are_not_locked_ones(counting: None) -> None:
+def test_missing_rows_do_not_count_as_locked(counting: None) -> None:
     with holding(tally.LOCK, tally.HOT):
         assert bulk_sql.locked_values(Row, [tally.HOT, tally.OTHER, 99]) == {tally.HOT}
         assert bulk_sql.locked_values(Row, [tally.HOT], shared=True) == {tally.HOT}

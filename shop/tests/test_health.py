@@ -1,4 +1,4 @@
-"""Alive is alive whatever is down; ready names what is down, and quickly."""
+"""Liveness ignores dependencies; readiness quickly reports the ones that are down."""
 
 import socket
 import time
@@ -17,7 +17,7 @@ from shop.tests.outages import OwnRedis, database_away
 
 
 @pytest.fixture(autouse=True)
-def _asked_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_cached_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_running", {})
     monkeypatch.setattr(health, "_are_migrated", False)
 
@@ -30,13 +30,13 @@ def readiness() -> tuple[int, list[str]]:
 
 @contextmanager
 def silent_port() -> Iterator[int]:
-    """A port that takes connections and never says a word, as a machine that hangs."""
+    """A port that accepts connections and never responds, like a machine that hangs."""
     with socket.create_server((ports.HOST, 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ready_when_all_is_there() -> None:
+def test_ready_when_everything_is_available() -> None:
     assert readiness() == (200, [])
 
 
@@ -49,14 +49,14 @@ def test_alive_with_the_database_down() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_once_migrated_a_database_that_is_down_is_all_that_is_named() -> None:
+def test_after_migrations_were_seen_only_the_database_is_reported_as_down() -> None:
     assert readiness() == (200, [])
     with database_away():
         assert readiness() == (503, ["database"])
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_redis_that_is_down_is_named_and_it_comes_back(own_redis: OwnRedis) -> None:
+def test_an_unavailable_redis_is_reported_and_recovers(own_redis: OwnRedis) -> None:
     assert readiness() == (200, [])
     own_redis.stop()
     assert readiness() == (503, ["redis"])
@@ -65,14 +65,14 @@ def test_a_redis_that_is_down_is_named_and_it_comes_back(own_redis: OwnRedis) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_broker_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_broker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{ports.free()}/0")
 
     assert readiness() == (503, ["broker"])
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_migration_that_is_missing_is_named() -> None:
+def test_a_missing_migration_is_reported() -> None:
     recorder = MigrationRecorder(connection)
     last = max(name for app_name, name in recorder.applied_migrations() if app_name == "shop")
     recorder.record_unapplied("shop", last)
@@ -83,7 +83,7 @@ def test_a_migration_that_is_missing_is_named() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_answer_comes_within_two_seconds_when_everything_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_responds_within_two_seconds_when_everything_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {name: connection.settings_dict[name] for name in ("HOST", "PORT", "OPTIONS")}
     connections.close_all()
     with silent_port() as port:

@@ -1,4 +1,4 @@
-"""Sweeping at the edge, and the commands that sweep all and empty Redis."""
+"""The sweep of `shop`, and the commands that sweep everything and rebuild Redis."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ from shop.tests.outages import OwnRedis
 
 
 def leave_something_to_sweep() -> None:
-    """One old and one fresh idempotency key, and one expired refresh token."""
+    """Create an old and a recent idempotency key, and an expired refresh token."""
     account = AccountFactory()
     for number, age in enumerate((timedelta(hours=25), timedelta(hours=23))):
         IdempotencyKey.objects.create(
@@ -39,7 +39,7 @@ def leave_something_to_sweep() -> None:
 
 
 @pytest.mark.django_db
-def test_what_nobody_needs_is_swept_away() -> None:
+def test_rows_that_are_no_longer_needed_are_swept() -> None:
     leave_something_to_sweep()
 
     assert housekeeping.sweep() == 2
@@ -48,7 +48,7 @@ def test_what_nobody_needs_is_swept_away() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_keys_that_can_not_be_swept_keep_no_token_and_no_mark_from_being_swept() -> None:
+def test_a_failed_sweep_of_keys_does_not_prevent_the_others() -> None:
     leave_something_to_sweep()
     CommittedTransaction.objects.update(at=timezone.now() - 2 * commit_marks.RETENTION)
     assert CommittedTransaction.objects.exists()
@@ -72,7 +72,7 @@ def test_keys_that_can_not_be_swept_keep_no_token_and_no_mark_from_being_swept()
 
 
 @pytest.mark.django_db
-def test_every_scheduled_task_is_there() -> None:
+def test_every_scheduled_task_is_registered() -> None:
     app.loader.import_default_modules()
 
     assert settings.CELERY_BEAT_SCHEDULE.keys() <= app.tasks.keys()
@@ -80,21 +80,21 @@ def test_every_scheduled_task_is_there() -> None:
 
 
 @pytest.mark.django_db
-def test_the_command_does_all_that_beat_has_done() -> None:
+def test_the_sweep_command_runs_every_task_of_beat() -> None:
     leave_something_to_sweep()
 
-    _, told = run("sweep")
+    _, output = run("sweep")
 
-    assert "shop.sweep: 2\n" in told
-    assert {line.partition(":")[0] for line in told.splitlines()} == set(settings.CELERY_BEAT_SCHEDULE)
+    assert "shop.sweep: 2\n" in output
+    assert {line.partition(":")[0] for line in output.splitlines()} == set(settings.CELERY_BEAT_SCHEDULE)
 
 
 @pytest.mark.django_db
-def test_our_keys_are_dropped_from_redis_and_nobody_elses() -> None:
+def test_only_keys_of_this_project_are_dropped_from_redis() -> None:
     client = redis_client.client()
     for number in range(1_200):
         client.set(f"firstcome:in-flight:1:{number}", "x")
-    client.set("celery", "somebody else's")
+    client.set("celery", "another project's")
 
     assert run_json("rebuild_redis") == (0, {"dropped": 1_200})
     assert client.keys() == [b"celery"]
@@ -102,7 +102,7 @@ def test_our_keys_are_dropped_from_redis_and_nobody_elses() -> None:
 
 
 @pytest.mark.django_db
-def test_guessers_are_not_let_go_on() -> None:
+def test_throttles_survive_a_rebuild_of_redis() -> None:
     for _ in range(10):
         throttling.count_attempt([(sign_ins.ATTEMPTS_BY_NAME_AND_ADDRESS, "ada")])
 
@@ -111,7 +111,7 @@ def test_guessers_are_not_let_go_on() -> None:
         throttling.count_attempt([(sign_ins.ATTEMPTS_BY_NAME_AND_ADDRESS, "ada")])
 
 
-def test_a_redis_that_is_down_is_told_in_a_sentence(own_redis: OwnRedis) -> None:
+def test_an_unavailable_redis_is_reported_in_one_sentence(own_redis: OwnRedis) -> None:
     own_redis.stop()
 
     with pytest.raises(CommandError, match=r"Redis can't be rebuilt: .* Start it, then run this again\."):

@@ -1,4 +1,4 @@
-"""HTTP to others: one deadline over connecting, TLS, sending, headers and body, however slow the other is."""
+"""The HTTP client: one deadline for connecting, TLS, sending, headers and body."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ Talk = Callable[[socket.socket], object]
 
 @contextmanager
 def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """The `host:port` of a server that does this with each connection, in a thread."""
+    """The `host:port` of a server that calls `talk` with each connection, in a thread."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):
@@ -45,7 +45,7 @@ def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
 
 
 def dripping(data: bytes) -> Talk:
-    """Sends one byte after the other; all of them take longer than is allowed."""
+    """Send one byte at a time, which takes longer than allowed."""
 
     def drip(line: socket.socket) -> None:
         for byte in data:
@@ -77,12 +77,12 @@ def seconds_of_silence(url: str, *, body: bytes | None = None) -> float:
     ],
     ids=["status", "header", "continue", "body", "chunks"],
 )
-def test_a_reply_that_drips_is_given_up_at_the_deadline_wherever_it_drips(drips: bytes) -> None:
+def test_a_dripping_reply_is_given_up_at_the_deadline_wherever_it_drips(drips: bytes) -> None:
     with serving(dripping(drips)) as address:
         assert seconds_of_silence(f"http://{address}/") < ALLOWED + SLACK
 
 
-def test_a_handshake_that_drips_is_given_up_at_the_deadline() -> None:
+def test_a_dripping_handshake_is_given_up_at_the_deadline() -> None:
     with serving(dripping(b"\x16\x03\x03\x40\x00" + b"\x02" * 100)) as address:
         assert seconds_of_silence(f"https://{address}/") < ALLOWED + SLACK
 
@@ -94,8 +94,8 @@ def test_a_server_that_does_not_read_is_given_up_at_the_deadline() -> None:
         the_test_is_over.set()
 
 
-def test_a_host_that_takes_no_connection_is_given_up_at_the_deadline() -> None:
-    """Linux leaves a connection unanswered whose listener has no place left."""
+def test_a_host_that_accepts_no_connection_is_given_up_at_the_deadline() -> None:
+    """Linux does not answer a connection if the listener's backlog is full."""
     with socket.create_server((ports.HOST, 0), backlog=0) as full, contextlib.ExitStack() as waiting:
         for _ in range(4):
             line = waiting.enter_context(socket.socket())
@@ -107,8 +107,8 @@ def test_a_host_that_takes_no_connection_is_given_up_at_the_deadline() -> None:
         assert ALLOWED / 2 < time.monotonic() - began_at < ALLOWED + SLACK
 
 
-def test_an_exchange_has_a_deadline_of_its_own_on_a_connection_that_is_kept() -> None:
-    """The second begins after the first one's deadline."""
+def test_each_exchange_on_a_kept_connection_has_its_own_deadline() -> None:
+    """The second exchange starts after the deadline of the first."""
     lines: list[socket.socket] = []
 
     def answer_each(line: socket.socket) -> None:
@@ -126,7 +126,7 @@ def test_an_exchange_has_a_deadline_of_its_own_on_a_connection_that_is_kept() ->
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
-    """A server's side of TLS whose certificate is trusted in this test."""
+    """The server side of TLS, with a certificate that this test trusts."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = [
         "openssl",
@@ -150,7 +150,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLCont
     http_client._tls_context.cache_clear()
 
 
-def test_by_tls_calls_share_a_connection_and_a_reply_that_drips_is_given_up(tls: ssl.SSLContext) -> None:
+def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls: ssl.SSLContext) -> None:
     lines: list[socket.socket] = []
 
     def answer_twice_and_drip(line: socket.socket) -> None:
@@ -166,6 +166,6 @@ def test_by_tls_calls_share_a_connection_and_a_reply_that_drips_is_given_up(tls:
     assert len(lines) == 1
 
 
-def test_a_certificate_that_is_not_trusted_is_no_connection(tls: ssl.SSLContext) -> None:
+def test_an_untrusted_certificate_is_no_connection(tls: ssl.SSLContext) -> None:
     with serving(lambda line: line.recv(65536), tls=tls) as address, pytest.raises(NotConnected):
         exchange(f"https://{address.replace('localhost', ports.HOST)}/")

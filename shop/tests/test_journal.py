@@ -1,4 +1,4 @@
-"""The journal: each line as it was noted, at whose hands, and there only if its effect is."""
+"""The journal: each line with its content and its actor, and only if its effect is committed."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -56,21 +56,19 @@ def test_a_line_is_kept_as_it_was_noted() -> None:
     assert (line.delivered_at, line.last_error) == (None, "")
 
 
-def test_what_is_not_said_is_empty() -> None:
+def test_fields_that_are_not_given_are_empty() -> None:
     transactions.run(note, transactions.KEYED)
     line = JournalLine.objects.get()
     assert (line.order_id, line.before, line.after, line.actor_id) == (None, None, None, None)
     assert (line.actor, line.actor_name, line.request_id) == ("system", "", "")
     assert (line.detail, line.reference, line.is_internal) == ("", "", False)
     assert (line.delivery, line.next_attempt_at) == ("", None)
-    # Absent, and no JSON `null`.
+    # SQL NULL, not JSON `null`.
     assert JournalLine.objects.filter(before__isnull=True, after__isnull=True).exists()
 
 
 @pytest.mark.parametrize(("count", "statements"), [(1, 1), (1_000, 1), (2_500, 3)])
-def test_many_lines_are_a_statement_a_thousand_in_the_order_in_which_they_were_noted(
-    count: int, statements: int
-) -> None:
+def test_lines_are_inserted_in_order_by_a_statement_per_thousand(count: int, statements: int) -> None:
     with CaptureQueriesContext(connection) as captured:
         transactions.run(lambda: [note(f"test.{number}") for number in range(count)], transactions.KEYED)
 
@@ -78,7 +76,7 @@ def test_many_lines_are_a_statement_a_thousand_in_the_order_in_which_they_were_n
     assert noted() == [f"test.{number}" for number in range(count)]
 
 
-def test_what_is_rolled_back_was_never_noted() -> None:
+def test_a_line_of_a_rolled_back_transaction_is_not_written() -> None:
     def work() -> None:
         note("test.lost")
         raise RuntimeError
@@ -91,7 +89,7 @@ def test_what_is_rolled_back_was_never_noted() -> None:
     assert noted() == ["test.kept"]
 
 
-def test_a_part_that_failed_alone_is_not_noted() -> None:
+def test_a_line_of_a_rolled_back_savepoint_is_not_written() -> None:
     def work() -> None:
         note("test.before")
         with pytest.raises(RuntimeError), transactions.savepoint():
@@ -103,7 +101,7 @@ def test_a_part_that_failed_alone_is_not_noted() -> None:
     assert noted() == ["test.before", "test.after"]
 
 
-def test_work_that_is_tried_again_is_noted_once() -> None:
+def test_work_that_is_retried_is_noted_once() -> None:
     attempts = []
 
     def work() -> None:
@@ -116,8 +114,8 @@ def test_work_that_is_tried_again_is_noted_once() -> None:
     assert noted() == ["test.attempt.3"]
 
 
-def test_a_line_that_can_not_be_written_takes_its_effect_with_it() -> None:
-    """Neither is there without the other."""
+def test_a_line_that_can_not_be_written_rolls_back_its_effect() -> None:
+    """Neither exists without the other."""
 
     def work() -> None:
         JournalLine.objects.create(at=AT, actor="system", what="test.effect", subject="test")
@@ -128,7 +126,7 @@ def test_a_line_that_can_not_be_written_takes_its_effect_with_it() -> None:
     assert noted() == []
 
 
-def test_who_acts_is_whoever_is_known_to() -> None:
+def test_the_actor_is_the_innermost_one_that_was_set() -> None:
     assert journal.current_actor() == journal.SYSTEM
     with journal.acting(ActorContext(request_id="r-1")):
         journal.identify_actor(account_id=7, is_staff=False)

@@ -46,20 +46,20 @@ def _lines(operator: User) -> None:
         )
 
 
-def page_of(operator: User, **asked: object) -> Any:
+def page_of(operator: User, **filters: object) -> Any:
     page = reverse("admin:shop_journalline_changelist")
-    answer = signed_in(operator).get(f"{page}?{urlencode(asked)}")
+    answer = signed_in(operator).get(f"{page}?{urlencode(filters)}")
     assert answer.status_code == 200
     return answer
 
 
-def found(operator: User, **asked: object) -> list[str]:
-    return sorted(line.detail for line in page_of(operator, **asked).context["cl"].result_list)
+def found(operator: User, **filters: object) -> list[str]:
+    return sorted(line.detail for line in page_of(operator, **filters).context["cl"].result_list)
 
 
-def said(operator: User, **asked: object) -> list[str]:
+def messages_of(operator: User, **filters: object) -> list[str]:
     """The page's messages."""
-    return [str(message) for message in page_of(operator, **asked).context["messages"]]
+    return [str(message) for message in page_of(operator, **filters).context["messages"]]
 
 
 def test_the_journal_is_searched_by_actor(operator: User) -> None:
@@ -87,23 +87,23 @@ def test_the_journal_is_searched_by_date(operator: User) -> None:
     assert found(operator, since=f"{day}T00:00:00Z", by="olga") == ["line 0"]
 
 
-def test_a_time_that_is_not_understood_is_said_to_be_so_and_empties_no_list(operator: User) -> None:
-    for asked in ({"since": "yesterday"}, {"before": "2026-13-45"}):
-        [warning] = said(operator, **asked)
-        [word] = asked.values()
-        assert f"“{word}” is not understood as a time" in warning
-        assert len(found(operator, **asked)) == 4
-    assert said(operator, since="2026-11-21", before="2026-11-21 14:30") == []
+def test_an_invalid_time_is_reported_and_does_not_filter(operator: User) -> None:
+    for filters in ({"since": "yesterday"}, {"before": "2026-13-45"}):
+        [warning] = messages_of(operator, **filters)
+        [word] = filters.values()
+        assert f"“{word}” is not a time" in warning
+        assert len(found(operator, **filters)) == 4
+    assert messages_of(operator, since="2026-11-21", before="2026-11-21 14:30") == []
 
 
-def test_an_actor_that_no_account_is_is_said_to_be_unknown(operator: User) -> None:
-    for word in ("nobody", "99999999", "9" * 30):
-        [warning] = said(operator, by=word)
+def test_an_unknown_actor_is_reported(operator: User) -> None:
+    for word in ("unknown", "99999999", "9" * 30):
+        [warning] = messages_of(operator, by=word)
         assert f"No account has the name or number “{word}”" in warning
-    assert said(operator, by="olga") == said(operator, by=operator.pk) == []
+    assert messages_of(operator, by="olga") == messages_of(operator, by=operator.pk) == []
 
 
-def test_each_filter_of_the_journal_has_a_title_of_its_own_that_reads(operator: User) -> None:
+def test_each_filter_of_the_journal_has_a_readable_title(operator: User) -> None:
     page = re.sub(r"\s+", " ", page_of(operator).content.decode())
     for title in ("Actor: name", "What happened: ", "Since: 20", "Before: a day"):
         assert title in page
@@ -121,10 +121,10 @@ def test_a_failed_sign_in_shows_its_address_in_the_list_and_an_actor_that_was_no
     page = page_of(operator, happened="account.sign_in_failed")
     assert "from 192.0.2.7" in page.content.decode()
     listed = page.context["cl"]
-    assert [listed.model_admin.who(line) for line in listed.result_list] == ["not signed in"]
+    assert [listed.model_admin.actor_label(line) for line in listed.result_list] == ["not signed in"]
 
 
-def test_the_journal_is_searched_by_all_of_it_together(operator: User) -> None:
+def test_the_journal_is_searched_by_several_filters_at_once(operator: User) -> None:
     assert found(operator, by="olga", happened="product.", q="product 7") == ["line 0"]
 
 

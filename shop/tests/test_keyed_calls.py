@@ -22,7 +22,7 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import in_flight_elsewhere, let_go
+from shop.tests.second_process import finish, in_flight_elsewhere
 from shop.tests.tally_urls import REFUSALS, count, counted
 
 pytestmark = pytest.mark.urls("shop.tests.tally_urls")
@@ -31,7 +31,7 @@ REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 
 @pytest.fixture(params=["up", "down", "flushed"])
 def meanwhile(request: pytest.FixtureRequest, own_redis: OwnRedis) -> Callable[[], None]:
-    """What befalls Redis between two calls; `down` it is from the start."""
+    """What happens to Redis between two calls; with `down` it is unavailable from the start."""
     if request.param == "down":
         own_redis.stop()
     if request.param == "flushed":
@@ -46,13 +46,13 @@ def flush(server: OwnRedis) -> None:
 
 @pytest.fixture
 def account(counting: None) -> User:
-    """For calls from several threads or processes."""
+    """An account for calls from several threads or processes."""
     return AccountFactory.create()
 
 
 @pytest.fixture
 def api(tally_tables: None, db: None) -> Api:
-    """For calls one after another."""
+    """A client for sequential calls."""
     tally.reset()
     return client_of(AccountFactory.create())
 
@@ -93,7 +93,7 @@ def test_a_key_that_is_not_valid_is_refused(api: Api, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["k", "k" * 255, f'"{"k" * 255}"', "a b", "".join(map(chr, range(33, 127)))])
-def test_a_key_of_1_to_255_printable_characters_is_taken(api: Api, key: str) -> None:
+def test_a_key_of_1_to_255_printable_characters_is_accepted(api: Api, key: str) -> None:
     assert api.post("/tally", {"name": "one"}, key=key).status_code == 201
 
 
@@ -118,7 +118,9 @@ def test_another_key_is_another_key(other: str) -> None:
 # The first call and its repeats
 
 
-def test_a_repeat_is_answered_as_the_first_call_to_the_byte(api: Api, meanwhile: Callable[[], None]) -> None:
+def test_a_repeat_gets_the_first_calls_response_byte_for_byte(
+    api: Api, meanwhile: Callable[[], None]
+) -> None:
     first = api.post("/tally", {"name": "one"}, key="key")
     assert (first.status_code, first.json()["position"]) == (201, 1)
     assert "Idempotency-Replayed" not in first
@@ -132,7 +134,7 @@ def test_a_repeat_is_answered_as_the_first_call_to_the_byte(api: Api, meanwhile:
     assert tally.entries() == {"one": 1}
 
 
-def test_a_declined_payment_is_repeated_as_the_problem_it_is(api: Api) -> None:
+def test_a_declined_payment_is_replayed_as_the_same_problem(api: Api) -> None:
     first, again = (api.post("/tally", {"name": "declined"}, key="key") for _ in range(2))
     assert (first.status_code, again.status_code) == (402, 402)
     assert first["Content-Type"] == again["Content-Type"] == "application/problem+json"
@@ -163,14 +165,14 @@ def test_two_accounts_may_use_the_same_key(api: Api, meanwhile: Callable[[], Non
 
 
 @pytest.mark.parametrize("name", [*REFUSALS, "broken"])
-def test_what_is_refused_is_not_recorded_and_may_be_tried_again(api: Api, name: str) -> None:
+def test_a_refused_call_is_not_recorded_and_may_be_retried(api: Api, name: str) -> None:
     assert api.post("/tally", {"name": name}, key="key").status_code >= 400
     assert not IdempotencyKey.objects.exists()
     assert api.post("/tally", {"name": "one"}, key="key").status_code == 201
     assert tally.entries() == {"one": 1}
 
 
-def test_a_refused_call_may_be_tried_again_whatever_befalls_redis(
+def test_a_refused_call_may_be_retried_whatever_happens_to_redis(
     api: Api, meanwhile: Callable[[], None]
 ) -> None:
     assert api.post("/tally", {"name": "refused-409"}, key="key").status_code == 409
@@ -178,7 +180,7 @@ def test_a_refused_call_may_be_tried_again_whatever_befalls_redis(
     assert api.post("/tally", {"name": "one"}, key="key").status_code == 201
 
 
-def test_past_the_retention_a_key_is_a_first_call_again(api: Api, settings: LazySettings) -> None:
+def test_after_the_retention_a_key_is_new_again(api: Api, settings: LazySettings) -> None:
     api.post("/tally", {"name": "yesterday"}, key="key")
     settings.IDEMPOTENCY_RETENTION_SECONDS = 0
     assert api.post("/tally", {"name": "today"}, key="key").json()["position"] == 2
@@ -217,16 +219,16 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_bodies_of_one_value_are_one_request(one: bytes, other: bytes) -> None:
+def test_bodies_with_equal_values_have_one_fingerprint(one: bytes, other: bytes) -> None:
     assert fingerprint(one) == fingerprint(other)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_bodies_of_two_values_are_two_requests(one: bytes, other: bytes) -> None:
+def test_bodies_with_different_values_have_different_fingerprints(one: bytes, other: bytes) -> None:
     assert fingerprint(one) != fingerprint(other)
 
 
-def test_path_and_method_tell_requests_apart() -> None:
+def test_path_and_method_are_part_of_the_fingerprint() -> None:
     prints = [fingerprint(b"{}"), fingerprint(b"{}", path="/tally/2"), fingerprint(b"{}", method="PUT")]
     assert len(set(prints)) == 3
 
@@ -266,14 +268,14 @@ def test_100_calls_at_once_with_one_key_have_one_effect(account: User, meanwhile
 
 @pytest.fixture
 def first_call(account: User) -> Iterator[Callable[..., threading.Event]]:
-    """Start a first call that has claimed its key, and stays in flight until its event is set."""
+    """Start a first call, which claims its key and stays in flight until its event is set."""
     events: list[threading.Event] = []
     threads: list[threading.Thread] = []
 
     def start(work: Callable[[], Any]) -> threading.Event:
         is_claimed, may_end = threading.Event(), threading.Event()
 
-        def work_until_told() -> Any:
+        def work_until_event() -> Any:
             outcome = work()
             is_claimed.set()
             assert may_end.wait(30)
@@ -282,7 +284,7 @@ def first_call(account: User) -> Iterator[Callable[..., threading.Event]]:
         call = call_of(account)
         threads.append(
             threading.Thread(
-                target=lambda: race([lambda: keyed_calls.perform_blocking(call, work_until_told)])
+                target=lambda: race([lambda: keyed_calls.perform_blocking(call, work_until_event)])
             )
         )
         threads[-1].start()
@@ -297,7 +299,7 @@ def first_call(account: User) -> Iterator[Callable[..., threading.Event]]:
         thread.join()
 
 
-def test_a_first_call_that_takes_longer_than_a_second_is_told_to_be_in_flight(
+def test_a_duplicate_request_is_refused_after_waiting_a_second_for_the_first(
     account: User, meanwhile: Callable[[], None], first_call: Callable[..., threading.Event]
 ) -> None:
     first_call(lambda: None)
@@ -310,7 +312,7 @@ def test_a_first_call_that_takes_longer_than_a_second_is_told_to_be_in_flight(
     assert tally.entries() == {}
 
 
-def test_a_twin_is_woken_as_soon_as_the_first_call_has_ended(
+def test_a_duplicate_request_is_woken_as_soon_as_the_first_call_has_ended(
     account: User, first_call: Callable[..., threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyed_calls, "DUPLICATE_WAIT_SECONDS", 60)
@@ -322,7 +324,7 @@ def test_a_twin_is_woken_as_soon_as_the_first_call_has_ended(
     assert time.monotonic() - started_at < 10
 
 
-def test_what_a_first_call_has_started_is_told_while_it_still_waits_for_it(
+def test_a_duplicate_request_gets_the_reference_while_the_first_call_waits(
     account: User, meanwhile: Callable[[], None], first_call: Callable[..., threading.Event]
 ) -> None:
     started = KeyedCall(account.id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
@@ -340,14 +342,16 @@ def test_calls_with_other_keys_do_not_wait(account: User, first_call: Callable[.
     assert perform(call_of(account, "another key")) == 1
 
 
-def test_http_says_when_to_ask_again(account: User, first_call: Callable[..., threading.Event]) -> None:
+def test_a_call_in_flight_has_a_retry_after_header(
+    account: User, first_call: Callable[..., threading.Event]
+) -> None:
     first_call(lambda: None)
     response = client_of(account).post("/tally", {"name": "one"}, key="key")
     assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_in_flight")
     assert response["Retry-After"] == "1"
 
 
-def test_a_claim_is_given_back_even_if_the_work_fails(account: User, own_redis: OwnRedis) -> None:
+def test_a_claim_is_released_even_if_the_work_fails(account: User, own_redis: OwnRedis) -> None:
     with pytest.raises(ValueError):
         perform(call_of(account), "raising")
     assert redis_client.client().keys() == []
@@ -356,23 +360,23 @@ def test_a_claim_is_given_back_even_if_the_work_fails(account: User, own_redis: 
     assert time.monotonic() - started_at < 0.5
 
 
-def test_a_claim_is_given_back_when_no_other_call_runs(account: User, own_redis: OwnRedis) -> None:
+def test_a_claim_is_released_when_no_other_call_runs(account: User, own_redis: OwnRedis) -> None:
     perform(call_of(account))
     assert redis_client.client().keys() == []
 
 
-def test_while_others_run_a_claim_is_given_back_on_the_next_ones_way(
+def test_while_other_calls_run_a_claim_is_released_by_the_next_round_trip(
     account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
 ) -> None:
     first_call(lambda: None)
-    claims_there = [len(redis_client.client().keys())]
+    claim_counts = [len(redis_client.client().keys())]
     for name in ("second", "third", "fourth"):
         perform(call_of(account, name), name)
-        claims_there.append(len(redis_client.client().keys()))
-    assert claims_there == [1, 2, 2, 2]
+        claim_counts.append(len(redis_client.client().keys()))
+    assert claim_counts == [1, 2, 2, 2]
 
 
-def test_a_claim_that_lingers_keeps_no_repeat_from_its_answer(
+def test_a_claim_that_is_not_released_yet_does_not_delay_a_repeat(
     account: User, own_redis: OwnRedis, first_call: Callable[..., threading.Event]
 ) -> None:
     first_call(lambda: None)
@@ -382,10 +386,10 @@ def test_a_claim_that_lingers_keeps_no_repeat_from_its_answer(
     assert time.monotonic() - started_at < 0.9
 
 
-# Another process has the first call
+# The first call is in another process
 
 
-def test_a_call_in_flight_in_another_process_is_told_so_and_then_its_answer(
+def test_a_call_in_flight_in_another_process_is_refused_and_later_replayed(
     account: User, own_redis: OwnRedis
 ) -> None:
     call = call_of(account)
@@ -393,7 +397,7 @@ def test_a_call_in_flight_in_another_process_is_told_so_and_then_its_answer(
         with pytest.raises(Rejected) as refused:
             perform(call)
         assert refused.value.code == "idempotency_key_in_flight"
-        let_go(process)
+        finish(process)
     assert perform(call) == Replay(counted(1), None)
     assert tally.entries() == {"elsewhere": 1}
 
@@ -413,7 +417,7 @@ def test_without_a_claim_in_redis_the_database_makes_the_second_call_wait(
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()
-        let_go(process)
+        finish(process)
         thread.join(30)
     assert results == [Replay(counted(1), None)]
     assert tally.entries() == {"elsewhere": 1}

@@ -1,4 +1,4 @@
-"""What becomes of accounts and tokens when the answer to a COMMIT is lost: done once, and said to be done."""
+"""Accounts and tokens when the reply to a COMMIT is lost: changed once, and reported as changed."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -31,21 +31,23 @@ def dead_event() -> JournalLine:
 
 @pytest.fixture
 def _loss(account: User, dead_event: JournalLine, tmp_path: Path) -> Iterator[None]:
-    """The answer to the test's first COMMIT is lost; it asks for this last, so its rows are there."""
+    """The reply to the test's first COMMIT is lost. Comes after the other fixtures, whose rows must exist."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield
         assert is_lost.is_set()
 
 
 @pytest.mark.usefixtures("_loss")
-def test_who_registers_is_not_told_that_somebody_else_has_the_name() -> None:
-    made = accounts.register(username="ada", email="ada@example.com", password=PASSWORD, network="192.0.2.1")
-    assert User.objects.get(username="ada").pk == made.pk
-    assert made.check_password(PASSWORD)
+def test_a_registration_is_not_refused_because_of_its_own_account() -> None:
+    account = accounts.register(
+        username="ada", email="ada@example.com", password=PASSWORD, network="192.0.2.1"
+    )
+    assert User.objects.get(username="ada").pk == account.pk
+    assert account.check_password(PASSWORD)
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_refresh_token_that_was_used_up_gives_its_pair_and_nobody_is_signed_out(account: User) -> None:
+def test_a_refresh_token_returns_its_pair_and_the_sign_in_lasts(account: User) -> None:
     pair = tokens.rotate(tokens.create_token_pair(account).refresh)
     assert tokens.rotate(pair.refresh)
 
@@ -56,7 +58,7 @@ def test_accounts_that_were_disabled_are_counted(account: User) -> None:
 
 
 @pytest.mark.usefixtures("_loss")
-def test_dead_events_that_were_queued_again_are_told_and_noted_once(dead_event: JournalLine) -> None:
+def test_replayed_dead_events_are_returned_and_noted_once(dead_event: JournalLine) -> None:
     assert dead_events.replay([dead_event.pk]) == [dead_event.pk]
     assert JournalLine.objects.filter(what="event.replayed").count() == 1
 

@@ -1,4 +1,4 @@
-"""`migrate` beside connections that keep a table, and again after it was cut short; on an own database."""
+"""`migrate` while another connection uses a table, and after an interruption; on a database of its own."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ IN_JOURNAL = (
     " is_internal, delivery, attempts, last_error)"
     " VALUES (NOW(), 'system', '', '', 'test', 'test', '', '', 0, '', 0, '')"
 )
-# Applies each migration of ours, forgets that it was, and applies it again.
+# Applies each of the shop's migrations, removes its record, and applies it again.
 TWICE = """
 import django
 django.setup()
@@ -64,7 +64,7 @@ def database() -> Iterator[Connection]:
 
 @contextmanager
 def connected(name: str) -> Iterator[Connection]:
-    """A client that is no part of the shop. Each statement commits until `begin`."""
+    """A client outside the shop. Each statement commits until `begin`."""
     settings = configuration.database("DATABASE_URL", "")
     connection = MySQLdb.connect(
         user=settings["USER"],
@@ -85,7 +85,7 @@ def ask(connection: Connection, statement: str) -> list[Any]:
 
 @contextmanager
 def reading_the_journal() -> Iterator[Connection]:
-    """Keep a transaction open that has read the journal, as an audit or a dump has."""
+    """Keep a transaction open that has read the journal, like an audit or a dump."""
     with connected(DATABASE) as reader:
         reader.begin()
         ask(reader, "SELECT COUNT(*) FROM shop_journalline")
@@ -105,24 +105,24 @@ def started(*words: str, **settings: str) -> "subprocess.Popen[str]":
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Its exit code and all that it said."""
+    """The process's exit code and output."""
     with process:
         try:
-            said, _ = process.communicate(timeout=ENDS_WITHIN)
+            output, _ = process.communicate(timeout=ENDS_WITHIN)
         finally:
             process.kill()
-    return process.returncode, said
+    return process.returncode, output
 
 
 def manage(*words: str, **settings: str) -> str:
-    """What a management command said, which has ended well."""
-    code, said = ended(started("manage.py", *words, **settings))
-    assert code == 0, said
-    return said
+    """The output of a management command, which must succeed."""
+    code, output = ended(started("manage.py", *words, **settings))
+    assert code == 0, output
+    return output
 
 
 def wait_for_blocked(database: Connection) -> None:
-    """Return once a statement waits for a table that another connection keeps."""
+    """Return once a statement waits for a table that another connection uses."""
     deadline = time.monotonic() + STARTS_WITHIN
     blocked = (
         "SELECT 1 FROM information_schema.processlist"
@@ -160,39 +160,39 @@ def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile
         for _ in range(2):
             wait_for_blocked(database)
             assert insert_seconds() < LOCK_WAIT_SECONDS + SLACK_SECONDS
-        code, said = ended(migrating)
+        code, output = ended(migrating)
         assert code == 1
-        assert "Run migrate again" in said and "Traceback" not in said, said
+        assert "Run migrate again" in output and "Traceback" not in output, output
         assert insert_seconds() < 1
 
     manage(*APPLY)
     assert insert_seconds() < 1
 
 
-def test_a_migration_that_the_reader_leaves_in_time_is_tried_again_and_done(database: Connection):
+def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(database: Connection):
     manage(*BEFORE)
     with reading_the_journal():
         migrating = started("manage.py", *APPLY)
         wait_for_blocked(database)
         assert insert_seconds() < LOCK_WAIT_SECONDS + SLACK_SECONDS
-    code, said = ended(migrating)
-    assert code == 0, said
-    assert "next try" in said
+    code, output = ended(migrating)
+    assert code == 0, output
+    assert "next attempt" in output
 
 
-def test_a_statement_that_takes_longer_than_a_request_may_keeps_its_answer(database: Connection):
+def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(database: Connection):
     manage(*BEFORE)
     with reading_the_journal() as reader:
         migrating = started("manage.py", *APPLY, "--attempts", "1", DATABASE_READ_TIMEOUT_SECONDS="1")
         wait_for_blocked(database)
-        time.sleep(2.5)  # what is waited for is that more than the read timeout passes
+        time.sleep(2.5)  # longer than the read timeout
         reader.rollback()
     assert ended(migrating)[0] == 0
 
 
-def test_every_migration_whose_answer_was_lost_is_repeated(database: Connection):
-    code, said = ended(started("-c", TWICE))
-    assert code == 0, said
+def test_every_migration_can_be_applied_again_after_a_lost_reply(database: Connection):
+    code, output = ended(started("-c", TWICE))
+    assert code == 0, output
     repeated = shape(database)
     ask(database, f"DROP DATABASE {DATABASE}")
     ask(database, f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
@@ -201,7 +201,7 @@ def test_every_migration_whose_answer_was_lost_is_repeated(database: Connection)
     assert repeated == shape(database)
 
 
-def test_a_migration_that_was_cut_short_goes_on_with_what_is_missing(database: Connection):
+def test_an_interrupted_migration_applies_only_what_is_missing(database: Connection):
     manage("migrate", "shop", "0006")
     ask(database, "CREATE INDEX shop_journalline_of_actor ON shop_journalline (actor_id, id)")
     manage(*BEFORE)
@@ -209,8 +209,8 @@ def test_a_migration_that_was_cut_short_goes_on_with_what_is_missing(database: C
     assert {"shop_journalline_of_actor", "shop_journalline_of_what", "shop_journalline_by_instant"} <= indexes
 
 
-def test_a_table_of_another_program_is_not_taken_for_one_of_the_shops(database: Connection):
+def test_a_table_of_another_program_is_not_mistaken_for_the_shops(database: Connection):
     ask(database, "CREATE TABLE shop_journalline (id INT PRIMARY KEY)")
-    code, said = ended(started("manage.py", "migrate", "--no-input"))
+    code, output = ended(started("manage.py", "migrate", "--no-input"))
     assert code == 1
-    assert "shop_journalline' already exists" in said
+    assert "shop_journalline' already exists" in output

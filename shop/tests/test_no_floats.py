@@ -1,4 +1,4 @@
-"""No floats where money, stock or coupons are counted: they are for times alone."""
+"""No floats where money, stock or coupons are counted: floats are only for times."""
 
 import ast
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from django.db import models
 from scripts.stack import places
 
 APPS = ("coupons", "inventory", "orders", "payments")
-# A float may stand where one of these is spoken of: in its statement, or its function's signature.
+# A float is allowed with one of these in a name of its statement, or of its function's signature.
 TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed", "latency", "timeout")
-# And here: moments by other names, and a gauge, which is a float whatever it tells.
+# And with these names: times under other names, and a gauge, whose values are always floats.
 MOMENTS = {
     "coupons/issuing/issuing.py": {"_remembered"},
-    "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found"},
+    "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found", "started_before"},
     "orders/payment/card_limits.py": {"_window_started_at"},
     "orders/payment/declines.py": {"_read_at"},
     "orders/saga/backlog.py": {"_read_at"},
@@ -35,7 +35,7 @@ def modules() -> Iterator[Path]:
 
 
 def floating(code: str, moments: set[str] = frozenset()) -> list[str]:
-    """The statements that make or name a float, or divide into one, and speak of no time."""
+    """The statements that create or name a float, or divide into one, and contain no name of a time."""
     found = []
     for part in _parts(ast.parse(code)):
         names = {name for node in part for name in _names(node)}
@@ -46,7 +46,7 @@ def floating(code: str, moments: set[str] = frozenset()) -> list[str]:
 
 
 def _parts(tree: ast.AST) -> Iterator[list[ast.AST]]:
-    """Each statement's own nodes: without the statements inside it, whose parts come by themselves."""
+    """The nodes of each statement, without those of nested statements, which are parts of their own."""
     for node in ast.walk(tree):
         if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
             yield list(_own(node))
@@ -78,7 +78,7 @@ def _is_floating(node: ast.AST) -> bool:
 
 
 @pytest.mark.parametrize("path", list(modules()), ids=lambda path: str(path.relative_to(places.PROJECT)))
-def test_a_module_has_floats_for_times_alone(path: Path) -> None:
+def test_a_module_uses_floats_only_for_times(path: Path) -> None:
     where = str(path.relative_to(places.PROJECT))
     assert floating(path.read_text(), MOMENTS.get(where, set())) == []
 
@@ -96,11 +96,11 @@ def test_a_module_has_floats_for_times_alone(path: Path) -> None:
         "price = models.DecimalField(max_digits=9)",
     ],
 )
-def test_a_float_in_an_amount_is_seen(statement: str) -> None:
+def test_a_float_in_an_amount_is_found(statement: str) -> None:
     assert len(floating(statement)) == 1
 
 
-def test_a_float_in_a_time_is_none_of_ours() -> None:
+def test_a_float_in_a_time_is_allowed() -> None:
     assert floating("def wait(pause_seconds: float = 0.5):\n    deadline = start + 1.5 / 2") == []
 
 
@@ -115,7 +115,7 @@ def test_no_column_of_the_database_is_a_float() -> None:
     assert columns == []
 
 
-def test_the_api_takes_and_gives_whole_numbers_alone() -> None:
+def test_the_api_accepts_and_returns_only_integers() -> None:
     document = yaml.safe_load((places.PROJECT / "docs" / "openapi.yaml").read_text())
     kinds = list(_types(document))
     assert kinds.count("integer") > 100
@@ -123,7 +123,7 @@ def test_the_api_takes_and_gives_whole_numbers_alone() -> None:
 
 
 def _types(part: Any) -> Iterator[Any]:
-    """Every `type` in the document, of a list of them each."""
+    """Every `type` in the document, with the items of lists of types."""
     if isinstance(part, dict):
         kinds = part.get("type")
         yield from kinds if isinstance(kinds, list) else [kinds]

@@ -1,4 +1,4 @@
-"""No module but the clock's asks a host for the time; and what follows from it for a host that is off."""
+"""Only the clock's module reads the host's time, so a host whose clock is wrong makes no wrong decision."""
 
 import ast
 import time
@@ -46,7 +46,7 @@ def modules() -> Iterator[Path]:
 
 
 def host_clocks(code: str) -> list[str]:
-    """What the code says that reads the host's clock, called or passed on."""
+    """The expressions that read the host's clock, called or passed as values."""
     found = []
     for node in ast.walk(ast.parse(code)):
         match node:
@@ -91,13 +91,13 @@ def test_each_way_to_a_hosts_clock_is_found(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["clock.now()", "time.monotonic()", "datetime.fromtimestamp(1, UTC)"])
-def test_what_reads_no_hosts_clock_passes(code: str) -> None:
+def test_code_that_reads_no_hosts_clock_passes(code: str) -> None:
     assert host_clocks(code) == []
 
 
 @pytest.fixture
 def host_ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that goes by the database on a host whose wall clock is 15 minutes ahead."""
+    """A process that uses the database's clock, on a host whose wall clock is 15 minutes ahead."""
     monkeypatch.setattr(clock, "_host_seconds", lambda: time.time() + 900)
     monkeypatch.setattr(clock, "_has_begun", False)
     assert clock.is_measured()
@@ -118,7 +118,7 @@ def test_a_host_15_minutes_ahead_opens_no_campaign_early(host_ahead: None) -> No
     assert refused.value.code == "campaign_not_open"
     assert 590 < (refused.value.retry_after or 0) <= 600
 
-    # Its twin goes by its host's clock, as all did.
+    # The control case uses its host's clock.
     clock.follow_host()
     issuing.forget()
     assert issuing.issue(campaign_id=campaign.pk, user_id=account.pk).is_new
@@ -138,7 +138,7 @@ def test_a_host_15_minutes_ahead_expires_no_order(host_ahead: None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_host_15_minutes_ahead_takes_no_coupon_for_expired_and_forgets_no_key(
+def test_a_host_15_minutes_ahead_expires_no_coupon_and_deletes_no_key(
     host_ahead: None, settings: LazySettings
 ) -> None:
     settings.IDEMPOTENCY_RETENTION_SECONDS = 600
@@ -160,7 +160,7 @@ def test_a_host_15_minutes_ahead_takes_no_coupon_for_expired_and_forgets_no_key(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_tokens_pass_between_a_host_15_minutes_ahead_and_one_that_is_right(host_ahead: None) -> None:
+def test_tokens_are_valid_between_a_host_15_minutes_ahead_and_a_correct_one(host_ahead: None) -> None:
     account = AccountFactory.create()
     pair = tokens.create_token_pair(account)
     clock.follow_host()
@@ -169,7 +169,7 @@ def test_tokens_pass_between_a_host_15_minutes_ahead_and_one_that_is_right(host_
         right = tokens.rotate(pair.refresh)
     clock.follow_host()
     with pytest.raises(NotAuthenticated):
-        tokens.verify_access_token(right.access)  # the twin by its host's clock
+        tokens.verify_access_token(right.access)  # the control case, with its host's clock
 
 
 @pytest.mark.django_db(transaction=True)
@@ -193,7 +193,7 @@ def test_a_worker_on_a_host_15_minutes_ahead_takes_no_lease_and_gives_up_no_paym
 
 
 @pytest.mark.django_db(transaction=True)
-def test_rows_are_dated_by_the_clock_of_all_processes(host_ahead: None) -> None:
+def test_rows_are_dated_by_the_databases_clock(host_ahead: None) -> None:
     product, campaign = ProductFactory.create(), CampaignFactory.create()
 
     for row in (product, campaign):

@@ -1,4 +1,4 @@
-"""The OpenAPI document has every call of the contract, and tells every answer, whatever is asked."""
+"""The OpenAPI document has every call of the contract, and describes every response to any request."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ from orders.tests import buying
 from shop.accounts import tokens
 from shop.tests.factories import SuperuserFactory
 
-# What is there of the contract's tables, and the list of payments that its `?user=` for staff implies.
+# The calls of the contract's tables, and the list of payments that its `?user=` for staff implies.
 CONTRACT = [
     "POST /users",
     "GET /users/me",
@@ -83,7 +83,7 @@ KEYED = {
     "POST /wallet/top-ups",
     "POST /wallet/grants",
 }
-# Not `positive_data_acceptance`: the document can't tell what the business refuses with a 400.
+# Not `positive_data_acceptance`: the document can't describe which valid data the domain refuses with a 400.
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -112,14 +112,14 @@ def document() -> Any:
 
 @pytest.fixture(scope="module")
 def api(django_db_blocker: Any) -> Any:
-    # The request's start looks after a connection that an earlier test may have left open.
+    # At the start of the request Django closes a connection that an earlier test may have left open.
     with django_db_blocker.unblock():
         return schemathesis.openapi.from_wsgi("/api/schema/", WSGIHandler())
 
 
 @pytest.fixture
 def _connections_stay_open() -> Iterator[None]:
-    """As Django's own test client has it: a request that ends must not end the test's transaction."""
+    """As in Django's test client, the end of a request must not close the test's transaction."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -162,73 +162,71 @@ def test_the_keyed_calls_are_those_of_the_contract(document: Any) -> None:
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_connections_stay_open")
 @pytest.mark.parametrize("call", CONTRACT)
-def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
-    api: Any, caller: User, call: str
-) -> None:
+def test_every_response_is_described_by_the_document(api: Any, caller: User, call: str) -> None:
     method, path = call.split()
     headers = {"Authorization": f"Bearer {tokens.create_access_token(caller)}"}
-    known = what_there_is(caller)
+    existing = existing_objects(caller)
     if path.endswith("/refunds"):
-        known["order_id"] = free_order_of(caller, known["product"])
+        existing["order_id"] = free_order_of(caller, existing["product"])
 
     @BOUNDS
-    @given(case=some.one_of(cases(api[f"/api/v1{path}"][method], known)))
+    @given(case=some.one_of(cases(api[f"/api/v1{path}"][method], existing)))
     def conforms(case: Case) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)
 
     conforms()
 
 
-def cases(operation: Any, known: dict[str, Any]) -> list[Any]:
-    """Requests as the document has them, about what there is and about anything; and others than it has."""
-    named = {name: value for name, value in known.items() if f"{{{name}}}" in operation.path}
+def cases(operation: Any, existing: dict[str, Any]) -> list[Any]:
+    """Requests that conform to the document, with existing and with arbitrary ids; and others that don't."""
+    named = {name: value for name, value in existing.items() if f"{{{name}}}" in operation.path}
     return [
-        operation.as_strategy(path_parameters=named).map(lambda case: about(case, known)),
+        operation.as_strategy(path_parameters=named).map(lambda case: about(case, existing)),
         operation.as_strategy(),
         operation.as_strategy(GenerationMode.NEGATIVE).filter(is_wrong),
     ]
 
 
 def is_wrong(case: Case) -> bool:
-    """Whether a request that is none of the document's is wrong here, where `?status=` asks for nothing."""
+    """Whether the request is invalid here; an empty query parameter such as `?status=` is allowed."""
     return "" not in (case.query or {}).values()
 
 
-def about(case: Case, known: dict[str, Any]) -> Case:
+def about(case: Case, existing: dict[str, Any]) -> Case:
     if not isinstance(case.body, NotSet):
-        case.body = put_into(case.body, known)
+        case.body = put_into(case.body, existing)
     return case
 
 
-def put_into(body: Any, known: dict[str, Any]) -> Any:
-    """The same body with the things that there are in its fields of those names."""
+def put_into(body: Any, existing: dict[str, Any]) -> Any:
+    """The body with existing ids in the fields of their names."""
     if isinstance(body, dict):
         return {
-            name: known[name] if name in known and value is not None else put_into(value, known)
+            name: existing[name] if name in existing and value is not None else put_into(value, existing)
             for name, value in body.items()
         }
-    return [put_into(one, known) for one in body] if isinstance(body, list) else body
+    return [put_into(item, existing) for item in body] if isinstance(body, list) else body
 
 
 def free_order_of(caller: User, product_id: int) -> str:
-    """An order that is paid without any gateway: its coupon covers it all.
+    """An order that is paid without a gateway, because its coupon covers the whole amount.
 
-    Of its product the account has two units in unpaid orders, of 1,000 that it may have.
+    The account has two more units of the product in unpaid orders, and may have 1,000.
     """
     coupon = buying.coupon_of(caller.pk, discount_value=10_000).code
     product = Product.objects.get(id=product_id)
-    return str(buying.drive(buying.place(caller.pk, {product: 998}, coupon=coupon, token="")).id)
+    return str(buying.advance(buying.place(caller.pk, {product: 998}, coupon=coupon, token="")).id)
 
 
 def ticket_of(caller: User) -> UUID:
-    """A ticket that waits."""
+    """A waiting queue ticket."""
     queued = issuing.issue(campaign_id=CampaignFactory.create(strategy="queue").pk, user_id=caller.pk)
     assert isinstance(queued, Queued)
     return queued.ticket.pk
 
 
-def what_there_is(caller: User) -> dict[str, Any]:
-    """What calls can be about, by the names of body fields and path parameters."""
+def existing_objects(caller: User) -> dict[str, Any]:
+    """Ids of existing objects, by the names of body fields and path parameters."""
     product = ProductFactory.create(on_hand=1_000_000, price=10)
     campaign = CampaignFactory.create(code_source="pool")
     pool.add(campaign_id=campaign.pk, codes=["A-CODE", "ANOTHER-CODE"])

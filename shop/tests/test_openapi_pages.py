@@ -1,4 +1,4 @@
-"""The OpenAPI document agrees with the contract, and its pages need nobody else's files."""
+"""The OpenAPI document agrees with the contract, and its pages use no files of other hosts."""
 
 import json
 import re
@@ -39,13 +39,13 @@ def codes(operation: Any, status: int) -> set[str]:
 
 
 def test_the_document_is_openapi_3_1_and_valid_without_a_warning() -> None:
-    told = StringIO()
-    call_command("spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", stdout=told)
+    output = StringIO()
+    call_command("spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", stdout=output)
 
-    assert json.loads(told.getvalue())["openapi"] == "3.1.0"
+    assert json.loads(output.getvalue())["openapi"] == "3.1.0"
 
 
-def test_every_reference_leads_somewhere(document: Any) -> None:
+def test_every_reference_resolves(document: Any) -> None:
     assert document["openapi"].startswith("3.1")
     named = set(re.findall(r"#/components/schemas/([\w.-]+)", str(document)))
 
@@ -53,14 +53,14 @@ def test_every_reference_leads_somewhere(document: Any) -> None:
     assert "Problem" in named
 
 
-def test_operations_have_names_of_their_own(document: Any) -> None:
+def test_operations_have_unique_names(document: Any) -> None:
     names = [operation["operationId"] for _, operation in operations(document)]
 
     assert len(set(names)) == len(names)
     assert {"post_auth_token", "get_users_me"} <= set(names)
 
 
-def test_tokens_are_the_only_way_in(document: Any) -> None:
+def test_tokens_are_the_only_authentication(document: Any) -> None:
     assert document["components"]["securitySchemes"] == {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     }
@@ -82,11 +82,13 @@ def test_tokens_are_the_only_way_in(document: Any) -> None:
         ("/api/v1/users", 429, {"throttled"}),
     ],
 )
-def test_refusals_are_told_by_their_codes(document: Any, path: str, status: int, expected: set[str]) -> None:
+def test_refusals_are_described_by_their_codes(
+    document: Any, path: str, status: int, expected: set[str]
+) -> None:
     assert codes(document["paths"][path]["post"], status) == expected
 
 
-def test_what_every_call_may_meet_is_told_of_every_call(document: Any) -> None:
+def test_errors_of_every_call_are_described_for_every_call(document: Any) -> None:
     for name, operation in operations(document):
         assert "unavailable" in codes(operation, 503), name
         if operation.get("security") == [{"bearer": []}]:
@@ -97,7 +99,7 @@ def test_what_every_call_may_meet_is_told_of_every_call(document: Any) -> None:
             assert {"invalid", "malformed_json"} <= codes(operation, 400), name
 
 
-def test_a_webhook_is_refused_for_its_signature_alone_since_all_that_is_signed_is_taken(
+def test_a_webhook_is_refused_only_for_its_signature(
     document: Any,
 ) -> None:
     webhook = document["paths"]["/api/v1/webhooks/{gateway}"]["post"]
@@ -106,7 +108,7 @@ def test_a_webhook_is_refused_for_its_signature_alone_since_all_that_is_signed_i
     assert "415" not in webhook["responses"]
 
 
-def test_keyed_calls_tell_their_key_and_what_it_may_be_refused_for(document: Any) -> None:
+def test_keyed_calls_describe_their_key_and_its_errors(document: Any) -> None:
     keyed = [
         operation
         for _, operation in operations(document)
@@ -115,15 +117,15 @@ def test_keyed_calls_tell_their_key_and_what_it_may_be_refused_for(document: Any
 
     assert keyed
     for operation in keyed:
-        answered = [told for status, told in operation["responses"].items() if status.startswith("2")]
+        answered = [reply for status, reply in operation["responses"].items() if status.startswith("2")]
         assert answered
-        assert all("Idempotency-Replayed" in told["headers"] for told in answered)
+        assert all("Idempotency-Replayed" in reply["headers"] for reply in answered)
         assert {"idempotency_key_missing", "idempotency_key_invalid"} <= codes(operation, 400)
         assert "idempotency_key_in_flight" in codes(operation, 409)
         assert codes(operation, 422) >= {"idempotency_key_reused"}
 
 
-def test_cancelling_tells_what_a_body_may_be_refused_for_though_it_takes_no_field(document: Any) -> None:
+def test_cancelling_describes_the_errors_of_a_body_though_it_has_no_fields(document: Any) -> None:
     cancel = document["paths"]["/api/v1/orders/{order_id}/cancel"]["post"]
 
     assert codes(cancel, 400) == {"invalid", "malformed_json"}
@@ -133,7 +135,7 @@ def test_cancelling_tells_what_a_body_may_be_refused_for_though_it_takes_no_fiel
 
 
 @pytest.mark.parametrize("path", ["products", "campaigns"])
-def test_what_is_made_is_told_with_its_address(document: Any, path: str) -> None:
+def test_created_objects_are_described_with_their_location(document: Any, path: str) -> None:
     assert "Location" in document["paths"][f"/api/v1/{path}"]["post"]["responses"]["201"]["headers"]
 
 
@@ -145,7 +147,7 @@ def responses(document: Any) -> list[tuple[str, str, Any]]:
     ]
 
 
-def test_every_example_fits_its_schema_and_the_status_that_it_is_told_of(document: Any) -> None:
+def test_every_example_fits_its_schema_and_its_status(document: Any) -> None:
     checked = 0
     for name, status, response in responses(document):
         for content in response.get("content", {}).values():
@@ -158,14 +160,14 @@ def test_every_example_fits_its_schema_and_the_status_that_it_is_told_of(documen
     assert checked >= 17
 
 
-def test_every_429_and_503_is_told_to_say_when_to_ask_again_and_a_409_where_it_passes(document: Any) -> None:
-    told = {
+def test_every_429_and_503_requires_retry_after_and_a_409_allows_it(document: Any) -> None:
+    found = {
         (status, response["headers"]["Retry-After"].get("required", False))
         for _, status, response in responses(document)
         if status in {"409", "429", "503"}
     }
 
-    assert told == {("409", False), ("429", True), ("503", True)}
+    assert found == {("409", False), ("429", True), ("503", True)}
 
 
 @pytest.mark.parametrize(
@@ -179,23 +181,26 @@ def test_every_429_and_503_is_told_to_say_when_to_ask_again_and_a_409_where_it_p
         ("/products/{product_id}/stock-adjustments", 409, "items", {"product", "requested", "available"}),
     ],
 )
-def test_the_further_members_of_a_problem_are_told_wherever_its_code_is(
+def test_the_further_members_of_a_problem_are_described_with_its_code(
     document: Any, path: str, status: int, member: str, of: set[str]
 ) -> None:
     response = document["paths"][f"/api/v1{path}"]["post"]["responses"][str(status)]
-    told = response["content"]["application/problem+json"]["schema"]["properties"][member]
+    schema = response["content"]["application/problem+json"]["schema"]["properties"][member]
 
     # Several codes may have a member of this name.
-    several = {frozenset(one.get("items", one)["properties"]): one for one in told.get("anyOf", [told])}
-    assert several[frozenset(of)]["description"].startswith("With `")
+    alternatives = {
+        frozenset(option.get("items", option)["properties"]): option
+        for option in schema.get("anyOf", [schema])
+    }
+    assert alternatives[frozenset(of)]["description"].startswith("With `")
 
 
-def test_codes_that_share_a_member_are_told_as_alternatives() -> None:
+def test_codes_that_share_a_member_are_described_as_alternatives() -> None:
     codes = ["insufficient_stock", "refund_exceeds_order"]
 
-    told = openapi.problem_schema(codes)["properties"]["items"]["anyOf"]
+    alternatives = openapi.problem_schema(codes)["properties"]["items"]["anyOf"]
 
-    assert [one["description"].split("`")[1] for one in told] == codes
+    assert [option["description"].split("`")[1] for option in alternatives] == codes
 
 
 def test_the_lab_is_no_part_of_the_contract(document: Any) -> None:

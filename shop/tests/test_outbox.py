@@ -1,4 +1,4 @@
-"""The outbox: every event once it is committed, an order's in their order, whatever fails on the way."""
+"""The outbox delivers every committed event, and an order's events in sequence, whatever fails."""
 
 import logging
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.own_data_platform import (
     REFUSED,
     data_platform_process,
-    heard,
     knowing_secret,
     own_data_platform,
+    received_event_ids,
     use,
 )
 from shop.tests.racing import race
@@ -35,8 +35,8 @@ __all__ = ["data_platform_process", "own_data_platform", "own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOWHERE = "http://127.0.0.1:1"
-# Delivers, and dies before it can write down that it did.
-DIES_AFTER_TELLING = """
+# Delivers, and hangs before it can record the result.
+HANGS_AFTER_SENDING = """
 from django.conf import settings
 from shop.events import outbox
 
@@ -52,7 +52,7 @@ outbox.deliver_due()
 
 
 def note(*whats: str, order_id: UUID | None = None) -> list[str]:
-    """Outgoing lines of a transaction of their own; returns the ids of their events."""
+    """Note outgoing lines in a transaction of their own; returns the ids of their events."""
 
     def work() -> None:
         for what in whats:
@@ -78,19 +78,19 @@ def deliveries() -> list[str]:
     return list(JournalLine.objects.order_by("id").values_list("delivery", flat=True))
 
 
-def test_what_is_due_is_delivered_in_batches_and_each_once(own_data_platform: Simulator) -> None:
+def test_due_events_are_delivered_once_in_batches(own_data_platform: Simulator) -> None:
     events = note(*["test.happened"] * 1_250)
     with CaptureQueriesContext(connection) as captured:
         assert outbox.deliver_due() == 1_250
 
-    assert heard(own_data_platform) == events
+    assert received_event_ids(own_data_platform) == events
     assert set(deliveries()) == {"delivered"}
     assert len([query for query in captured if "shop_journalline" in query["sql"]]) == 2 * 3
     assert outbox.deliver_due() == 0
     assert own_data_platform.get("/summary")[1] == {"events": 1_250, "repeated": 0}
 
 
-def test_an_event_tells_what_when_and_the_facts(own_data_platform: Simulator) -> None:
+def test_an_event_has_its_type_time_and_data(own_data_platform: Simulator) -> None:
     order_id = uuid4()
     [event] = note("order.paid", order_id=order_id)
     assert outbox.deliver(order_id) == ""
@@ -100,10 +100,10 @@ def test_an_event_tells_what_when_and_the_facts(own_data_platform: Simulator) ->
     assert taken["occurred_at"] == f"{line(event).at:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def test_a_row_number_that_a_promoted_replica_gives_away_again_is_another_event(
+def test_a_row_number_that_a_promoted_replica_reuses_is_another_event(
     own_data_platform: Simulator,
 ) -> None:
-    """It had not got the last commits; the receiver took the new event for the old one."""
+    """The replica lacked the last commits; the receiver mistook the new event for the old one."""
     [lost] = note("test.happened")
     outbox.deliver_due()
     number = line(lost).pk
@@ -112,27 +112,25 @@ def test_a_row_number_that_a_promoted_replica_gives_away_again_is_another_event(
     JournalLine.objects.filter(event_id=new).update(id=number)
     outbox.deliver_due()
     assert own_data_platform.get("/summary")[1] == {"events": 2, "repeated": 0}
-    assert heard(own_data_platform) == [lost, new]
+    assert received_event_ids(own_data_platform) == [lost, new]
 
 
 def test_an_event_that_was_queued_before_the_upgrade_keeps_its_id(own_data_platform: Simulator) -> None:
-    """The release before named events after their rows; its last answer may have been lost."""
+    """The previous release named events after their rows; the reply to its last batch may be lost."""
     [old] = note("test.happened")
     row = line(old)
     JournalLine.objects.update(event_id=None)
     outbox.deliver_due()
-    assert heard(own_data_platform) == [f"evt_{row.pk}"]
+    assert received_event_ids(own_data_platform) == [f"evt_{row.pk}"]
 
 
-def test_lines_that_are_not_outgoing_stay_here(own_data_platform: Simulator) -> None:
+def test_lines_that_are_not_outgoing_are_not_delivered(own_data_platform: Simulator) -> None:
     transactions.run(lambda: journal.note(what="test.noted", subject="test"), transactions.KEYED)
     assert outbox.deliver_due() == 0
-    assert heard(own_data_platform) == []
+    assert received_event_ids(own_data_platform) == []
 
 
-def test_a_wrong_secret_is_ours_to_correct_and_no_events_fault(
-    own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_a_wrong_secret_makes_no_event_dead(own_data_platform: Simulator, settings: LazySettings) -> None:
     [event] = note("test.happened")
     right, settings.EVENT_SECRET = settings.EVENT_SECRET, "another"
     assert outbox.deliver_due() == 0
@@ -156,17 +154,17 @@ def test_an_orders_events_keep_their_order_while_the_first_fails(
     settings.DATA_PLATFORM_URL = right
     make_due(*second, *other)
     assert outbox.deliver_due() == 1
-    assert heard(own_data_platform) == other
+    assert received_event_ids(own_data_platform) == other
 
     make_due(*first)
-    assert outbox.deliver_due() == 2, "the second was called as soon as the first was delivered"
-    assert heard(own_data_platform) == [*other, *first, *second]
+    assert outbox.deliver_due() == 2, "the second became due as soon as the first was delivered"
+    assert received_event_ids(own_data_platform) == [*other, *first, *second]
 
 
-def test_without_looking_whose_turn_it_is_an_order_is_told_backwards(
+def test_without_the_check_of_earlier_events_an_orders_events_are_reordered(
     own_data_platform: Simulator, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The twin: each event by itself, as soon as its own pause is over."""
+    """The control case: each event is sent by itself, as soon as its own pause is over."""
     monkeypatch.setattr(outbox, "_select_next_in_order", lambda lines: lines)
     order_id = uuid4()
     first, second = note("order.paid", order_id=order_id), note("order.refunded", order_id=order_id)
@@ -178,23 +176,23 @@ def test_without_looking_whose_turn_it_is_an_order_is_told_backwards(
     outbox.deliver_due()
     make_due(*first)
     outbox.deliver_due()
-    assert heard(own_data_platform) == [*second, *first]
+    assert received_event_ids(own_data_platform) == [*second, *first]
 
 
-def test_what_is_not_due_yet_is_not_overtaken(own_data_platform: Simulator) -> None:
+def test_an_event_that_is_not_due_yet_is_not_overtaken(own_data_platform: Simulator) -> None:
     order_id = uuid4()
     [first] = note("order.paid", order_id=order_id)
     JournalLine.objects.update(next_attempt_at=timezone.now() + timedelta(seconds=15))
     note("order.refunded", order_id=order_id)
 
     assert outbox.deliver_due() == 0
-    assert heard(own_data_platform) == []
+    assert received_event_ids(own_data_platform) == []
     make_due(first)
     assert outbox.deliver_due() == 2
 
 
-class _OpenToAll:
-    """Instead of what lets one relay of a process through."""
+class _NoMutex:
+    """Replaces the mutex that lets one relay per process run."""
 
     def acquire(self, *, blocking: bool) -> bool:
         return True
@@ -205,8 +203,8 @@ class _OpenToAll:
 
 @pytest.fixture
 def relays(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], int]]:
-    """Six that run at once, as those of as many processes."""
-    monkeypatch.setattr(outbox, "_relay_mutex", _OpenToAll())
+    """Six relays that run at once, like those of six processes."""
+    monkeypatch.setattr(outbox, "_relay_mutex", _NoMutex())
     return [outbox.deliver_due] * 6
 
 
@@ -228,13 +226,13 @@ def test_many_relays_at_once_deliver_each_event_once(
     assert {id: heard_of(own_data_platform, id) for id in orders} == orders
 
 
-def test_many_relays_at_once_without_redis_tell_each_order_in_its_order(
+def test_many_relays_at_once_without_redis_deliver_each_order_in_sequence(
     own_data_platform: Simulator,
     relays: list[Callable[[], int]],
     own_redis: OwnRedis,
     settings: LazySettings,
 ) -> None:
-    """Nothing keeps them apart then: some is told several times, and nothing is lost or overtaken."""
+    """Without a lease events are delivered several times, but none is lost or overtakes another."""
     settings.EVENTS_AT_ONCE = 7
     orders = note_of_many_orders()
     own_redis.stop()
@@ -247,23 +245,23 @@ def test_many_relays_at_once_without_redis_tell_each_order_in_its_order(
     assert {id: heard_of(own_data_platform, id) for id in orders} == orders
 
 
-def test_a_relay_that_dies_before_it_wrote_it_down_is_repeated_and_dropped_there(
+def test_events_of_a_relay_that_died_before_recording_are_sent_again_and_dropped(
     own_data_platform: Simulator, settings: LazySettings
 ) -> None:
     order_id = uuid4()
     events = note("order.paid", "order.refunded", order_id=order_id)
-    with another_process(DIES_AFTER_TELLING, settings.DATA_PLATFORM_URL, settings.EVENT_SECRET):
-        assert heard(own_data_platform) == events
-        assert outbox.deliver_due() == 0, "they are the other relay's while its lease lasts"
+    with another_process(HANGS_AFTER_SENDING, settings.DATA_PLATFORM_URL, settings.EVENT_SECRET):
+        assert received_event_ids(own_data_platform) == events
+        assert outbox.deliver_due() == 0, "the other relay still has its lease"
 
     assert deliveries() == ["queued", "queued"]
     redis_client.client().delete(outbox.LEASE_NAME)
     assert outbox.deliver_due() == 2
     assert own_data_platform.get("/summary")[1] == {"events": 2, "repeated": 2}
-    assert heard(own_data_platform) == events
+    assert received_event_ids(own_data_platform) == events
 
 
-def test_retries_come_ever_later_with_jitter(settings: LazySettings) -> None:
+def test_retries_back_off_with_jitter(settings: LazySettings) -> None:
     settings.DATA_PLATFORM_URL = NOWHERE
     [event] = note("test.happened")
     pauses = []
@@ -279,7 +277,7 @@ def test_retries_come_ever_later_with_jitter(settings: LazySettings) -> None:
     assert len({round(pause / most, 3) for pause, most in zip(pauses, full, strict=True)}) > 6
 
 
-def test_while_nobody_answers_one_batch_is_tried_and_no_more(settings: LazySettings) -> None:
+def test_while_the_platform_is_down_only_one_batch_is_tried(settings: LazySettings) -> None:
     settings.DATA_PLATFORM_URL = NOWHERE
     note(*["test.happened"] * (settings.EVENTS_AT_ONCE + 50))
     outbox.deliver_due()
@@ -288,7 +286,7 @@ def test_while_nobody_answers_one_batch_is_tried_and_no_more(settings: LazySetti
 
 @pytest.fixture
 def impatient(settings: LazySettings) -> None:
-    """What is refused for good is dead at once."""
+    """An event that is refused for good is dead at once."""
     settings.EVENT_REFUSED_SECONDS = 0
 
 
@@ -297,7 +295,7 @@ def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.
     before, [poison], after = note("test.a", "test.b"), note(REFUSED), note("test.c", "test.d")
     assert outbox.deliver_due() == 4
 
-    assert heard(own_data_platform) == [*before, *after]
+    assert received_event_ids(own_data_platform) == [*before, *after]
     assert (line(poison).delivery, line(poison).attempts) == ("dead", 1)
     assert "type_refused" in line(poison).last_error
     assert [record.levelno for record in caplog.records if poison in record.getMessage()] == [logging.ERROR]
@@ -305,40 +303,42 @@ def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_dead_event_holds_back_its_order_until_it_is_replayed(
+def test_a_dead_event_blocks_its_order_until_it_is_replayed(
     own_data_platform: Simulator, settings: LazySettings, tmp_path: Path
 ) -> None:
     order_id = uuid4()
     [dead], [held] = note(REFUSED, order_id=order_id), note("order.refunded", order_id=order_id)
     others = note("order.paid", order_id=uuid4())
     assert outbox.deliver_due() == 1
-    assert heard(own_data_platform) == others
+    assert received_event_ids(own_data_platform) == others
     assert outbox.deliver(order_id).startswith(f"{dead} is dead: HTTP 422")
     make_due(held)
     assert outbox.deliver_due() == 0
     assert deliveries() == ["dead", "queued", "delivered"]
-    assert line(held).next_attempt_at > timezone.now() + timedelta(seconds=200), "not looked at all the time"
+    assert line(held).next_attempt_at > timezone.now() + timedelta(seconds=200), "not tried again and again"
 
     with knowing_secret(tmp_path) as corrected:
         use(corrected, settings)
-        who = journal.ActorContext(actor=journal.Actor.STAFF, id=7, name="ada")
-        with journal.acting(who):
+        operator = journal.ActorContext(actor=journal.Actor.STAFF, id=7, name="ada")
+        with journal.acting(operator):
             assert dead_events.replay([line(dead).pk, line(held).pk]) == [line(dead).pk]
             assert dead_events.replay([line(dead).pk]) == []
         assert outbox.deliver_due() == 2
-        assert heard(corrected) == [dead, held]
+        assert received_event_ids(corrected) == [dead, held]
     noted = JournalLine.objects.get(what="event.replayed")
     assert (noted.actor_name, noted.subject, noted.order_id) == ("ada", f"event {dead}", order_id)
     assert noted.before["delivery"] == "dead" and noted.is_internal
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_poison_event_in_a_batch_holds_back_only_what_follows_it(own_data_platform: Simulator) -> None:
+def test_a_poison_event_in_a_batch_blocks_only_later_events_of_its_order(
+    own_data_platform: Simulator,
+) -> None:
     order_id = uuid4()
     first, poison, last = note("order.paid", REFUSED, "order.refunded", order_id=order_id)
     other = note("order.paid", order_id=uuid4())
     outbox.deliver_due()
-    assert heard(own_data_platform) == [first, *other]
+    assert received_event_ids(own_data_platform) == [first, *other]
     assert [line(event).delivery for event in (first, poison, last)] == ["delivered", "dead", "queued"]
 
 
@@ -347,7 +347,7 @@ def levels() -> dict[str, str]:
 
 
 def refused_for(seconds: float) -> None:
-    """Let what is refused have been so for this long, and be due."""
+    """Make refused events due, and date their first refusal back by this long."""
     now = timezone.now()
     JournalLine.objects.filter(refused_at__isnull=False).update(
         refused_at=now - timedelta(seconds=seconds), next_attempt_at=now
@@ -364,14 +364,14 @@ def test_a_misrouted_404_kills_no_event_and_all_arrive_once_the_route_is_right(
     assert outbox.deliver_due() == 0
     assert outbox.deliver(order_id).startswith("HTTP 404")
     assert set(deliveries()) == {"queued"}
-    assert outbox.refused_count() == 51, "and one waits for the one before it"
+    assert outbox.refused_count() == 51, "one more waits for its predecessor"
     assert levels()["refused events"] == "warning"
 
     settings.DATA_PLATFORM_URL = right
     refused_for(settings.EVENT_REFUSED_SECONDS - 10)
     while outbox.deliver_due():
         make_due(*events)
-    assert sorted(heard(own_data_platform)) == sorted(events)
+    assert sorted(received_event_ids(own_data_platform)) == sorted(events)
     assert heard_of(own_data_platform, order_id) == events[:2]
     assert outbox.refused_count() == 0
 
@@ -385,17 +385,17 @@ def test_an_event_is_dead_once_it_was_refused_with_the_same_answer_for_long_enou
 
     refused_for(settings.EVENT_REFUSED_SECONDS - 10)
     more = note("test.c")
-    assert outbox.deliver_due() == 1, "what is refused keeps nothing else"
+    assert outbox.deliver_due() == 1, "a refused event blocks no other order"
     assert line(poison).delivery == "queued"
 
     refused_for(settings.EVENT_REFUSED_SECONDS)
     assert outbox.deliver_due() == 0
     assert line(poison).delivery == "dead"
     assert line(poison).last_error.startswith("HTTP 422")
-    assert heard(own_data_platform) == [*others, *more]
+    assert received_event_ids(own_data_platform) == [*others, *more]
 
 
-def test_another_answer_begins_the_time_anew(own_data_platform: Simulator, settings: LazySettings) -> None:
+def test_another_answer_restarts_the_time(own_data_platform: Simulator, settings: LazySettings) -> None:
     [poison] = note(REFUSED)
     outbox.deliver_due()
     refused_for(settings.EVENT_REFUSED_SECONDS)
@@ -407,7 +407,7 @@ def test_another_answer_begins_the_time_anew(own_data_platform: Simulator, setti
     refused_for(settings.EVENT_REFUSED_SECONDS)
     settings.DATA_PLATFORM_URL = NOWHERE
     outbox.deliver_due()
-    assert line(poison).refused_at is None, "no answer is no refusal"
+    assert line(poison).refused_at is None, "a missing answer is not a refusal"
     settings.DATA_PLATFORM_URL = right
     make_due(poison)
     outbox.deliver_due()
@@ -430,7 +430,7 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
 
     dead_events.replay([line(event).pk])
     outbox.deliver_due()
-    assert line(event).delivery == "queued", "a replay is worth several attempts, however old the event"
+    assert line(event).delivery == "queued", "a replayed event has several attempts, however old it is"
     settings.DATA_PLATFORM_URL = right
     make_due(event)
     assert outbox.deliver_due() == 1
@@ -445,11 +445,11 @@ def test_an_orders_events_are_pushed_though_they_are_not_due(
     assert outbox.deliver(order_id).startswith("no answer")
     settings.DATA_PLATFORM_URL = right
     assert outbox.deliver(order_id) == ""
-    assert heard(own_data_platform) == events
+    assert received_event_ids(own_data_platform) == events
     assert outbox.deliver(order_id) == outbox.deliver(uuid4()) == ""
 
 
-def test_what_is_told_by_whoever_noted_it_is_left_to_them_for_a_while(own_data_platform: Simulator) -> None:
+def test_the_relay_leaves_an_event_to_its_sender_until_it_is_due(own_data_platform: Simulator) -> None:
     order_id, later = uuid4(), timezone.now() + timedelta(seconds=15)
     transactions.run(
         lambda: journal.note(
@@ -460,13 +460,11 @@ def test_what_is_told_by_whoever_noted_it_is_left_to_them_for_a_while(own_data_p
     assert outbox.deliver_due() == 0
     with CaptureQueriesContext(connection) as captured:
         assert outbox.deliver(order_id) == ""
-    assert len(heard(own_data_platform)) == 1
-    assert sum(query["sql"].startswith("UPDATE") for query in captured) == 2, (
-        "no claim, for nobody else looks"
-    )
+    assert len(received_event_ids(own_data_platform)) == 1
+    assert sum(query["sql"].startswith("UPDATE") for query in captured) == 2, "the rows are not claimed first"
 
 
-def test_a_platform_that_fails_half_the_time_hears_everything_in_order(
+def test_a_platform_that_fails_half_the_time_receives_everything_in_order(
     settings: LazySettings, tmp_path: Path
 ) -> None:
     order_ids = [uuid4() for _ in range(5)]
@@ -482,20 +480,20 @@ def test_a_platform_that_fails_half_the_time_hears_everything_in_order(
                 break
         assert set(deliveries()) == {"delivered"}
         for order_id in order_ids:
-            told = [event["id"] for event in flaky.get("/events", order=str(order_id))[1]["results"]]
+            delivered = [event["id"] for event in flaky.get("/events", order=str(order_id))[1]["results"]]
             own = JournalLine.objects.filter(order_id=order_id).order_by("id")
-            assert told == [outbox.event_id(line) for line in own]
+            assert delivered == [outbox.event_id(line) for line in own]
 
 
-def test_nothing_is_told_inside_a_transaction(own_data_platform: Simulator) -> None:
+def test_nothing_is_delivered_inside_a_transaction(own_data_platform: Simulator) -> None:
     note("test.happened")
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
         outbox.deliver_due()
-    assert heard(own_data_platform) == []
+    assert received_event_ids(own_data_platform) == []
 
 
 @pytest.mark.usefixtures("impatient")
-def test_gauges_say_what_waits_and_what_is_dead(own_data_platform: Simulator, settings: LazySettings) -> None:
+def test_gauges_count_queued_and_dead_events(own_data_platform: Simulator, settings: LazySettings) -> None:
     assert (outbox.queued_count(), dead_events.dead_count(), outbox.oldest_age_seconds()) == (0, 0, 0.0)
     note(REFUSED)
     outbox.deliver_due()
@@ -506,8 +504,8 @@ def test_gauges_say_what_waits_and_what_is_dead(own_data_platform: Simulator, se
 
 
 @pytest.mark.parametrize("read", [outbox.queued_count, dead_events.dead_count, outbox.oldest_age_seconds])
-def test_a_gauge_looks_at_what_waits_and_not_at_the_whole_journal(read: Callable[[], Any]) -> None:
-    """It is asked every few seconds, of a table that only grows."""
+def test_a_gauge_reads_queued_events_by_an_index(read: Callable[[], Any]) -> None:
+    """It is read every few seconds, from a table that only grows."""
     note("test.happened")
     with CaptureQueriesContext(connection) as captured:
         read()

@@ -1,4 +1,4 @@
-"""Lists in pages: what a client makes up of limits and cursors is refused, never an error of ours."""
+"""Pagination: invalid limits and cursors are refused, and never cause a server error."""
 
 from base64 import b64encode
 

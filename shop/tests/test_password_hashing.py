@@ -1,4 +1,4 @@
-"""Places for hashing passwords: handed on in order, the better known first, and given back."""
+"""Slots for hashing passwords: granted in order of trust and arrival, and released."""
 
 import threading
 
@@ -10,26 +10,28 @@ from shop.errors import Overloaded
 from shop.tests.racing import wait_until
 
 
-def test_the_better_known_go_first_and_equals_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_are_granted_by_trust_level_and_then_in_order_of_arrival(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(password_hashing, "MAX_CONCURRENT", 1)
     monkeypatch.setattr(
-        password_hashing, "CAPACITY_BY_TRUST_LEVEL", {standing: 2 + standing for standing in TrustLevel}
+        password_hashing, "CAPACITY_BY_TRUST_LEVEL", {level: 2 + level for level in TrustLevel}
     )
-    went: list[str] = []
+    served: list[str] = []
 
     def visit(name: str, trust_level: TrustLevel) -> None:
         with password_hashing.acquire_slot(name, lambda: trust_level):
-            went.append(name)
+            served.append(name)
 
     threads = []
     with password_hashing.acquire_slot("first"):
-        for name, standing in (
+        for name, level in (
             ("stranger", TrustLevel.STRANGER),
             ("known", TrustLevel.KNOWN),
             ("operator", TrustLevel.OPERATOR),
         ):
             before = password_hashing.active_count()
-            threads.append(threading.Thread(target=visit, args=(name, standing)))
+            threads.append(threading.Thread(target=visit, args=(name, level)))
             threads[-1].start()
             wait_until(lambda before=before: password_hashing.active_count() == before + 1)
         with (
@@ -41,17 +43,17 @@ def test_the_better_known_go_first_and_equals_in_their_order(monkeypatch: pytest
     for thread in threads:
         thread.join(10)
 
-    assert went == ["operator", "known", "stranger"]
+    assert served == ["operator", "known", "stranger"]
     assert password_hashing.active_count() == 0
 
 
-def test_a_long_wait_and_an_error_give_everything_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_and_an_error_release_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(password_hashing, "MAX_CONCURRENT", 1)
     monkeypatch.setattr(password_hashing, "WAIT_SECONDS", 0.05)
 
     with pytest.raises(ZeroDivisionError), password_hashing.acquire_slot("one"):
         with pytest.raises(Overloaded), password_hashing.acquire_slot("other"):
-            pytest.fail("there was no place")
+            pytest.fail("there was no free slot")
         assert password_hashing.active_count() == 1
         raise ZeroDivisionError
 

@@ -1,4 +1,4 @@
-"""What staff may do is what the database says, whatever the token claims."""
+"""The permissions of staff come from the database, not from the token."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -49,7 +49,7 @@ def test_staff_with_the_permission_and_superusers_may() -> None:
         {"is_superuser": True},
     ],
 )
-def test_everybody_else_may_not(rights: dict[str, Any]) -> None:
+def test_other_accounts_may_not(rights: dict[str, Any]) -> None:
     request = request_of(AccountFactory(**rights))
 
     assert not may(request)
@@ -67,7 +67,7 @@ def test_a_token_that_still_claims_staff_is_not_believed() -> None:
     assert not permissions.has_staff_permission(request, PERMISSION)
 
 
-def test_nobody_in_particular_has_to_sign_in_first() -> None:
+def test_an_anonymous_request_has_to_sign_in_first() -> None:
     request: Any = SimpleNamespace(user=AnonymousUser())
 
     with pytest.raises(NotAuthenticated):
@@ -76,7 +76,7 @@ def test_nobody_in_particular_has_to_sign_in_first() -> None:
 
 
 @pytest.mark.django_db
-def test_an_ordinary_account_costs_no_query_where_staff_are_only_favoured() -> None:
+def test_checking_an_ordinary_account_for_staff_takes_no_query() -> None:
     request = request_of(AccountFactory())
 
     with CaptureQueriesContext(connection) as queries:

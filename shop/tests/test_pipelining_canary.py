@@ -25,7 +25,7 @@ from shop.db.mysql.pipelined import base as pipelined
 from shop.tests import tally
 
 TESTED = {"Django": "5.2.19", "mysqlclient": "2.3.1"}
-OWN = {"write_behind", "_send_commit"}
+OWN = {"execute_deferred", "_send_commit"}
 # `BaseDatabaseWrapper.set_autocommit` calls it where a backend has it; SQLite's has.
 CALLED_IF_THERE = {"_start_transaction_under_autocommit"}
 INSERT = "INSERT INTO tally_entry VALUES ('{}', {})"
@@ -65,7 +65,7 @@ def test_the_overridden_methods_of_connections_are_there(kind: type) -> None:
 @relied_upon("mysqlclient's Cursor has each method that the backend's cursor overrides, and `_mogrify`.")
 def test_the_overridden_methods_of_cursors_are_there() -> None:
     methods = overridden(pipelined._Cursor, Cursor) | {"_mogrify": (None, Cursor._mogrify)}
-    del methods["_send_ahead"]
+    del methods["_send_deferred"]
     for name, (ours, theirs) in methods.items():
         assert theirs is not None, f"mysqlclient has no {name}"
         assert ours is None or [*inspect.signature(ours).parameters] == [
@@ -345,14 +345,14 @@ def test_the_driver_leaves_no_results_behind(driver: Cursor) -> None:
     assert driver.fetchall() == ((4,),)
 
 
-def test_a_change_is_told_with_the_versions_and_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_names_the_versions_and_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(BaseDatabaseWrapper, "_savepoint_rollback")
-    with pytest.raises(AssertionError) as told:
+    with pytest.raises(AssertionError) as failure:
         test_the_overridden_methods_of_connections_are_there(pipelined.DatabaseWrapper)
     for part in (
         "Django 5.2.19 and mysqlclient 2.3.1",
         "shop/db/mysql/pipelined/base.py",
         "the same parameters",
     ):
-        assert part in str(told.value)
-    assert "Django has no _savepoint_rollback" in str(told.value.__cause__)
+        assert part in str(failure.value)
+    assert "Django has no _savepoint_rollback" in str(failure.value.__cause__)

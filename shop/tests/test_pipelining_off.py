@@ -17,21 +17,21 @@ from shop.db import bulk_sql
 from shop.db.mysql.base import DatabaseWrapper
 from shop.tests import tally
 from shop.tests.second_connection import another_connection, ask
-from shop.tests.second_process import another_process, heard
+from shop.tests.second_process import another_process, read_line
 
 # A choice that takes little time of each kind: races, deadlocks, lost answers to COMMIT, killed processes.
 CHOSEN = (
-    "shop/tests/test_transactions.py::test_1213_a_deadlock_is_tried_again",
+    "shop/tests/test_transactions.py::test_1213_a_deadlock_is_retried",
     "shop/tests/test_transactions.py::test_1205_a_lock_that_is_kept_too_long_is_waited_for_again",
     "shop/tests/test_group_commit_locks.py::test_a_stuck_row_is_forgotten_as_soon_as_it_is_free",
-    "coupons/tests/test_lost_commits.py::test_a_campaign_that_was_made_is_given_and_there_is_one",
-    "inventory/tests/test_lost_commits.py::test_goods_that_came_in_come_in_once",
-    "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_when_200_ask_at_once[group_commit]",
-    "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_when_200_ask_at_once[optimistic]",
+    "coupons/tests/test_lost_commits.py::test_a_created_campaign_is_returned_and_exists_once",
+    "inventory/tests/test_lost_commits.py::test_goods_are_received_once",
+    "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_to_200_concurrent_requests[group_commit]",
+    "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_to_200_concurrent_requests[optimistic]",
     "coupons/tests/test_issuing_races.py::test_without_a_lock_more_are_issued_than_there_are",
     "coupons/tests/test_row_strategies.py::"
-    "test_a_process_killed_after_its_commit_has_given_the_coupon[group_commit]",
-    "coupons/tests/test_row_strategies.py::test_a_deadlock_is_tried_again[pessimistic]",
+    "test_a_process_killed_after_its_commit_has_issued_the_coupon[group_commit]",
+    "coupons/tests/test_row_strategies.py::test_a_deadlock_is_retried[pessimistic]",
     "payments/tests/test_ledger_races.py::test_50_calls_with_one_key_grant_once",
     "inventory/tests/test_races.py::test_50_equal_keyed_adjustments_at_once_are_one_movement",
     "orders/tests/test_races.py::test_stock_of_100_is_sold_to_exactly_100[group_commit-200]",
@@ -73,7 +73,7 @@ def sent() -> dict[str, int]:
 @pytest.mark.django_db(transaction=True)
 def test_the_setting_chooses_the_backend(value: str, engine: str, asks_for_several: bool) -> None:
     with another_process(ENGINE, DATABASE_PIPELINING=value) as process:
-        module, flags = heard(process).split()
+        module, flags = read_line(process).split()
     assert (module, bool(int(flags) & CLIENT.MULTI_STATEMENTS)) == (engine, asks_for_several)
 
 

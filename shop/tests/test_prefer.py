@@ -1,4 +1,4 @@
-"""`Prefer: wait=N` is read as RFC 7240 says, and nonsense in its place is nothing."""
+"""`Prefer: wait=N` is parsed as in RFC 7240, and an invalid header is ignored."""
 
 import time
 
@@ -54,21 +54,21 @@ def test_a_wait_is_found_among_other_preferences(prefer: str) -> None:
         ",;=,",
     ],
 )
-def test_what_is_no_wait_is_ignored(prefer: str | None) -> None:
+def test_an_invalid_wait_is_ignored(prefer: str | None) -> None:
     assert wait_seconds(prefer) is None
 
 
-def test_a_wait_of_nothing_is_a_wait_and_the_first_one_counts() -> None:
+def test_a_wait_of_zero_is_valid_and_the_first_wait_counts() -> None:
     assert wait_seconds("wait=0, wait=5") == 0
 
 
 @pytest.mark.parametrize("seconds", ["30", "31", "60", "100", "9" * 5_000])
-def test_nobody_waits_longer_than_30_seconds(seconds: str) -> None:
+def test_a_wait_is_at_most_30_seconds(seconds: str) -> None:
     assert wait_seconds(f"wait={seconds}") == 30
 
 
 @pytest.mark.parametrize("part", ["wait ", ",", '"', "a;", 'a="', "\\", "wait=0", " "])
-def test_a_header_of_nonsense_is_read_in_no_time(part: str) -> None:
+def test_a_long_invalid_header_is_parsed_quickly(part: str) -> None:
     began = time.perf_counter()
     wait_seconds(part * 10_000)
     assert time.perf_counter() - began < 0.5

@@ -60,7 +60,7 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
         b"[" * 33 + b"]" * 33,
     ],
 )
-def test_what_is_no_json_is_malformed(api: Api, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_malformed(api: Api, body: bytes) -> None:
     assert_problem(api.post(NULL, body), 400, "malformed_json")
 
 
@@ -95,11 +95,11 @@ def test_an_integer_is_an_integer_in_bounds(api: Api, value: bytes, code: str) -
     assert [(error["field"], error["code"]) for error in problem["errors"]] == [("campaign", code)]
 
 
-def test_unknown_fields_are_refused_and_every_error_is_told(api: Api) -> None:
+def test_unknown_fields_are_refused_and_every_error_is_reported(api: Api) -> None:
     problem = assert_problem(api.post(NULL, {"extra": 1, "more": {"a": []}}), 400, "invalid")
 
-    told = {(error["field"], error["code"]) for error in problem["errors"]}
-    assert told == {("campaign", "required"), ("extra", "unknown_field"), ("more", "unknown_field")}
+    found = {(error["field"], error["code"]) for error in problem["errors"]}
+    assert found == {("campaign", "required"), ("extra", "unknown_field"), ("more", "unknown_field")}
 
 
 def test_an_empty_body_is_an_empty_object_and_null_means_absent(api: Api) -> None:
@@ -108,7 +108,7 @@ def test_an_empty_body_is_an_empty_object_and_null_means_absent(api: Api) -> Non
         assert [error["code"] for error in problem["errors"]] == ["required"]
 
 
-def test_64_kib_are_taken_and_a_byte_more_is_too_large(api: Api) -> None:
+def test_64_kib_are_accepted_and_a_byte_more_is_too_large(api: Api) -> None:
     def body_of(length: int) -> bytes:
         return b'{"campaign": 1}'.ljust(length)
 
@@ -146,7 +146,7 @@ def test_the_answer_is_json_whatever_the_client_prefers(api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "BREW"])
-def test_a_method_that_is_not_there_is_told_with_those_that_are(api: Api, method: str) -> None:
+def test_an_unsupported_method_is_refused_with_the_allowed_ones(api: Api, method: str) -> None:
     response = api._call(method, NULL, None, "", {})
 
     assert_problem(response, 405, "method_not_allowed")
@@ -154,7 +154,7 @@ def test_a_method_that_is_not_there_is_told_with_those_that_are(api: Api, method
 
 
 @pytest.mark.parametrize("path", ["/products", "/orders", "/wallet"])
-def test_nobody_is_asked_to_sign_in_for_a_method_that_is_not_there(path: str) -> None:
+def test_an_unsupported_method_is_refused_before_authentication(path: str) -> None:
     response = client_of()._call("DELETE", path, None, "", {})
 
     assert_problem(response, 405, "method_not_allowed")
@@ -162,7 +162,7 @@ def test_nobody_is_asked_to_sign_in_for_a_method_that_is_not_there(path: str) ->
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_outside_rest_framework_methods_are_refused_the_same_way_whatever_token_comes_with_them(
+def test_plain_views_refuse_unsupported_methods_before_the_csrf_check(
     path: str,
 ) -> None:
     response = Client(enforce_csrf_checks=True).post(path)
@@ -192,9 +192,7 @@ def test_an_unknown_host_is_refused(db: None) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("path", ["/api/v1/broken", "/api/v1/bad-sql", "/plain/broken"])
-def test_a_mistake_of_ours_is_told_without_its_insides(
-    settings: LazySettings, path: str, debug: bool
-) -> None:
+def test_an_internal_error_does_not_expose_internals(settings: LazySettings, path: str, debug: bool) -> None:
     settings.DEBUG = debug
 
     assert_problem(Client(raise_request_exception=False).get(path), 500, "internal_error")
@@ -208,7 +206,7 @@ def test_djangos_own_refusals_are_problems_too() -> None:
 
 @pytest.mark.urls("shop.tests.failing_urls")
 @pytest.mark.django_db(transaction=True)
-def test_without_a_database_calls_are_unavailable_and_it_comes_back_by_itself() -> None:
+def test_without_a_database_calls_are_unavailable_and_recover_by_themselves() -> None:
     account = AccountFactory()
     api = client_of(account)
     plain = Client(raise_request_exception=False)
@@ -233,7 +231,7 @@ def test_every_answer_names_its_request() -> None:
 
 
 def raw_request(address: str, head: str, body: bytes) -> tuple[int, dict[str, Any]]:
-    """Send bytes as they are, and read the answer to its end."""
+    """Send raw bytes, and read the whole response."""
     split = urlsplit(address)
     with socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=20) as connection:
         lines = [head, "Host: localhost", "Content-Type: application/json", "Connection: close"]
@@ -263,13 +261,13 @@ def test_bodies_in_chunks_are_read_and_bounded_by_the_real_server(live_web: str)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_sends_the_body_late_hears_the_answer_and_keeps_the_connection(live_web: str) -> None:
+def test_a_client_that_sends_the_body_late_gets_the_response_and_keeps_the_connection(live_web: str) -> None:
     split = urlsplit(live_web)
     head = b"POST /api/v1/coupons HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
     with socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=20) as line:
         for _ in range(2):
             line.sendall(head)
-            # An answer before the body would come now, and the connection would be closed.
+            # A response before the body would arrive now, and the connection would be closed.
             assert select.select([line], [], [], 0.5)[0] == []
             line.sendall(b"{}")
             answer = HTTPResponse(line, method="POST")

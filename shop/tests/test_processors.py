@@ -1,4 +1,4 @@
-"""Each web process keeps to a processor of its own, as far as there are any."""
+"""Each web process is pinned to a processor of its own, as long as one is free."""
 
 import json
 import os
@@ -15,21 +15,21 @@ sys.stdin.read()
 HERE = sorted(os.sched_getaffinity(0))
 
 
-def test_no_two_have_the_same_and_who_finds_none_runs_anywhere() -> None:
+def test_each_process_has_its_own_processor_and_one_without_runs_anywhere() -> None:
     processes = [_start() for _ in range(len(HERE) + 1)]
     try:
-        told = [json.loads(process.stdout.readline()) for process in processes if process.stdout]
+        results = [json.loads(process.stdout.readline()) for process in processes if process.stdout]
     finally:
         for process in processes:
             process.kill()
             process.wait()
 
-    kept = [(number, processors) for number, processors in told if number is not None]
-    assert sorted(kept) == [(number, [number]) for number in HERE]
-    assert [processors for number, processors in told if number is None] == [HERE]
+    pinned = [(number, processors) for number, processors in results if number is not None]
+    assert sorted(pinned) == [(number, [number]) for number in HERE]
+    assert [processors for number, processors in results if number is None] == [HERE]
 
 
-def test_what_a_killed_one_had_the_next_may_have() -> None:
+def test_the_processor_of_a_killed_process_is_free_again() -> None:
     first = _start()
     assert first.stdout
     number, _ = json.loads(first.stdout.readline())

@@ -1,4 +1,4 @@
-"""Connections of HTTP/1.1: what is answered, what is refused, and what is closed after how long."""
+"""HTTP/1.1 connections: what is answered, what is refused, and after how long connections are closed."""
 
 import os
 import select
@@ -42,7 +42,7 @@ class Answer:
 
 
 def answer_on(connection: socket.socket, *, has_body: bool = True) -> Answer:
-    """One response, and no byte of what follows."""
+    """Read one response, and no byte after it."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         part = connection.recv(1)
@@ -60,7 +60,7 @@ def status_on(connection: socket.socket) -> int:
 
 
 def problem_on(connection: socket.socket) -> tuple[int, str]:
-    """The status and the problem's code, once it is sure that the connection closes."""
+    """The status and the problem's code, after the connection was closed."""
     answer = answer_on(connection)
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["Connection"] == "close" and "Server" not in answer.headers
@@ -109,7 +109,7 @@ def test_absolute_targets_and_head_and_http_1_0_are_served(small_web: str) -> No
         assert is_closed(connection)
 
 
-def test_a_client_that_waits_to_be_told_to_continue_is_told_so_once_its_body_is_wanted(
+def test_a_client_that_expects_100_continue_gets_it_once_its_body_is_read(
     small_web: str,
 ) -> None:
     head = b" HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
@@ -118,7 +118,7 @@ def test_a_client_that_waits_to_be_told_to_continue_is_told_so_once_its_body_is_
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"hello")
         assert answer_on(connection).body == b"hello"
-        # Refused before, it may send the body or not: the next request could not be told from it.
+        # After a refusal the client may send the body or not, which looks like the next request.
         connection.sendall(b"POST /early" + head)
         answer = answer_on(connection)
         assert (answer.status, answer.headers["Connection"]) == (413, "close")
@@ -134,8 +134,8 @@ def test_pipelined_requests_are_answered_in_order_and_a_bad_one_after_them(small
         assert problem_on(connection) == (400, "invalid")
 
 
-def test_requests_pipelined_without_end_are_taken_a_few_at_a_time(small_web: str) -> None:
-    """A chunk that the socket gives at once can hold thousands."""
+def test_requests_pipelined_without_end_are_served_a_few_at_a_time(small_web: str) -> None:
+    """One chunk from the socket can contain thousands of requests."""
     with connect(small_web) as connection:
         connection.sendall(b"GET /wait/0.3 HTTP/1.1\r\nHost: a\r\n\r\n" + GET * 5_000)
         received = b""
@@ -171,7 +171,7 @@ def test_a_response_before_the_body_is_whole_reaches_a_client_that_still_sends(
         connection.sendall(b"x" * size)
         answer = answer_on(connection)
         assert answer.status == 413
-        # Whether all of it came before the response was made is a matter of chance.
+        # Whether all of it arrived before the response is a matter of chance.
         assert answer.headers["Connection"] != "close" or is_closed(connection)
 
 
@@ -198,7 +198,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("request_bytes", BAD)
-def test_what_is_no_http_is_refused_by_a_problem(small_web: str, request_bytes: bytes) -> None:
+def test_invalid_http_is_refused_by_a_problem(small_web: str, request_bytes: bytes) -> None:
     with connect(small_web) as connection:
         connection.sendall(request_bytes)
         assert problem_on(connection) == (400, "invalid")
@@ -236,7 +236,7 @@ def test_large_heads_and_many_small_requests_at_once_are_served(small_web: str) 
 
 
 def test_the_framing_of_chunks_is_bounded_too(small_web: str) -> None:
-    """Extensions and trailers are no body, which the application counts."""
+    """Extensions and trailers are not part of the body, which the application counts."""
     with connect(small_web) as connection:
         connection.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         with pytest.raises(OSError):
@@ -247,13 +247,13 @@ def test_the_framing_of_chunks_is_bounded_too(small_web: str) -> None:
             connection.sendall(b"x" * 2**20)
 
 
-def test_an_application_that_fails_is_answered_for_by_a_problem(small_web: str) -> None:
+def test_an_application_error_is_answered_by_a_problem(small_web: str) -> None:
     with connect(small_web) as connection:
         connection.sendall(b"GET /fail HTTP/1.1\r\nHost: a\r\n\r\n")
         assert problem_on(connection) == (500, "internal_error")
 
 
-def test_an_upgrade_is_not_made_and_the_request_is_served(small_web: str) -> None:
+def test_an_upgrade_is_ignored_and_the_request_is_served(small_web: str) -> None:
     upgrading = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
     with connect(small_web) as connection:
         connection.sendall(upgrading + GET)
@@ -273,7 +273,7 @@ FRAMED = [
 def test_the_body_of_a_request_for_an_upgrade_is_not_taken_for_the_next_request(
     small_web: str, method: bytes, framing: bytes, body: bytes, at_once: bool
 ) -> None:
-    """A proxy sends the next client's request after it, and that client would get the response too many."""
+    """A proxy sends the next client's request after it, and that client would get a wrong response."""
     head = method + UPGRADE + framing
     parts = [head + body + GET + head + body] if at_once else [head, body[:9], body[9:] + GET, head, body]
     with connect(small_web) as connection:
@@ -305,7 +305,7 @@ def test_an_absolute_target_without_a_path_is_the_root(small_web: str, before: b
 
 
 def seconds_until_closed(connection: socket.socket, dripping: bytes) -> tuple[float, bytes]:
-    """Until the server closes, while a byte is sent each half second; and what it sent."""
+    """The time until the server closes, while a byte is sent each half second; and what it sent."""
     began_at, received = time.monotonic(), b""
     connection.settimeout(0.5)
     while time.monotonic() - began_at < 25:
@@ -332,12 +332,12 @@ def test_a_head_has_ten_seconds_from_its_first_byte_however_it_trickles(small_we
         assert connections.HEAD_SECONDS - 1 < seconds < connections.HEAD_SECONDS + 3
         assert b"408 Request Timeout" in received and b"request_timeout" in received
         assert problem_on(second) == (408, "request_timeout")
-        # Of no request there is nothing to say.
+        # Without a request there is no response.
         assert silent.recv(100) == b""
 
 
 class Transport:
-    """A connection's, of a client that reads as much as `taken` says."""
+    """A transport with this many unsent bytes."""
 
     def __init__(self, unsent: int = 0, *, is_closing: bool = False) -> None:
         self.unsent, self._is_closing = unsent, is_closing
@@ -350,7 +350,7 @@ class Transport:
 
 
 class Connected:
-    """A connection, as the tables know it."""
+    """A connection with the interface that the table of connections uses."""
 
     def __init__(self, unsent: int = 0, *, is_closing: bool = False) -> None:
         self.transport = Transport(unsent, is_closing=is_closing)
@@ -366,23 +366,23 @@ class Connected:
         self.is_cut_off = True
 
 
-def test_a_reader_that_takes_nothing_for_30_seconds_is_cut_off() -> None:
+def test_a_client_that_reads_nothing_for_30_seconds_is_disconnected() -> None:
     table = Connections(most=9, most_per_address=9)
     stalled, slow, closing = Connected(1000), Connected(1000), Connected(1000, is_closing=True)
-    for one in (stalled, slow, closing):
-        table.unsent[one] = 0.0, 1000
+    for connection in (stalled, slow, closing):
+        table.unsent[connection] = 0.0, 1000
     for second in range(1, 32):
         slow.transport.unsent -= 1
         closing.transport.unsent -= 1
         table.sweep(float(second))
-    assert [one.is_cut_off for one in (stalled, slow, closing)] == [True, False, True]
+    assert [connection.is_cut_off for connection in (stalled, slow, closing)] == [True, False, True]
     slow.transport.unsent = 0
     table.sweep(40.0)
     assert slow not in table.unsent
 
 
-def test_a_reader_that_takes_nothing_is_disconnected_for_good(small_web: str) -> None:
-    """Also from the system's own buffer."""
+def test_a_client_that_reads_nothing_is_disconnected_by_the_server(small_web: str) -> None:
+    """Also when the data is in the system's own buffer."""
     with stalled_reader(small_web) as connection:
         connection.sendall(b"GET /large/30000000 HTTP/1.1\r\nHost: a\r\n\r\n")
         states, began_at = select.poll(), time.monotonic()
@@ -392,7 +392,7 @@ def test_a_reader_that_takes_nothing_is_disconnected_for_good(small_web: str) ->
 
 
 def stalled_reader(address: str) -> socket.socket:
-    """A connection whose client has room for little."""
+    """A connection whose client has a small receive buffer."""
     connection, split = socket.socket(), urlsplit(address)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect((str(split.hostname), int(split.port or 0)))
@@ -409,7 +409,7 @@ def test_a_client_that_pipelines_and_reads_nothing_holds_a_response_or_two(small
 
 
 def memory_of(address: str) -> int:
-    """Bytes that the server's process has resident."""
+    """The resident memory of the server's process in bytes."""
     pid = int(exchange(address, GET)[1])
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -450,7 +450,7 @@ def test_idle_connections_outlast_a_proxys() -> None:
 
 
 def own_address() -> str | None:
-    """This machine's address that is not loopback, where it has one."""
+    """This machine's address other than loopback, if it has one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -462,17 +462,17 @@ def own_address() -> str | None:
 def test_too_many_connections_from_one_address_are_answered_503_and_closed(tmp_path: Path) -> None:
     own = own_address()
     if own is None:
-        pytest.skip("this machine has no address but loopback")
+        pytest.skip("this machine has only the loopback address")
     settings = {"CONNECTIONS_PER_ADDRESS": "3", "ALLOWED_HOSTS": own}
     with web(tmp_path, workers=1, application=SMALL, host=own, **settings) as address:
         kept = [connect(address) for _ in range(3)]
-        for one in kept:
-            one.sendall(GET)
-            assert status_on(one) == 200
+        for connection in kept:
+            connection.sendall(GET)
+            assert status_on(connection) == 200
         with connect(address) as refused:
             assert problem_on(refused) == (503, "overloaded")
         kept.pop().close()
         time.sleep(0.2)
         assert exchange(address, GET)[0] == 200
-        for one in kept:
-            one.close()
+        for connection in kept:
+            connection.close()

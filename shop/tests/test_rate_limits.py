@@ -1,4 +1,4 @@
-"""Sliding windows per account: exact in a process, brought together in Redis, bounded in memory."""
+"""Sliding windows per account: exact in a process, synchronized through Redis, bounded in memory."""
 
 import json
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ from shop.tests.second_process import another_process
 
 __all__ = ["own_redis"]
 
-# Counts calls of account 7 as it is told to, and tells how many passed.
+# Counts as many calls of account 7 as each input line says, and prints how many passed.
 COUNTING = """
 import json
 from shop.errors import Throttled
@@ -53,17 +53,17 @@ def passed(outcomes: list[Any]) -> int:
 
 
 def count(times: int, *, account_id: int = 7, limit: RateLimit = ORDERS) -> int:
-    """How many of so many calls passed."""
+    """How many of this many calls pass."""
     return passed(race([lambda: limit.count(account_id)] * times))
 
 
 def known_to_redis() -> int:
-    """How many calls of account 7 Redis knows of."""
+    """The number of account 7's calls that are counted in Redis."""
     return redis_client.client().strlen("firstcome:{rates}:orders:7") // 8
 
 
 def passed_elsewhere(other: "Popen[str]", times: int) -> int:
-    """How many of so many calls pass in the other process."""
+    """How many of this many calls pass in the other process."""
     assert other.stdin
     assert other.stdout
     other.stdin.write(f"{times}\n")
@@ -71,12 +71,12 @@ def passed_elsewhere(other: "Popen[str]", times: int) -> int:
     return int(json.loads(other.stdout.readline()))
 
 
-def test_of_fifty_calls_at_once_exactly_ten_pass_and_those_of_others_do_too() -> None:
+def test_of_fifty_calls_at_once_exactly_ten_pass_and_calls_of_other_accounts_too() -> None:
     assert count(50) == 10
     assert count(5, account_id=8) == 5
 
 
-def test_the_window_slides_and_retry_after_says_when_there_is_room() -> None:
+def test_the_window_slides_and_retry_after_says_when_a_call_is_allowed() -> None:
     assert count(4) == 4
     with clock.shifted(by=timedelta(seconds=20)):
         assert count(20) == 6
@@ -115,17 +115,17 @@ def test_repeats_and_calls_that_find_the_shop_unavailable_are_not_counted_and_fa
         with pytest.raises(InFlight), ORDERS.counting(7):
             raise InFlight
         with pytest.raises(Unavailable), ORDERS.counting(7):
-            raise Unavailable("Redis is away.")
+            raise Unavailable("Redis is unavailable.")
     for _ in range(5):
         with ORDERS.counting(7) as counting:
             counting.outcome = "done"
         with pytest.raises(ValueError, match="wrong"), ORDERS.counting(7):
             raise ValueError("wrong")
     with pytest.raises(Throttled), ORDERS.counting(7):
-        pytest.fail("there was room")
+        pytest.fail("the limit was not reached")
 
 
-def test_calls_that_are_under_way_take_room() -> None:
+def test_calls_in_progress_count_towards_the_limit() -> None:
     def under_way(count: int) -> ExitStack:
         calls = ExitStack()
         for _ in range(count):
@@ -136,11 +136,11 @@ def test_calls_that_are_under_way_take_room() -> None:
         pass
     with clock.shifted(by=timedelta(seconds=61)), under_way(10):
         with pytest.raises(Throttled) as refusal, ORDERS.counting(7):
-            pytest.fail("there was room")
+            pytest.fail("the limit was not reached")
         assert refusal.value.retry_after == 1
 
 
-def test_what_one_process_counted_the_other_knows_when_it_has_counted_too() -> None:
+def test_a_process_learns_of_other_processes_calls_with_its_own_next_call() -> None:
     with another_process(COUNTING, RATE_ORDERS="10/m") as other:
         assert passed_elsewhere(other, 6) == 6
         wait_until(lambda: known_to_redis() == 6)
@@ -148,7 +148,7 @@ def test_what_one_process_counted_the_other_knows_when_it_has_counted_too() -> N
         wait_until(lambda: len(ORDERS._windows[7].times) == 7)
         assert count(20) == 3
         wait_until(lambda: known_to_redis() == 10)
-        assert passed_elsewhere(other, 1) == 1, "it learns of the others' calls with its own next one"
+        assert passed_elsewhere(other, 1) == 1, "it learns of other processes' calls with its own next one"
         wait_until(lambda: passed_elsewhere(other, 1) == 0)
 
 
@@ -165,7 +165,7 @@ def test_without_redis_each_process_counts_alone_and_sends_it_later(own_redis: O
 
 
 def test_a_batch_that_is_sent_twice_counts_once() -> None:
-    """As when its answer was lost."""
+    """As after a lost reply."""
     ORDERS.count(7)
     window = ORDERS._windows[7]
     for _ in range(3):
@@ -176,7 +176,7 @@ def test_a_batch_that_is_sent_twice_counts_once() -> None:
     assert (len(window.times), known_to_redis()) == (1, 1)
 
 
-def test_what_left_the_window_leaves_redis_too() -> None:
+def test_calls_that_left_the_window_are_deleted_from_redis() -> None:
     count(3)
     rate_limits.synchronize()
     with clock.shifted(by=timedelta(seconds=61)):
@@ -208,7 +208,7 @@ def test_a_fresh_process_takes_no_instants_of_the_future_from_redis() -> None:
     assert known_to_redis() == 4
 
 
-def test_what_was_counted_before_the_clock_went_back_is_not_sent_after_it() -> None:
+def test_calls_counted_before_the_clock_went_back_are_not_sent_after_it() -> None:
     with clock.shifted(by=timedelta(minutes=15)):
         ORDERS.add(7)
     ORDERS.add(7)
@@ -219,7 +219,7 @@ def test_what_was_counted_before_the_clock_went_back_is_not_sent_after_it() -> N
 def test_an_instant_of_the_future_is_forgotten_wherever_it_stands_in_the_window(
     settings: LazySettings,
 ) -> None:
-    """The clock goes back by less than the window, so what was counted earlier still stands before it."""
+    """The clock goes back by less than the window, so earlier counts stay in the window before it."""
     settings.RATE_ORDERS = Rate(4, 3600)
     with clock.shifted(by=-timedelta(minutes=20)):
         ORDERS.add(7)
@@ -277,7 +277,7 @@ def test_without_redis_a_process_knows_the_declines_of_its_own(own_redis: OwnRed
         declines.require_below_limit(7)
 
 
-def test_payments_of_accounts_without_declines_cost_no_trip() -> None:
+def test_payments_of_accounts_without_declines_take_no_round_trip() -> None:
     DECLINES.add(8)
     declines.require_below_limit(7)
     before = _commands()

@@ -28,14 +28,14 @@ REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 
 @pytest.fixture
 def account_id(tally_tables: None, db: None) -> int:
-    """For calls one after another."""
+    """An account for sequential calls."""
     tally.reset()
     return AccountFactory.create().id
 
 
 @pytest.fixture
 def racing_account_id(counting: None) -> int:
-    """For calls from several threads, or with a connection that breaks."""
+    """An account for calls from several threads, or with a connection that breaks."""
     return AccountFactory.create().id
 
 
@@ -50,11 +50,11 @@ def answer_with(position: int) -> Answer:
 
 
 def settled(call: KeyedCall, position: int) -> Answer:
-    """What the call is told whose payment settled so."""
-    [told] = transactions.run(
+    """The recorded answer of the call after its payment has settled."""
+    [answer] = transactions.run(
         lambda: recorded_answers.record_settled_answers([(call, answer_with(position))]), transactions.KEYED
     )
-    return told
+    return answer
 
 
 def count(name: str = "one") -> int:
@@ -65,7 +65,7 @@ def count(name: str = "one") -> int:
 
 
 def grow_old(**which: Any) -> None:
-    """Put recorded keys just past the retention of a day."""
+    """Make recorded keys just older than the retention of a day."""
     day = timedelta(days=1, seconds=1)
     IdempotencyKey.objects.filter(**which).update(created_at=timezone.now() - day)
 
@@ -94,14 +94,14 @@ def test_two_accounts_may_use_the_same_key(account_id: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["refused", "raising", "repeating"])
-def test_what_fails_records_nothing_and_the_key_may_be_tried_again(account_id: int, name: str) -> None:
+def test_a_failed_call_records_nothing_and_its_key_may_be_used_again(account_id: int, name: str) -> None:
     with pytest.raises((FirstcomeError, ValueError, IntegrityError)):
         recorded_answers.run_once(keyed(account_id), lambda: count(name))
     assert not IdempotencyKey.objects.exists()
     assert recorded_answers.run_once(keyed(account_id), count) == 1
 
 
-def test_what_fails_after_its_effect_takes_the_effect_back(account_id: int) -> None:
+def test_a_call_that_fails_after_its_effect_rolls_it_back(account_id: int) -> None:
     def count_and_fail() -> int:
         count()
         raise Rejected("too late")
@@ -122,13 +122,13 @@ def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(racing_ac
     assert tally.counted() == 1
 
 
-def test_looking_before_doing_is_not_enough(racing_account_id: int) -> None:
-    """The naive twin: without the unique key, two calls that both found nothing both do it."""
-    both_have_looked = threading.Barrier(2, timeout=10)
+def test_reading_the_key_first_is_not_enough(racing_account_id: int) -> None:
+    """The control case: without the unique key, two calls that both found no key both have an effect."""
+    both_have_read = threading.Barrier(2, timeout=10)
 
     def call(name: str) -> int:
         assert recorded_answers.find(keyed(racing_account_id)) is None
-        both_have_looked.wait()
+        both_have_read.wait()
         with transaction.atomic():
             return count(name)
 
@@ -136,8 +136,8 @@ def test_looking_before_doing_is_not_enough(racing_account_id: int) -> None:
     assert tally.counted() == 2
 
 
-def test_a_call_that_is_refused_what_its_twin_took_is_told_the_twins_answer(racing_account_id: int) -> None:
-    """Both found no key; the second then waits for the row that the first has, and is too late."""
+def test_a_duplicate_request_that_is_refused_gets_the_first_ones_answer(racing_account_id: int) -> None:
+    """Both found no key; the second then waits for the row that the first has locked, and is too late."""
     is_locked = threading.Event()
 
     def take(attempt: str) -> int:
@@ -166,7 +166,7 @@ def test_a_lost_reply_to_the_commit_ends_in_one_effect_and_the_recorded_answer(
     assert tally.counted() == 1
 
 
-def test_a_call_that_started_something_is_told_by_its_reference_until_it_is_settled(account_id: int) -> None:
+def test_a_call_is_replayed_by_its_reference_until_it_is_settled(account_id: int) -> None:
     unsettled = KeyedCall(account_id, recorded_answers.key_hash("key"), "body", lambda outcome: None)
     assert recorded_answers.run_once(unsettled, count, reference=lambda outcome: REFERENCE) == 1
     assert recorded_answers.run_once(unsettled, count) == Replay(None, REFERENCE)
@@ -189,7 +189,7 @@ def test_an_effect_without_answer_or_reference_cannot_be_recorded(account_id: in
     assert tally.entries() == {}
 
 
-def test_past_the_retention_a_key_is_forgotten_and_usable_again(account_id: int) -> None:
+def test_after_the_retention_a_key_may_be_used_again(account_id: int) -> None:
     recorded_answers.run_once(keyed(account_id), lambda: count("yesterday"))
     grow_old()
     assert recorded_answers.find(keyed(account_id, body="other")) is None
@@ -205,7 +205,7 @@ def test_within_the_retention_a_key_is_kept(account_id: int, settings: LazySetti
     assert recorded_answers.find(keyed(account_id)) == Replay(answer_with(1), None)
 
 
-def test_a_forgotten_key_that_comes_back_many_times_at_once_has_one_effect(racing_account_id: int) -> None:
+def test_an_expired_key_that_is_used_many_times_at_once_has_one_effect(racing_account_id: int) -> None:
     recorded_answers.run_once(keyed(racing_account_id), lambda: count("yesterday"))
     grow_old()
     results = race(
@@ -219,9 +219,7 @@ def test_a_forgotten_key_that_comes_back_many_times_at_once_has_one_effect(racin
     assert tally.counted() == 2
 
 
-def test_the_sweep_deletes_what_is_past_the_retention_bite_by_bite(
-    account_id: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sweep_deletes_expired_keys_in_batches(account_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_answers, "SWEEP_BATCH", 2)
     for number in range(6):
         recorded_answers.run_once(
@@ -239,17 +237,17 @@ def test_the_keys_of_a_batch_are_read_as_pairs_by_one_query(account_id: int) -> 
     recorded_answers.run_once(keyed(account_id, "mine"), lambda: count("mine"))
     recorded_answers.run_once(keyed(other_id, "theirs"), lambda: count("theirs"))
     crossed = [keyed(account_id, "theirs"), keyed(other_id, "mine")]
-    asked = [keyed(account_id, "mine"), *crossed, *(keyed(account_id, f"new-{n}") for n in range(253))]
+    calls = [keyed(account_id, "mine"), *crossed, *(keyed(account_id, f"new-{n}") for n in range(253))]
     with CaptureQueriesContext(connection) as captured:
-        seen = recorded_answers.read_recorded_keys(asked)
-    assert list(seen) == [asked[0].name]
+        seen = recorded_answers.read_recorded_keys(calls)
+    assert list(seen) == [calls[0].name]
     assert len(captured) == 1
     plan = ask(connection, f"EXPLAIN {captured[0]['sql']}")
     assert "shop_idempotencykey_one_effect_per_key" in plan[0]
 
 
 def decide(calls: Sequence[tuple[KeyedCall, str]]) -> list[Any]:
-    """A keyed batch as design.md has it: lock, read the keys, decide the rest, record it."""
+    """Decide a keyed batch: lock the row, read the keys, decide the other calls, record the answers."""
     last = ask(connection, tally.LOCK, tally.HOT)[0][0]
     seen = recorded_answers.read_recorded_keys([call for call, _ in calls])
     effects: dict[tuple[int, str], Effect] = {}
@@ -258,7 +256,7 @@ def decide(calls: Sequence[tuple[KeyedCall, str]]) -> list[Any]:
         if call.name in seen:
             outcomes.append(recorded_answers.replay_or_reused(seen[call.name], call))
         elif call.name in effects:
-            outcomes.append(effects[call.name].told(call))
+            outcomes.append(effects[call.name].replay_for(call))
         else:
             last += 1
             ask(connection, "INSERT INTO tally_entry VALUES (%s, %s)", name, last)
@@ -269,13 +267,13 @@ def decide(calls: Sequence[tuple[KeyedCall, str]]) -> list[Any]:
     return outcomes
 
 
-def test_a_batch_settles_its_keys_whoever_else_is_in_it_or_in_another_process(racing_account_id: int) -> None:
-    """Two batchers stand for two processes; each key comes with the same body from both, and with another."""
+def test_each_key_has_one_effect_in_batches_of_several_processes(racing_account_id: int) -> None:
+    """Two batchers act as two processes; both get each key with the same body, and once with another body."""
     batchers: list[Batcher[Any, Any]] = [Batcher(decide), Batcher(decide)]
     calls = [
-        (batchers[twin % 2], keyed(racing_account_id, f"key-{number}", body=body), f"{number}-{body}-{twin}")
+        (batchers[copy % 2], keyed(racing_account_id, f"key-{number}", body=body), f"{number}-{body}-{copy}")
         for number in range(8)
-        for body, twin in [("body", 0), ("body", 1), ("body", 2), ("other", 3)]
+        for body, copy in [("body", 0), ("body", 1), ("body", 2), ("other", 3)]
     ]
     results = race(
         [
@@ -284,34 +282,37 @@ def test_a_batch_settles_its_keys_whoever_else_is_in_it_or_in_another_process(ra
         ]
     )
     for number in range(8):
-        told = results[4 * number : 4 * number + 4]
-        assert [kind(one) for one in told] in (["body"] * 3 + ["reused"], ["reused"] * 3 + ["body"])
-        positions = {position(one) for one in told if not isinstance(one, KeyReused)}
+        answers = results[4 * number : 4 * number + 4]
+        assert [kind(answer) for answer in answers] in (
+            ["body"] * 3 + ["reused"],
+            ["reused"] * 3 + ["body"],
+        )
+        positions = {position(answer) for answer in answers if not isinstance(answer, KeyReused)}
         assert len(positions) == 1
     assert tally.counted() == len(tally.entries()) == IdempotencyKey.objects.count() == 8
 
 
-def kind(told: Any) -> str:
-    return "reused" if isinstance(told, KeyReused) else "body"
+def kind(result: Any) -> str:
+    return "reused" if isinstance(result, KeyReused) else "body"
 
 
-def position(told: Any) -> bytes:
-    answer = told.answer if isinstance(told, Replay) else answer_with(told)
+def position(result: Any) -> bytes:
+    answer = result.answer if isinstance(result, Replay) else answer_with(result)
     assert answer is not None
     return answer.body
 
 
-def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(racing_account_id: int) -> None:
-    """Batchers over different rows share no lock, so both find the key new: one insert is refused."""
-    both_have_looked = threading.Barrier(2, timeout=10)
-    looked = threading.local()
+def test_a_key_that_two_batches_read_as_new_is_decided_by_the_unique_key(racing_account_id: int) -> None:
+    """Batchers over different rows share no lock, so both find no key, and one insert is refused."""
+    both_have_read = threading.Barrier(2, timeout=10)
+    thread_state = threading.local()
 
     def decide_without_lock(calls: Sequence[tuple[KeyedCall, int]]) -> list[Any]:
         [(call, row)] = calls
         seen = recorded_answers.read_recorded_keys([call])
-        if not getattr(looked, "once", False):
-            looked.once = True
-            both_have_looked.wait()
+        if not getattr(thread_state, "has_read", False):
+            thread_state.has_read = True
+            both_have_read.wait()
         if call.name in seen:
             return [recorded_answers.replay_or_reused(seen[call.name], call)]
         ask(connection, "UPDATE tally SET value = value + 1 WHERE id = %s", row)
@@ -328,7 +329,7 @@ def test_a_key_that_slips_past_the_look_is_judged_by_the_unique_key(racing_accou
 
 
 def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(racing_account_id: int) -> None:
-    """The first call is another process's, in the middle of its transaction."""
+    """The first call is in another process, in the middle of its transaction."""
     statement = (
         "INSERT INTO shop_idempotencykey"
         " (account_id, key_hash, fingerprint, status, body, location, created_at)"

@@ -32,7 +32,7 @@ def timed(call: Any) -> tuple[Any, float]:
 
 @contextmanager
 def server_that(does: Any, settings: LazySettings) -> Iterator[None]:
-    """A server for the shop's Redis client, where `does(connection)` is all that happens."""
+    """A server for the shop's Redis client that calls `does(connection)` for each connection."""
 
     def accept() -> None:
         while True:
@@ -50,11 +50,11 @@ def server_that(does: Any, settings: LazySettings) -> Iterator[None]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_it_answers_while_redis_is_there(own_redis: OwnRedis) -> None:
+def test_calls_return_results_while_redis_is_up(own_redis: OwnRedis) -> None:
     assert [redis_client.attempt(count, otherwise=-1) for _ in range(3)] == [1, 2, 3]
 
 
-def test_while_redis_is_away_calls_are_skipped_and_it_comes_back_by_itself(own_redis: OwnRedis) -> None:
+def test_while_redis_is_down_calls_are_skipped_and_it_recovers_by_itself(own_redis: OwnRedis) -> None:
     own_redis.stop()
     first, seconds = timed(lambda: redis_client.attempt(count, otherwise=-1))
     assert (first, seconds < 1) == (-1, True)
@@ -71,7 +71,7 @@ def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings: LazySe
         redis_client.attempt(count, otherwise=-1)
         deadline = time.monotonic() + 3
 
-        def keep_asking() -> list[float]:
+        def call_repeatedly() -> list[float]:
             slow = []
             while time.monotonic() < deadline:
                 _, seconds = timed(lambda: redis_client.attempt(count, otherwise=-1))
@@ -80,13 +80,13 @@ def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings: LazySe
                 threading.Event().wait(0.01)
             return slow
 
-        slow = [seconds for one in race([keep_asking] * 8) for seconds in one]
+        slow = [seconds for times in race([call_repeatedly] * 8) for seconds in times]
     assert 1 <= len(slow) <= 4
     assert max(slow) < 2
 
 
 def test_a_call_is_never_repeated_by_the_client(settings: LazySettings) -> None:
-    """Its effect may have happened: a counter or a script must not run twice."""
+    """It may have had its effect: a counter or a script must not run twice."""
     received: list[bytes] = []
 
     def break_off(connection: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""The demo can be bought from, may be seeded again, and breaks no law."""
+"""The demo data can be used and seeded again, and breaks no law."""
 
 import json
 from pathlib import Path
@@ -32,11 +32,11 @@ def everything() -> dict[str, int]:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
-def test_the_demo_has_all_it_takes_and_breaks_no_law() -> None:
-    code, told = run("seed_demo", *SMALL)
+def test_the_demo_is_complete_and_breaks_no_law() -> None:
+    code, output = run("seed_demo", *SMALL)
 
     assert code == 0
-    assert "12 numbered accounts, 3 products and 5 campaigns" in told
+    assert "12 numbered accounts, 3 products and 5 campaigns" in output
     assert everything() == {"User": 14, "Product": 3, "StockMovement": 3, "Campaign": 5, "PoolCode": 500}
     assert set(Product.objects.values_list("on_hand", flat=True)) == {50}
     assert ledger.balance_amount(User.objects.get(username="user-12").pk) == 10_000
@@ -44,17 +44,17 @@ def test_the_demo_has_all_it_takes_and_breaks_no_law() -> None:
 
 
 @pytest.mark.django_db
-def test_a_smaller_demo_tells_how_many_there_are_and_not_how_many_were_asked_for() -> None:
+def test_a_smaller_demo_reports_existing_rows_rather_than_requested_ones() -> None:
     run("seed_demo", *SMALL)
     User.objects.create_user("user-of-another-sort")
 
-    _, told = run("seed_demo", "--users", "5", "--products", "1")
+    _, output = run("seed_demo", "--users", "5", "--products", "1")
 
-    assert "12 numbered accounts, 3 products and 5 campaigns" in told
+    assert "12 numbered accounts, 3 products and 5 campaigns" in output
 
 
 @pytest.mark.django_db
-def test_the_demo_accounts_sign_in_and_staff_may_everything() -> None:
+def test_the_demo_accounts_sign_in_and_staff_have_all_permissions() -> None:
     run("seed_demo", *SMALL)
 
     for name, password in (
@@ -69,7 +69,7 @@ def test_the_demo_accounts_sign_in_and_staff_may_everything() -> None:
 
 
 @pytest.mark.django_db
-def test_there_is_something_to_issue_and_something_to_wait_for() -> None:
+def test_the_demo_has_open_and_scheduled_campaigns() -> None:
     run("seed_demo", *SMALL)
     listed = client_of().get("/campaigns").json()["results"]
 
@@ -84,7 +84,7 @@ def test_there_is_something_to_issue_and_something_to_wait_for() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
-def test_seeding_again_makes_only_what_is_missing() -> None:
+def test_seeding_again_creates_only_missing_rows() -> None:
     run("seed_demo", *SMALL)
     before = everything()
     Campaign.objects.filter(name="Early bird").delete()
@@ -101,22 +101,22 @@ def test_seeding_again_makes_only_what_is_missing() -> None:
 
 
 @pytest.mark.django_db
-def test_the_file_of_tokens_is_good_and_private(tmp_path: Path) -> None:
+def test_the_file_of_tokens_is_valid_and_private(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
 
     run("seed_demo", *SMALL, "--tokens", str(file))
 
-    told = json.loads(file.read_text())
-    assert told.keys() == {"staff", "users"}
-    assert [user["username"] for user in told["users"]] == [f"user-{number}" for number in range(1, 13)]
-    for user in told["users"]:
+    written = json.loads(file.read_text())
+    assert written.keys() == {"staff", "users"}
+    assert [user["username"] for user in written["users"]] == [f"user-{number}" for number in range(1, 13)]
+    for user in written["users"]:
         assert tokens.verify_access_token(user["access"]).id == user["id"]
-    assert Api(access=told["staff"]).get("/users/me").json()["is_staff"]
+    assert Api(access=written["staff"]).get("/users/me").json()["is_staff"]
     assert file.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.django_db
-def test_a_file_that_can_not_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_written_is_reported_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"can't be written: No such file or directory\."):
         run("seed_demo", *SMALL, "--tokens", str(tmp_path / "nowhere" / "tokens.json"))
 
@@ -125,7 +125,7 @@ def test_a_file_that_can_not_be_written_is_told_before_the_work(tmp_path: Path) 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("arguments", [("--users", "-1"), ("--products", "10000"), ("--stock", "1000000001")])
-def test_counts_out_of_bounds_are_told(arguments: tuple[str, str]) -> None:
+def test_counts_out_of_bounds_are_refused(arguments: tuple[str, str]) -> None:
     with pytest.raises(CommandError, match=f"{arguments[0]} {arguments[1]}: give a number from 0 to"):
         run("seed_demo", *arguments)
 

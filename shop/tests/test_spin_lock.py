@@ -1,4 +1,4 @@
-"""The lock that is asked for again and again: one at a time, for as long as the lease lasts."""
+"""The lock that is acquired by polling: one holder at a time, for as long as its lease lasts."""
 
 import threading
 
@@ -19,7 +19,9 @@ def counted(metric: str) -> float:
 
 
 @pytest.mark.parametrize(("is_locked", "most_at_once"), [(True, 1), (False, 10)])
-def test_one_at_a_time_is_inside_and_all_at_once_without_it(is_locked: bool, most_at_once: int) -> None:
+def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(
+    is_locked: bool, most_at_once: int
+) -> None:
     inside, most = [0], [0]
     all_are_in = threading.Event()
 
@@ -39,38 +41,38 @@ def test_one_at_a_time_is_inside_and_all_at_once_without_it(is_locked: bool, mos
     assert most == [most_at_once]
 
 
-def test_who_waited_in_vain_is_told_so_and_counted() -> None:
+def test_a_wait_that_times_out_is_refused_and_counted() -> None:
     before = counted("timeouts_total")
     with (
         spin_lock.held(NAME),
         pytest.raises(Rejected) as refusal,
         spin_lock.held(NAME, wait_seconds=0.3),
     ):
-        pytest.fail("two held it")
+        pytest.fail("two threads held it")
     assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
     assert counted("timeouts_total") == before + 1
 
 
-def test_a_lock_whose_lease_ran_out_is_somebody_elses_and_its_release_frees_nothing() -> None:
+def test_releasing_a_lock_after_its_lease_expired_does_not_free_the_next_holders() -> None:
     before = counted("leases_lost_total")
     with spin_lock.held(NAME, lease_milliseconds=50):
         second = spin_lock.held(NAME)
         second.__enter__()
     assert counted("leases_lost_total") == before + 1
     with pytest.raises(Rejected), spin_lock.held(NAME, wait_seconds=0.3):
-        pytest.fail("the first one's release freed the second one's lock")
+        pytest.fail("the first holder's release freed the second holder's lock")
     second.__exit__(None, None, None)
     with spin_lock.held(NAME, wait_seconds=0.0):
         pass
 
 
-def test_the_lock_dies_with_its_lease() -> None:
+def test_the_lock_ends_with_its_lease() -> None:
     with spin_lock.held(NAME, lease_milliseconds=5_000):
         assert 0 < redis_client.client().pttl(NAME) <= 5_000
     assert not redis_client.client().exists(NAME)
 
 
-def test_without_redis_nobody_gets_in_until_it_is_back(own_redis: OwnRedis) -> None:
+def test_without_redis_the_lock_is_unavailable_until_redis_is_back(own_redis: OwnRedis) -> None:
     own_redis.stop()
     with pytest.raises(Unavailable), spin_lock.held(NAME):
         pytest.fail("there is no lock without Redis")

@@ -204,7 +204,7 @@ def by_orm(line: Line) -> JournalLine:
 
 
 def as_read(line: Line) -> list[Any]:
-    """The values that whoever reads the line gets."""
+    """The values of the line as a reader gets them."""
     return [*line._replace(after=None if line.after is None else json.loads(line.after))]
 
 

@@ -1,4 +1,4 @@
-"""What happens when a process starts."""
+"""The start of a process."""
 
 from django.core.checks import run_checks
 

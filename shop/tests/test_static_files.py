@@ -45,7 +45,7 @@ def test_an_unchanged_file_is_not_sent_again(collected: Path) -> None:
     "path",
     ["/static/admin/none.css", "/static/admin/", "/static/../settings.py", "/static/%2e%2e/settings.py"],
 )
-def test_what_is_no_collected_file_is_not_found(collected: Path, path: str) -> None:
+def test_a_path_without_a_collected_file_is_not_found(collected: Path, path: str) -> None:
     assert Client().get(path).status_code == 404
 
 
@@ -56,8 +56,8 @@ def test_without_a_folder_the_shop_serves_everything_else(tmp_path: Path, settin
     assert client.get("/healthz").status_code == 200
 
 
-def test_a_large_file_is_sent_as_it_lies_on_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:
-    """A reader that is slow would keep a copy of it for as long as it likes."""
+def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:
+    """A slow reader would keep a copy of a large file in memory."""
     path = tmp_path / "large.js"
     path.write_bytes(b"x" * (pages.CHUNK_BYTES + 1))
     with closing(FileResponse(path.open("rb"))) as large:
@@ -68,20 +68,18 @@ def test_a_large_file_is_sent_as_it_lies_on_disk_and_a_small_one_from_memory(tmp
     path.write_bytes(b"small")
     with closing(FileResponse(path.open("rb"))) as small:
         assert pages._response_body(small) == b"small"
-    with closing(StreamingHttpResponse([b"x", b"y"])) as made:
-        streamed = pages._response_body(made)
+    with closing(StreamingHttpResponse([b"x", b"y"])) as response:
+        streamed = pages._response_body(response)
     assert not isinstance(streamed, bytes)
     with streamed:
         assert (pages._body_size(streamed), streamed.read()) == (2, b"xy")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_large_files_and_parts_of_them_and_none_at_all_come_with_their_length(
-    collected: Path, tmp_path: Path
-) -> None:
+def test_large_files_their_parts_and_empty_responses_have_a_length(collected: Path, tmp_path: Path) -> None:
     content = bytes(range(256)) * 8_000
     (collected / "large.bin").write_bytes(content)
-    asked = [
+    requests = [
         (b"GET", b"", 200, content),
         (b"GET", b"Range: bytes=100-999999\r\n", 206, content[100:1_000_000]),
         (b"GET", b"Range: bytes=9-5\r\n", 416, b""),
@@ -89,7 +87,7 @@ def test_large_files_and_parts_of_them_and_none_at_all_come_with_their_length(
     ]
     with web(tmp_path, workers=1, STATIC_ROOT=str(collected.parent)) as address:
         for version in (b"1.0", b"1.1"):
-            for method, header, status, body in asked:
+            for method, header, status, body in requests:
                 with connect(address) as connection:
                     line = b"%s /static/admin/large.bin HTTP/%s\r\n" % (method, version)
                     connection.sendall(line + b"Host: 127.0.0.1\r\n" + header + b"\r\n")

@@ -1,4 +1,4 @@
-"""With `PAYMENT_GATEWAY=stripe` the shop starts with settings that keep its word, or says which don't."""
+"""With `PAYMENT_GATEWAY=stripe` the shop checks at its start that its settings fit Stripe."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ GOOD = {"PAYMENT_GATEWAY": "stripe", "STRIPE_API_KEY": "sk_test_1", "CURRENCY": 
 
 
 def started(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A process that reads the settings, as every process of the shop does first."""
+    """A process that loads the settings, as every process of the shop does first."""
     command = [sys.executable, "-c", "from shop import settings; print(settings.PAYMENT_GATEWAY)"]
     return subprocess.run(
         command, cwd=PROJECT, env=os.environ | settings, capture_output=True, text=True, timeout=60
@@ -25,7 +25,7 @@ def test_the_shop_starts_with_stripe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"STRIPE_API_KEY": ""}, "STRIPE_API_KEY must be a secret key"),
         ({"STRIPE_API_KEY": "pk_live_1"}, "STRIPE_API_KEY must be a secret key"),
@@ -35,13 +35,13 @@ def test_the_shop_starts_with_stripe() -> None:
     ],
     ids=str,
 )
-def test_what_can_not_be_meant_is_told_in_the_last_line(wrong: dict[str, str], told: str) -> None:
+def test_a_wrong_setting_is_named_in_the_last_line(wrong: dict[str, str], message: str) -> None:
     failed = started(GOOD | wrong)
 
     assert failed.returncode == 1
-    assert told in failed.stderr.splitlines()[-1]
+    assert message in failed.stderr.splitlines()[-1]
     assert "live_1" not in failed.stderr.splitlines()[-1]
 
 
-def test_without_stripe_its_settings_are_nobodys_business() -> None:
+def test_without_stripe_its_settings_are_not_checked() -> None:
     assert started({"PAYMENT_GATEWAY": "simulator", "STRIPE_API_KEY": ""}).returncode == 0

@@ -1,4 +1,4 @@
-"""What clients can hold of a process's threads."""
+"""The share of a process's threads that clients can occupy."""
 
 import pytest
 from django.conf import settings

@@ -1,4 +1,4 @@
-"""The pool's bounds, its turns, and the connections of its threads."""
+"""The pool's bounds, its order of work, and the connections of its threads."""
 
 import threading
 import time
@@ -16,13 +16,13 @@ from shop.errors import Overloaded
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask
 
-# Works without a database too: a pool's thread looks after its connection, which the test's mark allows.
+# For all tests: a pool's thread closes old connections even after work that uses no database.
 pytestmark = pytest.mark.django_db(transaction=True)
 SOON = 5.0
 
 
 class Held:
-    """Works that stop until they are let go, and remember the order in which they began."""
+    """Work items that block until they are released, and record the order in which they started."""
 
     def __init__(self) -> None:
         self.began: list[Any] = []
@@ -31,7 +31,7 @@ class Held:
     def work(self, name: Any) -> Callable[[], None]:
         def run() -> None:
             self.began.append(name)
-            assert self.go.wait(60), "the work was never let go"
+            assert self.go.wait(60), "the work was never released"
 
         return run
 
@@ -44,9 +44,9 @@ def _no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def held() -> Iterator[Held]:
-    made = Held()
-    yield made
-    made.go.set()
+    held = Held()
+    yield held
+    held.go.set()
 
 
 def pool_of(threads: int, *, max_waiting: int = 10_000, idle_seconds: float = 60.0) -> ThreadPool:
@@ -93,7 +93,7 @@ def test_past_the_bound_a_work_is_refused_at_once(held: Held) -> None:
     wait_until(lambda: held.began == ["runs", "waits", "later"])
 
 
-def test_without_room_to_wait_a_work_runs_where_a_thread_is_free(held: Held) -> None:
+def test_without_places_to_wait_a_work_runs_if_a_thread_is_free(held: Held) -> None:
     pool = pool_of(2, max_waiting=0)
     pool.start(held.work(1))
     pool.start(held.work(2))
@@ -209,7 +209,7 @@ def test_a_work_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) ->
     assert used.get(timeout=SOON) == used.get(timeout=SOON)
     wait_until(lambda: drained(pool))
     assert not pool._of_group and not pool._of_owner
-    assert "work in a thread failed" in caplog.text
+    assert "a task in a thread failed" in caplog.text
 
 
 @pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt, GeneratorExit])
@@ -298,7 +298,7 @@ def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends(
     assert connection_of_next_work(pool) != number
 
 
-def test_a_connection_that_was_killed_while_its_thread_rested_is_replaced() -> None:
+def test_a_connection_that_was_killed_while_its_thread_was_idle_is_replaced() -> None:
     pool = pool_of(1)
     number = connection_of_next_work(pool)
     with another_connection() as other:

@@ -31,8 +31,8 @@ def passed(outcomes: list[Any]) -> int:
     return sum(outcome is None for outcome in outcomes)
 
 
-def attempt(who: str = "ada") -> Callable[[], None]:
-    return lambda: throttling.count_attempt([(TEN, who)])
+def attempt(name: str = "ada") -> Callable[[], None]:
+    return lambda: throttling.count_attempt([(TEN, name)])
 
 
 def test_of_fifty_attempts_at_once_exactly_ten_pass() -> None:
@@ -43,13 +43,13 @@ def test_of_fifty_attempts_at_once_exactly_ten_pass() -> None:
 
 
 def test_counting_and_then_adding_lets_more_than_ten_pass() -> None:
-    """The naive twin, as REST framework's throttles do it: read the history, then write it."""
-    looked = threading.Barrier(20, timeout=30)
+    """The control case, like REST framework's throttles: read the history, then write it."""
+    all_have_read = threading.Barrier(20, timeout=30)
 
     def check_naively() -> None:
         client = redis_client.client()
         count = client.zcard("naive")
-        looked.wait()
+        all_have_read.wait()
         if int(str(count)) >= TEN.times:
             raise Throttled("Too many attempts.", retry_after=60)
         client.zadd("naive", {threading.current_thread().name: time.time()})
@@ -69,11 +69,11 @@ def test_without_redis_exactly_ten_of_fifty_pass_too_and_redis_counts_again_when
     assert redis_client.client().dbsize() == 1
 
 
-def test_a_redis_that_goes_away_between_attempts_unthrottles_nobody(own_redis: OwnRedis) -> None:
+def test_an_outage_of_redis_between_attempts_does_not_lift_the_limit(own_redis: OwnRedis) -> None:
     assert passed(race([attempt()] * 20)) == 10
     own_redis.stop()
 
-    # What Redis knew is gone with it: the process starts to count by itself, and stops at ten again.
+    # Redis' counts are unavailable: the process starts to count by itself, and stops at ten again.
     assert passed(race([attempt()] * 20)) == 10
     assert passed(race([attempt()] * 20)) == 0
 
@@ -98,13 +98,13 @@ def test_a_refused_attempt_counts_in_none_of_its_windows(own_redis: OwnRedis, is
     for _ in range(100):
         assert not passes((TEN, "ada"), (SIXTY, "192.0.2.1"))
 
-    others = [passes((TEN, str(n)), (SIXTY, "192.0.2.1")) for n in range(60)]
+    results = [passes((TEN, str(n)), (SIXTY, "192.0.2.1")) for n in range(60)]
 
-    assert sum(others) == 50
+    assert sum(results) == 50
 
 
 @pytest.mark.parametrize("is_redis_there", [True, False])
-def test_the_refusal_says_when_to_come_back(own_redis: OwnRedis, is_redis_there: bool) -> None:
+def test_the_refusal_says_when_to_retry(own_redis: OwnRedis, is_redis_there: bool) -> None:
     if not is_redis_there:
         own_redis.stop()
     for _ in range(10):
@@ -116,27 +116,27 @@ def test_the_refusal_says_when_to_come_back(own_redis: OwnRedis, is_redis_there:
     assert refused.value.retry_after in range(50, 61)
 
 
-def test_memory_is_bounded_and_a_flood_unthrottles_nobody(
+def test_memory_is_bounded_and_a_flood_does_not_lift_the_limit(
     own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_redis.stop()
     monkeypatch.setattr(throttling, "MAX_WINDOWS", 3)
-    for who in ("ada", "bob", "eve"):
-        assert passes((SHORT, who))
+    for name in ("ada", "bob", "eve"):
+        assert passes((SHORT, name))
 
     assert not passes((SHORT, "one more"))
     assert len(throttling._windows) == 3
     assert passes((SHORT, "ada"))
 
 
-def test_windows_make_room_as_soon_as_their_own_time_is_over(
+def test_windows_are_dropped_as_soon_as_they_have_ended(
     own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One address that tries ever new names must not use up the windows of everybody for an hour."""
+    """An address that tries ever new names must not use up all windows for an hour."""
     own_redis.stop()
     monkeypatch.setattr(throttling, "MAX_WINDOWS", 3)
-    for who in ("ada", "bob", "eve"):
-        assert passes((SHORT, who))
+    for name in ("ada", "bob", "eve"):
+        assert passes((SHORT, name))
 
     wait_until(lambda: passes((SHORT, "one more")), seconds=3)
 

@@ -1,4 +1,4 @@
-"""Tokens are signed by one of our keys, in one way, and hold now; a new key takes over from an old one."""
+"""Tokens must be signed by one of the shop's keys, in one form, and be valid now; keys can be rotated."""
 
 from base64 import urlsafe_b64encode
 from itertools import pairwise
@@ -19,21 +19,21 @@ ADA = User(pk=7)
 
 
 def claims(**changes: object) -> dict[str, Any]:
-    """Good ones, but for what is given; None leaves one out."""
+    """Valid claims, except for the given ones; None omits a claim."""
     now = int(clock.now().timestamp())
     good = {"token_type": "access", "jti": "j", "user_id": "7", "iat": now, "exp": now + 60}
     return {name: value for name, value in (good | changes).items() if value is not None}
 
 
 def signed(header: dict[str, object] | None = None, key: str = "", **changes: object) -> str:
-    """A token whose header and claims are good but for what is given, with a right signature."""
+    """A token with a right signature, whose header and claims are valid except for the given ones."""
     key = key or project_settings.SECRET_KEY
     algorithm = str((header or {}).get("alg", "HS256"))
     return jwt.encode(claims(**changes), "" if algorithm == "none" else key, algorithm, headers=header)
 
 
 def segments(header: str, payload: str) -> str:
-    """A token of these two texts, with a right signature."""
+    """A token with this header and payload, and with a right signature."""
     parts = [urlsafe_b64encode(text.encode()).rstrip(b"=").decode() for text in (header, payload)]
     text = ".".join(parts)
     digest = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
@@ -101,7 +101,7 @@ def test_a_signature_has_one_spelling() -> None:
 
 
 def test_a_header_in_another_spelling_is_refused() -> None:
-    """The same JSON with another order, or a name twice, of which parsers take the first or the last."""
+    """The same JSON in another order, or with a duplicate name, of which parsers use the first or last."""
     payload = '{"iat":1,"exp":4102444800}'
     assert verified_claims(segments('{"alg":"HS256","typ":"JWT"}', payload))
     for header in ('{"typ":"JWT","alg":"HS256"}', '{"alg":"none","alg":"HS256","typ":"JWT"}'):
@@ -126,8 +126,8 @@ def test_a_key_signs_under_its_own_id_only(settings: LazySettings) -> None:
             verified_claims(signed(header, key=key))
 
 
-def test_keys_are_rotated_without_signing_anybody_out(settings: LazySettings) -> None:
-    """The steps of docs/operations.md, each with processes of the step before still running."""
+def test_keys_are_rotated_without_ending_any_sign_in(settings: LazySettings) -> None:
+    """The steps of docs/operations.md, each while processes of the previous step still run."""
     secret = ("", settings.SECRET_KEY)
     steps = [(secret,), (secret, OLD), (OLD, secret), (OLD,), (OLD, NEW), (NEW, OLD), (NEW,)]
     for before, after in pairwise(steps):

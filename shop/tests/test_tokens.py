@@ -1,4 +1,4 @@
-"""Refresh tokens are good for one use, and end with their sign-in; access tokens speak for one account."""
+"""Refresh tokens are valid for one use, and end with their sign-in; access tokens identify one account."""
 
 import threading
 from datetime import timedelta
@@ -28,7 +28,7 @@ LATER = REUSE_GRACE + timedelta(seconds=1)
 
 
 def refreshed(refresh: str) -> str | None:
-    """The next refresh token, or None where this one is refused."""
+    """The next refresh token, or None if this one is refused."""
     answer = client_of().post("/auth/refresh", {"refresh": refresh})
     if answer.status_code == 200:
         return str(answer.json()["refresh"])
@@ -37,7 +37,7 @@ def refreshed(refresh: str) -> str | None:
 
 
 def forged(**changes: object) -> str:
-    """A token that differs from a good access token only in what is given."""
+    """A token that differs from a valid access token only in the given claims."""
     key = str(changes.pop("key", settings.SECRET_KEY))
     algorithm = str(changes.pop("algorithm", "HS256"))
     claims = jwt.decode(tokens.create_access_token(User(pk=1)), options={"verify_signature": False})
@@ -45,7 +45,7 @@ def forged(**changes: object) -> str:
     return jwt.encode(claims, "" if algorithm == "none" else key, algorithm=algorithm)
 
 
-def test_an_access_token_tells_the_account_and_a_hint_of_staff() -> None:
+def test_an_access_token_has_the_account_and_a_hint_of_staff() -> None:
     account = tokens.verify_access_token(tokens.create_access_token(User(pk=7, is_staff=True)))
 
     assert (account.id, account.is_staff, account.is_authenticated) == (7, True, True)
@@ -53,7 +53,7 @@ def test_an_access_token_tells_the_account_and_a_hint_of_staff() -> None:
         account.id = 8  # type: ignore[misc]
 
 
-def test_an_access_token_is_good_for_a_quarter_of_an_hour_unless_told_otherwise() -> None:
+def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default() -> None:
     def lifetime(raw: str) -> int:
         claims = jwt.decode(raw, options={"verify_signature": False})
         return int(claims["exp"] - claims["iat"])
@@ -104,7 +104,7 @@ def test_a_refresh_token_is_good_for_one_use() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_ten_who_use_a_refresh_token_at_once_one_succeeds() -> None:
+def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds() -> None:
     refresh = tokens.create_token_pair(AccountFactory()).refresh
 
     outcomes = race([lambda: tokens.rotate(refresh)] * 10)
@@ -115,14 +115,14 @@ def test_of_ten_who_use_a_refresh_token_at_once_one_succeeds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_looking_at_the_blacklist_first_lets_several_succeed() -> None:
-    """The naive twin: simplejwt's own order, a look and then an insert that minds no other."""
+def test_reading_the_blacklist_first_lets_several_succeed() -> None:
+    """The control case: simplejwt's own order, a read and then an insert without a unique key."""
     raw = tokens.create_token_pair(AccountFactory()).refresh
-    looked = threading.Barrier(4, timeout=30)
+    all_have_read = threading.Barrier(4, timeout=30)
 
     def rotate_naively() -> TokenPair:
         token = RefreshToken(raw)
-        looked.wait()
+        all_have_read.wait()
         token.blacklist()
         return tokens.create_token_pair(User.objects.get(pk=token["user_id"]))
 
@@ -173,12 +173,12 @@ def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(set
 
 
 @pytest.mark.django_db
-def test_the_next_account_with_a_number_that_a_failover_gave_out_twice_is_not_taken_over() -> None:
+def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_taken_over() -> None:
     lost = AccountFactory()
     refresh = tokens.create_token_pair(lost).refresh
     number = lost.pk
     lost.delete()
-    following = AccountFactory(pk=number, username="somebody-else", password=make_password(PASSWORD))
+    following = AccountFactory(pk=number, username="another-account", password=make_password(PASSWORD))
 
     assert refreshed(refresh) is None
     assert refreshed(tokens.create_token_pair(following).refresh)
@@ -267,7 +267,7 @@ def test_signing_out_ends_what_followed_from_the_token() -> None:
 
 @pytest.mark.django_db
 def test_tokens_of_the_previous_release_are_good_until_they_expire() -> None:
-    """As simplejwt made them: signed with `SECRET_KEY`, without the key's id, a family or a credential."""
+    """As simplejwt created them: signed with `SECRET_KEY`, without the key's id, a family or a credential."""
     account = AccountFactory()
     access, refresh = AccessToken(), RefreshToken()
     for token in (access, refresh):
@@ -310,7 +310,7 @@ def test_what_follows_from_a_token_of_the_previous_release_ends_when_it_comes_ag
 
 @pytest.mark.django_db
 def test_the_previous_release_takes_the_tokens_of_this_one_while_it_is_replaced() -> None:
-    """Both run for a while: without keys of their own, tokens look as they did."""
+    """Both releases run for a while: without keys of their own, tokens have the old form."""
     account = AccountFactory()
     pair = tokens.create_token_pair(account)
     used = tokens.create_token_pair(account).refresh
@@ -346,7 +346,7 @@ def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_
 
 
 @pytest.mark.django_db
-def test_a_forged_refresh_token_uses_up_nobody_s_refreshes(settings: LazySettings) -> None:
+def test_a_forged_refresh_token_does_not_count_towards_the_accounts_limit(settings: LazySettings) -> None:
     settings.RATE_REFRESHES = Rate(1, 60)
     account = AccountFactory()
     for _ in range(3):
@@ -356,7 +356,7 @@ def test_a_forged_refresh_token_uses_up_nobody_s_refreshes(settings: LazySetting
 
 
 @pytest.mark.django_db
-def test_nobody_signs_somebody_else_out() -> None:
+def test_an_account_can_not_sign_another_account_out() -> None:
     refresh = tokens.create_token_pair(AccountFactory()).refresh
 
     refused = client_of(AccountFactory()).post("/auth/logout", {"refresh": refresh})
@@ -376,7 +376,7 @@ def test_signing_in_writes_nothing() -> None:
 
 
 @pytest.mark.django_db
-def test_used_refresh_tokens_are_forgotten_once_they_have_expired() -> None:
+def test_used_refresh_tokens_are_deleted_once_they_have_expired() -> None:
     account = AccountFactory()
     for _ in range(3):
         tokens.rotate(tokens.create_token_pair(account).refresh)

@@ -24,7 +24,7 @@ from shop.tests.second_connection import another_connection, ask, holding
 
 
 class Work:
-    """Work for `transactions.run` that keeps the errors of its attempts, and does `body` in each."""
+    """Work for `transactions.run` that calls `body` in each attempt, and records the errors."""
 
     def __init__(self, body: Callable[[int], Any]) -> None:
         self.errors: list[int | None] = []
@@ -41,10 +41,10 @@ class Work:
 
 
 def count_one(name: str = "one") -> int:
-    """Count a name; once it is counted, say so again."""
-    known = ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
-    if known:
-        return int(known[0][0])
+    """Count a name, or return its position if it is already counted."""
+    existing = ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
+    if existing:
+        return int(existing[0][0])
     [position] = tally.count([name])
     assert isinstance(position, int)
     return position
@@ -70,7 +70,7 @@ def test_production_waits_five_seconds_for_a_lock_and_reads_what_is_committed(co
 
 
 class Opponent:
-    """Another client that locks the same two rows the other way round, and is not the one rolled back."""
+    """Another client that locks the same two rows in reverse order, and is not the one rolled back."""
 
     def __init__(self) -> None:
         self._has_other, self._may_want_hot = threading.Event(), threading.Event()
@@ -79,19 +79,19 @@ class Opponent:
         with holding(tally.LOCK, tally.OTHER) as other:
             self._has_other.set()
             assert self._may_want_hot.wait(10)
-            # InnoDB rolls back whoever has changed fewer rows: let that be the work under test.
+            # InnoDB rolls back the transaction with fewer changed rows: that must be the work under test.
             for number in range(20):
                 ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
             ask(other, tally.LOCK, tally.HOT)
 
     def collide(self) -> None:
-        """Ask for the row that the opponent has; the hot row must be locked here already."""
+        """Lock the row that the opponent holds; the hot row must be locked here already."""
         assert self._has_other.wait(10)
         self._may_want_hot.set()
         ask(connection, tally.LOCK, tally.OTHER)
 
 
-def test_1213_a_deadlock_is_tried_again(counting: None) -> None:
+def test_1213_a_deadlock_is_retried(counting: None) -> None:
     opponent = Opponent()
 
     def lock_both(attempt: int) -> int:
@@ -125,7 +125,7 @@ def test_1205_a_lock_that_is_kept_too_long_is_waited_for_again(counting: None) -
 
 
 def test_1020_a_row_changed_since_it_was_read_is_read_again(counting: None) -> None:
-    """MariaDB answers so under REPEATABLE READ with snapshot isolation: the default from 11.6 on."""
+    """MariaDB raises 1020 under REPEATABLE READ with snapshot isolation, its default from 11.6 on."""
 
     def read_then_write(attempt: int) -> int:
         value = int(ask(connection, "SELECT value FROM tally WHERE id = %s", tally.HOT)[0][0])
@@ -180,7 +180,7 @@ def test_2013_a_connection_killed_during_a_query_is_replaced(counting: None) -> 
 
     work = Work(wait_for_lock)
 
-    def keep_and_kill_who_waits() -> None:
+    def hold_and_kill_the_waiter() -> None:
         with holding(tally.LOCK, tally.HOT):
             is_kept.set()
             wait_until(lambda: is_waiting(numbers[:1]))
@@ -190,7 +190,7 @@ def test_2013_a_connection_killed_during_a_query_is_replaced(counting: None) -> 
         assert is_kept.wait(10)
         return transactions.run(work, transactions.KEYED)
 
-    assert race([wait_in_vain, keep_and_kill_who_waits]) == [1, None]
+    assert race([wait_in_vain, hold_and_kill_the_waiter]) == [1, None]
     assert (work.attempts, work.errors) == (2, [2013])
     assert tally.entries() == {"one": 1}
 
@@ -232,7 +232,7 @@ def test_when_the_reply_to_the_commit_is_lost_work_that_can_be_repeated_is_done_
 
 
 def add_one(attempt: int) -> int:
-    """Work that a repeat does again. Returns the attempt."""
+    """Work that a repeat would do twice. Returns the attempt."""
     ask(connection, "UPDATE tally SET value = value + 1 WHERE id = %s", tally.HOT)
     return attempt
 
@@ -241,7 +241,7 @@ def add_one(attempt: int) -> int:
 def test_when_the_reply_to_the_commit_is_lost_work_that_is_to_be_done_once_is_not_done_again(
     counting: None, tmp_path: Path, effect: transactions.Effect, counted: int
 ) -> None:
-    """Its twin is the same work run by the wrong word."""
+    """The control case is the same work with the wrong `effect`."""
     work = Work(add_one)
     with losing_reply_to_commit(tmp_path) as is_lost:
         assert transactions.run(work, effect) == counted
@@ -249,7 +249,7 @@ def test_when_the_reply_to_the_commit_is_lost_work_that_is_to_be_done_once_is_no
     assert (work.attempts, tally.counted()) == (counted, counted)
 
 
-def test_what_was_killed_before_its_commit_is_done_again_though_it_is_to_be_done_once(counting: None) -> None:
+def test_work_killed_before_its_commit_is_repeated_though_it_must_be_done_once(counting: None) -> None:
     def killed_at_its_end(attempt: int) -> int:
         add_one(attempt)
         if attempt == 1:
@@ -312,8 +312,10 @@ def test_after_a_lost_reply_to_the_commit_a_database_that_stays_away_leaves_it_u
 
 
 @pytest.mark.parametrize("number", sorted(transactions.NOT_PRIMARY | {1158, 1159, 1160, 1161}))
-def test_what_a_server_says_that_is_not_the_primary_is_a_lost_connection(counting: None, number: int) -> None:
-    """A planned switchover gave 51 HTTP 500s: the numbers were unknown here."""
+def test_an_error_of_a_server_that_is_not_the_primary_counts_as_a_lost_connection(
+    counting: None, number: int
+) -> None:
+    """A planned switchover caused 51 HTTP 500s, because these error numbers were not handled."""
     connections: list[int] = []
 
     def turned_away_once(attempt: int) -> int:
@@ -329,7 +331,7 @@ def test_what_a_server_says_that_is_not_the_primary_is_a_lost_connection(countin
 
 @pytest.mark.parametrize("number", [1213, 1205, 1020, 3101])
 def test_conflicts_without_end_are_given_up_after_three_retries(counting: None, number: int) -> None:
-    """A trigger answers with the server's own number, each time."""
+    """A trigger raises the server's own error number each time."""
     work = Work(lambda attempt: count_one("unlucky"))
     with conflict_for("unlucky", number), pytest.raises(Unavailable) as given_up:
         transactions.run(work, transactions.KEYED)
@@ -369,7 +371,7 @@ def test_a_lock_that_is_kept_for_good_is_not_waited_for_four_times(
 
 
 @pytest.mark.parametrize("name", [tally.TAKEN, "database is locked"])
-def test_what_is_nobody_elses_fault_is_not_tried_again(counting: None, name: str) -> None:
+def test_an_error_that_is_no_conflict_is_not_retried(counting: None, name: str) -> None:
     ask(connection, "INSERT IGNORE INTO tally_entry VALUES (%s, -1)", name)
     work = Work(lambda attempt: tally.count([name]) if name != tally.TAKEN else tally.count(["repeating"]))
     with pytest.raises(IntegrityError):
@@ -377,8 +379,8 @@ def test_what_is_nobody_elses_fault_is_not_tried_again(counting: None, name: str
     assert work.attempts == 1
 
 
-def test_inside_a_transaction_a_conflict_is_the_outermost_ones_to_retry(counting: None) -> None:
-    """After 1213 the server has rolled back savepoints too: only the whole can be done again."""
+def test_inside_a_transaction_only_the_outermost_one_is_retried(counting: None) -> None:
+    """After 1213 the server has rolled back savepoints too: only the whole transaction can be retried."""
     opponent = Opponent()
     inner = Work(lambda attempt: opponent.collide())
 
@@ -393,14 +395,14 @@ def test_inside_a_transaction_a_conflict_is_the_outermost_ones_to_retry(counting
     assert tally.entries() == {"one": 1}
 
 
-def test_inside_djangos_own_transaction_nothing_is_tried_again(counting: None) -> None:
+def test_inside_djangos_own_transaction_nothing_is_retried(counting: None) -> None:
     work = Work(lambda attempt: count_one("unlucky"))
     with conflict_for("unlucky", 1213), pytest.raises(OperationalError), transaction.atomic():
         transactions.run_or_savepoint(work, transactions.KEYED)
     assert work.attempts == 1
 
 
-def test_what_would_not_be_durable_when_it_returns_is_refused(counting: None) -> None:
+def test_run_inside_a_transaction_is_refused_because_it_would_not_be_durable(counting: None) -> None:
     work = Work(lambda attempt: count_one())
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
         transactions.run(work, transactions.KEYED)
@@ -408,7 +410,7 @@ def test_what_would_not_be_durable_when_it_returns_is_refused(counting: None) ->
     assert transactions.run_or_savepoint(work, transactions.KEYED) == 1
 
 
-def test_a_database_that_is_away_is_told_quickly_and_comes_back_by_itself(counting: None) -> None:
+def test_an_unreachable_database_is_reported_quickly_and_recovers_by_itself(counting: None) -> None:
     started_at = time.monotonic()
     with database_away(), pytest.raises(transactions.DatabaseUnavailable) as away:
         transactions.run(count_one, transactions.KEYED)
@@ -417,7 +419,7 @@ def test_a_database_that_is_away_is_told_quickly_and_comes_back_by_itself(counti
     assert transactions.run(count_one, transactions.KEYED) == 1
 
 
-def test_a_database_that_takes_connections_but_never_speaks_is_told_quickly(counting: None) -> None:
+def test_a_database_that_accepts_connections_and_never_replies_is_reported_quickly(counting: None) -> None:
     with socket.create_server((ports.HOST, 0)) as silent, database_away():
         connection.settings_dict["PORT"] = str(silent.getsockname()[1])
         started_at = time.monotonic()
@@ -427,7 +429,7 @@ def test_a_database_that_takes_connections_but_never_speaks_is_told_quickly(coun
 
 
 def written_by(work: Callable[[Any], Any]) -> list[list[str]]:
-    """What was gathered in a transaction of `work`, as it was written: one list for each write."""
+    """The items queued in a transaction of `work`, as they were written: one list per write."""
     writes: list[list[str]] = []
 
     def write(items: Sequence[str]) -> None:
@@ -438,7 +440,7 @@ def written_by(work: Callable[[Any], Any]) -> list[list[str]]:
     return writes
 
 
-def test_what_is_gathered_is_written_once_and_in_order_before_the_commit(counting: None) -> None:
+def test_queued_items_are_written_once_and_in_order_before_the_commit(counting: None) -> None:
     def work(write: Any) -> None:
         transactions.write_before_commit(write, "a")
         transactions.run_or_savepoint(
@@ -449,7 +451,7 @@ def test_what_is_gathered_is_written_once_and_in_order_before_the_commit(countin
     assert written_by(work) == [["a", "b", "c"]]
 
 
-def test_what_a_failed_savepoint_gathered_is_dropped(counting: None) -> None:
+def test_items_queued_in_a_failed_savepoint_are_dropped(counting: None) -> None:
     def work(write: Any) -> None:
         transactions.write_before_commit(write, "kept")
         with suppress(Rejected), transactions.savepoint():
@@ -460,7 +462,7 @@ def test_what_a_failed_savepoint_gathered_is_dropped(counting: None) -> None:
     assert written_by(work) == [["kept", "kept too"]]
 
 
-def test_what_an_attempt_in_vain_gathered_is_not_written_by_the_next(counting: None) -> None:
+def test_items_queued_in_a_failed_attempt_are_not_written_by_the_next(counting: None) -> None:
     attempts = iter("ab")
 
     def work(write: Any) -> None:
@@ -472,19 +474,19 @@ def test_what_an_attempt_in_vain_gathered_is_not_written_by_the_next(counting: N
     assert written_by(work) == [["b"]]
 
 
-def test_in_somebody_elses_transaction_it_is_written_at_once(counting: None) -> None:
+def test_in_a_transaction_opened_elsewhere_items_are_written_at_once(counting: None) -> None:
     writes: list[Sequence[str]] = []
     with transaction.atomic():
         transactions.write_before_commit(writes.append, "a")
         assert writes == [["a"]]
 
 
-def test_nothing_is_gathered_outside_a_transaction(counting: None) -> None:
+def test_nothing_is_queued_outside_a_transaction(counting: None) -> None:
     with pytest.raises(transaction.TransactionManagementError):
         transactions.write_before_commit(lambda items: None, "a")
 
 
-def test_part_of_a_transaction_refuses_to_be_a_whole_one(counting: None) -> None:
+def test_assert_inside_raises_outside_a_transaction(counting: None) -> None:
     with pytest.raises(transaction.TransactionManagementError):
         transactions.assert_inside()
     with transaction.atomic():
@@ -516,8 +518,8 @@ transactions.run(work, transactions.REPEATABLE)
 """
 
 
-def test_a_locked_sqlite_database_is_tried_again(tmp_path: Path) -> None:
-    """Another process, for the database here is MariaDB; this one holds SQLite's only write lock."""
+def test_a_locked_sqlite_database_is_retried(tmp_path: Path) -> None:
+    """In another process, because the database here is MariaDB; this process holds SQLite's write lock."""
     path = tmp_path / "tally.sqlite3"
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("CREATE TABLE tally (value INTEGER)")

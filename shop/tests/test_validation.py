@@ -1,4 +1,4 @@
-"""Reading text: what nobody can read is refused wherever people write something."""
+"""Validation of text: control characters are refused in every text field."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ CALLS: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("control", ["\0", "\x07", "\x1b", "\x7f"], ids=ascii)
-def test_control_characters_are_refused_in_what_people_write(control: str) -> None:
+def test_control_characters_are_refused_in_text_fields(control: str) -> None:
     staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
     product = ProductFactory.create()
     for path, body, field in CALLS:
         refused = staff.post(path.format(product=product.id), body | {field: f"a{control}b"}, key=path)
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid"), path
-        assert [(one["field"], one["code"]) for one in refused.json()["errors"]] == [
+        assert [(error["field"], error["code"]) for error in refused.json()["errors"]] == [
             (field, "control_character")
         ]
 
@@ -36,10 +36,10 @@ def test_control_characters_are_refused_in_what_people_write(control: str) -> No
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["a\0b", "\0", "a\x1b"], ids=ascii)
 def test_control_characters_are_no_part_of_an_accounts_names(name: str) -> None:
-    asked = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
-    refused = client_of().post("/users", asked)
+    body = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
+    refused = client_of().post("/users", body)
     assert refused.status_code == 400
-    assert {one["field"] for one in refused.json()["errors"]} == {"username", "email"}
+    assert {error["field"] for error in refused.json()["errors"]} == {"username", "email"}
 
 
 @pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_tabs_line_breaks_and_every_script_are_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("control", ["\0", "\x1b"], ids=ascii)
-def test_control_characters_in_a_stock_file_are_told_with_their_line(control: str) -> None:
+def test_control_characters_in_a_stock_file_are_reported_with_their_line(control: str) -> None:
     with pytest.raises(Invalid) as caught:
         stock_files.read(["sku,name,price,quantity\n", "TEA,Tea,1,1\n", f"CUP,C{control}up,1,1\n"])
     [error] = caught.value.extra["errors"]

@@ -1,4 +1,4 @@
-"""Calls of the API go straight to their view, and lose nothing by it."""
+"""API calls go straight to their view, without a loss of function."""
 
 import asyncio
 import cProfile
@@ -21,16 +21,16 @@ from shop.db import transactions
 from shop.db.mysql.base import IDLE_SECONDS_BEFORE_PING
 from shop.http import json_format, views
 from shop.tests.asgi_client import Answer
-from shop.tests.asgi_client import ask as request
-from shop.tests.asgi_client import asked as answered
+from shop.tests.asgi_client import send_request as request
+from shop.tests.asgi_client import send_request_blocking as answered
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
 
 MOST_FUNCTION_CALLS = 300
-"""What a null call takes is 209, and 54 more of the test's client (Python 3.11, 2026-11-21); through all that
-pages need it was 1,893."""
+"""A null call takes 209 function calls, and 54 more of the test's client (Python 3.11, 2026-11-21); through
+the middlewares for pages it took 1,893."""
 
 
 PROCESS = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
@@ -50,7 +50,7 @@ def null(access: str, **about: Any) -> Answer:
 
 
 def test_a_null_call_stays_short(access: str) -> None:
-    """Time differs from second to second; the number of function calls doesn't."""
+    """The number of function calls is stable, unlike the time."""
 
     async def profiled() -> tuple[Answer, int]:
         call = {"body": {"campaign": 7}, "access": access}
@@ -69,7 +69,7 @@ def test_a_null_call_needs_no_thread_once_the_disabled_accounts_are_known(
     access: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert null(access).status == 200
-    monkeypatch.setattr(ThreadPool, "start", lambda *_, **__: pytest.fail("a thread was asked for"))
+    monkeypatch.setattr(ThreadPool, "start", lambda *_, **__: pytest.fail("a thread was started"))
     assert null(access).status == 200
 
 
@@ -112,14 +112,14 @@ def test_hosts_are_those_of_the_settings_at_the_time(access: str, settings: Lazy
     assert null(access).status == 400
 
 
-def test_any_number_of_addresses_may_be_asked_for(db: None) -> None:
+def test_any_number_of_paths_may_be_requested(db: None) -> None:
     api = client_of()
     assert {api.get(f"/products/{number}").status_code for number in range(1, 1_100)} == {404}
     assert api.get("/products").status_code == 200
 
 
-def test_what_is_remembered_of_addresses_and_hosts_is_short(access: str) -> None:
-    """Anybody may send long ones, before they sign in."""
+def test_long_paths_and_hosts_are_not_cached(access: str) -> None:
+    """Any client may send long ones, before it signs in."""
     views._resolve.cache_clear()
     views._is_allowed_host.cache_clear()
     assert null(access, headers={"Host": "a" * 1_000}).status == 400
@@ -127,7 +127,7 @@ def test_what_is_remembered_of_addresses_and_hosts_is_short(access: str) -> None
     assert (views._resolve.cache_info().currsize, views._is_allowed_host.cache_info().currsize) == (0, 1)
 
 
-def test_a_charset_that_is_none_is_the_callers_mistake(access: str) -> None:
+def test_an_unknown_charset_is_a_client_error(access: str) -> None:
     headers = {"Content-Type": "application/json; charset=zlib_codec"}
     answer = null(access, headers=headers)
     assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json")
@@ -135,7 +135,7 @@ def test_a_charset_that_is_none_is_the_callers_mistake(access: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/coupons", "/api/v1/orders", "/api/v1/payments", NULL])
-def test_a_body_of_thousands_of_fields_is_refused_without_holding_up_the_event_loop(
+def test_a_body_of_thousands_of_fields_is_refused_without_blocking_the_event_loop(
     access: str, path: str
 ) -> None:
     unknown = {f"f{number}": 1 for number in range(5_000)}
@@ -164,37 +164,37 @@ def test_pages_still_have_their_sessions(db: None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_broke_while_it_rested_is_replaced() -> None:
-    """And one that was used a moment ago isn't asked whether it is there."""
+def test_a_connection_that_broke_while_it_was_idle_is_replaced() -> None:
+    """A connection that was used a moment ago is not pinged."""
     own = connections["default"]
-    number = asked("SELECT CONNECTION_ID()")
+    number = value_of("SELECT CONNECTION_ID()")
     own.close_if_unusable_or_obsolete()
     with another_connection() as other:
         ask(other, "KILL %s", number)
     own._used_at -= IDLE_SECONDS_BEFORE_PING  # type: ignore[attr-defined]
 
-    assert asked("SELECT CONNECTION_ID()") != number
-    pings = asked("SHOW SESSION STATUS LIKE 'Com_admin_commands'")
+    assert value_of("SELECT CONNECTION_ID()") != number
+    pings = value_of("SHOW SESSION STATUS LIKE 'Com_admin_commands'")
     own.close_if_unusable_or_obsolete()
-    assert asked("SHOW SESSION STATUS LIKE 'Com_admin_commands'") == pings
+    assert value_of("SHOW SESSION STATUS LIKE 'Com_admin_commands'") == pings
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/api/v1/campaigns", "/readyz"])
 def test_a_thread_that_ends_leaves_no_connection_behind(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does it wait for the next time that garbage is collected."""
+    """It is closed at once, not at the next garbage collection."""
     monkeypatch.setattr(
         event_loop, "CALL_POOL", ThreadPool("short", threads=1, max_waiting=9, idle_seconds=0.3)
     )
     numbers = []
 
-    async def look() -> None:
+    async def scenario() -> None:
         await request("GET", path)
-        numbers.append(await event_loop.run_in_thread(asked, "SELECT CONNECTION_ID()"))
+        numbers.append(await event_loop.run_in_thread(value_of, "SELECT CONNECTION_ID()"))
 
     gc.disable()
     try:
-        asyncio.run(look())
+        asyncio.run(scenario())
         assert ask(connection, PROCESS, *numbers)
         wait_until(lambda: not ask(connection, PROCESS, *numbers), seconds=5)
         assert not gc.isenabled()
@@ -203,22 +203,22 @@ def test_a_thread_that_ends_leaves_no_connection_behind(path: str, monkeypatch: 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_pool_threads_connection_that_broke_while_it_rested_is_replaced_and_no_call_fails(
+def test_a_pool_threads_connection_that_broke_while_idle_is_replaced_and_no_call_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("one", threads=1, max_waiting=9))
 
-    async def look() -> None:
-        number = await event_loop.run_in_thread(asked, "SELECT CONNECTION_ID()")
-        assert await event_loop.run_in_thread(asked, "SELECT CONNECTION_ID()") == number
+    async def scenario() -> None:
+        number = await event_loop.run_in_thread(value_of, "SELECT CONNECTION_ID()")
+        assert await event_loop.run_in_thread(value_of, "SELECT CONNECTION_ID()") == number
         await event_loop.run_in_thread(rest)
         await asyncio.to_thread(kill, number)
         for path in ("/api/v1/campaigns", "/readyz"):
             assert (await request("GET", path)).status in (200, 503), path
         assert (await request("GET", "/api/v1/campaigns")).status == 200
-        assert await event_loop.run_in_thread(asked, "SELECT CONNECTION_ID()") != number
+        assert await event_loop.run_in_thread(value_of, "SELECT CONNECTION_ID()") != number
 
-    asyncio.run(look())
+    asyncio.run(scenario())
 
 
 def kill(number: int) -> None:
@@ -227,24 +227,24 @@ def kill(number: int) -> None:
 
 
 def rest() -> None:
-    """This thread's connection has rested."""
+    """Make this thread's connection look idle."""
     connections["default"]._used_at -= IDLE_SECONDS_BEFORE_PING  # type: ignore[attr-defined]
 
 
-def asked(statement: str) -> Any:
+def value_of(statement: str) -> Any:
     [[*_, value]] = ask(connection, statement)
     return value
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_breaks_within_a_transaction_is_told_as_lost() -> None:
+def test_a_connection_that_breaks_within_a_transaction_is_reported_as_lost() -> None:
     own = connections["default"]
     with pytest.raises(OperationalError) as lost, transaction.atomic():
-        number = asked("SELECT CONNECTION_ID()")
+        number = value_of("SELECT CONNECTION_ID()")
         own.health_check_done, own._used_at = False, 0.0  # type: ignore[attr-defined]
         with another_connection() as other:
             ask(other, "KILL %s", number)
-        asked("SELECT 1")
+        value_of("SELECT 1")
     assert transactions.is_lost(lost.value)
 
 
@@ -262,7 +262,7 @@ def test_a_connection_that_breaks_within_a_transaction_is_told_as_lost() -> None
         ("GET", "/api/v1/campaigns", False, False),
     ],
 )
-def test_what_is_an_accounts_own_is_kept_in_no_cache(
+def test_responses_about_an_account_are_not_cached(
     access: str, method: str, path: str, is_signed_in: bool, is_own: bool
 ) -> None:
     answer = answered(method, path, access=access if is_signed_in else "")

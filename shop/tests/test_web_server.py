@@ -1,4 +1,4 @@
-"""How the web server starts, stops, and keeps its workers."""
+"""How the web server starts, stops, and supervises its workers."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ from shop.tests.live import Served, serving
 from shop.tests.racing import wait_until
 from shop.tests.test_protocol import GET, SMALL, answer_on, connect, exchange
 
-# What opens a connection of HTTP/2 by prior knowledge: the preface, and an empty SETTINGS frame.
+# The start of an HTTP/2 connection by prior knowledge: the preface, and an empty SETTINGS frame.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,14 +36,14 @@ def workers_of(pid: int) -> set[int]:
 
 @contextmanager
 def small(folder: Path, *, workers: int = 2) -> Iterator[Served]:
-    """A server of the small application, all of whose workers serve."""
+    """A server of the small application, after all its workers have started."""
     with serving(folder, workers=workers, application=SMALL) as server:
         wait_until(lambda: len(answering(server.address)) == workers, seconds=40)
         yield server
 
 
 def answering(address: str, times: int = 30) -> Counter[int]:
-    """Which processes answer, each time on a new connection."""
+    """The processes that answer, each time on a new connection."""
     return Counter(int(exchange(address, GET)[1]) for _ in range(times))
 
 
@@ -63,23 +63,23 @@ def test_a_client_of_http_2_whose_bodies_nothing_could_end_is_not_served(tmp_pat
             assert connection.recv(1024).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_stop_answers_what_waits_and_takes_nothing_new(tmp_path: Path) -> None:
+def test_a_stop_answers_waiting_requests_and_accepts_no_new_ones(tmp_path: Path) -> None:
     with small(tmp_path) as server:
         waiting = [connect(server.address) for _ in range(20)]
         idle = connect(server.address)
-        for one in waiting:
-            one.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        for connection in waiting:
+            connection.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(0.3)
         server.child.terminate()
         wait_until(lambda: is_refused(server.address), seconds=5)
-        answers = [answer_on(one) for one in waiting]
+        answers = [answer_on(connection) for connection in waiting]
         assert {(answer.status, answer.headers["Connection"]) for answer in answers} == {(200, "close")}
         assert idle.recv(1) == b""
         assert server.child.wait(timeout=10) == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_still_waits_when_the_time_is_over_is_answered_503(tmp_path: Path, workers: int) -> None:
+def test_requests_that_still_wait_when_the_stop_time_is_over_get_503(tmp_path: Path, workers: int) -> None:
     with small(tmp_path, workers=workers) as server, connect(server.address) as waiting:
         waiting.sendall(b"GET /wait/60 HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(0.3)
@@ -108,8 +108,8 @@ def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path)
     with small(tmp_path) as server:
         before, stop = workers_of(server.child.pid), threading.Event()
 
-        def keep_asking() -> Counter[int]:
-            """On a connection that is kept while the server keeps it."""
+        def call_repeatedly() -> Counter[int]:
+            """Send requests on a connection that is reused while the server keeps it."""
             pool, seen = urllib3.PoolManager(maxsize=1), Counter[int]()
             while not stop.is_set():
                 answer = pool.request("GET", f"{server.address}/wait/0.01", retries=False)
@@ -118,7 +118,7 @@ def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path)
             return seen
 
         with ThreadPoolExecutor(8) as threads:
-            asking = [threads.submit(keep_asking) for _ in range(8)]
+            clients = [threads.submit(call_repeatedly) for _ in range(8)]
             try:
                 server.child.send_signal(signal.SIGHUP)
                 wait_until(
@@ -127,7 +127,7 @@ def test_a_hang_up_replaces_all_workers_without_a_failed_request(tmp_path: Path)
                 time.sleep(0.5)
             finally:
                 stop.set()
-            seen = sum((one.result() for one in asking), Counter[int]())
+            seen = sum((client.result() for client in clients), Counter[int]())
         assert set(seen) >= before | workers_of(server.child.pid)
 
 
@@ -182,12 +182,13 @@ def test_connections_are_spread_over_the_workers(tmp_path: Path, opening: str) -
             connections = on_threads(lambda: connect(server.address), times=100)
         else:
             connections = [connect(server.address) for _ in range(100)]
-        for one in connections:
-            one.sendall(GET)
-        shares = Counter(int(answer_on(one).body) for one in connections)
-        for one in connections:
-            one.close()
-    # A worker without a processor leaves its share to the other. Without our acceptor, 100 to 0 is common.
+        for connection in connections:
+            connection.sendall(GET)
+        shares = Counter(int(answer_on(connection).body) for connection in connections)
+        for connection in connections:
+            connection.close()
+    # A worker that gets no processor time leaves its share to the other. Without our acceptor, 100 to 0 is
+    # common.
     assert len(shares) == 2 and min(shares.values()) >= 10
 
 

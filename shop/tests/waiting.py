@@ -1,4 +1,4 @@
-"""Work that waits for a lock, for tests: started in a thread of its own, and seen to wait."""
+"""Work that waits for a lock, for tests: started in a thread, and observed while it waits."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +10,7 @@ from shop.tests.second_connection import another_connection, ask
 
 
 def in_background(work: Callable[[], Any]) -> "Future[Any]":
-    """The future outcome of work in a thread of its own, which closes its connections."""
+    """The future result of work in a thread of its own, which closes its connections."""
 
     def run() -> Any:
         try:
@@ -25,7 +25,7 @@ def in_background(work: Callable[[], Any]) -> "Future[Any]":
 
 
 def waiting_at(statement: str) -> int:
-    """How many statements like this one are under way: beside a lock they can only be waiting for it."""
+    """The number of running statements like this one; while their row is locked, they wait for the lock."""
     with another_connection() as other:
         [[waiting]] = ask(
             other,

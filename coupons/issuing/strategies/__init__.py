@@ -6,10 +6,10 @@ from coupons.allocation.writes import Issued, PendingConfirmation, Queued
 
 
 class Strategy(Protocol):
-    """Give one account its slot, as `coupons.issuing.issuing.issue` promises. The campaign is known to exist.
+    """Allocates a slot to one account, as `coupons.issuing.issuing.issue` promises. The campaign exists.
 
-    The slot is a coupon, or is being confirmed where the campaign has a partner, whom the strategy doesn't
-    ask: no lock is held while somebody outside thinks it over. Or the account is queued for one.
+    The slot is a coupon, or pending confirmation if the campaign has a partner. The strategy doesn't call the
+    partner, so that no lock is held during the call. `queue` returns a ticket instead.
     """
 
     def __call__(self, *, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Queued: ...

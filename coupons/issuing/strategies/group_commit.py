@@ -1,8 +1,8 @@
-"""`group_commit`: whoever asks while a transaction is open shares the next one. The default.
+"""`group_commit`: requests that arrive while a transaction is open share the next one. The default.
 
-How: a batcher per campaign and process; its leader locks the campaign's row once and grants all that wait.
+How: a batcher per campaign and process; its leader locks the campaign's row once and decides all that wait.
 Promises: exact; positions in order of arrival within a process; needs no Redis.
-Scales: one lock and one flush a batch, so the hotter the campaign, the cheaper each coupon.
+Scales: one lock and one flush for each batch, so the hotter the campaign, the cheaper each coupon.
 """
 
 from functools import lru_cache
@@ -11,14 +11,15 @@ from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from shop.concurrency.group_commit import Batcher
 
-# Campaigns with a batcher at once. Should a busy one be dropped it gets a second one: the row's lock decides.
+# Campaigns that have a batcher at one time. If a busy one is dropped, its campaign gets a second batcher
+# beside it: the row's lock keeps the two apart.
 BATCHERS = 1_024
-# Without it the first request after a batch is decided alone time and again, and all others share the next.
+# Without it the first request after each batch is decided alone, and all others share the next batch.
 MIN_INTERVAL_SECONDS = 0.01
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
-    """Join the campaign's batcher, and return with its outcome."""
+    """Submit the request to the campaign's batcher, and return its result."""
     return batcher(campaign_id).submit(IssueRequest(user_id))
 
 

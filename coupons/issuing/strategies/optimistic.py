@@ -1,10 +1,11 @@
-"""`optimistic`: read without a lock, and write only if nobody else has written since.
+"""`optimistic`: read without a lock, and write only if the campaign has not changed since.
 
-How: the campaign carries a version that every change counts up; the UPDATE asks for the version that was
-read, and who comes second begins again, after a pause with full jitter.
+How: every change increments the campaign's version; the UPDATE requires the version that was read, and the
+request that comes second retries after a pause with full jitter.
 Promises: exact; no order of arrival at all, and after `OPTIMISTIC_RETRIES` 409 `conflict`; needs no Redis.
-Scales: badly where it matters: at one hot row most of the work is done in vain, as its counter tells.
-Choose it: for a campaign whose askers come one by one, or to compare.
+Scales: badly at a hot campaign: most of the work is discarded there, as `firstcome_campaign_conflicts`
+counts.
+Choose it: for a campaign whose requests come one at a time, or to compare.
 """
 
 from collections.abc import Sequence
@@ -22,16 +23,16 @@ from shop.db import transactions
 
 RETRIES = Counter(
     "firstcome_campaign_conflicts",
-    "Askers whose campaign changed between look and write, and who began again.",
+    "Requests that were retried, because their campaign changed between read and write.",
 )
 CAMPAIGNS = 1_024
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
-    """Try until the campaign stays as it was read, from the look to the write."""
-    asker = IssueRequest(user_id)
+    """Retry until the campaign stays unchanged from the read to the write."""
+    request = IssueRequest(user_id)
     outcome = optimistic.retry_until_unchanged(
-        lambda: transactions.run(lambda: _decide(campaign_id, asker), transactions.KEYED),
+        lambda: transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED),
         concurrency_limit=_concurrency_limit(campaign_id),
         retries=RETRIES,
         wanted="this campaign's coupons",
@@ -40,16 +41,16 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 
 
 def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
-    """By the campaign as it is read; its version is read first, so that whatever comes after it tells."""
+    """Decide by the campaign as it is read; its version is read first, so any later change is detected."""
     campaign = Campaign.objects.get(pk=campaign_id)
     return eligibility.allocate(campaign, [request], choose=_assign_codes, if_unchanged=True)[0]
 
 
 def _assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> AssignedCodes:
-    """Codes of a pool only once the row is locked, as it was read.
+    """Assign codes; those of a pool only after the campaign's row is locked and found unchanged.
 
-    Codes that were locked while this waits for the row, and perhaps in vain, would be missing to whoever
-    has it: they would find the pool empty that isn't.
+    Codes locked while this request waits for the row would be skipped by the request that holds it, which
+    could find the pool empty although it isn't.
     """
     if campaign.code_source == Campaign.CodeSource.POOL:
         unchanged = Campaign.objects.filter(pk=campaign.pk, version=campaign.version)

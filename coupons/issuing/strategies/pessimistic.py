@@ -1,10 +1,10 @@
 """`pessimistic`: `SELECT ... FOR UPDATE` on the campaign, one transaction for each request.
 
-How: the textbook's row lock, taken before anything is read; at most 64 askers of a process stand at the
-row, the others wait before it for 10 s at most; deadlocks and lock waits of 5 s are tried again, then 503.
+How: a row lock, taken before anything is read; at most 64 requests of a process wait for the row, the others
+wait in memory for 10 s at most; deadlocks and lock waits of 5 s are retried, then 503.
 Promises: exact; positions in the order in which the database grants the lock; needs no Redis.
-Scales: one lock and one flush a coupon, some hundreds a second, and every asker pays for it.
-Choose it: where a campaign's askers are few, or to compare with.
+Scales: one lock and one flush for each request, also for refusals: some hundreds a second.
+Choose it: where a campaign has few concurrent requests, or to compare.
 """
 
 from functools import lru_cache
@@ -18,11 +18,11 @@ CAMPAIGNS = 1_024
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
-    """Wait for a place at the campaign's row, lock it, and be granted alone."""
+    """Wait for the campaign's concurrency limit, lock its row, and decide this request alone."""
     with _concurrency_limit(campaign_id).place():
-        asker = IssueRequest(user_id)
+        request = IssueRequest(user_id)
         [outcome] = transactions.run(
-            lambda: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=[asker]),
+            lambda: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=[request]),
             transactions.KEYED,
         )
     return eligibility.unwrap(outcome)

@@ -1,11 +1,12 @@
-"""`queue`: whoever asks draws a ticket and is answered at once; an issuer serves the line in its order.
+"""`queue`: a request gets a ticket at once; an issuer process issues the coupons in the order of the tickets.
 
 How: one Lua call draws the next number into a Redis stream, the ticket is written by group commit, and
-`coupons.queue.worker` settles the line in batches; repeating a request leads to the same ticket.
-Promises: exact; positions in the order of the tickets, over all processes. A line that Redis lost is made
-anew from the tickets; without Redis 503 for newcomers. With a partner, positions go by its confirmations.
+`coupons.queue.worker` settles the queue in batches; a repeated request gets the same ticket.
+Promises: exact; positions in the order of the tickets, over all processes. A queue that Redis lost is
+restored from the tickets; without Redis new requests get 503. With a partner, positions follow its
+confirmations.
 Choose it: when the order must be that of arrival over all processes, and customers can wait for their turn. A
-ticket is durable too, so standing in line costs no less than being served by `group_commit`.
+ticket is durable too, so queueing costs no less than issuing by `group_commit`.
 """
 
 from functools import lru_cache
@@ -25,20 +26,20 @@ ATTEMPTS = 3
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Queued:
-    """Answer with what the account has of the campaign, or else draw a ticket for it."""
-    asker = IssueRequest(user_id)
+    """Return the account's existing coupon or ticket of the campaign, or else draw a ticket for it."""
+    request = IssueRequest(user_id)
     for _ in range(ATTEMPTS):
-        found = _lookup_batcher(campaign_id).submit(asker)
+        found = _lookup_batcher(campaign_id).submit(request)
         if not isinstance(found, tickets.Eligible):
             return found
-        queued = _write_ticket(found, asker)
+        queued = _write_ticket(found, request)
         if queued:
             return queued
-    raise Unavailable("The line of this campaign is being put in order; ask again.")
+    raise Unavailable("The queue of this campaign is being restored; try again.")
 
 
 def _write_ticket(free: tickets.Eligible, request: IssueRequest) -> Queued | None:
-    """The account's ticket, once it is durable; nothing when Redis still had one that was settled before."""
+    """The account's ticket, once it is durable; None when Redis still had one that was settled before."""
     new = QueuePosition(uuid7(), 0, request.user_id, clock.now(), request.by)
     place = _enqueue(free, new)
     queued = _write_batcher(free.campaign.pk).submit(place)
@@ -54,12 +55,12 @@ def _enqueue(free: tickets.Eligible, new: QueuePosition) -> QueuePosition:
             return stream.enqueue(free.campaign, new, after=free.last_number)
         except stream.StreamLost:
             recovery.restore(free.campaign)
-    raise Unavailable("The line of this campaign was lost again; ask again.")
+    raise Unavailable("The queue of this campaign was lost again; try again.")
 
 
 @lru_cache(maxsize=CAMPAIGNS)
 def _lookup_batcher(campaign_id: int) -> Batcher[IssueRequest, tickets.TicketLookup]:
-    """Who has what, read for all who ask at once."""
+    """Reads the existing coupons and tickets of concurrent requests together."""
     return Batcher(lambda requests: tickets.read_existing_results(campaign_id, requests))
 
 

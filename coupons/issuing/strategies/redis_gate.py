@@ -1,12 +1,15 @@
-"""`redis_gate`: one Lua call admits, or tells who is a member and that all places are taken.
+"""`redis_gate`: one Lua call admits a request, or finds that its account is a member or all places are taken.
 
-How: members and who is in flight are counted in Redis; whoever is admitted is written by group commit, and is
-then a member. What is refused, fails or dies on the way gives its place back, the dead's by the next sweep.
-Promises: exact, for the gate may refuse and never grant; without Redis 503, flushed it fills itself again.
-Order: positions follow the numbers of admission within a batch; what comes later from the gate to the batcher
-is a batch later, and batches of several processes come as the database lets them.
-Choose it: when far more ask than there is, and even the last moment's refusals have to be cheap. Others pay
-two calls to Redis for it; and who is refused while others are in flight may see one of those fail.
+How: Redis counts members and requests in flight; an admitted request is written by group commit, and its
+account is then a member. A request that is refused or fails releases its place; the sweep releases those of
+crashed processes.
+Promises: exact, because the gate may refuse but never issues. Without Redis, accounts that have their coupon
+get it from the database and all others get 503; after a flush the gate is filled again.
+Order: positions follow the numbers of admission within a batch; a request that takes longer from the gate to
+the batcher is in a later batch, and batches of several processes follow in the order of the database's locks.
+Choose it: when there are far more requests than coupons, and refusals at the last moment have to be cheap
+too. All others pay two calls to Redis for it; and a place may become free after a request was refused, when
+one that was in flight fails.
 """
 
 from collections.abc import Sequence
@@ -26,83 +29,83 @@ from shop.concurrency.group_commit import Batcher
 from shop.errors import Unavailable
 
 BATCHERS = 1_024
-# How often to ask again when the gate knew nothing: somebody may be dropping it at this moment.
+# How often to ask again when the gate was unknown: another process may be dropping it at this moment.
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class GateRequest:
-    """Who comes to the database, and with which ticket, if any."""
+    """A request that goes on to the database, and the gate's decision with its ticket, if any."""
 
     request: IssueRequest
-    verdict: GateDecision
+    decision: GateDecision
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
-    """Pass the gate and join the campaign's batcher, or be told at the gate."""
+    """Ask the gate, then submit the request to the campaign's batcher unless the gate answers it."""
     try:
-        verdict = _ask_gate(campaign_id, user_id)
+        decision = _ask_gate(campaign_id, user_id)
     except Unavailable as away:
         return eligibility.unwrap(_existing_result(Campaign.objects.get(pk=campaign_id), user_id) or away)
-    if verdict.says in (MEMBER, FULL, NOT_OPEN):
-        outcome = _result_at_gate(campaign_id, user_id, verdict)
+    if decision.says in (MEMBER, FULL, NOT_OPEN):
+        outcome = _result_at_gate(campaign_id, user_id, decision)
         if outcome is not None:
             return eligibility.unwrap(outcome)
     try:
-        return _batcher(campaign_id).submit(GateRequest(IssueRequest(user_id), verdict))
+        return _batcher(campaign_id).submit(GateRequest(IssueRequest(user_id), decision))
     except BaseException:
-        if verdict.ticket:
-            gate.release_places(campaign_id=campaign_id, tickets={user_id: verdict.ticket})
+        if decision.ticket:
+            gate.release_places(campaign_id=campaign_id, tickets={user_id: decision.ticket})
         raise
 
 
 def _ask_gate(campaign_id: int, user_id: int) -> GateDecision:
-    """What the gate says; it knows nothing while another thread fills it, and then the database decides."""
+    """The gate's decision; unknown while another thread fills the gate, and then the database decides."""
     for _ in range(ATTEMPTS):
-        verdict = gate.admit(campaign_id=campaign_id, user_id=user_id)
-        if verdict.says != UNKNOWN or not filling.fill(campaign_id=campaign_id):
+        decision = gate.admit(campaign_id=campaign_id, user_id=user_id)
+        if decision.says != UNKNOWN or not filling.fill(campaign_id=campaign_id):
             break
-    return verdict
+    return decision
 
 
-def _result_at_gate(campaign_id: int, user_id: int, verdict: GateDecision) -> AllocationResult | None:
-    """What the account has, whatever the gate says, or the refusal; two reads without a lock.
+def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> AllocationResult | None:
+    """The account's existing coupon, whatever the gate's decision, or the refusal; two reads without a lock.
 
-    None when the database knows better than the gate: a member that has nothing, or other times.
+    None when the database contradicts the gate: a member without a coupon, or other opening times.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
-    owed = _existing_result(campaign, user_id)
-    if owed is not None:
-        return owed
-    if verdict.says == MEMBER:
+    result = _existing_result(campaign, user_id)
+    if result is not None:
+        return result
+    if decision.says == MEMBER:
         gate.remove_member(campaign_id=campaign_id, user_id=user_id)
         return None
-    full = eligibility.sold_out(campaign) if verdict.says == FULL else None
-    return eligibility.refusal(campaign, clock.now()) or full
+    full = eligibility.sold_out(campaign) if decision.says == FULL else None
+    return eligibility.refusal(campaign, user_id, clock.now()) or full
 
 
 def _existing_result(campaign: Campaign, user_id: int) -> AllocationResult | None:
-    """What the account is owed that has something of the campaign."""
-    had = eligibility.existing_coupons(campaign, [user_id]).get(user_id)
-    return eligibility.existing_result(campaign, had) if had else None
+    """The result of the account's existing coupon or confirmation, if it has one."""
+    existing = eligibility.existing_coupons(campaign, [user_id]).get(user_id)
+    return eligibility.existing_result(campaign, existing) if existing else None
 
 
 def _allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[AllocationResult]:
-    """Grant in the order of admission; once that is committed, none of them is in flight any more."""
-    in_order = sorted(range(len(requests)), key=lambda place: requests[place].verdict.number)
+    """Decide in the order of admission; after the commit none of these requests is in flight any more."""
+    order = sorted(range(len(requests)), key=lambda place: requests[place].decision.number)
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    granted = eligibility.allocate(campaign, [requests[place].request for place in in_order])
-    outcomes = dict(zip(in_order, granted, strict=True))
-    decided = [(comer, outcomes[place]) for place, comer in enumerate(requests)]
+    results = eligibility.allocate(campaign, [requests[place].request for place in order])
+    results_by_place = dict(zip(order, results, strict=True))
+    decided = [(gate_request, results_by_place[place]) for place, gate_request in enumerate(requests)]
     members = {
-        comer.request.user_id
-        for comer, outcome in decided
+        gate_request.request.user_id
+        for gate_request, outcome in decided
         if isinstance(outcome, Issued | PendingConfirmation)
     }
     refused = {
-        comer.request.user_id: comer.verdict.ticket
-        for comer, _ in decided
-        if comer.verdict.ticket and comer.request.user_id not in members
+        gate_request.request.user_id: gate_request.decision.ticket
+        for gate_request, _ in decided
+        if gate_request.decision.ticket and gate_request.request.user_id not in members
     }
     transaction.on_commit(lambda: gate.record_results(campaign, members=members, refused=refused))
     return [outcome for _, outcome in decided]

@@ -1,8 +1,8 @@
 """`unsafe`: read, decide, write, and no lock at all. The control that must fail; only with LAB=1.
 
-How: what anybody writes first. Two askers read the same count, and both write it plus one.
-Promises: nothing. More coupons than the quantity, a counter that has lost some; positions stay empty.
-Choose it: never, but to see what the others are for.
+How: the naive implementation. Two requests read the same count, and both write it plus one.
+Promises: nothing. It issues more coupons than the quantity and loses counts; positions stay empty.
+Choose it: never, except to see what the other strategies prevent.
 """
 
 from coupons import codes, pool
@@ -16,10 +16,10 @@ from shop.events import journal
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued:
-    """Issue as if nobody else were asking."""
+    """Issue as if there were no other request."""
     campaign = Campaign.objects.get(pk=campaign_id)
     now = clock.now()
-    outcome = _existing_result(campaign, user_id) or eligibility.refusal(campaign, now)
+    outcome = _existing_result(campaign, user_id) or eligibility.refusal(campaign, user_id, now)
     if outcome is None:
         outcome = _write(campaign, writes.new_coupon(campaign, user_id, _next_code(campaign), None, now))
     if isinstance(outcome, Issued):
@@ -36,7 +36,7 @@ def _existing_result(campaign: Campaign, user_id: int) -> Issued | Rejected | No
 
 
 def _next_code(campaign: Campaign) -> str:
-    """A new code, or the pool's first, which others may be taking as well."""
+    """A new code, or the pool's first one, which another request may be taking as well."""
     if campaign.code_source == Campaign.CodeSource.GENERATED:
         return codes.make()
     available = PoolCode.objects.filter(campaign_id=campaign.pk, status=PoolCode.Status.AVAILABLE)

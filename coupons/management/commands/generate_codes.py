@@ -16,12 +16,12 @@ from coupons.models import Campaign
 from shop.errors import FirstcomeError
 
 MOST_AT_ONCE = 10_000_000
-# What shells make of a program that Ctrl-C ended.
+# The exit status that shells report for a program that Ctrl-C ended.
 INTERRUPTED = 130
 
 
 class Command(BaseCommand):
-    help = "Make unguessable codes for a campaign's pool; it may issue meanwhile. Every run adds."
+    help = "Make unguessable codes for a campaign's pool, also while it issues. Every run adds codes."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("campaign", type=int, metavar="CAMPAIGN", help="the campaign's id")
@@ -47,28 +47,28 @@ class Command(BaseCommand):
         except FirstcomeError as error:
             raise CommandError(f"{error.detail} {sum(made):,} codes were made.") from error
         pool_of = Campaign.objects.get(pk=campaign)
-        tell = _as_json if json else _as_text
-        self.stdout.write(tell(pool_of, sum(made), count))
+        format_output = _as_json if json else _as_text
+        self.stdout.write(format_output(pool_of, sum(made), count))
         if is_interrupted:
             sys.exit(INTERRUPTED)
 
 
 @contextmanager
 def _ended_by_interrupt() -> Iterator[Callable[[], None]]:
-    """Ctrl-C ends the work where the call says so: between two chunks. A second one ends it at once."""
-    is_told = False
+    """Ctrl-C ends the work at the next call of the yielded function; a second Ctrl-C ends it at once."""
+    is_requested = False
 
-    def hear(*_: Any) -> None:
-        nonlocal is_told
-        if is_told:
+    def on_interrupt(*_: Any) -> None:
+        nonlocal is_requested
+        if is_requested:
             raise KeyboardInterrupt
-        is_told = True
+        is_requested = True
 
     def end_if_interrupted() -> None:
-        if is_told:
+        if is_requested:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, hear)
+    before = signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield end_if_interrupted
     finally:
@@ -77,7 +77,7 @@ def _ended_by_interrupt() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the error stream, where somebody looks at it."""
+    """A progress bar on the error stream, if that is a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("codes", total=total)
@@ -85,8 +85,8 @@ def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _as_json(campaign: Campaign, made: int, wanted: int) -> str:
-    told = {"campaign": campaign.pk, "added": made, "wanted": wanted, "total": campaign.codes_added}
-    return json.dumps(told)
+    result = {"campaign": campaign.pk, "added": made, "wanted": wanted, "total": campaign.codes_added}
+    return json.dumps(result)
 
 
 def _as_text(campaign: Campaign, made: int, wanted: int) -> str:

@@ -1,4 +1,4 @@
-"""Serve the lines of campaigns with the strategy `queue`, until told to stop."""
+"""Settle the queues of campaigns with the strategy `queue`, until SIGTERM or Ctrl-C."""
 
 import json
 import signal
@@ -14,10 +14,10 @@ from shop.errors import Unavailable
 
 
 class Command(BaseCommand):
-    help = "Serve the lines of campaigns with the strategy queue. Any number of these may run."
+    help = "Settle the queues of campaigns with the strategy queue. Any number of issuers may run."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="serve who waits now, then end")
+        parser.add_argument("--once", action="store_true", help="settle the tickets that wait now, then end")
         parser.add_argument(
             "--alive", type=Path, metavar="FILE", help="touch it every second while all is well"
         )
@@ -32,13 +32,13 @@ class Command(BaseCommand):
             served = worker.serve_once()
         except Unavailable as error:
             raise CommandError(f"{error.detail} Start it, then run this again.") from error
-        self.stdout.write(_as_json(served) if json else f"{served:,} tickets served.")
+        self.stdout.write(_as_json(served) if json else f"{served:,} tickets settled.")
 
     def _serve(self, alive: Path | None) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        self.stdout.write("Serving the lines; SIGTERM or Ctrl-C ends it after the batch at hand.")
+        self.stdout.write("Settling the queues; SIGTERM or Ctrl-C ends it after the current batch.")
         self.stdout.flush()
         worker.serve(stop, on_refresh=alive.touch if alive else lambda: None)
 

@@ -1,4 +1,4 @@
-"""Bring products and stock in, from a CSV file or for one sku."""
+"""Import products and stock, from a CSV file or for one sku."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -24,29 +24,31 @@ EPILOG = """
 The file's first line is sku,name,price,quantity (UTF-8; prices in the currency's minor unit), and may
 name low_stock_threshold as well, where an empty cell means never.
 A product that is missing is created; one that exists takes the line's name and price. The quantity is
-received: it is added to what is on hand. So every run is a delivery, and the same file run twice arrives
-twice, unless it is run with the id of the first: --delivery goes on where a run was interrupted, and does
-nothing more when all of it is in. --dry-run shows line by line what would happen. One bad line, and nothing
-is imported; what is good comes in by 500 lines at a time, while orders go on.
+received: it is added to what is on hand. Every run is a delivery of its own, so running a file twice receives
+it twice, unless the second run has the id of the first: --delivery continues where a run was interrupted, and
+does nothing when the delivery is finished. --dry-run shows line by line what would happen. A file with a bad
+line is not imported at all; other files are written in chunks of 500 lines, while orders continue.
 """
 
 
 class Command(BaseCommand):
-    help = "Create products and receive stock: nothing of a file with a bad line, and each delivery once."
+    help = (
+        "Create products and receive stock. A file with a bad line is refused; a delivery is received once."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.epilog = EPILOG
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.add_argument("file", nargs="?", type=Path, help="a CSV file: sku,name,price,quantity")
-        parser.add_argument("--sku", help="instead of a file: the product that stock came in for")
-        parser.add_argument("--quantity", help="how many of the sku came in")
+        parser.add_argument("--sku", help="instead of a file: the product whose stock was received")
+        parser.add_argument("--quantity", help="how many units of the sku were received")
         parser.add_argument("--name", help="the sku's name, if it is new or has changed")
         parser.add_argument("--price", help="the sku's price, if it is new or has changed")
         parser.add_argument(
-            "--delivery", type=UUID, metavar="ID", help="go on with the delivery that was interrupted"
+            "--delivery", type=UUID, metavar="ID", help="continue this delivery, which was interrupted"
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="tell what each line would do, and change nothing"
+            "--dry-run", action="store_true", help="show what each line would do, and change nothing"
         )
 
     def handle(self, *, file: Path | None, dry_run: bool, delivery: UUID | None, **options: Any) -> None:
@@ -66,13 +68,13 @@ class Command(BaseCommand):
         self.stdout.write("".join(f"{line}\n" for line in _preview_lines(imported, contents)), ending="")
         if contents.errors:
             wrong = len({error["line"] for error in contents.errors})
-            told = "1 line is" if wrong == 1 else f"{wrong} lines are"
-            raise CommandError(f"Dry run: {told} wrong, so nothing would be imported.")
+            subject = "1 line is" if wrong == 1 else f"{wrong} lines are"
+            raise CommandError(f"Dry run: {subject} wrong, so nothing would be imported.")
         self.stdout.write(f"Dry run, nothing was written: {_summary(imported)}")
 
     def _receive(self, contents: Contents, delivery_id: UUID, reason: str) -> None:
-        # Printed first, since a killed run prints nothing.
-        self.stderr.write(f"Delivery {delivery_id}; should this be interrupted, go on with --delivery.")
+        # Printed first, because a run that is killed can't print it later.
+        self.stderr.write(f"Delivery {delivery_id}; if this is interrupted, continue with --delivery.")
         try:
             with journal.acting(shell.operator()), _progress(len(contents.rows)) as on_progress:
                 imported = importing.receive(
@@ -80,14 +82,14 @@ class Command(BaseCommand):
                 )
         except Unavailable as error:
             raise CommandError(
-                f"{error.detail} The delivery may be half in: go on with --delivery {delivery_id}."
+                f"{error.detail} A part may be imported: continue with --delivery {delivery_id}."
             ) from None
-        before = "It was in before, nothing came in again: " if imported.is_repeat else ""
+        before = "It was imported before, nothing was received again: " if imported.is_repeat else ""
         self.stdout.write(f"{before}{_summary(imported)}")
 
 
 def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
-    """What is to be imported: what the file says, or the one row that the options make."""
+    """The contents to import: of the file, or the one row of the options."""
     if file and not any(given.values()):
         return _read_file(file)
     if file or given["sku"] is None or given["quantity"] is None:
@@ -110,27 +112,27 @@ def _read_file(file: Path) -> Contents:
 
 @contextmanager
 def _command_errors() -> Iterator[None]:
-    """Turn our errors into the command's: each bad line by its number."""
+    """Turn the shop's errors into a CommandError, with a line for each bad line of the file."""
     try:
         yield
     except Invalid as error:
-        told = [_error_line(one) for one in error.extra["errors"]]
-        more = [f"... and {len(told) - ERRORS_SHOWN} more"] if len(told) > ERRORS_SHOWN else []
-        raise CommandError("\n".join([error.detail, *told[:ERRORS_SHOWN], *more])) from None
+        lines = [_error_line(one) for one in error.extra["errors"]]
+        more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
+        raise CommandError("\n".join([error.detail, *lines[:ERRORS_SHOWN], *more])) from None
     except FirstcomeError as error:
         raise CommandError(error.detail) from None
 
 
-def _error_line(error: dict[str, Any], *, fate: str = "") -> str:
-    parts = [f"line {error['line']}" if error["line"] else "", fate, error["field"], error["detail"]]
+def _error_line(error: dict[str, Any], *, prefix: str = "") -> str:
+    parts = [f"line {error['line']}" if error["line"] else "", prefix, error["field"], error["detail"]]
     return ": ".join(part for part in parts if part)
 
 
 def _preview_lines(imported: Imported, contents: Contents) -> list[str]:
-    """What each line would do, in their order; refused ones among them."""
-    told = [(receipt.row.line, _receipt_line(receipt)) for receipt in imported.receipts]
-    told += [(error["line"], _error_line(error, fate="refused")) for error in contents.errors]
-    return [line for _, line in sorted(told)]
+    """What each line would do, in the order of the file, with the refused ones."""
+    numbered = [(receipt.row.line, _receipt_line(receipt)) for receipt in imported.receipts]
+    numbered += [(error["line"], _error_line(error, prefix="refused")) for error in contents.errors]
+    return [line for _, line in sorted(numbered)]
 
 
 def _receipt_line(receipt: Receipt) -> str:
@@ -138,14 +140,14 @@ def _receipt_line(receipt: Receipt) -> str:
     changes = [f"{field} {before!r} -> {after!r}" for field, (before, after) in receipt.changes.items()]
     parts = ["new"] if receipt.is_new else changes
     if row.quantity:
-        parts.append(f"{row.quantity} received, {receipt.on_hand_after} on hand then")
+        parts.append(f"{row.quantity} received, {receipt.on_hand_after} on hand afterwards")
     where = f"line {row.line}: " if row.line else ""
     return f"{where}{row.sku}: {', '.join(parts) or 'stays as it is'}"
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the error stream, where somebody looks at it."""
+    """A progress bar on the error stream, where that is a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Importing stock", total=total)

@@ -1,4 +1,4 @@
-"""Have a saga undone, and answer for an undoing that another system doesn't confirm."""
+"""Compensate a saga, or confirm a compensation at another system that doesn't answer."""
 
 from typing import Any
 from uuid import UUID
@@ -6,19 +6,14 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandParser
 
 from orders.management import operators
-from orders.saga import operator_actions
-
-EPILOG = """
-Before its point of no return a saga is turned round. One that is being undone already and is stuck at the
-gateway goes on: you answer for it that nothing is charged there any more. `audit` tells if that is wrong.
-"""
+from orders.saga import operator_actions, operator_texts
 
 
 class Command(BaseCommand):
-    help = "Have a saga undone. Exits 1 when it is refused."
+    help = f"{operator_texts.COMPENSATE.title} a saga. Exits 1 if that is refused."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.epilog = EPILOG
+        parser.epilog = operator_texts.COMPENSATE.description
         parser.add_argument("saga_id", type=operators.parse_saga_id, metavar="ID")
         operators.add_arguments(parser)
 

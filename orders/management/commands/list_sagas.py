@@ -1,4 +1,4 @@
-"""List the sagas that are unfinished, or only those that need an operator."""
+"""List the unfinished sagas, or only those that need an operator."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,20 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from orders.saga import status
+from orders.saga import operator_texts, status
 from orders.saga.status import SagaStatus
 from shop.http.json_format import dump
 
 
 class Command(BaseCommand):
-    help = "List the unfinished sagas, with the step that each is at; --stuck only those that need you."
+    help = "List the unfinished sagas with the step that each is at."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--stuck", action="store_true", help="only those that are stuck or late")
+        parser.add_argument(
+            "--stuck",
+            action="store_true",
+            help=f"only those that are {operator_texts.NEEDS_OPERATOR}",
+        )
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, stuck: bool, json: bool, **_: Any) -> None:
@@ -24,7 +28,7 @@ class Command(BaseCommand):
         if json:
             self.stdout.write(_as_json(sagas))
         elif sagas:
-            # As wide as it gets: an id that is cut can't be copied.
+            # Wide enough for whole ids, so that they can be copied.
             Console(file=self.stdout, width=240).print(_table(sagas))  # type: ignore[arg-type]
         else:
             self.stdout.write("No saga needs an operator." if stuck else "No saga is unfinished.")
@@ -39,7 +43,7 @@ def _table(sagas: Sequence[SagaStatus]) -> Table:
             saga.kind,
             str(saga.order_id or ""),
             saga.state,
-            f"{saga.direction} {saga.step}",
+            operator_texts.position(saga.direction, saga.step),
             late_since,
             str(saga.attempts),
             saga.last_error,

@@ -1,4 +1,4 @@
-"""Have sagas tried again at once, with a new deadline."""
+"""Retry sagas at once, with a new deadline."""
 
 import sys
 from collections.abc import Sequence
@@ -8,35 +8,40 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orders.management import operators
-from orders.saga import operator_actions, status
+from orders.saga import operator_actions, operator_texts, status
 
 
 class Command(BaseCommand):
-    help = "Have sagas tried again at once, with a new deadline. Exits 1 when one is refused."
+    help = f"{operator_texts.RETRY.title}. Exits 1 if that is refused for a saga."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        parser.epilog = operator_texts.RETRY.description
         parser.add_argument("saga_ids", nargs="*", type=operators.parse_saga_id, metavar="ID")
-        parser.add_argument("--all-stuck", action="store_true", help="every saga that is stuck or late")
+        parser.add_argument(
+            "--all-stuck",
+            action="store_true",
+            help=f"all sagas that are {operator_texts.NEEDS_OPERATOR}",
+        )
         operators.add_arguments(parser)
 
     def handle(self, *, saga_ids: list[UUID], all_stuck: bool, reason: str, by: str, **_: Any) -> None:
         if bool(saga_ids) == all_stuck:
             raise CommandError("Give either the ids of sagas, or --all-stuck.")
-        chosen = [saga.saga_id for saga in status.stuck()] if all_stuck else saga_ids
-        if not chosen:
+        selected = [saga.saga_id for saga in status.stuck()] if all_stuck else saga_ids
+        if not selected:
             self.stdout.write("No saga is stuck.")
-        if self._refused(chosen, reason, by):
+        if self._refused(selected, reason, by):
             sys.exit(1)
 
     def _refused(self, saga_ids: Sequence[UUID], reason: str, by: str) -> int:
-        """Retry each; tell those that can't be on the error stream. Returns how many those were."""
+        """Retry each saga and report refusals on the error stream. Returns how many were refused."""
         refused, operator = 0, operators.to_operator(by)
         for saga_id in saga_ids:
             try:
-                told = operators.run_action(
+                report = operators.run_action(
                     operator_actions.retry, saga_id=saga_id, reason=reason, by=operator
                 )
-                self.stdout.write(told)
+                self.stdout.write(report)
             except CommandError as error:
                 refused += 1
                 self.stderr.write(str(error))

@@ -1,4 +1,4 @@
-"""The strategies that keep buyers of the same stock apart, side by side: one module each, one signature."""
+"""The strategies for concurrent orders of the same stock: one module each, one signature."""
 
 from typing import Protocol
 
@@ -7,6 +7,6 @@ from shop.idempotency.recorded_answers import Replay
 
 
 class Strategy(Protocol):
-    """Place one order, as `orders.placement.checkout.place` promises."""
+    """Place one order, as `orders.placement.checkout.place` documents."""
 
     def __call__(self, order_request: OrderRequest, /) -> PlacedOrder | Replay: ...

@@ -1,9 +1,9 @@
 """`group_commit`: orders that arrive while a transaction is open share the next one. The default.
 
-How: one batcher a process; its leader locks the products of all that wait, in the order of ids, and decides
-them in order of arrival: one lock, one flush and the same few statements for any number.
+How: one batcher per process; its leader locks the products of all waiting orders, in the order of ids, and
+decides the orders in order of arrival: one lock, one flush and the same few statements for any number.
 Promises: exact stock; first come, first served within a process; needs no Redis.
-Choose it: unless you know better. The hotter the sale, the cheaper each order.
+Choose it: by default. The more orders compete, the cheaper each becomes.
 """
 
 from orders.placement import decisions
@@ -13,7 +13,7 @@ from shop.db import transactions
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 
-# Longer than batches take on a busy machine, and less than the second that duplicates wait.
+# Longer than a batch takes on a busy machine, shorter than the second that duplicate requests wait.
 STALLED_SECONDS = 0.5
 
 BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
@@ -22,14 +22,14 @@ BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
 
 
 def is_stalled() -> bool:
-    """Whether the current batch takes so long that a request should take its claim alone, and at once."""
+    """Whether the current batch takes so long that a request should take its claim itself, at once."""
     return BATCHER.busy_seconds() > STALLED_SECONDS
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:
-    """Join the batcher, and return with the order's outcome.
+    """Join the batcher, and return the order's outcome.
 
-    Its batch takes its claim with all others, unless it `is_stalled`.
+    The batch takes the claims of all its requests, unless the batcher `is_stalled`.
     """
     if is_stalled():
         claims.acquire_or_raise(order_request.keyed.claim)

@@ -1,9 +1,9 @@
-"""`optimistic`: read without a lock, and write only if nobody else has written since.
+"""`optimistic`: read without a lock, and write only if no other transaction has written since.
 
-How: products carry a version that every change of their stock counts up; the order's UPDATE asks for the
-versions it read, and who comes second begins again, after a pause with full jitter.
-Promises: exact stock; no order of arrival at all, and after `OPTIMISTIC_RETRIES` 409 `conflict`.
-Choose it: where orders seldom meet. At a hot product most of the work is done in vain, as its counter tells.
+How: every change of a product's stock increments its version; the order's UPDATE requires the versions it
+read, and an order that finds another version retries after a pause with full jitter.
+Promises: exact stock; no order of arrival, and after `OPTIMISTIC_RETRIES` 409 `conflict`.
+Choose it: where orders seldom compete. For a hot product most attempts are wasted, as its counter shows.
 """
 
 from prometheus_client import Counter
@@ -16,13 +16,13 @@ from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 
 RETRIES = Counter(
-    "firstcome_stock_conflicts", "Orders that found their stock changed since they read it, and began again."
+    "firstcome_stock_conflicts", "Orders that found their stock changed since they read it, and were retried."
 )
 _concurrency_limit = ConcurrencyLimit(name="the stock", max_concurrent=optimistic.MAX_CONCURRENT)
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:
-    """Try until the stock stays as it was read, from the look to the write."""
+    """Retry until the stock doesn't change between the read and the write."""
     claims.acquire_or_raise(order_request.keyed.claim)
     return optimistic.retry_until_unchanged(
         lambda: decisions.place_one(order_request, locks=decisions.UNLOCKED),

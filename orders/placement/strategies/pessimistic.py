@@ -1,9 +1,9 @@
-"""`pessimistic`: `SELECT ... FOR UPDATE` on the products, one transaction for each order.
+"""`pessimistic`: `SELECT ... FOR UPDATE` on the products, one transaction per order.
 
-How: the textbook's row locks, in the order of product ids; at most 64 orders of a process stand at the
-rows, the others wait before them for 10 s at most; deadlocks and lock waits of 5 s are tried again.
+How: plain row locks, in the order of product ids; at most 64 orders of a process wait for row locks, the
+others wait for one of these places, 10 s at most; deadlocks and lock waits of 5 s are retried.
 Promises: exact stock; the database's order, not that of arrival; needs no Redis.
-Choose it: when few orders meet at the same products, or to compare. One lock and one flush an order.
+Choose it: when few orders compete for the same products, or to compare. One lock and one flush per order.
 """
 
 from orders.placement import decisions
@@ -16,7 +16,7 @@ _concurrency_limit = ConcurrencyLimit(name="the stock")
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:
-    """Wait for a place at the rows, lock them, and be decided alone."""
+    """Wait for a place, lock the products, and decide the order in its own transaction."""
     claims.acquire_or_raise(order_request.keyed.claim)
     with _concurrency_limit.place():
         return decisions.place_one(order_request, locks=decisions.LOCKED)

@@ -17,16 +17,16 @@ INSTANT = "an instant such as 2026-11-20 or 2026-11-20T12:30:00+09:00"
 
 class Command(BaseCommand):
     help = (
-        "List where our payments and the gateway's book differ, and why: in all, or of a period, to which"
-        " belong the charges and payments that began in it. Exits 1 when something is left."
+        "List the differences between our payments and the gateway's book, with their causes: of all charges"
+        " and payments, or of those that began in a period. Exits 1 when a difference is left."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        said = f"{INSTANT}; UTC unless it says so"
-        parser.add_argument("--since", type=_instant, help=f"leave out what began before: {said}")
+        instant = f"{INSTANT}; UTC unless it has an offset"
+        parser.add_argument("--since", type=_instant, help=f"leave out what began before: {instant}")
         parser.add_argument("--until", type=_instant, help="leave out what began then or later")
         parser.add_argument("--fix", action="store_true", help="refund charges that no payment accounts for")
-        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
     def handle(
         self, *, since: datetime | None, until: datetime | None, fix: bool, json: bool, **_: Any

@@ -1,4 +1,4 @@
-"""Statements that take minutes: no request waits for them, and a timeout would only lose their answer."""
+"""Longer timeouts for statements that take minutes and that no request waits for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 LONG_READ_TIMEOUT_SECONDS = 3_600
-"""For one statement: big tables on a busy machine take their time."""
+"""For one statement: on big tables and a busy machine it can take minutes."""
 
 
 @contextmanager
 def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Statements may take longer than `DATABASE_READ_TIMEOUT_SECONDS`, on a new connection."""
+    """Allow statements that take longer than `DATABASE_READ_TIMEOUT_SECONDS`, on a new connection."""
     if connection.vendor != "mysql" or connection.in_atomic_block:
         yield
         return

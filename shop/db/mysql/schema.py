@@ -1,8 +1,8 @@
-"""Migrations that were cut short and run again: what is there already is not made a second time.
+"""Migrations that can be run again after an interruption: statements that were already applied are skipped.
 
-Neither server undoes an ALTER, and the answer to one can be lost while the server goes on with it. So a
-migration that is not recorded may be done in part, or whole. Each of its statements is atomic by itself: one
-that finds its table, column, index or constraint there (or gone, where it drops one) has been done before.
+Neither server can roll back an ALTER, and the reply to one can be lost while the server completes it. So a
+migration that is not recorded may have been applied in part or in full. Each of its statements is atomic: if
+its table, column, index or constraint already exists (or is already dropped), the statement was applied.
 """
 
 from typing import Any
@@ -14,16 +14,16 @@ from structlog import get_logger
 
 log = get_logger(__name__)
 TABLE_EXISTS = 1050
-# A column, an index, a constraint that is there; a CHECK on MySQL.
+# A column, an index, a constraint; a CHECK on MySQL.
 ALREADY_EXISTS = {1060, 1061, 1826, 3822}
-# A table that is not there; a column, index or constraint; a CHECK and any other constraint on MySQL.
+# A table; a column, index or constraint; a CHECK and any other constraint on MySQL.
 ALREADY_DROPPED = {1051, 1091, 3821, 3940}
-# MariaDB has no number of its own for a foreign key that is there.
+# MariaDB has no error number of its own for a foreign key that exists.
 FOREIGN_KEY_EXISTS = (1005, "errno: 121 ")
 
 
 class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
-    """Django's, whose statements may be repeated. A rename may not."""
+    """Django's schema editor, whose statements may be repeated, except for renames."""
 
     _creating: type[models.Model] | None = None
 
@@ -40,7 +40,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         except DatabaseFailure as error:
             if not self._was_already_applied(error):
                 raise
-            log.info("migration statement was done already", statement=str(sql), error=str(error))
+            log.info("migration statement was already applied", statement=str(sql), error=str(error))
 
     def _was_already_applied(self, error: DatabaseFailure) -> bool:
         code, message = (*error.args, "", "")[:2]
@@ -51,9 +51,9 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         return code in ALREADY_EXISTS | ALREADY_DROPPED
 
     def _table_has_columns_of(self, model: type[models.Model]) -> bool:
-        """Whether the table that is there has the model's columns, and is not another program's.
+        """Whether the existing table has the model's columns, and is not another program's.
 
-        It may have more: of a later operation.
+        It may have more columns, added by a later operation.
         """
         with self.connection.cursor() as cursor:
             described = self.connection.introspection.get_table_description(cursor, model._meta.db_table)

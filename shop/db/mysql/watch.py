@@ -1,10 +1,10 @@
-"""Notices a server that hangs within seconds, so that requests fail fast.
+"""Detects a server that hangs within seconds, so that requests fail fast.
 
 A slow statement is not interrupted: it may wait for a lock or for the disk, and its connection has a read
-timeout of its own. But a server that leaves two pings in a row unanswered is unresponsive: a frozen machine,
-a network that drops packets. Then the sockets of this process's connections are shut down, so that threads
-that read from one fail at once, and new connections are refused here until the server answers again.
-A connection in COMMIT may finish: it is shut down only when the server stays away as long as requests wait.
+timeout. But a server that leaves two pings in a row unanswered hangs: a frozen machine, or a network that
+drops packets. Then the sockets of this process's connections are shut down, so that threads that read from
+one fail at once, and new connections are refused here until the server answers again. A connection in COMMIT
+may finish: it is shut down only when the server stays silent for as long as requests wait.
 """
 
 import os
@@ -22,14 +22,14 @@ from structlog import get_logger
 
 log = get_logger(__name__)
 PERIOD_SECONDS = 1.0
-# The client library counts whole seconds. A ping that fails after most of them wasn't answered; one that is
-# refused sooner finds the server down, and every connection finds that out by itself.
+# The client library counts whole seconds. A ping that fails after most of them was not answered; one that
+# fails sooner means that the server is down, which every connection notices by itself.
 PING_TIMEOUT_SECONDS = 2
 # One ping may get lost: the next one follows at once, by a new connection.
 CONFIRMING_PING_TIMEOUT_SECONDS = 1
 UNANSWERED_FRACTION = 0.75
 UNANSWERED_PINGS = 2
-# What a COMMIT came to is not known once its connection is shut down. Requests wait that long for their turn.
+# After its connection is shut down, the outcome of a COMMIT is unknown. Requests wait no longer than this.
 COMMIT_WAIT_SECONDS = 10.0
 CONNECTION_LOST = 2013
 
@@ -38,14 +38,14 @@ _watches: "dict[tuple[Any, ...], Watch]" = {}
 
 
 def get_watch(parameters: Mapping[str, Any]) -> "Watch":
-    """This process's watch of the server that a connection with these parameters goes to."""
+    """This process's watch of the server to which these connection parameters lead."""
     address = tuple(parameters.get(name) for name in ("host", "port", "unix_socket"))
     with _mutex:
         return _watches.setdefault(address, Watch(parameters))
 
 
 class Watch:
-    """One server, asked every second by a thread of its own while this process has connections to it."""
+    """Pings one server every second, in a thread of its own, while this process has connections to it."""
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         ours = {name: value for name, value in parameters.items() if name not in ("database", "init_command")}
@@ -63,26 +63,28 @@ class Watch:
         return self._unanswered >= UNANSWERED_PINGS
 
     def refuse_while_hung(self) -> None:
-        """Raise what a connection that broke raises, rather than let the caller find out in seconds."""
+        """Raise a lost connection's error at once, instead of after the connect timeout."""
         if self._is_hung and self._has_live_thread():
             raise MySQLdb.OperationalError(
                 CONNECTION_LOST, "The server hangs; not connecting until it answers."
             )
 
     def add(self, connection: Connection) -> None:
-        """Watch the server on behalf of this connection, for as long as there is one."""
-        # A copy of our own: the connection may be closed, and its number taken by another file, at any time.
+        """Watch the server for as long as this connection exists."""
+        # A duplicate: the connection may be closed, and its descriptor reused for another file, at any time.
         descriptor = os.dup(connection.fileno())
         finalize(connection, os.close, descriptor)
         with self._mutex:
             self._descriptors[connection] = descriptor
             if not self._has_live_thread():
-                self._thread = threading.Thread(target=self._keep, name="database watch", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._ping_until_unused, name="database watch", daemon=True
+                )
                 self._thread.start()
 
     @contextmanager
     def committing(self, connection: Connection) -> Iterator[None]:
-        """Let the COMMIT that the block sends by this connection finish, unless the server stays away."""
+        """Let the COMMIT that the block sends by this connection finish, unless the server stays silent."""
         with self._mutex:
             self._committing.add(connection)
         try:
@@ -91,13 +93,13 @@ class Watch:
             self._committing.discard(connection)
 
     def _has_live_thread(self) -> bool:
-        """Whether the thread is there; a fork takes none along."""
+        """Whether the thread runs in this process; a forked process has none."""
         return self._thread is not None and self._thread.is_alive()
 
-    def _keep(self) -> None:
+    def _ping_until_unused(self) -> None:
         own: Connection | None = None
         while self._is_needed():
-            own = self._ask(own)
+            own = self._ping(own)
             if self._is_hung or not self._unanswered:
                 time.sleep(PERIOD_SECONDS)
         if own:
@@ -107,64 +109,64 @@ class Watch:
         with self._mutex:
             if self._is_hung or self._descriptors:
                 return True
-            self._thread = None  # with the mutex held: who adds a connection now starts another
+            self._thread = None  # with the mutex held: the next `add` starts another thread
             return False
 
-    def _ask(self, own: Connection | None) -> Connection | None:
+    def _ping(self, own: Connection | None) -> Connection | None:
         """Ping over the watch's own connection, and return it if the server answered."""
-        patience = CONFIRMING_PING_TIMEOUT_SECONDS if self._unanswered else PING_TIMEOUT_SECONDS
+        timeout = CONFIRMING_PING_TIMEOUT_SECONDS if self._unanswered else PING_TIMEOUT_SECONDS
         began_at = time.monotonic()
         try:
-            own = own or self._connect(patience)
+            own = own or self._connect(timeout)
             own.ping()
         except MySQLdb.Error as error:
-            self._record_failed_ping(error, began_at=began_at, patience=patience)
+            self._record_failed_ping(error, began_at=began_at, timeout=timeout)
             return None
         if self._is_hung:
             log.warning("the database answers again")
         self._note_answer()
-        if patience == PING_TIMEOUT_SECONDS:
+        if timeout == PING_TIMEOUT_SECONDS:
             return own
         own.close()
         return None
 
-    def _connect(self, patience: int) -> Connection:
-        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), patience)
+    def _connect(self, timeout: int) -> Connection:
+        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), timeout)
         return MySQLdb.connect(**self._parameters | timeouts)
 
     def _note_answer(self) -> None:
         self._unanswered, self._are_commits_shut = 0, False
 
-    def _record_failed_ping(self, error: MySQLdb.Error, *, began_at: float, patience: int) -> None:
-        if time.monotonic() - began_at < UNANSWERED_FRACTION * patience:
+    def _record_failed_ping(self, error: MySQLdb.Error, *, began_at: float, timeout: int) -> None:
+        if time.monotonic() - began_at < UNANSWERED_FRACTION * timeout:
             self._note_answer()
             return
         if not self._unanswered:
             self._silent_since = began_at
         self._unanswered += 1
         if self._unanswered == UNANSWERED_PINGS:
-            log.error("the database hangs; letting go of its connections", error=str(error))
+            log.error("the database hangs; shutting down its connections", error=str(error))
             self._shut_down_connections(in_commit=False)
         if self._is_hung and self._is_commit_wait_over() and not self._are_commits_shut:
-            log.error("the database hangs; letting go of connections in COMMIT", error=str(error))
+            log.error("the database hangs; shutting down connections in COMMIT", error=str(error))
             self._shut_down_connections(in_commit=True)
             self._are_commits_shut = True
 
     def _is_commit_wait_over(self) -> bool:
-        """Whether the server has been silent for longer than a COMMIT is waited for."""
+        """Whether the server has been silent for longer than `COMMIT_WAIT_SECONDS`."""
         return time.monotonic() - self._silent_since > COMMIT_WAIT_SECONDS
 
     def _shut_down_connections(self, *, in_commit: bool) -> None:
         with self._mutex:
-            # While the list holds the connections none is collected, and no descriptor of theirs closed.
+            # The list keeps the connections from being collected, so their descriptors stay open meanwhile.
             for connection, descriptor in list(self._descriptors.items()):
                 if (connection in self._committing) == in_commit:
-                    with socket.socket(fileno=os.dup(descriptor)) as line:
-                        _shut_down(line)
+                    with socket.socket(fileno=os.dup(descriptor)) as connection_socket:
+                        _shut_down(connection_socket)
 
 
-def _shut_down(line: socket.socket) -> None:
+def _shut_down(connection_socket: socket.socket) -> None:
     try:
-        line.shutdown(socket.SHUT_RDWR)
+        connection_socket.shutdown(socket.SHUT_RDWR)
     except OSError as error:
-        log.info("a connection was gone already", error=str(error))
+        log.info("a connection was already closed", error=str(error))

@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--json", action="store_true", help="for programs; tells up to 100 offenders of each check"
+            "--json", action="store_true", help="for programs; lists up to 100 offenders of each check"
         )
 
     def handle(self, *, json: bool, **_: Any) -> None:
@@ -57,7 +57,7 @@ def _table(reports: list[LawReport]) -> Table:
 def _offenders(report: LawReport) -> list[str]:
     shown = report.offenders[:OFFENDERS_SHOWN]
     hidden = len(report.offenders) - len(shown)
-    return [*shown, f"... and {hidden} more; --json tells them"] if hidden else shown
+    return [*shown, f"... and {hidden} more; --json lists them"] if hidden else shown
 
 
 def _as_json(reports: list[LawReport]) -> str:

@@ -1,4 +1,4 @@
-"""Look for what would break the promises of the shop here, and say what to do."""
+"""Check whether this environment keeps the shop's promises, and say what to do if not."""
 
 import json
 import sys
@@ -18,8 +18,8 @@ SHOWN = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "danger": "
 
 
 class Command(BaseCommand):
-    help = "Look for what would break the promises of the shop here. Exits 1 on a danger."
-    # It has to say what is wrong where nothing works, migrations included.
+    help = "Check whether this environment keeps the shop's promises. Exits 1 on a danger."
+    # It must run even where nothing else works, such as before migrations.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
 
 def _as_text(finding: Finding) -> str:
-    """One line, and what to do below it."""
+    """The finding in one line, with the advice below it."""
     line = f"{SHOWN[finding.level]}  {escape(finding.check)}: {escape(finding.found)}"
     return f"{line}\n         {escape(finding.advice)}" if finding.advice else line
 

@@ -12,7 +12,7 @@ from shop.management import filling
 
 
 class Command(BaseCommand):
-    help = "Issue coupons and place orders that nobody bought, as years of selling would leave them (LAB=1)."
+    help = "Issue coupons and place orders without buyers, as years of selling leave them (LAB=1)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--coupons", type=int, default=0, help="how many to issue")

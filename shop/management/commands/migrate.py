@@ -1,7 +1,7 @@
 """Django's `migrate`, which waits long for a statement and briefly for a table that another connection uses.
 
-An ALTER that waits for a table makes every later statement on that table wait behind it. So it waits as long
-as a request does for a row; then the shop goes on, and the migration is tried again after a pause.
+An ALTER that waits for a table makes every later statement on that table wait behind it. So it waits only as
+long as a request waits for a row; then the shop continues, and the migration is retried after a pause.
 """
 
 import time
@@ -38,7 +38,7 @@ class Command(migrate.Command):
         with long_read_timeout(connection):
             if connection.vendor == "mysql":
                 with connection.cursor() as cursor:
-                    # Of metadata locks; the servers' own is a day, or a year.
+                    # The wait for metadata locks; the servers' default is a day, or a year.
                     cursor.execute("SET SESSION lock_wait_timeout = %s", [LOCK_WAIT_SECONDS])
             self._migrate(*arguments, **options)
 
@@ -52,14 +52,16 @@ class Command(migrate.Command):
                     raise
                 if not left:
                     raise CommandError(_blocked_message(attempts)) from error
-            self.stderr.write(f"\nA table is in use by a long transaction; next try in {PAUSE_SECONDS} s.")
+            self.stderr.write(
+                f"\nA table is in use by a long transaction; next attempt in {PAUSE_SECONDS} s."
+            )
             time.sleep(PAUSE_SECONDS)
 
 
 def _blocked_message(attempts: int) -> str:
     return (
         f"A table was in use by a long transaction for {LOCK_WAIT_SECONDS} s, {attempts} times: by an audit, "
-        "a dump, or another one (SHOW FULL PROCESSLIST). The statement that needed the table was not done; "
-        "migrations before it are done. Nothing waits for it any more, and the old processes may go on. Run "
-        "migrate again when that transaction has ended: it goes on where it stopped."
+        "a dump, or another one (SHOW FULL PROCESSLIST). The statement that needed the table was not "
+        "applied; earlier migrations were. No statement waits for it any more, and the old processes may go "
+        "on. Run migrate again when that transaction has ended: it resumes where it stopped."
     )

@@ -1,4 +1,4 @@
-"""Bring Redis back in line with the database, which alone decides."""
+"""Rebuild the shop's state in Redis from the database, which is authoritative."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ LABELS = {
 
 
 class Command(BaseCommand):
-    help = "Drop what Redis keeps of the shop's state, and fill it again from the database."
+    help = "Drop the shop's state in Redis, and rebuild it from the database."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="for programs")
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
 
 def _rebuild() -> dict[str, int]:
-    """What is there again already; the rest comes back as it is asked for."""
+    """Rebuild what isn't rebuilt on demand; returns the counts."""
     mirrored = {"mirrored": mirror.rebuild()} if mirror.is_used() else {}
     return mirrored | coupons.rebuild()
 

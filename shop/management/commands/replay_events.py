@@ -1,4 +1,4 @@
-"""Look at the events that were not delivered and won't be, and have them delivered after all."""
+"""List the dead events, and replay them."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Collection
@@ -16,7 +16,7 @@ class Command(BaseCommand):
     help = "List the dead events; with --all or their ids, queue them to be delivered again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("ids", nargs="*", type=_event_id, metavar="id", help="what to replay")
+        parser.add_argument("ids", nargs="*", type=_event_id, metavar="id", help="an event to replay")
         parser.add_argument("--all", action="store_true", help="replay every dead event")
         parser.add_argument("--json", action="store_true", help="for programs")
 

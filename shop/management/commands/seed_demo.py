@@ -18,13 +18,15 @@ LARGEST = {"users": 1_000_000, "products": 9_999, "stock": 1_000_000_000}
 
 
 class Command(BaseCommand):
-    help = "Make what is missing of the demo: accounts with points, products with stock, campaigns."
+    help = "Create missing demo data: accounts with points, products with stock, campaigns."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--users", type=int, default=100, help="numbered accounts: user-1, user-2, ...")
         parser.add_argument("--products", type=int, default=20, help="products: DEMO-0001, DEMO-0002, ...")
         parser.add_argument("--stock", type=int, default=1_000, help="units on hand of each new product")
-        parser.add_argument("--tokens", type=Path, metavar="FILE", help="write tokens good for 24 h there")
+        parser.add_argument(
+            "--tokens", type=Path, metavar="FILE", help="write tokens there that are valid for 24 h"
+        )
 
     def handle(self, *, users: int, products: int, stock: int, tokens: Path | None, **_: Any) -> None:
         _require_bounds(users=users, products=products, stock=stock)
@@ -50,7 +52,7 @@ def _require_bounds(**counts: int) -> None:
 
 
 def _make_private(file: Path) -> None:
-    """Before the work, to see that it can be written; its owner's alone, for what is in it opens doors."""
+    """Create the file before the work, to see that it can be written; only its owner may read the tokens."""
     try:
         file.touch(mode=0o600)
         file.chmod(0o600)
@@ -64,7 +66,7 @@ def _token_file(users: int) -> bytes:
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """A bar for each part on the error stream, where somebody looks at it."""
+    """A progress bar for each part, on the error stream if it is a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
 
@@ -83,6 +85,6 @@ def _summary(tokens: Path | None) -> str:
     lines = [
         f"The demo has {users:,} numbered accounts, {products:,} products and {campaigns} campaigns.",
         f"Sign in as {buyer}, or to /admin/ as {staff}.",
-        *([f"Tokens, good for 24 hours, are in {tokens}."] if tokens else []),
+        *([f"Tokens, valid for 24 hours, are in {tokens}."] if tokens else []),
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""One pass of the housekeeping that beat does all the time."""
+"""One pass of the tasks that beat schedules."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from shop.celery import app
 
 
 class Command(BaseCommand):
-    help = "Do once, here and now, what beat has workers do every few seconds."
+    help = "Run once, in this process, the tasks that beat schedules every few seconds."
 
     def handle(self, **_: Any) -> None:
         app.loader.import_default_modules()

@@ -1,9 +1,9 @@
-"""Campaigns and their coupons, by the thousand: numbered without gaps, counted, and told in the journal."""
+"""Campaigns and their coupons, by the thousand: numbered without gaps, counted, and noted in the journal."""
 
 from django.db import transaction
-from django.utils import timezone
 
 from coupons.models import Campaign, Coupon
+from shop import clock
 from shop.management.filling.rows import (
     BITE,
     CODE,
@@ -37,7 +37,7 @@ def fill_coupons(count: int, *, campaigns: int = CAMPAIGNS, say: Say = print) ->
 def _issue(campaign_id: int, *, first: int, last: int) -> None:
     """Give the positions from `first` to `last` to the accounts of these numbers; those before are given."""
     Campaign.objects.filter(pk=campaign_id, issued=first - 1).update(issued=last)
-    names = {"first": first, "last": last, "now": timezone.now().replace(tzinfo=None)}
+    names = {"first": first, "last": last, "now": clock.now().replace(tzinfo=None)}
     code = CODE.format(seed=f"{campaign_id}, ' ', number")
     insert(
         Coupon,

@@ -11,12 +11,12 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
-from django.utils import timezone
 
 from coupons.models import Campaign, Coupon
 from inventory.models import Product, StockMovement
 from orders.models import Order, OrderLine, Saga, SagaLog
 from payments.models import Entry, LedgerAccount, Payment, Transfer
+from shop import clock
 from shop.management.filling import book as books
 from shop.management.filling.rows import (
     BITE,
@@ -157,7 +157,7 @@ def _period(count: int) -> tuple[datetime, int]:
 
     After all that are there: the books of payments and charges are read side by side, oldest first.
     """
-    now = timezone.now()
+    now = clock.now()
     newest = Order.objects.order_by("-id").values_list("placed_at", flat=True).first()
     begun_at = max(now - PERIOD, newest or now - PERIOD)
     step = (now - begun_at) // timedelta(microseconds=count)

@@ -7,9 +7,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import AutoField, CharField, Field, Max, Model, TextField
-from django.utils import timezone
 
 from coupons.models import Campaign
+from shop import clock
 from shop.models import JournalLine
 
 BITE = 50_000
@@ -95,4 +95,4 @@ def open_campaign(*, quantity: int, discount_amount: int = 1_000) -> int:
     """A new campaign with that many coupons to give; returns its id."""
     kind = Campaign.DiscountType.AMOUNT
     terms = {"discount_type": kind, "discount_value": discount_amount}
-    return Campaign.objects.create(name="Filled", quantity=quantity, opens_at=timezone.now(), **terms).pk
+    return Campaign.objects.create(name="Filled", quantity=quantity, opens_at=clock.now(), **terms).pk

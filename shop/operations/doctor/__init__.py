@@ -1,11 +1,11 @@
-"""The doctor: what would break the shop's promises where it runs, and what to do about it."""
+"""The doctor: checks whether the environment keeps the shop's promises, and says what to do if not."""
 
 from shop.operations.doctor import brokers, clocks, databases, events, redises, start
 from shop.operations.doctor.findings import Finding
 
 
 def examine() -> list[Finding]:
-    """Everything that is looked at, good or bad; what can't be reached is a finding too."""
+    """All findings, good and bad; a system that can't be reached is a finding too."""
     return [
         *start.examine(),
         *databases.examine(),

@@ -1,4 +1,4 @@
-"""The broker: whether it keeps tasks, and hands each to one worker at a time."""
+"""Checks of the broker: whether it keeps tasks, and delivers each to one worker at a time."""
 
 from typing import Any
 
@@ -19,19 +19,19 @@ def examine() -> list[Finding]:
             connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_SECONDS)
             return [*found, ok("broker", connection.transport.driver_type), *_redis_findings(connection)]
     except Exception as error:
-        # Each transport has errors of its own, and kombu gives no root that they share.
+        # Each transport has its own errors, without a common base class in kombu.
         return [
             *found,
             warning(
                 "broker",
                 f"can't be reached: {error}",
-                "Web processes and beat do the work meanwhile: start it, or correct BROKER_URL.",
+                "Web processes and beat run the tasks meanwhile: start it, or correct BROKER_URL.",
             ),
         ]
 
 
 def visibility_timeout() -> Finding:
-    """Redis hands a task that is not finished within this time to another worker, too."""
+    """With Redis, a task that is not finished within this time is delivered to another worker as well."""
     seconds = int(settings.CELERY_BROKER_TRANSPORT_OPTIONS.get("visibility_timeout", 3600))
     limit = int(settings.CELERY_TASK_TIME_LIMIT)
     found = f"{seconds} s, tasks may take {limit} s"

@@ -1,4 +1,4 @@
-"""Clocks: processes go by the database's, and refuse to start on a host whose own is too far off."""
+"""Checks of the clocks: processes use the database's, and refuse to start if the host's differs too much."""
 
 import time
 
@@ -29,7 +29,7 @@ def clock_finding(check: str, ahead_seconds: float) -> Finding:
 
 
 def _database_findings() -> list[Finding]:
-    """By the measurement that the processes themselves go by."""
+    """The finding by the measurement that the processes themselves use."""
     if connection.vendor != "mysql":
         return []
     try:
@@ -39,7 +39,7 @@ def _database_findings() -> list[Finding]:
 
 
 def _redis_findings() -> list[Finding]:
-    """The answer is as old as half of the round trip."""
+    """The finding by one measurement: Redis read its clock half a round trip before the reply."""
     try:
         _redis_seconds()  # connects
         started_at = time.time()

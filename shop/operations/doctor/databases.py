@@ -1,4 +1,4 @@
-"""The database: whether what it was told to keep is kept, and whether transactions mean what we think."""
+"""Checks of the database: whether commits are durable, and whether transactions are isolated as expected."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,8 @@ VARIABLE_NAMES = (
 )
 STRICT_MODES = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES", "TRADITIONAL"}
 OLDEST_MARIADB, OLDEST_MYSQL = (10, 11), (8, 4)
-# A worker's threads, beat, the threads that check readiness and work while the broker is away, commands.
+# A worker's threads, beat, threads that check readiness or run tasks while the broker is unavailable,
+# commands.
 BACKGROUND_CONNECTIONS = 80
 SYNCHRONOUS = {"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}
 
@@ -59,7 +60,9 @@ def version(variables: Variables) -> Finding:
     oldest = OLDEST_MARIADB if is_mariadb else OLDEST_MYSQL
     if _version_numbers(found) < oldest:
         wanted = ".".join(map(str, oldest))
-        return warning("database version", found, f"Nobody tried one this old; use {wanted} or later.")
+        return warning(
+            "database version", found, f"It is not tested with one this old; use {wanted} or later."
+        )
     return ok("database version", found)
 
 
@@ -80,7 +83,7 @@ def flush(variables: Variables) -> Finding:
         return danger(
             "innodb_flush_log_at_trx_commit",
             found,
-            "A crash would forget what clients were told: SET GLOBAL innodb_flush_log_at_trx_commit=1, "
+            "A crash would lose acknowledged writes: SET GLOBAL innodb_flush_log_at_trx_commit=1, "
             "and put it into the server's configuration.",
         )
     return ok("innodb_flush_log_at_trx_commit", found)
@@ -94,7 +97,7 @@ def binlog(variables: Variables) -> Finding:
         return danger(
             "sync_binlog",
             found,
-            "Replicas and restores would miss what clients were told: SET GLOBAL sync_binlog=1, "
+            "Replicas and restores would lack acknowledged writes: SET GLOBAL sync_binlog=1, "
             "and put it into the server's configuration.",
         )
     return ok("sync_binlog", found)
@@ -106,7 +109,7 @@ def sql_mode(variables: Variables) -> Finding:
         return danger(
             "sql_mode",
             found or "empty",
-            "Values that don't fit would be cut to size: leave sql_mode out of DATABASE_URL.",
+            "Values that don't fit would be truncated: leave sql_mode out of DATABASE_URL.",
         )
     return ok("sql_mode", "strict")
 
@@ -124,7 +127,7 @@ def constraints(variables: Variables) -> Finding:
 
 
 def connections(variables: Variables) -> Finding:
-    """Every web thread holds a connection: one too few, and requests are refused under load."""
+    """Every web thread holds a connection: with too few, requests are refused under load."""
     own = int(variables.get("max_user_connections", "0"))
     allowed = min(int(variables["max_connections"]), own or int(variables["max_connections"]))
     needed = settings.WEB_WORKERS * settings.WEB_THREADS + BACKGROUND_CONNECTIONS
@@ -137,7 +140,7 @@ def connections(variables: Variables) -> Finding:
 
 
 def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
-    """Codes, accounts and keys come in no order: an index that is not in memory is read from disk."""
+    """Codes, accounts and keys are inserted at random places of their indexes, which should fit in memory."""
     pool = int(variables["innodb_buffer_pool_size"])
     found = f"{pool // 2**20} MiB for {index_bytes // 2**20} MiB of indexes"
     if pool < index_bytes:
@@ -151,7 +154,7 @@ def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
 
 
 def writers(variables: Variables) -> list[Finding]:
-    """Galera is sound with one writer at a time (Jepsen, MariaDB Galera 12.1); which it has can't be seen."""
+    """Galera is sound with one writer at a time (Jepsen, MariaDB Galera 12.1), which can't be checked."""
     if variables.get("wsrep_on") != "ON":
         return []
     return [
@@ -168,15 +171,19 @@ def _sqlite() -> list[Finding]:
         else danger("SQLite journal", journal, "Readers and the writer would block each other: use WAL."),
         ok("SQLite synchronous", synchronous)
         if synchronous in {"FULL", "EXTRA"}
-        else danger("SQLite synchronous", synchronous, "A power cut would forget commits: use FULL."),
+        else danger("SQLite synchronous", synchronous, "A power failure would lose commits: use FULL."),
         ok("SQLite transactions", mode)
         if mode == "IMMEDIATE"
-        else danger("SQLite transactions", mode, "Two that read and then write would fail: use IMMEDIATE."),
+        else danger(
+            "SQLite transactions",
+            mode,
+            "Concurrent transactions that read and then write would fail: use IMMEDIATE.",
+        ),
     ]
 
 
 def _variables() -> Variables:
-    """The server's variables as our connections see them."""
+    """The server's variables in the shop's connections."""
     marks = ", ".join(["%s"] * len(VARIABLE_NAMES))
     with connection.cursor() as cursor:
         cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN ({marks})", VARIABLE_NAMES)
@@ -184,7 +191,7 @@ def _variables() -> Variables:
 
 
 def _index_bytes() -> int:
-    """What the indexes beside the rows take of this database."""
+    """The size of this database's secondary indexes."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
@@ -200,6 +207,6 @@ def _pragma(name: str) -> str:
 
 
 def _version_numbers(found: str) -> tuple[int, ...]:
-    """10.11.6-MariaDB-0+deb12u1 as (10, 11)."""
+    """The major and minor version: (10, 11) for 10.11.6-MariaDB-0+deb12u1."""
     parts = found.split("-")[0].split(".")
     return tuple(int(part) for part in parts[:2] if part.isdigit())

@@ -1,4 +1,4 @@
-"""The outbox: whether what happened is told to those outside."""
+"""Checks of the outbox: whether events are delivered to the data platform."""
 
 from django.db import Error
 
@@ -9,7 +9,7 @@ LATE_SECONDS = 600
 
 
 def examine() -> list[Finding]:
-    """A database that is away is told by its own finding."""
+    """The findings; none while the database is unreachable, which has its own finding."""
     try:
         return [
             dead(dead_events.dead_count()),
@@ -25,8 +25,8 @@ def dead(count: int) -> Finding:
         return warning(
             "dead events",
             f"{count} were refused for good, or given up",
-            "Whoever they are for misses them, and all that follows in their orders: see what is wrong with "
-            "`manage.py replay_events`, put it right, and replay them.",
+            "The data platform lacks them and all later events of their orders: see what is wrong with "
+            "`manage.py replay_events`, fix it, and replay them.",
         )
     return ok("dead events", "none")
 
@@ -35,9 +35,9 @@ def refused(count: int) -> Finding:
     if count:
         return warning(
             "refused events",
-            f"{count} are refused for good, and tried again for EVENT_REFUSED_SECONDS",
+            f"{count} are refused for good, and retried for EVENT_REFUSED_SECONDS",
             "Look at the answer in the journal (Event: queued) and at DATA_PLATFORM_URL: a wrong route "
-            "answers 404 to all. Put right in time, they are delivered; after that they are dead.",
+            "answers 404 to all. If it is fixed in time, they are delivered; after that they are dead.",
         )
     return ok("refused events", "none")
 
@@ -48,7 +48,7 @@ def waiting(count: int, oldest_seconds: float) -> Finding:
         return warning(
             "queued events",
             found,
-            "Look whether the data platform takes them (the journal has each one's last error), and whether "
-            "beat and a worker run.",
+            "Check whether the data platform accepts them (the journal has each one's last error), and "
+            "whether beat and a worker run.",
         )
     return ok("queued events", found)

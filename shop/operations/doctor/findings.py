@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""The result of one check of the doctor."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Level = Literal["ok", "warning", "danger"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, how bad it is, and what to do. `danger` breaks a promise, `warning` weakens one."""
+    """What was found, how severe it is, and what to do. `danger` breaks a promise, `warning` weakens one."""
 
     check: str
     level: Level

@@ -1,4 +1,4 @@
-"""Redis: it only makes things fast, but some of what it does must not be thrown away quietly."""
+"""Checks of Redis: it only accelerates, but some of its keys must not be evicted."""
 
 from django.conf import settings
 from redis import Redis
@@ -11,7 +11,7 @@ OLDEST_REDIS = (6, 2)
 
 
 def examine() -> list[Finding]:
-    """The Redis of locks, claims and limits."""
+    """The findings about the Redis of locks, claims and limits."""
     try:
         client = redis_client.client()
         return [version(client), eviction(client, "Redis eviction", is_broker=False)]
@@ -20,7 +20,7 @@ def examine() -> list[Finding]:
 
 
 def unreachable(error: RedisError) -> Finding:
-    """What it means that nobody answers: little, unless orders go through it."""
+    """The finding when Redis can't be reached: a danger only if orders need it."""
     found, advice = f"can't be reached: {error}", "start it, or correct REDIS_URL."
     if settings.INVENTORY_STRATEGY == "redis_gate":
         return danger("Redis", found, f"INVENTORY_STRATEGY=redis_gate refuses orders without it: {advice}")
@@ -30,15 +30,15 @@ def unreachable(error: RedisError) -> Finding:
 def version(client: Redis) -> Finding:
     found = str(client.info("server")["redis_version"])
     if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_REDIS:
-        return danger("Redis version", found, "Use 6.2 or later: commands that we need are missing.")
+        return danger("Redis version", found, "Use 6.2 or later: commands that the shop needs are missing.")
     return ok("Redis version", found)
 
 
 def eviction(client: Redis, check: str, *, is_broker: bool) -> Finding:
-    """Whether a full Redis refuses writes, or throws away what it was given."""
+    """Whether a full Redis refuses writes, or evicts keys."""
     policy = read_setting(client, "maxmemory-policy")
     if policy is None:
-        return warning(check, "unknown: CONFIG GET is refused", "See to it that it is `noeviction`.")
+        return warning(check, "unknown: CONFIG GET is refused", "Make sure that it is `noeviction`.")
     if policy == "noeviction":
         return ok(check, policy)
     advice = "CONFIG SET maxmemory-policy noeviction: a full Redis would drop "
@@ -48,19 +48,19 @@ def eviction(client: Redis, check: str, *, is_broker: bool) -> Finding:
 
 
 def persistence(client: Redis, check: str) -> Finding:
-    """Whether a restart forgets what was queued; the sweeper finds it again, only later."""
+    """Whether a restart loses queued tasks, whose work the sweeps find later."""
     appended, saved = read_setting(client, "appendonly"), read_setting(client, "save")
     if appended is None or saved is None:
-        return warning(check, "unknown: CONFIG GET is refused", "See to it that the append-only file is on.")
+        return warning(check, "unknown: CONFIG GET is refused", "Make sure that the append-only file is on.")
     if appended == "yes":
         return ok(check, "append-only file")
     if saved:
         return ok(check, f"snapshots: {saved}")
-    return warning(check, "none", "CONFIG SET appendonly yes: a restart would forget what is queued.")
+    return warning(check, "none", "CONFIG SET appendonly yes: a restart would lose queued tasks.")
 
 
 def read_setting(client: Redis, name: str) -> str | None:
-    """One setting of the server, or None where looking is not allowed."""
+    """One setting of the server, or None if CONFIG GET is refused."""
     try:
         values: dict[str, str] = client.config_get(name)  # type: ignore[assignment]
     except RedisError:

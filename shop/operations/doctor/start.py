@@ -1,4 +1,4 @@
-"""How the processes are started: settings that open doors, and migrations that were forgotten."""
+"""Checks of how the processes are started: unsafe settings, and pending migrations."""
 
 from django.conf import settings
 from django.db import Error, connection
@@ -29,7 +29,7 @@ def debug() -> Finding:
         return danger(
             "DEBUG",
             "on",
-            "Set DEBUG=0: errors would show the insides, and each process would remember every query.",
+            "Set DEBUG=0: error pages would show internals, and each process would keep all its queries.",
         )
     return ok("DEBUG", "off")
 
@@ -41,24 +41,25 @@ def secret_key() -> Finding:
         return danger(
             "SECRET_KEY",
             weakness,
-            "Who guesses it can sign in as anybody: set it to 50 random characters, and keep it secret.",
+            "An attacker who guesses it can sign in as any account: set it to 50 random characters, and keep "
+            "it secret.",
         )
     return ok("SECRET_KEY", f"{len(key)} characters")
 
 
 def signing_keys() -> Finding:
-    """Which key signs tokens, and which are good as well; `SECRET_KEY` is looked at on its own."""
+    """Which key signs tokens, and which others are valid; `secret_key` checks `SECRET_KEY`."""
     name, keys = "TOKEN_SIGNING_KEYS", settings.TOKEN_SIGNING_KEYS
     weak = [
         key_id for key_id, key in keys if key_id and len(set(key)) < configuration.FEWEST_DISTINCT_CHARACTERS
     ]
     if weak:
-        advice = "Tokens of such a key can be forged for any account: take it away at once, and make another."
+        advice = "Tokens of such a key can be forged for any account: remove it at once, and make another."
         return danger(name, f"guessable: {', '.join(weak)}", advice)
     first, *others = (key_id or "SECRET_KEY" for key_id, _ in keys)
-    found = f"{first} signs" + (f"; good as well: {', '.join(others)}" if others else "")
+    found = f"{first} signs" + (f"; also valid: {', '.join(others)}" if others else "")
     if first == "SECRET_KEY":
-        advice = "Give tokens a key of their own, which can be changed without signing anybody out: "
+        advice = "Give tokens a key of their own, which can be changed without signing accounts out: "
         return warning(name, found, f"{advice}docs/operations.md, Tokens and their keys, has the steps.")
     return ok(name, found)
 
@@ -68,17 +69,15 @@ def event_secret() -> Finding:
         return danger(
             "EVENT_SECRET",
             "empty",
-            "Events go out unsigned, so anybody could send the data platform some: set it, there as well.",
+            "Events are unsigned, so anyone could send events to the data platform: set it on both sides.",
         )
-    return ok("EVENT_SECRET", "set" if settings.EVENT_SECRET else "empty, as will do to try things out")
+    return ok("EVENT_SECRET", "set" if settings.EVENT_SECRET else "empty, which is fine for development")
 
 
 def webhook_secret() -> Finding:
     name = f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
     if not getattr(settings, name):
-        advice = (
-            "No webhook is accepted, so what settles late is heard of late: set it, at the gateway as well."
-        )
+        advice = "No webhook is accepted, so late payment results are noticed late: set it on both sides."
         return warning(name, "empty", advice)
     return ok(name, "set")
 
@@ -87,7 +86,9 @@ def hosts() -> Finding:
     named = ", ".join(settings.ALLOWED_HOSTS)
     if "*" in settings.ALLOWED_HOSTS:
         return warning(
-            "ALLOWED_HOSTS", named, "Name the hosts: any other would be put into the links of answers."
+            "ALLOWED_HOSTS",
+            named,
+            "Name the hosts: a forged Host header would end up in the links of responses.",
         )
     return ok("ALLOWED_HOSTS", named)
 
@@ -106,7 +107,7 @@ def proxies() -> Finding:
 def lab() -> Finding:
     if settings.LAB:
         return warning(
-            "LAB", "on", "Set LAB=0 where coupons are worth something: `unsafe` gives out too many."
+            "LAB", "on", "Set LAB=0 where coupons are worth something: the strategy `unsafe` issues too many."
         )
     return ok("LAB", "off")
 
@@ -124,7 +125,7 @@ def migrations() -> Finding:
 
 
 def demo() -> list[Finding]:
-    """The demo's accounts are for looking at the shop; a database that is away is told elsewhere."""
+    """Demo accounts with published passwords; none while the database is unreachable."""
     try:
         names, superusers = (
             demo_accounts.accounts_with_published_password(),
@@ -133,9 +134,9 @@ def demo() -> list[Finding]:
     except Error:
         return []
     if superusers and not settings.IS_MAKE_RUN:
-        advice = "Their passwords are public, and they may do anything: disable these accounts at once."
+        advice = "Their passwords are public, and they have all permissions: disable these accounts at once."
         return [danger("demo accounts", f"superusers: {', '.join(superusers)}", advice)]
     if names:
-        advice = "Where customers come in, disable these accounts: everybody knows their passwords."
+        advice = "Disable these accounts in production: their passwords are public."
         return [warning("demo accounts", ", ".join(names), advice)]
-    return [ok("demo accounts", "none that anybody could use")]
+    return [ok("demo accounts", "none with a published password")]

@@ -93,8 +93,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _send_commit(self) -> None:
         if self._deferred:
             # By the connection that began: `cursor()` might open another, which has nothing to commit.
-            told = debug_transaction(self, "COMMIT")
-            with told, self.wrap_database_errors, closing(self.create_cursor()) as cursor:
+            debug = debug_transaction(self, "COMMIT")
+            with debug, self.wrap_database_errors, closing(self.create_cursor()) as cursor:
                 cursor.execute("COMMIT")
         else:
             super()._send_commit()

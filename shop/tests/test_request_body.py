@@ -1,4 +1,4 @@
-"""Bodies before anything is decided: how large, from whom, and for how long they are waited for."""
+"""Request bodies before dispatch: their size, their sender, and how long the server waits for them."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ from django.test import Client
 
 from shop.http import request_body
 from shop.http.middleware import MAX_CONCURRENT_UPLOADS
-from shop.tests.asgi_client import Answer, ask
+from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.live import web
 from shop.tests.racing import wait_until
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def multipart(size: int) -> bytes:
-    """A form with a CSRF token, a small CSV file, and a file of so many bytes that no page looks at."""
+    """A form with a CSRF token, a small CSV file, and a file of this size that no page reads."""
     names = {
         '"csrfmiddlewaretoken"': CSRF.encode(),
         '"format"': b"0",
@@ -79,7 +79,7 @@ def head_of(
 
 
 def answer_on(connection: socket.socket) -> tuple[int, str]:
-    """The status and the problem's code; no code where it is none."""
+    """The status and the problem's code, or no code if the response is no problem."""
     answer = HTTPResponse(connection)
     answer.begin()
     body = answer.read()
@@ -107,7 +107,7 @@ def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(live
 
 @pytest.fixture
 def own_folder(tmp_path: Path) -> Iterator[Path]:
-    """Where a server of the test's own puts its temporary files."""
+    """The folder for temporary files of the test's own server."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     yield folder
@@ -127,7 +127,7 @@ def upload(address: str, body: bytes, *, cookies: str) -> urllib3.BaseHTTPRespon
     return urllib3.request("POST", address + IMPORT, body=body, headers=headers, retries=False)
 
 
-def test_only_staff_may_upload_more_and_nothing_of_others_comes_on_disk(
+def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(
     own_folder: Path, tmp_path: Path
 ) -> None:
     staff, buyer = SuperuserFactory.create(), User.objects.create_user("buyer")
@@ -138,9 +138,9 @@ def test_only_staff_may_upload_more_and_nothing_of_others_comes_on_disk(
                 assert answer_on(connection) == (413, "too_large"), cookies
         assert list(own_folder.iterdir()) == []
 
-        taken = upload(address, multipart(3 * 2**20), cookies=session_of(staff))
-        assert (taken.status, b"CUP" in taken.data) == (200, True)
-        # The CSV file alone, until somebody confirms it.
+        accepted = upload(address, multipart(3 * 2**20), cookies=session_of(staff))
+        assert (accepted.status, b"CUP" in accepted.data) == (200, True)
+        # Only the CSV file, until the upload is confirmed.
         assert [path.stat().st_size < 100 for path in own_folder.iterdir()] == [True]
         too_large = upload(address, multipart(8 * 2**20), cookies=session_of(staff))
         assert (too_large.status, too_large.json()["detail"]) == (413, "The upload is larger than 8 MiB.")
@@ -171,16 +171,16 @@ def test_a_process_holds_two_uploads_at_once_and_refuses_the_next_before_it_is_r
         wait_until(lambda: len(answered()) == 8 - MAX_CONCURRENT_UPLOADS, seconds=8)
         refused = answered()
         assert {answer_on(connection) for connection in refused} == {(503, "overloaded")}
-        taken = [connection for connection in connections if connection not in refused]
-        for connection in taken:
+        accepted = [connection for connection in connections if connection not in refused]
+        for connection in accepted:
             connection.sendall(body)
-        assert [answer_on(connection)[0] for connection in taken] == [200, 200]
-        # Their places are free again.
+        assert [answer_on(connection)[0] for connection in accepted] == [200, 200]
+        # Their slots are free again.
         assert upload(address, body, cookies=cookies).status == 200
 
 
 def slow_call(address: str, *lines: str) -> socket.socket:
-    """A connection that begins to send a body, and doesn't go on."""
+    """A connection that starts to send a body and then stops."""
     connection = connect(address)
     beginning = b"5\r\n{" if any("chunked" in line for line in lines) else b"{"
     connection.sendall(head_of("POST", "/api/v1/auth/token", *lines) + beginning)
@@ -203,7 +203,7 @@ def test_140_slow_senders_hold_no_thread_and_are_ended_after_10_seconds(tmp_path
 
 
 def calls_meanwhile(address: str, *, until: float) -> Iterator[tuple[int, float]]:
-    """Status and seconds of calls that need a thread, of one that hashes, and of a page."""
+    """Status and duration of calls that need a thread, of one that hashes, and of a page."""
     paths = itertools.cycle(["/healthz", "/api/v1/products", "/admin/login/", "/api/v1/auth/token"])
     while time.monotonic() < until:
         path, began_at = next(paths), time.monotonic()
@@ -229,40 +229,40 @@ def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(live_web: str
 def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(live_web: str) -> None:
     with slow_call(live_web, "Content-Length: 1000") as connection:
         connection.settimeout(0.2)
-        began_at, heard = time.monotonic(), b""
+        began_at, received = time.monotonic(), b""
 
         def is_answered() -> bool:
-            nonlocal heard
+            nonlocal received
             try:
                 connection.sendall(b" ")
-                heard += connection.recv(65_536)
+                received += connection.recv(65_536)
             except TimeoutError:
                 return False
             except OSError:
                 return True
-            return b"request_timeout" in heard
+            return b"request_timeout" in received
 
         wait_until(is_answered, seconds=20)
-        assert b" 408 " in heard and time.monotonic() - began_at > 9
+        assert b" 408 " in received and time.monotonic() - began_at > 9
 
 
-def test_what_is_on_its_way_of_all_bodies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sum of it, for each body may be 64 KiB; what is refused or breaks off counts no more."""
+def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum is bounded, because each body may have 64 KiB; refused and broken bodies no longer count."""
     monkeypatch.setattr(request_body, "MAX_UNFINISHED_BYTES", 100_000)
     part = b" " * 30_000
 
     async def send_three() -> list[Answer]:
         slow = [
-            asyncio.create_task(ask("POST", "/api/v1/auth/token", parts=[part], is_stalled=True))
+            asyncio.create_task(send_request("POST", "/api/v1/auth/token", parts=[part], is_stalled=True))
             for _ in range(3)
         ]
         await asyncio.sleep(0.1)
-        one_more = await ask("POST", "/api/v1/auth/token", parts=[part, part])
-        small = await ask("POST", "/api/v1/auth/token", parts=[b"{", b"}"])
+        one_more = await send_request("POST", "/api/v1/auth/token", parts=[part, part])
+        small = await send_request("POST", "/api/v1/auth/token", parts=[b"{", b"}"])
         for task in slow:
             task.cancel()
         await asyncio.wait(slow)
-        return [one_more, small, await ask("POST", "/api/v1/auth/token", parts=[part, part])]
+        return [one_more, small, await send_request("POST", "/api/v1/auth/token", parts=[part, part])]
 
     one_more, small, later = asyncio.run(send_three())
     assert (one_more.status, orjson.loads(one_more.body)["code"]) == (503, "overloaded")
@@ -281,7 +281,7 @@ READ = b"GET /api/v1/products HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 def test_a_slow_body_behind_an_answered_request_is_ended_too(tmp_path: Path) -> None:
-    """Its head came before the answer went, so the connection looks answered."""
+    """Its head arrived before the response was sent, so the connection looks answered."""
     with web(tmp_path, workers=1, WEB_THREADS="4") as address, connect(address) as connection:
         connection.sendall(READ + head_of("POST", "/api/v1/auth/token", "Content-Length: 1000") + b"{")
         assert answer_on(connection)[0] == 200
@@ -289,7 +289,7 @@ def test_a_slow_body_behind_an_answered_request_is_ended_too(tmp_path: Path) -> 
 
 
 def test_connections_in_use_outlast_the_end_of_a_slow_body(tmp_path: Path) -> None:
-    """Those to the database and to Redis as well, or the calls on these would fail."""
+    """Also those to the database and to Redis, or calls would fail."""
     with web(tmp_path, WEB_THREADS="4") as address, connect(address) as used, connect(address) as slow:
         slow.sendall(head_of("POST", "/api/v1/auth/token", "Content-Length: 1000") + b"{")
         while not select.select([slow], [], [], 0.5)[0]:

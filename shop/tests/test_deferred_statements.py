@@ -1,4 +1,4 @@
-"""What is written behind goes with the next statement or with COMMIT: in order, whole, or not at all."""
+"""Deferred statements are sent with the next statement or with COMMIT: in order, all or none."""
 
 import pytest
 from django.conf import settings
@@ -26,7 +26,7 @@ def number_of_connection() -> int:
 
 
 def sent() -> dict[str, int]:
-    """The entries that the server knows of, committed or not."""
+    """The entries that were sent to the server, committed or not."""
     with another_connection() as other:
         ask(other, UNCOMMITTED)
         return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))
@@ -37,7 +37,7 @@ def kill(number: int) -> None:
         ask(other, "KILL CONNECTION %s", number)
 
 
-def test_what_is_written_goes_with_the_next_statement_and_before_it(counting: None) -> None:
+def test_deferred_statements_are_sent_with_the_next_one_and_before_it(counting: None) -> None:
     both = {"one": 1, "50 % of ; two": 2}
     with transaction.atomic():
         for name, position in both.items():
@@ -49,11 +49,11 @@ def test_what_is_written_goes_with_the_next_statement_and_before_it(counting: No
     assert tally.entries() == both
 
 
-def test_commit_takes_along_what_nothing_came_after(counting: None) -> None:
+def test_commit_sends_the_remaining_deferred_statements(counting: None) -> None:
     with transaction.atomic():
         write("one", 1)
 
-    # To another connection, which sees only what is committed.
+    # By another connection, which sees only committed rows.
     assert in_background(tally.entries).result() == {"one": 1}
 
 
@@ -89,7 +89,7 @@ def test_a_transaction_that_does_nothing_is_never_begun(counting: None) -> None:
     assert ask(connection, BEGUN) == before
 
 
-def test_commit_tells_what_is_wrong_and_nothing_is_written(counting: None) -> None:
+def test_commit_raises_the_error_and_nothing_is_written(counting: None) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         write("one", 1)
         write(tally.TAKEN, 2)
@@ -98,13 +98,13 @@ def test_commit_tells_what_is_wrong_and_nothing_is_written(counting: None) -> No
     assert sent() == {}
 
 
-def test_a_constraint_on_values_is_told_as_one(counting: None) -> None:
-    """The driver takes it for an operational error; it is none that passes by itself."""
+def test_a_null_in_a_required_column_is_an_integrity_error(counting: None) -> None:
+    """The driver raises an operational error for it, but a retry can't succeed."""
     with pytest.raises(IntegrityError), transaction.atomic():
         bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, NULL)", ["one"])
 
 
-def test_the_next_statement_tells_what_is_wrong(counting: None) -> None:
+def test_the_next_statement_raises_the_error(counting: None) -> None:
     with transaction.atomic():
         with pytest.raises(IntegrityError):
             write(tally.TAKEN, 2)
@@ -114,7 +114,7 @@ def test_the_next_statement_tells_what_is_wrong(counting: None) -> None:
     assert tally.entries() == {}
 
 
-def test_what_is_undone_was_never_sent(counting: None) -> None:
+def test_deferred_statements_of_a_rolled_back_transaction_are_not_sent(counting: None) -> None:
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         write("one", 1)
         raise ZeroDivisionError
@@ -124,7 +124,7 @@ def test_what_is_undone_was_never_sent(counting: None) -> None:
     assert tally.entries() == {"two": 2}
 
 
-def test_a_savepoint_has_what_was_written_in_it(counting: None) -> None:
+def test_a_savepoint_contains_the_statements_deferred_in_it(counting: None) -> None:
     with transaction.atomic():
         write("one", 1)
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -138,8 +138,8 @@ def test_a_savepoint_has_what_was_written_in_it(counting: None) -> None:
     assert tally.entries() == {"one": 1, "four": 4}
 
 
-def test_what_failed_before_a_savepoint_is_not_taken_for_its_own(counting: None) -> None:
-    """Whoever goes on without what was within it must not go on without what came before."""
+def test_an_error_before_a_savepoint_is_not_undone_by_it(counting: None) -> None:
+    """Code that continues after a failed savepoint must not continue without what came before it."""
 
     def work() -> None:
         write("one", 1)
@@ -172,7 +172,7 @@ def test_a_connection_that_is_lost_meanwhile_commits_nothing(counting: None) -> 
     assert tally.entries() == {}
 
 
-def test_and_the_work_is_done_again_by_another_connection(counting: None) -> None:
+def test_the_work_is_repeated_on_another_connection(counting: None) -> None:
     attempts = []
 
     def work() -> None:

@@ -1,0 +1,31 @@
+"""The settings with which the shop can keep its promises through Stripe."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+SECRET_KEY_PREFIXES = ("sk_", "rk_")
+NONSTANDARD_CURRENCIES = {"ISK", "UGX"}
+"""Without a minor unit in ISO 4217, and yet in hundredths at Stripe."""
+KEY_RETENTION_SECONDS = 82_800
+"""An hour less than the day that Stripe keeps idempotency keys for."""
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raise `ImproperlyConfigured` unless the shop can take payments through Stripe with these settings."""
+    if not settings["STRIPE_API_KEY"].startswith(SECRET_KEY_PREFIXES):
+        known = " or ".join(f"{prefix}…" for prefix in SECRET_KEY_PREFIXES)
+        raise ImproperlyConfigured(
+            f"PAYMENT_GATEWAY is 'stripe': STRIPE_API_KEY must be a secret key, {known}."
+        )
+    currency, give_up_seconds = settings["CURRENCY"], settings["PAYMENT_GIVE_UP_SECONDS"]
+    if currency in NONSTANDARD_CURRENCIES:
+        raise ImproperlyConfigured(
+            f"CURRENCY is {currency!r}: Stripe counts it in another unit than ISO 4217; choose another."
+        )
+    if give_up_seconds > KEY_RETENTION_SECONDS:
+        raise ImproperlyConfigured(
+            f"PAYMENT_GIVE_UP_SECONDS is {give_up_seconds}: it must be "
+            f"{KEY_RETENTION_SECONDS} or less, because Stripe forgets a key after a day."
+        )
