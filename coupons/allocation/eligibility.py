@@ -60,11 +60,12 @@ def allocate(
     now = clock.now()
     existing = existing_coupons(campaign, {request.user_id for request in requests}, coupons=coupons)
     first_of = {request.user_id: request for request in reversed(requests)}
-    eligible = [
-        first_of[user_id]
+    refusals = {
+        user_id: refusal(campaign, user_id, now)
         for user_id in dict.fromkeys(request.user_id for request in requests)
-        if user_id not in existing and not refusal(campaign, user_id, now)
-    ]
+        if user_id not in existing
+    }
+    eligible = [first_of[user_id] for user_id, refused in refusals.items() if not refused]
     new: dict[int, Issued | PendingConfirmation] = {}
     if eligible:
         codes = choose(campaign, eligible[: campaign.remaining])
@@ -72,7 +73,7 @@ def allocate(
             writes.count_taken_slots(campaign, len(codes), if_unchanged=if_unchanged)
         by = {request.user_id: request.by for request in eligible}
         new = writes.write_slots(campaign, codes, by=by, now=now)
-    return [_result_for(campaign, request.user_id, existing, new, now) for request in requests]
+    return [_result_for(campaign, request.user_id, existing, new, refusals, now) for request in requests]
 
 
 def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
@@ -181,12 +182,13 @@ def _result_for(
     user_id: int,
     existing: dict[int, Coupon | Confirmation],
     new: dict[int, Issued | PendingConfirmation],
+    refusals: dict[int, Rejected | None],
     now: datetime,
 ) -> AllocationResult:
     """One request's result. Each gets an error object of its own, because raising one adds a traceback."""
     result = new.get(user_id)
     if result is None and user_id not in existing:
-        return refusal(campaign, user_id, now) or sold_out(campaign)
+        return refusals.pop(user_id, None) or refusal(campaign, user_id, now) or sold_out(campaign)
     if isinstance(result, Issued):
         # To a second request of the account in the same batch, the coupon is an existing one.
         existing[user_id] = result.coupon

@@ -37,7 +37,7 @@ from orders.saga.definitions import (
     SagaType,
     StepResult,
 )
-from orders.saga.log import SagaLogLine as LogLine
+from orders.saga.log import SagaLogLine
 from payments import ledger, payment_states
 from payments.models import Payment
 from shop import clock
@@ -60,7 +60,7 @@ class StartedPurchase:
 
     payment: Payment
     saga: Saga
-    log: list[LogLine]
+    log: list[SagaLogLine]
 
 
 def new_purchase(order: Order | NewOrder, *, token: str, by: ActorContext | None = None) -> StartedPurchase:

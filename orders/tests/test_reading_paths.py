@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -11,7 +12,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import recovery
 from orders.tests import stepping
-from shop.tests.clients import client_of
+from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.reading_path import ReadingPath, following
 
@@ -19,7 +20,9 @@ APPS = ("orders", "inventory", "payments", "coupons")
 pytestmark = pytest.mark.django_db
 
 
-def require(path: ReadingPath, *, modules: int, back: int, apps: Collection[str] = ("shop", *APPS)) -> None:
+def check_length(
+    path: ReadingPath, *, modules: int, back: int, apps: Collection[str] = ("shop", *APPS)
+) -> None:
     """At most so many modules of these apps are entered, with so many jumps back between them."""
     entered = {name for name in path.modules if name.split("/")[0] in apps}
     assert len(entered) <= modules
@@ -31,30 +34,35 @@ def test_issuing_a_coupon() -> None:
     client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
     with following() as path:
         assert api.post("/coupons", {"campaign": campaign.pk}).status_code == 201
-    require(path, modules=11, back=0, apps=("coupons",))
-    require(path, modules=31, back=11)
+    check_length(path, modules=11, back=0, apps=("coupons",))
+    check_length(path, modules=31, back=11)
+
+
+def order_call() -> tuple[Api, dict[str, Any]]:
+    """An account's client, and the body of an order that it pays by card."""
+    product = ProductFactory.create(on_hand=10)
+    body = {"items": [{"product": product.pk, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    return client_of(AccountFactory.create()), body
 
 
 def test_a_paid_order() -> None:
-    product, api = ProductFactory.create(on_hand=10), client_of(AccountFactory.create())
-    body = {"items": [{"product": product.pk, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    api, body = order_call()
     with following() as path:
         placed = api.post("/orders", body, key="first")
         assert placed.status_code == 202, placed.json()
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
-    require(path, modules=36, back=3, apps=APPS)
-    require(path, modules=69, back=30)
+    check_length(path, modules=36, back=3, apps=APPS)
+    check_length(path, modules=69, back=30)
 
 
 def test_recovering_a_saga() -> None:
-    product, api = ProductFactory.create(on_hand=10), client_of(AccountFactory.create())
-    body = {"items": [{"product": product.pk, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    api, body = order_call()
     api.post("/orders", body, key="first")
     past = timezone.now() - timedelta(minutes=1)
     Saga.objects.update(next_attempt_at=past, leased_until=past, lease_token="lost")
     with following() as path:
         [saga_id] = recovery.dequeue_due(limit=10)
         stepping.advance(saga_id)
-    require(path, modules=11, back=2, apps=("orders",))
-    require(path, modules=35, back=14)
+    check_length(path, modules=11, back=2, apps=("orders",))
+    check_length(path, modules=35, back=14)

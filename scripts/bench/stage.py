@@ -29,7 +29,6 @@ SETTINGS = {
     # So accounts come to have more unpaid orders than they usually may.
     "OPEN_ORDERS_PER_ACCOUNT": "1000",
 }
-LARGEST_PAGE = 200
 PLENTY = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 SLOWEST_USERS_A_SECOND = 200
@@ -91,7 +90,7 @@ class Staff:
     @cached_property
     def products(self) -> Path:
         """A file with the ids of the products in stock."""
-        path: str | None = f"/products?availability=available&limit={LARGEST_PAGE}"
+        path: str | None = f"/products?availability=available&limit={readiness.LARGEST_PAGE}"
         found: list[int] = []
         while path is not None:
             page = self.call("GET", path)

@@ -72,9 +72,9 @@ def _insert_plan(model: type[Model]) -> tuple[Table, Callable[[Model], Iterable[
 
 def execute_deferred(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | None = None) -> None:
     """Write as `insert` does; how many rows it changes is not reported."""
-    write_behind = getattr(connection, "execute_deferred", None)
-    if write_behind:
-        write_behind(statement, parameters)
+    defer = getattr(connection, "execute_deferred", None)
+    if defer:
+        defer(statement, parameters)
     else:
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)

@@ -207,7 +207,9 @@ class Request:
 
     def require_few_values(self) -> None:
         """Raise `Invalid` for a body with more values than any call on the event loop needs."""
-        if json_format.has_many_values(self.body) and self.data:
+        if json_format.has_many_values(self.body):
+            # What is wrong with the body as JSON is reported first.
+            _ = self.data
             detail = "The body has more values than this call can use."
             raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
 
