@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection
 
 from coupons.models import Campaign, Coupon
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Rejected
 from shop.events import journal
@@ -44,7 +44,7 @@ def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
 
     Codes that don't exist are absent. Campaigns are read and not locked: issuing doesn't wait for orders.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     # First found, then locked, so that a missing row is never locked.
     campaigns = {coupon.pk: coupon.campaign for coupon in read_by_code(codes).values()}
     coupons = _lock(campaigns) if campaigns else []
@@ -108,7 +108,7 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
     The objects are changed as well, so that a later order of the same batch finds them held. Raises
     `transactions.ChangedMeanwhile` if one of them is no longer issued.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     if not orders:
         return
     cells = bulk_sql.SqlLiterals()
@@ -172,7 +172,7 @@ def _lock_coupons_of_orders(
     order_ids: Iterable[UUID], status: Coupon.Status, *, ids: Sequence[int] | None = None
 ) -> list[Coupon]:
     """These orders' coupons of that status, locked in the order of their ids."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     wanted = set(order_ids)
     ids = _coupon_ids(wanted, status) if ids is None else ids
     coupons = _lock(ids) if ids else []

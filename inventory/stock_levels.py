@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
 from inventory.stock import COLUMNS, Stock
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction, transactions
 from shop.events import journal
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
@@ -44,14 +44,14 @@ NO_CHANGE = Change()
 
 def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     """The products of these ids, locked until the transaction ends; ids that don't exist are absent."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     products = Product.objects.filter(id__in=set(product_ids)).order_by("id").select_for_update()
     return {product.id: product for product in products}
 
 
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
     """Lock as `lock` does, and return plain rows: building model instances took longer than reading them."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     return _read_rows(product_ids, bulk_sql.for_update())
 
 
@@ -77,7 +77,7 @@ def change(
     `stock` comes from `lock` or `lock_stock`, or with `is_locked` False from `read_stock`: then raises
     `transactions.ChangedMeanwhile` when one of the rows was changed since it was read.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     ids = sorted(id for id, one in changes.items() if one != NO_CHANGE)
     for start in range(0, len(ids), ROWS_PER_STATEMENT):
         _update_levels(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)

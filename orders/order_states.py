@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from orders.models import Order
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction
 
 Status = Order.Status
 
@@ -59,7 +59,7 @@ def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, 
 
     With `skip_locked`, orders that another transaction has locked are left out.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     for_update = bulk_sql.for_update(skip_locked=skip_locked)
     found = bulk_sql.reader(Order, LockedOrder._fields).rows_of(set(order_ids), lock=for_update)
     return {row[0]: LockedOrder(*row) for row in found}

@@ -28,7 +28,7 @@ from payments.models import (
 from payments.payment_states import Payable
 from payments.transfers import Proposal
 from shop import clock
-from shop.db import transactions
+from shop.db import open_transaction
 from shop.errors import NotFound, Rejected
 from shop.events.journal import ActorContext
 
@@ -114,7 +114,7 @@ def refund(
 
     An order may have several refunds; each is booked once. None where both amounts are 0.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     if not points_amount + card_amount:
         return None
     return transfers.transfer(
@@ -162,7 +162,7 @@ def _transfer_many(
     kind: str, amounts: Mapping[UUID, Mapping[int, int]], at: datetime | None, *, is_locked: bool
 ) -> list[Transfer | Rejected | None]:
     """The transfer of this kind for each order, decided in the given order; None where nothing moves."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     moving = {order_id: parts for order_id, parts in amounts.items() if any(parts.values())}
     proposals = [
         Proposal(kind=kind, reference=str(order_id), amounts=parts, order_id=order_id)
@@ -178,7 +178,7 @@ def bulk_open_wallets(user_ids: Collection[int], amount: int) -> int:
 
     Existing wallets stay as they are. For demo data: no other process may open the same wallets meanwhile.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     wanted = sorted(set(user_ids))
     chunks = [wanted[at : at + WALLETS_PER_STATEMENT] for at in range(0, len(wanted), WALLETS_PER_STATEMENT)]
     return sum(_open_wallets(chunk, amount) for chunk in chunks)

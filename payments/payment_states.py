@@ -15,7 +15,7 @@ from django.db.models import F, Q, QuerySet
 from uuid_utils.compat import uuid7
 
 from payments.models import Payment
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction
 
 Status = Payment.Status
 
@@ -81,13 +81,13 @@ def new_payment(*, order: Payable, token: str, at: datetime) -> Payment:
 
 def insert_payments(payments: Sequence[Payment]) -> None:
     """Insert these new payments, by one statement."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     bulk_sql.insert_objects(payments)
 
 
 def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> Payment:
     """Insert a pending payment for points in the account's wallet."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     payment = _build_payment(
         order_id=None,
         account_id=account_id,
@@ -111,7 +111,7 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
 
     `charges` are the gateway's ids of their charges, empty for a payment without a card.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     cells = bulk_sql.SqlLiterals()
     statement = SUCCEED.format(
         table=connection.ops.quote_name(Payment._meta.db_table),
@@ -173,7 +173,7 @@ def end_refund(order_id: UUID, *, card_amount: int) -> None:
 
 
 def _change_refunds(payments: "QuerySet[Payment]", order_id: UUID, **amounts: Any) -> None:
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     if not payments.filter(order_id=order_id, status=Status.SUCCEEDED).update(**amounts):
         raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
 
@@ -185,7 +185,7 @@ def _end_payment(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> b
 
 def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:
     """Whether the payment is now in the state `to`, by this call or an earlier one."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     found = Payment.objects.filter(id=payment_id)
     if found.filter(status__in=_source_states(to)).update(status=to, **fields):
         return True

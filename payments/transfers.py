@@ -15,7 +15,7 @@ from django.db import IntegrityError, connection
 
 from payments.models import Entry, LedgerAccount, Transfer
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction
 from shop.errors import Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
@@ -90,14 +90,14 @@ def transfer_many(
     caller's locks, such as those of the orders, exclude duplicates: then there is no savepoint. Raises
     `ValueError` as `transfer` does.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     for proposal in proposals:
         _check(proposal)
     at = at or clock.now()
     if is_locked:
         return _decide(proposals, at)
     try:
-        with transactions.savepoint():
+        with open_transaction.savepoint():
             return _decide(proposals, at)
     except IntegrityError:
         # A duplicate without a common wallet was faster. It has committed, so it is found now.

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from django.db import connection
 
 from coupons.models import Campaign, Coupon
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction
 
 # Only the inner SELECT locks: an order that holds a coupon does not delay requests for the campaign. The
 # coupons are read after the lock is granted, so they include those of the transaction that held it before.
@@ -20,7 +20,7 @@ def lock(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[in
 
     Raises `Campaign.DoesNotExist`.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     return _read(campaign_id, user_ids, bulk_sql.for_update())
 
 

@@ -14,7 +14,7 @@ from django.db.models.base import ModelState
 
 from coupons import codes, inserting, pool
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction, transactions
 from shop.events import journal
 from shop.events.journal import ActorContext
 
@@ -102,7 +102,7 @@ def update_counters(
     The row must be locked, unless `if_unchanged` is given: that raises `transactions.ChangedMeanwhile` when
     the row no longer has the copy's version.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     after = (campaign.issued + issued, campaign.confirming + confirming, campaign.version + 1)
     if if_unchanged:
         with connection.cursor() as cursor:
@@ -119,7 +119,7 @@ def write_slots(
     campaign: Campaign, chosen: AssignedCodes, *, by: Mapping[int, ActorContext], now: datetime
 ) -> dict[int, Issued | PendingConfirmation]:
     """Write coupons or confirmations for these accounts: the last slots counted on this campaign object."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     if not chosen:
         return {}
     if campaign.partner:

@@ -13,7 +13,7 @@ from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import confirmation, patience
 from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
-from shop.db import transactions
+from shop.db import open_transaction, transactions
 from shop.errors import PartnerFailed, Unavailable
 
 PARTNER_ANSWERS = Counter(
@@ -28,7 +28,7 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
     and can't know the key from an earlier call: slot and code are released. Raises `Unavailable` while the
     partner's decision is not known: the account keeps the slot, and a repeat finds out.
     """
-    transactions.assert_outside()
+    open_transaction.assert_outside()
     with patience.call_permit():
         if not confirming.is_new and not _count_attempt(confirming):
             return _read_settled(confirming)

@@ -18,7 +18,7 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.concurrency.group_commit import Batcher
-from shop.db import transactions
+from shop.db import open_transaction, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 Status = QueueTicket.Status
@@ -76,7 +76,7 @@ def write(campaign_id: int, places: Sequence[QueuePosition]) -> list[Queued]:
 
 def get_or_create(campaign: Campaign, places: Sequence[QueuePosition]) -> dict[UUID, QueueTicket]:
     """The tickets of these positions by id, created where missing. The campaign must be locked."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     rows = QueueTicket.objects.select_related("coupon").filter(pk__in=[one.ticket_id for one in places])
     written = {ticket.pk: ticket for ticket in rows}
     fresh = {one.ticket_id: one for one in places if one.ticket_id not in written}
@@ -100,7 +100,7 @@ def record_results(outcomes: Mapping[UUID, AllocationResult]) -> None:
 
     A ticket whose slot is still being confirmed, or being cancelled at the partner, goes on waiting.
     """
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     ids: dict[Status, list[UUID]] = {}
     for ticket_id, outcome in outcomes.items():
         ids.setdefault(_ticket_status(outcome), []).append(ticket_id)

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from payments.gateways import circuit
 from payments.gateways.circuit import GatewayUnreachable, NoAnswer
-from shop.db import transactions
+from shop.db import open_transaction
 from shop.outbound import http_client
 from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 
@@ -52,7 +52,7 @@ def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes |
 
     Fails at once, without a call, while the circuit is open.
     """
-    transactions.assert_outside()
+    open_transaction.assert_outside()
     seconds = settings.GATEWAY_TIMEOUT_SECONDS
     with circuit.watched():
         try:

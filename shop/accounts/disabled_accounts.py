@@ -14,9 +14,8 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 from structlog import get_logger
 
-from shop.concurrency.group_commit import Batcher
+from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.concurrency.thread_pool import ThreadPool
-from shop.db import transactions
 from shop.db.transactions import DatabaseUnavailable
 
 log = get_logger(__name__)
@@ -77,7 +76,7 @@ def _refresh_for_batch(requests: Sequence[None]) -> Sequence[None]:
 # In a thread of its own: slow views or batches must not delay the authentication of every other call.
 REFRESHER: Batcher[None, None] = Batcher(
     _refresh_for_batch,
-    run=transactions.run_without_transaction,
+    run=run_without_transaction,
     max_batch=sys.maxsize,
     wait_seconds=MAX_AGE_SECONDS,
     leader_pool=ThreadPool("disabled-accounts", threads=1, max_waiting=sys.maxsize),

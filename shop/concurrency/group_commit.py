@@ -33,6 +33,7 @@ from shop.errors import Overloaded, Unavailable
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
+T = TypeVar("T")
 
 log = get_logger(__name__)
 BLOCKED = Counter(
@@ -77,9 +78,9 @@ class Batcher(Generic[Request, Outcome]):
     the same order; an outcome that is an exception is for its request alone. It may run more than once for
     the same requests, so it must find what it did for them before. It runs in another thread than the
     caller's, without the caller's context. A batcher that only reads needs no transaction: its `run` is
-    `transactions.read`; one that opens its own, by `transactions.run_batch`, has
-    `transactions.run_without_transaction`. `rows_of` names the rows that a request locks; without it all
-    requests of a batch are assumed to need a row that stays locked.
+    `transactions.read`; one that opens its own, by `transactions.run_batch`, has `run_without_transaction`.
+    `rows_of` names the rows that a request locks; without it all requests of a batch are assumed to need a
+    row that stays locked.
 
     A request waits at most `wait_seconds` until its batch starts, and as long again for its outcome. If
     batches are so quick that few requests would share one, `min_interval_seconds` is the least time between
@@ -349,6 +350,11 @@ class _OverdueWatch:
 
 
 _overdue_watch = _OverdueWatch()
+
+
+def run_without_transaction(work: Callable[[], T]) -> T:
+    """Call `work`, which opens its own transactions or needs none."""
+    return work()
 
 
 def _may_be_fault_of_one(error: Exception, *, size: int) -> bool:

@@ -1,23 +1,21 @@
 """Transactions that are retried after conflicts and lost connections.
 
 Only the outermost transaction is retried: after errors 1213 and 1020 the server has rolled back all of it,
-savepoints included (MDEV-35235).
+savepoints included (MDEV-35235). What code calls inside a transaction is in `shop.db.open_transaction`.
 """
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from structlog import get_logger
 from uuid_utils.compat import uuid7
 
-from shop.db import commit_marks
+from shop.db import commit_marks, open_transaction
 from shop.errors import Unavailable
 
 
@@ -85,18 +83,6 @@ OUTCOME_UNKNOWN_DETAIL = "It is not known whether this was done; check, or retry
 
 CONFLICT_DETAIL = "Too many other requests change the same rows; nothing was done."
 
-PendingWrites = dict[Callable[[Sequence[Any]], None], list[Any]]
-
-
-class _TransactionState(threading.local):
-    """What this thread's transaction, opened by `run`, writes just before it commits."""
-
-    pending_writes: PendingWrites | None = None
-    is_at_commit = False
-
-
-_state = _TransactionState()
-
 
 def is_conflict(error: BaseException) -> bool:
     """Whether the database rolled the work back because of a concurrent transaction: it can be retried."""
@@ -133,11 +119,11 @@ def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_b
     `OutcomeUnknown` instead of the last two if a COMMIT may have succeeded. Inside another transaction it
     raises `TransactionManagementError`, because its result would not be durable.
     """
-    if _is_in_transaction():
+    if open_transaction.is_open():
         raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")
     if connection.in_atomic_block:
         # The transaction that Django's `TestCase` opened.
-        with _atomic():
+        with open_transaction.atomic():
             return work()
     return _Attempts(work, effect, is_batch=is_batch).first_success(attempts)
 
@@ -149,9 +135,10 @@ def run_batch(work: Callable[[], T]) -> T:
 
 def run_or_savepoint(work: Callable[[], T], effect: Effect, *, is_batch: bool = False) -> T:
     """`run` outside a transaction; inside one, run `work` once in a savepoint, durable when that commits."""
-    if not _is_in_transaction():
+    if not open_transaction.is_open():
         return run(work, effect, is_batch=is_batch)
-    with savepoint() if _state.pending_writes is not None else _atomic():
+    is_ours = open_transaction.state.pending_writes is not None
+    with open_transaction.savepoint() if is_ours else open_transaction.atomic():
         return work()
 
 
@@ -161,11 +148,6 @@ def read(work: Callable[[], T]) -> T:
     Lost connections are retried as by `run`. Raises `Unavailable` when the database stays unreachable.
     """
     return work() if connection.in_atomic_block else _Reads(work, REPEATABLE).first_success(ATTEMPTS)
-
-
-def run_without_transaction(work: Callable[[], T]) -> T:
-    """Call `work`, which opens its own transactions or needs none."""
-    return work()
 
 
 class _Attempts(Generic[T]):
@@ -191,14 +173,14 @@ class _Attempts(Generic[T]):
 
     def _attempt(self) -> T:
         results: list[T] = []
-        _state.is_at_commit = False
+        open_transaction.state.is_at_commit = False
         try:
-            with _atomic():
+            with open_transaction.atomic():
                 if self._has_committed():
                     return self._in_doubt[-1]
                 results.append(self._work())
         except DatabaseFailure as error:
-            if _state.is_at_commit and is_lost(error):
+            if open_transaction.state.is_at_commit and is_lost(error):
                 self._in_doubt += results
             raise
         return results[0]
@@ -244,70 +226,6 @@ class _Reads(_Attempts[T]):
 
     def _attempt(self) -> T:
         return self._work()
-
-
-def write_before_commit(write: Callable[[Sequence[T]], None], item: T) -> None:
-    """Queue `item` to be written just before the transaction commits: one call of `write` gets all its items.
-
-    In a transaction that `run` didn't open it is written at once.
-    """
-    write_all_before_commit(write, (item,))
-
-
-def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
-    """`write_before_commit` for several items."""
-    assert_inside()
-    if _state.pending_writes is not None:
-        _state.pending_writes.setdefault(write, []).extend(items)
-    elif some := list(items):
-        write(some)
-
-
-@contextmanager
-def savepoint() -> Iterator[None]:
-    """A part of the transaction that may fail by itself: its writes and its queued items are undone."""
-    lengths = {write: len(items) for write, items in (_state.pending_writes or {}).items()}
-    try:
-        with transaction.atomic():
-            yield
-    except BaseException:
-        for write, items in (_state.pending_writes or {}).items():
-            del items[lengths.get(write, 0) :]
-        raise
-
-
-def assert_inside() -> None:
-    """Raise unless the caller has opened a transaction."""
-    if _state.pending_writes is None and not connection.in_atomic_block:
-        raise transaction.TransactionManagementError("Must be called inside a transaction.")
-
-
-def assert_outside() -> None:
-    """Raise inside a transaction: code that waits for a network must not hold locks."""
-    if _is_in_transaction():
-        raise transaction.TransactionManagementError("No network calls inside a transaction.")
-
-
-def _is_in_transaction() -> bool:
-    """Whether a transaction is open. The one that Django's `TestCase` wraps around a test doesn't count."""
-    return connection.in_atomic_block and not all(
-        getattr(block, "_from_testcase", False) for block in connection.atomic_blocks
-    )
-
-
-@contextmanager
-def _atomic() -> Iterator[None]:
-    """A transaction that writes the queued items at its end."""
-    with transaction.atomic():
-        _state.pending_writes = {}
-        try:
-            yield
-            for write, items in _state.pending_writes.items():
-                if items:
-                    write(items)
-            _state.is_at_commit = True
-        finally:
-            _state.pending_writes = None
 
 
 def _conflict_error(error: DatabaseFailure) -> TooManyConflicts:

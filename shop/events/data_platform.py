@@ -10,7 +10,7 @@ import orjson
 from django.conf import settings
 
 from shop import clock
-from shop.db import transactions
+from shop.db import open_transaction
 from shop.outbound import http_client
 from shop.outbound.breaker import Breaker
 from shop.outbound.http_client import NoResponse, ResponseTooLarge
@@ -38,7 +38,7 @@ def send(events: Sequence[dict[str, Any]]) -> DeliveryResult:
     The data platform drops events whose ids it has seen before. After a timeout, further calls fail at once
     for a second.
     """
-    transactions.assert_outside()
+    open_transaction.assert_outside()
     if not _breaker.lets_through():
         return DeliveryResult("no answer a moment ago, so not sent")
     try:

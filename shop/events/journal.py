@@ -18,7 +18,7 @@ import orjson
 from uuid_utils.compat import uuid7
 
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction
 from shop.models import JournalLine
 
 Actor = JournalLine.Actor
@@ -130,12 +130,12 @@ class NoteFields(TypedDict, total=False):
 
 def note(**happened: Unpack[NoteFields]) -> None:
     """Write a journal line as part of the caller's transaction."""
-    transactions.write_before_commit(_write_lines, build_line(**happened))
+    open_transaction.write_before_commit(_write_lines, build_line(**happened))
 
 
 def note_all(lines: Iterable[NewJournalLine]) -> None:
     """Write several lines, each made by `build_line`."""
-    transactions.write_all_before_commit(_write_lines, lines)
+    open_transaction.write_all_before_commit(_write_lines, lines)
 
 
 def build_line(

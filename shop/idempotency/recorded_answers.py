@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection
 
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction, transactions
 from shop.errors import Invalid, KeyReused, NotFound, Rejected
 from shop.idempotency.claims import Claim
 from shop.models import IdempotencyKey
@@ -205,7 +205,7 @@ def run_once(
 
 def record_settled_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> list[Answer]:
     """Record the answers of calls whose payments have settled; the first answer recorded for a call stays."""
-    transactions.assert_inside()
+    open_transaction.assert_inside()
     if _record_missing_answers(answers) == len(answers):
         return [answer for _, answer in answers]
     recorded = read_recorded_keys([call for call, _ in answers])

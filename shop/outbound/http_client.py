@@ -17,7 +17,7 @@ from http.client import HTTPS_PORT, HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
-from shop.db import transactions
+from shop.db import open_transaction
 
 LARGEST_RESPONSE_BYTES = 4 * 2**20
 CHUNK_BYTES = 2**16
@@ -63,7 +63,7 @@ def send_request(
     left to the system's resolver. There are no retries: the caller decides, because it knows the idempotency
     key.
     """
-    transactions.assert_outside()
+    open_transaction.assert_outside()
     deadline, address = time.monotonic() + seconds, urlsplit(url)
     connection = _open_connection(address, deadline)
     is_whole = False

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from redis import Redis
 from redis.exceptions import TimeoutError
 
-from shop.db import transactions
+from shop.db import open_transaction
 from shop.redis import lease_renewal, locks, redis_client
 from shop.redis.lease_renewal import Renewal
 
@@ -136,7 +136,7 @@ def queued(name: str) -> Iterator[Turn]:
 
     `name` has a hash tag in braces, which the lock's keys share. Never raises: `acquired` does.
     """
-    transactions.assert_outside()
+    open_transaction.assert_outside()
     turn = Turn(name)
     turn.is_next = _join_or_poll(turn)
     try:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shop.db import transactions
+from shop.db import open_transaction
 from shop.redis import locks, redis_client
 
 RETRY_SECONDS = 0.1
@@ -27,7 +27,7 @@ def held(
 
     Raises `Rejected` `lock_not_acquired` after `wait_seconds`, and `Unavailable` without Redis.
     """
-    transactions.assert_outside()
+    open_transaction.assert_outside()
     token = secrets.token_hex(16)
     with locks.measure_wait("spin"):
         _acquire(name, token, lease_milliseconds, deadline=time.monotonic() + wait_seconds)

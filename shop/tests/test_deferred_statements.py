@@ -4,7 +4,7 @@ import pytest
 from django.conf import settings
 from django.db import Error, IntegrityError, connection, transaction
 
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction, transactions
 from shop.tests import tally
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.waiting import in_background
@@ -145,7 +145,7 @@ def test_an_error_before_a_savepoint_is_not_undone_by_it(counting: None) -> None
         write("one", 1)
         write(tally.TAKEN, 2)
         try:
-            with transactions.savepoint():
+            with open_transaction.savepoint():
                 pass
         except IntegrityError:
             write("three", 3)

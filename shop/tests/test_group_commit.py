@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as draw
 
 from shop.concurrency import group_commit
-from shop.concurrency.group_commit import LEADER_POOL, Batcher
+from shop.concurrency.group_commit import LEADER_POOL, Batcher, run_without_transaction
 from shop.concurrency.thread_pool import ThreadPool
-from shop.db.transactions import OutcomeUnknown, run_without_transaction
+from shop.db.transactions import OutcomeUnknown
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from shop.db import transactions
+from shop.db import open_transaction, transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
@@ -92,7 +92,7 @@ def test_a_line_of_a_rolled_back_transaction_is_not_written() -> None:
 def test_a_line_of_a_rolled_back_savepoint_is_not_written() -> None:
     def work() -> None:
         note("test.before")
-        with pytest.raises(RuntimeError), transactions.savepoint():
+        with pytest.raises(RuntimeError), open_transaction.savepoint():
             note("test.lost")
             raise RuntimeError
         note("test.after")

@@ -14,7 +14,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
 from scripts.stack import ports
-from shop.db import transactions
+from shop.db import open_transaction, transactions
 from shop.errors import Rejected, Unavailable
 from shop.tests import tally
 from shop.tests.lost_replies import error_packet, losing_reply_to_commit
@@ -442,22 +442,22 @@ def written_by(work: Callable[[Any], Any]) -> list[list[str]]:
 
 def test_queued_items_are_written_once_and_in_order_before_the_commit(counting: None) -> None:
     def work(write: Any) -> None:
-        transactions.write_before_commit(write, "a")
+        open_transaction.write_before_commit(write, "a")
         transactions.run_or_savepoint(
-            lambda: transactions.write_before_commit(write, "b"), transactions.KEYED
+            lambda: open_transaction.write_before_commit(write, "b"), transactions.KEYED
         )
-        transactions.write_before_commit(write, "c")
+        open_transaction.write_before_commit(write, "c")
 
     assert written_by(work) == [["a", "b", "c"]]
 
 
 def test_items_queued_in_a_failed_savepoint_are_dropped(counting: None) -> None:
     def work(write: Any) -> None:
-        transactions.write_before_commit(write, "kept")
-        with suppress(Rejected), transactions.savepoint():
-            transactions.write_before_commit(write, "dropped")
+        open_transaction.write_before_commit(write, "kept")
+        with suppress(Rejected), open_transaction.savepoint():
+            open_transaction.write_before_commit(write, "dropped")
             raise Rejected("not that", code="no")
-        transactions.write_before_commit(write, "kept too")
+        open_transaction.write_before_commit(write, "kept too")
 
     assert written_by(work) == [["kept", "kept too"]]
 
@@ -467,7 +467,7 @@ def test_items_queued_in_a_failed_attempt_are_not_written_by_the_next(counting: 
 
     def work(write: Any) -> None:
         attempt = next(attempts)
-        transactions.write_before_commit(write, attempt)
+        open_transaction.write_before_commit(write, attempt)
         if attempt == "a":
             raise OperationalError(transactions.DEADLOCK, "made up")
 
@@ -477,31 +477,31 @@ def test_items_queued_in_a_failed_attempt_are_not_written_by_the_next(counting: 
 def test_in_a_transaction_opened_elsewhere_items_are_written_at_once(counting: None) -> None:
     writes: list[Sequence[str]] = []
     with transaction.atomic():
-        transactions.write_before_commit(writes.append, "a")
+        open_transaction.write_before_commit(writes.append, "a")
         assert writes == [["a"]]
 
 
 def test_nothing_is_queued_outside_a_transaction(counting: None) -> None:
     with pytest.raises(transaction.TransactionManagementError):
-        transactions.write_before_commit(lambda items: None, "a")
+        open_transaction.write_before_commit(lambda items: None, "a")
 
 
 def test_assert_inside_raises_outside_a_transaction(counting: None) -> None:
     with pytest.raises(transaction.TransactionManagementError):
-        transactions.assert_inside()
+        open_transaction.assert_inside()
     with transaction.atomic():
-        transactions.assert_inside()
+        open_transaction.assert_inside()
 
 
 def test_a_network_call_inside_a_transaction_is_refused(counting: None) -> None:
-    transactions.assert_outside()
+    open_transaction.assert_outside()
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
-        transactions.assert_outside()
+        open_transaction.assert_outside()
 
 
 @pytest.mark.django_db
 def test_the_transaction_around_a_test_case_does_not_count() -> None:
-    transactions.assert_outside()
+    open_transaction.assert_outside()
 
 
 ONE_ROW_ON_SQLITE = """

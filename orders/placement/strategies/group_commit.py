@@ -8,8 +8,7 @@ Choose it: by default. The more orders compete, the cheaper each becomes.
 
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder
-from shop.concurrency.group_commit import Batcher
-from shop.db import transactions
+from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 
@@ -17,7 +16,7 @@ from shop.idempotency.recorded_answers import Replay
 STALLED_SECONDS = 0.5
 
 BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
-    decisions.place_batch, run=transactions.run_without_transaction, rows_of=decisions.locked_rows
+    decisions.place_batch, run=run_without_transaction, rows_of=decisions.locked_rows
 )
 
 
