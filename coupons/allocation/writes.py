@@ -186,7 +186,7 @@ def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, ActorContext]) 
 
 def note_issued(issued: Iterable[tuple[Coupon, ActorContext]]) -> None:
     """Record new coupons in the journal, each under its actor; the journal delivers them as events."""
-    journal.note_all(
+    lines = [
         journal.build_line(
             what="coupon.issued",
             subject=f"coupon {coupon.code}",
@@ -202,7 +202,8 @@ def note_issued(issued: Iterable[tuple[Coupon, ActorContext]]) -> None:
             by=by,
         )
         for coupon, by in issued
-    )
+    ]
+    journal.note_all(lines)
 
 
 def pending_confirmation(

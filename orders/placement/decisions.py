@@ -33,7 +33,7 @@ from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, invalid_field
 from shop.events import journal
 from shop.events.journal import ActorContext
-from shop.idempotency import claims, recorded_answers
+from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 
 
@@ -76,18 +76,6 @@ class ReadLocks:
 
 
 LOCKED, UNLOCKED = ReadLocks(stock=True, coupons=True), ReadLocks(stock=False, coupons=False)
-# Many requests compete for the same stock, hardly ever two for the same coupon.
-STOCK_LOCKED = ReadLocks(stock=True, coupons=False)
-
-
-def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
-    """Decide a batch in its own transaction; duplicates of requests in flight elsewhere are refused."""
-    refusals = claims.acquire_or_refuse([order_request.keyed.claim for order_request in order_requests])
-    firsts = [
-        order_request for order_request, refusal in zip(order_requests, refusals, strict=True) if not refusal
-    ]
-    outcomes = iter(_decide_in_transaction(firsts) if firsts else [])
-    return [refusal or next(outcomes) for refusal in refusals]
 
 
 def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
@@ -97,14 +85,6 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
     if order_request.coupon_code:
         yield redemption.locked_row(order_request.coupon_code)
     yield accounts.referenced_row(order_request.account_id)
-
-
-def _decide_in_transaction(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
-    try:
-        return transactions.run_batch(lambda: decide(order_requests, locks=STOCK_LOCKED))
-    except transactions.ChangedMeanwhile:
-        # Another transaction changed one of the coupons.
-        return transactions.run_batch(lambda: decide(order_requests, locks=LOCKED))
 
 
 def place_one(order_request: OrderRequest, *, locks: ReadLocks) -> PlacedOrder | Replay:

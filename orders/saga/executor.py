@@ -9,7 +9,7 @@ Everything is bounded: the queue, the leased sagas, the calls of each step, and 
 never take the slots of first calls. `accept` blocks when the queue is full. `orders.saga.recovery` finds the
 sagas that a crash left behind.
 
-The clock, the pools and the failpoints are arguments: with `SteppedPools` a simulation runs task by task.
+The clock, the pools and the failpoints are arguments: tests run it task by task in one thread.
 """
 
 import secrets

@@ -1,8 +1,7 @@
-"""Pools that run an executor's tasks: threads for each kind, or the caller's thread in simulations."""
+"""Pools that run an executor's tasks: threads for each kind of task."""
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -52,35 +51,6 @@ class ThreadPools:
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         return event.wait(max(0.0, seconds))
-
-
-class SteppedPools:
-    """Runs tasks in the caller's thread, one at a time and in order: for simulations and tests."""
-
-    def __init__(self) -> None:
-        self.tasks: deque[tuple[str, Task]] = deque()
-
-    def submit(self, pool: str, task: Task) -> None:
-        self.tasks.append((pool, task))
-
-    def submit_later(self, seconds: float, pool: str, task: Task) -> None:
-        self.submit(pool, task)
-
-    def pause(self, seconds: float) -> None:
-        """No other thread runs."""
-
-    def step(self) -> bool:
-        """Run the next task. Returns False if there is none."""
-        if not self.tasks:
-            return False
-        _, task = self.tasks.popleft()
-        task()
-        return True
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        while self.step():
-            pass
-        return event.is_set()
 
 
 def guarded(task: Task) -> None:

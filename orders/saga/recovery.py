@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from django.db import connection
@@ -53,7 +54,7 @@ def dequeue_due(*, limit: int) -> list[UUID]:
     later = now + timedelta(seconds=LEASE_SECONDS)
     taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Executors lock these rows and the index in another order: the update is retried on deadlock.
-    transactions.run(lambda: taken.update(next_attempt_at=later), transactions.REPEATABLE)
+    transactions.run(partial(taken.update, next_attempt_at=later), transactions.REPEATABLE)
     return ids
 
 

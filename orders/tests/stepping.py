@@ -1,10 +1,12 @@
 """Advances sagas in the test's own thread, one task at a time: a failure fails the test."""
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from orders.saga.executor import Executor
-from orders.saga.pools import SteppedPools
+from orders.saga.pools import Task
 
 
 def no_failpoint(point: str) -> None:
@@ -13,6 +15,35 @@ def no_failpoint(point: str) -> None:
 
 # Tests that crash at a point replace this failpoint.
 failpoint: Callable[[str], None] = no_failpoint
+
+
+class SteppedPools:
+    """Runs an executor's tasks in the caller's thread, one at a time and in order."""
+
+    def __init__(self) -> None:
+        self.tasks: deque[tuple[str, Task]] = deque()
+
+    def submit(self, pool: str, task: Task) -> None:
+        self.tasks.append((pool, task))
+
+    def submit_later(self, seconds: float, pool: str, task: Task) -> None:
+        self.submit(pool, task)
+
+    def pause(self, seconds: float) -> None:
+        """No other thread runs."""
+
+    def step(self) -> bool:
+        """Run the next task. Returns False if there is none."""
+        if not self.tasks:
+            return False
+        _, task = self.tasks.popleft()
+        task()
+        return True
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        while self.step():
+            pass
+        return event.is_set()
 
 
 def executor() -> Executor:

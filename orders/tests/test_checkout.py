@@ -7,8 +7,8 @@ from django.test.utils import CaptureQueriesContext
 from inventory.tests.factories import ProductFactory
 from orders import responses
 from orders.models import Order
-from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
+from orders.placement.strategies import group_commit
 from orders.tests import buying
 from shop.errors import KeyReused, Rejected
 from shop.idempotency.recorded_answers import KeyedCall, Replay
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 def decide(*order_requests: OrderRequest) -> list[PlacementResult]:
     """The results of one batch, as the batcher would decide it."""
-    return decisions.place_batch(order_requests)
+    return group_commit.place_batch(order_requests)
 
 
 def statements(

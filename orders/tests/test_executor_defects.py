@@ -16,8 +16,8 @@ from orders.payment import purchase, top_ups
 from orders.saga import batch, executor, log
 from orders.saga.definitions import SAGA_TYPES
 from orders.saga.executor import Executor
-from orders.saga.pools import SteppedPools
 from orders.tests import buying
+from orders.tests.stepping import SteppedPools
 from orders.tests.test_executor import Blocked, bought, ended, saga_ids, threaded
 from shop import clock
 from shop.db import transactions

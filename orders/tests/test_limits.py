@@ -14,8 +14,9 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order, OrderLine
-from orders.placement import checkout, decisions
+from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
+from orders.placement.strategies import group_commit
 from orders.tests import buying
 from orders.tests.waiting import somebody_waits_at_the_stock
 from shop.errors import FirstcomeError, Rejected
@@ -124,7 +125,7 @@ def test_a_batch_counts_the_orders_it_has_just_placed(settings: LazySettings) ->
         buying.order_request(buyer.id, {product: 2}),
     ]
     order_requests += [buying.order_request(buyer.id, {product: 1}) for _ in range(2)]
-    first, over, second, third = decisions.place_batch(order_requests)
+    first, over, second, third = group_commit.place_batch(order_requests)
     assert isinstance(first, PlacedOrder)
     assert isinstance(over, Rejected)
     assert over.extra["items"] == [{"product": product.id, "limit": 3, "held": 2}]

@@ -22,7 +22,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
-from orders.placement import checkout, decisions
+from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies import group_commit, pessimistic, redis_gate
 from orders.tests import buying
@@ -265,7 +265,7 @@ def test_an_order_whose_coupon_is_used_elsewhere_after_the_read_is_refused_and_t
     ]
     take = "UPDATE coupons_coupon SET status = 'held', order_id = %s WHERE code = %s"
     with holding(take, elsewhere.pk.hex, coupon.code) as other:
-        batch = in_background(partial(decisions.place_batch, order_requests))
+        batch = in_background(partial(group_commit.place_batch, order_requests))
         wait_until(lambda: waiting_at("%UPDATE coupons_coupon%") == 1)
         other.commit()
         refusal, placed = batch.result(10)

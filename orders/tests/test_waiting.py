@@ -16,7 +16,6 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.payment import payment_status
-from orders.placement import decisions
 from orders.placement.strategies import group_commit as batching
 from orders.tests import buying
 from scripts.stack import ports
@@ -197,7 +196,7 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def slow_decision(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Orders are decided once this is set."""
-    may_decide, together = threading.Event(), decisions.place_batch
+    may_decide, together = threading.Event(), batching.place_batch
 
     def decide(order_requests: Any) -> Any:
         may_decide.wait(20)

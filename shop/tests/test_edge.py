@@ -30,7 +30,6 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import api as orders_api
 from orders import responses
-from orders.placement import decisions
 from orders.tests import buying
 from shop.accounts import disabled_accounts, tokens
 from shop.concurrency import event_loop, group_commit
@@ -654,7 +653,8 @@ def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(
     callers = [Caller(AccountFactory.create()) for _ in range(40)]
     in_threads: list[tuple[str, Any, int]] = []
     in_batches: list[tuple[str, Any]] = []
-    together, get = decisions.place_batch, issued_coupons.get
+    batching = orders_api.checkout.group_commit
+    together, get = batching.place_batch, issued_coupons.get
 
     def decide(order_requests: Any) -> Any:
         in_batches.append((logs._request_id.get(), journal.current_actor()))
@@ -665,7 +665,7 @@ def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(
         return get(owner_id=owner_id, **arguments)
 
     monkeypatch.setattr(issued_coupons, "get", get_and_note)
-    monkeypatch.setattr(orders_api.checkout.group_commit.BATCHER, "_decide", decide)
+    monkeypatch.setattr(batching.BATCHER, "_decide", decide)
 
     async def call_all(caller: Caller) -> None:
         name = f"of-{caller.account.pk}"
