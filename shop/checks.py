@@ -29,7 +29,7 @@ from rest_framework.renderers import JSONRenderer
 from shop.accounts import authentication
 from shop.http import json_format, views
 
-DISPATCH_MIDDLEWARE = "shop.http.views.dispatch_api_calls"
+DISPATCH_MIDDLEWARE = "shop.http.middleware.dispatch_api_calls"
 PAGE_ONLY_MIDDLEWARE = {
     "shop.http.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",

@@ -7,7 +7,7 @@ from django.http import Http404
 from drf_spectacular.utils import extend_schema
 
 from shop import clock
-from shop.http.permissions import account_id
+from shop.http.messages import account_id
 from shop.http.validation import Id, Input, read
 from shop.http.views import Request, Response, View
 from shop.rates import rate_limits

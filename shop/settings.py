@@ -72,7 +72,7 @@ MIDDLEWARE = [
     "shop.observability.request_metrics.RequestMetricsMiddleware",
     "shop.http.middleware.request_id",
     # Dispatches API calls of Django's test client and `runserver`.
-    "shop.http.views.dispatch_api_calls",
+    "shop.http.middleware.dispatch_api_calls",
     "shop.http.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

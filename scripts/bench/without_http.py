@@ -203,7 +203,7 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
     from inventory.reservations import Line
     from orders.payment import card_limits
     from orders.placement import limits
-    from shop.concurrency import event_loop
+    from shop.concurrency import blocking
     from shop.rates import rate_limits
 
     product_ids = list(Product.objects.values_list("id", flat=True))
@@ -221,7 +221,7 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
         for start in range(0, orders, BATCH):
             batch = wanted[start : start + BATCH]
             for account_id, _ in batch:
-                event_loop.run(card_limits.run_limited(account_id, partial(count, account_id)))
+                blocking.run(card_limits.run_limited(account_id, partial(count, account_id)))
             holdings = limits.read_holdings(batch, stock)
             for account_id, lines in batch:
                 limits.check(holdings[account_id], lines, stock)

@@ -17,7 +17,7 @@ from shop.accounts_api.schemas import (
     TokensBody,
 )
 from shop.http import client_address, openapi
-from shop.http.permissions import account_id
+from shop.http.messages import account_id
 from shop.http.validation import read
 from shop.http.views import Request, Response, View
 from shop.rates import throttling

@@ -1,8 +1,8 @@
 """What coroutines of API calls wait for: a batch, a thread of the pool, a notification, time.
 
 On an event loop a wait holds no thread. Without one, in tests and management commands, the same coroutine
-runs under `run`, and each wait blocks the thread instead; so one implementation serves both. The domain stays
-synchronous: functions that block are called through `run_in_thread`.
+runs under `shop.concurrency.blocking.run`, and each wait blocks the thread instead; so one implementation
+serves both. The domain stays synchronous: functions that block are called through `run_in_thread`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import time
 from asyncio import AbstractEventLoop, Future
 from asyncio import _get_running_loop as running_loop
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -67,17 +67,6 @@ class _Deliveries:
 
 
 _deliveries: WeakKeyDictionary[AbstractEventLoop, _Deliveries] = WeakKeyDictionary()
-
-
-def run(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Run the coroutine, blocking this thread in each of its waits. Not for a thread with an event loop."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        outcome: Outcome = stop.value
-        return outcome
-    coroutine.close()
-    raise RuntimeError("The coroutine waits for an event loop: use the waits of shop.concurrency.event_loop.")
 
 
 async def submit_to_batcher(batcher: Batcher[Request, Outcome], request: Request) -> Outcome:

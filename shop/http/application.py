@@ -10,10 +10,9 @@ from structlog import get_logger
 from shop.errors import BodyIncomplete, FirstcomeError
 from shop.http import pages, problems, request_body, views
 from shop.http.json_format import TooLarge
+from shop.http.messages import Request, Response
 from shop.http.pages import Scope, Send
 from shop.http.request_body import Receive
-from shop.http.responses import Response
-from shop.http.views import Request
 from shop.observability import logs, request_metrics
 
 log = get_logger(__name__)

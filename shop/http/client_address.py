@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from shop.errors import Invalid
-from shop.http.views import Request
+from shop.http.messages import Request
 
 FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 # The headers that proxies add to a request.

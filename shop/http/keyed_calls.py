@@ -16,14 +16,12 @@ from typing import Any
 
 import orjson
 
-from shop.concurrency import event_loop
+from shop.concurrency import blocking, event_loop
 from shop.concurrency.event_loop import Signal, run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.errors import Invalid, Overloaded
-from shop.http.permissions import account_id
-from shop.http.responses import JSON, PROBLEM
-from shop.http.views import Request, Response
+from shop.http.messages import JSON, PROBLEM, Request, Response, account_id
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.claims import Claim, InFlight
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
@@ -62,7 +60,7 @@ def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
     Raises what `work` raises, `KeyReused`, and 409 `idempotency_key_in_flight` if the duplicate takes longer
     than a second.
     """
-    return event_loop.run(perform_in_thread(call, work))
+    return blocking.run(perform_in_thread(call, work))
 
 
 async def perform_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:

@@ -1,14 +1,16 @@
-"""Middleware of every page: a request id for logs, and problem+json instead of Django's HTML errors."""
+"""Middlewares: a request id for logs, problem+json instead of Django's HTML errors, uploads, API calls."""
 
 import threading
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from shop.concurrency import blocking
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
 from shop.events.journal import ActorContext
-from shop.http import json_format, problems
+from shop.http import json_format, problems, views
+from shop.http.messages import Request
 from shop.http.uploads import UPLOAD_KEY, Upload
 from shop.observability import logs
 
@@ -92,3 +94,38 @@ def receive_staff_uploads(handler: Handler) -> Handler:
             upload_slots.release()
 
     return checked
+
+
+def dispatch_api_calls(handler: Handler) -> Handler:
+    """Middleware that dispatches API calls directly to their view, and passes all other requests on.
+
+    For Django's test client and `runserver`: the web server's calls never reach Django's handler.
+    """
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(views.API_PREFIX):
+            return handler(request)
+        try:
+            call = _request_from_django(request)
+        except Exception as error:
+            return problems.from_error(error).to_django()
+        response, request.resolver_match = blocking.run(views.dispatch(call))
+        response.headers |= views.security_headers(call)
+        return response.to_django()
+
+    return answered
+
+
+def _request_from_django(request: HttpRequest) -> Request:
+    fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
+    fields.setdefault(b"host", request.get_host().encode())
+    return Request(
+        request.method or "",
+        request.path,
+        fields,
+        request.body,
+        query=request.META.get("QUERY_STRING", "").encode(),
+        peer=request.META.get("REMOTE_ADDR", ""),
+        scheme=request.scheme or "http",
+        mount=request.path.removesuffix(request.path_info),
+    )

@@ -10,7 +10,7 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.utils.urls import replace_query_param
 
 from shop.errors import invalid_field
-from shop.http.views import Request, Response
+from shop.http.messages import Request, Response
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
 

@@ -2,15 +2,8 @@
 
 from django.contrib.auth.models import User
 
-from shop.errors import NotAllowed, NotAuthenticated
-from shop.http.views import Request
-
-
-def account_id(request: Request) -> int:
-    """The caller's account id. Raises `NotAuthenticated`."""
-    if request.user.pk is None:
-        raise NotAuthenticated("Sign in to do that.")
-    return request.user.pk
+from shop.errors import NotAllowed
+from shop.http.messages import Request, account_id
 
 
 def require_staff_permission(request: Request, permission: str) -> None:

@@ -13,7 +13,7 @@ from structlog import get_logger
 from shop import errors
 from shop.db import transactions
 from shop.http import json_format
-from shop.http.responses import PROBLEM, Response
+from shop.http.messages import PROBLEM, Response
 
 log = get_logger(__name__)
 

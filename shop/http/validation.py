@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from shop.errors import Invalid
-from shop.http.views import Request
+from shop.http.messages import Request
 
 LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.

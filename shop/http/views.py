@@ -5,8 +5,8 @@ renders a response like a template. Together they took more of a coupon's time t
 here are REST framework's, for the OpenAPI document and for permissions; this module replaces its dispatch.
 
 A view's method that is a coroutine function runs on the event loop, and must not block it: it waits by
-`shop.concurrency.event_loop`. Any other method runs in a thread of the pool. Django's test client and
-`runserver` have no event loop: `dispatch_api_calls` answers their calls in the calling thread.
+`shop.concurrency.event_loop`. Any other method runs in a thread of the pool. Calls of Django's test client
+and `runserver`, which have no event loop, come by `shop.http.middleware.dispatch_api_calls`.
 """
 
 import time
@@ -17,29 +17,22 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import DisallowedHost
-from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.request import split_domain_port, validate_host
 from django.urls import ResolverMatch, get_resolver
-from django.utils.datastructures import CaseInsensitiveMapping
-from django.utils.encoding import escape_uri_path
 from rest_framework import exceptions
 from rest_framework.views import APIView
 
 from shop.accounts import authentication, disabled_accounts
-from shop.accounts.tokens import Account
 from shop.concurrency import event_loop
-from shop.errors import Invalid, Unavailable
+from shop.errors import Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
-from shop.http import json_format, problems
-from shop.http.responses import Response
+from shop.http import problems
+from shop.http.messages import ANONYMOUS, Request, Response
 from shop.observability import logs, request_metrics
 
 __all__ = ["Request", "Response", "View"]
-NOT_READ = object()
-ANONYMOUS = AnonymousUser()
 API_PREFIX = "/api/v1/"
 # The most that is cached, because any client may send long ones.
 MAX_HOST_LENGTH, MAX_CACHED_PATH_LENGTH = 260, 200
@@ -58,12 +51,12 @@ PUBLIC_METHODS = {"GET", "HEAD"}
 PRIVATE_HEADERS = [*PUBLIC_HEADERS, ("Cache-Control", "no-store")]
 
 
-async def answer_call(request: "Request") -> Response:
+async def answer_call(request: Request) -> Response:
     """Answer a call, with its request id in logs and its metrics counted. Raises nothing."""
     began_at = time.perf_counter()
     name = logs.choose_request_id(request.header("X-Request-ID"))
     with logs.bound_request_id(name), journal.acting(ActorContext(request_id=name)):
-        response, match = await _dispatch(request)
+        response, match = await dispatch(request)
     response.headers["X-Request-ID"] = name
     request_metrics.count_request(
         match.view_name if match else "", request.method, response.status_code, time.perf_counter() - began_at
@@ -71,35 +64,13 @@ async def answer_call(request: "Request") -> Response:
     return response
 
 
-def security_headers(request: "Request") -> list[tuple[str, str]]:
+def security_headers(request: Request) -> list[tuple[str, str]]:
     """The security and cache headers of the response to a request."""
     is_public = request.method in PUBLIC_METHODS and b"authorization" not in request.fields
     return PUBLIC_HEADERS if is_public else PRIVATE_HEADERS
 
 
-def dispatch_api_calls(
-    handler: Callable[[HttpRequest], HttpResponse],
-) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware that dispatches API calls directly to their view, and passes all other requests on.
-
-    For Django's test client and `runserver`: the web server's calls never reach Django's handler.
-    """
-
-    def answered(request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith(API_PREFIX):
-            return handler(request)
-        try:
-            call = _request_from_django(request)
-        except Exception as error:
-            return problems.from_error(error).to_django()
-        response, request.resolver_match = event_loop.run(_dispatch(call))
-        response.headers |= security_headers(call)
-        return response.to_django()
-
-    return answered
-
-
-async def _dispatch(request: "Request") -> tuple[Response, ResolverMatch | None]:
+async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
     """Return the response, and the match of the path's view, if there is one."""
     match = None
     try:
@@ -136,111 +107,6 @@ def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
 def _resolve(urls: str, path: str) -> ResolverMatch:
     """The view at a path, cached, because most calls go to the same few. Raises `Http404`."""
     return get_resolver(urls).resolve(path)
-
-
-def _request_from_django(request: HttpRequest) -> "Request":
-    fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
-    fields.setdefault(b"host", request.get_host().encode())
-    return Request(
-        request.method or "",
-        request.path,
-        fields,
-        request.body,
-        query=request.META.get("QUERY_STRING", "").encode(),
-        peer=request.META.get("REMOTE_ADDR", ""),
-        scheme=request.scheme or "http",
-        mount=request.path.removesuffix(request.path_info),
-    )
-
-
-class Request:
-    """One call: its method, path, headers and whole body, and the account that makes it.
-
-    Header names are lower-case bytes, as in ASGI; `peer` is the address of the connection's other end,
-    `mount` the part of the path below which the application is mounted.
-    """
-
-    __slots__ = (
-        "_data",
-        "_query",
-        "body",
-        "fields",
-        "method",
-        "mount",
-        "path",
-        "peer",
-        "query",
-        "scheme",
-        "user",
-    )
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        fields: Mapping[bytes, bytes],
-        body: bytes,
-        *,
-        query: bytes = b"",
-        peer: str = "",
-        scheme: str = "http",
-        mount: str = "",
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.fields = fields
-        self.body = body
-        self.query = query
-        self.peer = peer
-        self.scheme = scheme
-        self.mount = mount
-        self.user: Account | AnonymousUser = ANONYMOUS
-        self._data: Any = NOT_READ
-        self._query: QueryDict | None = None
-
-    @property
-    def data(self) -> Any:
-        """The JSON value of the body; an empty body is `{}`. Raises what `json_format.parse` raises."""
-        if self._data is NOT_READ:
-            self._data = json_format.parse(self.body, self.header("Content-Type") or "")
-        return self._data
-
-    def require_few_values(self) -> None:
-        """Raise `Invalid` for a body with more values than any call on the event loop needs."""
-        if json_format.has_many_values(self.body):
-            # What is wrong with the body as JSON is reported first.
-            _ = self.data
-            detail = "The body has more values than this call can use."
-            raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
-
-    def header(self, name: str) -> str | None:
-        """The value of a header, None without it."""
-        value = self.fields.get(name.lower().encode())
-        return None if value is None else value.decode("latin-1")
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """All headers, by name in any case."""
-        return CaseInsensitiveMapping(
-            {name.decode("latin-1"): value.decode("latin-1") for name, value in self.fields.items()}
-        )
-
-    @property
-    def query_params(self) -> Mapping[str, str]:
-        """The parameters of the query string. Raises `Invalid` for one that is not UTF-8 text."""
-        if self._query is None:
-            try:
-                self._query = QueryDict(self.query.decode("latin-1"))
-            except UnicodeError:
-                raise Invalid("The query can't be read.") from None
-        return self._query
-
-    def build_absolute_uri(self) -> str:
-        """This call's own URL, from which lists build their page links."""
-        is_forwarded = settings.HTTPS and self.header("X-Forwarded-Proto") == "https"
-        query = f"?{self.query.decode('latin-1')}" if self.query else ""
-        scheme = "https" if is_forwarded else self.scheme
-        return f"{scheme}://{self.header('Host')}{escape_uri_path(self.path)}{query}"
 
 
 # Without a docstring, because the OpenAPI document would repeat it for every call.

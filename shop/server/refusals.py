@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from shop.errors import BodyIncomplete, Overloaded, Unavailable
 from shop.http import problems
-from shop.http.responses import Response
+from shop.http.messages import Response
 
 
 def _raw_response(response: Response) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 import redis as redis_client
 from django.conf import LazySettings
 
-from shop.concurrency import event_loop
+from shop.concurrency import blocking
 from shop.errors import Overloaded
 from shop.redis import completion_notifications
 from shop.tests import tally
@@ -24,7 +24,7 @@ from shop.tests.second_process import another_process, read_line
 WAITER = """
 import asyncio
 import time
-from shop.concurrency import event_loop
+from shop.concurrency import blocking, event_loop
 from shop.redis import completion_notifications
 from shop.tests import tally
 
@@ -43,7 +43,7 @@ def check():
     return checks[-1]
 
 waiting = completion_notifications.wait("order-1", is_settled=is_counted, seconds=30)
-is_settled = asyncio.run(waiting) if sys.argv[2] == "loop" else event_loop.run(waiting)
+is_settled = asyncio.run(waiting) if sys.argv[2] == "loop" else blocking.run(waiting)
 print(is_settled, time.monotonic(), flush=True)
 """
 NEVER, NORMALLY = "3600", str(completion_notifications.RECHECK_SECONDS)
@@ -86,7 +86,7 @@ async def waiting(name: str, check: Callable[[], bool], *, seconds: float = 30, 
 
 def wait(name: str, check: Callable[[], bool], *, place: str = "thread", **more: Any) -> bool:
     """The same in this thread, with or without an event loop."""
-    run = asyncio.run if place == "loop" else event_loop.run
+    run = asyncio.run if place == "loop" else blocking.run
     return run(waiting(name, check, **more))
 
 

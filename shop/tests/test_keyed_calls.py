@@ -12,7 +12,7 @@ from redis import Redis
 from shop.accounts.tokens import Account
 from shop.errors import Rejected
 from shop.http import keyed_calls
-from shop.http.views import Request
+from shop.http.messages import Request
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.models import IdempotencyKey
