@@ -6,15 +6,16 @@ and `codes_added` of the campaign counts them. Locks are taken at the campaign f
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from typing import TypeVar
 
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery
 from structlog import get_logger
 
 from coupons import codes as coupon_codes
-from coupons import inserting, reopening
+from coupons import reopening
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.db import transactions
@@ -26,6 +27,8 @@ log = get_logger(__name__)
 # The campaign is locked while a chunk is written: short enough for issuing to go on in between.
 CHUNK = 1_000
 ATTEMPTS = 3
+# Each driver runs it as its database does best: statements of many rows, or one that is prepared.
+INSERT_CODE = "INSERT INTO coupons_poolcode (campaign_id, code, status, added_at) VALUES (%s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ def _write(campaign_id: int, codes: Sequence[str]) -> None:
     """Count and write these new codes: first the campaign's row, which they refer to."""
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
-    inserting.insert_codes(campaign_id, codes, now=clock.now())
+    _insert_codes(campaign_id, codes, now=clock.now())
 
 
 def _split_new_and_existing(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[str]]:
@@ -219,3 +222,11 @@ def _require_campaign(campaign_id: int) -> None:
 
 def _codes_added(campaign_id: int) -> int:
     return Campaign.objects.values_list("codes_added", flat=True).get(pk=campaign_id)
+
+
+def _insert_codes(campaign_id: int, codes: Sequence[str], *, now: datetime) -> None:
+    """Insert these new codes into the campaign's pool as available."""
+    added_at = connection.ops.adapt_datetimefield_value(now)
+    available = PoolCode.Status.AVAILABLE.value
+    with connection.cursor() as cursor:
+        cursor.executemany(INSERT_CODE, [(campaign_id, code, available, added_at) for code in codes])

@@ -10,15 +10,24 @@ from dataclasses import replace
 from datetime import datetime
 from math import ceil
 
+from django.db import connection
 from django.db.models import F, Q
 
-from coupons.allocation import locking, writes
+from coupons.allocation import writes
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
 from shop import clock
 from shop.accounts import accounts
+from shop.db import bulk_sql, open_transaction
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, Unavailable
+
+# Only the inner SELECT locks: an order that holds a coupon does not delay requests for the campaign. The
+# coupons are read after the lock is granted, so they include those of the transaction that held it before.
+READ_CAMPAIGN_AND_COUPONS = """
+SELECT {campaign}, {coupon} FROM (SELECT * FROM coupons_campaign WHERE id = {id:d}{for_update}) campaign
+LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.account_id IN ({accounts})
+"""
 
 AllocationResult = Issued | PendingConfirmation | FirstcomeError
 CodeAssigner = Callable[[Campaign, Sequence[IssueRequest]], AssignedCodes]
@@ -33,7 +42,7 @@ def lock_and_allocate(
     refusals as values. An account with two requests gets one coupon. Positions continue from the campaign's
     last one without gaps. `choose` assigns codes to the eligible requests; those without one are `sold_out`.
     """
-    campaign, coupons = locking.lock(campaign_id, {request.user_id for request in requests})
+    campaign, coupons = lock_campaign(campaign_id, {request.user_id for request in requests})
     return allocate(campaign, requests, choose=choose, coupons=coupons)
 
 
@@ -92,6 +101,47 @@ def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | PendingCo
     existing = existing_coupons(campaign, [user_id]).get(user_id)
     answer = existing_result_or_refusal(campaign, user_id, existing, clock.now())
     return unwrap(answer) if answer else None
+
+
+def lock_campaign(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[int, Coupon]]:
+    """The campaign, locked until the transaction ends, and the coupons of these accounts, by account.
+
+    Raises `Campaign.DoesNotExist`.
+    """
+    open_transaction.assert_inside()
+    return _read_campaign(campaign_id, user_ids, bulk_sql.for_update())
+
+
+def read_campaign(campaign_id: int, user_ids: Collection[int]) -> tuple[Campaign, dict[int, Coupon]]:
+    """The campaign and these accounts' coupons without a lock, as they were at one instant."""
+    return _read_campaign(campaign_id, user_ids, "")
+
+
+def _read_campaign(
+    campaign_id: int, user_ids: Collection[int], for_update: str
+) -> tuple[Campaign, dict[int, Coupon]]:
+    campaigns, coupons = (
+        bulk_sql.columns_of(Campaign, alias="campaign"),
+        bulk_sql.columns_of(Coupon, alias="coupon"),
+    )
+    statement = READ_CAMPAIGN_AND_COUPONS.format(
+        campaign=campaigns.selected,
+        coupon=coupons.selected,
+        id=campaign_id,
+        for_update=for_update,
+        accounts=bulk_sql.integer_list(user_ids),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        found = cursor.fetchall()
+    if not found:
+        raise Campaign.DoesNotExist(f"There is no campaign {campaign_id}.")
+    width = len(campaigns.names)
+    campaign = campaigns.to_model(found[0][:width])
+    existing = [coupons.to_model(row[width:]) for row in found if row[width] is not None]
+    for coupon in existing:
+        coupon.campaign = campaign
+    return campaign, {coupon.account_id: coupon for coupon in existing}
 
 
 def existing_result_or_refusal(

@@ -7,7 +7,9 @@ gets is decided in one place, `coupons.allocation.eligibility`, and written in o
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +18,7 @@ from django.db import IntegrityError
 from structlog import get_logger
 
 from coupons import sold_out
-from coupons.allocation import eligibility, lookups
+from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
 from coupons.issuing.strategies import (
     Strategy,
@@ -36,6 +38,7 @@ from coupons.partners import confirming, patience
 from coupons.queue import tickets
 from shop import clock
 from shop.concurrency.group_commit import Batcher
+from shop.db import transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 log = get_logger(__name__)
@@ -62,6 +65,12 @@ BATCHED_STRATEGY = "group_commit"
 REMEMBER_SECONDS = 1.0
 MOST_REMEMBERED = 1_024
 _remembered: dict[int, tuple[str, str, float]] = {}
+# The same number as `group_commit` has.
+LOOKUP_BATCHERS = 1_024
+# A read takes a millisecond, in which few other requests arrive.
+LOOKUP_INTERVAL_SECONDS = 0.01
+
+CampaignAndCoupon = tuple[Campaign, Coupon | Confirmation | None]
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
@@ -77,14 +86,14 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     strategy, partner = _strategy_and_partner(campaign_id)
     full = sold_out.read(campaign_id)
     if full:
-        campaign_now, existing = lookups.read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
+        campaign_now, existing = _read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
         # A slot that was released since has changed the campaign's version.
         if campaign_now.version == full.version:
             return _existing_or_raise(campaign_now, user_id, existing)
     if partner and patience.is_unavailable(partner):
         # No slot is taken that can't be confirmed.
         away = Unavailable("The partner of this campaign is unavailable; nothing was done. Try again.")
-        campaign_now, existing = lookups.read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
+        campaign_now, existing = _read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
         return _existing_or_raise(campaign_now, user_id, existing, otherwise=away)
     return _issue_by_strategy(STRATEGIES[strategy], campaign_id, user_id)
 
@@ -98,7 +107,7 @@ class BatchRoute:
 
     def batcher(self) -> Batcher[Any, Any]:
         """The batcher that takes `request`."""
-        return lookups.batcher(self.campaign_id) if self.full else group_commit.batcher(self.campaign_id)
+        return lookup_batcher(self.campaign_id) if self.full else group_commit.batcher(self.campaign_id)
 
     def request(self, user_id: int) -> Any:
         return user_id if self.full else IssueRequest(user_id)
@@ -143,6 +152,31 @@ def batch_route(campaign_id: int) -> BatchRoute | None:
         return None
     full, needs_refresh = sold_out.read_cached(campaign_id)
     return None if needs_refresh else BatchRoute(campaign_id, full)
+
+
+def _read_campaign_and_coupon(*, campaign_id: int, user_id: int) -> CampaignAndCoupon:
+    """The campaign and the account's coupon or confirmation, read without a lock after this call began.
+
+    Concurrent reads share one statement. Raises `Campaign.DoesNotExist`, `Overloaded`, `Unavailable`.
+    """
+    return lookup_batcher(campaign_id).submit(user_id)
+
+
+@lru_cache(maxsize=LOOKUP_BATCHERS)
+def lookup_batcher(campaign_id: int) -> Batcher[int, CampaignAndCoupon]:
+    """The batcher whose requests read the campaign and their account's coupon."""
+    return Batcher(
+        lambda user_ids: _read_campaign_and_coupons(campaign_id, user_ids),
+        run=transactions.read,
+        min_interval_seconds=LOOKUP_INTERVAL_SECONDS,
+    )
+
+
+def _read_campaign_and_coupons(campaign_id: int, user_ids: Sequence[int]) -> list[CampaignAndCoupon]:
+    campaign, coupons = eligibility.read_campaign(campaign_id, set(user_ids))
+    # A confirmation may become a coupon between two reads, so confirmations must be read first.
+    existing = eligibility.existing_coupons(campaign, user_ids, coupons=None if campaign.partner else coupons)
+    return [(campaign, existing.get(user_id)) for user_id in user_ids]
 
 
 def _existing_or_raise(

@@ -7,8 +7,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from coupons import inserting
-from coupons.allocation import locking, writes
+from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
@@ -64,7 +63,7 @@ def test_what_is_read_is_what_the_orm_reads() -> None:
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
     with transaction.atomic():
-        seen, had = locking.lock(campaign.pk, [owner, other])
+        seen, had = eligibility.lock_campaign(campaign.pk, [owner, other])
 
     assert columns_of(seen) == columns_of(Campaign.objects.get(pk=campaign.pk))
     assert {user_id: columns_of(one) for user_id, one in had.items()} == {
@@ -82,16 +81,16 @@ def test_a_new_coupon_is_what_the_database_has_of_it() -> None:
     assert isinstance(issued, Issued)
     written = columns_of(Coupon.objects.get(account_id=user_id))
     assert columns_of(issued.coupon) | {"id": written["id"]} == written
-    assert set(inserting.NewCoupon._fields) | {"id", "order_id"} == set(written)
+    assert set(writes.NewCoupon._fields) | {"id", "order_id"} == set(written)
 
 
 def test_a_missing_campaign_is_not_locked() -> None:
     with pytest.raises(Campaign.DoesNotExist), transaction.atomic():
-        locking.lock(0, [1])
+        eligibility.lock_campaign(0, [1])
 
 
 def locked_and_seen(campaign: Campaign, user_ids: list[int]) -> tuple[Campaign, dict[int, Coupon]]:
-    return transactions.run(lambda: locking.lock(campaign.pk, user_ids), transactions.KEYED)
+    return transactions.run(lambda: eligibility.lock_campaign(campaign.pk, user_ids), transactions.KEYED)
 
 
 def write_on(other: Any, coupon: Coupon) -> None:

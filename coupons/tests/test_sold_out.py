@@ -15,7 +15,6 @@ from django.db.models import F
 from django.utils import timezone
 
 from coupons import campaigns, pool, sold_out
-from coupons.allocation import lookups
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign
@@ -215,7 +214,7 @@ def test_concurrent_requests_are_refused_by_few_reads(monkeypatch: pytest.Monkey
         first = in_background(partial(outcome_name, campaign.pk, everyone[0]))
         wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
         crowd = [in_background(partial(outcome_name, campaign.pk, user_id)) for user_id in everyone[1:]]
-        wait_until(lambda: len(lookups.batcher(campaign.pk)._queue) == len(crowd))
+        wait_until(lambda: len(issuing.lookup_batcher(campaign.pk)._queue) == len(crowd))
         ask(other, "UNLOCK TABLES")
         words = [one.result(SOON) for one in (first, *crowd)]
 

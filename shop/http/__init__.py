@@ -1,6 +1,6 @@
 """HTTP: how an API call reaches its view, and how Django's pages are served beside it.
 
-`application` is the ASGI application, `views` dispatches a call to its view, `messages` are the call and its
-response, `validation` parses bodies,
-`problems` turns errors into responses, `keyed_calls` is the HTTP side of idempotency keys.
+`application` is the ASGI application, `views` dispatches a call to its view, `messages` has the call and its
+response, `validation` parses bodies, `problems` turns errors into responses, `keyed_calls` is the HTTP side
+of idempotency keys.
 """
