@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
-from orders import cancellation, tasks
+from orders import cancellation, order_states, tasks
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.saga import admin_pages, operator_actions, operator_texts, status
 from orders.saga.admin_pages import ReasonForm
@@ -92,7 +92,7 @@ class OrderAdmin(ReadOnlyMixin, ModelAdmin):
     @display(description="why it can't expire")
     def cannot_expire(self, order: Order) -> str:
         """The last recorded reason, for an unpaid order that should have expired."""
-        line = cancellation.last_failure(order.pk) if cancellation.is_lapsed(order) else None
+        line = cancellation.last_failure(order.pk) if order_states.is_lapsed(order) else None
         return f"{line.at:%Y-%m-%d %H:%M:%S} {line.detail}" if line else ""
 
     @display(description="journal")

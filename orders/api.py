@@ -14,7 +14,7 @@ from structlog import get_logger
 from inventory.reservations import Line
 from orders import cancellation, examples, responses, selectors, tasks
 from orders.models import Order, Refund
-from orders.payment import card_limits, paying, payment_status, refunding, top_ups
+from orders.payment import card_limits, payment_status, purchase, refunding, top_ups
 from orders.payment.payment_status import EnqueueSaga, IsAttempted, ReadAnswers, never_attempted
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
@@ -262,7 +262,7 @@ class Payments(ListPayments):
             await _wait_for_capacity(call)
             return await keyed_calls.perform_in_thread(
                 call,
-                lambda: paying.pay(
+                lambda: purchase.pay(
                     account_id=call.account_id, order_id=body.order, token=body.token, keyed=call
                 ),
             )

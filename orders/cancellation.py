@@ -14,7 +14,6 @@ from inventory import reservations
 from inventory.reservations import Line
 from orders import order_events, order_states
 from orders.models import Order, OrderLine
-from orders.order_rows import NewOrder
 from shop import clock
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
@@ -69,11 +68,6 @@ def last_failure(order_id: UUID) -> JournalLine | None:
     return _failure_lines(order_id).first()
 
 
-def is_lapsed(order: Order | NewOrder) -> bool:
-    """Whether the order counts as expired, even if the sweep has not ended it yet."""
-    return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= clock.now()
-
-
 def _cancel(order_id: UUID, account_id: int | None) -> Order:
     own = {} if account_id is None else {"account_id": account_id}
     if not Order.objects.filter(id=order_id, **own).exists():
@@ -81,7 +75,7 @@ def _cancel(order_id: UUID, account_id: int | None) -> Order:
     order = Order.objects.select_for_update().get(id=order_id)
     if order.status == Order.Status.CANCELLED:
         return order
-    if order.status != Order.Status.AWAITING_PAYMENT or is_lapsed(order):
+    if order.status != Order.Status.AWAITING_PAYMENT or order_states.is_lapsed(order):
         raise Rejected(_not_cancellable_reason(order), code="order_not_cancellable")
     _end_orders([order], to=Order.Status.CANCELLED)
     return Order.objects.get(id=order_id)
@@ -185,7 +179,7 @@ def _failure_lines(order_id: UUID) -> QuerySet[JournalLine]:
 def _expire(order_ids: Collection[UUID]) -> int:
     """Expire the orders that are still unpaid once their rows are locked. Returns how many."""
     locked = Order.objects.select_for_update().filter(id__in=order_ids).order_by("id")
-    lapsed = [order for order in locked if is_lapsed(order)]
+    lapsed = [order for order in locked if order_states.is_lapsed(order)]
     if lapsed:
         _end_orders(lapsed, to=Order.Status.EXPIRED)
     return len(lapsed)

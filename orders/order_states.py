@@ -1,10 +1,16 @@
-"""The statuses of an order and the transitions between them: one table, each transition a guarded update."""
+"""Orders in the database: new rows, locked rows, and the transitions between statuses.
 
-from collections.abc import Collection, Iterable
+One table has the transitions, and each is a guarded update. A batch inserts its orders and their lines by one
+statement per table.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from orders.models import Order
+from orders.models import Order, OrderLine
+from shop import clock
 from shop.db import bulk_sql, open_transaction
 
 Status = Order.Status
@@ -63,3 +69,55 @@ def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, 
     for_update = bulk_sql.for_update(skip_locked=skip_locked)
     found = bulk_sql.reader(Order, LockedOrder._fields).rows_of(set(order_ids), lock=for_update)
     return {row[0]: LockedOrder(*row) for row in found}
+
+
+class NewOrder(NamedTuple):
+    """The row of an order that was just decided."""
+
+    id: UUID
+    account_id: int
+    status: str
+    items_amount: int
+    discount_amount: int
+    points_amount: int
+    card_amount: int
+    total_amount: int
+    currency: str
+    coupon_code: str
+    units: int | None
+    placed_at: datetime
+    expires_at: datetime
+    paid_at: datetime | None = None
+    refunded_amount: int = 0
+    failure_code: str = ""
+    failure_detail: str = ""
+
+
+class NewLine(NamedTuple):
+    """The row of a line: one product of the order."""
+
+    order_id: UUID
+    product_id: int
+    sku: str
+    name: str
+    quantity: int
+    unit_price: int
+    line_amount: int
+    discount_amount: int
+    limit_per_account: int | None
+    refunded_quantity: int = 0
+
+
+ORDERS = bulk_sql.Table(Order, NewOrder._fields)
+LINES = bulk_sql.Table(OrderLine, NewLine._fields)
+
+
+def insert_orders(orders: Sequence[NewOrder], lines: Sequence[NewLine]) -> None:
+    """Insert new orders with all their lines; must be called inside a transaction."""
+    bulk_sql.insert(ORDERS, orders)
+    bulk_sql.insert(LINES, lines)
+
+
+def is_lapsed(order: Order | NewOrder) -> bool:
+    """Whether the order counts as expired, even if the sweep has not ended it yet."""
+    return order.status == Order.Status.AWAITING_PAYMENT and order.expires_at <= clock.now()

@@ -5,8 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from orders.models import Order
-from orders.order_rows import NewLine, NewOrder
-from orders.order_states import PAID
+from orders.order_states import PAID, NewLine, NewOrder
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from orders.schemas import order_body, refund_body

@@ -8,9 +8,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
-from orders import cancellation
+from orders import order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
-from orders.order_rows import NewLine, NewOrder
+from orders.order_states import NewLine, NewOrder
 from shop.http import openapi
 from shop.http.validation import Amount, Id, Input, NonBlankText, Query, Uuid
 from shop.models import JournalLine
@@ -194,7 +194,7 @@ def order_body(order: Order | NewOrder, lines: Sequence[OrderLine | NewLine]) ->
     failure = {"code": order.failure_code, "detail": order.failure_detail} if order.failure_code else None
     return {
         "id": str(order.id),
-        "status": "expired" if cancellation.is_lapsed(order) else order.status,
+        "status": "expired" if order_states.is_lapsed(order) else order.status,
         "items": [
             {
                 "product": line.product_id,

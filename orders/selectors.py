@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import Prefetch, Q, QuerySet
 
 from orders.models import Order, OrderLine, Refund, RefundLine
-from orders.order_rows import NewLine, NewOrder
+from orders.order_states import NewLine, NewOrder
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import NotFound

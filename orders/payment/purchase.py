@@ -7,6 +7,9 @@
 | charge_card | charge at the gateway, keyed | cancel or refund, keyed |
 | settle | sell stock, redeem coupon, mark paid; the point of no return | |
 | transmit | deliver the order's events to the data platform, by the outbox | |
+
+`pay` starts it for an order that was placed without a payment; one that is paid at once starts it as it is
+placed.
 """
 
 from collections.abc import Sequence
@@ -22,8 +25,7 @@ from inventory import reservations
 from inventory.reservations import Line
 from orders import order_events, order_states
 from orders.models import Order, OrderLine, Saga
-from orders.order_rows import NewOrder
-from orders.order_states import LockedOrder
+from orders.order_states import LockedOrder, NewOrder
 from orders.payment import charging
 from orders.saga import log
 from orders.saga.definitions import (
@@ -42,9 +44,11 @@ from payments import ledger, payment_states
 from payments.models import Payment
 from shop import clock
 from shop.db import bulk_sql
-from shop.errors import Rejected
+from shop.errors import NotFound, Rejected, invalid_field
 from shop.events import outbox
 from shop.events.journal import ActorContext
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.redis import completion_notifications
 
 NAME = "purchase"
@@ -61,6 +65,32 @@ class StartedPurchase:
     payment: Payment
     saga: Saga
     log: list[SagaLogLine]
+
+
+@dataclass(frozen=True, slots=True)
+class StartedPayment:
+    """A started payment, and its order."""
+
+    order: Order
+    started: StartedPurchase
+
+
+def pay(*, account_id: int, order_id: UUID, token: str, keyed: KeyedCall) -> StartedPayment | Replay:
+    """Start the payment of an order that awaits it; the saga does the rest.
+
+    Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound`, `Rejected`
+    `order_not_payable` or `insufficient_points`, `Invalid` when a card is missing, `KeyReused`.
+    """
+
+    def begin() -> StartedPayment:
+        order = _lock_own(order_id, account_id)
+        _check_payable(order, token)
+        started = new_purchase(order, token=token)
+        order_states.transition([order.id], to=Order.Status.PAYING)
+        insert_purchases([started])
+        return StartedPayment(order, started)
+
+    return recorded_answers.run_once(keyed, begin, reference=lambda paying: paying.started.payment.id)
 
 
 def new_purchase(order: Order | NewOrder, *, token: str, by: ActorContext | None = None) -> StartedPurchase:
@@ -91,6 +121,24 @@ def insert_purchases(purchases: Sequence[StartedPurchase]) -> None:
     if purchases:
         payment_states.insert_payments([purchase.payment for purchase in purchases])
         log.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
+
+
+def _lock_own(order_id: UUID, account_id: int) -> Order:
+    """The account's order, locked. Read without a lock first: locking a missing row would lock a gap."""
+    if not Order.objects.filter(id=order_id, account_id=account_id).exists():
+        raise NotFound("There is no such order.")
+    return Order.objects.select_for_update().get(id=order_id)
+
+
+def _check_payable(order: Order, token: str) -> None:
+    if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
+        raise Rejected(
+            "This order can't be paid: it is paid, being paid or has ended.", code="order_not_payable"
+        )
+    if order.points_amount > ledger.balance_amount(order.account_id):
+        raise Rejected("The wallet holds fewer points than the order uses.", code="insufficient_points")
+    if not token and order.card_amount:
+        raise invalid_field("token", "required", "A card is needed for what points don't cover.")
 
 
 def reserved_lines(order_id: UUID) -> list[Line]:

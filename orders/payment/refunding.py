@@ -12,7 +12,7 @@ from uuid import UUID
 from django.conf import settings
 
 from inventory.reservations import Line
-from orders import cancellation, order_events, order_states, pricing
+from orders import order_events, order_states, pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_saga
 from orders.saga import log
@@ -90,7 +90,7 @@ def _quantities_to_refund(
 def _nothing_to_refund_reason(order: Order) -> str:
     if order.status in order_states.PAID:
         return "All of the order is refunded already, or about to be."
-    status = Order.Status.EXPIRED if cancellation.is_lapsed(order) else order.status
+    status = Order.Status.EXPIRED if order_states.is_lapsed(order) else order.status
     return f"The order is not paid: it is {status}."
 
 

@@ -18,9 +18,9 @@ from coupons.models import Coupon
 from inventory import reservations
 from inventory.reservations import Line
 from inventory.stock import Stock
-from orders import order_rows, pricing
+from orders import order_states, pricing
 from orders.models import Order
-from orders.order_rows import NewLine, NewOrder
+from orders.order_states import NewLine, NewOrder
 from orders.payment import purchase
 from orders.payment.purchase import StartedPurchase
 from orders.placement import limits
@@ -248,7 +248,7 @@ def _write_orders(
     if not placed:
         return
     reservations.save(stock, is_locked=is_locked)
-    order_rows.insert_orders([new.order for new in placed], [line for new in placed for line in new.lines])
+    order_states.insert_orders([new.order for new in placed], [line for new in placed for line in new.lines])
     redemption.hold({coupons[new.order.coupon_code]: new.order.id for new in placed if new.order.coupon_code})
     purchase.insert_purchases([new.started for new in placed if new.started])
     recorded_answers.record(effects)

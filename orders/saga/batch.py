@@ -27,17 +27,21 @@ from orders.saga.definitions import (
     UNDO,
     UNFINISHED,
     Attempt,
+    BatchResult,
     Event,
+    FreeSlots,
     LocalStep,
+    LockedSaga,
     OutsideStep,
     SagaRow,
+    SagaRun,
     Step,
     StepResult,
     call_name,
+    slot_of,
     type_of,
 )
 from orders.saga.log import SagaLogLine
-from orders.saga.runs import BatchResult, FreeSlots, LockedSaga, SagaRun, slot_of
 from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected
 from shop.events import journal

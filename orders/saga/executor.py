@@ -30,17 +30,20 @@ from orders.saga import batch, recovery
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
+    RECOVERY,
     SAGA_TYPES,
     UNDO,
     UNFINISHED,
     Attempt,
+    BatchResult,
     OutsideCall,
     OutsideStep,
+    SagaRun,
     StepResult,
     call_name,
+    slot_of,
 )
 from orders.saga.pools import Pools, ThreadPools, guarded
-from orders.saga.runs import RECOVERY, BatchResult, SagaRun, slot_of
 from shop import clock
 from shop.db import transactions
 

@@ -12,7 +12,7 @@ from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, responses
 from orders.models import Order, Saga
-from orders.payment import gateway_events, paying, refunding, top_ups
+from orders.payment import gateway_events, purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.saga import operator_actions, recovery
 from orders.tests import buying, stepping, things
@@ -102,7 +102,7 @@ def pay(shop: Shop, order: things.Order, token: str) -> None:
     expected = shop.pay(order, token)
     call = keyed(order.account_id)
     result = outcome(
-        lambda: paying.pay(account_id=order.account_id, order_id=order.id, token=token, keyed=call)
+        lambda: purchase.pay(account_id=order.account_id, order_id=order.id, token=token, keyed=call)
     )
     if expected:
         assert result == expected

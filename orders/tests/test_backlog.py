@@ -14,8 +14,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import backlog, batch, log, recovery
 from orders.saga.backlog import BacklogGate
-from orders.saga.definitions import LEASE_SECONDS
-from orders.saga.runs import SagaRun
+from orders.saga.definitions import LEASE_SECONDS, SagaRun
 from orders.tests import buying
 from shop import clock
 from shop.concurrency import blocking, event_loop

@@ -16,10 +16,17 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, executor, runs
-from orders.saga.definitions import SAGA_TYPES, Event, OutsideCall, OutsideStep, StepResult
+from orders.saga.definitions import (
+    SAGA_TYPES,
+    BatchResult,
+    Event,
+    OutsideCall,
+    OutsideStep,
+    SagaRun,
+    StepResult,
+)
 from orders.saga.executor import POOL_SIZES, Executor
 from orders.saga.pools import ThreadPools
-from orders.saga.runs import BatchResult, SagaRun
 from orders.tests import buying
 from orders.tests.test_crashes import Killed
 from payments import ledger

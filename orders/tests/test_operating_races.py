@@ -10,8 +10,7 @@ from django.utils import timezone
 from inventory.models import Product
 from orders.models import Saga, SagaLog
 from orders.saga import batch, operator_actions
-from orders.saga.definitions import Event, StepResult
-from orders.saga.runs import SagaRun
+from orders.saga.definitions import Event, SagaRun, StepResult
 from orders.tests import buying, hanging
 from orders.tests.hanging import impatient, product
 from payments.gateways import gateway

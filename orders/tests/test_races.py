@@ -17,7 +17,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order, Saga
-from orders.payment import paying
+from orders.payment import purchase
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.responses import answered_later
@@ -148,7 +148,7 @@ def _cancel_pay_expire(chance: random.Random) -> None:
 
     def pay() -> Any:
         keyed = KeyedCall(buyer.id, key_hash("pay"), "fingerprint", answered_later)
-        return paying.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
+        return purchase.pay(account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=keyed)
 
     contestants: dict[str, Callable[[], Any]] = {
         Order.Status.CANCELLED: lambda: cancellation.cancel(order_id=order.id, account_id=buyer.id),

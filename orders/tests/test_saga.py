@@ -17,19 +17,21 @@ from orders.saga import batch, log, recovery
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
+    RECOVERY,
     SAGA_TYPES,
     UNDO,
     Attempt,
+    BatchResult,
     Event,
     LocalStep,
     OutsideCall,
     OutsideStep,
     PrepareCalls,
     SagaRow,
+    SagaRun,
     SagaType,
     StepResult,
 )
-from orders.saga.runs import RECOVERY, BatchResult, SagaRun
 from orders.tests import stepping
 from shop import clock
 from shop.db import transactions

@@ -15,7 +15,7 @@ from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import cancellation
+from orders import cancellation, order_states
 from orders.models import Order, Saga
 from orders.saga import recovery, status
 from scripts.stack import places
@@ -129,11 +129,11 @@ def test_a_host_15_minutes_ahead_expires_no_order(host_ahead: None) -> None:
     order = OrderFactory.create(expires_at=in_minutes(10))
 
     assert cancellation.expire_due() == 0
-    assert not cancellation.is_lapsed(order)
+    assert not order_states.is_lapsed(order)
     assert Order.objects.get(pk=order.pk).status == Order.Status.AWAITING_PAYMENT
 
     clock.follow_host()
-    assert cancellation.is_lapsed(order)
+    assert order_states.is_lapsed(order)
     assert cancellation.expire_due() == 1
 
 
