@@ -9,7 +9,7 @@ from django.conf import LazySettings
 
 from coupons.issuing import issuing
 from coupons.partners import patience
-from orders.payment import card_limits, declines
+from orders.payment import card_limits
 from payments.gateways import circuit
 from shop import clock
 from shop.accounts import disabled_accounts, sign_ins
@@ -58,7 +58,6 @@ def _reset_process_state() -> None:
     sign_ins.reset_unnoted_failures()
     stuck_rows.forget()
     rate_limits.clear_memory()
-    declines.forget()
     card_limits.forget()
     shop_redis.reset()
     data_platform.reset()

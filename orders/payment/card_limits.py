@@ -1,22 +1,28 @@
-"""Limits the cards that an account tries at once: payments that may still be declined count as declined.
+"""Limits the cards that an account tries: with too many declined payments the next one is refused at once.
 
-A payment is declined only once the gateway answers, so many that start together would all find no declines.
-An account that starts few card payments is not checked. Once it has started more than a share of the rate,
-or has half of its declines, its unsettled payments are read from the database and its declines from Redis,
-where a slot stands for each payment that is being started and is in no table yet.
+A worker counts a decline in `rate_limits.DECLINES` and sends it to Redis at once. Web processes read every
+250 ms at most which accounts have half of their declines or more, and read the exact count of such an account
+for each of its payments; payments of all others cost no round trip. While Redis is unavailable, a process
+knows only the declines of payments that it executed itself.
+
+A payment is declined only once the gateway answers, so many that start together would all find no declines:
+payments that may still be declined count as declined. An account that starts few card payments is not
+checked. Once it has started more than a share of the rate, or has half of its declines, its unsettled
+payments are read from the database and its declines from Redis, where a slot stands for each payment that is
+being started and is in no table yet.
 """
 
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
+from redis import Redis
 
-from orders.payment import declines
 from payments.models import Payment
 from shop import clock
 from shop.concurrency.event_loop import LOOKUP_POOL, run_in_background, run_in_thread
@@ -44,6 +50,17 @@ end
 return others
 """
 
+# One string: a long list would take the client longer to parse than all the rest of the call.
+WATCHED = "firstcome:{rates}:watched"
+READ_WATCHED = """
+return table.concat(redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', ARGV[1], 'LIMIT', 0, ARGV[2]), ' ')
+"""
+MOST_WATCHED = 10_000
+WATCHED_REFRESH_SECONDS = 0.25
+
+_watched_mutex = threading.Lock()
+_watched: frozenset[int] = frozenset()
+_watched_read_at = float("-inf")
 _mutex = threading.Lock()
 _in_flight: dict[int, int] = {}
 # Payments that accounts started since `_window_started_at`, and in the window before it.
@@ -52,14 +69,44 @@ _started_before: dict[int, int] = {}
 _window_started_at = float("-inf")
 
 
+def count_declines(account_ids: Collection[int]) -> None:
+    """Count a declined payment of each of these accounts; other processes read it soon."""
+    rate = DECLINES.rate
+    if rate is None or not account_ids:
+        return
+    for account_id in account_ids:
+        DECLINES.add(account_id)
+    DECLINES.synchronize()
+    now = clock.now().timestamp()
+    until = {str(id): now + rate.seconds for id in account_ids if DECLINES.is_half_full(id)}
+    if until:
+        redis_client.attempt(lambda client: _watch(client, until, now), otherwise=None)
+
+
+def _needs_read(account_id: int) -> bool:
+    """Whether `require_below_limit` would call Redis now, for this account or for the watched ones."""
+    return account_id in _watched or (
+        time.monotonic() - _watched_read_at >= WATCHED_REFRESH_SECONDS and not _watched_mutex.locked()
+    )
+
+
+def require_below_limit(account_id: int) -> None:
+    """Raise `Throttled` if too many payments of the account were declined lately."""
+    if time.monotonic() - _watched_read_at >= WATCHED_REFRESH_SECONDS:
+        _refresh_watched()
+    if account_id in _watched:
+        DECLINES.read(account_id)
+    DECLINES.require_capacity(account_id)
+
+
 async def run_limited(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
     """The outcome of `work`, which starts a card payment and is durable when it returns.
 
     Raises `Throttled`, before any work is done, when so many of the account's payments were declined or may
     still be declined that one more could exceed the rate.
     """
-    if declines.needs_read(account_id):
-        await run_in_thread(declines.require_below_limit, account_id, owner=account_id, pool=LOOKUP_POOL)
+    if _needs_read(account_id):
+        await run_in_thread(require_below_limit, account_id, owner=account_id, pool=LOOKUP_POOL)
     DECLINES.require_capacity(account_id)
     rate = DECLINES.rate
     if rate is None:
@@ -74,7 +121,7 @@ async def run_limited(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
         _in_flight[account_id] = others + 1
     started_count += _started_before.get(account_id, 0)
     try:
-        if started_count > rate.times // UNCHECKED_SHARE or declines.is_watched(account_id):
+        if started_count > rate.times // UNCHECKED_SHARE or account_id in _watched:
             return await _run_checked(account_id, rate, others, work)
         return await work()
     finally:
@@ -96,8 +143,9 @@ def count_unsettled(account_id: int, rate: Rate) -> int:
 
 
 def forget() -> None:
-    """Clear the counts of this process (tests)."""
-    global _window_started_at
+    """Clear the counts and the cache of this process (tests)."""
+    global _watched, _watched_read_at, _window_started_at
+    _watched, _watched_read_at = frozenset(), float("-inf")
     with _mutex:
         _started.clear()
         _started_before.clear()
@@ -143,3 +191,30 @@ def _first_id(at: datetime) -> UUID:
     """The smallest id of a payment that started then: ids are UUIDv7, so an index sorts them by time."""
     milliseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
+
+
+def _watch(client: Redis, until: Mapping[str, float], now: float) -> None:
+    """Watch these accounts until these instants, and drop those whose instant has passed."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.zadd(WATCHED, until)
+    pipeline.zremrangebyscore(WATCHED, "-inf", now)
+    pipeline.execute()
+
+
+def _refresh_watched() -> None:
+    """Read the watched accounts in one thread; others use the last read meanwhile."""
+    global _watched, _watched_read_at
+    if not _watched_mutex.acquire(blocking=False):
+        return
+    try:
+        _watched_read_at = time.monotonic()
+        if DECLINES.rate is None:
+            return
+        now = clock.now().timestamp()
+        ids: bytes | None = redis_client.attempt(
+            lambda client: client.eval(READ_WATCHED, 1, WATCHED, now, MOST_WATCHED), otherwise=None
+        )
+        if ids is not None:
+            _watched = frozenset(map(int, ids.split()))
+    finally:
+        _watched_mutex.release()

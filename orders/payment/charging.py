@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from orders.payment import declines
+from orders.payment import card_limits
 from orders.saga.definitions import (
     APPLIED,
     DO,
@@ -92,7 +92,7 @@ def mark_ended(sagas: Sequence[SagaRow]) -> None:
 def count_declines(sagas: Sequence[SagaRow]) -> None:
     """Count the payments of these compensated sagas that the gateway declined, each for its account."""
     charged = [(saga, saga.final.get((NAME, DO))) for saga in sagas]
-    declines.count(
+    card_limits.count_declines(
         [saga.parent.account_id for saga, result in charged if result and result.event == Event.REFUSED]
     )
 

@@ -19,8 +19,7 @@ TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed",
 MOMENTS = {
     "coupons/issuing/issuing.py": {"_remembered"},
     "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found", "started_before"},
-    "orders/payment/card_limits.py": {"_window_started_at"},
-    "orders/payment/declines.py": {"_read_at"},
+    "orders/payment/card_limits.py": {"_watched_read_at", "_window_started_at"},
     "orders/saga/backlog.py": {"_read_at"},
     "orders/saga/executor.py": {"_busy_at", "ends_at"},
 }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from orders.payment import declines
+from orders.payment import card_limits
 from shop import clock
 from shop.configuration import Rate
 from shop.errors import Throttled, Unavailable
@@ -100,8 +100,8 @@ def test_a_refused_call_counts_nothing() -> None:
 def test_without_a_setting_there_is_no_limit(settings: LazySettings) -> None:
     settings.RATE_ORDERS = settings.RATE_DECLINES = None
     assert count(50) == 50
-    declines.count([7] * 50)
-    declines.require_below_limit(7)
+    card_limits.count_declines([7] * 50)
+    card_limits.require_below_limit(7)
     with ORDERS.counting(7):
         pass
     assert 7 not in ORDERS._windows
@@ -246,11 +246,12 @@ def test_memory_is_bounded_and_redis_remembers_what_was_forgotten(monkeypatch: p
 
 
 def test_too_many_declines_are_known_to_every_process_before_the_next_payment() -> None:
-    declines.require_below_limit(7)
+    card_limits.require_below_limit(7)
     with another_process(
-        "from orders.payment import declines\nprint('ready', flush=True)\nsys.stdin.readline()\n"
-        "declines.count([7])\ndeclines.count([7])\nprint('two', flush=True)\nsys.stdin.readline()\n"
-        "declines.count([7])\ndeclines.count([7])\nprint('four', flush=True)\nsys.stdin.readline()\n",
+        "from orders.payment import card_limits\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "count = card_limits.count_declines\n"
+        "count([7])\ncount([7])\nprint('two', flush=True)\nsys.stdin.readline()\n"
+        "count([7])\ncount([7])\nprint('four', flush=True)\nsys.stdin.readline()\n",
         RATE_DECLINES="4/10m",
     ) as worker:
         assert worker.stdin
@@ -263,32 +264,32 @@ def test_too_many_declines_are_known_to_every_process_before_the_next_payment() 
         worker.stdin.flush()
         assert worker.stdout.readline() == "four\n"
         with pytest.raises(Throttled) as refusal:
-            declines.require_below_limit(7)
+            card_limits.require_below_limit(7)
     assert 590 <= (refusal.value.retry_after or 0) <= 600
-    declines.require_below_limit(8)
+    card_limits.require_below_limit(8)
 
 
 def test_without_redis_a_process_knows_the_declines_of_its_own(own_redis: OwnRedis) -> None:
     own_redis.stop()
-    declines.count([7, 7, 7])
-    declines.require_below_limit(7)
-    declines.count([7])
+    card_limits.count_declines([7, 7, 7])
+    card_limits.require_below_limit(7)
+    card_limits.count_declines([7])
     with pytest.raises(Throttled):
-        declines.require_below_limit(7)
+        card_limits.require_below_limit(7)
 
 
 def test_payments_of_accounts_without_declines_take_no_round_trip() -> None:
     DECLINES.add(8)
-    declines.require_below_limit(7)
+    card_limits.require_below_limit(7)
     before = _commands()
     for _ in range(100):
-        declines.require_below_limit(7)
+        card_limits.require_below_limit(7)
     assert _commands() - before < 10
 
 
 def _is_watched(account_id: int) -> bool:
-    declines.require_below_limit(account_id)
-    return account_id in declines._watched
+    card_limits.require_below_limit(account_id)
+    return account_id in card_limits._watched
 
 
 def _commands() -> int:
