@@ -12,7 +12,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from structlog import get_logger
 
 from inventory.reservations import Line
-from orders import cancellation, examples, responses, selectors, tasks
+from orders import cancellation, examples, schemas, selectors, tasks
 from orders.models import Order, Refund
 from orders.payment import card_limits, payment_status, purchase, refunding, top_ups
 from orders.payment.payment_status import EnqueueSaga, IsAttempted, ReadAnswers, never_attempted
@@ -113,7 +113,7 @@ class Orders(View):
         return await _wait_and_respond(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _PaymentInProgress":
-        call = keyed_calls.read_keyed_call(request, responses.placed_order_answer)
+        call = keyed_calls.read_keyed_call(request, schemas.placed_order_answer)
         body = read(PlaceOrderInput, request)
         order_request = OrderRequest(
             account_id=call.account_id,
@@ -142,7 +142,7 @@ class Orders(View):
             call,
             outcome.order.id,
             _read_order_answers,
-            responses.paying_order_answer(outcome),
+            schemas.paying_order_answer(outcome),
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
             seconds=_preferred_seconds(request) or 0,
         )
@@ -214,7 +214,7 @@ class OrderRefunds(View):
         units left, or one that is not in the order, is 409 `refund_exceeds_order`.
         """
         require_staff_permission(request, "orders.add_refund")
-        call = keyed_calls.read_keyed_call(request, responses.refund_answer)
+        call = keyed_calls.read_keyed_call(request, schemas.refund_answer)
         body = read(RefundInput, request)
         items = None if body.items is None else _to_lines(body.items)
         outcome = keyed_calls.perform_blocking(
@@ -255,7 +255,7 @@ class Payments(ListPayments):
         return await _wait_and_respond(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _PaymentInProgress":
-        call = keyed_calls.read_keyed_call(request, responses.answered_later)
+        call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(PayInput, request)
 
         async def pay() -> Any:
@@ -277,7 +277,7 @@ class Payments(ListPayments):
             call,
             payment.id,
             _read_payment_answers,
-            responses.payment_answer(payment),
+            schemas.payment_answer(payment),
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
             seconds=_preferred_seconds(request) or 0,
         )
@@ -312,7 +312,7 @@ class TopUps(View):
         return await _wait_and_respond(await self._start(request))
 
     async def _start(self, request: Request) -> "Response | _PaymentInProgress":
-        call = keyed_calls.read_keyed_call(request, responses.answered_later)
+        call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(TopUpInput, request)
 
         async def start() -> Any:
@@ -332,7 +332,7 @@ class TopUps(View):
             call,
             payment_id,
             _read_payment_answers,
-            responses.payment_answer(outcome.payment),
+            schemas.payment_answer(outcome.payment),
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.saga_id)),
             seconds=seconds or 0,
         )
@@ -438,14 +438,12 @@ def _render_refund(refund: Refund) -> dict[str, Any]:
 
 
 def _read_order_answers(order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
-    return {
-        order.id: responses.order_answer(order, lines) for order, lines in selectors.read_orders(order_ids)
-    }
+    return {order.id: schemas.order_answer(order, lines) for order, lines in selectors.read_orders(order_ids)}
 
 
 def _read_payment_answers(payment_ids: Sequence[UUID]) -> dict[UUID, Answer]:
     payments = Payment.objects.filter(id__in=payment_ids)
-    return {payment.id: responses.payment_answer(payment) for payment in payments}
+    return {payment.id: schemas.payment_answer(payment) for payment in payments}
 
 
 async def _respond_to_replay(

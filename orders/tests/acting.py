@@ -10,7 +10,7 @@ from coupons import issued_coupons
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import cancellation, responses
+from orders import cancellation, schemas
 from orders.models import Order, Saga
 from orders.payment import gateway_events, purchase, refunding, top_ups
 from orders.placement import checkout
@@ -36,7 +36,7 @@ def outcome(action: Callable[[], Any]) -> Any:
 
 def keyed(account_id: int) -> KeyedCall:
     """A call with a new key."""
-    return KeyedCall(account_id, key_hash(str(uuid4())), "fingerprint", responses.answered_later)
+    return KeyedCall(account_id, key_hash(str(uuid4())), "fingerprint", schemas.answered_later)
 
 
 def open_shop(shop: Shop) -> None:

@@ -12,7 +12,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.reservations import Line
-from orders import responses
+from orders import schemas
 from orders.models import Order, Refund, Saga
 from orders.payment import refunding
 from orders.payment.refunding import StartedRefund
@@ -57,7 +57,7 @@ def order_request(
         account_id=account_id,
         key_hash=key_hash(key or str(uuid4())),
         fingerprint="fingerprint",
-        answer=responses.placed_order_answer,
+        answer=schemas.placed_order_answer,
     )
     lines = tuple(Line(product_id=product.id, quantity=count) for product, count in quantities.items())
     return OrderRequest(
@@ -102,7 +102,7 @@ def refund(
         account_id=AccountFactory.create(is_staff=True).id,
         key_hash=key_hash(str(uuid4())),
         fingerprint="as asked",
-        answer=responses.refund_answer,
+        answer=schemas.refund_answer,
     )
     started = refunding.start_refund(
         order_id=order_id,

@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from inventory.tests.factories import ProductFactory
-from orders import responses
+from orders import schemas
 from orders.models import Order
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
 from orders.placement.strategies import group_commit
@@ -72,7 +72,7 @@ def test_one_key_twice_in_a_batch_is_one_order() -> None:
     assert isinstance(first, PlacedOrder)
     assert isinstance(second, Replay)
     assert second.reference == first.order.id
-    assert second.answer == responses.placed_order_answer(first)
+    assert second.answer == schemas.placed_order_answer(first)
     assert Order.objects.count() == 1
 
 
@@ -90,7 +90,7 @@ def test_one_key_with_two_bodies_in_a_batch_is_refused_the_second_time() -> None
             order_request.account_id,
             order_request.keyed.key_hash,
             "another body",
-            responses.placed_order_answer,
+            schemas.placed_order_answer,
         ),
         by=order_request.by,
     )

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from inventory.tests.factories import ProductFactory
-from orders import responses
+from orders import schemas
 from orders.models import Order, Saga
 from orders.payment import purchase, top_ups
 from orders.saga import batch, executor, log
@@ -175,7 +175,7 @@ def test_each_wallet_line_of_a_batch_names_the_request_that_started_its_top_up()
     started = []
     for number in range(2):
         buyer = buying.account()
-        keyed = KeyedCall(buyer.id, key_hash(str(uuid4())), "as asked", responses.answered_later)
+        keyed = KeyedCall(buyer.id, key_hash(str(uuid4())), "as asked", schemas.answered_later)
         top_up = top_ups.start(account_id=buyer.id, amount=100, token="tok_ok", keyed=keyed)
         assert isinstance(top_up, top_ups.StartedTopUp)
         Saga.objects.filter(id=top_up.saga_id).update(request_id=f"request-{number}")

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import responses
+from orders import schemas
 from orders.models import Order, Refund
 from orders.payment import refunding
 from orders.payment.refunding import StartedRefund
@@ -70,7 +70,7 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
 ) -> None:
     order = buying.advance(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
     staff = AccountFactory.create(is_staff=True)
-    keyed = KeyedCall(staff.pk, recorded_answers.key_hash("same"), "one of two", responses.refund_answer)
+    keyed = KeyedCall(staff.pk, recorded_answers.key_hash("same"), "one of two", schemas.refund_answer)
 
     def refund() -> StartedRefund | Replay:
         lines = [Line(product_id=product.pk, quantity=1)]

@@ -20,7 +20,7 @@ from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
-from orders.responses import answered_later
+from orders.schemas import answered_later
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.gateways import gateway

@@ -14,7 +14,7 @@ from coupons.models import Coupon
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from orders import responses
+from orders import schemas
 from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import refunding
 from orders.payment.refunding import StartedRefund
@@ -121,7 +121,7 @@ def test_refunds_that_start_while_others_settle_have_one_outcome(order: Order, p
 def test_20_calls_with_one_key_are_one_refund(count: int, ends: str, order: Order, product: Product) -> None:
     """Of one unit, of which there are enough; and of all seven, where the second finds nothing left."""
     staff = AccountFactory.create(is_staff=True)
-    keyed = KeyedCall(staff.id, key_hash("once"), "as asked", responses.refund_answer)
+    keyed = KeyedCall(staff.id, key_hash("once"), "as asked", schemas.refund_answer)
 
     def refund() -> StartedRefund | Replay:
         wanted = [Line(product_id=product.id, quantity=count)]

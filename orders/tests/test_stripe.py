@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
-from orders import responses, tasks
+from orders import schemas, tasks
 from orders.models import Order, Saga
 from orders.payment import gateway_events, top_ups
 from orders.placement.decisions import PlacedOrder
@@ -204,7 +204,7 @@ def test_a_wallet_is_topped_up() -> None:
             account_id=buyer.id,
             key_hash=key_hash(str(uuid4())),
             fingerprint="as asked",
-            answer=responses.answered_later,
+            answer=schemas.answered_later,
         )
         started = top_ups.start(account_id=buyer.id, amount=700, token=token, keyed=keyed)
         assert isinstance(started, top_ups.StartedTopUp)

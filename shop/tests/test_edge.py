@@ -29,7 +29,7 @@ from coupons.tests.factories import CampaignFactory, campaign_with_codes
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import api as orders_api
-from orders import responses
+from orders import schemas
 from orders.tests import buying
 from shop.accounts import disabled_accounts, tokens
 from shop.concurrency import event_loop, group_commit
@@ -336,7 +336,7 @@ def order_at_hand(
     """The same for an order."""
     settings.RATE_ORDERS = None
     placed = buying.place(caller.account.pk, {product: 1})
-    done = replace(placed, answer=responses.placed_order_answer(placed)) if placed.answer is None else placed
+    done = replace(placed, answer=schemas.placed_order_answer(placed)) if placed.answer is None else placed
     monkeypatch.setattr(orders_api.checkout, "batcher", lambda: AtOnce(lambda order_request: done))
     monkeypatch.setattr(event_loop.CALL_POOL, "start", lambda *_, **__: None)
     return order_of(product)
