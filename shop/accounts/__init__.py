@@ -1,5 +1,5 @@
 """Accounts: registration, sign-in, passwords, bearer tokens, and which accounts are disabled.
 
 `accounts` registers and disables accounts, `sign_ins` checks passwords, `tokens` makes access and refresh
-tokens, and `authentication` finds the account of a bearer token.
+tokens and replaces them, and `authentication` verifies them and finds the account of a call.
 """

@@ -1,8 +1,8 @@
 """Access and refresh tokens of accounts; the only module that uses simplejwt, for its blacklist tables.
 
-An access token contains everything that a call needs, so it is verified without the database. A refresh token
-is valid for one use: using it inserts a blacklist row, and the unique key there decides which of several uses
-was first. All refresh tokens that descend from one sign-in are a family. A token that is used again after its
+Access tokens are verified by `shop.accounts.authentication`, without the database. A refresh token is valid
+for one use: using it inserts a blacklist row, and the unique key there decides which of several uses was
+first. All refresh tokens that descend from one sign-in are a family. A token that is used again after its
 successor was issued may be stolen, so the family is revoked: its id is put on the blacklist as well.
 """
 
@@ -18,8 +18,8 @@ from prometheus_client import Counter
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from shop import clock
-from shop.accounts import accounts, token_signatures
-from shop.accounts.token_signatures import TokenInvalid
+from shop.accounts import accounts, authentication
+from shop.accounts.authentication import ACCOUNT_CLAIM, STAFF_CLAIM, TokenInvalid
 from shop.db import transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
@@ -32,32 +32,11 @@ REFRESH_LIFETIME = timedelta(days=14)
 # a reuse is refused, but is no sign of theft.
 REUSE_GRACE = timedelta(seconds=10)
 SWEEP_BATCH = 1_000
-ACCOUNT_CLAIM, STAFF_CLAIM, FAMILY_CLAIM, PASSWORD_CLAIM = "user_id", "staff", "family", "credential"
+FAMILY_CLAIM, PASSWORD_CLAIM = "family", "credential"
 REUSED_TOKENS = Counter(
     "firstcome_refresh_tokens_reused",
     "Used refresh tokens that were used again, which revoked all tokens of their sign-in.",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides."""
-
-    id: int
-    is_staff: bool
-    is_active: bool = True
-
-    @property
-    def pk(self) -> int:
-        return self.id
-
-    @property
-    def is_authenticated(self) -> bool:
-        return True
-
-    @property
-    def is_anonymous(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +49,7 @@ class TokenPair:
 
 def create_access_token(user: User, *, lifetime: timedelta = ACCESS_LIFETIME) -> str:
     """Return an access token of the account, valid for `lifetime`."""
-    return token_signatures.sign(_new_claims("access", user, lifetime) | {STAFF_CLAIM: user.is_staff})
+    return authentication.sign(_new_claims("access", user, lifetime) | {STAFF_CLAIM: user.is_staff})
 
 
 def create_token_pair(user: User, *, family: str | None = None) -> TokenPair:
@@ -79,14 +58,8 @@ def create_token_pair(user: User, *, family: str | None = None) -> TokenPair:
     Writes nothing: only used refresh tokens are stored.
     """
     own = {FAMILY_CLAIM: family or uuid4().hex, PASSWORD_CLAIM: _password_fingerprint(user)}
-    refresh = token_signatures.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
+    refresh = authentication.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
     return TokenPair(access=create_access_token(user), refresh=refresh)
-
-
-def verify_access_token(raw: str) -> Account:
-    """Return the account of an access token, without a query. Raises `TokenInvalid`."""
-    claims = _verified_claims("access", raw)
-    return Account(id=_account_id(claims), is_staff=claims.get(STAFF_CLAIM) is True)
 
 
 def rotate(raw: str) -> TokenPair:
@@ -97,11 +70,11 @@ def rotate(raw: str) -> TokenPair:
     id, if its password has changed since, or if the family is revoked. Raises `Throttled`, and then the token
     stays valid.
     """
-    claims = _verified_claims("refresh", raw)
-    rate_limits.REFRESHES.count(_account_id(claims))
+    claims = authentication.verified_claims_of("refresh", raw)
+    rate_limits.REFRESHES.count(authentication.account_id_of(claims))
 
     def rotated() -> TokenPair | None:
-        user = User.objects.filter(pk=_account_id(claims), is_active=True).first()
+        user = User.objects.filter(pk=authentication.account_id_of(claims), is_active=True).first()
         if user is None or not _is_still_valid(claims, user):
             return None
         if _mark_used(claims):
@@ -120,8 +93,8 @@ def revoke(raw: str, *, account_id: int) -> None:
 
     Raises `TokenInvalid` if it is not a refresh token of this account.
     """
-    claims = _verified_claims("refresh", raw)
-    if _account_id(claims) != account_id:
+    claims = authentication.verified_claims_of("refresh", raw)
+    if authentication.account_id_of(claims) != account_id:
         raise TokenInvalid
 
     def revoked() -> None:
@@ -153,21 +126,6 @@ def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
         "jti": uuid4().hex,
         ACCOUNT_CLAIM: str(user.pk),
     }
-
-
-def _verified_claims(kind: str, raw: str) -> dict[str, Any]:
-    """Return the claims of a token of this kind. Raises `TokenInvalid`."""
-    claims = token_signatures.verified_claims(raw)
-    if claims.get("token_type") != kind or not isinstance(claims.get("jti"), str):
-        raise TokenInvalid
-    return claims
-
-
-def _account_id(claims: Mapping[str, Any]) -> int:
-    try:
-        return int(claims[ACCOUNT_CLAIM])
-    except (KeyError, TypeError, ValueError):
-        raise TokenInvalid from None
 
 
 def _password_fingerprint(user: User) -> str:
@@ -218,7 +176,7 @@ def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
         REUSED_TOKENS.inc()
         journal.note(
             what="account.refresh_token_reused",
-            subject=accounts.journal_subject(_account_id(claims)),
+            subject=accounts.journal_subject(authentication.account_id_of(claims)),
             after={"used_at": used_at.isoformat()},
             detail="A used refresh token was used again: it may be stolen, so its family is revoked.",
             is_internal=True,

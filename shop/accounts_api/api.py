@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 
 from shop.accounts import accounts, sign_ins, tokens
-from shop.accounts.token_signatures import TokenInvalid
+from shop.accounts.authentication import TokenInvalid
 from shop.accounts_api.schemas import (
     AccountBody,
     OwnAccountBody,

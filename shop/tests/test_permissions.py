@@ -8,7 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from shop.accounts import tokens
+from shop.accounts import authentication, tokens
 from shop.errors import NotAllowed, NotAuthenticated
 from shop.http import permissions
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -18,7 +18,7 @@ PERMISSION = "coupons.change_campaign"
 
 def request_of(user: User) -> Any:
     """A request as views see it: the account comes from a real token."""
-    return SimpleNamespace(user=tokens.verify_access_token(tokens.create_access_token(user)))
+    return SimpleNamespace(user=authentication.verify_access_token(tokens.create_access_token(user)))
 
 
 def may(request: Any) -> bool:

@@ -13,7 +13,7 @@ from coupons.models import Campaign, PoolCode
 from inventory.models import Product, StockMovement
 from payments import ledger
 from payments.tests.own_gateway import gateway_process, own_gateway
-from shop.accounts import tokens
+from shop.accounts import authentication
 from shop.management import laws
 from shop.tests.clients import Api, client_of
 from shop.tests.commands import run
@@ -110,7 +110,7 @@ def test_the_file_of_tokens_is_valid_and_private(tmp_path: Path) -> None:
     assert written.keys() == {"staff", "users"}
     assert [user["username"] for user in written["users"]] == [f"user-{number}" for number in range(1, 13)]
     for user in written["users"]:
-        assert tokens.verify_access_token(user["access"]).id == user["id"]
+        assert authentication.verify_access_token(user["access"]).id == user["id"]
     assert Api(access=written["staff"]).get("/users/me").json()["is_staff"]
     assert file.stat().st_mode & 0o777 == 0o600
 

@@ -11,8 +11,8 @@ from django.conf import settings as project_settings
 from django.contrib.auth.models import User
 
 from shop import clock
-from shop.accounts import token_signatures, tokens
-from shop.accounts.token_signatures import TokenInvalid, verified_claims
+from shop.accounts import authentication, tokens
+from shop.accounts.authentication import TokenInvalid, verified_claims
 
 OLD, NEW = ("2026-01", "o" * 32), ("2026-11", "n" * 32)
 ADA = User(pk=7)
@@ -132,16 +132,16 @@ def test_keys_are_rotated_without_ending_any_sign_in(settings: LazySettings) -> 
     steps = [(secret,), (secret, OLD), (OLD, secret), (OLD,), (OLD, NEW), (NEW, OLD), (NEW,)]
     for before, after in pairwise(steps):
         settings.TOKEN_SIGNING_KEYS = before
-        of_before = token_signatures.sign(claims())
+        of_before = authentication.sign(claims())
         settings.TOKEN_SIGNING_KEYS = after
-        of_after = token_signatures.sign(claims())
+        of_after = authentication.sign(claims())
 
         assert verified_claims(of_before)
         settings.TOKEN_SIGNING_KEYS = before
         assert verified_claims(of_after)
 
     settings.TOKEN_SIGNING_KEYS = (OLD,)
-    retired = token_signatures.sign(claims())
+    retired = authentication.sign(claims())
     settings.TOKEN_SIGNING_KEYS = (NEW,)
     with pytest.raises(TokenInvalid):
         verified_claims(retired)

@@ -15,8 +15,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from shop import clock
-from shop.accounts import accounts, tokens
-from shop.accounts.token_signatures import TokenInvalid
+from shop.accounts import accounts, authentication, tokens
+from shop.accounts.authentication import TokenInvalid
 from shop.accounts.tokens import REUSE_GRACE, TokenPair
 from shop.configuration import Rate
 from shop.models import JournalLine
@@ -46,7 +46,7 @@ def forged(**changes: object) -> str:
 
 
 def test_an_access_token_has_the_account_and_a_hint_of_staff() -> None:
-    account = tokens.verify_access_token(tokens.create_access_token(User(pk=7, is_staff=True)))
+    account = authentication.verify_access_token(tokens.create_access_token(User(pk=7, is_staff=True)))
 
     assert (account.id, account.is_staff, account.is_authenticated) == (7, True, True)
     with pytest.raises(AttributeError):
@@ -85,7 +85,7 @@ def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default() -> None:
 )
 def test_anything_else_is_no_access_token(raw: str) -> None:
     with pytest.raises(TokenInvalid):
-        tokens.verify_access_token(raw)
+        authentication.verify_access_token(raw)
 
 
 @pytest.mark.django_db
@@ -97,7 +97,7 @@ def test_a_refresh_token_is_good_for_one_use() -> None:
     again = client_of().post("/auth/refresh", {"refresh": refresh})
 
     assert first.status_code == 200
-    assert tokens.verify_access_token(first.json()["access"]).id == account.pk
+    assert authentication.verify_access_token(first.json()["access"]).id == account.pk
     assert again.status_code == 401
     assert again.json()["code"] == "token_invalid"
     assert client_of().post("/auth/refresh", {"refresh": first.json()["refresh"]}).status_code == 200
@@ -273,7 +273,7 @@ def test_tokens_of_the_previous_release_are_good_until_they_expire() -> None:
     for token in (access, refresh):
         token["user_id"] = str(account.pk)
 
-    assert tokens.verify_access_token(str(access)).id == account.pk
+    assert authentication.verify_access_token(str(access)).id == account.pk
     assert refreshed(str(refresh))
     assert refreshed(str(refresh)) is None
 
