@@ -179,7 +179,7 @@ def _note_placed(order: NewOrder, order_request: OrderRequest, stock: dict[int, 
 def _build_order(
     order_request: OrderRequest, stock: dict[int, Stock], coupons: dict[str, Coupon], now: datetime
 ) -> PlacedOrder:
-    """The unsaved order and its lines, with their amounts."""
+    """The unsaved order and its lines, with their amounts, and its purchase if it is paid at once."""
     line_amounts = [stock[line.product_id].price * line.quantity for line in order_request.lines]
     items_amount, discount_amount = sum(line_amounts), 0
     if order_request.coupon_code:
@@ -207,7 +207,18 @@ def _build_order(
         placed_at=now,
         expires_at=now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
     )
-    lines = [
+    placed = PlacedOrder(order, _build_lines(order, order_request.lines, stock, line_amounts))
+    if order_request.token is not None:
+        placed.started = purchase.new_purchase(order, token=order_request.token, by=order_request.by)
+    return placed
+
+
+def _build_lines(
+    order: NewOrder, lines: Sequence[Line], stock: dict[int, Stock], line_amounts: Sequence[int]
+) -> list[NewLine]:
+    """The unsaved lines of the order, each with its share of the discount."""
+    shares = pricing.split_discount(order.discount_amount, line_amounts)
+    return [
         NewLine(
             order.id,
             line.product_id,
@@ -219,18 +230,8 @@ def _build_order(
             discount_amount=share,
             limit_per_account=stock[line.product_id].limit_per_account,
         )
-        for line, line_amount, share in zip(
-            order_request.lines,
-            line_amounts,
-            pricing.split_discount(discount_amount, line_amounts),
-            strict=True,
-        )
+        for line, line_amount, share in zip(lines, line_amounts, shares, strict=True)
     ]
-    if order_request.token is None:
-        return PlacedOrder(order, lines)
-    return PlacedOrder(
-        order, lines, purchase.new_purchase(order, token=order_request.token, by=order_request.by)
-    )
 
 
 def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[int, int]) -> None:

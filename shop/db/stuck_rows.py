@@ -133,10 +133,8 @@ def _watch() -> None:
     global _watcher
     try:
         while left := _remaining_rows():
-            for row in left:
-                if _becomes_free(row):
-                    with _mutex:
-                        _stuck.discard(row)
+            for row in filter(_becomes_free, left):
+                _forget_row(row)
     except Exception:
         log.exception("stuck rows are no longer watched, and are forgotten")
         forget()
@@ -144,6 +142,11 @@ def _watch() -> None:
             _watcher = None
     finally:
         connection.close()
+
+
+def _forget_row(row: Row) -> None:
+    with _mutex:
+        _stuck.discard(row)
 
 
 def _remaining_rows() -> list[Row]:

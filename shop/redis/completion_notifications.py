@@ -109,34 +109,41 @@ async def _wait_for_signal(
 @contextmanager
 def _register(name: str, owner: int | None) -> Iterator[Signal | None]:
     """A signal that is set when the name is completed; None at the limit of waiting requests."""
-    global _count
     _start_listener()
     signal = Signal()
     with _mutex:
-        is_full = owner is not None and _waiting_by_owner[owner] >= MOST_OF_ONE_OWNER
-        if is_full or _count >= settings.WAITING_REQUESTS:
-            is_registered = False
-        else:
-            is_registered = True
-            _count += 1
-            if owner is not None:
-                _waiting_by_owner[owner] += 1
-            _waiting[name].add(signal)
-            WAITING.set(_count)
-    try:
-        yield signal if is_registered else None
-    finally:
+        is_registered = _has_place(owner)
         if is_registered:
-            with _mutex:
-                _count -= 1
-                if owner is not None:
-                    _waiting_by_owner[owner] -= 1
-                    if not _waiting_by_owner[owner]:
-                        del _waiting_by_owner[owner]
-                WAITING.set(_count)
-                _waiting[name].discard(signal)
-                if not _waiting[name]:
-                    del _waiting[name]
+            _waiting[name].add(signal)
+            _count_waiting(1, owner)
+    if not is_registered:
+        yield None
+        return
+    try:
+        yield signal
+    finally:
+        with _mutex:
+            _waiting[name].discard(signal)
+            if not _waiting[name]:
+                del _waiting[name]
+            _count_waiting(-1, owner)
+
+
+def _has_place(owner: int | None) -> bool:
+    """With the mutex held: whether another request of the account may wait."""
+    is_full = owner is not None and _waiting_by_owner[owner] >= MOST_OF_ONE_OWNER
+    return not is_full and _count < settings.WAITING_REQUESTS
+
+
+def _count_waiting(change: int, owner: int | None) -> None:
+    """With the mutex held: count a request that begins or ends its wait."""
+    global _count
+    _count += change
+    WAITING.set(_count)
+    if owner is not None:
+        _waiting_by_owner[owner] += change
+        if not _waiting_by_owner[owner]:
+            del _waiting_by_owner[owner]
 
 
 def _wake(names: Iterable[str]) -> None:

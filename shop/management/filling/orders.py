@@ -102,6 +102,7 @@ STEPS = """filling_order
 JOIN (SELECT 'reserve_inventory' AS step, 1 AS place, 2 AS undo_place UNION SELECT 'hold_coupon', 2, 3
       UNION SELECT 'debit_balance', 3, 4 UNION SELECT 'charge_card', 4, 1
       UNION SELECT 'settle', 5, NULL UNION SELECT 'transmit', 6, NULL) AS steps"""
+CHARGE = "CONCAT('ch_', REPLACE(payment_id, '-', ''))"
 SOLD_LINES = "filling_line JOIN filling_order USING (n) JOIN inventory_product ON id = product_id"
 
 
@@ -177,9 +178,11 @@ def _decide(*, first: int, last: int, begun_at: datetime, step: int, accounts: i
 def _place() -> None:
     """Copy the bite into every table that a real order leaves rows in."""
     _insert_orders()
+    _record_answers()
     _move_stock()
     _redeem_coupons()
-    _pay()
+    _insert_payments()
+    _log_steps()
     _transfer_points()
     was_told = "status IN ('paid', 'cancelled')"
     note(
@@ -200,13 +203,12 @@ def _place() -> None:
 
 
 def _insert_orders() -> None:
-    """The orders with their lines, the answers kept under their keys, and the journal's line of each."""
-    currency = {"currency": settings.CURRENCY}
+    """The orders with their lines."""
     same = "account_id items_amount discount_amount points_amount card_amount coupon_code placed_at status"
     insert(
         Order,
         "filling_order",
-        currency,
+        {"currency": settings.CURRENCY},
         **{name: name for name in same.split()},
         id="order_id",
         total_amount="items_amount - discount_amount",
@@ -224,11 +226,15 @@ def _insert_orders() -> None:
         unit_price="line.price",
         line_amount="quantity * line.price",
     )
+
+
+def _record_answers() -> None:
+    """The answers kept under the orders' keys, and the journal's line of each order."""
     amounts = ", ".join(f"'{name}', {name}" for name in ("items_amount", "discount_amount", "points_amount"))
     insert(
         IdempotencyKey,
         "filling_order",
-        currency,
+        {"currency": settings.CURRENCY},
         account_id="account_id",
         key_hash="SHA2(order_id, 256)",
         fingerprint="SHA2(payment_id, 256)",
@@ -305,12 +311,9 @@ def _redeem_coupons() -> None:
     )
 
 
-def _pay() -> None:
-    """Payments and their sagas, step by step; a declined one keeps its payment too: the gateway was asked."""
-    paying, charge = (
-        "filling_order WHERE status IN ('paid', 'payment_failed')",
-        "REPLACE(payment_id, '-', '')",
-    )
+def _insert_payments() -> None:
+    """Payments and their sagas; a declined one keeps its payment too: the gateway was asked."""
+    paying = "filling_order WHERE status IN ('paid', 'payment_failed')"
     insert(
         Payment,
         paying,
@@ -320,7 +323,7 @@ def _pay() -> None:
         status="IF(status = 'paid', 'succeeded', 'failed')",
         currency="%(currency)s",
         charge_key="CONCAT('payment-', payment_id)",
-        charge_reference=f"IF(status = 'paid', CONCAT('ch_', {charge}), '')",
+        charge_reference=f"IF(status = 'paid', {CHARGE}, '')",
         created_at="placed_at",
         settled_at="ended_at",
         **_declined("status <> 'paid'"),
@@ -340,6 +343,10 @@ def _pay() -> None:
         ended_at="ended_at",
         **_declined("status <> 'paid'"),
     )
+
+
+def _log_steps() -> None:
+    """The sagas' steps, done and undone, with the journal's line of each."""
     insert(
         SagaLog,
         f"{STEPS} WHERE status = 'paid' OR status = 'payment_failed' AND place <= 4 ORDER BY n, place",
@@ -349,7 +356,7 @@ def _pay() -> None:
         event="CASE WHEN step = 'hold_coupon' AND coupon_code = '' THEN 'skipped' "
         "WHEN step = 'debit_balance' AND points_amount = 0 THEN 'skipped' "
         "WHEN step = 'charge_card' AND status = 'payment_failed' THEN 'refused' ELSE 'done' END",
-        reference=f"IF(step = 'charge_card', CONCAT('ch_', {charge}), '')",
+        reference=f"IF(step = 'charge_card', {CHARGE}, '')",
         at="placed_at",
     )
     insert(
