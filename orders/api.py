@@ -1,6 +1,7 @@
 """The API of orders, and the calls that start payments."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
@@ -397,14 +398,11 @@ async def _run_rate_limited(
     """
     if request.user.is_staff:
         return await work()
-
-    async def counted() -> Any:
-        with limit.counting(call.account_id) as counting:
-            counting.outcome = await work()
-        return counting.outcome
-
     try:
-        return await (card_limits.run_limited(call.account_id, counted) if is_charged else counted())
+        async with card_limits.limited(call.account_id) if is_charged else nullcontext():
+            with limit.counting(call.account_id) as counting:
+                counting.outcome = await work()
+            return counting.outcome
     except Throttled:
         replay = await keyed_calls.find_replay(call)
         if replay is None:

@@ -14,10 +14,10 @@ being started and is in no table yet.
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TypeVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -30,7 +30,6 @@ from shop.configuration import Rate
 from shop.rates.rate_limits import DECLINES
 from shop.redis import redis_client
 
-T = TypeVar("T")
 UNSETTLED = (Payment.Status.PENDING, Payment.Status.IN_DOUBT)
 # An account is checked once it has started more than this part (a quarter) of the rate in a process.
 UNCHECKED_SHARE = 4
@@ -99,18 +98,20 @@ def require_below_limit(account_id: int) -> None:
     DECLINES.require_capacity(account_id)
 
 
-async def run_limited(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
-    """The outcome of `work`, which starts a card payment and is durable when it returns.
+@asynccontextmanager
+async def limited(account_id: int) -> AsyncIterator[None]:
+    """Around a block that starts a card payment, which is durable at its end.
 
-    Raises `Throttled`, before any work is done, when so many of the account's payments were declined or may
-    still be declined that one more could exceed the rate.
+    Raises `Throttled`, before the block, when so many of the account's payments were declined or may still be
+    declined that one more could exceed the rate.
     """
     if _needs_read(account_id):
         await run_in_thread(require_below_limit, account_id, owner=account_id, pool=LOOKUP_POOL)
     DECLINES.require_capacity(account_id)
     rate = DECLINES.rate
     if rate is None:
-        return await work()
+        yield
+        return
     with _mutex:
         if time.monotonic() - _window_started_at >= rate.seconds or len(_started) >= MOST_ACCOUNTS:
             _rotate_window()
@@ -121,9 +122,9 @@ async def run_limited(account_id: int, work: Callable[[], Awaitable[T]]) -> T:
         _in_flight[account_id] = others + 1
     started_count += _started_before.get(account_id, 0)
     try:
-        if started_count > rate.times // UNCHECKED_SHARE or account_id in _watched:
-            return await _run_checked(account_id, rate, others, work)
-        return await work()
+        is_checked = started_count > rate.times // UNCHECKED_SHARE or account_id in _watched
+        async with _slot(account_id, rate, others) if is_checked else nullcontext():
+            yield
     finally:
         with _mutex:
             left = _in_flight.pop(account_id) - 1
@@ -158,12 +159,13 @@ def _rotate_window() -> None:
     _started, _started_before, _window_started_at = {}, _started, time.monotonic()
 
 
-async def _run_checked(account_id: int, rate: Rate, others: int, work: Callable[[], Awaitable[T]]) -> T:
-    """The outcome of `work`, if the account's declines and unsettled payments leave room for it."""
+@asynccontextmanager
+async def _slot(account_id: int, rate: Rate, others: int) -> AsyncIterator[None]:
+    """A slot for the block, if the account's declines and unsettled payments leave one; else `Throttled`."""
     key, slot = f"{SLOTS_PREFIX}{account_id}", uuid4().hex
     try:
         await run_in_thread(_take_slot, account_id, rate, others, key, slot, owner=account_id)
-        return await work()
+        yield
     finally:
         run_in_background(partial(_release_slot, key, slot))
 

@@ -214,14 +214,15 @@ def _orders(users: range, orders: int) -> Callable[[], None]:
     ]
 
     async def count(account_id: int) -> None:
-        with rate_limits.ORDERS.counting(account_id):
-            pass
+        async with card_limits.limited(account_id):
+            with rate_limits.ORDERS.counting(account_id):
+                pass
 
     def check() -> None:
         for start in range(0, orders, BATCH):
             batch = wanted[start : start + BATCH]
             for account_id, _ in batch:
-                blocking.run(card_limits.run_limited(account_id, partial(count, account_id)))
+                blocking.run(count(account_id))
             holdings = limits.read_holdings(batch, stock)
             for account_id, lines in batch:
                 limits.check(holdings[account_id], lines, stock)
