@@ -15,8 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, executor, runs
+from orders.saga import batch, executor
 from orders.saga.definitions import (
+    RECOVERY,
     SAGA_TYPES,
     BatchResult,
     Event,
@@ -37,7 +38,7 @@ from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROOM = {"charge_card": 99, "transmit": 99, runs.RECOVERY: 99}
+ROOM = {"charge_card": 99, "transmit": 99, RECOVERY: 99}
 
 
 @pytest.fixture

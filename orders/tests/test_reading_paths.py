@@ -34,8 +34,8 @@ def test_issuing_a_coupon() -> None:
     client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
     with following() as path:
         assert api.post("/coupons", {"campaign": campaign.pk}).status_code == 201
-    check_length(path, modules=11, back=0, apps=("coupons",))
-    check_length(path, modules=31, back=11)
+    check_length(path, modules=9, back=0, apps=("coupons",))
+    check_length(path, modules=29, back=1)
 
 
 def order_call() -> tuple[Api, dict[str, Any]]:
@@ -52,8 +52,8 @@ def test_a_paid_order() -> None:
         assert placed.status_code == 202, placed.json()
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
-    check_length(path, modules=36, back=3, apps=APPS)
-    check_length(path, modules=69, back=30)
+    check_length(path, modules=30, back=0, apps=APPS)
+    check_length(path, modules=62, back=8)
 
 
 def test_recovering_a_saga() -> None:
@@ -64,5 +64,5 @@ def test_recovering_a_saga() -> None:
     with following() as path:
         [saga_id] = recovery.dequeue_due(limit=10)
         stepping.advance(saga_id)
-    check_length(path, modules=11, back=2, apps=("orders",))
-    check_length(path, modules=35, back=14)
+    check_length(path, modules=9, back=0, apps=("orders",))
+    check_length(path, modules=34, back=3)
