@@ -8,7 +8,7 @@ import redis
 from django.conf import LazySettings
 
 from coupons.issuing import issuing
-from coupons.partners import patience
+from coupons.partners import call_limit
 from orders.payment import card_limits
 from payments.gateways import circuit
 from shop import clock
@@ -63,7 +63,7 @@ def _reset_process_state() -> None:
     data_platform.reset()
     issuing.forget()
     circuit.forget()
-    patience.reset()
+    call_limit.reset()
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ from coupons.issuing.strategies import (
     unsafe,
 )
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.partners import confirming, patience
+from coupons.partners import call_limit, confirming
 from coupons.queue import tickets
 from shop import clock
 from shop.concurrency.group_commit import Batcher
@@ -90,7 +90,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
         # A slot that was released since has changed the campaign's version.
         if campaign_now.version == full.version:
             return _existing_or_raise(campaign_now, user_id, existing)
-    if partner and patience.is_unavailable(partner):
+    if partner and call_limit.is_unavailable(partner):
         # No slot is taken that can't be confirmed.
         away = Unavailable("The partner of this campaign is unavailable; nothing was done. Try again.")
         campaign_now, existing = _read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)

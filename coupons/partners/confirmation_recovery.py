@@ -18,7 +18,7 @@ from structlog import get_logger
 from coupons.allocation import writes
 from coupons.allocation.writes import PendingConfirmation
 from coupons.models import Campaign, Confirmation
-from coupons.partners import confirmation, patience
+from coupons.partners import call_limit, confirmation
 from coupons.partners.confirmation import ConfirmationDecision, ConfirmationUpdate
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from shop import clock
@@ -134,7 +134,7 @@ def _cancel(case: DueConfirmation) -> PartnerReply | None:
 
 def _call_partner(case: DueConfirmation, call: Callable[[Partner], PartnerReply]) -> PartnerReply | None:
     try:
-        with patience.partner_call(case.slot.partner) as partner:
+        with call_limit.partner_call(case.slot.partner) as partner:
             return call(partner)
     except (NotReached, NoAnswer):
         return None

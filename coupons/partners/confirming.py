@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.models import Campaign, Confirmation, Coupon
-from coupons.partners import confirmation, patience
+from coupons.partners import call_limit, confirmation
 from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from shop.db import open_transaction, transactions
 from shop.errors import PartnerFailed, Unavailable
@@ -29,7 +29,7 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
     partner's decision is not known: the account keeps the slot, and a repeat finds out.
     """
     open_transaction.assert_outside()
-    with patience.call_permit():
+    with call_limit.call_permit():
         if not confirming.is_new and not _count_attempt(confirming):
             return _read_settled(confirming)
         answer = _register(confirming)
@@ -48,7 +48,7 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
 def _register(confirming: PendingConfirmation) -> PartnerReply | NotReached | NoAnswer:
     """Call the partner, and count its reply."""
     try:
-        with patience.partner_call(confirming.partner) as partner:
+        with call_limit.partner_call(confirming.partner) as partner:
             reply = partner.register(confirming.key, confirming.code)
     except (NotReached, NoAnswer) as error:
         PARTNER_ANSWERS.labels("not_reached" if isinstance(error, NotReached) else "none").inc()

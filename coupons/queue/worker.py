@@ -20,7 +20,7 @@ from structlog import get_logger
 
 from coupons.allocation import eligibility
 from coupons.models import Campaign
-from coupons.partners import patience
+from coupons.partners import call_limit
 from coupons.queue import recovery, settlement, stream, tickets
 from shop import clock
 from shop.errors import Unavailable
@@ -178,7 +178,7 @@ def _batch_sizes(now: datetime) -> dict[int, int]:
     return {
         pk: BATCH_WITH_PARTNER if partner else BATCH
         for pk, partner in rows
-        if not (partner and patience.is_unavailable(partner))
+        if not (partner and call_limit.is_unavailable(partner))
     }
 
 

@@ -15,7 +15,7 @@ import pytest
 from django.conf import LazySettings
 
 from coupons.models import Coupon
-from coupons.partners import patience
+from coupons.partners import call_limit
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator, running
 
@@ -49,7 +49,7 @@ def partner_that(*options: str, folder: Path, settings: LazySettings) -> Iterato
         settings.PARTNER_URL = address(simulator)
         yield simulator
     settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS = before, timeout
-    patience.reset()
+    call_limit.reset()
 
 
 def address(simulator: Simulator) -> str:

@@ -14,7 +14,7 @@ from django.conf import LazySettings
 from django.db import transaction
 
 from coupons import partners
-from coupons.partners import patience
+from coupons.partners import call_limit
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.own_partner import NAME, address, partner_that
@@ -117,36 +117,36 @@ def test_only_configured_partners_are_available(settings: LazySettings) -> None:
     settings.PARTNER_URL = ""
     assert partners.configured() == []
     assert partners.named(NAME) is partners.named("unknown") is None
-    assert patience.is_unavailable(NAME)
+    assert call_limit.is_unavailable(NAME)
     settings.PARTNER_URL = "http://127.0.0.1:1"
     assert partners.configured() == [NAME]
-    assert not patience.is_unavailable(NAME)
+    assert not call_limit.is_unavailable(NAME)
 
 
 def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(settings: LazySettings) -> None:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
 
     def ask() -> None:
-        with pytest.raises(NotReached), patience.partner_call(NAME) as partner:
+        with pytest.raises(NotReached), call_limit.partner_call(NAME) as partner:
             partner.find(KEY)
 
-    for _ in range(patience.FAILURES):
-        assert not patience.is_unavailable(NAME)
+    for _ in range(call_limit.FAILURES):
+        assert not call_limit.is_unavailable(NAME)
         ask()
-    assert patience.is_unavailable(NAME)
+    assert call_limit.is_unavailable(NAME)
     ask()
 
 
 def test_during_the_trial_call_the_partner_stays_unavailable_for_all_others(settings: LazySettings) -> None:
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
-    for _ in range(patience.FAILURES):
-        with pytest.raises(NotReached), patience.partner_call(NAME) as partner:
+    for _ in range(call_limit.FAILURES):
+        with pytest.raises(NotReached), call_limit.partner_call(NAME) as partner:
             partner.find(KEY)
-    wait_until(lambda: not patience.is_unavailable(NAME))
+    wait_until(lambda: not call_limit.is_unavailable(NAME))
 
-    with patience.partner_call(NAME):
-        assert patience.is_unavailable(NAME)
-        with pytest.raises(NotReached), patience.partner_call(NAME):
+    with call_limit.partner_call(NAME):
+        assert call_limit.is_unavailable(NAME)
+        with pytest.raises(NotReached), call_limit.partner_call(NAME):
             pytest.fail("two tried at once")
 
-    assert not patience.is_unavailable(NAME)
+    assert not call_limit.is_unavailable(NAME)

@@ -4,7 +4,7 @@ Each process has its own. Only missing replies count: no connection, no reply in
 Any HTTP answer, even a 500, shows that the gateway is reachable.
 """
 
-from shop.outbound.circuit import Circuit
+from shop.outbound.circuit_breaker import CircuitBreaker
 
 FAILURES_TO_OPEN = 10
 """In a row: a single card may make a gateway time out, and the next answer resets the count."""
@@ -15,15 +15,5 @@ class NoAnswer(Exception):
     """The gateway gave no usable answer. The text says what came instead, and contains no card's token."""
 
 
-class GatewayUnreachable(NoAnswer):
-    """No reply came at all; these count for the circuit breaker."""
-
-
-circuit = Circuit(
-    "gateway",
-    failures=FAILURES_TO_OPEN,
-    seconds=OPEN_SECONDS,
-    counted=GatewayUnreachable,
-    away=lambda: NoAnswer("the gateway is not reachable; it is called again soon"),
-)
-watched, forget = circuit.watched, circuit.forget
+breaker = CircuitBreaker("gateway", failures=FAILURES_TO_OPEN, seconds=OPEN_SECONDS)
+forget = breaker.record_success

@@ -9,9 +9,10 @@ import orjson
 from django.conf import settings
 
 from payments.gateways import circuit
-from payments.gateways.circuit import GatewayUnreachable, NoAnswer
+from payments.gateways.circuit import NoAnswer
 from shop.db import open_transaction
 from shop.outbound import http_client
+from shop.outbound.circuit_breaker import CircuitOpen
 from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 
 
@@ -54,10 +55,10 @@ def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes |
     """
     open_transaction.assert_outside()
     seconds = settings.GATEWAY_TIMEOUT_SECONDS
-    with circuit.watched():
-        try:
+    try:
+        with circuit.breaker.guard(NoResponse):
             return http_client.send_request(method, url, headers=headers, body=body, seconds=seconds)
-        except NoResponse as error:
-            raise GatewayUnreachable(str(error)) from error
-        except ResponseTooLarge as error:
-            raise NoAnswer(str(error)) from error
+    except CircuitOpen as error:
+        raise NoAnswer("the gateway is not reachable; it is called again soon") from error
+    except (NoResponse, ResponseTooLarge) as error:
+        raise NoAnswer(str(error)) from error

@@ -79,7 +79,7 @@ def test_a_gateway_that_died_is_used_again_when_another_listens_there(
 def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulator) -> None:
     mortal_gateway.child.send_signal(signal.SIGSTOP)
     open_circuit()
-    wait_until(lambda: circuit.circuit.is_half_open)
+    wait_until(lambda: not circuit.breaker.is_open)
 
     details = [one.failure_detail for one in race([lambda: charge("again")] * 20)]
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from shop import clock
 from shop.db import open_transaction
 from shop.outbound import http_client
-from shop.outbound.breaker import Breaker
+from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.outbound.http_client import NoResponse, ResponseTooLarge
 
 TIMEOUT_SECONDS = 3.0
@@ -21,7 +21,7 @@ LARGEST_ERROR_BYTES = 1_000
 # These end by themselves or once a setting is corrected; the events are not the cause.
 RETRYABLE_STATUSES = {401, 403, 408, 425, 429}
 
-_breaker = Breaker()
+_breaker = CircuitBreaker("data platform")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +39,17 @@ def send(events: Sequence[dict[str, Any]]) -> DeliveryResult:
     for a second.
     """
     open_transaction.assert_outside()
-    if not _breaker.lets_through():
+    if not _breaker.allows_call():
         return DeliveryResult("no answer a moment ago, so not sent")
     try:
         result = _post(events)
     except (NoResponse, ResponseTooLarge) as error:
         result = DeliveryResult(f"no answer: {error}")
         if _timed_out(error):
-            _breaker.failed()
+            _breaker.record_failure()
             return result
     # Even a refused connection is no timeout, and only timeouts open the breaker.
-    _breaker.worked()
+    _breaker.record_success()
     return result
 
 
@@ -60,7 +60,7 @@ def _timed_out(error: NoResponse | ResponseTooLarge) -> bool:
 
 def reset() -> None:
     """Close the circuit breaker (tests)."""
-    _breaker.worked()
+    _breaker.record_success()
 
 
 def _post(events: Sequence[dict[str, Any]]) -> DeliveryResult:

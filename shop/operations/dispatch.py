@@ -16,7 +16,7 @@ from django.db import close_old_connections
 from kombu.exceptions import OperationalError
 from structlog import get_logger
 
-from shop.outbound.breaker import Breaker
+from shop.outbound.circuit_breaker import CircuitBreaker
 
 log = get_logger(__name__)
 THREADS = 4
@@ -33,7 +33,7 @@ _pending_arguments: dict[str, list[Any]] = defaultdict(list)
 _send_mutexes: dict[str, threading.Lock] = defaultdict(threading.Lock)
 _free_slots = threading.BoundedSemaphore(MAX_WAITING)
 # Tasks can run here as well, so an unavailable broker is tried rarely: each attempt delays a task.
-_breaker = Breaker(seconds=3.0)
+_breaker = CircuitBreaker("broker", seconds=3.0)
 
 
 def enqueue(task: "Task[Any, Any]", *arguments: Any) -> None:
@@ -65,15 +65,15 @@ def enqueue_batched(task: "Task[Any, Any]", argument: Any) -> None:
 
 def send_to_broker(task: "Task[Any, Any]", arguments: Sequence[Any], **options: Any) -> bool:
     """Send `task` to the broker; False while the broker is unavailable."""
-    if not _breaker.lets_through():
+    if not _breaker.allows_call():
         return False
     try:
         task.apply_async(arguments, **options)
     except (OperationalError, OSError) as error:
-        _breaker.failed()
+        _breaker.record_failure()
         log.warning("broker unavailable, running here", task=task.name, error=str(error))
         return False
-    _breaker.worked()
+    _breaker.record_success()
     return True
 
 

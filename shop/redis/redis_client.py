@@ -14,11 +14,11 @@ from redis import Redis
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from structlog import get_logger
 
-from shop.outbound.breaker import Breaker
+from shop.outbound.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
 log = get_logger(__name__)
-_breaker = Breaker()
+_breaker = CircuitBreaker("redis")
 
 
 def client() -> Redis:
@@ -31,21 +31,21 @@ def client() -> Redis:
 
 def attempt(call: Callable[[Redis], T], *, otherwise: T) -> T:
     """The call's result, or `otherwise` when Redis is unavailable or slow."""
-    if not _breaker.lets_through():
+    if not _breaker.allows_call():
         return otherwise
     try:
         result = call(client())
     except (ConnectionError, TimeoutError) as error:
-        _breaker.failed()
+        _breaker.record_failure()
         log.warning("redis unavailable", error=str(error))
         return otherwise
     except RedisError as error:
         log.warning("redis refused a call", error=str(error))
         result = otherwise
-    _breaker.worked()
+    _breaker.record_success()
     return result
 
 
 def reset() -> None:
     """Close the circuit breaker (tests)."""
-    _breaker.worked()
+    _breaker.record_success()

@@ -15,7 +15,7 @@ from django.utils import timezone
 from scripts.stack import ports
 from shop.events import data_platform
 from shop.events.data_platform import DeliveryResult
-from shop.outbound.breaker import Breaker
+from shop.outbound.circuit_breaker import CircuitBreaker
 
 EVENT = {"id": "evt_1", "type": "test.happened", "occurred_at": timezone.now(), "data": {"order": None}}
 
@@ -104,7 +104,7 @@ def test_a_platform_that_drips_holds_a_batch_no_longer_than_a_silent_one(
 ) -> None:
     """Each byte arrives soon, but all of them take 6 s."""
     monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.3)
-    monkeypatch.setattr(data_platform, "_breaker", Breaker(seconds=60))
+    monkeypatch.setattr(data_platform, "_breaker", CircuitBreaker("data platform", seconds=60))
     receiver.drip_seconds = 0.05
     started_at = time.monotonic()
     results = [data_platform.send([EVENT]) for _ in range(3)]
@@ -161,7 +161,7 @@ def test_a_hanging_platform_costs_one_call_a_second(
     receiver: type[Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(data_platform, "_breaker", Breaker(seconds=60))
+    monkeypatch.setattr(data_platform, "_breaker", CircuitBreaker("data platform", seconds=60))
     receiver.pause_seconds = 5
     results = [data_platform.send([EVENT]) for _ in range(5)]
     assert all(result.error.startswith("no answer") and not result.is_final for result in results)

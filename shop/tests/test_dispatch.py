@@ -14,7 +14,7 @@ from django.db import connection
 
 from scripts.stack import ports
 from shop.operations import dispatch
-from shop.outbound.breaker import Breaker
+from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask
@@ -24,7 +24,7 @@ MakeTask = Callable[..., "Task[Any, Any]"]
 
 @pytest.fixture(autouse=True)
 def _no_outage_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_breaker", Breaker())
+    monkeypatch.setattr(dispatch, "_breaker", CircuitBreaker("broker"))
 
 
 @pytest.fixture

@@ -3,23 +3,23 @@
 import pytest
 from django.conf import LazySettings
 
-from coupons.partners import patience
+from coupons.partners import call_limit
 from shop.concurrency import thread_budget
 
 
 @pytest.mark.parametrize("web_threads", [4, 8, 16, 64])
 def test_partners_leave_half_of_the_threads_that_run_calls(web_threads: int, settings: LazySettings) -> None:
     settings.WEB_THREADS = web_threads
-    patience.reset()
-    assert 1 <= patience._permits()._initial_value <= thread_budget.split_threads(web_threads).calling / 2
-    patience.reset()
+    call_limit.reset()
+    assert 1 <= call_limit._permits()._initial_value <= thread_budget.split_threads(web_threads).calling / 2
+    call_limit.reset()
 
 
 def test_a_permit_is_released_to_the_semaphore_it_came_from() -> None:
     """Also for the slower of two concurrent first calls, whose semaphore is not the cached one."""
-    with patience.call_permit():
-        taken_from = patience._permits()
-        patience.reset()
+    with call_limit.call_permit():
+        taken_from = call_limit._permits()
+        call_limit.reset()
 
-    assert patience._permits() is not taken_from
-    assert taken_from._value == patience._permits()._value
+    assert call_limit._permits() is not taken_from
+    assert taken_from._value == call_limit._permits()._value

@@ -15,7 +15,7 @@ from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner
 from shop.concurrency import thread_budget
 from shop.errors import Unavailable
-from shop.outbound.circuit import Circuit
+from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 
 log = get_logger(__name__)
 # Consecutive failures: single calls are late now and then although the partner is available.
@@ -25,13 +25,9 @@ SECONDS_AWAY = 2
 PERMIT_WAIT_SECONDS = 0.25
 
 
-class _CallFailed(Exception):
-    """The partner was not reached or gave no answer: see the cause."""
-
-
 def is_unavailable(name: str) -> bool:
     """Whether the partner's circuit is open or it isn't configured, so that a call would fail."""
-    return _circuit(name).is_open or named(name) is None
+    return _breaker(name).is_open or named(name) is None
 
 
 @contextmanager
@@ -54,32 +50,24 @@ def partner_call(name: str) -> Iterator[Partner]:
     if partner is None:
         raise NotReached(f"no partner {name} is configured")
     try:
-        with _circuit(name).watched():
-            try:
-                yield partner
-            except (NotReached, NoAnswer) as error:
-                raise _CallFailed(str(error)) from error
-    except _CallFailed as failure:
-        log.warning("a partner gave no answer", partner=name, reason=str(failure.__cause__))
-        assert failure.__cause__ is not None
-        raise failure.__cause__ from None
+        with _breaker(name).guard(NotReached, NoAnswer):
+            yield partner
+    except CircuitOpen as error:
+        raise NotReached("the partner is unavailable; it is tried again soon") from error
+    except (NotReached, NoAnswer) as error:
+        log.warning("a partner gave no answer", partner=name, reason=str(error))
+        raise
 
 
 def reset() -> None:
     """Forget all failures of partners (tests)."""
-    _circuit.cache_clear()
+    _breaker.cache_clear()
     _permits.cache_clear()
 
 
 @lru_cache
-def _circuit(name: str) -> Circuit:
-    return Circuit(
-        f"partner {name}",
-        failures=FAILURES,
-        seconds=SECONDS_AWAY,
-        counted=_CallFailed,
-        away=lambda: NotReached("the partner is unavailable; it is tried again soon"),
-    )
+def _breaker(name: str) -> CircuitBreaker:
+    return CircuitBreaker(f"partner {name}", failures=FAILURES, seconds=SECONDS_AWAY)
 
 
 @lru_cache
