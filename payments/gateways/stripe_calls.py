@@ -29,9 +29,9 @@ logging.getLogger("stripe").setLevel(logging.WARNING)
 
 
 class Transport(stripe.HTTPClient):
-    """Sends the package's requests by our own connection pool, time-out and circuit breaker."""
+    """Sends the package's requests by our own HTTP client, time-out and circuit breaker."""
 
-    name = "urllib3"
+    name = "pycurl"
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any

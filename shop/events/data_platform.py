@@ -55,7 +55,7 @@ def send(events: Sequence[dict[str, Any]]) -> DeliveryResult:
 
 def _timed_out(error: NoResponse | ResponseTooLarge) -> bool:
     """Whether the call took all its time; a connection that is refused or breaks fails at once."""
-    return isinstance(error, ResponseTooLarge) or isinstance(error.__cause__, TimeoutError)
+    return isinstance(error, ResponseTooLarge) or error.is_timeout
 
 
 def reset() -> None:

@@ -1,30 +1,34 @@
 """HTTP calls to other systems, whose replies may be late, wrong or hostile: bounded in time and size.
 
-It uses the standard library's client: a call costs half the processor time of one through a connection pool.
-Each thread keeps the connections that it opened.
+It uses libcurl, which has one deadline for a whole exchange. Each thread keeps the connections it opened.
 """
 
 import select
-import socket
 import ssl
 import threading
-import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
-from http.client import HTTPS_PORT, HTTPConnection, HTTPException, HTTPResponse
-from typing import Any, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+import pycurl
+from urllib3 import HTTPHeaderDict
 
 from shop.db import open_transaction
 
 LARGEST_RESPONSE_BYTES = 4 * 2**20
-CHUNK_BYTES = 2**16
+NO_SOCKET = -1
+# An empty header removes the one that libcurl would add; the caller's header of that name is still sent.
+FIXED_HEADERS = ["Expect:", "Accept:", "Content-Type:", "Accept-Encoding: identity"]
 
 
 class NoResponse(Exception):
     """No whole reply was received; whether the request arrived is unknown. The message says what happened."""
+
+    def __init__(self, message: str, *, is_timeout: bool = False) -> None:
+        super().__init__(message)
+        self.is_timeout = is_timeout
+        """Whether the exchange took all of its time."""
 
 
 class NotConnected(NoResponse):
@@ -44,14 +48,56 @@ class Reply:
     body: bytes
 
 
-class _ThreadConnections(threading.local):
-    """This thread's connections, by scheme and host."""
+class _ThreadHandles(threading.local):
+    """This thread's handles of libcurl by scheme and host, each with the connection that it keeps."""
 
     def __init__(self) -> None:
-        self.connections: dict[tuple[str, str], _Connection] = {}
+        self.handles: dict[tuple[str, str], pycurl.Curl] = {}
 
 
-_thread_connections = _ThreadConnections()
+class _Exchange:
+    """The state of one exchange, which libcurl's callbacks collect."""
+
+    def __init__(self) -> None:
+        self.is_sent = False
+        self.headers = HTTPHeaderDict()
+        self.body = bytearray()
+
+    def before_request(self, *_addresses: object) -> int:
+        """Let the request be sent once: libcurl sends it again when a kept connection breaks."""
+        if self.is_sent:
+            return int(pycurl.PREREQFUNC_ABORT)
+        self.is_sent = True
+        return int(pycurl.PREREQFUNC_OK)
+
+    def add_header(self, line: bytes) -> None:
+        if line.startswith(b"HTTP/"):
+            # The headers so far are those of an interim reply.
+            self.headers = HTTPHeaderDict()
+            return
+        name, separator, value = line.decode("latin-1").partition(":")
+        if separator:
+            self.headers.add(name, value.strip())
+
+    def add_body(self, data: bytes) -> int:
+        """Add a part of the body; returning 0 ends the exchange."""
+        self.body += data
+        return len(data) if len(self.body) <= LARGEST_RESPONSE_BYTES else 0
+
+    def to_exception(self, error: pycurl.error) -> NoResponse | ResponseTooLarge:
+        """The exception for an exchange that libcurl ended with this error."""
+        code, message = error.args
+        is_timeout = code == pycurl.E_OPERATION_TIMEDOUT
+        if not self.is_sent:
+            return NotConnected("no connection", is_timeout=is_timeout)
+        if len(self.body) > LARGEST_RESPONSE_BYTES:
+            return ResponseTooLarge("the reply is too large")
+        if is_timeout:
+            return NoResponse("no whole reply in time" if self.body else "no reply in time", is_timeout=True)
+        return NoResponse(f"the connection broke: {message}")
+
+
+_thread_handles = _ThreadHandles()
 
 
 def send_request(
@@ -59,172 +105,69 @@ def send_request(
 ) -> Reply:
     """Send one request and read its whole reply within `seconds`. Raises `NoResponse` or `ResponseTooLarge`.
 
-    One deadline holds for connecting, TLS, sending, headers and body; only the lookup of the host's name is
-    left to the system's resolver. There are no retries: the caller decides, because it knows the idempotency
-    key.
+    One deadline holds for the lookup of the host's name, connecting, TLS, sending, headers and body. There
+    are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and
+    a compressed body is returned undecoded.
     """
     open_transaction.assert_outside()
-    deadline, address = time.monotonic() + seconds, urlsplit(url)
-    connection = _open_connection(address, deadline)
-    is_whole = False
+    curl, exchange = _handle(url), _Exchange()
+    curl.setopt(pycurl.URL, url)
+    if method != "GET":
+        curl.setopt(pycurl.POSTFIELDS, body or b"")
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
+    curl.setopt(pycurl.HTTPHEADER, FIXED_HEADERS + [_to_line(name, value) for name, value in headers.items()])
+    curl.setopt(pycurl.TIMEOUT_MS, max(1, round(seconds * 1000)))
+    curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    # Empty: no proxy from the environment, and no `User-Agent`. Signals are for the main thread only.
+    curl.setopt(pycurl.PROXY, "")
+    curl.setopt(pycurl.USERAGENT, "")
+    curl.setopt(pycurl.NOSIGNAL, 1)
+    for option, path in _trusted_certificates().items():
+        curl.setopt(option, path)
+    curl.setopt(pycurl.PREREQFUNCTION, exchange.before_request)
+    curl.setopt(pycurl.HEADERFUNCTION, exchange.add_header)
+    curl.setopt(pycurl.WRITEFUNCTION, exchange.add_body)
     try:
-        connection.request(
-            method, f"{address.path}?{address.query}" if address.query else address.path, body, headers
-        )
-        with closing(connection.getresponse()) as response:
-            # `Message` acts as a case-insensitive mapping, though it isn't typed as one.
-            response_headers = cast(Mapping[str, str], response.headers)
-            reply = Reply(response.status, response_headers, _read_body(response))
-            is_whole = not response.will_close
-            return reply
-    except TimeoutError as error:
-        raise NoResponse("no reply in time") from error
-    except (HTTPException, OSError) as error:
-        raise NoResponse(f"the connection broke: {type(error).__name__}") from error
-    finally:
-        # The unread rest of a reply would be taken for the next one.
-        if not is_whole:
-            connection.close()
+        curl.perform()
+    except pycurl.error as error:
+        raise exchange.to_exception(error) from error
+    return Reply(curl.getinfo(pycurl.RESPONSE_CODE), exchange.headers, bytes(exchange.body))
 
 
-class _DeadlineSocket(socket.socket):
-    """A socket whose operations all end by one `deadline`.
-
-    The standard library's timeouts are per operation: a reply that drips would never exceed one.
-    """
-
-    deadline = 0.0
-
-    def bound(self) -> None:
-        """Bound the next operation by the remaining time. Raises `TimeoutError` when none is left."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline has passed")
-        self.settimeout(left)
-
-    def recv_into(self, *arguments: Any, **named: Any) -> int:
-        self.bound()
-        return super().recv_into(*arguments, **named)
-
-    def send(self, *arguments: Any, **named: Any) -> int:
-        self.bound()
-        return super().send(*arguments, **named)
-
-    def sendall(self, *arguments: Any, **named: Any) -> None:
-        self.bound()
-        super().sendall(*arguments, **named)
-
-
-class _DeadlineTLSSocket(_DeadlineSocket, ssl.SSLSocket):
-    """A deadline socket with TLS."""
-
-
-class _Connection(HTTPConnection):
-    """A connection whose opening and use are bounded by one deadline at a time."""
-
-    sock: _DeadlineSocket | None
-    deadline = 0.0
-
-    def connect(self) -> None:
-        """Try the host's addresses one after the other until the deadline."""
-        errors: list[OSError] = []
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self.host, self.port, type=socket.SOCK_STREAM
-        ):
-            candidate = _DeadlineSocket(family, kind, protocol)
-            candidate.deadline = self.deadline
-            try:
-                candidate.bound()
-                candidate.connect(address)
-                candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.sock = self.secured(candidate)
-                return
-            except OSError as error:
-                candidate.close()
-                errors.append(error)
-        raise errors[-1]
-
-    def secured(self, plain: _DeadlineSocket) -> _DeadlineSocket:
-        return plain
-
-
-class _SecureConnection(_Connection):
-    """A connection with TLS."""
-
-    default_port = HTTPS_PORT
-
-    def secured(self, plain: _DeadlineSocket) -> _DeadlineSocket:
-        secure = cast(
-            _DeadlineTLSSocket,
-            _tls_context().wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False),
-        )
-        secure.deadline = self.deadline
-        try:
-            secure.bound()
-            secure.do_handshake()
-        except BaseException:
-            secure.close()
-            raise
-        return secure
-
-
-CONNECTION_CLASSES = {"http": _Connection, "https": _SecureConnection}
-
-
-def _open_connection(address: SplitResult, deadline: float) -> _Connection:
-    """This thread's connection to the address: the kept one, unless the other side has closed it."""
+def _handle(url: str) -> pycurl.Curl:
+    """This thread's handle for the host, without options: with the kept connection, if that is usable."""
+    address = urlsplit(url)
     name = address.scheme, address.netloc
-    connection = _thread_connections.connections.get(name)
-    if connection is None:
-        connection = _thread_connections.connections[name] = CONNECTION_CLASSES[address.scheme](
-            address.netloc
-        )
-    if connection.sock is not None and _is_readable(connection.sock):
-        connection.close()
-    connection.deadline = deadline
-    if connection.sock is not None:
-        connection.sock.deadline = deadline
-        return connection
-    try:
-        connection.connect()
-    except OSError as error:
-        connection.close()
-        raise NotConnected("no connection") from error
-    return connection
+    curl = _thread_handles.handles.get(name)
+    if curl is None or _is_readable(curl):
+        curl = _thread_handles.handles[name] = pycurl.Curl()
+    curl.reset()
+    return curl
 
 
-@cache
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.sslsocket_class = _DeadlineTLSSocket
-    return context
+def _is_readable(curl: pycurl.Curl) -> bool:
+    """Whether the idle connection has data to read: the end of the stream, if the server keeps to HTTP.
 
-
-def _is_readable(kept: socket.socket) -> bool:
-    """Whether an idle connection has data to read: the end of the stream, if the server keeps to HTTP."""
+    libcurl itself checks at most once a second (curl/curl#22169).
+    """
+    kept = curl.getinfo(pycurl.ACTIVESOCKET)
+    if kept == NO_SOCKET:
+        return False
     poll = select.poll()
     poll.register(kept, select.POLLIN)
     return bool(poll.poll(0))
 
 
-def _read_body(response: HTTPResponse) -> bytes:
-    """The whole body, undecoded: requests don't accept compression."""
-    body = bytearray()
-    try:
-        while chunk := _next_chunk(response, len(body)):
-            body += chunk
-            if len(body) > LARGEST_RESPONSE_BYTES:
-                raise ResponseTooLarge("the reply is too large")
-    except TimeoutError as error:
-        raise NoResponse("no whole reply in time") from error
-    if response.length is not None and len(body) < response.length:
-        raise NoResponse("the connection broke: IncompleteRead")
-    return bytes(body)
+def _to_line(name: str, value: str) -> bytes:
+    """A header as it is sent; libcurl would send a line break as well."""
+    if "\n" in value or "\r" in value:
+        raise ValueError(f"the value of the header {name} has a line break")
+    return f"{name}: {value}".encode("latin-1")
 
 
-def _next_chunk(response: HTTPResponse, read: int) -> bytes:
-    """The next available part of the body: `HTTPResponse.read` would wait for all of it."""
-    if response.chunked or response.length is None:
-        return response.read1(CHUNK_BYTES)
-    left = response.length - read
-    return response.fp.read1(min(CHUNK_BYTES, left)) if left else b""
+@cache
+def _trusted_certificates() -> dict[int, str]:
+    """Where this system keeps its trusted certificates: the wheel's libcurl knows another system's places."""
+    paths = ssl.get_default_verify_paths()
+    found = {pycurl.CAINFO: paths.cafile, pycurl.CAPATH: paths.capath}
+    return {option: path for option, path in found.items() if path}

@@ -1,8 +1,10 @@
 """The HTTP client: one deadline for connecting, TLS, sending, headers and body."""
 
 import contextlib
+import itertools
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -55,8 +57,8 @@ def dripping(data: bytes) -> Talk:
     return drip
 
 
-def exchange(url: str, *, body: bytes | None = None) -> Reply:
-    return http_client.send_request("POST", url, headers={}, body=body, seconds=ALLOWED)
+def exchange(url: str, *, body: bytes | None = None, method: str = "POST") -> Reply:
+    return http_client.send_request(method, url, headers={}, body=body, seconds=ALLOWED)
 
 
 def seconds_of_silence(url: str, *, body: bytes | None = None) -> float:
@@ -124,6 +126,99 @@ def test_each_exchange_on_a_kept_connection_has_its_own_deadline() -> None:
     assert len(lines) == 1
 
 
+def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again() -> None:
+    """libcurl by itself would send it again on a new connection, after it may have had its effect."""
+    requests: list[bytes] = []
+
+    def answer_once_and_break(line: socket.socket) -> None:
+        requests.append(line.recv(65536))
+        line.sendall(ANSWER)
+        requests.append(line.recv(65536))
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    for method in ("POST", "GET"):
+        requests.clear()
+        with serving(answer_once_and_break) as address:
+            assert exchange(f"http://{address}/", method=method).body == b"hi"
+            with pytest.raises(NoResponse) as refused:
+                exchange(f"http://{address}/", method=method)
+            assert not isinstance(refused.value, NotConnected)
+            assert len([one for one in requests if one]) == 2
+            assert exchange(f"http://{address}/", method=method).body == b"hi"
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced() -> None:
+    closed = threading.Semaphore(0)
+
+    def answer_and_close(line: socket.socket) -> None:
+        line.recv(65536)
+        line.sendall(ANSWER)
+        line.shutdown(socket.SHUT_RDWR)
+        line.close()
+        closed.release()
+
+    with serving(answer_and_close) as address:
+        for _ in range(20):
+            assert exchange(f"http://{address}/").body == b"hi"
+            assert closed.acquire(timeout=10)
+
+
+@pytest.mark.parametrize("pause_seconds", [0, 0.05])
+def test_what_comes_after_a_reply_is_not_taken_for_the_next_one(pause_seconds: float) -> None:
+    numbers, has_written = itertools.count(), threading.Semaphore(0)
+
+    def write_too_much(line: socket.socket) -> None:
+        line.recv(65536)
+        line.sendall(ANSWER.replace(b"hi", b"%d%d" % ((next(numbers),) * 2)))
+        threading.Event().wait(pause_seconds)
+        line.sendall(ANSWER)
+        has_written.release()
+        line.recv(65536)
+
+    with serving(write_too_much) as address:
+        for expected in (b"00", b"11", b"22"):
+            assert exchange(f"http://{address}/").body == expected
+            assert has_written.acquire(timeout=10)
+
+
+def test_redirects_are_not_followed_and_proxies_of_the_environment_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://{ports.HOST}:{ports.free()}")
+
+    def redirect(line: socket.socket) -> None:
+        line.recv(65536)
+        line.sendall(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(redirect) as address:
+        reply = exchange(f"http://{address}/")
+    assert (reply.status, reply.headers["location"], reply.body) == (302, "/elsewhere", b"")
+
+
+@pytest.mark.parametrize("headers", [{"Content-Type": "application/json", "Idempotency-Key": "k"}, {}])
+def test_what_is_sent_is_what_was_asked_for_and_no_more(headers: dict[str, str]) -> None:
+    sent: list[bytes] = []
+
+    def note(line: socket.socket) -> None:
+        sent.append(line.recv(65536))
+        line.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ANSWER)
+
+    with serving(note) as address:
+        url = f"http://{address}/a?b=c"
+        reply = http_client.send_request("POST", url, headers=headers, body=b"{}", seconds=ALLOWED)
+    assert (reply.status, dict(reply.headers), reply.body) == (200, {"Content-Length": "2"}, b"hi")
+    [request, *lines], body = sent[0].decode().split("\r\n")[:-2], sent[0].partition(b"\r\n\r\n")[2]
+    assert (request, body) == ("POST /a?b=c HTTP/1.1", b"{}")
+    own = {"Host": address, "Accept-Encoding": "identity", "Content-Length": "2"}
+    assert dict(line.split(": ", 1) for line in lines) == own | headers
+
+
+def test_a_line_break_in_a_header_is_refused() -> None:
+    with pytest.raises(ValueError, match="line break"):
+        http_client.send_request("GET", "http://localhost/", headers={"A": "b\r\nC: d"}, body=None, seconds=1)
+
+
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
     """The server side of TLS, with a certificate that this test trusts."""
@@ -143,11 +238,11 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLCont
     command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    http_client._tls_context.cache_clear()
+    http_client._trusted_certificates.cache_clear()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     yield context
-    http_client._tls_context.cache_clear()
+    http_client._trusted_certificates.cache_clear()
 
 
 def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls: ssl.SSLContext) -> None:
