@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from scripts.simulators.http import Answer, invalid, moment
+from scripts.simulators.server import Answer, Handler, fail, invalid, moment
 
 Book = sqlite3.Connection
 Row = sqlite3.Row
@@ -19,19 +19,23 @@ LONGEST_PAGE = 10_000
 ALL = -1
 """What SQLite takes for no limit."""
 PERIOD = {"created_from": "created_at >= ?", "created_to": "created_at < ?"}
+"""The filters of a list's period: its first instant, and the first one after it."""
 
 
-def open_book(path: Path, schema: str) -> Book:
+def open_book(name: str, path: Path, schema: str) -> Book:
     """Open the book, and make what is missing of its file, folders and tables.
 
-    Raises OSError or sqlite3.Error when the path can't hold a book.
+    When the path can't hold a book, the process of that name ends with exit code 1 and one line.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book = sqlite3.connect(path, isolation_level=None)
-    book.row_factory = sqlite3.Row
-    # What was committed survives the end of the process; only a power cut may take the last moments.
-    book.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
-    book.executescript(schema)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        book = sqlite3.connect(path, isolation_level=None)
+        book.row_factory = sqlite3.Row
+        # What was committed survives the end of the process; a power cut may lose the last moments.
+        book.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")
+        book.executescript(schema)
+    except (OSError, sqlite3.Error) as error:
+        fail(name, f"can't open the book {path} ({error}); choose another --book")
     return book
 
 
@@ -58,15 +62,16 @@ def written(instant: datetime) -> str:
 
 
 def new_id(prefix: str) -> str:
-    """An id that tells what it names."""
+    """An id whose prefix says what it names."""
     return f"{prefix}_{uuid.uuid4().hex}"
 
 
-def insert(book: Book, table: str, **cells: str | int | bytes | None) -> None:
-    """Write one row. The names of its columns and the table's are ours, never a client's."""
+def insert(book: Book, table: str, **cells: str | int | bytes | None) -> Row:
+    """Write one row and return it. The names of its columns and the table's are ours, never a client's."""
     marks = ", ".join("?" * len(cells))
-    statement = " ".join(["INSERT INTO", table, f"({', '.join(cells)}) VALUES ({marks})"])
-    book.execute(statement, [*cells.values()])
+    statement = " ".join(["INSERT INTO", table, f"({', '.join(cells)}) VALUES ({marks}) RETURNING *"])
+    row: Row = book.execute(statement, [*cells.values()]).fetchall()[0]
+    return row
 
 
 def by_key(book: Book, table: str, key: str) -> Row | None:
@@ -75,45 +80,35 @@ def by_key(book: Book, table: str, key: str) -> Row | None:
     return rows[0] if rows else None
 
 
-def must_have(book: Book, table: str, key: str) -> Row:
-    """The key's row of the table. Raises LookupError."""
-    row = by_key(book, table, key)
-    if row is None:
-        raise LookupError(f"the book has no row of key {key} in {table}")
-    return row
+def listing(
+    book: Book, table: str, filters: Mapping[str, str], as_json: Callable[[Row], dict[str, Any]]
+) -> Handler:
+    """Answers with the rows of the table; with `limit` one page of them, and in `next` the id for `after`.
 
-
-def listed(
-    book: Book,
-    request: Request,
-    *,
-    table: str,
-    filters: Mapping[str, str],
-    as_json: Callable[[Row], dict[str, Any]],
-    has_period: bool = False,
-) -> Answer:
-    """The rows of the table; with `limit` one page of them, and in `next` the id to ask on `after`, or null.
-
-    `filters` names the column of each query parameter; with `has_period` there are `created_from` (the first
-    instant of it) and `created_to` (the first after it) as well. Raises Refused for a parameter that is not
-    known: if it were ignored, a misspelt filter would list everything.
+    `filters` has the condition of each query parameter. A parameter that is not known is refused: if it were
+    ignored, a misspelt filter would list everything.
     """
-    asked = {name: value for name, value in request.query_params.items() if value}
-    period = PERIOD if has_period else {}
-    known = {*filters, *period, "limit", "after"}
-    for name in asked.keys() - known:
-        raise invalid(name, f"the parameters are {', '.join(sorted(known))}")
-    wanted: dict[str, str | int] = {f"{filters[name]} = ?": asked[name] for name in filters if name in asked}
-    for name in period.keys() & asked.keys():
-        wanted[period[name]] = _instant(asked[name], name)
-    wanted["number > ?"] = _number(book, table, asked["after"]) if "after" in asked else 0
-    if "limit" not in asked:
-        rows = _rows(book, table=table, wanted=wanted, limit=ALL)
-        return Answer(200, {"results": [as_json(row) for row in rows]})
-    limit = _limit(asked["limit"])
-    rows = _rows(book, table=table, wanted=wanted, limit=limit + 1)
-    following = rows[limit - 1]["id"] if len(rows) > limit else None
-    return Answer(200, {"results": [as_json(row) for row in rows[:limit]], "next": following})
+
+    async def answer(request: Request) -> Answer:
+        asked = {name: value for name, value in request.query_params.items() if value}
+        known = {*filters, "limit", "after"}
+        for name in asked.keys() - known:
+            raise invalid(name, f"the parameters are {', '.join(sorted(known))}")
+        wanted: dict[str, str | int] = {
+            filters[name]: _instant(value, name) if name in PERIOD else value
+            for name, value in asked.items()
+            if name in filters
+        }
+        wanted["number > ?"] = _number(book, table, asked["after"]) if "after" in asked else 0
+        if "limit" not in asked:
+            rows = _rows(book, table=table, wanted=wanted, limit=ALL)
+            return Answer(200, {"results": [as_json(row) for row in rows]})
+        limit = _limit(asked["limit"])
+        rows = _rows(book, table=table, wanted=wanted, limit=limit + 1)
+        following = rows[limit - 1]["id"] if len(rows) > limit else None
+        return Answer(200, {"results": [as_json(row) for row in rows[:limit]], "next": following})
+
+    return answer
 
 
 def _instant(text: str, name: str) -> str:
@@ -130,12 +125,11 @@ def _limit(text: str) -> int:
 
 
 def _number(book: Book, table: str, row_id: str) -> int:
-    """The place in the table to go on after."""
+    """The place in the table after which the page begins."""
     found = _rows(book, table=table, wanted={"id = ?": row_id}, limit=1)
     if not found:
         raise invalid("after", "it must be an id of the list")
-    number: int = found[0]["number"]
-    return number
+    return int(found[0]["number"])
 
 
 def _rows(book: Book, *, table: str, wanted: Mapping[str, str | int], limit: int) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scripts.simulators.http import Refused
+from scripts.simulators.server import Refused
 
 EVERY_ATTEMPT = float("inf")
 
@@ -14,13 +14,13 @@ FAILURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What happens to a charge of this card; without a word it is charged and answered at once.
+    """What happens to a charge of this card; by default it is charged and answered at once.
 
     failure: the code of its final refusal.
     failed_attempts, failed_refunds: so many first attempts with a key end in an HTTP 500 and do nothing.
     seconds: how long charging takes.
     is_charged, is_answered: False where the charge never happens, and where its reply never comes.
-    is_awaited: False where the reply doesn't wait for those seconds; a webhook tells of the end.
+    is_awaited: False where the reply doesn't wait for those seconds; a webhook announces the end.
     """
 
     failure: str | None = None
@@ -47,9 +47,8 @@ CARDS = {
 
 
 def card(token: str) -> Card:
-    """The card of the token. Raises Refused for a token that nobody issued."""
+    """The card of the token. Raises Refused for an unknown token."""
     if token not in CARDS:
-        raise Refused(
-            400, "unknown_token", f"No card has this token. There is {', '.join(CARDS)}.", field="token"
-        )
+        detail = f"No card has this token. There is {', '.join(CARDS)}."
+        raise Refused(400, "unknown_token", detail, field="token")
     return CARDS[token]

@@ -1,15 +1,14 @@
-"""The gateway's book of charges: each key is charged at most once, and never once it is cancelled."""
+"""The gateway's book: a key is charged at most once, never once cancelled; refunds never exceed a charge."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from scripts.simulators import http, webhooks
-from scripts.simulators.books import Book, Row, by_key, insert, must_have, new_id, now, transaction
-from scripts.simulators.cards import FAILURES, Card, card
-from scripts.simulators.http import Amount, Currency, Refused, Text
+from scripts.simulators import server, webhooks
+from scripts.simulators.books import Book, Row, by_key, insert, new_id, now, transaction
+from scripts.simulators.cards import FAILURES, card
+from scripts.simulators.server import Amount, Currency, Refused, Text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempts (
@@ -33,12 +32,27 @@ CREATE TABLE IF NOT EXISTS charges (
     created_at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS charges_of_order ON charges (order_id);
+CREATE TABLE IF NOT EXISTS refunds (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    key TEXT NOT NULL UNIQUE,
+    charge_id TEXT NOT NULL REFERENCES charges (id),
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    created_at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS refunds_of_charge ON refunds (charge_id);
+"""
+TOTALS = """
+SELECT * FROM
+    (SELECT coalesce(sum(amount), 0) AS charged_amount, count(*) AS charges
+     FROM charges WHERE status = 'succeeded'),
+    (SELECT coalesce(sum(amount), 0) AS refunded_amount, count(*) AS refunds FROM refunds)
 """
 FIELDS = ("id", "key", "status", "amount", "refunded_amount", "currency", "created_at")
 
 
-class Asked(http.Body):
-    """What a client asks to have charged."""
+class ChargeBody(server.Body):
+    """The charge that a client requests."""
 
     token: Text
     amount: Amount
@@ -46,32 +60,105 @@ class Asked(http.Body):
     order: Text | None = None
 
 
-@dataclass(frozen=True)
-class Charged:
-    """A charge as it stands after an attempt; `is_new` when this attempt made it."""
+class RefundBody(server.Body):
+    """The refund that a client requests."""
 
-    row: Row
-    is_new: bool
+    charge: Text
+    amount: Amount
 
 
-def charge(book: Book, *, key: str, asked: Asked) -> Charged | None:
-    """Charge, or find what the key has led to before. None when this attempt fails and leaves no charge.
+def charge(book: Book, *, key: str, asked: ChargeBody) -> tuple[Row | None, bool]:
+    """Charge, or find what the key has led to before: the charge, and whether this attempt made it.
 
-    A new charge of a slow card is pending: `settle` ends it. Raises Refused for a key with another body.
+    The charge is None when this attempt fails and leaves none. A new charge of a slow card is pending:
+    `settle` ends it. Raises Refused for a key with another body.
     """
     with transaction(book):
-        attempt = count_attempt(book, kind="charge", key=key, asked=asked.model_dump())
+        attempt = _count_attempt(book, kind="charge", key=key, asked=asked.model_dump())
         found = by_key(book, "charges", key)
         if found is not None:
-            return Charged(found, is_new=False)
+            return found, False
         used = card(asked.token)
         if attempt <= used.failed_attempts or not used.is_charged:
+            return None, False
+        status = "declined" if used.failure else "pending" if used.seconds else "succeeded"
+        fields = asked.model_dump(exclude={"order"}) | {"order_id": asked.order, "failure": used.failure}
+        made = insert(book, "charges", id=new_id("ch"), key=key, status=status, created_at=now(), **fields)
+        return made, True
+
+
+def settle(book: Book, charge: Row) -> Row:
+    """End a pending charge as succeeded, unless it was cancelled meanwhile; return it as it is now.
+
+    Where the answer did not wait for this, a webhook about it is written.
+    """
+    statement = "UPDATE charges SET status = 'succeeded' WHERE key = ? AND status = 'pending' RETURNING *"
+    with transaction(book):
+        for settled in book.execute(statement, [charge["key"]]).fetchall():
+            if not card(settled["token"]).is_awaited:
+                webhooks.write(book, settled)
+        return by_key(book, "charges", charge["key"]) or charge
+
+
+def cancel(book: Book, *, key: str) -> Row:
+    """Make sure that no charge of this key is made from now on; return the charge, cancelled or declined.
+
+    Where there is no charge yet, a cancelled one of amount 0 takes its place. Raises Refused when too late.
+    """
+    with transaction(book):
+        book.execute("UPDATE charges SET status = 'cancelled' WHERE key = ? AND status = 'pending'", [key])
+        blank = {"id": new_id("ch"), "key": key, "status": "cancelled", "created_at": now()}
+        found = by_key(book, "charges", key) or insert(book, "charges", amount=0, **blank)
+    if found["status"] == "succeeded":
+        charged = charge_as_json(found)
+        raise Refused(409, "already_charged", "This key has been charged: refund it.", charge=charged)
+    return found
+
+
+def pending(book: Book) -> list[Row]:
+    """The charges that an earlier process left unsettled."""
+    return book.execute("SELECT * FROM charges WHERE status = 'pending'").fetchall()
+
+
+def refund(book: Book, *, key: str, asked: RefundBody) -> Row | None:
+    """Refund, or find what the key has refunded before. None when this attempt fails and refunds nothing.
+
+    Raises Refused: no such charge, more than is left of it, or the key came with another body.
+    """
+    with transaction(book):
+        attempt = _count_attempt(book, kind="refund", key=key, asked=asked.model_dump())
+        found = by_key(book, "refunds", key)
+        if found is not None:
+            return found
+        charged = _refundable(book, asked)
+        if attempt <= card(charged["token"]).failed_refunds:
             return None
-        _write(book, key=key, asked=asked, used=used)
-        return Charged(must_have(book, "charges", key), is_new=True)
+        statement = "UPDATE charges SET refunded_amount = refunded_amount + ? WHERE id = ?"
+        book.execute(statement, [asked.amount, asked.charge])
+        made = {"id": new_id("re"), "key": key, "created_at": now()}
+        return insert(book, "refunds", charge_id=asked.charge, amount=asked.amount, **made)
 
 
-def count_attempt(book: Book, *, kind: str, key: str, asked: Mapping[str, Any]) -> int:
+def totals(book: Book) -> dict[str, int]:
+    """How many charges succeeded, how many refunds there are, and their amounts."""
+    return dict(book.execute(TOTALS).fetchone())
+
+
+def charge_as_json(row: Row) -> dict[str, Any]:
+    """The charge as clients see it."""
+    fields = {name: row[name] for name in FIELDS} | {"order": row["order_id"]}
+    if row["failure"]:
+        fields["failure"] = {"code": row["failure"], "detail": FAILURES[row["failure"]]}
+    return fields
+
+
+def refund_as_json(row: Row) -> dict[str, Any]:
+    """The refund as clients see it."""
+    fields = {name: row[name] for name in ("id", "key", "amount", "created_at")}
+    return {**fields, "charge": row["charge_id"], "status": "succeeded"}
+
+
+def _count_attempt(book: Book, *, kind: str, key: str, asked: Mapping[str, Any]) -> int:
     """Count one more attempt with the key and return how many there were. Raises Refused for another body."""
     counted = book.execute(
         "INSERT INTO attempts (kind, key, asked, count) VALUES (?, ?, ?, 1)"
@@ -81,72 +168,16 @@ def count_attempt(book: Book, *, kind: str, key: str, asked: Mapping[str, Any]) 
     ).fetchall()
     if not counted:
         raise Refused(422, "key_reused", "This Idempotency-Key came before with another body.")
-    count: int = counted[0]["count"]
-    return count
+    return int(counted[0]["count"])
 
 
-def settle(book: Book, *, key: str) -> Row:
-    """End a pending charge as succeeded, unless it was cancelled meanwhile; return it as it stands.
-
-    Where the answer did not wait for this, a webhook is written that tells of it.
-    """
-    with transaction(book):
-        settled = book.execute(
-            "UPDATE charges SET status = 'succeeded' WHERE key = ? AND status = 'pending' RETURNING key",
-            [key],
-        ).fetchall()
-        row = must_have(book, "charges", key)
-        if settled and not card(row["token"]).is_awaited:
-            webhooks.write(book, row)
-        return row
-
-
-def cancel(book: Book, *, key: str) -> Row:
-    """See to it that no charge of this key can land from now on; return the charge, cancelled or declined.
-
-    Where there is no charge yet, a cancelled one of amount 0 takes its place. Raises Refused when too late.
-    """
-    with transaction(book):
-        book.execute("UPDATE charges SET status = 'cancelled' WHERE key = ? AND status = 'pending'", [key])
-        book.execute(
-            "INSERT INTO charges (id, key, status, amount, created_at) VALUES (?, ?, 'cancelled', 0, ?)"
-            " ON CONFLICT (key) DO NOTHING",
-            [new_id("ch"), key, now()],
-        )
-        found = must_have(book, "charges", key)
-    if found["status"] == "succeeded":
-        raise Refused(409, "already_charged", "This key has been charged: refund it.", charge=as_json(found))
-    return found
-
-
-def pending(book: Book) -> list[Row]:
-    """The charges that a process which died has left unsettled."""
-    return book.execute("SELECT * FROM charges WHERE status = 'pending'").fetchall()
-
-
-def total(book: Book) -> tuple[int, int]:
-    """How many charges succeeded, and their amounts together."""
-    row = book.execute(
-        "SELECT count(*), coalesce(sum(amount), 0) FROM charges WHERE status = 'succeeded'"
-    ).fetchone()
-    return row[0], row[1]
-
-
-def as_json(row: Row) -> dict[str, Any]:
-    """The charge as clients see it."""
-    fields = {name: row[name] for name in FIELDS} | {"order": row["order_id"]}
-    if row["failure"]:
-        fields["failure"] = {"code": row["failure"], "detail": FAILURES[row["failure"]]}
-    return fields
-
-
-def _write(book: Book, *, key: str, asked: Asked, used: Card) -> None:
-    status = "declined" if used.failure else "pending" if used.seconds else "succeeded"
-    what: dict[str, Any] = {
-        "token": asked.token,
-        "amount": asked.amount,
-        "currency": asked.currency,
-        "order_id": asked.order,
-    }
-    made = {"id": new_id("ch"), "key": key, "status": status, "failure": used.failure, "created_at": now()}
-    insert(book, "charges", **made, **what)
+def _refundable(book: Book, asked: RefundBody) -> Row:
+    """The charge, with so much of it left. Raises Refused."""
+    charge: Row | None = book.execute("SELECT * FROM charges WHERE id = ?", [asked.charge]).fetchone()
+    if charge is None:
+        raise Refused(404, "charge_not_found", "There is no charge of this id.")
+    left = charge["amount"] - charge["refunded_amount"] if charge["status"] == "succeeded" else 0
+    if asked.amount > left:
+        detail = f"{left} is left of this charge, and {asked.amount} was asked for."
+        raise Refused(409, "refund_exceeds_charge", detail, left_amount=left, charge=charge_as_json(charge))
+    return charge

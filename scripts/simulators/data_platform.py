@@ -1,20 +1,20 @@
-"""The data platform simulator: takes events, keeps each id once, and fails or refuses as it is told to.
+"""The data platform simulator: takes events, keeps each id once, and fails or refuses as its options say.
 
 python -m scripts.simulators.data_platform --port 8002 --book var/data_platform.sqlite3 --failure-rate 0
 """
 
 import os
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
 from starlette.requests import Request
 
-from scripts.simulators import books, http, process, signatures
+from scripts.simulators import books, server, signatures
 from scripts.simulators.books import Book, Row, now, transaction
-from scripts.simulators.http import Answer, Instant, Refused, Routes, Text, application
+from scripts.simulators.server import Answer, Instant, Refused, Routes, Text
 
 MOST_EVENTS = 500
 LARGEST_BODY = 8 * 1024 * 1024
@@ -34,8 +34,8 @@ CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
 """
 
 
-class Event(http.Body):
-    """What happened, as it was sent."""
+class Event(server.Body):
+    """An event as it was sent."""
 
     id: Text
     type: Text
@@ -44,17 +44,17 @@ class Event(http.Body):
 
     @property
     def order(self) -> str | None:
-        """The order that it tells of."""
+        """The order that it is about."""
         order = self.data.get("order")
         return None if order is None else str(order)
 
 
-class Batch(http.Body):
+class Batch(server.Body):
     events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
 class DataPlatform:
-    """The open book, who may send, the share of requests that meet an HTTP 500, and what is never taken."""
+    """The open book, the senders' secret, the share of requests that fail, and the types that are refused."""
 
     def __init__(self, book: Book, *, secret: str, failure_rate: float, refused_types: Collection[str]):
         self.book = book
@@ -64,8 +64,10 @@ class DataPlatform:
 
     def routes(self) -> Routes:
         """Every path and method of the data platform."""
+        filters = {"order": "order_id = ?", "type": "type = ?"}
+        list_events = books.listing(self.book, "events", filters, as_json)
         return {
-            "/events": {"GET": self.list_events, "POST": self.accept},
+            "/events": {"GET": list_events, "POST": self.accept},
             "/summary": {"GET": self.summary},
         }
 
@@ -74,41 +76,31 @@ class DataPlatform:
 
         `accepted` counts the events that are new, `repeated` those that came before.
         """
-        await self._require_signature(request)
-        fields = await http.read_object(request)
-        sent = http.checked(fields, Batch).events if "events" in fields else [http.checked(fields, Event)]
+        body = await server.read_body(request, largest=LARGEST_BODY)
+        signature = request.headers.get(signatures.HEADER, "")
+        if self.secret and not signatures.is_valid(self.secret, body, signature):
+            raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
+        fields = server.parsed(body)
+        is_batch = "events" in fields
+        sent = server.checked(fields, Batch).events if is_batch else [server.checked(fields, Event)]
         for event in sent:
             if event.type in self.refused_types:
                 detail = f"Event {event.id} is of the type {event.type}, which is not taken here."
                 raise Refused(422, "type_refused", detail, event=event.id)
         if random.random() < self.failure_rate:
             raise Refused(500, "data_platform_error", "The data platform failed; send it again.")
-        repeated = store(self.book, sent)
+        with transaction(self.book):
+            repeated = sum(_store(self.book, event) for event in sent)
         return Answer(202, {"accepted": len(sent) - repeated, "repeated": repeated})
-
-    async def _require_signature(self, request: Request) -> None:
-        text = request.headers.get(signatures.HEADER, "")
-        if self.secret and not signatures.is_valid(self.secret, await request.body(), text):
-            raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
-
-    async def list_events(self, request: Request) -> Answer:
-        """The events of an order, of a type, or all."""
-        filters = {"order": "order_id", "type": "type"}
-        return books.listed(self.book, request, table="events", filters=filters, as_json=as_json)
 
     async def summary(self, request: Request) -> Answer:
         """How many events are stored, and how many came again."""
-        row = self.book.execute("SELECT count(*), coalesce(sum(repeats), 0) FROM events").fetchone()
-        return Answer(200, {"events": row[0], "repeated": row[1]})
-
-
-def store(book: Book, events: Sequence[Event]) -> int:
-    """Store them all in this order, or count repeats; return how many came before. Their first data stays."""
-    with transaction(book):
-        return sum(_store(book, event) for event in events)
+        statement = "SELECT count(*) AS events, coalesce(sum(repeats), 0) AS repeated FROM events"
+        return Answer(200, dict(self.book.execute(statement).fetchone()))
 
 
 def _store(book: Book, event: Event) -> bool:
+    """Store the event, or count a repeat, which changes nothing of the first; whether it came before."""
     stored = book.execute(
         "INSERT INTO events (id, type, occurred_at, order_id, data, received_at)"
         " VALUES (?, ?, ?, ?, ?, ?)"
@@ -125,27 +117,16 @@ def as_json(row: Row) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the data platform until it is told to end."""
-    parser = process.arguments("data_platform", default_port=8002)
+    parser = server.arguments("data_platform", default_port=8002)
     variable, means = "DATA_PLATFORM_FAILURE_RATE", "the share of requests that meet an HTTP 500"
-    process.add_number(parser, "--failure-rate", variable, "0", most=1, means=means)
-    parser.add_argument(
-        "--refuse-type",
-        action="append",
-        default=[],
-        metavar="TYPE",
-        help="a type of event that is refused for good with an HTTP 422; may be given several times",
-    )
+    server.add_number(parser, "--failure-rate", variable, "0", most=1, means=means)
+    means = "a type of event that is refused for good with an HTTP 422; may be given several times"
+    parser.add_argument("--refuse-type", action="append", default=[], metavar="TYPE", help=means)
     asked = parser.parse_args()
-    book = process.open_book("data_platform", asked.book, SCHEMA)
-    platform = DataPlatform(
-        book,
-        secret=os.environ.get("EVENT_SECRET", ""),
-        failure_rate=asked.failure_rate,
-        refused_types=asked.refuse_type,
-    )
-    app = application(platform.routes(), largest_body=LARGEST_BODY)
-    process.serve(app, name="data_platform", asked=asked, book=book)
+    book = books.open_book("data_platform", asked.book, SCHEMA)
+    secret, refused = os.environ.get("EVENT_SECRET", ""), asked.refuse_type
+    platform = DataPlatform(book, secret=secret, failure_rate=asked.failure_rate, refused_types=refused)
+    server.Server("data_platform", platform.routes(), book).serve_forever(asked.host, asked.port)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ In its book each key is decided once, and a code is registered under one key.
 
 import asyncio
 import random
-from dataclasses import dataclass
+from argparse import Namespace
 from typing import Any
 
 from starlette.requests import Request
 
-from scripts.simulators import books, http, process
-from scripts.simulators.books import Book, Row, must_have, new_id, now, transaction
-from scripts.simulators.http import Answer, NoReply, Refused, Routes, Text, application
+from scripts.simulators import books, server
+from scripts.simulators.books import Book, Row, by_key, new_id, now, transaction
+from scripts.simulators.server import Answer, NoReply, Refused, Routes, Text
 
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
 """The status of POST /registrations for what became of the key."""
@@ -34,7 +34,17 @@ CREATE UNIQUE INDEX IF NOT EXISTS registrations_of_code ON registrations (code) 
 TABLE = "registrations"
 
 
-class Cancellation(http.Body):
+OPTIONS = {
+    "failure_rate": (1.0, "0.1", "the share of registrations that are refused"),
+    "late_rate": (1.0, "0.005", "the share that is answered only after --late-seconds"),
+    "late_seconds": (LONGEST_SECONDS, "2", "how late that is: longer than the shop waits"),
+    "silent_rate": (1.0, "0.003", "the share that is done and never answered"),
+    "lost_rate": (1.0, "0.002", "the share that is neither done nor answered"),
+}
+"""The largest value, the default, and the meaning; each may be set in the environment as PARTNER_…"""
+
+
+class Cancellation(server.Body):
     key: Text
 
 
@@ -42,85 +52,64 @@ class Registration(Cancellation):
     code: Text
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manners:
-    """The shares of registrations that are refused, answered late, or never: done, or not done."""
-
-    failure_rate: float
-    late_rate: float
-    late_seconds: float
-    silent_rate: float
-    lost_rate: float
-
-
 class Partner:
-    """The open book, and how the partner behaves."""
+    """The open book, and the options that say how the partner behaves."""
 
-    def __init__(self, book: Book, manners: Manners):
+    def __init__(self, book: Book, options: Namespace):
         self.book = book
-        self.manners = manners
+        self.options = options
 
     def routes(self) -> Routes:
         """Every path and method of the partner."""
+        filters = {"key": "key = ?", "code": "code = ?", "status": "status = ?"}
+        list_registrations = books.listing(self.book, TABLE, filters, as_json)
         return {
-            "/registrations": {"GET": self.list_registrations, "POST": self.register},
+            "/registrations": {"GET": list_registrations, "POST": self.register},
             "/registrations/cancel": {"POST": self.cancel},
             "/summary": {"GET": self.summary},
         }
 
     async def register(self, request: Request) -> Answer:
-        """Register a code once per key; a repeated key hears the first outcome."""
-        asked = await http.read(request, Registration)
-        if _happens(self.manners.lost_rate):
+        """Register a code once per key; a repeated key gets the first outcome.
+
+        A code that another key has is refused, and so is a key that came with another code.
+        """
+        asked = await server.read(request, Registration)
+        if _happens(self.options.lost_rate):
             return NoReply()
-        row = register(self.book, key=asked.key, code=asked.code, failure_rate=self.manners.failure_rate)
-        if _happens(self.manners.silent_rate):
+        with transaction(self.book):
+            self.book.execute("UPDATE registrations SET asked = asked + 1 WHERE key = ?", [asked.key])
+            row = by_key(self.book, TABLE, asked.key) or self._decide(asked)
+        if row["code"] not in (asked.code, None):
+            raise Refused(422, "key_reused", "This key came before with another code.")
+        if _happens(self.options.silent_rate):
             return NoReply()
-        if _happens(self.manners.late_rate):
-            await asyncio.sleep(self.manners.late_seconds)
+        if _happens(self.options.late_rate):
+            await asyncio.sleep(self.options.late_seconds)
         return Answer(ANSWERS[row["status"]], as_json(row))
 
     async def cancel(self, request: Request) -> Answer:
-        """Register nothing under the key, now or later."""
-        asked = await http.read(request, Cancellation)
-        return Answer(200, as_json(cancel(self.book, key=asked.key)))
-
-    async def list_registrations(self, request: Request) -> Answer:
-        """The registration of a key, those of a code or of a status, or all."""
-        filters = {"key": "key", "code": "code", "status": "status"}
-        return books.listed(self.book, request, table=TABLE, filters=filters, as_json=as_json)
+        """Register nothing under the key, now or later; a refused one stays refused."""
+        key = (await server.read(request, Cancellation)).key
+        statement = "UPDATE registrations SET status = 'cancelled' WHERE key = ? AND status = 'registered'"
+        with transaction(self.book):
+            self.book.execute(statement, [key])
+            row = by_key(self.book, TABLE, key) or self._insert(key=key, code=None, status="cancelled")
+        return Answer(200, as_json(row))
 
     async def summary(self, request: Request) -> Answer:
         """How many keys are registered, refused and cancelled."""
         rows = self.book.execute("SELECT status, count(*) FROM registrations GROUP BY status").fetchall()
         return Answer(200, dict.fromkeys(ANSWERS, 0) | {row[0]: row[1] for row in rows})
 
+    def _decide(self, asked: Registration) -> Row:
+        statement = "SELECT 1 FROM registrations WHERE code = ? AND status = 'registered'"
+        is_taken = self.book.execute(statement, [asked.code]).fetchone() is not None
+        is_refused = is_taken or _happens(self.options.failure_rate)
+        return self._insert(key=asked.key, code=asked.code, status="refused" if is_refused else "registered")
 
-def register(book: Book, *, key: str, code: str, failure_rate: float) -> Row:
-    """Register the code, refuse it, or find what the key has led to before.
-
-    A code that another key has is refused. Raises `Refused` for a key that came with another code.
-    """
-    with transaction(book):
-        book.execute("UPDATE registrations SET asked = asked + 1 WHERE key = ?", [key])
-        if books.by_key(book, TABLE, key) is None:
-            is_refused = _happens(failure_rate) or _is_taken(book, code)
-            _write(book, key=key, code=code, status="refused" if is_refused else "registered")
-        row = must_have(book, TABLE, key)
-    if row["code"] not in (code, None):
-        raise Refused(422, "key_reused", "This key came before with another code.")
-    return row
-
-
-def cancel(book: Book, *, key: str) -> Row:
-    """Register nothing under the key, now or later; a refused one stays refused."""
-    with transaction(book):
-        book.execute(
-            "UPDATE registrations SET status = 'cancelled' WHERE key = ? AND status = 'registered'", [key]
-        )
-        if books.by_key(book, TABLE, key) is None:
-            _write(book, key=key, code=None, status="cancelled")
-        return must_have(book, TABLE, key)
+    def _insert(self, **fields: str | None) -> Row:
+        return books.insert(self.book, TABLE, id=new_id("reg"), created_at=now(), **fields)
 
 
 def as_json(row: Row) -> dict[str, Any]:
@@ -132,35 +121,14 @@ def _happens(rate: float) -> bool:
     return random.random() < rate
 
 
-def _is_taken(book: Book, code: str) -> bool:
-    found = book.execute("SELECT 1 FROM registrations WHERE code = ? AND status = 'registered'", [code])
-    return found.fetchone() is not None
-
-
-def _write(book: Book, *, key: str, code: str | None, status: str) -> None:
-    books.insert(book, TABLE, id=new_id("reg"), key=key, code=code, status=status, created_at=now())
-
-
-OPTIONS = {
-    "failure_rate": (1.0, "0.1", "the share of registrations that are refused"),
-    "late_rate": (1.0, "0.005", "the share that is answered only after --late-seconds"),
-    "late_seconds": (LONGEST_SECONDS, "2", "how late that is: longer than the shop waits"),
-    "silent_rate": (1.0, "0.003", "the share that is done and never answered"),
-    "lost_rate": (1.0, "0.002", "the share that is neither done nor answered"),
-}
-"""The largest value, the default, and the meaning; each may be set in the environment as PARTNER_…"""
-
-
 def main() -> None:
-    """Run the partner until it is told to end."""
-    parser = process.arguments("partner", default_port=8003)
+    parser = server.arguments("partner", default_port=8003)
     for name, (most, default, means) in OPTIONS.items():
         option, variable = f"--{name.replace('_', '-')}", f"PARTNER_{name.upper()}"
-        process.add_number(parser, option, variable, default, most=most, means=means)
+        server.add_number(parser, option, variable, default, most=most, means=means)
     asked = parser.parse_args()
-    book = process.open_book("partner", asked.book, SCHEMA)
-    partner = Partner(book, Manners(**{name: getattr(asked, name) for name in OPTIONS}))
-    process.serve(application(partner.routes()), name="partner", asked=asked, book=book)
+    book = books.open_book("partner", asked.book, SCHEMA)
+    server.Server("partner", Partner(book, asked).routes(), book).serve_forever(asked.host, asked.port)
 
 
 if __name__ == "__main__":

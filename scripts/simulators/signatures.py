@@ -1,4 +1,4 @@
-"""The signature of a message: who knows the secret has sent just these bytes, just now."""
+"""The signature of a message: these bytes were sent just now by a sender with the secret."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""The gateway's outbox: what became of a charge after its answer, told to the shop until it listens.
+"""The gateway's outbox: how a charge ended after its answer, sent to the shop until it is accepted.
 
 An event is written with the charge's end, in one transaction, so neither is ever without the other.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import urllib3
 
-from scripts.simulators import signatures
+from scripts.simulators import server, signatures
 from scripts.simulators.books import Book, Row, insert, new_id, now
 
 SCHEMA = """
@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS webhooks (
 );
 """
 GIVE_UP_SECONDS = 600
-"""How long one event is tried: a shop that was away for longer has asked by key meanwhile."""
+"""How long one event is tried: a shop that was down for longer has looked the key up meanwhile."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 ANSWER_SECONDS = 5
 AT_ONCE = 4
@@ -47,44 +47,38 @@ class Sender:
         self.book = book
         self.url = url
         self.secret = secret
-        self.sending: dict[str, asyncio.Task[None]] = {}
+        self.sending: set[str] = set()
         self.turns = asyncio.Semaphore(AT_ONCE)
         self.connections = urllib3.PoolManager(maxsize=AT_ONCE, retries=False, timeout=ANSWER_SECONDS)
 
-    def send_what_waits(self) -> None:
+    def send_undelivered(self) -> None:
         """Start to send every event that was neither delivered nor given up, and isn't under way."""
-        for row in self._waiting():
-            if row["id"] not in self.sending:
-                # The event loop alone would let the task be collected half-way.
-                self.sending[row["id"]] = asyncio.ensure_future(self._send(row))
-
-    def _waiting(self) -> list[Row]:
-        rows = self.book.execute("SELECT * FROM webhooks WHERE delivered_at IS NULL").fetchall()
-        return [row for row in rows if _age(row) < GIVE_UP_SECONDS]
+        for row in self.book.execute("SELECT * FROM webhooks WHERE delivered_at IS NULL").fetchall():
+            if row["id"] not in self.sending and _age(row) < GIVE_UP_SECONDS:
+                self.sending.add(row["id"])
+                server.in_background(self._send(row))
 
     async def _send(self, row: Row) -> None:
-        try:
-            await self._send_until_heard(row)
-        finally:
-            del self.sending[row["id"]]
-
-    async def _send_until_heard(self, row: Row) -> None:
         pause = SHORTEST_PAUSE
-        while _age(row) < GIVE_UP_SECONDS:
-            # A turn each, so that a shop which hangs doesn't take every thread there is.
-            async with self.turns:
-                is_heard = await asyncio.to_thread(self._post, row["body"])
-            if is_heard:
-                self.book.execute("UPDATE webhooks SET delivered_at = ? WHERE id = ?", [now(), row["id"]])
-                return
-            await asyncio.sleep(pause * random.uniform(0.5, 1))
-            pause = min(2 * pause, LONGEST_PAUSE)
+        try:
+            while _age(row) < GIVE_UP_SECONDS and not await self._is_delivered(row):
+                await asyncio.sleep(pause * random.uniform(0.5, 1))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self.sending.discard(row["id"])
+
+    async def _is_delivered(self, row: Row) -> bool:
+        """Whether one attempt succeeds."""
+        # A turn each, so that a shop which hangs doesn't take every thread there is.
+        async with self.turns:
+            is_delivered = await asyncio.to_thread(self._post, row["body"])
+        if is_delivered:
+            self.book.execute("UPDATE webhooks SET delivered_at = ? WHERE id = ?", [now(), row["id"]])
+        return is_delivered
 
     def _post(self, body: bytes) -> bool:
-        headers = {
-            "Content-Type": "application/json",
-            signatures.HEADER: signatures.header(self.secret, body),
-        }
+        signature = signatures.header(self.secret, body)
+        headers = {"Content-Type": "application/json", signatures.HEADER: signature}
         try:
             response = self.connections.request("POST", self.url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError:
@@ -93,7 +87,7 @@ class Sender:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """The event as it is sent, and when it was heard."""
+    """The event as it is sent, and when it was delivered."""
     return {**orjson.loads(row["body"]), "delivered_at": row["delivered_at"]}
 
 

@@ -20,7 +20,7 @@ import orjson
 import pytest
 import urllib3
 
-from scripts.simulators import http
+from scripts.simulators import server
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator, everything, launch, running, wait_until
 
@@ -53,7 +53,7 @@ def found(gateway: Simulator, key: str) -> list[dict[str, Any]]:
     return results
 
 
-def hears_nothing(gateway: Simulator, key: str, token: str) -> None:
+def gets_no_answer(gateway: Simulator, key: str, token: str) -> None:
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
         gateway.post("/charges", asked(token), key=key, timeout=IMPATIENT)
 
@@ -117,23 +117,23 @@ def test_tok_slow_is_pending_for_two_seconds_then_charged(gateway: Simulator, ke
 
 
 def test_tok_slow_is_charged_when_its_client_leaves(gateway: Simulator, key: str) -> None:
-    hears_nothing(gateway, key, "tok_slow")
+    gets_no_answer(gateway, key, "tok_slow")
     assert [row["status"] for row in found(gateway, key)] == ["pending"]
     wait_until(lambda: found(gateway, key)[0]["status"] == "succeeded")
 
 
 def test_tok_timeout_charged_is_charged_and_never_answers(gateway: Simulator, key: str) -> None:
-    hears_nothing(gateway, key, "tok_timeout_charged")
+    gets_no_answer(gateway, key, "tok_timeout_charged")
     wait_until(lambda: bool(found(gateway, key)))
     [made] = found(gateway, key)
     assert made["status"] == "succeeded"
-    hears_nothing(gateway, key, "tok_timeout_charged")
+    gets_no_answer(gateway, key, "tok_timeout_charged")
     assert found(gateway, key) == [made]
 
 
 def test_tok_timeout_lost_is_not_charged_and_never_answers(gateway: Simulator, key: str) -> None:
-    hears_nothing(gateway, key, "tok_timeout_lost")
-    hears_nothing(gateway, key, "tok_timeout_lost")
+    gets_no_answer(gateway, key, "tok_timeout_lost")
+    gets_no_answer(gateway, key, "tok_timeout_lost")
     assert found(gateway, key) == []
 
 
@@ -146,8 +146,8 @@ def test_tok_refund_fails_twice_then_is_refunded(gateway: Simulator, key: str) -
 
 
 def test_a_reply_that_never_comes_ends_when_the_client_stays_too_long() -> None:
-    async def never(request: http.Request) -> http.Answer:
-        return http.NoReply(hold_seconds=0.01)
+    async def never(request: server.Request) -> server.Answer:
+        return server.NoReply(hold_seconds=0.01)
 
     sent: list[Any] = []
     request = iter([{"type": "http.request", "body": b""}])
@@ -158,13 +158,13 @@ def test_a_reply_that_never_comes_ends_when_the_client_stays_too_long() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    application = http.application({"/": {"GET": never}})
+    application = server.application({"/": {"GET": never}})
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
     asyncio.run(application(scope, receive, send))
     assert sent[0]["status"] == 504
 
 
-def test_many_who_wait_in_vain_keep_nobody_else_waiting(gateway: Simulator, key: str) -> None:
+def test_many_that_wait_without_an_answer_delay_no_other(gateway: Simulator, key: str) -> None:
     body = orjson.dumps(asked("tok_timeout_charged"))
     with ExitStack() as opened:
         for number in range(300):
@@ -320,7 +320,7 @@ def test_pages_of_a_filtered_list_go_on_after_the_id_in_next_and_end_with_what_w
     assert rest == {"results": made[2:], "next": None}
 
 
-def test_who_asks_for_no_pages_gets_the_whole_book(tmp_path: Path) -> None:
+def test_a_list_without_pages_is_the_whole_book(tmp_path: Path) -> None:
     with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
         with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book, book:
             book.executemany(
@@ -464,7 +464,7 @@ def test_a_killed_gateway_forgets_nothing(tmp_path: Path) -> None:
         declined = charge(gateway, "declined", "tok_declined")
         assert charge(gateway, "flaky", "tok_flaky")[0] == 500
         assert charge(gateway, "error", "tok_error")[0] == 500
-        hears_nothing(gateway, "charged", "tok_timeout_charged")
+        gets_no_answer(gateway, "charged", "tok_timeout_charged")
         cancelled = gateway.post("/charges/cancel", {"key": "cancelled"})
         refunded = gateway.post("/refunds", {"charge": charged[1]["id"], "amount": 40}, key="refund")
         book = everything(gateway, "/charges"), everything(gateway, "/refunds"), gateway.get("/summary")
@@ -512,7 +512,7 @@ def ended_well(one: Future[Any]) -> bool:
 
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
-def test_a_signal_ends_it_promptly_and_without_a_word_to_those_who_wait(tmp_path: Path, signal: int) -> None:
+def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: Path, signal: int) -> None:
     with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
         waiting = pool.submit(charge, gateway, "charged", "tok_timeout_charged")
         wait_until(lambda: bool(found(gateway, "charged")))
