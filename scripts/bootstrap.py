@@ -1,7 +1,7 @@
 """The virtual environment, made and kept up to date: `python3 scripts/bootstrap.py run|bench|test|…`.
 
-Runs on whatever `python3` is, before anything is installed: standard library only, and no syntax newer than
-Python 3.7, so that an old one can still hand over to a newer one or say what is missing.
+Runs on any `python3`, before anything is installed: standard library only, and no syntax newer than Python
+3.7, so that an old one can still start a newer one or say what is missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     sys.path.insert(0, str(PROJECT))
     from scripts.stack import system_packages
 
-    # One at a time: two pips in one environment break it. The lock goes with the process, however it ends.
+    # One at a time: two pips in one environment break it. The lock ends with the process, however that ends.
     lock = os.open(PROJECT, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     files = [PROJECT / name for name in REQUIREMENTS[purpose]]
@@ -54,18 +54,13 @@ def main() -> None:
 
 
 def use_new_enough_python() -> None:
-    """Go on in a newer Python when this one is too old."""
+    """Continue in a newer Python when this one is too old."""
     if sys.version_info[:2] >= OLDEST:
         return
-    for name in NEWER_PYTHONS:
-        found = shutil.which(name)
-        if found:
-            os.execv(found, [found, *sys.argv])
-    fail(
-        "Python 3.11 or newer is needed, this is {}.{}: sudo apt-get install -y python3.11-venv".format(
-            *sys.version_info
-        )
-    )
+    for found in filter(None, map(shutil.which, NEWER_PYTHONS)):
+        os.execv(found, [found, *sys.argv])
+    this = "{}.{}".format(*sys.version_info)
+    fail(f"Python 3.11 or newer is needed, this is {this}: sudo apt-get install -y python3.11-venv")
 
 
 def is_installed(requirements: Path) -> bool:
@@ -93,8 +88,8 @@ def install(missing: list[Path], *, with_packages_of: list[Path]) -> None:
         make_environment()
     names = ", ".join(path.name for path in missing)
     print(f"Installing {names} into .venv; the first time this takes a minute …", file=sys.stderr, flush=True)
-    # mysqlclient has no wheel for Linux, and nothing else may need a compiler; localstripe, which the tests
-    # alone need, has no wheel and is Python through and through.
+    # mysqlclient has no wheel for Linux, and nothing else may need a compiler; localstripe, which only the
+    # tests need, has no wheel and is pure Python.
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
     command += ["--require-hashes", "--only-binary", ":all:", "--no-binary", "mysqlclient,localstripe"]
     for path in with_packages_of:
@@ -116,7 +111,7 @@ def make_environment() -> None:
 
 
 def run_quietly(command: list[str], name: str) -> None:
-    """Run to success in silence, or fail with the line that says why."""
+    """Run to success without output, or fail with the line that says why."""
     ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if ran.returncode == 0:
         return

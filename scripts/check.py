@@ -2,12 +2,13 @@
 
 import argparse
 import difflib
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +25,15 @@ SETTINGS = {
 """The checks read code: they need settings that parse, and no server."""
 
 
+COMMANDS = {
+    "mypy": "mypy .",
+    "format": "ruff format --check .",
+    "lint": "ruff check .",
+    "layers": "lint-imports",
+    "migrations": "django-admin makemigrations --check --dry-run",
+}
+
+
 class Failed(Exception):
     """A check found something; the text says what."""
 
@@ -35,21 +45,17 @@ def main() -> int:
         OPENAPI.write_text(_openapi())
         return 0
     checks: dict[str, Callable[[], object]] = {
-        "mypy": lambda: _run("mypy", "."),
-        "format": lambda: _run("ruff", "format", "--check", "."),
-        "lint": lambda: _run("ruff", "check", "."),
-        "layers": lambda: _execute([str(Path(sys.executable).with_name("lint-imports"))]),
-        "migrations": lambda: _manage("makemigrations", "--check", "--dry-run"),
+        **{name: functools.partial(_run, command) for name, command in COMMANDS.items()},
         "openapi": _openapi_is_current,
         "words": _no_banned_words,
     }
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        outcomes = list(threads.map(lambda name: _try(name, checks[name]), checks))
+        outcomes = list(threads.map(_try, checks.items()))
     return 0 if all(outcomes) else 1
 
 
-def _try(name: str, check: Callable[[], object]) -> bool:
-    started = time.monotonic()
+def _try(named_check: tuple[str, Callable[[], object]]) -> bool:
+    (name, check), started = named_check, time.monotonic()
     try:
         check()
     except Failed as failed:
@@ -59,22 +65,13 @@ def _try(name: str, check: Callable[[], object]) -> bool:
     return True
 
 
-def _no_banned_words() -> None:
-    if found := list(vocabulary.findings()):
-        raise Failed("\n".join([*found, "docs/glossary.md has the words to use instead."]))
-
-
-def _run(module: str, *arguments: str) -> str:
-    """The output of the Python module's command. Raises Failed as `_execute` does."""
-    return _execute([sys.executable, "-m", module, *arguments])
-
-
-def _execute(command: Sequence[str]) -> str:
-    """The output of the command. Raises Failed with all of it when the command does."""
+def _run(command: str) -> str:
+    """The output of a program of the environment. Raises Failed with all of it when the program fails."""
+    program, *words = command.split()
     ran = subprocess.run(
-        command,
+        [str(Path(sys.executable).with_name(program)), *words],
         cwd=places.PROJECT,
-        env=os.environ | SETTINGS,
+        env=os.environ | SETTINGS | {"PYTHONPATH": str(places.PROJECT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -84,28 +81,24 @@ def _execute(command: Sequence[str]) -> str:
     return ran.stdout
 
 
-def _manage(*arguments: str) -> str:
-    return _run("django", *arguments)
+def _no_banned_words() -> None:
+    if found := list(vocabulary.findings()):
+        raise Failed("\n".join([*found, "docs/glossary.md has the words to use instead."]))
 
 
 def _openapi() -> str:
     """The schema as the code has it now, without a warning."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "openapi.yaml"
-        _manage("spectacular", "--validate", "--fail-on-warn", "--file", str(path))
-        return path.read_text()
+    with tempfile.TemporaryDirectory(prefix="openapi-") as folder:
+        _run(f"django-admin spectacular --validate --fail-on-warn --file {folder}/openapi.yaml")
+        return Path(folder, "openapi.yaml").read_text()
 
 
 def _openapi_is_current() -> None:
     kept = OPENAPI.read_text() if OPENAPI.exists() else ""
-    changes = difflib.unified_diff(
-        kept.splitlines(), _openapi().splitlines(), "docs/openapi.yaml", "the code", n=1
-    )
-    lines = list(changes)
-    if lines:
-        raise Failed(
-            "\n".join([*lines[:40], "docs/openapi.yaml is not what the code says: run `make openapi`"])
-        )
+    names = ("docs/openapi.yaml", "the code")
+    if lines := list(difflib.unified_diff(kept.splitlines(), _openapi().splitlines(), *names, n=1)):
+        what = "docs/openapi.yaml is not what the code says: run `make openapi`"
+        raise Failed("\n".join([*lines[:40], what]))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from scripts.stack import SetupError, places, ports
+from scripts.stack import SetupError, children, places, ports
 from scripts.stack import environment as environments
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
@@ -12,28 +12,21 @@ from scripts.stack.instance import Instance
 
 def main() -> None:
     """Become `manage.py`, so that its output and exit code are this command's own."""
-    arguments = _arguments()
+    parser = instances.parser("make manage", "Run a management command.")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="command")
+    asked = parser.parse_args()
     try:
-        home = places.state()
-        instance = instances.choose_like_last(home=home, port=arguments.port, database=arguments.db)
+        instance = instances.choose_like_last(home=places.state(), port=asked.port, database=asked.db)
         environment = environments.compose(instance, environments.given())
         _require_database(instance, environment)
     except (SetupError, OSError) as error:
-        sys.exit(f"firstcome: {error}")
+        sys.exit(f"firstcome: {children.explain(error)}")
     os.chdir(places.PROJECT)
-    os.execve(sys.executable, [sys.executable, "manage.py", *arguments.words], environment)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make manage", description="Run a management command.")
-    parser.add_argument("--port", default="")
-    parser.add_argument("--db", default="")
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="command")
-    return parser.parse_args()
+    os.execve(sys.executable, [sys.executable, "manage.py", *asked.words], environment)
 
 
 def _require_database(instance: Instance, environment: dict[str, str]) -> None:
-    """Say that the instance's own database is not there, rather than let Django show a traceback."""
+    """Report that the instance's own database is not there, rather than let Django show a traceback."""
     if environment["DATABASE_URL"] != environments.database_url(instance):
         return
     if instance.database == "mariadb" and not ports.answers(str(instance.mariadb_socket)):

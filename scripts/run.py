@@ -1,11 +1,10 @@
 """`make run`: the whole shop on this machine, from an empty folder to a curl line that works.
 
-Told to stop (Ctrl-C, SIGTERM, SIGHUP) it ends with exit code 0 once it was ready, and with 130 before that.
+Stopped by Ctrl-C, SIGTERM or SIGHUP it ends with exit code 0 once it was ready, and with 130 before that.
 When something is wrong it ends with 1 and one line.
 """
 
-import argparse
-import errno
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -21,7 +20,6 @@ from scripts.stack import (
     process_identity,
     processes,
     readiness,
-    state_lock,
     supervision,
     welcome,
 )
@@ -33,28 +31,18 @@ MEGABYTES_NEEDED = {"sqlite": 64, "mariadb": 400}
 
 
 def main() -> int:
-    arguments = _arguments()
-    children.hear_stop_signals()
-    try:
-        instance = instances.choose(home=places.state(), port=arguments.port, database=arguments.db)
-        return run(instance)
-    except KeyboardInterrupt:
-        return 130
-    except SetupError as error:
-        print(f"firstcome: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"firstcome: {_explain(error)}", file=sys.stderr)
-    return 1
-
-
-def run(instance: Instance) -> int:
-    """Start everything and stay until told to stop. Raises SetupError, or KeyboardInterrupt if told early."""
+    """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt before that."""
+    parser = instances.parser("make run", "Run the whole shop on this machine.")
+    asked = parser.parse_args()
+    instance = instances.choose(home=places.state(), port=asked.port, database=asked.db)
     environment = environments.compose(instance, environments.given())
     _require_mysql_driver(environment)
-    _make_folders(instance)
-    with state_lock.held(instance):
+    places.private_folder(instance.home)
+    for folder in (instance.run, instance.logs, instance.data, instance.static):
+        folder.mkdir(exist_ok=True)
+    with instances.held(instance):
         if supervision.clear_leftovers(instance):
-            _say("Cleared what an earlier run left behind.")
+            _say("Ended the processes that an earlier run left.")
         _require_space(instance)
         for port in instance.ports:
             ports.require_free(port)
@@ -74,7 +62,10 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
         instance.mariadb().prepare()
     is_ready = False
     while True:
-        metrics = _empty_metrics(instance)
+        # Shared by processes, without the metrics of processes that are gone, which would be added.
+        shutil.rmtree(instance.metrics, ignore_errors=True)
+        instance.metrics.mkdir()
+        metrics = {"PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)}
         with supervision.supervisor(instance, environment | metrics, stores) as daemon:
             try:
                 _bring_up(instance, environment, daemon, stores)
@@ -96,10 +87,7 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
 
 
 def _bring_up(
-    instance: Instance,
-    environment: Mapping[str, str],
-    daemon: subprocess.Popen[bytes],
-    stores: list[str],
+    instance: Instance, environment: Mapping[str, str], daemon: subprocess.Popen[bytes], stores: list[str]
 ) -> None:
     supervision.wait_until_it_answers(instance, daemon)
     readiness.wait_for_stores(instance, stores)
@@ -120,31 +108,11 @@ def _prepare(instance: Instance, environment: Mapping[str, str]) -> None:
 
 
 def _say(text: str) -> None:
-    """Tell whoever reads; that nobody does any more (`make run | head`) is no reason to stop."""
+    """Print it; that the reader has gone (`make run | head`) is no reason to stop."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make run", description="Run the whole shop on this machine.")
-    parser.add_argument("--port", default="", help="of the web server; the next three are taken as well")
-    parser.add_argument("--db", default="", help="sqlite or mariadb")
-    return parser.parse_args()
-
-
-def _make_folders(instance: Instance) -> None:
-    places.private_folder(instance.home)
-    for folder in (instance.run, instance.logs, instance.data, instance.static):
-        folder.mkdir(exist_ok=True)
-
-
-def _empty_metrics(instance: Instance) -> dict[str, str]:
-    """Where processes share their metrics, without those of processes that are gone, which would be added."""
-    shutil.rmtree(instance.metrics, ignore_errors=True)
-    instance.metrics.mkdir()
-    return {"PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)}
 
 
 def _require_space(instance: Instance) -> None:
@@ -155,26 +123,15 @@ def _require_space(instance: Instance) -> None:
 
 
 def _require_mysql_driver(environment: Mapping[str, str]) -> None:
-    if not environment["DATABASE_URL"].startswith("mysql"):
-        return
-    try:
-        import MySQLdb  # noqa: F401
-    except ImportError:
-        raise SetupError(
-            "DATABASE_URL is MySQL's, whose driver is not installed: use `make run DB=mariadb`"
-        ) from None
+    if environment["DATABASE_URL"].startswith("mysql") and importlib.util.find_spec("MySQLdb") is None:
+        what = "DATABASE_URL is MySQL's, whose driver is not installed"
+        raise SetupError(f"{what}: use `make run DB=mariadb`")
 
 
 def _begin_to_stop(instance: Instance) -> None:
     children.ignore_stop_signals()
-    state_lock.announce_stop(instance)
-
-
-def _explain(error: OSError) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"no space left on the disk of {error.filename or places.state()}"
-    return f"{error.filename or places.state()}: {error.strerror or error}"
+    instances.announce_stop(instance)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(children.run_command("firstcome", main))

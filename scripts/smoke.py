@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, children, own_stack, places, ports, readiness, welcome
-from scripts.stack import instance as instances
+from scripts.stack import SetupError, own_stack, places, ports, readiness, welcome
 from scripts.stack.instance import Instance
 
 SERVED_SECONDS = 20
@@ -27,10 +26,6 @@ SESSION = re.compile(r"^## A session\n.*?^```sh\n(.*?)^```$", re.DOTALL | re.MUL
 PROMISED = ("is paid", "idempotency-replayed: true", "the gateway charged 20000\n", "Every law holds.")
 """What the session prints."""
 PAGES = {"/api/schema/": "openapi", "/metrics": "# HELP", "/admin/login/": "csrfmiddlewaretoken"}
-
-
-class Failed(Exception):
-    """A step did not end as it should."""
 
 
 class Client:
@@ -47,7 +42,7 @@ class Client:
     def call(
         self, method: str, path: str, body: Any = None, *, expect: tuple[int, ...] = (200,), **headers: str
     ) -> Any:
-        """The answer's JSON. Raises Failed when its status is not one of those expected."""
+        """The answer's JSON. Raises SetupError when its status is not one of those expected."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         content = None if body is None else json.dumps(body)
         status, text = readiness.ask(self.port, method, path, content, self.headers | named)
@@ -60,24 +55,12 @@ def main() -> int:
         prog="make smoke", description="Boot the stack, sell something, stop it."
     )
     parser.add_argument("--db", default="", help="sqlite or mariadb")
-    database = parser.parse_args().db
-    home = Path(tempfile.mkdtemp(prefix="firstcome-smoke-")).resolve()
-    children.hear_stop_signals()
-    try:
-        smoke(instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database))
-        print("smoke: passed", flush=True)
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    except (Failed, SetupError, OSError) as error:
-        print(f"smoke: failed: {error}\n{own_stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
-        return 1
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    database, folder = parser.parse_args().db, Path(tempfile.gettempdir())
+    return own_stack.measure("smoke", "firstcome-smoke", smoke, database=database, folder=folder)
 
 
-def smoke(instance: Instance) -> None:
-    """All steps. Raises Failed at the first that fails."""
+def smoke(instance: Instance) -> int:
+    """All steps. Raises SetupError at the first that fails."""
     with running(instance) as greeting:
         client = Client(instance)
         _paste(instance, greeting)
@@ -93,6 +76,8 @@ def smoke(instance: Instance) -> None:
         _require(kept["status"] == "paid", f"after a restart the order is {kept['status']}")
         _step("a second run still knows the order")
         _audit(instance)
+    _step("passed")
+    return 0
 
 
 @contextmanager
@@ -105,8 +90,8 @@ def running(instance: Instance) -> Iterator[str]:
 
 
 def _paste(instance: Instance, greeting: str) -> None:
-    """Run the line that the greeting offers, as a user would, and the README's session twice, as it invites
-    to: the second time nothing happens again."""
+    """Run the greeting's line as a user would, and the README's session twice: the second time nothing new
+    happens."""
     if shutil.which("curl") is None:
         _step("there is no curl here to paste the greeting's line and the README's session into")
         return
@@ -117,9 +102,9 @@ def _paste(instance: Instance, greeting: str) -> None:
     _step("the curl line of the greeting issues a coupon when pasted")
     both = [own_stack.paste(instance, session(instance)) for _ in range(2)]
     for one in both:
-        told = one.stdout + one.stderr
-        _require(one.returncode == 0, f"the README's session ended with {one.returncode}: {told}")
-        _require(all(words in one.stdout for words in PROMISED), f"the README's session said: {told}")
+        output = one.stdout + one.stderr
+        _require(one.returncode == 0, f"the README's session ended with {one.returncode}: {output}")
+        _require(all(words in one.stdout for words in PROMISED), f"the README's session printed: {output}")
     orders = [re.findall(r"^order \S+", one.stdout, flags=re.MULTILINE) for one in both]
     _require(orders[0] == orders[1], f"pasted twice the README's session placed two orders: {orders}")
     _step("the README's session does what it says when pasted, and nothing more when pasted again")
@@ -143,7 +128,7 @@ def _issue_coupon(client: Client) -> Any:
     campaigns = client.call("GET", "/api/v1/campaigns")["results"]
     campaign = next((found for found in campaigns if found["status"] == "open"), None)
     if campaign is None:
-        raise Failed("no campaign is open")
+        raise SetupError("no campaign is open")
     coupon = client.call("POST", "/api/v1/coupons", {"campaign": campaign["id"]}, expect=(200, 201))
     _step(f"coupon {coupon['code']} of campaign {campaign['id']} at position {coupon['position']}")
     return coupon
@@ -166,7 +151,7 @@ def _place_order(client: Client, coupon: Any) -> Any:
     products = client.call("GET", "/api/v1/products")["results"]
     product = next((found for found in products if found["available"] > 0 and found["price"] > 0), None)
     if product is None:
-        raise Failed("no product is available")
+        raise SetupError("no product is available")
     minimum = coupon["discount"]["min_order_amount"] or 0
     quantity = max(1, -(-minimum // product["price"]))
     usable = quantity <= product["available"]
@@ -197,7 +182,7 @@ def _check_pages(instance: Instance) -> None:
     docs = _page(instance, "/api/docs/", "swagger")
     style = re.search(r'"(/static/[^"]+\.css)"', docs)
     if style is None:
-        raise Failed("the docs page names no style sheet of ours")
+        raise SetupError("the docs page names no style sheet of ours")
     for path, expected in {style.group(1): "swagger", **PAGES}.items():
         _page(instance, path, expected)
     _step("docs, its style sheet, schema, metrics and admin answer")
@@ -217,7 +202,7 @@ def _audit(instance: Instance) -> None:
 
 def _require(is_so: bool, otherwise: str) -> None:
     if not is_so:
-        raise Failed(otherwise)
+        raise SetupError(otherwise)
 
 
 def _step(text: str) -> None:

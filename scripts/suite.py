@@ -4,70 +4,41 @@ The whole suite runs in three processes, for many tests wait more than they work
 Redis of its own, and each module's tests stay together and in their order.
 """
 
-import functools
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.stack import SetupError, children, places, throwaway
+from scripts.stack import children, places, throwaway
 
 WHOLE_SUITE = ("--numprocesses", "3", "--dist", "loadfile", "--durations", "25")
 PATIENCE_SECONDS = 30
-"""What pytest gets to end its fixtures once it was told to stop."""
+"""How long pytest may take to end its fixtures once it is interrupted."""
 
 
 def main() -> int:
-    children.hear_stop_signals()
     arguments = sys.argv[1:]
-    try:
-        code = _pytest(arguments or WHOLE_SUITE)
-        if code != 0 or arguments:
-            return code
-        return _run([sys.executable, "-m", "scripts.smoke"], os.environ)
-    except KeyboardInterrupt:
-        return 130
-    except (SetupError, OSError) as error:
-        print(f"firstcome: {error}", file=sys.stderr)
-        return 1
-
-
-def _pytest(arguments: Sequence[str]) -> int:
-    """Run pytest on servers of its own; its exit code."""
-    home = Path(tempfile.mkdtemp(prefix="firstcome-test-")).resolve()
-    try:
+    with tempfile.TemporaryDirectory(prefix="firstcome-test-", ignore_cleanup_errors=True) as made:
+        home = Path(made).resolve()
         with throwaway.servers(home) as settings:
-            code = _run([sys.executable, "-m", "pytest", *arguments], os.environ | settings)
+            code = _run("pytest", *(arguments or WHOLE_SUITE), environment=os.environ | settings)
             if code != 0:
                 _keep_logs(home)
-            return code
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    return code if code != 0 or arguments else _run("scripts.smoke", environment=os.environ)
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run to the end and return the exit code; when told to stop, first let the command end what it began."""
-    child = subprocess.Popen(
-        command,
-        cwd=places.PROJECT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        # Told by this process alone: a second Ctrl-C would cut the fixtures' ending short.
-        start_new_session=True,
-        preexec_fn=functools.partial(children.end_with_parent, signal.SIGINT),
-    )
+def _run(module: str, *arguments: str, environment: Mapping[str, str]) -> int:
+    """The exit code; when this process is stopped, the command first ends what it began."""
+    # In a session of its own: a second Ctrl-C would interrupt the end of the fixtures.
+    command = [sys.executable, "-m", module, *arguments]
+    child = children.start(command, environment=environment, when_parent_dies=signal.SIGINT)
     try:
         return child.wait()
     except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
-        try:
-            child.wait(timeout=PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
+        children.stop(child, number=signal.SIGINT, within_seconds=PATIENCE_SECONDS)
         raise
 
 
@@ -80,4 +51,4 @@ def _keep_logs(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(children.run_command("firstcome", main))

@@ -1,15 +1,18 @@
-"""Child processes that never outlive whoever started them."""
+"""Child processes, which never outlive their parent, and commands that end with an exit code and one line."""
 
+import contextlib
 import ctypes
+import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.stack import SetupError
-from scripts.stack.places import PROJECT
+from scripts.stack.places import PROJECT, state
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
@@ -24,7 +27,7 @@ def end_with_parent(number: int = signal.SIGTERM) -> None:
 def hear_stop_signals() -> None:
     """Have Ctrl-C, SIGTERM, a closed terminal and the parent's end raise KeyboardInterrupt, but only once.
 
-    SIGINT is heard even where a shell had it ignored, as it does for background jobs; nohup gets its way.
+    So does SIGINT where a shell had it ignored, as it does for background jobs; with nohup SIGHUP is ignored.
     """
     for number in STOP_SIGNALS:
         is_ignored = signal.getsignal(number) == signal.SIG_IGN
@@ -34,7 +37,7 @@ def hear_stop_signals() -> None:
 
 
 def ignore_stop_signals() -> None:
-    """Let nothing cut the stopping short: a terminal and make may both tell, and once is enough."""
+    """Let nothing interrupt the stopping: a terminal and make may both send a signal, and once is enough."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -44,15 +47,36 @@ def _stop(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = lambda: "") -> int:
+    """Run it to its exit code: 130 when a signal stops it, 1 with one line and `more` when it can't go on."""
+    hear_stop_signals()
+    try:
+        return run()
+    except KeyboardInterrupt:
+        return 130
+    except (SetupError, OSError) as error:
+        print(f"{name}: {explain(error)}{more()}", file=sys.stderr, flush=True)
+        return 1
+
+
+def explain(error: SetupError | OSError) -> str:
+    """What is wrong, with which file."""
+    if isinstance(error, SetupError):
+        return str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"no space left on the disk of {error.filename or state()}"
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 def start(
     command: Sequence[str],
     *,
-    log: Path,
     environment: Mapping[str, str],
+    log: Path | None = None,
     when_parent_dies: int = signal.SIGKILL,
     folder: Path = PROJECT,
 ) -> subprocess.Popen[bytes]:
-    """Start the command in a session of its own and in that folder, its output appended to `log`.
+    """Start the command in a session of its own and in that folder, its output appended to `log`, if any.
 
     The kernel sends it `when_parent_dies` as soon as the calling process is gone, however that ended.
     """
@@ -63,12 +87,12 @@ def start(
         if os.getppid() != parent:  # it died before the kernel was asked
             os._exit(1)
 
-    with log.open("ab") as output:
+    with log.open("ab") if log else contextlib.nullcontext() as output:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if log else None,
             cwd=folder,
             env=dict(environment),
             start_new_session=True,
@@ -76,9 +100,9 @@ def start(
         )
 
 
-def stop(child: subprocess.Popen[bytes], *, within_seconds: float = 10) -> None:
-    """Ask the child to end, and make it when it doesn't; returns when it is gone."""
-    child.terminate()
+def stop(child: subprocess.Popen[bytes], *, within_seconds: float = 10, number: int = signal.SIGTERM) -> None:
+    """Send the child the signal, and kill it when it doesn't end; returns when it is gone."""
+    child.send_signal(number)
     try:
         child.wait(timeout=within_seconds)
     except subprocess.TimeoutExpired:
@@ -98,14 +122,13 @@ def wait_until(
     deadline = time.monotonic() + within_seconds
     while not is_ready():
         if child.poll() is not None:
-            raise SetupError(
-                f"{name} ended with exit code {child.returncode}; the end of {log}:\n{tail(log)}"
-            )
-        if time.monotonic() > deadline:
-            raise SetupError(
-                f"{name} did not answer in {within_seconds:.0f} s; the end of {log}:\n{tail(log)}"
-            )
-        time.sleep(0.05)
+            what = f"ended with exit code {child.returncode}"
+        elif time.monotonic() > deadline:
+            what = f"did not answer in {within_seconds:.0f} s"
+        else:
+            time.sleep(0.05)
+            continue
+        raise SetupError(f"{name} {what}; the end of {log}:\n{tail(log)}")
 
 
 def tail(log: Path, lines: int = 15) -> str:

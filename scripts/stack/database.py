@@ -1,4 +1,4 @@
-"""A look of its own at a stack's database: counters, rows by SQL, and what the worker still has to do."""
+"""A connection of its own to a stack's database: counters, rows by SQL, and the work that is still to do."""
 
 import contextlib
 import time
@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import MySQLdb
+from MySQLdb.cursors import DictCursor
 
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import DATABASE, USER
@@ -30,14 +31,12 @@ SELECT (SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued'),
 def connected(instance: Instance) -> Iterator["MySQLdb.Connection[Any]"]:
     """A connection of its own, each statement its own transaction."""
     server = instance.mariadb()
+    socket = unquote(str(server.socket))
     connection = MySQLdb.connect(
-        unix_socket=unquote(str(server.socket)), user=USER, password=server.password, database=DATABASE
+        unix_socket=socket, user=USER, password=server.password, database=DATABASE, autocommit=True
     )
-    try:
-        connection.autocommit(True)
+    with contextlib.closing(connection):
         yield connection
-    finally:
-        connection.close()
 
 
 def rows(instance: Instance, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
@@ -48,17 +47,16 @@ def rows(instance: Instance, statement: str, *values: object) -> Sequence[tuple[
 
 def row(instance: Instance, statement: str, *values: object) -> dict[str, Any]:
     """The only row, by the names of its columns."""
-    with connected(instance) as connection, connection.cursor() as cursor:
+    with connected(instance) as connection, connection.cursor(DictCursor) as cursor:
         cursor.execute(statement, values)
-        names = [column[0] for column in cursor.description]
-        return dict(zip(names, cursor.fetchone(), strict=True))
+        return dict(cursor.fetchone())
 
 
 def counters(instance: Instance) -> dict[str, int]:
     """What the server has counted so far."""
     marks = ", ".join(["%s"] * len(COUNTERS))
-    told = rows(instance, f"SHOW GLOBAL STATUS WHERE Variable_name IN ({marks})", *COUNTERS)
-    return {COUNTERS[name]: int(value) for name, value in told}
+    found = rows(instance, f"SHOW GLOBAL STATUS WHERE Variable_name IN ({marks})", *COUNTERS)
+    return {COUNTERS[name]: int(value) for name, value in found}
 
 
 def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:

@@ -29,7 +29,7 @@ FORMS = (
     (INTEGERS, r"[0-9]+", "a whole number"),
     (NUMBERS, r"[0-9]+(\.[0-9]+)?", "a number"),
 )
-"""What has to be a number, so that a slip is told with its name before anything starts."""
+"""What has to be a number, so that a slip is reported with its name before anything starts."""
 _ASSIGNMENT = re.compile(r"(?:export )?([A-Za-z_][A-Za-z_0-9]*)=(.*)", re.DOTALL)
 
 
@@ -63,14 +63,14 @@ def defaults(instance: Instance) -> dict[str, str]:
         "SECRET_KEY": places.secret(instance.home, "secret-key"),
         "WEBHOOK_SECRET_SIMULATOR": places.secret(instance.home, "webhook-secret-simulator"),
         "EVENT_SECRET": places.secret(instance.home, "event-secret"),
-        # Short, so that a demonstration of a lost payment, or confirmation, ends while somebody watches.
+        # Short, so that a demonstration of a lost payment, or confirmation, ends within a minute.
         "PAYMENT_GIVE_UP_SECONDS": "20",
         "PARTNER_GIVE_UP_SECONDS": "10",
         "DEBUG": "0",
         "WEB_WORKERS": "2",
         "WEB_THREADS": "64",
         "WEB_OWN_PROCESSOR": "1",
-        # glibc's: memory that a thread gives back is another's, rather than kept for its own.
+        # glibc's: memory that a thread frees is reused by others, rather than kept for its own.
         "MALLOC_ARENA_MAX": "2",
         "STATIC_ROOT": str(instance.static),
     }
@@ -85,13 +85,9 @@ def database_url(instance: Instance) -> str:
 
 def own_stores(instance: Instance, environment: Mapping[str, str]) -> list[str]:
     """The servers that the instance has to start, because the settings point to them."""
-    chosen = defaults(instance)
-    stores = []
-    if environment["REDIS_URL"] == chosen["REDIS_URL"] or environment["BROKER_URL"] == chosen["BROKER_URL"]:
-        stores.append("redis")
-    if instance.database == "mariadb" and environment["DATABASE_URL"] == chosen["DATABASE_URL"]:
-        stores.append("mariadb")
-    return stores
+    chosen = {name for name, value in defaults(instance).items() if environment[name] == value}
+    redis = ["redis"] if {"REDIS_URL", "BROKER_URL"} & chosen else []
+    return [*redis, "mariadb"] if instance.database == "mariadb" and "DATABASE_URL" in chosen else redis
 
 
 def connections_needed(environment: Mapping[str, str]) -> int:
@@ -120,22 +116,20 @@ def read_file(path: Path) -> dict[str, str]:
     settings: dict[str, str] = {}
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            settings |= _parse(line)
+            settings |= _parse(line.decode())
+        except UnicodeDecodeError:
+            raise SetupError(f"{path.name} line {number}: this is not UTF-8 text") from None
         except ValueError as error:
             raise SetupError(f"{path.name} line {number}: {error}") from error
     return settings
 
 
-def _parse(line: bytes) -> dict[str, str]:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError("this is not UTF-8 text") from error
-    if not text or text.startswith("#"):
+def _parse(line: str) -> dict[str, str]:
+    if not line or line.startswith("#"):
         return {}
-    match = _ASSIGNMENT.fullmatch(text)
+    match = _ASSIGNMENT.fullmatch(line)
     if match is None:
-        raise ValueError(f"expected NAME=value, found {text!r}")
+        raise ValueError(f"expected NAME=value, found {line!r}")
     name, value = match.groups()
     return {name: _unquote(value)}
 

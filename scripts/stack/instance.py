@@ -1,6 +1,15 @@
-"""One instance of the shop on this machine: its port, its database, and where its state lies."""
+"""One instance of the shop on this machine: its port, its database, where its state lies, and its runner.
 
+A state folder has one runner at a time: its lock ends with the runner's process, however that ends.
+"""
+
+import argparse
+import contextlib
+import fcntl
 import json
+import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +20,16 @@ DATABASES = ("sqlite", "mariadb")
 DEFAULT_PORT = 8000
 PORTS = 4
 """In a row: the shop's, the gateway's, the data platform's, the partner's."""
+STOPPING = "stopping"
+PATIENCE_SECONDS = 25
+"""Longer than stopping takes."""
+DOUBT_SECONDS = 1
+"""A runner whose make was killed gets its signal at once, and writes that it is stopping a moment later."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """What `make run PORT=… DB=… VAR=…` names. Whatever belongs to one database lies in a folder of its own:
+    """What `make run PORT=… DB=… VAR=…` names. What belongs to one database lies in a folder of its own:
     rows, Redis, and the simulators' books must not meet those of the other database."""
 
     home: Path
@@ -80,13 +94,16 @@ class Instance:
 
     def mariadb(self, *, max_connections: int = 0) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
-        password = places.secret(self.home, "mariadb-password")
-        return Server(
-            home=self.data,
-            socket=self.mariadb_socket,
-            password=password,
-            max_connections=max_connections,
-        )
+        password, socket = places.secret(self.home, "mariadb-password"), self.mariadb_socket
+        return Server(home=self.data, socket=socket, password=password, max_connections=max_connections)
+
+
+def parser(command: str, description: str) -> argparse.ArgumentParser:
+    """The options that name an instance."""
+    found = argparse.ArgumentParser(prog=command, description=description)
+    found.add_argument("--port", default="", help="of the web server; the next three are taken as well")
+    found.add_argument("--db", default="", help="sqlite or mariadb")
+    return found
 
 
 def choose(*, home: Path, port: str, database: str, project: Path = places.PROJECT) -> Instance:
@@ -119,3 +136,29 @@ def remembered(home: Path) -> Instance | None:
         return Instance(home=home, port=int(last["port"]), database=str(last["database"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+@contextlib.contextmanager
+def held(instance: Instance) -> Iterator[None]:
+    """Hold the state. Waits for a runner that is stopping; raises SetupError when one goes on."""
+    started = time.monotonic()
+    with (instance.run / "lock").open("a+") as lock:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            lock.seek(0)
+            holder = lock.read().strip() or "starting just now"
+            if time.monotonic() - started > (PATIENCE_SECONDS if holder == STOPPING else DOUBT_SECONDS):
+                advice = "stop it first, or use another folder with VAR=…"
+                raise SetupError(f"make run is running already ({holder}): {advice}")
+            time.sleep(0.1)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, port {instance.port}")
+        lock.flush()
+        yield
+
+
+def announce_stop(instance: Instance) -> None:
+    """Let a runner that waits for the state know that it will be free soon."""
+    (instance.run / "lock").write_text(STOPPING)

@@ -74,7 +74,7 @@ class Server:
         ]
 
     def _first_statements(self) -> str:
-        # Everything, so that tests may create databases and kill connections; the server is nobody else's.
+        # All privileges, so that tests may create databases and kill connections; the server is private.
         return (
             f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4;\n"
             f"CREATE USER IF NOT EXISTS '{USER}'@'localhost';\n"

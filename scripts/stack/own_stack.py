@@ -1,11 +1,10 @@
 """A whole stack of its own, started and stopped as a user would: for smoke, bench, lab and chaos trials."""
 
+import functools
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,27 +24,34 @@ NO_RATES = dict.fromkeys(
 )
 """For loads in which a few accounts call as often as many would."""
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
-"""What an outer make would tell the inner one."""
+"""What an outer make would pass to the inner one."""
 
 
-def measure(command: str, name: str, run: Callable[[Instance], int], *, database: str = "mariadb") -> int:
+def measure(
+    command: str,
+    name: str,
+    run: Callable[[Instance], int],
+    *,
+    database: str = "mariadb",
+    folder: Path | None = None,
+) -> int:
     """Run it with an instance in a new folder, which is removed in the end; the command's exit code."""
     # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
-    home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=places.private_folder(places.state())))
-    try:
-        return run(instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database))
-    except KeyboardInterrupt:
-        return 130
-    except (SetupError, OSError) as error:
-        print(f"{command}: failed: {error}\n{ends_of_logs(home)}", file=sys.stderr, flush=True)
-        return 1
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    beside = folder or places.private_folder(places.state())
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=beside, ignore_cleanup_errors=True) as made:
+        home = Path(made).resolve()
+
+        def run_there() -> int:
+            port = str(ports.free(instances.PORTS))
+            return run(instances.choose(home=home, port=port, database=database))
+
+        more = functools.partial(ends_of_logs, home)
+        return children.run_command(f"{command}: failed", run_there, more=more)
 
 
 @contextmanager
 def running(instance: Instance, **settings: str) -> Iterator[str]:
-    """`make run` in the instance's project, from its start to Ctrl-C; yields what it said when it was ready.
+    """`make run` in the instance's project, from its start to Ctrl-C; yields its output until it was ready.
 
     Raises SetupError when it doesn't start, or leaves anything behind when it stops.
     """
@@ -76,7 +82,7 @@ def manage(
 
 
 def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[dict[str, Any]]:
-    """What `manage.py audit` says of every law. Raises SetupError when it says nothing."""
+    """The result of `manage.py audit` for every law. Raises SetupError when there is none."""
     ran = manage(instance, "audit --json", within_seconds=within_seconds)
     try:
         laws: list[dict[str, Any]] = json.loads(ran.stdout)["laws"]
@@ -94,9 +100,9 @@ def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
 
 
 def ends_of_logs(home: Path) -> str:
-    """The last lines of every log of the stack, for whoever wonders why it failed."""
+    """The last lines of every log of the stack, each below its name."""
     logs = sorted((home / "log").glob("*.log"))
-    return "\n".join(f"--- {log.name}\n{children.tail(log, 8)}" for log in logs)
+    return "".join(f"\n--- {log.name}\n{children.tail(log, 8)}" for log in logs)
 
 
 def _run(

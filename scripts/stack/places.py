@@ -54,10 +54,9 @@ def _short_folder(folder: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     short = Path(tempfile.gettempdir()) / f"firstcome-{os.getuid()}-{digest}"
     short.mkdir(mode=0o700, exist_ok=True)
-    # Anybody may write into the temporary folder, so somebody else may have made this one first.
+    # Every user may write into the temporary folder, so another may have made this one first.
     found = short.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise SetupError(
-            f"{short} is not a private folder of this user: remove it, or set VAR to a shorter path"
-        )
+        what = f"{short} is not a private folder of this user"
+        raise SetupError(f"{what}: remove it, or set VAR to a shorter path")
     return short

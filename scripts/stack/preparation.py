@@ -1,15 +1,15 @@
 """The database and static files of an instance, brought up to date; an empty database gets a demo.
 
-Loading Django to learn that nothing is to do costs seconds of each start: whether an instance is still as
-its last preparation left it is found out without. Only the instance's own SQLite is asked; for everything
-else the answer is no, and `python -m scripts.stack.preparation` looks, which reports a failure in one line.
+Loading Django to find nothing to do costs seconds of each start: whether an instance is still as its last
+preparation left it is found out without. Only its own SQLite is read; any other database counts as changed,
+and `python -m scripts.stack.preparation` prepares it, which reports a failure in one line.
 """
 
 import hashlib
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -31,13 +31,13 @@ def is_current(instance: Instance, environment: Mapping[str, str]) -> bool:
 
 
 def remember(instance: Instance) -> None:
-    """Take what there is now for prepared."""
+    """Record the present state as prepared."""
     if instance.database == "sqlite":
         places.write_whole(_stamp(instance), _fingerprint(instance))
 
 
 def forget(instance: Instance) -> None:
-    """Take nothing for prepared, because preparing begins."""
+    """Record that nothing is prepared, because preparing begins."""
     _stamp(instance).unlink(missing_ok=True)
 
 
@@ -48,35 +48,27 @@ def _stamp(instance: Instance) -> Path:
 def _fingerprint(instance: Instance) -> str:
     """A digest of the code's migrations and files, and of what the database says was applied to it."""
     digest = hashlib.sha256()
-    for path in _source_files():
+    found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern)}
+    for path in sorted(path for path in found if path.is_file() and ".venv" not in path.parts):
         digest.update(bytes(path) + b"\0" + path.read_bytes())
     for row in _database_rows(instance.data / "firstcome.sqlite3"):
         digest.update(repr(row).encode())
     return digest.hexdigest()
 
 
-def _source_files() -> Iterable[Path]:
-    found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern)}
-    return sorted(path for path in found if path.is_file() and ".venv" not in path.parts)
-
-
 def _database_rows(path: Path) -> list[tuple[object, ...]]:
     """The applied migrations, and whether there are accounts: an emptied database gets its demo again."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            applied = database.execute(
-                "SELECT app, name FROM django_migrations ORDER BY app, name"
-            ).fetchall()
-            return [*applied, *database.execute("SELECT EXISTS (SELECT 1 FROM auth_user)").fetchall()]
+            applied = database.execute("SELECT app, name FROM django_migrations ORDER BY app, name")
+            return [*applied, *database.execute("SELECT EXISTS (SELECT 1 FROM auth_user)")]
     except sqlite3.Error:
         return []
 
 
 def main() -> int:
-    home = places.state()
-    instance = instances.remembered(home)
+    instance = instances.remembered(places.state())
     assert instance is not None, "make run remembers the instance before it prepares it"
-    log = instance.logs / "prepare.log"
     try:
         import django
         from django.core.management import call_command
@@ -86,6 +78,7 @@ def main() -> int:
         call_command("collectstatic", interactive=False, verbosity=0)
         _seed_when_empty(instance.data / "seeding")
     except Exception as error:
+        log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"firstcome: the shop can't be prepared: {reason} (more in {log})", file=sys.stderr)

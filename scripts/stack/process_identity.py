@@ -1,5 +1,6 @@
-"""Who a process is: its id and the moment it started, because the kernel gives ids out again."""
+"""Which process is which: its id and the moment it started, because the kernel assigns ids again."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ _STATE, _GROUP, _STARTED = 0, 2, 19  # of /proc/PID/stat, counted after the pare
 
 
 def write(folder: Path, name: str) -> None:
-    """Say which process is `name` now: this one, which may go on as another program."""
+    """Record this process, which may become another program, as the process of that name."""
     pid = os.getpid()
     places.write_whole(folder / f"{name}.pid", f"{pid}\n")
     places.write_whole(folder / f"{name}.started", f"{pid} {_stat(pid)[_STARTED]} {_boot()}\n")
@@ -28,13 +29,12 @@ def forget(folder: Path) -> None:
 
 def of_state(home: Path) -> set[int]:
     """The living processes of the instance with its state there, children included."""
-    known = {pid for path in (home / "run").glob("*.started") if (pid := _recorded(path)) is not None}
-    mark = f"{MARK}={home}".encode()
-    return {pid for pid, group in _living() if pid in known or group in known or _is_marked(pid, mark)}
+    known = {_recorded(path) for path in (home / "run").glob("*.started")}
+    return {pid for pid, group in _living() if known & {pid, group} or _is_marked(pid, home)}
 
 
 def leader_of(folder: Path, name: str) -> int | None:
-    """The id of the process that is `name` now, if that very process is alive."""
+    """The id of the process that was last written as `name`, if that very process is alive."""
     return _recorded(folder / f"{name}.started")
 
 
@@ -44,45 +44,38 @@ def group_of(folder: Path, name: str) -> set[int]:
         leader = int((folder / f"{name}.pid").read_text())
     except (OSError, ValueError):
         return set()
-    mark = f"{MARK}={folder.parent}".encode()
-    return {pid for pid, group in _living() if group == leader and _is_marked(pid, mark)}
+    return {pid for pid, group in _living() if group == leader and _is_marked(pid, folder.parent)}
 
 
 def kill(pids: set[int], number: int = signal.SIGKILL) -> None:
-    """Send them the signal; those that are gone already are what was wanted."""
+    """Send them the signal; those that are gone already need none."""
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        except ProcessLookupError:
-            continue
 
 
 def _recorded(path: Path) -> int | None:
     """The process id in the file, if that very process is alive."""
     try:
         pid, started, boot = path.read_text().split()
-        same = _stat(int(pid))[_STARTED] == started and _boot() == boot
+        is_same = _stat(int(pid))[_STARTED] == started and _boot() == boot
     except (OSError, ValueError, IndexError):
         return None
-    return int(pid) if same else None
+    return int(pid) if is_same else None
 
 
 def _living() -> Iterator[tuple[int, int]]:
     """Each process of the machine that is not a zombie, and its process group."""
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
             stat = _stat(int(folder.name))
-        except OSError:
-            continue
-        if stat[_STATE] != "Z":
-            yield int(folder.name), int(stat[_GROUP])
+            if stat[_STATE] != "Z":
+                yield int(folder.name), int(stat[_GROUP])
 
 
-def _is_marked(pid: int, mark: bytes) -> bool:
+def _is_marked(pid: int, home: Path) -> bool:
     try:
-        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return f"{MARK}={home}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
 

@@ -9,7 +9,7 @@ import os
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.stack import SetupError, children, places, ports, process_identity
@@ -20,7 +20,7 @@ from scripts.stack.mariadb import SEARCH_PATH
 
 Command = list[str]
 OUTSIDE = ("gateway", "sink", "partner")
-"""Simulators of what is not ours: they need nothing of the shop."""
+"""Simulators of the outside systems: they need nothing of the shop."""
 SHOP = ("web", "worker", "beat", "issuer")
 """What needs a prepared database."""
 WORKER_THREADS = 16
@@ -28,51 +28,40 @@ OPEN_FILES = 65_536
 
 
 def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Command:
-    """The command line of the process in the foreground."""
-    return COMMANDS[name](instance, environment)
+    """The command line of the process in the foreground. Raises SetupError where its program is missing."""
+    data = instance.data
+    match name:
+        case "redis":
+            return _redis(instance)
+        case "mariadb":
+            connections = environments.connections_needed(environment)
+            return instance.mariadb(max_connections=connections).command()
+        case "web":
+            # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
+            stop = ("--stop-seconds", "4", "--workers", environment["WEB_WORKERS"])
+            return _python("shop.web_server", "--host", ports.HOST, "--port", str(instance.port), *stop)
+        case "worker":
+            # Threads: a task waits for the gateway and the database far more than it computes, the threads of
+            # one process share group commits, and a kill -9 takes them all, with no orphaned children.
+            pool = ("--pool", "threads", "--concurrency", str(WORKER_THREADS))
+            # There is one worker, and looking for others costs a second at each start.
+            return _celery("worker", *pool, "--without-gossip", "--without-mingle", "--without-heartbeat")
+        case "beat":
+            return _celery("beat", "--schedule", str(data / "beat-schedule"), "--pidfile", "")
+        case "issuer":
+            return _python("django", "run_issuer")
+        case "gateway":
+            listener = f"http://{ports.HOST}:{instance.port}/api/v1/webhooks/simulator"
+            book = data / "gateway.sqlite3"
+            return [*simulator(name, instance.gateway_port, book), "--webhook-url", listener]
+        case "sink":
+            return simulator("data_platform", instance.data_platform_port, data / "data_platform.sqlite3")
+        case "partner":
+            return simulator(name, instance.partner_port, data / "partner.sqlite3")
+    raise ValueError(f"no process is called {name}")
 
 
-def _web(instance: Instance, environment: Mapping[str, str]) -> Command:
-    return [
-        *_python("shop.web_server", "--host", ports.HOST, "--port", str(instance.port)),
-        # Less than supervisor waits (`supervision.STOP_SECONDS`).
-        *("--workers", environment["WEB_WORKERS"], "--stop-seconds", "4"),
-    ]
-
-
-def _worker(instance: Instance, environment: Mapping[str, str]) -> Command:
-    # Threads: a task waits for the gateway and the database far more than it computes, the threads of one
-    # process share group commits, and a kill -9 takes them all, with no orphaned children that go on working.
-    return [
-        *_celery("worker", "--pool", "threads", "--concurrency", str(WORKER_THREADS)),
-        # One worker has nobody to gossip with, and looking for others costs a second at each start.
-        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-    ]
-
-
-def _beat(instance: Instance, environment: Mapping[str, str]) -> Command:
-    return _celery("beat", "--schedule", str(instance.data / "beat-schedule"), "--pidfile", "")
-
-
-def _issuer(instance: Instance, environment: Mapping[str, str]) -> Command:
-    return _python("django", "run_issuer")
-
-
-def _gateway(instance: Instance, environment: Mapping[str, str]) -> Command:
-    listener = f"http://{ports.HOST}:{instance.port}/api/v1/webhooks/simulator"
-    book = instance.data / "gateway.sqlite3"
-    return [*simulator("gateway", instance.gateway_port, book), "--webhook-url", listener]
-
-
-def _sink(instance: Instance, environment: Mapping[str, str]) -> Command:
-    return simulator("data_platform", instance.data_platform_port, instance.data / "data_platform.sqlite3")
-
-
-def _partner(instance: Instance, environment: Mapping[str, str]) -> Command:
-    return simulator("partner", instance.partner_port, instance.data / "partner.sqlite3")
-
-
-def _redis(instance: Instance, environment: Mapping[str, str]) -> Command:
+def _redis(instance: Instance) -> Command:
     options = {
         "port": 0,
         "unixsocket": instance.redis_socket,
@@ -85,23 +74,6 @@ def _redis(instance: Instance, environment: Mapping[str, str]) -> Command:
         "maxmemory-policy": "noeviction",
     }
     return [_redis_server(), *words(options)]
-
-
-def _mariadb(instance: Instance, environment: Mapping[str, str]) -> Command:
-    return instance.mariadb(max_connections=environments.connections_needed(environment)).command()
-
-
-COMMANDS: Mapping[str, Callable[[Instance, Mapping[str, str]], Command]] = {
-    "redis": _redis,
-    "mariadb": _mariadb,
-    "web": _web,
-    "worker": _worker,
-    "beat": _beat,
-    "issuer": _issuer,
-    "gateway": _gateway,
-    "sink": _sink,
-    "partner": _partner,
-}
 
 
 def _redis_server() -> str:
@@ -144,16 +116,12 @@ def main() -> None:
     process_identity.kill(process_identity.group_of(instance.run, name) - {os.getpid()})
     process_identity.write(instance.run, name)
     children.end_with_parent()
-    _allow_many_connections()
-    line = command(name, instance, os.environ)
-    os.execv(line[0], line)
-
-
-def _allow_many_connections() -> None:
-    """Each connection is an open file, and the usual limit of 1024 is fewer than the clients of a sale."""
+    # Each connection is an open file, and the usual limit of 1024 is fewer than the clients of a sale.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    line = command(name, instance, os.environ)
+    os.execv(line[0], line)
 
 
 if __name__ == "__main__":

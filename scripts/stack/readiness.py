@@ -13,7 +13,7 @@ MOST_SECONDS = 90
 LARGEST_PAGE = 200
 """Rows of a list that one call gets at most; `shop.http.pagination` has the shop's own."""
 DYING_SECONDS = 5
-"""How long a process may keep dying at its start before that is taken for final."""
+"""How long a process may keep dying at its start before that counts as final."""
 
 
 def wait_for_stores(instance: Instance, stores: list[str]) -> None:
@@ -25,7 +25,7 @@ def wait_for_stores(instance: Instance, stores: list[str]) -> None:
 
 def wait_for_shop(instance: Instance) -> None:
     """Return once `/readyz` answers 200. Raises SetupError with what it answered last."""
-    _wait(instance, "web", lambda: _readiness_problem(instance.port))
+    _wait(instance, "web", functools.partial(_readiness_problem, instance.port))
 
 
 def ask(

@@ -1,6 +1,7 @@
 """supervisor, which starts the processes of an instance and starts again what dies."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE, SHOP
 
 STOP_SECONDS = 5
-"""What a process gets to end by itself before it is killed: a crash is something that every one survives."""
+"""How long a process may take to end by itself before it is killed: every one survives a crash."""
 START_SECONDS = 30
 LOG_BYTES = "10MB"
 
@@ -59,7 +60,7 @@ stdout_logfile_backups=1
 
 
 def configuration(*, socket: str, stores: Sequence[str], is_root: bool) -> str:
-    """The configuration file. The shop starts when told to, everything else at once; the stores stop last."""
+    """The configuration file. The shop is started by `start`, all else at once; the stores stop last."""
     sections = [_DAEMON.format(socket=socket, user="user=root" if is_root else "")]
     for priority, (group, programs) in enumerate({"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()):
         if programs:
@@ -75,29 +76,36 @@ def supervisor(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """supervisor with the stores starting; on leaving, everything is stopped."""
     if "%" in str(instance.home):
-        raise SetupError(
-            f"supervisor can't read a path with a percent sign: {instance.home}; choose another VAR"
-        )
-    path = instance.home / "supervisor.conf"
+        detail = f"supervisor can't read a path with a percent sign: {instance.home}"
+        raise SetupError(f"{detail}; choose another VAR")
+    path, log = instance.home / "supervisor.conf", instance.logs / "supervisor.log"
     socket = str(instance.supervisor_socket)
     places.write_whole(path, configuration(socket=socket, stores=stores, is_root=os.getuid() == 0))
     # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
-    python = os.path.relpath(sys.executable, places.PROJECT)
+    own = {"FIRSTCOME_PYTHON": os.path.relpath(sys.executable, places.PROJECT)}
+    own |= {process_identity.MARK: str(instance.home)}
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
+    # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
     daemon = children.start(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
-        log=instance.logs / "supervisor.log",
-        environment={
-            **environment,
-            "FIRSTCOME_PYTHON": python,
-            process_identity.MARK: str(instance.home),
-        },
-        # It stops its processes in order when told to, so it is told to even if this process is killed.
-        when_parent_dies=signal.SIGTERM,
+        command, log=log, environment={**environment, **own}, when_parent_dies=signal.SIGTERM
     )
     try:
         yield daemon
     finally:
         children.stop(daemon, within_seconds=2 * STOP_SECONDS + 3)
+
+
+def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:
+    """Return once supervisor takes calls. Raises SetupError."""
+    is_up, log = functools.partial(_answers, instance), instance.logs / "supervisor.log"
+    children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
+
+
+def _answers(instance: Instance) -> bool:
+    try:
+        return bool(states(instance))
+    except OSError:
+        return False
 
 
 def start(instance: Instance, names: Sequence[str]) -> None:
@@ -107,9 +115,8 @@ def start(instance: Instance, names: Sequence[str]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not all((instance.run / f"{name}.pid").exists() for name in names):
         if time.monotonic() > deadline:
-            raise SetupError(
-                f"supervisor started no {' and no '.join(names)}; see {instance.logs}/supervisor.log"
-            )
+            log = instance.logs / "supervisor.log"
+            raise SetupError(f"supervisor started no {' and no '.join(names)}; see {log}")
         time.sleep(0.02)
 
 
@@ -119,7 +126,7 @@ def stop(instance: Instance, name: str) -> None:
 
 
 def states(instance: Instance) -> dict[str, str]:
-    """What supervisor says of each process: `RUNNING`, `BACKOFF` when it died right away, and so on."""
+    """The state of each process in supervisor's words: `RUNNING`, `BACKOFF` when it died right away, …"""
     return {process["name"]: process["statename"] for process in _calls(instance).getAllProcessInfo()}
 
 
@@ -128,20 +135,6 @@ def environment(instance: Instance) -> dict[str, str]:
     pid = (instance.run / "supervisor.pid").read_text().strip()
     entries = Path("/proc", pid, "environ").read_text().split("\0")
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
-
-
-def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:
-    """Return once supervisor takes calls. Raises SetupError."""
-
-    def is_up() -> bool:
-        try:
-            states(instance)
-        except OSError:
-            return False
-        return True
-
-    log = instance.logs / "supervisor.log"
-    children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=30)
 
 
 def _full_name(name: str) -> str:
@@ -161,7 +154,7 @@ def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> bool:
     process_identity.kill(left, signal.SIGTERM)
     while left:
         time.sleep(0.1)
-        # Looked for again each time: supervisor may have started another before it heard.
+        # Looked up again each time: supervisor may have started another before its signal came.
         left = process_identity.of_state(instance.home)
         if time.monotonic() > deadline:
             process_identity.kill(left)

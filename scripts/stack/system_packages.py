@@ -1,4 +1,4 @@
-"""The Debian packages of MariaDB, its Python driver and the soak: installed by root, named to others."""
+"""The Debian packages of MariaDB, its Python driver and the soak: installed by root, named to other users."""
 
 import os
 import shutil
@@ -12,21 +12,20 @@ from scripts.stack import faketime
 from scripts.stack.mariadb import SEARCH_PATH
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
-_POLICY_TEXT = (
-    "#!/bin/sh\n# Firstcome installs packages and wants none of their services started.\nexit 101\n"
-)
+_POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their services.\nexit 101\n"
 
 
 def require(*, redis: bool, compiler: bool, libfaketime: bool = False) -> None:
-    """Return when everything is there. Root gets it installed; for others it ends here, with what to do."""
+    """Return when everything is there. For root it is installed; others get the line that installs it."""
     packages = list(missing(redis=redis, compiler=compiler, libfaketime=libfaketime))
     if not packages:
         return
-    line = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
+    words = ["install", "-y", "--no-install-recommends", *packages]
     if os.getuid() != 0 or shutil.which("apt-get") is None:
-        sys.exit(f"firstcome: system packages are missing; run this first: sudo {line}")
+        line = f"sudo apt-get {' '.join(words)}"
+        sys.exit(f"firstcome: system packages are missing; run this first: {line}")
     print(f"Installing system packages: {' '.join(packages)} …", file=sys.stderr, flush=True)
-    _install(line.split())
+    _install(words)
 
 
 def missing(*, redis: bool, compiler: bool, libfaketime: bool = False) -> Iterator[str]:
@@ -50,26 +49,24 @@ def _is_absent(program: str) -> bool:
     return shutil.which(program, path=SEARCH_PATH) is None
 
 
-def _install(command: list[str]) -> None:
+def _install(words: list[str]) -> None:
     """Install without a question, and without starting the services that the packages bring."""
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    patience = ["-q", "-o", "DPkg::Lock::Timeout=300"]
     services_may_start = _POLICY.exists()
     if not services_may_start:
         _POLICY.write_text(_POLICY_TEXT)
         _POLICY.chmod(0o755)
     try:
-        _run(["apt-get", *patience, "update"], environment)
-        _run([command[0], *patience, *command[1:]], environment)
+        _apt_get("update")
+        _apt_get(*words)
     finally:
         if not services_may_start:
             _POLICY.unlink()
 
 
-def _run(command: list[str], environment: dict[str, str]) -> None:
-    ran = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+def _apt_get(*words: str) -> None:
+    command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if ran.returncode != 0:
         last = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-10:])
         sys.exit(f"firstcome: `{' '.join(command)}` failed:\n{last}")

@@ -36,18 +36,17 @@ def servers(home: Path) -> Iterator[dict[str, str]]:
         max_connections=CONNECTIONS,
     )
     mariadb.prepare()
-    redis_port, gateway_port, sink_port = ports.free(), ports.free(), ports.free()
+    redis, gateway, sink = ports.free(), ports.free(), ports.free()
+    commands: dict[str, tuple[list[str], tuple[str, int] | str]] = {
+        "mariadb": (mariadb.command(), str(mariadb.socket)),
+        "redis": (_redis_command(home, redis), (ports.HOST, redis)),
+        "gateway": _simulator("gateway", gateway, home),
+        "sink": _simulator("data_platform", sink, home),
+    }
     # What the shop and the simulators both have to know.
     shared = {name: secrets.token_urlsafe(32) for name in ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")}
     with contextlib.ExitStack() as started:
-        gateway = processes.simulator("gateway", gateway_port, home / "gateway.sqlite3")
-        sink = processes.simulator("data_platform", sink_port, home / "data_platform.sqlite3")
-        for name, command, address in (
-            ("mariadb", mariadb.command(), str(mariadb.socket)),
-            ("redis", _redis_command(home, redis_port), (ports.HOST, redis_port)),
-            ("gateway", gateway, (ports.HOST, gateway_port)),
-            ("sink", sink, (ports.HOST, sink_port)),
-        ):
+        for name, (command, address) in commands.items():
             log = home / f"{name}.log"
             child = children.start(command, log=log, environment={**os.environ, **shared})
             started.callback(children.stop, child)
@@ -56,15 +55,19 @@ def servers(home: Path) -> Iterator[dict[str, str]]:
         yield {
             "FIRSTCOME_TEST": "1",
             "DATABASE_URL": mariadb.url,
-            "REDIS_URL": f"redis://{ports.HOST}:{redis_port}/0",
-            "BROKER_URL": f"redis://{ports.HOST}:{redis_port}/1",
-            "GATEWAY_URL": f"http://{ports.HOST}:{gateway_port}",
-            "DATA_PLATFORM_URL": f"http://{ports.HOST}:{sink_port}",
+            "REDIS_URL": f"redis://{ports.HOST}:{redis}/0",
+            "BROKER_URL": f"redis://{ports.HOST}:{redis}/1",
+            "GATEWAY_URL": f"http://{ports.HOST}:{gateway}",
+            "DATA_PLATFORM_URL": f"http://{ports.HOST}:{sink}",
             "SECRET_KEY": secrets.token_urlsafe(48),
             **shared,
             "DEBUG": "0",
             "LOG_LEVEL": "WARNING",
         }
+
+
+def _simulator(name: str, port: int, home: Path) -> tuple[list[str], tuple[str, int]]:
+    return processes.simulator(name, port, home / f"{name}.sqlite3"), (ports.HOST, port)
 
 
 def _redis_command(home: Path, port: int) -> list[str]:
@@ -87,32 +90,21 @@ def _shell_lines(settings: Mapping[str, str]) -> str:
     return "".join(lines)
 
 
-def _keep_up(home: Path) -> None:
-    with servers(home) as settings:
-        (home / "env").write_text(_shell_lines(settings))
-        print(f"up, until Ctrl-C; in another shell: source {home}/env && .venv/bin/pytest", flush=True)
-        signal.pause()
-
-
-def main() -> int:
+def _keep_up() -> int:
     home = places.state() / "test"
     home.parent.mkdir(parents=True, exist_ok=True)
-    children.hear_stop_signals()
     with (home.parent / "test.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"the test servers are up already: source {home}/env && .venv/bin/pytest")
             return 0
-        try:
-            _keep_up(home)
-        except KeyboardInterrupt:
-            return 0
-        except (SetupError, OSError) as failure:
-            print(f"test servers: {failure}", file=sys.stderr)
-            return 1
+        with contextlib.suppress(KeyboardInterrupt), servers(home) as settings:
+            (home / "env").write_text(_shell_lines(settings))
+            print(f"up, until Ctrl-C; in another shell: source {home}/env && .venv/bin/pytest", flush=True)
+            signal.pause()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(children.run_command("test servers", _keep_up))

@@ -135,7 +135,7 @@ def test_each_trial_is_set_up_with_what_it_needs(target: list[str], purpose: str
     assert purpose in bootstrap.REQUIREMENTS
 
 
-def test_an_ordinary_user_is_told_the_line_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_ordinary_user_gets_the_line_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(system_packages, "SEARCH_PATH", str(tmp_path))
     monkeypatch.setattr("os.getuid", lambda: 1000)
     line = "sudo apt-get install -y --no-install-recommends mariadb-server redis-server"

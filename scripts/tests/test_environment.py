@@ -54,7 +54,7 @@ def test_the_simulators_follow_the_port(sqlite: Instance):
     assert composed["PARTNER_URL"] == "http://127.0.0.1:8003"
 
 
-def test_the_gateway_tells_the_shop_by_webhook(sqlite: Instance):
+def test_the_gateway_sends_webhooks_to_the_shop(sqlite: Instance):
     words = processes.command("gateway", sqlite, environment.compose(sqlite, {}))
     assert words[words.index("--webhook-url") + 1] == "http://127.0.0.1:8000/api/v1/webhooks/simulator"
 
@@ -112,6 +112,6 @@ def test_every_numeric_setting_is_looked_at():
 
 
 @pytest.mark.parametrize("value", ["many", "0", "-2", "2.5"])
-def test_a_count_that_is_none_is_told(sqlite: Instance, value: str):
+def test_a_count_that_is_none_is_reported(sqlite: Instance, value: str):
     with pytest.raises(SetupError, match=f"WEB_WORKERS={value} is not a number"):
         environment.compose(sqlite, {"WEB_WORKERS": value})

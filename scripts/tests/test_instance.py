@@ -35,7 +35,7 @@ def test_a_memory_that_can_not_be_read_is_none(home: Path, text: str):
     assert instances.choose_like_last(home=home, port="", database="").port == instances.DEFAULT_PORT
 
 
-def test_an_unknown_database_is_told(home: Path):
+def test_an_unknown_database_is_reported(home: Path):
     with pytest.raises(SetupError, match="DB=postgres is not a database"):
         instances.choose(home=home, port="", database="postgres")
 

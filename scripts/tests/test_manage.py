@@ -29,7 +29,7 @@ def test_before_the_first_run_there_is_nothing_to_manage(tmp_path: Path):
     assert "start the shop once with `make run`" in ran.stderr
 
 
-def test_a_mariadb_that_is_not_running_is_told(tmp_path: Path):
+def test_a_mariadb_that_is_not_running_is_reported(tmp_path: Path):
     instances.remember(instances.choose(home=tmp_path, port="8000", database="mariadb"))
     ran = manage(tmp_path, "audit", "--json")
     assert ran.returncode == 1
@@ -37,7 +37,7 @@ def test_a_mariadb_that_is_not_running_is_told(tmp_path: Path):
     assert "start it with `make run DB=mariadb`" in ran.stderr
 
 
-def test_nothing_but_the_command_is_heard(tmp_path: Path):
+def test_nothing_but_the_command_prints(tmp_path: Path):
     (tmp_path / "sqlite").mkdir()
     (tmp_path / "sqlite" / "firstcome.sqlite3").touch()
     ran = manage(

@@ -37,9 +37,9 @@ def test_it_keeps_what_it_commits_and_keeps_to_itself(server: Server) -> None:
             "SELECT @@innodb_flush_log_at_trx_commit, @@innodb_doublewrite, @@skip_networking, @@tmpdir,"
             " @@innodb_buffer_pool_size DIV (1024 * 1024)"
         )
-        told = cursor.fetchone()
+        values = cursor.fetchone()
     connection.close()
-    assert told == (1, 1, 1, str(server.temporary), mariadb.buffer_pool_mib())
+    assert values == (1, 1, 1, str(server.temporary), mariadb.buffer_pool_mib())
     assert server.temporary.stat().st_mode & 0o077 == 0
 
 

@@ -1,4 +1,4 @@
-"""Ports: what is taken is told in a line."""
+"""Ports: what is taken is reported in a line."""
 
 import contextlib
 import socket
@@ -39,7 +39,7 @@ def test_free_ports_come_in_a_row():
             assert server.getsockname()[1] == port
 
 
-def test_who_listens_answers_and_who_does_not_does_not():
+def test_a_listening_port_answers_and_a_closed_one_does_not():
     with socket.create_server((ports.HOST, 0)) as server:
         address = server.getsockname()
         assert ports.answers(address)

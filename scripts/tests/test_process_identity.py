@@ -63,14 +63,14 @@ def test_another_state_folder_has_nothing_to_do_with_them(
     assert process_identity.of_state(other) == set()
 
 
-def test_a_number_that_was_given_out_again_is_somebody_else(home: Path):
+def test_an_id_that_was_assigned_again_is_another_process(home: Path):
     (home / "run" / "web.pid").write_text(f"{os.getpid()}\n")
     (home / "run" / "web.started").write_text(f"{os.getpid()} 12345 some-other-boot\n")
     assert process_identity.of_state(home) == set()
     assert process_identity.group_of(home / "run", "web") == set()
 
 
-def test_killing_who_is_gone_is_fine():
+def test_killing_a_process_that_is_gone_is_fine():
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     process_identity.kill({gone.pid}, signal.SIGTERM)

@@ -16,7 +16,7 @@ def test_every_address_in_the_session_is_the_instances(tmp_path: Path):
     assert "ARGS=audit" in text
 
 
-def test_a_readme_without_its_session_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_readme_without_its_session_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "README.md").write_text("# Firstcome\n\n## A session\n\nSoon.\n")
     monkeypatch.setattr(places, "PROJECT", tmp_path)
     with pytest.raises(SetupError, match="no block of shell"):

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import run
+from scripts.stack import children, places, ports, process_identity
 from scripts.stack import instance as instances
-from scripts.stack import places, ports, process_identity, state_lock
 
 
 def refused(home: Path, *words: str, **settings: str) -> str:
@@ -41,19 +40,19 @@ def test_a_port_in_use_is_named(tmp_path: Path, offset: int):
     assert process_identity.of_state(tmp_path) == set()
 
 
-def test_words_that_make_no_sense_are_told(tmp_path: Path):
+def test_words_that_make_no_sense_are_reported(tmp_path: Path):
     assert "PORT=eight is not a port" in refused(tmp_path, "--port", "eight")
     assert "DB=oracle is not a database" in refused(tmp_path, "--db", "oracle")
     assert "WEB_THREADS=lots is not a number" in refused(tmp_path, WEB_THREADS="lots")
 
 
-def test_a_second_run_hears_of_the_first(tmp_path: Path):
+def test_a_second_run_names_the_first(tmp_path: Path):
     (tmp_path / "run").mkdir()
-    with state_lock.held(instances.choose(home=tmp_path, port="8000", database="")):
+    with instances.held(instances.choose(home=tmp_path, port="8000", database="")):
         assert f"running already (process {os.getpid()}, port 8000)" in refused(tmp_path)
 
 
-def test_a_state_folder_that_is_none_is_told(tmp_path: Path):
+def test_a_state_folder_that_is_none_is_reported(tmp_path: Path):
     file = tmp_path / "file"
     file.write_text("")
     assert str(file) in refused(file)
@@ -61,4 +60,4 @@ def test_a_state_folder_that_is_none_is_told(tmp_path: Path):
 
 def test_a_full_disk_is_called_so():
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/shop/var/log/web.log")
-    assert run._explain(error) == "no space left on the disk of /shop/var/log/web.log"
+    assert children.explain(error) == "no space left on the disk of /shop/var/log/web.log"

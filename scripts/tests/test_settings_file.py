@@ -1,4 +1,4 @@
-"""The `.env` file: what it may say, and the line that a broken one is told."""
+"""The `.env` file: what it may say, and the message about a broken line."""
 
 import re
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_broken_line_is_named(file: Path, line: bytes, complaint: str):
     assert str(raised.value).startswith(".env line 3: ")
 
 
-def test_a_folder_in_its_place_is_told(file: Path):
+def test_a_folder_in_its_place_is_reported(file: Path):
     file.mkdir()
     with pytest.raises(SetupError, match="can't be read"):
         environment.read_file(file)

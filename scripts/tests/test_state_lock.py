@@ -1,4 +1,4 @@
-"""The state folder belongs to one runner; who comes second waits for one that stops, and no other."""
+"""The state folder belongs to one runner; a second one waits for one that stops, and for no other."""
 
 import os
 import subprocess
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import SetupError, places, state_lock
+from scripts.stack import SetupError, places
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 
 HOLDER = """
 import sys
 from pathlib import Path
-from scripts.stack import instance as instances, state_lock
+from scripts.stack import instance as instances
 instance = instances.choose(home=Path(sys.argv[1]), port="8123", database="")
-with state_lock.held(instance):
+with instances.held(instance):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -42,20 +42,20 @@ def holder(instance: Instance) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_second_runner_hears_who_holds_the_state(instance: Instance, holder: subprocess.Popen[str]):
-    with pytest.raises(SetupError, match=rf"process {holder.pid}, port 8123"), state_lock.held(instance):
+def test_a_second_runner_gets_the_name_of_the_first(instance: Instance, holder: subprocess.Popen[str]):
+    with pytest.raises(SetupError, match=rf"process {holder.pid}, port 8123"), instances.held(instance):
         raise AssertionError("the state was given out twice")
 
 
 def test_a_killed_runner_holds_nothing(instance: Instance, holder: subprocess.Popen[str]):
     holder.kill()
     holder.wait()
-    with state_lock.held(instance):
+    with instances.held(instance):
         assert str(os.getpid()) in (instance.run / "lock").read_text()
 
 
 def test_a_runner_that_is_stopping_is_waited_for(instance: Instance, holder: subprocess.Popen[str]):
-    state_lock.announce_stop(instance)
-    end = subprocess.Popen(["sh", "-c", f"sleep {state_lock.DOUBT_SECONDS + 1}; kill -9 {holder.pid}"])
-    with end, state_lock.held(instance):
+    instances.announce_stop(instance)
+    end = subprocess.Popen(["sh", "-c", f"sleep {instances.DOUBT_SECONDS + 1}; kill -9 {holder.pid}"])
+    with end, instances.held(instance):
         assert holder.wait(timeout=10) == -9

@@ -45,7 +45,7 @@ def test_pytest_refuses_servers_that_were_not_started_for_it():
     assert "make test-services" in ran.stderr
 
 
-def test_a_child_that_dies_at_its_start_is_told_with_its_last_words(tmp_path: Path):
+def test_a_child_that_dies_at_its_start_is_reported_with_its_last_lines(tmp_path: Path):
     log = tmp_path / "child.log"
     words = [sys.executable, "-c", "raise SystemExit('the disk is on fire')"]
     child = children.start(words, log=log, environment=os.environ)
@@ -84,7 +84,7 @@ def _is_gone(pid: int) -> bool:
     return state == "Z"
 
 
-def test_a_background_job_hears_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: Path):
+def test_a_background_job_gets_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: Path):
     words = """
 import os, signal, sys
 from scripts.stack import children
