@@ -1,1 +1,1 @@
-"""Crashes under load: clients that remember each answer, the faults, and the checks afterwards."""
+"""Crashes under load: clients that record each answer, the faults, and the checks afterwards."""

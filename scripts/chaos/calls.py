@@ -1,4 +1,4 @@
-"""HTTP calls while everything breaks: repeated by the contract's rules, and every answer looked at.
+"""HTTP calls while everything breaks: repeated by the contract's rules, and every answer checked.
 
 The rules: the same call with the same key again after any 5xx, time-out or lost connection, and after a
 409 that says by `Retry-After` that it passes by itself. Everything else is the answer.
@@ -18,17 +18,17 @@ from scripts.stack import ports
 LATEST_SECONDS = 30
 """What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
 IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
-"""Some repeat a call before its answer can have come, so that it meets itself."""
+"""Some calls are repeated before their answer can have come, so that a call runs beside its repeat."""
 MOST_FINDINGS = 50
 PASSING_CODES = {"unavailable", "overloaded"}
 
 
 class NoAnswer(Exception):
-    """The connection broke or stayed silent."""
+    """The connection broke, or no answer came."""
 
 
-class Unanswered(Exception):
-    """A call that got no lasting answer in all its time."""
+class NoFinalAnswer(Exception):
+    """A call that got no final answer within its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,44 +59,44 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The problem's word; nothing for a success."""
+        """The problem's code; nothing for a success."""
         return str(self.body.get("code", "")) if self.status >= 400 else ""
 
     @property
     def word(self) -> str:
-        """The status, and the problem's word."""
+        """The status, and the problem's code."""
         return f"{self.status} {self.code}".strip()
 
     @property
     def passes(self) -> bool:
-        """Whether the contract says to ask again."""
+        """Whether the contract says to repeat the call."""
         return self.status >= 500 or (self.status == 409 and self.retry_after is not None)
 
 
 @dataclass
 class Observations:
-    """What all clients saw, shared by their threads: counts, the slowest answers, and what must not be."""
+    """What all clients saw, shared by their threads: counts, the slowest answers, and violations."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def heard(self, call: Call, answer: Answer, seconds: float) -> None:
+    def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
         sort = answer.word
         self.count(sort, seconds - call.wait)
         if answer.status >= 500 and answer.code not in PASSING_CODES:
-            self.find(f"{call.method} {call.path} answered {sort}: {answer.body}")
+            self.record_finding(f"{call.method} {call.path} answered {sort}: {answer.body}")
         if seconds - call.wait > LATEST_SECONDS:
-            self.find(f"{call.method} {call.path} answered {sort} after {seconds:.0f} s")
+            self.record_finding(f"{call.method} {call.path} answered {sort} after {seconds:.0f} s")
 
-    def lost(self, call: Call, seconds: float, error: Exception) -> None:
+    def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
         self.count("no answer", seconds - call.wait)
         if seconds - call.wait >= LATEST_SECONDS:
-            self.find(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
+            self.record_finding(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
 
-    def find(self, what: str) -> None:
-        """Write down what must not be; the same thing once."""
+    def record_finding(self, what: str) -> None:
+        """Record a violation; the same one once."""
         with self.mutex:
             if len(self.findings) < MOST_FINDINGS and what[:1000] not in self.findings:
                 self.findings.append(what[:1000])
@@ -108,7 +108,7 @@ class Observations:
             self.slowest[sort] = max(self.slowest.get(sort, 0.0), seconds)
 
 
-class Line:
+class Connection:
     """One thread's connection to the shop, opened anew whenever it breaks."""
 
     def __init__(self, port: int, observations: Observations, *, seed: str) -> None:
@@ -117,47 +117,47 @@ class Line:
         self._random = random.Random(seed)
         self._connection: http.client.HTTPConnection | None = None
 
-    def insist(self, call: Call, *, until: float) -> Answer:
-        """The lasting answer; 202 counts as one. Raises Unanswered past `until` (of the monotonic clock)."""
+    def call_until_final(self, call: Call, *, until: float) -> Answer:
+        """The final answer; 202 counts as one. Raises NoFinalAnswer past `until` (of the monotonic clock)."""
         is_impatient = self._random.random() < IMPATIENT_SHARE
         while True:
-            answer = self.once(call, is_impatient=is_impatient)
+            answer = self.call_once(call, is_impatient=is_impatient)
             is_impatient = False
             if answer and not answer.passes:
                 return answer
             if time.monotonic() > until:
-                raise Unanswered(f"{call.method} {call.path}, key {call.key}: {answer or 'no answer'}")
+                raise NoFinalAnswer(f"{call.method} {call.path}, key {call.key}: {answer or 'no answer'}")
             time.sleep(self._random.uniform(0.1, 1.0))
 
-    def once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
+    def call_once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
         """The answer, whatever it is; None for none, or none in time."""
         started = time.monotonic()
         try:
             answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
         except NoAnswer as error:
-            self._observations.lost(call, time.monotonic() - started, error)
+            self._observations.record_no_answer(call, time.monotonic() - started, error)
             return None
-        self._observations.heard(call, answer, time.monotonic() - started)
+        self._observations.record_answer(call, answer, time.monotonic() - started)
         return answer
 
     def _ask(self, call: Call, seconds: float) -> Answer:
         body = None if call.body is None else json.dumps(call.body)
-        line = self._connection or http.client.HTTPConnection(ports.HOST, self._port)
+        connection = self._connection or http.client.HTTPConnection(ports.HOST, self._port)
         self._connection = None
         try:
-            if line.sock is None:
-                line.connect()
-            line.sock.settimeout(seconds)
-            line.request(call.method, f"/api/v1{call.path}", body, call.headers())
-            response = line.getresponse()
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(seconds)
+            connection.request(call.method, f"/api/v1{call.path}", body, call.headers())
+            response = connection.getresponse()
             content = json.loads(response.read())
         except (OSError, http.client.HTTPException) as error:
-            line.close()
+            connection.close()
             raise NoAnswer(repr(error)) from error
         except ValueError:
-            line.close()
+            connection.close()
             return Answer(599, {"code": "not_json"})
-        self._connection = line
+        self._connection = connection
         return Answer(
             response.status,
             content,

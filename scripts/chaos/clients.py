@@ -1,4 +1,4 @@
-"""Clients of the shop: buyers and one of the staff, each a thread, a seeded mix of calls, and a memory."""
+"""Clients of the shop, buyers and one of the staff: each a thread, a seeded mix of calls, and a record."""
 
 import random
 import threading
@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from scripts.chaos.calls import Answer, Call, Line, Observations
-from scripts.chaos.memory import Account, Deed, Shelf, Stage
+from scripts.chaos.calls import Answer, Call, Connection, Observations
+from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 
 CARDS = {
     "tok_ok": 12,
@@ -27,32 +27,32 @@ several calls in one step: look-up and charge, or cancel and refund."""
 PAGES = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
 PAUSE_SECONDS = (0.0, 0.15)
 PATIENCE_SECONDS = 90
-"""How long a client goes on asking once the storm is over."""
+"""How long a client repeats its calls after the load has ended."""
 
 
 class Client:
-    """One thread's hands: it calls, insists, and remembers in the account's own deeds."""
+    """One thread: it makes calls until their answer is final, and records them in the account's own."""
 
-    def __init__(self, stage: Stage, *, port: int, seed: str, ends_at: float, seen: Observations) -> None:
-        self.stage = stage
+    def __init__(self, setup: Setup, *, port: int, seed: str, ends_at: float, seen: Observations) -> None:
+        self.setup = setup
         self.random = random.Random(seed)
-        self.line = Line(port, seen, seed=seed)
+        self.connection = Connection(port, seen, seed=seed)
         self.until = ends_at + PATIENCE_SECONDS
 
     def do(self, account: Account, sort: str, path: str, body: Any, *, keyed: bool, wait: int = 0) -> Answer:
-        """A new call of the account, to its lasting answer. Raises Unanswered."""
+        """A new call of the account, to its final answer. Raises NoFinalAnswer."""
         key = str(uuid.UUID(int=self.random.getrandbits(128))) if keyed else ""
         call = Call("POST", path, account.token, body, key, wait)
-        answer = self.line.insist(call, until=self.until)
-        account.deeds.append(Deed(sort, call, answer))
+        answer = self.connection.call_until_final(call, until=self.until)
+        account.calls.append(RecordedCall(sort, call, answer))
         return answer
 
     def repeat(self, account: Account) -> None:
-        """An old call again, as a client that lost its memory of the answer: nothing may happen twice."""
-        if account.deeds:
-            deed = self.random.choice(account.deeds)
-            if deed.was_done or deed.is_open:
-                self.line.insist(deed.call, until=self.until)
+        """An old call again, as of a client that lost the answer: nothing may happen twice."""
+        if account.calls:
+            made = self.random.choice(account.calls)
+            if made.was_done or made.is_open:
+                self.connection.call_until_final(made.call, until=self.until)
 
     def pause(self) -> None:
         time.sleep(self.random.uniform(*PAUSE_SECONDS))
@@ -62,10 +62,10 @@ class Client:
 
 
 class Buyer(Client):
-    """Buys for some accounts that are nobody else's."""
+    """Buys for some accounts, which no other client uses."""
 
-    def __init__(self, accounts: list[Account], stage: Stage, **settings: Any) -> None:
-        super().__init__(stage, **settings)
+    def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
+        super().__init__(setup, **settings)
         self.accounts = accounts
         self.unpaid: list[tuple[Account, str]] = []
 
@@ -85,7 +85,7 @@ class Buyer(Client):
             self.pause()
 
     def issue(self, account: Account) -> None:
-        campaign = self.random.choice(self.stage.campaigns)
+        campaign = self.random.choice(self.setup.campaigns)
         self.do(account, "coupon", "/coupons", {"campaign": campaign}, keyed=False)
 
     def order_now(self, account: Account) -> None:
@@ -114,11 +114,11 @@ class Buyer(Client):
 
     def look(self, account: Account) -> None:
         path = self.random.choice(PAGES)
-        self.line.insist(Call("GET", path, account.token), until=self.until)
+        self.connection.call_until_final(Call("GET", path, account.token), until=self.until)
 
     def _basket(self, account: Account) -> dict[str, Any]:
-        shelves = self.random.sample(self.stage.shelves, self.random.randint(1, 3))
-        items = [{"product": shelf.id, "quantity": self.random.randint(1, 3)} for shelf in shelves]
+        products = self.random.sample(self.setup.products, self.random.randint(1, 3))
+        items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
         basket: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 300, 1500])}
         coupons = list(account.coupons())
         if coupons and self.random.random() < 0.4:
@@ -130,14 +130,14 @@ class Buyer(Client):
 
 
 class Staff(Client):
-    """Corrects stock, grants points and gives money back, to whomever."""
+    """Corrects stock, grants points and refunds orders."""
 
     def run(self, stop: threading.Event) -> None:
         actions: dict[Callable[[], None], int] = {
             self.adjust: 2,
             self.grant: 2,
             self.refund: 5,
-            lambda: self.repeat(self.stage.staff): 1,
+            lambda: self.repeat(self.setup.staff): 1,
         }
         while not stop.is_set():
             self.chosen(actions)()
@@ -145,8 +145,8 @@ class Staff(Client):
 
     def refund(self) -> None:
         """Some of an order, or all that is left of it; it may not be paid, or nothing be left."""
-        account: Account = self.random.choice(self.stage.buyers)
-        placed = [deed.answer.body for deed in account.done("order") if deed.answer.status == 201]
+        account: Account = self.random.choice(self.setup.buyers)
+        placed = [made.answer.body for made in account.done("order") if made.answer.status == 201]
         if not placed:
             return
         order = self.random.choice(placed)
@@ -157,15 +157,15 @@ class Staff(Client):
                 {"product": item["product"], "quantity": self.random.randint(1, item["quantity"])}
                 for item in items
             ]
-        self.do(self.stage.staff, "refund", f"/orders/{order['id']}/refunds", body, keyed=True)
+        self.do(self.setup.staff, "refund", f"/orders/{order['id']}/refunds", body, keyed=True)
 
     def adjust(self) -> None:
-        shelf: Shelf = self.random.choice(self.stage.shelves)
+        product: Product = self.random.choice(self.setup.products)
         body = {"delta": self.random.choice([-3, -1, 2, 5, 9]), "reason": "counted again"}
-        path = f"/products/{shelf.id}/stock-adjustments"
-        self.do(self.stage.staff, "adjustment", path, body, keyed=True)
+        path = f"/products/{product.id}/stock-adjustments"
+        self.do(self.setup.staff, "adjustment", path, body, keyed=True)
 
     def grant(self) -> None:
-        buyer: Account = self.random.choice(self.stage.buyers)
+        buyer: Account = self.random.choice(self.setup.buyers)
         body = {"user": buyer.id, "amount": self.random.randrange(1, 20) * 50, "reason": "sorry"}
-        self.do(self.stage.staff, "grant", "/wallet/grants", body, keyed=True)
+        self.do(self.setup.staff, "grant", "/wallet/grants", body, keyed=True)

@@ -22,10 +22,10 @@ WEB_PROCESS = "a web process"
 """One of web's children, which answer the requests; supervisor does not know them."""
 SHOP = ("web", WEB_PROCESS, WEB_PROCESS, WEB_PROCESS, "worker", "worker", "beat", "issuer")
 OUTSIDE = ("gateway", "sink", "partner", "redis", "redis", "mariadb", "mariadb")
-"""Who is struck, and how often. Each side has a striker of its own, so faults of both meet."""
+"""The processes, as often as their share of faults. Each side has a series of its own, so faults overlap."""
 SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
 SHORT_SECONDS, LONG_SECONDS = (0.3, 5.0), (11.0, 13.0)
-"""How long somebody is frozen or down; the long ones outlast the lease of a saga."""
+"""How long a process is frozen or down; the long ones outlast the lease of a saga."""
 SHARE_OF_LONG = 0.15
 SLOW_MS = 2600
 """What each call to a slow gateway takes: the shop waits 3 s for it. A saga's step may make several."""
@@ -33,12 +33,12 @@ SLOW_SECONDS, SLOW_PAUSES = (10.0, 25.0), (10.0, 40.0)
 JUMP_SECONDS, JUMP_PAUSES = (15.0, 40.0), (5.0, 30.0)
 """How long the gateway is slow, how long a worker's clock is wrong, and the rests after them."""
 PATIENCE_SECONDS = 60
-"""How long the shop may take to be ready again, whatever the other striker does meanwhile."""
+"""How long the shop may take to be ready again, while the other series goes on."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What strikes whom, and for how long."""
+    """What happens to which process, and for how long."""
 
     sort: str
     name: str
@@ -50,46 +50,46 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Striker:
-    """Makes one fault after the other, which `choose` draws, and rests after each. The name seeds it."""
+class FaultSeries:
+    """Makes one fault after the other, which `choose` draws, and pauses after each. The name seeds it."""
 
     name: str
     choose: Callable[[random.Random], Fault]
     pauses: tuple[float, float]
 
 
-def strikers(database: str, *, pauses: tuple[float, float], has_long_faults: bool) -> list[Striker]:
-    """Those at work at once. Only a database with a clock of its own can be told from a worker's clock."""
+def all_series(database: str, *, pauses: tuple[float, float], has_long_faults: bool) -> list[FaultSeries]:
+    """The series that run at once. SQLite has no clock of its own, so no worker's clock jumps there."""
     sides = [SHOP, [name for name in OUTSIDE if name != "mariadb" or database == "mariadb"]]
-    found = [Striker(names[0], partial(_choose, names=names), pauses) for names in sides]
+    found = [FaultSeries(names[0], partial(_choose, names=names), pauses) for names in sides]
     if has_long_faults:
-        found.append(Striker("slow gateway", _choose_slow, SLOW_PAUSES))
+        found.append(FaultSeries("slow gateway", _choose_slow, SLOW_PAUSES))
     if has_long_faults and database == "mariadb":
-        found.append(Striker("clock jump", _choose_jump, JUMP_PAUSES))
+        found.append(FaultSeries("clock jump", _choose_jump, JUMP_PAUSES))
     return found
 
 
-def strike_until(
-    ends_at: float, striker: Striker, *, instance: Instance, seed: str, seen: Observations
+def inject_until(
+    ends_at: float, series: FaultSeries, *, instance: Instance, seed: str, seen: Observations
 ) -> int:
-    """One striker at work; returns how many faults it made. Tells each in a line."""
-    chance, began = random.Random(f"{seed} {striker.name}"), time.monotonic()
+    """Run one series; returns how many faults it made. Prints a line for each."""
+    chance, began = random.Random(f"{seed} {series.name}"), time.monotonic()
     count = 0
     while (left := ends_at - time.monotonic()) > 0:
-        fault = striker.choose(chance)
+        fault = series.choose(chance)
         fault = replace(fault, seconds=min(fault.seconds, left))
         at = time.monotonic() - began
         try:
-            strike(fault, instance)
+            inject(fault, instance)
         except SetupError as error:
-            seen.find(f"{fault}: {error}")
+            seen.record_finding(f"{fault}: {error}")
         waited = seconds_until_ready(instance)
         if waited is None:
-            seen.find(f"not ready {PATIENCE_SECONDS} s after: {fault}")
+            seen.record_finding(f"not ready {PATIENCE_SECONDS} s after: {fault}")
         else:
             print(f"{at:6.1f} s  {fault}; ready after {waited:.1f} s", flush=True)
         count += 1
-        time.sleep(min(max(ends_at - time.monotonic(), 0), chance.uniform(*striker.pauses)))
+        time.sleep(min(max(ends_at - time.monotonic(), 0), chance.uniform(*series.pauses)))
     return count
 
 
@@ -109,8 +109,8 @@ def _choose_jump(chance: random.Random) -> Fault:
     return Fault("jump", "the clock of a second worker", chance.uniform(*JUMP_SECONDS))
 
 
-def strike(fault: Fault, instance: Instance) -> None:
-    """Do it, and undo what does not undo itself."""
+def inject(fault: Fault, instance: Instance) -> None:
+    """Make the fault, and undo what does not undo itself."""
     if fault.sort == "kill":
         process_identity.kill(_pids(fault.name, instance))
     elif fault.sort == "flush":
@@ -182,7 +182,7 @@ def _flush(instance: Instance) -> None:
 
 
 def _pids(name: str, instance: Instance) -> set[int]:
-    """The process of that name, or the youngest of web's own; nobody while it is starting."""
+    """The process of that name, or the youngest of web's own; none while it is starting."""
     leader = process_identity.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
     if leader is None or name != WEB_PROCESS:
         return {leader} if leader else set()

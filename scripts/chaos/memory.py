@@ -1,4 +1,4 @@
-"""What a client remembers: each call it made, and the lasting answer it was given."""
+"""What a client remembers: each call it made, and its final answer."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,12 +8,12 @@ from scripts.chaos.calls import Answer, Call
 RECORDED = {200, 201, 402}
 """Answers that had an effect, or name one: those of a keyed call are repeated for good."""
 ACCEPTED = {"refund"}
-"""Calls whose 202 lasts: it names what has begun, and how that ends is to be looked up."""
+"""Calls whose 202 is final: it names what has begun, and how that ends is to be looked up."""
 
 
 @dataclass(slots=True)
-class Deed:
-    """One call with what it came to so far; most that were answered 202 are open still."""
+class RecordedCall:
+    """One call with its latest answer; most that were answered 202 are still open."""
 
     sort: str
     call: Call
@@ -30,47 +30,47 @@ class Deed:
 
 @dataclass
 class Account:
-    """One account, its wallet before the storm, and all that was done in its name. One thread's own."""
+    """One account, its wallet before the load, and all calls made for it. One thread's own."""
 
     id: int
     token: str
     opening_amount: int = 0
-    deeds: list[Deed] = field(default_factory=list)
+    calls: list[RecordedCall] = field(default_factory=list)
 
-    def done(self, sort: str) -> list[Deed]:
-        return [deed for deed in self.deeds if deed.sort == sort and deed.was_done]
+    def done(self, sort: str) -> list[RecordedCall]:
+        return [made for made in self.calls if made.sort == sort and made.was_done]
 
     def orders(self) -> dict[str, Any]:
-        """The id of each order it was told of, with the status of the answer that told it."""
-        told: dict[str, Any] = {}
-        for deed in self.done("order"):
-            order_id = deed.answer.body["order"] if deed.answer.status == 402 else deed.answer.body["id"]
-            told[order_id] = deed
-        return told
+        """The id of each order in its answers, with the call that was answered."""
+        answered: dict[str, Any] = {}
+        for made in self.done("order"):
+            order_id = made.answer.body["order"] if made.answer.status == 402 else made.answer.body["id"]
+            answered[order_id] = made
+        return answered
 
     def coupons(self) -> dict[str, Any]:
-        """The coupons it was given, by code."""
-        return {deed.answer.body["code"]: deed.answer.body for deed in self.done("coupon")}
+        """The coupons in its answers, by code."""
+        return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
 
 
 @dataclass
-class Shelf:
-    """One product, and what was on hand before the storm."""
+class Product:
+    """One product, and what was on hand before the load."""
 
     id: int
     on_hand: int
 
 
 @dataclass
-class Stage:
-    """What there was before the storm: the people, what they quarrel over, and a shelf that never empties."""
+class Setup:
+    """What there was before the load: accounts, campaigns, products, and one that never sells out."""
 
     staff: Account
     buyers: list[Account]
     campaigns: list[int]
-    shelves: list[Shelf]
-    plenty: Shelf
+    products: list[Product]
+    ample: Product
 
     def refunds(self) -> list[Any]:
-        """Every refund that staff were told of."""
-        return [deed.answer.body for deed in self.staff.done("refund")]
+        """Every refund in the answers to staff."""
+        return [made.answer.body for made in self.staff.done("refund")]

@@ -1,7 +1,7 @@
-"""One store after the other away, stopped or frozen: what works all the same, how quickly the rest says no,
-and how soon all is back.
+"""One store after the other stopped or frozen: what works all the same, how quickly the rest is refused, and
+how soon all works again.
 
-The contract's words: without Redis everything works; without the database a call is 503 `unavailable` within
+The contract: without Redis everything works; without the database a call is 503 `unavailable` within
 6 s; `/healthz` is 200 whatever is down, and `/readyz` names it.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from scripts.chaos import faults
-from scripts.chaos.calls import Call, Line, Observations
+from scripts.chaos.calls import Call, Connection, Observations
 from scripts.chaos.faults import Fault
-from scripts.chaos.memory import Account, Deed, Stage
+from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.stack import readiness
 from scripts.stack.instance import Instance
 
@@ -42,28 +42,28 @@ class Figures:
         )
 
 
-class Prober:
-    """Buys one thing after the other, and looks at the health of the shop in between."""
+class OutageClient:
+    """Places one order after the other, and checks the health of the shop in between."""
 
-    def __init__(self, instance: Instance, stage: Stage, seen: Observations) -> None:
-        self.instance, self.stage, self.seen = instance, stage, seen
-        self.account: Account = stage.buyers[0]
-        self.line = Line(instance.port, seen, seed="prober")
+    def __init__(self, instance: Instance, setup: Setup, seen: Observations) -> None:
+        self.instance, self.setup, self.seen = instance, setup, seen
+        self.account: Account = setup.buyers[0]
+        self.connection = Connection(instance.port, seen, seed="prober")
         self.unanswered: list[Call] = []
 
     def run(self) -> None:
-        """Every outage; each is told in a line."""
+        """Every outage; prints a line for each."""
         for fault in _outages(self.instance.database):
             figures = Figures()
             with faults.lasting(fault, self.instance):
                 until = time.monotonic() + fault.seconds
                 while time.monotonic() < until:
-                    self._look(fault, figures)
+                    self._check_health(fault, figures)
                     self._buy(fault, figures)
                     time.sleep(PAUSE_SECONDS)
             self._come_back(fault, figures)
 
-    def _look(self, fault: Fault, figures: Figures) -> None:
+    def _check_health(self, fault: Fault, figures: Figures) -> None:
         for path in ("/healthz", "/readyz"):
             started = time.monotonic()
             status, text = readiness.ask(self.instance.port, "GET", path)
@@ -72,42 +72,44 @@ class Prober:
             part = "database" if fault.name == "mariadb" else fault.name
             is_right = status == 200 if path == "/healthz" else part in json.loads(text)["down"]
             if not is_right or seconds > HEALTH_SECONDS * _slack():
-                self.seen.find(f"{fault}: {path} answered {status} {text} after {seconds:.1f} s")
+                self.seen.record_finding(f"{fault}: {path} answered {status} {text} after {seconds:.1f} s")
 
     def _buy(self, fault: Fault, figures: Figures) -> None:
         call, started = self._call(), time.monotonic()
-        answer = self.line.once(call)
+        answer = self.connection.call_once(call)
         seconds = time.monotonic() - started
         if answer is None or answer.passes:
             self.unanswered.append(call)
         else:
-            self.account.deeds.append(Deed("order", call, answer))
-        told = answer.word if answer else "no answer"
-        figures.note(f"order {told}", seconds)
+            self.account.calls.append(RecordedCall("order", call, answer))
+        result = answer.word if answer else "no answer"
+        figures.note(f"order {result}", seconds)
         wanted = "503 unavailable" if fault.name == "mariadb" else "201"
         most = UNAVAILABLE_SECONDS if fault.name == "mariadb" else WAIT_SECONDS
-        if told != wanted or seconds > most * _slack():
-            self.seen.find(f"{fault}: an order was answered {told} after {seconds:.1f} s")
+        if result != wanted or seconds > most * _slack():
+            self.seen.record_finding(f"{fault}: an order was answered {result} after {seconds:.1f} s")
 
     def _come_back(self, fault: Fault, figures: Figures) -> None:
-        """Wait until an order is paid again, ask again what was not answered, and wait until all is ready."""
+        """Wait until an order is paid again, repeat what was not answered, and wait until all is ready."""
         started = time.monotonic()
         self._insist(self._call())
         paid = time.monotonic() - started
         ready = faults.seconds_until_ready(self.instance)
         print(f"{fault}: {figures}; afterwards an order is paid after {paid:.1f} s", flush=True)
         if paid > BACK_SECONDS * _slack() or ready is None:
-            self.seen.find(f"{fault}: it came back too late: paid after {paid:.1f} s, ready after {ready} s")
+            self.seen.record_finding(
+                f"{fault}: it came back too late: paid after {paid:.1f} s, ready after {ready} s"
+            )
         for call in self.unanswered:
             self._insist(call)
         self.unanswered.clear()
 
     def _insist(self, call: Call) -> None:
-        answer = self.line.insist(call, until=time.monotonic() + faults.PATIENCE_SECONDS)
-        self.account.deeds.append(Deed("order", call, answer))
+        answer = self.connection.call_until_final(call, until=time.monotonic() + faults.PATIENCE_SECONDS)
+        self.account.calls.append(RecordedCall("order", call, answer))
 
     def _call(self) -> Call:
-        item = {"product": self.stage.plenty.id, "quantity": 1}
+        item = {"product": self.setup.ample.id, "quantity": 1}
         body = {"items": [item], "payment": {"token": "tok_ok"}}
         return Call("POST", "/orders", self.account.token, body, str(uuid.uuid4()), WAIT_SECONDS)
 

@@ -1,33 +1,33 @@
-"""The reckoning with those outside: the gateway's book to the last unit, and the data platform's events.
+"""The comparison with the outside systems: the gateway's book to the last unit, the data platform's events.
 
-Both keep books of their own, so neither has to believe the shop.
+Both keep books of their own, which do not depend on the shop.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.chaos.memory import Stage
+from scripts.chaos.memory import Setup
 from scripts.chaos.shop import BOUGHT, Shop
 
-TOLD = ("order.paid", "order.refunded", "order.cancelled")
-"""The events whose number and order is known; what else the data platform is told is not looked at."""
+EVENTS = ("order.paid", "order.refunded", "order.cancelled")
+"""The events whose number and order is known; the others are not checked."""
 
 
-def findings(stage: Stage, shop: Shop) -> Iterator[str]:
+def findings(setup: Setup, shop: Shop) -> Iterator[str]:
     """Each amount and each event that is not as the orders, refunds and top-ups have it."""
-    orders = [order for account in stage.buyers for order in shop.orders(account).values()]
-    yield from _money(stage, orders, shop)
-    yield from _events(stage, orders, shop)
+    orders = [order for account in setup.buyers for order in shop.orders(account).values()]
+    yield from _money(setup, orders, shop)
+    yield from _events(setup, orders, shop)
 
 
-def _money(stage: Stage, orders: list[dict[str, Any]], shop: Shop) -> Iterator[str]:
+def _money(setup: Setup, orders: list[dict[str, Any]], shop: Shop) -> Iterator[str]:
     """What is charged and not refunded, by order, of the top-ups together, and in sum."""
     due = Counter[str | None]({order["id"]: order["card_amount"] for order in orders if _is_bought(order)})
-    for refund in stage.refunds():
+    for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
-    top_ups = [deed for account in stage.buyers for deed in account.done("top_up")]
-    due[None] = sum(deed.call.body["amount"] for deed in top_ups if deed.answer.status == 201)
+    top_ups = [made for account in setup.buyers for made in account.done("top_up")]
+    due[None] = sum(made.call.body["amount"] for made in top_ups if made.answer.status == 201)
     held, number = Counter[str | None](), Counter[str | None]()
     for charge in shop.gateway("/charges")["results"]:
         if charge["status"] == "succeeded":
@@ -45,21 +45,21 @@ def _money(stage: Stage, orders: list[dict[str, Any]], shop: Shop) -> Iterator[s
         yield f"the gateway holds {summary}, the answers come to {due.total()}"
 
 
-def _events(stage: Stage, orders: list[dict[str, Any]], shop: Shop) -> Iterator[str]:
+def _events(setup: Setup, orders: list[dict[str, Any]], shop: Shop) -> Iterator[str]:
     """Each order's events once, and in their order."""
-    told: defaultdict[str, list[str]] = defaultdict(list)
+    delivered: defaultdict[str, list[str]] = defaultdict(list)
     for event in shop.events():
-        if event["type"] in TOLD:
-            told[event["data"]["order"]].append(event["type"])
-    refunds = Counter(refund["order"] for refund in stage.refunds())
+        if event["type"] in EVENTS:
+            delivered[event["data"]["order"]].append(event["type"])
+    refunds = Counter(refund["order"] for refund in setup.refunds())
     for order in orders:
         due = ["order.paid"] * _is_bought(order) + ["order.refunded"] * refunds[order["id"]]
         due += ["order.cancelled"] * (order["status"] == "cancelled")
-        events = told.pop(order["id"], [])
+        events = delivered.pop(order["id"], [])
         if events != due:
-            yield f"order {order['id']}: the data platform was told {events} instead of {due}"
-    for order_id, events in told.items():
-        yield f"order {order_id}: the data platform was told {events}, and nobody placed it"
+            yield f"order {order['id']}: the data platform got {events} instead of {due}"
+    for order_id, events in delivered.items():
+        yield f"order {order_id}: the data platform got {events}, and no client placed it"
 
 
 def _is_bought(order: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The shop as staff and the reckoning see it over HTTP, and the outside systems' own books."""
+"""The shop as staff and the comparison see it over HTTP, and the outside systems' own books."""
 
 import json
 import time
@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.chaos.calls import Call, Line, Observations
-from scripts.chaos.memory import Account, Stage
+from scripts.chaos.calls import Call, Connection, Observations
+from scripts.chaos.memory import Account, Setup
 from scripts.stack import SetupError, readiness
 from scripts.stack.instance import Instance
 
@@ -24,16 +24,16 @@ class Shop:
     def __init__(self, instance: Instance, staff_token: str, seen: Observations) -> None:
         self.instance = instance
         self.token = staff_token
-        self.line = Line(instance.port, seen, seed="shop")
+        self.connection = Connection(instance.port, seen, seed="shop")
 
     def get(self, path: str, token: str = "") -> Any:
         """Raises SetupError unless the answer is 200."""
         return self.call("GET", path, token=token)
 
     def call(self, method: str, path: str, body: Any = None, *, token: str = "", key: str = "") -> Any:
-        """The JSON of the lasting answer. Raises SetupError unless that is a success."""
+        """The JSON of the final answer. Raises SetupError unless that is a success."""
         call = Call(method, path, token or self.token, body, key)
-        answer = self.line.insist(call, until=time.monotonic() + PATIENCE_SECONDS)
+        answer = self.connection.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
         if answer.status not in (200, 201):
             raise SetupError(f"{method} {path} answered {answer.status}: {answer.body}")
         return answer.body
@@ -65,20 +65,20 @@ class Shop:
             if payment["order"] is None
         }
 
-    def unsettled(self, stage: Stage) -> list[str]:
-        """What still has to come to its end: open orders and payments, stock they hold, events not told."""
+    def unsettled(self, setup: Setup) -> list[str]:
+        """What is not settled yet: open orders and payments, stock they hold, events not delivered."""
         orders = list(self.everything("/orders"))
         due = {
             "order.paid": sum(order["status"] in BOUGHT for order in orders),
             "order.cancelled": sum(order["status"] == "cancelled" for order in orders),
-            "order.refunded": len(stage.refunds()),
+            "order.refunded": len(setup.refunds()),
         }
-        told = Counter(event["type"] for event in self.events())
+        delivered = Counter(event["type"] for event in self.events())
         held = {
-            shelf.id: self.get(f"/products/{shelf.id}/stock")["reserved"]
-            for shelf in [*stage.shelves, stage.plenty]
+            product.id: self.get(f"/products/{product.id}/stock")["reserved"]
+            for product in [*setup.products, setup.ample]
         }
-        unheard = sum(row["delivered_at"] is None for row in self.gateway("/webhooks")["results"])
+        undelivered = sum(row["delivered_at"] is None for row in self.gateway("/webhooks")["results"])
         return [
             *(f"order {one['id']} is {one['status']}" for one in orders if one["status"] not in ENDS),
             *(
@@ -88,26 +88,26 @@ class Shop:
             ),
             *(f"of product {id} {reserved} are reserved" for id, reserved in held.items() if reserved),
             *(
-                f"of {number} x {kind} the data platform knows {told[kind]}"
+                f"of {number} x {kind} the data platform has {delivered[kind]}"
                 for kind, number in due.items()
-                if told[kind] != number
+                if delivered[kind] != number
             ),
-            *([f"{unheard} webhooks of the gateway are not heard yet"] if unheard else []),
+            *([f"{undelivered} webhooks of the gateway are not delivered yet"] if undelivered else []),
         ]
 
-    def sums(self, stage: Stage) -> str:
-        """What it all came to, in a line."""
+    def sums(self, setup: Setup) -> str:
+        """The sums of orders, refunds and charges, in a line."""
         statuses = Counter(order["status"] for order in self.everything("/orders"))
         orders = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
         book = self.gateway("/summary")
         amounts = f"charged {book['charged_amount']}, refunded {book['refunded_amount']}"
-        return f"orders: {orders}; {len(stage.refunds())} refunds; the gateway {amounts}"
+        return f"orders: {orders}; {len(setup.refunds())} refunds; the gateway {amounts}"
 
     def refunds(self, order_id: str) -> list[Any]:
         return list(self.everything(f"/orders/{order_id}/refunds"))
 
     def events(self) -> list[Any]:
-        """What the data platform was told, in the order of arrival."""
+        """What the data platform got, in the order of arrival."""
         events: list[Any] = self._outside(self.instance.data_platform_port, "/events")["results"]
         return events
 

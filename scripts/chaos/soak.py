@@ -1,6 +1,6 @@
-"""`make soak`: ten minutes of all that clients, staff and faults can do. The trial is in `chaos.trial`.
+"""`make soak`: ten minutes of all calls of clients and staff, and all faults. The trial is in `chaos.trial`.
 
-Its faults come less thick than those of `make chaos`, so that more is bought, paid and refunded between them.
+Its faults are fewer than those of `make chaos`, so that more is bought, paid and refunded between them.
 Beside them the gateway gets slow for a while, and on MariaDB a second worker's wall clock jumps ahead.
 """
 

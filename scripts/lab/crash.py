@@ -75,7 +75,7 @@ def _web_processes(staff: Staff) -> int:
 def _struck(staff: Staff, fault: Fault, campaign: int, ended: Event) -> float | None:
     """Strike, and return after how many seconds the next coupon was there."""
     began = time.monotonic()
-    faults.strike(fault, staff.instance)
+    faults.inject(fault, staff.instance)
     before = _coupons(staff, campaign)
     while _coupons(staff, campaign) == before:
         if ended.wait(LOOK_SECONDS):

@@ -78,7 +78,7 @@ def test_the_settings_without_which_nothing_starts_are_listed_for_operators():
 def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other():
     with_key = {name for name, service in SERVICES.items() if "STRIPE_API_KEY" in _environment(service)}
     assert with_key == {"web", "worker", "beat"}
-    # Without the key a process refuses to start where it is told that the gateway is Stripe.
+    # Without the key a process refuses to start where its settings say that the gateway is Stripe.
     assert {name for name in OURS if "PAYMENT_GATEWAY" in _environment(SERVICES[name])} == with_key
 
 
@@ -88,7 +88,7 @@ def test_the_database_servers_root_password_is_not_drawn_into_its_log():
     assert environment["MYSQL_ROOT_HOST"] == "localhost"
 
 
-def test_redis_wants_a_password_and_every_client_has_it():
+def test_redis_requires_a_password_and_every_client_has_it():
     command = SERVICES["redis"]["command"]
     password = command[command.index("--requirepass") + 1]
     assert "REDIS_PASSWORD" in password

@@ -1,4 +1,4 @@
-"""The data platform simulator: each event is stored once, and it fails as often as it is told to."""
+"""The data platform simulator: each event is stored once, and it fails as often as its options say."""
 
 import hmac
 import os

@@ -31,7 +31,7 @@ def test_every_package_stands_in_the_table_as_it_describes_itself():
     assert dict(rows) == {name: _first_line(name) for name in _packages()}
 
 
-def test_the_contracts_of_layers_are_told_as_they_are():
+def test_the_contracts_of_layers_are_quoted_as_they_are():
     settings = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())
     contracts = [contract["name"] for contract in settings["tool"]["importlinter"]["contracts"]]
     packages = (DOCS / "architecture.md").read_text().partition("## Which thread runs what")[0]
@@ -90,7 +90,7 @@ def test_every_test_that_is_named_is_there(page: Path):
     assert [f"{path}::{name}" for path, name in tests if name not in _functions(path)] == []
 
 
-def test_every_setting_is_told_with_its_default(tmp_path: Path):
+def test_every_setting_is_listed_with_its_default(tmp_path: Path):
     example = (places.PROJECT / ".env.example").read_text()
     uncommented = tmp_path / ".env"
     uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))

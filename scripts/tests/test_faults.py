@@ -15,7 +15,7 @@ import pytest
 
 from scripts.chaos import clock_jump, faults
 from scripts.chaos.calls import Observations
-from scripts.chaos.faults import Fault, Striker
+from scripts.chaos.faults import Fault, FaultSeries
 from scripts.stack import children, environment, faketime, places, ports, processes
 from scripts.stack.instance import Instance
 from scripts.tests.simulator import Simulator, running, wait_until
@@ -23,14 +23,14 @@ from scripts.tests.simulator import Simulator, running, wait_until
 PAUSES = (2.0, 8.0)
 
 
-def drawn(striker: Striker, *, seed: str, count: int = 200) -> list[Fault]:
+def drawn(series: FaultSeries, *, seed: str, count: int = 200) -> list[Fault]:
     chance = random.Random(seed)
-    return [striker.choose(chance) for _ in range(count)]
+    return [series.choose(chance) for _ in range(count)]
 
 
-def named(database: str, *, has_long_faults: bool) -> dict[str, Striker]:
-    found = faults.strikers(database, pauses=PAUSES, has_long_faults=has_long_faults)
-    return {striker.name: striker for striker in found}
+def named(database: str, *, has_long_faults: bool) -> dict[str, FaultSeries]:
+    found = faults.all_series(database, pauses=PAUSES, has_long_faults=has_long_faults)
+    return {series.name: series for series in found}
 
 
 def test_the_soak_adds_a_slow_gateway_and_a_wrong_clock() -> None:
@@ -43,9 +43,9 @@ def test_no_clock_jumps_where_the_database_has_the_clock_of_its_client() -> None
 
 
 def test_a_seed_draws_the_same_faults_again() -> None:
-    for striker in named("mariadb", has_long_faults=True).values():
-        assert drawn(striker, seed="1") == drawn(striker, seed="1")
-        assert drawn(striker, seed="1") != drawn(striker, seed="2")
+    for series in named("mariadb", has_long_faults=True).values():
+        assert drawn(series, seed="1") == drawn(series, seed="1")
+        assert drawn(series, seed="1") != drawn(series, seed="2")
 
 
 def test_mariadb_is_struck_where_there_is_one() -> None:
@@ -92,10 +92,10 @@ def test_a_gateway_that_dies_while_it_is_slow_is_not_slow_any_more(tmp_path: Pat
 def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
     seen = Observations()
-    striker = Striker("slow gateway", lambda chance: Fault("slow", "gateway", 20), (0.0, 0.0))
+    series = FaultSeries("slow gateway", lambda chance: Fault("slow", "gateway", 20), (0.0, 0.0))
     nothing = Instance(home=tmp_path, port=ports.free(2), database="sqlite")
     ends_at = time.monotonic() + 0.2
-    assert faults.strike_until(ends_at, striker, instance=nothing, seed="1", seen=seen) == 1
+    assert faults.inject_until(ends_at, series, instance=nothing, seed="1", seen=seen) == 1
     [failed, not_ready] = seen.findings
     assert failed.startswith("slow gateway for 0.2 s: the gateway took no POST /latency")
     assert not_ready.startswith("not ready")

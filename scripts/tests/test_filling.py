@@ -31,7 +31,7 @@ def book(gateway_process: tuple[Simulator, Path], own_gateway: Simulator) -> Pat
 
 
 @pytest.fixture
-def told() -> list[str]:
+def printed() -> list[str]:
     return []
 
 
@@ -42,12 +42,12 @@ def _audit_statements() -> int:
     return len(captured)
 
 
-def test_every_law_holds_over_filled_tables(book: Path, told: list[str]) -> None:
-    filling.fill_coupons(430, campaigns=4, say=told.append)
-    filling.fill_orders(700, book=book, say=told.append)
+def test_every_law_holds_over_filled_tables(book: Path, printed: list[str]) -> None:
+    filling.fill_coupons(430, campaigns=4, say=printed.append)
+    filling.fill_orders(700, book=book, say=printed.append)
     assert buying.broken_laws() == []
     assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (430, 700)
-    assert told[-1].startswith("700 of 700 orders")
+    assert printed[-1].startswith("700 of 700 orders")
 
 
 def test_the_command_fills_where_it_is_for_measuring(book: Path, settings: LazySettings) -> None:
@@ -62,16 +62,16 @@ def test_the_command_fills_where_it_is_for_measuring(book: Path, settings: LazyS
     assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (40, 60)
 
 
-def test_two_threads_find_what_one_does(book: Path, told: list[str]) -> None:
-    filling.fill_coupons(40, campaigns=2, say=told.append)
-    filling.fill_orders(60, book=book, say=told.append)
+def test_two_threads_find_what_one_does(book: Path, printed: list[str]) -> None:
+    filling.fill_coupons(40, campaigns=2, say=printed.append)
+    filling.fill_orders(60, book=book, say=printed.append)
     Product.objects.filter(reserved__gt=0).update(reserved=F("reserved") - 1)
     assert laws.audit_in_parallel() == laws.audit()
     assert [report.law for report in laws.audit_in_parallel() if not report.holds] == ["L5"]
 
 
-def test_each_campaign_adds_up(told: list[str]) -> None:
-    filling.fill_coupons(430, campaigns=4, say=told.append)
+def test_each_campaign_adds_up(printed: list[str]) -> None:
+    filling.fill_coupons(430, campaigns=4, say=printed.append)
     for campaign in Campaign.objects.annotate(first=Min("coupons__position"), last=Max("coupons__position")):
         assert (campaign.first, campaign.last, campaign.issued) == (
             1,
@@ -82,8 +82,8 @@ def test_each_campaign_adds_up(told: list[str]) -> None:
     assert JournalLine.objects.filter(what="coupon.issued", delivery="delivered").count() == 430
 
 
-def test_orders_end_in_all_ways_with_their_charges(book: Path, told: list[str]) -> None:
-    filling.fill_orders(700, book=book, say=told.append)
+def test_orders_end_in_all_ways_with_their_charges(book: Path, printed: list[str]) -> None:
+    filling.fill_orders(700, book=book, say=printed.append)
     ended = {status: Order.objects.filter(status=status).count() for status in Order.Status.values}
     assert {status: number for status, number in ended.items() if number} == {
         "paid": 420,
@@ -101,8 +101,8 @@ def test_orders_end_in_all_ways_with_their_charges(book: Path, told: list[str]) 
     assert Product.objects.filter(reserved__gt=0).exists()
 
 
-def test_each_order_leaves_the_rows_that_a_real_one_does(book: Path, told: list[str]) -> None:
-    filling.fill_orders(300, book=book, say=told.append)
+def test_each_order_leaves_the_rows_that_a_real_one_does(book: Path, printed: list[str]) -> None:
+    filling.fill_orders(300, book=book, say=printed.append)
     filled = Order.objects.filter(status="paid", points_amount__gt=0).first()
     assert filled is not None
     assert (
@@ -119,18 +119,18 @@ def test_each_order_leaves_the_rows_that_a_real_one_does(book: Path, told: list[
     assert {"order.placed", "charge_card.done", "stock.sold", "order.paid"} <= told_of
 
 
-def test_filling_once_more_adds_to_what_is_there(book: Path, told: list[str]) -> None:
+def test_filling_once_more_adds_to_what_is_there(book: Path, printed: list[str]) -> None:
     for _ in range(2):
-        filling.fill_coupons(30, campaigns=3, say=told.append)
-        filling.fill_orders(60, book=book, say=told.append)
+        filling.fill_coupons(30, campaigns=3, say=printed.append)
+        filling.fill_orders(60, book=book, say=printed.append)
     assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (60, 120)
     assert buying.broken_laws() == []
 
 
-def test_filled_orders_come_after_those_that_were_there(book: Path, told: list[str]) -> None:
+def test_filled_orders_come_after_those_that_were_there(book: Path, printed: list[str]) -> None:
     """Else the books of payments and charges, each in its order, would be far out of step."""
     for _ in range(2):
-        filling.fill_orders(60, book=book, say=told.append)
+        filling.fill_orders(60, book=book, say=printed.append)
     keys = list(Payment.objects.order_by("created_at", "id").values_list("charge_key", flat=True))
     assert keys == [charge.key for charge in gateway().charges()]
 
@@ -146,18 +146,18 @@ def test_filled_orders_come_after_those_that_were_there(book: Path, told: list[s
     ],
 )
 def test_damage_among_filled_rows_is_found(
-    book: Path, told: list[str], damage: Callable[[], object], law: str
+    book: Path, printed: list[str], damage: Callable[[], object], law: str
 ) -> None:
-    filling.fill_coupons(40, campaigns=2, say=told.append)
-    filling.fill_orders(60, book=book, say=told.append)
+    filling.fill_coupons(40, campaigns=2, say=printed.append)
+    filling.fill_orders(60, book=book, say=printed.append)
     damage()
     assert law in [report.law for report in buying.broken_laws()]
 
 
-def test_an_audit_of_ten_times_the_rows_takes_no_more_statements(book: Path, told: list[str]) -> None:
-    filling.fill_coupons(40, campaigns=2, say=told.append)
-    filling.fill_orders(60, book=book, say=told.append)
+def test_an_audit_of_ten_times_the_rows_takes_no_more_statements(book: Path, printed: list[str]) -> None:
+    filling.fill_coupons(40, campaigns=2, say=printed.append)
+    filling.fill_orders(60, book=book, say=printed.append)
     few = _audit_statements()
-    filling.fill_coupons(400, campaigns=2, say=told.append)
-    filling.fill_orders(600, book=book, say=told.append)
+    filling.fill_coupons(400, campaigns=2, say=printed.append)
+    filling.fill_orders(600, book=book, say=printed.append)
     assert _audit_statements() == few

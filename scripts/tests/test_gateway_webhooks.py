@@ -1,4 +1,4 @@
-"""The gateway simulator's webhooks: `tok_webhook` settles after its answer, and the shop is told of it."""
+"""The gateway simulator's webhooks: `tok_webhook` settles after its answer, and the shop gets a webhook."""
 
 import hmac
 import json
@@ -24,26 +24,26 @@ ASKED = {"token": "tok_webhook", "amount": 700, "currency": "KRW", "order": "ord
 
 
 class Listener(ThreadingHTTPServer):
-    """A shop that keeps what it is sent, and answers with the statuses it is told, then 200."""
+    """A shop that keeps what it is sent, and answers with the given statuses, then 200."""
 
     daemon_threads = True
 
     def __init__(self, port: int = 0) -> None:
-        super().__init__((ports.HOST, port), Hearing)
-        self.heard: list[tuple[dict[str, str], bytes]] = []
+        super().__init__((ports.HOST, port), Handler)
+        self.received: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
         self.url = f"http://{ports.HOST}:{self.server_port}/api/v1/webhooks/simulator"
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.heard]
+        return [json.loads(body) for _, body in self.received]
 
 
-class Hearing(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     server: Listener
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.heard.append(({**self.headers, "path": self.path}, body))
+        self.server.received.append(({**self.headers, "path": self.path}, body))
         self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
         self.end_headers()
 
@@ -87,7 +87,7 @@ def undelivered(gateway: Simulator) -> int:
     return sum(row["delivered_at"] is None for row in gateway.get("/webhooks")[1]["results"])
 
 
-def test_the_answer_is_pending_and_two_seconds_later_the_shop_is_told(
+def test_the_answer_is_pending_and_two_seconds_later_the_shop_gets_a_webhook(
     gateway: Simulator, listener: Listener
 ) -> None:
     began = time.monotonic()
@@ -95,7 +95,7 @@ def test_the_answer_is_pending_and_two_seconds_later_the_shop_is_told(
     assert (status, made["status"]) == (202, "pending")
     assert time.monotonic() - began < 1.5
     assert charge(gateway) == (202, made)
-    wait_until(lambda: bool(listener.heard))
+    wait_until(lambda: bool(listener.received))
     assert time.monotonic() - began >= 2
     [event] = listener.events()
     assert set(event) == {"id", "type", "created_at", "data"}
@@ -106,13 +106,13 @@ def test_the_answer_is_pending_and_two_seconds_later_the_shop_is_told(
     assert event["data"] == wanted
     assert charge(gateway) == (201, {**made, "status": "succeeded"})
     wait_until(lambda: undelivered(gateway) == 0)
-    assert len(listener.heard) == 1
+    assert len(listener.received) == 1
 
 
 def test_the_webhook_is_signed_as_the_contract_says(gateway: Simulator, listener: Listener) -> None:
     charge(gateway)
-    wait_until(lambda: bool(listener.heard))
-    [(headers, body)] = listener.heard
+    wait_until(lambda: bool(listener.received))
+    [(headers, body)] = listener.received
     moment, _, digest = headers["Firstcome-Signature"].partition(",v1=")
     signed = moment.removeprefix("t=").encode() + b"." + body
     assert digest == hmac.new(SECRET.encode(), signed, "sha256").hexdigest()
@@ -121,15 +121,15 @@ def test_the_webhook_is_signed_as_the_contract_says(gateway: Simulator, listener
     assert headers["path"] == "/api/v1/webhooks/simulator"
 
 
-def test_a_shop_that_fails_is_told_again_with_the_same_event(gateway: Simulator, listener: Listener) -> None:
+def test_a_shop_that_fails_gets_the_same_event_again(gateway: Simulator, listener: Listener) -> None:
     listener.statuses = [500, 503, 404, 302]
     charge(gateway)
-    wait_until(lambda: len(listener.heard) == 5)
-    assert len({body for _, body in listener.heard}) == 1
+    wait_until(lambda: len(listener.received) == 5)
+    assert len({body for _, body in listener.received}) == 1
     wait_until(lambda: undelivered(gateway) == 0)
 
 
-def test_what_a_shop_that_is_away_misses_is_told_by_the_next_process(tmp_path: Path) -> None:
+def test_what_a_shop_that_is_down_misses_is_sent_by_the_next_process(tmp_path: Path) -> None:
     port = ports.free()
     url = f"http://{ports.HOST}:{port}/"
     with calling(tmp_path, url) as gateway:
@@ -146,7 +146,7 @@ def test_what_a_shop_that_is_away_misses_is_told_by_the_next_process(tmp_path: P
     assert sorted(event["data"]["key"] for event in listener.events()) == ["key-0", "key-1", "key-2"]
 
 
-def test_a_pending_charge_is_settled_and_told_after_a_kill(tmp_path: Path, listener: Listener) -> None:
+def test_a_pending_charge_is_settled_and_sent_after_a_kill(tmp_path: Path, listener: Listener) -> None:
     with calling(tmp_path, listener.url) as gateway:
         charge(gateway)
         gateway.child.kill()
@@ -154,23 +154,23 @@ def test_a_pending_charge_is_settled_and_told_after_a_kill(tmp_path: Path, liste
     with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book:
         assert book.execute("SELECT status FROM charges").fetchall() == [("pending",)]
     with calling(tmp_path, listener.url) as again:
-        wait_until(lambda: bool(listener.heard))
+        wait_until(lambda: bool(listener.received))
         assert status_of(again) == "succeeded"
         wait_until(lambda: undelivered(again) == 0)
-    assert len(listener.heard) == 1
+    assert len(listener.received) == 1
 
 
-def test_what_was_heard_is_not_told_again_by_the_next_process(tmp_path: Path, listener: Listener) -> None:
+def test_what_was_delivered_is_not_sent_again_by_the_next_process(tmp_path: Path, listener: Listener) -> None:
     with calling(tmp_path, listener.url) as gateway:
         charge(gateway, "first")
-        wait_until(lambda: bool(listener.heard) and undelivered(gateway) == 0)
+        wait_until(lambda: bool(listener.received) and undelivered(gateway) == 0)
     with calling(tmp_path, listener.url) as again:
         charge(again, "second")
-        wait_until(lambda: len(listener.heard) > 1)
+        wait_until(lambda: len(listener.received) > 1)
     assert [event["data"]["key"] for event in listener.events()] == ["first", "second"]
 
 
-def test_a_pending_charge_that_is_cancelled_never_lands_and_nobody_is_told(
+def test_a_pending_charge_that_is_cancelled_is_never_made_and_sends_no_webhook(
     gateway: Simulator, listener: Listener
 ) -> None:
     charge(gateway, "cancelled")
@@ -178,7 +178,7 @@ def test_a_pending_charge_that_is_cancelled_never_lands_and_nobody_is_told(
     assert (status, cancelled["status"]) == (200, "cancelled")
     assert charge(gateway, "cancelled")[0] == 409
     charge(gateway, "kept")
-    wait_until(lambda: bool(listener.heard))
+    wait_until(lambda: bool(listener.received))
     assert [event["data"]["key"] for event in listener.events()] == ["kept"]
     assert status_of(gateway, "cancelled") == "cancelled"
 
@@ -197,15 +197,15 @@ def test_of_a_cancel_and_the_settling_at_once_one_wins(gateway: Simulator, liste
     assert won | lost == set(keys)
     assert keys[0] in lost
     assert {key for key in keys if status_of(gateway, key) == "cancelled"} == won
-    wait_until(lambda: len(listener.heard) >= len(lost))
+    wait_until(lambda: len(listener.received) >= len(lost))
     assert sorted(event["data"]["key"] for event in listener.events()) == sorted(lost)
 
 
-def test_only_what_settles_after_its_answer_is_told(gateway: Simulator, listener: Listener) -> None:
+def test_only_what_settles_after_its_answer_sends_a_webhook(gateway: Simulator, listener: Listener) -> None:
     for token in ("tok_ok", "tok_declined", "tok_slow"):
         gateway.post("/charges", {**ASKED, "token": token}, key=token)
     charge(gateway, "last")
-    wait_until(lambda: bool(listener.heard))
+    wait_until(lambda: bool(listener.received))
     assert [row["data"]["key"] for row in gateway.get("/webhooks")[1]["results"]] == ["last"]
     assert [row["data"]["key"] for row in gateway.get("/webhooks", key="last")[1]["results"]] == ["last"]
 

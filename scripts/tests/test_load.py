@@ -162,7 +162,7 @@ def test_load_goes_to_loopback_only(instance):
         run("coupons", instance, CAMPAIGN=7, URL="http://example.com:80")
 
 
-def test_a_script_that_fails_is_told_with_the_end_of_its_log(instance):
+def test_a_script_that_fails_is_reported_with_the_end_of_its_log(instance):
     instance.home.joinpath("tokens.json").write_text("not json")
     with pytest.raises(SetupError, match="ended with exit code"):
         run("coupons", instance, CAMPAIGN=7)

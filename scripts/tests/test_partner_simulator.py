@@ -33,7 +33,7 @@ def register(simulator: Simulator, key: str, code: str, **more: float) -> tuple[
     return status, said["status"]
 
 
-def test_a_key_registers_once_and_hears_the_first_outcome(start: Start):
+def test_a_key_registers_once_and_gets_the_first_outcome(start: Start):
     partner = start()
     assert [register(partner, "k1", "AAA") for _ in range(3)] == [(201, "registered")] * 3
     [found] = partner.get("/registrations", key="k1")[1]["results"]
@@ -105,7 +105,7 @@ def test_the_book_survives_a_kill(tmp_path: Path):
         assert register(partner, "k2", "BBB") == (410, "cancelled")
 
 
-def test_a_body_that_makes_no_sense_is_told(start: Start):
+def test_a_body_that_makes_no_sense_is_refused(start: Start):
     partner = start()
     assert partner.post("/registrations", {"key": "k1"})[0] == 400
     assert partner.post("/registrations/cancel", {})[0] == 400

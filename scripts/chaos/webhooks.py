@@ -1,4 +1,4 @@
-"""Webhooks out of place: told again, too early or wrongly, of unknown things, or forged. None may matter."""
+"""Webhooks that may not matter: repeated, too early, untrue, of unknown types, or forged."""
 
 import json
 import random
@@ -14,13 +14,13 @@ from scripts.stack import places, readiness
 from scripts.stack.instance import Instance
 
 TYPES = ("charge.succeeded", "charge.declined", "charge.refunded", "charge.pondered")
-"""The last one nobody knows."""
+"""The last one is unknown to the shop."""
 PAUSE_SECONDS = (0.05, 0.4)
 PAGE = 500
 
 
-class Echo:
-    """Somebody between the gateway and the shop, with the secret that signs; one thread's own."""
+class WebhookSender:
+    """Sends webhooks in the gateway's place, with the secret that signs them; one thread's own."""
 
     def __init__(self, instance: Instance, *, seed: str, seen: Observations) -> None:
         self.instance = instance
@@ -34,29 +34,29 @@ class Echo:
         while not stop.is_set():
             # The gateway, the shop, or both may be away just now.
             with suppress(OSError):
-                self._learn("/webhooks", self.webhooks)
-                self._learn("/charges", self.charges)
-                self.random.choice([self.repeat, self.twist, self.forge])()
+                self._read_more("/webhooks", self.webhooks)
+                self._read_more("/charges", self.charges)
+                self.random.choice([self.repeat, self.send_untrue, self.send_forged])()
             time.sleep(self.random.uniform(*PAUSE_SECONDS))
 
     def repeat(self) -> None:
-        """What the gateway has told, or is about to tell, with its id."""
+        """An event that the gateway has sent, or is about to send, with its id."""
         if self.webhooks:
-            told = {**self.random.choice(self.webhooks)}
-            told.pop("delivered_at")
-            self._post(told, self.secret, wanted=200)
+            event = {**self.random.choice(self.webhooks)}
+            event.pop("delivered_at")
+            self._post(event, self.secret, wanted=200)
 
-    def twist(self) -> None:
-        """Something about a charge that may not be so, or not yet."""
+    def send_untrue(self) -> None:
+        """An event of a charge that may not be true, or not yet."""
         if self.charges:
-            self._post(self._made_up(), self.secret, wanted=200)
+            self._post(self._untrue_event(), self.secret, wanted=200)
 
-    def forge(self) -> None:
-        """The same from who does not know the secret."""
+    def send_forged(self) -> None:
+        """Such an event, signed with another secret."""
         if self.charges:
-            self._post(self._made_up(), "a guess", wanted=400)
+            self._post(self._untrue_event(), "a guess", wanted=400)
 
-    def _made_up(self) -> dict[str, Any]:
+    def _untrue_event(self) -> dict[str, Any]:
         # The latest ones are the likeliest to be under way.
         charge = self.random.choice([*self.charges, *self.charges[-5:]])
         data = {name: charge[name] for name in ("key", "order", "amount", "currency")}
@@ -65,8 +65,8 @@ class Echo:
         data |= {"charge": charge["id"], "currency": charge["currency"] or "KRW"}
         return {"id": event_id, "type": kind, "created_at": charge["created_at"], "data": data}
 
-    def _learn(self, path: str, known: list[Any]) -> None:
-        """Read on in a list of the gateway, from where it was left."""
+    def _read_more(self, path: str, known: list[Any]) -> None:
+        """Read what a list of the gateway has more than is known."""
         after = f"&after={known[-1]['id']}" if known else ""
         status, text = readiness.ask(self.instance.gateway_port, "GET", f"{path}?limit={PAGE}{after}")
         if status == 200:
@@ -83,4 +83,6 @@ class Echo:
         self.seen.count(f"webhook {status}", time.monotonic() - began)
         passes = status == 503 and any(code in text for code in PASSING_CODES)
         if status != wanted and not passes:
-            self.seen.find(f"webhook {event['type']} was answered {status} instead of {wanted}: {text}")
+            self.seen.record_finding(
+                f"webhook {event['type']} was answered {status} instead of {wanted}: {text}"
+            )
