@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import functools
 import os
-import secrets
 import shlex
 import shutil
 import signal
@@ -18,56 +17,50 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scripts.stack import SetupError, children, places, ports, processes
-from scripts.stack.mariadb import SEARCH_PATH, Server
+from scripts.stack import environment as environments
+from scripts.stack import instance as instances
+from scripts.stack.instance import Instance
+from scripts.stack.mariadb import SEARCH_PATH
 
 CONNECTIONS = 1000
 """Race tests open hundreds, and several developers share one server."""
+SETTINGS = ("DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG")
+SECRETS = ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
+"""What the tests have in common with an instance, and what its simulators have to know as well."""
 
 
 @contextlib.contextmanager
 def servers(home: Path) -> Iterator[dict[str, str]]:
     """Start all four in an emptied folder, yield the settings that point to them, stop them in any case."""
     shutil.rmtree(home, ignore_errors=True)
+    instance = Instance(home=home, port=ports.free(instances.PORTS + 1), database="mariadb")
     places.private_folder(home)
-    mariadb = Server(
-        home=home / "mariadb",
-        socket=places.socket_path(home, "mariadb.sock"),
-        password=secrets.token_hex(16),
-        max_connections=CONNECTIONS,
-    )
+    instance.run.mkdir()
+    mariadb = instance.mariadb(max_connections=CONNECTIONS)
     mariadb.prepare()
-    redis, gateway, sink = ports.free(), ports.free(), ports.free()
+    gateway, sink, redis = instance.gateway_port, instance.data_platform_port, instance.port + instances.PORTS
     commands: dict[str, tuple[list[str], tuple[str, int] | str]] = {
         "mariadb": (mariadb.command(), str(mariadb.socket)),
         "redis": (_redis_command(home, redis), (ports.HOST, redis)),
-        "gateway": _simulator("gateway", gateway, home),
-        "sink": _simulator("data_platform", sink, home),
+        # Sends no webhooks: there is no shop.
+        "gateway": (processes.simulator("gateway", gateway, home / "gateway.sqlite3"), (ports.HOST, gateway)),
+        "sink": (processes.command("sink", instance, {}), (ports.HOST, sink)),
     }
-    # What the shop and the simulators both have to know.
-    shared = {name: secrets.token_urlsafe(32) for name in ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")}
+    chosen = environments.defaults(instance)
+    settings = {name: chosen[name] for name in (*SETTINGS, *SECRETS)} | {
+        "FIRSTCOME_TEST": "1",
+        "REDIS_URL": f"redis://{ports.HOST}:{redis}/0",
+        "BROKER_URL": f"redis://{ports.HOST}:{redis}/1",
+        "LOG_LEVEL": "WARNING",
+    }
     with contextlib.ExitStack() as started:
         for name, (command, address) in commands.items():
             log = home / f"{name}.log"
-            child = children.start(command, log=log, environment={**os.environ, **shared})
+            child = children.start(command, log=log, environment=os.environ | settings)
             started.callback(children.stop, child)
             answers = functools.partial(ports.answers, address)
             children.wait_until(answers, name=name, child=child, log=log, within_seconds=60)
-        yield {
-            "FIRSTCOME_TEST": "1",
-            "DATABASE_URL": mariadb.url,
-            "REDIS_URL": f"redis://{ports.HOST}:{redis}/0",
-            "BROKER_URL": f"redis://{ports.HOST}:{redis}/1",
-            "GATEWAY_URL": f"http://{ports.HOST}:{gateway}",
-            "DATA_PLATFORM_URL": f"http://{ports.HOST}:{sink}",
-            "SECRET_KEY": secrets.token_urlsafe(48),
-            **shared,
-            "DEBUG": "0",
-            "LOG_LEVEL": "WARNING",
-        }
-
-
-def _simulator(name: str, port: int, home: Path) -> tuple[list[str], tuple[str, int]]:
-    return processes.simulator(name, port, home / f"{name}.sqlite3"), (ports.HOST, port)
+        yield settings
 
 
 def _redis_command(home: Path, port: int) -> list[str]:
