@@ -1,4 +1,4 @@
-"""The loads of two commits side by side: figures of each, ratios by round, goals, and the table of it all."""
+"""The loads of two commits side by side: figures of each, ratios by round, goals, and their tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,7 @@ from typing import Any
 from scripts.bench import documents, watching
 from scripts.bench.load import Run, median_microseconds, ratio
 from scripts.bench.paying import LOADS
-from scripts.bench.rows import (
-    COMPARED,
-    NULL_WAITING,
-    OLDEST_WAITING,
-    P95,
-    PEAK,
-    PER_SECOND,
-    PROCESSOR,
-    ROWS,
-    SETTLED,
-    WAITING,
-    WAITING_CORES,
-    WAITING_KIB,
-    Goal,
-)
+from scripts.bench.rows import COMPARED, P95, PER_SECOND, ROWS, SETTLED, WAITING, bound
 
 THIS, OTHER = "this", "other"
 HEADER = ("work", "figure", "this", "other", "this / other", "goal", "met")
@@ -31,10 +17,9 @@ Compared = dict[str, Any]
 """A row as docs/bench-against.json has it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Figure:
-    """`label` is what a table calls it; of several rounds the median counts, or where `is_longest` the
-    largest."""
+    """`label` is its name in a table; of several rounds the median counts, or if `is_longest` the largest."""
 
     name: str
     label: str
@@ -42,26 +27,28 @@ class Figure:
     is_longest: bool = False
 
 
-RATE_AND_P95 = (Figure(name=PER_SECOND, label="answers a second"), Figure(name=P95, label="p95, ms"))
-PAID_AND_P95 = (Figure(name=PER_SECOND, label="paid a second"), Figure(name=P95, label="p95, ms"))
-ACCEPTED = (
-    Figure(name=PER_SECOND, label="accepted a second"),
-    Figure(name=SETTLED, label="settled a second"),
-    Figure(name=P95, label="p95, ms"),
-    Figure(name=OLDEST_WAITING, label="oldest waiting, s", digits=1, is_longest=True),
-    Figure(name="overloaded", label="answered 503", is_longest=True),
-)
+P95_MS = Figure(P95, "p95, ms")
 COST = (
-    Figure(name=PROCESSOR, label="processor, µs each"),
-    Figure(name=PEAK, label="a web process, MiB", is_longest=True),
+    Figure("processor", "processor, µs each"),
+    Figure("peak_mib", "a web process, MiB", is_longest=True),
+)
+ANSWERED = (Figure(PER_SECOND, "answers a second"), P95_MS, *COST)
+PAID = (Figure(PER_SECOND, "paid a second"), P95_MS, *COST)
+ACCEPTED = (
+    Figure(PER_SECOND, "accepted a second"),
+    Figure(SETTLED, "settled a second"),
+    P95_MS,
+    Figure("oldest_waiting_seconds", "oldest waiting, s", digits=1, is_longest=True),
+    Figure("overloaded", "answered 503", is_longest=True),
+    *COST,
 )
 WAITERS = (
-    Figure(name=WAITING, label="waiting at once"),
-    Figure(name=WAITING_KIB, label="KiB of web each", digits=1),
-    Figure(name=WAITING_CORES, label="cores meanwhile", digits=3),
-    Figure(name=NULL_WAITING, label="null p95 / alone", digits=2),
-    Figure(name="answered_201", label="answered 201"),
-    Figure(name="answered_202", label="answered 202"),
+    Figure(WAITING, "waiting at once"),
+    Figure("waiting_kib", "KiB of web each", digits=1),
+    Figure("waiting_cores", "cores meanwhile", digits=3),
+    Figure("of_null_alone", "null p95 / alone", digits=2),
+    Figure("answered_201", "answered 201"),
+    Figure("answered_202", "answered 202"),
 )
 
 
@@ -74,12 +61,12 @@ class Round:
 
 
 def figures_of(row: str) -> Sequence[Figure]:
-    """What a row is compared in."""
+    """The figures in which a row is compared."""
     if row == WAITING:
         return WAITERS
-    if row not in LOADS:
-        return (*RATE_AND_P95, *COST)
-    return (*(PAID_AND_P95 if LOADS[row].waits else ACCEPTED), *COST)
+    if row in LOADS:
+        return PAID if LOADS[row].waits else ACCEPTED
+    return ANSWERED
 
 
 def rows(rounds: Sequence[Round]) -> list[Compared]:
@@ -90,15 +77,15 @@ def rows(rounds: Sequence[Round]) -> list[Compared]:
 
 def compare(row: str, rounds: Sequence[Round]) -> Compared:
     """The rounds of one load."""
-    this, other = [one.this for one in rounds], [one.other for one in rounds]
+    sides = {THIS: [one.this for one in rounds], OTHER: [one.other for one in rounds]}
     return {
         "row": row,
         "name": ROWS[row].name,
-        "figures": [_compare_figure(figure, row, this, other) for figure in figures_of(row)],
-        "microseconds": {THIS: _microseconds(this), OTHER: _microseconds(other)},
+        "figures": [_compare_figure(figure, row, sides) for figure in figures_of(row)],
+        "microseconds": {name: _microseconds(runs) for name, runs in sides.items()},
         "findings": [
             f"{name} commit, {finding}"
-            for name, runs in ((THIS, this), (OTHER, other))
+            for name, runs in sides.items()
             for run in runs
             for finding in run.findings
         ],
@@ -109,14 +96,14 @@ def progress(one: Round) -> str:
     """A round in a line: this commit's figure, the other's, and the ratio."""
     parts = []
     for figure in figures_of(one.this.row):
-        this, other = _number(one.this, figure.name), _number(one.other, figure.name)
+        this, other = one.this.numbers[figure.name], one.other.numbers[figure.name]
         text = f"{figure.label} {this:,.{figure.digits}f} and {other:,.{figure.digits}f}"
         parts.append(text if figure.is_longest else f"{text} ({ratio(this, other):.2f} ×)")
     return f"{ROWS[one.this.row].name}: {'; '.join(parts)}"
 
 
 def failures(compared: Sequence[Compared]) -> list[str]:
-    """The goals that are missed, and what must not be."""
+    """The goals that are missed, and the errors."""
     missed = [
         f"{row['name']}: {figure['label']} {_judged(figure)}, and the goal is {goal_text(figure['goal'])}"
         for row in compared
@@ -128,8 +115,8 @@ def failures(compared: Sequence[Compared]) -> list[str]:
 
 def goal_text(goal: Mapping[str, Any]) -> str:
     """The bound in words: of a ratio with a sign for times."""
-    sign, bound = ("≥", goal["least"]) if goal["least"] is not None else ("<", goal["below"])
-    return f"{sign} {bound:g}{' ×' if goal['of_other'] else ''}"
+    sign, number = bound(goal)
+    return f"{sign} {number:g}{' ×' if goal['of_other'] else ''}"
 
 
 def _judged(figure: Compared) -> str:
@@ -138,8 +125,8 @@ def _judged(figure: Compared) -> str:
     return f"{figure[THIS]['value']:,.{figure['digits']}f}"
 
 
-def _compare_figure(figure: Figure, row: str, this: Sequence[Run], other: Sequence[Run]) -> Compared:
-    mine, theirs = ([_number(run, figure.name) for run in runs] for runs in (this, other))
+def _compare_figure(figure: Figure, row: str, sides: Mapping[str, Sequence[Run]]) -> Compared:
+    mine, theirs = ([run.numbers[figure.name] for run in sides[side]] for side in (THIS, OTHER))
     ratios = [ratio(a, b) for a, b in zip(mine, theirs, strict=True)]
     compared: Compared = {
         "figure": figure.name,
@@ -147,36 +134,23 @@ def _compare_figure(figure: Figure, row: str, this: Sequence[Run], other: Sequen
         "digits": figure.digits,
         THIS: _summary(mine, figure),
         OTHER: _summary(theirs, figure),
-        # A ratio of what may be 0, or of two largest values, says nothing.
+        # A ratio of figures that may be 0, or of two largest values, says nothing.
         "ratio": None if figure.is_longest else _summary(ratios, figure),
         "goal": None,
     }
-    goal = next((goal for goal in ROWS[row].against if goal.figure == figure.name), None)
-    return compared | {"goal": _judge(goal, compared)} if goal else compared
-
-
-def _judge(goal: Goal, compared: Compared) -> Compared:
-    number = compared["ratio" if goal.of_other else THIS]["value"]
-    return {
-        "least": goal.least,
-        "below": goal.below,
-        "of_other": goal.of_other,
-        "is_met": goal.is_met(number),
-    }
+    for goal in ROWS[row].against:
+        if goal.figure == figure.name:
+            is_met = goal.is_met(compared["ratio" if goal.of_other else THIS]["value"])
+            bounds = {"least": goal.least, "below": goal.below, "of_other": goal.of_other}
+            compared["goal"] = bounds | {"is_met": is_met}
+    return compared
 
 
 def _summary(numbers: Sequence[float], figure: Figure) -> dict[str, Any]:
     value = max(numbers) if figure.is_longest else median(numbers)
-    return {
-        "value": round(value, 3),
-        "least": round(min(numbers), 3),
-        "most": round(max(numbers), 3),
-        "rounds": [round(number, 3) for number in numbers],
-    }
-
-
-def _number(run: Run, name: str) -> float:
-    return float(run.others[name] if name in run.others else getattr(run.figures, name))
+    bounds = {"value": value, "least": min(numbers), "most": max(numbers)}
+    rounded = {name: round(number, 3) for name, number in bounds.items()}
+    return rounded | {"rounds": [round(number, 3) for number in numbers]}
 
 
 def _microseconds(runs: Sequence[Run]) -> Mapping[str, int]:
@@ -209,30 +183,18 @@ def printed(rows: Sequence[Compared]) -> str:
     return "\n".join(f"{name}\n  {line}" if name else f"  {line}" for name, line in named)
 
 
-def markdown(rows: Sequence[Compared]) -> str:
-    """For a page."""
-    return documents.markdown(HEADER, lines(rows))
-
-
 def ratio_lines(rows: Sequence[Compared]) -> Iterator[documents.Line]:
     """The cells of a line for each load: its two ratios, and the goals of all of its figures."""
     for row in rows:
-        ratios = {
-            figure["figure"]: _spread(figure["ratio"], 2) for figure in row["figures"] if figure["ratio"]
-        }
-        judged = [figure for figure in row["figures"] if figure["goal"]]
-        missed = [figure["label"] for figure in judged if not figure["goal"]["is_met"]]
+        ratios = {one["figure"]: _spread(one["ratio"], 2) for one in row["figures"] if one["ratio"]}
+        judged = [one for one in row["figures"] if one["goal"]]
+        missed = [one["label"] for one in judged if not one["goal"]["is_met"]]
         met = "NO: " + ", ".join(missed) if missed else "yes" if judged else ""
         # An order that is accepted and never paid is no throughput.
         yield row["name"], ratios.get(SETTLED, ratios.get(PER_SECOND, "")), ratios.get(P95, ""), met
 
 
-def ratios_markdown(rows: Sequence[Compared]) -> str:
-    """For a page, a line for each load."""
-    return documents.markdown(RATIOS_HEADER, ratio_lines(rows))
-
-
-def _spread(told: Mapping[str, Any], digits: int) -> str:
-    """The number, with the bounds between which the rounds lay, where these differ."""
-    number, least, most = (f"{told[name]:,.{digits}f}" for name in ("value", "least", "most"))
+def _spread(summary: Mapping[str, Any], digits: int) -> str:
+    """The number, with the lowest and highest of the rounds if these differ."""
+    number, least, most = (f"{summary[name]:,.{digits}f}" for name in ("value", "least", "most"))
     return number if least == most else f"{number} ({least} to {most})"

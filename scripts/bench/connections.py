@@ -1,16 +1,19 @@
-"""Very many open connections that each ask once: a small loader of our own, and the row that it measures.
+"""Very many open connections that send one request each: a small loader of our own, and the row it measures.
 
 k6 would need a script engine, hence megabytes, for each. All connections are opened first and stay open; then
-every one sends its request, and each answer is timed from its own request to its last byte.
+each sends its request, and each answer is timed from its own request to its last byte.
 """
 
 import asyncio
+import contextlib
 import json
 import resource
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import httptools
 
 from scripts.bench import watching
 from scripts.bench.load import Figures, Run
@@ -20,7 +23,7 @@ from scripts.stack import ports
 AT_ONCE = 250
 """Connections that are being opened at a time: fewer than any listen queue holds."""
 OPEN_SECONDS, ANSWER_SECONDS = 20, 60
-BESIDE = 500
+OTHER_FILES = 500
 """Open files that are for something else."""
 
 
@@ -29,14 +32,14 @@ class Answer:
     """Status 0 stands for no whole answer."""
 
     status: int
-    says_when: bool
+    has_retry_after: bool
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What came of it: how many connections were not accepted, and every answer of the others; `seconds` from
-    the first request to the last answer."""
+class Answers:
+    """The answers on all connections that were accepted, the number of those that were not, and the seconds
+    from the first request to the last answer."""
 
     refused: int
     answers: Sequence[Answer]
@@ -53,13 +56,13 @@ class Told:
 
 
 def allowed(wanted: int) -> int:
-    """How many connections this process may open, up to so many; its limit is raised to what it takes."""
+    """How many connections this process may open, up to `wanted`; its limit of open files is raised."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + BESIDE
+    needed = wanted + OTHER_FILES
     possible = needed if most == resource.RLIM_INFINITY else min(needed, most)
     if soft < possible:
         resource.setrlimit(resource.RLIMIT_NOFILE, (possible, most))
-    return min(wanted, possible - BESIDE)
+    return min(wanted, possible - OTHER_FILES)
 
 
 def request(path: str, body: str, *, access: str, headers: Mapping[str, str] | None = None) -> bytes:
@@ -72,149 +75,148 @@ def request(path: str, body: str, *, access: str, headers: Mapping[str, str] | N
     return (head + body).encode()
 
 
-def open_and_ask(port: int, requests: Sequence[bytes]) -> Told:
-    """Open a connection on loopback for each request; when all are open, send them all."""
-    return asyncio.run(_open_and_ask(port, requests))
+def open_and_send(port: int, requests: Sequence[bytes]) -> Answers:
+    """Open a connection on loopback for each request; when all are open, send all requests."""
+    return asyncio.run(_open_and_send(port, requests))
 
 
-async def _open_and_ask(port: int, requests: Sequence[bytes]) -> Told:
-    callers = await open_all(port, len(requests))
+async def _open_and_send(port: int, requests: Sequence[bytes]) -> Answers:
+    opened = await open_all(port, len(requests))
     began_at = time.monotonic()
-    for caller, asked in zip(callers, requests, strict=False):
-        caller.ask(asked)
-        await asyncio.sleep(0)  # so that answers are seen when they come
-    answers = await read_answers(callers, within_seconds=ANSWER_SECONDS)
+    await send(opened, requests)
+    answers = await read_answers(opened, within_seconds=ANSWER_SECONDS)
     seconds = time.monotonic() - began_at
-    return Told(refused=len(requests) - len(callers), answers=answers, seconds=seconds)
+    return Answers(refused=len(requests) - len(opened), answers=answers, seconds=seconds)
 
 
-async def open_all(port: int, number: int) -> list["Caller"]:
-    """So many connections on loopback, without those that are not accepted."""
-    callers = [Caller() for _ in range(number)]
+async def open_all(port: int, number: int) -> list["Connection"]:
+    """That many connections on loopback, without those that are not accepted."""
     free = asyncio.Semaphore(AT_ONCE)
-    await asyncio.gather(*(_open(caller, port, free) for caller in callers))
-    return [caller for caller in callers if caller.transport]
+
+    async def connect() -> Connection | None:
+        loop = asyncio.get_running_loop()
+        async with free:
+            with contextlib.suppress(OSError):  # a timeout is one
+                async with asyncio.timeout(OPEN_SECONDS):
+                    return (await loop.create_connection(Connection, ports.HOST, port))[1]
+        return None
+
+    opened = await asyncio.gather(*(connect() for _ in range(number)))
+    return [connection for connection in opened if connection]
 
 
-async def read_answers(callers: Sequence["Caller"], *, within_seconds: float) -> list[Answer]:
-    """The answer to each caller, and every connection closed; without one in that time its status is 0."""
-    if callers:
-        await asyncio.wait([caller.answered for caller in callers], timeout=within_seconds)
-    for caller in callers:
-        caller.close()
-    return [caller.answered.result() for caller in callers]
+async def send(connections: Sequence["Connection"], requests: Sequence[bytes]) -> None:
+    """Send a request on each connection."""
+    for connection, content in zip(connections, requests, strict=False):
+        connection.send(content)
+        await asyncio.sleep(0)  # so that answers are seen when they come
 
 
-async def _open(caller: "Caller", port: int, free: asyncio.Semaphore) -> None:
-    """Leaves the caller without a transport where the connection is not accepted."""
-    loop = asyncio.get_running_loop()
-    async with free:
-        try:
-            await asyncio.wait_for(loop.create_connection(lambda: caller, ports.HOST, port), OPEN_SECONDS)
-        except (OSError, TimeoutError):
-            caller.transport = None
+async def read_answers(connections: Sequence["Connection"], *, within_seconds: float) -> list[Answer]:
+    """The answer on each connection, and all of them closed; one without an answer in time has status 0."""
+    if connections:
+        await asyncio.wait([one.answered for one in connections], timeout=within_seconds)
+    for one in connections:
+        one.close()
+    return [one.answered.result() for one in connections]
 
 
-class Caller(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection with one request on it."""
 
     def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
         self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.received = b""
-        self.asked_at = 0.0
+        self.parser = httptools.HttpResponseParser(self)
+        self.has_retry_after = False
+        self.sent_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
-    def ask(self, asked: bytes) -> None:
-        assert self.transport is not None
-        self.asked_at = time.monotonic()
-        self.transport.write(asked)
+    def send(self, content: bytes) -> None:
+        self.sent_at = time.monotonic()
+        self.transport.write(content)
 
     def data_received(self, data: bytes) -> None:
-        self.received += data
-        status, says_when, is_whole = read(self.received)
-        if is_whole:
-            self._end(status, says_when)
+        self.parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.has_retry_after |= name.lower() == b"retry-after"
+
+    def on_message_complete(self) -> None:
+        self._end(self.parser.get_status_code())
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._end(0, False)
+        self._end(0)
 
     def close(self) -> None:
-        """Hang up; without a whole answer so far there is none."""
-        self._end(0, False)
-        if self.transport is not None:
-            self.transport.abort()
+        self._end(0)
+        self.transport.abort()
 
-    def _end(self, status: int, says_when: bool) -> None:
+    def _end(self, status: int) -> None:
         if not self.answered.done():
-            seconds = time.monotonic() - (self.asked_at or time.monotonic())
-            self.answered.set_result(Answer(status=status, says_when=says_when, seconds=seconds))
-
-
-def read(received: bytes) -> tuple[int, bool, bool]:
-    """The answer so far: its status, whether it says when to come again, and whether all of it is there."""
-    head, ends, body = received.partition(b"\r\n\r\n")
-    if not ends:
-        return 0, False, False
-    first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    is_whole = len(body) >= int(headers.get("content-length", 0))
-    return int(first.split()[1]), "retry-after" in headers, is_whole
+            seconds = time.monotonic() - (self.sent_at or time.monotonic())
+            has_retry_after = self.has_retry_after and status != 0
+            self.answered.set_result(Answer(status=status, has_retry_after=has_retry_after, seconds=seconds))
 
 
 def measure(stage: Stage) -> Run:
-    """Everybody has to be answered, and exactly as many coupons given as there are: half as many as ask."""
-    wanted = stage.size.connections
-    number = allowed(wanted)
+    """Every request has to be answered, and exactly as many coupons issued as there are: half as many."""
+    number = allowed(stage.size.connections)
     quantity = number // 2
     campaign = stage.campaign("open connections", quantity=quantity)
     body = json.dumps({"campaign": campaign})
-    users = stage.staff.users[:number]
-    asked = [request("/api/v1/coupons", body, access=user["access"]) for user in users]
+    requests = [
+        request("/api/v1/coupons", body, access=user["access"]) for user in stage.staff.users[:number]
+    ]
     before = watching.spent(stage.instance)
-    told = open_and_ask(stage.instance.port, asked)
-    after = watching.spent(stage.instance)
-    statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(told.statuses.items()))
-    fewer = f"; this process may open no more than {number:,} of {wanted:,}" if number < wanted else ""
-    microseconds = watching.of_each(before, after, requests=len(told.answers))
+    came = open_and_send(stage.instance.port, requests)
+    microseconds = watching.of_each(before, watching.spent(stage.instance), requests=len(came.answers))
+    says = ", ".join(f"{count:,} x {status}" for status, count in sorted(came.statuses.items()))
+    if number < stage.size.connections:
+        says += f"; this process may open no more than {number:,} of {stage.size.connections:,}"
     return Run(
         row="connections",
-        figures=replace(figures(told, expected=(201, 409)), microseconds=microseconds),
-        findings=list(findings(told, quantity=quantity, issued=stage.staff.issued(campaign))),
+        figures=replace(figures(came, expected=(201, 409)), microseconds=microseconds),
+        findings=list(findings(came, quantity=quantity, issued=stage.staff.issued(campaign))),
         others={"connections": number},
-        says=f"{statuses}{fewer}",
+        says=says,
     )
 
 
-def figures(told: Told, *, expected: Collection[int]) -> Figures:
+def figures(came: Answers, *, expected: Collection[int]) -> Figures:
     """The answers as the figures of a load; those of other statuses are errors."""
-    others = {status: count for status, count in told.statuses.items() if status not in expected}
+    others = {status: count for status, count in came.statuses.items() if status not in expected}
     return Figures(
-        seconds=told.seconds,
-        requests=len(told.answers),
+        seconds=came.seconds,
+        requests=len(came.answers),
         errors=sum(others.values()),
         statuses={str(status): count for status, count in others.items()},
-        p50_ms=told.percentile_ms(0.5),
-        p95_ms=told.percentile_ms(0.95),
-        max_ms=told.percentile_ms(1),
+        p50_ms=came.percentile_ms(0.5),
+        p95_ms=came.percentile_ms(0.95),
+        max_ms=came.percentile_ms(1),
         k6_cores=0,
     )
 
 
-def findings(told: Told, *, quantity: int, issued: int) -> Iterator[str]:
-    """What must not be, however slow it is."""
-    given = told.statuses.get(201, 0)
-    if told.refused:
-        yield f"connections: {told.refused} were refused"
-    if told.statuses.get(0):
-        yield f"connections: {told.statuses[0]} were left without an answer"
-    if not given == issued == quantity:
-        yield f"connections: of {quantity} coupons {issued} are issued, and {given} were told of theirs"
-    others = [one for one in told.answers if one.status not in (0, 201, 409, 503)]
-    if others:
-        yield f"connections: {len(others)} answers of {sorted({one.status for one in others})}"
-    if any(one.status == 503 and not one.says_when for one in told.answers):
+def findings(came: Answers, *, quantity: int, issued: int) -> Iterator[str]:
+    """The errors, however slow it is."""
+    yield from unexpected(came, "connections", expected=(201, 409, 503))
+    created = came.statuses.get(201, 0)
+    if not created == issued == quantity:
+        yield f"connections: of {quantity} coupons {issued} are issued, and {created} were answered 201"
+    if any(one.status == 503 and not one.has_retry_after for one in came.answers):
         yield "connections: answers of 503 without Retry-After"
+
+
+def unexpected(came: Answers, row: str, *, expected: Collection[int]) -> Iterator[str]:
+    """Connections that were refused, requests without an answer, and answers of other statuses."""
+    others = {status: count for status, count in sorted(came.statuses.items()) if status not in expected}
+    if came.refused:
+        yield f"{row}: {came.refused} connections were refused"
+    if lost := others.pop(0, 0):
+        yield f"{row}: {lost} requests were left without an answer"
+    if others:
+        counts = ", ".join(f"{count} x {status}" for status, count in others.items())
+        yield f"{row}: answers other than {', '.join(map(str, expected))}: {counts}"

@@ -1,10 +1,14 @@
-"""What the bench and the lab write: tables, results as JSON, and figures between two marks of a page."""
+"""What the bench and the lab write: tables, results as JSON, and text between two marks of a page."""
 
+import io
 import json
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from scripts.stack import SetupError, places
 
@@ -17,24 +21,19 @@ def markdown(header: Line, lines: Iterable[Line], *, rules: Line | None = None) 
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
 
 
-def printed(header: Line, lines: Iterable[Line], *, widest: int = 1_000) -> str:
-    """The table for a terminal; of each line the second cell wraps where it is wider than that."""
-    cells = [header, *(part for line in lines for part in _wrapped(line, widest))]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
-    padded = ((cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
-    return "\n".join("  ".join(line).rstrip() for line in padded)
-
-
-def _wrapped(line: Line, widest: int) -> Iterator[Line]:
-    first, *rest = textwrap.wrap(line[1], widest) or [""]
-    yield line[0], first, *line[2:]
-    for text in rest:
-        yield "", text, *[""] * len(line[2:])
+def printed(header: Line, lines: Iterable[Line], *, widest: int | None = None) -> str:
+    """The table for a terminal; cells of its second column wrap where they are wider than `widest`."""
+    table = Table(*header, box=None, pad_edge=False, header_style="")
+    table.columns[1].max_width = widest
+    for line in lines:
+        table.add_row(*line)
+    text = io.StringIO()
+    Console(file=text, width=1_000, force_terminal=False, markup=False, emoji=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def read(file: Path, read_content: Callable[[Any], Any], *, without: Any) -> Any:
-    """What the function makes of the file's JSON; `without` where there is no file. Raises SetupError when it
-    can't be read."""
+    """What the function makes of the file's JSON; `without` if there is no file. Raises SetupError."""
     if not file.exists():
         return without
     try:
@@ -50,14 +49,18 @@ def write(file: Path, content: Any) -> None:
 
 
 def inside(page: Path, marks: tuple[str, str]) -> str:
-    """What the page has between the marks."""
+    """The text between the marks of the page."""
     return page.read_text().partition(marks[0])[2].partition(marks[1])[0]
 
 
 def put_inside(page: Path, marks: tuple[str, str], new: str) -> None:
-    """Put that between the marks, in place of what was there."""
+    """Replace the text between the marks of the page."""
     before, _, rest = page.read_text().partition(marks[0])
     places.write_whole(page, before + marks[0] + new + marks[1] + rest.partition(marks[1])[2])
+
+
+def now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def machine(circumstances: Mapping[str, Any]) -> str:
@@ -67,5 +70,5 @@ def machine(circumstances: Mapping[str, Any]) -> str:
 
 
 def versions(circumstances: Mapping[str, Any]) -> str:
-    """What ran on it, in a line."""
+    """The versions of what ran, in a line."""
     return ", ".join(f"{name} {version}" for name, version in circumstances["versions"].items())

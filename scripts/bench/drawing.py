@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,43 +10,61 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from scripts.stack import places
 
-Step = dict[str, Any]
+Steps = Sequence[Mapping[str, Any]]
 INK = "#010203"
 """Stands for the page's own colour of text until the SVG is in the page."""
-LINES: tuple[str, ...] = ("#3b82c4", "#d08a2e", "#4c9f70", "#c4483b", "#8f6bb3")
-LINES += ("#2f9aa0", "#b5609a", "#8a8a3a", "#7a7a7a", "#5566cc")
+COLOURS: tuple[str, ...] = ("#3b82c4", "#d08a2e", "#4c9f70", "#c4483b", "#8f6bb3")
+COLOURS += ("#2f9aa0", "#b5609a", "#8a8a3a", "#7a7a7a", "#5566cc")
+NUMBER = StrMethodFormatter("{x:,g}")
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "firstcome",
     "font.family": "sans-serif",
     "font.size": 9,
+    "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     **{f"{name}.color": INK for name in ("text", "xtick", "ytick")},
     **{f"axes.{name}": INK for name in ("edgecolor", "labelcolor")},
 }
+pyplot.rcParams.update(STYLE)
 
 
-def line(axes: Axes, steps: Sequence[Step], x: str, y: str, *, colour: str, label: str = "") -> None:
-    """A figure of the steps over another."""
-    xs, ys = [step[x] for step in steps], [step[y] for step in steps]
-    axes.plot(xs, ys, marker="o", markersize=3, color=colour, label=label)
-
-
-def legend_below(figure: Figure, axes: Axes, *, columns: int, bottom: float) -> None:
-    """One legend for all axes, below them, where it covers no line."""
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, ncols=columns, loc="lower center", frameon=False, labelcolor=INK)
-    figure.subplots_adjust(bottom=bottom)
+def side_by_side(
+    lines: Mapping[str, Steps], x: str, titles: Mapping[str, str], *, height: float, is_log: bool = False
+) -> Figure:
+    """Two figures of each line's steps over `x`, by their names, with the titles above them. One legend is
+    below both, where it covers no line. If `is_log`, `x` and the right one have logarithmic axes."""
+    figure, both = pyplot.subplots(1, 2, figsize=(7.2, height), layout="constrained")
+    for axes, (name, title) in zip(both, titles.items(), strict=True):
+        for (label, steps), colour in zip(lines.items(), COLOURS * 3, strict=False):
+            xs, ys = [step[x] for step in steps], [step[name] for step in steps]
+            axes.plot(xs, ys, marker="o", markersize=3, color=colour, label=label)
+        axes.set_title(title)
+        axes.margins(y=0.1)
+        if is_log:
+            ticks = sorted({step[x] for steps in lines.values() for step in steps})
+            axes.set_xscale("log")
+            axes.set_xticks(ticks, [f"{number:,}" for number in ticks])
+            axes.minorticks_off()
+        if is_log and axes is both[1]:
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(NUMBER)
+    if len(lines) > 1:
+        handles, names = both[0].get_legend_handles_labels()
+        figure.legend(handles, names, ncols=4, loc="outside lower center", frameon=False, labelcolor=INK)
+    return figure
 
 
 def inline(figure: Figure) -> str:
-    """The figure's SVG element, in the colours of whatever page it is put into."""
+    """The figure's SVG element, in the colours of the page that it is put into."""
     text = _svg(figure, transparent=True)
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     # The page says how wide; the view box keeps the proportions.

@@ -1,33 +1,39 @@
-"""Load by k6, its figures, and what the runs of a row come to."""
+"""Load by k6, its figures, and the summary of a row's runs."""
 
-import contextlib
 import json
 import os
 import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scripts.bench.rows import OF_NULL, OF_PESSIMISTIC
+from scripts.bench.rows import LONGEST, OF_NULL, OF_PESSIMISTIC, P95, PER_SECOND
+from scripts.bench.sizes import VUS
 from scripts.stack import SetupError, children
 from scripts.stack.instance import Instance
 from scripts.stack.places import PROJECT
 
 NULL, COUPON, PESSIMISTIC = "null", "coupon", "pessimistic"
+GRACE_SECONDS = 60
+"""For k6 beyond the load's time: to start, to finish the last requests, and to write its figures."""
+K6 = [str(Path(sys.executable).parent / "k6"), "run", "--quiet", "--no-color"]
+# No usage report and no server of its own: the load goes to loopback and nothing else anywhere.
+K6 += ["--no-usage-report", "--address", ""]
+SPARING = {"GOGC": 400}
+"""k6 shares the processors with the stack: it collects garbage less often and takes memory instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one run of k6 measured.
+    """The figures of one run of k6.
 
-    `statuses` counts the errors by their status, `overloaded` those of them that are 503 `overloaded`, where
-    the load allows for them; `k6_cores` is the processor time a second that the load itself took;
-    `microseconds` of processor a request by process, where that was looked at.
+    `statuses` counts the errors by their status, `overloaded` those that are 503 `overloaded`, if the load
+    allows for them; `k6_cores` is the processor time a second of k6 itself; `microseconds` is that of a
+    request by process, if it was measured.
     """
 
     seconds: float
@@ -47,15 +53,14 @@ class Figures:
 
     @property
     def per_second(self) -> float:
-        """How many requests a second got the answer they asked for."""
+        """Requests a second with the answer they asked for."""
         return self.succeeded / self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of k6 for a row; `findings` say what it found that must not be, `others` are figures that k6
-    doesn't know, `says` what else there is to say. `per` is what the microseconds of processor are counted
-    for."""
+    """One run of a row's load: `findings` are errors, `others` figures that k6 doesn't know, `says` is shown
+    below the row, and `per` says of what the microseconds of processor are."""
 
     row: str
     figures: Figures
@@ -65,10 +70,16 @@ class Run:
     per: str = "a request"
     says: str = ""
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All figures of a row by their names."""
+        names = (PER_SECOND, "p50_ms", P95, LONGEST)
+        return {name: getattr(self.figures, name) for name in names} | dict(self.others)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The figures of a row by their names, and between which bounds those of several rounds lay."""
+    """The figures of a row by their names, and the lowest and highest of several rounds."""
 
     row: str
     figures: Mapping[str, float]
@@ -78,41 +89,35 @@ class Measured:
 
 
 def summed_up(runs: Sequence[Run]) -> list[Measured]:
-    """Each row of these rounds by its medians, beside the null runs around it and its own round's
-    `pessimistic`. A round begins and ends with null."""
-    return [_row(name, runs) for name in dict.fromkeys(run.row for run in runs)]
+    """Each row of these rounds by its medians, with ratios to the null runs around it and to its own round's
+    `pessimistic`. A round starts and ends with null."""
+    by_row: dict[str, list[Run]] = {}
+    for place, run in enumerate(runs):
+        others = {**run.others, **dict(_ratios(run, place, runs))}
+        by_row.setdefault(run.row, []).append(replace(run, others=others))
+    return [_summary(mine) for mine in by_row.values()]
 
 
 def single(run: Run) -> Measured:
     """A row that was measured once."""
-    return Measured(
-        row=run.row,
-        figures=_of_k6(run.figures) | dict(run.others),
-        findings=run.findings,
-        says="; ".join(filter(None, [run.says, _processor([run])])),
-    )
+    return replace(_summary([run]), spread={})
 
 
 def null_around(runs: Sequence[Run], place: int) -> float:
-    """What null did a second just before and just after the run at that place: the machine drifts."""
+    """The rate of null just before and just after the run at that place: the machine drifts."""
     before = next(run for run in reversed(runs[:place]) if run.row == NULL)
     after = next(run for run in runs[place + 1 :] if run.row == NULL)
     return (before.figures.per_second + after.figures.per_second) / 2
 
 
-def _row(name: str, runs: Sequence[Run]) -> Measured:
-    mine = [(place, run) for place, run in enumerate(runs) if run.row == name]
-    each = [_of_k6(run.figures) | dict(run.others) | dict(_ratios(run, place, runs)) for place, run in mine]
-    numbers = {figure: [one[figure] for one in each] for figure in each[0]}
+def _summary(runs: Sequence[Run]) -> Measured:
+    numbers = {name: [run.numbers[name] for run in runs] for name in runs[0].numbers}
     return Measured(
-        row=name,
-        figures={
-            figure: max(several) if figure == "max_ms" else median(several)
-            for figure, several in numbers.items()
-        },
-        spread={figure: (min(several), max(several)) for figure, several in numbers.items()},
-        findings=[finding for _, run in mine for finding in run.findings],
-        says=_processor([run for _, run in mine]),
+        row=runs[0].row,
+        figures={name: (max if name == LONGEST else median)(each) for name, each in numbers.items()},
+        spread={name: (min(each), max(each)) for name, each in numbers.items()},
+        findings=[finding for run in runs for finding in run.findings],
+        says="; ".join(filter(None, [runs[0].says, _processor(runs)])),
     )
 
 
@@ -126,94 +131,56 @@ def _ratios(run: Run, place: int, runs: Sequence[Run]) -> Iterator[tuple[str, fl
 
 
 def ratio(number: float, of: float) -> float:
-    """0 where there is nothing to compare with."""
+    """0 if there is nothing to compare with."""
     return number / of if of else 0
 
 
 def median_microseconds(runs: Sequence[Run]) -> dict[str, float]:
-    """Microseconds of processor by process, where they were counted."""
+    """Microseconds of processor by process, if they were measured."""
     each = [run.figures.microseconds for run in runs if run.figures.microseconds]
     return {name: median(one[name] for one in each) for name in each[0]} if each else {}
 
 
-def _of_k6(figures: Figures) -> dict[str, float]:
-    return {
-        "per_second": figures.per_second,
-        "p50_ms": figures.p50_ms,
-        "p95_ms": figures.p95_ms,
-        "max_ms": figures.max_ms,
-    }
-
-
 def _processor(runs: Sequence[Run]) -> str:
-    """What a request took in each process, as the median of the runs."""
     medians = median_microseconds(runs)
-    told = ", ".join(f"{number:,.0f} in {name}" for name, number in medians.items())
-    return f"µs of processor {runs[0].per}: {told} (its start included)" if told else ""
-
-
-VUS = 100
-"""Buyers at once, each with one request under way at any time."""
-GRACE_SECONDS = 60
-"""What k6 gets on top of its time: to start, to let the last requests end, and to write its figures."""
-TICK_SECONDS = 0.5
-SPARING = {"GOGC": "400"}
-"""k6 shares the cores with what it measures: let it collect garbage less often, for memory there is."""
+    times = ", ".join(f"{number:,.0f} in {name}" for name, number in medians.items())
+    return f"µs of processor {runs[0].per}: {times} (its start included)" if times else ""
 
 
 def run(script: str, *, instance: Instance, seconds: int, **settings: object) -> Figures:
-    """Run `k6/<script>.js` against the instance. Raises SetupError with the end of its log when it fails."""
+    """Run `k6/<script>.js` against the instance. Raises SetupError with the end of its log if it fails."""
     given = {"SECONDS": seconds, "VUS": VUS, **settings}
     measured, took = measure(script, given, instance=instance, within_seconds=seconds + GRACE_SECONDS)
     return Figures(**measured, k6_cores=took / measured["seconds"])
 
 
 def measure(
-    script: str,
-    settings: Mapping[str, object],
-    *,
-    instance: Instance,
-    within_seconds: float,
-    tick: Callable[[], object] = lambda: None,
+    script: str, settings: Mapping[str, object], *, instance: Instance, within_seconds: float
 ) -> tuple[Any, float]:
-    """What `k6/<script>.js` wrote into the file `SUMMARY`, and the processor time that k6 took.
+    """The content that `k6/<script>.js` wrote into the file `SUMMARY`, and the processor time of k6.
 
-    Calls `tick` twice a second meanwhile. Raises SetupError with the end of k6's log when it fails.
+    Raises SetupError with the end of k6's log if it fails.
     """
-    name = script.replace("/", "-")
-    summary, log = instance.home / f"{name}.json", instance.logs / "k6.log"
+    summary, log = instance.home / f"{script.replace('/', '-')}.json", instance.logs / "k6.log"
     summary.unlink(missing_ok=True)
-    environment = {"URL": instance.url, "SUMMARY": summary, **settings}
+    given = {"URL": instance.url, "SUMMARY": summary, **SPARING, **settings}
+    environment = os.environ | {name: str(value) for name, value in given.items()}
     before = _seconds_of_children()
-    texts = SPARING | {key: str(value) for key, value in environment.items()}
-    code = _k6(script, texts, log, within_seconds, tick)
-    if code != 0 or not summary.exists():
+    child = children.start([*K6, str(PROJECT / "k6" / f"{script}.js")], log=log, environment=environment)
+    try:
+        child.wait(timeout=within_seconds)
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"k6/{script}.js runs on after {within_seconds:.0f} s: see {log}") from None
+    finally:
+        children.stop(child)
+    if child.returncode != 0 or not summary.exists():
         raise SetupError(
-            f"k6/{script}.js ended with exit code {code}; the end of {log}:\n{children.tail(log)}"
+            f"k6/{script}.js ended with exit code {child.returncode}; the end of {log}:\n{children.tail(log)}"
         )
     return json.loads(summary.read_text()), _seconds_of_children() - before
 
 
-def _k6(
-    script: str, settings: dict[str, str], log: Path, within_seconds: float, tick: Callable[[], object]
-) -> int | None:
-    """The exit code; None when it had to be ended."""
-    # No usage report and no server of its own: the load goes to loopback and nothing else anywhere.
-    words = ["run", "--quiet", "--no-color", "--no-usage-report", "--address", ""]
-    command = [str(Path(sys.executable).parent / "k6"), *words, str(PROJECT / "k6" / f"{script}.js")]
-    child = children.start(command, log=log, environment=os.environ | settings)
-    deadline = time.monotonic() + within_seconds
-    try:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return child.wait(timeout=TICK_SECONDS)
-            tick()
-        return None
-    finally:
-        children.stop(child)
-
-
 def _seconds_of_children() -> float:
-    """Processor time of the children that have ended."""
+    """Processor time of the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -2,18 +2,19 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from platform import machine, python_version, release, system
 from typing import Any
 
-from scripts.bench import load, sizes, watching
+from scripts.bench import commits, load, sizes, watching
 from scripts.bench.load import Figures
 from scripts.bench.sizes import Size
 from scripts.stack import SetupError, database, environment, own_stack, places, processes, readiness
@@ -22,14 +23,14 @@ from scripts.stack.instance import Instance
 SETTINGS = {
     "LAB": "1",
     "GATEWAY_LATENCY_MS": "20",
-    # What is placed here and not paid stays: letting thousands of orders go would slow the next rows down.
+    # Orders that are placed here and not paid stay: expiring thousands would slow the next rows down.
     "ORDER_HOLD_SECONDS": "86400",
     # Payments wait for a worker that is stopped, and are settled when it goes on.
     "PAYMENT_GIVE_UP_SECONDS": "600",
     # So accounts come to have more unpaid orders than they usually may.
     "OPEN_ORDERS_PER_ACCOUNT": "1000",
 }
-PLENTY = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
+IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 SLOWEST_USERS_A_SECOND = 200
 """On a machine with many neighbours; alone it makes thousands."""
@@ -37,7 +38,8 @@ SLOWEST_USERS_A_SECOND = 200
 
 @dataclass(frozen=True)
 class Staff:
-    """A member of the staff, by a token that may do everything; `tokens` is the file with everybody's."""
+    """A member of the staff, by a token that may do everything; `tokens` is the file with those of all
+    accounts."""
 
     instance: Instance
     tokens: Path
@@ -45,21 +47,27 @@ class Staff:
 
     @cached_property
     def users(self) -> list[dict[str, Any]]:
-        """Every account with its token, in the order in which they ask."""
+        """Every account with its token, in the order in which the loads use them."""
         users: list[dict[str, Any]] = json.loads(self.tokens.read_text())["users"]
         return users
 
     def tokens_of(self, accounts: int) -> Path:
-        """A file with what k6 needs of the first so many accounts: it reads all of it before each load."""
-        users = [{"access": user["access"]} for user in self.users[:accounts]]
-        return self.write(f"tokens-{accounts}", {"users": users})
+        """A file with what k6 needs of that many accounts: it reads all of it before each load."""
+        return self.write_tokens(f"{accounts}", [user["access"] for user in self.users[:accounts]])
+
+    def write_tokens(self, name: str, tokens: list[str]) -> Path:
+        return self.write(f"tokens-{name}", {"users": [{"access": token} for token in tokens]})
 
     def codes_of(self, campaign: int, accounts: int) -> Path:
-        """A file with the coupons that the first so many accounts have of the campaign, in their order."""
+        """A file with the coupons of the campaign that the first accounts have, in their order."""
         code_of = dict(database.rows(self.instance, CODES, campaign))
         if len(code_of) != accounts:
             raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
         return self.write("codes", [code_of[user["id"]] for user in self.users[:accounts]])
+
+    def product_ids(self, *, on_hand: int) -> list[int]:
+        """The products with that many units or more."""
+        return [int(id) for (id,) in database.rows(self.instance, IN_STOCK, on_hand)]
 
     def write(self, name: str, content: Any) -> Path:
         """A file for k6, which only this user may read."""
@@ -84,19 +92,15 @@ class Staff:
         return int(self.call("POST", "/campaigns", asked)["id"])
 
     def issued(self, campaign: int) -> int:
-        """How many coupons the campaign counts."""
+        """The campaign's own count of its coupons."""
         return int(self.call("GET", f"/campaigns/{campaign}")["issued"])
 
-    @cached_property
-    def products(self) -> Path:
-        """A file with the ids of the products in stock."""
-        path: str | None = f"/products?availability=available&limit={readiness.LARGEST_PAGE}"
-        found: list[int] = []
-        while path is not None:
-            page = self.call("GET", path)
-            found += [product["id"] for product in page["results"]]
-            path = page["next"] and page["next"].partition("/api/v1")[2]
-        return self.write("products", found)
+
+def wait_until(is_done: Callable[[], object], *, within_seconds: float, poll_seconds: float = 0.25) -> None:
+    """Return when it is done, or that takes too long: then the figures and checks show it."""
+    deadline = time.monotonic() + within_seconds
+    while not is_done() and time.monotonic() < deadline:
+        time.sleep(poll_seconds)
 
 
 def seed(instance: Instance, *, users: int, products: int, stock: int) -> Staff:
@@ -119,47 +123,41 @@ class Stage:
     staff: Staff
 
     @cached_property
-    def tokens(self) -> Path:
-        """A file with everybody's."""
-        return self.staff.tokens_of(len(self.staff.users))
-
-    @cached_property
     def product_ids(self) -> list[int]:
-        """Those with stock for everybody; the demo that a stack begins with has less of its own."""
-        return [int(id) for (id,) in database.rows(self.instance, PLENTY, sizes.STOCK)]
+        """Those with stock for all loads; the demo that a stack starts with has less of its own."""
+        return self.staff.product_ids(on_hand=sizes.STOCK)
 
     @cached_property
-    def products(self) -> Path:
-        return self.staff.write("products", self.product_ids)
-
-    @cached_property
-    def hot_product(self) -> Path:
-        return self.staff.write("hot-product", self.product_ids[:1])
+    def files(self) -> Mapping[str, Path]:
+        """The files that every load of k6 reads."""
+        return {
+            "TOKENS": self.staff.tokens_of(len(self.staff.users)),
+            "PRODUCTS": self.staff.write("products", self.product_ids),
+        }
 
     def campaign(self, name: str, *, strategy: str = "group_commit", quantity: int = 0) -> int:
-        """A new campaign; unless it is said how many, with a coupon for everybody."""
+        """A new campaign; without a quantity it has a coupon for every account."""
         return self.staff.campaign(f"Bench {name}", strategy=strategy, quantity=quantity or self.size.users)
 
     def count(self, statement: str, *values: object) -> int:
         """The only number that the statement finds."""
         return int(database.rows(self.instance, statement, *values)[0][0])
 
-    def ask(self, script: str, *, seconds: int = 0, vus: int = sizes.VUS, **settings: object) -> Figures:
-        """Run `k6/<script>.js`, once the worker has nothing left of what was measured before."""
+    def run_k6(self, script: str, *, seconds: int = 0, vus: int = sizes.VUS, **settings: object) -> Figures:
+        """Run `k6/<script>.js`, once the worker has nothing left of earlier loads."""
         database.wait_until_worked_off(self.instance)
-        given = {"TOKENS": self.tokens, "PRODUCTS": self.products, "VUS": vus, **settings}
+        given: dict[str, object] = {**self.files, "VUS": vus, **settings}
         before = watching.spent(self.instance)
-        seconds = seconds or self.size.seconds
-        figures = load.run(script, instance=self.instance, seconds=seconds, **given)
+        figures = load.run(script, instance=self.instance, seconds=seconds or self.size.seconds, **given)
         of_each = watching.of_each(before, watching.spent(self.instance), requests=figures.requests)
         of_k6 = 1e6 * figures.k6_cores * figures.seconds / max(figures.requests, 1)
         return replace(figures, microseconds=of_each | {"k6": of_k6})
 
     def fill(self, *, coupons: int, orders: int) -> None:
-        """Fill the tables, in a process of its own that reports how far it is. Raises SetupError."""
+        """Fill the tables, in a process of its own that prints its progress. Raises SetupError."""
         words = ["--coupons", str(coupons), "--orders", str(orders)]
         book = ["--book", str(self.instance.data / "gateway.sqlite3")]
-        command = python("manage.py", "fill_tables", *words, *book)
+        command = [sys.executable, "manage.py", "fill_tables", *words, *book]
         ran = subprocess.run(command, cwd=places.PROJECT, env=self.environment, check=False)
         if ran.returncode != 0:
             raise SetupError(f"fill_tables ended with {ran.returncode}")
@@ -176,52 +174,51 @@ def seeded(instance: Instance, size: Size) -> Stage:
     return Stage(instance, size, seed(instance, users=size.users, products=products, stock=sizes.STOCK))
 
 
-def python(*words: str) -> Sequence[str]:
-    """The command line of a module, or a script, of the project."""
-    return [sys.executable, *words]
+class Clock:
+    """The start of a measurement, and the machine's load average before it."""
+
+    def __init__(self) -> None:
+        self.began_at = time.monotonic()
+        self.load_before = os.getloadavg()[0]
+
+    @property
+    def seconds(self) -> int:
+        return round(time.monotonic() - self.began_at)
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began_at:5.0f} s  {text}", flush=True)
 
 
 def circumstances(instance: Instance, *, load_before: float) -> dict[str, Any]:
-    """What figures were measured on, told with them, for rows of one report may be of different days: the
-    commit, the machine and the versions; `load_before` is the load average before the measuring."""
+    """The commit, the machine, its load average before measuring, and the versions: kept with the figures,
+    for rows of one report may be of different days."""
     packages = {name: metadata.version(name) for name in ("Django", "uvicorn", "k6")}
     return {
-        "commit": commit(),
+        "commit": commits.current(),
         "circumstances": {
             "cores": os.cpu_count() or 1,
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
             "processor": _processor(),
-            "system": f"{system()} {release()}",
+            "system": f"{platform.system()} {platform.release()}",
             "load_before": round(load_before, 1),
             "versions": {
                 "MariaDB": str(database.rows(instance, "SELECT VERSION()")[0][0]),
                 "Redis": _redis(instance),
-                "Python": python_version(),
+                "Python": platform.python_version(),
                 **packages,
             },
         },
     }
 
 
-def commit() -> str:
-    """The short hash of what is checked out, or `unknown` where there is no git."""
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    try:
-        told = subprocess.run(asked, cwd=places.PROJECT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return told.stdout.strip()
-
-
 def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else machine()
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
 
 
 def _redis(instance: Instance) -> str:
     """The version of the server program that the stack runs."""
     program = processes.command("redis", instance, environment.defaults(instance))[0]
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"v=(\S+)", told)
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"v=(\S+)", printed)
     return found[1] if found else "unknown"

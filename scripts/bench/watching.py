@@ -3,23 +3,20 @@
 import contextlib
 import os
 import signal
-import subprocess
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import MySQLdb
 
-from scripts.stack import SetupError, database, places, process_identity
+from scripts.stack import SetupError, database, process_identity
 from scripts.stack.instance import Instance
 
 PROCESSES = ("web", "mariadb", "redis", "worker")
-"""Those whose processor time a request is divided into: it says more on a shared machine than a rate."""
-LOOK_SECONDS, SAMPLE_SECONDS = 0.05, 0.25
+"""Those whose processor time is divided by the requests: it says more on a shared machine than a rate."""
+SAMPLE_SECONDS = 0.25
 TICKS = os.sysconf("SC_CLK_TCK")
 _USER, _SYSTEM = 11, 12  # of /proc/PID/stat, counted after the parenthesised name
 PINNING = ("shop/server/processors.py", "shop/processors.py")
@@ -34,17 +31,6 @@ WHERE next_attempt_at IS NOT NULL AND state = 'running' AND lease_token = '' AND
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ran:
-    """A command that ended: what it wrote, how long it took, and the most memory it held."""
-
-    code: int
-    out: str
-    error: str
-    seconds: float
-    peak_mib: float
-
-
 def spent(instance: Instance) -> Mapping[str, float]:
     """Seconds of processor that each of these has used so far, its children included."""
     return {name: sum(map(processor_seconds, _processes(instance, name))) for name in PROCESSES}
@@ -56,7 +42,7 @@ def of_each(before: Mapping[str, float], now: Mapping[str, float], *, requests: 
 
 
 def processor_seconds(pid: int) -> float:
-    """What the process has used so far; 0 where it is gone."""
+    """Of the process so far; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:
@@ -71,16 +57,15 @@ def _processes(instance: Instance, name: str) -> set[int]:
 
 
 def forget_peaks(pids: Iterable[int]) -> None:
-    """Have the kernel count the most memory of each of these processes from now on, where it allows that."""
+    """Have the kernel count the peak memory of these processes from now on, if it allows that."""
     for pid in pids:
         with contextlib.suppress(OSError):
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def peak_mib(pids: Iterable[int]) -> Mapping[int, float]:
-    """The most memory that each of these processes has held, as far as they still live."""
-    found = {pid: _kib(pid, "status", "VmHWM:") / 1024 for pid in pids}
-    return {pid: peak for pid, peak in found.items() if peak}
+def peak_mib(pids: Iterable[int]) -> float:
+    """The peak memory of the largest of these processes; 0 if all have ended."""
+    return max((_kib(pid, "status", "VmHWM:") / 1024 for pid in pids), default=0)
 
 
 def shared_out_kib(pids: Iterable[int]) -> float:
@@ -89,40 +74,12 @@ def shared_out_kib(pids: Iterable[int]) -> float:
 
 
 def _kib(pid: int, file: str, mark: str) -> float:
-    """The kernel's figure of that name; 0 where the process is gone."""
+    """The kernel's figure of that name; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError:
         return 0
     return sum(float(line.split()[1]) for line in lines if line.startswith(mark))
-
-
-def run(command: Sequence[str], environment: Mapping[str, str], *, within_seconds: float) -> Ran:
-    """Run the command to its end, and look at its memory meanwhile. Raises TimeoutExpired."""
-    began_at = time.monotonic()
-    pipe = subprocess.PIPE
-    child = subprocess.Popen(
-        command, cwd=places.PROJECT, env=dict(environment), stdout=pipe, stderr=pipe, text=True
-    )
-    ended = threading.Event()
-
-    def watch() -> float:
-        peak = 0.0
-        while not ended.wait(LOOK_SECONDS):
-            peak = max(peak, *peak_mib([child.pid]).values(), 0)
-        return peak
-
-    with ThreadPoolExecutor(1, "watcher") as threads:
-        watching = threads.submit(watch)
-        try:
-            out, error = child.communicate(timeout=within_seconds)
-        finally:
-            ended.set()
-            if child.poll() is None:
-                child.kill()
-                child.wait()
-    seconds = time.monotonic() - began_at
-    return Ran(code=child.returncode, out=out, error=error, seconds=seconds, peak_mib=watching.result())
 
 
 def pin_web_processes(instance: Instance) -> None:
@@ -159,7 +116,7 @@ def _threads(pid: int) -> set[int]:
 
 @contextmanager
 def stopped_worker(instance: Instance) -> Iterator[None]:
-    """The worker stands still while the block runs."""
+    """The worker is stopped (SIGSTOP) while the block runs."""
     pids = process_identity.group_of(instance.run, "worker")
     process_identity.kill(pids, signal.SIGSTOP)
     try:

@@ -4,13 +4,13 @@
     python -m scripts.bench.without_http limits --users 1:40000
 
 `issuing` has many requests wait at once on the event loops of several processes, for one account after
-another: how many a second, what came of them, the processor time that each took in Python and in the
-database's server, and the pages that this read from disk for each. Asked again for the same accounts it
-measures repeats; asked for a campaign that has nothing left, refusals.
+another: how many a second, their outcomes, the processor time of each in Python and in the database's server,
+and the pages that this read from disk for each. Repeated for the same accounts it measures repeats; for a
+campaign that has nothing left, refusals.
 
 `limits` does what the limits add to a call, and nothing else: counting it, the exchange with Redis for as
-many calls as a busy process gathers, and for an order the look at declines and at what its account holds, in
-batches: the microseconds of a call in Python, in Redis and in the database's server.
+many calls as a busy process gathers, and for an order the look-up of declines and of what its account has in
+orders, in batches: the microseconds of a call in Python, in Redis and in the database's server.
 """
 
 import argparse
@@ -21,29 +21,43 @@ import multiprocessing
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.bench.watching import processor_seconds
+import django
+import uvloop
+
+django.setup()  # before the shop's modules, in this process and in those that it spawns
+
+from django.db import connection  # noqa: E402
+
+from coupons.issuing import issuing  # noqa: E402
+from inventory import reservations  # noqa: E402
+from inventory.models import Product  # noqa: E402
+from inventory.reservations import Line  # noqa: E402
+from orders.payment import card_limits  # noqa: E402
+from orders.placement import limits  # noqa: E402
+from scripts.bench.watching import processor_seconds  # noqa: E402
+from shop.concurrency import blocking, event_loop  # noqa: E402
+from shop.errors import FirstcomeError  # noqa: E402
+from shop.rates import rate_limits  # noqa: E402
+from shop.redis import redis_client  # noqa: E402
 
 WAITING, PROCESSES = 64, 2
-# A process imports Django and opens its connections before the clock starts.
 START_SECONDS = 60.0
+"""For a process to import Django and to open its connections."""
 COUNTERS = """
 SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_commit', 'Questions', 'Innodb_buffer_pool_reads')
 """
 CALLS, ORDERS = 20_000, 5_000
 GATHERED = 500
-"""What a process that takes 2,500 calls a second brings together at once."""
+"""The calls that a process with 2,500 calls a second counts in Redis at once."""
 BATCH, LINES = 25, 3
 
 
 def main() -> None:
-    import django
-
-    django.setup()
     parser = argparse.ArgumentParser(description="Measure the shop without HTTP.")
     parser.add_argument("what", choices=["issuing", "limits"])
     parser.add_argument("--users", type=users_range, required=True, metavar="FIRST:LAST")
@@ -62,7 +76,7 @@ def users_range(text: str) -> range:
 
 
 def measure_issuing(asked: argparse.Namespace) -> dict[str, Any]:
-    """Run all processes at once, and say what they did together."""
+    """Run all processes at once, and sum up their outcomes."""
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(asked.processes + 1), context.SimpleQueue()
     processes = [
@@ -94,32 +108,24 @@ def measure_issuing(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _work(asked: argparse.Namespace, users: range, start: Any, results: Any) -> None:
-    """One process: open the leader's connection, wait for the others, and ask."""
-    import django
-    import uvloop
-
-    django.setup()
-    results.put(uvloop.run(_ask_all(asked, iter(users), start)))
+    """One process: open the leader's connection, wait for the others, and issue."""
+    results.put(uvloop.run(_issue_all(asked, iter(users), start)))
 
 
-async def _ask_all(asked: argparse.Namespace, users: Iterator[int], start: Any) -> dict[str, Any]:
+async def _issue_all(asked: argparse.Namespace, users: Iterator[int], start: Any) -> dict[str, Any]:
     outcomes: Counter[str] = Counter()
     # The first request opens the connection of the thread that leads.
-    await _ask(asked.campaign, iter([next(users)]), time.monotonic(), outcomes)
+    await _issue(asked.campaign, iter([next(users)]), time.monotonic(), outcomes)
     start.wait(START_SECONDS)
     began_at, cpu_began_at = time.monotonic(), time.process_time()
     ends_at = began_at + asked.seconds
-    await asyncio.gather(*(_ask(asked.campaign, users, ends_at, outcomes) for _ in range(asked.waiting)))
+    await asyncio.gather(*(_issue(asked.campaign, users, ends_at, outcomes) for _ in range(asked.waiting)))
     seconds, cpu_seconds = time.monotonic() - began_at, time.process_time() - cpu_began_at
     return {"outcomes": dict(outcomes), "seconds": seconds, "cpu_seconds": cpu_seconds}
 
 
-async def _ask(campaign_id: int, users: Iterator[int], ends_at: float, outcomes: Counter[str]) -> None:
-    """Ask for one account after another, as a web process does: by the batcher where that is enough."""
-    from coupons.issuing import issuing
-    from shop.concurrency import event_loop
-    from shop.errors import FirstcomeError
-
+async def _issue(campaign_id: int, users: Iterator[int], ends_at: float, outcomes: Counter[str]) -> None:
+    """Issue to one account after another, as a web process does: by the batcher where that is enough."""
     for user_id in users:
         try:
             batched, outcome = issuing.batch_route(campaign_id), None
@@ -138,8 +144,6 @@ async def _ask(campaign_id: int, users: Iterator[int], ends_at: float, outcomes:
 
 def server_counters() -> dict[str, float]:
     """The database server's own counters, and the CPU time of its process if that is on this machine."""
-    from django.db import connection
-
     with connection.cursor() as cursor:
         cursor.execute(COUNTERS)
         counted = {name: float(value) for name, value in cursor.fetchall()}
@@ -154,28 +158,32 @@ def server_counters() -> dict[str, float]:
 
 
 def measure_limits(users: range) -> dict[str, dict[str, float]]:
-    """What the limits add to a coupon and to an order."""
-    return {"coupon": _of_each(_coupons, users, CALLS), "order": _of_each(_orders, users, ORDERS)}
+    """The cost of the limits for a coupon and for an order, each as another account."""
+    product_ids = list(Product.objects.values_list("id", flat=True))
+    stock = reservations.read(product_ids)
+    wanted = [
+        (users[number % len(users)], [Line(id, 1) for id in random.sample(product_ids, LINES)])
+        for number in range(ORDERS)
+    ]
+    return {
+        "coupon": _of_each(lambda calls: _count_coupons(users, calls), CALLS),
+        "order": _of_each(lambda orders: _check_orders(wanted[:orders], stock), ORDERS),
+    }
 
 
-def _of_each(
-    prepare: Callable[[range, int], Callable[[], None]], users: range, calls: int
-) -> dict[str, float]:
-    """The processor time of so many calls, each as another account. Once before, to be warm."""
-    warm_up, work = prepare(users, GATHERED), prepare(users, calls)
-    warm_up()
+def _of_each(work: Callable[[int], None], calls: int) -> dict[str, float]:
+    """The processor time of a call, by that many. Fewer are made before, to be warm."""
+    work(GATHERED)
     # As a server does with what it keeps: collecting it again and again is no cost of a call.
     gc.collect()
     gc.freeze()
     before = _spent()
-    work()
+    work(calls)
     after = _spent()
     return {name: round(1e6 * (after[name] - before[name]) / calls, 2) for name in after}
 
 
 def _spent() -> dict[str, float]:
-    from shop.redis import redis_client
-
     used = redis_client.client().info("cpu")
     return {
         "python": time.process_time(),
@@ -184,53 +192,31 @@ def _spent() -> dict[str, float]:
     }
 
 
-def _coupons(users: range, calls: int) -> Callable[[], None]:
-    from shop.rates import rate_limits
-
-    def count() -> None:
-        for number in range(calls):
-            with rate_limits.COUPONS.counting(users[number % len(users)]):
-                pass
-            if number % GATHERED == GATHERED - 1:
-                rate_limits.synchronize()
-
-    return count
+def _count_coupons(users: range, calls: int) -> None:
+    for number in range(calls):
+        with rate_limits.COUPONS.counting(users[number % len(users)]):
+            pass
+        if number % GATHERED == GATHERED - 1:
+            rate_limits.synchronize()
 
 
-def _orders(users: range, orders: int) -> Callable[[], None]:
-    from inventory import reservations
-    from inventory.models import Product
-    from inventory.reservations import Line
-    from orders.payment import card_limits
-    from orders.placement import limits
-    from shop.concurrency import blocking
-    from shop.rates import rate_limits
+def _check_orders(wanted: Sequence[tuple[int, list[Line]]], stock: Mapping[int, Any]) -> None:
+    for start in range(0, len(wanted), BATCH):
+        batch = wanted[start : start + BATCH]
+        for account_id, _ in batch:
+            blocking.run(_count_order(account_id))
+        holdings = limits.read_holdings(batch, stock)
+        for account_id, lines in batch:
+            limits.check(holdings[account_id], lines, stock)
+            limits.add(holdings[account_id], lines)
+        if (start + BATCH) % GATHERED == 0:
+            rate_limits.synchronize()
 
-    product_ids = list(Product.objects.values_list("id", flat=True))
-    stock = reservations.read(product_ids)
-    wanted = [
-        (users[number % len(users)], [Line(id, 1) for id in random.sample(product_ids, LINES)])
-        for number in range(orders)
-    ]
 
-    async def count(account_id: int) -> None:
-        async with card_limits.limited(account_id):
-            with rate_limits.ORDERS.counting(account_id):
-                pass
-
-    def check() -> None:
-        for start in range(0, orders, BATCH):
-            batch = wanted[start : start + BATCH]
-            for account_id, _ in batch:
-                blocking.run(count(account_id))
-            holdings = limits.read_holdings(batch, stock)
-            for account_id, lines in batch:
-                limits.check(holdings[account_id], lines, stock)
-                limits.add(holdings[account_id], lines)
-            if (start + BATCH) % GATHERED == 0:
-                rate_limits.synchronize()
-
-    return check
+async def _count_order(account_id: int) -> None:
+    async with card_limits.limited(account_id):
+        with rate_limits.ORDERS.counting(account_id):
+            pass
 
 
 if __name__ == "__main__":

@@ -7,25 +7,28 @@ its rows, audits the whole, and writes the report. It fails when anything but th
 import argparse
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from scripts.bench import stage
 from scripts.bench.stage import Staff
-from scripts.lab import choosing, progress, report, results, running
+from scripts.lab import report, results, running, scenarios
+from scripts.lab.results import Row
 from scripts.lab.scenarios import SCENARIOS, UNSAFE, Case
 from scripts.stack import SetupError, children, database, own_stack, places
 from scripts.stack.instance import Instance
 
-REPORT = places.PROJECT / "docs" / "lab"
 SEEDED_A_SECOND = 4_000
 PRODUCTS, STOCK = 100, 10_000_000
 AUDIT_SECONDS = 900
-"""A whole run leaves a million rows to look at."""
+"""A whole run leaves a million rows to audit."""
+PER_CASE_SECONDS, STACK_SECONDS = 4, 20
+"""For a campaign, k6's start and the check of its rows; for a restart with other settings, and an audit."""
 CONTROLS = "SELECT id FROM coupons_campaign WHERE strategy = %s"
 OF_CAMPAIGNS = {"L1", "L2"}
 """The laws whose offenders are campaigns: a product, or an order, may have the number of one."""
@@ -40,29 +43,50 @@ def main() -> int:
     asked = parser.parse_args()
     children.hear_stop_signals()
     is_quick = asked.quick in {"1", "yes", "true"}
-    folder = Path(asked.out) if asked.out else places.state() / "lab-quick" if is_quick else REPORT
+    folder = Path(asked.out or (places.state() / "lab-quick" if is_quick else report.FOLDER))
     try:
-        offer = choosing.read_offer()
+        offer = scenarios.read_offer()
         words = {"strategies": asked.strategies, "scenarios": asked.scenario}
-        chosen = choosing.cases(offer, is_quick=is_quick, **words)
-    except choosing.Unknown as error:
+        chosen = scenarios.cases(offer, is_quick=is_quick, **words)
+    except scenarios.Unknown as error:
         print(f"make lab: {error}", file=sys.stderr)
         return 2
     except SetupError as error:
         print(f"make lab: failed: {error}", file=sys.stderr)
         return 1
-
-    def run(instance: Instance) -> int:
-        return Lab(instance, folder, Console(stderr=True)).run(chosen)
-
+    run = lambda instance: Lab(instance, folder, Console(stderr=True)).run(chosen)  # noqa: E731
     code = own_stack.measure("make lab", "lab", run)
     if code == 130:
         print(f"make lab: ended; what was measured is in {folder}", file=sys.stderr)
     return code
 
 
+class Bars(Progress):
+    """The bar of all cases and that of the current one, which follow the clock."""
+
+    def __init__(self, cases: Sequence[Case], console: Console) -> None:
+        columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
+        self.done = self.expected = 0
+        super().__init__(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self.add_task("the lab", total=sum(expected_seconds(case) for case in cases))
+        self.current = self.add_task("", total=1)
+
+    def begin(self, case: Case) -> None:
+        """The case starts now, and the one before it is done."""
+        self.done, self.expected = self.done + self.expected, expected_seconds(case)
+        self.reset(self.current, description=case.name, total=self.expected)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if len(self.tasks) == 2:
+            whole, current = self.tasks
+            so_far = min(current.elapsed or 0, self.expected)
+            self.update(current.id, completed=so_far)
+            self.update(whole.id, completed=self.done + so_far)
+        return super().get_renderables()
+
+
 class Lab:
-    """One run of the lab: its stack, where its report goes, and what it found so far."""
+    """One run of the lab: its stack, the folder of its report, and its findings so far."""
 
     def __init__(self, instance: Instance, folder: Path, console: Console) -> None:
         self.instance = instance
@@ -75,13 +99,13 @@ class Lab:
     def run(self, chosen: Sequence[Case]) -> int:
         """All of these cases, one stack after the other; the exit code."""
         accounts = max(case.load.accounts for case in chosen)
-        minutes = (progress.estimate_seconds(chosen) + accounts / SEEDED_A_SECOND) / 60
+        minutes = (estimate_seconds(chosen) + accounts / SEEDED_A_SECOND) / 60
         self._say(f"{len(chosen)} cases, {accounts:,} accounts, about {minutes:.0f} minutes")
         try:
-            with progress.shown(chosen, self.console) as begin:
+            with Bars(chosen, self.console) as bars:
                 for settings, some in groupby(chosen, key=lambda case: dict(case.settings)):
                     with own_stack.running(self.instance, **settings):
-                        self.run_in_stack(list(some), accounts, begin)
+                        self.run_in_stack(list(some), accounts, bars.begin)
         finally:
             self.write_report()
         for finding in self.findings:
@@ -89,56 +113,63 @@ class Lab:
         self._say(f"the report is {self.folder / 'report.html'}")
         return 1 if self.findings else 0
 
-    def run_in_stack(self, some: Sequence[Case], accounts: int, begin: progress.Begin) -> None:
+    def run_in_stack(self, some: Sequence[Case], accounts: int, begin: Callable[[Case], object]) -> None:
         """These cases in the stack that is running; the first time it is seeded with so many accounts."""
         if self.staff is None:
             self._say(f"seeding {accounts:,} accounts …")
             self.staff = seeded(self.instance, accounts)
-        told = stage.circumstances(self.instance, load_before=self.load_before)
-        rows: list[results.Row] = []
+        circumstances = stage.circumstances(self.instance, load_before=self.load_before)
+        rows: list[Row] = []
         audited = False
         for case in some:
             if case.is_control and not audited:
                 self._audit("before the control", rows)
                 audited = True
-            rows.append(running.run(self.staff, case, tick=begin(case)) | told)
-            # At once, so that whatever comes next can't take it away.
-            self._write(rows[-1])
+            begin(case)
+            rows.append(running.run(self.staff, case) | circumstances)
+            self._write(rows[-1])  # at once, so that no later error loses it
             self._say(report.line(rows[-1]))
             self.findings += [f"{case.name}: {text}" for text in findings(rows[-1])]
         self._audit(f"after {some[-1].name}", rows)
 
-    def _write(self, row: results.Row) -> None:
+    def _write(self, row: Row) -> None:
         results.write(self.folder, results.merged(results.read(self.folder), row, order=list(SCENARIOS)))
 
-    def _audit(self, when: str, rows: Sequence[results.Row]) -> None:
-        """The whole shop, the control's campaigns apart; what those broke is said, for it is their point.
+    def _audit(self, when: str, rows: Sequence[Row]) -> None:
+        """The whole shop. Laws that the control's campaigns alone broke are printed and no finding.
 
-        Which case has broken anything else isn't known, so each of these rows tells of it.
+        Which case has broken another law isn't known, so each of these rows has the finding.
         """
-        forgiven = {str(id) for (id,) in database.rows(self.instance, CONTROLS, UNSAFE)}
-        told = own_stack.audit(self.instance, within_seconds=AUDIT_SECONDS)
-        broken = broken_laws(told, forgiven=forgiven)
+        controls = {str(id) for (id,) in database.rows(self.instance, CONTROLS, UNSAFE)}
+        laws = own_stack.audit(self.instance, within_seconds=AUDIT_SECONDS)
+        broken = broken_laws(laws, excepted=controls)
         found = [f"audit {when}: {text}" for text in broken.values()]
         self.findings += found
         for row in rows:
             if found and not row["is_control"]:
                 row["findings"] += found
                 self._write(row)
-        by_control = [law["law"] for law in told if not law["holds"] and law["law"] not in broken]
-        said = [f"{', '.join(by_control)} broken by the control alone"] if by_control else []
-        self._say("; ".join([f"audit {when}: {len(told)} laws checked", *broken.values(), *said]))
+        by_control = [law["law"] for law in laws if not law["holds"] and law["law"] not in broken]
+        remarks = [f"{', '.join(by_control)} broken by the control alone"] if by_control else []
+        self._say("; ".join([f"audit {when}: {len(laws)} laws checked", *broken.values(), *remarks]))
 
     def write_report(self) -> None:
         """From every row there is."""
-        rows = results.read(self.folder)
-        if rows:
+        if rows := results.read(self.folder):
             report.write(self.folder, rows)
-        if rows and self.folder == REPORT:
-            report.write_strategies(rows)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def estimate_seconds(cases: Sequence[Case]) -> int:
+    """How long it will take at about, seeding left out."""
+    restarts = 1 + len({tuple(case.settings.items()) for case in cases})
+    return sum(expected_seconds(case) for case in cases) + restarts * STACK_SECONDS
+
+
+def expected_seconds(case: Case) -> int:
+    return case.load.seconds + PER_CASE_SECONDS + case.load.accounts // 700 * (case.scenario.sort == "orders")
 
 
 def seeded(instance: Instance, accounts: int) -> Staff:
@@ -146,24 +177,22 @@ def seeded(instance: Instance, accounts: int) -> Staff:
     return stage.seed(instance, users=accounts, products=PRODUCTS, stock=STOCK)
 
 
-def findings(row: results.Row) -> Iterator[str]:
+def findings(row: Row) -> Iterator[str]:
     """What is wrong with a row that isn't the control's."""
-    if row["is_control"]:
-        return
-    for law in row["broken"]:
-        yield f"{law} is broken: {row['wrong']}"
-    yield from row["findings"]
+    if not row["is_control"]:
+        yield from (f"{law} is broken: {row['wrong']}" for law in row["broken"])
+        yield from row["findings"]
 
 
-def broken_laws(told: list[dict[str, Any]], *, forgiven: Collection[str]) -> dict[str, str]:
-    """What is said of each law that is broken by anything but the campaigns whose ids are forgiven."""
-    said: dict[str, str] = {}
-    for law in told:
-        pardoned = forgiven if law["law"] in OF_CAMPAIGNS else ()
-        offenders = [str(one) for one in law["offenders"] if str(one) not in pardoned]
+def broken_laws(laws: list[dict[str, Any]], *, excepted: Collection[str]) -> dict[str, str]:
+    """A sentence for each law that is broken by anything but the campaigns whose ids are excepted."""
+    broken: dict[str, str] = {}
+    for law in laws:
+        others = excepted if law["law"] in OF_CAMPAIGNS else ()
+        offenders = [str(one) for one in law["offenders"] if str(one) not in others]
         if not law["holds"] and (offenders or not law["offenders"]):
-            said[law["law"]] = f"{law['law']} is broken: {', '.join(offenders[:5])}"
-    return said
+            broken[law["law"]] = f"{law['law']} is broken: {', '.join(offenders[:5])}"
+    return broken
 
 
 if __name__ == "__main__":

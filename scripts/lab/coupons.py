@@ -1,23 +1,21 @@
-"""Cases that issue coupons: a campaign each, and the reckoning of its rows afterwards."""
+"""Cases that issue coupons: a campaign each, and the check of its rows afterwards."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts.bench.stage import Staff
+from scripts.bench.stage import Staff, wait_until
 from scripts.lab.figures import Figures
 from scripts.lab.scenarios import PARTNER, Case
 from scripts.stack import SetupError, database, readiness
 
 POOL_STRATEGY = "code_pool"
 CODES_AT_ONCE = 10_000
-"""What one call makes in a few seconds."""
+"""One call makes them in a few seconds."""
 PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS = 100, 30
 CONFIRM_SECONDS = 60
-"""How long the sweeper may take to hear from a partner who hadn't answered."""
-
-RECKONING = """
+"""For the sweeper to get the answer of a partner that hadn't answered."""
+ROWS = """
 SELECT campaign.quantity, campaign.issued, campaign.confirming, campaign.codes_added,
     COUNT(coupon.id) AS coupons,
     COUNT(DISTINCT coupon.account_id) AS accounts,
@@ -27,7 +25,7 @@ SELECT campaign.quantity, campaign.issued, campaign.confirming, campaign.codes_a
 FROM coupons_campaign AS campaign LEFT JOIN coupons_coupon AS coupon ON coupon.campaign_id = campaign.id
 WHERE campaign.id = %s GROUP BY campaign.id
 """
-AWAITED = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
+CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
 POOL = """
 SELECT COUNT(*) AS codes, COALESCE(SUM(code.status = 'issued'), 0) AS issued,
     COALESCE(SUM(code.status = 'issued' AND coupon.campaign_id = code.campaign_id), 0) AS borne
@@ -43,47 +41,36 @@ WHERE campaign.partner = %s
 
 
 def prepare(staff: Staff, case: Case) -> dict[str, Any]:
-    """Make the campaign of the case; what k6 has to know."""
-    load = case.load
+    """Make the campaign of the case; the settings of k6."""
     terms = {"partner": PARTNER} if case.variant == "partner" else {}
-    has_pool = case.strategy == POOL_STRATEGY
-    if has_pool:
+    quantity = case.load.quantity
+    if case.strategy == POOL_STRATEGY:
         terms["code_source"] = "pool"
-    name = f"Lab {case.name}"
-    campaign = staff.campaign(name, strategy=case.strategy, quantity=load.quantity, **terms)
-    if has_pool:
-        _add_codes(staff, campaign, load.quantity)
+    campaign = staff.campaign(f"Lab {case.name}", strategy=case.strategy, quantity=quantity, **terms)
+    if case.strategy == POOL_STRATEGY:
+        for made in range(0, quantity, CODES_AT_ONCE):
+            count = min(quantity - made, CODES_AT_ONCE)
+            staff.call("POST", f"/campaigns/{campaign}/codes", {"count": count})
     patience = QUICK_PATIENCE_SECONDS if case.is_quick else PATIENCE_SECONDS
     return {"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.scenario.persists)}
 
 
-def _add_codes(staff: Staff, campaign: int, count: int) -> None:
-    while count > 0:
-        some = min(count, CODES_AT_ONCE)
-        staff.call("POST", f"/campaigns/{campaign}/codes", {"count": some})
-        count -= some
-
-
-def reckon(staff: Staff, case: Case, known: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
-    """What the campaign's rows came to: wrong rows by kind, and the laws that they break."""
-    campaign = known["CAMPAIGN"]
+def check(staff: Staff, case: Case, settings: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
+    """The campaign's coupons: wrong rows by kind, the laws that they break, and the findings."""
+    campaign = settings["CAMPAIGN"]
     if case.variant == "partner":
-        _wait_for_partner(staff, campaign)
-    found = database.row(staff.instance, RECKONING, campaign)
-    awaited = database.rows(staff.instance, AWAITED, campaign)[0][0]
-    pool = database.row(staff.instance, POOL, campaign)
+        wait_until(lambda: not _confirming(staff, campaign), within_seconds=CONFIRM_SECONDS)
+    found = database.row(staff.instance, ROWS, campaign)
     wrong = wrong_rows(
         found,
-        awaited=awaited,
-        pool=pool,
+        confirming=_confirming(staff, campaign),
+        pool=database.row(staff.instance, POOL, campaign),
         has_positions=not case.is_control,
         has_pool=found["codes_added"] > 0,
     )
-    findings = [*_answers(found["coupons"], figures)]
-    if case.load.sells_out:
-        findings += _sold_out(found, figures)
+    findings = list(_compare_with_answers(found, figures, sells_out=case.load.sells_out))
     if case.variant == "partner":
-        findings += _partner(staff, campaign)
+        findings += _compare_with_partner(staff, campaign)
     return {
         "coupons": found["coupons"],
         "wrong": {kind: number for _, kind, number in wrong if number},
@@ -95,70 +82,59 @@ def reckon(staff: Staff, case: Case, known: Mapping[str, Any], figures: Figures)
 def wrong_rows(
     found: Mapping[str, int],
     *,
-    awaited: int,
+    confirming: int,
     pool: Mapping[str, int],
     has_positions: bool,
     has_pool: bool,
 ) -> list[tuple[str, str, int]]:
     """How many rows are wrong, by law and kind."""
-    coupons, taken = found["coupons"], found["coupons"] + awaited
+    coupons, issued, borne = found["coupons"], int(pool["issued"]), int(pool["borne"])
+    not_counted = abs(coupons - found["issued"]) + abs(confirming - found["confirming"])
     wrong = [
-        ("L1", "coupons over the quantity", max(0, taken - found["quantity"])),
-        ("L1", "coupons not counted", abs(coupons - found["issued"]) + abs(awaited - found["confirming"])),
+        ("L1", "coupons over the quantity", max(0, coupons + confirming - found["quantity"])),
+        ("L1", "coupons not counted", not_counted),
         ("L2", "accounts with several", coupons - found["accounts"]),
     ]
     if has_positions:
         gaps = abs(coupons - found["positions"]) + abs(found["last"] - coupons) + abs(found["first"] - 1)
         wrong.append(("L2", "positions missing or repeated", gaps))
     if has_pool:
-        lost = abs(found["codes_added"] - pool["codes"])
         wrong += [
-            ("L3", "codes lost", lost),
-            ("L3", "codes issued without their coupon", abs(int(pool["issued"]) - int(pool["borne"]))),
-            ("L3", "coupons without a code of the pool", abs(coupons - int(pool["borne"]))),
+            ("L3", "codes lost", abs(found["codes_added"] - pool["codes"])),
+            ("L3", "codes issued without their coupon", abs(issued - borne)),
+            ("L3", "coupons without a code of the pool", abs(coupons - borne)),
         ]
     return wrong
 
 
-def _answers(coupons: int, figures: Figures) -> Iterator[str]:
-    """Rows = answers; who never heard may have one or not."""
+def _compare_with_answers(found: Mapping[str, int], figures: Figures, *, sells_out: bool) -> Iterator[str]:
+    """Rows = answers; a caller without a definite answer may have one or not. With `sells_out` there were
+    more patient callers than coupons: then all are issued."""
+    coupons, quantity = found["coupons"], found["quantity"]
     if not figures.coupons <= coupons <= figures.coupons + figures.unsure:
         yield (
-            f"{coupons} coupons are in the database, and {figures.coupons} callers were told of theirs "
-            f"({figures.unsure} never heard)"
+            f"{coupons} coupons are in the database, and {figures.coupons} callers were answered with theirs "
+            f"({figures.unsure} without a definite answer)"
         )
+    if sells_out and coupons < quantity:
+        yield f"{coupons} of {quantity} coupons are issued after {figures.asked} requests"
 
 
-def _sold_out(found: Mapping[str, int], figures: Figures) -> Iterator[str]:
-    """More asked than there are, and waited for it: then all are given."""
-    if found["coupons"] < found["quantity"]:
-        yield f"{found['coupons']} of {found['quantity']} coupons are issued after {figures.asked} requests"
+def _confirming(staff: Staff, campaign: int) -> int:
+    return int(database.rows(staff.instance, CONFIRMING, campaign)[0][0])
 
 
-def _wait_for_partner(staff: Staff, campaign: int) -> None:
-    """Return when nothing is being confirmed any more, or it has taken too long: then the laws tell."""
-    deadline = time.monotonic() + CONFIRM_SECONDS
-    while database.rows(staff.instance, AWAITED, campaign)[0][0] and time.monotonic() < deadline:
-        time.sleep(0.5)
-
-
-def _partner(staff: Staff, campaign: int) -> Iterator[str]:
-    """The partner's book holds the campaign's coupons, and none that nobody has."""
+def _compare_with_partner(staff: Staff, campaign: int) -> Iterator[str]:
+    """The partner has registered the campaign's coupons, and none that isn't in the database."""
+    status, text = readiness.ask(staff.instance.partner_port, "GET", "/registrations?status=registered")
+    if status != 200:
+        raise SetupError(f"the partner's book answered {status}: {text[:300]}")
+    theirs = {one["code"] for one in json.loads(text)["results"]}
     ours = {code for (code,) in database.rows(staff.instance, CODES, campaign)}
-    theirs = _book(staff)
     known = {code for (code,) in database.rows(staff.instance, CONFIRMED, PARTNER)}
     for code in sorted(ours - theirs)[:3]:
         yield f"coupon {code} is not in the partner's book"
     for code in sorted(theirs - known)[:3]:
-        yield f"code {code} is in the partner's book, and nobody's coupon"
-    awaited = database.rows(staff.instance, AWAITED, campaign)[0][0]
-    if awaited:
-        yield f"{awaited} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
-
-
-def _book(staff: Staff) -> set[str]:
-    """The codes that the partner takes for registered."""
-    status, text = readiness.ask(staff.instance.partner_port, "GET", "/registrations?status=registered")
-    if status != 200:
-        raise SetupError(f"the partner's book answered {status}: {text[:300]}")
-    return {one["code"] for one in json.loads(text)["results"]}
+        yield f"code {code} is in the partner's book, and of no coupon"
+    if confirming := _confirming(staff, campaign):
+        yield f"{confirming} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"

@@ -1,18 +1,16 @@
-"""Reading what k6 measured: `k6/lab/asking.js` writes every metric as k6 itself sums it up."""
+"""Reading what k6 measured: `k6/lab/asking.js` writes every metric with k6's own sums."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Metrics = Mapping[str, Mapping[str, float]]
-OF_ANSWERS = "answer_"
-OF_TICKETS = "ticket_"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """`answers` counts the calls that wanted something by status and code; `per_second` is how many callers
-    knew in a second what theirs had come to; times are of the call, `settled_p95_ms` until they knew."""
+    """`answers` counts the calls by status and code; `per_second` is the rate of callers that got their final
+    outcome; times are of the call, `settled_p95_ms` until that outcome."""
 
     answers: Mapping[str, int]
     tickets: Mapping[str, int]
@@ -31,44 +29,39 @@ class Figures:
 
 
 def read(metrics: Metrics, *, processor_seconds: float) -> Figures:
-    """The figures of one run; `processor_seconds` is what k6 itself took."""
-    took, settled = _trend(metrics, "took"), _trend(metrics, "settled")
-    instants = _trend(metrics, "instants")
+    """The figures of one run; `processor_seconds` is the processor time of k6 itself."""
+    instants = metrics.get("instants", {"min": 0, "max": 0})
     seconds = max((instants["max"] - instants["min"]) / 1000, 0.001)
     return Figures(
-        # `answer_409_sold_out` counts those that were told `409 sold_out`.
-        answers={name.replace("_", " ", 1): n for name, n in _counts(metrics, OF_ANSWERS).items()},
-        tickets=_counts(metrics, OF_TICKETS),
+        # `answer_409_sold_out` counts the answers `409 sold_out`.
+        answers={name.replace("_", " ", 1): n for name, n in _counts(metrics, "answer_").items()},
+        tickets=_counts(metrics, "ticket_"),
         asked=_count(metrics, "answered"),
         coupons=_count(metrics, "coupons"),
         unsure=_count(metrics, "unsure"),
         polls=_count(metrics, "polls"),
         seconds=round(seconds, 2),
         per_second=round(_count(metrics, "iterations") / seconds, 1),
-        p50_ms=round(took["med"], 1),
-        p95_ms=round(took["p(95)"], 1),
-        p99_ms=round(took["p(99)"], 1),
-        max_ms=round(took["max"], 1),
-        settled_p95_ms=round(settled["p(95)"], 1),
+        p50_ms=_time(metrics, "took", "med"),
+        p95_ms=_time(metrics, "took", "p(95)"),
+        p99_ms=_time(metrics, "took", "p(99)"),
+        max_ms=_time(metrics, "took", "max"),
+        settled_p95_ms=_time(metrics, "settled", "p(95)"),
         k6_cores=round(processor_seconds / seconds, 2),
     )
 
 
-def steps(metrics: Metrics, vus: list[int], *, seconds: int) -> list[dict[str, Any]]:
-    """The figures of each step that lasted so long; answers that came after it count for none."""
-    told = []
-    for number in vus:
-        took = _trend(metrics, f"took{{scenario:vus_{number}}}")
-        answered = _count(metrics, f"in_time{{scenario:vus_{number}}}")
-        told.append(
-            {
-                "vus": number,
-                "per_second": round(answered / seconds, 1),
-                "p95_ms": round(took["p(95)"], 1),
-                "max_ms": round(took["max"], 1),
-            }
-        )
-    return told
+def steps(metrics: Metrics, vus: Sequence[int], *, seconds: float) -> list[dict[str, Any]]:
+    """The figures of each step of that many seconds; answers that came after it count for none."""
+    return [
+        {
+            "vus": number,
+            "per_second": round(_count(metrics, f"in_time{{scenario:vus_{number}}}") / seconds, 1),
+            "p95_ms": _time(metrics, f"took{{scenario:vus_{number}}}", "p(95)"),
+            "max_ms": _time(metrics, f"took{{scenario:vus_{number}}}", "max"),
+        }
+        for number in vus
+    ]
 
 
 def failed(answers: Mapping[str, int]) -> int:
@@ -78,17 +71,14 @@ def failed(answers: Mapping[str, int]) -> int:
 
 def _counts(metrics: Metrics, prefix: str) -> dict[str, int]:
     """Counters that counted anything, by what follows the prefix."""
-    return {
-        name.removeprefix(prefix): int(values["count"])
-        for name, values in sorted(metrics.items())
-        if name.startswith(prefix) and values.get("count")
-    }
+    counts = {name: _count(metrics, name) for name in sorted(metrics) if name.startswith(prefix)}
+    return {name.removeprefix(prefix): count for name, count in counts.items() if count}
 
 
 def _count(metrics: Metrics, name: str) -> int:
     return int(metrics.get(name, {}).get("count", 0))
 
 
-def _trend(metrics: Metrics, name: str) -> Mapping[str, float]:
-    """The sums of a trend, all 0 where nothing was measured."""
-    return {"min": 0, "med": 0, "p(95)": 0, "p(99)": 0, "max": 0} | dict(metrics.get(name, {}))
+def _time(metrics: Metrics, name: str, sum_of: str) -> float:
+    """0 if nothing was measured."""
+    return round(metrics.get(name, {}).get(sum_of, 0), 1)

@@ -1,18 +1,22 @@
-"""Who asks, how many at once and for how long, in k6's words."""
+"""The loads in k6's words: how many callers, at which times, and for how long."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 FINISH_SECONDS = 170
-"""What callers get to hear the end of what they began: longer than their patience and one more request. Who
-were cut short might have a coupon that nobody counted."""
+"""For callers to finish what they began: longer than their patience and one more request. A coupon of a
+caller that was cut off would be missing in the count of answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """The k6 scenarios, `seconds` how long they last at about, and the accounts and coupons there are."""
+    """The k6 scenarios, the seconds that they last at about, and the accounts and coupons there are.
+
+    `sells_out`: more callers than coupons, and each of them is patient, so none may be left. `vus` are the
+    callers of each step, if there are several.
+    """
 
     executors: Mapping[str, Mapping[str, Any]]
     seconds: int
@@ -20,64 +24,57 @@ class Load:
     quantity: int
     pause: float = 0
     sells_out: bool = False
-    """Whether more ask than there are, and everybody long enough: then none may be left."""
-    vus: Sequence[int] = field(default=())
-    """Of each step, where there are several."""
+    vus: Sequence[int] = ()
 
 
 def at_once(callers: int, *, quantity: int, seconds: int = 10) -> Load:
-    """Everybody asks in the same moment, once."""
+    """All callers send one request in the same moment."""
     executor = _executor("per-vu-iterations", vus=callers, iterations=1, maxDuration=f"{FINISH_SECONDS}s")
-    return _alone(executor, seconds=seconds, accounts=callers, quantity=quantity, sells_out=True)
+    return Load(executors=executor, seconds=seconds, accounts=callers, quantity=quantity, sells_out=True)
 
 
 def paced(vus: int, *, each: int, pause: float) -> Load:
-    """So many callers ask so often each, and rest in between."""
-    most = f"{each * 10 + FINISH_SECONDS}s"
-    executor = {"executor": "per-vu-iterations", "vus": vus, "iterations": each, "maxDuration": most}
-    asked = vus * each
-    return _alone(executor, seconds=round(each * (pause + 0.2)), accounts=asked, quantity=asked, pause=pause)
+    """Each caller sends that many requests, and rests in between."""
+    most, requests = f"{each * 10 + FINISH_SECONDS}s", vus * each
+    executor = _executor("per-vu-iterations", vus=vus, iterations=each, maxDuration=most)
+    seconds = round(each * (pause + 0.2))
+    return Load(executors=executor, seconds=seconds, accounts=requests, quantity=requests, pause=pause)
 
 
 def constant(vus: int, seconds: int, *, accounts: int, quantity: int, pause: float = 0) -> Load:
-    """So many callers ask again and again, each time as another account."""
+    """The callers send request after request, each as another account."""
     executor = _executor("constant-vus", vus=vus, duration=f"{seconds}s")
-    return _alone(executor, seconds=seconds, accounts=accounts, quantity=quantity, pause=pause)
+    return Load(executors=executor, seconds=seconds, accounts=accounts, quantity=quantity, pause=pause)
 
 
 def until_all_asked(vus: int, seconds: int, *, accounts: int) -> Load:
     """The same, to the end of the time or of the accounts: for what an account can do only once."""
     executor = _executor("shared-iterations", vus=vus, iterations=accounts, maxDuration=f"{seconds}s")
-    return _alone(executor, seconds=seconds, accounts=accounts, quantity=accounts)
+    return Load(executors=executor, seconds=seconds, accounts=accounts, quantity=accounts)
 
 
 def crowd(vus: int, *, ramp: int, hold: int, accounts: int, quantity: int, pause: float) -> Load:
-    """The callers come one after the other, and then stay."""
+    """The callers start one after the other, and then stay."""
     stages = [{"duration": f"{seconds}s", "target": vus} for seconds in (ramp, hold)]
     executor = _executor("ramping-vus", startVUs=0, stages=stages)
-    return _alone(executor, seconds=ramp + hold, accounts=accounts, quantity=quantity, pause=pause)
+    return Load(executors=executor, seconds=ramp + hold, accounts=accounts, quantity=quantity, pause=pause)
 
 
 def steps(vus: Sequence[int], seconds: int, *, accounts: int, quantity: int) -> Load:
-    """More and more callers; each step has accounts of its own, and a name to be told apart by."""
-    each = accounts // len(vus)
-    executors = {
-        f"vus_{number}": _executor("constant-vus", vus=number, duration=f"{seconds}s")
-        | {"startTime": f"{index * seconds}s", "env": {"FIRST": str(index * each)}}
-        for index, number in enumerate(vus)
-    }
+    """More and more callers; each step has accounts of its own, and a name that its metrics carry."""
+    executors: dict[str, Any] = {}
+    for index, number in enumerate(vus):
+        start, first = f"{index * seconds}s", {"FIRST": str(index * (accounts // len(vus)))}
+        words = {"vus": number, "duration": f"{seconds}s", "startTime": start, "env": first}
+        executors |= _executor("constant-vus", f"vus_{number}", **words)
     whole = seconds * len(vus)
     return Load(executors=executors, seconds=whole, accounts=accounts, quantity=quantity, vus=vus)
 
 
-def _executor(kind: str, **words: Any) -> dict[str, Any]:
-    return {"executor": kind, **words, "gracefulStop": f"{FINISH_SECONDS}s"}
-
-
-def _alone(executor: Mapping[str, Any], **others: Any) -> Load:
-    return Load(executors={"all": executor}, **others)
+def _executor(kind: str, name: str = "all", **words: Any) -> dict[str, Any]:
+    return {name: {"executor": kind, **words, "gracefulStop": f"{FINISH_SECONDS}s"}}
 
 
 def settings(load: Load) -> dict[str, object]:
-    """What `k6/lab/asking.js` has to know of it."""
+    """The environment of `k6/lab/asking.js`."""
     return {"LOADS": json.dumps(load.executors), "PAUSE": load.pause}

@@ -1,29 +1,27 @@
 """Plots of the report as SVG that lies in the page itself: no script, no network, light and dark alike."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from scripts.bench import drawing
-from scripts.bench.drawing import INK, LINES, STYLE
+from scripts.bench.drawing import INK
+from scripts.lab.results import Row
 from scripts.lab.tables import label
 
-Row = dict[str, Any]
+BY_CALLERS = {"per_second": "answers a second, by callers", "p95_ms": "p95 in ms, by callers"}
 SPEED, DELAY, WRONG = "#3b82c4", "#d08a2e", "#c4483b"
 
 
 def all_of(rows: Sequence[Row]) -> Mapping[str, str]:
     """The SVG of each scenario, by its name; beside them `wrong` where the control got something wrong."""
     drawn: dict[str, str] = {}
-    with pyplot.rc_context(STYLE):
-        for scenario in dict.fromkeys(row["scenario"] for row in rows):
-            some = [row for row in rows if row["scenario"] == scenario]
-            drawn[scenario] = _of_steps(some) if some[0]["steps"] else _of_scenario(some)
-        controls = [row for row in rows if row["is_control"] and row["wrong"]]
-        if controls:
-            drawn["wrong"] = _of_wrong_rows(controls)
+    for scenario in dict.fromkeys(row["scenario"] for row in rows):
+        some = [row for row in rows if row["scenario"] == scenario]
+        drawn[scenario] = _of_steps(some) if some[0]["steps"] else _of_scenario(some)
+    if controls := [row for row in rows if row["is_control"] and row["wrong"]]:
+        drawn["wrong"] = _of_wrong_rows(controls)
     return drawn
 
 
@@ -39,14 +37,8 @@ def _of_scenario(rows: Sequence[Row]) -> str:
 
 def _of_steps(rows: Sequence[Row]) -> str:
     """Throughput and p95 over the number of callers, a line a strategy."""
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(7.2, 3.4))
-    for row, colour in zip(rows, LINES * 3, strict=False):
-        drawing.line(left, row["steps"], "vus", "per_second", colour=colour, label=label(row))
-        drawing.line(right, row["steps"], "vus", "p95_ms", colour=colour)
-    left.set_title("answers a second, by callers", fontsize=9)
-    right.set_title("p95 in ms, by callers", fontsize=9)
-    drawing.legend_below(figure, left, columns=4, bottom=0.3)
-    return drawing.inline(figure)
+    lines = {label(row): row["steps"] for row in rows}
+    return drawing.inline(drawing.side_by_side(lines, "vus", BY_CALLERS, height=3.4))
 
 
 def _of_wrong_rows(rows: Sequence[Row]) -> str:
@@ -65,6 +57,6 @@ def _bars(axes: Axes, names: Sequence[str], numbers: Sequence[float], colour: st
     axes.set_yticks(places, names)
     axes.bar_label(drawn, [f"{number:,.0f}" for number in numbers], padding=3, color=INK)
     axes.margins(x=0.18)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)

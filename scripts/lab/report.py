@@ -1,19 +1,20 @@
-"""Writing the report: `report.md` for readers of the repository, `report.html` as one file with plots, and
-the figures in docs/strategies.md."""
+"""The report: `report.md` for the repository, `report.html` as one file with plots, and the figures in
+docs/strategies.md. `python -m scripts.lab.report` writes all of them again from the rows that are kept."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from markdown_it import MarkdownIt
 
 from scripts.bench import documents
-from scripts.lab import crash, plots, tables
+from scripts.lab import crash, plots, results, tables
+from scripts.lab.results import Row
+from scripts.lab.scenarios import SCENARIOS
 from scripts.stack import places
 
-Row = dict[str, Any]
+FOLDER = places.PROJECT / "docs" / "lab"
 TITLE = "The lab: every strategy on the same rows"
 SURPRISES = "surprises.md"
 REPEAT = """make lab                                                # everything, about 45 minutes
@@ -23,33 +24,16 @@ SIDE_BY_SIDE = "Callers served a second, and p95 of the time until they knew wha
 HOW_TO_READ = (
     "Each row is a campaign of its own on one MariaDB stack. Server, database, Redis and k6 share one "
     "machine, so compare rows with each other rather than with other machines.",
-    "Every request comes from another account; should they run out they begin again, and a repeated one is "
-    "answered 200 with the coupon it has.",
-    "`per second` counts callers who knew what their request came to; times are of one call, connecting "
-    "included. `p95 until known` is the time until a caller knew, with all the waiting and coming again.",
-    "A buyer of `orders` who is told 202 knows only that it goes on: `paid a second` is what counts.",
+    "Every request comes from another account. If they run out, their requests are repeated, and a repeated "
+    "one is answered 200 with the account's coupon.",
+    "`per second` counts callers that knew what their request came to; times are of one call, connecting "
+    "included. `p95 until known` is the time until a caller knew, with all waits and retries.",
+    "A buyer of `orders` that is answered 202 knows only that it goes on: `paid a second` is what counts.",
     "Deadlocks and lock waits are the database server's own counters; "
     "`retries and the like` are what the shop counts in `/metrics`.",
     "Wrong rows are counted by SQL over the campaign, against its quantity, its counter and the answers.",
 )
-STYLE = """
-:root { color-scheme: light dark;
-  --ink: #1d2430; --paper: #fff; --line: #d5dae1; --dim: #5b6675; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e8ee; --paper: #14181e; --line: #343c47; --dim: #9aa5b4; --bad: #ff8a80; }
-}
-body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.2; } h2 { margin-top: 2.5rem; }
-p, li { max-width: 46rem; } figcaption { color: var(--dim); } .bad { color: var(--bad); }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .8rem; width: 100%; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .4rem; text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; min-width: 4rem; }
-td:first-child { font-weight: 600; position: sticky; left: 0; background: var(--paper); }
-figure { margin: 1rem 0; overflow-x: auto; }
-svg { width: 100%; min-width: 32rem; max-width: 46rem; height: auto; }
-pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); font-size: .85rem; }
-"""
+STYLE = Path(__file__).with_name("report.css")
 STRATEGIES = places.PROJECT / "docs" / "strategies.md"
 MARKS = ("<!-- figures of make lab -->\n", "<!-- end of figures -->\n")
 COLUMNS: Mapping[str, tuple[str, str]] = {
@@ -60,6 +44,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "pool, with a partner": ("pool", "partner"),
 }
 """Of docs/strategies.md: a scenario and its variant, by the header of its column."""
+FAULTS = (*crash.FAULTS, *crash.ISSUER)
 POINTER = "What each column is, the other scenarios and the machine: [the lab's report](lab/report.md).\n"
 NONE_YET = "None yet: `make lab` measures them, and writes them here.\n"
 
@@ -74,11 +59,14 @@ def line(row: Row) -> str:
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
-    """Both files, from all rows there are; `surprises.md` beside them is told in both."""
-    told = folder / SURPRISES
-    surprises = told.read_text().strip() if told.exists() else ""
+    """Both files, from all rows there are; `surprises.md` beside them becomes a part of both. The report in
+    the repository also has its figures in docs/strategies.md."""
+    written = folder / SURPRISES
+    surprises = written.read_text().strip() if written.exists() else ""
     places.write_whole(folder / "report.md", markdown(rows, surprises))
     places.write_whole(folder / "report.html", page(rows, surprises))
+    if folder == FOLDER:
+        write_strategies(rows)
 
 
 def markdown(rows: Sequence[Row], surprises: str) -> str:
@@ -96,47 +84,50 @@ def page(rows: Sequence[Row], surprises: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{TITLE}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+        f"<style>\n{STYLE.read_text()}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
 
 
 def _parts(rows: Sequence[Row], surprises: str) -> Iterator[tuple[str, bool]]:
     """Everything in its order, as Markdown; a part may be the name of a plot instead, which the page has."""
-    yield f"# {TITLE}", False
-    yield _list(tables.in_short(rows)), False
+    yield f"# {TITLE}\n\n{_list(tables.summary(rows))}", False
     yield "wrong", True
     if surprises:
         yield f"## What surprised\n\n{surprises}", False
     yield f"## Side by side\n\n{SIDE_BY_SIDE}\n\n{documents.markdown(*tables.overview(rows))}", False
-    for table in tables.tables(rows):
-        yield f"## {table.scenario}\n\n{table.says}.", False
-        yield table.scenario, True
-        yield "\n".join(documents.markdown(*part) for part in table.parts), False
-        if table.notes:
-            yield _list(table.notes), False
+    for name, scenario in SCENARIOS.items():
+        some = [row for row in rows if row["scenario"] == name]
+        if not some:
+            continue
+        yield f"## {name}\n\n{scenario.says}.", False
+        yield name, True
+        for columns in (tables.SPEED, tables.CORRECTNESS):
+            yield documents.markdown(*tables.cells(columns, some)), False
+        if notes := _list(tables.notes(some)):
+            yield notes, False
     yield f"## How to read it\n\n{_list(HOW_TO_READ)}", False
     yield f"## Measured on\n\n{_list(_circumstances(rows))}", False
     yield f"## To repeat\n\n```\n{REPEAT}\n```", False
 
 
-def _list(texts: Sequence[str] | Iterator[str]) -> str:
+def _list(texts: Iterable[str]) -> str:
     return "\n".join(f"- {text}" for text in texts)
 
 
 def _figure(drawn: Mapping[str, str], name: str) -> str:
-    told = "<figcaption>What no lock gets wrong</figcaption>" if name == "wrong" else ""
-    return f"<figure>{drawn[name]}{told}</figure>" if name in drawn else ""
+    caption = "<figcaption>What no lock gets wrong</figcaption>" if name == "wrong" else ""
+    return f"<figure>{drawn[name]}{caption}</figure>" if name in drawn else ""
 
 
 def _circumstances(rows: Sequence[Row]) -> Iterator[str]:
     """Each set of circumstances once, with the commits that were measured on it."""
-    commits: dict[str, list[str]] = {}
+    commits: dict[str, dict[str, None]] = {}
     for row in rows:
-        commits.setdefault(json.dumps(row["circumstances"], sort_keys=True), []).append(row["commit"])
-    for told, of in commits.items():
-        one = json.loads(told)
+        commits.setdefault(json.dumps(row["circumstances"], sort_keys=True), {})[row["commit"]] = None
+    for text, of in commits.items():
+        one = json.loads(text)
         yield (
-            f"{', '.join(dict.fromkeys(of))}: {documents.machine(one)}; load average {one['load_before']} "
+            f"{', '.join(of)}: {documents.machine(one)}; load average {one['load_before']} "
             f"before; {documents.versions(one)}; innodb_flush_log_at_trx_commit=1"
         )
 
@@ -151,23 +142,23 @@ def strategies(rows: Sequence[Row]) -> str:
     found = {(row["strategy"], row["scenario"], row["variant"]): row for row in rows if not row["is_quick"]}
     names = dict.fromkeys(strategy for strategy, scenario, _ in found if scenario != "orders")
     cells = [[f"`{one}`", *(_cell(found.get((one, *place))) for place in COLUMNS.values())] for one in names]
-    crashed = [(strategy, row) for (strategy, scenario, _), row in found.items() if scenario == "crash"]
-    waits = [[f"`{strategy}`", *_waits(row)] for strategy, row in crashed]
-    both = ((COLUMNS, cells), ((*crash.FAULTS, *crash.ISSUER), waits))
+    waits = [[f"`{row['strategy']}`", *_waits(row)] for row in found.values() if row["scenario"] == "crash"]
     parts = [
         documents.markdown(["strategy", *header], lines, rules=["---", *["---:"] * len(header)])
-        for header, lines in both
+        for header, lines in ((COLUMNS, cells), (FAULTS, waits))
         if lines
     ]
     return "\n".join([*parts, POINTER]) if parts else NONE_YET
 
 
 def _cell(row: Row | None) -> str:
-    if row is None:
-        return tables.NO_FIGURE
-    return f"{tables.rate(row['per_second'])}/s, {tables.time(row['p95_ms'])}"
+    return f"{tables.rate(row['per_second'])}/s, {tables.time(row['p95_ms'])}" if row else tables.NO_FIGURE
 
 
-def _waits(row: Row) -> list[str]:
+def _waits(row: Row) -> Iterator[str]:
     seconds = {one["fault"]: one["seconds"] for one in row["faults"]}
-    return [tables.seconds(seconds.get(name)) for name in (*crash.FAULTS, *crash.ISSUER)]
+    return (tables.seconds(seconds.get(name)) for name in FAULTS)
+
+
+if __name__ == "__main__":
+    write(FOLDER, results.read(FOLDER))

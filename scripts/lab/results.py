@@ -11,7 +11,7 @@ FILE = "results.json"
 
 
 def read(folder: Path) -> list[Row]:
-    """All rows there are. Raises SetupError when the file is no such thing."""
+    """All rows there are. Raises SetupError when the file has none."""
     return list(documents.read(folder / FILE, lambda content: list(content["rows"]), without=[]))
 
 
@@ -20,12 +20,11 @@ def merged(rows: Sequence[Row], new: Row, *, order: Sequence[str]) -> list[Row]:
     kept = [new if key(row) == key(new) else row for row in rows]
     if new not in kept:
         kept.append(new)
-    places = {name: place for place, name in enumerate(order)}
-    return sorted(kept, key=lambda row: places.get(row["scenario"], len(order)))
+    return sorted(kept, key=lambda row: [*order, row["scenario"]].index(row["scenario"]))
 
 
 def key(row: Row) -> tuple[str, str, str]:
-    """What there is one row of."""
+    """There is one row of each."""
     return row["scenario"], row["strategy"], row["variant"]
 
 

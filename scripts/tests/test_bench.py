@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import __main__ as bench
-from scripts.bench import beside, connections, documents, page, sizes, table, watching
-from scripts.bench.connections import Answer, Told
+from scripts.bench import beside, connections, documents, page, sizes, watching
+from scripts.bench.connections import Answer, Answers
 from scripts.bench.load import Figures, Measured, Run, null_around, single, summed_up
 from scripts.bench.page import Report
 from scripts.bench.rows import ROWS, Goal
@@ -193,7 +193,7 @@ def test_a_load_that_nothing_answers_has_figures_and_misses_its_goals():
     assert (coupon.figures["of_null"], coupon.figures["of_pessimistic"]) == (0, 0)
 
 
-def test_what_a_request_took_is_told_by_process_as_the_median_of_the_rounds():
+def test_what_a_request_took_is_shown_by_process_as_the_median_of_the_rounds():
     took = [{"web": 200.0, "k6": 90.0}, {"web": 900.0, "k6": 95.0}, {"web": 210.0, "k6": 80.0}]
     runs = [
         replace(run("null", 1), figures=replace(run("null", 1).figures, microseconds=one)) for one in took
@@ -231,41 +231,41 @@ def test_processor_time_is_found_by_the_names_of_processes(tmp_path: Path):
 # --- open connections ---
 
 
-def told(*statuses: int, refused: int = 0, says_when: bool = True) -> Told:
-    answers = [Answer(status=status, says_when=says_when, seconds=0.5) for status in statuses]
-    return Told(refused=refused, answers=answers, seconds=1)
+def answers(*statuses: int, refused: int = 0, has_retry_after: bool = True) -> Answers:
+    each = [Answer(status=status, has_retry_after=has_retry_after, seconds=0.5) for status in statuses]
+    return Answers(refused=refused, answers=each, seconds=1)
 
 
 @pytest.mark.parametrize(
     ("came", "issued", "says"),
     [
-        (told(201, 201, 409), 2, ""),
-        (told(201, 201, 503), 2, ""),
-        (told(201, 409, 503), 1, "of 2 coupons 1 are issued"),
-        (told(201, 201, 201), 3, "of 2 coupons 3 are issued"),
-        (told(201, 409), 2, "1 were told of theirs"),
-        (told(201, 201, refused=1), 2, "1 were refused"),
-        (told(201, 201, 0), 2, "1 were left without an answer"),
-        (told(201, 201, 500), 2, "1 answers of [500]"),
-        (told(201, 201, 503, says_when=False), 2, "503 without Retry-After"),
+        (answers(201, 201, 409), 2, ""),
+        (answers(201, 201, 503), 2, ""),
+        (answers(201, 409, 503), 1, "of 2 coupons 1 are issued"),
+        (answers(201, 201, 201), 3, "of 2 coupons 3 are issued"),
+        (answers(201, 409), 2, "1 were answered 201"),
+        (answers(201, 201, refused=1), 2, "1 connections were refused"),
+        (answers(201, 201, 0), 2, "1 requests were left without an answer"),
+        (answers(201, 201, 500), 2, "other than 201, 409, 503: 1 x 500"),
+        (answers(201, 201, 503, has_retry_after=False), 2, "503 without Retry-After"),
     ],
 )
-def test_what_must_not_become_of_open_connections(came: Told, issued: int, says: str):
+def test_what_must_not_become_of_open_connections(came: Answers, issued: int, says: str):
     found = list(connections.findings(came, quantity=2, issued=issued))
     assert (len(found), says in "".join(found)) == (1 if says else 0, True)
 
 
 def test_answers_on_open_connections_are_the_figures_of_a_load():
-    figures = connections.figures(told(201, 409, 409, 503, 0), expected=(201, 409))
+    figures = connections.figures(answers(201, 409, 409, 503, 0), expected=(201, 409))
     assert (figures.requests, figures.errors, figures.statuses) == (5, 2, {"503": 1, "0": 1})
     assert (figures.per_second, figures.p95_ms) == (3, 500)
 
 
 def test_a_share_of_the_answers_came_within_a_time():
-    answers = [Answer(status=201, says_when=False, seconds=number / 100) for number in range(1, 101)]
-    came = Told(refused=0, answers=answers, seconds=1)
+    each = [Answer(status=201, has_retry_after=False, seconds=number / 100) for number in range(1, 101)]
+    came = Answers(refused=0, answers=each, seconds=1)
     assert (came.percentile_ms(0.5), came.percentile_ms(0.95), came.percentile_ms(1)) == (510, 960, 1000)
-    assert told().percentile_ms(0.95) == 0
+    assert answers().percentile_ms(0.95) == 0
 
 
 # --- the report ---
@@ -285,20 +285,20 @@ def test_the_report_of_each_size_is_kept_beside_the_other(tmp_path: Path):
     assert found["full"]["circumstances"]["versions"]["MariaDB"] == "10.11"
 
 
-def test_a_report_that_is_none_is_told(tmp_path: Path):
+def test_a_file_that_is_no_report_is_named(tmp_path: Path):
     (tmp_path / "bench.json").write_text('{"full": 7}')
     with pytest.raises(SetupError, match=r"bench\.json can't be read"):
         page.read(tmp_path / "bench.json")
     assert page.read(tmp_path / "none.json") == {}
 
 
-def test_rows_are_told_in_their_order_with_what_each_has():
+def test_rows_are_shown_in_their_order_with_what_each_has():
     measured = [
         Measured(row="audit", figures={"seconds": 12, "command_mib": 80}, says="12 of 12 laws hold"),
         *summed_up(a_round(6_000)),
         single(run("crowd", 1_900, p95_ms=210)),
     ]
-    lines = list(table.lines(reported(*measured)["rows"]))
+    lines = list(page.lines(reported(*measured)["rows"]))
     assert [line[0] for line in lines if line[0]] == [
         "null endpoint",
         "coupon, group_commit",
@@ -313,7 +313,7 @@ def test_rows_are_told_in_their_order_with_what_each_has():
 
 def test_a_terminal_has_room_for_the_table():
     measured = Measured(row="paid", figures=dict.fromkeys(("per_second", "p95_ms"), 1), says="word " * 60)
-    lines = table.printed(reported(measured, *summed_up(a_round(6_000) * 2))["rows"]).splitlines()
+    lines = page.printed(reported(measured, *summed_up(a_round(6_000) * 2))["rows"]).splitlines()
     assert max(map(len, lines)) < 120
     assert sum(line.count("word") for line in lines) == 60
 

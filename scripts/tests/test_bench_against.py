@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import __main__ as bench
-from scripts.bench import against, comparison, documents, page, paying, sizes, watching
+from scripts.bench import against, commits, comparison, documents, page, paying, sizes, watching
 from scripts.bench.comparison import Round
 from scripts.bench.load import Figures, Run
 from scripts.bench.paying import LOADS, Orders
@@ -18,7 +18,7 @@ from scripts.bench.rows import COMPARED, ROWS
 from scripts.stack import SetupError, database, places
 from scripts.stack.instance import Instance
 
-SOME_COMMIT = against.Commit(sha="0" * 40, name="HEAD")
+SOME_COMMIT = commits.Commit(sha="0" * 40, name="HEAD")
 BEGAN_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIGURES = Figures(
     seconds=10,
@@ -94,13 +94,13 @@ def commit(project: Path, message: str) -> None:
 def test_a_commit_is_found_by_hash_branch_and_tag(repository: Path, name: str):
     sha = git(repository, "rev-parse", "first")
     name = {"full hash": sha, "short hash": sha[:8]}.get(name, name)
-    assert against.find(name, project=repository) == against.Commit(sha=sha, name=name)
+    assert commits.find(name, project=repository) == commits.Commit(sha=sha, name=name)
 
 
 @pytest.mark.parametrize("name", ["nothing", "--all", "first:requirements.txt", "main..first", " "])
 def test_what_is_no_commit_is_reported_in_a_line(repository: Path, name: str):
     with pytest.raises(SetupError, match="is no commit of") as error:
-        against.find(name, project=repository)
+        commits.find(name, project=repository)
     assert "\n" not in str(error.value)
 
 
@@ -112,8 +112,8 @@ def test_the_command_reports_an_unknown_commit_in_a_line(tmp_path: Path, capsys:
 
 
 def test_a_checkout_shares_the_environment_and_is_removed_at_the_end(repository: Path, tmp_path: Path):
-    head = against.find("HEAD", project=repository)
-    with against.checked_out(head, tmp_path / "other", project=repository) as folder:
+    head = commits.find("HEAD", project=repository)
+    with commits.checked_out(head, tmp_path / "other", project=repository) as folder:
         assert (folder / "requirements.txt").read_text() == "one==2\n"
         assert (folder / ".venv").resolve() == repository / ".venv"
     assert not folder.exists()
@@ -124,10 +124,10 @@ def test_a_checkout_shares_the_environment_and_is_removed_at_the_end(repository:
 def test_other_requirements_are_installed_and_a_failure_is_reported_in_a_line(
     repository: Path, tmp_path: Path
 ):
-    first = against.find("first", project=repository)
+    first = commits.find("first", project=repository)
     with (
         pytest.raises(SetupError, match=r"can't install the packages of first: no network here$"),
-        against.checked_out(first, tmp_path / "other", project=repository),
+        commits.checked_out(first, tmp_path / "other", project=repository),
     ):
         pytest.fail("it has no environment")
     assert not (tmp_path / "other").exists()
@@ -136,10 +136,10 @@ def test_other_requirements_are_installed_and_a_failure_is_reported_in_a_line(
 def test_a_checkout_that_fails_is_reported_in_a_line(repository: Path, tmp_path: Path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
-    head = against.find("HEAD", project=repository)
+    head = commits.find("HEAD", project=repository)
     with (
         pytest.raises(SetupError, match=r"^can't check out HEAD: .*already exists$"),
-        against.checked_out(head, tmp_path / "other", project=repository),
+        commits.checked_out(head, tmp_path / "other", project=repository),
     ):
         pytest.fail("there is something already")
     assert (tmp_path / "other" / "file").exists()
@@ -150,7 +150,7 @@ def test_a_stack_that_does_not_start_is_reported_in_a_line(
 ):
     """A commit whose `make run` fails: the line shows the reason that the other commit gives."""
     (tmp_path / "Makefile").write_text("run:\n\t@echo 'firstcome: no such thing'; exit 1\n")
-    monkeypatch.setattr(against, "find", lambda name: SOME_COMMIT)
+    monkeypatch.setattr(commits, "find", lambda name: SOME_COMMIT)
     report = lambda self: self.running("it", "other", tmp_path).__enter__()  # noqa: E731
     monkeypatch.setattr(against.Comparison, "report", report)
     assert against.run("HEAD", sizes.AGAINST_QUICK, tmp_path) == 1
@@ -159,9 +159,9 @@ def test_a_stack_that_does_not_start_is_reported_in_a_line(
 
 
 def test_changes_that_are_not_committed_are_known(repository: Path):
-    assert not against.is_changed(project=repository)
+    assert not commits.is_changed(project=repository)
     (repository / "requirements.txt").write_text("one==3\n")
-    assert against.is_changed(project=repository)
+    assert commits.is_changed(project=repository)
 
 
 def test_both_stacks_have_state_and_code_of_their_own(tmp_path: Path):

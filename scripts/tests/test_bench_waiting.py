@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench import connections, table, waiting, watching
-from scripts.bench.connections import Answer
+from scripts.bench import connections, page, waiting, watching
+from scripts.bench.connections import Answer, Answers
 from scripts.bench.load import Figures, Run
 from scripts.bench.rows import NULL_WAITING, WAITING, WAITING_CORES, WAITING_KIB
 from scripts.bench.waiting import Waited
@@ -123,10 +123,10 @@ def test_memory_is_that_of_the_load_and_not_of_the_time_before(worker):
     """The most of this process so far is forgotten; what is shared counts once over all processes."""
     pid = os.getpid()
     held = bytearray(64 << 20)
-    before = watching.peak_mib([pid])[pid]
+    before = watching.peak_mib([pid])
     del held
     watching.forget_peaks([pid])
-    assert watching.peak_mib([pid])[pid] < before - 50
+    assert watching.peak_mib([pid]) < before - 50
     alone = watching.shared_out_kib([worker[1].pid])
     assert 1_000 < alone < watching.shared_out_kib([worker[1].pid, pid])
     assert watching.shared_out_kib([2**22 + 1]) == 0
@@ -138,9 +138,11 @@ def waited(*statuses: int, refused: int = 0) -> Waited:
         kib=50,
         cores={"web": 0.05},
         null_p95_ms=5,
-        answers=[Answer(status=status, says_when=False, seconds=1) for status in statuses],
-        refused=refused,
-        seconds=20,
+        came=Answers(
+            refused=refused,
+            answers=[Answer(status=status, has_retry_after=False, seconds=1) for status in statuses],
+            seconds=20,
+        ),
     )
 
 
@@ -149,8 +151,8 @@ def waited(*statuses: int, refused: int = 0) -> Waited:
     [
         (waited(201, 201, 202), 3, 3, ""),
         (waited(201, 201, 202, refused=1), 3, 3, "1 connections were refused"),
-        (waited(201, 202, 0), 3, 3, "1 buyers were left without an answer"),
-        (waited(201, 202, 503), 2, 2, "other than 201 and 202: 1 x 503"),
+        (waited(201, 202, 0), 3, 3, "1 requests were left without an answer"),
+        (waited(201, 202, 503), 2, 2, "other than 201, 202: 1 x 503"),
         (waited(201, 202, 202), 2, 2, "3 orders were answered, 2 are placed"),
         (waited(201, 202, 202), 3, 2, "3 are placed, and 2 paid"),
         (waited(201), 2, 2, "1 orders were answered, 2 are placed"),
@@ -161,18 +163,18 @@ def test_what_must_not_become_of_buyers_who_wait(came: Waited, placed: int, paid
     assert (len(found), says in "".join(found)) == (1 if says else 0, True)
 
 
-def test_the_row_of_those_who_wait_has_its_goals_beside_its_figures():
+def test_the_row_of_buyers_that_wait_has_its_goals_beside_its_figures():
     figures = Figures(seconds=1, requests=3, errors=0, statuses={}, p50_ms=1, p95_ms=1, max_ms=1, k6_cores=0)
     others = {WAITING: 10_000, WAITING_KIB: 21.26, WAITING_CORES: 0.08, NULL_WAITING: 1.2}
     measured = waiting.row(Run(row=WAITING, figures=figures, others=others, says="all were answered"))
-    told = {
+    reported = {
         "row": WAITING,
         "figures": measured.figures,
         "spread": {},
-        "goals": table.judged(WAITING, measured.figures),
+        "goals": page.judged(WAITING, measured.figures),
         "says": measured.says,
     }
-    assert list(table.lines([told])) == [
+    assert list(page.lines([reported])) == [
         ("buyers who wait for their payment", "10,000 wait at once", "", ""),
         ("", "21.3 KiB of the web processes each", "< 32.0", "yes"),
         ("", "0.08 of a core while they wait", "< 0.10", "yes"),

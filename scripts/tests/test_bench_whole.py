@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench import against, sizes, stage
+from scripts.bench import commits, sizes
 from scripts.bench.__main__ import Bench, conclude
 from scripts.bench.against import Comparison
 from scripts.bench.rows import COMPARED, RATIOS, ROWS, WAITING
@@ -62,9 +62,9 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     assert process_identity.of_state(tmp_path) == set()
 
 
-@pytest.mark.skipif(stage.commit() == "unknown", reason="the project is no git repository here")
+@pytest.mark.skipif(commits.current() == "unknown", reason="the project is no git repository here")
 def test_the_loads_of_two_commits_are_measured_and_nothing_is_wrong_with_them(tmp_path: Path):
-    report = Comparison(against.find("HEAD"), TINY, tmp_path).report()
+    report = Comparison(commits.find("HEAD"), TINY, tmp_path).report()
 
     assert [row["row"] for row in report["rows"]] == COMPARED
     assert [finding for row in report["rows"] for finding in row["findings"]] == []

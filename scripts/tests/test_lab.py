@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from scripts.lab import choosing, coupons, figures, progress, report, results, running, tables
-from scripts.lab.__main__ import Lab, broken_laws, seeded
+from scripts.lab import coupons, figures, report, results, running, scenarios, tables
+from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, Offer
 from scripts.stack import SetupError, database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
@@ -87,7 +87,7 @@ def test_a_run_without_any_answer_has_figures_too():
     assert (read.asked, read.answers, read.per_second, read.max_ms) == (0, {}, 0, 0)
 
 
-def test_steps_are_told_apart():
+def test_each_step_has_its_own_figures():
     [step] = figures.steps(METRICS, [10], seconds=6)
     assert step == {"vus": 10, "per_second": 10, "p95_ms": 95, "max_ms": 120}
 
@@ -102,9 +102,9 @@ def test_the_thresholds_of_a_steady_load_are_met_or_not():
     }
 
 
-def test_it_is_told_where_throughput_stops_growing_and_p95_breaks():
-    told = [(10, 100, 20), (50, 300, 30), (100, 310, 90), (200, 290, 100)]
-    steps = [{"vus": vus, "per_second": rate, "p95_ms": p95} for vus, rate, p95 in told]
+def test_the_notes_say_where_throughput_stops_growing_and_p95_breaks():
+    measured = [(10, 100, 20), (50, 300, 30), (100, 310, 90), (200, 290, 100)]
+    steps = [{"vus": vus, "per_second": rate, "p95_ms": p95} for vus, rate, p95 in measured]
     said = tables.breaks(steps)
     assert said.endswith("Throughput stops growing at 50 callers; p95 more than doubles at 100.")
 
@@ -125,8 +125,8 @@ FOUND = {
 FULL_POOL = {"codes": 100, "issued": 100, "borne": 100}
 
 
-def wrong(found: dict[str, int], pool: dict[str, int], awaited: int = 0) -> dict[str, int]:
-    rows = coupons.wrong_rows(found, awaited=awaited, pool=pool, has_positions=True, has_pool=True)
+def wrong(found: dict[str, int], pool: dict[str, int], confirming: int = 0) -> dict[str, int]:
+    rows = coupons.wrong_rows(found, confirming=confirming, pool=pool, has_positions=True, has_pool=True)
     return {f"{law} {kind}": number for law, kind, number in rows if number}
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_wrong_with_what_adds_up():
 
 
 @pytest.mark.parametrize(
-    ("change", "pool", "awaited", "said"),
+    ("change", "pool", "confirming", "said"),
     [
         ({"quantity": 90}, {}, 0, {"L1 coupons over the quantity": 10}),
         ({"issued": 93}, {}, 0, {"L1 coupons not counted": 7}),
@@ -153,15 +153,15 @@ def test_nothing_is_wrong_with_what_adds_up():
         ),
     ],
 )
-def test_each_kind_of_wrong_row_is_counted(change, pool, awaited, said):
-    assert wrong(FOUND | change, FULL_POOL | pool, awaited) == said
+def test_each_kind_of_wrong_row_is_counted(change, pool, confirming, said):
+    assert wrong(FOUND | change, FULL_POOL | pool, confirming) == said
 
 
-def test_the_control_is_forgiven_what_it_is_there_to_break_and_nobody_else_is():
+def test_the_campaigns_of_the_control_alone_may_break_laws():
     said = [("L1", ["7"]), ("L2", ["7", "8"]), ("L4", ["7"]), ("L9", [])]
-    told = [{"law": law, "holds": False, "offenders": offenders} for law, offenders in said]
+    laws = [{"law": law, "holds": False, "offenders": offenders} for law, offenders in said]
     holding = {"law": "L3", "holds": True, "offenders": []}
-    assert broken_laws([*told, holding], forgiven={"7"}) == {
+    assert broken_laws([*laws, holding], excepted={"7"}) == {
         "L2": "L2 is broken: 8",
         "L4": "L4 is broken: 7",  # a product, which happens to have the campaign's number
         "L9": "L9 is broken: ",
@@ -248,7 +248,7 @@ def test_the_same_rows_make_the_same_report():
 
 def names(**asked: str) -> list[str]:
     asked = {"strategies": "", "scenarios": ""} | asked
-    return [case.name for case in choosing.cases(OFFER, is_quick=True, **asked)]
+    return [case.name for case in scenarios.cases(OFFER, is_quick=True, **asked)]
 
 
 def test_whatever_is_offered_runs_in_what_fits_it():
@@ -264,7 +264,7 @@ def test_whatever_is_offered_runs_in_what_fits_it():
 
 
 def test_the_cases_of_one_stack_come_together():
-    cases = choosing.cases(OFFER, strategies="", scenarios="", is_quick=False)
+    cases = scenarios.cases(OFFER, strategies="", scenarios="", is_quick=False)
     stacks = [case.settings["INVENTORY_STRATEGY"] for case in cases]
     assert Counter(stacks).keys() == {"group_commit", "optimistic"}
     assert sum(before != after for before, after in itertools.pairwise(stacks)) == 1
@@ -282,10 +282,10 @@ def test_the_cases_of_one_stack_come_together():
         ),
     ],
 )
-def test_a_name_that_there_is_not_is_told_with_those_that_there_are(asked, said):
-    with pytest.raises(choosing.Unknown) as told:
+def test_an_unknown_name_is_reported_with_those_that_there_are(asked, said):
+    with pytest.raises(scenarios.Unknown) as error:
         names(**asked)
-    assert str(told.value).startswith(said)
+    assert str(error.value).startswith(said)
 
 
 def lab(home: Path, *words: str) -> subprocess.Popen[str]:
@@ -341,7 +341,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     (folder / "home").mkdir()
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=folder / "home", port=port, database="mariadb")
-    everything = choosing.cases(choosing.read_offer(), strategies="", scenarios="", is_quick=True)
+    everything = scenarios.cases(scenarios.read_offer(), strategies="", scenarios="", is_quick=True)
     # The other strategies of stock need a stack each, and `crash` its time: both have tests of their own.
     cases = [
         case
@@ -362,8 +362,8 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, s
     chosen = [case for case in bench.cases if case.scenario.name in scenarios]
     accounts = max(case.load.accounts for case in bench.cases)
     bench.lab.findings.clear()
-    with progress.shown(chosen, bench.lab.console) as begin:
-        bench.lab.run_in_stack(chosen, accounts, begin)
+    with Bars(chosen, bench.lab.console) as bars:
+        bench.lab.run_in_stack(chosen, accounts, bars.begin)
     bench.lab.write_report()
     assert bench.lab.findings == [], bench.said.getvalue()
     rows = [one for one in results.read(bench.lab.folder) if one["scenario"] in scenarios]
@@ -377,7 +377,7 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, s
         assert f"## {one['scenario']}" in (bench.lab.folder / "report.md").read_text()
 
 
-def test_what_the_audit_finds_broken_is_told_by_the_rows(bench: Bench, tmp_path: Path):
+def test_what_the_audit_finds_broken_is_a_finding_of_the_rows(bench: Bench, tmp_path: Path):
     """A case that issues coupons doesn't see by itself that stock doesn't add up any more."""
     [case] = [one for one in bench.cases if one.name == "race group_commit"]
     accounts = max(case.load.accounts for case in bench.cases)
@@ -388,7 +388,7 @@ def test_what_the_audit_finds_broken_is_told_by_the_rows(bench: Bench, tmp_path:
 
     database.rows(own.instance, add, 1, product)
     try:
-        own.run_in_stack([case], accounts, lambda case: lambda: None)
+        own.run_in_stack([case], accounts, lambda case: None)
     finally:
         database.rows(own.instance, add, -1, product)
 

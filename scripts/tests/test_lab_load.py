@@ -17,24 +17,24 @@ from scripts.stack import SetupError
 from scripts.stack.instance import Instance
 
 CALLERS = 12
-Told = tuple[int, dict, dict[str, str]]
-COUPON: Told = (201, {"code": "C"}, {})
-SAME: Told = (200, {"code": "C"}, {})
-SOLD_OUT: Told = (409, {"code": "sold_out"}, {})
-BUSY: Told = (503, {"code": "unavailable"}, {"Retry-After": "1"})
-FAILED: Told = (502, {"code": "partner_failed"}, {})
-TICKET: Told = (202, {"id": "T", "status": "waiting"}, {"Retry-After": "1"})
-WAITING: Told = (200, {"status": "waiting"}, {"Retry-After": "1"})
-LOST: Told = (200, {"status": "failed"}, {})
-ISSUED: Told = (200, {"status": "issued"}, {})
+Reply = tuple[int, dict, dict[str, str]]
+COUPON: Reply = (201, {"code": "C"}, {})
+SAME: Reply = (200, {"code": "C"}, {})
+SOLD_OUT: Reply = (409, {"code": "sold_out"}, {})
+BUSY: Reply = (503, {"code": "unavailable"}, {"Retry-After": "1"})
+FAILED: Reply = (502, {"code": "partner_failed"}, {})
+TICKET: Reply = (202, {"id": "T", "status": "waiting"}, {"Retry-After": "1"})
+WAITING: Reply = (200, {"status": "waiting"}, {"Retry-After": "1"})
+LOST: Reply = (200, {"status": "failed"}, {})
+ISSUED: Reply = (200, {"status": "issued"}, {})
 
 
 class Shop(ThreadingHTTPServer):
-    """Tells each account these answers, one after the other, and the last one again."""
+    """Gives each account these answers, one after the other, and the last one again."""
 
     daemon_threads = True
 
-    def __init__(self, answers: list[Told]) -> None:
+    def __init__(self, answers: list[Reply]) -> None:
         super().__init__(("127.0.0.1", 0), Answering)
         self.answers = answers
         self.mutex = Lock()
@@ -53,8 +53,8 @@ class Answering(BaseHTTPRequestHandler):
         with self.server.mutex:
             calls = self.server.asked[self.headers["Authorization"]]
             calls.append(f"{self.command} {self.path}")
-            told = self.server.answers[min(len(calls), len(self.server.answers)) - 1]
-        status, body, headers = told
+            came = self.server.answers[min(len(calls), len(self.server.answers)) - 1]
+        status, body, headers = came
         content = json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
@@ -67,16 +67,16 @@ class Answering(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def telling() -> Iterator:
+def serving() -> Iterator:
     opened: list[Shop] = []
 
-    def tell(*answers: Told) -> Shop:
+    def serve(*answers: Reply) -> Shop:
         shop = Shop(list(answers))
         opened.append(shop)
         Thread(target=shop.serve_forever, daemon=True).start()
         return shop
 
-    yield tell
+    yield serve
     for shop in opened:
         shop.shutdown()
         shop.server_close()
@@ -102,72 +102,72 @@ def measured(
 AT_ONCE = loads.at_once(CALLERS, quantity=1)
 
 
-def test_everybody_asks_once_and_takes_no_for_an_answer(telling, tmp_path: Path):
-    shop = telling(SOLD_OUT)
-    told = ask(shop, tmp_path, AT_ONCE)
-    assert told.answers == {"409 sold_out": CALLERS}
-    assert (told.asked, told.coupons, told.unsure) == (CALLERS, 0, 0)
+def test_each_caller_sends_one_request_and_a_refusal_is_final(serving, tmp_path: Path):
+    shop = serving(SOLD_OUT)
+    came = ask(shop, tmp_path, AT_ONCE)
+    assert came.answers == {"409 sold_out": CALLERS}
+    assert (came.asked, came.coupons, came.unsure) == (CALLERS, 0, 0)
     assert Counter(map(tuple, shop.asked.values())) == {("POST /api/v1/coupons",): CALLERS}
 
 
-def test_who_persists_comes_again_until_there_is_an_answer_that_lasts(telling, tmp_path: Path):
-    told = ask(telling(BUSY, FAILED, COUPON), tmp_path, AT_ONCE, persists=1)
-    assert told.answers == {
+def test_a_caller_that_persists_retries_until_the_answer_is_final(serving, tmp_path: Path):
+    came = ask(serving(BUSY, FAILED, COUPON), tmp_path, AT_ONCE, persists=1)
+    assert came.answers == {
         "201": CALLERS,
         "502 partner_failed": CALLERS,
         "503 unavailable": CALLERS,
     }
-    assert (told.coupons, told.unsure) == (CALLERS, 0)
-    assert told.settled_p95_ms >= 1000
+    assert (came.coupons, came.unsure) == (CALLERS, 0)
+    assert came.settled_p95_ms >= 1000
 
 
-def test_a_coupon_that_was_there_already_is_theirs_only_if_they_came_again(telling, tmp_path: Path):
-    again = ask(telling(BUSY, SAME), tmp_path, AT_ONCE, persists=1)
-    at_first = ask(telling(SAME), tmp_path, AT_ONCE)
+def test_an_existing_coupon_counts_only_after_a_retry(serving, tmp_path: Path):
+    again = ask(serving(BUSY, SAME), tmp_path, AT_ONCE, persists=1)
+    at_first = ask(serving(SAME), tmp_path, AT_ONCE)
     assert (again.coupons, at_first.coupons) == (CALLERS, 0)
     assert at_first.answers == {"200": CALLERS}
 
 
-def test_a_ticket_is_followed_to_its_end(telling, tmp_path: Path):
-    shop = telling(TICKET, WAITING, ISSUED)
-    told = ask(shop, tmp_path, AT_ONCE)
-    assert (told.answers, told.tickets) == ({"202": CALLERS}, {"issued": CALLERS})
-    assert (told.coupons, told.polls, told.unsure) == (CALLERS, 2 * CALLERS, 0)
-    assert told.settled_p95_ms >= 2000
+def test_a_ticket_is_followed_to_its_end(serving, tmp_path: Path):
+    shop = serving(TICKET, WAITING, ISSUED)
+    came = ask(shop, tmp_path, AT_ONCE)
+    assert (came.answers, came.tickets) == ({"202": CALLERS}, {"issued": CALLERS})
+    assert (came.coupons, came.polls, came.unsure) == (CALLERS, 2 * CALLERS, 0)
+    assert came.settled_p95_ms >= 2000
     calls = ("POST /api/v1/coupons", *["GET /api/v1/queue-tickets/T"] * 2)
     assert {tuple(each) for each in shop.asked.values()} == {calls}
 
 
-def test_who_persists_stands_in_line_again_after_a_ticket_that_failed(telling, tmp_path: Path):
-    shop = telling(TICKET, LOST, TICKET, ISSUED)
-    told = ask(shop, tmp_path, AT_ONCE, persists=1)
-    assert (told.answers, told.tickets) == ({"202": 2 * CALLERS}, {"failed": CALLERS, "issued": CALLERS})
-    assert told.coupons == CALLERS
-    taken_as_said = ask(telling(TICKET, LOST), tmp_path, AT_ONCE)
+def test_a_caller_that_persists_queues_again_after_a_ticket_that_failed(serving, tmp_path: Path):
+    shop = serving(TICKET, LOST, TICKET, ISSUED)
+    came = ask(shop, tmp_path, AT_ONCE, persists=1)
+    assert (came.answers, came.tickets) == ({"202": 2 * CALLERS}, {"failed": CALLERS, "issued": CALLERS})
+    assert came.coupons == CALLERS
+    taken_as_said = ask(serving(TICKET, LOST), tmp_path, AT_ONCE)
     assert (taken_as_said.coupons, taken_as_said.unsure) == (0, 0)
 
 
-def test_patience_ends(telling, tmp_path: Path):
-    told = ask(telling(TICKET, WAITING), tmp_path, AT_ONCE, patience=2)
-    assert (told.coupons, told.unsure) == (0, CALLERS)
+def test_patience_ends(serving, tmp_path: Path):
+    came = ask(serving(TICKET, WAITING), tmp_path, AT_ONCE, patience=2)
+    assert (came.coupons, came.unsure) == (0, CALLERS)
 
 
-def test_each_step_has_figures_and_accounts_of_its_own(telling, tmp_path: Path):
-    shop = telling(COUPON)
+def test_each_step_has_figures_and_accounts_of_its_own(serving, tmp_path: Path):
+    shop = serving(COUPON)
     one = loads.steps((1, 2), 1, accounts=CALLERS, quantity=CALLERS)
     assert [executor["env"]["FIRST"] for executor in one.executors.values()] == ["0", str(CALLERS // 2)]
 
     metrics, took = measured(shop, tmp_path, one)
 
-    told = figures.read(metrics, processor_seconds=took)
-    assert told.asked == told.coupons == sum(map(len, shop.asked.values())) > CALLERS
+    came = figures.read(metrics, processor_seconds=took)
+    assert came.asked == came.coupons == sum(map(len, shop.asked.values())) > CALLERS
     first, second = figures.steps(metrics, [1, 2], seconds=1)
     assert (first["vus"], second["vus"]) == (1, 2)
     assert first["per_second"] > 0 and second["per_second"] > 0
-    assert first["per_second"] + second["per_second"] <= told.asked
+    assert first["per_second"] + second["per_second"] <= came.asked
 
 
-def test_the_lab_loads_nobody_but_loopback(telling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_lab_loads_loopback_alone(serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Instance, "url", "http://example.com:80")
     with pytest.raises(SetupError, match="loopback only"):
-        ask(telling(COUPON), tmp_path, AT_ONCE)
+        ask(serving(COUPON), tmp_path, AT_ONCE)

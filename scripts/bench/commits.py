@@ -1,0 +1,105 @@
+"""The commit that is measured, and another one checked out beside it."""
+
+import filecmp
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.stack import SetupError, places
+
+GIT_SECONDS, BOOTSTRAP_SECONDS = 120, 900
+BOOTSTRAP = "scripts/bootstrap.py"
+CHANGES = ("status", "--porcelain", "--untracked-files=no")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """A commit by its full hash, and by the name that it was asked for with."""
+
+    sha: str
+    name: str
+
+    @property
+    def short(self) -> str:
+        return self.sha[:7]
+
+
+def current() -> str:
+    """The short hash of what is checked out, or `unknown` without git."""
+    try:
+        return _git("rev-parse", "--short", "HEAD", folder=places.PROJECT)
+    except SetupError:
+        return "unknown"
+
+
+def is_changed(*, project: Path = places.PROJECT) -> bool:
+    """Whether this project's files differ from the commit that is checked out."""
+    return bool(_git(*CHANGES, folder=project))
+
+
+def find(name: str, *, project: Path = places.PROJECT) -> Commit:
+    """The commit that a hash, branch or tag names. Raises SetupError."""
+    # A name that starts with a dash would be an option of git.
+    if not name.startswith("-"):
+        with suppress(SetupError):
+            sha = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", folder=project)
+            return Commit(sha=sha, name=name)
+    raise SetupError(f"AGAINST={name} is no commit of {project}: give a hash, a branch or a tag")
+
+
+@contextmanager
+def checked_out(commit: Commit, folder: Path, *, project: Path = places.PROJECT) -> Iterator[Path]:
+    """A worktree of the commit in that folder, with its Python environment; removed at the end.
+
+    Raises SetupError when it can't be made.
+    """
+    try:
+        doing = f"check out {commit.name}"
+        _git("worktree", "add", "--detach", str(folder), commit.sha, folder=project, doing=doing)
+        if changed := _git(*CHANGES, folder=folder, doing=f"read the checkout of {commit.name}"):
+            raise SetupError(
+                f"the checkout of {commit.short} is not what it holds: {changed.split()[-1]} differs"
+            )
+        if _has_same_environment(folder, project):
+            (folder / ".venv").symlink_to((project / ".venv").resolve())
+        else:
+            words = [sys.executable, str(folder / BOOTSTRAP), "mariadb"]
+            _run(words, folder, f"install the packages of {commit.name}", BOOTSTRAP_SECONDS)
+        yield folder
+    finally:
+        with suppress(SetupError):
+            _git("worktree", "remove", "--force", str(folder), folder=project)
+
+
+def _has_same_environment(folder: Path, project: Path) -> bool:
+    """Whether both install the same packages in the same way."""
+    names = {path.name for one in (folder, project) for path in one.glob("requirements*.txt")}
+    _, *different = filecmp.cmpfiles(folder, project, {*names, BOOTSTRAP}, shallow=False)
+    return not any(different)
+
+
+def _git(*words: str, folder: Path, doing: str = "read the repository") -> str:
+    return _run(["git", *words], folder, doing, GIT_SECONDS)
+
+
+def _run(words: Sequence[str], folder: Path, doing: str, within_seconds: float) -> str:
+    """What the command prints. Raises SetupError with the last line that it prints if it fails."""
+    try:
+        ran = subprocess.run(
+            words,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within_seconds,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or error.stdout).strip().splitlines()
+        raise SetupError(f"can't {doing}: {lines[-1] if lines else 'no reason given'}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SetupError(f"can't {doing}: {error}") from None
+    return ran.stdout.strip()
