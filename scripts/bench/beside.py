@@ -10,8 +10,8 @@ from statistics import median
 from typing import Any
 
 from scripts.bench import loads, watching
-from scripts.bench.load import Measured, Run, null_around, ratio
-from scripts.bench.rows import OF_EMPTY, OF_NULL, P95, PER_SECOND
+from scripts.bench.load import Measured, Run, median_microseconds, null_around, ratio
+from scripts.bench.rows import OF_EMPTY, OF_NULL, P95, PER_SECOND, PROCESSOR
 from scripts.bench.stage import Stage, wait_until
 from scripts.stack import SetupError, database, places, process_identity
 from scripts.stack.instance import Instance
@@ -21,6 +21,8 @@ COUPONS, ORDERS = "SELECT COUNT(*) FROM coupons_coupon", "SELECT COUNT(*) FROM o
 USED = "SHOW GLOBAL STATUS WHERE Variable_name = 'Max_used_connections'"
 ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
 Step = Mapping[str, float | str]
+SERVING = {"web", "mariadb", "redis"}
+"""The processes whose processor time a coupon takes."""
 # In this order for more, and from the last for less: the capacity may not exceed its maximum.
 WRITE_ALL = {
     "innodb_io_capacity_max": 20_000,
@@ -46,8 +48,7 @@ def by_buyers(stage: Stage) -> tuple[list[Step], Measured]:
 
 
 def by_table(stage: Stage, empty: Step, say: Callable[[str], None]) -> tuple[list[Step], Measured]:
-    """Fill the tables step by step, and measure coupons at each; the row compares the last with `empty`,
-    both as shares of the null endpoint in their moment."""
+    """Fill the tables step by step, and measure coupons at each; the row compares the last with `empty`."""
     steps, findings = [empty], []
     for size in stage.size.tables:
         say(f"Filling the table up to {size:,} coupons …")
@@ -61,12 +62,13 @@ def by_table(stage: Stage, empty: Step, say: Callable[[str], None]) -> tuple[lis
 
 
 def compared(empty: Step, full: Step) -> Measured:
-    """The row of growth."""
+    """The row of growth: coupons for each second of processor, beside those with the table empty."""
     figures = {name: float(number) for name, number in full.items()}
     return Measured(
         row="growth",
-        figures=figures | {OF_EMPTY: ratio(figures[OF_NULL], float(empty[OF_NULL]))},
-        says=f"with {full['coupons']:,} coupons in the table, beside {empty['coupons']:,}",
+        figures=figures | {OF_EMPTY: ratio(float(empty[PROCESSOR]), figures[PROCESSOR])},
+        says=f"with {full['coupons']:,} coupons in the table, beside {empty['coupons']:,}: "
+        f"{full[PROCESSOR]:,.0f} µs of processor a coupon for {empty[PROCESSOR]:,.0f}",
     )
 
 
@@ -74,7 +76,14 @@ def step(coupons: int, runs: Sequence[Run]) -> Step:
     """Coupons with that many in the table, from runs that start and end with null."""
     mine = [(place, run) for place, run in enumerate(runs) if run.row == "coupon"]
     shares = [ratio(run.figures.per_second, null_around(runs, place)) for place, run in mine]
-    return {"coupons": coupons, **_rate_and_p95([run for _, run in mine]), OF_NULL: median(shares)}
+    coupon_runs = [run for _, run in mine]
+    processor = sum(number for name, number in median_microseconds(coupon_runs).items() if name in SERVING)
+    return {
+        "coupons": coupons,
+        **_rate_and_p95(coupon_runs),
+        OF_NULL: median(shares),
+        PROCESSOR: processor,
+    }
 
 
 def _rate_and_p95(runs: Sequence[Run]) -> dict[str, float]:

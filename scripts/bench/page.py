@@ -1,8 +1,8 @@
-"""The table of a run, docs/bench.json with the last run of each size, and its figures in docs/performance.md.
+"""The table of a run, docs/bench.json with the last run of each size, and the pages that show it.
 
-The figures of a comparison of two commits are kept in docs/bench-against.json and shown in
-docs/bench-against.md; docs/performance.md shows the ratios of each load. `python -m scripts.bench.page`
-writes the pages and the plots from both JSON files again, after a change of a row's words.
+docs/bench.md shows all figures of a run, docs/bench-against.md (from docs/bench-against.json) those of a
+comparison of two commits; docs/performance.md has a line for each load of both.
+`python -m scripts.bench.page` writes pages and plots from both JSON files again, after a change of words.
 """
 
 import sys
@@ -13,13 +13,14 @@ from typing import Any
 
 from scripts.bench import comparison, documents, drawing
 from scripts.bench.load import Measured
-from scripts.bench.rows import LONGEST, RATIOS, ROWS, bound
+from scripts.bench.rows import LONGEST, P95, PER_SECOND, RATIOS, ROWS, bound
 from scripts.bench.sizes import Size
 from scripts.stack import places
 
 DOCS = places.PROJECT / "docs"
 FILE, AGAINST_FILE = DOCS / "bench.json", DOCS / "bench-against.json"
-PAGE, AGAINST_PAGE, FOLDER = DOCS / "performance.md", DOCS / "bench-against.md", DOCS / "bench"
+PAGE, WHOLE_PAGE, FOLDER = DOCS / "performance.md", DOCS / "bench.md", DOCS / "bench"
+AGAINST_PAGE = DOCS / "bench-against.md"
 FIGURES = ("<!-- figures of make bench -->\n", "<!-- end of figures -->\n")
 CALLS = ("<!-- rows of make bench -->\n", "<!-- end of rows -->\n")
 AGAINST = ("<!-- figures of make bench AGAINST -->\n", "<!-- end of AGAINST -->\n")
@@ -53,6 +54,7 @@ BESIDE = [
 WIDEST = 62
 """Characters of a figure in a terminal."""
 HEADER = ("work", "figure", "goal", "met")
+SUMMARY_HEADER = ("work", "figures", "goals")
 FORMS = {
     "per_second": "{:,.0f}/s",
     "settled_per_second": "{:,.0f}/s settled",
@@ -176,9 +178,10 @@ def keep(one: Report, *, file: Path = FILE) -> None:
     documents.write(file, read(file) | {one["size"]["name"]: one})
 
 
-def write(report: Report | None, *, page: Path = PAGE) -> None:
-    """Put the figures of this run on the page, in place of those before, and what each row calls."""
-    documents.put_inside(page, FIGURES, figures(report))
+def write(report: Report | None, *, page: Path = PAGE, whole: Path = WHOLE_PAGE) -> None:
+    """Put all figures of this run on the page `whole`; a line for each row, and what it calls, on `page`."""
+    documents.put_inside(whole, FIGURES, figures(report))
+    documents.put_inside(page, FIGURES, summary(report))
     documents.put_inside(page, CALLS, calls())
 
 
@@ -197,8 +200,24 @@ def figures(report: Report | None) -> str:
     """The table of a run, and what it was measured on."""
     if report is None:
         return NONE_YET
-    table = documents.markdown(HEADER, lines(report["rows"]))
+    return f"{circumstances(report)}\n\n{documents.markdown(HEADER, lines(report['rows']))}"
+
+
+def summary(report: Report | None) -> str:
+    """A line for each row of a run, what it was measured on, and the plots."""
+    if report is None:
+        return NONE_YET
+    table = documents.markdown(SUMMARY_HEADER, map(_summary_line, report["rows"]))
     return f"{circumstances(report)}\n\n{table}\n{PLOTS}"
+
+
+def _summary_line(row: Reported) -> documents.Line:
+    having_goals = [goal["figure"] for goal in row["goals"]]
+    names = [name for name in (PER_SECOND, P95) if name in row["figures"] and name not in having_goals]
+    shown = "; ".join(_figure(row, name) for name in (*having_goals, *names))
+    missed = [_goal(goal) for goal in row["goals"] if not goal["is_met"]]
+    verdict = "; ".join(missed) and f"missed: {'; '.join(missed)}"
+    return ROWS[row["row"]].name, shown or row["says"], verdict or ("met" if having_goals else "")
 
 
 def against_figures(report: Report | None) -> str:

@@ -118,7 +118,7 @@ def test_a_bound_itself_is_enough_and_not_below(one: Goal, number: float, is_met
 def test_a_ratio_below_its_goal_fails_the_command(capsys: pytest.CaptureFixture[str]):
     assert bench.conclude(reported(grown(0.89))) == 1
     said = capsys.readouterr()
-    assert "FAILED coupon, table filled: 0.89 × empty, and the goal is ≥ 0.90" in said.err
+    assert "FAILED coupon, table filled: 0.89 × empty, by processor time, and the goal is ≥ 0.90" in said.err
     assert bench.conclude(reported(grown(0.9))) == 0
 
 
@@ -177,13 +177,24 @@ def test_only_what_was_answered_as_asked_counts():
     assert coupon.spread["per_second"] == (1, 500)
 
 
-def test_growth_compares_shares_of_null():
-    empty = beside.step(0, [run("null", 1_000), run("coupon", 600), run("null", 1_000)])
-    full = beside.step(5, [run("null", 500), run("coupon", 270), run("null", 500)])
-    assert (empty["of_null"], full["of_null"]) == (0.6, 0.54)
+def coupons_that_took(**microseconds: float) -> list[Run]:
+    coupon = run("coupon", 270)
+    took = replace(coupon, figures=replace(coupon.figures, microseconds=microseconds))
+    return [run("null", 500), took, run("null", 500)]
+
+
+def test_growth_compares_what_a_coupon_takes_of_the_processors_of_the_shop():
+    empty = beside.step(0, coupons_that_took(web=300, mariadb=150, redis=0, worker=1, k6=1))
+    full = beside.step(5, coupons_that_took(web=300, mariadb=180, redis=20, worker=900, k6=900))
+    assert (empty["processor"], full["processor"], full["of_null"]) == (450, 500, 0.54)
     assert goal("growth", "of_empty", beside.compared(empty, full))["is_met"]
-    slower = beside.step(5, [run("null", 500), run("coupon", 269), run("null", 500)])
+    slower = beside.step(5, coupons_that_took(web=300, mariadb=181, redis=20))
     assert not goal("growth", "of_empty", beside.compared(empty, slower))["is_met"]
+
+
+def test_growth_without_processor_times_misses_its_goal():
+    unmeasured = beside.step(0, [run("null", 500), run("coupon", 270), run("null", 500)])
+    assert not goal("growth", "of_empty", beside.compared(unmeasured, unmeasured))["is_met"]
 
 
 def test_a_load_that_nothing_answers_has_figures_and_misses_its_goals():
@@ -321,7 +332,8 @@ def test_a_terminal_has_room_for_the_table():
 def test_the_page_shows_the_last_full_run_and_what_each_row_calls():
     full = page.read().get("full")
     shown = [documents.inside(page.PAGE, marks) for marks in (page.CALLS, page.FIGURES)]
-    assert shown == [page.calls(), page.figures(full)]
+    assert shown == [page.calls(), page.summary(full)]
+    assert documents.inside(page.WHOLE_PAGE, page.FIGURES) == page.figures(full)
 
 
 def test_the_page_is_written_between_its_marks(tmp_path: Path):
@@ -335,14 +347,19 @@ def test_the_page_is_written_between_its_marks(tmp_path: Path):
             ]
         )
     )
-    report = reported(*summed_up(a_round(6_000)))
-    page.write(report, page=there)
-    text = there.read_text()
-    assert "outdated" not in text
-    for kept in ("before\n", "between\n", "after\n", "| p95 20 ms | < 50 | yes |"):
+    whole = tmp_path / "whole.md"
+    whole.write_text("outdated\n".join(["before\n" + page.FIGURES[0], page.FIGURES[1] + "after\n"]))
+    report = reported(*summed_up(a_round(6_000)), grown(0.8))
+    page.write(report, page=there, whole=whole)
+    text, all_figures = there.read_text(), whole.read_text()
+    assert "outdated" not in text + all_figures
+    for kept in ("before\n", "between\n", "after\n", "6,000/s; p95 20 ms | met |", " | missed: ≥ 0.90 |"):
         assert kept in text
+    for kept in ("before\n", "after\n", "| p95 20 ms | < 50 | yes |"):
+        assert kept in all_figures
     shown = [documents.inside(there, marks) for marks in (page.CALLS, page.FIGURES)]
-    assert shown == [page.calls(), page.figures(report)]
+    assert shown == [page.calls(), page.summary(report)]
+    assert documents.inside(whole, page.FIGURES) == page.figures(report)
 
 
 def test_the_plots_are_drawn_the_same_each_time(tmp_path: Path):
