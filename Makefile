@@ -33,9 +33,9 @@ smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.smoke --db "$(DB)"
 
-bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,orders
+bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,orders (these alone), ROUNDS=5
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)"
+	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench

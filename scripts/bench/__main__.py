@@ -9,6 +9,7 @@ compare with, the loads are measured beside that commit and judged by their rati
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from scripts.bench import against, beside, connections, loads, page, paying, sizes, stage, waiting
@@ -28,17 +29,23 @@ def main() -> int:
     parser.add_argument("--quick", default="", help="1: two minutes instead of twenty")
     parser.add_argument("--against", default="", help="a commit: the loads beside those of that one")
     parser.add_argument("--rows", default="", help="with a commit: only these rows, separated by commas")
+    parser.add_argument("--rounds", default="", help="how often each row is measured that has rounds")
     arguments = parser.parse_args()
     if arguments.rows and not arguments.against:
         parser.error("ROWS goes with AGAINST")
+    if arguments.rounds and not (arguments.rounds.isdecimal() and int(arguments.rounds) > 0):
+        parser.error("ROUNDS is a number of at least 1")
     is_quick = arguments.quick in {"1", "yes", "true"}
     children.hear_stop_signals()
+
+    def with_rounds(size: Size) -> Size:
+        return replace(size, rounds=int(arguments.rounds)) if arguments.rounds else size
 
     def run(instance: Instance) -> int:
         if arguments.against:
             size = sizes.AGAINST_QUICK if is_quick else sizes.AGAINST_FULL
-            return against.run(arguments.against, size, instance.home, arguments.rows)
-        return Bench(instance, sizes.QUICK if is_quick else sizes.FULL).run()
+            return against.run(arguments.against, with_rounds(size), instance.home, arguments.rows)
+        return Bench(instance, with_rounds(sizes.QUICK if is_quick else sizes.FULL)).run()
 
     return own_stack.measure("bench", "bench", run)
 

@@ -1,5 +1,6 @@
 """The benchmark's parts on figures that are known: goals, ratios, the table, the page, the report."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -370,3 +371,14 @@ def test_the_plots_are_drawn_the_same_each_time(tmp_path: Path):
         drawn = (tmp_path / "one" / name).read_text()
         assert drawn == (tmp_path / "two" / name).read_text()
         assert "</svg>" in drawn
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--rounds", "five"], ["--rows", "coupon"]])
+def test_arguments_that_make_no_sense_are_refused(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    with pytest.raises(SystemExit) as exit:
+        bench.main()
+    assert exit.value.code == 2
+    assert re.search("ROUNDS is a number|ROWS goes with AGAINST", capsys.readouterr().err)
