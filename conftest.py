@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 from django.conf import LazySettings
@@ -27,6 +28,9 @@ def pytest_configure() -> None:
             "and in another shell `source var/test/env` before pytest"
         )
     clock.follow_host()
+    # An example takes longer on a busy machine, which is no defect.
+    hypothesis.settings.register_profile("suite", deadline=None)
+    hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

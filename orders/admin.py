@@ -166,8 +166,8 @@ class SagaAdmin(ReadOnlyMixin, ModelAdmin):
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """A saga that has ended has no buttons."""
-        is_over = Saga.objects.filter(id=object_id, ended_at__isnull=False).exists()
-        return [] if is_over else super().get_actions_detail(request, object_id)
+        saga = self.get_object(request, object_id)
+        return [] if saga is None or saga.ended_at else super().get_actions_detail(request, object_id)
 
     @display(description="state", label=admin_pages.STATE_COLOURS)
     def shown_state(self, saga: Saga) -> str:

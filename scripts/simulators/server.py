@@ -29,7 +29,7 @@ LARGEST_BODY = 64 * 1024
 """What a request may bring where nothing else is said."""
 HOLD_SECONDS = 60
 """How long a reply that never comes keeps its connection open, when the client doesn't leave before."""
-METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 LARGEST_AMOUNT = 10**12
 """Millions of charges of this size still add up within SQLite's 64 bits."""

@@ -51,8 +51,9 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """Close the circuit."""
-        self._failures = 0
-        self._open_until = None
+        with self._mutex:
+            self._failures = 0
+            self._open_until = None
 
     def record_failure(self) -> None:
         """Count a failure, and open the circuit after enough of them in a row."""

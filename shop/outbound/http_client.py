@@ -94,6 +94,8 @@ class _Exchange:
             return ResponseTooLarge("the reply is too large")
         if is_timeout:
             return NoResponse("no whole reply in time" if self.body else "no reply in time", is_timeout=True)
+        if code == pycurl.E_ABORTED_BY_CALLBACK:
+            return NoResponse("a kept connection broke")
         return NoResponse(f"the connection broke: {message}")
 
 
@@ -112,6 +114,10 @@ def send_request(
     open_transaction.assert_outside()
     curl, exchange = _handle(url), _Exchange()
     curl.setopt(pycurl.URL, url)
+    curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    curl.setopt(pycurl.PATH_AS_IS, 1)
+    # Each connection looks its host up: libcurl would keep an address for a minute after a host has moved.
+    curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)
     if method != "GET":
         curl.setopt(pycurl.POSTFIELDS, body or b"")
         curl.setopt(pycurl.CUSTOMREQUEST, method)

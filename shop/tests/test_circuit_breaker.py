@@ -1,10 +1,13 @@
 """The circuit breaker: it opens after failures, lets one probe through at a time, and closes again."""
 
+import itertools
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from shop.outbound import circuit_breaker
 from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 from shop.tests.racing import race, wait_until
 
@@ -53,6 +56,30 @@ def test_after_a_success_all_calls_are_allowed_again() -> None:
     breaker.record_failure()
     breaker.record_success()
     assert all(race([breaker.allows_call] * 8))
+
+
+def test_a_late_success_while_a_probe_is_admitted_leaves_no_circuit_open_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    breaker = CircuitBreaker("test", failures=2, seconds=60)
+    breaker.record_failure()
+    breaker.record_failure()
+    breaker._open_until = 0.0
+    late = threading.Thread(target=breaker.record_success)
+
+    def monotonic() -> float:
+        # The second time is read between the check of the state and its change.
+        if next(readings) == 2:
+            late.start()
+            late.join(0.2)
+        return time.monotonic()
+
+    readings = itertools.count(1)
+    monkeypatch.setattr(circuit_breaker, "time", SimpleNamespace(monotonic=monotonic))
+    with pytest.raises(Failure), breaker.guard(Failure):
+        late.join()
+        raise Failure
+    assert breaker.allows_call()
 
 
 class Failure(Exception):

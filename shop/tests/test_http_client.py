@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pycurl
 import pytest
 
 from scripts.stack import ports
@@ -147,6 +149,21 @@ def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again() -> None:
             assert exchange(f"http://{address}/", method=method).body == b"hi"
 
 
+def test_each_connection_looks_its_host_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libcurl by itself would use an address for a minute after the host has moved to another."""
+    options: dict[int, Any] = {}
+
+    class RecordingCurl(pycurl.Curl):
+        def setopt(self, option: int, value: Any) -> None:
+            options[option] = value
+            super().setopt(option, value)
+
+    monkeypatch.setattr(pycurl, "Curl", RecordingCurl)
+    with serving(lambda line: line.sendall(ANSWER)) as address:
+        assert exchange(f"http://{address}/").body == b"hi"
+    assert options[pycurl.DNS_CACHE_TIMEOUT] == 0
+
+
 def test_a_kept_connection_that_was_closed_meanwhile_is_replaced() -> None:
     closed = threading.Semaphore(0)
 
@@ -212,6 +229,12 @@ def test_what_is_sent_is_what_was_asked_for_and_no_more(headers: dict[str, str])
     assert (request, body) == ("POST /a?b=c HTTP/1.1", b"{}")
     own = {"Host": address, "Accept-Encoding": "identity", "Content-Length": "2"}
     assert dict(line.split(": ", 1) for line in lines) == own | headers
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "gopher://127.0.0.1/_", "dict://127.0.0.1/"])
+def test_other_schemes_than_http_are_refused(url: str) -> None:
+    with pytest.raises(NotConnected):
+        exchange(url)
 
 
 def test_a_line_break_in_a_header_is_refused() -> None:
