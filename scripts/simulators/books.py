@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from scripts.simulators.server import Answer, Handler, fail, invalid, moment
+from scripts.simulators.process import Answer, Handler, fail, invalid, moment
 
 Book = sqlite3.Connection
 Row = sqlite3.Row

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scripts.simulators.server import Refused
+from scripts.simulators.process import Refused
 
 EVERY_ATTEMPT = float("inf")
 

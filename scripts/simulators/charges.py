@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 
-from scripts.simulators import server, webhooks
+from scripts.simulators import process, webhooks
 from scripts.simulators.books import Book, Row, by_key, insert, new_id, now, transaction
 from scripts.simulators.cards import FAILURES, card
-from scripts.simulators.server import Amount, Currency, Refused, Text
+from scripts.simulators.process import Amount, Currency, Refused, Text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempts (
@@ -51,7 +51,7 @@ SELECT * FROM
 FIELDS = ("id", "key", "status", "amount", "refunded_amount", "currency", "created_at")
 
 
-class ChargeBody(server.Body):
+class ChargeBody(process.Body):
     """The charge that a client requests."""
 
     token: Text
@@ -60,7 +60,7 @@ class ChargeBody(server.Body):
     order: Text | None = None
 
 
-class RefundBody(server.Body):
+class RefundBody(process.Body):
     """The refund that a client requests."""
 
     charge: Text

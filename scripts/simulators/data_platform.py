@@ -12,9 +12,9 @@ import orjson
 from pydantic import Field
 from starlette.requests import Request
 
-from scripts.simulators import books, server, signatures
+from scripts.simulators import books, process, signatures
 from scripts.simulators.books import Book, Row, now, transaction
-from scripts.simulators.server import Answer, Instant, Refused, Routes, Text
+from scripts.simulators.process import Answer, Instant, Refused, Routes, Text
 
 MOST_EVENTS = 500
 LARGEST_BODY = 8 * 1024 * 1024
@@ -34,7 +34,7 @@ CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
 """
 
 
-class Event(server.Body):
+class Event(process.Body):
     """An event as it was sent."""
 
     id: Text
@@ -49,7 +49,7 @@ class Event(server.Body):
         return None if order is None else str(order)
 
 
-class Batch(server.Body):
+class Batch(process.Body):
     events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
@@ -76,13 +76,13 @@ class DataPlatform:
 
         `accepted` counts the events that are new, `repeated` those that came before.
         """
-        body = await server.read_body(request, largest=LARGEST_BODY)
+        body = await process.read_body(request, largest=LARGEST_BODY)
         signature = request.headers.get(signatures.HEADER, "")
         if self.secret and not signatures.is_valid(self.secret, body, signature):
             raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
-        fields = server.parsed(body)
+        fields = process.parsed(body)
         is_batch = "events" in fields
-        sent = server.checked(fields, Batch).events if is_batch else [server.checked(fields, Event)]
+        sent = process.checked(fields, Batch).events if is_batch else [process.checked(fields, Event)]
         for event in sent:
             if event.type in self.refused_types:
                 detail = f"Event {event.id} is of the type {event.type}, which is not taken here."
@@ -117,16 +117,16 @@ def as_json(row: Row) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = server.arguments("data_platform", default_port=8002)
+    parser = process.arguments("data_platform", default_port=8002)
     variable, means = "DATA_PLATFORM_FAILURE_RATE", "the share of requests that meet an HTTP 500"
-    server.add_number(parser, "--failure-rate", variable, "0", most=1, means=means)
+    process.add_number(parser, "--failure-rate", variable, "0", most=1, means=means)
     means = "a type of event that is refused for good with an HTTP 422; may be given several times"
     parser.add_argument("--refuse-type", action="append", default=[], metavar="TYPE", help=means)
     asked = parser.parse_args()
     book = books.open_book("data_platform", asked.book, SCHEMA)
     secret, refused = os.environ.get("EVENT_SECRET", ""), asked.refuse_type
     platform = DataPlatform(book, secret=secret, failure_rate=asked.failure_rate, refused_types=refused)
-    server.Server("data_platform", platform.routes(), book).serve_forever(asked.host, asked.port)
+    process.Server("data_platform", platform.routes(), book).serve_forever(asked.host, asked.port)
 
 
 if __name__ == "__main__":

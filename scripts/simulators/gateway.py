@@ -16,9 +16,9 @@ from typing import Annotated
 from pydantic import Field
 from starlette.requests import Request
 
-from scripts.simulators import books, cards, charges, server, webhooks
+from scripts.simulators import books, cards, charges, process, webhooks
 from scripts.simulators.books import Book, Row
-from scripts.simulators.server import Answer, Handler, NoReply, Refused, Routes, Text
+from scripts.simulators.process import Answer, Handler, NoReply, Refused, Routes, Text
 
 LONGEST_LATENCY_MS = 60_000
 KEY = {"key": "key = ?"}
@@ -26,11 +26,11 @@ ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
 """The status of POST /charges for each status of a charge; a cancelled one is refused."""
 
 
-class Cancellation(server.Body):
+class Cancellation(process.Body):
     key: Text
 
 
-class Latency(server.Body):
+class Latency(process.Body):
     ms: Annotated[float, Field(ge=0, le=LONGEST_LATENCY_MS)]
 
 
@@ -65,12 +65,12 @@ class Gateway:
 
     async def charge(self, request: Request) -> Answer:
         """Charge a card once per key; a repeated key gets the first outcome."""
-        key = server.idempotency_key(request)
-        asked = await server.read(request, charges.ChargeBody)
+        key = process.idempotency_key(request)
+        asked = await process.read(request, charges.ChargeBody)
         card = cards.card(asked.token)
         row, is_new = charges.charge(self.book, key=key, asked=asked)
         if row and is_new and row["status"] == "pending":
-            settling = server.in_background(self._settle(row))
+            settling = process.in_background(self._settle(row))
             row = await asyncio.shield(settling) if card.is_awaited else row
         if row and row["status"] == "cancelled":
             charged = charges.charge_as_json(row)
@@ -83,13 +83,13 @@ class Gateway:
 
     async def cancel(self, request: Request) -> Answer:
         """Make sure that no charge of the key is made any more."""
-        asked = await server.read(request, Cancellation)
+        asked = await process.read(request, Cancellation)
         return Answer(200, charges.charge_as_json(charges.cancel(self.book, key=asked.key)))
 
     async def refund(self, request: Request) -> Answer:
         """Refund some of a charge, once per key."""
-        key = server.idempotency_key(request)
-        asked = await server.read(request, charges.RefundBody)
+        key = process.idempotency_key(request)
+        asked = await process.read(request, charges.RefundBody)
         refunded = charges.refund(self.book, key=key, asked=asked)
         if refunded is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
@@ -105,7 +105,7 @@ class Gateway:
 
     async def set_latency(self, request: Request) -> Answer:
         """Make every call take so long from now on; calls under way keep the latency they began with."""
-        self.every_call_ms = (await server.read(request, Latency)).ms
+        self.every_call_ms = (await process.read(request, Latency)).ms
         return await self.latency(request)
 
     async def reset_latency(self, request: Request) -> Answer:
@@ -116,7 +116,7 @@ class Gateway:
     def resume(self) -> None:
         """Continue with the charges that the process before this one left pending, and with its webhooks."""
         for row in charges.pending(self.book):
-            server.in_background(self._settle(row))
+            process.in_background(self._settle(row))
         self._send_webhooks()
 
     async def _settle(self, row: Row) -> Row:
@@ -154,19 +154,19 @@ def _delayed(handler: Handler, latency_ms: Callable[[Request], float]) -> Handle
 
 
 def main() -> None:
-    parser = server.arguments("gateway", default_port=8001)
+    parser = process.arguments("gateway", default_port=8001)
     variable, means = "GATEWAY_LATENCY_MS", "how long POST /charges and POST /refunds take at least"
-    server.add_number(parser, "--latency-ms", variable, "20", most=LONGEST_LATENCY_MS, means=means)
+    process.add_number(parser, "--latency-ms", variable, "20", most=LONGEST_LATENCY_MS, means=means)
     means = "where the end of a charge is sent that came after its answer (WEBHOOK_URL, else nowhere)"
     parser.add_argument("--webhook-url", default=os.environ.get("WEBHOOK_URL", ""), help=means)
     asked = parser.parse_args()
     secret = os.environ.get("WEBHOOK_SECRET_SIMULATOR", "")
     if asked.webhook_url and not secret:
-        server.fail("gateway", "webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
+        process.fail("gateway", "webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
     book = books.open_book("gateway", asked.book, charges.SCHEMA + webhooks.SCHEMA)
     sender = webhooks.Sender(book, url=asked.webhook_url, secret=secret) if asked.webhook_url else None
     gateway = Gateway(book, latency_ms=asked.latency_ms, sender=sender)
-    server.Server("gateway", gateway.routes(), book, gateway.resume).serve_forever(asked.host, asked.port)
+    process.Server("gateway", gateway.routes(), book, gateway.resume).serve_forever(asked.host, asked.port)
 
 
 if __name__ == "__main__":

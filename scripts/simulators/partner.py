@@ -12,9 +12,9 @@ from typing import Any
 
 from starlette.requests import Request
 
-from scripts.simulators import books, server
+from scripts.simulators import books, process
 from scripts.simulators.books import Book, Row, by_key, new_id, now, transaction
-from scripts.simulators.server import Answer, NoReply, Refused, Routes, Text
+from scripts.simulators.process import Answer, NoReply, Refused, Routes, Text
 
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
 """The status of POST /registrations for what became of the key."""
@@ -44,7 +44,7 @@ OPTIONS = {
 """The largest value, the default, and the meaning; each may be set in the environment as PARTNER_…"""
 
 
-class Cancellation(server.Body):
+class Cancellation(process.Body):
     key: Text
 
 
@@ -74,7 +74,7 @@ class Partner:
 
         A code that another key has is refused, and so is a key that came with another code.
         """
-        asked = await server.read(request, Registration)
+        asked = await process.read(request, Registration)
         if _happens(self.options.lost_rate):
             return NoReply()
         with transaction(self.book):
@@ -90,7 +90,7 @@ class Partner:
 
     async def cancel(self, request: Request) -> Answer:
         """Register nothing under the key, now or later; a refused one stays refused."""
-        key = (await server.read(request, Cancellation)).key
+        key = (await process.read(request, Cancellation)).key
         statement = "UPDATE registrations SET status = 'cancelled' WHERE key = ? AND status = 'registered'"
         with transaction(self.book):
             self.book.execute(statement, [key])
@@ -122,13 +122,13 @@ def _happens(rate: float) -> bool:
 
 
 def main() -> None:
-    parser = server.arguments("partner", default_port=8003)
+    parser = process.arguments("partner", default_port=8003)
     for name, (most, default, means) in OPTIONS.items():
         option, variable = f"--{name.replace('_', '-')}", f"PARTNER_{name.upper()}"
-        server.add_number(parser, option, variable, default, most=most, means=means)
+        process.add_number(parser, option, variable, default, most=most, means=means)
     asked = parser.parse_args()
     book = books.open_book("partner", asked.book, SCHEMA)
-    server.Server("partner", Partner(book, asked).routes(), book).serve_forever(asked.host, asked.port)
+    process.Server("partner", Partner(book, asked).routes(), book).serve_forever(asked.host, asked.port)
 
 
 if __name__ == "__main__":

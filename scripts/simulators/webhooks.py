@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import urllib3
 
-from scripts.simulators import server, signatures
+from scripts.simulators import process, signatures
 from scripts.simulators.books import Book, Row, insert, new_id, now
 
 SCHEMA = """
@@ -56,7 +56,7 @@ class Sender:
         for row in self.book.execute("SELECT * FROM webhooks WHERE delivered_at IS NULL").fetchall():
             if row["id"] not in self.sending and _age(row) < GIVE_UP_SECONDS:
                 self.sending.add(row["id"])
-                server.in_background(self._send(row))
+                process.in_background(self._send(row))
 
     async def _send(self, row: Row) -> None:
         pause = SHORTEST_PAUSE

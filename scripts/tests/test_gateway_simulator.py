@@ -20,7 +20,7 @@ import orjson
 import pytest
 import urllib3
 
-from scripts.simulators import server
+from scripts.simulators import process
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator, everything, launch, running, wait_until
 
@@ -146,8 +146,8 @@ def test_tok_refund_fails_twice_then_is_refunded(gateway: Simulator, key: str) -
 
 
 def test_a_reply_that_never_comes_ends_when_the_client_stays_too_long() -> None:
-    async def never(request: server.Request) -> server.Answer:
-        return server.NoReply(hold_seconds=0.01)
+    async def never(request: process.Request) -> process.Answer:
+        return process.NoReply(hold_seconds=0.01)
 
     sent: list[Any] = []
     request = iter([{"type": "http.request", "body": b""}])
@@ -158,7 +158,7 @@ def test_a_reply_that_never_comes_ends_when_the_client_stays_too_long() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    application = server.application({"/": {"GET": never}})
+    application = process.application({"/": {"GET": never}})
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
     asyncio.run(application(scope, receive, send))
     assert sent[0]["status"] == 504
