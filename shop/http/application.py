@@ -28,18 +28,20 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     try:
         if path.startswith(views.API_PREFIX):
-            call = await _read_call(scope, fields, receive)
-            headers = (
-                _PRIVATE_HEADERS if views.security_headers(call) is views.PRIVATE_HEADERS else _PUBLIC_HEADERS
+            call, refusal = await _read_call(scope, fields, receive)
+            response = await views.answer_call(call, refusal)
+            is_private = refusal or views.security_headers(call) is views.PRIVATE_HEADERS
+            await _send_response(
+                send, _close_after(response, refusal), _PRIVATE_HEADERS if is_private else _PUBLIC_HEADERS
             )
-            await _send_response(send, await views.answer_call(call), headers)
         elif path == HEALTH_PATH and scope["method"] in views.PUBLIC_METHODS:
             await request_body.read(fields, receive)
             await _send_response(send, _health_response(scope["method"], fields), _PUBLIC_HEADERS)
         else:
             await pages.serve_page(scope, fields, receive, send)
     except (FirstcomeError, TooLarge) as refusal:
-        await _send_response(send, _refusal_response(refusal), _PRIVATE_HEADERS)
+        # A refused body, or no thread for a page.
+        await _send_response(send, _close_after(problems.from_error(refusal), refusal), _PRIVATE_HEADERS)
 
 
 def _health_response(method: str, fields: Mapping[bytes, bytes]) -> Response:
@@ -59,25 +61,32 @@ _PUBLIC_HEADERS, _PRIVATE_HEADERS = (
 )
 
 
-async def _read_call(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Request:
-    return Request(
+async def _read_call(
+    scope: Scope, fields: Mapping[bytes, bytes], receive: Receive
+) -> tuple[Request, Exception | None]:
+    """Return the call, and why its body was refused, if it was."""
+    call = Request(
         scope["method"],
         scope["path"],
         fields,
-        await request_body.read(fields, receive),
+        b"",
         query=scope["query_string"],
         peer=scope["client"][0] if scope.get("client") else "",
         scheme=scope.get("scheme", "http"),
         mount=scope.get("root_path", ""),
     )
+    try:
+        call.body = await request_body.read(fields, receive)
+    except (FirstcomeError, TooLarge) as refusal:
+        return call, refusal
+    return call, None
 
 
-def _refusal_response(refusal: Exception) -> Response:
-    """The problem response of a request that reached no view: a refused body, or no thread for a page.
+def _close_after(response: Response, refusal: Exception | None) -> Response:
+    """The response; after it the connection closes if the body was not read to its end.
 
-    If the body is incomplete the connection closes afterwards, because the rest would be parsed as a request.
+    The rest would be parsed as a request.
     """
-    response = problems.from_error(refusal)
     if isinstance(refusal, BodyIncomplete | TooLarge):
         response.headers["Connection"] = "close"
     return response

@@ -64,7 +64,7 @@ def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
 
 
 async def perform_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:
-    """The same for coroutine views, with the work in a thread of the pool."""
+    """`perform_blocking` for coroutine views; `work` runs in a thread of the pool."""
     claim = _claim_for(call)
 
     def claimed() -> Any:
@@ -110,14 +110,17 @@ async def find_replay(call: KeyedCall) -> Replay | None:
 
 
 def respond(answer: Answer, *, is_replay: bool) -> Response:
-    """The answer as a response; a replay has the header `Idempotency-Replayed`."""
+    """The answer as a response; a replay has the header `Idempotency-Replayed`, and a problem its code."""
     headers = {}
     if answer.location:
         headers["Location"] = answer.location
     if is_replay:
         headers["Idempotency-Replayed"] = "true"
-    content_type = PROBLEM if answer.status >= 400 else JSON
-    return Response.from_json(answer.body, answer.status, content_type, headers)
+    if answer.status < 400:
+        return Response.from_json(answer.body, answer.status, JSON, headers)
+    response = Response.from_json(answer.body, answer.status, PROBLEM, headers)
+    response.code = orjson.loads(answer.body)["code"]
+    return response
 
 
 def respond_recorded(call: KeyedCall, outcome: Any) -> Response:

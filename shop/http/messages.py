@@ -117,12 +117,16 @@ def account_id(request: Request) -> int:
 
 
 class Response:
-    """A JSON response; None has no body. `from_json` takes a body that is JSON text already."""
+    """A JSON response; None has no body. `from_json` takes a body that is JSON text already.
 
-    __slots__ = ("body", "headers", "status_code")
+    `code` is the problem's code, empty if the response is no problem.
+    """
+
+    __slots__ = ("body", "code", "headers", "status_code")
 
     def __init__(self, data: Any = None, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         self.status_code = status
+        self.code = ""
         self.headers: dict[str, str] = dict(headers) if headers else {}
         if data is None:
             self.body = b""

@@ -64,7 +64,9 @@ def problem(
         "code": code,
         **extra,
     }
-    return Response.from_json(json_format.dump(body), status, PROBLEM, headers)
+    response = Response.from_json(json_format.dump(body), status, PROBLEM, headers)
+    response.code = code
+    return response
 
 
 def from_error(error: Exception) -> Response:

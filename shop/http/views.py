@@ -51,12 +51,16 @@ PUBLIC_METHODS = {"GET", "HEAD"}
 PRIVATE_HEADERS = [*PUBLIC_HEADERS, ("Cache-Control", "no-store")]
 
 
-async def answer_call(request: Request) -> Response:
-    """Answer a call, with its request id in logs and its metrics counted. Raises nothing."""
+async def answer_call(request: Request, refusal: Exception | None = None) -> Response:
+    """Answer a call, with its request id in logs and its metrics counted. Raises nothing.
+
+    `refusal` is why its body was not read; then no view is called. Every problem that the API responds with
+    passes here, with its status and its `code`, but for those in `shop.server.refusals`.
+    """
     began_at = time.perf_counter()
     name = logs.choose_request_id(request.header("X-Request-ID"))
     with logs.bound_request_id(name), journal.acting(ActorContext(request_id=name)):
-        response, match = await dispatch(request)
+        response, match = (problems.from_error(refusal), None) if refusal else await dispatch(request)
     response.headers["X-Request-ID"] = name
     request_metrics.count_request(
         match.view_name if match else "", request.method, response.status_code, time.perf_counter() - began_at

@@ -12,6 +12,12 @@ from django.conf import LazySettings
 from django.test import Client
 
 from shop.accounts import tokens
+from shop.concurrency import blocking
+from shop.errors import Overloaded
+from shop.http import keyed_calls, problems, views
+from shop.http.json_format import TooLarge
+from shop.http.messages import Request, Response
+from shop.idempotency.recorded_answers import Answer
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
@@ -221,6 +227,41 @@ def test_without_a_database_calls_are_unavailable_and_recover_by_themselves() ->
             assert_problem(response, 503, "unavailable")
             assert int(response.headers["Retry-After"]) >= 1
     assert api.get("/users/me").status_code == 200
+
+
+def called(method: str, path: str, refusal: Exception | None = None) -> Response:
+    request = Request(method, f"/api/v1{path}", {b"host": b"localhost"}, b"")
+    return blocking.run(views.answer_call(request, refusal))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "refusal", "code"),
+    [
+        ("GET", "/nothing", None, "not_found"),
+        ("DELETE", "/orders", None, "method_not_allowed"),
+        ("GET", "/orders", None, "not_authenticated"),
+        ("POST", "/orders", TooLarge(), "too_large"),
+        ("POST", "/orders", Overloaded("Too many."), "overloaded"),
+    ],
+)
+def test_a_problem_passes_answer_call_with_its_code(
+    method: str, path: str, refusal: Exception | None, code: str
+) -> None:
+    response = called(method, path, refusal)
+
+    assert response.code == orjson.loads(response.body)["code"] == code
+
+
+def test_a_response_that_is_no_problem_has_no_code() -> None:
+    assert called("OPTIONS", "/auth/token").code == ""
+    assert keyed_calls.respond(Answer(201, b"{}"), is_replay=True).code == ""
+
+
+@pytest.mark.parametrize("is_replay", [False, True])
+def test_a_recorded_problem_has_its_code(is_replay: bool) -> None:
+    declined = Answer(402, problems.problem(402, "card_declined", "The card was declined.").body)
+
+    assert keyed_calls.respond(declined, is_replay=is_replay).code == "card_declined"
 
 
 def test_every_answer_names_its_request() -> None:
