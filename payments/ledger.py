@@ -88,7 +88,7 @@ def settle_sales(
 ) -> list[Transfer | Rejected | None]:
     """Turn the points held for these orders, and the charged amounts, into sales, in a few statements.
 
-    None for an order that costs nothing.
+    One result per order: its transfer, its refusal, or None if it costs nothing.
     """
     amounts = {
         order.id: {

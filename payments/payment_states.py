@@ -61,7 +61,7 @@ class Chargeable(NamedTuple):
 
 
 def read_chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
-    """These payments by id."""
+    """What a charge needs to know of each of these payments, by id."""
     found = bulk_sql.reader(Payment, Chargeable._fields).rows_of(payment_ids)
     return {row[0]: Chargeable(*row) for row in found}
 

@@ -157,7 +157,8 @@ def existing_coupons(
     """The coupons of these accounts, or the confirmations of their slots, by account.
 
     Confirmations are read first, so that one which becomes a coupon between the two reads is seen at least
-    once. `coupons` are those that were read with the campaign's lock: under it no slot becomes a coupon.
+    once. `coupons` are those that were read with the campaign's lock: while it is held no confirmation can
+    become a coupon.
     """
     existing: dict[int, Coupon | Confirmation] = {}
     if campaign.partner:

@@ -1,13 +1,13 @@
 """The gate of the strategy `redis_gate`: one script decides which requests are admitted to the database.
 
-Redis keeps three things for a campaign. Its terms: how many places there are, and from when to when. Its
+Redis keeps three things for a campaign. Its terms: how many slots there are, and from when to when. Its
 members: the accounts that have its coupon, or a slot that is being confirmed. And the accounts in flight:
 admitted and not decided yet, each with a ticket of its number and the time of Redis's clock. The terms exist
 only while the members are complete; without terms the gate's decision is `UNKNOWN` (`coupons.gate.filling`).
 
 Members are a set rather than a count, because additions to a set may be repeated and come in any order: those
 read from the database and those committed meanwhile. The gate may refuse, never issue. If it admits too many
-requests, the database refuses them; places that it counts wrongly as taken are freed by
+requests, the database refuses them; slots that it counts wrongly as taken are freed by
 `coupons.gate.healing`.
 """
 
@@ -28,6 +28,7 @@ from shop.redis import redis_client
 
 # Members outlive the terms, so that terms never exist without their members.
 SECONDS_LONGER = 60
+# The slots are the field `places` of the terms, which processes of the release before read.
 AT_ONCE = 1_000
 
 ADMITTED, ALREADY_IN_FLIGHT, MEMBER, FULL, NOT_OPEN, UNKNOWN = (
@@ -58,7 +59,7 @@ if kept > 0 then
 end
 return {'admitted', ticket}
 """
-RELEASE_PLACES = """
+RELEASE_SLOTS = """
 local released = 0
 for i = 1, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
@@ -93,7 +94,7 @@ class GateDecision:
 
     @property
     def number(self) -> int:
-        """The place in the order of admission; requests without a ticket come last."""
+        """The admission number; requests without a ticket come last."""
         return int(self.ticket.partition(":")[0]) if self.ticket else sys.maxsize
 
 
@@ -107,9 +108,9 @@ class GateCounts:
 
 
 def admit(*, campaign_id: int, user_id: int) -> GateDecision:
-    """Admit the account's request, or return why not; a repeat takes no second place.
+    """Admit the account's request, or return why not; a repeat takes no second slot.
 
-    `ADMITTED` takes a place until `record_results` or `release_places`. `ALREADY_IN_FLIGHT`: another request
+    `ADMITTED` takes a slot until `record_results` or `release_slots`. `ALREADY_IN_FLIGHT`: another request
     of the account is in flight, and this one may proceed too. `UNKNOWN`: the gate has to be filled. Raises
     `Unavailable` without Redis.
     """
@@ -138,8 +139,8 @@ def record_results(campaign: Campaign, *, members: Collection[int], refused: Map
     redis_client.attempt(call, otherwise=None)
 
 
-def release_places(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
-    """Release these places, tickets by account. Returns how many were still held."""
+def release_slots(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
+    """Release these slots, tickets by account. Returns how many were still held."""
 
     def call(client: Redis) -> int:
         with client.pipeline(transaction=True) as pipeline:
@@ -161,7 +162,7 @@ def add_members(campaign: Campaign, user_ids: Collection[int]) -> None:
 
 
 def remove_member(*, campaign_id: int, user_id: int) -> None:
-    """Remove an account that no longer has a slot of the campaign, which frees its place."""
+    """Remove an account that no longer has a slot of the campaign."""
     redis_client.attempt(lambda client: client.srem(_members(campaign_id), user_id), otherwise=0)
 
 
@@ -248,7 +249,7 @@ def _queue_releases(pipeline: Pipeline, campaign_id: int, tickets: Mapping[int, 
     pairs = iter(tickets.items())
     while some := list(islice(pairs, AT_ONCE)):
         arguments = [value for pair in some for value in pair]
-        pipeline.eval(RELEASE_PLACES, 1, _in_flight(campaign_id), *arguments)
+        pipeline.eval(RELEASE_SLOTS, 1, _in_flight(campaign_id), *arguments)
 
 
 def _terms(campaign_id: int) -> str:

@@ -91,13 +91,13 @@ def _overdue_tickets(client: Redis, campaign_id: int) -> Iterator[dict[int, str]
 
 
 def _resolve_overdue(campaign: Campaign, overdue: Mapping[int, str]) -> int:
-    """Make accounts with a coupon or a confirmation members, and release the places of the others."""
+    """Make accounts with a coupon or a confirmation members, and release the slots of the others."""
     owners: set[int] = set()
     for model in (Confirmation, Coupon):
         rows = model._default_manager.filter(campaign_id=campaign.pk, account_id__in=list(overdue))
         owners.update(rows.values_list("account_id", flat=True))
     gate.add_members(campaign, owners)
-    gate.release_places(
+    gate.release_slots(
         campaign_id=campaign.pk, tickets={id: overdue[id] for id in overdue if id not in owners}
     )
     log.warning(

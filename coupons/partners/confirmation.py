@@ -125,7 +125,10 @@ def _batcher(campaign_id: int) -> Batcher[ConfirmationUpdate, Issued | SlotRelea
 
 
 def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[ConfirmationResult]:
-    """Record these updates of a campaign, in this order, inside the batcher's transaction."""
+    """Apply these partner decisions in order: agreed ones become coupons, the others free their slots.
+
+    One result per update.
+    """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     confirmations = _lock_confirmations({update.confirming.key for update in updates})
     settled: dict[UUID, ConfirmationUpdate] = {}

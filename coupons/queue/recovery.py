@@ -34,10 +34,10 @@ def restore(campaign: Campaign) -> None:
             return
         # The last number is read after the tickets, so that it is not below any of them.
         waiting = tickets.waiting_tickets(campaign.pk).order_by("number", "id")
-        places = _positions(waiting)
-        stream.load(campaign, places, last_number=tickets.last_number(campaign.pk))
-        if places:
-            log.warning("a queue was restored", campaign=campaign.pk, waiting=len(places))
+        positions = _positions(waiting)
+        stream.load(campaign, positions, last_number=tickets.last_number(campaign.pk))
+        if positions:
+            log.warning("a queue was restored", campaign=campaign.pk, waiting=len(positions))
 
 
 def requeue_missing() -> int:
@@ -54,12 +54,12 @@ def requeue_missing() -> int:
 def _requeue_missing(campaign: Campaign) -> int:
     long_ago = clock.now() - timedelta(seconds=SECONDS_IN_FLIGHT)
     waiting = tickets.waiting_tickets(campaign.pk).order_by("number", "id")[:MOST_AT_ONCE]
-    places = [place for place in _positions(waiting) if place.at < long_ago]
+    positions = [position for position in _positions(waiting) if position.at < long_ago]
     try:
-        count = stream.append_missing(campaign, places) if places else 0
+        count = stream.append_missing(campaign, positions) if positions else 0
     except stream.StreamLost:
         restore(campaign)
-        count = len(places)
+        count = len(positions)
     if count:
         log.info("missing tickets were queued again", campaign=campaign.pk, tickets=count)
     return count

@@ -30,7 +30,7 @@ log = get_logger(__name__)
 PARTNER_THREADS = 16
 
 
-def settle_tickets(*, campaign_id: int, places: Sequence[QueuePosition]) -> set[UUID]:
+def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> set[UUID]:
     """Settle the tickets at these positions in their order, and call the partner if there is one.
 
     Durable on return, and safe to repeat. Returns the tickets that keep their position: no slot is left for
@@ -38,30 +38,30 @@ def settle_tickets(*, campaign_id: int, places: Sequence[QueuePosition]) -> set[
     partner doesn't answer goes on waiting with its slot. Raises `Unavailable` without the database.
     """
     try:
-        pending, undecided = transactions.run(lambda: _decide(campaign_id, places), transactions.KEYED)
+        pending, undecided = transactions.run(lambda: _decide(campaign_id, positions), transactions.KEYED)
     except (DataError, IntegrityError) as error:
-        if len(places) == 1:
-            _mark_failed(places[0], error)
+        if len(positions) == 1:
+            _mark_failed(positions[0], error)
             return set()
-        staying = [settle_tickets(campaign_id=campaign_id, places=[place]) for place in places]
+        staying = [settle_tickets(campaign_id=campaign_id, positions=[position]) for position in positions]
         return set[UUID]().union(*staying)
     if not pending:
-        _notify_waiters(places)
+        _notify_waiters(positions)
         return undecided
-    outcomes = _ask_partner(pending, by={place.ticket_id: place.by for place in places})
+    outcomes = _ask_partner(pending, by={position.ticket_id: position.by for position in positions})
     final = {id: outcome for id, outcome in outcomes.items() if not _is_retryable(outcome)}
     transactions.run(lambda: tickets.record_results(final), transactions.REPEATABLE)
-    _notify_waiters(places)
+    _notify_waiters(positions)
     return undecided | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
 
 
-def _notify_waiters(places: Sequence[QueuePosition]) -> None:
+def _notify_waiters(positions: Sequence[QueuePosition]) -> None:
     """Wake the requests that wait for these tickets; each reads its ticket again."""
-    completion_notifications.notify_completed(*(str(place.ticket_id) for place in places))
+    completion_notifications.notify_completed(*(str(position.ticket_id) for position in positions))
 
 
 def _decide(
-    campaign_id: int, places: Sequence[QueuePosition]
+    campaign_id: int, positions: Sequence[QueuePosition]
 ) -> tuple[dict[UUID, PendingConfirmation], set[UUID]]:
     """Decide the waiting tickets and record the results.
 
@@ -69,16 +69,18 @@ def _decide(
     because the partner still has to confirm slots of others, which may be released.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    written = tickets.get_or_create(campaign, places)
+    written = tickets.get_or_create(campaign, positions)
     waiting = [
-        place
-        for place in {one.ticket_id: one for one in places}.values()
-        if written[place.ticket_id].status == QueueTicket.Status.WAITING
+        position
+        for position in {one.ticket_id: one for one in positions}.values()
+        if written[position.ticket_id].status == QueueTicket.Status.WAITING
     ]
     if not waiting:
         return {}, set()
-    outcomes = eligibility.allocate(campaign, [IssueRequest(place.user_id, place.by) for place in waiting])
-    outcome_of = {place.ticket_id: outcome for place, outcome in zip(waiting, outcomes, strict=True)}
+    outcomes = eligibility.allocate(
+        campaign, [IssueRequest(position.user_id, position.by) for position in waiting]
+    )
+    outcome_of = {position.ticket_id: outcome for position, outcome in zip(waiting, outcomes, strict=True)}
     undecided = {id for id, outcome in outcome_of.items() if campaign.confirming and _is_sold_out(outcome)}
     tickets.record_results({id: outcome for id, outcome in outcome_of.items() if id not in undecided})
     return {
@@ -119,11 +121,14 @@ def _confirm_slot(slot: PendingConfirmation, by: ActorContext) -> Issued | First
         connections.close_all()
 
 
-def _mark_failed(place: QueuePosition, error: DatabaseError) -> None:
+def _mark_failed(position: QueuePosition, error: DatabaseError) -> None:
     """Fail a ticket for which no coupon can be written: most likely its account was deleted."""
     log.error(
-        "a ticket can't be settled", ticket=str(place.ticket_id), account=place.user_id, error=str(error)
+        "a ticket can't be settled",
+        ticket=str(position.ticket_id),
+        account=position.user_id,
+        error=str(error),
     )
     refusal = Rejected("No coupon can be written for this account.", code="failed")
-    transactions.run(lambda: tickets.record_results({place.ticket_id: refusal}), transactions.REPEATABLE)
-    _notify_waiters([place])
+    transactions.run(lambda: tickets.record_results({position.ticket_id: refusal}), transactions.REPEATABLE)
+    _notify_waiters([position])

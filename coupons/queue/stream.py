@@ -26,6 +26,7 @@ from shop.errors import Unavailable
 from shop.events.journal import ActorContext
 from shop.redis import locks, redis_client
 
+# These names, and the field `place` of an entry, are read by processes of the release before.
 COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
 # An issuer that goes on after its lease does no harm: for a moment there are two.
 LEASE_MILLISECONDS = 5_000
@@ -42,14 +43,14 @@ if tonumber(redis.call('GET', KEYS[1])) < tonumber(ARGV[4]) then
   redis.call('DEL', KEYS[1])
   return ''
 end
-local place = redis.call('HGET', KEYS[3], ARGV[1])
-if not place then
-  place = redis.call('INCR', KEYS[1]) .. ' ' .. ARGV[2]
-  redis.call('XADD', KEYS[2], '*', 'place', place)
-  redis.call('HSET', KEYS[3], ARGV[1], place)
+local position = redis.call('HGET', KEYS[3], ARGV[1])
+if not position then
+  position = redis.call('INCR', KEYS[1]) .. ' ' .. ARGV[2]
+  redis.call('XADD', KEYS[2], '*', 'place', position)
+  redis.call('HSET', KEYS[3], ARGV[1], position)
 end
 for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
-return place
+return position
 """
 LOAD = """
 if redis.call('EXISTS', KEYS[1], KEYS[2]) == 2 then return 0 end
@@ -126,7 +127,7 @@ class StreamEntry:
     """A position as the issuer has read it; `id` is the stream's, empty if it was not read there."""
 
     id: str
-    place: QueuePosition
+    position: QueuePosition
 
 
 class LeaseTaken(Exception):
@@ -137,13 +138,13 @@ class StreamLost(Exception):
     """Redis has no queue: restore it from the tickets in the database."""
 
 
-def enqueue(campaign: Campaign, place: QueuePosition, *, after: int) -> QueuePosition:
+def enqueue(campaign: Campaign, position: QueuePosition, *, after: int) -> QueuePosition:
     """Return the account's position: its existing one, or else this one with the next number.
 
     `after` is a waiting number. Raises `StreamLost`, also for a queue whose counter is below it, and
     `Unavailable` without Redis. Safe to repeat.
     """
-    arguments = [place.user_id, _encode_body(place), seconds_kept(campaign), after]
+    arguments = [position.user_id, _encode_body(position), seconds_kept(campaign), after]
     reply: bytes = _call(ENQUEUE, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
     if not reply:
         raise StreamLost
@@ -159,21 +160,21 @@ def is_there(campaign_id: int) -> bool:
     return found == len(names)
 
 
-def load(campaign: Campaign, places: Sequence[QueuePosition], *, last_number: int) -> None:
+def load(campaign: Campaign, positions: Sequence[QueuePosition], *, last_number: int) -> None:
     """Load these positions in their order, unless the queue is there; new numbers follow `last_number`.
 
     Raises `Unavailable` without Redis.
     """
-    arguments = [last_number, seconds_kept(campaign), *_encode_with_accounts(places)]
+    arguments = [last_number, seconds_kept(campaign), *_encode_with_accounts(positions)]
     _call(LOAD, campaign.pk, (COUNTER, STREAM, WAITING), arguments)
 
 
-def append_missing(campaign: Campaign, places: Sequence[QueuePosition]) -> int:
+def append_missing(campaign: Campaign, positions: Sequence[QueuePosition]) -> int:
     """Append the positions that are missing to the end of the queue. Returns how many.
 
     Raises `StreamLost`, and `Unavailable` without Redis.
     """
-    arguments = [seconds_kept(campaign), *_encode_with_accounts(places)]
+    arguments = [seconds_kept(campaign), *_encode_with_accounts(positions)]
     count = int(_call(APPEND_MISSING, campaign.pk, (COUNTER, STREAM, WAITING), arguments))
     if count < 0:
         raise StreamLost
@@ -206,8 +207,8 @@ def wait_for_entry(campaign_id: int) -> None:
 
 def remove(campaign_id: int, entries: Sequence[StreamEntry]) -> None:
     """Remove these entries from the queue. Raises `Unavailable` without Redis."""
-    places = [(entry.id, entry.place.user_id, _encode(entry.place)) for entry in entries]
-    _call(REMOVE, campaign_id, (STREAM, WAITING), list(chain.from_iterable(places)))
+    arguments = [(entry.id, entry.position.user_id, _encode(entry.position)) for entry in entries]
+    _call(REMOVE, campaign_id, (STREAM, WAITING), list(chain.from_iterable(arguments)))
 
 
 def release(campaign_id: int, *, issuer: str) -> None:
@@ -232,20 +233,20 @@ def _redis_unavailable() -> Unavailable:
     return Unavailable("The queue of this campaign is kept in Redis, which is unavailable; nothing was done.")
 
 
-def _encode_with_accounts(places: Sequence[QueuePosition]) -> list[int | bytes]:
+def _encode_with_accounts(positions: Sequence[QueuePosition]) -> list[int | bytes]:
     """The account and the encoded position of each, one after the other."""
-    return list(chain.from_iterable((place.user_id, _encode(place)) for place in places))
+    return list(chain.from_iterable((position.user_id, _encode(position)) for position in positions))
 
 
-def _encode(place: QueuePosition) -> bytes:
+def _encode(position: QueuePosition) -> bytes:
     """The position as Redis keeps it: the number first, because a script draws it, then the rest."""
-    return b"%d %b" % (place.number, _encode_body(place))
+    return b"%d %b" % (position.number, _encode_body(position))
 
 
-def _encode_body(place: QueuePosition) -> bytes:
-    by = place.by
+def _encode_body(position: QueuePosition) -> bytes:
+    by = position.by
     actor = [by.actor, by.id, by.name, by.request_id]
-    return orjson.dumps([str(place.ticket_id), place.user_id, place.at.isoformat(), actor])
+    return orjson.dumps([str(position.ticket_id), position.user_id, position.at.isoformat(), actor])
 
 
 def _decode(text: bytes) -> QueuePosition:

@@ -63,23 +63,23 @@ def first_waiting_ticket(campaign: Campaign, user_id: int) -> Queued | None:
     return _first_waiting_tickets(campaign, [user_id]).get(user_id)
 
 
-def write(campaign_id: int, places: Sequence[QueuePosition]) -> list[Queued]:
+def write(campaign_id: int, positions: Sequence[QueuePosition]) -> list[Queued]:
     """Write the tickets of these positions, unless they exist; must be called inside a transaction.
 
     Returns each ticket with its current status: an issuer may have settled it already.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    written = get_or_create(campaign, places)
+    written = get_or_create(campaign, positions)
     numbers = _first_waiting_numbers(campaign_id)
-    return [_to_queued(written[place.ticket_id], numbers) for place in places]
+    return [_to_queued(written[position.ticket_id], numbers) for position in positions]
 
 
-def get_or_create(campaign: Campaign, places: Sequence[QueuePosition]) -> dict[UUID, QueueTicket]:
+def get_or_create(campaign: Campaign, positions: Sequence[QueuePosition]) -> dict[UUID, QueueTicket]:
     """The tickets of these positions by id, created where missing. The campaign must be locked."""
     open_transaction.assert_inside()
-    rows = QueueTicket.objects.select_related("coupon").filter(pk__in=[one.ticket_id for one in places])
+    rows = QueueTicket.objects.select_related("coupon").filter(pk__in=[one.ticket_id for one in positions])
     written = {ticket.pk: ticket for ticket in rows}
-    fresh = {one.ticket_id: one for one in places if one.ticket_id not in written}
+    fresh = {one.ticket_id: one for one in positions if one.ticket_id not in written}
     tickets = [
         QueueTicket(
             id=one.ticket_id,

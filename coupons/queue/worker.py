@@ -39,7 +39,7 @@ IDLE_SECONDS = 0.5
 
 
 class NoTicketSettled(Exception):
-    """None of the first tickets can be settled before their partner answers; they keep their places."""
+    """None of the first tickets can be settled before their partner answers; they keep their positions."""
 
 
 class _Rotation:
@@ -145,7 +145,7 @@ def serve(stop: threading.Event, *, on_refresh: Callable[[], None] = lambda: Non
 def serve_once() -> int:
     """Settle the tickets that are queued now. Returns how many.
 
-    A queue whose lease another issuer holds is left to it. Raises `Unavailable` without Redis or database.
+    Skips a queue whose lease another issuer holds. Raises `Unavailable` without Redis or database.
     """
     issuer = uuid4().hex
     count = 0
@@ -191,8 +191,10 @@ def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
         entries = stream.read(campaign_id, issuer=issuer, most=most)
     if not entries:
         return 0
-    staying = settlement.settle_tickets(campaign_id=campaign_id, places=[entry.place for entry in entries])
-    leaving = [entry for entry in entries if entry.place.ticket_id not in staying]
+    staying = settlement.settle_tickets(
+        campaign_id=campaign_id, positions=[entry.position for entry in entries]
+    )
+    leaving = [entry for entry in entries if entry.position.ticket_id not in staying]
     if not leaving:
         raise NoTicketSettled
     stream.remove(campaign_id, leaving)

@@ -125,15 +125,15 @@ def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Re
     awake = stream.read(campaign.pk, issuer="awake", most=2)
     with pytest.raises(stream.LeaseTaken):
         stream.read(campaign.pk, issuer="asleep", most=2)
-    settlement.settle_tickets(campaign_id=campaign.pk, places=[entry.place for entry in awake])
+    settlement.settle_tickets(campaign_id=campaign.pk, positions=[entry.position for entry in awake])
     stream.remove(campaign.pk, awake)
 
-    settlement.settle_tickets(campaign_id=campaign.pk, places=[entry.place for entry in asleep])
+    settlement.settle_tickets(campaign_id=campaign.pk, positions=[entry.position for entry in asleep])
     stream.remove(campaign.pk, asleep)
     stream.release(campaign.pk, issuer="awake")
     worker.serve_once()
 
-    assert [entry.place.number for entry in asleep] == [entry.place.number for entry in awake] == [1, 2]
+    assert [entry.position.number for entry in asleep] == [entry.position.number for entry in awake] == [1, 2]
     assert order_of_positions(campaign) == [(1, 1), (2, 2), (3, 3)]
     assert statuses(campaign) == {"issued": 3, "sold_out": 1}
 
@@ -149,7 +149,7 @@ def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> 
         batches.append([stream._decode(fields[b"place"]) for _, fields in entries])
 
     for batch in reversed(batches):
-        settlement.settle_tickets(campaign_id=campaign.pk, places=batch)
+        settlement.settle_tickets(campaign_id=campaign.pk, positions=batch)
 
     assert order_of_positions(campaign) == [(1, 3), (2, 4), (3, 1), (4, 2)]
 

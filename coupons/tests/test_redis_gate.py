@@ -183,10 +183,10 @@ def test_a_place_is_released_by_its_own_ticket_only() -> None:
     campaign, [user_id] = gated(quantity=1), accounts(1)
     filling.fill(campaign_id=campaign.pk)
     old = gate.admit(campaign_id=campaign.pk, user_id=user_id)
-    gate.release_places(campaign_id=campaign.pk, tickets={user_id: old.ticket})
+    gate.release_slots(campaign_id=campaign.pk, tickets={user_id: old.ticket})
     gate.admit(campaign_id=campaign.pk, user_id=user_id)
 
-    assert gate.release_places(campaign_id=campaign.pk, tickets={user_id: old.ticket}) == 0
+    assert gate.release_slots(campaign_id=campaign.pk, tickets={user_id: old.ticket}) == 0
     assert counted(campaign) == (0, 1)
 
 
@@ -274,13 +274,13 @@ def test_a_ticket_from_the_future_is_resolved_as_well() -> None:
 
 
 def test_a_place_released_too_soon_costs_a_refusal_and_breaks_no_law() -> None:
-    """A request is admitted in the place of one that counted as crashed but was only slow."""
+    """A request is admitted in the slot of one that counted as crashed but was only slow."""
     campaign, [slow, quick] = gated(quantity=1), accounts(2)
 
     with holding(KEEP, campaign.pk):
         first = in_background(lambda: race(issue_calls(campaign.pk, [slow])))
         wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
-        gate.release_places(campaign_id=campaign.pk, tickets=tickets(campaign))
+        gate.release_slots(campaign_id=campaign.pk, tickets=tickets(campaign))
         second = in_background(lambda: race(issue_calls(campaign.pk, [quick])))
         wait_until(lambda: list(tickets(campaign)) == [quick])
 
@@ -342,7 +342,7 @@ def test_a_flush_during_a_race_still_issues_exactly_the_quantity_at_the_gate(red
 
 
 def test_a_gate_without_the_database_admits_twice_after_a_flush(redis_server: Any) -> None:
-    """The naive twin: every admission counts as a coupon, and places that Redis loses are issued again."""
+    """The naive twin: every admission counts as a coupon, and slots that Redis loses are issued again."""
     campaign = gated(quantity=3)
 
     def give(user_ids: Iterable[int]) -> int:

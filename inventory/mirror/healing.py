@@ -42,8 +42,8 @@ return wrong
 def heal(*, now: float | None = None) -> int:
     """Correct the mirror where it differs from the database. Returns how many products differed.
 
-    A product whose latest commit is not published yet counts as well. Without Redis there is nothing to heal.
-    `now` is in seconds since the epoch.
+    A product whose newest committed stock has not reached the mirror yet counts as well. Without Redis there
+    is nothing to heal. `now` is in seconds since the epoch.
     """
     if not mirror.is_used():
         return 0

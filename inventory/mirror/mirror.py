@@ -124,7 +124,7 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
         match reply:
             case [b"short", *short]:
                 return _short_lines(reservation, short)
-            case [b"missing", *places] if _load([ids[place] for place in places]):
+            case [b"missing", *indexes] if _load([ids[index] for index in indexes]):
                 continue
         break
     return []
@@ -170,7 +170,7 @@ def key(product_id: int) -> str:
 
 
 def _load(product_ids: Sequence[int]) -> bool:
-    """Publish these products where they are missing. False when one of them doesn't exist."""
+    """Copy into the mirror those of these products that it lacks; False if one is not in the database."""
     states = read_states(product_ids)
     publish(states, only_missing=True)
     return len(states) == len(product_ids)
@@ -181,7 +181,7 @@ def _short_lines(reservation: GateReservation, reply: Sequence[int]) -> list[dic
     lines = list(reservation.quantities.items())
     pairs = zip(reply[::2], reply[1::2], strict=True)
     return [
-        {"product": lines[place][0], "requested": lines[place][1], "available": free} for place, free in pairs
+        {"product": lines[index][0], "requested": lines[index][1], "available": free} for index, free in pairs
     ]
 
 

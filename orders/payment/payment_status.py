@@ -71,7 +71,10 @@ async def wait_for_answer(
 
 
 def _read_answers(requests: Sequence[_AnswerRequest]) -> list[Answer]:
-    """The answers, with the settled ones recorded: the same few statements for any number."""
+    """One answer per request; final ones are recorded under their keys.
+
+    The number of statements does not grow with the requests.
+    """
     answers: dict[UUID, Answer] = {}
     for read in dict.fromkeys(request.read for request in requests):
         answers |= read([request.subject_id for request in requests if request.read is read])

@@ -35,7 +35,7 @@ class NeedsOperator(SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             ("operator", operator_texts.NEEDS_OPERATOR.capitalize()),
-            ("time", "Unfinished"),
+            ("unfinished", "Unfinished"),
             ("everything", "All"),
         ]
 
@@ -51,7 +51,7 @@ class NeedsOperator(SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
         if self.value() == "operator":
             return status.needing_operator(queryset)
-        if self.value() == "time":
+        if self.value() == "unfinished":
             return queryset.filter(next_attempt_at__isnull=False)
         return queryset
 

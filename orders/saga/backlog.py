@@ -85,7 +85,10 @@ class BacklogGate:
             self._held -= 1
 
     async def is_behind(self) -> bool:
-        """By the last measurement; one request at a time measures again, the others don't wait for it."""
+        """Whether workers were behind at the last measurement.
+
+        One request at a time measures again; the others use the old value.
+        """
         is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
         if is_old and self._mutex.acquire(blocking=False):
             try:

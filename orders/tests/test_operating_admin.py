@@ -79,7 +79,7 @@ def test_the_list_opens_with_the_sagas_that_need_an_operator(operator: User, stu
     client, fine, done = signed_in(operator), started(), started()
     Saga.objects.filter(id=done.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
     assert listed(client) == {stuck.id}
-    assert listed(client, needs="time") == {stuck.id, fine.id}
+    assert listed(client, needs="unfinished") == {stuck.id, fine.id}
     assert listed(client, needs="everything") == {stuck.id, fine.id, done.id}
     assert listed(client, q=str(fine.id)) == {fine.id}
     assert listed(client, o="1") == {stuck.id}

@@ -178,7 +178,7 @@ def test_no_more_than_64_orders_wait_for_row_locks() -> None:
     inside = [0]
 
     def visit() -> None:
-        with pessimistic._concurrency_limit.place():
+        with pessimistic._concurrency_limit.permit():
             inside[0] += 1
             assert settled.wait(20)
 

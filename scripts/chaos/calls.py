@@ -68,8 +68,8 @@ class Answer:
         return f"{self.status} {self.code}".strip()
 
     @property
-    def passes(self) -> bool:
-        """Whether the contract says to repeat the call."""
+    def is_retryable(self) -> bool:
+        """Whether the API's contract says to repeat the call."""
         return self.status >= 500 or (self.status == 409 and self.retry_after is not None)
 
 
@@ -123,7 +123,7 @@ class Connection:
         while True:
             answer = self.call_once(call, is_impatient=is_impatient)
             is_impatient = False
-            if answer and not answer.passes:
+            if answer and not answer.is_retryable:
                 return answer
             if time.monotonic() > until:
                 raise NoFinalAnswer(f"{call.method} {call.path}, key {call.key}: {answer or 'no answer'}")

@@ -78,7 +78,7 @@ class OutageClient:
         call, started = self._call(), time.monotonic()
         answer = self.connection.call_once(call)
         seconds = time.monotonic() - started
-        if answer is None or answer.passes:
+        if answer is None or answer.is_retryable:
             self.unanswered.append(call)
         else:
             self.account.calls.append(RecordedCall("order", call, answer))

@@ -91,7 +91,10 @@ def main(trial: Trial) -> int:
 
 
 def _run(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
-    """All of it; the exit code. Raises SetupError and NoFinalAnswer."""
+    """Run the trial on a fresh stack: load, faults, audit, comparison. Returns the exit code.
+
+    Raises SetupError and NoFinalAnswer.
+    """
     _say(f"{trial.name}: SEED={seed} SECONDS={seconds} DB={instance.database}")
     seen = Observations()
     if trial.has_long_faults and instance.database == "mariadb":

@@ -16,7 +16,7 @@ WAIT_SECONDS = 10.0
 
 
 class ConcurrencyLimit:
-    """Places at one row, and the queue before them; both belong to this process."""
+    """Permits for one row, and the queue before them; both belong to this process."""
 
     def __init__(
         self,
@@ -28,19 +28,19 @@ class ConcurrencyLimit:
     ) -> None:
         self._name = name
         self._inside = threading.BoundedSemaphore(max_concurrent + max_queued)
-        self._places = threading.BoundedSemaphore(max_concurrent)
+        self._permits = threading.BoundedSemaphore(max_concurrent)
         self._wait_seconds = wait_seconds
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place while the block runs. Raises `Overloaded` if the queue is full or too slow."""
+    def permit(self) -> Iterator[None]:
+        """Hold a permit while the block runs. Raises `Overloaded` if the queue is full or too slow."""
         with self._queue_position():
-            if not self._places.acquire(timeout=self._wait_seconds):
+            if not self._permits.acquire(timeout=self._wait_seconds):
                 raise Overloaded(f"The request waited too long for {self._name}; nothing was done.")
             try:
                 yield
             finally:
-                self._places.release()
+                self._permits.release()
 
     @contextmanager
     def _queue_position(self) -> Iterator[None]:

@@ -35,7 +35,7 @@ def retry_until_unchanged(
             retries.inc()
             time.sleep(random.uniform(0, min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt)))
         try:
-            with concurrency_limit.place():
+            with concurrency_limit.permit():
                 return work()
         except ChangedMeanwhile:
             continue

@@ -28,7 +28,7 @@ MARKS_TABLE = bulk_sql.Table(CommittedTransaction, Mark._fields)
 
 
 def write(id: UUID) -> None:
-    """Write the mark with the next statement of the caller's transaction."""
+    """Insert the mark; the INSERT may be sent together with the transaction's next statement."""
     bulk_sql.insert(MARKS_TABLE, [Mark(id, clock.now())])
 
 

@@ -236,7 +236,10 @@ def _record_missing_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> int:
 
 
 def register_unsettled_finder(find: FindUnsettled) -> None:
-    """Register a function that finds, of these references, the ones not settled at an instant."""
+    """Register `find(references, at)`, which returns the references still open at `at`.
+
+    Their keys outlive the retention.
+    """
     _unsettled_finders.append(find)
 
 

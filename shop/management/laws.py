@@ -42,7 +42,7 @@ AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
 
 
 def audit() -> list[LawReport]:
-    """One report per law, in order. A law that could not be checked does not hold."""
+    """One report per law, in order. A law that could not be checked is reported as broken."""
     return merge_reports(report for check, laws in AUDITS for report in _run_check(check, laws))
 
 

@@ -16,7 +16,7 @@ def test_no_more_requests_run_than_there_are_places() -> None:
     is_full = threading.Event()
 
     def enter() -> None:
-        with limit.place():
+        with limit.permit():
             with mutex:
                 running[0] += 1
                 peak[0] = max(peak[0], running[0])
@@ -36,13 +36,13 @@ def test_a_full_queue_and_a_long_wait_are_refused() -> None:
     first_has_place, may_leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with limit.place():
+        with limit.permit():
             first_has_place.set()
             assert may_leave.wait(10)
 
     def wait() -> None:
         try:
-            with limit.place():
+            with limit.permit():
                 pytest.fail("there was no place")
         except Overloaded as refusal:
             refusals.append(refusal.code)
@@ -60,15 +60,15 @@ def test_a_full_queue_and_a_long_wait_are_refused() -> None:
     holder.join()
 
     assert refusals == ["overloaded"] * 3
-    with limit.place():
+    with limit.permit():
         assert not holder.is_alive()
 
 
 def test_an_error_releases_the_place() -> None:
     limit = ConcurrencyLimit(name="it", max_concurrent=1, max_queued=0, wait_seconds=0.1)
 
-    with pytest.raises(ZeroDivisionError), limit.place():
+    with pytest.raises(ZeroDivisionError), limit.permit():
         raise ZeroDivisionError
 
-    with limit.place() as place:
+    with limit.permit() as place:
         assert place is None

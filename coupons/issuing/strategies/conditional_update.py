@@ -29,7 +29,7 @@ CAMPAIGNS = 1_024
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Wait for the campaign's concurrency limit, count a slot on its row, and write the coupon."""
     request = IssueRequest(user_id)
-    with _concurrency_limit(campaign_id).place():
+    with _concurrency_limit(campaign_id).permit():
         try:
             outcome = transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED)
         except IntegrityError:

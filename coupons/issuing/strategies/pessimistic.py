@@ -19,7 +19,7 @@ CAMPAIGNS = 1_024
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Wait for the campaign's concurrency limit, lock its row, and decide this request alone."""
-    with _concurrency_limit(campaign_id).place():
+    with _concurrency_limit(campaign_id).permit():
         request = IssueRequest(user_id)
         [outcome] = transactions.run(
             lambda: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=[request]),

@@ -41,11 +41,11 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Q
 def _write_ticket(free: tickets.Eligible, request: IssueRequest) -> Queued | None:
     """The account's ticket, once it is durable; None when Redis still had one that was settled before."""
     new = QueuePosition(uuid7(), 0, request.user_id, clock.now(), request.by)
-    place = _enqueue(free, new)
-    queued = _write_batcher(free.campaign.pk).submit(place)
-    if queued.ticket.status == QueueTicket.Status.WAITING or place.ticket_id == new.ticket_id:
+    position = _enqueue(free, new)
+    queued = _write_batcher(free.campaign.pk).submit(position)
+    if queued.ticket.status == QueueTicket.Status.WAITING or position.ticket_id == new.ticket_id:
         return queued
-    stream.remove(free.campaign.pk, [StreamEntry(id="", place=place)])
+    stream.remove(free.campaign.pk, [StreamEntry(id="", position=position)])
     return None
 
 
@@ -66,4 +66,4 @@ def _lookup_batcher(campaign_id: int) -> Batcher[IssueRequest, tickets.TicketLoo
 
 @lru_cache(maxsize=CAMPAIGNS)
 def _write_batcher(campaign_id: int) -> Batcher[QueuePosition, Queued]:
-    return Batcher(lambda places: tickets.write(campaign_id, places))
+    return Batcher(lambda positions: tickets.write(campaign_id, positions))

@@ -1,14 +1,14 @@
-"""`redis_gate`: one Lua call admits a request, or finds that its account is a member or all places are taken.
+"""`redis_gate`: one Lua call admits a request, or finds that its account is a member or all slots are taken.
 
 How: Redis counts members and requests in flight; an admitted request is written by group commit, and its
-account is then a member. A request that is refused or fails releases its place; the sweep releases those of
+account is then a member. A request that is refused or fails releases its slot; the sweep releases those of
 crashed processes.
 Promises: exact, because the gate may refuse but never issues. Without Redis, accounts that have their coupon
 get it from the database and all others get 503; after a flush the gate is filled again.
-Order: positions follow the numbers of admission within a batch; a request that takes longer from the gate to
+Order: positions follow the admission numbers within a batch; a request that takes longer from the gate to
 the batcher is in a later batch, and batches of several processes follow in the order of the database's locks.
 Choose it: when there are far more requests than coupons, and refusals at the last moment have to be cheap
-too. All others pay two calls to Redis for it; and a place may become free after a request was refused, when
+too. All others pay two calls to Redis for it; and a slot may become free after a request was refused, when
 one that was in flight fails.
 """
 
@@ -55,7 +55,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
         return _batcher(campaign_id).submit(GateRequest(IssueRequest(user_id), decision))
     except BaseException:
         if decision.ticket:
-            gate.release_places(campaign_id=campaign_id, tickets={user_id: decision.ticket})
+            gate.release_slots(campaign_id=campaign_id, tickets={user_id: decision.ticket})
         raise
 
 
@@ -92,11 +92,11 @@ def _existing_result(campaign: Campaign, user_id: int) -> AllocationResult | Non
 
 def _allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[AllocationResult]:
     """Decide in the order of admission; after the commit none of these requests is in flight any more."""
-    order = sorted(range(len(requests)), key=lambda place: requests[place].decision.number)
+    order = sorted(range(len(requests)), key=lambda index: requests[index].decision.number)
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-    results = eligibility.allocate(campaign, [requests[place].request for place in order])
-    results_by_place = dict(zip(order, results, strict=True))
-    decided = [(gate_request, results_by_place[place]) for place, gate_request in enumerate(requests)]
+    results = eligibility.allocate(campaign, [requests[index].request for index in order])
+    results_by_index = dict(zip(order, results, strict=True))
+    decided = [(gate_request, results_by_index[index]) for index, gate_request in enumerate(requests)]
     members = {
         gate_request.request.user_id
         for gate_request, outcome in decided

@@ -89,7 +89,7 @@ class Command(BaseCommand):
 
 
 def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
-    """The contents to import: of the file, or the one row of the options."""
+    """The rows to import: the file's, or the one given by --sku and --quantity."""
     if file and not any(given.values()):
         return _read_file(file)
     if file or given["sku"] is None or given["quantity"] is None:
