@@ -8,22 +8,22 @@ import pytest
 from scripts.stack import places
 
 TEXT = (places.PROJECT / "docs" / "changing.md").read_text()
-CELLS = [line.strip("|").split(" | ") for line in TEXT.splitlines() if line.startswith("| ")]
+CELLS = [line[1:-1].split("|") for line in TEXT.splitlines() if line.startswith("| ")]
 ROWS = [tuple(cell.strip() for cell in cells) for cells in CELLS if cells[0].strip() not in ("change", "---")]
 BESIDE_THE_APPS = {".env.example", "docker-compose.yml", "pyproject.toml"}
 # Modules of the same name in every app.
 IN_EVERY_APP = {"api.py", "schemas.py", "urls.py", "models.py"}
-every_row = pytest.mark.parametrize(("change", "edit", "run"), ROWS, ids=[row[0] for row in ROWS])
+every_row = pytest.mark.parametrize(("change", "edit", "run", "seconds"), ROWS, ids=[row[0] for row in ROWS])
 
 
-def test_the_page_has_rows_with_three_cells_and_no_change_twice():
+def test_the_page_has_rows_with_four_cells_and_no_change_twice():
     assert len(ROWS) > 20
-    assert {len(row) for row in ROWS} == {3}
-    assert len({change for change, _, _ in ROWS}) == len(ROWS)
+    assert {len(row) for row in ROWS} == {4}
+    assert len({row[0] for row in ROWS}) == len(ROWS)
 
 
 @every_row
-def test_every_place_of_a_row_exists(change: str, edit: str, run: str):
+def test_every_place_of_a_row_exists(change: str, edit: str, run: str, seconds: str):
     named = _places(edit)
     settings = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", edit))
     assert named or settings, "the row names no place to edit"
@@ -32,13 +32,18 @@ def test_every_place_of_a_row_exists(change: str, edit: str, run: str):
 
 
 @every_row
-def test_every_test_module_of_a_row_exists(change: str, edit: str, run: str):
+def test_every_test_module_of_a_row_exists(change: str, edit: str, run: str, seconds: str):
     commands = re.findall(r'`make test ARGS="([^"]*) -q"`', run)
     modules = [module for command in commands for module in command.split()]
     assert run == "" or modules, "the row runs nothing"
     assert run != "" or edit.startswith("no code: ")
     assert [module for module in modules if not (places.PROJECT / module).is_file()] == []
     assert [module for module in modules if not re.fullmatch(r"[a-z]+/tests/test_\w+\.py", module)] == []
+
+
+@every_row
+def test_a_row_that_runs_tests_says_how_long_they_take(change: str, edit: str, run: str, seconds: str):
+    assert re.fullmatch(r"[1-9]\d*" if run else "", seconds)
 
 
 def test_a_place_that_is_not_there_is_found():

@@ -5,12 +5,28 @@ from pathlib import Path
 
 import pytest
 
+from coupons.models import Coupon, QueueTicket
+from inventory.models import StockMovement
+from orders.models import Order, Saga, SagaLog
+from orders.saga.definitions import RETRYABLE
+from payments.models import Payment
 from scripts.stack import places
 
 GLOSSARY = (places.PROJECT / "docs" / "glossary.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", GLOSSARY, flags=re.MULTILINE)
 TERMS = [term for terms, _ in ROWS if terms not in {"term", "---"} for term in terms.split(", ")]
 APPS = ("shop", "coupons", "inventory", "payments", "orders")
+
+
+VALUES = {
+    "coupon": Coupon.Status.values,
+    "queue ticket": QueueTicket.Status.values,
+    "movement": StockMovement.Kind.values,
+    "order": Order.Status.values,
+    "payment": Payment.Status.values,
+    "saga": Saga.State.values,
+    "final line": [event.value for event in SagaLog.Event if event not in RETRYABLE],
+}
 
 
 def words_of_the_code() -> str:
@@ -26,6 +42,11 @@ WORDS = words_of_the_code()
 @pytest.mark.parametrize("term", TERMS)
 def test_every_term_is_used_in_the_code(term: str):
     assert re.search(rf"\b{re.escape(term.lower())}", WORDS)
+
+
+@pytest.mark.parametrize("term", VALUES)
+def test_a_term_with_statuses_has_those_of_the_code(term: str):
+    assert sorted(re.findall(r"`(\w+)`", dict(ROWS)[term])) == sorted(VALUES[term])
 
 
 def test_a_term_stands_once_with_one_sentence():

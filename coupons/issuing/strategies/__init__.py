@@ -1,4 +1,4 @@
-"""The strategies that keep requests for one campaign apart, side by side: one module each, one signature."""
+"""The strategies for concurrent requests for one campaign: one module each, all with the same signature."""
 
 from typing import Protocol
 

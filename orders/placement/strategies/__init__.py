@@ -1,4 +1,4 @@
-"""The strategies for concurrent orders of the same stock: one module each, one signature."""
+"""The strategies for concurrent orders of the same stock: one module each, all with the same signature."""
 
 from typing import Protocol
 
