@@ -23,8 +23,7 @@ from shop.tests.outages import OwnRedis
 
 DATABASE = f"firstcome_previous_release_{os.getpid()}"
 STARTS_WITHIN, COMMAND_SECONDS, CALL_SECONDS = 60, 120, 40
-WEB = ("shop.web_server", "shop.wsgi:application", "--interface", "wsgi", "--no-ws", "--workers", "1")
-WEB += ("--blocking-threads", "8", "--workers-kill-timeout", "4", "--host", ports.HOST)
+WEB = ("shop.web_server", "--workers", "1", "--stop-seconds", "4", "--host", ports.HOST)
 WORKER = ("celery", "-A", "shop", "worker", "--pool", "threads", "--concurrency", "4")
 WORKER += ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
