@@ -13,7 +13,7 @@ WAITING, WAITING_KIB, WAITING_CORES, NULL_WAITING = "waiting", "waiting_kib", "w
 RATIOS = {
     OF_NULL: "null",
     OF_PESSIMISTIC: "pessimistic",
-    OF_EMPTY: "empty, by processor time",
+    OF_EMPTY: "empty",
     NULL_WAITING: "p95 of a null call alone",
 }
 """Figures that compare two loads of one run, and with what: they mean the same on every machine, hence a run
